@@ -1,0 +1,1 @@
+"""Plugins that reload while the program runs."""

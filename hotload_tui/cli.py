@@ -1,0 +1,5 @@
+"""The ``hotload`` command."""
+
+
+def main() -> None:
+    """Run the command line."""

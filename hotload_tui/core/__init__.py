@@ -1,0 +1,1 @@
+"""The engine: compile, load, swap, watch. No terminal, no printing."""

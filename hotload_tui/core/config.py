@@ -1,0 +1,79 @@
+"""``Config``: every setting of the manager, checked when it is made."""
+
+from __future__ import annotations
+
+import keyword
+import os
+
+from msgspec import Struct, field
+from msgspec.structs import force_setattr
+
+from hotload_tui.core.errors import ConfigError
+
+
+class PluginConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """One ``[plugins.<directory name>]`` table."""
+
+    hook_point: str | None = None
+    """The hook point of ``ctx.hook(handler)``."""
+    priority: int | None = None
+    """The priority of a hook that names none (lower runs first; 100 if absent)."""
+    enabled: bool = True
+    settings: dict[str, object] = field(default_factory=dict)
+    """What the plugin reads as ``ctx.settings``."""
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of a ``HotloadManager``; relative paths are relative to the working directory.
+
+    Raises:
+        ConfigError: a value is out of range; the text names the key.
+
+    """
+
+    runtime_dir: str = "plugins"
+    """The folder whose directories are plugins."""
+    compiled_dir: str = "compiled"
+    """Where artifacts go; made when missing."""
+    module_path: str = "hotplug"
+    """The package name under which plugins' modules appear."""
+    debounce_time: float = 2.0
+    """Seconds: the longest that a stream of changes may put off a reload."""
+    settle_time: float = 0.02
+    """Seconds of quiet that end a burst of changes."""
+    enable_watch: bool = True
+    load_timeout: float = 10.0
+    """Seconds that executing a plugin's modules and its ``register`` may take together."""
+    drain_timeout: float = 5.0
+    """Seconds that calls in flight in an old generation are waited for."""
+    keep_generations: int = 10
+    """Artifacts kept per plugin."""
+    sweep_interval: float = 5.0
+    """Seconds between two looks at all plugins, for changes that the system did not report."""
+    plugins: dict[str, PluginConfig] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    """``[keys]``: binding id to key; checked by the console, which alone knows the bindings."""
+
+    def __post_init__(self) -> None:
+        """Check ranges; accept path objects for the two folders."""
+        for name in ("runtime_dir", "compiled_dir"):
+            force_setattr(self, name, os.fspath(getattr(self, name)))
+        for name in ("debounce_time", "load_timeout", "drain_timeout", "sweep_interval"):
+            value = getattr(self, name)
+            if value <= 0:
+                raise ConfigError(f"{name} = {value}: must be greater than 0 (seconds)")
+        if self.settle_time < 0:
+            raise ConfigError(f"settle_time = {self.settle_time}: must not be negative (seconds)")
+        if self.keep_generations < 1:
+            raise ConfigError(f"keep_generations = {self.keep_generations}: must be at least 1")
+        if not self.module_path.isidentifier() or keyword.iskeyword(self.module_path):
+            raise ConfigError(
+                f'module_path = "{self.module_path}": must be a Python identifier, such as "hotplug"'
+            )
+
+    def of(self, plugin: str) -> PluginConfig:
+        """Return the settings of one plugin; defaults where nothing is configured."""
+        return self.plugins.get(plugin, _UNCONFIGURED)
+
+
+_UNCONFIGURED = PluginConfig()

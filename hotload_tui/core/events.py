@@ -1,0 +1,156 @@
+"""What happened, as immutable facts, and the bus that carries them.
+
+Only the manager publishes. Events can be encoded; ``kind`` is their name on the wire.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from hotload_tui.core.plugin import Fault, HookPlace, LogLine
+
+logger = logging.getLogger("hotload")
+
+
+class Event(Struct, frozen=True, tag_field="kind", tag=True):
+    """The root of all events."""
+
+    at: float
+    """When it happened, seconds since the epoch."""
+
+
+class PluginEvent(Event, frozen=True, tag=True):
+    """Something about one plugin."""
+
+    name: str
+
+
+class PluginDiscovered(PluginEvent, frozen=True, tag=True):
+    """A directory was found to be a plugin."""
+
+
+class PluginRemoved(PluginEvent, frozen=True, tag=True):
+    """The plugin's directory is gone, and it was unloaded."""
+
+
+class PluginDisabled(PluginEvent, frozen=True, tag=True):
+    """The plugin was switched off and unloaded."""
+
+
+class PluginEnabled(PluginEvent, frozen=True, tag=True):
+    """The plugin was switched on again; its load follows."""
+
+
+class PluginCompiled(PluginEvent, frozen=True, tag=True):
+    """A new artifact was published."""
+
+    digest: str
+    compiled: int
+    """Python files compiled now."""
+    reused: int
+    """Python files taken over from the artifact before."""
+    size: int
+    """Bytes of the artifact."""
+    seconds: float
+    warnings: tuple[str, ...] = ()
+    """What the compiler warned about, with file and line."""
+
+
+class ArtifactRejected(PluginEvent, frozen=True, tag=True):
+    """An artifact was damaged, foreign or unreadable, and was built anew."""
+
+    reason: str
+
+
+class PluginLoaded(PluginEvent, frozen=True, tag=True):
+    """A generation was swapped in and serves."""
+
+    generation: int
+    digest: str
+    points: tuple[HookPlace, ...]
+    seconds: float
+
+
+class PluginFailed(PluginEvent, frozen=True, tag=True):
+    """A step failed; ``serving`` tells which generation still serves (0: none)."""
+
+    fault: Fault
+    serving: int
+
+
+class PluginRetired(PluginEvent, frozen=True, tag=True):
+    """A generation was unloaded: its calls have left, its clean-up has run."""
+
+    generation: int
+    memory: str
+    """``freed``, or what is left."""
+
+
+class PluginCleaned(PluginEvent, frozen=True, tag=True):
+    """Artifacts of the plugin were removed."""
+
+    artifacts: int
+
+
+class WatcherChanged(Event, frozen=True, tag=True):
+    """The watcher started, stopped or met trouble."""
+
+    state: str
+    trouble: str
+
+
+class LogWritten(Event, frozen=True, tag=True):
+    """A line was added to the host's log."""
+
+    line: LogLine
+
+
+AnyEvent: TypeAlias = (
+    PluginDiscovered
+    | PluginRemoved
+    | PluginDisabled
+    | PluginEnabled
+    | PluginCompiled
+    | ArtifactRejected
+    | PluginLoaded
+    | PluginFailed
+    | PluginRetired
+    | PluginCleaned
+    | WatcherChanged
+    | LogWritten
+)
+"""Every event that is published; a closed set, so that ``match`` can be checked."""
+
+Subscriber: TypeAlias = Callable[[AnyEvent], None]
+
+
+class EventBus:
+    """Calls every subscriber with every event, in order, in the thread that publishes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._subscribers: tuple[Subscriber, ...] = ()
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call ``subscriber`` with each event from now on; the returned function undoes it."""
+        with self._lock:
+            self._subscribers = (*self._subscribers, subscriber)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._subscribers = tuple(s for s in self._subscribers if s is not subscriber)
+
+        return unsubscribe
+
+    def publish(self, event: AnyEvent) -> None:
+        """Hand ``event`` to all; one that raises is logged and does not keep others from hearing."""
+        for subscriber in self._subscribers:
+            try:
+                subscriber(event)
+            except Exception:  # foreign code: a subscriber must not stop a reload
+                logger.exception("a subscriber failed on %s", type(event).__name__)

@@ -1,0 +1,231 @@
+"""The vocabulary: plugin states and the frozen records that cross threads and sockets.
+
+Every record is immutable plain data that msgspec can encode: no exception, module, frame or callable.
+Times of day are seconds since the epoch, durations are seconds.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final, Literal
+
+from msgspec import Struct
+
+Phase = Literal["discover", "compile", "load", "register", "hook", "unload", "host"]
+"""The step of a plugin's journey in which a fault happened."""
+
+Owner = Literal["plugin", "host", "library"]
+"""Whose code a frame is in."""
+
+
+class PluginState(StrEnum):
+    """How a plugin stands; the value is the word, ``glyph`` the sign that always goes with it."""
+
+    OK = "ok"
+    STALE = "STALE"
+    FAIL = "FAIL"
+    HELD = "HELD"
+    BUILD = "build"
+    OFF = "off"
+    WAIT = "wait"
+    NEW = "new"
+
+    @property
+    def glyph(self) -> str:
+        """One ASCII character, so that no state is told by colour alone."""
+        return _GLYPHS[self]
+
+
+_GLYPHS: Final = {
+    PluginState.OK: "+",
+    PluginState.STALE: "~",
+    PluginState.FAIL: "!",
+    PluginState.HELD: "=",
+    PluginState.BUILD: "*",
+    PluginState.OFF: "-",
+    PluginState.WAIT: ".",
+    PluginState.NEW: "?",
+}
+
+
+class Frame(Struct, frozen=True):
+    """One frame of a traceback, with its source as it was loaded."""
+
+    file: str
+    """Path of the source file."""
+    line: int
+    """Failing line, from 1; 0 when unknown."""
+    function: str
+    """Qualified name; empty for the place of a syntax error."""
+    owner: Owner
+    end_line: int = 0
+    """Last line of the failing expression; 0 when unknown."""
+    column: int = -1
+    """First column of the failing expression in characters, from 0; -1 when unknown."""
+    end_column: int = -1
+    """Column after the failing expression; -1 when unknown."""
+    lines: tuple[str, ...] = ()
+    """Source lines around the failing one, without line ends."""
+    first_line: int = 1
+    """Line number of ``lines[0]``."""
+    locals: tuple[tuple[str, str], ...] = ()
+    """Names and short safe representations; secrets masked."""
+
+
+class Fault(Struct, frozen=True):
+    """A failure as plain data; never a live exception."""
+
+    phase: Phase
+    plugin: str
+    type: str
+    """Name of the exception's class."""
+    message: str
+    at: float
+    """When it happened."""
+    notes: tuple[str, ...] = ()
+    """``__notes__`` and the interpreter's "did you mean"."""
+    frames: tuple[Frame, ...] = ()
+    """Oldest first, as Python prints them."""
+    causes: tuple[Fault, ...] = ()
+    relation: Literal["", "cause", "context", "member"] = ""
+    """How this fault belongs to the one that lists it in ``causes``."""
+
+    @property
+    def place(self) -> Frame | None:
+        """The frame a user wants to see first: the newest one of the plugin, else the newest."""
+        own = [frame for frame in self.frames if frame.owner == "plugin"]
+        candidates = own or list(self.frames)
+        return candidates[-1] if candidates else None
+
+
+class HookPlace(Struct, frozen=True, order=True):
+    """Where a plugin is registered."""
+
+    point: str
+    priority: int
+
+
+class PluginStatus(Struct, frozen=True):
+    """All that the table shows of one plugin."""
+
+    name: str
+    state: PluginState
+    path: str
+    """The plugin's directory as it is on disk (with the ``_`` of a disabled one)."""
+    digest: str = ""
+    """Digest of the generation that serves; empty when nothing serves."""
+    source_digest: str = ""
+    """Digest of the files on disk when they were last read; empty when they could not be read."""
+    generation: int = 0
+    """Number of the generation that serves; 0 when nothing serves."""
+    points: tuple[HookPlace, ...] = ()
+    compile_seconds: float = 0.0
+    """Of the last build; 0 when the artifact was there already."""
+    load_seconds: float = 0.0
+    """Execute and register, of the generation that serves."""
+    loaded_at: float = 0.0
+    """When the serving generation was swapped in; 0 when nothing serves."""
+    reloads: int = 0
+    """Swaps after the first one in this host."""
+    fault: Fault | None = None
+    """The newest failure that the user has not mended yet."""
+    memory: str = ""
+    """What became of the generation before: ``freed``, or who holds it; empty while unknown."""
+
+
+class FileDigest(Struct, frozen=True):
+    """One file of a plugin."""
+
+    path: str
+    """Relative to the plugin's directory, with forward slashes."""
+    sha256: str
+    size: int
+    """Bytes."""
+
+
+class HandlerStatus(Struct, frozen=True):
+    """One handler at a hook point."""
+
+    plugin: str
+    function: str
+    priority: int
+    generation: int
+    calls: int = 0
+    faults: int = 0
+    mean_seconds: float = 0.0
+    """Mean of the timed calls (a sample); 0 when none was timed."""
+
+
+class HookPointStatus(Struct, frozen=True):
+    """One hook point with its handlers in calling order."""
+
+    point: str
+    handlers: tuple[HandlerStatus, ...]
+    calls: int
+    """Calls in this process. 0 with handlers: never called; calls without handlers: called in vain."""
+
+
+class PluginDetail(Struct, frozen=True):
+    """What is shown of one plugin when it is asked for."""
+
+    status: PluginStatus
+    description: str
+    """First line of the docstring of ``plugin.py``."""
+    files: tuple[FileDigest, ...]
+    """Of the artifact that serves; of the source where nothing serves."""
+    settings: dict[str, object]
+    handlers: tuple[HookPointStatus, ...]
+    """The hook points at which it is registered, with its own handlers only."""
+
+
+class WatcherStatus(Struct, frozen=True):
+    """Whether saves are noticed."""
+
+    state: Literal["watching", "off", "failed"]
+    trouble: str = ""
+    """Why it failed or is degraded; empty when all is well."""
+
+
+class HostStatus(Struct, frozen=True):
+    """The process in which plugins run."""
+
+    pid: int
+    python: str
+    version: str
+    """Version of hotload_tui."""
+    runtime_dir: str
+    compiled_dir: str
+    started_at: float
+
+
+class Snapshot(Struct, frozen=True):
+    """The whole state at one moment."""
+
+    plugins: tuple[PluginStatus, ...]
+    """In order of name."""
+    points: tuple[HookPointStatus, ...]
+    """In order of name."""
+    watcher: WatcherStatus
+    host: HostStatus
+
+
+class LogLine(Struct, frozen=True):
+    """One line of the host's log."""
+
+    number: int
+    """Counts from 1 and never repeats within one host process."""
+    at: float
+    level: Literal["debug", "info", "warning", "error"]
+    plugin: str
+    """Whose line it is; empty for the host itself."""
+    text: str
+
+
+class Invocation(Struct, frozen=True):
+    """What a detailed call of a hook point gave."""
+
+    values: tuple[object, ...]
+    """One value per handler that returned, in calling order: JSON values, or bounded representations."""
+    faults: tuple[Fault, ...]
+    seconds: tuple[float, ...]
+    """One duration per handler, in calling order, also of those that raised."""
