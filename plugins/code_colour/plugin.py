@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from pygments import highlight
+from pygments.formatter import Formatter
 from pygments.formatters import HtmlFormatter, Terminal256Formatter
 from pygments.lexers import get_lexer_for_filename
 from pygments.lexers.special import TextLexer
@@ -14,7 +15,7 @@ from pygments.util import ClassNotFound
 if TYPE_CHECKING:
     from hotload_tui import PluginContext
 
-FORMATS = {"terminal": Terminal256Formatter, "html": HtmlFormatter}
+FORMATS: dict[str, type[Formatter[str]]] = {"terminal": Terminal256Formatter, "html": HtmlFormatter}
 
 
 class Code(TypedDict):
