@@ -1,0 +1,121 @@
+"""Where the sockets of running hosts lie, and which of them are alive.
+
+``<folder>/<hash of the runtime directory>-<pid>.sock``; the folder belongs to one user and nobody else
+may enter it. The hash keeps the path short: a Unix socket's path may have 107 bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import socket
+import stat
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from hotload_tui.core.errors import RefusedError
+
+_LONGEST_FOLDER: Final = 60  # bytes; leaves room for the longest name below macOS' limit of 103
+_NAME: Final = re.compile(r"[0-9a-f]{16}-(\d+)\.sock")
+_CONNECT_TIMEOUT: Final = 1.0  # seconds
+
+
+class Host(NamedTuple):
+    """A running host of one project."""
+
+    pid: int
+    socket: Path
+
+
+def folder() -> Path:
+    """Return the user's folder for sockets; it need not exist.
+
+    ``$XDG_RUNTIME_DIR/hotload`` where that is a directory of this user (after ``sudo`` it is not),
+    else ``/tmp/hotload-<uid>``: not ``$TMPDIR``, which differs between the shells of one user.
+    """
+    session = os.environ.get("XDG_RUNTIME_DIR", "")
+    if session and len(os.fsencode(session)) + len("/hotload") <= _LONGEST_FOLDER:
+        with contextlib.suppress(OSError):
+            if Path(session).is_absolute() and Path(session).stat().st_uid == os.getuid():
+                return Path(session) / "hotload"
+    return Path(f"/tmp/hotload-{os.getuid()}")  # noqa: S108 - its owner and mode are verified below
+
+
+def private_folder() -> Path:
+    """Return the user's folder for sockets, made if missing, with mode 0700.
+
+    Raises:
+        RefusedError: what is there belongs to somebody else or is no directory.
+
+    """
+    path = folder()
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        _verify(path)
+        path.chmod(0o700)
+    except OSError as error:
+        raise RefusedError(f"{path}: no folder for sockets can be made there: {error.strerror}") from error
+    return path
+
+
+def socket_name(project: Path, pid: int) -> str:
+    """Return the file name of the socket of host ``pid`` for the runtime directory ``project``."""
+    return f"{_hash(project)}-{pid}.sock"
+
+
+def find_hosts(project: Path) -> list[Host]:
+    """Return the running hosts of the runtime directory ``project``, in order of pid.
+
+    Sockets at which nobody listens any more are removed; a host that is busy is alive.
+
+    Raises:
+        RefusedError: the folder for sockets belongs to somebody else.
+
+    """
+    if not hasattr(socket, "AF_UNIX"):
+        return []
+    path = folder()
+    if not os.path.lexists(path):
+        return []
+    _verify(path)
+    hosts = []
+    for file in path.glob(f"{_hash(project)}-*.sock"):
+        match = _NAME.fullmatch(file.name)
+        if match is None:
+            continue
+        if is_alive(file):
+            hosts.append(Host(int(match[1]), file))
+        else:
+            file.unlink(missing_ok=True)
+    return sorted(hosts)
+
+
+def is_alive(path: Path) -> bool:
+    """Tell whether a process listens at the socket; in doubt (it does not answer, it refuses us) it does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_CONNECT_TIMEOUT)
+        try:
+            probe.connect(os.fspath(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            return True
+    return True
+
+
+def _hash(project: Path) -> str:
+    return hashlib.sha256(os.fsencode(project.resolve())).hexdigest()[:16]
+
+
+def _verify(path: Path) -> None:
+    """Refuse a folder in which somebody else could put or exchange sockets."""
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise RefusedError(f"{path}: must be a directory for sockets; remove what is there")
+    if status.st_uid != os.getuid():
+        raise RefusedError(
+            f"{path}: belongs to user {status.st_uid}, not to you;"
+            " set XDG_RUNTIME_DIR to a folder of your own for hosts and commands"
+        )

@@ -1,0 +1,198 @@
+"""What host and client say to each other.
+
+A client says ``Hello``; the host answers
+``Welcome`` or ``Failed``. From then on each request gets one reply, ``Done`` or ``Failed``, in order.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias, cast
+
+from msgspec import Raw, Struct
+
+from hotload_tui.core.api import ManagerApi
+from hotload_tui.core.errors import HotloadError, PluginError
+from hotload_tui.remote import frames
+
+VERSION: Final = 1
+"""Both sides must speak the same; it changes whenever a message does."""
+
+
+class Hello(Struct, frozen=True, tag="hello"):
+    """A client's first message."""
+
+    version: int
+
+
+class Welcome(Struct, frozen=True, tag="welcome"):
+    """The host's answer to a client that it understands."""
+
+    pid: int
+
+
+class Done(Struct, frozen=True, tag="done"):
+    """What the manager returned, encoded."""
+
+    result: Raw
+
+
+class Failed(Struct, frozen=True, tag="failed"):
+    """What the manager raised; the last three are those of a ``PluginError``."""
+
+    error: str
+    text: str
+    plugin: str = ""
+    file: str = ""
+    line: int = 0
+
+
+class GetSnapshot(Struct, frozen=True, tag="snapshot"):
+    """Ask for the whole state."""
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Ask the manager."""
+        return manager.snapshot()
+
+
+class GetDetail(Struct, frozen=True, tag="detail"):
+    """Ask for everything known about one plugin."""
+
+    name: str
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Ask the manager."""
+        return manager.detail(self.name)
+
+
+class GetSource(Struct, frozen=True, tag="source"):
+    """Ask for the text of one file."""
+
+    name: str
+    file: str
+    generation: int | None
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Ask the manager."""
+        return manager.source(self.name, self.file, self.generation)
+
+
+class GetLog(Struct, frozen=True, tag="log"):
+    """Ask for log lines."""
+
+    since: int
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Ask the manager."""
+        return manager.log(self.since)
+
+
+class Rebuild(Struct, frozen=True, tag="rebuild"):
+    """Ask for a build and load."""
+
+    name: str | None
+    force: bool
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.rebuild(self.name, force=self.force)
+
+
+class Enable(Struct, frozen=True, tag="enable"):
+    """Ask to switch a plugin on."""
+
+    name: str
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.enable(self.name)
+
+
+class Disable(Struct, frozen=True, tag="disable"):
+    """Ask to switch a plugin off."""
+
+    name: str
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.disable(self.name)
+
+
+class Clean(Struct, frozen=True, tag="clean"):
+    """Ask to remove artifacts."""
+
+    name: str | None
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.clean(self.name)
+
+
+class New(Struct, frozen=True, tag="new"):
+    """Ask for a plugin from the template."""
+
+    name: str
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.new(self.name)
+
+
+class Invoke(Struct, frozen=True, tag="invoke"):
+    """Ask to call a hook point."""
+
+    point: str
+    args: tuple[object, ...]
+    kwargs: dict[str, object]
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.invoke(self.point, *self.args, **self.kwargs)
+
+
+Request: TypeAlias = (
+    GetSnapshot | GetDetail | GetSource | GetLog | Rebuild | Enable | Disable | Clean | New | Invoke
+)
+Reply: TypeAlias = Welcome | Done | Failed
+
+
+def request_of(payload: bytes) -> Request:
+    """Read a request.
+
+    Raises:
+        ProtocolError: it is none.
+
+    """
+    return cast(Request, frames.decode(payload, Request))
+
+
+def reply_of(payload: bytes) -> Reply:
+    """Read a reply.
+
+    Raises:
+        ProtocolError: it is none.
+
+    """
+    return cast(Reply, frames.decode(payload, Reply))
+
+
+def failure_of(error: HotloadError) -> Failed:
+    """Describe an error so that the other side can raise it."""
+    kind, text = type(error).__name__, str(error)
+    if isinstance(error, PluginError):
+        return Failed(kind, text, error.plugin, error.file, error.line)
+    return Failed(kind, text)
+
+
+def error_of(failure: Failed) -> HotloadError:
+    """Return the error that the other side described; of an unknown class only the text is left."""
+    kind = _error_classes().get(failure.error, HotloadError)
+    if issubclass(kind, PluginError):
+        return kind(failure.plugin, failure.text, file=failure.file, line=failure.line)
+    return kind(failure.text)
+
+
+def _error_classes() -> dict[str, type[HotloadError]]:
+    found: list[type[HotloadError]] = [HotloadError]
+    for kind in found:  # grows while it is walked
+        found.extend(kind.__subclasses__())
+    return {kind.__name__: kind for kind in found}

@@ -1,0 +1,169 @@
+"""``serve(manager)``: a manager on a Unix socket, for commands and consoles of the same user."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import socket
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from msgspec import Raw
+
+from hotload_tui.core.api import ManagerApi
+from hotload_tui.core.errors import HotloadError, ProtocolError, RefusedError
+from hotload_tui.remote import frames, protocol
+from hotload_tui.remote.address import is_alive, private_folder, socket_name
+
+logger = logging.getLogger("hotload")
+
+_MOST_CLIENTS: Final = 64
+_HELLO_TIMEOUT: Final = 5.0  # seconds in which a client must introduce itself
+_JOIN_TIMEOUT: Final = 2.0  # seconds that close() waits for requests in work, all together
+
+
+def serve(manager: ManagerApi, *, project: Path | None = None) -> Server:
+    """Answer requests for ``manager`` until ``close()``; ``project`` is the runtime directory.
+
+    Raises:
+        RefusedError: no safe folder for the socket, or this process serves the project already.
+
+    """
+    runtime_dir = project or Path(manager.snapshot().host.runtime_dir)
+    path = private_folder() / socket_name(runtime_dir, os.getpid())
+    if path.exists() and is_alive(path):
+        raise RefusedError(f"{path}: this process serves {runtime_dir} already")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # A socket that is bound but does not listen yet looks dead, and whoever looks for hosts removes it:
+        # it gets its name only when it answers.
+        unborn = path.with_name(f".{path.name}")
+        unborn.unlink(missing_ok=True)
+        listener.bind(os.fspath(unborn))
+        unborn.chmod(0o600)
+        listener.listen()
+        listener.setblocking(False)
+        unborn.replace(path)
+    except OSError as error:
+        listener.close()
+        raise RefusedError(f"{path}: no socket can be made there: {error.strerror}") from error
+    return Server(manager, listener, path)
+
+
+class Server:
+    """A served manager: one thread that accepts, and one for each client."""
+
+    def __init__(self, manager: ManagerApi, listener: socket.socket, path: Path) -> None:
+        self.socket: Final = path
+        self._manager = manager
+        self._listener = listener
+        self._pid = os.getpid()
+        self._closing = threading.Event()
+        self._waker, self._wake = socket.socketpair()
+        self._lock = threading.Lock()
+        self._clients: dict[socket.socket, threading.Thread] = {}
+        self._acceptor = threading.Thread(target=self._accept, name="hotload-server", daemon=True)
+        self._acceptor.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the socket, hang up on all clients and wait for the threads; twice is fine."""
+        if self._pid != os.getpid() or self._closing.is_set():  # a forked child must not remove it
+            return
+        self._closing.set()
+        self.socket.unlink(missing_ok=True)
+        self._waker.send(b"\0")
+        self._acceptor.join()
+        for part in (self._listener, self._waker, self._wake):
+            part.close()
+        with self._lock:
+            clients = dict(self._clients)
+        deadline = time.monotonic() + _JOIN_TIMEOUT
+        for client in clients:
+            with contextlib.suppress(OSError):  # it may have left by itself
+                client.shutdown(socket.SHUT_RDWR)
+        for thread in clients.values():
+            if thread is not threading.current_thread():  # a plugin may close what it was called through
+                thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _accept(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            selector.register(self._wake, selectors.EVENT_READ)
+            while not self._closing.is_set():
+                selector.select()
+                try:
+                    client, _ = self._listener.accept()
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    logger.warning("a client could not be accepted: %s", error)
+                    self._closing.wait(0.2)  # out of descriptors: the client stays in the queue
+                    continue
+                self._admit(client)
+
+    def _admit(self, client: socket.socket) -> None:
+        with self._lock:
+            if len(self._clients) >= _MOST_CLIENTS:
+                logger.warning("a client was turned away: there are %d already", _MOST_CLIENTS)
+                client.close()
+                return
+            thread = threading.Thread(target=self._attend, args=(client,), name="hotload-client", daemon=True)
+            self._clients[client] = thread
+        thread.start()
+
+    def _attend(self, client: socket.socket) -> None:
+        """Answer one client until it leaves or breaks the rules."""
+        try:
+            if self._greet(client):
+                while (payload := frames.receive(client, None)) is not None:
+                    frames.send(client, self._reply(payload))
+        except ProtocolError as error:
+            with contextlib.suppress(OSError):  # the client may not wait for the reason
+                frames.send(client, frames.encode(protocol.failure_of(error)))
+        except OSError:
+            pass  # the client left, or stopped in the middle of a message: nobody is left to tell
+        finally:
+            with self._lock:
+                self._clients.pop(client, None)
+            client.close()
+
+    def _greet(self, client: socket.socket) -> bool:
+        payload = frames.receive(client, _HELLO_TIMEOUT)
+        if payload is None:
+            return False
+        version = frames.decode(payload, protocol.Hello).version
+        if version != protocol.VERSION:
+            raise ProtocolError(
+                f"the host speaks protocol {protocol.VERSION}, the client {version}:"
+                " use the same version of hotload_tui on both sides"
+            )
+        frames.send(client, frames.encode(protocol.Welcome(self._pid)))
+        return True
+
+    def _reply(self, payload: bytes) -> bytes:
+        request = protocol.request_of(payload)
+        try:
+            reply = frames.encode(protocol.Done(Raw(frames.encode(request.perform(self._manager)))))
+        except HotloadError as error:
+            reply = frames.encode(protocol.failure_of(error))
+        except Exception as error:  # a defect of the host must reach the client that met it
+            logger.exception("%s failed", type(request).__name__)
+            text = f"the host failed on {type(request).__name__}: {type(error).__name__}: {error}"
+            reply = frames.encode(protocol.Failed("HotloadError", text))
+        if len(reply) > frames.LIMIT:
+            text = f"the answer has {len(reply):,} bytes (limit: {frames.LIMIT:,})"
+            reply = frames.encode(protocol.Failed("RefusedError", text))
+        return reply
