@@ -8,13 +8,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from msgspec import Struct
 
-from hotload_tui.core.plugin import Fault, HookPlace, LogLine
+from hotload_tui.core.plugin import Fault, HookPlace, Level, LogLine
 
 logger = logging.getLogger("hotload")
+
+_SHORT = 8  # digits of a digest in a line
 
 
 class Event(Struct, frozen=True, tag_field="kind", tag=True):
@@ -27,23 +29,40 @@ class Event(Struct, frozen=True, tag_field="kind", tag=True):
 class PluginEvent(Event, frozen=True, tag=True):
     """Something about one plugin."""
 
+    level: ClassVar[Level] = "info"
     name: str
+
+    def describe(self) -> str:
+        """Say it in one line, without the plugin's name."""
+        raise NotImplementedError
 
 
 class PluginDiscovered(PluginEvent, frozen=True, tag=True):
     """A directory was found to be a plugin."""
 
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        return "found"
+
 
 class PluginRemoved(PluginEvent, frozen=True, tag=True):
     """The plugin's directory is gone, and it was unloaded."""
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        return "its directory is gone; unloaded"
 
 
 class PluginDisabled(PluginEvent, frozen=True, tag=True):
     """The plugin was switched off and unloaded."""
 
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        return "disabled"
+
 
 class PluginEnabled(PluginEvent, frozen=True, tag=True):
     """The plugin was switched on again; its load follows."""
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        return "enabled"
 
 
 class PluginCompiled(PluginEvent, frozen=True, tag=True):
@@ -60,11 +79,19 @@ class PluginCompiled(PluginEvent, frozen=True, tag=True):
     warnings: tuple[str, ...] = ()
     """What the compiler warned about, with file and line."""
 
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        files = f"{self.compiled} compiled, {self.reused} reused, {self.size:,} bytes"
+        return f"compiled {self.digest[:_SHORT]} in {self.seconds * 1000:.1f} ms ({files})"
+
 
 class ArtifactRejected(PluginEvent, frozen=True, tag=True):
     """An artifact was damaged, foreign or unreadable, and was built anew."""
 
+    level: ClassVar[Level] = "warning"
     reason: str
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        return f"{self.reason}; built anew"
 
 
 class PluginLoaded(PluginEvent, frozen=True, tag=True):
@@ -75,12 +102,24 @@ class PluginLoaded(PluginEvent, frozen=True, tag=True):
     points: tuple[HookPlace, ...]
     seconds: float
 
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        points = ", ".join(f"{place.point}:{place.priority}" for place in self.points) or "no hook points"
+        loaded = f"loaded generation {self.generation} ({self.digest[:_SHORT]})"
+        return f"{loaded} in {self.seconds * 1000:.1f} ms: {points}"
+
 
 class PluginFailed(PluginEvent, frozen=True, tag=True):
     """A step failed; ``serving`` tells which generation still serves (0: none)."""
 
+    level: ClassVar[Level] = "error"
     fault: Fault
     serving: int
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        fault, place = self.fault, self.fault.place
+        where = f" ({place.file}:{place.line})" if place and place.line else ""
+        serving = f"generation {self.serving} still serves" if self.serving else "nothing serves"
+        return f"{fault.phase} failed: {fault.type}: {fault.message}{where}; {serving}"
 
 
 class PluginRetired(PluginEvent, frozen=True, tag=True):
@@ -90,11 +129,17 @@ class PluginRetired(PluginEvent, frozen=True, tag=True):
     memory: str
     """``freed``, or what is left."""
 
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        return f"retired generation {self.generation}, memory {self.memory}"
+
 
 class PluginCleaned(PluginEvent, frozen=True, tag=True):
     """Artifacts of the plugin were removed."""
 
     artifacts: int
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        return f"removed {self.artifacts} artifact{'s' * (self.artifacts != 1)}"
 
 
 class WatcherChanged(Event, frozen=True, tag=True):

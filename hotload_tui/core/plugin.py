@@ -18,6 +18,10 @@ Owner = Literal["plugin", "host", "library"]
 """Whose code a frame is in."""
 
 
+Level = Literal["debug", "info", "warning", "error"]
+"""How much a log line matters."""
+
+
 class PluginState(StrEnum):
     """How a plugin stands; the value is the word, ``glyph`` the sign that always goes with it."""
 
@@ -215,7 +219,7 @@ class LogLine(Struct, frozen=True):
     number: int
     """Counts from 1 and never repeats within one host process."""
     at: float
-    level: Literal["debug", "info", "warning", "error"]
+    level: Level
     plugin: str
     """Whose line it is; empty for the host itself."""
     text: str

@@ -1,0 +1,203 @@
+"""``PluginContext``: what ``register(ctx)`` gets, and the state that survives reloads."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from types import MappingProxyType
+from typing import ParamSpec, TypeVar, cast, overload
+
+from msgspec import Struct
+
+from hotload_tui.core.errors import RefusedError, RegisterError
+from hotload_tui.core.hooks import HookFunction
+
+DEFAULT_PRIORITY = 100
+PLUGIN_LOGGER = "hotload.plugin"
+"""The logger above those of all plugins (``ctx.log``)."""
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class StagedHook(Struct, frozen=True):
+    """A handler that ``register`` asked for; it serves only when the whole load succeeded."""
+
+    point: str
+    function: HookFunction
+    priority: int
+
+
+class PluginState(MutableMapping[str, object]):
+    """A plugin's own mapping, which survives reloads.
+
+    Until ``commit`` writes go to an overlay, key by key, so that a failed load changes nothing and the old
+    generation can go on writing meanwhile. Values are shared, not copied.
+    """
+
+    def __init__(self, base: dict[str, object]) -> None:
+        self._base = base
+        self._written: dict[str, object] | None = {}
+        self._deleted: set[str] = set()
+
+    def __getitem__(self, key: str) -> object:
+        if self._written is not None and key in self._written:
+            return self._written[key]
+        if key in self._deleted:
+            raise KeyError(key)
+        return self._base[key]
+
+    def __setitem__(self, key: str, value: object) -> None:
+        if self._written is None:
+            self._base[key] = value
+        else:
+            self._deleted.discard(key)
+            self._written[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        self[key]  # KeyError where there is none
+        if self._written is None:
+            del self._base[key]
+        else:
+            self._written.pop(key, None)
+            self._deleted.add(key)
+
+    def __iter__(self) -> Iterator[str]:
+        keys = dict.fromkeys(key for key in self._base if key not in self._deleted)
+        keys.update(dict.fromkeys(self._written or ()))
+        return iter(keys)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def commit(self) -> None:
+        """Apply what was written to the shared mapping, and write through from now on."""
+        if self._written is not None:
+            for key in self._deleted:
+                self._base.pop(key, None)
+            self._base.update(self._written)
+            self._written, self._deleted = None, set()
+
+
+class PluginContext:
+    """A plugin's door to its host, given to ``register(ctx)``."""
+
+    def __init__(
+        self,
+        name: str,
+        generation: int,
+        *,
+        state: PluginState,
+        settings: Mapping[str, object],
+        hook_point: str | None,
+        priority: int | None,
+    ) -> None:
+        self.name = name
+        """The plugin's name."""
+        self.generation = generation
+        """The number of this load: 1, 2, 3 …"""
+        self.state: MutableMapping[str, object] = state
+        """The plugin's own mapping, which survives reloads."""
+        self.settings = frozen(settings)
+        """The ``[plugins.<name>.settings]`` table of ``hotload.toml``; read only."""
+        self.log = logging.getLogger(f"{PLUGIN_LOGGER}.{name}")
+        """A logger whose lines appear in the console under the plugin's name."""
+        self.staged: list[StagedHook] = []
+        self.unloaders: list[Callable[[], object]] = []
+        self._hook_point = hook_point
+        self._priority = DEFAULT_PRIORITY if priority is None else priority
+        self._sealed = False
+
+    @overload
+    def hook(
+        self, point: str, handler: Callable[_P, _R], *, priority: int | None = None
+    ) -> Callable[_P, _R]: ...
+    @overload
+    def hook(
+        self, point: str, *, priority: int | None = None
+    ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
+    @overload
+    def hook(self, point: Callable[_P, _R], *, priority: int | None = None) -> Callable[_P, _R]: ...
+    def hook(self, point: object, handler: object = None, *, priority: int | None = None) -> object:
+        """Have ``handler`` called at a hook point; lower priorities run first.
+
+        Three forms: ``hook("point", handler)``, the decorator ``@ctx.hook("point")``, and ``hook(handler)``
+        for the hook point that the configuration names. The priority is that of the call, else of the
+        configuration, else 100.
+
+        Raises:
+            RegisterError: the handler cannot be called, or no hook point is known.
+            RefusedError: ``register`` has ended.
+
+        """
+        if isinstance(point, str) and handler is None:
+
+            def decorate(function: object) -> object:
+                return self._stage(point, function, priority)
+
+            return decorate
+        if isinstance(point, str):
+            return self._stage(point, handler, priority)
+        if handler is not None:
+            raise RegisterError(self.name, f"a hook point is named by a string, not {_kind(point)}")
+        if self._hook_point is None:
+            raise RegisterError(
+                self.name,
+                "ctx.hook(handler) needs a hook point: write ctx.hook('point', handler), "
+                f'or set hook_point under [plugins."{self.name}"] in hotload.toml',
+            )
+        return self._stage(self._hook_point, point, priority)
+
+    def on_unload(self, function: Callable[[], object]) -> Callable[[], object]:
+        """Have ``function`` called when this generation is unloaded, after its last call has left.
+
+        Several run in reverse order. Raises ``RegisterError`` for what cannot be called.
+        """
+        self._check_open("on_unload")
+        if not callable(function):
+            raise RegisterError(self.name, f"ctx.on_unload needs a function, not {_kind(function)}")
+        self.unloaders.append(function)
+        return function
+
+    def seal(self) -> None:
+        """End the time in which hooks may be registered."""
+        self._sealed = True
+
+    def _stage(self, point: str, handler: object, priority: int | None) -> object:
+        self._check_open("hook")
+        if not point:
+            raise RegisterError(self.name, "a hook point needs a name, not an empty string")
+        if not callable(handler):
+            raise RegisterError(
+                self.name, f"the handler at hook point '{point}' cannot be called: it is {_kind(handler)}"
+            )
+        if priority is None:
+            priority = self._priority
+        elif type(priority) is not int:
+            raise RegisterError(self.name, f"priority at hook point '{point}' must be a whole number")
+        self.staged.append(StagedHook(point, cast(HookFunction, handler), priority))
+        return handler
+
+    def _check_open(self, what: str) -> None:
+        if self._sealed:
+            raise RefusedError(f"ctx.{what} works only while register(ctx) runs")
+
+
+def frozen(value: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a read-only view of nested tables; lists become tuples."""
+    return MappingProxyType({key: _frozen(item) for key, item in value.items()})
+
+
+def _frozen(value: object) -> object:
+    if isinstance(value, dict):
+        return frozen(value)
+    if isinstance(value, list):
+        return tuple(_frozen(item) for item in value)
+    return value
+
+
+def _kind(value: object) -> str:
+    return f"a {type(value).__name__}"

@@ -1,0 +1,170 @@
+"""Which directories are plugins; enabling, disabling and making them.
+
+The name decides: ``_x`` is the disabled plugin ``x``; ``.x``, ``__x`` and plain files are nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from msgspec import Struct
+
+from hotload_tui.core.errors import RefusedError, RuntimeDirError, UnknownPluginError, UsageError
+from hotload_tui.core.source import ENTRY
+
+TEMPLATE = "TEMPLATE.py"
+"""A plain file in the runtime directory from which new plugins are made."""
+
+_BUILT_IN_TEMPLATE = '''\
+"""Says hello; change me and save."""
+
+
+def greet(name: str = "world") -> str:
+    """Answer the hook point ``greet``."""
+    return f"Hello, {name}!"
+
+
+def register(ctx) -> None:
+    """Tell the host which hook points this plugin answers."""
+    ctx.hook("greet", greet)
+'''
+
+
+class PluginDirectory(Struct, frozen=True):
+    """A directory that is a plugin."""
+
+    name: str
+    path: Path
+    enabled: bool
+
+
+def find_plugins(runtime_dir: Path) -> dict[str, PluginDirectory]:
+    """Return the plugins under ``runtime_dir`` by name; where ``x`` stands beside ``_x``, ``x`` counts.
+
+    Raises:
+        RuntimeDirError: the directory is not there or cannot be listed.
+
+    """
+    found: dict[str, PluginDirectory] = {}
+    try:
+        names = sorted(os.listdir(runtime_dir))  # noqa: PTH208 - names are all that is wanted
+    except FileNotFoundError:
+        raise RuntimeDirError(
+            f"no plugin directory {runtime_dir}: make it (mkdir {runtime_dir}), "
+            "let 'hotload new NAME' make it with a first plugin, or name another with --plugins"
+        ) from None
+    except OSError as error:
+        raise RuntimeDirError(f"cannot list plugin directory {runtime_dir}: {error.strerror}") from error
+    for directory_name in names:
+        plugin = plugin_at(runtime_dir / directory_name)
+        if plugin is not None and (plugin.enabled or plugin.name not in found):
+            found[plugin.name] = plugin
+    return found
+
+
+def plugin_at(path: Path) -> PluginDirectory | None:
+    """Return the plugin that ``path`` is by its name, or ``None``; it need not have an entry."""
+    name = path.name
+    if name.startswith((".", "__")) or name in ("", "_") or not _is_directory(path):
+        return None
+    shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return PluginDirectory(shown.removeprefix("_"), path, enabled=not name.startswith("_"))
+
+
+def name_of(directory_name: str) -> str | None:
+    """Return the name of the plugin that a directory of this name would be, or ``None``."""
+    if directory_name.startswith((".", "__")) or directory_name in ("", "_"):
+        return None
+    return os.fsencode(directory_name).decode("utf-8", "backslashreplace").removeprefix("_")
+
+
+def enable(plugin: PluginDirectory) -> PluginDirectory:
+    """Rename ``_x`` to ``x``; nothing happens if the plugin is enabled.
+
+    Raises:
+        RefusedError: ``x`` exists already, or the system refuses the renaming.
+
+    """
+    return plugin if plugin.enabled else _rename(plugin, plugin.path.name.removeprefix("_"), enabled=True)
+
+
+def disable(plugin: PluginDirectory) -> PluginDirectory:
+    """Rename ``x`` to ``_x``; nothing happens if the plugin is disabled.
+
+    Raises:
+        RefusedError: ``_x`` exists already, or the system refuses the renaming.
+
+    """
+    return _rename(plugin, f"_{plugin.path.name}", enabled=False) if plugin.enabled else plugin
+
+
+def create(runtime_dir: Path, name: str) -> PluginDirectory:
+    """Make the plugin ``name`` from ``TEMPLATE.py`` (a built-in one where there is none), and the folder.
+
+    Raises:
+        UsageError: a plugin cannot have that name.
+        RefusedError: it exists already, or the system refuses.
+
+    """
+    if not re.fullmatch(r"[^\W_][\w.\- ]*", name):
+        raise UsageError(
+            f'"{name}" cannot name a plugin: begin with a letter or digit; letters, digits, '
+            "'_', '-', '.' and spaces may follow"
+        )
+    path = runtime_dir / name
+    for existing in (path, path.with_name(f"_{name}")):
+        if os.path.lexists(existing):
+            raise RefusedError(f"{existing} exists already; choose another name")
+    template = runtime_dir / TEMPLATE
+    try:
+        text = template.read_text(encoding="utf-8") if template.is_file() else _BUILT_IN_TEMPLATE
+        _make(path, text)
+    except OSError as error:
+        raise RefusedError(f"cannot make {path}: {error.strerror}") from error
+    return PluginDirectory(name, path, enabled=True)
+
+
+def unknown(name: str, known: Iterable[str]) -> UnknownPluginError:
+    """Return the error for a name that is no plugin, with the nearest one that is."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        hint = f'did you mean "{close[0]}"?'
+    elif names:
+        hint = "there are: " + ", ".join(names)
+    else:
+        hint = "there are none yet; 'hotload new NAME' makes one"
+    return UnknownPluginError(f'no plugin "{name}"; {hint}')
+
+
+def _make(path: Path, text: str) -> None:
+    # Under a hidden name first: a watcher must not meet a plugin that has no entry yet.
+    draft = path.with_name(f".{path.name}.new")
+    draft.mkdir(parents=True, exist_ok=True)
+    (draft / ENTRY).write_text(text, encoding="utf-8")
+    draft.rename(path)
+
+
+def _rename(plugin: PluginDirectory, directory_name: str, *, enabled: bool) -> PluginDirectory:
+    target = plugin.path.with_name(directory_name)
+    verb = "enable" if enabled else "disable"
+    if os.path.lexists(target):
+        raise RefusedError(
+            f"cannot {verb} {plugin.name}: {target} exists already; remove or rename one of the two"
+        )
+    try:
+        plugin.path.rename(target)
+    except OSError as error:
+        raise RefusedError(f"cannot {verb} {plugin.name}: {error.strerror} ({target})") from error
+    return PluginDirectory(plugin.name, target, enabled)
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a loop of links
+        return False

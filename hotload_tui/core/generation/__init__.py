@@ -1,0 +1,5 @@
+"""An artifact's modules in memory: unique names, private imports, resources, source as loaded."""
+
+from hotload_tui.core.generation.modules import Generation
+
+__all__ = ["Generation"]

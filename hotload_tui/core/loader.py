@@ -1,0 +1,341 @@
+"""``Loader``: an artifact becomes a live generation, a live one a retired one.
+
+Prove, then swap: a trial executes the modules and runs ``register`` against a staging table; only when all of
+it succeeded does the hook table change, in one assignment. A failed trial leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import cast
+
+from msgspec import Struct
+
+from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.config import Config
+from hotload_tui.core.context import PluginContext, PluginState
+from hotload_tui.core.errors import LoadError, PluginError, RegisterError, UnknownPluginError
+from hotload_tui.core.faults import fault_of
+from hotload_tui.core.generation import Generation
+from hotload_tui.core.hooks import Handler, HookHost
+from hotload_tui.core.leaks import FREED, Remains, collect
+from hotload_tui.core.plugin import Fault, HookPlace
+from hotload_tui.core.source import ENTRY
+
+_GRACE = 1.0  # seconds for an interrupted load to end
+_FOREVER = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class LivePlugin:
+    """A generation with what it registered."""
+
+    name: str
+    generation: Generation
+    context: PluginContext
+    state: PluginState
+    handlers: tuple[Handler, ...]
+    load_seconds: float
+    loaded_at: float = _FOREVER
+    """When it was swapped in, seconds since the epoch; 0 before that."""
+
+    @property
+    def places(self) -> tuple[HookPlace, ...]:
+        """Where it is registered, in order of name."""
+        return tuple(sorted({HookPlace(handler.point, handler.priority) for handler in self.handlers}))
+
+
+class Retirement(Struct, frozen=True):
+    """How a generation went."""
+
+    plugin: str
+    generation: int
+    faults: tuple[Fault, ...]
+    """Of its ``on_unload`` functions."""
+    memory: str
+    """``freed``, or what is left."""
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What the thread of a trial hands back."""
+
+    value: LivePlugin | None = None
+    error: BaseException | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class Loader:
+    """Loads plugins into a ``HookHost``; used by one thread at a time."""
+
+    def __init__(self, host: HookHost, config: Config) -> None:
+        self._host = host
+        self._config = config
+        self._live: dict[str, LivePlugin] = {}
+        self._order: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self._states: dict[str, dict[str, object]] = {}
+        self._trial_thread: threading.Thread | None = None
+
+    def live(self, name: str) -> LivePlugin | None:
+        """Return what serves of the plugin, or ``None``."""
+        return self._live.get(name)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all live plugins in the order in which they were first loaded."""
+        return tuple(self._order)
+
+    def load(
+        self,
+        name: str,
+        artifact: Artifact,
+        hook_point: str | None = None,
+        priority: int | None = None,
+        *,
+        root_dir: Path | None = None,
+    ) -> LivePlugin | None:
+        """Load an artifact and let it serve; returns what served before, to be retired.
+
+        ``hook_point`` and ``priority`` are the defaults of ``ctx.hook(handler)``.
+
+        Raises:
+            PluginError: as ``trial``; what served before serves on.
+
+        """
+        trial = self.trial(name, artifact, hook_point, priority, root_dir=root_dir)
+        return self.swap([trial])[0]
+
+    def unload(self, name: str, hook_point: str | None = None) -> LivePlugin | None:
+        """Take a plugin out of one hook point (returns ``None``), or of all (returns it, to be retired).
+
+        Raises:
+            UnknownPluginError: nothing of that name serves.
+
+        """
+        live = self._live.get(name)
+        if live is None:
+            raise UnknownPluginError(f'no plugin "{name}" is loaded')
+        if hook_point is not None:
+            live.handlers = tuple(handler for handler in live.handlers if handler.point != hook_point)
+            self._host.swap({name: live.handlers})
+            return None
+        self._host.swap({name: ()})
+        del self._live[name]
+        self._order.remove(name)
+        return live
+
+    def reload(
+        self, name: str, hook_point: str | None = None, priority: int | None = None
+    ) -> LivePlugin | None:
+        """Load the artifact that serves once more; as ``load``, and raises ``UnknownPluginError``."""
+        live = self._live.get(name)
+        if live is None:
+            raise UnknownPluginError(f'no plugin "{name}" is loaded')
+        root_dir = live.generation.root_dir
+        return self.load(name, live.generation.artifact, hook_point, priority, root_dir=root_dir)
+
+    def trial(
+        self,
+        name: str,
+        artifact: Artifact,
+        hook_point: str | None = None,
+        priority: int | None = None,
+        *,
+        root_dir: Path | None = None,
+    ) -> LivePlugin:
+        """Execute the modules and run ``register``, in a thread of its own, within ``load_timeout``.
+
+        Nothing of the result serves yet, and nothing is left behind on failure.
+
+        Raises:
+            LoadError: a module raised (the cause is chained), or time ran out.
+            RegisterError: ``register`` is missing, has another shape, or raised.
+
+        """
+        number = self._numbers[name] = self._numbers.get(name, 0) + 1
+        generation = Generation(
+            artifact,
+            root_dir=root_dir or Path(self._config.runtime_dir, name).absolute(),
+            module_path=self._config.module_path,
+            number=number,
+        )
+        settings = self._config.of(name).settings
+        state = PluginState(self._states.setdefault(name, {}))
+        context = PluginContext(
+            name, number, state=state, settings=settings, hook_point=hook_point, priority=priority
+        )
+        try:
+            return self._within_time(name, lambda: _prove(generation, context, state))
+        except BaseException:
+            context.seal()
+            context.staged.clear()
+            context.unloaders.clear()
+            generation.release()
+            raise
+
+    def swap(self, trials: Sequence[LivePlugin]) -> list[LivePlugin | None]:
+        """Let proven trials serve, all in one assignment; returns what each replaced, to be retired."""
+        now = time.time()
+        self._host.swap({trial.name: trial.handlers for trial in trials})
+        replaced = []
+        for trial in trials:
+            trial.state.commit()
+            trial.generation.confirm()
+            trial.loaded_at = now
+            replaced.append(self._live.get(trial.name))
+            self._live[trial.name] = trial
+            if trial.name not in self._order:
+                self._order.append(trial.name)
+        return replaced
+
+    def retire(self, retired: list[LivePlugin]) -> list[Retirement]:
+        """Wait for calls in flight, run ``on_unload``, drop the modules and look whether they are freed.
+
+        Empties the list that it is given: a reference kept by the caller would be a leak.
+        """
+        inside = self._host.drain(self._config.drain_timeout)
+        parted = []
+        while retired:
+            parted.append(_part(retired.pop(0), self._config.module_path))
+        collect()
+        return [
+            Retirement(name, number, faults, _verdict(remains, inside))
+            for name, number, faults, remains in parted
+        ]
+
+    def is_inside_trial(self) -> bool:
+        """Tell whether the calling thread is executing a plugin's modules or its ``register``."""
+        return threading.current_thread() is self._trial_thread
+
+    def _within_time(self, name: str, prove: Callable[[], LivePlugin]) -> LivePlugin:
+        outcome = _Outcome()
+
+        def run() -> None:
+            try:
+                outcome.value = prove()
+            except BaseException as error:  # foreign code: SystemExit and the like end this load only
+                outcome.error = error
+            finally:
+                outcome.done.set()
+
+        # A thread that a plugin starts inherits the daemon flag: a forgotten one cannot keep the host alive.
+        self._trial_thread = thread = threading.Thread(target=run, name=f"hotload-load-{name}", daemon=True)
+        thread.start()
+        try:
+            if not outcome.done.wait(self._config.load_timeout):
+                raise self._interrupt(name, thread, outcome)
+        finally:
+            self._trial_thread = None
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.value is not None
+        return outcome.value
+
+    def _interrupt(self, name: str, thread: threading.Thread, outcome: _Outcome) -> LoadError:
+        """End a load that takes too long, if the interpreter can; returns the error to raise."""
+        limit = f"the load did not end within load_timeout = {self._config.load_timeout:g} s"
+        ident = ctypes.c_ulong(thread.ident or 0)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(_LoadTimeout))
+        if outcome.done.wait(_GRACE):
+            error = LoadError(name, f"{limit} and was interrupted")
+            if isinstance(outcome.error, PluginError) and isinstance(outcome.error.__cause__, _LoadTimeout):
+                trace = outcome.error.__cause__.__traceback__
+                error.__cause__ = TimeoutError(f"{limit}; it was interrupted here").with_traceback(trace)
+            outcome.error = outcome.value = None
+            return error
+        return LoadError(name, f"{limit} and cannot be interrupted; its thread '{thread.name}' still runs")
+
+
+class _LoadTimeout(BaseException):
+    """Raised inside a load that takes too long; no ``except Exception`` of a plugin stops it."""
+
+
+def _prove(generation: Generation, context: PluginContext, state: PluginState) -> LivePlugin:
+    started = time.perf_counter()
+    try:
+        module = generation.execute()
+    except BaseException as error:  # foreign code: whatever a module raises, the old generation serves on
+        raise LoadError(context.name, "the plugin's modules did not execute") from error
+    register = _register_of(context.name, module, generation)
+    try:
+        register(context)
+    except BaseException as error:  # foreign code, as above
+        raise RegisterError(context.name, "register(ctx) raised") from error
+    context.seal()
+    handlers = tuple(
+        Handler(
+            hook.point,
+            hook.function,
+            plugin=context.name,
+            generation=generation.number,
+            priority=hook.priority,
+        )
+        for hook in context.staged
+    )
+    return LivePlugin(context.name, generation, context, state, handlers, time.perf_counter() - started)
+
+
+def _register_of(plugin: str, module: ModuleType, generation: Generation) -> Callable[[object], object]:
+    """Return the plugin's ``register`` once its shape is right."""
+    file = str(generation.root_dir / ENTRY)
+    register: object = vars(module).get("register")
+    if register is None:
+        message = f"{ENTRY} has run and defines no register; add: def register(ctx) -> None: ..."
+        raise RegisterError(plugin, message, file=file, line=1)
+    line = int(getattr(getattr(register, "__code__", None), "co_firstlineno", 1))
+    problem = _misshapen(register)
+    if problem:
+        raise RegisterError(plugin, f"{problem}; write: def register(ctx) -> None: ...", file=file, line=line)
+    return cast("Callable[[object], object]", register)
+
+
+def _misshapen(register: object) -> str:
+    """Say why ``register`` cannot be called with one argument; empty when it can."""
+    if not callable(register):
+        return f"register is a {type(register).__name__}, not a function"
+    if inspect.iscoroutinefunction(register) or inspect.isasyncgenfunction(register):
+        return "register is async, but nobody would await it: it runs at once"
+    if inspect.isgeneratorfunction(register):
+        return "register is a generator (it has a yield), so calling it would do nothing"
+    try:
+        inspect.signature(register).bind(object())
+    except TypeError as error:
+        return f"register must take one argument, ctx ({error})"
+    except ValueError:
+        return ""  # built-in callables tell no signature; calling will tell
+    return ""
+
+
+def _part(live: LivePlugin, module_path: str) -> tuple[str, int, tuple[Fault, ...], Remains]:
+    """Clean up after a generation and drop its modules; what is returned holds nothing of it."""
+    faults = tuple(_unload(live, module_path))
+    live.generation.release()
+    shown = (
+        (live.name + name.removeprefix(live.generation.root), module)
+        for name, module in live.generation.modules.items()
+    )
+    return live.name, live.generation.number, faults, Remains(shown)
+
+
+def _unload(live: LivePlugin, module_path: str) -> Iterable[Fault]:
+    """Run the plugin's ``on_unload`` functions, the newest first, each fenced."""
+    while live.context.unloaders:
+        function = live.context.unloaders.pop()
+        try:
+            function()
+        except BaseException as error:  # foreign code: one clean-up must not stop the next
+            yield fault_of(error, phase="unload", plugin=live.name, module_path=module_path)
+
+
+def _verdict(remains: Remains, inside: int) -> str:
+    verdict = remains.verdict()
+    if verdict != FREED and inside:
+        return f"{verdict} ({inside} calls are still inside)"
+    return verdict

@@ -1,0 +1,85 @@
+"""The host's log: numbered lines, bounded, from events and from what plugins log."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from hotload_tui.core.context import PLUGIN_LOGGER
+from hotload_tui.core.plugin import Level, LogLine
+
+_KEPT = 5000  # lines
+_LONGEST = 4096  # characters of one line
+
+
+class HostLog:
+    """Keeps the newest lines."""
+
+    def __init__(self) -> None:
+        self._lines: deque[LogLine] = deque(maxlen=_KEPT)
+        self._number = 0
+        self._lock = threading.Lock()
+
+    def add(self, at: float, level: Level, plugin: str, text: str) -> LogLine:
+        """Add a line, cut to a bearable length, and return it."""
+        with self._lock:
+            self._number += 1
+            line = LogLine(self._number, at, level, plugin, text[:_LONGEST])
+            self._lines.append(line)
+        return line
+
+    def since(self, number: int) -> tuple[LogLine, ...]:
+        """Return the kept lines with a greater number."""
+        with self._lock:
+            return tuple(line for line in self._lines if line.number > number)
+
+
+class LogCollector(logging.Handler):
+    """Hands on what plugins log (``ctx.log``, and loggers named after their modules)."""
+
+    def __init__(self, module_path: str, write: Callable[[Level, str, str], None]) -> None:
+        """Collect from the moment of ``attach``; ``write`` gets level, plugin and text."""
+        super().__init__(logging.DEBUG)
+        self._module_path = module_path
+        self._write = write
+        self._loggers = [logging.getLogger(PLUGIN_LOGGER), logging.getLogger(module_path)]
+
+    def attach(self) -> Callable[[], None]:
+        """Begin to collect; returns the undo."""
+        for source in self._loggers:
+            source.addHandler(self)
+            if source.level == logging.NOTSET:
+                source.setLevel(logging.INFO)
+
+        def detach() -> None:
+            for source in self._loggers:
+                source.removeHandler(self)
+
+        return detach
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand on one record."""
+        try:
+            text = record.getMessage()
+            if record.exc_info and record.exc_info[0] is not None:
+                text += f" ({record.exc_info[0].__name__}: {record.exc_info[1]})"
+        except Exception as error:  # foreign code: arguments that cannot be formatted
+            text = f"{record.msg!s} (cannot be formatted: {type(error).__name__})"
+        self._write(_level(record.levelno), self._plugin_of(record.name), text)
+
+    def _plugin_of(self, logger_name: str) -> str:
+        for prefix in (f"{PLUGIN_LOGGER}.", f"{self._module_path}."):
+            if logger_name.startswith(prefix):
+                rest = logger_name.removeprefix(prefix)
+                return rest if prefix.startswith(PLUGIN_LOGGER) else rest.partition(".")[0]
+        return ""
+
+
+def _level(number: int) -> Level:
+    if number >= logging.ERROR:
+        return "error"
+    if number >= logging.WARNING:
+        return "warning"
+    return "info" if number >= logging.INFO else "debug"

@@ -1,0 +1,99 @@
+"""The board: how each plugin stands, and what is told of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from hotload_tui.core.events import (
+    AnyEvent,
+    EventBus,
+    LogWritten,
+    PluginFailed,
+    Subscriber,
+    WatcherChanged,
+)
+from hotload_tui.core.log import HostLog
+from hotload_tui.core.plugin import Fault, Level, LogLine, PluginState, PluginStatus
+
+_REPEAT = 1.0  # seconds in which the same fault of a handler is told once
+
+
+class Board:
+    """Statuses, events and log; safe to use from any thread, and never waits for a reload."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._statuses: dict[str, PluginStatus] = {}
+        self._bus = EventBus()
+        self._log = HostLog()
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Hear every event; returns the undo."""
+        return self._bus.subscribe(subscriber)
+
+    def tell(self, event: AnyEvent) -> None:
+        """Publish an event, and its line in the log."""
+        self._bus.publish(event)
+        if isinstance(event, WatcherChanged):
+            level: Level = "warning" if event.trouble else "info"
+            self.write(level, "", f"watcher: {event.trouble or event.state}")
+        elif not isinstance(event, LogWritten):
+            self.write(event.level, event.name, event.describe())
+
+    def write(self, level: Level, plugin: str, text: str) -> None:
+        """Add a line to the log."""
+        now = time.time()
+        self._bus.publish(LogWritten(now, self._log.add(now, level, plugin, text)))
+
+    def log(self, since: int) -> tuple[LogLine, ...]:
+        """Return the kept lines with a greater number."""
+        return self._log.since(since)
+
+    def statuses(self) -> tuple[PluginStatus, ...]:
+        """Return all statuses in order of name."""
+        with self._lock:
+            return tuple(self._statuses[name] for name in sorted(self._statuses))
+
+    def get(self, name: str) -> PluginStatus | None:
+        """Return how a plugin stands; ``None`` if there is no such plugin."""
+        return self._statuses.get(name)
+
+    def put(self, status: PluginStatus) -> None:
+        """Set how a plugin stands."""
+        with self._lock:
+            self._statuses[status.name] = status
+
+    def drop(self, name: str) -> None:
+        """Forget a plugin."""
+        with self._lock:
+            self._statuses.pop(name, None)
+
+    def remember(self, name: str, generation: int, memory: str) -> None:
+        """Note on the status of the plugin what became of the generation before the one that serves."""
+        with self._lock:
+            status = self._statuses.get(name)
+            if status is not None and status.generation != generation:
+                self._statuses[name] = replace(status, memory=memory)
+
+    def handler_failed(self, fault: Fault, generation: int) -> None:
+        """Note a handler's fault; the plugin goes on serving."""
+        with self._lock:
+            status = self._statuses.get(fault.plugin)
+            if status is None or _is_repeated(fault, status.fault):
+                return
+            if status.generation == generation and status.state is PluginState.OK:
+                self._statuses[fault.plugin] = replace(status, fault=fault)
+        self.tell(PluginFailed(fault.at, fault.plugin, fault, generation))
+
+
+def _is_repeated(fault: Fault, before: Fault | None) -> bool:
+    """Tell whether a failing handler in a busy loop says just what it said a moment ago."""
+    return (
+        before is not None
+        and (before.phase, before.type, before.message) == (fault.phase, fault.type, fault.message)
+        and fault.at - before.at < _REPEAT
+    )
