@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import inspect
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -82,6 +83,7 @@ class Loader:
         self._order: list[str] = []
         self._numbers: dict[str, int] = {}
         self._states: dict[str, dict[str, object]] = {}
+        self._parting: queue.SimpleQueue[LivePlugin] = queue.SimpleQueue()
         self._trial_thread: threading.Thread | None = None
 
     def live(self, name: str) -> LivePlugin | None:
@@ -100,8 +102,8 @@ class Loader:
         priority: int | None = None,
         *,
         root_dir: Path | None = None,
-    ) -> LivePlugin | None:
-        """Load an artifact and let it serve; returns what served before, to be retired.
+    ) -> None:
+        """Load an artifact and let it serve; what served before waits for ``retire``.
 
         ``hook_point`` and ``priority`` are the defaults of ``ctx.hook(handler)``.
 
@@ -110,10 +112,10 @@ class Loader:
 
         """
         trial = self.trial(name, artifact, hook_point, priority, root_dir=root_dir)
-        return self.swap([trial])[0]
+        self.swap([trial])
 
-    def unload(self, name: str, hook_point: str | None = None) -> LivePlugin | None:
-        """Take a plugin out of one hook point (returns ``None``), or of all (returns it, to be retired).
+    def unload(self, name: str, hook_point: str | None = None) -> None:
+        """Take a plugin out of one hook point, or of all; then it waits for ``retire``.
 
         Raises:
             UnknownPluginError: nothing of that name serves.
@@ -125,21 +127,19 @@ class Loader:
         if hook_point is not None:
             live.handlers = tuple(handler for handler in live.handlers if handler.point != hook_point)
             self._host.swap({name: live.handlers})
-            return None
+            return
         self._host.swap({name: ()})
         del self._live[name]
         self._order.remove(name)
-        return live
+        self._parting.put(live)
 
-    def reload(
-        self, name: str, hook_point: str | None = None, priority: int | None = None
-    ) -> LivePlugin | None:
+    def reload(self, name: str, hook_point: str | None = None, priority: int | None = None) -> None:
         """Load the artifact that serves once more; as ``load``, and raises ``UnknownPluginError``."""
         live = self._live.get(name)
         if live is None:
             raise UnknownPluginError(f'no plugin "{name}" is loaded')
         root_dir = live.generation.root_dir
-        return self.load(name, live.generation.artifact, hook_point, priority, root_dir=root_dir)
+        self.load(name, live.generation.artifact, hook_point, priority, root_dir=root_dir)
 
     def trial(
         self,
@@ -180,30 +180,31 @@ class Loader:
             generation.release()
             raise
 
-    def swap(self, trials: Sequence[LivePlugin]) -> list[LivePlugin | None]:
-        """Let proven trials serve, all in one assignment; returns what each replaced, to be retired."""
+    def swap(self, trials: Sequence[LivePlugin]) -> None:
+        """Let proven trials serve, all in one assignment; what they replace waits for ``retire``."""
         now = time.time()
         self._host.swap({trial.name: trial.handlers for trial in trials})
-        replaced = []
         for trial in trials:
             trial.state.commit()
             trial.generation.confirm()
             trial.loaded_at = now
-            replaced.append(self._live.get(trial.name))
-            self._live[trial.name] = trial
-            if trial.name not in self._order:
+            if trial.name in self._live:
+                self._parting.put(self._live[trial.name])
+            else:
                 self._order.append(trial.name)
-        return replaced
+            self._live[trial.name] = trial
 
-    def retire(self, retired: list[LivePlugin]) -> list[Retirement]:
-        """Wait for calls in flight, run ``on_unload``, drop the modules and look whether they are freed.
+    def retire(self) -> list[Retirement]:
+        """Part with every generation that was replaced or unloaded.
 
-        Empties the list that it is given: a reference kept by the caller would be a leak.
+        Waits for calls in flight, runs ``on_unload``, drops the modules and looks whether they are freed.
+        May run in another thread than the loads.
         """
         inside = self._host.drain(self._config.drain_timeout)
         parted = []
-        while retired:
-            parted.append(_part(retired.pop(0), self._config.module_path))
+        while not self._parting.empty():
+            # Nobody may keep a reference to what is taken out here: it would be the leak that is looked for.
+            parted.append(_part(self._parting.get(), self._config.module_path))
         collect()
         return [
             Retirement(name, number, faults, _verdict(remains, inside))

@@ -74,10 +74,14 @@ class Generation:
 
         Whoever still runs their code keeps them, and their code can go on importing.
         """
+        if self.parent not in sys.modules:
+            return  # nothing was executed
         _finder.remove(self)
         self.modules = {name: module for name, module in sys.modules.copy().items() if self.owns(name)}
         for name in self.modules:
             del sys.modules[name]
+        # The import system made the package an attribute of the one above, which stays.
+        vars(sys.modules[self.parent]).pop(self.root.rpartition(".")[2], None)
         self._unpin()
         self.is_released = True
 

@@ -59,7 +59,7 @@ class Journey:
         self._compiler = Compiler(Path(config.compiled_dir))
         self._loader = Loader(host, config)
         self._last_good = LastGood(Path(config.compiled_dir))
-        self._retiring: queue.SimpleQueue[list[LivePlugin] | None] = queue.SimpleQueue()
+        self._retiring: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -71,7 +71,7 @@ class Journey:
     def stop(self) -> None:
         """Retire what is queued, and end."""
         if self._thread is not None:
-            self._retiring.put(None)
+            self._retiring.put(False)
             if self._thread is not threading.current_thread():
                 self._thread.join()
             self._thread = None
@@ -121,7 +121,8 @@ class Journey:
     def unload(self, name: str) -> None:
         """Take a plugin out of service; it is retired in the background."""
         if self._loader.live(name) is not None:
-            self._retire([self._loader.unload(name)])
+            self._loader.unload(name)
+            self._retiring.put(True)
 
     def clean(self, name: str) -> int:
         """Remove a plugin's artifacts; what serves goes on serving. Raises ``ArtifactError``."""
@@ -241,10 +242,10 @@ class Journey:
     # ---- swap and retire
 
     def _swap(self, ready: list[_Ready]) -> None:
-        before = self._loader.swap([one.trial for one in ready])
-        for one, replaced in zip(ready, before, strict=True):
-            self._serve(one, reloaded=replaced is not None)
-        self._retire([live for live in before if live is not None])
+        self._loader.swap([one.trial for one in ready])
+        self._retiring.put(True)
+        for one in ready:
+            self._serve(one)
         digests = {one.trial.name: one.trial.generation.artifact.manifest.digest for one in ready}
         try:
             self._last_good.record(digests)
@@ -253,7 +254,7 @@ class Journey:
         except ArtifactError as error:
             self._board.write("warning", "", str(error))
 
-    def _serve(self, one: _Ready, *, reloaded: bool) -> None:
+    def _serve(self, one: _Ready) -> None:
         trial = one.trial
         status = self._board.get(trial.name)
         assert status is not None
@@ -269,7 +270,7 @@ class Journey:
                 compile_seconds=one.compile_seconds,
                 load_seconds=trial.load_seconds,
                 loaded_at=trial.loaded_at,
-                reloads=status.reloads + reloaded,
+                reloads=status.reloads + (status.generation != 0),
                 fault=one.fault,
                 memory="",
             )
@@ -285,14 +286,9 @@ class Journey:
             )
         )
 
-    def _retire(self, lives: list[LivePlugin | None]) -> None:
-        retired = [live for live in lives if live is not None]
-        if retired:
-            self._retiring.put(retired)
-
     def _retire_queued(self) -> None:
-        while (retired := self._retiring.get()) is not None:
-            for gone in self._loader.retire(retired):
+        while self._retiring.get():
+            for gone in self._loader.retire():
                 for fault in gone.faults:
                     self._board.tell(PluginFailed(fault.at, gone.plugin, fault, self._serving(gone.plugin)))
                 self._board.remember(gone.plugin, gone.generation, gone.memory)
