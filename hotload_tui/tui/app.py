@@ -1,0 +1,98 @@
+"""``ConsoleApp``: the console's wiring; what it shows and does is in screens and widgets."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from rich.segment import Segments
+from rich.traceback import Traceback
+from textual.app import App
+from textual.screen import Screen
+
+from hotload_tui.core.api import ManagerApi
+from hotload_tui.tui import keys as bindings
+from hotload_tui.tui.commands import ConsoleCommands
+from hotload_tui.tui.screens.confirm import ConfirmScreen
+from hotload_tui.tui.screens.console import ConsoleScreen
+from hotload_tui.tui.widgets.too_small import NEEDED
+
+
+class ConsoleApp(App[None]):
+    """The developer console on one manager."""
+
+    TITLE = "hotload"
+    CSS_PATH = "console.tcss"
+    BINDINGS = bindings.APP
+    COMMANDS = {ConsoleCommands}  # noqa: RUF012 - Textual declares it so
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (NEEDED[0], "-narrow"), (100, "-normal"), (160, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (NEEDED[1], "-short"), (30, "-tall")]  # noqa: RUF012
+
+    def __init__(
+        self,
+        api: ManagerApi,
+        *,
+        project: Path,
+        keys: Mapping[str, str] = MappingProxyType({}),
+        start: Callable[[], None] | None = None,
+        stop: Callable[[], None] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__()
+        self._stop = stop
+        self._leaving = False
+        self._console = ConsoleScreen(api, project, start, clock)
+        self.set_keymap(dict(keys))
+
+    def get_default_screen(self) -> Screen[None]:
+        """Open with the console."""
+        return self._console
+
+    def on_mount(self) -> None:
+        """Leave in order when the system asks for it."""
+        loop = asyncio.get_running_loop()
+        try:
+            loop.add_signal_handler(signal.SIGTERM, self.leave)
+            loop.add_signal_handler(signal.SIGHUP, self.exit)
+        except (AttributeError, NotImplementedError, RuntimeError, ValueError):
+            return  # not the main thread, or a system without these signals
+
+    async def action_quit(self) -> None:
+        """Leave; ask first while something is being built, go at once when asked twice."""
+
+        def answered(yes: bool | None) -> None:  # noqa: FBT001 - called by Textual
+            if yes:
+                self.leave()
+
+        if self._console.is_building and not self._leaving:
+            if not isinstance(self.screen, ConfirmScreen):
+                self.push_screen(ConfirmScreen("A build is under way. Quit all the same?", "Quit"), answered)
+        else:
+            self.leave()
+
+    def leave(self) -> None:
+        """Unload the plugins in a thread, then exit; a second call does not wait for them."""
+        if self._leaving or self._stop is None:
+            self.exit()
+            return
+        self._leaving = True
+        self._console.show_busy("unloading the plugins (q quits at once)")
+        threading.Thread(target=self._unload, args=(self._stop,), name="hotload-stop", daemon=True).start()
+
+    def _unload(self, stop: Callable[[], None]) -> None:
+        try:
+            stop()
+        finally:  # whatever went wrong in there, its user wants to leave
+            self.call_later(self.exit)
+
+    def _fatal_error(self) -> None:
+        """Print the traceback of a bug in the console itself, without locals: they may hold secrets."""
+        self.bell()
+        trace = Traceback(show_locals=False, width=None)
+        self._exit_renderables.append(Segments(self.console.render(trace, self.console.options)))
+        self._close_messages_no_wait()

@@ -1,0 +1,90 @@
+"""The command palette's entries, each prefixed with what it acts on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.content import Content
+
+from hotload_tui.core.plugin import PluginState, PluginStatus
+from hotload_tui.tui.screens.console import ConsoleScreen
+from hotload_tui.tui.text import clean_line
+
+
+class Command(NamedTuple):
+    """One entry."""
+
+    title: str
+    run: Callable[[], object]
+    help: str
+
+
+class ConsoleCommands(Provider):
+    """Offers what the keys do, and what has no key."""
+
+    async def discover(self) -> Hits:
+        """Offer what concerns the selected plugin, and the rest but for themes."""
+        console = self._console
+        if console is None:
+            return
+        selected = [console.selected] if console.selected else []
+        for command in (*_of_plugins(console, selected), *_of_all(console)):
+            yield DiscoveryHit(Content(command.title), command.run, command.title, command.help)
+
+    async def search(self, query: str) -> Hits:
+        """Offer all that matches, for every plugin."""
+        console = self._console
+        if console is None:
+            return
+        matcher = self.matcher(query)
+        every = (*_of_plugins(console, list(console.plugins)), *_of_all(console), *self._themes())
+        for command in every:
+            score = matcher.match(command.title)
+            if score > 0:
+                yield Hit(score, matcher.highlight(command.title), command.run, command.title, command.help)
+
+    @property
+    def _console(self) -> ConsoleScreen | None:
+        screen = self.screen
+        return screen if isinstance(screen, ConsoleScreen) else None
+
+    def _themes(self) -> Iterator[Command]:
+        for name in sorted(self.app.available_themes):
+            yield Command(f"theme: {name}", partial(setattr, self.app, "theme", name), "use these colours")
+
+
+def _of_plugins(console: ConsoleScreen, plugins: list[PluginStatus]) -> Iterator[Command]:
+    for plugin in plugins:
+        name = clean_line(plugin.name, 60)
+        switch = "enable" if plugin.state is PluginState.OFF else "disable"
+        for verb, action, meaning in (
+            ("rebuild", console.action_rebuild, "compile and load again"),
+            (switch, getattr(console, f"action_{switch}"), "rename its folder"),
+            ("clean", console.action_clean, "remove its artifacts"),
+            ("edit", console.action_edit, "open it in the editor"),
+        ):
+            yield Command(f"plugin: {verb} {name}", partial(_on, console, plugin.name, action), meaning)
+
+
+def _on(console: ConsoleScreen, name: str, action: Callable[[], None]) -> None:
+    """Act on a plugin as its user would: go to its row first."""
+    console.choose(name)
+    console.call_later(action)
+
+
+def _of_all(console: ConsoleScreen) -> Iterator[Command]:
+    app = console.app
+    yield Command("plugin: new", console.action_new, "make one from the template")
+    yield Command("all: rebuild what changed", console.action_rebuild_all, "everything, if nothing did")
+    yield Command("all: clean", console.action_clean_all, "remove all artifacts; asks first")
+    for tab in ("overview", "error", "log", "source"):
+        yield Command(f"view: {tab}", partial(console.action_open_tab, tab), "go to this tab")
+    yield Command("view: table", console.action_focus_table, "go to the table of plugins")
+    yield Command("app: help", console.action_help, "the keys of the pane that has the focus")
+    yield Command(
+        "app: screenshot", partial(app.set_timer, 0.1, app.deliver_screenshot), "save the screen as SVG"
+    )
+    yield Command("app: quit", partial(app.call_later, app.action_quit), "unload the plugins and quit")

@@ -1,0 +1,117 @@
+"""Which command opens a file at a line in the user's editor, and how it is run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from textual.app import SuspendNotSupported
+
+if TYPE_CHECKING:
+    from textual.app import App
+
+_GOTO: Final = ("code", "code-insiders", "codium", "vscodium", "cursor", "windsurf")
+_COLON: Final = ("subl", "sublime_text", "zed", "atom", "mate", "hx", "helix")
+_LINE: Final = ("idea", "pycharm", "charm", "kate", "gedit", "kak")
+_WINDOWED: Final = (
+    *_GOTO,
+    "subl",
+    "sublime_text",
+    "zed",
+    "atom",
+    "mate",
+    "idea",
+    "pycharm",
+    "charm",
+    "kate",
+    "gedit",
+    "gvim",
+)
+
+
+class EditorCommand(NamedTuple):
+    """How to open a file at a line."""
+
+    arguments: tuple[str, ...]
+    windowed: bool
+    """It opens a window of its own and does not need this terminal."""
+
+
+def editor_command(
+    file: Path, line: int, environment: Mapping[str, str] = os.environ
+) -> EditorCommand | None:
+    """Return the command for ``$VISUAL``, ``$EDITOR`` or what is installed; ``None`` if there is none."""
+    wanted = environment.get("VISUAL") or environment.get("EDITOR") or _installed()
+    try:
+        words = shlex.split(wanted)
+    except ValueError:  # an unclosed quotation mark
+        words = wanted.split()
+    if not words:
+        return None
+    name = Path(words[0]).name.removesuffix(".exe")
+    return EditorCommand((*words, *_place(name, file, max(1, line))), windowed=name in _WINDOWED)
+
+
+def _installed() -> str:
+    return next((name for name in ("vi", "nano") if shutil.which(name)), "")
+
+
+def _place(name: str, file: Path, line: int) -> tuple[str, ...]:
+    if name in _GOTO:
+        return ("--goto", f"{file}:{line}")
+    if name in _COLON:
+        return (f"{file}:{line}",)
+    if name in _LINE:
+        return ("--line", str(line), str(file)) if name != "kak" else (f"+{line}", str(file))
+    return (f"+{line}", str(file))  # vi, vim, nvim, nano, emacs, micro, joe and most others
+
+
+async def open_editor(app: App[None], file: Path, line: int) -> str:
+    """Open the editor and wait for it, if it needs the terminal; returns what went wrong, or an empty text."""
+    command = editor_command(file, line)
+    if command is None:
+        return "No editor: set VISUAL or EDITOR."
+    if shutil.which(command.arguments[0]) is None:
+        return f"No editor {command.arguments[0]}: set VISUAL or EDITOR to one that is installed."
+    try:
+        if command.windowed:
+            return _open_window(command)
+        return await _open_here(app, command)
+    except (OSError, SuspendNotSupported) as error:
+        return f"{command.arguments[0]}: {error}"
+
+
+def _open_window(command: EditorCommand) -> str:
+    subprocess.Popen(  # noqa: S603 - the user chose this command
+        command.arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    return ""
+
+
+async def _open_here(app: App[None], command: EditorCommand) -> str:
+    """Hand the terminal to the editor until it ends."""
+    trouble = ""
+    captured_out, captured_err = sys.stdout, sys.stderr
+    # What plugins print goes on to the log, not into the editor's screen; batch_update keeps repaints from
+    # filling the writer's queue, which nobody empties now; nothing may be raised before the terminal is back.
+    with app.suspend(), app.batch_update(), redirect_stdout(captured_out), redirect_stderr(captured_err):
+        try:
+            process = await asyncio.create_subprocess_exec(*command.arguments)
+            status = await process.wait()
+        except Exception as error:  # an exception inside suspend() would leave the terminal suspended
+            trouble = f"{command.arguments[0]}: {error}"
+        else:
+            trouble = f"{command.arguments[0]} ended with status {status}" if status else ""
+    return trouble

@@ -1,0 +1,133 @@
+"""Every key of the console, in one place: what it is called in ``[keys]``, what it does, what help says."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from textual.binding import Binding, BindingType
+
+from hotload_tui.core.errors import ConfigError
+
+
+def _key(name: str, keys: str, action: str, label: str, meaning: str, *, shown: bool = False) -> Binding:
+    return Binding(keys, action, label, id=name, tooltip=meaning, show=shown)
+
+
+APP: Final[list[BindingType]] = [
+    _key("quit", "q", "quit", "Quit", "quit; the plugins are unloaded first", shown=True),
+    # Above dialogs, too; not to be changed, so that there is always a way out.
+    Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
+    _key("palette", "colon", "command_palette", "Palette", "all commands, by name"),
+]
+SCREEN: Final[list[BindingType]] = [
+    _key("rebuild", "r", "rebuild", "Rebuild", "compile and load the selected plugin again", shown=True),
+    _key(
+        "rebuild_all",
+        "R",
+        "rebuild_all",
+        "All",
+        "rebuild what changed; everything, if nothing did",
+        shown=True,
+    ),
+    _key(
+        "toggle",
+        "d",
+        "disable",
+        "Disable",
+        "switch the selected plugin off or on (renames its folder)",
+        shown=True,
+    ),
+    _key(
+        "toggle",
+        "d",
+        "enable",
+        "Enable",
+        "switch the selected plugin off or on (renames its folder)",
+        shown=True,
+    ),
+    _key("clean", "c", "clean", "Clean", "remove the selected plugin's artifacts (in the table)", shown=True),
+    _key("clean_all", "C", "clean_all", "Clean all", "remove all artifacts (in the table); asks first"),
+    _key("edit", "e", "edit", "Edit", "open $VISUAL or $EDITOR, at the failing line", shown=True),
+    _key("new", "n", "new", "New", "make a new plugin from the template", shown=True),
+    _key("help", "question_mark,f1", "help", "Help", "the keys of the pane that has the focus", shown=True),
+    _key("back", "escape", "back", "Back", "one level back, at last to the table"),
+    _key("table", "0", "focus_table", "Table", "go to the table of plugins"),
+    _key("overview", "1", "open_tab('overview')", "Overview", "go to the Overview tab"),
+    _key("error", "2", "open_tab('error')", "Error", "go to the Error tab"),
+    _key("log", "3", "open_tab('log')", "Log", "go to the Log tab"),
+    _key("source", "4", "open_tab('source')", "Source", "go to the Source tab"),
+]
+TABLE: Final[list[BindingType]] = [
+    _key("down", "j", "cursor_down", "Down", "next row (also the arrow)"),
+    _key("up", "k", "cursor_up", "Up", "row before (also the arrow)"),
+    _key("top", "g", "scroll_top", "Top", "first row"),
+    _key("bottom", "G", "scroll_bottom", "Bottom", "last row"),
+    _key("open", "enter", "select_cursor", "Open", "open the details; the Error tab of what failed"),
+]
+SCROLL: Final[list[BindingType]] = [
+    _key("down", "j", "scroll_down", "Down", "scroll down (also the arrow)"),
+    _key("up", "k", "scroll_up", "Up", "scroll up (also the arrow)"),
+    _key("top", "g", "scroll_home", "Top", "to the top"),
+    _key("bottom", "G", "scroll_end", "Bottom", "to the end"),
+]
+ERROR: Final[list[BindingType]] = [
+    *SCROLL,
+    _key("locals", "v", "toggle_locals", "Locals", "show or hide local variables", shown=True),
+    _key(
+        "frames", "x", "toggle_frames", "Frames", "show or fold frames of the host and libraries", shown=True
+    ),
+]
+SOURCE: Final[list[BindingType]] = [
+    *SCROLL,
+    _key("version", "v", "next_version", "Version", "turn from as loaded to on disk and back", shown=True),
+]
+
+_GROUPS: Final = (APP, SCREEN, TABLE, ERROR, SOURCE)
+
+
+def _all() -> Iterator[Binding]:
+    for group in _GROUPS:
+        for composite in group:
+            yield from Binding.make_bindings([composite])
+
+
+def check_keys(keys: Mapping[str, str]) -> None:
+    """Check ``[keys]`` of hotload.toml.
+
+    Raises:
+        ConfigError: a name is no binding's (the text has the nearest one), or a key is taken already.
+
+    """
+    known = sorted({binding.id for binding in _all() if binding.id})
+    for name, key in keys.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise ConfigError(
+                f'[keys] {name}: no such binding; did you mean "{near}"? All: {", ".join(known)}'
+            )
+        if not all(part.strip() for part in key.split(",")):
+            raise ConfigError(f'[keys] {name} = "{key}": no key is named; write one such as "x" or "ctrl+x"')
+    _check_clashes(keys)
+
+
+def _check_clashes(keys: Mapping[str, str]) -> None:
+    """Refuse a key that two bindings of one pane would have: one of them could never be reached."""
+    common = [*APP, *SCREEN]
+    for pane in (TABLE, ERROR, SOURCE):
+        owners: dict[str, str] = {}
+        for binding in Binding.make_bindings([*common, *pane]):
+            name = binding.id or ""
+            wanted = keys.get(name, "").split(",") if name in keys else [binding.key]
+            for key in (_long_name(part.strip()) for part in wanted):
+                owner = owners.setdefault(key, name)
+                if owner != name:
+                    raise ConfigError(
+                        f'[keys]: "{key}" would be both "{owner}" and "{name}"; give one of them another key'
+                    )
+
+
+def _long_name(key: str) -> str:
+    """Return ``question_mark`` for ``?``, as bindings store it."""
+    return next(iter(Binding.make_bindings([Binding(key, "none")]))).key

@@ -1,0 +1,77 @@
+"""The lines of the log view: the host's numbered lines and what was printed, in order of arrival."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+from hotload_tui.core.plugin import LogLine
+from hotload_tui.tui.text import clean_line, clean_lines, clock_time
+
+KEPT: Final = 50_000
+"""Lines; older ones are dropped."""
+
+_GLYPHS: Final = {"debug": ".", "info": " ", "warning": "~", "error": "!"}
+
+
+class Entry(NamedTuple):
+    """One line on the screen, already harmless."""
+
+    level: str
+    text: str
+
+
+class LogBook:
+    """Keeps the newest lines and tells its readers that there are more."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._entries: deque[Entry] = deque(maxlen=KEPT)
+        self._readers: list[Callable[[], None]] = []
+        self._unfinished = {"info": "", "warning": ""}
+        self.written = 0
+        """Lines ever added; what is dropped is counted, too."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index: int) -> Entry:
+        return self._entries[index]
+
+    @property
+    def newest(self) -> str:
+        """The text of the last line; empty when there is none."""
+        return self._entries[-1].text if self._entries else ""
+
+    def subscribe(self, reader: Callable[[], None]) -> None:
+        """Call ``reader`` whenever lines were added."""
+        self._readers.append(reader)
+
+    def add(self, lines: Iterable[LogLine]) -> None:
+        """Add lines of the host's log."""
+        for line in lines:
+            self._write(line.at, line.level, line.plugin, line.text)
+        self._tell()
+
+    def add_print(self, text: str, *, stderr: bool) -> None:
+        """Add what was printed in this process; an unfinished line waits for its end."""
+        level = "warning" if stderr else "info"
+        *finished, rest = (self._unfinished[level] + text).split("\n")
+        self._unfinished[level] = rest
+        for line in finished:
+            self._write(self._clock(), level, "stderr" if stderr else "print", line)
+        if finished:
+            self._tell()
+
+    def _write(self, at: float, level: str, who: str, text: str) -> None:
+        head = f"{clock_time(at)} {_GLYPHS.get(level, ' ')} "
+        owner = f"{clean_line(who, 40)}: " if who else ""
+        for line in clean_lines(text.rstrip("\n")):
+            self._entries.append(Entry(level, f"{head}{owner}{line}"))
+            self.written += 1
+            head, owner = " " * len(head), " " * len(owner)
+
+    def _tell(self) -> None:
+        for reader in self._readers:
+            reader()

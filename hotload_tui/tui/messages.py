@@ -1,0 +1,183 @@
+"""The one door for what happens in the core: it comes in on foreign threads and goes on as messages.
+
+Events are gathered, and the facts are read again at most twenty times a second, in a thread of their own: a
+manager that is busy, or at the other end of a socket, never freezes the screen.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from textual.message import Message
+
+from hotload_tui.core.api import ManagerApi
+from hotload_tui.core.errors import HotloadError
+from hotload_tui.core.events import AnyEvent
+from hotload_tui.core.plugin import LogLine, PluginDetail, PluginStatus, Snapshot
+from hotload_tui.tui.places import failing_file
+
+PACE: Final = 0.05
+"""Seconds between two readings."""
+
+
+class SourcePair(NamedTuple):
+    """One file of a plugin, as it was loaded and as it is on disk; ``None`` where there is no such text."""
+
+    file: str
+    loaded: str | None
+    disk: str | None
+
+
+class CloseUp(NamedTuple):
+    """What is known of the one plugin that is looked at; ``None`` for what could not be had."""
+
+    name: str
+    detail: PluginDetail | None
+    source: SourcePair
+
+
+class FactsRead(Message):
+    """The facts were read again; ``events`` tells what had happened."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        closeup: CloseUp | None,
+        lines: tuple[LogLine, ...],
+        events: tuple[AnyEvent, ...],
+    ) -> None:
+        super().__init__()
+        self.snapshot = snapshot
+        self.closeup = closeup
+        self.lines = lines
+        self.events = events
+
+
+class FactsFailed(Message):
+    """The facts could not be read; ``reason`` is fit to be shown."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
+class StartEnded(Message):
+    """The first scan is over; ``trouble`` is empty when it went well."""
+
+    def __init__(self, trouble: str, *, folder_missing: bool = False) -> None:
+        super().__init__()
+        self.trouble = trouble
+        self.folder_missing = folder_missing
+
+
+class CommandEnded(Message):
+    """A command is over; ``text`` is what there is to say about it, ``made`` a plugin that it made."""
+
+    def __init__(self, text: str, *, failed: bool = False, made: str = "") -> None:
+        super().__init__()
+        self.text = text
+        self.failed = failed
+        self.made = made
+
+
+class Remark(Message):
+    """A pane has something to say to its user, mostly why a key does nothing now."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what to show about an error: its text if it is ours, else with its type."""
+    return str(error) if isinstance(error, HotloadError) else f"{type(error).__name__}: {error}"
+
+
+class FactReader:
+    """Reads the facts whenever something happened, and posts them."""
+
+    def __init__(self, api: ManagerApi, post: Callable[[Message], bool]) -> None:
+        self._api = api
+        self._post = post
+        self._lock = threading.Lock()
+        self._due = threading.Event()
+        self._stopped = threading.Event()
+        self._events: list[AnyEvent] = []
+        self._name = ""
+        self._last_line = 0
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._thread = threading.Thread(target=self._run, name="hotload-facts", daemon=True)
+
+    def start(self) -> None:
+        """Listen to the core and read for the first time."""
+        self._unsubscribe = self._api.subscribe(self._heard)
+        self._due.set()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; a reading under way is not waited for longer than a moment."""
+        self._unsubscribe()
+        self._stopped.set()
+        self._due.set()
+        self._thread.join(timeout=1)
+
+    def look_at(self, name: str) -> None:
+        """Read the details of this plugin from now on."""
+        with self._lock:
+            self._name = name
+        self._due.set()
+
+    def _heard(self, event: AnyEvent) -> None:
+        with self._lock:
+            self._events.append(event)
+        self._due.set()
+
+    def _run(self) -> None:
+        while True:
+            self._due.wait()
+            self._due.clear()
+            if self._stopped.is_set():
+                return
+            with self._lock:
+                name, events = self._name, tuple(self._events)
+                self._events.clear()
+            try:
+                message = self._read(name, events)
+            except Exception as error:  # whatever the other side raises must be seen, not end the reading
+                message = FactsFailed(reason_of(error))
+            try:
+                self._post(message)
+            except RuntimeError:  # the console's loop has ended
+                return
+            self._stopped.wait(PACE)
+
+    def _read(self, name: str, events: tuple[AnyEvent, ...]) -> Message:
+        lines = self._api.log(since=self._last_line)
+        if lines:
+            self._last_line = lines[-1].number
+        snapshot = self._api.snapshot()
+        status = next((plugin for plugin in snapshot.plugins if plugin.name == name), None)
+        closeup = CloseUp(name, self._detail(name), self._source(status)) if status else None
+        return FactsRead(snapshot, closeup, lines, events)
+
+    def _detail(self, name: str) -> PluginDetail | None:
+        try:
+            return self._api.detail(name)
+        except HotloadError:  # it went away between two questions; the next event tells
+            return None
+
+    def _source(self, status: PluginStatus) -> SourcePair:
+        file = failing_file(status)
+        return SourcePair(
+            file,
+            self._text(status.name, file, status.generation) if status.generation else None,
+            self._text(status.name, file, None),
+        )
+
+    def _text(self, name: str, file: str, generation: int | None) -> str | None:
+        try:
+            return self._api.source(name, file, generation)
+        except HotloadError:
+            return None

@@ -1,0 +1,135 @@
+"""What the keys ask of the manager: each request runs in a daemon thread and tells how it ended.
+
+Each method returns why the request makes no sense now, in words for the user, or an empty text.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from textual.message import Message
+
+from hotload_tui.core.api import ManagerApi
+from hotload_tui.core.plugin import PluginState, PluginStatus
+from hotload_tui.tui.messages import CommandEnded, reason_of
+from hotload_tui.tui.text import clean_line, count
+
+NOTHING_SELECTED = "No plugin is selected: the table is empty. n makes one."
+
+
+class Requests:
+    """Sends commands to the manager."""
+
+    def __init__(self, api: ManagerApi, post: Callable[[Message], bool]) -> None:
+        self._api = api
+        self._post = post
+        self._lock = threading.Lock()
+        self._running: set[str] = set()
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """What is under way, for whoever wants to quit."""
+        with self._lock:
+            return tuple(sorted(self._running))
+
+    def rebuild(self, plugin: PluginStatus | None) -> str:
+        """Compile and load one plugin again."""
+        if plugin is None:
+            return NOTHING_SELECTED
+        name = plugin.name
+        if plugin.state is PluginState.OFF:
+            return f"{clean_line(name)} is off; d enables it."
+
+        def work() -> CommandEnded:
+            self._api.rebuild(name, force=True)
+            return CommandEnded("")  # the events tell it
+
+        return self._submit(f"rebuild {name}", work)
+
+    def rebuild_all(self) -> str:
+        """Rebuild what changed; everything, if nothing did."""
+
+        def work() -> CommandEnded:
+            if self._api.rebuild():
+                return CommandEnded("")
+            rebuilt = self._api.rebuild(force=True)
+            return CommandEnded(f"Nothing had changed; rebuilt {count(len(rebuilt), 'plugin')}")
+
+        return self._submit("rebuild all", work)
+
+    def enable(self, plugin: PluginStatus | None) -> str:
+        """Switch a plugin on."""
+        if plugin is None:
+            return NOTHING_SELECTED
+        name = plugin.name
+
+        def work() -> CommandEnded:
+            self._api.enable(name)
+            return CommandEnded("")
+
+        return self._submit(f"enable {name}", work)
+
+    def disable(self, plugin: PluginStatus | None) -> str:
+        """Switch a plugin off."""
+        if plugin is None:
+            return NOTHING_SELECTED
+        name = plugin.name
+
+        def work() -> CommandEnded:
+            self._api.disable(name)
+            return CommandEnded("")
+
+        return self._submit(f"disable {name}", work)
+
+    def clean(self, plugin: PluginStatus | None) -> str:
+        """Remove the artifacts of one plugin."""
+        if plugin is None:
+            return NOTHING_SELECTED
+        name = plugin.name
+
+        def work() -> CommandEnded:
+            removed = self._api.clean(name)
+            return CommandEnded(
+                f"{clean_line(name)}: {count(removed, 'artifact')} removed; r builds it again"
+            )
+
+        return self._submit(f"clean {name}", work)
+
+    def clean_all(self) -> str:
+        """Remove the artifacts of all plugins."""
+
+        def work() -> CommandEnded:
+            return CommandEnded(f"{count(self._api.clean(), 'artifact')} removed; R builds all again")
+
+        return self._submit("clean all", work)
+
+    def new(self, name: str) -> str:
+        """Make a plugin from the template."""
+
+        def work() -> CommandEnded:
+            made = self._api.new(name)
+            return CommandEnded(f"Made {clean_line(made.path)}; e opens it", made=made.name)
+
+        return self._submit(f"new {name}", work)
+
+    def _submit(self, label: str, work: Callable[[], CommandEnded]) -> str:
+        with self._lock:
+            if label in self._running:
+                return f"Still busy: {clean_line(label)}"
+            self._running.add(label)
+        threading.Thread(target=self._run, args=(label, work), name=f"hotload-{label}", daemon=True).start()
+        return ""
+
+    def _run(self, label: str, work: Callable[[], CommandEnded]) -> None:
+        try:
+            message = work()
+        except BaseException as error:  # whatever a command raises is shown; it must not end silently
+            message = CommandEnded(f"{clean_line(label)}: {clean_line(reason_of(error))}", failed=True)
+        finally:
+            with self._lock:
+                self._running.discard(label)
+        try:
+            self._post(message)
+        except RuntimeError:  # the console's loop has ended; nobody is left to be told
+            return

@@ -1,0 +1,315 @@
+"""``ConsoleScreen``: composes the widgets, routes messages between them, turns keys into requests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from hotload_tui.core.api import ManagerApi
+from hotload_tui.core.errors import RuntimeDirError
+from hotload_tui.core.plugin import PluginState, PluginStatus
+from hotload_tui.tui import keys
+from hotload_tui.tui.editor import open_editor
+from hotload_tui.tui.log_book import LogBook
+from hotload_tui.tui.messages import (
+    CloseUp,
+    CommandEnded,
+    FactReader,
+    FactsFailed,
+    FactsRead,
+    Remark,
+    StartEnded,
+    reason_of,
+)
+from hotload_tui.tui.places import failing_file, failing_line
+from hotload_tui.tui.requests import NOTHING_SELECTED, Requests
+from hotload_tui.tui.screens.ask_name import AskNameScreen
+from hotload_tui.tui.screens.confirm import ConfirmScreen
+from hotload_tui.tui.screens.help import HelpScreen, key_lines
+from hotload_tui.tui.toasts import Toasts
+from hotload_tui.tui.widgets.detail_tabs import DetailTabs
+from hotload_tui.tui.widgets.log_view import LogView
+from hotload_tui.tui.widgets.plugin_pane import PluginPane
+from hotload_tui.tui.widgets.plugin_table import PluginTable
+from hotload_tui.tui.widgets.status_line import StatusLine
+from hotload_tui.tui.widgets.too_small import TooSmall
+
+_FAILED = (PluginState.FAIL, PluginState.STALE)
+
+
+class ConsoleScreen(Screen[None]):
+    """The console's main screen."""
+
+    BINDINGS = keys.SCREEN
+    AUTO_FOCUS = "PluginTable"
+
+    def __init__(
+        self, api: ManagerApi, project: Path, start: Callable[[], None] | None, clock: Callable[[], float]
+    ) -> None:
+        super().__init__()
+        self._project = project
+        self._start = start
+        self._clock = clock
+        self._facts = FactReader(api, self.post_message)
+        self._requests = Requests(api, self.post_message)
+        self._toasts = Toasts(self._toast, clock)
+        self._book = LogBook(clock)
+        self._plugins: dict[str, PluginStatus] = {}
+        self._closeup: CloseUp | None = None
+        self._started = start is None
+        self._made = ""
+        self._missing = False
+
+    def compose(self) -> ComposeResult:
+        """Lay out the panes; which of them are seen depends on the size."""
+        yield StatusLine(self._project)
+        with Container(id="body"):
+            yield PluginPane(self._clock)
+            yield DetailTabs(self._project, self._book, self._clock)
+        yield LogView(self._book, id="strip")
+        yield TooSmall()
+        yield Footer(compact=True)
+
+    @property
+    def selected(self) -> PluginStatus | None:
+        """The plugin under the table's cursor."""
+        return self._plugins.get(self.query_one(PluginTable).chosen)
+
+    @property
+    def plugins(self) -> tuple[PluginStatus, ...]:
+        """All plugins, as they were last read."""
+        return tuple(self._plugins.values())
+
+    @property
+    def is_building(self) -> bool:
+        """Whether a request is under way."""
+        return bool(self._requests.running) or any(
+            plugin.state is PluginState.BUILD for plugin in self._plugins.values()
+        )
+
+    def on_mount(self) -> None:
+        """Catch what plugins print, and begin once the first picture is on the screen."""
+        self.app.begin_capture_print(self)
+        self.query_one("#strip", LogView).border_title = "Log"
+        self._book.subscribe(self._tell_newest)
+        self.call_after_refresh(self._begin)
+
+    def on_unmount(self) -> None:
+        """Stop reading."""
+        self._facts.stop()
+
+    def _begin(self) -> None:
+        self.query_one(PluginPane).empty = "" if self._started else "Looking for plugins …"
+        if self._started:
+            self.query_one(StatusLine).busy = ""
+        self._facts.start()
+        self.run_start()
+
+    def run_start(self) -> None:
+        """Scan, load and watch, in a thread that nobody waits for."""
+        if self._start is not None:
+            threading.Thread(
+                target=self._run_start, args=(self._start,), name="hotload-start", daemon=True
+            ).start()
+
+    def _run_start(self, start: Callable[[], None]) -> None:
+        message = StartEnded("")
+        try:
+            start()
+        except BaseException as error:  # whatever keeps the host from starting is shown, never a crash
+            message = StartEnded(reason_of(error), folder_missing=isinstance(error, RuntimeDirError))
+        try:
+            self.post_message(message)
+        except RuntimeError:  # the console was closed in the meantime
+            return
+
+    # What happens
+
+    def on_start_ended(self, message: StartEnded) -> None:
+        """Say that the console is ready, or why not."""
+        self._started = True
+        self._missing = message.folder_missing
+        status = self.query_one(StatusLine)
+        status.busy, status.trouble = "", message.trouble
+        self._show_empty()
+        self._facts.look_at(self.query_one(PluginTable).chosen)
+
+    def on_facts_read(self, message: FactsRead) -> None:
+        """Hand the facts to the widgets."""
+        self._plugins = {plugin.name: plugin for plugin in message.snapshot.plugins}
+        self._closeup = message.closeup
+        status = self.query_one(StatusLine)
+        status.snapshot = message.snapshot
+        if not self._missing and self._plugins:
+            status.trouble = ""
+        self.query_one(PluginTable).show(message.snapshot.plugins)
+        self._book.add(message.lines)
+        self._show_empty()
+        self._show_details()
+        if self._started:
+            self._toasts.tell(message.events)
+        if self._made in self._plugins:
+            self.query_one(PluginTable).choose(self._made)
+            self._made = ""
+
+    def on_facts_failed(self, message: FactsFailed) -> None:
+        """Say that what is on the screen may be old."""
+        self.query_one(StatusLine).trouble = message.reason
+
+    def on_command_ended(self, message: CommandEnded) -> None:
+        """Tell how a request ended."""
+        self._toasts.say(message.text, bad=message.failed)
+        self._made = message.made or self._made
+        if message.made and self._missing:
+            self._missing = False
+            self.query_one(StatusLine).trouble = ""
+            self.run_start()
+
+    def on_remark(self, message: Remark) -> None:
+        """Show what a pane has to say."""
+        self._toasts.say(message.text)
+
+    def on_plugin_table_chosen(self, message: PluginTable.Chosen) -> None:
+        """Show the details of another plugin."""
+        self._facts.look_at(message.name)
+        self._show_details()
+
+    def on_plugin_table_opened(self) -> None:
+        """Go to the details; to the error of what failed."""
+        plugin = self.selected
+        self.query_one(DetailTabs).open("error" if plugin and plugin.state in _FAILED else "overview")
+
+    def on_print(self, event: events.Print) -> None:
+        """Keep what was printed in the log."""
+        self._book.add_print(event.text, stderr=event.stderr)
+
+    def _tell_newest(self) -> None:
+        seen = self.query_one("#strip").display
+        self.query_one(StatusLine).newest = "" if seen else self._book.newest
+
+    def _show_empty(self) -> None:
+        pane = self.query_one(PluginPane)
+        if self._plugins:
+            pane.empty = ""
+        elif not self._started:
+            pane.empty = "Looking for plugins …"
+        elif self._missing:
+            pane.empty = (
+                f"{self.query_one(StatusLine).trouble}\nn makes it with a first plugin from the template."
+            )
+        else:
+            pane.empty = "No plugins yet. n makes one from the template."
+
+    def _show_details(self) -> None:
+        plugin, closeup = self.selected, self._closeup
+        if closeup is not None and (plugin is None or closeup.name != plugin.name):
+            closeup = None
+        faulty = tuple(other.name for other in self._plugins.values() if other.fault)
+        detail, source = (closeup.detail, closeup.source) if closeup else (None, None)
+        self.query_one(DetailTabs).show(plugin, detail, source, faulty)
+        self.refresh_bindings()
+
+    def _toast(self, text: str, *, bad: bool) -> None:
+        self.app.clear_notifications()
+        self.app.notify(
+            text, severity="error" if bad else "information", timeout=10 if bad else 3, markup=False
+        )
+
+    # What the keys do
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        """Tell which keys there are: d is one of two, and c means clean only in the table."""
+        plugin = self.selected if self.is_mounted else None
+        off = plugin is not None and plugin.state is PluginState.OFF
+        if action in ("enable", "disable"):
+            return off == (action == "enable")
+        if action in ("clean", "clean_all"):
+            return isinstance(self.focused, PluginTable)
+        return True
+
+    def action_rebuild(self) -> None:
+        """Rebuild the selected plugin."""
+        self._toasts.say(self._requests.rebuild(self.selected))
+
+    def action_rebuild_all(self) -> None:
+        """Rebuild what changed, or all."""
+        self._toasts.say(self._requests.rebuild_all())
+
+    def action_enable(self) -> None:
+        """Switch the selected plugin on."""
+        self._toasts.say(self._requests.enable(self.selected))
+
+    def action_disable(self) -> None:
+        """Switch the selected plugin off."""
+        self._toasts.say(self._requests.disable(self.selected))
+
+    def action_clean(self) -> None:
+        """Remove the selected plugin's artifacts."""
+        self._toasts.say(self._requests.clean(self.selected))
+
+    def action_clean_all(self) -> None:
+        """Ask, then remove all artifacts."""
+
+        def answered(yes: bool | None) -> None:  # noqa: FBT001 - called by Textual
+            if yes:
+                self._toasts.say(self._requests.clean_all())
+
+        question = "Remove the artifacts of all plugins? What serves goes on serving; R builds them again."
+        self.app.push_screen(ConfirmScreen(question, "Remove"), answered)
+
+    def action_new(self) -> None:
+        """Ask for a name, then make a plugin."""
+
+        def answered(name: str | None) -> None:
+            if name:
+                self._toasts.say(self._requests.new(name))
+
+        self.app.push_screen(AskNameScreen(), answered)
+
+    def action_edit(self) -> None:
+        """Open the editor at the failing line of the selected plugin."""
+        plugin = self.selected
+        if plugin is None:
+            self._toasts.say(NOTHING_SELECTED)
+            return
+        source = self._closeup.source if self._closeup and self._closeup.name == plugin.name else None
+        file = self._project / plugin.path / failing_file(plugin)
+        line = failing_line(plugin, source.disk if source else None)
+        self.run_worker(self._edit(file, line), group="editor", exclusive=True)
+
+    async def _edit(self, file: Path, line: int) -> None:
+        self._toasts.say(await open_editor(self.app, file, line), bad=True)
+
+    def action_help(self) -> None:
+        """Show the keys of the pane that has the focus."""
+        self.app.push_screen(HelpScreen(*key_lines(self)))
+
+    def action_back(self) -> None:
+        """Go one level back."""
+        table = self.query_one(PluginTable)
+        if table.has_focus:
+            self._toasts.say("Nothing to go back to; q quits.")
+        table.focus()
+
+    def action_focus_table(self) -> None:
+        """Go to the table."""
+        self.query_one(PluginTable).focus()
+
+    def action_open_tab(self, name: str) -> None:
+        """Go to a tab."""
+        self.query_one(DetailTabs).open(name)
+
+    def show_busy(self, text: str) -> None:
+        """Say in the status line what is going on."""
+        self.query_one(StatusLine).busy = text
+
+    def choose(self, name: str) -> None:
+        """Put the table's cursor on a plugin."""
+        self.query_one(PluginTable).choose(name)

@@ -1,0 +1,101 @@
+"""``HelpScreen``: the keys of the pane that has the focus, and those that work everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen, Screen
+from textual.widgets import Static
+
+from hotload_tui.core.plugin import PluginState
+
+_MEANINGS: Mapping[PluginState, str] = {
+    PluginState.OK: "the newest version serves",
+    PluginState.STALE: "an older version serves: the newest build or load failed",
+    PluginState.FAIL: "nothing serves",
+    PluginState.HELD: "kept at a version chosen by hand",
+    PluginState.BUILD: "being built",
+    PluginState.OFF: "disabled: its folder's name begins with _",
+    PluginState.WAIT: "waits for another plugin",
+    PluginState.NEW: "found, not loaded yet",
+}
+
+_PANES: Mapping[str, str] = {
+    "PluginTable": "table",
+    "Overview": "Overview tab",
+    "ErrorView": "Error tab",
+    "LogView": "log",
+    "SourceView": "Source tab",
+}
+
+
+class HelpScreen(ModalScreen[None]):
+    """Lists keys with what they do."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark,f1,enter", "close", "Close"),
+        Binding("j", "scroll('down')", "Down", show=False),
+        Binding("k", "scroll('up')", "Up", show=False),
+    ]
+
+    def __init__(self, pane: str, own: Iterable[tuple[str, str]], common: Iterable[tuple[str, str]]) -> None:
+        super().__init__()
+        self._pane = pane
+        self._own = tuple(own)
+        self._common = tuple(common)
+
+    def compose(self) -> ComposeResult:
+        """Lay out the lists; they scroll where there is no room."""
+        with VerticalScroll(classes="dialog help"):
+            yield Static(Content("\n").join(self._lines()), markup=False)
+
+    def _lines(self) -> Iterable[Content]:
+        yield Content.styled(f"In the {self._pane}", "bold")
+        yield from _keys(self._own)
+        yield Content("")
+        yield Content.styled("Everywhere", "bold")
+        yield from _keys(self._common)
+        yield Content("")
+        yield Content.styled("States", "bold")
+        yield from _keys((f"{state.glyph} {state}", meaning) for state, meaning in _MEANINGS.items())
+        yield Content("")
+        yield Content.styled("esc closes; arrows scroll", "$text-muted")
+
+    def action_close(self) -> None:
+        """Go back."""
+        self.dismiss()
+
+    def action_scroll(self, direction: str) -> None:
+        """Scroll a line."""
+        body = self.query_one(VerticalScroll)
+        if direction == "down":
+            body.scroll_down(animate=False)
+        else:
+            body.scroll_up(animate=False)
+
+
+def _keys(rows: Iterable[tuple[str, str]]) -> Iterable[Content]:
+    for key, meaning in rows:
+        yield Content.assemble((f"  {key:<12} ", "bold $text-accent"), meaning)
+
+
+def key_lines(screen: Screen[None]) -> tuple[str, list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return the focused pane's name, its keys and the keys that work everywhere, each with its meaning."""
+    focused = screen.focused
+    own: dict[str, list[str]] = {}
+    common: dict[str, list[str]] = {}
+    for node, binding, _, meaning in screen.active_bindings.values():
+        group = own if node is focused else common
+        if binding.tooltip:
+            group.setdefault(meaning, []).append(screen.app.get_key_display(binding))
+    name = _PANES.get(type(focused).__name__, "console") if focused else "console"
+    return name, _joined(own), _joined(common)
+
+
+def _joined(keys: Mapping[str, list[str]]) -> list[tuple[str, str]]:
+    return [(" ".join(names), meaning) for meaning, names in keys.items()]

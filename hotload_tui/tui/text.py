@@ -1,0 +1,77 @@
+"""Foreign text made harmless, and figures made short.
+
+Names, messages, source and logs come from plugins: they are shown, never interpreted. What is cleaned keeps
+its number of characters, so that columns of a traceback still point at the right place.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Final
+
+REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+LONGEST_LINE: Final = 2000
+"""Characters of one line that are shown; a line of a megabyte would stall the layout."""
+
+# C0 but tab and newline, DEL and C1 (escape sequences), separators that break lines in odd places, marks
+# that turn the direction of writing, and lone surrogates, which no terminal's encoding can write.
+_HARMFUL: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def clean(text: str) -> str:
+    """Return ``text`` with every control character but tab and newline replaced, one for one."""
+    return _HARMFUL.sub(REPLACEMENT, text.replace("\r\n", "\n"))
+
+
+def clean_line(text: str, limit: int = LONGEST_LINE) -> str:
+    """Return ``text`` as one harmless line; what is longer than ``limit`` is cut and says so."""
+    cut = text[: limit + 1]
+    line = clean(cut).replace("\n", " ").replace("\t", " ")
+    if len(cut) <= limit:
+        return line
+    return f"{line[:limit]}… ({len(text):,} characters)"
+
+
+def clean_lines(text: str, limit: int = LONGEST_LINE) -> list[str]:
+    """Return the harmless lines of ``text``, tabs expanded."""
+    return [clean_line(line.expandtabs(4), limit) for line in clean(text).split("\n")]
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in at most four characters: ``9s``, ``12m``, ``3h``, ``40d``."""
+    whole = max(0, int(seconds))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if whole >= size:
+            return f"{whole // size}{unit}"
+    return f"{whole}s"
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a measured duration in milliseconds without unit; ``-`` for one that was not measured."""
+    if seconds <= 0:
+        return "-"
+    value = seconds * 1000
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"  # noqa: PLR2004 - three digits say enough
+
+
+def clock_time(at: float) -> str:
+    """Return the local time of day, to the second."""
+    return time.strftime("%H:%M:%S", time.localtime(at))
+
+
+def short_path(path: str | Path, project: Path) -> str:
+    """Return ``path`` relative to the project, where it is inside; harmless to show."""
+    try:
+        shown = str(Path(path).relative_to(project))
+    except ValueError:
+        shown = str(path)
+    return clean_line(shown)
+
+
+def count(number: int, noun: str) -> str:
+    """Return ``1 frame``, ``2 frames``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

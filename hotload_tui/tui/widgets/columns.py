@@ -1,0 +1,66 @@
+"""The columns of the plugin table: what each shows, and which of them fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from hotload_tui.core.plugin import PluginStatus
+from hotload_tui.tui.text import clean_line, duration, milliseconds
+
+PADDING: Final = 2
+"""Cells that a table adds to each column."""
+
+NAME_ROOM: Final = (14, 40)
+"""Least and most cells for a plugin's name."""
+
+
+class Column(NamedTuple):
+    """One column of the table."""
+
+    key: str
+    title: str
+    width: int
+    rank: int
+    """Columns of high rank go first when there is no room."""
+    show: Callable[[PluginStatus, float], str]
+    """Draws one plugin's cell at a time of day."""
+
+
+def _points(status: PluginStatus, _now: float) -> str:
+    return clean_line(", ".join(place.point for place in status.points) or "-", 100)
+
+
+COLUMNS: Final = (
+    Column("state", "state", 7, 0, lambda status, _: f"{status.state.glyph} {status.state}"),
+    Column("plugin", "plugin", NAME_ROOM[0], 0, lambda status, _: clean_line(status.name, 100)),
+    Column("digest", "digest", 12, 0, lambda status, _: clean_line(status.digest[:12]) or "-"),
+    Column("generation", "gen", 4, 2, lambda status, _: str(status.generation or "-")),
+    Column("compile", "build ms", 8, 3, lambda status, _: milliseconds(status.compile_seconds)),
+    Column("load", "load ms", 7, 1, lambda status, _: milliseconds(status.load_seconds)),
+    Column("points", "hook points", 24, 4, _points),
+    Column(
+        "age",
+        "age",
+        4,
+        0,
+        lambda status, now: duration(now - status.loaded_at) if status.loaded_at else "-",
+    ),
+)
+
+
+def fitting(width: int, longest_name: int) -> tuple[Column, ...]:
+    """Return the columns that fit into ``width`` cells, the name as wide as it may be."""
+    low, high = NAME_ROOM
+    chosen: list[Column] = []
+    used = 0
+    for column in sorted(COLUMNS, key=lambda column: column.rank):
+        if column.rank == 0 or used + column.width + PADDING <= width:
+            chosen.append(column)
+            used += column.width + PADDING
+    name_width = max(low, min(high, longest_name, low + width - used))
+    return tuple(
+        column._replace(width=name_width) if column.key == "plugin" else column
+        for column in COLUMNS
+        if any(column.key == other.key for other in chosen)
+    )

@@ -1,0 +1,79 @@
+"""``DetailTabs``: what is known about the chosen plugin, a tab for each kind of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import TabbedContent, TabPane, Tabs
+
+from hotload_tui.core.plugin import PluginDetail, PluginStatus
+from hotload_tui.tui.log_book import LogBook
+from hotload_tui.tui.messages import SourcePair
+from hotload_tui.tui.text import clean_line
+from hotload_tui.tui.widgets.error_view import ErrorView
+from hotload_tui.tui.widgets.log_view import LogView
+from hotload_tui.tui.widgets.overview import Overview
+from hotload_tui.tui.widgets.source_view import SourceView
+
+
+class DetailTabs(Vertical):
+    """Holds the tabs and hands each what it shows."""
+
+    def __init__(self, project: Path, book: LogBook, clock: Callable[[], float]) -> None:
+        super().__init__(id="detail")
+        self._panes: tuple[tuple[str, str, Widget], ...] = (
+            ("1 Overview", "overview", Overview(project, clock)),
+            ("2 Error", "error", ErrorView(project)),
+            ("3 Log", "log", LogView(book)),
+            ("4 Source", "source", SourceView()),
+        )
+
+    def compose(self) -> ComposeResult:
+        """Make the tabs; their numbers are their keys."""
+        with TabbedContent():
+            for title, name, content in self._panes:
+                with TabPane(Content(title), id=name):
+                    yield content
+
+    def on_mount(self) -> None:
+        """Let the focus go to what is in a tab, never to the row of tabs."""
+        self.query_one(Tabs).can_focus = False
+        self.border_title = "Details"
+
+    @property
+    def active(self) -> str:
+        """The name of the tab that is seen."""
+        return self.query_one(TabbedContent).active
+
+    def open(self, name: str) -> None:
+        """Show a tab and focus it."""
+        self.query_one(TabbedContent).active = name
+        self._content_of(name).focus()
+
+    def show(
+        self,
+        status: PluginStatus | None,
+        detail: PluginDetail | None,
+        source: SourcePair | None,
+        faulty: tuple[str, ...],
+    ) -> None:
+        """Show this plugin; ``faulty`` are all plugins that have a fault."""
+        self.border_title = Content(clean_line(status.name, 60) if status else "Details")
+        label = Content(f"2 Error ({len(faulty)})" if faulty else "2 Error")
+        self.query_one(TabbedContent).get_tab("error").label = label
+        self.query_one(Overview).show(status, detail)
+        self.query_one(ErrorView).show(status, source, faulty)
+        self.query_one(SourceView).show(status, source)
+
+    def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
+        """Keep the focus in the tabs, if it was there, when another tab is clicked."""
+        if self.has_focus_within and event.pane.id:
+            self._content_of(event.pane.id).focus()
+
+    def _content_of(self, name: str) -> Widget:
+        return next(content for _, pane, content in self._panes if pane == name)

@@ -1,0 +1,81 @@
+"""``ErrorView``: the newest failure of a plugin, with its source as it was loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from hotload_tui.core.plugin import Fault, Frame, PluginStatus
+from hotload_tui.tui import keys
+from hotload_tui.tui.fault_text import FaultOptions, fault_text
+from hotload_tui.tui.messages import Remark, SourcePair
+from hotload_tui.tui.places import moved_text
+from hotload_tui.tui.text import clean_line, count
+
+
+class ErrorView(VerticalScroll, can_focus=True):
+    """Shows a fault; clears itself when it is mended."""
+
+    BINDINGS = keys.ERROR
+
+    def __init__(self, project: Path) -> None:
+        super().__init__(Static(markup=False))
+        self._status: PluginStatus | None = None
+        self._options = FaultOptions(project)
+        self._moved = ""
+        self._others: tuple[str, ...] = ()
+
+    def show(self, status: PluginStatus | None, source: SourcePair | None, others: tuple[str, ...]) -> None:
+        """Show this plugin's fault; ``others`` are the plugins that have one."""
+        fault = status.fault if status else None
+        moved = moved_text(fault, source.disk) if fault and source else ""
+        if (status, moved, others) == (self._status, self._moved, self._others):
+            return
+        before = self._status.fault if self._status else None
+        self._status, self._moved, self._others = status, moved, others
+        self._draw()
+        if fault != before:
+            self.scroll_home(animate=False)
+
+    def _draw(self) -> None:
+        body = self.query_one(Static)
+        status = self._status
+        if status is None or status.fault is None:
+            body.update(self._nothing())
+        else:
+            body.update(fault_text(status, status.fault, self._moved, self._options))
+
+    def _nothing(self) -> str:
+        who = f"No errors in {clean_line(self._status.name, 80)}." if self._status else "No errors."
+        if not self._others:
+            return f"{who} The traceback of a failed build, load or call will be here."
+        names = ", ".join(clean_line(name, 40) for name in self._others[:5])
+        more = len(self._others) - 5
+        return f"{who} Failures in: {names}" + (f" and {count(more, 'other')}" if more > 0 else "")
+
+    def action_toggle_locals(self) -> None:
+        """Show or hide local variables."""
+        fault = self._status.fault if self._status else None
+        if fault is None or not any(frame.locals for frame in _all_frames(fault)):
+            self.post_message(Remark("No local variables were recorded for this."))
+            return
+        self._options = self._options._replace(locals=not self._options.locals)
+        self._draw()
+
+    def action_toggle_frames(self) -> None:
+        """Show or fold the frames of the host and of libraries, and the lines around."""
+        fault = self._status.fault if self._status else None
+        if fault is None or not fault.frames:
+            self.post_message(Remark("There are no frames to show or fold."))
+            return
+        self._options = self._options._replace(folded=not self._options.folded)
+        self._draw()
+
+
+def _all_frames(fault: Fault) -> list[Frame]:
+    frames = list(fault.frames)
+    for cause in fault.causes:
+        frames.extend(_all_frames(cause))
+    return frames

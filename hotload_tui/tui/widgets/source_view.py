@@ -1,0 +1,113 @@
+"""``SourceView``: one file of a plugin, as loaded or as on disk, the failing line marked."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.highlight import highlight
+from textual.widgets import Static
+
+from hotload_tui.core.plugin import PluginStatus
+from hotload_tui.tui import keys
+from hotload_tui.tui.messages import Remark, SourcePair
+from hotload_tui.tui.places import line_now
+from hotload_tui.tui.text import clean_line, clean_lines
+
+COLOURED: Final = 2_000
+"""Lines up to which a file is coloured; more would be felt as a pause."""
+
+SHOWN: Final = 20_000
+"""Lines shown at most."""
+
+
+class SourceView(VerticalScroll, can_focus=True):
+    """Shows one text of a plugin."""
+
+    BINDINGS = keys.SOURCE
+
+    def __init__(self) -> None:
+        super().__init__(Static("No plugin is selected.", markup=False))
+        self._status: PluginStatus | None = None
+        self._source: SourcePair | None = None
+        self._wants_disk: bool | None = None
+        """``None``: whichever has the failing line."""
+
+    def show(self, status: PluginStatus | None, source: SourcePair | None) -> None:
+        """Show this plugin's file."""
+        if (status, source) == (self._status, self._source):
+            return
+        if status is None or self._status is None or status.name != self._status.name:
+            self._wants_disk = None
+        self._status, self._source = status, source
+        self._draw()
+
+    def action_next_version(self) -> None:
+        """Turn from as loaded to on disk and back."""
+        source = self._source
+        if source is None or source.loaded is None or source.disk is None:
+            self.post_message(Remark("There is only one version: nothing is loaded, or the file is gone."))
+            return
+        self._wants_disk = not self._shows_disk(source)
+        self._draw()
+
+    def _shows_disk(self, source: SourcePair) -> bool:
+        if source.loaded is None:
+            return True
+        if source.disk is None:
+            return False
+        failed = self._status is not None and self._status.fault is not None
+        differs = source.loaded != source.disk
+        return failed and differs if self._wants_disk is None else self._wants_disk
+
+    def _draw(self) -> None:
+        body, status, source = self.query_one(Static), self._status, self._source
+        if status is None or source is None:
+            body.update("No plugin is selected.")
+            return
+        on_disk = self._shows_disk(source)
+        text = source.disk if on_disk else source.loaded
+        if text is None:
+            body.update(f"{clean_line(source.file)} cannot be read.")
+            return
+        which = "on disk" if on_disk else f"as loaded by generation {status.generation}"
+        if source.loaded is not None and source.loaded == source.disk:
+            which = f"as loaded by generation {status.generation}, the same on disk"
+        elif source.loaded is not None and source.disk is not None:
+            which += ", they differ (v turns to the other)"
+        title = Content.styled(f"{clean_line(source.file)}, {which}", "bold")
+        body.update(Content("\n").join([title, *_numbered(text, self._failing(text))]))
+
+    def _failing(self, text: str) -> int:
+        fault = self._status.fault if self._status else None
+        place = fault.place if fault else None
+        if place is None or place.owner != "plugin":
+            return 0
+        return line_now(place, text) or 0
+
+
+def _numbered(text: str, failing: int) -> list[Content]:
+    lines = clean_lines(text.replace("\r\n", "\n").replace("\r", "\n"))
+    if lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        return [Content("(the file is empty)")]
+    shown = lines[:SHOWN]
+    if len(shown) <= COLOURED:
+        coloured = highlight("\n".join(shown), language="python").split("\n", allow_blank=True)
+    else:
+        coloured = [Content(line) for line in shown]
+    width = len(str(len(shown)))
+    rows = [
+        Content.assemble(
+            (f"{'>' if number == failing else ' '} {number:>{width}} | ", _gutter(number == failing)), line
+        )
+        for number, line in enumerate(coloured[: len(shown)], 1)
+    ]
+    left = len(lines) - len(shown)
+    return [*rows, Content(f"… {left:,} lines more")] if left else rows
+
+
+def _gutter(failing: bool) -> str:  # noqa: FBT001 - a helper of one call
+    return "bold $text-error" if failing else "$text-muted"

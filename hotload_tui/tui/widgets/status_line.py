@@ -1,0 +1,86 @@
+"""``StatusLine``: the folder, how many plugins stand how, whether saves are noticed; one line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from hotload_tui.core.plugin import PluginState, Snapshot
+from hotload_tui.tui.text import clean_line
+
+HINT: Final = "? help"
+
+_STYLES: Final = {
+    PluginState.OK: "$text-success",
+    PluginState.STALE: "bold $text-warning",
+    PluginState.FAIL: "bold $text-error",
+    PluginState.HELD: "bold $text-accent",
+}
+_FOLDER: Final = 28
+"""Cells for the folder's name."""
+
+
+class StatusLine(Widget):
+    """Tells the state of everything in one line."""
+
+    snapshot: reactive[Snapshot | None] = reactive(None)
+    busy: reactive[str] = reactive("starting")
+    """What goes on besides watching; empty for nothing."""
+    trouble: reactive[str] = reactive("")
+    """What is wrong with the whole; it takes the place of everything but the folder."""
+    newest: reactive[str] = reactive("")
+    """The last line of the log, where no log is to be seen."""
+
+    def __init__(self, project: Path) -> None:
+        super().__init__()
+        self._project = project
+
+    def render(self) -> Content:
+        """Draw facts on the left and the hint, or the last line of the log, on the right."""
+        left = Content("  ").join([part for part in self._parts() if part])
+        room = self.size.width - left.cell_length - 3
+        right = clean_line(self.newest) if self.newest else HINT
+        if room < len(HINT):
+            return left.truncate(self.size.width, ellipsis=True)
+        tail = Content.styled(right, "$text-muted").truncate(room, ellipsis=True)
+        return Content.assemble(left, " " * (self.size.width - left.cell_length - tail.cell_length), tail)
+
+    def _parts(self) -> list[Content]:
+        parts = [Content.styled(self._folder(), "bold")]
+        if self.trouble:
+            return [*parts, Content.styled(clean_line(self.trouble), "bold $text-error")]
+        if self.snapshot is not None:
+            parts.extend(self._counts(self.snapshot))
+            if not self.busy:
+                parts.append(self._watching(self.snapshot))
+        if self.busy:
+            parts.append(Content.styled(self.busy, "italic"))
+        return parts
+
+    def _folder(self) -> str:
+        folder = clean_line(self._project.name or str(self._project))
+        return folder if len(folder) <= _FOLDER else f"…{folder[1 - _FOLDER :]}"
+
+    def _counts(self, snapshot: Snapshot) -> list[Content]:
+        states = Counter(plugin.state for plugin in snapshot.plugins)
+        return [
+            Content.styled(f"{state.glyph} {state} {states[state]}", _STYLES.get(state, ""))
+            for state in PluginState
+            if states[state]
+        ]
+
+    def _watching(self, snapshot: Snapshot) -> Content:
+        watcher = snapshot.watcher
+        trouble = f": {clean_line(watcher.trouble, 200)}" if watcher.trouble else ""
+        match watcher.state:
+            case "watching":
+                return Content.styled(f"watching{trouble}", "$text-warning" if trouble else "")
+            case "off":
+                return Content.styled(f"not watching{trouble}", "$text-warning")
+            case "failed":
+                return Content.styled(f"watching FAILED{trouble}", "bold $text-error")
