@@ -200,11 +200,12 @@ class Loader:
         Waits for calls in flight, runs ``on_unload``, drops the modules and looks whether they are freed.
         May run in another thread than the loads.
         """
-        inside = self._host.drain(self._config.drain_timeout)
-        parted = []
+        parting, parted = [], []
         while not self._parting.empty():
-            # Nobody may keep a reference to what is taken out here: it would be the leak that is looked for.
-            parted.append(_part(self._parting.get(), self._config.module_path))
+            parting.append(self._parting.get())
+        inside = self._host.drain(self._config.drain_timeout)
+        while parting:  # nothing here may keep a reference: it would be the leak that is looked for
+            parted.append(_part(parting.pop(0), self._config.module_path))
         collect()
         return [
             Retirement(name, number, faults, _verdict(remains, inside))

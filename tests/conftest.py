@@ -1,0 +1,86 @@
+"""What all tests share: a workspace with plugins as real files."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hotload_tui import Config, HookHost, HotloadManager
+from hotload_tui.core.events import AnyEvent
+
+PATIENCE = 20.0  # seconds until a test gives up waiting; never slept through
+
+
+class Workspace:
+    """A project folder; ``workspace["greet"] = source`` writes ``plugins/greet/plugin.py``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.plugins = root / "plugins"
+        self.compiled = root / "compiled"
+        self.plugins.mkdir()
+
+    def __setitem__(self, place: str, content: str | bytes) -> None:
+        """Write ``plugin`` (its entry) or ``plugin/path/in/it``."""
+        path = self.plugins / place
+        if "/" not in place:
+            path = path / "plugin.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    def config(self, **settings: object) -> Config:
+        """Return a configuration for this folder that does not watch unless told to."""
+        import msgspec
+
+        folders = {"runtime_dir": str(self.plugins), "compiled_dir": str(self.compiled)}
+        return msgspec.convert({**folders, "enable_watch": False, **settings}, Config)
+
+
+class Running:
+    """A started manager with its host, and everything that it told."""
+
+    def __init__(self, config: Config) -> None:
+        self.host = HookHost()
+        self.manager = HotloadManager(self.host, config)
+        self.events: list[AnyEvent] = []
+        self._told = threading.Condition()
+        self.manager.subscribe(self._hear)
+
+    def _hear(self, event: AnyEvent) -> None:
+        with self._told:
+            self.events.append(event)
+            self._told.notify_all()
+
+    def wait_for(self, is_so: Callable[[], bool]) -> bool:
+        """Wait until ``is_so``, looking again at each event; false if that never comes."""
+        with self._told:
+            return self._told.wait_for(is_so, PATIENCE)
+
+    def told(self, kind: type[AnyEvent], name: str = "") -> list[AnyEvent]:
+        """Return the events of a kind, of one plugin if it is named."""
+        return [e for e in list(self.events) if isinstance(e, kind) and getattr(e, "name", name) == (name or getattr(e, "name", ""))]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """Give an empty project folder."""
+    return Workspace(tmp_path)
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[[Config], Running]]:
+    """Give a function that starts a manager, and stop all of them afterwards."""
+    started: list[Running] = []
+
+    def start(config: Config) -> Running:
+        running = Running(config)
+        started.append(running)
+        running.manager.start()
+        return running
+
+    yield start
+    for running in started:
+        running.manager.stop()
