@@ -75,7 +75,7 @@ def _place(name: str, file: Path, line: int) -> tuple[str, ...]:
 
 
 async def open_editor(app: App[None], file: Path, line: int) -> str:
-    """Open the editor and wait for it, if it needs the terminal; returns what went wrong, or an empty text."""
+    """Open the editor and wait for one that needs the terminal; returns what went wrong, or nothing."""
     command = editor_command(file, line)
     if command is None:
         return "No editor: set VISUAL or EDITOR."

@@ -31,19 +31,26 @@ class FaultOptions(NamedTuple):
     """How much of a fault is shown."""
 
     project: Path
+    width: int = 80
+    """Cells: prose is wrapped to it, source is not."""
     locals: bool = False
     folded: bool = True
 
 
 def fault_text(status: PluginStatus, fault: Fault, moved: str, options: FaultOptions) -> Content:
     """Return the whole report; ``moved`` says where the failing line is now, if the file has changed."""
-    head = [*_head(fault), _facts(fault), _serving(status)]
+    head = [*_head(fault, options), _facts(fault), _serving(status)]
     if moved:
         head.append(Content.styled(moved, "$text-warning"))
     return Content("\n").join([*head, *_blocks(fault, options)])
 
 
-def _head(fault: Fault) -> Iterator[Content]:
+def _head(fault: Fault, options: FaultOptions) -> Iterator[Content]:
+    for line in _head_lines(fault):
+        yield from line.wrap(max(20, options.width)) if line else [line]
+
+
+def _head_lines(fault: Fault) -> Iterator[Content]:
     first, *more = clean_lines(fault.message)[:_MESSAGE_LINES]
     title = f"{clean_line(fault.type, 100)}: {first}" if first else clean_line(fault.type, 100)
     yield Content.styled(title, "bold $text-error")
@@ -79,7 +86,7 @@ def _blocks(fault: Fault, options: FaultOptions) -> Iterator[Content]:
             relation = f"{number} of {members} {relation}"
         yield Content("")
         yield Content.styled(relation, "$text-muted italic")
-        yield from _head(cause)
+        yield from _head(cause, options)
         yield from _blocks(cause, options)
 
 
@@ -92,7 +99,7 @@ def _frames(fault: Fault, options: FaultOptions) -> Iterator[Content]:
         if fold and not plugins:
             yield Content("")
             yield Content.styled(
-                f"  {count(len(frames), 'frame')} of the host and libraries folded (x shows)", "$text-muted"
+                f"{count(len(frames), 'frame')} of the host and libraries folded (x shows)", "$text-muted"
             )
             continue
         for frame in frames:

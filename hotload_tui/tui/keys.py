@@ -17,6 +17,7 @@ def _key(name: str, keys: str, action: str, label: str, meaning: str, *, shown: 
 
 APP: Final[list[BindingType]] = [
     _key("quit", "q", "quit", "Quit", "quit; the plugins are unloaded first", shown=True),
+    Binding("ctrl+p", "command_palette", "palette", show=False, priority=True),
     # Above dialogs, too; not to be changed, so that there is always a way out.
     Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
     _key("palette", "colon", "command_palette", "Palette", "all commands, by name"),
@@ -75,9 +76,7 @@ SCROLL: Final[list[BindingType]] = [
 ERROR: Final[list[BindingType]] = [
     *SCROLL,
     _key("locals", "v", "toggle_locals", "Locals", "show or hide local variables", shown=True),
-    _key(
-        "frames", "x", "toggle_frames", "Frames", "show or fold frames of the host and libraries", shown=True
-    ),
+    _key("frames", "x", "toggle_frames", "Fold", "show or fold frames of the host and libraries", shown=True),
 ]
 SOURCE: Final[list[BindingType]] = [
     *SCROLL,

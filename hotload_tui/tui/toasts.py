@@ -18,12 +18,15 @@ from hotload_tui.tui.text import clean_line
 WINDOW: Final = 2.0
 """Seconds within which things are told in one line."""
 
+_FAILED: Final = "failed"
 _VERBS: Final[dict[type, str]] = {
     PluginLoaded: "reloaded",
-    PluginDisabled: "disabled; d enables it",
+    PluginDisabled: "disabled",
     PluginDiscovered: "found",
     PluginRemoved: "gone",
 }
+_REASONS: Final[dict[type, str]] = {PluginDisabled: "d enables it"}
+"""What is said besides, when it concerns one plugin only."""
 
 
 class Toaster(Protocol):
@@ -41,7 +44,7 @@ class Toasts:
         self._show = show
         self._clock = clock
         self._opened = 0.0
-        self._verbs: dict[str, dict[str, None]] = {}
+        self._verbs: dict[str, dict[str, str]] = {}
         self._texts: dict[str, None] = {}
         self._bad = False
 
@@ -73,20 +76,23 @@ class Toasts:
         name = clean_line(getattr(event, "name", ""), 40)
         if isinstance(event, PluginFailed):
             self._bad = True
-            self._verbs.setdefault("failed", {})[name] = None
+            reason = clean_line(f"{event.fault.type}: {event.fault.message}", 100)
+            self._verbs.setdefault(_FAILED, {})[name] = reason
             return
         verb = _VERBS[type(event)]
         if isinstance(event, PluginLoaded):
             # The load that follows a discovery tells more than the discovery.
             self._verbs.get(_VERBS[PluginDiscovered], {}).pop(name, None)
-            self._verbs.get("failed", {}).pop(name, None)
+            self._verbs.get(_FAILED, {}).pop(name, None)
             verb = "loaded" if event.generation == 1 else verb
-        self._verbs.setdefault(verb, {})[name] = None
+        self._verbs.setdefault(verb, {})[name] = _REASONS.get(type(event), "")
 
     def _line(self) -> str:
         parts = []
         for verb, names in self._verbs.items():
-            if names:
-                who = next(iter(names)) if len(names) == 1 else str(len(names))
-                parts.append(f"{who} {verb if len(names) == 1 else verb.partition(';')[0]}")
+            if len(names) == 1:
+                name, reason = next(iter(names.items()))
+                parts.append(f"{name} {verb}" + (f" ({reason})" if reason else ""))
+            elif names:
+                parts.append(f"{len(names)} {verb}")
         return ". ".join(part for part in (", ".join(parts), *self._texts) if part)

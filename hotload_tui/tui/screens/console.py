@@ -64,6 +64,7 @@ class ConsoleScreen(Screen[None]):
         self._plugins: dict[str, PluginStatus] = {}
         self._closeup: CloseUp | None = None
         self._started = start is None
+        self._telling = False
         self._made = ""
         self._missing = False
 
@@ -153,8 +154,9 @@ class ConsoleScreen(Screen[None]):
         self._book.add(message.lines)
         self._show_empty()
         self._show_details()
-        if self._started:
+        if self._telling:
             self._toasts.tell(message.events)
+        self._telling = self._started  # the loads of the start itself are on the screen already
         if self._made in self._plugins:
             self.query_one(PluginTable).choose(self._made)
             self._made = ""

@@ -32,7 +32,7 @@ def _points(status: PluginStatus, _now: float) -> str:
 
 
 COLUMNS: Final = (
-    Column("state", "state", 7, 0, lambda status, _: f"{status.state.glyph} {status.state}"),
+    Column("state", "state", 8, 0, lambda status, _: f"{status.state.glyph} {status.state}"),
     Column("plugin", "plugin", NAME_ROOM[0], 0, lambda status, _: clean_line(status.name, 100)),
     Column("digest", "digest", 12, 0, lambda status, _: clean_line(status.digest[:12]) or "-"),
     Column("generation", "gen", 4, 2, lambda status, _: str(status.generation or "-")),

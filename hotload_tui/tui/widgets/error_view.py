@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from textual.containers import VerticalScroll
+from textual import events
+from textual.containers import ScrollableContainer
 from textual.widgets import Static
 
 from hotload_tui.core.plugin import Fault, Frame, PluginStatus
@@ -15,7 +16,7 @@ from hotload_tui.tui.places import moved_text
 from hotload_tui.tui.text import clean_line, count
 
 
-class ErrorView(VerticalScroll, can_focus=True):
+class ErrorView(ScrollableContainer, can_focus=True):
     """Shows a fault; clears itself when it is mended."""
 
     BINDINGS = keys.ERROR
@@ -38,6 +39,13 @@ class ErrorView(VerticalScroll, can_focus=True):
         self._draw()
         if fault != before:
             self.scroll_home(animate=False)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Wrap the message to the new width."""
+        width = event.size.width - 3
+        if width != self._options.width:
+            self._options = self._options._replace(width=width)
+            self._draw()
 
     def _draw(self) -> None:
         body = self.query_one(Static)

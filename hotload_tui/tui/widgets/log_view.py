@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
+from rich.cells import cell_len
 from rich.segment import Segment
+from rich.style import Style
 from textual.geometry import Size
-from textual.reactive import var
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
@@ -25,13 +26,15 @@ class LogView(ScrollView, can_focus=True):
 
     BINDINGS = keys.SCROLL
     COMPONENT_CLASSES: ClassVar[set[str]] = {"log--error", "log--warning", "log--debug", "log--info"}
-    written: var[int] = var(0)
 
     def __init__(self, book: LogBook, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own word
         super().__init__(id=id)
         self._book = book
         self._widest = 0
         self._due = False
+        self._follows = True
+        self._growing = False
+        self._written = 0
         book.subscribe(self._book_grew)
 
     @property
@@ -44,8 +47,18 @@ class LogView(ScrollView, can_focus=True):
         self._drain()
 
     def on_show(self) -> None:
-        """Catch up with what came while the view was hidden."""
-        self._drain()
+        """Catch up with what came while the view was hidden; its size is known only after the layout."""
+        self.call_after_refresh(self._drain)
+
+    def on_resize(self) -> None:
+        """Stay at the end when the view grows or shrinks."""
+        self.call_after_refresh(self._drain)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Follow new lines again when its user comes back to the end."""
+        super().watch_scroll_y(old_value, new_value)
+        if not self._growing:
+            self._follows = self.is_vertical_scroll_end
 
     def _book_grew(self) -> None:
         if self.is_attached and not self._due:
@@ -54,15 +67,15 @@ class LogView(ScrollView, can_focus=True):
 
     def _drain(self) -> None:
         self._due = False
-        new = self._book.written - self.written
         total = len(self._book)
-        follow = self.is_vertical_scroll_end or not self.written
-        for index in range(max(0, total - new), total):
-            self._widest = max(self._widest, len(self._book[index].text))
-        self.written = self._book.written
+        for index in range(max(0, total - (self._book.written - self._written)), total):
+            self._widest = max(self._widest, cell_len(self._book[index].text))
+        self._written = self._book.written
+        self._growing = True
         self.virtual_size = Size(self._widest, max(total, 1))
-        if follow:
+        if self._follows:
             self.scroll_end(animate=False, immediate=True, x_axis=False)
+        self._growing = False
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
@@ -78,10 +91,7 @@ class LogView(ScrollView, can_focus=True):
         strip = Strip(self._segments(index, entry.text, style))
         return strip.crop_extend(scroll_x, scroll_x + width, plain).apply_offsets(scroll_x, index)
 
-    def _segments(self, index: int, text: str, style: object) -> list[Segment]:
-        from rich.style import Style
-
-        assert isinstance(style, Style)
+    def _segments(self, index: int, text: str, style: Style) -> list[Segment]:
         selection = self.text_selection
         span = selection.get_span(index) if selection else None
         if span is None:

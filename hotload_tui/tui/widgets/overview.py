@@ -49,13 +49,16 @@ class Overview(VerticalScroll, can_focus=True):
             )
         yield _row("folder", short_path(status.path, self._project))
         yield _row("running", clean_line(status.digest) or "nothing")
-        same = " (the same)" if status.source_digest and status.source_digest == status.digest else ""
-        yield _row("on disk", (clean_line(status.source_digest) or "unknown") + same)
+        same = status.source_digest and status.source_digest == status.digest
+        yield _row("on disk", "the same" if same else clean_line(status.source_digest) or "unknown")
         yield _row("generation", f"{status.generation or 'none'}, {count(status.reloads, 'reload')}")
         if status.loaded_at:
             age = duration(self._clock() - status.loaded_at)
             yield _row("loaded", f"{clock_time(status.loaded_at)}, {age} ago")
-        yield _row("took", f"build {_took(status.compile_seconds)}, load {_took(status.load_seconds)}")
+            build = (
+                _took(status.compile_seconds) if status.compile_seconds else "none, the artifact was there"
+            )
+            yield _row("took", f"load {_took(status.load_seconds)}, build {build}")
         points = ", ".join(f"{clean_line(place.point, 80)} ({place.priority})" for place in status.points)
         yield _row("hook points", points or "none")
         if status.memory:
@@ -63,7 +66,7 @@ class Overview(VerticalScroll, can_focus=True):
 
 
 def _took(seconds: float) -> str:
-    return f"{milliseconds(seconds)} ms" if seconds > 0 else "nothing"
+    return f"{milliseconds(seconds)} ms"
 
 
 def _row(label: str, value: str) -> Content:

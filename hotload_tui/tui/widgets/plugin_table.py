@@ -15,7 +15,8 @@ from hotload_tui.tui import keys
 from hotload_tui.tui.widgets.columns import Column, fitting
 
 _TROUBLE = (PluginState.FAIL, PluginState.STALE)
-MARK = " (new)"
+MARK = "*"
+"""Follows the state of a plugin that broke while another one was looked at."""
 
 
 class PluginTable(DataTable[Text]):
@@ -94,7 +95,7 @@ class PluginTable(DataTable[Text]):
 
     def _lay_out(self) -> bool:
         """Choose the columns anew; returns whether they changed."""
-        longest = max((len(name) for name in self._shown), default=0) + len(MARK)
+        longest = max((len(name) for name in self._shown), default=0)
         width = self.scrollable_content_region.width or self.size.width
         columns = fitting(width, longest)
         if columns == self._columns_now:
@@ -118,8 +119,8 @@ class PluginTable(DataTable[Text]):
         text = Text(column.show(plugin, self._clock()), no_wrap=True, overflow="ellipsis")
         if column.key == "state":
             text.stylize(self.get_component_rich_style(f"plugins--{plugin.state.name.lower()}", partial=True))
-        elif column.key == "plugin" and plugin.name in self._marked:
-            text.append(MARK, self.get_component_rich_style("plugins--mark", partial=True))
+            if plugin.name in self._marked:
+                text.append(MARK, self.get_component_rich_style("plugins--mark", partial=True))
         return text
 
     def _fill(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from textual.containers import VerticalScroll
+from textual.containers import ScrollableContainer
 from textual.content import Content
 from textual.highlight import highlight
 from textual.widgets import Static
@@ -22,7 +22,7 @@ SHOWN: Final = 20_000
 """Lines shown at most."""
 
 
-class SourceView(VerticalScroll, can_focus=True):
+class SourceView(ScrollableContainer, can_focus=True):
     """Shows one text of a plugin."""
 
     BINDINGS = keys.SOURCE
@@ -33,6 +33,7 @@ class SourceView(VerticalScroll, can_focus=True):
         self._source: SourcePair | None = None
         self._wants_disk: bool | None = None
         """``None``: whichever has the failing line."""
+        self._aim = 0
 
     def show(self, status: PluginStatus | None, source: SourcePair | None) -> None:
         """Show this plugin's file."""
@@ -77,7 +78,18 @@ class SourceView(VerticalScroll, can_focus=True):
         elif source.loaded is not None and source.disk is not None:
             which += ", they differ (v turns to the other)"
         title = Content.styled(f"{clean_line(source.file)}, {which}", "bold")
-        body.update(Content("\n").join([title, *_numbered(text, self._failing(text))]))
+        self._aim = self._failing(text)
+        body.update(Content("\n").join([title, *_numbered(text, self._aim)]))
+        self.call_after_refresh(self._scroll_there)
+
+    def on_show(self) -> None:
+        """Go to the failing line; nothing can be scrolled while it is hidden."""
+        self.call_after_refresh(self._scroll_there)
+
+    def _scroll_there(self) -> None:
+        if self._aim and self.is_on_screen:
+            self.scroll_to(0, max(0, self._aim - self.size.height // 2), animate=False)
+            self._aim = 0
 
     def _failing(self, text: str) -> int:
         fault = self._status.fault if self._status else None
