@@ -130,15 +130,17 @@ def create(runtime_dir: Path, name: str) -> PluginDirectory:
 
 def unknown(name: str, known: Iterable[str]) -> UnknownPluginError:
     """Return the error for a name that is no plugin, with the nearest one that is."""
+    hint = nearest(name, known) or "there are none yet; 'hotload new NAME' makes one"
+    return UnknownPluginError(f'no plugin "{name}"; {hint}')
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint at the name that was probably meant, else at all there are; empty for none."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:
-        hint = f'did you mean "{close[0]}"?'
-    elif names:
-        hint = "there are: " + ", ".join(names)
-    else:
-        hint = "there are none yet; 'hotload new NAME' makes one"
-    return UnknownPluginError(f'no plugin "{name}"; {hint}')
+        return f'did you mean "{close[0]}"?'
+    return "there are: " + ", ".join(names) if names else ""
 
 
 def _make(path: Path, text: str) -> None:
