@@ -1,5 +1,0 @@
-"""The ``hotload`` command."""
-
-
-def main() -> None:
-    """Run the command line."""

@@ -1,0 +1,87 @@
+"""Of what a process died that was loading a plugin: its exit status and faulthandler's dump as a fault."""
+
+from __future__ import annotations
+
+import linecache
+import re
+import signal
+import sys
+import sysconfig
+import time
+from pathlib import Path
+from typing import Final
+
+from hotload_tui.core.plugin import Fault, Frame, Owner, Phase, PluginStatus
+
+_FRAME: Final = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
+_THREAD: Final = re.compile(r"^(?:Current thread|Thread) .*$", re.MULTILINE)
+_TIMEOUT: Final = "Timeout ("  # how a dump begins that was written because time was up
+
+
+def fault_of_death(
+    plugin: PluginStatus, phase: Phase, *, returncode: int | None, timeout: float | None, trace: str
+) -> Fault:
+    """Describe the end of a process that was compiling or loading ``plugin``.
+
+    ``returncode`` is as subprocess has it, ``None`` if the process had to be killed; ``timeout`` is the
+    limit in seconds that it crossed; ``trace`` is faulthandler's dump, or empty.
+    """
+    if timeout is not None or trace.startswith(_TIMEOUT):
+        kind, message = "TimeoutError", _hang_text(phase, timeout, trace)
+    elif returncode is None:
+        kind = "ProcessDied"
+        message = "the plugin cut the process off from its caller (closed file descriptors?)"
+    elif returncode < 0:
+        kind = _signal_name(-returncode)
+        message = f"the plugin crashed the process: {signal.strsignal(-returncode)}"
+    else:
+        kind = "ProcessDied"
+        message = f"the plugin ended the process with exit status {returncode}, past all handlers (os._exit?)"
+    return Fault(phase, plugin.name, kind, message, time.time(), frames=_frames(trace, plugin.path))
+
+
+def _hang_text(phase: Phase, timeout: float | None, trace: str) -> str:
+    seconds = f"{timeout:g} s" if timeout is not None else trace.splitlines()[0][len(_TIMEOUT) : -2]
+    return f"the plugin did not {phase} within {seconds}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _frames(trace: str, plugin_dir: str) -> tuple[Frame, ...]:
+    """Return the stack of the thread that executes the plugin, from the plugin's first frame on."""
+    stacks = [_stack(part, plugin_dir) for part in _THREAD.split(trace)[1:]]
+    own = [stack for stack in stacks if any(frame.owner == "plugin" for frame in stack)]
+    if not own:
+        return ()
+    stack = own[-1]  # faulthandler writes the newest thread first, the main one last
+    first = next(index for index, frame in enumerate(stack) if frame.owner == "plugin")
+    return tuple(stack[first:])
+
+
+def _stack(dump: str, plugin_dir: str) -> list[Frame]:
+    frames = [_frame(file, int(line), function, plugin_dir) for file, line, function in _FRAME.findall(dump)]
+    return frames[::-1]
+
+
+def _frame(file: str, line: int, function: str, plugin_dir: str) -> Frame:
+    source = linecache.getline(file, line).rstrip("\n")
+    return Frame(
+        file=file,
+        line=line,
+        function=function,
+        owner=_owner(file, plugin_dir),
+        lines=(source,) if source else (),
+        first_line=line,
+    )
+
+
+def _owner(file: str, plugin_dir: str) -> Owner:
+    if Path(file).is_relative_to(plugin_dir) or Path(file).is_relative_to(Path(plugin_dir).resolve()):
+        return "plugin"
+    libraries = (*sysconfig.get_paths().values(), sys.prefix)
+    return "library" if any(Path(file).is_relative_to(path) for path in libraries) else "host"

@@ -1,0 +1,102 @@
+"""Commands that change plugins: in the running host where there is one, else on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hotload_tui.cli import output, report, text
+from hotload_tui.cli.scope import Scope, choose, scanned, shared_options
+from hotload_tui.core.config import Config
+from hotload_tui.core.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from hotload_tui import HotloadManager
+    from hotload_tui.cli.scope import Manager
+
+
+@shared_options(host=True)
+@click.command()
+@click.argument("name")
+@click.pass_obj
+def new(scope: Scope, name: str) -> int:
+    """Make a plugin from the template; prints its folder."""
+    config = scope.settings()
+    manager = scope.reach(config) or _scanned_if_there(config)
+    existing = [status for status in manager.snapshot().plugins if status.name == name]
+    if existing:
+        output.narrate(f"{name} exists already; nothing was changed")
+    status = existing[0] if existing else manager.new(name)
+    output.standard().line(status.path)
+    return report.verdict([status])
+
+
+@shared_options(host=True)
+@click.command()
+@click.argument("name")
+@click.pass_obj
+def enable(scope: Scope, name: str) -> int:
+    """Switch a plugin on (_NAME becomes NAME)."""
+    status = _manager(scope).enable(name)
+    output.narrate(f"{name} is enabled ({text.near(status.path)})")
+    return report.verdict([status])
+
+
+@shared_options(host=True)
+@click.command()
+@click.argument("name")
+@click.pass_obj
+def disable(scope: Scope, name: str) -> int:
+    """Switch a plugin off (NAME becomes _NAME)."""
+    status = _manager(scope).disable(name)
+    output.narrate(f"{name} is disabled ({text.near(status.path)})")
+    return 0
+
+
+@shared_options(host=True)
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--all", "everything", is_flag=True, help="The artifacts of all plugins.")
+@click.pass_obj
+def clean(scope: Scope, names: tuple[str, ...], *, everything: bool) -> int:
+    """Remove artifacts; what runs goes on running."""
+    if everything == bool(names):
+        raise UsageError("name the plugins whose artifacts are to go, or say --all")
+    manager = _manager(scope)
+    removed = manager.clean() if everything else sum(manager.clean(name) for name in dict.fromkeys(names))
+    output.narrate("1 artifact was removed" if removed == 1 else f"{removed} artifacts were removed")
+    return 0
+
+
+@shared_options(host=True)
+@click.command("reload")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.pass_obj
+def reload(scope: Scope, names: tuple[str, ...]) -> int:
+    """Build and load plugins anew in the running host, changed or not."""
+    manager = scope.reach_running(scope.settings(), "reload")
+    plugins = choose(manager.snapshot().plugins, names)
+    if not plugins:
+        raise NotFoundError("the host has no plugins; 'hotload new NAME' makes one")
+    statuses = [
+        status
+        for plugin in (plugins if names else [None])
+        for status in manager.rebuild(plugin.name if plugin else None, force=True)
+    ]
+    report.show(statuses)
+    return report.verdict(statuses)
+
+
+def _scanned_if_there(config: Config) -> HotloadManager:
+    if Path(config.runtime_dir).exists():
+        return scanned(config)
+    from hotload_tui import HookHost, HotloadManager  # the engine: not for --help
+
+    return HotloadManager(HookHost(), config)  # the folder is made with its first plugin
+
+
+def _manager(scope: Scope) -> Manager:
+    config = scope.settings()
+    return scope.reach(config) or scanned(config)

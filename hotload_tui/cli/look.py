@@ -1,0 +1,187 @@
+"""Commands that look, try and call, and leave plugins as they are."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from hotload_tui.cli import output, report, text
+from hotload_tui.cli.records import call_record
+from hotload_tui.cli.scope import Scope, choose, scanned, shared_options
+from hotload_tui.core.errors import HotloadError, NotFoundError
+from hotload_tui.core.plugin import Invocation, PluginStatus, Snapshot
+
+if TYPE_CHECKING:
+    from hotload_tui.core.config import Config
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_NAMES = click.argument("names", nargs=-1, metavar="[NAME]...")
+
+
+@shared_options(host=True)
+@click.command()
+@_NAMES
+@_JSON
+@click.pass_obj
+def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
+    """Show the state of the running host's plugins, else what the disk says."""
+    config = scope.settings()
+    remote = scope.reach(config)
+    snapshot = (remote or scanned(config)).snapshot()
+    statuses = choose(snapshot.plugins, names)
+    if remote is None:
+        output.narrate(f"no running host of {config.runtime_dir}; this is what the disk says")
+    else:
+        output.narrate(f"host {snapshot.host.pid}, {text.near(snapshot.host.runtime_dir)}")
+        if snapshot.watcher.trouble:
+            output.narrate(f"watcher: {snapshot.watcher.trouble}")
+    report.show(statuses, as_json=as_json)
+    for plugin in () if as_json else statuses:
+        if plugin.fault is not None:
+            output.narrate(f"{plugin.name}: {text.brief(plugin.fault)}")
+    return 0
+
+
+@shared_options(host=False)
+@click.command()
+@_NAMES
+@click.pass_obj
+def build(scope: Scope, names: tuple[str, ...]) -> int:
+    """Compile plugins, without loading them."""
+    scope.refuse_host("build")
+    config = scope.settings()
+    manager = scanned(config)
+    plugins = _some(manager.snapshot(), names, config)
+    if names:
+        statuses = [built for plugin in plugins for built in manager.build(plugin.name)]
+    else:
+        statuses = list(manager.build())
+    report.show(statuses)
+    return report.verdict(statuses)
+
+
+@shared_options(host=False)
+@click.command()
+@_NAMES
+@_JSON
+@click.pass_obj
+def check(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
+    """Compile and load plugins in a process of its own; exit 1 if any fails."""
+    from hotload_tui.cli.trial import try_all  # processes: not for --help
+
+    scope.refuse_host("check")
+    config = scope.settings()
+    plugins = _some(scanned(config).snapshot(), names, config)
+    statuses = try_all(plugins, config, scope.as_arguments())
+    report.show(statuses, as_json=as_json)
+    return report.verdict(statuses)
+
+
+class _Call(click.Command):
+    """Lets a negative number be an argument, and still refuses an option that it does not know."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for arg in args:
+            if arg == "--":
+                break
+            name = arg.partition("=")[0]
+            known = [option for parameter in self.params for option in parameter.opts]
+            if arg.startswith("-") and name not in [*known, "--help", "-h"] and isinstance(_value(arg), str):
+                raise click.NoSuchOption(name, possibilities=known, ctx=ctx)
+        return super().parse_args(ctx, args)
+
+
+@shared_options(host=True)
+@click.command(cls=_Call, context_settings={"ignore_unknown_options": True})
+@click.argument("point")
+@click.argument("args", nargs=-1, metavar="[ARG]...")
+@_JSON
+@click.pass_obj
+def call(scope: Scope, point: str, args: tuple[str, ...], *, as_json: bool) -> int:
+    """Call a hook point, in the running host or else in a process of its own.
+
+    An ARG that is JSON is taken as JSON, any other as text.
+    """
+    config = scope.settings()
+    data = output.take_standard()
+    values = [_value(arg) for arg in args]
+    remote = scope.reach(config)
+    if remote is not None:
+        invocation, snapshot = remote.invoke(point, *values), remote.snapshot()
+    else:
+        invocation, snapshot = _call_here(config, point, values)
+    if as_json:
+        data.record(call_record(invocation))
+    else:
+        for value in invocation.values:
+            data.line(value if isinstance(value, str) else output.json_bytes(value).decode())
+    for fault in invocation.faults:
+        for line in text.fault_lines(fault):
+            output.narrate(line)
+    code = HotloadError.exit_code if invocation.faults else 0
+    if not invocation.seconds:
+        code = _nobody_answered(point, snapshot)
+    if remote is None:
+        output.leave_within(1.0, code)  # a plugin's thread may keep the process
+    return code
+
+
+@shared_options(host=False)
+@click.command("trial", hidden=True)
+@click.argument("names", nargs=-1, required=True)
+@click.option("--trace", type=click.Path(path_type=Path), required=True)
+@click.pass_obj
+def trial(scope: Scope, names: tuple[str, ...], trace: Path) -> int:
+    """Load plugins and tell ``check`` of each step; it starts this."""
+    from hotload_tui.cli.trial_child import run_trial  # processes: not for --help
+
+    run_trial(scope.settings(), names, trace)
+    return 0
+
+
+def _call_here(config: Config, point: str, values: list[object]) -> tuple[Invocation, Snapshot]:
+    from hotload_tui import HookHost, HotloadManager  # the engine: not for --help
+
+    manager = HotloadManager(HookHost(), config)
+    try:
+        manager.scan_and_load_all()
+        return manager.invoke(point, *values), manager.snapshot()
+    finally:
+        manager.stop()
+
+
+def _nobody_answered(point: str, snapshot: Snapshot) -> int:
+    """Say why nobody answered; return the exit code."""
+    failed = [plugin for plugin in snapshot.plugins if text.is_failed(plugin)]
+    known = [place.point for place in snapshot.points if place.handlers]
+    output.narrate(f'no plugin answers at hook point "{point}"; {_hint(point, known)}')
+    for plugin in failed:
+        if plugin.fault is not None:
+            output.narrate(f"{plugin.name} failed: {text.brief(plugin.fault)}")
+    return HotloadError.exit_code if failed else NotFoundError.exit_code
+
+
+def _hint(point: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(point, known, n=1)
+    if near:
+        return f'did you mean "{near[0]}"?'
+    return f"there are: {', '.join(known)}" if known else "no plugin answers anywhere"
+
+
+def _value(arg: str) -> object:
+    try:
+        value: object = msgspec.json.decode(arg)
+    except (ValueError, RecursionError):
+        return arg
+    return value
+
+
+def _some(snapshot: Snapshot, names: tuple[str, ...], config: Config) -> list[PluginStatus]:
+    plugins = choose(snapshot.plugins, names)
+    if not plugins:
+        raise NotFoundError(f"no plugins in {config.runtime_dir}; 'hotload new NAME' makes one")
+    return plugins

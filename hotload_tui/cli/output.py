@@ -1,0 +1,117 @@
+"""Standard output is data, standard error is narration; a reader that has left is no error."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import threading
+import time
+from typing import BinaryIO, Final
+
+import msgspec
+
+from hotload_tui.core.errors import HotloadError
+
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class DataStream:
+    """Where a command's data goes."""
+
+    def __init__(self, stream: BinaryIO | None) -> None:
+        """Write to ``stream``; to nowhere if standard output was closed."""
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def write(self, data: bytes) -> bool:
+        """Write at once and return whether somebody still reads.
+
+        Raises:
+            HotloadError: the data cannot be written, for instance because a disk is full.
+
+        """
+        with self._lock:
+            if self._stream is None:
+                return False
+            try:
+                self._stream.write(data)
+                self._stream.flush()
+            except BrokenPipeError:
+                self._abandon()
+                return False
+            except OSError as error:
+                self._abandon()
+                raise HotloadError(f"standard output cannot be written: {error.strerror}") from error
+            return True
+
+    def line(self, text: str) -> bool:
+        """Write a line of text and return whether somebody still reads."""
+        return self.write(f"{text}\n".encode("utf-8", "backslashreplace"))
+
+    def record(self, value: object) -> bool:
+        """Write a value as one line of JSON and return whether somebody still reads."""
+        return self.write(json_bytes(value) + b"\n")
+
+    def _abandon(self) -> None:
+        """Let what is buffered go nowhere; else the interpreter complains when it ends."""
+        if self._stream is not None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+        self._stream = None
+
+
+def standard() -> DataStream:
+    """Return standard output."""
+    return DataStream(None if sys.stdout is None else sys.stdout.buffer)
+
+
+def take_standard() -> DataStream:
+    """Return standard output, and from now on send what plugins print to standard error.
+
+    The descriptor is exchanged, not only ``sys.stdout``: C code and child processes print too.
+    """
+    if sys.stdout is None or sys.stderr is None:
+        return DataStream(None)
+    sys.stdout.flush()
+    private = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    sys.stdout = sys.stderr  # which is written line by line: nothing is lost when a plugin ends the process
+    return DataStream(private)
+
+
+def narrate(text: str) -> None:
+    """Tell the user something, on standard error."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(f"{printable(text)}\n")
+        sys.stderr.flush()
+    except OSError:
+        sys.stderr = None  # as when it is closed at the start: nobody listens
+
+
+def printable(text: str) -> str:
+    r"""Show control characters as ``\x1b``: names and messages of plugins must not steer a terminal."""
+    return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+def json_bytes(value: object) -> bytes:
+    """Encode as JSON; broken Unicode (of a file name, say) becomes question marks."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "replace")
+
+
+def leave_within(seconds: float, code: int) -> None:
+    """Exit with ``code`` after ``seconds`` even if a plugin's thread keeps the process alive."""
+
+    def leave() -> None:
+        time.sleep(seconds)
+        os._exit(code)
+
+    threading.Thread(target=leave, name="hotload-leave", daemon=True).start()

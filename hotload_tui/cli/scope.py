@@ -1,0 +1,167 @@
+"""What a command acts on: the options that all commands share, and the hosts that they lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+import click
+from msgspec import Struct, structs
+
+from hotload_tui.cli import output
+from hotload_tui.core.config import Config
+from hotload_tui.core.config_loader import load_config, unmatched_entries
+from hotload_tui.core.discovery import unknown
+from hotload_tui.core.errors import NoHostError, UsageError
+from hotload_tui.core.plugin import PluginStatus
+
+if TYPE_CHECKING:
+    from hotload_tui import HotloadManager
+    from hotload_tui.remote import Host, RemoteManager
+
+    Manager: TypeAlias = HotloadManager | RemoteManager
+    """Whoever carries out a command: in this process, or in the running host."""
+
+_Command = TypeVar("_Command", bound=click.Command)
+
+
+class Scope(Struct, frozen=True):
+    """The shared options, as they were given before and after the command's name."""
+
+    plugins: Path | None = None
+    compiled: Path | None = None
+    config: Path | None = None
+    host: int | None = None
+
+    def settings(self) -> Config:
+        """Return the configuration.
+
+        Raises:
+            ConfigError: hotload.toml is wrong.
+
+        """
+        return load_config(self.config, runtime_dir=self.plugins, compiled_dir=self.compiled)
+
+    def as_arguments(self) -> list[str]:
+        """Return the options that lead another process to the same place."""
+        given = {"--plugins": self.plugins, "--compiled": self.compiled, "--config": self.config}
+        return [part for name, path in given.items() if path is not None for part in (name, str(path))]
+
+    def refuse_host(self, command: str) -> None:
+        """Refuse ``--host`` for a command that never asks one.
+
+        Raises:
+            UsageError: it was given.
+
+        """
+        if self.host is not None:
+            raise UsageError(f"--host: '{command}' works in a process of its own; leave --host out")
+
+    def reach(self, config: Config) -> RemoteManager | None:
+        """Connect to the running host, or return ``None`` if there is none.
+
+        Raises:
+            UsageError: there are several, and none was chosen.
+            NoHostError: the chosen one is not there, or does not answer.
+
+        """
+        from hotload_tui.remote import RemoteManager, find_hosts  # sockets: not for --help
+
+        hosts = find_hosts(Path(config.runtime_dir))
+        if self.host is not None:
+            chosen = [host for host in hosts if host.pid == self.host]
+            if not chosen:
+                raise NoHostError(f"no running host {self.host} of {config.runtime_dir}; {_listed(hosts)}")
+            hosts = chosen
+        if len(hosts) > 1:
+            raise UsageError(
+                f"{len(hosts)} hosts of {config.runtime_dir}; choose one with --host PID, {_listed(hosts)}"
+            )
+        return RemoteManager(hosts[0].socket) if hosts else None
+
+    def reach_running(self, config: Config, command: str) -> RemoteManager:
+        """Connect to the running host.
+
+        Raises:
+            NoHostError: there is none.
+
+        """
+        remote = self.reach(config)
+        if remote is None:
+            raise NoHostError(
+                f"'{command}' needs a running host of {config.runtime_dir};"
+                " start one with 'hotload' or 'hotload run'"
+            )
+        return remote
+
+
+def shared_options(*, host: bool) -> Callable[[_Command], _Command]:
+    """Make a command accept the shared options, so that they may also stand after its name."""
+
+    def accept(command: _Command) -> _Command:
+        command.params += [
+            _folder_option("--plugins", "DIR", "The folder of the plugins."),
+            _folder_option("--compiled", "DIR", "The folder of the artifacts."),
+            _folder_option("--config", "FILE", "Instead of ./hotload.toml."),
+        ]
+        if host:
+            text = "Choose among several running hosts."
+            command.params.append(
+                click.Option(
+                    ["--host"], type=int, metavar="PID", help=text, expose_value=False, callback=_remember
+                )
+            )
+        return command
+
+    return accept
+
+
+def _folder_option(name: str, metavar: str, text: str) -> click.Option:
+    kind = click.Path(path_type=Path)
+    return click.Option([name], type=kind, metavar=metavar, help=text, expose_value=False, callback=_remember)
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    """Keep an option in the scope; what stands after the command's name beats what stands before."""
+    scope = context.obj if isinstance(context.obj, Scope) else Scope()
+    context.obj = scope if value is None else structs.replace(scope, **{str(parameter.name): value})
+
+
+def scanned(config: Config) -> HotloadManager:
+    """Return a manager that has looked at the disk and run no code of a plugin.
+
+    Raises:
+        RuntimeDirError: there is no folder of plugins.
+
+    """
+    from hotload_tui import HookHost, HotloadManager  # the engine: not for --help
+
+    manager = HotloadManager(HookHost(), config)
+    manager.scan()
+    warn_of_unmatched(config, manager.snapshot().plugins)
+    return manager
+
+
+def warn_of_unmatched(config: Config, statuses: Iterable[PluginStatus]) -> None:
+    """Tell of entries in hotload.toml that no plugin has."""
+    for warning in unmatched_entries(config, [status.name for status in statuses]):
+        output.narrate(f"warning: {warning}")
+
+
+def choose(statuses: Sequence[PluginStatus], names: Sequence[str]) -> list[PluginStatus]:
+    """Return the plugins of these names, or all if there are no names.
+
+    Raises:
+        UnknownPluginError: one is not there; the text says which is nearest.
+
+    """
+    found = {status.name: status for status in statuses}
+    for name in names:
+        if name not in found:
+            raise unknown(name, found)
+    return [found[name] for name in dict.fromkeys(names)] if names else list(statuses)
+
+
+def _listed(hosts: Sequence[Host]) -> str:
+    return "running: " + ", ".join(str(host.pid) for host in hosts) if hosts else "none runs"

@@ -1,0 +1,129 @@
+"""Commands that keep plugins running: the console, and the host without one."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hotload_tui.cli import output
+from hotload_tui.cli.scope import Scope, shared_options, warn_of_unmatched
+from hotload_tui.cli.signals import GRACE, stop_request
+from hotload_tui.core.errors import HotloadError, UsageError
+from hotload_tui.core.events import AnyEvent, LogWritten
+from hotload_tui.core.plugin import LogLine
+
+if TYPE_CHECKING:
+    from hotload_tui import HotloadManager
+    from hotload_tui.remote import Server
+
+logger = logging.getLogger("hotload")
+
+
+def open_console(scope: Scope) -> int:
+    """Run the console with the plugins in its own process."""
+    scope.refuse_host("hotload")
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
+        raise UsageError("the console needs a terminal; 'hotload run' serves plugins without one")
+    from hotload_tui import HookHost, HotloadManager  # the engine and the console: 200 ms that
+    from hotload_tui.tui.app import ConsoleApp  # no other command pays
+    from hotload_tui.tui.keys import check_keys
+
+    config = scope.settings()
+    check_keys(config.keys)
+    manager = HotloadManager(HookHost(), config)
+    door = _Door(manager, Path(config.runtime_dir))
+
+    def start() -> None:
+        manager.start()
+        door.open()
+
+    def stop() -> None:
+        door.close()
+        manager.stop()
+
+    app = ConsoleApp(manager, project=Path.cwd(), keys=config.keys, start=start, stop=stop)
+    app.run()
+    code = app.return_code or 0
+    output.leave_within(GRACE, code)
+    return code
+
+
+@shared_options(host=False)
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one event a line.")
+@click.pass_obj
+def run(scope: Scope, *, as_json: bool) -> int:
+    """Load the plugins, watch them and serve until interrupted; the log goes to standard error."""
+    from hotload_tui import HookHost, HotloadManager  # the engine: not for --help
+
+    scope.refuse_host("run")
+    config = scope.settings()
+    data = output.take_standard()
+    manager = HotloadManager(HookHost(), config)
+    with stop_request() as stop:
+
+        def tell(event: AnyEvent) -> None:
+            if as_json:
+                if not data.record(event):
+                    stop.request()  # the reader has left
+            elif isinstance(event, LogWritten):
+                output.narrate(_log_text(event.line))
+
+        manager.subscribe(tell)
+        manager.scan()  # a missing folder is an error here; a console waits for it
+        warn_of_unmatched(config, manager.snapshot().plugins)
+        door = _Door(manager, Path(config.runtime_dir))
+        try:
+            manager.start()
+            door.open()
+            host = manager.snapshot().host
+            output.narrate(f"host {host.pid} serves {config.runtime_dir}; Ctrl-C stops it")
+            return stop.wait()
+        finally:
+            door.close()
+            manager.stop()
+
+
+class _Door:
+    """The socket through which other commands reach a host; plugins are served without it too."""
+
+    def __init__(self, manager: HotloadManager, runtime_dir: Path) -> None:
+        self._manager = manager
+        self._runtime_dir = runtime_dir
+        self._lock = threading.Lock()
+        self._is_shut = False
+        self._server: Server | None = None
+
+    def open(self) -> None:
+        """Serve, where the system has Unix sockets; a failure is logged."""
+        from hotload_tui.remote import serve  # sockets: not for --help
+
+        if not hasattr(socket, "AF_UNIX"):
+            return
+        with self._lock:
+            if self._is_shut:  # the console was left while its plugins were loading
+                return
+            try:
+                self._server = serve(self._manager, project=self._runtime_dir)
+            except HotloadError as error:
+                logger.warning("other commands cannot reach this host: %s", error)
+
+    def close(self) -> None:
+        """Stop serving, for good."""
+        with self._lock:
+            self._is_shut = True
+            if self._server is not None:
+                self._server.close()
+
+
+def _log_text(line: LogLine) -> str:
+    clock = time.strftime("%H:%M:%S", time.localtime(line.at))
+    level = "" if line.level == "info" else f"{line.level}: "
+    return f"{clock} {line.plugin}: {level}{line.text}" if line.plugin else f"{clock} {level}{line.text}"

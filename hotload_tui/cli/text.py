@@ -1,0 +1,127 @@
+"""Plain text for people: a table of plugins, and faults worth reading."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from hotload_tui.core.plugin import Fault, Frame, PluginState, PluginStatus
+
+_FRAMES: Final = 8  # frames of the plugin that are shown, the newest
+_COLUMNS: Final = ("STATE", "PLUGIN", "GEN", "DIGEST", "COMPILE", "LOAD", "HOOKS")
+_DIGEST: Final = 12
+
+
+def is_failed(status: PluginStatus) -> bool:
+    """Tell whether the newest build or load of the plugin failed."""
+    if status.state in (PluginState.FAIL, PluginState.STALE):
+        return True
+    return status.fault is not None and status.fault.phase in ("discover", "compile", "load", "register")
+
+
+def table(statuses: Sequence[PluginStatus]) -> list[str]:
+    """Return a line for each plugin, below a heading."""
+    rows = [_COLUMNS, *(_row(status) for status in statuses)]
+    widths = [max(_width(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    return ["  ".join(map(_pad, row, widths)).rstrip() for row in rows]
+
+
+def fault_lines(fault: Fault) -> Iterator[str]:
+    """Describe a fault with its places in the source; the causes follow, indented."""
+    yield f"{fault.plugin}: {fault.phase}: {fault.type}: {fault.message}"
+    yield from _body(fault)
+
+
+def brief(fault: Fault) -> str:
+    """Describe a fault in one line."""
+    place = fault.place
+    where = "" if place is None else f" ({near(place.file)}:{place.line})"
+    first_line = fault.message.partition("\n")[0]
+    return f"{fault.phase}: {fault.type}: {first_line}{where}"
+
+
+def near(path: str) -> str:
+    """Return a path as seen from the working directory, if it lies below it."""
+    try:
+        return os.fspath(Path(path).relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return path
+
+
+def _body(fault: Fault) -> Iterator[str]:
+    for frame in _shown(fault):
+        yield from _frame_lines(frame)
+    for note in fault.notes:
+        yield f"  note: {note}"
+    for cause in fault.causes:
+        relation = {"cause": "caused by ", "context": "while handling "}.get(cause.relation, "")
+        yield f"  {relation}{cause.type}: {cause.message}"
+        yield from (f"  {line}" for line in _body(cause))
+
+
+def _shown(fault: Fault) -> list[Frame]:
+    """Return the plugin's own frames; the rest of the stack is seldom the user's concern."""
+    own = [frame for frame in fault.frames if frame.owner == "plugin"]
+    if own:
+        return own[-_FRAMES:]
+    return [] if fault.place is None else [fault.place]
+
+
+def _frame_lines(frame: Frame) -> Iterator[str]:
+    where = f"  {near(frame.file)}:{frame.line}" if frame.line else f"  {near(frame.file)}"
+    yield f"{where}, in {frame.function}" if frame.function else where
+    index = frame.line - frame.first_line
+    if not 0 <= index < len(frame.lines):
+        return
+    source = frame.lines[index]
+    margin = len(source) - len(source.lstrip())
+    number = str(frame.line)
+    yield f"    {number} | {source[margin:].rstrip()}"
+    carets = _carets(frame, source, margin)
+    if carets:
+        yield f"    {' ' * len(number)} | {carets}"
+
+
+def _carets(frame: Frame, source: str, margin: int) -> str:
+    if frame.column < 0:
+        return ""
+    is_one_line = frame.end_line in (0, frame.line)
+    end = frame.end_column if is_one_line and frame.end_column > frame.column else 0
+    marked = source[frame.column : end] if end else source[frame.column :].rstrip()
+    begins_only = is_one_line and not end  # where it ends is not known
+    length = 1 if begins_only else max(1, _width(marked))
+    before = "".join(
+        sign if sign == "\t" else " " * _width(sign) for sign in source[margin : max(margin, frame.column)]
+    )
+    return before + "^" * length
+
+
+def _row(status: PluginStatus) -> tuple[str, ...]:
+    return (
+        f"{status.state.glyph} {status.state.value}",
+        status.name,
+        str(status.generation or "-"),
+        (status.digest or status.source_digest)[:_DIGEST] or "-",
+        _milliseconds(status.compile_seconds),
+        _milliseconds(status.load_seconds),
+        " ".join(f"{place.point}:{place.priority}" for place in status.points) or "-",
+    )
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds else "-"
+
+
+def _pad(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
+
+
+def _width(text: str) -> int:
+    """Columns that a text takes in a terminal."""
+    return sum(
+        0 if unicodedata.combining(sign) else 1 + (unicodedata.east_asian_width(sign) in "WF")
+        for sign in text
+    )

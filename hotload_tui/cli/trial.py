@@ -1,0 +1,168 @@
+"""``check`` in a process of its own: a plugin that crashes, exits or hangs there is a failed plugin.
+
+The child tells each step before it takes it, a line of JSON each. When it dies, the step it told last
+names the plugin that it died of; a new child goes on with the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Literal, Self, TypeAlias
+
+import msgspec
+from msgspec import Struct, structs
+
+from hotload_tui.cli.autopsy import fault_of_death
+from hotload_tui.core.config import Config
+from hotload_tui.core.errors import HotloadError
+from hotload_tui.core.plugin import PluginState, PluginStatus
+
+_COMPILE_LIMIT: Final = 300.0  # seconds; a source of 20 MB takes a minute
+_MARGIN: Final = 3.0  # seconds that the child has to notice a hang itself, with the line
+_POLL: Final = 0.2  # seconds between two looks whether the child lives
+_LINGER: Final = 2.0  # seconds for a child that closed its report to end
+
+
+class Step(Struct, frozen=True, tag="step"):
+    """The child is about to compile or load a plugin."""
+
+    plugin: str
+    phase: Literal["compile", "load"]
+
+
+class Judged(Struct, frozen=True, tag="judged"):
+    """The child is done with a plugin."""
+
+    status: PluginStatus
+
+
+Mark: TypeAlias = Step | Judged
+
+
+def try_all(plugins: Sequence[PluginStatus], config: Config, options: Sequence[str]) -> list[PluginStatus]:
+    """Compile and load plugins in child processes; plugins that are off stay as they are.
+
+    ``options`` lead the child to the same configuration.
+
+    Raises:
+        HotloadError: a child ended before it came to a plugin.
+
+    """
+    remaining = {plugin.name: plugin for plugin in plugins if plugin.state is not PluginState.OFF}
+    judged: dict[str, PluginStatus] = {}
+    while remaining:
+        with _Child([*options, "--", *remaining], config.load_timeout) as child:
+            for status in child.statuses():
+                if remaining.pop(status.name, None) is not None:
+                    judged[status.name] = status
+            if remaining:
+                culprit = remaining.pop(child.step.plugin, None) if child.step else None
+                if child.step is None or culprit is None:
+                    raise HotloadError("the process that tries plugins ended before it came to one")
+                judged[culprit.name] = _casualty(culprit, child, child.step)
+    return [judged.get(plugin.name, plugin) for plugin in plugins]
+
+
+def _casualty(plugin: PluginStatus, child: _Child, step: Step) -> PluginStatus:
+    fault = fault_of_death(
+        plugin, step.phase, returncode=child.returncode, timeout=child.timeout, trace=child.trace_text()
+    )
+    return structs.replace(plugin, state=PluginState.FAIL, fault=fault)
+
+
+class _Child:
+    """One process that tries plugins until one ends it."""
+
+    def __init__(self, arguments: Sequence[str], load_timeout: float) -> None:
+        self.step: Step | None = None
+        self.returncode: int | None = None
+        """How it ended by itself; ``None`` if it had to be killed."""
+        self.timeout: float | None = None
+        """The limit in seconds that it crossed, if it did."""
+        self._load_timeout = load_timeout
+        self._folder = tempfile.TemporaryDirectory(prefix="hotload-")
+        self._trace = Path(self._folder.name, "trace")
+        command = [sys.executable, *_path_option(), "-m", "hotload_tui", "trial", "--trace", str(self._trace)]
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [*command, *arguments],
+            stdin=subprocess.DEVNULL,  # a plugin that asks gets the end of the file
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # so that what plugins start can be ended with it
+        )
+        assert self._process.stdout is not None
+        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        reader = threading.Thread(target=_pump, args=(self._process.stdout, self._lines), daemon=True)
+        reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._kill()
+        self._folder.cleanup()
+
+    def statuses(self) -> Iterator[PluginStatus]:
+        """Give each plugin's status as it comes, until the child is done, dead or hangs."""
+        while (line := self._next_line()) is not None:
+            mark = msgspec.json.decode(line, type=Mark)
+            if isinstance(mark, Judged):
+                yield mark.status
+            else:
+                self.step = mark
+        if self.timeout is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.returncode = self._process.wait(_LINGER)
+
+    def trace_text(self) -> str:
+        """Return what faulthandler wrote."""
+        try:
+            return self._trace.read_text(errors="replace")
+        except OSError:
+            return ""
+
+    def _next_line(self) -> bytes | None:
+        loading = self.step is not None and self.step.phase == "load"
+        limit = self._load_timeout if loading else _COMPILE_LIMIT
+        deadline = time.monotonic() + limit + _MARGIN
+        while time.monotonic() < deadline:
+            was_alive = self._process.poll() is None  # asked first: what it wrote before it ended is read
+            try:
+                return self._lines.get(timeout=_POLL)
+            except queue.Empty:
+                if not was_alive:  # but its output is open still, in a process that a plugin forked
+                    return None
+        self.timeout = limit
+        return None
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing of it is left
+            if hasattr(os, "killpg"):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
+        self._process.wait()
+
+
+def _pump(stream: IO[bytes], lines: queue.SimpleQueue[bytes | None]) -> None:
+    with stream:
+        for line in stream:
+            lines.put(line)
+    lines.put(None)
+
+
+def _path_option() -> list[str]:
+    """Keep the working directory off the child's path, unless it is on ours: plugins must find the same."""
+    return [] if sys.path and sys.path[0] in ("", str(Path.cwd())) else ["-P"]

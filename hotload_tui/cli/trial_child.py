@@ -1,0 +1,54 @@
+"""The child's side of ``check``: loads plugins and tells of each step."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from msgspec import structs
+
+from hotload_tui import HookHost, HotloadManager
+from hotload_tui.cli import output
+from hotload_tui.cli.trial import Judged, Step
+from hotload_tui.core.config import Config
+from hotload_tui.core.errors import HotloadError
+from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
+
+_SECOND = 1.0  # what the manager gets to notice a hang itself
+
+
+def run_trial(config: Config, names: Sequence[str], trace: Path) -> NoReturn:
+    """Compile and load plugins, one line of JSON for each step; ends the process."""
+    report = output.take_standard()
+    manager = HotloadManager(HookHost(), config)
+    manager.scan()
+    with trace.open("w") as file:
+        faulthandler.enable(file)
+        for name in names:
+            report.record(Step(name, "compile"))
+            try:
+                built = manager.build(name)
+                report.record(Step(name, "load"))
+                faulthandler.dump_traceback_later(config.load_timeout + _SECOND, exit=True, file=file)
+                statuses = manager.rebuild(name)
+                faulthandler.cancel_dump_traceback_later()
+                report.record(Judged(_combined(name, built, statuses)))
+            except HotloadError as error:  # the directory went away under our hands, for instance
+                report.record(Judged(_refused(name, error)))
+    os._exit(0)  # what plugins left running, threads for instance, must not keep the process
+
+
+def _combined(name: str, built: Iterable[PluginStatus], loaded: Iterable[PluginStatus]) -> PluginStatus:
+    """Return the status after the load, with the time of the build before it."""
+    seconds = max((status.compile_seconds for status in built if status.name == name), default=0.0)
+    status = next(status for status in loaded if status.name == name)
+    return structs.replace(status, compile_seconds=max(seconds, status.compile_seconds))
+
+
+def _refused(name: str, error: HotloadError) -> PluginStatus:
+    fault = Fault("host", name, type(error).__name__, str(error), time.time())
+    return PluginStatus(name, PluginState.FAIL, "", fault=fault)
