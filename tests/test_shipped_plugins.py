@@ -27,7 +27,9 @@ ACTIVE = {
     "text_stats",
     "todo_scanner",
 }
-AWS_KEY = "AKIA" + "IOSFODNN7EXAMPLE"  # in two parts: this file must pass a scan, too
+AWS_KEY = "AKIA" + "IOSFODNN7EXAMPLE"  # in parts, as the next ones: this file is scanned, too
+LOVELACE = "lovelace"
+TODO, FIXME = "TODO", "FIXME"
 Settings: TypeAlias = dict[str, dict[str, object]]
 """Plugin to its settings."""
 ANSI = re.compile(r"\x1b\[[\d;]*m")
@@ -89,11 +91,11 @@ def folder(tmp_path: Path) -> Path:
     (root / ".git").mkdir()
     (root / "README.md").write_text("# Cats\n\nThe cat sat on the mat. It was happy!\n")
     (root / "src" / "cat.py").write_text(
-        "x = 1  # TODO: feed the cat\n# FIXME(ada): purr */\ntodo = 'TODO'\n"
+        f"x = 1  # {TODO}: feed the cat\n# {FIXME}(ada): purr */\ntodo = '{TODO}'\n"
     )
-    (root / "src" / "settings.ini").write_text(f"key = {AWS_KEY}\nurl = postgres://ada:lovelace@db/cats\n")
-    (root / "src" / "photo.png").write_bytes(b"\x89PNG\0# TODO: no text")
-    (root / ".git" / "config").write_text(f"# TODO: not mine {AWS_KEY}\n")
+    (root / "src" / "settings.ini").write_text(f"key = {AWS_KEY}\nurl = postgres://ada:{LOVELACE}@db/cats\n")
+    (root / "src" / "photo.png").write_bytes(b"\x89PNG\0# %s: no text" % TODO.encode())
+    (root / ".git" / "config").write_text(f"# {TODO}: not mine {AWS_KEY}\n")
     return root
 
 
@@ -206,7 +208,7 @@ def test_scan_asks_both_scanners(project: Project, folder: Path) -> None:
     assert str(secrets).splitlines() == [
         f"{ini}:1: AWS access key: AKIA…",
         f"{ini}:2: password in an address: love…",
-        "2 secrets by 11 rules",
+        "secrets found by 11 rules: 2",
     ]
     assert str(todos).splitlines() == [
         f"{cat}:1: TODO feed the cat",
@@ -225,7 +227,7 @@ def test_scan_of_no_folder(project: Project, tmp_path: Path) -> None:
 def test_shipped_files_pass_their_own_scan(project: Project) -> None:
     """The plugins contain neither a secret nor an open TODO."""
     secrets, todos = project.host.call("scan", str(project.plugins))
-    assert str(secrets) == "no secrets by 11 rules"
+    assert str(secrets) == "secrets found by 11 rules: 0"
     assert str(todos).startswith("no TODO in ")
 
 
@@ -244,7 +246,7 @@ def test_secret_scanner_reads_its_rules_anew(project: Project, folder: Path) -> 
     secrets, _ = project.host.call("scan", str(folder))
     assert status.generation == 2
     assert f"{folder / 'README.md'}:3: cat: cat…\n" in str(secrets)
-    assert str(secrets).endswith("by 1 rules")
+    assert str(secrets).endswith("found by 1 rules: 3")
 
 
 def test_pipe_of_reader_and_colour(project: Project, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypedDict, cast
 if TYPE_CHECKING:
     from hotload_tui import PluginContext
 
-SKIPPED = {".git", ".venv", "node_modules", "venv", "__pycache__"}
+SKIPPED = {".git", ".venv", "compiled", "node_modules", "venv", "__pycache__"}
 
 Stamps = dict[str, tuple[int, int]]
 """Path in the folder to time of change and size."""

@@ -22,7 +22,7 @@ def scan(folder: str = ".") -> str:
         for rule in RULES
         for secret in rule.secrets_in(line)
     ]
-    return "\n".join([*found, f"{len(found) or 'no'} secrets by {len(RULES)} rules"])
+    return "\n".join([*found, f"secrets found by {len(RULES)} rules: {len(found)}"])
 
 
 def register(ctx: PluginContext) -> None:

@@ -40,7 +40,7 @@ def register(ctx: PluginContext) -> None:
     """
     tags = str(ctx.settings.get("tags", TAGS)).split()
     skipped = set(str(ctx.settings.get("skipped", SKIPPED)).split())
-    comment = re.compile(rf"(?<!\w)[-#/*;%!]+\s*({'|'.join(map(re.escape, tags))})\b[:\s]*(.*)")
+    comment = re.compile(rf"(?<!\w)[-#/*;]+\s*({'|'.join(map(re.escape, tags))})\b[:\s]*(.*)")
 
     def scan(folder: str = ".") -> str:
         """List ``file:line: TAG text``, then how many of each tag there are."""
