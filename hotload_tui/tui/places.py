@@ -12,18 +12,25 @@ ENTRY: Final = "plugin.py"
 
 def failing_file(status: PluginStatus) -> str:
     """Return the plugin's file, relative to its folder, that a user wants to see first."""
-    place = status.fault.place if status.fault else None
-    if place is not None and Path(place.file).is_relative_to(status.path):
-        return Path(place.file).relative_to(status.path).as_posix()
-    return ENTRY
+    return _own_place(status)[0]
 
 
 def failing_line(status: PluginStatus, disk: str | None) -> int:
     """Return the line of ``failing_file`` to open; where it is now, if the file has changed since."""
-    place = status.fault.place if status.fault else None
-    if place is None or not Path(place.file).is_relative_to(status.path):
+    _, place = _own_place(status)
+    if place is None:
         return 1
     return (line_now(place, disk) if disk is not None else None) or place.line or 1
+
+
+def _own_place(status: PluginStatus) -> tuple[str, Frame | None]:
+    """Return the file and the frame in it; its entry, if the fault is nowhere in the plugin's folder."""
+    place = status.fault.place if status.fault else None
+    folder = Path(status.path).absolute()
+    file = Path(place.file).absolute() if place else folder
+    if place is None or file == folder or not file.is_relative_to(folder):
+        return ENTRY, None
+    return file.relative_to(folder).as_posix(), place
 
 
 def line_now(place: Frame, disk: str) -> int | None:

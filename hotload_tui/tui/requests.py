@@ -52,9 +52,8 @@ class Requests:
 
         def work() -> CommandEnded:
             if self._api.rebuild():
-                return CommandEnded("")
-            rebuilt = self._api.rebuild(force=True)
-            return CommandEnded(f"Nothing had changed; rebuilt {count(len(rebuilt), 'plugin')}")
+                return CommandEnded("")  # the events tell it
+            return CommandEnded("There are no plugins to rebuild; n makes one.")
 
         return self._submit("rebuild all", work)
 

@@ -33,6 +33,7 @@ from hotload_tui.tui.requests import NOTHING_SELECTED, Requests
 from hotload_tui.tui.screens.ask_name import AskNameScreen
 from hotload_tui.tui.screens.confirm import ConfirmScreen
 from hotload_tui.tui.screens.help import HelpScreen, key_lines
+from hotload_tui.tui.text import clean_line
 from hotload_tui.tui.toasts import Toasts
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.log_view import LogView
@@ -67,6 +68,7 @@ class ConsoleScreen(Screen[None]):
         self._telling = False
         self._made = ""
         self._missing = False
+        self._trouble = ""
 
     def compose(self) -> ComposeResult:
         """Lay out the panes; which of them are seen depends on the size."""
@@ -138,7 +140,8 @@ class ConsoleScreen(Screen[None]):
         self._started = True
         self._missing = message.folder_missing
         status = self.query_one(StatusLine)
-        status.busy, status.trouble = "", message.trouble
+        self._trouble = status.trouble = message.trouble
+        status.busy = ""
         self._show_empty()
         self._facts.look_at(self.query_one(PluginTable).chosen)
 
@@ -148,8 +151,7 @@ class ConsoleScreen(Screen[None]):
         self._closeup = message.closeup
         status = self.query_one(StatusLine)
         status.snapshot = message.snapshot
-        if not self._missing and self._plugins:
-            status.trouble = ""
+        status.trouble = self._trouble
         self.query_one(PluginTable).show(message.snapshot.plugins)
         self._book.add(message.lines)
         self._show_empty()
@@ -170,8 +172,7 @@ class ConsoleScreen(Screen[None]):
         self._toasts.say(message.text, bad=message.failed)
         self._made = message.made or self._made
         if message.made and self._missing:
-            self._missing = False
-            self.query_one(StatusLine).trouble = ""
+            self._missing, self._trouble = False, ""
             self.run_start()
 
     def on_remark(self, message: Remark) -> None:
@@ -202,12 +203,14 @@ class ConsoleScreen(Screen[None]):
             pane.empty = ""
         elif not self._started:
             pane.empty = "Looking for plugins …"
-        elif self._missing:
-            pane.empty = (
-                f"{self.query_one(StatusLine).trouble}\nn makes it with a first plugin from the template."
-            )
+        elif trouble := self._trouble or self._watcher_trouble():
+            pane.empty = f"{clean_line(trouble)}\nn makes it with a first plugin from the template."
         else:
             pane.empty = "No plugins yet. n makes one from the template."
+
+    def _watcher_trouble(self) -> str:
+        snapshot = self.query_one(StatusLine).snapshot
+        return snapshot.watcher.trouble if snapshot and snapshot.watcher.state == "failed" else ""
 
     def _show_details(self) -> None:
         plugin, closeup = self.selected, self._closeup

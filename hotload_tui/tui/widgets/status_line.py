@@ -32,7 +32,7 @@ class StatusLine(Widget):
     busy: reactive[str] = reactive("starting")
     """What goes on besides watching; empty for nothing."""
     trouble: reactive[str] = reactive("")
-    """What is wrong with the whole; it takes the place of everything but the folder."""
+    """What is wrong with the whole."""
     newest: reactive[str] = reactive("")
     """The last line of the log, where no log is to be seen."""
 
@@ -52,12 +52,12 @@ class StatusLine(Widget):
 
     def _parts(self) -> list[Content]:
         parts = [Content.styled(self._folder(), "bold")]
-        if self.trouble:
-            return [*parts, Content.styled(clean_line(self.trouble), "bold $text-error")]
         if self.snapshot is not None:
             parts.extend(self._counts(self.snapshot))
-            if not self.busy:
+            if not self.busy and not self.trouble:
                 parts.append(self._watching(self.snapshot))
+        if self.trouble:
+            parts.append(Content.styled(clean_line(self.trouble), "bold $text-error"))
         if self.busy:
             parts.append(Content.styled(self.busy, "italic"))
         return parts
