@@ -1,0 +1,115 @@
+"""A terminal in memory, in which the real program runs: a pty, read into pyte's screen."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pyte
+
+PATIENCE = 30.0  # seconds until a test gives up waiting
+KEYS: Mapping[str, bytes] = {
+    "enter": b"\r",
+    "escape": b"\x1b",
+    "tab": b"\t",
+    "down": b"\x1b[B",
+    "up": b"\x1b[A",
+    "ctrl+p": b"\x10",
+    "ctrl+q": b"\x11",
+}
+
+
+class Terminal:
+    """Runs a program as its user sees it; as a context manager it is ended at the end."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        columns: int = 80,
+        rows: int = 24,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start ``argv`` in ``cwd`` on a terminal of the given size."""
+        self._screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self._screen)
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        settings = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "TEXTUAL_ANIMATIONS": "none"}
+        self.started = time.perf_counter()
+        self.process = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env={**os.environ, **settings, **(environment or {})},
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(slave)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        os.close(self._master)
+
+    def press(self, *keys: str) -> None:
+        """Type keys: names of ``KEYS``, or text as it is."""
+        for key in keys:
+            os.write(self._master, KEYS.get(key, key.encode()))
+
+    def text(self) -> str:
+        """Return the screen as it is painted now."""
+        return "\n".join(self._screen.display)
+
+    def wait_for(self, what: str | Callable[[str], bool]) -> str:
+        """Read until the screen shows a text (or is as the function wants it); return the screen.
+
+        Raises:
+            AssertionError: it never came; the text has the last screen.
+
+        """
+        is_there = (lambda screen: what in screen) if isinstance(what, str) else what
+        deadline = time.monotonic() + PATIENCE
+        while not is_there(self.text()):
+            remaining = deadline - time.monotonic()
+            if remaining <= 0 or not self._read(remaining):
+                raise AssertionError(f"the screen never showed {what!r}; it shows:\n{self.text()}")
+        return self.text()
+
+    def wait_for_exit(self) -> int:
+        """Read until the program ends; return its exit code."""
+        deadline = time.monotonic() + PATIENCE
+        while self._read(max(0.0, deadline - time.monotonic())):
+            pass
+        return self.process.wait(max(0.1, deadline - time.monotonic()))
+
+    def _read(self, patience: float) -> bool:
+        """Paint what the program writes next; false if it ended or wrote nothing in time."""
+        if not select.select([self._master], [], [], patience)[0]:
+            return False
+        try:
+            output = os.read(self._master, 65536)
+        except OSError:  # Linux: the last one to hold the other side has left
+            return False
+        self._stream.feed(output)
+        return bool(output)

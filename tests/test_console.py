@@ -1,0 +1,126 @@
+"""The real console in a terminal, beside the real command: a plugin is edited, broken, mended, moved."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.terminal import Terminal
+
+HOTLOAD = str(Path(sys.executable).with_name("hotload"))
+SHIPPED = Path(__file__).parent.parent / "plugins"
+GREET = "def register(ctx):\n    ctx.hook('greet', lambda name: f'Hello, {name}')\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Give a project folder with the plugins greet and other."""
+    for name in ("greet", "other"):
+        folder = tmp_path / "plugins" / name
+        folder.mkdir(parents=True)
+        (folder / "plugin.py").write_text(GREET.replace("greet", name))
+    return tmp_path
+
+
+@pytest.fixture
+def console(project: Path) -> Iterator[Terminal]:
+    """Give the console on the project, once both plugins serve."""
+    with Terminal([HOTLOAD], cwd=project, columns=120, rows=36) as terminal:
+        terminal.wait_for(lambda screen: screen.count("+ ok") >= 2)
+        yield terminal
+
+
+def call(project: Path, *words: str) -> str:
+    """Run ``hotload call`` in the project, and return what it prints."""
+    done = subprocess.run([HOTLOAD, "call", *words], cwd=project, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def row(screen: str, plugin: str) -> str:
+    """Return the table's row of a plugin; empty when there is none."""
+    rows = [line for line in screen.splitlines() if f" {plugin} " in line[:60] and "Overview" not in line]
+    return next((line for line in rows if any(glyph in line[:4] for glyph in "+~!=*-.?")), "")
+
+
+def test_all_shipped_plugins_serve_at_once(tmp_path: Path) -> None:
+    """Who opens the console on the shipped plugins sees seven that serve and one that is off."""
+    shutil.copytree(SHIPPED, tmp_path / "plugins")
+    with Terminal([HOTLOAD], cwd=tmp_path) as terminal:
+        screen = terminal.wait_for(lambda screen: screen.count("+ ok") >= 7)
+        assert "! FAIL" not in screen
+        assert "- off" in screen
+        terminal.press("q")
+        assert terminal.wait_for_exit() == 0
+
+
+def test_a_saved_file_goes_live(project: Path, console: Terminal) -> None:
+    """An edit by sed shows a new generation, and the running console answers calls with the new result."""
+    assert call(project, "greet", "Ada") == "Hello, Ada"
+    subprocess.run(["sed", "-i", "s/Hello/Goodbye/", "plugins/greet/plugin.py"], cwd=project, check=True)
+    console.wait_for(lambda screen: "loaded generation 2" in screen)
+    assert call(project, "greet", "Ada") == "Goodbye, Ada"
+
+
+def test_a_broken_file_is_explained_and_the_old_result_served(project: Path, console: Terminal) -> None:
+    """A syntax error shows STALE and the line; the last good version answers; mending it clears the fault."""
+    entry = project / "plugins" / "greet" / "plugin.py"
+    entry.write_text(GREET + "def broken(:\n")
+    console.wait_for(lambda screen: "~ STALE" in row(screen, "greet"))
+    assert call(project, "greet", "Ada") == "Hello, Ada"
+    console.press("g", "2")
+    screen = console.wait_for("def broken(:")
+    assert "SyntaxError: " in screen
+    assert "still running" in screen
+    entry.write_text(GREET.replace("Hello", "Welcome"))
+    console.wait_for(lambda screen: "+ ok" in row(screen, "greet"))
+    assert call(project, "greet", "Ada") == "Welcome, Ada"
+
+
+def test_renaming_the_directory_disables_and_enables(project: Path, console: Terminal) -> None:
+    """A plugin renamed to _greet is off and answers no more; renamed back it serves again."""
+    plugins = project / "plugins"
+    (plugins / "greet").rename(plugins / "_greet")
+    console.wait_for(lambda screen: "- off" in row(screen, "greet"))
+    assert call(project, "greet", "Ada") == ""
+    (plugins / "_greet").rename(plugins / "greet")
+    console.wait_for(lambda screen: "+ ok" in row(screen, "greet"))
+    assert call(project, "greet", "Ada") == "Hello, Ada"
+
+
+def test_directories_come_and_go(project: Path, console: Terminal) -> None:
+    """A new directory appears as a plugin; a deleted one goes from the table and from the hook points."""
+    shutil.copytree(project / "plugins" / "greet", project / "plugins" / "third")
+    console.wait_for(lambda screen: "+ ok" in row(screen, "third"))
+    shutil.rmtree(project / "plugins" / "greet")
+    console.wait_for(lambda screen: not row(screen, "greet"))
+    assert call(project, "greet", "Ada") == "Hello, Ada"  # of the copy, alone
+    assert call(project, "other", "Ada") == "Hello, Ada"
+
+
+def test_keys_disable_rebuild_and_quit(project: Path, console: Terminal) -> None:
+    """The keys d, d again and r act on the selected plugin, and q leaves the terminal as it was."""
+    console.press("g", "d")
+    console.wait_for(lambda screen: "- off" in row(screen, "greet"))
+    assert (project / "plugins" / "_greet").is_dir()
+    console.press("d")
+    console.wait_for(lambda screen: "+ ok" in row(screen, "greet"))
+    console.press("r")
+    console.wait_for("loaded generation 3")
+    console.press("q")
+    assert console.wait_for_exit() == 0
+
+
+def test_no_plugin_directory_is_no_dead_end(tmp_path: Path) -> None:
+    """Without a plugin directory the console says so, and n makes it with a first plugin that serves."""
+    with Terminal([HOTLOAD], cwd=tmp_path) as terminal:
+        terminal.wait_for("o plugin directory")
+        terminal.press("n")
+        terminal.wait_for("Name")
+        terminal.press("hello", "enter")
+        terminal.wait_for(lambda screen: "+ ok" in row(screen, "hello"))
+    assert (tmp_path / "plugins" / "hello" / "plugin.py").is_file()
