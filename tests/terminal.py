@@ -57,7 +57,8 @@ class Terminal:
             stderr=slave,
             env={**os.environ, **settings, **(environment or {})},
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            # A session's leader must ask for its terminal; one system call is safe between fork and exec.
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
         )
         os.close(slave)
 

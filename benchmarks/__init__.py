@@ -1,0 +1,1 @@
+"""Figures of the project's own work; ``python -m benchmarks`` prints them."""

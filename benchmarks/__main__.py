@@ -1,0 +1,39 @@
+"""Measure what a user waits for and print a table: medians and 99th percentiles of several runs.
+
+Absolute times depend on the machine and on what else it does: compare the rows of one run.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Sequence
+
+from benchmarks.console import first_paint
+from benchmarks.reload import Sample, hook_call, read_compile_execute, reload_alone, save_to_result
+
+
+def main() -> None:
+    """Print one row for each measurement; ``--quick`` makes fewer runs."""
+    rounds, starts = (10, 3) if "--quick" in sys.argv else (100, 9)
+    print(f"{'work':<52}{'median ms':>11}{'99 % ms':>11}{'n':>7}")
+    with Sample() as sample:
+        _row("floor: read, compile, execute 1 file of 50 lines", read_compile_execute(sample, rounds))
+        _row("reload alone, 1 file of 50 lines", reload_alone(sample, rounds))
+        _row("hook call, 1 handler", hook_call(sample, rounds * 100))
+    with Sample(watched=True) as sample:
+        _row("save to new result, watched, default settings", save_to_result(sample, rounds))
+    for cold, word in ((True, "nothing compiled yet"), (False, "all compiled")):
+        painted, loaded = zip(*(first_paint(cold=cold) for _ in range(starts)), strict=True)
+        _row(f"start to painted table of 7 plugins, {word}", painted)
+        _row(f"start to all 7 plugins ok, {word}", loaded)
+
+
+def _row(work: str, seconds: Sequence[float]) -> None:
+    ordered = sorted(seconds)
+    late = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+    middle = statistics.median(ordered)
+    print(f"{work:<52}{middle * 1000:>11.3f}{late * 1000:>11.3f}{len(ordered):>7}", flush=True)
+
+
+main()

@@ -1,0 +1,93 @@
+"""From a changed file to the new result, in one process."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from hotload_tui import Config, HookHost, HotloadManager
+
+_FILLER = "".join(f"def step_{n}(x):\n    return x + {n}\n\n" for n in range(16))
+_APART = 0.05  # seconds between two saves, as of somebody who types fast
+
+
+class Sample:
+    """A running manager with one plugin of about 50 lines."""
+
+    def __init__(self, *, watched: bool = False) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self.entry = Path(self._folder.name, "plugins", "sample", "plugin.py")
+        self.entry.parent.mkdir(parents=True)
+        self.answer = 0
+        self.edit()
+        self.host = HookHost()
+        config = Config(
+            runtime_dir=str(self.entry.parent.parent),
+            compiled_dir=str(Path(self._folder.name, "compiled")),
+            enable_watch=watched,
+        )
+        self.manager = HotloadManager(self.host, config)
+
+    def __enter__(self) -> Self:
+        self.manager.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.manager.stop()
+        self._folder.cleanup()
+
+    def edit(self) -> None:
+        """Save the plugin with another answer."""
+        self.answer += 1
+        tail = f"def register(ctx):\n    ctx.hook('answer', lambda: {self.answer})\n"
+        self.entry.write_text(_FILLER + tail)
+
+
+def read_compile_execute(sample: Sample, rounds: int) -> list[float]:
+    """Time what no reload can do without."""
+    seconds = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        code = compile(sample.entry.read_bytes(), str(sample.entry), "exec")
+        exec(code, {"__name__": "floor"})
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def reload_alone(sample: Sample, rounds: int) -> list[float]:
+    """Time a rebuild of a changed plugin until it serves; retirement goes on behind it."""
+    seconds = []
+    for _ in range(rounds):
+        sample.edit()
+        started = time.perf_counter()
+        sample.manager.rebuild("sample")
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def save_to_result(sample: Sample, rounds: int) -> list[float]:
+    """Time from just before a save until a call gives the new result."""
+    seconds = []
+    for _ in range(rounds):
+        time.sleep(_APART)
+        started = time.perf_counter()
+        sample.edit()
+        while sample.host.call("answer") != [sample.answer]:
+            time.sleep(0.0002)
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def hook_call(sample: Sample, rounds: int) -> list[float]:
+    """Time a call of a hook point with one handler."""
+    seconds = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        sample.host.call("answer")
+        seconds.append(time.perf_counter() - started)
+    return seconds
