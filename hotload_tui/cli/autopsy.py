@@ -13,24 +13,26 @@ from typing import Final
 
 from hotload_tui.core.plugin import Fault, Frame, Owner, Phase, PluginStatus
 
+CUT_OFF: Final = 97
+"""Exit status of a process that can no longer report."""
+
 _FRAME: Final = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
 _THREAD: Final = re.compile(r"^(?:Current thread|Thread) .*$", re.MULTILINE)
 _TIMEOUT: Final = "Timeout ("  # how a dump begins that was written because time was up
 
 
 def fault_of_death(
-    plugin: PluginStatus, phase: Phase, *, returncode: int | None, timeout: float | None, trace: str
+    plugin: PluginStatus, phase: Phase, *, returncode: int | None, limit: float, trace: str
 ) -> Fault:
     """Describe the end of a process that was compiling or loading ``plugin``.
 
-    ``returncode`` is as subprocess has it, ``None`` if the process had to be killed; ``timeout`` is the
-    limit in seconds that it crossed; ``trace`` is faulthandler's dump, or empty.
+    ``returncode`` is as subprocess has it, ``None`` if the process had to be killed because it had not ended
+    after ``limit`` seconds; ``trace`` is faulthandler's dump, or empty.
     """
-    if timeout is not None or trace.startswith(_TIMEOUT):
-        kind, message = "TimeoutError", _hang_text(phase, timeout, trace)
-    elif returncode is None:
-        kind = "ProcessDied"
-        message = "the plugin cut the process off from its caller (closed file descriptors?)"
+    if returncode is None or trace.startswith(_TIMEOUT):
+        kind, message = "TimeoutError", f"the plugin did not {phase} within {limit:g} s"
+    elif returncode == CUT_OFF:
+        kind, message = "ProcessDied", "the plugin closed file descriptors that are not its own"
     elif returncode < 0:
         kind = _signal_name(-returncode)
         message = f"the plugin crashed the process: {signal.strsignal(-returncode)}"
@@ -38,11 +40,6 @@ def fault_of_death(
         kind = "ProcessDied"
         message = f"the plugin ended the process with exit status {returncode}, past all handlers (os._exit?)"
     return Fault(phase, plugin.name, kind, message, time.time(), frames=_frames(trace, plugin.path))
-
-
-def _hang_text(phase: Phase, timeout: float | None, trace: str) -> str:
-    seconds = f"{timeout:g} s" if timeout is not None else trace.splitlines()[0][len(_TIMEOUT) : -2]
-    return f"the plugin did not {phase} within {seconds}"
 
 
 def _signal_name(number: int) -> str:

@@ -34,9 +34,9 @@ def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
     snapshot = (remote or scanned(config)).snapshot()
     statuses = choose(snapshot.plugins, names)
     if remote is None:
-        output.narrate(f"no running host of {config.runtime_dir}; this is what the disk says")
+        output.narrate(f"no host runs on {text.folder(config.runtime_dir)}; this is what the disk says")
     else:
-        output.narrate(f"host {snapshot.host.pid}, {text.near(snapshot.host.runtime_dir)}")
+        output.narrate(f"host {snapshot.host.pid} on {text.folder(snapshot.host.runtime_dir)}")
         if snapshot.watcher.trouble:
             output.narrate(f"watcher: {snapshot.watcher.trouble}")
     report.show(statuses, as_json=as_json)
@@ -183,5 +183,5 @@ def _value(arg: str) -> object:
 def _some(snapshot: Snapshot, names: tuple[str, ...], config: Config) -> list[PluginStatus]:
     plugins = choose(snapshot.plugins, names)
     if not plugins:
-        raise NotFoundError(f"no plugins in {config.runtime_dir}; 'hotload new NAME' makes one")
+        raise NotFoundError(f"no plugins in {text.folder(config.runtime_dir)}; 'hotload new NAME' makes one")
     return plugins

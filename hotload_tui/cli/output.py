@@ -73,12 +73,16 @@ def take_standard() -> DataStream:
 
     The descriptor is exchanged, not only ``sys.stdout``: C code and child processes print too.
     """
-    if sys.stdout is None or sys.stderr is None:
+    if sys.stdout is None:
         return DataStream(None)
     sys.stdout.flush()
-    private = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    sys.stdout = sys.stderr  # which is written line by line: nothing is lost when a plugin ends the process
+    descriptor = sys.stdout.fileno()
+    private = os.fdopen(os.dup(descriptor), "wb")
+    other = os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else os.dup(sys.stderr.fileno())
+    os.dup2(other, descriptor)
+    os.close(other)
+    if sys.stderr is not None:
+        sys.stdout = sys.stderr  # written line by line: nothing is lost when a plugin ends the process
     return DataStream(private)
 
 

@@ -10,6 +10,7 @@ import click
 from msgspec import Struct, structs
 
 from hotload_tui.cli import output
+from hotload_tui.cli.text import folder
 from hotload_tui.core.config import Config
 from hotload_tui.core.config_loader import load_config, unmatched_entries
 from hotload_tui.core.discovery import unknown
@@ -69,15 +70,15 @@ class Scope(Struct, frozen=True):
         from hotload_tui.remote import RemoteManager, find_hosts  # sockets: not for --help
 
         hosts = find_hosts(Path(config.runtime_dir))
+        place = folder(config.runtime_dir)
         if self.host is not None:
             chosen = [host for host in hosts if host.pid == self.host]
             if not chosen:
-                raise NoHostError(f"no running host {self.host} of {config.runtime_dir}; {_listed(hosts)}")
+                raise NoHostError(f"no host {self.host} runs on {place}; {_listed(hosts)}")
             hosts = chosen
         if len(hosts) > 1:
-            raise UsageError(
-                f"{len(hosts)} hosts of {config.runtime_dir}; choose one with --host PID, {_listed(hosts)}"
-            )
+            pids = ", ".join(str(host.pid) for host in hosts)
+            raise UsageError(f"{len(hosts)} hosts run on {place}; choose one with --host PID: {pids}")
         return RemoteManager(hosts[0].socket) if hosts else None
 
     def reach_running(self, config: Config, command: str) -> RemoteManager:
@@ -90,7 +91,7 @@ class Scope(Struct, frozen=True):
         remote = self.reach(config)
         if remote is None:
             raise NoHostError(
-                f"'{command}' needs a running host of {config.runtime_dir};"
+                f"'{command}' needs a host that runs on {folder(config.runtime_dir)};"
                 " start one with 'hotload' or 'hotload run'"
             )
         return remote
@@ -164,4 +165,4 @@ def choose(statuses: Sequence[PluginStatus], names: Sequence[str]) -> list[Plugi
 
 
 def _listed(hosts: Sequence[Host]) -> str:
-    return "running: " + ", ".join(str(host.pid) for host in hosts) if hosts else "none runs"
+    return "running are " + ", ".join(str(host.pid) for host in hosts) if hosts else "none does"

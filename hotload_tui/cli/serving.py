@@ -15,6 +15,7 @@ import click
 from hotload_tui.cli import output
 from hotload_tui.cli.scope import Scope, shared_options, warn_of_unmatched
 from hotload_tui.cli.signals import GRACE, stop_request
+from hotload_tui.cli.text import folder
 from hotload_tui.core.errors import HotloadError, UsageError
 from hotload_tui.core.events import AnyEvent, LogWritten
 from hotload_tui.core.plugin import LogLine
@@ -84,7 +85,7 @@ def run(scope: Scope, *, as_json: bool) -> int:
             manager.start()
             door.open()
             host = manager.snapshot().host
-            output.narrate(f"host {host.pid} serves {config.runtime_dir}; Ctrl-C stops it")
+            output.narrate(f"host {host.pid} serves {folder(config.runtime_dir)}; Ctrl-C stops it")
             return stop.wait()
         finally:
             door.close()

@@ -38,9 +38,14 @@ def fault_lines(fault: Fault) -> Iterator[str]:
 def brief(fault: Fault) -> str:
     """Describe a fault in one line."""
     place = fault.place
-    where = "" if place is None else f" ({near(place.file)}:{place.line})"
+    where = "" if place is None else f" ({_where(place)})"
     first_line = fault.message.partition("\n")[0]
     return f"{fault.phase}: {fault.type}: {first_line}{where}"
+
+
+def folder(path: str) -> str:
+    """Return the path of a folder so that it reads as one."""
+    return near(path).rstrip("/") + "/"
 
 
 def near(path: str) -> str:
@@ -71,8 +76,7 @@ def _shown(fault: Fault) -> list[Frame]:
 
 
 def _frame_lines(frame: Frame) -> Iterator[str]:
-    where = f"  {near(frame.file)}:{frame.line}" if frame.line else f"  {near(frame.file)}"
-    yield f"{where}, in {frame.function}" if frame.function else where
+    yield f"  {_where(frame)}, in {frame.function}" if frame.function else f"  {_where(frame)}"
     index = frame.line - frame.first_line
     if not 0 <= index < len(frame.lines):
         return
@@ -83,6 +87,10 @@ def _frame_lines(frame: Frame) -> Iterator[str]:
     carets = _carets(frame, source, margin)
     if carets:
         yield f"    {' ' * len(number)} | {carets}"
+
+
+def _where(frame: Frame) -> str:
+    return f"{near(frame.file)}:{frame.line}" if frame.line else near(frame.file)
 
 
 def _carets(frame: Frame, source: str, margin: int) -> str:

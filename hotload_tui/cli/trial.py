@@ -76,7 +76,7 @@ def try_all(plugins: Sequence[PluginStatus], config: Config, options: Sequence[s
 
 def _casualty(plugin: PluginStatus, child: _Child, step: Step) -> PluginStatus:
     fault = fault_of_death(
-        plugin, step.phase, returncode=child.returncode, timeout=child.timeout, trace=child.trace_text()
+        plugin, step.phase, returncode=child.returncode, limit=child.limit, trace=child.trace_text()
     )
     return structs.replace(plugin, state=PluginState.FAIL, fault=fault)
 
@@ -88,8 +88,6 @@ class _Child:
         self.step: Step | None = None
         self.returncode: int | None = None
         """How it ended by itself; ``None`` if it had to be killed."""
-        self.timeout: float | None = None
-        """The limit in seconds that it crossed, if it did."""
         self._load_timeout = load_timeout
         self._folder = tempfile.TemporaryDirectory(prefix="hotload-")
         self._trace = Path(self._folder.name, "trace")
@@ -114,6 +112,11 @@ class _Child:
         self._kill()
         self._folder.cleanup()
 
+    @property
+    def limit(self) -> float:
+        """Seconds that the step it is at may take."""
+        return self._load_timeout if self.step and self.step.phase == "load" else _COMPILE_LIMIT
+
     def statuses(self) -> Iterator[PluginStatus]:
         """Give each plugin's status as it comes, until the child is done, dead or hangs."""
         while (line := self._next_line()) is not None:
@@ -122,9 +125,8 @@ class _Child:
                 yield mark.status
             else:
                 self.step = mark
-        if self.timeout is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.returncode = self._process.wait(_LINGER)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.returncode = self._process.wait(_LINGER)
 
     def trace_text(self) -> str:
         """Return what faulthandler wrote."""
@@ -134,9 +136,7 @@ class _Child:
             return ""
 
     def _next_line(self) -> bytes | None:
-        loading = self.step is not None and self.step.phase == "load"
-        limit = self._load_timeout if loading else _COMPILE_LIMIT
-        deadline = time.monotonic() + limit + _MARGIN
+        deadline = time.monotonic() + self.limit + _MARGIN
         while time.monotonic() < deadline:
             was_alive = self._process.poll() is None  # asked first: what it wrote before it ended is read
             try:
@@ -144,7 +144,6 @@ class _Child:
             except queue.Empty:
                 if not was_alive:  # but its output is open still, in a process that a plugin forked
                     return None
-        self.timeout = limit
         return None
 
     def _kill(self) -> None:

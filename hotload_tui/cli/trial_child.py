@@ -5,15 +5,16 @@ from __future__ import annotations
 import faulthandler
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from msgspec import structs
 
 from hotload_tui import HookHost, HotloadManager
 from hotload_tui.cli import output
-from hotload_tui.cli.trial import Judged, Step
+from hotload_tui.cli.autopsy import CUT_OFF
+from hotload_tui.cli.trial import Judged, Mark, Step
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
@@ -29,17 +30,35 @@ def run_trial(config: Config, names: Sequence[str], trace: Path) -> NoReturn:
     with trace.open("w") as file:
         faulthandler.enable(file)
         for name in names:
-            report.record(Step(name, "compile"))
-            try:
-                built = manager.build(name)
-                report.record(Step(name, "load"))
-                faulthandler.dump_traceback_later(config.load_timeout + _SECOND, exit=True, file=file)
-                statuses = manager.rebuild(name)
-                faulthandler.cancel_dump_traceback_later()
-                report.record(Judged(_combined(name, built, statuses)))
-            except HotloadError as error:  # the directory went away under our hands, for instance
-                report.record(Judged(_refused(name, error)))
+            for mark in _try(manager, name, config.load_timeout + _SECOND, file):
+                _tell(report, mark)
     os._exit(0)  # what plugins left running, threads for instance, must not keep the process
+
+
+def _try(manager: HotloadManager, name: str, limit: float, trace: IO[str]) -> Iterator[Mark]:
+    """Compile and load one plugin, naming each step before it is taken."""
+    yield Step(name, "compile")
+    try:
+        built = manager.build(name)
+        yield Step(name, "load")
+        faulthandler.dump_traceback_later(limit, exit=True, file=trace)
+        loaded = manager.rebuild(name)
+    except HotloadError as error:  # the directory went away under our hands, for instance
+        fault = Fault("host", name, type(error).__name__, str(error), time.time())
+        yield Judged(PluginStatus(name, PluginState.FAIL, "", fault=fault))
+    else:
+        yield Judged(_combined(name, built, loaded))
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _tell(report: output.DataStream, mark: Mark) -> None:
+    try:
+        is_heard = report.record(mark)
+    except HotloadError:
+        is_heard = False
+    if not is_heard:
+        os._exit(CUT_OFF)
 
 
 def _combined(name: str, built: Iterable[PluginStatus], loaded: Iterable[PluginStatus]) -> PluginStatus:
@@ -47,8 +66,3 @@ def _combined(name: str, built: Iterable[PluginStatus], loaded: Iterable[PluginS
     seconds = max((status.compile_seconds for status in built if status.name == name), default=0.0)
     status = next(status for status in loaded if status.name == name)
     return structs.replace(status, compile_seconds=max(seconds, status.compile_seconds))
-
-
-def _refused(name: str, error: HotloadError) -> PluginStatus:
-    fault = Fault("host", name, type(error).__name__, str(error), time.time())
-    return PluginStatus(name, PluginState.FAIL, "", fault=fault)

@@ -44,7 +44,7 @@ def folder() -> Path:
 
 
 def private_folder() -> Path:
-    """Return the user's folder for sockets, made if missing, with mode 0700.
+    """Return the user's folder for sockets, made if missing, with mode 0700, and free of dead ones.
 
     Raises:
         RefusedError: what is there belongs to somebody else or is no directory.
@@ -57,6 +57,7 @@ def private_folder() -> Path:
         path.chmod(0o700)
     except OSError as error:
         raise RefusedError(f"{path}: no folder for sockets can be made there: {error.strerror}") from error
+    _sweep(path)
     return path
 
 
@@ -103,6 +104,13 @@ def is_alive(path: Path) -> bool:
         except OSError:
             return True
     return True
+
+
+def _sweep(path: Path) -> None:
+    """Remove the sockets of hosts that were killed; of projects that are gone nobody else would."""
+    for file in path.glob("*.sock"):
+        if _NAME.fullmatch(file.name) and not is_alive(file):
+            file.unlink(missing_ok=True)
 
 
 def _hash(project: Path) -> str:
