@@ -1,0 +1,77 @@
+"""What README and docs show is run, as it stands there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hotload_tui import Config, HookHost, HotloadManager, load_config
+from hotload_tui.core.plugin import PluginState
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """Return the fenced blocks of a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Give a project with the README's first plugin."""
+    folder = tmp_path / "plugins" / "hello"
+    folder.mkdir(parents=True)
+    (folder / "plugin.py").write_text(blocks("README.md", "python")[0])
+    return tmp_path
+
+
+def test_the_readme_plugin_serves(project: Path) -> None:
+    """Who copies the README's plugin gets one that serves, with its description."""
+    host = HookHost()
+    config = Config(runtime_dir=str(project / "plugins"), compiled_dir=str(project / "compiled"))
+    with HotloadManager(host, config) as manager:
+        assert [status.state for status in manager.snapshot().plugins] == [PluginState.OK]
+        assert manager.detail("hello").description == "Greets whoever asks."
+        assert host.call("greet", "Ada") == ["Hello, Ada"]
+
+
+def test_the_readme_program_calls_it(project: Path) -> None:
+    """The README's program, run as a script in the project, prints what the plugin answers."""
+    done = subprocess.run(
+        [sys.executable, "-c", blocks("README.md", "python")[1]],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("['Hello, Ada']\n", 0), done.stderr
+
+
+def test_the_documented_configuration_is_the_default(tmp_path: Path) -> None:
+    """The file in the documentation is accepted, and its values are the defaults that it says they are."""
+    file = tmp_path / "hotload.toml"
+    file.write_text(blocks("docs/configuration.md", "toml")[0])
+    found = load_config(file)
+    assert set(found.plugins) == {"todo_scanner"}
+    assert set(found.keys) == {"quit"}
+    expected = Config(runtime_dir=str(tmp_path / "plugins"), compiled_dir=str(tmp_path / "compiled"))
+    assert msgspec.structs.replace(found, plugins={}, keys={}) == expected
+    shown = set(
+        re.findall(r"^(\w+) = ", blocks("docs/configuration.md", "toml")[0].partition("[")[0], re.MULTILINE)
+    )
+    assert shown | {"plugins", "keys"} == {field.name for field in msgspec.structs.fields(Config)}
+
+
+def test_every_file_that_the_readme_names_is_there() -> None:
+    """Links of the README and places of its map exist."""
+    text = (ROOT / "README.md").read_text()
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    places = re.findall(r"`((?:hotload_tui|core|tests|docs)/[\w/.*]*)`", text)
+    in_package = [f"hotload_tui/{place}" if place.startswith("core/") else place for place in places]
+    missing = [place for place in [*links, *in_package] if not any(ROOT.glob(place.rstrip("/")))]
+    assert not [place for place in missing if (ROOT / "hotload_tui").exists() or place in links]

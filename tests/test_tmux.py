@@ -1,0 +1,146 @@
+"""The console in tmux with a real editor: what only a terminal of the user's own kind shows."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.terminal
+
+HOTLOAD = str(Path(sys.executable).with_name("hotload"))
+PATIENCE = 30.0
+
+
+class Tmux:
+    """A tmux server of its own with one session, in which a shell runs."""
+
+    def __init__(self, folder: Path, columns: int, rows: int) -> None:
+        self._socket = str(folder / "tmux.sock")
+        self._do("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows), "sh")
+        self._do("set-option", "-g", "window-size", "manual")
+        self.run("PS1='shell> '")
+        self.wait_for(lambda screen: screen.strip().endswith("shell>"))
+
+    def run(self, command: str) -> None:
+        """Type a command line."""
+        self._do("send-keys", "-l", command)
+        self._do("send-keys", "Enter")
+
+    def press(self, *keys: str) -> None:
+        """Press keys by their tmux names."""
+        self._do("send-keys", *keys)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Give the terminal another size."""
+        self._do("resize-window", "-x", str(columns), "-y", str(rows))
+
+    def screen(self) -> str:
+        """Return what the terminal shows."""
+        return self._do("capture-pane", "-p")
+
+    def wait_for(self, what: str | Callable[[str], bool]) -> str:
+        """Look until the screen is as wanted; return it."""
+        is_there = (lambda screen: what in screen) if isinstance(what, str) else what
+        deadline = time.monotonic() + PATIENCE
+        while not is_there(screen := self.screen()):
+            assert time.monotonic() < deadline, f"the screen never showed {what!r}; it shows:\n{screen}"
+        return screen
+
+    def child(self) -> int:
+        """Return the process id of what the shell runs now."""
+        shell = self._do("display-message", "-p", "#{pane_pid}").strip()
+        children = subprocess.run(["pgrep", "-P", shell], check=True, capture_output=True, text=True)
+        return int(children.stdout.split()[0])
+
+    def close(self) -> None:
+        """End the server and all that runs in it."""
+        subprocess.run(["tmux", "-S", self._socket, "kill-server"], check=False, capture_output=True)
+
+    def _do(self, *words: str) -> str:
+        command = ["tmux", "-S", self._socket, *words]
+        environment = {**os.environ, "TERM": "xterm-256color", "LANG": "C.UTF-8", "PS1": "shell> "}
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+        return done.stdout
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Give a project folder with the plugin greet."""
+    write(tmp_path, "greet", "def register(ctx):\n    ctx.hook('greet', lambda: 'Hello')\n")
+    return tmp_path
+
+
+@pytest.fixture
+def tmux(project: Path) -> Iterator[Tmux]:
+    """Give a terminal of 80 by 24 with a shell in the project folder."""
+    terminal = Tmux(project, 80, 24)
+    terminal.run(f"cd {shlex.quote(str(project))}; unset TMUX; export EDITOR=vim")
+    yield terminal
+    terminal.close()
+
+
+def write(project: Path, plugin: str, source: str) -> None:
+    """Save a plugin's entry."""
+    folder = project / "plugins" / plugin
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plugin.py").write_text(source)
+
+
+def test_the_editor_opens_at_the_failing_line(project: Path, tmux: Tmux) -> None:
+    """The key e opens vim at the fault; the mended file serves, and the console is back unharmed."""
+    tmux.run(HOTLOAD)
+    tmux.wait_for("+ ok")
+    write(project, "greet", "X = 1\nY = 2\nZ = 1 / 0\n\n\ndef register(ctx):\n    pass\n")
+    tmux.wait_for("~ STALE")
+    tmux.press("e")
+    tmux.wait_for("3,1")  # vim's ruler: line 3, column 1
+    tmux.press("d", "d")
+    tmux.run(":wq")
+    tmux.wait_for(lambda screen: "+ ok" in screen and "Rebuild" in screen)
+    tmux.press("q")
+    tmux.wait_for(lambda screen: screen.strip().endswith("shell>"))
+    assert "1 / 0" not in (project / "plugins" / "greet" / "plugin.py").read_text()
+
+
+def test_the_layout_follows_the_size(tmux: Tmux) -> None:
+    """A terminal too small says which size it needs; larger again, the console is there again."""
+    tmux.run(HOTLOAD)
+    tmux.wait_for("+ ok")
+    tmux.resize(50, 12)
+    tmux.wait_for("60x15")
+    tmux.resize(120, 36)
+    screen = tmux.wait_for(lambda screen: "+ ok" in screen and "Overview" in screen)
+    assert max(len(line) for line in screen.splitlines()) > 80
+
+
+def test_what_a_plugin_prints_is_in_the_log_only(project: Path, tmux: Tmux) -> None:
+    """A plugin that prints while it loads does not draw over the table; its words are in the log."""
+    tmux.run(HOTLOAD)
+    tmux.wait_for("+ ok")
+    write(project, "loud", "print('LOUD ' * 3)\n\n\ndef register(ctx):\n    ctx.log.info('quiet words')\n")
+    screen = tmux.wait_for(lambda screen: re.search(r"\+ ok +loud", screen) is not None)
+    assert re.search(r"\+ ok +greet", screen)
+    tmux.press("3")
+    screen = tmux.wait_for("quiet words")
+    assert screen.splitlines()[1].startswith(("━", "─"))
+    tmux.wait_for("LOUD LOUD LOUD")
+
+
+def test_a_terminated_console_leaves_a_usable_terminal(tmux: Tmux) -> None:
+    """After SIGTERM the shell's own screen is back, and what is typed is echoed and run."""
+    tmux.run(f"echo before; {HOTLOAD}; echo after-$?")
+    tmux.wait_for("+ ok")
+    os.kill(tmux.child(), signal.SIGTERM)
+    screen = tmux.wait_for("after-")
+    assert "before" in screen
+    tmux.run("echo still-$((40 + 2))")
+    tmux.wait_for("still-42")
