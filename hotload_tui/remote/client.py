@@ -6,7 +6,8 @@ import os
 import socket
 import threading
 from pathlib import Path
-from typing import Final, TypeVar
+from types import TracebackType
+from typing import Final, Self, TypeVar
 
 from hotload_tui.core.errors import HotloadError, NoHostError, ProtocolError, UsageError
 from hotload_tui.core.plugin import Invocation, LogLine, PluginDetail, PluginStatus, Snapshot
@@ -39,6 +40,14 @@ class RemoteManager:
         self._lock = threading.Lock()
         self._closed = False
         self._idle = [self._connect()]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def close(self) -> None:
         """Hang up; requests in work fail or finish."""

@@ -25,6 +25,8 @@ logger = logging.getLogger("hotload")
 _MOST_CLIENTS: Final = 64
 _HELLO_TIMEOUT: Final = 5.0  # seconds in which a client must introduce itself
 _JOIN_TIMEOUT: Final = 2.0  # seconds that close() waits for requests in work, all together
+_DISMISS_TIMEOUT: Final = 1.0  # seconds
+_UNREAD: Final = 1024 * 1024  # bytes
 
 
 def serve(manager: ManagerApi, *, project: Path | None = None) -> Server:
@@ -131,8 +133,7 @@ class Server:
                 while (payload := frames.receive(client, None)) is not None:
                     frames.send(client, self._reply(payload))
         except ProtocolError as error:
-            with contextlib.suppress(OSError):  # the client may not wait for the reason
-                frames.send(client, frames.encode(protocol.failure_of(error)))
+            _dismiss(client, error)
         except OSError:
             pass  # the client left, or stopped in the middle of a message: nobody is left to tell
         finally:
@@ -167,3 +168,12 @@ class Server:
             text = f"the answer has {len(reply):,} bytes (limit: {frames.LIMIT:,})"
             reply = frames.encode(protocol.Failed("RefusedError", text))
         return reply
+
+
+def _dismiss(client: socket.socket, error: ProtocolError) -> None:
+    """Tell a client why it is hung up on."""
+    with contextlib.suppress(OSError):  # it may not wait for the reason
+        frames.send(client, frames.encode(protocol.failure_of(error)))
+        client.shutdown(socket.SHUT_WR)
+        client.settimeout(_DISMISS_TIMEOUT)
+        client.recv(_UNREAD)  # what is left unread at the close would take the reason with it

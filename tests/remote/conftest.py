@@ -1,0 +1,41 @@
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hotload_tui import Config, HotloadManager
+from hotload_tui.remote import RemoteManager, Server, serve
+from tests.conftest import Running, Workspace
+
+
+@pytest.fixture(autouse=True)
+def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give the test a folder for sockets of its own; a short one, for the path of a socket is limited."""
+    session = Path(tempfile.mkdtemp(prefix="hl-"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(session))
+    yield session / "hotload"
+    shutil.rmtree(session)
+
+
+@pytest.fixture
+def manager(workspace: Workspace, run: Callable[[Config], Running]) -> HotloadManager:
+    """Give a running manager with the plugin ``greet``."""
+    workspace["greet"] = "def register(ctx):\n    ctx.hook('greet', lambda name: f'Hello, {name}')\n"
+    return run(workspace.config()).manager
+
+
+@pytest.fixture
+def server(manager: HotloadManager) -> Iterator[Server]:
+    """Give that manager on a socket."""
+    with serve(manager) as server:
+        yield server
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[Server], RemoteManager]]:
+    """Give a function that connects to a server; what it connects is hung up afterwards."""
+    with contextlib.ExitStack() as stack:
+        yield lambda server: stack.enter_context(RemoteManager(server.socket))

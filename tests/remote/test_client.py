@@ -1,0 +1,190 @@
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from msgspec import Raw
+
+from hotload_tui import Config, HotloadManager
+from hotload_tui.core.errors import NoHostError, ProtocolError, UnknownPluginError, UsageError
+from hotload_tui.core.plugin import PluginState
+from hotload_tui.remote import RemoteManager, Server, frames, protocol, serve
+from tests.conftest import PATIENCE, Running, Workspace
+
+Connect = Callable[[Server], RemoteManager]
+
+WAITING = """
+import threading
+released, entered = threading.Event(), threading.Event()
+
+def wait():
+    entered.set()
+    return released.wait(20)
+
+def register(ctx):
+    ctx.hook("wait", wait)
+    ctx.hook("entered", lambda: entered.wait(20))
+    ctx.hook("release", released.set)
+"""
+
+
+@pytest.fixture
+def remote(server: Server, connect: Connect) -> RemoteManager:
+    """Give the manager as another process sees it."""
+    return connect(server)
+
+
+def test_facts_are_the_same_on_both_sides(manager: HotloadManager, remote: RemoteManager) -> None:
+    """What I see through the socket is what the manager says."""
+    assert remote.snapshot() == manager.snapshot()
+    assert remote.detail("greet") == manager.detail("greet")
+    assert remote.source("greet", "plugin.py") == manager.source("greet", "plugin.py")
+    assert remote.source("greet", "plugin.py", 1) == manager.source("greet", "plugin.py", 1)
+    lines = manager.log()
+    assert remote.log() == lines
+    assert remote.log(lines[0].number) == lines[1:]
+
+
+def test_a_plugin_is_commanded_through_the_socket(
+    manager: HotloadManager, remote: RemoteManager, workspace: Workspace
+) -> None:
+    """Everything that changes a plugin does so from another process."""
+    workspace["greet"] = "def register(ctx):\n    ctx.hook('greet', lambda name: f'Hi, {name}')\n"
+    (status,) = remote.rebuild("greet")
+    assert (status.state, status.generation) == (PluginState.OK, 2)
+    assert remote.invoke("greet", "Ada").values == ("Hi, Ada",)
+    assert remote.invoke("greet", name="Ada").values == ("Hi, Ada",)
+    assert remote.disable("greet").state is PluginState.OFF
+    assert remote.enable("greet").state is PluginState.OK
+    assert remote.new("fresh").state is PluginState.OK
+    assert {plugin.name for plugin in manager.snapshot().plugins} == {"fresh", "greet"}
+    assert remote.clean() > 0
+    assert [status.name for status in remote.rebuild(force=True)] == ["fresh", "greet"]
+
+
+def test_a_failed_build_comes_back_as_a_fault(remote: RemoteManager, workspace: Workspace) -> None:
+    """A plugin that does not compile is told with its line, and the old version goes on serving."""
+    workspace["greet"] = "def register(ctx):\n    x = (1 +\n"
+    (status,) = remote.rebuild("greet")
+    assert status.state is PluginState.STALE
+    assert status.fault is not None
+    assert status.fault.place is not None
+    assert status.fault.place.line == 2
+    assert remote.invoke("greet", "Ada").values == ("Hello, Ada",)
+
+
+def test_an_error_is_raised_here_as_there(manager: HotloadManager, remote: RemoteManager) -> None:
+    """A misspelled plugin gives the same error with the same suggestion, and the connection goes on."""
+    with pytest.raises(UnknownPluginError) as there:
+        manager.enable("gret")
+    with pytest.raises(UnknownPluginError) as here:
+        remote.enable("gret")
+    assert str(here.value) == str(there.value)
+    assert remote.enable("greet").state is PluginState.OK
+
+
+def test_a_fault_in_a_call_comes_back(remote: RemoteManager) -> None:
+    """A handler that raises is told with its type and message."""
+    invocation = remote.invoke("greet")
+    assert invocation.values == ()
+    assert [fault.type for fault in invocation.faults] == ["TypeError"]
+
+
+@pytest.mark.parametrize("value", [10**40, "naïve 🐍", [1, {"a": None}], True, 1e300])
+def test_values_cross_unchanged(
+    workspace: Workspace, run: Callable[[Config], Running], connect: Connect, value: object
+) -> None:
+    """A JSON value arrives in the handler, and comes back, as it is."""
+    workspace["echo"] = "def register(ctx):\n    ctx.hook('echo', lambda value: value)\n"
+    with serve(run(workspace.config()).manager) as server:
+        assert connect(server).invoke("echo", value).values == (value,)
+
+
+def test_what_cannot_be_sent_is_my_mistake(remote: RemoteManager) -> None:
+    """An argument that is no plain value is refused at once, and the connection goes on."""
+    with pytest.raises(UsageError, match="an argument cannot be sent"):
+        remote.invoke("greet", object())
+    assert remote.invoke("greet", "Ada").values == ("Hello, Ada",)
+
+
+def test_a_long_call_keeps_nobody_waiting(
+    workspace: Workspace, run: Callable[[Config], Running], connect: Connect
+) -> None:
+    """While one thread waits for a slow handler, others go on asking through the same client."""
+    workspace["waiting"] = WAITING
+    with serve(run(workspace.config()).manager) as server:
+        remote = connect(server)
+        values: list[object] = []
+        caller = threading.Thread(target=lambda: values.extend(remote.invoke("wait").values))
+        caller.start()
+        assert remote.invoke("entered").values == (True,)
+        assert remote.snapshot().plugins[0].name == "waiting"
+        assert values == []
+        remote.invoke("release")
+        caller.join(PATIENCE)
+        assert values == [True]
+
+
+def test_a_host_that_ends_is_told(server: Server, remote: RemoteManager) -> None:
+    """When the host goes away, the next request says so, and so does a new connection."""
+    server.close()
+    with pytest.raises(NoHostError, match="hung up"):
+        remote.snapshot()
+    with pytest.raises(NoHostError, match="no host answers: No such file"):
+        RemoteManager(server.socket)
+
+
+def test_a_host_that_hangs_is_not_waited_for_forever(tmp_path: Path, sockets: Path) -> None:
+    """A host that accepts and says nothing is given up after the limit."""
+    sockets.mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(sockets / "s"))
+        listener.listen()
+        with pytest.raises(NoHostError, match=r"did not answer within 0\.05 s"):
+            RemoteManager(sockets / "s", timeout=0.05)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_handler_that_hangs_is_not_waited_for_forever(
+    workspace: Workspace, run: Callable[[Config], Running], connect: Connect
+) -> None:
+    """A call has a limit too; the client can be used on."""
+    workspace["waiting"] = WAITING
+    with (
+        serve(run(workspace.config()).manager) as server,
+        RemoteManager(server.socket, work_timeout=0.05) as remote,
+    ):
+        with pytest.raises(NoHostError, match="busy, or a plugin hangs"):
+            remote.invoke("wait")
+        assert remote.snapshot().host.pid == os.getpid()
+        connect(server).invoke("release")
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (b"\xc0", "not as the protocol has it"),
+        (frames.encode(protocol.Failed("ProtocolError", "I speak protocol 2")), "I speak protocol 2"),
+        (frames.encode(protocol.Done(Raw(b"\xc0"))), "does not greet"),
+    ],
+)
+def test_a_host_that_is_none_of_ours_is_told(sockets: Path, reply: bytes, told: str) -> None:
+    """Another program at the socket, or a host of another version, is an error that says so."""
+    sockets.mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(sockets / "s"))
+        listener.listen()
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                frames.receive(connection, PATIENCE)
+                frames.send(connection, reply)
+
+        stranger = threading.Thread(target=answer)
+        stranger.start()
+        with pytest.raises(ProtocolError, match=told):
+            RemoteManager(sockets / "s")
+        stranger.join(PATIENCE)

@@ -1,0 +1,73 @@
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from hotload_tui.core.errors import ProtocolError
+from hotload_tui.core.plugin import Invocation
+from hotload_tui.remote import frames
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Give both ends of a connection."""
+    left, right = socket.socketpair()
+    with left, right:
+        yield left, right
+
+
+def test_a_message_arrives_as_it_was_sent(pair: tuple[socket.socket, socket.socket]) -> None:
+    """Messages keep their borders and their order; after the last one comes the end."""
+    left, right = pair
+    frames.send(left, b"one")
+    frames.send(left, b"")
+    left.close()
+    assert [frames.receive(right, 1.0) for _ in range(3)] == [b"one", b"", None]
+
+
+def test_a_message_that_breaks_off_is_told(pair: tuple[socket.socket, socket.socket]) -> None:
+    """Half a message is never taken for a whole one."""
+    left, right = pair
+    left.sendall(struct.pack(">I", 10) + b"half")
+    left.close()
+    with pytest.raises(ProtocolError, match="broke off after 4 of 10 bytes"):
+        frames.receive(right, 1.0)
+
+
+def test_a_huge_message_is_refused_before_it_is_read(pair: tuple[socket.socket, socket.socket]) -> None:
+    """An announced size beyond the limit reserves no memory."""
+    left, right = pair
+    left.sendall(struct.pack(">I", 0xFFFFFFFF))
+    with pytest.raises(ProtocolError, match="4,294,967,295 bytes is announced"):
+        frames.receive(right, 1.0)
+
+
+def test_a_huge_message_is_not_sent(pair: tuple[socket.socket, socket.socket]) -> None:
+    """The sender keeps the limit too."""
+    with pytest.raises(ProtocolError, match="too large"):
+        frames.send(pair[0], bytes(frames.LIMIT + 1))
+
+
+def test_waiting_has_an_end(pair: tuple[socket.socket, socket.socket]) -> None:
+    """Who sends nothing is not waited for forever."""
+    with pytest.raises(TimeoutError):
+        frames.receive(pair[0], 0.01)
+
+
+def test_huge_numbers_and_broken_texts_travel() -> None:
+    """A value that msgpack does not know arrives all the same: numbers exactly, broken Unicode readably."""
+    sent = Invocation(({"n": [10**40, -(10**40), 2**63]}, "file-\udcff", 1.5, None), (), (0.5,))
+    assert frames.decode(frames.encode(sent), Invocation).values == (
+        {"n": [10**40, -(10**40), 2**63]},
+        "file-\\udcff",
+        1.5,
+        None,
+    )
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x81", b"\x91" * 100_000, b"\xc7\x01\x07x"])
+def test_what_is_no_message_is_told(payload: bytes) -> None:
+    """Bytes that make no sense are one clear error."""
+    with pytest.raises(ProtocolError, match="not as the protocol has it"):
+        frames.decode(payload, Invocation)

@@ -1,0 +1,168 @@
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hotload_tui import Config, HookHost, HotloadManager
+from hotload_tui.core.errors import HotloadError, RefusedError
+from hotload_tui.core.plugin import Snapshot
+from hotload_tui.remote import RemoteManager, Server, frames, protocol, serve
+from tests.conftest import PATIENCE, Running, Workspace
+
+Connect = Callable[[Server], RemoteManager]
+HELLO = frames.encode(protocol.Hello(protocol.VERSION))
+
+
+@pytest.fixture
+def visitor(server: Server) -> Iterator[socket.socket]:
+    """Give a bare connection to the server."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(PATIENCE)
+        connection.connect(str(server.socket))
+        yield connection
+
+
+def framed(payload: bytes) -> bytes:
+    """Put the length before a message."""
+    return struct.pack(">I", len(payload)) + payload
+
+
+def rest_of(connection: socket.socket) -> bytes:
+    """Read until the server hangs up."""
+    pieces = b""
+    while piece := connection.recv(65536):
+        pieces += piece
+    return pieces
+
+
+def hotload_threads() -> list[str]:
+    """Name the threads of servers that are alive."""
+    names = ("hotload-server", "hotload-client")
+    return [thread.name for thread in threading.enumerate() if thread.name in names]
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", b"is announced"),
+        (b"\xff\xff\xff\xff", b"is announced"),
+        (framed(b""), b"not as the protocol has it"),
+        (framed(b"\xc1\xc1"), b"not as the protocol has it"),
+        (framed(frames.encode(protocol.Hello(99))), b"speaks protocol 1, the client 99"),
+        (framed(frames.encode(protocol.GetSnapshot())), b"not as the protocol has it"),
+        (framed(HELLO) + framed(b"\x81\xa4type\xa4melt"), b"not as the protocol has it"),
+        (framed(HELLO) + framed(frames.encode({"type": "enable"})), b"not as the protocol has it"),
+        (framed(HELLO) + framed(HELLO), b"not as the protocol has it"),
+        (framed(HELLO) + framed(b"\x91" * 100_000), b"not as the protocol has it"),
+        (framed(HELLO) + framed(frames.encode(protocol.GetSnapshot())) + b"\0\0\0\x09half", b"broke off"),
+        (b"\0\0", b"broke off"),
+        (b"", b""),
+    ],
+)
+def test_bad_input_ends_its_own_connection_only(
+    server: Server, visitor: socket.socket, connect: Connect, sent: bytes, said: bytes
+) -> None:
+    """Whoever sends nonsense hears why and is hung up on; others are served as before."""
+    other = connect(server)
+    visitor.sendall(sent)
+    visitor.shutdown(socket.SHUT_WR)
+    assert said in rest_of(visitor)
+    assert other.invoke("greet", "Ada").values == ("Hello, Ada",)
+    assert connect(server).invoke("greet", "Bob").values == ("Hello, Bob",)
+
+
+def test_a_client_that_leaves_is_forgotten(server: Server) -> None:
+    """A thousand commands leave no thread and no descriptor behind."""
+    for _ in range(100):  # more than there may be at once
+        with RemoteManager(server.socket) as remote:
+            assert remote.snapshot().host.pid == os.getpid()
+
+
+def test_too_many_clients_are_turned_away(server: Server, connect: Connect) -> None:
+    """A flood of connections does not become a flood of threads, and those inside go on."""
+    inside = connect(server)
+    flood = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(80)]
+    for connection in flood:
+        connection.settimeout(PATIENCE)
+        connection.connect(str(server.socket))
+    assert flood[-1].recv(1) == b""
+    assert hotload_threads().count("hotload-client") <= 64
+    assert inside.invoke("greet", "Ada").values == ("Hello, Ada",)
+    for connection in flood:
+        connection.close()
+
+
+def test_closing_leaves_nothing(manager: HotloadManager) -> None:
+    """After close() the socket is gone, clients hear the end, and no thread is left; twice is fine."""
+    server = serve(manager)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
+        visitor.settimeout(PATIENCE)
+        visitor.connect(str(server.socket))
+        frames.send(visitor, HELLO)
+        assert frames.receive(visitor, PATIENCE) is not None
+        server.close()
+        assert visitor.recv(1) == b""
+    assert not server.socket.exists()
+    assert hotload_threads() == []
+    server.close()
+
+
+def test_a_live_socket_is_not_taken_over(manager: HotloadManager, server: Server, connect: Connect) -> None:
+    """A second server for the same folder in one process is refused, and the first goes on."""
+    with pytest.raises(RefusedError, match=r"serves .* already"):
+        serve(manager)
+    assert connect(server).snapshot().host.pid == os.getpid()
+
+
+def test_a_stale_socket_is_replaced(manager: HotloadManager, connect: Connect) -> None:
+    """What a killed host with the same number left behind is no obstacle."""
+    first = serve(manager)
+    first.close()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as left:
+        left.bind(str(first.socket))
+    with serve(manager) as server:
+        assert server.socket == first.socket
+        assert connect(server).invoke("greet", "Ada").values == ("Hello, Ada",)
+
+
+def test_no_place_for_a_socket_is_told(manager: HotloadManager, sockets: Path) -> None:
+    """A file in the place of the folder is named, and not touched."""
+    sockets.write_text("mine")
+    with pytest.raises(RefusedError, match=f"{sockets}: "):
+        serve(manager)
+    assert sockets.read_text() == "mine"
+
+
+def test_a_defect_of_the_host_reaches_the_client(workspace: Workspace, connect: Connect) -> None:
+    """An unexpected exception in the host is told to the client, and the host serves on."""
+
+    class Defective(HotloadManager):
+        def snapshot(self) -> Snapshot:
+            raise ZeroDivisionError("oops")
+
+    with serve(Defective(HookHost(), workspace.config()), project=workspace.plugins) as server:
+        remote = connect(server)
+        with pytest.raises(HotloadError, match="the host failed on GetSnapshot: ZeroDivisionError: oops"):
+            remote.snapshot()
+        assert remote.log() == ()
+
+
+def test_an_answer_beyond_the_limit_is_refused(
+    workspace: Workspace,
+    run: Callable[[Config], Running],
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An answer that is too large becomes an error, not a broken connection."""
+    workspace["long"] = "def register(ctx):\n    ctx.hook('x', str)\n# " + "x" * 5000
+    manager = run(workspace.config()).manager
+    with serve(manager) as server:
+        remote = connect(server)
+        monkeypatch.setattr(frames, "LIMIT", 4000)
+        with pytest.raises(RefusedError, match=r"the answer has 5,\d+ bytes \(limit: 4,000\)"):
+            remote.source("long", "plugin.py")
+        assert remote.clean("long") == 1
