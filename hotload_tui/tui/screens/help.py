@@ -63,7 +63,7 @@ class HelpScreen(ModalScreen[None]):
         yield Content("")
         yield Content.styled("States", "bold")
         yield from _keys((f"{state.glyph} {state}", meaning) for state, meaning in _MEANINGS.items())
-        yield Content("  a * after the state: broke while you looked at another plugin")
+        yield Content("  !*FAIL       a star: it broke while you looked at another plugin")
         yield Content("")
         yield Content.styled("esc closes; arrows scroll", "$text-muted")
 

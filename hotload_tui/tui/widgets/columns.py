@@ -11,7 +11,7 @@ from hotload_tui.tui.text import clean_line, duration, milliseconds
 PADDING: Final = 2
 """Cells that a table adds to each column."""
 
-NAME_ROOM: Final = (14, 40)
+NAME_ROOM: Final = (12, 40)
 """Least and most cells for a plugin's name."""
 
 
@@ -32,7 +32,7 @@ def _points(status: PluginStatus, _now: float) -> str:
 
 
 COLUMNS: Final = (
-    Column("state", "state", 8, 0, lambda status, _: f"{status.state.glyph} {status.state}"),
+    Column("state", "state", 7, 0, lambda status, _: f"{status.state.glyph} {status.state}"),
     Column("plugin", "plugin", NAME_ROOM[0], 0, lambda status, _: clean_line(status.name, 100)),
     Column("digest", "digest", 12, 0, lambda status, _: clean_line(status.digest[:12]) or "-"),
     Column("generation", "gen", 4, 2, lambda status, _: str(status.generation or "-")),
@@ -55,9 +55,10 @@ def fitting(width: int, longest_name: int) -> tuple[Column, ...]:
     chosen: list[Column] = []
     used = 0
     for column in sorted(COLUMNS, key=lambda column: column.rank):
-        if column.rank == 0 or used + column.width + PADDING <= width:
-            chosen.append(column)
-            used += column.width + PADDING
+        if column.rank and used + column.width + PADDING > width:
+            break
+        chosen.append(column)
+        used += column.width + PADDING
     name_width = max(low, min(high, longest_name, low + width - used))
     return tuple(
         column._replace(width=name_width) if column.key == "plugin" else column

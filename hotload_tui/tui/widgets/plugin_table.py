@@ -16,7 +16,7 @@ from hotload_tui.tui.widgets.columns import Column, fitting
 
 _TROUBLE = (PluginState.FAIL, PluginState.STALE)
 MARK = "*"
-"""Follows the state of a plugin that broke while another one was looked at."""
+"""Between glyph and word of a plugin that broke while another one was looked at."""
 
 
 class PluginTable(DataTable[Text]):
@@ -120,7 +120,8 @@ class PluginTable(DataTable[Text]):
         if column.key == "state":
             text.stylize(self.get_component_rich_style(f"plugins--{plugin.state.name.lower()}", partial=True))
             if plugin.name in self._marked:
-                text.append(MARK, self.get_component_rich_style("plugins--mark", partial=True))
+                style = self.get_component_rich_style("plugins--mark", partial=True)
+                text = text[:1] + Text(MARK, style) + text[2:]
         return text
 
     def _fill(self) -> None:

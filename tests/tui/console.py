@@ -1,0 +1,100 @@
+"""A console under test: its screen as text, its keys, and waiting for what must come."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import MappingProxyType
+
+os.environ["TEXTUAL_ANIMATIONS"] = "none"  # read when textual is imported
+
+from textual.pilot import Pilot
+
+from hotload_tui.core.api import ManagerApi
+from hotload_tui.tui.app import ConsoleApp
+from hotload_tui.tui.screens.console import ConsoleScreen
+from hotload_tui.tui.widgets.plugin_table import PluginTable
+
+PATIENCE = 20.0  # seconds until a test gives up waiting; never slept through
+
+
+class Console:
+    """The running console, as its user sees it."""
+
+    def __init__(self, app: ConsoleApp, pilot: Pilot[None]) -> None:
+        self.app = app
+        self._pilot = pilot
+
+    @property
+    def text(self) -> str:
+        """The whole screen, a line per row."""
+        strips = self.app.screen._compositor.render_strips()
+        return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+    @property
+    def main(self) -> ConsoleScreen:
+        """The main screen, also while a dialog lies over it."""
+        screen = self.app.screen_stack[0]
+        assert isinstance(screen, ConsoleScreen)
+        return screen
+
+    @property
+    def toasts(self) -> list[str]:
+        """What the toasts say."""
+        return [notification.message for notification in self.app._notifications]
+
+    @property
+    def chosen(self) -> str:
+        """The plugin under the cursor."""
+        return self.main.query_one(PluginTable).chosen
+
+    def row(self, name: str) -> str:
+        """Return the table's row of a plugin, as text; empty if there is none."""
+        table = self.main.query_one(PluginTable)
+        if name not in {key.value for key in table.rows}:
+            return ""
+        return " ".join(str(cell) for cell in table.get_row(name))
+
+    async def press(self, *keys: str) -> None:
+        """Press keys, one after the other."""
+        await self._pilot.press(*keys)
+        await self._pilot.pause()
+
+    async def resize(self, width: int, height: int) -> None:
+        """Change the size of the terminal."""
+        await self._pilot.resize_terminal(width, height)
+        await self._pilot.pause()
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until ``is_so``; fail with the screen if that never comes."""
+        end = time.monotonic() + PATIENCE
+        while not is_so():
+            assert time.monotonic() < end, f"waited in vain, toasts {self.toasts}; the screen:\n{self.text}"
+            await self._pilot.pause()
+            await asyncio.sleep(0)  # let the threads' messages in
+
+    async def shows(self, *texts: str) -> None:
+        """Wait until all these texts are on the screen."""
+        await self.until(lambda: all(text in self.text for text in texts))
+
+
+@asynccontextmanager
+async def console(
+    api: ManagerApi,
+    project: Path,
+    size: tuple[int, int] = (80, 24),
+    *,
+    keys: Mapping[str, str] = MappingProxyType({}),
+    start: Callable[[], None] | None = None,
+    stop: Callable[[], None] | None = None,
+    clock: Callable[[], float] = time.time,
+) -> AsyncIterator[Console]:
+    """Open the console on a manager."""
+    app = ConsoleApp(api, project=project, keys=keys, start=start, stop=stop, clock=clock)
+    async with app.run_test(size=size, notifications=True) as pilot:
+        await pilot.pause()
+        yield Console(app, pilot)

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from hotload_tui import Config, HookHost, HotloadError, HotloadManager
+from tests.conftest import Running, Workspace
+from tests.tui.console import console
+
+GREET = """
+'''Greets whoever asks.'''
+def greet(name):
+    return f"Hello, {name}"
+def register(ctx):
+    ctx.hook("greet", greet)
+"""
+
+
+async def test_start_runs_once_in_a_daemon_thread_after_the_first_picture(workspace: Workspace) -> None:
+    """The console is on the screen before the plugins are scanned, and scans them once."""
+    workspace["greet"] = GREET
+    manager = HotloadManager(HookHost(), workspace.config())
+    runs: list[threading.Thread] = []
+    go = threading.Event()
+
+    def start() -> None:
+        runs.append(threading.current_thread())
+        go.wait()
+        manager.start()
+
+    async with console(manager, workspace.root, start=start, stop=manager.stop) as it:
+        await it.shows("starting", "Looking for plugins")
+        go.set()
+        await it.until(lambda: "+ ok" in it.row("greet"))
+        await it.until(lambda: "starting" not in it.text)
+        assert [thread.daemon for thread in runs] == [True]
+        assert it.toasts == []
+    manager.stop()
+
+
+async def test_an_error_of_start_is_shown_and_the_console_stays(workspace: Workspace) -> None:
+    """What keeps the host from starting is written in the status line and where the rows would be."""
+
+    def start() -> None:
+        raise HotloadError("the socket is taken")
+
+    manager = HotloadManager(HookHost(), workspace.config())
+    async with console(manager, workspace.root, start=start) as it:
+        await it.until(lambda: it.text.count("the socket is taken") == 2)
+        assert "the socket is taken" in it.text.splitlines()[0]
+
+
+async def test_an_unexpected_error_of_start_is_shown_too(workspace: Workspace) -> None:
+    """A bug while starting is named with its type; the console does not crash."""
+
+    def start() -> None:
+        raise ZeroDivisionError("oops")
+
+    manager = HotloadManager(HookHost(), workspace.config())
+    async with console(manager, workspace.root, start=start) as it:
+        await it.shows("ZeroDivisionError: oops")
+
+
+async def test_without_a_plugin_directory_n_makes_it_with_a_first_plugin(workspace: Workspace) -> None:
+    """The empty console says that there is no directory; n, a name and enter make it and the plugin."""
+    workspace.plugins.rmdir()
+    manager = HotloadManager(HookHost(), workspace.config(enable_watch=True))
+    async with console(manager, workspace.root, start=manager.start, stop=manager.stop) as it:
+        await it.shows("no plugin directory", "n makes it with a first plugin from the template")
+        await it.press("n", *"hello", "enter")
+        await it.until(lambda: "+ ok" in it.row("hello"))
+        assert it.chosen == "hello"
+        assert (workspace.plugins / "hello" / "plugin.py").is_file()
+    manager.stop()
+
+
+async def test_q_unloads_the_plugins_before_it_leaves(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """Quitting runs the clean-up of the plugins first."""
+    mark = workspace.root / "unloaded"
+    workspace["greet"] = f"""
+def register(ctx):
+    ctx.on_unload(lambda: open({str(mark)!r}, "w").close())
+"""
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, stop=running.manager.stop) as it:
+        await it.until(lambda: "+ ok" in it.row("greet"))
+        await it.press("q")
+        await it.until(lambda: not it.app.is_running)
+    assert mark.exists()
+
+
+async def test_a_second_q_does_not_wait_for_plugins_that_hang(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """Who presses q twice is out, whatever the plugins' clean-up does."""
+    release = threading.Event()
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, stop=lambda: void(release.wait())) as it:
+        await it.press("q")
+        await it.shows("unloading the plugins (q quits at once)")
+        await it.press("q")
+        await it.until(lambda: not it.app.is_running)
+    release.set()
+
+
+def void(_value: object) -> None:
+    """Forget a value."""
+
+
+async def test_quitting_during_a_build_asks_first(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """While a plugin is being built, q asks, with Cancel focused; y quits."""
+    workspace["slow"] = """
+import time, os
+while not os.path.exists(__file__ + ".go"):
+    time.sleep(0.01)
+def register(ctx): ...
+"""
+    gate = workspace.plugins / "slow" / "plugin.py.go"
+    gate.touch()
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("slow"))
+        gate.unlink()
+        await it.press("r")
+        await it.press("q")
+        await it.shows("A build is under way", "n or esc cancel")
+        assert it.app.focused is not None
+        assert it.app.focused.id == "cancel"
+        await it.press("escape")
+        assert it.app.is_running
+        gate.touch()
+        await it.until(lambda: not it.main.is_building)
+        await it.press("q")
+        await it.until(lambda: not it.app.is_running)
+
+
+async def test_a_small_terminal_names_the_size_needed_and_recovers(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """Below 60x15 there is one line with the size needed; with more room the table is back, and focused."""
+    workspace["greet"] = GREET
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("greet"))
+        await it.resize(52, 12)
+        await it.shows("Terminal 52x12: needs 60x15")
+        assert len([line for line in it.text.splitlines() if line.strip()]) == 1
+        await it.resize(80, 24)
+        await it.shows("greet", "+ ok", "c Clean")

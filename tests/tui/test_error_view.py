@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from textual.selection import SELECT_ALL
+
+from hotload_tui import Config
+from hotload_tui.tui.widgets.error_view import ErrorView
+from tests.conftest import Running, Workspace
+from tests.tui.console import Console, console
+
+Run = Callable[[Config], Running]
+GOOD = """
+def greet(name): return name
+def register(ctx):
+    ctx.hook("greet", greet)
+"""
+CAUSES = """
+import json
+
+def read(text):
+    password = "hunter2"
+    limit = 1 + 2
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise RuntimeError("settings are broken") from error
+
+def register(ctx):
+    value = read("{") + read("x")
+"""
+
+
+async def opened(it: Console, name: str, state: str) -> None:
+    """Wait for the plugin's state, then open its Error tab."""
+    await it.until(lambda: state in it.row(name))
+    await it.press("2")
+    await it.until(lambda: it.chosen == name)
+
+
+async def test_enter_on_a_failed_plugin_opens_its_traceback_at_the_line(
+    workspace: Workspace, run: Run
+) -> None:
+    """Type and message come first, then phase and what runs, then the line with its carets."""
+    workspace["bad"] = "def register(ctx):\n    total = 10 + (1 / 0)\n"
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "! FAIL" in it.row("bad"))
+        await it.press("enter")
+        await it.shows(
+            "ZeroDivisionError: division by zero",
+            "in register of bad",
+            "nothing running",
+            "plugins/bad/plugin.py:2 in register",
+            "> 2 |     total = 10 + (1 / 0)",
+            "    |                   ^^^^^",
+            "2 Error (1)",
+        )
+        assert isinstance(it.app.focused, ErrorView)
+
+
+async def test_a_syntax_error_of_a_running_plugin_tells_what_still_runs(
+    workspace: Workspace, run: Run
+) -> None:
+    """After a bad save the tab says which digest and generation still serve, and clears itself on the fix."""
+    workspace["greet"] = GOOD
+    running = run(workspace.config(enable_watch=True))
+    async with console(running.manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("greet"))
+        digest = running.manager.snapshot().plugins[0].digest[:12]
+        workspace["greet"] = GOOD.replace("return name", "return (name")
+        await opened(it, "greet", "~")
+        await it.shows("SyntaxError", f"still running {digest} (generation 1), loaded", "in compile of greet")
+        workspace["greet"] = GOOD + "\n"
+        await it.shows("No errors in greet", "2 Error  ")
+
+
+async def test_causes_are_blocks_and_library_frames_are_folded(workspace: Workspace, run: Run) -> None:
+    """The cause stands below its effect; frames of the library are one counted line until x."""
+    workspace["bad"] = CAUSES
+    async with console(run(workspace.config()).manager, workspace.root, (120, 60)) as it:
+        await opened(it, "bad", "! FAIL")
+        await it.shows(
+            "RuntimeError: settings are broken", "caused by", "JSONDecodeError", "folded (x shows)"
+        )
+        lines = it.text.splitlines()
+        places = ("plugin.py:10 in read", "plugin.py:13 in register")
+        order = [next(i for i, line in enumerate(lines) if place in line) for place in places]
+        assert order == sorted(order), "the newest frame comes first"
+        assert "decoder.py" not in it.text
+        await it.press("x")
+        await it.until(lambda: "folded" not in it.text)
+        await it.press("pagedown")
+        await it.shows("decoder.py", "(library)")
+
+
+async def test_locals_are_hidden_until_v_and_secrets_are_masked(workspace: Workspace, run: Run) -> None:
+    """Pressing v shows local variables of each frame, never what looks like a secret."""
+    workspace["bad"] = CAUSES
+    async with console(run(workspace.config()).manager, workspace.root, (120, 60)) as it:
+        await opened(it, "bad", "! FAIL")
+        await it.shows("settings are broken")
+        assert "limit = 3" not in it.text
+        await it.press("v")
+        await it.shows("limit = 3", "password = ")
+        assert "hunter2" not in it.text.replace('password = "hunter2"', ""), "only the source has it"
+        await it.press("v")
+        await it.until(lambda: "limit = 3" not in it.text)
+
+
+async def test_v_and_x_say_why_when_there_is_nothing(workspace: Workspace, run: Run) -> None:
+    """Without an error the keys of the tab say that there is nothing to show."""
+    workspace["greet"] = GOOD
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await opened(it, "greet", "+ ok")
+        await it.press("v")
+        await it.until(lambda: "No local variables" in "".join(it.toasts))
+        await it.press("x")
+        await it.until(lambda: "no frames" in "".join(it.toasts))
+
+
+async def test_the_source_is_the_loaded_one_whatever_is_on_disk_now(workspace: Workspace, run: Run) -> None:
+    """After lines were added above, the old line is still marked, and a line says where it is now."""
+    bad = "def register(ctx):\n    raise KeyError('gone')\n"
+    workspace["bad"] = bad
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+        await opened(it, "bad", "! FAIL")
+        await it.shows("> 2 |     raise KeyError('gone')")
+        workspace["bad"] = "# one\n# two\n# three\n" + bad
+        workspace["other"] = GOOD
+        await asyncio.to_thread(running.manager.load_plugin, workspace.plugins / "other")
+        await it.shows("> 2 |     raise KeyError('gone')", "line 2 is line 5 now")
+        assert "# two" not in it.text
+
+
+async def test_a_failing_call_of_a_hook_is_shown_on_its_plugin(workspace: Workspace, run: Run) -> None:
+    """A handler that raises while the program calls it appears as an error of its plugin."""
+    workspace["greet"] = GOOD.replace("return name", "return name.nothing")
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("greet"))
+        await asyncio.to_thread(running.manager.invoke, "greet", "Ada")
+        await it.press("2")
+        await it.shows("AttributeError", "in hook of greet", "return name.nothing", "^^^^^^^^^^^^")
+
+
+async def test_the_traceback_can_be_marked_and_copied(workspace: Workspace, run: Run) -> None:
+    """The text of the tab is selectable: marking it gives message and source."""
+    workspace["bad"] = "def register(ctx):\n    raise KeyError('gone')\n"
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await opened(it, "bad", "! FAIL")
+        await it.shows("KeyError")
+        body = it.main.query_one("ErrorView > Static")
+        it.main.selections = {body: SELECT_ALL}
+        copied = it.main.get_selected_text() or ""
+        assert "KeyError: 'gone'" in copied
+        assert "raise KeyError('gone')" in copied
+
+
+async def test_a_long_line_stays_one_line_with_its_carets_below(workspace: Workspace, run: Run) -> None:
+    """A failing line that is wider than the pane is not wrapped, so that the carets stay right below it."""
+    workspace["bad"] = f"def register(ctx):\n    x = {'1 + ' * 40}(1 / 0)\n"
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await opened(it, "bad", "! FAIL")
+        await it.shows("> 2 |     x = 1 + 1")
+        lines = it.text.splitlines()
+        failing = next(index for index, line in enumerate(lines) if "> 2 |" in line)
+        assert lines[failing + 1].strip().startswith("|")

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from hotload_tui.core.plugin import Fault, Frame, PluginState, PluginStatus
+from hotload_tui.tui.fault_text import FaultOptions, fault_text
+from hotload_tui.tui.places import failing_file, failing_line, moved_text
+
+STATUS = PluginStatus("p", PluginState.FAIL, "/work/plugins/p")
+OPTIONS = FaultOptions(Path("/work"))
+
+
+def frame(line: str, column: int = -1, end: int = -1, owner: str = "plugin", number: int = 7) -> Frame:
+    """Make a frame of one line."""
+    return Frame(
+        "/work/plugins/p/plugin.py",
+        number,
+        "f",
+        "library" if owner == "library" else "plugin",
+        end_line=number,
+        column=column,
+        end_column=end,
+        lines=(line,),
+        first_line=number,
+    )
+
+
+def text(fault: Fault, options: FaultOptions = OPTIONS) -> list[str]:
+    """Return the report's lines."""
+    return fault_text(STATUS, fault, "", options).plain.split("\n")
+
+
+def fault(*frames: Frame, causes: tuple[Fault, ...] = (), message: str = "m") -> Fault:
+    """Make a fault."""
+    return Fault("load", "p", "E", message, 0.0, frames=frames, causes=causes)
+
+
+def test_carets_stand_under_wide_characters_and_tabs() -> None:
+    """Columns are counted in cells: a wide character takes two, a tab as many as it is drawn with."""
+    shown = text(fault(frame("\tx = '漢字' + 1/0", 12, 15)))
+    source = next(line for line in shown if line.startswith("> 7 |"))
+    carets = shown[shown.index(source) + 1]
+    assert source == "> 7 |     x = '漢字' + 1/0"
+    assert carets == "    |                  ^^^"
+
+
+def test_a_place_without_columns_has_no_carets() -> None:
+    """Where the columns are unknown, only the line is marked."""
+    assert not any("^" in line for line in text(fault(frame("x = 1"))))
+
+
+def test_an_error_at_the_end_of_a_line_has_one_caret_behind_it() -> None:
+    """A syntax error behind the last character points there."""
+    assert "    |    ^" in text(fault(frame("f((", 3, 3)))
+
+
+def test_a_fault_with_library_frames_only_shows_them() -> None:
+    """Nothing is folded when folding would leave nothing."""
+    shown = text(fault(frame("boom()", owner="library")))
+    assert any("boom()" in line for line in shown)
+    assert not any("folded" in line for line in shown)
+
+
+def test_consecutive_foreign_frames_are_one_counted_line() -> None:
+    """Frames of host and libraries between the plugin's are counted, not listed."""
+    frames = [frame("a()"), *(frame("b()", owner="library") for _ in range(3)), frame("c()")]
+    shown = text(fault(*frames))
+    assert sum("3 frames of the host and libraries folded" in line for line in shown) == 1
+    assert not any("b()" in line for line in shown)
+
+
+def test_members_of_a_group_are_numbered() -> None:
+    """Each exception of a group is a block that says which of how many it is."""
+    members = tuple(Fault("load", "p", name, "", 0.0, relation="member") for name in ("KeyError", "OSError"))
+    shown = text(fault(causes=members))
+    assert [line for line in shown if "in the group" in line] == [
+        "1 of 2 in the group",
+        "2 of 2 in the group",
+    ]
+
+
+def test_a_long_message_is_wrapped_and_its_lines_are_kept() -> None:
+    """A message is prose: it is wrapped to the pane, line by line."""
+    shown = text(fault(message="word " * 30 + "\nsecond"), OPTIONS._replace(width=40))
+    assert all(len(line) <= 40 for line in shown)
+    assert "second" in shown
+
+
+def test_hostile_text_is_shown_and_not_interpreted() -> None:
+    """Markup and escape sequences in messages, names and source are plain characters."""
+    hostile = Frame(
+        "/x/\x1b[2J", 1, "[/b]\x1b]0;t\x07", "plugin", lines=("'\x1b[31m' [/x]",), locals=(("\x00", "\x1b"),)
+    )
+    shown = "\n".join(text(fault(hostile, message="[/red]\x1b[2J\u202e"), OPTIONS._replace(locals=True)))
+    assert "[/red]" in shown
+    assert "[/x]" in shown
+    assert not any(character in shown for character in "\x1b\x07\x00\u202e")
+
+
+def test_the_editor_goes_to_where_the_line_is_now() -> None:
+    """The failing line is looked up in the file on disk; the nearest equal one counts."""
+    status = PluginStatus("p", PluginState.FAIL, "/work/plugins/p", fault=fault(frame("boom()", number=2)))
+    assert failing_file(status) == "plugin.py"
+    assert failing_line(status, "a\nboom()\n") == 2
+    assert failing_line(status, "a\nb\nc\nboom()\n" + "d\n" * 9 + "boom()\n") == 4
+    assert failing_line(status, "rewritten\n") == 2
+
+
+def test_a_line_that_is_gone_is_said_to_be_gone() -> None:
+    """If the failing line is not in the file any more, the report says so."""
+    assert "not in it any more" in moved_text(fault(frame("boom()")), "rewritten\n")
+    assert moved_text(fault(frame("boom()", number=1)), "boom()\n") == ""
+
+
+def test_a_fault_outside_the_plugin_leads_to_its_entry() -> None:
+    """A fault in a library's file opens the plugin's own entry, at its top."""
+    foreign = Frame("/usr/lib/json.py", 9, "loads", "library")
+    status = PluginStatus("p", PluginState.FAIL, "/work/plugins/p", fault=fault(foreign))
+    assert (failing_file(status), failing_line(status, "x\n")) == ("plugin.py", 1)

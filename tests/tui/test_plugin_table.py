@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+from hotload_tui import Config
+from hotload_tui.tui.widgets.columns import COLUMNS, fitting
+from tests.conftest import Running, Workspace
+from tests.tui.console import console
+
+PLAIN = """
+def one(): return 1
+def register(ctx):
+    ctx.hook("one", one)
+"""
+Run = Callable[[Config], Running]
+
+
+async def test_every_plugin_has_a_row_with_glyph_and_word(workspace: Workspace, run: Run) -> None:
+    """The table shows what serves, what fails and what is off, each with glyph and word."""
+    workspace["good"] = PLAIN
+    workspace["bad"] = "1 / 0\ndef register(ctx): ..."
+    workspace["_away"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("good"))
+        assert "! FAIL" in it.row("bad")
+        assert "- off" in it.row("away")
+        assert "+ ok 1" in it.text.splitlines()[0]
+        assert "! FAIL 1" in it.text.splitlines()[0]
+
+
+async def test_a_saved_file_shows_a_new_generation_and_digest(workspace: Workspace, run: Run) -> None:
+    """Saving a file while the console is open changes digest and generation in the row."""
+    workspace["greet"] = PLAIN
+    running = run(workspace.config(enable_watch=True))
+    async with console(running.manager, workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok" in it.row("greet"))
+        before = running.manager.snapshot().plugins[0].digest[:12]
+        assert before in it.row("greet")
+        workspace["greet"] = PLAIN.replace("1", "2")
+        await it.until(lambda: "+ ok" in it.row("greet") and before not in it.row("greet"))
+        await it.until(lambda: it.toasts == ["greet reloaded"])
+
+
+async def test_the_cursor_stays_on_its_plugin_when_rows_come_and_go(workspace: Workspace, run: Run) -> None:
+    """A plugin that appears or goes above the cursor does not move it to another plugin."""
+    for name in ("bee", "cat"):
+        workspace[name] = PLAIN
+    running = run(workspace.config(enable_watch=True))
+    async with console(running.manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("cat"))
+        await it.press("G")
+        assert it.chosen == "cat"
+        workspace["ant"] = PLAIN
+        await it.until(lambda: "+ ok" in it.row("ant"))
+        assert it.chosen == "cat"
+        assert [line.split()[2] for line in it.text.splitlines()[3:6]] == ["ant", "bee", "cat"]
+        shutil.rmtree(workspace.plugins / "bee")
+        await it.until(lambda: not it.row("bee"))
+        assert it.chosen == "cat"
+        await it.press("k")
+        assert it.chosen == "ant"
+
+
+async def test_when_the_chosen_plugin_goes_another_one_is_chosen(workspace: Workspace, run: Run) -> None:
+    """After the deletion of the selected plugin its neighbour is selected and shown."""
+    for name in ("ant", "bee"):
+        workspace[name] = PLAIN
+    async with console(run(workspace.config(enable_watch=True)).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("bee"))
+        await it.press("j")
+        shutil.rmtree(workspace.plugins / "bee")
+        await it.until(lambda: it.chosen == "ant")
+        await it.shows("plugins/ant")
+        shutil.rmtree(workspace.plugins / "ant")
+        await it.shows("No plugins yet. n makes one")
+        assert it.chosen == ""
+
+
+async def test_what_breaks_elsewhere_is_marked_and_takes_no_focus(workspace: Workspace, run: Run) -> None:
+    """A plugin that breaks while another one is read gets a mark; looking at it takes the mark away."""
+    for name in ("ant", "bee"):
+        workspace[name] = PLAIN
+    async with console(run(workspace.config(enable_watch=True)).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("bee"))
+        workspace["bee"] = "def register(ctx:"
+        await it.until(lambda: "~*STALE" in it.row("bee"))
+        assert it.chosen == "ant"
+        await it.press("j")
+        await it.until(lambda: "~ STALE" in it.row("bee") and "*" not in it.row("bee"))
+
+
+async def test_j_k_g_and_capital_g_move(workspace: Workspace, run: Run) -> None:
+    """The letters move as the arrows do, g and G to the first and the last row."""
+    for name in ("ant", "bee", "cat"):
+        workspace[name] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("cat"))
+        seen = []
+        for key in ("j", "G", "k", "g", "down", "up"):
+            await it.press(key)
+            seen.append(it.chosen)
+        assert seen == ["bee", "cat", "bee", "ant", "bee", "ant"]
+
+
+@pytest.mark.parametrize(
+    ("width", "missing"),
+    [
+        (52, {"generation", "compile", "points"}),
+        (78, {"points"}),
+        (120, set()),
+    ],
+)
+def test_columns_that_do_not_fit_are_left_out_the_least_needed_first(width: int, missing: set[str]) -> None:
+    """State, plugin, digest and age are always there; the others when there is room."""
+    columns = fitting(width, 8)
+    assert {column.key for column in COLUMNS} - {column.key for column in columns} == missing
+    assert sum(column.width + 2 for column in columns) <= width
+
+
+def test_a_long_name_gets_the_room_that_is_left() -> None:
+    """The plugin's column grows with the names, but never pushes others out of the table."""
+    narrow, wide = (next(c for c in fitting(78, n) if c.key == "plugin") for n in (4, 90))
+    assert narrow.width < wide.width
+    assert sum(column.width + 2 for column in fitting(78, 90)) <= 78
