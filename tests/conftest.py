@@ -5,13 +5,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
+import msgspec
 import pytest
 
-from hotload_tui import Config, HookHost, HotloadManager
-from hotload_tui.core.events import AnyEvent
+from hotload_tui import Config, Fault, HookHost, HotloadManager, PluginStatus
+from hotload_tui.core.events import AnyEvent, Event
 
 PATIENCE = 20.0  # seconds until a test gives up waiting; never slept through
+
+_E = TypeVar("_E", bound=Event)
+
+
+def answering(value: object, point: str = "greet") -> str:
+    """Return the source of a plugin whose only handler answers ``value``."""
+    return f"def answer():\n    return {value!r}\n\n\ndef register(ctx):\n    ctx.hook({point!r}, answer)\n"
 
 
 class Workspace:
@@ -33,14 +42,12 @@ class Workspace:
 
     def config(self, **settings: object) -> Config:
         """Return a configuration for this folder that does not watch unless told to."""
-        import msgspec
-
         folders = {"runtime_dir": str(self.plugins), "compiled_dir": str(self.compiled)}
         return msgspec.convert({**folders, "enable_watch": False, **settings}, Config)
 
 
 class Running:
-    """A started manager with its host, and everything that it told."""
+    """A manager with its host, and everything that it told."""
 
     def __init__(self, config: Config) -> None:
         self.host = HookHost()
@@ -59,9 +66,27 @@ class Running:
         with self._told:
             return self._told.wait_for(is_so, PATIENCE)
 
-    def told(self, kind: type[AnyEvent], name: str = "") -> list[AnyEvent]:
+    def told(self, kind: type[_E], name: str = "") -> list[_E]:
         """Return the events of a kind, of one plugin if it is named."""
-        return [e for e in list(self.events) if isinstance(e, kind) and getattr(e, "name", name) == (name or getattr(e, "name", ""))]
+        return [
+            event
+            for event in list(self.events)
+            if isinstance(event, kind) and name in ("", getattr(event, "name", ""))
+        ]
+
+    def status(self, name: str) -> PluginStatus:
+        """Return how a plugin stands."""
+        return next(status for status in self.manager.snapshot().plugins if status.name == name)
+
+    def fault(self, name: str) -> Fault:
+        """Return the plugin's fault, which must be there."""
+        fault = self.status(name).fault
+        assert fault is not None, f"{name} has no fault"
+        return fault
+
+    def said(self) -> str:
+        """Return all lines of the log."""
+        return "\n".join(f"{line.level} {line.plugin}: {line.text}" for line in self.manager.log())
 
 
 @pytest.fixture

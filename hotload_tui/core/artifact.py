@@ -40,6 +40,7 @@ _COMMENT = re.compile(rb"hotplug (\d+) (\d+) ([0-9a-f]{64})")
 _END_RECORD = 22  # bytes of a zip's end record without its comment
 _TAIL = 512  # more than the end record and our comment
 _IN_MEMORY = 1 << 20  # a larger file is read member by member through an open handle
+_LONGEST_STEM = 200  # bytes of a plugin's name in an artifact's
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip: equal input gives equal bytes
 
 
@@ -82,7 +83,7 @@ class Entry(Struct, frozen=True):
 
 def artifact_name(plugin: str, digest: str) -> str:
     """Return the file name of the artifact of ``plugin`` at ``digest``."""
-    return f"{plugin}-{digest[:DIGITS]}{SUFFIX}"
+    return f"{_stem(plugin)}-{digest[:DIGITS]}{SUFFIX}"
 
 
 def is_artifact_of(plugin: str, file_name: str) -> bool:
@@ -90,9 +91,16 @@ def is_artifact_of(plugin: str, file_name: str) -> bool:
     head, dash, rest = file_name.rpartition("-")
     return (
         bool(dash)
-        and head == plugin
+        and head == _stem(plugin)
         and re.fullmatch(rf"[0-9a-f]{{{DIGITS}}}{re.escape(SUFFIX)}", rest) is not None
     )
+
+
+def _stem(plugin: str) -> str:
+    # A directory's name may have 255 bytes, and so may a file's, but that one needs room for more.
+    if len(plugin.encode()) <= _LONGEST_STEM:
+        return plugin
+    return hashlib.sha256(plugin.encode()).hexdigest()
 
 
 class Artifact:

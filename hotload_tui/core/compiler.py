@@ -6,7 +6,10 @@ own digest changed are compiled.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import marshal
+import os
 import sys
 import time
 import warnings
@@ -24,9 +27,11 @@ from hotload_tui.core.artifact import (
     write_artifact,
 )
 from hotload_tui.core.errors import ArtifactError, CompileError
-from hotload_tui.core.source import ENTRY, Source, SourceFile, read_source
+from hotload_tui.core.plugin import encodable
+from hotload_tui.core.source import ENTRY, Source, SourceFile, decoded, read_source
 
 _LARGEST = 4 << 20  # bytes of a Python file; compiling more stalls the whole process for seconds
+_SMALL = 1 << 20  # bytes of a data file that is verified before each load; others when they are read
 _STAR = ("*",)  # the constant that `from x import *` leaves in compiled code
 
 
@@ -104,16 +109,16 @@ class Compiler:
         return _remove([path for path in self.artifacts(plugin)[keep:] if path.name != spared])
 
     def artifacts(self, plugin: str) -> list[Path]:
-        """Return the plugin's artifacts, newest first."""
-        if not self._folder.is_dir():
-            return []
+        """Return the plugin's artifacts, newest first; raises ``ArtifactError`` if they cannot be listed."""
         found = []
-        for path in self._folder.iterdir():
-            if is_artifact_of(plugin, path.name):
-                try:
-                    found.append((path.stat().st_mtime_ns, path))
-                except OSError:
-                    continue
+        try:
+            for path in self._folder.iterdir():
+                if is_artifact_of(plugin, path.name):
+                    found.append((path.lstat().st_mtime_ns, path))
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # none made yet, or one removed meanwhile; that no folder can be made is said when writing
+        except OSError as error:
+            raise ArtifactError(f"cannot list {self._folder}: {error.strerror}") from error
         return [path for _, path in sorted(found, reverse=True)]
 
     def _usable(self, source: Source) -> tuple[Artifact | None, str]:
@@ -121,24 +126,35 @@ class Compiler:
         path = self._folder / artifact_name(source.name, source.digest)
         try:
             artifact = Artifact(path)
+            foreign = _foreign(artifact, source)
+            if foreign:
+                return None, f"{path} is the artifact of {foreign}"
             for member in artifact.manifest.members:
-                if member.code_size:  # what a load needs; data files are verified when they are read
+                if member.code_size:
                     artifact.code(member.path)
+                if member.code_size or member.size <= _SMALL:
                     artifact.source(member.path)
         except ArtifactError as error:
-            return None, str(error) if path.exists() else ""
-        if artifact.manifest.digest != source.digest:
-            return None, f"{path} belongs to another source"
+            return None, str(error) if os.path.lexists(path) else ""
         return artifact, ""
 
     def _earlier(self, plugin: str) -> Artifact | None:
         """Return the newest usable artifact, from which unchanged files are taken over."""
-        for path in self.artifacts(plugin):
-            try:
-                return Artifact(path)
-            except ArtifactError:
-                continue  # the next older one will do: reuse only saves time
+        with contextlib.suppress(ArtifactError):  # reuse only saves time; what is wrong is said when writing
+            for path in self.artifacts(plugin):
+                with contextlib.suppress(ArtifactError):  # the next older one will do
+                    return Artifact(path)
         return None
+
+
+def _foreign(artifact: Artifact, source: Source) -> str:
+    """Say whose artifact it is if it is not that of ``source``; empty when it is."""
+    manifest = artifact.manifest
+    if manifest.plugin != source.name:
+        return f"plugin {manifest.plugin}"
+    held = [(member.path, member.sha256) for member in manifest.members]
+    is_same = manifest.digest == source.digest and held == [(file.path, file.sha256) for file in source.files]
+    return "" if is_same else "another source"
 
 
 def _entries(source: Source, earlier: Artifact | None) -> tuple[list[Entry], int]:
@@ -206,8 +222,34 @@ def _unfit(file: SourceFile) -> tuple[str, int]:
 def _code(plugin: str, file: SourceFile, file_name: str) -> CodeType:
     try:
         return compile(file.content, file_name, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+    except SyntaxError as error:
+        raise CompileError(plugin, f"{file.path} does not compile", file=file_name) from _placed(
+            error, file, file_name
+        )
+    except (ValueError, RecursionError, MemoryError, OverflowError) as error:
         raise CompileError(plugin, f"{file.path} does not compile", file=file_name) from error
+
+
+def _placed(error: SyntaxError, file: SourceFile, file_name: str) -> SyntaxError:
+    """Return the error with columns in characters of the line that was compiled.
+
+    The interpreter takes the line from the disk, where another may stand by now; so it is asked again, under
+    a name that no file has.
+    """
+    try:
+        compile(file.content, f"<{file.path}>", "exec", dont_inherit=True)
+    except SyntaxError as again:
+        error = again
+    line = error.lineno = max(1, error.lineno or 1)  # a wrong coding cookie is said to be in line 0
+    error.filename = file_name
+    if error.text is None:  # found after parsing: columns are bytes then
+        text = io.StringIO(decoded(file.content)).readlines()[line - 1 : line]
+        raw = "".join(text).encode()
+        for name in ("offset", "end_offset"):
+            column = getattr(error, name)
+            if column:
+                setattr(error, name, len(raw[: max(0, column - 1)].decode(errors="replace")) + 1)
+    return error.with_traceback(None)
 
 
 def _may_bind(code: CodeType, name: str) -> bool:
@@ -235,7 +277,7 @@ def _description(entries: list[Entry]) -> str:
             code = marshal.loads(entry.code)  # noqa: S302 - compiled just now, or verified when it was read
             first = code.co_consts[0] if code.co_consts else None
             if "__doc__" in code.co_names and isinstance(first, str):
-                return next(iter(first.strip().splitlines()), "")
+                return encodable(next(iter(first.strip().splitlines()), ""))
     return ""
 
 

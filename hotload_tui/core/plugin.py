@@ -22,6 +22,11 @@ Level = Literal["debug", "info", "warning", "error"]
 """How much a log line matters."""
 
 
+def encodable(text: str) -> str:
+    """Return ``text`` with lone surrogates escaped: every record can be sent as UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class PluginState(StrEnum):
     """How a plugin stands; the value is the word, ``glyph`` the sign that always goes with it."""
 

@@ -6,13 +6,14 @@ One rule for digest, artifact and watcher: every regular file under the plugin's
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import stat
 import sys
 from collections.abc import Iterator
-from importlib.util import MAGIC_NUMBER
+from importlib.util import MAGIC_NUMBER, decode_source
 from pathlib import Path
 
 from msgspec import Struct
@@ -81,6 +82,14 @@ def read_source(name: str, root: Path) -> Source:
         return _read(name, root)
     except FileNotFoundError as error:
         raise DiscoverError(name, f"{error.filename} vanished while it was read") from None
+
+
+def decoded(content: bytes) -> str:
+    """Return the text of a Python file as the compiler reads it; what cannot be decoded is replaced."""
+    try:
+        return decode_source(content)
+    except (SyntaxError, UnicodeDecodeError, LookupError):
+        return content.decode("utf-8", "replace")
 
 
 def signature(root: Path) -> frozenset[tuple[str, int, int, int, int]]:
@@ -159,8 +168,10 @@ def _is_regular(path: Path) -> bool:
     # A pipe or socket would block whoever reads it; a dangling link is somebody's lock file.
     try:
         return stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return False
+        raise
 
 
 def _printable(path: str) -> str:

@@ -35,7 +35,7 @@ from hotload_tui.core.hooks import HookHost
 from hotload_tui.core.loader import LivePlugin, Loader
 from hotload_tui.core.manager.board import Board
 from hotload_tui.core.plugin import Fault, Phase, PluginState, PluginStatus
-from hotload_tui.core.source import Source, read_source
+from hotload_tui.core.source import Source, decoded, read_source
 
 _BROKEN = (PluginState.FAIL, PluginState.STALE)
 
@@ -321,6 +321,6 @@ def _texts(source: Source | None) -> TextOf:
 
     def text_of(file: str) -> str | None:
         content = contents.get(file)
-        return None if content is None else content.decode("utf-8", "replace")
+        return None if content is None else decoded(content)
 
     return text_of

@@ -46,7 +46,7 @@ from hotload_tui.core.plugin import (
     Snapshot,
     WatcherStatus,
 )
-from hotload_tui.core.source import read_source
+from hotload_tui.core.source import decoded, read_source
 from hotload_tui.core.watcher import Watcher
 
 _LONGEST = 2000  # characters of a representation
@@ -287,7 +287,7 @@ class HotloadManager:
                 raise UnknownPluginError(f"{name} has no generation {generation} in this host")
         except (OSError, KeyError) as error:
             raise UnknownPluginError(f"{name} has no file {file}") from error
-        return content.decode("utf-8", "replace")
+        return decoded(content) if file.endswith(".py") else content.decode("utf-8", "replace")
 
     def _files(self, status: PluginStatus) -> tuple[FileDigest, ...]:
         live = self._journey.live(status.name)

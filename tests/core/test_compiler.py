@@ -1,0 +1,194 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from hotload_tui.core.compiler import Build, Compiler, is_module
+from hotload_tui.core.errors import ArtifactError, CompileError, DiscoverError
+from tests.conftest import Workspace
+
+ENTRY = '"""Greets.\n\nAt length."""\n\n\ndef register(ctx): ...\n'
+
+
+def build(workspace: Workspace, name: str = "greet", *, fresh: bool = False) -> Build:
+    """Compile a plugin of the workspace."""
+    return Compiler(workspace.compiled).compile(workspace.plugins / name, fresh=fresh)
+
+
+def test_an_unchanged_source_compiles_nothing(workspace: Workspace) -> None:
+    """A second build of the same files takes the artifact that is there."""
+    workspace["greet"] = ENTRY
+    first, second = build(workspace), build(workspace)
+    assert (first.compiled, first.reused, second.compiled, second.reused) == (1, 0, 0, 0)
+    assert second.artifact.path == first.artifact.path
+    assert build(workspace, fresh=True).compiled == 1
+
+
+def test_only_changed_files_are_compiled(workspace: Workspace) -> None:
+    """Of ten files, the one that I edited is compiled, the others are taken over."""
+    workspace["greet"] = ENTRY
+    for number in range(9):
+        workspace[f"greet/part{number}.py"] = f"x = {number}\n"
+    build(workspace)
+    workspace["greet/part3.py"] = "x = 33\n"
+    again = build(workspace)
+    assert (again.compiled, again.reused) == (1, 9)
+
+
+def test_a_changed_data_file_compiles_nothing(workspace: Workspace) -> None:
+    """Data belongs to the version, but no Python file is compiled for it."""
+    workspace["greet"] = ENTRY
+    workspace["greet/words.txt"] = "Hello"
+    first = build(workspace)
+    workspace["greet/words.txt"] = "Good day"
+    again = build(workspace)
+    assert (again.compiled, again.reused) == (0, 1)
+    assert again.artifact.path != first.artifact.path
+    assert again.artifact.source("words.txt") == b"Good day"
+
+
+def test_needs_recompile_compares_digests(workspace: Workspace) -> None:
+    """The digest of the last build tells whether there is anything to do."""
+    workspace["greet"] = ENTRY
+    compiler = Compiler(workspace.compiled)
+    digest = compiler.compile(workspace.plugins / "greet").artifact.manifest.digest
+    assert not compiler.needs_recompile(workspace.plugins / "greet", digest)
+    workspace["greet"] = ENTRY + "\n"
+    assert compiler.needs_recompile(workspace.plugins / "greet", digest)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("", "is empty"), ("  \n\n", "is empty"), ("x = 1\n", "defines no register"),
+     ("x = 1\0\n", "NUL byte in line 1"), ("def register(ctx)\n", "does not compile"),
+     (b"# coding: no-such\n", "does not compile"), (b"x = '\xe9'\n", "does not compile"),
+     ("ä = 1\n".encode("utf-16"), "NUL byte"), ("x = " + "(" * 5000, "does not compile"),
+     ("x = " + "-" * 200_000 + "1", "does not compile"), ("def register(ctx):\nreturn", "does not compile"),
+     ("#" * (5 << 20), "over 4,194,304 are not compiled")],
+)  # fmt: skip
+def test_what_cannot_be_compiled_is_named(workspace: Workspace, source: str | bytes, message: str) -> None:
+    """Each kind of unusable plugin.py is an error that says what is wrong with it."""
+    workspace["greet"] = source
+    with pytest.raises(CompileError, match=message):
+        build(workspace)
+    assert not list(workspace.compiled.glob("*")) if workspace.compiled.exists() else True
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["def register(ctx): ...", "register = print", "from os import register", "from os import *",
+     "if True:\n    def register(ctx): ...", "import os as register", "def f():\n    global register\n    register = 1",
+     "for register in []: ...", "class register: ...", "(register := print)", "with open('x') as register: ..."],
+)  # fmt: skip
+def test_every_way_to_bind_register_is_accepted(workspace: Workspace, source: str) -> None:
+    """Whether register is right is found when it has run; the compiler refuses only what cannot have it."""
+    workspace["greet"] = source
+    assert build(workspace).compiled == 1
+
+
+def test_an_empty_module_beside_the_entry_is_fine(workspace: Workspace) -> None:
+    """Only plugin.py must not be empty."""
+    workspace["greet"] = ENTRY
+    workspace["greet/sub/__init__.py"] = ""
+    assert build(workspace).compiled == 2
+
+
+def test_files_that_cannot_be_imported_are_data(workspace: Workspace) -> None:
+    """A script with a dash in its name is kept as it is, even if it would not compile."""
+    workspace["greet"] = ENTRY
+    workspace["greet/my-script.py"] = "print 'old'\n"
+    assert build(workspace).compiled == 1
+    assert is_module("a/b.py")
+    assert not is_module("a-b/c.py")
+    assert not is_module("py")
+
+
+def test_warnings_stay_with_the_file_that_is_reused(workspace: Workspace) -> None:
+    """A warning of the compiler is told with file and line, also when the file itself was not compiled again."""
+    workspace["greet"] = ENTRY
+    workspace["greet/odd.py"] = 'x = 1\nx is "one"\n'
+    assert build(workspace).warnings == ('odd.py:2: SyntaxWarning: "is" with \'str\' literal. Did you mean "=="?',) or (
+        "odd.py:2: SyntaxWarning" in build(workspace).warnings[0]
+    )
+    workspace["greet"] = ENTRY + "\n"
+    again = build(workspace)
+    assert again.reused == 1
+    assert "odd.py:2: SyntaxWarning" in again.warnings[0]
+
+
+def test_a_file_named_like_the_standard_library_is_warned_about(workspace: Workspace) -> None:
+    """``import json`` is never my json.py, so I am told how to reach it."""
+    workspace["greet"] = ENTRY
+    workspace["greet/json.py"] = "x = 1\n"
+    assert build(workspace).warnings == ("json.py: `import json` is the standard library's; `from . import json` is this one",)
+
+
+@pytest.mark.parametrize(
+    ("source", "description"),
+    [(ENTRY, "Greets."), ("def register(ctx): ...", ""), ('"""\n  Ädds. \n"""\nregister = 1', "Ädds."),
+     ('"""\\ud800 lone"""\nregister = 1', "\\ud800 lone"), ('""\nregister = 1', ""),
+     ("'x'.upper()\nregister = 1", ""), ("1\nregister = 1", "")],
+)  # fmt: skip
+def test_the_first_line_of_the_docstring_is_the_description(
+    workspace: Workspace, source: str, description: str
+) -> None:
+    """What stands first in the file is what the console shows."""
+    workspace["greet"] = source
+    assert build(workspace).artifact.manifest.description == description
+
+
+def test_clean_removes_the_artifacts_of_one_plugin(workspace: Workspace) -> None:
+    """Those of a plugin whose name begins the same stay."""
+    for name in ("a", "a-b"):
+        workspace[name] = ENTRY
+        build(workspace, name)
+    compiler = Compiler(workspace.compiled)
+    assert compiler.clean("a") == 1
+    assert compiler.clean("a") == 0
+    assert len(compiler.artifacts("a-b")) == 1
+
+
+def test_prune_keeps_the_newest_and_the_one_in_use(workspace: Workspace) -> None:
+    """Old builds go, but never the one that serves."""
+    workspace["greet"] = ENTRY
+    oldest = build(workspace).artifact
+    os.utime(oldest.path, (1, 1))
+    for number in range(5):
+        workspace["greet"] = ENTRY + f"x = {number}\n"
+        build(workspace)
+    compiler = Compiler(workspace.compiled)
+    assert compiler.prune("greet", 2, in_use=oldest.manifest.digest) == 3
+    assert len(compiler.artifacts("greet")) == 3
+    assert oldest.path.exists()
+
+
+def test_a_file_in_the_place_of_compiled_is_named(workspace: Workspace) -> None:
+    """When artifacts cannot be written, the error names the folder and the way out."""
+    workspace["greet"] = ENTRY
+    workspace.compiled.write_text("in the way")
+    with pytest.raises(ArtifactError, match=r"cannot write .*compiled.*compiled_dir"):
+        build(workspace)
+
+
+@pytest.mark.parametrize("name", ["a" * 250, "ä" * 120])
+def test_the_longest_directory_name_works(workspace: Workspace, name: str) -> None:
+    """A name that just fits into the file system still has room for its artifact."""
+    workspace[name] = ENTRY
+    assert build(workspace, name).compiled == 1
+    assert build(workspace, name).compiled == 0
+    assert Compiler(workspace.compiled).clean(name) == 1
+
+
+def test_a_missing_directory_is_no_plugin(workspace: Workspace) -> None:
+    """Compiling what is not there says so."""
+    with pytest.raises(DiscoverError, match=r"no plugin.py"):
+        build(workspace)
+
+
+def test_a_moved_project_shows_its_new_place(workspace: Workspace, tmp_path: Path) -> None:
+    """Code that was compiled elsewhere says that it comes from where the source is now."""
+    workspace["greet"] = ENTRY
+    artifact = build(workspace).artifact
+    code = artifact.code_object("plugin.py", str(tmp_path / "new" / "plugin.py"))
+    inner = [constant for constant in code.co_consts if hasattr(constant, "co_filename")]
+    assert {each.co_filename for each in (code, *inner)} == {str(tmp_path / "new" / "plugin.py")}

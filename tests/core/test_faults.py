@@ -1,0 +1,273 @@
+import linecache
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+import msgspec
+import pytest
+
+from hotload_tui import Config, Fault
+from hotload_tui.core.compiler import Compiler
+from hotload_tui.core.errors import CompileError
+from hotload_tui.core.faults import fault_of
+from hotload_tui.core.source import read_source
+from tests.conftest import Running, Workspace
+
+
+def raised_by(source: str, file: str = "<plugin>") -> Fault:
+    """Return the fault of running ``source`` as a plugin's module, with a function ``go`` to be called."""
+    module = ModuleType("hotplug.greet.g1_0.plugin")
+    exec(compile(source, file, "exec"), module.__dict__)
+    try:
+        module.go()
+    except BaseException as error:
+        return described(error, source, file)
+    raise AssertionError("it raised nothing")
+
+
+def described(error: BaseException, source: str = "", file: str = "<plugin>") -> Fault:
+    """Return an exception's fault, which must be plain data."""
+    fault = fault_of(
+        error, phase="hook", plugin="greet", module_path="hotplug", text_of={file: source}.get
+    )
+    assert msgspec.json.decode(msgspec.json.encode(fault), type=Fault) == fault
+    return fault
+
+
+def test_a_fault_names_type_message_and_place() -> None:
+    """What Python prints is there: type, text, and the plugin's line with the failing expression."""
+    fault = raised_by("def go():\n    word = None\n    return 1 + word.upper()\n")
+    assert (fault.phase, fault.plugin, fault.type) == ("hook", "greet", "AttributeError")
+    assert fault.message == "'NoneType' object has no attribute 'upper'"
+    place = fault.place
+    assert place is not None
+    assert (place.file, place.line, place.function, place.owner) == ("<plugin>", 3, "go", "plugin")
+    assert place.lines[place.line - place.first_line][place.column : place.end_column] == "word.upper"
+    assert place.locals == (("word", "None"),)
+
+
+def test_columns_count_characters_not_bytes() -> None:
+    """Carets stand under the failing expression also behind umlauts, CJK and emoji."""
+    fault = raised_by("def go():\n    return ('äöü日本🎉', missing)\n")
+    place = fault.place
+    assert place is not None
+    assert place.lines[1][place.column : place.end_column] == "missing"
+
+
+@pytest.mark.parametrize(
+    ("line", "marked"),
+    [("x = 'ä' 'ü' zz", "zz"), ("'äöü'; return 1", "return 1"), ("日本 = (1", "("), ("'äöü'; f(x for x in y, 1)", "x for x in y")],
+)  # fmt: skip
+def test_a_syntax_error_is_marked_in_what_was_compiled(workspace: Workspace, line: str, marked: str) -> None:
+    """Carets stand right in the bytes compiled, even if the file on disk says something else by now."""
+    workspace["greet"] = f"y = 1\n{line}\n"
+    root = workspace.plugins / "greet"
+    source = read_source("greet", root)
+    workspace["greet"] = "# something else\n" * 3
+    with pytest.raises(CompileError) as caught:
+        Compiler(workspace.compiled).compile(root, source)
+    place = described(caught.value, f"y = 1\n{line}\n", str(root / "plugin.py")).place
+    assert place is not None
+    assert (place.line, place.lines[:2]) == (2, ("y = 1", line))
+    assert place.lines[1][place.column : place.end_column] == marked
+
+
+def test_a_syntax_error_of_another_text_shows_its_own_line() -> None:
+    """A plugin that compiles a template of its own sees that template's line."""
+    fault = raised_by("def go():\n    compile('a b', '<template>', 'exec')\n")
+    assert fault.frames[-1].file == "<template>"
+    assert fault.frames[-1].lines == ("a b",)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["('x', ('f', 'not a number', [], 3))", "('x', ('f', 1, None, None))", "('x', (7, 1, 1, 'x'))", "()",
+     "('x', ('f', -5, -5, 'x'))", "(7,)", "('x', ('f', 1, 10**6, 'x', 10**9, 10**9))"],
+)  # fmt: skip
+def test_an_odd_syntax_error_is_still_a_fault(arguments: str) -> None:
+    """Whatever a plugin puts into a SyntaxError, describing it does not fail."""
+    assert raised_by(f"def go():\n    raise SyntaxError{arguments}\n").type == "SyntaxError"
+
+
+def test_causes_contexts_and_groups_are_told() -> None:
+    """Every exception that led to this one is there, with how it belongs."""
+    fault = raised_by(
+        "def go():\n"
+        "    try:\n        int('x')\n"
+        "    except ValueError as error:\n"
+        "        try:\n            raise KeyError('k')\n"
+        "        except KeyError as second:\n"
+        "            raise ExceptionGroup('both', [OSError('a'), TypeError('b')]) from error\n"
+    )
+    assert fault.type == "ExceptionGroup"
+    assert [(cause.type, cause.relation) for cause in fault.causes] == [
+        ("OSError", "member"),
+        ("TypeError", "member"),
+        ("ValueError", "cause"),
+    ]
+    context = raised_by("def go():\n    try:\n        1 / 0\n    except ZeroDivisionError:\n        missing\n")
+    assert [(cause.type, cause.relation) for cause in context.causes] == [("ZeroDivisionError", "context")]
+    hidden = raised_by(
+        "def go():\n    try:\n        1 / 0\n    except ZeroDivisionError:\n        raise KeyError from None\n"
+    )
+    assert hidden.causes == ()
+
+
+def test_an_exception_that_is_its_own_cause_ends() -> None:
+    """A circle of causes is followed once."""
+    fault = raised_by(
+        "def go():\n    a, b = KeyError('a'), KeyError('b')\n    a.__cause__, b.__cause__ = b, a\n    raise a\n"
+    )
+    assert len(fault.causes) == 1
+    assert fault.causes[0].causes == ()
+
+
+def test_endless_chains_and_groups_are_cut() -> None:
+    """A chain of thousands of exceptions, or a group of as many, is told in part and says so."""
+    chain = raised_by(
+        "def go():\n    error = None\n    for n in range(5000):\n        new = KeyError(n)\n"
+        "        new.__context__, error = error, new\n    raise error\n"
+    )
+    depth, last = 0, chain
+    while last.causes:
+        depth, last = depth + 1, last.causes[0]
+    assert 5 <= depth <= 100
+    assert "more" in last.notes[-1]
+    group = raised_by("def go():\n    raise ExceptionGroup('many', [KeyError(n) for n in range(5000)])\n")
+    assert len(group.causes) <= 100
+    assert "more" in group.notes[-1]
+
+
+def test_a_deep_recursion_is_shortened() -> None:
+    """Of a thousand equal frames the oldest and newest are kept, and a note says how many are not."""
+    fault = raised_by("def go():\n    return go()\n")
+    assert fault.type == "RecursionError"
+    assert len(fault.frames) == 60
+    assert "frames of a deep recursion are left out" in fault.notes[-1]
+    assert [frame for frame in fault.frames if frame.function == "go"][-1].line == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [("password", "'hunter2'", "••• (masked)"), ("api_key", "b'x'", "••• (masked)"), ("n", "7", "7"),
+     ("settings", "{'token': 'abc', 'a': 1}", "{'token': ••• (masked), 'a': 1}"),
+     ("large", "10 ** 5000", "<int of 16610 bits>"), ("text", "'\\ud800'", "'\\ud800'"),
+     ("thing", "Thing()", "<hotplug.greet.g1_0.plugin.Thing object>"),
+     ("things", "[Thing()]", "[<hotplug.greet.g1_0.plugin.Thing object>]"), ("true", "True", "True"),
+     ("ordered", "{Thing(), 1} and frozenset()", "frozenset()")],
+)  # fmt: skip
+def test_locals_are_shown_without_running_their_code(name: str, value: str, shown: str) -> None:
+    """Built-in values are shown shortly, objects by their type, secrets not at all."""
+    fault = raised_by(
+        "class Thing:\n"
+        "    def __repr__(self): raise SystemExit\n"
+        "    def __lt__(self, other): raise SystemExit\n"
+        f"def go():\n    {name} = {value}\n    raise KeyError\n"
+    )
+    assert fault.type == "KeyError"
+    assert dict(fault.frames[-1].locals)[name] == shown
+
+
+def test_locals_are_short_whatever_their_size() -> None:
+    """A million items, a megabyte of text, and deep nesting take a line each."""
+    fault = raised_by(
+        "def go():\n    many = set(range(10**6))\n    long = b'x' * 10**7\n    text = 'y' * 10**7\n"
+        "    deep = []\n    for _ in range(10**4):\n        deep = [deep]\n    raise KeyError\n"
+    )
+    assert all(len(text) < 300 for _, text in fault.frames[-1].locals)
+    assert len(fault.frames[-1].locals) == 5
+
+
+def test_a_class_body_with_a_namespace_of_its_own_is_not_asked() -> None:
+    """A metaclass whose namespace raises when it is listed does not spoil the fault."""
+    fault = raised_by(
+        "class Space(dict):\n    def items(self): raise SystemExit\n"
+        "class Meta(type):\n    def __prepare__(*a): return Space()\n"
+        "def go():\n    class C(metaclass=Meta):\n        1 / 0\n"
+    )
+    assert fault.type == "ZeroDivisionError"
+
+
+@pytest.mark.parametrize("kind", ["KeyError", "SystemExit", "RecursionError"])
+def test_an_exception_whose_text_raises_is_still_told(kind: str) -> None:
+    """``__str__`` that raises costs the text, not the fault."""
+    fault = raised_by(
+        f"class Odd(Exception):\n    def __str__(self): raise {kind}\ndef go():\n    raise Odd\n"
+    )
+    assert fault.type == "Odd"
+    assert f"__str__ raised {kind}" in fault.message
+
+
+@pytest.mark.parametrize(
+    "text", ["'\\ud800'", "'x' * 10**6", "type('S', (str,), {'__len__': lambda s: 1 / 0})('abc')"]
+)
+def test_odd_texts_become_plain_ones(text: str) -> None:
+    """Lone surrogates, megabytes and strings with a mind of their own can be sent and shown."""
+    fault = raised_by(f"def go():\n    error = KeyError({text})\n    raise Exception({text})\n")
+    assert type(fault.message) is str
+    assert len(fault.message) < 5000
+
+
+def test_notes_and_suggestions_are_kept() -> None:
+    """What add_note says, and the interpreter's "Did you mean", stand below the message."""
+    fault = raised_by("def go():\n    error = KeyError()\n    error.add_note('see the manual')\n    raise error\n")
+    assert fault.notes == ("see the manual",)
+    assert raised_by("def go():\n    value = 1\n    return valeu\n").notes == ("Did you mean: 'value'?",)
+    assert raised_by("def go():\n    'a'.uper()\n").notes == ("Did you mean: 'upper'?",)
+    odd = raised_by("def go():\n    error = KeyError()\n    error.__notes__ = [1, 'x', None]\n    raise error\n")
+    assert odd.notes == ("x",)
+
+
+def test_an_error_of_the_compiler_stands_for_its_cause() -> None:
+    """The fault is about the plugin's exception, not about ours around it."""
+    error = CompileError("greet", "plugin.py does not compile")
+    error.__cause__ = ValueError("the reason")
+    assert described(error).type == "ValueError"
+    bare = described(CompileError("greet", "no register", file="<plugin>", line=2), "a\nb\nc")
+    assert (bare.type, bare.frames[0].line, bare.frames[0].lines) == ("CompileError", 2, ("a", "b", "c"))
+
+
+def test_frames_say_whose_code_they_are_in() -> None:
+    """The plugin's frames are told from those of the standard library and of the host."""
+    fault = raised_by("import json\ndef go():\n    json.loads('{')\n")
+    assert [frame.owner for frame in fault.frames][-1] == "library"
+    assert fault.place is not None
+    assert (fault.place.owner, fault.place.line) == ("plugin", 3)
+    assert fault.frames[0].owner == "host"
+
+
+BROKEN_LATER = "def answer():\n    return [].pop()  # as loaded\n\n\ndef register(ctx):\n    ctx.hook('greet', answer)\n"
+
+
+def test_the_lines_are_those_that_were_loaded(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """A traceback shows the code that ran, even when the file has been rewritten since."""
+    workspace["greet"] = BROKEN_LATER
+    running = run(workspace.config())
+    workspace["greet"] = "# rewritten\n" * 9
+    linecache.checkcache()
+    assert running.host.call("greet") == []
+    place = running.fault("greet").place
+    assert place is not None
+    assert place.line == 2
+    assert place.lines[1] == "    return [].pop()  # as loaded"
+    assert place.lines[1][place.column : place.end_column] == "[].pop()"
+
+
+def test_a_source_in_another_encoding_is_shown_right(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """The coding cookie counts for the lines of a fault, as it does for the compiler."""
+    workspace["greet"] = "# coding: latin-1\nx = 'é'\ndef register(ctx)\n".encode("latin-1")
+    running = run(workspace.config())
+    place = running.fault("greet").place
+    assert place is not None
+    assert (place.line, place.lines[1]) == (3, "x = 'é'")
+
+
+def test_describing_keeps_nothing_alive() -> None:
+    """A fault holds no frame and no object of the exception."""
+    fault = raised_by("class Big: ...\ndef go():\n    big = Big()\n    raise KeyError(big)\n")
+    assert sys.getrefcount(fault) <= 3
+    assert "Big object" in dict(fault.frames[-1].locals)["big"]

@@ -1,0 +1,132 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from hotload_tui.core.errors import DiscoverError
+from hotload_tui.core.source import is_noise, read_source, signature
+from tests.conftest import Workspace
+
+ENTRY = "def register(ctx): ...\n"
+
+
+def paths(root: Path) -> list[str]:
+    """Return the relative paths of the files that count."""
+    return [file.path for file in read_source("greet", root).files]
+
+
+def test_every_file_of_the_directory_counts(workspace: Workspace) -> None:
+    """Sub-folders and data files belong to the plugin."""
+    workspace["greet"] = ENTRY
+    workspace["greet/words/hello.txt"] = "Hello"
+    assert paths(workspace.plugins / "greet") == ["plugin.py", "words/hello.txt"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".plugin.py.swp", "plugin.py~", "4913", "#plugin.py#", "sedAb12Cd", "plugin.py.AbCdEf", "plugin.py___jb_tmp___",
+     "x.pyc", "__pycache__", ".git", ".#plugin.py", "poetry.lock", "node_modules"],
+)  # fmt: skip
+def test_what_editors_and_caches_leave_does_not_count(workspace: Workspace, name: str) -> None:
+    """A swap file or a bytecode cache beside my files changes nothing."""
+    workspace["greet"] = ENTRY
+    before = read_source("greet", workspace.plugins / "greet").digest
+    workspace[f"greet/{name}"] = "noise"
+    assert is_noise(name)
+    assert read_source("greet", workspace.plugins / "greet").digest == before
+
+
+@pytest.mark.parametrize("change", ["content", "name", "added"])
+def test_the_digest_knows_every_change(workspace: Workspace, change: str) -> None:
+    """Another content, another name or another file is another version."""
+    workspace["greet"] = ENTRY
+    workspace["greet/a.txt"] = "one"
+    root = workspace.plugins / "greet"
+    before = read_source("greet", root).digest
+    if change == "content":
+        workspace["greet/a.txt"] = "two"
+    elif change == "name":
+        (root / "a.txt").rename(root / "b.txt")
+    else:
+        workspace["greet/empty"] = ""
+    assert read_source("greet", root).digest != before
+
+
+def test_the_digest_does_not_depend_on_times_or_place(workspace: Workspace) -> None:
+    """Touching a file, or moving the project, is no change."""
+    workspace["greet"] = ENTRY
+    root = workspace.plugins / "greet"
+    before = read_source("greet", root).digest
+    os.utime(root / "plugin.py", (1, 1))
+    moved = root.rename(workspace.root / "elsewhere")
+    assert read_source("greet", moved).digest == before
+
+
+def test_loops_of_links_are_walked_once(workspace: Workspace) -> None:
+    """A link to the directory itself, or to nowhere, or to itself, does not trap the reader."""
+    workspace["greet"] = ENTRY
+    workspace["greet/sub/a.txt"] = "a"
+    root = workspace.plugins / "greet"
+    (root / "sub" / "up").symlink_to(root)
+    (root / "nowhere").symlink_to("not-there")
+    (root / "self").symlink_to("self")
+    assert paths(root) == ["plugin.py", "sub/a.txt"]
+
+
+def test_linked_files_and_folders_count(workspace: Workspace) -> None:
+    """What a link leads to is part of the plugin, also from outside its directory."""
+    workspace["greet"] = ENTRY
+    root = workspace.plugins / "greet"
+    shared = workspace.root / "shared"
+    shared.mkdir()
+    (shared / "words.txt").write_text("Hello")
+    (root / "one.txt").symlink_to(shared / "words.txt")
+    (root / "all").symlink_to(shared)
+    assert paths(root) == ["all/words.txt", "one.txt", "plugin.py"]
+
+
+def test_a_pipe_is_not_read(workspace: Workspace) -> None:
+    """A FIFO in the directory would block whoever opens it, so it does not count."""
+    workspace["greet"] = ENTRY
+    os.mkfifo(workspace.plugins / "greet" / "pipe")
+    assert paths(workspace.plugins / "greet") == ["plugin.py"]
+
+
+def test_a_name_that_is_not_utf8_is_shown_escaped(workspace: Workspace) -> None:
+    """A file name in another encoding is listed with escapes, and read."""
+    workspace["greet"] = ENTRY
+    Path(os.fsdecode(os.fsencode(workspace.plugins / "greet") + b"/caf\xe9.txt")).write_text("x")
+    assert paths(workspace.plugins / "greet") == ["caf\\xe9.txt", "plugin.py"]
+
+
+@pytest.mark.parametrize(
+    ("in_its_place", "reason"),
+    [("nothing", "no plugin.py"), ("directory", "is a directory"), ("dangling link", "which is no file"),
+     ("pipe", "no regular file"), ("loop", "which is no file")],
+)  # fmt: skip
+def test_the_entry_must_be_a_file(workspace: Workspace, in_its_place: str, reason: str) -> None:
+    """Whatever stands in the place of plugin.py is named."""
+    root = workspace.plugins / "greet"
+    root.mkdir()
+    entry = root / "plugin.py"
+    if in_its_place == "directory":
+        entry.mkdir()
+    elif in_its_place == "dangling link":
+        entry.symlink_to("not-there.py")
+    elif in_its_place == "pipe":
+        os.mkfifo(entry)
+    elif in_its_place == "loop":
+        entry.symlink_to("plugin.py")
+    with pytest.raises(DiscoverError, match=reason):
+        read_source("greet", root)
+
+
+def test_the_signature_changes_with_every_write(workspace: Workspace) -> None:
+    """A save of the same length within the same second is noticed, an untouched directory is not."""
+    workspace["greet"] = ENTRY
+    root = workspace.plugins / "greet"
+    before = signature(root)
+    assert signature(root) == before
+    workspace["greet"] = ENTRY.replace("ctx", "CTX")
+    assert signature(root) != before
+    assert signature(root / "not-there") == frozenset()
