@@ -89,7 +89,7 @@ class Toasts:
 
     def _line(self) -> str:
         parts = []
-        for verb, names in self._verbs.items():
+        for verb, names in sorted(self._verbs.items(), key=lambda item: item[0] == _FAILED):
             if len(names) == 1:
                 name, reason = next(iter(names.items()))
                 parts.append(f"{name} {verb}" + (f" ({reason})" if reason else ""))

@@ -104,6 +104,10 @@ class ConsoleScreen(Screen[None]):
         self._book.subscribe(self._tell_newest)
         self.call_after_refresh(self._begin)
 
+    def on_resize(self) -> None:
+        """Show the newest log line where the log itself is not to be seen now."""
+        self.call_after_refresh(self._tell_newest)
+
     def on_unmount(self) -> None:
         """Stop reading."""
         self._facts.stop()

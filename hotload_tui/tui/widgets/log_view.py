@@ -60,6 +60,11 @@ class LogView(ScrollView, can_focus=True):
         if not self._growing:
             self._follows = self.is_vertical_scroll_end
 
+    def action_scroll_end(self) -> None:
+        """Go to the end and follow it; lines that come in the same moment do not keep it from that."""
+        self._follows = True
+        self._drain()
+
     def _book_grew(self) -> None:
         if self.is_attached and not self._due:
             self._due = True
@@ -74,7 +79,8 @@ class LogView(ScrollView, can_focus=True):
         self._growing = True
         self.virtual_size = Size(self._widest, max(total, 1))
         if self._follows:
-            self.scroll_end(animate=False, immediate=True, x_axis=False)
+            # By force: the scrollbar, without which nothing scrolls, may come only with the next layout.
+            self.scroll_end(animate=False, immediate=True, x_axis=False, force=True)
         self._growing = False
         self.refresh()
 

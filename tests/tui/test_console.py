@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from textual.command import CommandPalette
+
+from hotload_tui import Config
+from hotload_tui.tui.screens.confirm import ConfirmScreen
+from hotload_tui.tui.widgets.plugin_table import PluginTable
+from tests.conftest import Running, Workspace
+from tests.tui.console import Console, console
+
+Run = Callable[[Config], Running]
+PLAIN = '''
+"""Says one."""
+def one(): return 1
+def register(ctx):
+    ctx.hook("one", one)
+'''
+
+
+def toasted(it: Console, text: str) -> Callable[[], bool]:
+    """Ask whether a toast says so."""
+    return lambda: any(text in toast for toast in it.toasts)
+
+
+async def test_r_builds_the_selected_plugin_again(workspace: Workspace, run: Run) -> None:
+    """Pressing r makes a new generation of the selected plugin, changed or not."""
+    workspace["one"] = PLAIN
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        await it.press("r")
+        await it.until(toasted(it, "one reloaded"))
+        assert running.manager.snapshot().plugins[0].generation == 2
+
+
+async def test_capital_r_rebuilds_what_changed(workspace: Workspace, run: Run) -> None:
+    """Pressing R loads the plugin that was edited and leaves the others."""
+    workspace["one"] = workspace["two"] = PLAIN
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("two"))
+        workspace["two"] = PLAIN + "# changed\n"
+        await it.press("R")
+        await it.until(toasted(it, "two reloaded"))
+        assert [plugin.generation for plugin in running.manager.snapshot().plugins] == [1, 2]
+
+
+async def test_d_switches_off_and_on_and_its_label_follows(workspace: Workspace, run: Run) -> None:
+    """The footer offers Disable, then Enable; the folder is renamed; the toast names the key."""
+    workspace["one"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.shows("+ ok", "d Disable")
+        await it.press("d")
+        await it.until(lambda: "- off" in it.row("one"))
+        await it.shows("d Enable")
+        await it.until(toasted(it, "one disabled (d enables it)"))
+        assert (workspace.plugins / "_one").is_dir()
+        await it.press("d")
+        await it.until(lambda: "+ ok" in it.row("one"))
+        await it.shows("d Disable")
+        assert (workspace.plugins / "one").is_dir()
+
+
+async def test_c_removes_the_artifacts_of_the_selected_plugin(workspace: Workspace, run: Run) -> None:
+    """Pressing c cleans one plugin, what serves goes on serving, and the toast says how to build it again."""
+    workspace["one"] = workspace["two"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("two"))
+        await it.press("c")
+        await it.until(toasted(it, "one: 1 artifact removed; r builds it again"))
+        assert {path.name.partition("-")[0] for path in workspace.compiled.glob("*.hotplug")} == {"two"}
+        assert "+ ok" in it.row("one")
+
+
+async def test_capital_c_asks_with_cancel_focused(workspace: Workspace, run: Run) -> None:
+    """Pressing C asks first: enter takes Cancel and removes nothing, y removes all."""
+    workspace["one"] = workspace["two"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("two"))
+        await it.press("C")
+        await it.shows("Remove the artifacts of all plugins?", "n or esc cancel")
+        await it.press("enter")
+        assert not isinstance(it.app.screen, ConfirmScreen)
+        assert len(list(workspace.compiled.glob("*.hotplug"))) == 2
+        await it.press("C", "y")
+        await it.until(toasted(it, "2 artifacts removed; R builds all again"))
+        assert not list(workspace.compiled.glob("*.hotplug"))
+
+
+async def test_clean_has_a_key_only_in_the_table(workspace: Workspace, run: Run) -> None:
+    """Elsewhere c is not offered and removes nothing: fingers mean copy by it."""
+    workspace["one"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.shows("+ ok", "c Clean")
+        await it.press("3", "c", "C")
+        await it.until(lambda: "c Clean" not in it.text)
+        assert not isinstance(it.app.screen, ConfirmScreen)
+        assert list(workspace.compiled.glob("*.hotplug"))
+
+
+async def test_keys_that_can_do_nothing_say_why(workspace: Workspace, run: Run) -> None:
+    """With no plugin at all r, R, d, c and e each say why; so does r on a plugin that is off, and esc."""
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.shows("No plugins yet. n makes one from the template.")
+        for key in ("r", "d", "c", "e"):
+            it.app.clear_notifications()
+            it.main._toasts._texts.clear()
+            await it.press(key)
+            await it.until(toasted(it, "No plugin is selected: the table is empty. n makes one."))
+        await it.press("R")
+        await it.until(toasted(it, "There are no plugins to rebuild; n makes one."))
+        await it.press("escape")
+        await it.until(toasted(it, "Nothing to go back to; q quits."))
+
+
+async def test_r_on_a_disabled_plugin_names_the_key_that_enables_it(workspace: Workspace, run: Run) -> None:
+    """A plugin that is off cannot be rebuilt; the toast says what to press."""
+    workspace["_one"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "- off" in it.row("one"))
+        await it.press("r")
+        await it.until(toasted(it, "one is off; d enables it."))
+
+
+async def test_n_with_a_name_it_cannot_have_shows_the_reason(workspace: Workspace, run: Run) -> None:
+    """The manager's refusal of a name is shown; nothing is made."""
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.press("n", *"a/b", "enter")
+        await it.until(toasted(it, "new a/b: "))
+        assert not list(workspace.plugins.iterdir())
+
+
+async def test_esc_leaves_the_prompt_of_n_without_making_anything(workspace: Workspace, run: Run) -> None:
+    """Thinking better of it costs one key."""
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.press("n", *"abc", "escape")
+        await it.until(lambda: it.app.screen is it.main)
+        assert not list(workspace.plugins.iterdir())
+
+
+async def test_numbers_enter_tab_and_esc_move_between_panes(workspace: Workspace, run: Run) -> None:
+    """1 to 4 go to the tabs, 0 and esc to the table, enter into the details, tab to the next pane."""
+    workspace["one"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        seen = []
+        for key in ("2", "0", "3", "escape", "4", "1", "0", "enter", "tab", "tab", "shift+tab"):
+            await it.press(key)
+            seen.append(type(it.main.focused).__name__)
+        table = "PluginTable"
+        expected = ["ErrorView", table, "LogView", table, "SourceView", "Overview", table, "Overview"]
+        assert seen[:8] == expected
+        assert seen[8:] == [table, "Overview", table]
+
+
+async def test_the_focused_pane_shows_it_by_more_than_colour(workspace: Workspace, run: Run) -> None:
+    """The line above the focused pane is a thick one."""
+    workspace["one"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "━Plugins (1)━" in it.text and "─one─" in it.text)
+        await it.press("1")
+        await it.until(lambda: "─Plugins (1)─" in it.text and "━one━" in it.text)
+
+
+async def test_question_mark_lists_the_keys_of_the_focused_pane(workspace: Workspace, run: Run) -> None:
+    """Help shows what the keys of this pane do, then those that work everywhere, then the states."""
+    async with console(run(workspace.config()).manager, workspace.root, (80, 60)) as it:
+        await it.press("2", "question_mark")
+        await it.shows("In the Error tab", "show or hide local variables", "Everywhere", "~ STALE")
+        await it.press("escape")
+        await it.press("0", "f1")
+        await it.shows("In the table", "first row")
+        assert "local variables" not in it.text
+
+
+async def test_the_palette_finds_commands_of_any_plugin(workspace: Workspace, run: Run) -> None:
+    """A colon opens the palette; a plugin's entry acts on that plugin, wherever the cursor is."""
+    workspace["one"] = workspace["two"] = PLAIN
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("two"))
+        await it.press("colon")
+        await it.until(lambda: isinstance(it.app.screen, CommandPalette))
+        await it.shows("plugin: rebuild one", "all: clean")
+        await it.press(*"rebuild two")
+        await it.until(lambda: "plugin: rebuild two" in it.text and "rebuild one" not in it.text)
+        await it.press("down", "enter")
+        await it.until(toasted(it, "two reloaded"))
+        assert it.chosen == "two"
+
+
+async def test_keys_of_the_configuration_replace_the_built_in_ones(workspace: Workspace, run: Run) -> None:
+    """A key from hotload.toml does the work, the old one does not, and the footer shows the new one."""
+    workspace["one"] = PLAIN
+    async with console(
+        run(workspace.config()).manager, workspace.root, keys={"toggle": "x", "rebuild": "f5", "down": "s"}
+    ) as it:
+        await it.shows("+ ok", "x Disable", "f5 Rebuild")
+        await it.press("d")
+        await it.press("x")
+        await it.until(lambda: "- off" in it.row("one"))
+        await it.shows("x Enable")
+        await it.press("x")
+        await it.until(lambda: "+ ok" in it.row("one"))
+
+
+async def test_what_happens_at_once_is_one_toast(workspace: Workspace, run: Run) -> None:
+    """A change of several plugins is told in one line, with what failed."""
+    for name in ("a", "b", "c"):
+        workspace[name] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("c"))
+        for name in ("a", "b"):
+            workspace[name] = PLAIN + "# changed\n"
+        workspace["c"] = "1 / 0\n" + PLAIN
+        await it.press("R")
+        await it.until(lambda: it.toasts == ["2 reloaded, c failed (ZeroDivisionError: division by zero)"])
+
+
+async def test_a_manager_that_fails_to_answer_is_shown(workspace: Workspace, run: Run) -> None:
+    """When facts cannot be read, the status line says why, and recovers."""
+    workspace["one"] = PLAIN
+    running = run(workspace.config())
+    answer = running.manager.snapshot
+    async with console(running.manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+
+        def broken() -> None:
+            raise ConnectionError("the host is gone")
+
+        running.manager.snapshot = broken  # type: ignore[assignment,method-assign]
+        it.main._facts.look_at("one")
+        await it.shows("ConnectionError: the host is gone")
+        running.manager.snapshot = answer  # type: ignore[method-assign]
+        it.main._facts.look_at("one")
+        await it.until(lambda: "the host is gone" not in it.text)
+
+
+async def test_ages_grow_while_nothing_happens(workspace: Workspace, run: Run) -> None:
+    """The age of a row is counted on, without any event."""
+    workspace["one"] = PLAIN
+    late = [0.0]
+    async with console(
+        run(workspace.config()).manager, workspace.root, clock=lambda: time.time() + late[0]
+    ) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        late[0] = 7200
+        it.main.query_one(PluginTable)._fill()
+        assert it.row("one").endswith("2h")
+
+
+async def test_wide_terminals_show_hook_points_and_the_log(workspace: Workspace, run: Run) -> None:
+    """At 200x50 the table has all columns, and the log runs along the bottom; at 80x24 it is a tab only."""
+    workspace["one"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root, (200, 50)) as it:
+        await it.shows("hook points", "build ms", "load ms", "─Log─", "one: loaded generation 1")
+        await it.resize(80, 24)
+        await it.until(lambda: "─Log─" not in it.text)
+        await it.until(lambda: "watcher" in it.text.splitlines()[0])

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from hotload_tui import Config
+from hotload_tui.core.plugin import LogLine
+from hotload_tui.tui.log_book import KEPT, LogBook
+from hotload_tui.tui.widgets.log_view import LogView
+from tests.conftest import Running, Workspace
+from tests.tui.console import console
+
+Run = Callable[[Config], Running]
+CHATTY = """
+import sys
+def register(ctx):
+    print("hello from [/b] \\x1b[2J print")
+    print("and from stderr", file=sys.stderr)
+    ctx.log.warning("a %s warning", "real")
+"""
+
+
+async def test_what_a_plugin_prints_and_logs_is_in_the_log(workspace: Workspace, run: Run) -> None:
+    """Prints, standard error and the plugin's logger end in the Log tab, harmless, and not on the screen."""
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, (100, 40)) as it:
+        workspace["chatty"] = CHATTY
+        await it.press("3", "R")
+        await it.shows(
+            "hello from [/b] \N{REPLACEMENT CHARACTER}[2J print", "and from stderr", "a real warning"
+        )
+        assert not any("hello" in line for line in it.text.splitlines()[:3])
+
+
+async def test_an_unfinished_line_waits_for_its_end() -> None:
+    """A line printed in pieces is one line of the log."""
+    book = LogBook(lambda: 0.0)
+    book.add_print("one, ", stderr=False)
+    book.add_print("err\n", stderr=True)
+    assert len(book) == 1
+    book.add_print("two\nthree", stderr=False)
+    assert [book[index].text[11:] for index in range(len(book))] == ["stderr: err", "print: one, two"]
+
+
+async def test_the_log_keeps_the_newest_lines_only() -> None:
+    """The log is bounded; the oldest lines go first."""
+    book = LogBook(lambda: 0.0)
+    book.add(LogLine(number, 0.0, "info", "", str(number)) for number in range(KEPT + 10))
+    assert len(book) == KEPT
+    assert book[0].text.endswith(" 10")
+    assert book.newest.endswith(f" {KEPT + 9}")
+
+
+async def test_lines_of_one_message_are_lines_of_the_log() -> None:
+    """A logged traceback keeps its lines, below each other."""
+    book = LogBook(lambda: 0.0)
+    book.add([LogLine(1, 0.0, "error", "p", "first\nsecond\n")])
+    assert len(book) == 2
+    assert book[0].text[9:] == "! p: first"
+    assert book[1].text == " " * 14 + "second"
+
+
+async def test_the_log_follows_its_end_unless_its_user_scrolls_away(workspace: Workspace, run: Run) -> None:
+    """New lines scroll in; after g they do not; after G they do again."""
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+
+        def seen(text: str) -> Callable[[], bool]:
+            return lambda: text in it.text.split("4 Source")[1]
+
+        await it.press("3")
+        for number in range(100):
+            print("line", number)  # noqa: T201 - as a plugin would
+        await it.until(seen("line 99"))
+        await it.press("g")
+        await it.until(lambda: not seen("line 99")())
+        print("line 100")  # noqa: T201
+        await it.until(lambda: it.main.query(LogView)[0]._written == len(it.main._book) > 100)
+        assert not seen("line 100")()
+        await it.press("G")
+        await it.until(seen("line 100"))
+        print("line 101")  # noqa: T201
+        await it.until(seen("line 101"))
+
+
+async def test_a_flood_of_lines_arrives_completely(workspace: Workspace, run: Run) -> None:
+    """Twenty thousand printed lines end in the log, the last one on the screen."""
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+        await it.press("3")
+        sys.stdout.write("".join(f"flood {number}\n" for number in range(20_000)))
+        await it.shows("flood 19999")
+        assert len(it.main._book) >= 20_000
+
+
+async def test_lines_of_the_log_come_in_order_and_once(workspace: Workspace, run: Run) -> None:
+    """Lines are numbered by the host: none is missing or doubled, however often the log is read."""
+    workspace["one"] = "def register(ctx):\n    for n in range(50):\n        ctx.log.info('n=%d;', n)\n"
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+        await it.press("r", "r", "R")
+        await it.until(lambda: not it.main.is_building)
+        last = running.manager.log()[-1].number
+        await it.until(lambda: it.main._facts._last_line == last)
+        book = [it.main._book[index].text for index in range(len(it.main._book))]
+        assert (
+            len([line for line in book if "n=49;" in line])
+            == running.manager.snapshot().plugins[0].generation
+        )
+        assert len(book) == len(running.manager.log())

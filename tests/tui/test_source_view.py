@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hotload_tui import Config
+from tests.conftest import Running, Workspace
+from tests.tui.console import console
+
+Run = Callable[[Config], Running]
+LONG = "\n".join(f"x{number} = {number}" for number in range(200))
+
+
+async def test_the_source_of_what_serves_is_shown(workspace: Workspace, run: Run) -> None:
+    """Tab 4 shows the entry of the running generation with its line numbers."""
+    workspace["one"] = "def register(ctx):\n    pass\n"
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        await it.press("4")
+        await it.shows("plugin.py, as loaded by generation 1, the same on disk", "1 | def register(ctx):")
+
+
+async def test_the_failing_line_is_marked_and_scrolled_to(workspace: Workspace, run: Run) -> None:
+    """A failure far down is on the screen when the tab is opened, with its mark."""
+    workspace["bad"] = f"{LONG}\ndef register(ctx):\n    1 / 0\n"
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "! FAIL" in it.row("bad"))
+        await it.press("4")
+        await it.shows("> 202 |     1 / 0")
+
+
+async def test_v_turns_between_as_loaded_and_on_disk(workspace: Workspace, run: Run) -> None:
+    """When a save failed, the text on disk comes first, v shows the one that still runs."""
+    workspace["one"] = "def register(ctx):\n    good = 1\n"
+    async with console(run(workspace.config(enable_watch=True)).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        workspace["one"] = "def register(ctx):\n    bad = (\n"
+        await it.until(lambda: "~ STALE" in it.row("one"))
+        await it.press("4")
+        await it.shows("on disk", "> 2 |     bad = (")
+        await it.press("v")
+        await it.shows("as loaded by generation 1", "2 |     good = 1")
+        await it.press("v")
+        await it.shows("> 2 |     bad = (")
+
+
+async def test_v_says_when_there_is_only_one_version(workspace: Workspace, run: Run) -> None:
+    """For a plugin that never loaded there is only the text on disk, and v says so."""
+    workspace["bad"] = "1 / 0\ndef register(ctx): ..."
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "! FAIL" in it.row("bad"))
+        await it.press("4", "v")
+        await it.until(lambda: any("only one version" in toast for toast in it.toasts))
