@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 import msgspec
+from msgspec import structs
 
 from hotload_tui.cli import output, report, text
 from hotload_tui.cli.records import call_record
@@ -112,6 +113,8 @@ def call(scope: Scope, point: str, args: tuple[str, ...], *, as_json: bool) -> i
     remote = scope.reach(config)
     if remote is not None:
         invocation, snapshot = remote.invoke(point, *values), remote.snapshot()
+        for plugin in () if invocation.seconds else snapshot.plugins:
+            _tell_failed(plugin)
     else:
         invocation, snapshot = _call_here(config, point, values)
     if as_json:
@@ -146,23 +149,29 @@ def trial(scope: Scope, names: tuple[str, ...], trace: Path) -> int:
 def _call_here(config: Config, point: str, values: list[object]) -> tuple[Invocation, Snapshot]:
     from hotload_tui import HookHost, HotloadManager  # the engine: not for --help
 
-    manager = HotloadManager(HookHost(), config)
+    manager = HotloadManager(HookHost(), structs.replace(config, enable_watch=False))
+    manager.scan()  # a missing folder is an error here; start() would wait for it
     try:
-        manager.scan_and_load_all()
-        return manager.invoke(point, *values), manager.snapshot()
+        manager.start()
+        snapshot = manager.snapshot()
+        for plugin in snapshot.plugins:
+            _tell_failed(plugin)
+        return manager.invoke(point, *values), snapshot
     finally:
         manager.stop()
 
 
 def _nobody_answered(point: str, snapshot: Snapshot) -> int:
-    """Say why nobody answered; return the exit code."""
-    failed = [plugin for plugin in snapshot.plugins if text.is_failed(plugin)]
+    """Say that nobody answered; return the exit code."""
     known = [place.point for place in snapshot.points if place.handlers]
     output.narrate(f'no plugin answers at hook point "{point}"; {_hint(point, known)}')
-    for plugin in failed:
-        if plugin.fault is not None:
-            output.narrate(f"{plugin.name} failed: {text.brief(plugin.fault)}")
+    failed = any(map(text.is_failed, snapshot.plugins))
     return HotloadError.exit_code if failed else NotFoundError.exit_code
+
+
+def _tell_failed(plugin: PluginStatus) -> None:
+    if plugin.fault is not None and text.is_failed(plugin):
+        output.narrate(f"{plugin.name} failed: {text.brief(plugin.fault)}")
 
 
 def _hint(point: str, known: list[str]) -> str:

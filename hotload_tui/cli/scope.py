@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -140,14 +140,9 @@ def scanned(config: Config) -> HotloadManager:
 
     manager = HotloadManager(HookHost(), config)
     manager.scan()
-    warn_of_unmatched(config, manager.snapshot().plugins)
-    return manager
-
-
-def warn_of_unmatched(config: Config, statuses: Iterable[PluginStatus]) -> None:
-    """Tell of entries in hotload.toml that no plugin has."""
-    for warning in unmatched_entries(config, [status.name for status in statuses]):
+    for warning in unmatched_entries(config, [status.name for status in manager.snapshot().plugins]):
         output.narrate(f"warning: {warning}")
+    return manager
 
 
 def choose(statuses: Sequence[PluginStatus], names: Sequence[str]) -> list[PluginStatus]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hotload_tui.cli import output
-from hotload_tui.cli.scope import Scope, shared_options, warn_of_unmatched
+from hotload_tui.cli.scope import Scope, shared_options
 from hotload_tui.cli.signals import GRACE, stop_request
 from hotload_tui.cli.text import folder
 from hotload_tui.core.errors import HotloadError, UsageError
@@ -79,7 +79,6 @@ def run(scope: Scope, *, as_json: bool) -> int:
 
         manager.subscribe(tell)
         manager.scan()  # a missing folder is an error here; a console waits for it
-        warn_of_unmatched(config, manager.snapshot().plugins)
         door = _Door(manager, Path(config.runtime_dir))
         try:
             manager.start()

@@ -59,6 +59,9 @@ def try_all(plugins: Sequence[PluginStatus], config: Config, options: Sequence[s
         HotloadError: a child ended before it came to a plugin.
 
     """
+    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C: else the children, in a session of their own, would stay
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     remaining = {plugin.name: plugin for plugin in plugins if plugin.state is not PluginState.OFF}
     judged: dict[str, PluginStatus] = {}
     while remaining:

@@ -1,0 +1,176 @@
+import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import Hotload
+from tests.conftest import PATIENCE, Workspace
+
+GREET = "def register(ctx):\n    ctx.hook('greet', lambda name='you': f'Hello, {name}')\n"
+WAITS = "import os, signal\nprint('pid', os.getpid())\nsignal.pause()\ndef register(ctx): ...\n"
+DEFECT = """
+import sys
+from hotload_tui.cli import look, main
+def defect(*_):
+    raise ZeroDivisionError("oops")
+look.scanned = defect
+sys.argv = ["hotload", "status"]
+main()
+"""
+
+
+def defective(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command with a defect in it."""
+    return subprocess.run(
+        [sys.executable, "-c", DEFECT],
+        cwd=root,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def test_a_defect_is_one_line(workspace: Workspace) -> None:
+    """An unexpected exception of ours is a line that says how to report it, never a traceback."""
+    done = defective(workspace.root)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "hotload: unexpected ZeroDivisionError: oops. This is a defect of hotload;"
+        " run the same with HOTLOAD_DEBUG=1 and report the traceback, please\n"
+    )
+
+
+def test_a_defect_shows_its_traceback_on_request(workspace: Workspace) -> None:
+    """With HOTLOAD_DEBUG=1 there is a traceback to report."""
+    done = defective(workspace.root, HOTLOAD_DEBUG="1")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
+    assert done.stderr.endswith("ZeroDivisionError: oops\n")
+
+
+@pytest.mark.parametrize("command", [["status"], ["check"], ["run"], ["call", "greet"], ["new", "x"]])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = = 1\n", "hotload.toml: line 1, column 5: not valid TOML: Invalid value\n"),
+        ("debounce_tme = 1\n", 'hotload.toml: debounce_tme: unknown key; did you mean "debounce_time"?\n'),
+        (
+            '[plugins.greet]\npriority = "high"\n',
+            "hotload.toml: plugins.greet.priority: expected a whole number, got text in quotes\n",
+        ),
+    ],
+)
+def test_a_wrong_configuration_ends_every_command(
+    workspace: Workspace, hotload: Hotload, command: list[str], text: str, said: str
+) -> None:
+    """A mistake in hotload.toml is told before anything is done, with code 2."""
+    workspace["greet"] = GREET
+    (workspace.root / "hotload.toml").write_text(text)
+    assert hotload(*command) == (2, "", said)
+    assert not workspace.compiled.exists()
+
+
+def test_a_named_configuration_must_exist(hotload: Hotload) -> None:
+    """--config with a misspelled file is wrong usage."""
+    done = hotload("--config", "nope.toml", "status")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("nope.toml: there is no such file")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["statsu"], "No such command 'statsu'"),
+        (["status", "--jsno"], "--json"),
+        (["call"], "Missing argument 'POINT'"),
+        (["--host", "me", "status"], "'me' is not a valid integer"),
+    ],
+)
+def test_wrong_usage_is_told(hotload: Hotload, arguments: list[str], said: str) -> None:
+    """What is no command or option is refused with code 2 and a hint."""
+    done = hotload(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert "--help" in done.err
+
+
+def test_a_reader_that_leaves_is_no_error(workspace: Workspace, hotload: Hotload) -> None:
+    """A command in a pipe whose reader has ended is quiet, and keeps its exit code."""
+    workspace["broken"] = "def register(ctx):\n    1 / 0\n"
+    for command, code in (("status --json", 0), ("status", 0), ("check --json", 1)):
+        done = hotload.shell(f'"$HOTLOAD" {command} 2>err | true; echo ${{PIPESTATUS[0]}}; cat err')
+        assert done.out.splitlines()[0] == str(code)
+        assert "Traceback" not in done.out
+        assert "Broken" not in done.out
+
+
+def test_a_full_disk_is_told(workspace: Workspace, hotload: Hotload) -> None:
+    """Data that could not be written is an error, for whoever uses the file would be misled."""
+    workspace["greet"] = GREET
+    done = hotload.shell('"$HOTLOAD" status --json > /dev/full')
+    assert done.code == 1
+    assert "standard output cannot be written: No space left on device" in done.err
+
+
+def test_closed_streams_are_no_error(workspace: Workspace, hotload: Hotload) -> None:
+    """With standard output or error closed, a command does what it can."""
+    workspace["greet"] = GREET
+    assert hotload.shell('"$HOTLOAD" check --json 2>&-').out.startswith(
+        '{"plugins":[{"name":"greet","state":"ok"'
+    )
+    assert hotload.shell('"$HOTLOAD" check >&-').code == 0
+    assert hotload.shell('"$HOTLOAD" call greet >&- 2>&-').code == 0
+
+
+def test_an_interrupt_is_quiet(workspace: Workspace, hotload: Hotload) -> None:
+    """Ctrl-C ends a command with code 130, and what it started with it."""
+    workspace["waits"] = (
+        "import os, signal\nprint('pid', os.getpid())\nsignal.pause()\ndef register(ctx): ...\n"
+    )
+    check = hotload.start("check")
+    child = int(check.err.wait_for("pid ").split()[1])
+    check.process.send_signal(number)
+    assert check.wait() == 130
+    assert check.out.end() == []
+    assert "".join(line for line in check.err.end() if "pid" not in line) == ""
+    assert not Path("/proc", str(child)).exists()
+
+
+def test_the_module_is_the_command(workspace: Workspace) -> None:
+    """Python -m hotload_tui is the same as hotload."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hotload_tui", "--version"],
+        cwd=workspace.root,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert done.stdout == f"hotload {importlib.metadata.version('hotload-tui')}\n"
+
+
+def test_help_is_quick_and_complete(workspace: Workspace) -> None:
+    """--help names the commands and the exit codes, and loads no console, highlighter or parser for it."""
+    program = (
+        "import sys\nfrom hotload_tui.cli import main\nsys.argv = ['hotload', '--help']\n"
+        "try:\n    main()\nfinally:\n    print(*sorted(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=workspace.root,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    for command in ["build", "call", "check", "clean", "disable", "enable", "new", "reload", "run", "status"]:
+        assert f"\n  {command} " in done.stdout
+    assert "130 interrupted" in done.stdout
+    assert "\n  trial " not in done.stdout
+    loaded = set(done.stderr.split())
+    assert loaded.isdisjoint({"textual", "rich", "pygments"})

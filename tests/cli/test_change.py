@@ -1,0 +1,135 @@
+import pytest
+
+from tests.cli.command import Hotload
+from tests.conftest import Workspace
+
+GREET = "def register(ctx):\n    ctx.hook('greet', lambda name='you': f'Hello, {name}')\n"
+HOSTS = pytest.mark.parametrize("with_host", ["", "with host"])
+
+
+@HOSTS
+def test_a_new_plugin_works_at_once(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
+    """New prints the folder that it made, and what is in it answers a call."""
+    if with_host:
+        hotload.host()
+    done = hotload("new", "first")
+    assert done.code == 0
+    assert (workspace.root / done.out.strip() / "plugin.py").is_file()
+    assert hotload("call", "greet", "Ada").out == "Hello, Ada!\n"
+
+
+def test_the_first_plugin_makes_the_folder(workspace: Workspace, hotload: Hotload) -> None:
+    """In an empty project, new makes the folder of plugins too."""
+    workspace.plugins.rmdir()
+    assert hotload("new", "first").code == 0
+    assert (workspace.plugins / "first" / "plugin.py").is_file()
+
+
+def test_a_name_that_cannot_be(workspace: Workspace, hotload: Hotload) -> None:
+    """A name that no plugin can have is wrong usage, and nothing is made."""
+    done = hotload("new", "../up")
+    assert (done.code, done.out) == (2, "")
+    assert '"../up" cannot name a plugin' in done.err
+    assert list(workspace.plugins.iterdir()) == []
+
+
+@HOSTS
+def test_the_same_twice_is_fine(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
+    """new, disable, enable and clean may be said twice; the second time nothing happens."""
+    if with_host:
+        hotload.host()
+    for command in (["new", "greet"], ["disable", "greet"], ["enable", "greet"], ["clean", "greet"]):
+        assert [hotload(*command).code for _ in range(2)] == [0, 0]
+    assert [path.name for path in workspace.plugins.iterdir()] == ["greet"]
+
+
+def test_an_existing_plugin_is_not_made_anew(workspace: Workspace, hotload: Hotload) -> None:
+    """New on a name that is taken changes nothing and says so."""
+    workspace["greet"] = GREET
+    done = hotload("new", "greet")
+    assert done == (0, f"{done.out.strip()}\n", "greet exists already; nothing was changed\n")
+    assert (workspace.plugins / "greet" / "plugin.py").read_text() == GREET
+
+
+@HOSTS
+def test_off_and_on_again(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
+    """Disable takes a plugin out of service, enable brings it back."""
+    workspace["greet"] = GREET
+    workspace["other"] = "def register(ctx):\n    ctx.hook('greet', lambda name: f'Hi, {name}')\n"
+    if with_host:
+        hotload.host()
+    done = hotload("disable", "greet")
+    assert done[:2] == (0, "")
+    assert "greet is disabled (plugins/_greet)" in done.err
+    assert hotload("call", "greet", "Ada").out == "Hi, Ada\n"
+    assert "greet is enabled (plugins/greet)" in hotload("enable", "greet").err
+    assert hotload("call", "greet", "Ada").out == "Hello, Ada\nHi, Ada\n"
+
+
+@HOSTS
+def test_a_name_that_is_no_plugin(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
+    """A misspelled name is refused with the nearest plugin, by every command that takes one."""
+    workspace["greeter"] = GREET
+    if with_host:
+        hotload.host()
+    for command in ("enable", "disable") + (("reload",) if with_host else ("build", "check")):
+        done = hotload(command, "greter")
+        assert (done.code, done.out) == (3, "")
+        assert 'no plugin "greter"; did you mean "greeter"?' in done.err
+
+
+@HOSTS
+def test_cleaning_removes_artifacts(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
+    """Clean removes the artifacts of the plugins named, or of all, and what runs goes on running."""
+    for name in ("a", "b", "c"):
+        workspace[name] = GREET
+    if with_host:
+        hotload.host()
+    assert hotload("build").code == 0
+    assert hotload("clean", "a").err == "1 artifact was removed\n"
+    assert sorted(path.name[0] for path in workspace.compiled.glob("[abc]-*")) == ["b", "c"]
+    assert hotload("clean", "--all").err == "2 artifacts were removed\n"
+    assert list(workspace.compiled.glob("[abc]-*")) == []
+    assert hotload("call", "greet").out == "Hello, you\n" * 3
+
+
+def test_cleaning_wants_to_know_what(workspace: Workspace, hotload: Hotload) -> None:
+    """Clean without names, or with names and --all, is wrong usage and removes nothing."""
+    workspace["greet"] = GREET
+    hotload("build")
+    for arguments in ([], ["greet", "--all"]):
+        done = hotload("clean", *arguments)
+        assert (done.code, done.out) == (2, "")
+        assert "name the plugins whose artifacts are to go, or say --all" in done.err
+    assert len(list(workspace.compiled.glob("greet-*"))) == 1
+
+
+def test_reload_needs_a_host(workspace: Workspace, hotload: Hotload) -> None:
+    """Without a host there is nothing to reload, and I am told how to start one."""
+    workspace["greet"] = GREET
+    done = hotload("reload")
+    assert (done.code, done.out) == (3, "")
+    assert "'reload' needs a host that runs on plugins/; start one with" in done.err
+
+
+def test_reload_makes_a_new_generation(workspace: Workspace, hotload: Hotload) -> None:
+    """Reload loads anew what is named, or all, changed or not."""
+    workspace["a"] = GREET
+    workspace["b"] = GREET
+    hotload.host()
+    assert hotload("reload", "a").code == 0
+    assert hotload("reload").code == 0
+    plugins = hotload("status", "--json").plugins
+    assert {plugin["name"]: plugin["generation"] for plugin in plugins} == {"a": 3, "b": 2}
+
+
+def test_a_reload_that_fails_is_told(workspace: Workspace, hotload: Hotload) -> None:
+    """A broken source gives code 1 with its line, and the old version goes on serving."""
+    workspace["greet"] = GREET
+    hotload.host()
+    workspace["greet"] = "def register(ctx):\n    1 / 0\n"
+    done = hotload("reload", "greet")
+    assert done.code == 1
+    assert done.out.splitlines()[1].startswith("~ STALE  greet")
+    assert "greet: register: ZeroDivisionError: division by zero\n  plugins/greet/plugin.py:2" in done.err
+    assert hotload("call", "greet", "Ada").out == "Hello, Ada\n"

@@ -1,0 +1,255 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import Hotload
+from tests.conftest import Workspace
+
+GREET = """
+print("noise")
+
+def greet(name, *more):
+    return " ".join(["Hello,", str(name), *map(repr, more)])
+
+def register(ctx):
+    ctx.hook("greet", greet, priority=10)
+    ctx.hook("count", lambda *numbers: sum(numbers))
+    ctx.hook("echo", lambda value: value)
+"""
+BAD = "def bad(value):\n    return 1 / value\n\ndef register(ctx):\n    ctx.hook('echo', bad)\n"
+FIELDS = ["name", "state", "digest", "generation", "compile_ms", "load_ms", "points", "fault"]
+
+
+def test_the_disk_tells_the_state_without_a_host(workspace: Workspace, hotload: Hotload) -> None:
+    """Without a host I see which plugins there are and which are off, and none of their code runs."""
+    workspace["greet"] = "open('ran', 'w').close()\ndef register(ctx): ...\n"
+    workspace["_quiet"] = GREET
+    done = hotload("status", "--json")
+    assert done.code == 0
+    assert {plugin["name"]: plugin["state"] for plugin in done.plugins} == {
+        "greet": "new",
+        "quiet": "off",
+    }
+    assert [list(plugin) for plugin in done.plugins] == [FIELDS] * 2
+    assert "no host runs on plugins/" in done.err
+    assert not (workspace.root / "ran").exists()
+
+
+def test_a_host_tells_its_state(workspace: Workspace, hotload: Hotload) -> None:
+    """With a host I see what it serves: generation, hook points, times."""
+    workspace["greet"] = GREET
+    hotload.host()
+    (plugin,) = hotload("status", "--json").plugins
+    assert list(plugin) == FIELDS
+    assert (plugin["name"], plugin["state"], plugin["generation"], plugin["fault"]) == (
+        "greet",
+        "ok",
+        1,
+        None,
+    )
+    assert {"point": "greet", "priority": 10} in json.loads(json.dumps(plugin["points"]))
+    assert len(str(plugin["digest"])) == 64
+    assert isinstance(plugin["load_ms"], float)
+    assert plugin["load_ms"] > 0
+
+
+def test_the_table_says_the_same(workspace: Workspace, hotload: Hotload) -> None:
+    """For a person, status is a table with a sign and a word for each state, and faults in a line each."""
+    workspace["greet"] = GREET
+    workspace["broken"] = "def register(ctx):\n    1 / 0\n"
+    hotload.host()
+    done = hotload("status")
+    heading, broken, greet = done.out.splitlines()
+    assert heading.split() == ["STATE", "PLUGIN", "GEN", "DIGEST", "COMPILE", "LOAD", "HOOKS"]
+    assert broken.startswith("! FAIL  broken")
+    assert greet.startswith("+ ok    greet   1    ")
+    assert greet.endswith("greet:10 count:100 echo:100") or "greet:10" in greet
+    place = "plugins/broken/plugin.py:2"
+    assert f"broken: register: ZeroDivisionError: division by zero ({place})" in done.err
+
+
+def test_names_choose_plugins(workspace: Workspace, hotload: Hotload) -> None:
+    """I can ask for some plugins only; a name that is none is refused with the nearest."""
+    for name in ("a", "b", "greeter"):
+        workspace[name] = GREET
+    assert [plugin["name"] for plugin in hotload("status", "b", "a", "b", "--json").plugins] == ["b", "a"]
+    done = hotload("status", "greter")
+    assert (done.code, done.out) == (3, "")
+    assert done.err == 'no plugin "greter"; did you mean "greeter"?\n'
+
+
+@pytest.mark.parametrize("command", ["status", "build", "check", "call", "run", "disable", "clean"])
+def test_a_missing_folder_is_told(workspace: Workspace, hotload: Hotload, command: str) -> None:
+    """Without a folder of plugins every command says so, and how to get one."""
+    workspace.plugins.rmdir()
+    arguments = {"call": ["greet"], "disable": ["x"], "clean": ["--all"]}.get(command, [])
+    done = hotload(command, *arguments)
+    assert (done.code, done.out) == (3, "")
+    assert done.err.startswith("no plugin directory plugins: make it (mkdir plugins)")
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("command", ["build", "check"])
+def test_an_empty_folder_is_nothing_to_act_on(workspace: Workspace, hotload: Hotload, command: str) -> None:
+    """In an empty folder there is nothing to build or check, which is not the same as success."""
+    assert workspace.plugins.exists()
+    done = hotload(command)
+    assert (done.code, done.out) == (3, "")
+    assert done.err == "no plugins in plugins/; 'hotload new NAME' makes one\n"
+
+
+def test_options_stand_before_and_after_the_command(workspace: Workspace, hotload: Hotload) -> None:
+    """--plugins is understood on both sides of the command's name, the later one wins."""
+    (workspace.root / "others" / "clock").mkdir(parents=True)
+    (workspace.root / "others" / "clock" / "plugin.py").write_text("def register(ctx): ...\n")
+    for arguments in (
+        ["--plugins", "others", "status", "--json"],
+        ["status", "--json", "--plugins", "others"],
+        ["--plugins", "nowhere", "status", "--json", "--plugins", "others"],
+    ):
+        assert [plugin["name"] for plugin in hotload(*arguments).plugins] == ["clock"]
+
+
+def test_building_runs_nothing(workspace: Workspace, hotload: Hotload) -> None:
+    """Build makes artifacts and executes no plugin; a second build finds all done."""
+    workspace["greet"] = "open('ran', 'w').close()\ndef register(ctx): ...\n"
+    for _ in range(2):
+        assert hotload("build", "--compiled", "out").code == 0
+        assert len(list((workspace.root / "out").glob("greet-*"))) == 1
+    assert not (workspace.root / "ran").exists()
+
+
+def test_a_build_that_fails_shows_the_line(workspace: Workspace, hotload: Hotload) -> None:
+    """A syntax error is told with file, line and mark; the others are built, and the code is 1."""
+    workspace["greet"] = GREET
+    workspace["broken"] = "def register(ctx):\n    x = (1 +\n"
+    done = hotload("build")
+    assert done.code == 1
+    assert done.err.splitlines()[:2] == [
+        "broken: compile: SyntaxError: '(' was never closed",
+        "  plugins/broken/plugin.py:2",
+    ]
+    assert [path.name.partition("-")[0] for path in workspace.compiled.glob("*.*")] == ["greet"]
+
+
+@pytest.mark.parametrize("with_host", ["", "with host"])
+def test_a_call_prints_a_value_a_line(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
+    """Call prints what the handlers returned and nothing else, with a host and without."""
+    workspace["greet"] = GREET
+    workspace["twice"] = GREET.replace("Hello", "Hi").replace("10", "20")
+    if with_host:
+        hotload.host()
+    assert hotload("call", "greet", "Ada").out == "Hello, Ada\nHi, Ada\n"
+    assert hotload("call", "count", "1", "2.5", "-4").out == "-0.5\n-0.5\n"
+    assert hotload("call", "echo", '{"a": [1, null]}').out == '{"a":[1,null]}\n' * 2
+    assert (
+        hotload("call", "greet", "[1", "NaN", "01", '"1"').out.splitlines()[0] == "Hello, [1 'NaN' '01' '1'"
+    )
+    done = hotload("call", "greet", "Ada", "--json")
+    assert done.code == 0
+    record = json.loads(done.out)
+    assert list(record) == ["values", "faults", "seconds"]
+    assert (record["values"], record["faults"]) == (["Hello, Ada", "Hi, Ada"], [])
+    assert [seconds > 0 for seconds in record["seconds"]] == [True, True]
+
+
+@pytest.mark.parametrize("with_host", ["", "with host"])
+def test_a_handler_that_raises_is_told(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
+    """One handler's fault gives code 1 and its place; the others' values are printed."""
+    workspace["a_bad"] = BAD
+    workspace["greet"] = GREET
+    if with_host:
+        hotload.host()
+    done = hotload("call", "echo", "0")
+    assert (done.code, done.out) == (1, "0\n")
+    told = [line for line in done.err.splitlines() if line != "noise"]
+    assert told == [
+        "a_bad: hook: ZeroDivisionError: division by zero",
+        "  plugins/a_bad/plugin.py:2, in bad",
+        "    2 | return 1 / value",
+        "      |        ^^^^^^^^^",
+    ]
+    (fault,) = json.loads(hotload("call", "echo", "0", "--json").out)["faults"]
+    assert (fault["phase"], fault["type"], fault["plugin"], fault["line"]) == (
+        "hook",
+        "ZeroDivisionError",
+        "a_bad",
+        2,
+    )
+
+
+def test_a_call_that_nobody_answers(workspace: Workspace, hotload: Hotload) -> None:
+    """A hook point without a handler is nothing to act on; the nearest one is named."""
+    workspace["greet"] = GREET
+    done = hotload("call", "gret", "--json")
+    assert done.code == 3
+    assert json.loads(done.out) == {"values": [], "faults": [], "seconds": []}
+    assert 'no plugin answers at hook point "gret"; did you mean "greet"?' in done.err
+
+
+def test_a_call_that_nobody_answers_because_of_a_fault(workspace: Workspace, hotload: Hotload) -> None:
+    """If the plugin that would answer failed, that is what I am told."""
+    workspace["greet"] = "def register(ctx):\n    1 / 0\n"
+    done = hotload("call", "greet")
+    assert (done.code, done.out) == (1, "")
+    assert (
+        "greet failed: register: ZeroDivisionError: division by zero (plugins/greet/plugin.py:2)" in done.err
+    )
+
+
+def test_a_misspelled_option_is_no_argument(workspace: Workspace, hotload: Hotload) -> None:
+    """Call takes -1 as a number, but refuses an option that it does not know, unless after two dashes."""
+    workspace["greet"] = GREET
+    done = hotload("call", "greet", "--jsn")
+    assert (done.code, done.out) == (2, "")
+    assert "Did you mean '--json'?" in done.err
+    assert hotload("call", "greet", "--", "--jsn").out == "Hello, --jsn\n"
+
+
+def test_a_call_ends_though_a_thread_does_not(workspace: Workspace, hotload: Hotload) -> None:
+    """A thread that a plugin left running does not keep the command."""
+    workspace["greet"] = "import threading\nthreading.Thread(target=threading.Event().wait).start()\n" + GREET
+    assert hotload("call", "greet", "Ada")[:2] == (0, "Hello, Ada\n")
+
+
+def test_two_hosts_of_one_project(workspace: Workspace, hotload: Hotload) -> None:
+    """With two hosts I have to say which one I mean; the error lists both."""
+    workspace["greet"] = GREET
+    pids = sorted(hotload.host().process.pid for _ in range(2))
+    done = hotload("call", "greet", "Ada")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"2 hosts run on plugins/; choose one with --host PID: {pids[0]}, {pids[1]}\n"
+    for arguments in (["--host", str(pids[0]), "status"], ["status", "--host", str(pids[0])]):
+        assert f"host {pids[0]} on plugins/" in hotload(*arguments).err
+    done = hotload("status", "--host", "1")
+    assert (done.code, done.err) == (
+        3,
+        f"no host 1 runs on plugins/; running are {pids[0]}, {pids[1]}\n",
+    )
+
+
+def test_a_killed_host_is_no_host(workspace: Workspace, hotload: Hotload) -> None:
+    """After kill -9 of the host the next command does without it."""
+    workspace["greet"] = GREET
+    hotload.host().kill()
+    done = hotload("call", "greet", "Ada")
+    assert done[:2] == (0, "Hello, Ada\n")
+    assert "no host runs" in hotload("status").err
+
+
+def test_host_is_for_commands_that_ask_one(hotload: Hotload) -> None:
+    """--host before a command that never asks a host is refused, not ignored."""
+    for command in ("check", "build", "run"):
+        done = hotload("--host", "1", command)
+        assert (done.code, done.out) == (2, "")
+        assert f"'{command}' works in a process of its own" in done.err
+
+
+def test_an_entry_for_no_plugin_is_warned_about(workspace: Workspace, hotload: Hotload) -> None:
+    """A misspelled plugin in hotload.toml is pointed out by whatever command reads it."""
+    workspace["greeter"] = GREET
+    Path(workspace.root, "hotload.toml").write_text("[plugins.greter]\npriority = 1\n")
+    warning = 'warning: [plugins.greter] has no plugin directory of that name; did you mean "greeter"?'
+    for arguments in (["status"], ["build"], ["check"]):
+        assert hotload(*arguments).err.count(warning) == 1

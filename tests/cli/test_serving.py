@@ -1,0 +1,124 @@
+import json
+import signal
+import time
+
+import pytest
+
+from tests.cli.command import Hotload
+from tests.conftest import Workspace
+
+GREET = "def register(ctx):\n    ctx.hook('greet', lambda name='you': f'Hello, {name}')\n"
+STUBBORN = """
+import time
+
+def forever():
+    while True:
+        try:
+            time.sleep(100)
+        except BaseException:
+            pass
+
+def register(ctx):
+    {when}
+"""
+
+
+def test_a_host_tells_events_as_json(workspace: Workspace, hotload: Hotload) -> None:
+    """Run --json prints one event a line, and nothing of what plugins print."""
+    workspace["greet"] = "import os\nos.system('echo noise')\nprint('noise')\n" + GREET
+    host = hotload.host("--json")
+    loaded = json.loads(host.out.wait_for('"PluginLoaded"'))
+    assert (loaded["kind"], loaded["name"], loaded["generation"]) == ("PluginLoaded", "greet", 1)
+    assert loaded["points"] == [{"point": "greet", "priority": 100}]
+    workspace["greet"] = GREET.replace("Hello", "Hi")
+    assert json.loads(host.out.wait_for('"PluginRetired"'))["generation"] == 1
+    host.process.terminate()
+    assert host.wait() == 0
+    assert all("kind" in json.loads(line) for line in host.out.end())
+
+
+def test_a_host_narrates_its_log(workspace: Workspace, hotload: Hotload) -> None:
+    """Run without --json tells its log on standard error, and nothing on standard output."""
+    workspace["greet"] = "print('noise')\n" + GREET
+    workspace["broken"] = "def register(ctx):\n    1 / 0\n"
+    host = hotload.host()
+    assert "loaded generation 1" in host.err.wait_for(" greet: loaded")
+    assert "ZeroDivisionError" in host.err.wait_for(" broken: error: ")
+    host.process.terminate()
+    assert (host.wait(), host.out.end()) == (0, [])
+
+
+def test_an_edit_is_served(workspace: Workspace, hotload: Hotload) -> None:
+    """Save a file while the host runs, and the next call gets the new version."""
+    workspace["greet"] = GREET
+    host = hotload.host()
+    assert hotload("call", "greet").out == "Hello, you\n"
+    workspace["greet"] = GREET.replace("Hello", "Good day")
+    host.err.wait_for("greet: loaded generation 2")
+    assert hotload("call", "greet").out == "Good day, you\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_host_ends_in_good_order(
+    workspace: Workspace, hotload: Hotload, number: signal.Signals, code: int
+) -> None:
+    """SIGTERM and Ctrl-C unload the plugins and end the host without a traceback."""
+    workspace["greet"] = GREET.replace(
+        "\n    ctx.hook", "\n    ctx.on_unload(lambda: print('bye'))\n    ctx.hook"
+    )
+    host = hotload.host()
+    host.process.send_signal(number)
+    assert host.wait() == code
+    host.err.wait_for("bye")
+    assert "Traceback" not in "".join(host.err.end())
+    assert "no host runs" in hotload("status").err
+
+
+@pytest.mark.parametrize(
+    ("when", "line"),
+    [
+        ("forever()", "stubborn: compiled"),
+        ("ctx.on_unload(forever)", "serves plugins/"),
+        ("__import__('threading').Thread(target=forever).start()", "serves plugins/"),
+    ],
+    ids=["while it loads", "while it unloads", "in a thread"],
+)
+def test_a_plugin_that_does_not_let_go_is_left(
+    workspace: Workspace, hotload: Hotload, when: str, line: str
+) -> None:
+    """A host ends within two seconds of SIGTERM, whatever its plugins do."""
+    workspace["stubborn"] = STUBBORN.format(when=when)
+    host = hotload.start("run")
+    host.err.wait_for(line)
+    host.process.terminate()
+    started = time.monotonic()
+    assert host.wait() == 0
+    assert time.monotonic() - started < 2.0
+
+
+def test_a_host_whose_reader_leaves_ends(workspace: Workspace, hotload: Hotload) -> None:
+    """Run --json into a program that ends, such as head, ends quietly."""
+    workspace["greet"] = GREET
+    done = hotload.shell('"$HOTLOAD" run --json | head -1; echo ${PIPESTATUS[0]}')
+    first, code = done.out.splitlines()
+    assert json.loads(first)["kind"] == "PluginDiscovered"
+    assert code == "0"
+    assert "Traceback" not in done.err
+
+
+def test_a_host_without_a_socket_serves_all_the_same(workspace: Workspace, hotload: Hotload) -> None:
+    """If no socket can be made the host says why, and runs."""
+    workspace["greet"] = GREET
+    (hotload.session / "hotload").write_text("in the way")
+    host = hotload.host()
+    host.err.wait_for("other commands cannot reach this host: ")
+    host.process.terminate()
+    assert host.wait() == 0
+
+
+def test_the_console_needs_a_terminal(workspace: Workspace, hotload: Hotload) -> None:
+    """Hotload in a pipe says that it needs a terminal, and which command does not."""
+    workspace["greet"] = GREET
+    done = hotload()
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "the console needs a terminal; 'hotload run' serves plugins without one\n"

@@ -1,0 +1,146 @@
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import Hotload
+from tests.conftest import Workspace
+
+FINE = "print('noise')\n\ndef register(ctx):\n    ctx.hook('greet', str, priority=7)\n"
+
+HOSTILE = {
+    "sys.exit(3)": ("register", "SystemExit", "3"),
+    "os._exit(0)": ("load", "ProcessDied", "with exit status 0"),
+    "os._exit(3)": ("load", "ProcessDied", "with exit status 3"),
+    "os.kill(os.getpid(), 9)": ("load", "SIGKILL", "crashed the process: Killed"),
+    "os.abort()": ("load", "SIGABRT", "crashed the process: Aborted"),
+    "ctypes.string_at(0)": ("load", "SIGSEGV", "crashed the process: Segmentation fault"),
+    "os.fork() or signal.pause(); os._exit(4)": ("load", "ProcessDied", "with exit status 4"),
+    "os.closerange(3, 64)": ("load", "ProcessDied", "closed file descriptors"),
+    "re.match('(a+)+$', 'a' * 60 + 'b')": ("load", "TimeoutError", "within 0.5 s"),
+    "input()": ("register", "EOFError", "EOF when reading a line"),
+}
+
+
+def test_all_is_well(workspace: Workspace, hotload: Hotload) -> None:
+    """Check prints one JSON object with what was compiled and loaded, whatever plugins print."""
+    workspace["greet"] = FINE
+    workspace["_quiet"] = FINE
+    done = hotload("check", "--json")
+    assert done.code == 0
+    greet, quiet = done.plugins
+    assert greet == {
+        "name": "greet",
+        "state": "ok",
+        "digest": greet["digest"],
+        "generation": 1,
+        "compile_ms": greet["compile_ms"],
+        "load_ms": greet["load_ms"],
+        "points": [{"point": "greet", "priority": 7}],
+        "fault": None,
+    }
+    assert isinstance(greet["compile_ms"], float)
+    assert greet["compile_ms"] > 0
+    assert (quiet["name"], quiet["state"]) == ("quiet", "off")
+
+
+@pytest.mark.parametrize(("attack", "outcome"), HOSTILE.items(), ids=list(HOSTILE))
+def test_a_hostile_plugin_is_a_failed_plugin(
+    workspace: Workspace, hotload: Hotload, attack: str, outcome: tuple[str, str, str]
+) -> None:
+    """A plugin that exits, crashes or hangs while it loads is named; the others are checked."""
+    workspace["a"] = FINE
+    workspace["hostile"] = f"import ctypes, os, re, signal, sys\ndef register(ctx):\n    {attack}\n"
+    workspace["z"] = FINE
+    Path(workspace.root, "hotload.toml").write_text("load_timeout = 0.5\n")
+    done = hotload("check", "--json")
+    assert done.code == 1
+    assert [(plugin["name"], plugin["state"]) for plugin in done.plugins] == [
+        ("a", "ok"),
+        ("hostile", "FAIL"),
+        ("z", "ok"),
+    ]
+    fault = done.plugins[1]["fault"]
+    assert isinstance(fault, dict)
+    assert list(fault) == ["phase", "type", "message", "file", "line"]
+    assert (fault["phase"], fault["type"]) == outcome[:2]
+    assert outcome[2] in fault["message"]
+
+
+def test_a_crash_in_c_has_its_line(workspace: Workspace, hotload: Hotload) -> None:
+    """Of a segmentation fault I am told through which lines of the plugin it came."""
+    workspace["crash"] = (
+        "import ctypes\n\ndef boom():\n    ctypes.string_at(0)\n\ndef register(ctx):\n    boom()\n"
+    )
+    done = hotload("check")
+    assert done.code == 1
+    assert done.err.splitlines() == [
+        "crash: load: SIGSEGV: the plugin crashed the process: Segmentation fault",
+        "  plugins/crash/plugin.py:7, in register",
+        "    7 | boom()",
+        "  plugins/crash/plugin.py:4, in boom",
+        "    4 | ctypes.string_at(0)",
+    ]
+
+
+def test_a_fault_is_worth_reading(workspace: Workspace, hotload: Hotload) -> None:
+    """A fault shows its way through the plugin with the source, marks, and what caused it."""
+    workspace["settings"] = (
+        "import json\n\n"
+        "def read(text):\n    try:\n        return json.loads(text)\n"
+        "    except ValueError as error:\n        raise RuntimeError('bad \\x1b[31msettings') from error\n\n"
+        "def register(ctx):\n    read('{')\n"
+    )
+    done = hotload("check", "settings")
+    assert done.code == 1
+    assert done.out.splitlines()[1].startswith("! FAIL  settings  -    ")
+    assert done.err.splitlines()[:6] == [
+        "settings: register: RuntimeError: bad \\x1b[31msettings",
+        "  plugins/settings/plugin.py:10, in register",
+        "    10 | read('{')",
+        "       | ^^^^^^^^^",
+        "  plugins/settings/plugin.py:7, in read",
+        "    7 | raise RuntimeError('bad \\x1b[31msettings') from error",
+    ]
+    assert any(
+        line.startswith("  caused by JSONDecodeError: Expecting property") for line in done.err.splitlines()
+    )
+
+
+def test_a_stale_plugin_fails_the_check(workspace: Workspace, hotload: Hotload) -> None:
+    """A broken source fails the check even if an older artifact could serve."""
+    workspace["greet"] = FINE
+    assert hotload("check").code == 0
+    workspace["greet"] = "def register(ctx):\n    1 / 0\n"
+    done = hotload("check", "--json")
+    assert done.code == 1
+    assert done.plugins[0]["fault"] is not None
+
+
+def test_what_plugins_started_ends_with_the_check(workspace: Workspace, hotload: Hotload) -> None:
+    """Neither a thread that never ends nor a process that a plugin started outlives the check."""
+    workspace["starts"] = (
+        "import pathlib, subprocess, threading\n\n"
+        "def register(ctx):\n"
+        "    child = subprocess.Popen(['sleep', '1000'])\n"
+        "    pathlib.Path('child').write_text(str(child.pid))\n"
+        "    threading.Thread(target=threading.Event().wait).start()\n"
+    )
+    assert hotload("check").code == 0
+    child = Path("/proc", (workspace.root / "child").read_text())
+    assert not child.exists() or "Z" in (child / "stat").read_text()
+
+
+def test_a_check_sees_the_modules_that_a_host_sees(workspace: Workspace, hotload: Hotload) -> None:
+    """A module in the working directory is found by check exactly if a host finds it."""
+    (workspace.root / "mine.py").write_text("")
+    workspace["uses"] = "import mine\ndef register(ctx):\n    ctx.hook('greet', lambda: 'found')\n"
+    called = hotload("call", "greet")
+    assert hotload("check").code == called.code
+
+
+def test_a_check_leaves_no_file(workspace: Workspace, hotload: Hotload) -> None:
+    """What check needs for itself is removed, also when a plugin kills the process."""
+    (workspace.root / "tmp").mkdir()
+    workspace["hostile"] = "import os\nos._exit(1)\n\ndef register(ctx): ...\n"
+    assert hotload("check", TMPDIR=str(workspace.root / "tmp")).code == 1
+    assert list((workspace.root / "tmp").iterdir()) == []
