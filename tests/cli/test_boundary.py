@@ -127,11 +127,10 @@ def test_closed_streams_are_no_error(workspace: Workspace, hotload: Hotload) -> 
     assert hotload.shell('"$HOTLOAD" call greet >&- 2>&-').code == 0
 
 
-def test_an_interrupt_is_quiet(workspace: Workspace, hotload: Hotload) -> None:
-    """Ctrl-C ends a command with code 130, and what it started with it."""
-    workspace["waits"] = (
-        "import os, signal\nprint('pid', os.getpid())\nsignal.pause()\ndef register(ctx): ...\n"
-    )
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_is_quiet(workspace: Workspace, hotload: Hotload, number: signal.Signals) -> None:
+    """Ctrl-C and its like end a command with code 130, and what it started with it."""
+    workspace["waits"] = WAITS
     check = hotload.start("check")
     child = int(check.err.wait_for("pid ").split()[1])
     check.process.send_signal(number)
