@@ -85,7 +85,7 @@ def _blocks(fault: Fault, options: FaultOptions) -> Iterator[Content]:
             members = sum(other.relation == "member" for other in fault.causes)
             relation = f"{number} of {members} {relation}"
         yield Content("")
-        yield Content.styled(relation, "$text-muted italic")
+        yield Content.styled(relation, "$foreground-muted italic")
         yield from _head(cause, options)
         yield from _blocks(cause, options)
 
@@ -99,7 +99,8 @@ def _frames(fault: Fault, options: FaultOptions) -> Iterator[Content]:
         if fold and not plugins:
             yield Content("")
             yield Content.styled(
-                f"{count(len(frames), 'frame')} of the host and libraries folded (x shows)", "$text-muted"
+                f"{count(len(frames), 'frame')} of the host and libraries folded (x shows)",
+                "$foreground-muted",
             )
             continue
         for frame in frames:
@@ -113,11 +114,11 @@ def _frame(frame: Frame, options: FaultOptions) -> Iterator[Content]:
         place = f"{place}:{frame.line}"
     function = f" in {clean_line(frame.function, 200)}" if frame.function else ""
     owner = "" if frame.owner == "plugin" else f" ({frame.owner})"
-    yield Content.assemble((place, "bold underline"), function, (owner, "$text-muted"))
+    yield Content.assemble((place, "bold underline"), function, (owner, "$foreground-muted"))
     if frame.lines:
         yield from _source(frame, options)
     else:
-        yield Content.styled("  its source is not known", "$text-muted")
+        yield Content.styled("  its source is not known", "$foreground-muted")
     if options.locals:
         yield from _locals(frame)
 
@@ -135,9 +136,11 @@ def _source(frame: Frame, options: FaultOptions) -> Iterator[Content]:
         index = number - frame.first_line
         failing = frame.line <= number <= max(frame.line, frame.end_line)
         gutter = f"{'>' if failing else ' '} {number:>{width}} | "
-        yield Content.assemble((gutter, "bold $text-error" if failing else "$text-muted"), coloured[index])
+        yield Content.assemble(
+            (gutter, "bold $text-error" if failing else "$foreground-muted"), coloured[index]
+        )
         if failing and (carets := _carets(frame, number)):
-            yield Content.assemble((f"  {'':{width}} | ", "$text-muted"), (carets, "bold $text-error"))
+            yield Content.assemble((f"  {'':{width}} | ", "$foreground-muted"), (carets, "bold $text-error"))
 
 
 def _carets(frame: Frame, number: int) -> str:
@@ -162,4 +165,4 @@ def _locals(frame: Frame) -> Iterator[Content]:
             ("    ", ""), (clean_line(name, 80), "$text-accent"), " = ", clean_line(value, 400)
         )
     if not frame.locals:
-        yield Content.styled("    no locals", "$text-muted")
+        yield Content.styled("    no locals", "$foreground-muted")

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from textual.message import Message
 
 from hotload_tui.core.api import ManagerApi
+from hotload_tui.core.errors import RuntimeDirError
 from hotload_tui.core.plugin import PluginState, PluginStatus
-from hotload_tui.tui.messages import CommandEnded, reason_of
+from hotload_tui.tui.messages import CommandEnded, StartEnded, reason_of
 from hotload_tui.tui.text import clean_line, count
 
 NOTHING_SELECTED = "No plugin is selected: the table is empty. n makes one."
@@ -32,6 +33,18 @@ class Requests:
         """What is under way, for whoever wants to quit."""
         with self._lock:
             return tuple(sorted(self._running))
+
+    def start(self, start: Callable[[], None]) -> None:
+        """Scan, load and watch; nobody waits for it."""
+
+        def work() -> Message:
+            try:
+                start()
+            except BaseException as error:  # whatever keeps the host from starting is shown, never a crash
+                return StartEnded(reason_of(error), folder_missing=isinstance(error, RuntimeDirError))
+            return StartEnded("")
+
+        threading.Thread(target=self._tell, args=(work,), name="hotload-start", daemon=True).start()
 
     def rebuild(self, plugin: PluginStatus | None) -> str:
         """Compile and load one plugin again."""
@@ -128,6 +141,10 @@ class Requests:
         finally:
             with self._lock:
                 self._running.discard(label)
+        self._tell(lambda: message)
+
+    def _tell(self, work: Callable[[], Message]) -> None:
+        message = work()
         try:
             self._post(message)
         except RuntimeError:  # the console's loop has ended; nobody is left to be told

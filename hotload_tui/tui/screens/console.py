@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
-from textual.screen import Screen
 from textual.widgets import Footer
 
 from hotload_tui.core.api import ManagerApi
-from hotload_tui.core.errors import RuntimeDirError
 from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.tui import keys
-from hotload_tui.tui.editor import open_editor
 from hotload_tui.tui.log_book import LogBook
 from hotload_tui.tui.messages import (
     CloseUp,
@@ -25,14 +21,11 @@ from hotload_tui.tui.messages import (
     FactsFailed,
     FactsRead,
     Remark,
+    SourcePair,
     StartEnded,
-    reason_of,
 )
-from hotload_tui.tui.places import failing_file, failing_line
-from hotload_tui.tui.requests import NOTHING_SELECTED, Requests
-from hotload_tui.tui.screens.ask_name import AskNameScreen
-from hotload_tui.tui.screens.confirm import ConfirmScreen
-from hotload_tui.tui.screens.help import HelpScreen, key_lines
+from hotload_tui.tui.requests import Requests
+from hotload_tui.tui.screens.actions import ActionScreen
 from hotload_tui.tui.text import clean_line
 from hotload_tui.tui.toasts import Toasts
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
@@ -45,7 +38,7 @@ from hotload_tui.tui.widgets.too_small import TooSmall
 _FAILED = (PluginState.FAIL, PluginState.STALE)
 
 
-class ConsoleScreen(Screen[None]):
+class ConsoleScreen(ActionScreen):
     """The console's main screen."""
 
     BINDINGS = keys.SCREEN
@@ -55,11 +48,11 @@ class ConsoleScreen(Screen[None]):
         self, api: ManagerApi, project: Path, start: Callable[[], None] | None, clock: Callable[[], float]
     ) -> None:
         super().__init__()
-        self._project = project
+        self.project = project
         self._start = start
         self._clock = clock
         self._facts = FactReader(api, self.post_message)
-        self._requests = Requests(api, self.post_message)
+        self.requests = Requests(api, self.post_message)
         self._toasts = Toasts(self._toast, clock)
         self._book = LogBook(clock)
         self._plugins: dict[str, PluginStatus] = {}
@@ -72,10 +65,10 @@ class ConsoleScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Lay out the panes; which of them are seen depends on the size."""
-        yield StatusLine(self._project)
+        yield StatusLine(self.project)
         with Container(id="body"):
             yield PluginPane(self._clock)
-            yield DetailTabs(self._project, self._book, self._clock)
+            yield DetailTabs(self.project, self._book, self._clock)
         yield LogView(self._book, id="strip")
         yield TooSmall()
         yield Footer(compact=True)
@@ -86,14 +79,29 @@ class ConsoleScreen(Screen[None]):
         return self._plugins.get(self.query_one(PluginTable).chosen)
 
     @property
+    def source(self) -> SourcePair | None:
+        """The selected plugin's file, once it was read."""
+        plugin, closeup = self.selected, self._closeup
+        return closeup.source if plugin and closeup and closeup.name == plugin.name else None
+
+    def say(self, text: str, *, bad: bool = False) -> None:
+        """Show a toast; nothing for an empty text."""
+        self._toasts.say(text, bad=bad)
+
+    @property
     def plugins(self) -> tuple[PluginStatus, ...]:
         """All plugins, as they were last read."""
         return tuple(self._plugins.values())
 
     @property
+    def is_ready(self) -> bool:
+        """Whether the first scan is over."""
+        return self._started
+
+    @property
     def is_building(self) -> bool:
         """Whether a request is under way."""
-        return bool(self._requests.running) or any(
+        return bool(self.requests.running) or any(
             plugin.state is PluginState.BUILD for plugin in self._plugins.values()
         )
 
@@ -120,22 +128,9 @@ class ConsoleScreen(Screen[None]):
         self.run_start()
 
     def run_start(self) -> None:
-        """Scan, load and watch, in a thread that nobody waits for."""
+        """Scan, load and watch; ``StartEnded`` tells how it went."""
         if self._start is not None:
-            threading.Thread(
-                target=self._run_start, args=(self._start,), name="hotload-start", daemon=True
-            ).start()
-
-    def _run_start(self, start: Callable[[], None]) -> None:
-        message = StartEnded("")
-        try:
-            start()
-        except BaseException as error:  # whatever keeps the host from starting is shown, never a crash
-            message = StartEnded(reason_of(error), folder_missing=isinstance(error, RuntimeDirError))
-        try:
-            self.post_message(message)
-        except RuntimeError:  # the console was closed in the meantime
-            return
+            self.requests.start(self._start)
 
     # What happens
 
@@ -230,90 +225,6 @@ class ConsoleScreen(Screen[None]):
         self.app.notify(
             text, severity="error" if bad else "information", timeout=10 if bad else 3, markup=False
         )
-
-    # What the keys do
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
-        """Tell which keys there are: d is one of two, and c means clean only in the table."""
-        plugin = self.selected if self.is_mounted else None
-        off = plugin is not None and plugin.state is PluginState.OFF
-        if action in ("enable", "disable"):
-            return off == (action == "enable")
-        if action in ("clean", "clean_all"):
-            return isinstance(self.focused, PluginTable)
-        return True
-
-    def action_rebuild(self) -> None:
-        """Rebuild the selected plugin."""
-        self._toasts.say(self._requests.rebuild(self.selected))
-
-    def action_rebuild_all(self) -> None:
-        """Rebuild what changed, or all."""
-        self._toasts.say(self._requests.rebuild_all())
-
-    def action_enable(self) -> None:
-        """Switch the selected plugin on."""
-        self._toasts.say(self._requests.enable(self.selected))
-
-    def action_disable(self) -> None:
-        """Switch the selected plugin off."""
-        self._toasts.say(self._requests.disable(self.selected))
-
-    def action_clean(self) -> None:
-        """Remove the selected plugin's artifacts."""
-        self._toasts.say(self._requests.clean(self.selected))
-
-    def action_clean_all(self) -> None:
-        """Ask, then remove all artifacts."""
-
-        def answered(yes: bool | None) -> None:  # noqa: FBT001 - called by Textual
-            if yes:
-                self._toasts.say(self._requests.clean_all())
-
-        question = "Remove the artifacts of all plugins? What serves goes on serving; R builds them again."
-        self.app.push_screen(ConfirmScreen(question, "Remove"), answered)
-
-    def action_new(self) -> None:
-        """Ask for a name, then make a plugin."""
-
-        def answered(name: str | None) -> None:
-            if name:
-                self._toasts.say(self._requests.new(name))
-
-        self.app.push_screen(AskNameScreen(), answered)
-
-    def action_edit(self) -> None:
-        """Open the editor at the failing line of the selected plugin."""
-        plugin = self.selected
-        if plugin is None:
-            self._toasts.say(NOTHING_SELECTED)
-            return
-        source = self._closeup.source if self._closeup and self._closeup.name == plugin.name else None
-        file = self._project / plugin.path / failing_file(plugin)
-        line = failing_line(plugin, source.disk if source else None)
-        self.run_worker(self._edit(file, line), group="editor", exclusive=True)
-
-    async def _edit(self, file: Path, line: int) -> None:
-        self._toasts.say(await open_editor(self.app, file, line), bad=True)
-
-    def action_help(self) -> None:
-        """Show the keys of the pane that has the focus."""
-        self.app.push_screen(HelpScreen(*key_lines(self)))
-
-    def action_back(self) -> None:
-        """Go one level back."""
-        table = self.query_one(PluginTable)
-        if table.has_focus:
-            self._toasts.say("Nothing to go back to; q quits.")
-        table.focus()
-
-    def action_focus_table(self) -> None:
-        """Go to the table."""
-        self.query_one(PluginTable).focus()
-
-    def action_open_tab(self, name: str) -> None:
-        """Go to a tab."""
-        self.query_one(DetailTabs).open(name)
 
     def show_busy(self, text: str) -> None:
         """Say in the status line what is going on."""

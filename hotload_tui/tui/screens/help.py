@@ -65,7 +65,7 @@ class HelpScreen(ModalScreen[None]):
         yield from _keys((f"{state.glyph} {state}", meaning) for state, meaning in _MEANINGS.items())
         yield Content("  !*FAIL       a star: it broke while you looked at another plugin")
         yield Content("")
-        yield Content.styled("esc closes; arrows scroll", "$text-muted")
+        yield Content.styled("esc closes; arrows scroll", "$foreground-muted")
 
     def action_close(self) -> None:
         """Go back."""

@@ -70,7 +70,7 @@ def _took(seconds: float) -> str:
 
 
 def _row(label: str, value: str) -> Content:
-    return Content.assemble((f"{label:<{_LABEL}} ", "$text-muted"), value)
+    return Content.assemble((f"{label:<{_LABEL}} ", "$foreground-muted"), value)
 
 
 def _details(detail: PluginDetail) -> Iterator[Content]:

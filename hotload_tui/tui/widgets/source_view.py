@@ -122,4 +122,4 @@ def _numbered(text: str, failing: int) -> list[Content]:
 
 
 def _gutter(failing: bool) -> str:  # noqa: FBT001 - a helper of one call
-    return "bold $text-error" if failing else "$text-muted"
+    return "bold $text-error" if failing else "$foreground-muted"

@@ -47,7 +47,7 @@ class StatusLine(Widget):
         right = clean_line(self.newest) if self.newest else HINT
         if room < len(HINT):
             return left.truncate(self.size.width, ellipsis=True)
-        tail = Content.styled(right, "$text-muted").truncate(room, ellipsis=True)
+        tail = Content.styled(right, "$foreground-muted").truncate(room, ellipsis=True)
         return Content.assemble(left, " " * (self.size.width - left.cell_length - tail.cell_length), tail)
 
     def _parts(self) -> list[Content]:

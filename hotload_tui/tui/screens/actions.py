@@ -1,0 +1,121 @@
+"""``ActionScreen``: what the keys do on the console's main screen."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+
+from textual.screen import Screen
+
+from hotload_tui.core.plugin import PluginState, PluginStatus
+from hotload_tui.tui.editor import open_editor
+from hotload_tui.tui.messages import SourcePair
+from hotload_tui.tui.places import failing_file, failing_line
+from hotload_tui.tui.requests import NOTHING_SELECTED, Requests
+from hotload_tui.tui.screens.ask_name import AskNameScreen
+from hotload_tui.tui.screens.confirm import ConfirmScreen
+from hotload_tui.tui.screens.help import HelpScreen, key_lines
+from hotload_tui.tui.widgets.detail_tabs import DetailTabs
+from hotload_tui.tui.widgets.plugin_table import PluginTable
+
+
+class ActionScreen(Screen[None]):
+    """Turns keys into requests; why one makes no sense now is said in a toast."""
+
+    requests: Requests
+    project: Path
+
+    @property
+    @abstractmethod
+    def selected(self) -> PluginStatus | None:
+        """The plugin under the table's cursor."""
+
+    @property
+    @abstractmethod
+    def source(self) -> SourcePair | None:
+        """The selected plugin's file, once it was read."""
+
+    @abstractmethod
+    def say(self, text: str, *, bad: bool = False) -> None:
+        """Show a toast; nothing for an empty text."""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        """Tell which keys there are: d is one of two, and c means clean only in the table."""
+        plugin = self.selected if self.is_mounted else None
+        off = plugin is not None and plugin.state is PluginState.OFF
+        if action in ("enable", "disable"):
+            return off == (action == "enable")
+        if action in ("clean", "clean_all"):
+            return isinstance(self.focused, PluginTable)
+        return True
+
+    def action_rebuild(self) -> None:
+        """Rebuild the selected plugin."""
+        self.say(self.requests.rebuild(self.selected))
+
+    def action_rebuild_all(self) -> None:
+        """Rebuild what changed, or all."""
+        self.say(self.requests.rebuild_all())
+
+    def action_enable(self) -> None:
+        """Switch the selected plugin on."""
+        self.say(self.requests.enable(self.selected))
+
+    def action_disable(self) -> None:
+        """Switch the selected plugin off."""
+        self.say(self.requests.disable(self.selected))
+
+    def action_clean(self) -> None:
+        """Remove the selected plugin's artifacts."""
+        self.say(self.requests.clean(self.selected))
+
+    def action_clean_all(self) -> None:
+        """Ask, then remove all artifacts."""
+
+        def answered(yes: bool | None) -> None:  # noqa: FBT001 - called by Textual
+            if yes:
+                self.say(self.requests.clean_all())
+
+        question = "Remove the artifacts of all plugins? What serves goes on serving; R builds them again."
+        self.app.push_screen(ConfirmScreen(question, "Remove"), answered)
+
+    def action_new(self) -> None:
+        """Ask for a name, then make a plugin."""
+
+        def answered(name: str | None) -> None:
+            if name:
+                self.say(self.requests.new(name))
+
+        self.app.push_screen(AskNameScreen(), answered)
+
+    def action_edit(self) -> None:
+        """Open the editor at the failing line of the selected plugin."""
+        plugin = self.selected
+        if plugin is None:
+            self.say(NOTHING_SELECTED)
+            return
+        file = self.project / plugin.path / failing_file(plugin)
+        line = failing_line(plugin, self.source.disk if self.source else None)
+        self.run_worker(self._edit(file, line), group="editor", exclusive=True)
+
+    async def _edit(self, file: Path, line: int) -> None:
+        self.say(await open_editor(self.app, file, line), bad=True)
+
+    def action_help(self) -> None:
+        """Show the keys of the pane that has the focus."""
+        self.app.push_screen(HelpScreen(*key_lines(self)))
+
+    def action_back(self) -> None:
+        """Go one level back."""
+        table = self.query_one(PluginTable)
+        if table.has_focus:
+            self.say("Nothing to go back to; q quits.")
+        table.focus()
+
+    def action_focus_table(self) -> None:
+        """Go to the table."""
+        self.query_one(PluginTable).focus()
+
+    def action_open_tab(self, name: str) -> None:
+        """Go to a tab."""
+        self.query_one(DetailTabs).open(name)
