@@ -163,7 +163,7 @@ class Artifact:
         raw = self._verified(offset, size, digest, "the manifest")
         try:
             manifest = msgspec.json.decode(raw, type=Manifest)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._damaged(f"its manifest cannot be read ({error})") from error
         if (manifest.format, manifest.magic) != (FORMAT, MAGIC):
             raise ArtifactError(f"{self.path} was made by another Python or release")

@@ -233,13 +233,14 @@ def _code(plugin: str, file: SourceFile, file_name: str) -> CodeType:
 def _placed(error: SyntaxError, file: SourceFile, file_name: str) -> SyntaxError:
     """Return the error with columns in characters of the line that was compiled.
 
-    The interpreter takes the line from the disk, where another may stand by now; so it is asked again, under
-    a name that no file has.
+    The interpreter takes the line from the disk, where another may stand by now, and counts bytes where it
+    finds none; so it is asked again, with the text, under a name that no file has.
     """
     try:
-        compile(file.content, f"<{file.path}>", "exec", dont_inherit=True)
+        compile(decoded(file.content), f"<{file.path}>", "exec", dont_inherit=True)
     except SyntaxError as again:
-        error = again
+        if again.msg == error.msg:
+            error = again
     line = error.lineno = max(1, error.lineno or 1)  # a wrong coding cookie is said to be in line 0
     error.filename = file_name
     if error.text is None:  # found after parsing: columns are bytes then

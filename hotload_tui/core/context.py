@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from types import MappingProxyType
@@ -11,6 +12,7 @@ from msgspec import Struct
 
 from hotload_tui.core.errors import RefusedError, RegisterError
 from hotload_tui.core.hooks import HookFunction
+from hotload_tui.core.plugin import encodable
 
 DEFAULT_PRIORITY = 100
 PLUGIN_LOGGER = "hotload.plugin"
@@ -63,8 +65,9 @@ class PluginState(MutableMapping[str, object]):
             self._deleted.add(key)
 
     def __iter__(self) -> Iterator[str]:
-        keys = dict.fromkeys(key for key in self._base if key not in self._deleted)
-        keys.update(dict.fromkeys(self._written or ()))
+        # list(): other threads go on writing
+        keys = dict.fromkeys(key for key in list(self._base) if key not in self._deleted)
+        keys.update(dict.fromkeys(list(self._written or ())))
         return iter(keys)
 
     def __len__(self) -> int:
@@ -159,6 +162,8 @@ class PluginContext:
         self._check_open("on_unload")
         if not callable(function):
             raise RegisterError(self.name, f"ctx.on_unload needs a function, not {_kind(function)}")
+        if inspect.iscoroutinefunction(function):
+            raise RegisterError(self.name, "ctx.on_unload needs a plain function; nobody would await this one")
         self.unloaders.append(function)
         return function
 
@@ -168,8 +173,8 @@ class PluginContext:
 
     def _stage(self, point: str, handler: object, priority: int | None) -> object:
         self._check_open("hook")
-        if not point:
-            raise RegisterError(self.name, "a hook point needs a name, not an empty string")
+        if not point or point != encodable(point):
+            raise RegisterError(self.name, f"{point!a} cannot name a hook point; use a word in UTF-8")
         if not callable(handler):
             raise RegisterError(
                 self.name, f"the handler at hook point '{point}' cannot be called: it is {_kind(handler)}"

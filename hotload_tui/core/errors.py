@@ -16,7 +16,8 @@
         ├── DiscoverError        … its directory is no plugin
         ├── CompileError         … its source does not compile
         ├── LoadError            … its modules did not execute
-        └── RegisterError        … its register() is missing, misshapen or raised
+        ├── RegisterError        … its register() is missing, misshapen or raised
+        └── HookError            … its handler cannot be called in this way
 
 A ``PluginError`` is chained (``from``) to the exception of the plugin, where there is one: the fault shown
 to the user is about that exception.
@@ -100,3 +101,7 @@ class LoadError(PluginError):
 
 class RegisterError(PluginError):
     """``register`` is missing, has the wrong shape, or raised."""
+
+
+class HookError(PluginError):
+    """A handler cannot be called in the way that the host calls it."""

@@ -23,7 +23,7 @@ class LastGood:
         self._path = compiled_dir / FILE
         self._digests: dict[str, str] = {}
         # A missing or damaged file costs a broken plugin its last good, no more.
-        with contextlib.suppress(OSError, msgspec.DecodeError):
+        with contextlib.suppress(OSError, ValueError, msgspec.DecodeError):
             self._digests = msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
 
     def of(self, plugin: str) -> str:

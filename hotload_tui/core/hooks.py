@@ -18,6 +18,7 @@ from contextvars import ContextVar, Token
 from types import CoroutineType
 from typing import Protocol, TypeAlias
 
+from hotload_tui.core.errors import HookError
 from hotload_tui.core.faults import fault_of
 from hotload_tui.core.plugin import Fault, HandlerStatus, HookPointStatus, Invocation
 
@@ -102,12 +103,15 @@ class CallRecord:
     __slots__ = ("host", "is_open", "outer", "table", "token")
 
     def __init__(self, host: HookHost, table: HookTable, outer: CallRecord | None) -> None:
+        """Begin a call through ``table``, inside the call ``outer`` of this host or another."""
         self.host = host
         self.table = table
         self.outer = outer
         self.is_open = True
         self.token: Token[CallRecord | None] | None = None
 
+
+_NOWHERE = HookTable({})
 
 _current: ContextVar[CallRecord | None] = ContextVar("hotload_call", default=None)
 
@@ -217,7 +221,7 @@ class HookHost:
                 handler.count()
                 started = time.perf_counter()
                 try:
-                    values.append(_returned(handler.call(*args, **kwargs)))
+                    values.append(_returned(handler, handler.call(*args, **kwargs)))
                 except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
                     faults.append(self._report(handler, error))
                 seconds.append(time.perf_counter() - started)
@@ -292,11 +296,11 @@ class HookHost:
         """
         deadline = time.monotonic() + timeout
         tables = list(self._superseded)
-        own = _outermost(_current.get())
+        own = set(_chain(_current.get()))
         with self._left:
             self._waiting += 1
             try:
-                while inside := sum(len(table.calls - {own}) for table in tables):
+                while inside := sum(len(table.calls - own) for table in tables):
                     remaining = deadline - time.monotonic()
                     if remaining <= 0:
                         return inside
@@ -312,27 +316,38 @@ class HookHost:
     def _enter(self, point: str) -> CallRecord:
         next(self._point_calls[point])
         outer = _current.get()
-        if outer is not None and outer.is_open and outer.host is self:
-            record = CallRecord(self, outer.table, outer)
-        else:
-            while True:
-                record = CallRecord(self, self._table, None)
-                record.table.calls.add(record)
-                if self._table is record.table:
-                    break
-                record.table.calls.discard(record)
+        enclosing = self._enclosing(outer)
+        while True:
+            table = self._table if enclosing is None else enclosing.table
+            record = CallRecord(self, table, outer)
+            table.calls.add(record)
+            if self._table is table if enclosing is None else enclosing.is_open:
+                break
+            table.calls.discard(record)
+            enclosing = None  # if there was one, it ended in another thread just now
         record.token = _current.set(record)
+        return record
+
+    def _enclosing(self, record: CallRecord | None) -> CallRecord | None:
+        """Return the innermost call of this host that ``record`` is part of."""
+        while record is not None and not (record.is_open and record.host is self):
+            record = record.outer
         return record
 
     def _leave(self, record: CallRecord) -> None:
         record.is_open = False
-        if record.token is not None:
-            _current.reset(record.token)
-        if record.outer is None:
-            record.table.calls.discard(record)
-            if self._waiting:
-                with self._left:
-                    self._left.notify_all()
+        # A task may keep this record for long; it must not keep the handlers of then.
+        table, record.table = record.table, _NOWHERE
+        token, record.token, record.outer = record.token, None, None
+        table.calls.discard(record)
+        if token is not None:
+            try:
+                _current.reset(token)
+            except ValueError:
+                pass  # a coroutine that is closed in another context than it ran in
+        if self._waiting:
+            with self._left:
+                self._left.notify_all()
 
     # ---- one handler, fenced
 
@@ -342,9 +357,9 @@ class HookHost:
         """Call a handler; return whether it failed, and its value."""
         try:
             if not handler.count():
-                return False, _returned(handler.call(*args, **kwargs))
+                return False, _returned(handler, handler.call(*args, **kwargs))
             started = time.perf_counter()
-            value = _returned(handler.call(*args, **kwargs))
+            value = _returned(handler, handler.call(*args, **kwargs))
             handler.add_sample(time.perf_counter() - started)
         except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
             self._report(handler, error)
@@ -377,18 +392,20 @@ class HookHost:
         return fault
 
 
-def _returned(value: object) -> object:
+def _returned(handler: Handler, value: object) -> object:
     """Refuse a coroutine that nobody would await."""
     if type(value) is CoroutineType:
         value.close()
-        raise TypeError("the handler is a coroutine function; the host must use acall, afirst or apipe")
+        message = "the handler is a coroutine function; the host must use acall, afirst or apipe"
+        code = value.cr_code
+        raise HookError(handler.plugin, message, file=code.co_filename, line=code.co_firstlineno)
     return value
 
 
-def _outermost(record: CallRecord | None) -> CallRecord | None:
-    while record is not None and record.outer is not None:
+def _chain(record: CallRecord | None) -> Iterator[CallRecord]:
+    while record is not None:
+        yield record
         record = record.outer
-    return record
 
 
 def _peek(counter: Iterator[int]) -> int:

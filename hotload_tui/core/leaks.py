@@ -6,10 +6,10 @@ function, class and object of its code that somebody still has.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import weakref
 from collections.abc import Iterable
-from types import ModuleType
 
 FREED = "freed"
 
@@ -17,9 +17,12 @@ FREED = "freed"
 class Remains:
     """Watches the modules of a generation that is about to be dropped."""
 
-    def __init__(self, modules: Iterable[tuple[str, ModuleType]]) -> None:
+    def __init__(self, modules: Iterable[tuple[str, object]]) -> None:
         """Watch the modules, given with the names to show."""
-        self._references = {name: weakref.ref(module) for name, module in modules}
+        self._references: dict[str, weakref.ref[object]] = {}
+        for name, module in modules:
+            with contextlib.suppress(TypeError):  # what a plugin put there itself may not allow it
+                self._references[name] = weakref.ref(module)
 
     def verdict(self) -> str:
         """Return ``freed``, or ``alive:`` with the modules that somebody still holds."""

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+from types import AsyncGeneratorType, CodeType, CoroutineType, GeneratorType, ModuleType
 from typing import cast
 
 from msgspec import Struct
@@ -183,10 +183,11 @@ class Loader:
     def swap(self, trials: Sequence[LivePlugin]) -> None:
         """Let proven trials serve, all in one assignment; what they replace waits for ``retire``."""
         now = time.time()
+        for trial in trials:
+            trial.state.commit()  # before the swap: what a new handler wrote meanwhile would be lost
+            trial.generation.confirm()
         self._host.swap({trial.name: trial.handlers for trial in trials})
         for trial in trials:
-            trial.state.commit()
-            trial.generation.confirm()
             trial.loaded_at = now
             if trial.name in self._live:
                 self._parting.put(self._live[trial.name])
@@ -247,12 +248,17 @@ class Loader:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(_LoadTimeout))
         if outcome.done.wait(_GRACE):
             error = LoadError(name, f"{limit} and was interrupted")
-            if isinstance(outcome.error, PluginError) and isinstance(outcome.error.__cause__, _LoadTimeout):
-                trace = outcome.error.__cause__.__traceback__
+            cause = outcome.error.__cause__ if isinstance(outcome.error, PluginError) else None
+            if cause is not None:
+                trace = cause.__traceback__
                 error.__cause__ = TimeoutError(f"{limit}; it was interrupted here").with_traceback(trace)
             outcome.error = outcome.value = None
             return error
         return LoadError(name, f"{limit} and cannot be interrupted; its thread '{thread.name}' still runs")
+
+
+_SIGNATURE = "def register(ctx) -> None: ..."
+_WAY_OUT = f"write: {_SIGNATURE}"
 
 
 class _LoadTimeout(BaseException):
@@ -265,12 +271,19 @@ def _prove(generation: Generation, context: PluginContext, state: PluginState) -
         module = generation.execute()
     except BaseException as error:  # foreign code: whatever a module raises, the old generation serves on
         raise LoadError(context.name, "the plugin's modules did not execute") from error
-    register = _register_of(context.name, module, generation)
+    file = str(generation.root_dir / ENTRY)
+    register, problem, line = _register_of(module)
+    if problem:
+        raise RegisterError(context.name, problem, file=file, line=line)
     try:
-        register(context)
+        returned = register(context)
     except BaseException as error:  # foreign code, as above
         raise RegisterError(context.name, "register(ctx) raised") from error
     context.seal()
+    if isinstance(returned, CoroutineType | GeneratorType | AsyncGeneratorType):
+        _close(returned)
+        problem = "register returned a coroutine or generator, which nobody would run"
+        raise RegisterError(context.name, f"{problem}; {_WAY_OUT}", file=file, line=line)
     handlers = tuple(
         Handler(
             hook.point,
@@ -284,18 +297,33 @@ def _prove(generation: Generation, context: PluginContext, state: PluginState) -
     return LivePlugin(context.name, generation, context, state, handlers, time.perf_counter() - started)
 
 
-def _register_of(plugin: str, module: ModuleType, generation: Generation) -> Callable[[object], object]:
-    """Return the plugin's ``register`` once its shape is right."""
-    file = str(generation.root_dir / ENTRY)
-    register: object = vars(module).get("register")
+def _register_of(module: object) -> tuple[Callable[[object], object], str, int]:
+    """Return the plugin's ``register``, what is wrong with its shape (empty: nothing), and its line."""
+    line = 1
+    try:
+        # A module that put another object in its place in sys.modules is that object.
+        register = vars(module).get("register") if type(module) is ModuleType else getattr(module, "register", None)
+        code = getattr(inspect.unwrap(register) if callable(register) else None, "__code__", None)
+        line = code.co_firstlineno if type(code) is CodeType else 1
+        problem = "" if register is None else _misshapen(register)
+    except Exception as error:  # foreign code: any object may stand there, and its attributes may be code
+        register, problem = _nothing, f"looking at register raised {type(error).__name__}: {error}"
     if register is None:
-        message = f"{ENTRY} has run and defines no register; add: def register(ctx) -> None: ..."
-        raise RegisterError(plugin, message, file=file, line=1)
-    line = int(getattr(getattr(register, "__code__", None), "co_firstlineno", 1))
-    problem = _misshapen(register)
-    if problem:
-        raise RegisterError(plugin, f"{problem}; write: def register(ctx) -> None: ...", file=file, line=line)
-    return cast("Callable[[object], object]", register)
+        return _nothing, f"{ENTRY} has run and defines no register; add: {_SIGNATURE}", line
+    return cast("Callable[[object], object]", register), problem and f"{problem}; {_WAY_OUT}", line
+
+
+def _nothing(_: object) -> None: ...
+
+
+def _close(
+    unfinished: CoroutineType[object, object, object]
+    | GeneratorType[object, object, object]
+    | AsyncGeneratorType[object, object],
+) -> None:
+    """Keep the interpreter from complaining that nobody awaited it."""
+    if not isinstance(unfinished, AsyncGeneratorType):
+        unfinished.close()
 
 
 def _misshapen(register: object) -> str:

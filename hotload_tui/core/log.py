@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from hotload_tui.core.context import PLUGIN_LOGGER
-from hotload_tui.core.plugin import Level, LogLine
+from hotload_tui.core.plugin import Level, LogLine, encodable
 
 _KEPT = 5000  # lines
 _LONGEST = 4096  # characters of one line
@@ -26,7 +26,7 @@ class HostLog:
         """Add a line, cut to a bearable length, and return it."""
         with self._lock:
             self._number += 1
-            line = LogLine(self._number, at, level, plugin, text[:_LONGEST])
+            line = LogLine(self._number, at, level, plugin, encodable(text[:_LONGEST]))
             self._lines.append(line)
         return line
 
@@ -39,23 +39,31 @@ class HostLog:
 class LogCollector(logging.Handler):
     """Hands on what plugins log (``ctx.log``, and loggers named after their modules)."""
 
-    def __init__(self, module_path: str, write: Callable[[Level, str, str], None]) -> None:
-        """Collect from the moment of ``attach``; ``write`` gets level, plugin and text."""
+    def __init__(
+        self, module_path: str, write: Callable[[Level, str, str], None], plugin_of: Callable[[str], str]
+    ) -> None:
+        """Collect from the moment of ``attach``; ``write`` gets level, plugin and text.
+
+        ``plugin_of`` tells which plugin an identifier in the name of a module stands for.
+        """
         super().__init__(logging.DEBUG)
         self._module_path = module_path
         self._write = write
+        self._plugin_of_module = plugin_of
         self._loggers = [logging.getLogger(PLUGIN_LOGGER), logging.getLogger(module_path)]
 
     def attach(self) -> Callable[[], None]:
         """Begin to collect; returns the undo."""
+        levels = [source.level for source in self._loggers]
         for source in self._loggers:
             source.addHandler(self)
             if source.level == logging.NOTSET:
                 source.setLevel(logging.INFO)
 
         def detach() -> None:
-            for source in self._loggers:
+            for source, level in zip(self._loggers, levels, strict=True):
                 source.removeHandler(self)
+                source.setLevel(level)
 
         return detach
 
@@ -66,14 +74,15 @@ class LogCollector(logging.Handler):
             if record.exc_info and record.exc_info[0] is not None:
                 text += f" ({record.exc_info[0].__name__}: {record.exc_info[1]})"
         except Exception as error:  # foreign code: arguments that cannot be formatted
-            text = f"{record.msg!s} (cannot be formatted: {type(error).__name__})"
+            shown = record.msg if type(record.msg) is str else f"<{type(record.msg).__name__}>"
+            text = f"{shown} (cannot be formatted: {type(error).__name__})"
         self._write(_level(record.levelno), self._plugin_of(record.name), text)
 
     def _plugin_of(self, logger_name: str) -> str:
-        for prefix in (f"{PLUGIN_LOGGER}.", f"{self._module_path}."):
-            if logger_name.startswith(prefix):
-                rest = logger_name.removeprefix(prefix)
-                return rest if prefix.startswith(PLUGIN_LOGGER) else rest.partition(".")[0]
+        if logger_name.startswith(f"{PLUGIN_LOGGER}."):
+            return logger_name.removeprefix(f"{PLUGIN_LOGGER}.")
+        if logger_name.startswith(f"{self._module_path}."):
+            return self._plugin_of_module(logger_name.split(".")[1])
         return ""
 
 

@@ -178,9 +178,11 @@ class _Describer:
     def _bare(self, file: str, line: int, shown: str) -> Frame:
         # A SyntaxError's own text was read from disk when it was raised; better is what was compiled.
         text = self._text_of(file)
-        lines, first = _excerpt(text_lines(text), line, _CONTEXT) if text is not None else ((), line)
         if text is None and shown:
-            lines = (encodable(shown.rstrip("\r\n")),)
+            lines, first = (encodable(shown.rstrip("\r\n")),), line
+        else:
+            known = linecache.getlines(file) if text is None else text_lines(text)
+            lines, first = _excerpt(known, line, _CONTEXT)
         return Frame(
             file=encodable(file), line=line, function="", owner="plugin", lines=lines, first_line=first
         )

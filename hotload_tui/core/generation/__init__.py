@@ -1,5 +1,5 @@
 """An artifact's modules in memory: unique names, private imports, resources, source as loaded."""
 
-from hotload_tui.core.generation.modules import Generation
+from hotload_tui.core.generation.modules import Generation, identifier
 
-__all__ = ["Generation"]
+__all__ = ["Generation", "identifier"]

@@ -52,8 +52,7 @@ class PrivateImport:
             target, bound = own
             if fromlist:
                 return self._generation.importing(lambda: real(target, globals, locals, fromlist, 0))
-            self._generation.importing(lambda: importlib.import_module(target))
-            return self._generation.importing(lambda: importlib.import_module(bound))
+            return self._generation.importing(lambda: _imported(real, target, bound))
         module = real(name, globals, locals, fromlist or (), 0)
         if module is importlib:
             return self._importlib
@@ -68,11 +67,16 @@ class PrivateImport:
         head, _, rest = name.partition(".")
         if head in sys.stdlib_module_names:
             return None
-        if head == generation.plugin:
+        if head == generation.plugin and not self._is_sibling(head, rest):
             return (f"{generation.root}.{rest}" if rest else generation.root), generation.root
         if head in generation.top_names:
             return f"{generation.root}.{name}", f"{generation.root}.{head}"
         return None
+
+    def _is_sibling(self, head: str, rest: str) -> bool:
+        """Tell whether the plugin's own name means a module of that name beside ``plugin.py``."""
+        beside = self._generation.top_names
+        return head in beside and (not rest or rest.partition(".")[0] not in beside)
 
     def import_module(self, name: str, package: str | None = None) -> ModuleType:
         """``importlib.import_module`` for this generation's code."""
@@ -83,6 +87,11 @@ class PrivateImport:
         own = self.own_name(name)
         target = own[0] if own else name
         return self._generation.importing(lambda: importlib.import_module(target))
+
+
+def _imported(real: Callable[[str], ModuleType], target: str, bound: str) -> ModuleType:
+    real(target)  # not import_module: its frame would stand in every traceback of a plugin
+    return sys.modules[bound]
 
 
 class _Importlib(ModuleType):

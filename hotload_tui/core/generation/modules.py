@@ -51,13 +51,14 @@ class Generation:
         self.top_names = frozenset(name for name in self._paths if name and "." not in name)
         self.is_released = False
         self._reach = threading.RLock()
+        self._depth = 0
         self._pins: dict[str, tuple[_Pin, _Pin | None]] = {}
         self._builtins = {**vars(builtins), "__import__": PrivateImport(self)}
 
     def execute(self) -> ModuleType:
         """Run the plugin's package and its entry; returns the entry's module.
 
-        Raises whatever the plugin's code raises.
+        The entry may have put another object in its place. Raises whatever the plugin's code raises.
         """
         _finder.add(self)
         _ensure_parents(self.parent)
@@ -76,14 +77,12 @@ class Generation:
         """
         if self.parent not in sys.modules:
             return  # nothing was executed
-        _finder.remove(self)
-        self.modules = {name: module for name, module in sys.modules.copy().items() if self.owns(name)}
-        for name in self.modules:
-            del sys.modules[name]
-        # The import system made the package an attribute of the one above, which stays.
-        vars(sys.modules[self.parent]).pop(self.root.rpartition(".")[2], None)
-        self._unpin()
-        self.is_released = True
+        with self._reach:
+            self.is_released = True
+            self._withdraw()
+            # The import system made the package an attribute of the one above, which stays.
+            vars(sys.modules[self.parent]).pop(self.root.rpartition(".")[2], None)
+            self._unpin()
 
     def owns(self, module_name: str) -> bool:
         """Tell whether a module of this name belongs to this generation."""
@@ -100,12 +99,12 @@ class Generation:
         """Return the spec of one of its modules.
 
         Raises:
-            ModuleNotFoundError: there is none; the text has the name as the author wrote it.
+            ImportError: there is none; the text has the name as the author wrote it.
 
         """
         name = fullname[len(self.root) + 1 :]
         if name not in self._paths:
-            raise ModuleNotFoundError(self._missing(name), name=fullname)
+            raise self._missing(name, fullname)
         path, folder = self._paths[name]
         loader = GenerationLoader(self, path, folder)
         spec = importlib.machinery.ModuleSpec(
@@ -123,25 +122,35 @@ class Generation:
     @contextmanager
     def _in_reach(self) -> Iterator[None]:
         with self._reach:
-            added = [name for name in self.modules if name not in sys.modules]
-            sys.modules.update({name: self.modules[name] for name in added})
+            sys.modules.update(self.modules)
             _finder.add(self)
+            self._depth += 1
             try:
                 yield
             finally:
-                _finder.remove(self)
-                for name in [name for name in sys.modules.copy() if self.owns(name)]:
-                    self.modules[name] = sys.modules.pop(name)
+                self._depth -= 1
+                if not self._depth:  # an import inside an import must leave the outer one's modules there
+                    self._withdraw()
 
-    def _missing(self, name: str) -> str:
+    def _withdraw(self) -> None:
+        _finder.remove(self)
+        self.modules = {name: module for name, module in sys.modules.copy().items() if self.owns(name)}
+        for name in self.modules:
+            sys.modules.pop(name, None)
+
+    def _missing(self, name: str, fullname: str) -> ImportError:
         stem = name.replace(".", "/")
         native = [p for p in self.artifact.members if p.startswith(f"{stem}.") and p.endswith(_NATIVE)]
         if native:
-            return f"{native[0]} of plugin {self.plugin} is a native module; only Python modules are loaded"
-        return f"No module named '{self.plugin}.{name}'"
+            # Not ModuleNotFoundError: `from . import x` would pass over that, and tell nothing.
+            message = f"{native[0]} of plugin {self.plugin} is a native module; only Python modules are loaded"
+            return ImportError(message, name=fullname)
+        return ModuleNotFoundError(f"No module named '{self.plugin}.{name}'", name=fullname)
 
     def pin(self, path: str) -> None:
         """Have ``linecache`` show a Python file as loaded, whatever becomes of it on disk."""
+        if self.is_released:
+            return  # a late import of old code: the lines of the newer generation stay
         content = self.artifact.source(path)
         # Split as the tokenizer does: str.splitlines also splits at form feeds. No time: never read again.
         lines = io.StringIO(importlib.util.decode_source(content)).readlines()

@@ -30,6 +30,7 @@ from hotload_tui.core.events import (
     Subscriber,
     WatcherChanged,
 )
+from hotload_tui.core.generation import identifier
 from hotload_tui.core.hooks import HookHost
 from hotload_tui.core.log import LogCollector
 from hotload_tui.core.manager.board import Board
@@ -88,7 +89,7 @@ class HotloadManager:
                 return
             self._undo = [
                 self._host.observe(self._board.handler_failed, self._config.module_path),
-                LogCollector(self._config.module_path, self._board.write).attach(),
+                LogCollector(self._config.module_path, self._board.write, self._plugin_of).attach(),
             ]
             self._journey.start()
             # The watcher first: a change between the scan and the first look would be missed.
@@ -305,6 +306,11 @@ class HotloadManager:
         if status.state == "off" and not self._root.is_dir():
             return replace(status, trouble=f"no plugin directory {self._root}")
         return status
+
+    def _plugin_of(self, module_name: str) -> str:
+        """Return the plugin whose modules go by ``module_name``."""
+        names = (status.name for status in self._board.statuses())
+        return next((name for name in names if identifier(name) == module_name), module_name)
 
     def _watcher_changed(self) -> None:
         status = self._watcher_status()

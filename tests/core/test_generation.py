@@ -1,0 +1,237 @@
+import gc
+import linecache
+import re
+import sys
+import weakref
+from collections.abc import Callable
+
+import pytest
+
+from hotload_tui import Config, PluginState
+from hotload_tui.core.events import PluginRetired
+from hotload_tui.core.generation import identifier
+from tests.conftest import Running, Workspace, answering
+
+Run = Callable[[Config], Running]
+
+USING = "{imports}\n\n\ndef answer():\n    return {expression}\n\n\ndef register(ctx):\n    ctx.hook('greet', answer)\n"
+LAZY = "def answer():\n    {imports}\n    return {expression}\n\n\ndef register(ctx):\n    ctx.hook('greet', answer)\n"
+
+
+def own_modules() -> list[str]:
+    """Return the names of all modules of generations that are in ``sys.modules``."""
+    return [name for name in sys.modules if re.match(r"hotplug\.\w+\.g\d+_", name)]
+
+
+IMPORTS = [
+    ("import part", "part.WORD"),
+    ("from part import WORD", "WORD"),
+    ("import sub.deep", "sub.deep.WORD"),
+    ("import sub.deep as d", "d.WORD"),
+    ("from sub import deep", "deep.WORD"),
+    ("from . import part", "part.WORD"),
+    ("from .part import WORD", "WORD"),
+    ("from .sub import deep", "deep.WORD"),
+    ("import greet.part", "greet.part.WORD"),
+    ("import greet.sub.deep as d", "d.WORD"),
+    ("from greet import part", "part.WORD"),
+    ("from greet.sub.deep import WORD", "WORD"),
+    ("import importlib", "importlib.import_module('part').WORD"),
+    ("import importlib", "importlib.import_module('.part', __package__).WORD"),
+    ("import importlib", "importlib.import_module('.deep', 'greet.sub').WORD"),
+    ("from importlib import import_module", "import_module('greet.part').WORD"),
+    ("import importlib.util", "importlib.import_module('sub.deep').WORD"),
+    ("import plugin", "plugin.part_of()"),
+    ("from greet.plugin import part_of", "part_of()"),
+]
+
+
+def parts(workspace: Workspace, word: str) -> None:
+    """Write the modules beside the entry, all of which know ``word``."""
+    workspace["greet/part.py"] = f"WORD = {word!r}\n"
+    workspace["greet/sub/deep.py"] = "from ..part import WORD\n"
+
+
+@pytest.mark.parametrize("form", [USING, LAZY], ids=["at once", "lazily"])
+@pytest.mark.parametrize(("imports", "expression"), IMPORTS)
+def test_every_form_of_import_reaches_the_own_generation(
+    workspace: Workspace, run: Run, form: str, imports: str, expression: str
+) -> None:
+    """What a plugin imports of itself is what was saved with it, before and after a reload."""
+    extra = "def part_of():\n    from part import WORD\n    return WORD\n\n\n"
+    parts(workspace, "one")
+    workspace["greet"] = extra + form.format(imports=imports, expression=expression)
+    running = run(workspace.config())
+    if form == USING:
+        assert running.host.call("greet") == ["one"]
+    old = running.host.handlers_of("greet")[0].call
+    parts(workspace, "two")
+    running.manager.rebuild("greet")
+    assert running.wait_for(lambda: bool(running.told(PluginRetired, "greet")))
+    assert running.host.call("greet") == ["two"]
+    assert old() == "one"
+    assert all(name.startswith(f"hotplug.greet.g{2}_") for name in own_modules())
+
+
+EXPRESSIONS = [
+    ("from importlib.resources import files", "files(__package__).joinpath('sub/words.txt').read_text()", "hello"),
+    ("import pkgutil", "pkgutil.get_data(__package__, 'sub/words.txt').decode()", "hello"),
+    ("import pkgutil, sub", "pkgutil.get_data(sub.__name__, 'words.txt').decode()", "hello"),
+    ("from pathlib import Path", "(Path(__file__).parent / 'sub' / 'words.txt').read_text()", "hello"),
+    ("import inspect", "inspect.getsource(answer).splitlines()[0]", "def answer():"),
+    ("import pickle, sub.deep", "pickle.loads(pickle.dumps(sub.deep.Point(1))).x", 1),
+    ("import copy, sub.deep", "copy.deepcopy(sub.deep.Point(2)).x", 2),
+    ("import typing, sub.deep", "typing.get_type_hints(sub.deep.Point)['x'].__name__", "int"),
+    ("import sub.deep", "sub.deep.Colour.RED.name", "RED"),
+    ("import json", "json.dumps([1])", "[1]"),
+    ("from . import json", "json.MINE", True),
+    ("import sys", "sys.modules[__name__].answer is answer", True),
+    ("", "__spec__.name == __name__ and __spec__.origin == __file__", True),
+    ("import sub", "sub.__path__[0].endswith('greet/sub')", True),
+    ("import circle_a", "circle_a.circle_b.circle_a.VALUE", 1),
+    ("try:\n    import nowhere\nexcept ImportError as error:\n    text = str(error)", "text", "No module named 'nowhere'"),
+    ("try:\n    from . import no\nexcept ImportError as error:\n    text = type(error).__name__", "text", "ImportError"),
+    ("try:\n    import greet.no\nexcept ImportError as error:\n    text = str(error)", "text", "No module named 'greet.no'"),
+]
+
+
+@pytest.mark.parametrize(("imports", "expression", "expected"), EXPRESSIONS)
+def test_usual_python_works_inside_a_plugin(
+    workspace: Workspace, run: Run, imports: str, expression: str, expected: object
+) -> None:
+    """Resources, sources, pickles, hints and dataclasses work as in a program of its own."""
+    workspace["greet"] = USING.format(imports=imports, expression=expression)
+    workspace["greet/sub/words.txt"] = "hello"
+    workspace["greet/json.py"] = "MINE = True\n"
+    workspace["greet/circle_a.py"] = "import circle_b\nVALUE = 1\n"
+    workspace["greet/circle_b.py"] = "import circle_a\n"
+    workspace["greet/sub/deep.py"] = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom enum import Enum\n"
+        "@dataclass\nclass Point:\n    x: int = 0\nclass Colour(Enum):\n    RED = 1\n"
+    )
+    running = run(workspace.config())
+    assert running.host.call("greet") == [expected], running.status("greet").fault
+
+
+def test_a_module_named_like_its_plugin_is_reached_by_that_name(workspace: Workspace, run: Run) -> None:
+    """``greet/greet.py`` is what ``import greet`` means in plugin greet; ``greet.part`` is still the file beside."""
+    workspace["greet"] = USING.format(imports="import greet\nimport greet.part as p", expression="greet.WORD + p.WORD")
+    workspace["greet/greet.py"] = "WORD = 'module'\n"
+    workspace["greet/part.py"] = "WORD = 'part'\n"
+    assert run(workspace.config()).host.call("greet") == ["modulepart"]
+
+
+def test_two_plugins_own_a_module_of_the_same_name(workspace: Workspace, run: Run) -> None:
+    """Each one's utils is its own."""
+    for name in ("a", "b"):
+        workspace[name] = USING.format(imports="import utils", expression="utils.NAME")
+        workspace[f"{name}/utils.py"] = f"NAME = {name!r}\n"
+    assert run(workspace.config()).host.call("greet") == ["a", "b"]
+
+
+def test_a_plugin_named_like_the_standard_library_hides_nothing(workspace: Workspace, run: Run) -> None:
+    """Plugins json and class work, and everybody's json is Python's."""
+    workspace["json"] = USING.format(imports="import json", expression="json.dumps([])")
+    workspace["class"] = USING.format(imports="from . import part", expression="part.WORD")
+    workspace["class/part.py"] = "WORD = 'class'\n"
+    workspace["other"] = USING.format(imports="import json", expression="json.dumps([1])")
+    assert run(workspace.config()).host.call("greet") == ["class", "[]", "[1]"]
+
+
+def test_a_module_that_replaces_itself_is_accepted(workspace: Workspace, run: Run) -> None:
+    """A plugin that puts an object, or nothing, into sys.modules works and is retired."""
+    workspace["greet"] = USING.format(imports="import odd, sys\nsys.modules[__name__ + 'x'] = None", expression="odd.WORD")
+    workspace["greet/odd.py"] = (
+        "import sys\nclass Odd:\n    __slots__ = ()\n    WORD = 'odd'\nsys.modules[__name__] = Odd()\n"
+    )
+    running = run(workspace.config())
+    assert running.host.call("greet") == ["odd"]
+    workspace["greet"] = answering("plain")
+    running.manager.rebuild("greet")
+    assert running.wait_for(lambda: bool(running.told(PluginRetired, "greet")))
+    assert own_modules() == [name for name in own_modules() if ".g2_" in name]
+
+
+def test_an_entry_that_replaces_itself_is_judged_by_what_it_put_there(workspace: Workspace, run: Run) -> None:
+    """``sys.modules[__name__] = object`` in plugin.py: its register counts, and its lack is a clear fault."""
+    source = "import sys\nclass Odd:\n    __slots__ = ()\n{body}\nsys.modules[__name__] = Odd()\nregister = 1\n"
+    workspace["good"] = source.format(
+        body="    def register(self, ctx): ctx.hook('greet', lambda: 'odd')"
+    )
+    workspace["bad"] = source.format(body="")
+    running = run(workspace.config())
+    assert running.host.call("greet") == ["odd"]
+    assert (running.fault("bad").phase, running.status("bad").state) == ("register", PluginState.FAIL)
+
+
+def test_a_native_module_is_refused_by_name(workspace: Workspace, run: Run) -> None:
+    """A shared library beside plugin.py is not loaded, and the fault says so."""
+    workspace["greet"] = "from . import fast\ndef register(ctx): ...\n"
+    workspace["greet/fast.cpython-311-x86_64-linux-gnu.so"] = b"\x7fELF"
+    assert "native module" in run(workspace.config()).fault("greet").message
+
+
+def test_a_retired_generation_is_gone(workspace: Workspace, run: Run) -> None:
+    """Modules, classes and cycles of the old version are freed, and the retirement says so."""
+    cycles = "class Node: ...\nn = Node()\nn.self = n\ndef me():\n    return me\n"
+    workspace["greet"] = cycles + answering("one")
+    running = run(workspace.config())
+    handler = weakref.ref(running.host.handlers_of("greet")[0].call)
+    workspace["greet"] = cycles + answering("two")
+    running.manager.rebuild("greet")
+    assert running.wait_for(lambda: bool(running.told(PluginRetired, "greet")))
+    assert running.told(PluginRetired, "greet")[0].memory == "freed"
+    assert running.status("greet").memory == "freed"
+    gc.collect()
+    assert handler() is None
+
+
+def test_what_is_still_held_is_named(workspace: Workspace, run: Run) -> None:
+    """A host that keeps a function of the old version is told which module that keeps."""
+    workspace["greet"] = answering("one")
+    running = run(workspace.config())
+    kept = running.host.handlers_of("greet")[0].call
+    workspace["greet"] = answering("two")
+    running.manager.rebuild("greet")
+    assert running.wait_for(lambda: bool(running.told(PluginRetired, "greet")))
+    assert running.told(PluginRetired, "greet")[0].memory == "alive: greet, greet.plugin"
+    assert kept() == "one"
+
+
+def test_stopping_leaves_nothing_in_the_interpreter(workspace: Workspace) -> None:
+    """No module, no pinned source line and no finder of a plugin stays behind."""
+    finders = list(sys.meta_path)
+    workspace["greet"] = answering("one")
+    workspace["greet/part.py"] = "x = 1\n"
+    running = Running(workspace.config())
+    running.manager.start()
+    assert own_modules()
+    running.manager.stop()
+    assert own_modules() == []
+    assert [file for file in linecache.cache if file.startswith(str(workspace.root))] == []
+    assert sys.meta_path == finders
+
+
+def test_a_lazy_import_after_retirement_pins_no_lines(workspace: Workspace, run: Run) -> None:
+    """Old code that imports late does not change the lines that a debugger shows of the new one."""
+    workspace["greet"] = LAZY.format(imports="import part", expression="part.WORD")
+    workspace["greet/part.py"] = "WORD = 'one'\n"
+    running = run(workspace.config())
+    old = running.host.handlers_of("greet")[0].call
+    workspace["greet/part.py"] = "WORD = 'two'\n"
+    running.manager.rebuild("greet")
+    assert running.wait_for(lambda: bool(running.told(PluginRetired, "greet")))
+    assert running.host.call("greet") == ["two"]
+    assert old() == "one"
+    file = str(workspace.plugins / "greet" / "part.py")
+    assert linecache.getline(file, 1) == "WORD = 'two'\n"
+    running.manager.disable("greet")
+    assert running.wait_for(lambda: len(running.told(PluginRetired, "greet")) == 2)
+    assert file not in linecache.cache
+
+
+@pytest.mark.parametrize("pair", [("a-b", "a_b"), ("a b", "a-b"), ("ü", "u"), ("class", "class_"), ("1", "_1")])
+def test_every_name_has_an_identifier_of_its_own(pair: tuple[str, str]) -> None:
+    """Names that look alike do not share modules."""
+    assert identifier(pair[0]) != identifier(pair[1])
+    assert all(identifier(name).isidentifier() for name in pair)

@@ -1,0 +1,317 @@
+import asyncio
+import contextvars
+import gc
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from hotload_tui import Fault
+from hotload_tui.core.hooks import Handler, HookFunction, HookHost
+
+
+def handler(call: HookFunction, plugin: str = "greet", *, point: str = "greet", priority: int = 100) -> Handler:
+    """Return a handler of generation 1."""
+    return Handler(point, call, plugin=plugin, generation=1, priority=priority)
+
+
+def serving(*calls: HookFunction) -> HookHost:
+    """Return a host with one plugin whose handlers are ``calls``."""
+    host = HookHost()
+    host.swap({"greet": [handler(call) for call in calls]})
+    return host
+
+
+def says(value: object) -> HookFunction:
+    """Return a handler that answers ``value``."""
+
+    def answer(*_: object, **__: object) -> object:
+        return value
+
+    return answer
+
+
+def broken(*_: object, **__: object) -> object:
+    """Raise, as a handler with a mistake does."""
+    raise ValueError("broken")
+
+
+async def later(value: object = "later") -> object:
+    """Answer after giving way once."""
+    await asyncio.sleep(0)
+    return value
+
+
+def test_values_come_in_order_of_priority_then_name_then_registration() -> None:
+    """The order depends on what is written, not on what was loaded first."""
+    host = HookHost()
+    host.swap({"b": [handler(says("b1"), "b"), handler(says("b2"), "b"), handler(says("last"), "b", priority=200)]})
+    host.swap({"a": [handler(says("a"), "a"), handler(says("first"), "a", priority=1)]})
+    assert host.call("greet") == ["first", "a", "b1", "b2", "last"]
+
+
+def test_a_reload_changes_no_order() -> None:
+    """Swapping a plugin's handlers for new ones leaves them in their places."""
+    host = HookHost()
+    host.swap({name: [handler(says(name), name)] for name in "cab"})
+    for _ in range(3):
+        for name in "bca":
+            host.swap({name: [handler(says(name), name)]})
+    assert host.call("greet") == ["a", "b", "c"]
+
+
+def test_first_and_pipe() -> None:
+    """``first`` stops at an answer, ``pipe`` hands each value on."""
+    assert serving(says(None), broken, says("yes"), says("no")).first("greet") == "yes"
+    assert serving(says(None)).first("greet") is None
+    host = serving(lambda value, **_: f"{value}!", broken, lambda value, **_: f"<{value}>")
+    assert host.pipe("greet", "hi") == "<hi!>"
+    assert host.pipe("nowhere", "hi") == "hi"
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, RecursionError, MemoryError, StopIteration])
+def test_a_handler_that_raises_is_fenced(error: type[BaseException]) -> None:
+    """Its fault is told, the other handlers run, and the caller hears nothing of it."""
+
+    def fails() -> object:
+        raise error("broken")
+
+    host = serving(says(1), fails, says(2))
+    told: list[Fault] = []
+    host.observe(lambda fault, _: told.append(fault), "hotplug")
+    assert host.call("greet") == [1, 2]
+    assert [(fault.phase, fault.plugin, fault.type) for fault in told] == [("hook", "greet", error.__name__)]
+    assert host.points()[0].handlers[1].faults == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit, asyncio.CancelledError])
+def test_what_ends_the_caller_passes(error: type[BaseException]) -> None:
+    """Ctrl-C and cancellation are for the host, and the call leaves no trace."""
+
+    def fails() -> object:
+        raise error
+
+    host = serving(fails)
+    with pytest.raises(error):
+        host.call("greet")
+    host.swap({"greet": ()})
+    assert host.drain(0.0) == 0
+
+
+def test_an_observer_is_undone() -> None:
+    """After the undo nobody is told."""
+    host = serving(broken)
+    told: list[Fault] = []
+    undo = host.observe(lambda fault, _: told.append(fault), "hotplug")
+    undo()
+    host.call("greet")
+    assert told == []
+
+
+def test_a_coroutine_handler_is_refused_in_call_and_awaited_in_acall() -> None:
+    """A handler that nobody would await is a fault that says what to do; ``acall`` awaits it."""
+    host = serving(later, says("now"))
+    told: list[Fault] = []
+    host.observe(lambda fault, _: told.append(fault), "hotplug")
+    assert host.call("greet") == ["now"]
+    assert "acall" in told[0].message
+    assert told[0].place is not None
+    assert (told[0].type, told[0].place.file) == ("HookError", __file__)
+    assert "async def later" in told[0].place.lines[told[0].place.line - told[0].place.first_line]
+    assert asyncio.run(host.acall("greet")) == ["later", "now"]
+
+
+async def test_the_awaiting_forms_fence_and_order() -> None:
+    """``afirst`` and ``apipe`` work like their plain sisters, with coroutine handlers."""
+
+    async def fails(*_: object) -> object:
+        raise ValueError
+
+    async def mark(value: object) -> object:
+        return f"{value}!"
+
+    host = serving(fails, says(None), later)
+    assert await host.afirst("greet") == "later"
+    assert await serving(mark, fails, mark).apipe("greet", "hi") == "hi!!"
+
+
+def test_invoke_tells_values_faults_and_seconds() -> None:
+    """The detailed form has a duration for each handler, and what went wrong."""
+    found = serving(says(1), broken, later).invoke("greet")
+    assert found.values == (1,)
+    assert [fault.type for fault in found.faults] == ["ValueError", "HookError"]
+    assert len(found.seconds) == 3
+
+
+def test_points_tell_calls_and_handlers() -> None:
+    """A point that is called in vain, and one that nobody calls, can be told apart."""
+    host = serving(says(1))
+    host.call("nowhere")
+    host.call("nowhere")
+    shown = {point.point: (point.calls, len(point.handlers)) for point in host.points()}
+    assert shown == {"greet": (0, 1), "nowhere": (2, 0)}
+
+
+def test_nested_calls_see_the_table_of_the_outermost() -> None:
+    """A handler that calls on sees the same generation everywhere, even across a swap."""
+    host = HookHost()
+
+    def outer() -> object:
+        host.swap({"other": [handler(says("new"), "other", point="inner")]})
+        return host.call("inner")
+
+    host.swap({"greet": [handler(outer)], "other": [handler(says("old"), "other", point="inner")]})
+    assert host.call("greet") == [["old"]]
+    assert host.call("inner") == ["new"]
+
+
+def test_nested_calls_through_another_host_see_it_too() -> None:
+    """A detour through a second host does not lose the first one's table."""
+    host, second = HookHost(), HookHost()
+
+    def outer() -> object:
+        host.swap({"other": [handler(says("new"), "other", point="inner")]})
+        return second.call("detour")
+
+    def detour() -> object:
+        return host.call("inner")
+
+    second.swap({"x": [handler(detour, "x", point="detour")]})
+    host.swap({"greet": [handler(outer)], "other": [handler(says("old"), "other", point="inner")]})
+    assert host.call("greet") == [[["old"]]]
+
+
+async def test_a_task_that_outlives_the_call_sees_the_current_table() -> None:
+    """A task inherits the context of the call that started it, but not its table once that call has ended."""
+    host = HookHost()
+    go = asyncio.Event()
+    tasks: list[asyncio.Task[list[object]]] = []
+
+    async def call_later() -> list[object]:
+        await go.wait()
+        return await host.acall("inner")
+
+    async def outer() -> object:
+        tasks.append(asyncio.create_task(call_later()))
+        return "started"
+
+    host.swap({"greet": [handler(outer)], "other": [handler(says("old"), "other", point="inner")]})
+    await host.acall("greet")
+    host.swap({"other": [handler(says("new"), "other", point="inner")]})
+    go.set()
+    assert await tasks[0] == ["new"]
+
+
+async def test_a_nested_call_that_outlives_its_outer_one_is_waited_for() -> None:
+    """A task's call that began inside a call counts as in flight until it ends itself."""
+    host = HookHost()
+    entered, go = asyncio.Event(), asyncio.Event()
+    tasks: list[asyncio.Task[list[object]]] = []
+
+    async def inner() -> object:
+        entered.set()
+        await go.wait()
+        return "old"
+
+    async def outer() -> object:
+        tasks.append(asyncio.create_task(host.acall("inner")))
+        await entered.wait()
+        return "started"
+
+    host.swap({"greet": [handler(outer), handler(inner, point="inner")]})
+    await host.acall("greet")
+    host.swap({"greet": ()})
+    assert host.drain(0.0) == 1
+    go.set()
+    assert await tasks[0] == ["old"]
+    assert host.drain(0.0) == 0
+
+
+def test_drain_waits_for_calls_of_other_threads() -> None:
+    """A retirement begins when the last call that began before the swap has left."""
+    host = HookHost()
+    entered, go = threading.Event(), threading.Event()
+
+    def slow() -> object:
+        entered.set()
+        return go.wait(20)
+
+    host.swap({"greet": [handler(slow)]})
+    caller = threading.Thread(target=host.call, args=("greet",))
+    caller.start()
+    assert entered.wait(20)
+    host.swap({"greet": ()})
+    assert host.drain(0.0) == 1
+    go.set()
+    assert host.drain(20.0) == 0
+    caller.join()
+
+
+def test_drain_does_not_wait_for_its_own_call() -> None:
+    """A handler that asks for its own reload does not wait for itself, however deeply it is nested."""
+    host = HookHost()
+
+    def inner() -> object:
+        host.swap({})
+        return host.drain(5.0)
+
+    host.swap({"greet": [handler(lambda: host.call("inner")), handler(inner, point="inner")]})
+    assert host.call("greet") == [[0]]
+
+
+def test_a_call_that_is_abandoned_in_mid_air_is_not_waited_for() -> None:
+    """A coroutine that is dropped before its end leaves the set of calls in flight."""
+    host = serving(later)
+    abandoned = host.acall("greet")
+    contextvars.copy_context().run(lambda: abandoned.send(None))
+    abandoned.close()
+    del abandoned
+    gc.collect()
+    host.swap({"greet": ()})
+    assert host.drain(0.0) == 0
+
+
+def test_several_plugins_are_swapped_in_one_assignment() -> None:
+    """No caller sees one plugin's new handlers beside another's old ones."""
+    host, seen, stop = HookHost(), set(), threading.Event()
+
+    def version(number: int) -> dict[str, list[Handler]]:
+        return {name: [handler(says(number), name)] for name in "abcd"}
+
+    def call() -> None:
+        while not stop.is_set():
+            seen.add(len(set(host.call("greet"))))
+
+    host.swap(version(0))
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(1, 300):
+        host.swap(version(number))
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert seen == {1}
+
+
+def test_old_tables_are_forgotten() -> None:
+    """After a drain nothing holds the handlers of before."""
+    host = HookHost()
+    for _ in range(10):
+        host.swap({"greet": [handler(says(1))]})
+        host.call("greet")
+    host.drain(0.0)
+    assert host._superseded == []
+
+
+def test_arguments_reach_the_handlers() -> None:
+    """Positional and named arguments arrive as given, also one that is named like ours."""
+    got: list[tuple[object, ...]] = []
+
+    def take(*args: object, **kwargs: object) -> object:
+        got.append((args, kwargs))
+        return None
+
+    call: Callable[..., object] = serving(take).call
+    call("greet", 1, point=2, self=3)
+    assert got == [((1,), {"point": 2, "self": 3})]
