@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
+from textual.fuzzy import Matcher
 
 from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.tui.screens.console import ConsoleScreen
@@ -44,7 +45,9 @@ class ConsoleCommands(Provider):
         for command in every:
             score = matcher.match(command.title)
             if score > 0:
-                yield Hit(score, matcher.highlight(command.title), command.run, command.title, command.help)
+                yield Hit(
+                    score, _highlighted(command.title, matcher), command.run, command.title, command.help
+                )
 
     @property
     def _console(self) -> ConsoleScreen | None:
@@ -54,6 +57,15 @@ class ConsoleCommands(Provider):
     def _themes(self) -> Iterator[Command]:
         for name in sorted(self.app.available_themes):
             yield Command(f"theme: {name}", partial(setattr, self.app, "theme", name), "use these colours")
+
+
+def _highlighted(title: str, matcher: Matcher) -> Content:
+    """Mark what matches; the matcher's own way would take brackets in a plugin's name for markup."""
+    content = Content(title)
+    _, offsets = matcher.fuzzy_search.match(matcher.query, title)
+    for offset in offsets:
+        content = content.stylize(matcher.match_style, offset, offset + 1)
+    return content
 
 
 def _of_plugins(console: ConsoleScreen, plugins: list[PluginStatus]) -> Iterator[Command]:

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -90,13 +91,15 @@ async def open_editor(app: App[None], file: Path, line: int) -> str:
 
 
 def _open_window(command: EditorCommand) -> str:
-    subprocess.Popen(  # noqa: S603 - the user chose this command
+    process = subprocess.Popen(  # noqa: S603 - the user chose this command
         command.arguments,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    # Somebody has to ask for its end, or it stays behind as a zombie.
+    threading.Thread(target=process.wait, name="hotload-editor", daemon=True).start()
     return ""
 
 

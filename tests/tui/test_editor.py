@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hotload_tui import HookHost, HotloadManager
+from hotload_tui.tui.editor import editor_command
+from tests.conftest import Workspace
+from tests.tui.console import console
+
+FILE = Path("/p/plugin.py")
+
+
+@pytest.mark.parametrize(
+    ("editor", "arguments", "windowed"),
+    [
+        ("vim", ("vim", "+7", "/p/plugin.py"), False),
+        ("/usr/bin/nvim -p", ("/usr/bin/nvim", "-p", "+7", "/p/plugin.py"), False),
+        ("nano", ("nano", "+7", "/p/plugin.py"), False),
+        ("hx", ("hx", "/p/plugin.py:7"), False),
+        ("code --wait", ("code", "--wait", "--goto", "/p/plugin.py:7"), True),
+        ("subl", ("subl", "/p/plugin.py:7"), True),
+        ("pycharm", ("pycharm", "--line", "7", "/p/plugin.py"), True),
+        ('"/opt/my editor/vim"', ("/opt/my editor/vim", "+7", "/p/plugin.py"), False),
+    ],
+)
+def test_each_editor_gets_the_line_in_its_own_way(
+    editor: str, arguments: tuple[str, ...], *, windowed: bool
+) -> None:
+    """The file is opened at the line, whatever the editor's way of saying so."""
+    assert editor_command(FILE, 7, {"EDITOR": editor}) == (arguments, windowed)
+
+
+def test_visual_comes_before_editor() -> None:
+    """VISUAL wins over EDITOR, as everywhere."""
+    command = editor_command(FILE, 0, {"EDITOR": "nano", "VISUAL": "vim"})
+    assert command is not None
+    assert command.arguments == ("vim", "+1", "/p/plugin.py")
+
+
+async def test_an_editor_that_is_not_installed_is_named(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pressing e says which editor is missing and what to set."""
+    monkeypatch.setenv("VISUAL", "no-such-editor")
+    workspace["one"] = "def register(ctx): ..."
+    manager = HotloadManager(HookHost(), workspace.config())
+    manager.scan()
+    async with console(manager, workspace.root) as it:
+        await it.until(lambda: it.row("one") != "")
+        await it.press("e")
+        await it.until(lambda: any("No editor no-such-editor" in toast for toast in it.toasts))
+
+
+async def test_a_windowed_editor_is_started_beside_the_console(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editor with a window of its own opens the failing line while the console goes on."""
+    heard = workspace.root / "heard"
+    editor = workspace.root / "code"
+    editor.write_text(f'#!/bin/sh\necho "$@" > {heard}.part; mv {heard}.part {heard}\n')
+    editor.chmod(0o755)
+    monkeypatch.setenv("VISUAL", str(editor))
+    workspace["bad"] = "def register(ctx):\n    1 / 0\n"
+    manager = HotloadManager(HookHost(), workspace.config())
+    async with console(manager, workspace.root, start=manager.start, stop=manager.stop) as it:
+        await it.until(lambda: "! FAIL" in it.row("bad"))
+        await it.press("e")
+        await it.until(heard.exists)
+        assert heard.read_text() == f"--goto {workspace.plugins}/bad/plugin.py:2\n"
+    manager.stop()

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from hotload_tui import Config
+from hotload_tui.core.plugin import PluginState, PluginStatus
+from hotload_tui.tui.screens.console import ConsoleScreen
+from tests.conftest import Running, Workspace
+from tests.tui.console import Console, console
+
+Run = Callable[[Config], Running]
+NASTY = "[/x][red]\x1b]0;owned\x07\x1b[2J\x9b2J\u202e漢\x00"
+PLUGIN = f'''
+"""Docs {NASTY.replace(chr(0), "")}."""
+def register(ctx):
+    print({NASTY!r})
+    ctx.log.error({NASTY!r})
+    ctx.hook("[/p]\\x1b[1m", lambda: None)
+'''
+NAME = "[@click=quit]n\x1b[2J"
+
+
+def harmless(it: Console) -> bool:
+    """Tell whether nothing on the screen could be a control sequence."""
+    return not any(character in it.text for character in "\x1b\x07\x9b\x00\u202e")
+
+
+@pytest.mark.parametrize("tab", ["1", "2", "3", "4"])
+@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
+async def test_text_of_plugins_is_shown_and_never_interpreted(
+    workspace: Workspace, run: Run, tab: str, size: tuple[int, int]
+) -> None:
+    """Markup and escapes in names, docs, prints, logs, messages, hook points and source stay plain text."""
+    workspace[NAME] = PLUGIN
+    workspace["bad[b]"] = f"def register(ctx):\n    raise ValueError({NASTY!r})\n"
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, size) as it:
+        await it.until(lambda: "+ ok" in it.row(NAME) and "! FAIL" in it.row("bad[b]"))
+        await it.press(tab)
+        for name in (NAME, "bad[b]"):
+            it.main.choose(name)
+            await it.until(lambda name=name: it.chosen == name and it.main.source is not None)  # type: ignore[misc]
+            assert "[@click=quit]n" in it.text
+            assert harmless(it)
+        await it.press("r", "colon", *"rebuild")
+        await it.until(lambda: "plugin: rebuild [@click=quit]n" in it.text)
+        assert harmless(it)
+
+
+async def test_nasty_names_in_toasts_and_dialogs(workspace: Workspace, run: Run) -> None:
+    """A toast about a plugin with markup in its name is plain text."""
+    workspace["a[b]"] = "def register(ctx): ..."
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("a[b]"))
+        await it.press("c")
+        await it.until(lambda: any(toast.startswith("a[b]: 1 artifact") for toast in it.toasts))
+        await it.shows("a[b]: 1 artifact")
+
+
+async def test_a_message_of_a_megabyte_does_not_stall_the_console(workspace: Workspace, run: Run) -> None:
+    """A huge message, in one line or in many, is shown by its beginning."""
+    workspace["long"] = "def register(ctx):\n    raise ValueError('x' * 1_000_000)\n"
+    workspace["many"] = "def register(ctx):\n    raise ValueError('x\\n' * 100_000)\n"
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "! FAIL" in it.row("long") and "! FAIL" in it.row("many"))
+        await it.press("enter")
+        await it.shows("ValueError:", "xxxx")
+        await it.press("0", "j", "enter")
+        await it.shows("ValueError: x")
+
+
+async def test_a_thousand_plugins_are_a_table(workspace: Workspace, run: Run) -> None:
+    """A thousand rows come, G goes to the last one, and a change of one is drawn."""
+    running = run(workspace.config())
+    statuses = tuple(PluginStatus(f"p{number:04}", PluginState.NEW, f"/p/{number}") for number in range(1000))
+    answer = running.manager.snapshot()
+    given = [statuses]
+
+    def snapshot() -> object:
+        from msgspec.structs import replace
+
+        return replace(answer, plugins=given[0])
+
+    running.manager.snapshot = snapshot  # type: ignore[assignment,method-assign]
+    async with console(running.manager, workspace.root) as it:
+        await it.until(lambda: "? new" in it.row("p0999"))
+        await it.press("G")
+        await it.until(lambda: it.chosen == "p0999")
+        given[0] = (*statuses[:-1], PluginStatus("p0999", PluginState.OK, "/p/999"))
+        assert isinstance(it.main, ConsoleScreen)
+        it.main._facts.look_at("p0999")
+        await it.until(lambda: "+ ok" in it.row("p0999"))
+        assert it.chosen == "p0999"

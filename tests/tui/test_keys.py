@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+
+from hotload_tui.core.errors import ConfigError
+from hotload_tui.tui.keys import check_keys
+
+
+def test_known_names_with_free_keys_are_accepted() -> None:
+    """Any binding may have another key, or several; two may swap theirs."""
+    check_keys({})
+    check_keys({"rebuild": "f5,ctrl+r", "help": "h"})
+    check_keys({"rebuild": "d", "toggle": "r"})
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_one() -> None:
+    """A misspelt binding is named, with the one that was probably meant."""
+    with pytest.raises(ConfigError, match=r'\[keys\] rebiuld: no such binding; did you mean "rebuild"'):
+        check_keys({"rebiuld": "x"})
+
+
+def test_a_key_that_is_taken_is_refused_with_its_owner() -> None:
+    """One key for two things would leave one of them without a key."""
+    with pytest.raises(ConfigError, match='"q" would be both "quit" and "rebuild"'):
+        check_keys({"rebuild": "q"})
+    with pytest.raises(ConfigError, match='"question_mark" would be both'):
+        check_keys({"rebuild": "?"})
+
+
+@pytest.mark.parametrize("key", ["", " ", "x,"])
+def test_no_key_at_all_is_refused(key: str) -> None:
+    """An empty key is a mistake and is named."""
+    with pytest.raises(ConfigError, match="no key is named"):
+        check_keys({"rebuild": key})

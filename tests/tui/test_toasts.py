@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from hotload_tui.core.events import PluginDisabled, PluginDiscovered, PluginFailed, PluginLoaded
+from hotload_tui.core.plugin import Fault
+from hotload_tui.tui.toasts import Toasts
+
+
+class Shown:
+    """What toasts were shown, and a clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.texts: list[tuple[str, bool]] = []
+        self.toasts = Toasts(self.show, lambda: self.now)
+
+    def show(self, text: str, *, bad: bool) -> None:
+        """Keep it."""
+        self.texts.append((text, bad))
+
+
+def loaded(name: str, generation: int = 2) -> PluginLoaded:
+    """Make the event of a load."""
+    return PluginLoaded(0, name, generation, "", (), 0)
+
+
+def failed(name: str) -> PluginFailed:
+    """Make the event of a failure."""
+    return PluginFailed(0, name, Fault("load", name, "KeyError", "'a'", 0), 1)
+
+
+def test_what_happens_within_two_seconds_is_one_line() -> None:
+    """Seven reloads and a failure are one toast, which is shown again as more joins it."""
+    shown = Shown()
+    shown.toasts.tell([loaded("a")])
+    shown.now += 1
+    shown.toasts.tell([loaded(str(number)) for number in range(6)])
+    shown.toasts.tell([failed("x")])
+    assert [text for text, _ in shown.texts] == [
+        "a reloaded",
+        "7 reloaded",
+        "7 reloaded, x failed (KeyError: 'a')",
+    ]
+    assert shown.texts[-1][1]
+
+
+def test_after_two_seconds_a_new_line_begins() -> None:
+    """What happened long before is not told again."""
+    shown = Shown()
+    shown.toasts.tell([failed("x")])
+    shown.now += 2.1
+    shown.toasts.tell([loaded("a")])
+    assert shown.texts[-1] == ("a reloaded", False)
+
+
+def test_the_last_word_on_a_plugin_counts() -> None:
+    """A plugin that failed and was mended within two seconds is told as loaded only."""
+    shown = Shown()
+    shown.toasts.tell([PluginDiscovered(0, "a"), failed("a"), loaded("a", 1)])
+    assert shown.texts[-1][0] == "a loaded"
+
+
+def test_a_disabled_plugin_names_the_key_that_brings_it_back() -> None:
+    """What can be taken back says how."""
+    shown = Shown()
+    shown.toasts.tell([PluginDisabled(0, "a")])
+    assert shown.texts == [("a disabled (d enables it)", False)]
+
+
+def test_the_same_text_is_said_once() -> None:
+    """Pressing a key that can do nothing again and again does not pile up toasts."""
+    shown = Shown()
+    shown.toasts.say("No.")
+    shown.toasts.say("No.")
+    shown.toasts.say("")
+    assert [text for text, _ in shown.texts] == ["No.", "No."]
