@@ -1,0 +1,88 @@
+"""The console on a real terminal: what only the real driver can get wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Workspace
+from tests.terminal import Terminal
+
+MODES = {"alternate screen": 1049, "mouse": 1000, "mouse movement": 1003, "bracketed paste": 2004}
+PROGRAM = [sys.executable, "-m", "hotload_tui"]
+TICKER = """
+import threading, time
+def register(ctx):
+    stop = threading.Event()
+    def run():
+        while not stop.wait(0.05):
+            print("tick")
+    threading.Thread(target=run, daemon=True).start()
+    ctx.on_unload(stop.set)
+"""
+
+
+@pytest.fixture
+def editor(workspace: Workspace) -> Iterator[Path]:
+    """Give an editor that shows its arguments until the file ``done`` appears."""
+    script = workspace.root / "editor"
+    script.write_text(
+        f'#!/bin/sh\necho "EDITING $@"\nwhile [ ! -e {workspace.root}/done ]; do sleep 0.05; done\nexit 3\n'
+    )
+    script.chmod(0o755)
+    yield script
+    (workspace.root / "done").touch()
+
+
+def left_on(terminal: Terminal) -> set[str]:
+    """Return which of the modes that a console switches on are on."""
+    return {name for name, number in MODES.items() if number << 5 in terminal._screen.mode}
+
+
+def test_the_editor_has_the_terminal_for_itself(workspace: Workspace, editor: Path) -> None:
+    """Prints of plugins do not touch the editor's screen; afterwards the console is intact."""
+    workspace["ticker"] = TICKER
+    environment = {"VISUAL": str(editor), "EDITOR": ""}
+    with Terminal(PROGRAM, cwd=workspace.root, environment=environment) as terminal:
+        terminal.wait_for("+ ok 1")
+        terminal.wait_for("tick")
+        terminal.press("e")
+        terminal.wait_for("EDITING +1 /")
+        assert "mouse" not in left_on(terminal)
+        assert not terminal._read(0.5), "somebody drew over the editor"
+        assert "tick" not in terminal.text().replace("ticker", "")
+        (workspace.root / "done").touch()
+        terminal.wait_for("editor ended with status 3")
+        terminal.wait_for("r Rebuild")
+        assert "mouse" in left_on(terminal)
+        terminal.press("q")
+        assert terminal.wait_for_exit() == 0
+        assert left_on(terminal) == set()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_leaves_the_terminal_usable(workspace: Workspace, name: str) -> None:
+    """A console that is told to end restores the terminal and unloads its plugins."""
+    workspace["one"] = "def register(ctx): ..."
+    with Terminal(PROGRAM, cwd=workspace.root) as terminal:
+        terminal.wait_for("+ ok 1")
+        assert left_on(terminal) == set(MODES)
+        os.kill(terminal.process.pid, getattr(signal, name))
+        terminal.wait_for_exit()
+        assert left_on(terminal) == set()
+
+
+def test_without_colours_states_and_focus_can_be_told(workspace: Workspace) -> None:
+    """With NO_COLOR no colour is sent; states are words, the row of the cursor is in reverse."""
+    workspace["one"] = "def register(ctx): ..."
+    with Terminal(PROGRAM, cwd=workspace.root, environment={"NO_COLOR": "1"}) as terminal:
+        terminal.wait_for("+ ok 1")
+        screen = terminal.wait_for("one")
+        row = next(number for number, line in enumerate(screen.splitlines()) if " + ok     one" in line)
+        cells = terminal._screen.buffer[row]
+        assert all(cells[column].reverse for column in range(1, 20))
