@@ -1,5 +1,6 @@
 import importlib.metadata
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
