@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from rich.segment import Segments
-from rich.traceback import Traceback
 from textual.app import App
 from textual.screen import Screen
 
@@ -92,6 +90,9 @@ class ConsoleApp(App[None]):
 
     def _fatal_error(self) -> None:
         """Print the traceback of a bug in the console itself, without locals: they may hold secrets."""
+        from rich.segment import Segments
+        from rich.traceback import Traceback  # a fifth of all imports, for what should never happen
+
         self.bell()
         trace = Traceback(show_locals=False, width=None)
         self._exit_renderables.append(Segments(self.console.render(trace, self.console.options)))

@@ -248,7 +248,7 @@ async def test_ages_grow_while_nothing_happens(workspace: Workspace, run: Run) -
     ) as it:
         await it.until(lambda: "+ ok" in it.row("one"))
         late[0] = 7200
-        it.main.query_one(PluginTable)._fill()
+        it.main.query_one(PluginTable)._grow_old()
         assert it.row("one").endswith("2h")
 
 

@@ -78,7 +78,7 @@ async def test_a_syntax_error_of_a_running_plugin_tells_what_still_runs(
 async def test_causes_are_blocks_and_library_frames_are_folded(workspace: Workspace, run: Run) -> None:
     """The cause stands below its effect; frames of the library are one counted line until x."""
     workspace["bad"] = CAUSES
-    async with console(run(workspace.config()).manager, workspace.root, (120, 60)) as it:
+    async with console(run(workspace.config()).manager, workspace.root, (120, 120)) as it:
         await opened(it, "bad", "! FAIL")
         await it.shows(
             "RuntimeError: settings are broken", "caused by", "JSONDecodeError", "folded (x shows)"
@@ -90,7 +90,6 @@ async def test_causes_are_blocks_and_library_frames_are_folded(workspace: Worksp
         assert "decoder.py" not in it.text
         await it.press("x")
         await it.until(lambda: "folded" not in it.text)
-        await it.press("pagedown")
         await it.shows("decoder.py", "(library)")
 
 

@@ -59,6 +59,7 @@ class ConsoleScreen(ActionScreen):
         self._closeup: CloseUp | None = None
         self._started = start is None
         self._telling = False
+        self._offers_enable = False
         self._made = ""
         self._missing = False
         self._trouble = ""
@@ -218,7 +219,10 @@ class ConsoleScreen(ActionScreen):
         faulty = tuple(other.name for other in self._plugins.values() if other.fault)
         detail, source = (closeup.detail, closeup.source) if closeup else (None, None)
         self.query_one(DetailTabs).show(plugin, detail, source, faulty)
-        self.refresh_bindings()
+        off = plugin is not None and plugin.state is PluginState.OFF
+        if off != self._offers_enable:
+            self._offers_enable = off
+            self.refresh_bindings()
 
     def _toast(self, text: str, *, bad: bool) -> None:
         self.app.clear_notifications()

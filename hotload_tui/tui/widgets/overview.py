@@ -27,19 +27,22 @@ class Overview(VerticalScroll, can_focus=True):
         super().__init__(Static(NOTHING, markup=False))
         self._project = project
         self._clock = clock
+        self._shown = Content(NOTHING)
 
     def show(self, status: PluginStatus | None, detail: PluginDetail | None) -> None:
         """Show this plugin; ``detail`` may come later than its status."""
-        body = self.query_one(Static)
-        if status is None:
-            body.update(NOTHING)
-            return
+        text = self._text(status, detail) if status else Content(NOTHING)
+        if not text.is_same(self._shown):
+            self._shown = text
+            self.query_one(Static).update(text)
+
+    def _text(self, status: PluginStatus, detail: PluginDetail | None) -> Content:
         rows = [*self._rows(status), *(_details(detail) if detail else ())]
         title = Content.assemble(
             (clean_line(status.name, 200), "bold"), f"  {status.state.glyph} {status.state}"
         )
         text = clean_line(detail.description) if detail else ""
-        body.update(Content("\n").join([title, *([Content(text)] if text else []), Content(""), *rows]))
+        return Content("\n").join([title, *([Content(text)] if text else []), Content(""), *rows])
 
     def _rows(self, status: PluginStatus) -> Iterator[Content]:
         if status.fault is not None:

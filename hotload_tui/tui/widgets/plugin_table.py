@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from rich.text import Text
-from textual import events
 from textual.message import Message
 from textual.widgets import DataTable
 
@@ -50,21 +49,19 @@ class PluginTable(DataTable[Text]):
         """Lay out the columns and let ages grow."""
         self.border_title = "Plugins"
         self._lay_out()
-        self.set_interval(1, self._fill)
+        self.set_interval(1, self._grow_old)
 
-    def on_resize(self, event: events.Resize) -> None:
+    def on_resize(self) -> None:
         """Show as many columns as fit now."""
-        if event.size.width:
-            self._lay_out()
+        self._lay_out()
 
     def show(self, plugins: tuple[PluginStatus, ...]) -> None:
-        """Show these plugins from now on."""
-        names = {plugin.name for plugin in plugins}
+        """Show these plugins from now on; only rows that changed are drawn anew."""
+        before, self._shown = self._shown, {plugin.name: plugin for plugin in plugins}
         for plugin in plugins:
-            self._mark(plugin, self._shown.get(plugin.name))
-        gone, added = self._shown.keys() - names, names - self._shown.keys()
-        self._shown = {plugin.name: plugin for plugin in plugins}
-        self._marked &= names
+            self._mark(plugin, before.get(plugin.name))
+        self._marked &= self._shown.keys()
+        gone, added = before.keys() - self._shown.keys(), self._shown.keys() - before.keys()
         for name in gone:
             self.remove_row(name)
         for plugin in plugins:
@@ -72,21 +69,17 @@ class PluginTable(DataTable[Text]):
                 self.add_row(*self._cells(plugin), key=plugin.name)
         self.border_title = f"Plugins ({len(plugins)})" if plugins else "Plugins"
         if not self._lay_out():
-            self._fill()
+            self._draw(plugin for plugin in plugins if before.get(plugin.name, plugin) != plugin)
         if added or gone:
-            self._order()
-            self._keep_cursor()
+            if list(self._shown) != [row.key.value for row in self.ordered_rows]:
+                self._refill()  # new ones were added at the end
+            self.choose(self.chosen)
             self.on_data_table_row_highlighted()
 
     def choose(self, name: str) -> None:
         """Put the cursor on a plugin, if it is there."""
         if name in self._shown:
             self.move_cursor(row=self.get_row_index(name), animate=False)
-
-    def _order(self) -> None:
-        """Put the rows in the order of the plugins; new ones were added at the end."""
-        if list(self._shown) != [row.key.value for row in self.ordered_rows]:
-            self._refill()
 
     def _refill(self) -> None:
         self.clear()
@@ -105,12 +98,8 @@ class PluginTable(DataTable[Text]):
         for column in columns:
             self.add_column(Text(column.title), width=column.width, key=column.key)
         self._refill()
-        self._keep_cursor()
+        self.choose(self.chosen)
         return True
-
-    def _keep_cursor(self) -> None:
-        if self.chosen in self._shown:
-            self.move_cursor(row=self.get_row_index(self.chosen), animate=False)
 
     def _cells(self, plugin: PluginStatus) -> list[Text]:
         return [self._cell(plugin, column) for column in self._columns_now]
@@ -124,13 +113,20 @@ class PluginTable(DataTable[Text]):
                 text = text[:1] + Text(MARK, style) + text[2:]
         return text
 
-    def _fill(self) -> None:
-        """Draw the cells anew whose text has changed."""
+    def _draw(self, plugins: Iterable[PluginStatus]) -> None:
+        """Draw the cells of these rows anew, where their text has changed."""
+        for plugin in plugins:
+            for column, cell in zip(self._columns_now, self._cells(plugin), strict=True):
+                if cell != self.get_cell(plugin.name, column.key):
+                    self.update_cell(plugin.name, column.key, cell)
+
+    def _grow_old(self) -> None:
+        """Draw the ages that have changed, and only those: there may be a thousand rows."""
+        now = self._clock()
+        age = next(column for column in self._columns_now if column.key == "age")
         for name, plugin in self._shown.items():
-            for column in self._columns_now:
-                cell = self._cell(plugin, column)
-                if cell != self.get_cell(name, column.key):
-                    self.update_cell(name, column.key, cell)
+            if age.show(plugin, now) != self.get_cell(name, "age").plain:
+                self.update_cell(name, "age", self._cell(plugin, age))
 
     def _mark(self, plugin: PluginStatus, before: PluginStatus | None) -> None:
         if plugin.state not in _TROUBLE:
@@ -144,7 +140,9 @@ class PluginTable(DataTable[Text]):
         name = (self.ordered_rows[row].key.value or "") if row < self.row_count else ""
         if name != self.chosen:
             self.chosen = name
-            self._marked.discard(name)
+            if name in self._marked:
+                self._marked.discard(name)
+                self._draw([self._shown[name]])
             self.post_message(self.Chosen(name))
 
     def on_data_table_row_selected(self) -> None:
