@@ -1,0 +1,237 @@
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hotload_tui import HookHost
+from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.compiler import Compiler
+from hotload_tui.core.errors import LoadError, PluginError, RegisterError, UnknownPluginError
+from hotload_tui.core.faults import fault_of
+from hotload_tui.core.loader import Loader
+from tests.conftest import Workspace, answering
+
+
+class Bench:
+    """A loader with its host, and a compiler that feeds it."""
+
+    def __init__(self, workspace: Workspace, **settings: object) -> None:
+        self.workspace = workspace
+        self.host = HookHost()
+        self.loader = Loader(self.host, workspace.config(**settings))
+
+    def artifact(self, source: str, name: str = "greet") -> Artifact:
+        """Compile ``source``."""
+        self.workspace[name] = source
+        return Compiler(self.workspace.compiled).compile(self.workspace.plugins / name).artifact
+
+    def load(self, source: str, name: str = "greet", hook_point: str | None = None) -> None:
+        """Compile and load ``source``."""
+        self.loader.load(name, self.artifact(source, name), hook_point)
+
+    def number(self) -> int:
+        """Return the number of the generation that serves."""
+        live = self.loader.live("greet")
+        return live.generation.number if live else 0
+
+    def refusal(self, source: str) -> PluginError:
+        """Return the error of a load that must fail."""
+        with pytest.raises(PluginError) as caught:
+            self.load(source)
+        return caught.value
+
+
+@pytest.fixture
+def bench(workspace: Workspace) -> Iterator[Bench]:
+    """Give a loader, and unload everything afterwards."""
+    bench = Bench(workspace)
+    yield bench
+    for name in bench.loader.names():
+        bench.loader.unload(name)
+    bench.loader.retire()
+
+
+def test_load_unload_and_reload(bench: Bench) -> None:
+    """The four verbs of the original, on artifacts."""
+    bench.load(answering("one"))
+    assert (bench.host.call("greet"), bench.loader.names()) == (["one"], ("greet",))
+    bench.loader.reload("greet")
+    assert (bench.number(), bench.host.call("greet")) == (2, ["one"])
+    bench.loader.unload("greet")
+    assert (bench.host.call("greet"), bench.loader.names()) == ([], ())
+    assert [(gone.generation, gone.memory) for gone in bench.loader.retire()] == [(1, "freed"), (2, "freed")]
+
+
+def test_unloading_one_hook_point_leaves_the_others(bench: Bench) -> None:
+    """A plugin can be taken out of a single point."""
+    bench.load("def register(ctx):\n    ctx.hook('a', lambda: 1)\n    ctx.hook('b', lambda: 2)\n")
+    bench.loader.unload("greet", "a")
+    assert (bench.host.call("a"), bench.host.call("b")) == ([], [2])
+
+
+def test_the_hook_point_of_the_call_is_the_default(bench: Bench) -> None:
+    """``ctx.hook(handler)`` uses what load was given."""
+    bench.load("def register(ctx):\n    ctx.hook(lambda: 1)\n", hook_point="given")
+    assert bench.host.call("given") == [1]
+
+
+@pytest.mark.parametrize("verb", ["unload", "reload"])
+def test_what_is_not_loaded_cannot_be_unloaded(bench: Bench, verb: str) -> None:
+    """An unknown name is an error that names it."""
+    with pytest.raises(UnknownPluginError, match="nobody"):
+        getattr(bench.loader, verb)("nobody")
+
+
+SHAPES = [
+    ("async def register(ctx): ...", "is async", 1),
+    ("async def register(ctx):\n    yield", "is async", 1),
+    ("def register(ctx):\n    yield", "is a generator", 1),
+    ("x = 1\ndef register(): ...", "must take one argument", 2),
+    ("def register(ctx, other): ...", "must take one argument", 1),
+    ("def register(*, ctx): ...", "must take one argument", 1),
+    ("register = 1", "is a int, not a function", 1),
+    ("register = None", "defines no register", 1),
+    ("if 0:\n    def register(ctx): ...", "defines no register", 1),
+    ("def register(ctx): ...\ndel register", "defines no register", 1),
+    ("print(register) if 0 else None", "defines no register", 1),
+    ("class R:\n    async def __call__(self, ctx): ...\nregister = R()", "returned a coroutine", 1),
+    ("async def a(ctx): ...\ndef register(ctx):\n    return a(ctx)", "returned a coroutine", 2),
+    ("def g(ctx):\n    yield\nregister = lambda ctx: g(ctx)", "returned a coroutine or generator", 3),
+    ("class R:\n    def __call__(s, c): ...\n    @property\n    def __signature__(s): raise KeyError\nregister = R()",
+     "looking at register raised KeyError", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "message", "line"), SHAPES)
+def test_a_misshapen_register_is_named_with_its_line(bench: Bench, source: str, message: str, line: int) -> None:
+    """Whatever cannot be called with ctx at load is refused before anything serves."""
+    error = bench.refusal(source)
+    assert isinstance(error, RegisterError)
+    assert message in str(error)
+    assert (Path(error.file).name, error.line) == ("plugin.py", line)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["def register(ctx): ...", "def register(*args): ...", "def register(ctx, other=1, **more): ...", "register = print",
+     "class register:\n    def __init__(self, ctx): ...", "import functools\nregister = functools.partial(print, 1)",
+     "class R:\n    def __call__(self, ctx): ...\nregister = R()", "register = {}.get"],
+)  # fmt: skip
+def test_every_callable_of_one_argument_is_a_register(bench: Bench, source: str) -> None:
+    """Functions, classes, partials, objects and built-ins all do."""
+    bench.load(source)
+    assert bench.loader.names() == ("greet",)
+
+
+KINDS = ["ValueError", "SystemExit", "KeyboardInterrupt", "GeneratorExit", "StopIteration", "MemoryError",
+         "type('Own', (BaseException,), {})", "__import__('asyncio').CancelledError", "RecursionError"]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("phase", ["load", "register"])
+def test_whatever_a_load_raises_the_old_generation_serves(bench: Bench, kind: str, phase: str) -> None:
+    """No exception of a plugin gets out of its load, and nothing of it stays."""
+    bench.load("def register(ctx):\n    ctx.state['n'] = 1\n    ctx.hook('greet', lambda: ctx.state['n'])\n")
+    before = set(sys.modules), threading.active_count(), bench.host._table
+    raising = f"raise {kind}('broken')"
+    if phase == "load":
+        error = bench.refusal(f"register = 1\nimport part\n{raising}\n")
+    else:
+        error = bench.refusal(
+            "def register(ctx):\n    ctx.hook('other', print)\n    ctx.on_unload(print)\n"
+            f"    ctx.state['n'] = 2\n    {raising}\n"
+        )
+    assert type(error) is (LoadError if phase == "load" else RegisterError)
+    fault = fault_of(error, phase="load", plugin="greet", module_path="hotplug")
+    assert fault.type == ("ModuleNotFoundError" if phase == "load" else kind.split("'")[1] if "'Own'" in kind else kind.rpartition(".")[2])
+    assert fault.place is not None
+    assert fault.place.line == (2 if phase == "load" else 5)
+    assert (set(sys.modules), threading.active_count(), bench.host._table) == before
+    assert (bench.host.call("greet"), bench.host.call("other")) == ([1], [])
+
+
+def test_a_load_that_does_not_end_is_interrupted_at_its_line(workspace: Workspace) -> None:
+    """``while True`` in register ends after load_timeout; the fault shows the line."""
+    bench = Bench(workspace, load_timeout=0.2)
+    error = bench.refusal("def register(ctx):\n    x = 0\n    while True:\n        x += 1\n")
+    assert "load_timeout = 0.2 s and was interrupted" in str(error)
+    fault = fault_of(error, phase="load", plugin="greet", module_path="hotplug")
+    assert (fault.type, fault.place is not None and fault.place.line in (3, 4)) == ("TimeoutError", True)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("hotload-load")]
+
+
+def test_a_load_that_hides_its_interruption_still_shows_where(workspace: Workspace) -> None:
+    """A bare except that turns the interruption into something else does not hide the line."""
+    bench = Bench(workspace, load_timeout=0.2)
+    error = bench.refusal(
+        "def register(ctx):\n    try:\n        while True: pass\n    except BaseException:\n        raise ValueError\n"
+    )
+    fault = fault_of(error, phase="load", plugin="greet", module_path="hotplug")
+    assert fault.place is not None
+    assert fault.place.line in (3, 5)
+
+
+def test_a_load_that_cannot_be_interrupted_is_left_behind(workspace: Workspace) -> None:
+    """A lock that never opens keeps its thread; the fault names it and the host goes on."""
+    bench = Bench(workspace, load_timeout=0.1)
+    gate = threading.Event()
+    sys.modules["gate_of_the_test"] = gate  # type: ignore[assignment]  # found by the plugin's import
+    try:
+        error = bench.refusal("import gate_of_the_test as gate\ndef register(ctx):\n    gate.wait(20)\n")
+        assert "thread 'hotload-load-greet' still runs" in str(error)
+        assert bench.host.call("greet") == []
+    finally:
+        del sys.modules["gate_of_the_test"]
+        gate.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("hotload-load"):
+            thread.join()
+
+
+def test_on_unload_runs_newest_first_each_fenced(bench: Bench) -> None:
+    """Clean-up runs in reverse order, and one that raises does not stop the next."""
+    sys.modules["told"] = done = []  # type: ignore[assignment]  # found by the plugin's import
+    try:
+        bench.load(
+            "import told\ndef register(ctx):\n    ctx.on_unload(lambda: told.append(1))\n"
+            "    ctx.on_unload(lambda: 1 / 0)\n    ctx.on_unload(lambda: told.append(2))\n"
+        )
+        bench.loader.unload("greet")
+        gone = bench.loader.retire()
+    finally:
+        del sys.modules["told"]
+    assert done == [2, 1]
+    assert [(fault.phase, fault.type) for fault in gone[0].faults] == [("unload", "ZeroDivisionError")]
+    assert gone[0].memory == "freed"
+
+
+def test_several_trials_are_swapped_in_one_assignment(bench: Bench) -> None:
+    """Two plugins that changed together appear together."""
+    artifacts = {name: bench.artifact(answering(name), name) for name in "ab"}
+    trials = [bench.loader.trial(name, artifact) for name, artifact in artifacts.items()]
+    before = bench.host._table
+    assert bench.host.call("greet") == []
+    bench.loader.swap(trials)
+    assert bench.host.call("greet") == ["a", "b"]
+    assert bench.host._superseded == [before]
+
+
+def test_a_kept_context_is_sealed(bench: Bench) -> None:
+    """After a load, ``ctx.hook`` is refused: what serves was proven as a whole."""
+    bench.load("def register(ctx):\n    ctx.hook('late', lambda: ctx.hook('more', print))\n")
+    assert bench.host.call("late") == []
+    assert bench.host.points()[0].handlers[0].faults == 1
+
+
+def test_loads_see_no_context_of_the_host(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin's load is not part of a call that is in flight."""
+    nested: list[object] = []
+    call: Callable[[str], object] = bench.host.call
+    monkeypatch.setitem(sys.modules, "told", (call, nested))  # type: ignore[arg-type]
+    bench.load(
+        "import told\ndef register(ctx):\n    call, nested = told\n    nested.append(call('greet'))\n"
+        "    ctx.hook('greet', lambda: 1)\n"
+    )
+    assert nested == [[]]

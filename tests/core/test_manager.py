@@ -1,0 +1,755 @@
+import json
+import linecache
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hotload_tui import Config, HotloadError, PluginState
+from hotload_tui.core.errors import RefusedError, UnknownPluginError, UsageError
+from hotload_tui.core.events import (
+    ArtifactRejected,
+    PluginCompiled,
+    PluginDisabled,
+    PluginDiscovered,
+    PluginEnabled,
+    PluginFailed,
+    PluginLoaded,
+    PluginRemoved,
+    PluginRetired,
+)
+from tests.conftest import Running, Workspace, answering
+
+Run = Callable[[Config], Running]
+
+OK, STALE, FAIL, OFF = PluginState.OK, PluginState.STALE, PluginState.FAIL, PluginState.OFF
+
+
+def save(running: Running, workspace: Workspace, source: str | bytes, name: str = "greet") -> None:
+    """Write a plugin and let the manager look, as the watcher would."""
+    workspace[name] = source
+    running.manager.handle_file_change(workspace.plugins / name / "plugin.py")
+
+
+# ---- the journey
+
+
+def test_an_edit_serves_at_once(workspace: Workspace, run: Run) -> None:
+    """A saved change is the next answer; the generation counts up and the old one is retired and freed."""
+    workspace["greet"] = answering("one")
+    running = run(workspace.config())
+    first = running.status("greet")
+    assert (first.state, first.generation, first.reloads, running.host.call("greet")) == (OK, 1, 0, ["one"])
+    save(running, workspace, answering("two"))
+    second = running.status("greet")
+    assert (second.state, second.generation, second.reloads, running.host.call("greet")) == (OK, 2, 1, ["two"])
+    assert second.digest == second.source_digest != first.digest
+    assert running.wait_for(lambda: bool(running.told(PluginRetired, "greet")))
+    assert [(e.generation, e.memory) for e in running.told(PluginRetired)] == [(1, "freed")]
+
+
+def test_a_save_without_change_does_nothing(workspace: Workspace, run: Run) -> None:
+    """The same content again compiles nothing and loads nothing."""
+    workspace["greet"] = answering("one")
+    running = run(workspace.config())
+    count = len(running.events)
+    save(running, workspace, answering("one"))
+    assert len(running.events) == count
+
+
+def test_a_second_host_takes_the_artifacts_of_the_first(workspace: Workspace, run: Run) -> None:
+    """A start compiles only what changed since the last one."""
+    for name in "ab":
+        workspace[name] = answering(name)
+    run(workspace.config())
+    workspace["b"] = answering("new")
+    second = run(workspace.config())
+    assert [event.name for event in second.told(PluginCompiled)] == ["b"]
+    assert second.host.call("greet") == ["a", "new"]
+
+
+BROKEN = [
+    ("def register(ctx)\n", "compile", "SyntaxError"),
+    ("x = 1\n", "compile", "CompileError"),
+    ("", "compile", "CompileError"),
+    ("register = missing\n", "load", "NameError"),
+    ("register = 1\nraise SystemExit(3)\n", "load", "SystemExit"),
+    ("register = 1\nraise KeyboardInterrupt\n", "load", "KeyboardInterrupt"),
+    ("class Own(BaseException): ...\nregister = 1\nraise Own\n", "load", "Own"),
+    ("import no_such_module\ndef register(ctx): ...\n", "load", "ModuleNotFoundError"),
+    ("def register(ctx):\n    ctx.hook('other', print)\n    ctx.state['n'] = 0\n    1 / 0\n", "register", "ZeroDivisionError"),
+    ("def register(ctx):\n    ctx.on_unload(print)\n    raise SystemExit\n", "register", "SystemExit"),
+    ("def register(ctx):\n    ctx.hook('other', 1)\n", "register", "RegisterError"),
+    ("async def register(ctx): ...\n", "register", "RegisterError"),
+]
+
+
+@pytest.mark.parametrize(("broken", "phase", "kind"), BROKEN)
+def test_a_broken_save_leaves_the_last_good_serving(
+    workspace: Workspace, run: Run, broken: str, phase: str, kind: str
+) -> None:
+    """STALE with a fault, the old answer, the old state, nothing left behind; the fix clears it."""
+    stateful = "def register(ctx):\n    ctx.state['n'] = ctx.state.get('n', 0) + 1\n    ctx.hook('greet', lambda: ctx.state['n'])\n"
+    workspace["greet"] = stateful
+    running = run(workspace.config())
+    pins, modules = dict(linecache.cache), set(sys.modules)
+    save(running, workspace, broken)
+    status, fault = running.status("greet"), running.fault("greet")
+    assert (status.state, status.generation, fault.phase, fault.type) == (STALE, 1, phase, kind)
+    assert status.digest != status.source_digest
+    assert (running.host.call("greet"), running.host.call("other")) == ([1], [])
+    assert {key: pin for key, pin in linecache.cache.items() if key.startswith(str(workspace.root))} == {
+        key: pin for key, pin in pins.items() if key.startswith(str(workspace.root))
+    }
+    assert {name for name in sys.modules if name.startswith("hotplug")} <= modules
+    assert running.told(PluginFailed, "greet")[0].serving == 1
+    save(running, workspace, stateful + "# mended\n")
+    assert (running.status("greet").state, running.status("greet").fault) == (OK, None)
+    assert running.host.call("greet") == [2]
+
+
+def test_going_back_to_what_serves_clears_stale_without_a_load(workspace: Workspace, run: Run) -> None:
+    """Undoing the broken edit is enough; nothing is loaded for it."""
+    workspace["greet"] = answering("one")
+    running = run(workspace.config())
+    save(running, workspace, "broken(")
+    assert running.status("greet").state is STALE
+    save(running, workspace, answering("one"))
+    status = running.status("greet")
+    assert (status.state, status.fault, status.generation, len(running.told(PluginLoaded))) == (OK, None, 1, 1)
+
+
+def test_the_same_mistake_is_told_once(workspace: Workspace, run: Run) -> None:
+    """Saving the broken file again without a change adds no second fault."""
+    workspace["greet"] = "broken("
+    running = run(workspace.config())
+    save(running, workspace, "broken(")
+    (workspace.plugins / "greet" / "plugin.py").unlink()
+    running.manager.handle_file_change(workspace.plugins / "greet")
+    running.manager.handle_file_change(workspace.plugins / "greet")
+    assert [event.fault.phase for event in running.told(PluginFailed)] == ["compile", "discover"]
+
+
+def test_a_cold_start_with_a_broken_source_serves_the_last_good(workspace: Workspace, run: Run) -> None:
+    """STALE from the first moment, the old answer, and the fix clears it."""
+    workspace["greet"] = answering("good")
+    run(workspace.config()).manager.stop()
+    workspace["greet"] = "broken("
+    running = run(workspace.config())
+    status = running.status("greet")
+    assert (status.state, running.fault("greet").type, status.generation) == (STALE, "SyntaxError", 1)
+    assert running.host.call("greet") == ["good"]
+    running.manager.scan_and_load_all()
+    assert len(running.told(PluginFailed)) == 1
+    save(running, workspace, answering("mended"))
+    assert (running.status("greet").state, running.host.call("greet")) == (OK, ["mended"])
+
+
+def test_a_last_good_that_is_damaged_or_gone_is_only_logged(workspace: Workspace, run: Run) -> None:
+    """Then nothing serves, and the log says why."""
+    workspace["greet"] = answering("good")
+    run(workspace.config()).manager.stop()
+    workspace["greet"] = "broken("
+    next(workspace.compiled.glob("*.hotplug")).write_bytes(b"damaged")
+    running = run(workspace.config())
+    assert running.status("greet").state is FAIL
+    assert "the last good version does not load" in running.said()
+
+
+def test_files_are_compiled_one_by_one(workspace: Workspace, run: Run) -> None:
+    """An edit of one of ten files compiles one and takes over nine."""
+    workspace["greet"] = answering("one")
+    for number in range(9):
+        workspace[f"greet/part{number}.py"] = "x = 1\n"
+    running = run(workspace.config())
+    workspace["greet/part5.py"] = "x = 2\n"
+    running.manager.handle_file_change(workspace.plugins / "greet" / "part5.py")
+    assert [(e.compiled, e.reused) for e in running.told(PluginCompiled, "greet")] == [(10, 0), (1, 9)]
+
+
+def test_several_plugins_change_in_one_swap(workspace: Workspace, run: Run) -> None:
+    """What a checkout changes together appears together: one new hook table."""
+    for name in "abc":
+        workspace[name] = answering("one")
+    running = run(workspace.config())
+    before = running.host._table
+    for name in "abc":
+        workspace[name] = answering("two")
+    seen: list[object] = []
+    running.manager.subscribe(lambda event: seen.append(running.host.call("greet")))
+    running.manager.scan_and_load_all()
+    assert set(map(str, seen)) == {"['one', 'one', 'one']", "['two', 'two', 'two']"}
+    assert running.host._table is not before
+
+
+def test_handlers_keep_their_order_through_reloads(workspace: Workspace, run: Run) -> None:
+    """Whichever plugin is reloaded, calls run in the same order."""
+    for name in "cab":
+        workspace[name] = answering(name)
+    running = run(workspace.config())
+    for name in "bcab":
+        running.manager.rebuild(name)
+        assert running.host.call("greet") == ["a", "b", "c"]
+
+
+def test_state_survives_reloads_and_disabling(workspace: Workspace, run: Run) -> None:
+    """What a plugin keeps in ctx.state belongs to the host process, not to the version."""
+    counting = "def register(ctx):\n    ctx.state['n'] = ctx.state.get('n', 0) + 1\n    ctx.hook('greet', lambda: ctx.state['n'])\n"
+    workspace["greet"] = counting
+    running = run(workspace.config())
+    save(running, workspace, counting + "# changed\n")
+    assert running.host.call("greet") == [2]
+    running.manager.disable("greet")
+    running.manager.enable("greet")
+    assert running.host.call("greet") == [3]
+
+
+def test_configured_settings_priority_and_hook_point_arrive(workspace: Workspace, run: Run) -> None:
+    """hotload.toml's table for the plugin is what register sees."""
+    workspace["greet"] = "def register(ctx):\n    ctx.hook(lambda: ctx.settings['word'])\n"
+    workspace["other"] = answering("other", "hello")
+    table = {"greet": {"hook_point": "hello", "priority": 200, "settings": {"word": "Hi"}}, "gret": {}}
+    running = run(workspace.config(plugins=table))
+    assert running.host.call("hello") == ["other", "Hi"]
+    assert 'did you mean "greet"' in running.said()
+
+
+# ---- directories that come, go and change their names
+
+
+def test_the_directorys_name_switches_a_plugin(workspace: Workspace, run: Run) -> None:
+    """Renaming to _x unloads, renaming back loads, as the commands do."""
+    workspace["greet"] = answering("one")
+    running = run(workspace.config())
+    root = workspace.plugins
+    (root / "greet").rename(root / "_greet")
+    running.manager.handle_file_change(root / "greet")
+    status = running.status("greet")
+    assert (status.state, status.path, status.generation, running.host.call("greet")) == (OFF, str(root / "_greet"), 0, [])
+    (root / "_greet").rename(root / "greet")
+    running.manager.handle_file_change(root / "_greet")
+    assert (running.status("greet").state, running.host.call("greet")) == (OK, ["one"])
+    assert running.manager.disable("greet").state is OFF
+    assert running.manager.disable("greet").state is OFF
+    assert (root / "_greet").is_dir()
+    assert running.manager.enable("greet").state is OK
+    assert running.manager.enable("greet").state is OK
+    assert len(running.told(PluginDisabled)) == 2
+    assert len(running.told(PluginEnabled)) == 1
+
+
+def test_x_beside_its_disabled_twin(workspace: Workspace, run: Run) -> None:
+    """x runs, _x is left alone, and x cannot be switched off over it; when x goes, _x is what is left."""
+    workspace["x"] = answering("on")
+    workspace["_x"] = answering("off")
+    running = run(workspace.config())
+    assert running.host.call("greet") == ["on"]
+    with pytest.raises(RefusedError, match="exists already"):
+        running.manager.disable("x")
+    assert running.host.call("greet") == ["on"]
+    (workspace.plugins / "x").rename(workspace.root / "away")
+    running.manager.handle_file_change(workspace.plugins / "x")
+    assert (running.status("x").state, running.host.call("greet")) == (OFF, [])
+
+
+def test_plugins_come_and_go(workspace: Workspace, run: Run) -> None:
+    """A new directory is found and loaded, a deleted one unloaded and forgotten."""
+    running = run(workspace.config())
+    save(running, workspace, answering("new"))
+    assert [event.name for event in running.told(PluginDiscovered)] == ["greet"]
+    assert running.host.call("greet") == ["new"]
+    (workspace.plugins / "greet").rename(workspace.root / "away")
+    running.manager.handle_file_change(workspace.plugins / "greet")
+    assert running.host.call("greet") == []
+    assert running.told(PluginRemoved, "greet")
+    assert running.manager.snapshot().plugins == ()
+
+
+def test_a_plugin_switched_off_in_the_configuration(workspace: Workspace, run: Run) -> None:
+    """``enabled = false`` is off, and the command says where to change it."""
+    workspace["greet"] = answering("one")
+    running = run(workspace.config(plugins={"greet": {"enabled": False}}))
+    assert (running.status("greet").state, running.host.call("greet")) == (OFF, [])
+    with pytest.raises(RefusedError, match=r"hotload\.toml"):
+        running.manager.enable("greet")
+
+
+# ---- commands
+
+
+def test_rebuild_loads_again_what_has_not_changed(workspace: Workspace, run: Run) -> None:
+    """A named plugin, or all if none has changed; ``force`` compiles anew."""
+    for name in "ab":
+        workspace[name] = answering(name)
+    running = run(workspace.config())
+    assert running.manager.rebuild("a")[0].generation == 2
+    assert [status.generation for status in running.manager.rebuild()] == [3, 2]
+    workspace["b"] = answering("new")
+    assert [status.generation for status in running.manager.rebuild()] == [3, 3]
+    assert len(running.told(PluginCompiled)) == 3
+    assert [status.generation for status in running.manager.rebuild(force=True)] == [4, 4]
+    assert len(running.told(PluginCompiled)) == 5
+
+
+def test_rebuild_tries_the_failing_ones_first(workspace: Workspace, run: Run) -> None:
+    """With a failing plugin, rebuild means that one, even if its files are the same."""
+    workspace["good"] = answering("good")
+    workspace["bad"] = "import os\ndef register(ctx):\n    if not os.path.exists(ctx.settings['file']): raise KeyError\n"
+    file = workspace.root / "needed"
+    running = run(workspace.config(plugins={"bad": {"settings": {"file": str(file)}}}))
+    file.write_text("")
+    bad, good = running.manager.rebuild()
+    assert (bad.state, good.generation) == (OK, 1)
+
+
+def test_clean_removes_artifacts_while_they_serve(workspace: Workspace, run: Run) -> None:
+    """What serves goes on serving, and the next start compiles."""
+    workspace["greet"] = answering("one")
+    running = run(workspace.config())
+    assert (running.manager.clean("greet"), running.manager.clean()) == (1, 0)
+    assert running.host.call("greet") == ["one"]
+    assert running.manager.source("greet", "plugin.py", 1) == answering("one")
+
+
+def test_new_makes_a_plugin_that_works(workspace: Workspace, run: Run) -> None:
+    """The built-in template is loaded at once; a bad name is refused."""
+    running = run(workspace.config())
+    assert running.manager.new("greet").state is OK
+    assert running.host.call("greet", "Ada") == ["Hello, Ada!"]
+    with pytest.raises(UsageError):
+        running.manager.new("_x")
+    with pytest.raises(RefusedError):
+        running.manager.new("greet")
+
+
+@pytest.mark.parametrize("command", ["rebuild", "enable", "disable", "clean", "detail"])
+def test_unknown_names_get_the_nearest(workspace: Workspace, run: Run, command: str) -> None:
+    """Every command that takes a name says which one was probably meant."""
+    workspace["greet"] = answering("one")
+    with pytest.raises(UnknownPluginError, match='did you mean "greet"'):
+        getattr(run(workspace.config()).manager, command)("gret")
+
+
+def test_details_and_sources(workspace: Workspace, run: Run) -> None:
+    """Description, files, handlers, and the text as loaded beside that on disk."""
+    workspace["greet"] = '"""Greets."""\n' + answering("one")
+    running = run(workspace.config())
+    workspace["greet"] = "changed"
+    detail = running.manager.detail("greet")
+    assert (detail.description, [file.path for file in detail.files]) == ("Greets.", ["plugin.py"])
+    assert [point.point for point in detail.handlers] == ["greet"]
+    assert running.manager.source("greet", "plugin.py") == "changed"
+    assert running.manager.source("greet", "plugin.py", 1).startswith('"""Greets."""')
+    for file, generation in (("no.py", None), ("plugin.py", 9), ("no.py", 1), ("../../secret", None), ("/etc/passwd", None)):
+        with pytest.raises(UnknownPluginError):
+            running.manager.source("greet", file, generation)
+
+
+def test_invoke_gives_values_that_can_be_sent(workspace: Workspace, run: Run) -> None:
+    """JSON values as they are, others as bounded representations."""
+    workspace["a"] = answering({"n": [1, 2.5, None]})
+    workspace["b"] = "class C:\n    def __repr__(self): raise KeyError\ndef register(ctx): ctx.hook('greet', C)\n"
+    workspace["c"] = "def register(ctx): ctx.hook('greet', lambda: {1, object} and 'x' * 9)\n"
+    workspace["d"] = "def register(ctx): ctx.hook('greet', lambda: range(10**9))\n"
+    found = run(workspace.config()).manager.invoke("greet")
+    assert found.values == ({"n": [1, 2.5, None]}, "<C: its repr raised KeyError>", "x" * 9, "range(0, 1000000000)")
+
+
+def test_build_compiles_without_running(workspace: Workspace) -> None:
+    """Compiling alone tells faults of the source and executes nothing."""
+    workspace["good"] = "register = 1\nraise SystemExit\n"
+    workspace["bad"] = "broken("
+    running = Running(workspace.config())
+    bad, good = running.manager.build()
+    assert (bad.state, bad.fault is not None, good.fault) == (FAIL, True, None)
+    assert running.told(PluginLoaded) == []
+
+
+# ---- handlers
+
+
+def test_a_handler_that_raises_is_a_fault_of_its_plugin(workspace: Workspace, run: Run) -> None:
+    """The others answer, the plugin stays ok and shows the line; a repeat in a moment is not told again."""
+    workspace["bad"] = "def answer():\n    word = 'x'\n    return word + 1\ndef register(ctx):\n    ctx.hook('greet', answer)\n"
+    workspace["good"] = answering("good")
+    running = run(workspace.config())
+    for _ in range(100):
+        assert running.host.call("greet") == ["good"]
+    fault = running.fault("bad")
+    assert fault.place is not None
+    assert (fault.phase, fault.place.line, fault.place.locals) == ("hook", 3, (("word", "'x'"),))
+    assert running.status("bad").state is OK
+    assert len(running.told(PluginFailed, "bad")) <= 2
+
+
+def test_a_failing_handler_of_a_stale_plugin_does_not_flood(workspace: Workspace, run: Run) -> None:
+    """While the newest source is broken, the old version's repeated fault is told once in a while only."""
+    workspace["bad"] = "def register(ctx):\n    ctx.hook('greet', lambda: 1 / 0)\n"
+    running = run(workspace.config())
+    save(running, workspace, "broken(", "bad")
+    for _ in range(100):
+        running.host.call("greet")
+    assert running.fault("bad").type == "SyntaxError"
+    assert len(running.told(PluginFailed, "bad")) <= 3
+
+
+def test_a_handler_can_ask_for_its_own_reload(workspace: Workspace, run: Run) -> None:
+    """The command returns after the swap; the call in flight ends in the old version."""
+    workspace["greet"] = "def register(ctx):\n    ctx.hook('greet', lambda act: [act(), 'old'][1])\n"
+    running = run(workspace.config())
+
+    def act() -> None:
+        save(running, workspace, "def register(ctx):\n    ctx.hook('greet', lambda act: 'new')\n")
+
+    assert running.host.call("greet", act) == ["old"]
+    assert running.host.call("greet", act) == ["new"]
+    assert running.wait_for(lambda: bool(running.told(PluginRetired, "greet")))
+    assert running.told(PluginRetired, "greet")[0].memory == "freed"
+
+
+@pytest.mark.parametrize("command", ["rebuild('greet')", "scan()", "stop()", "disable('greet')", "start()"])
+def test_a_plugin_cannot_command_its_manager_while_it_loads(workspace: Workspace, run: Run, command: str) -> None:
+    """That would wait for itself; it is refused with a text that says when it works."""
+    workspace["greet"] = answering("one")
+    running = run(workspace.config(enable_watch=True))
+    sys.modules["manager_of_the_test"] = running.manager  # type: ignore[assignment]  # found by the plugin's import
+    try:
+        workspace["greet"] = f"import manager_of_the_test as m\ndef register(ctx):\n    m.{command}\n"
+        assert running.wait_for(lambda: bool(running.told(PluginFailed, "greet")))
+    finally:
+        del sys.modules["manager_of_the_test"]
+    fault = running.fault("greet")
+    assert (fault.type, "do it in a handler" in fault.message) == ("RefusedError", True)
+    assert running.manager.snapshot().watcher.state == "watching"
+
+
+def test_no_call_is_lost_while_reloading(workspace: Workspace, run: Run) -> None:
+    """Eight threads call through fifty reloads: all are answered, none by a version older than promised."""
+    workspace["greet"] = answering(0)
+    running = run(workspace.config())
+    served, stop, wrong = [0], threading.Event(), []
+
+    def call() -> None:
+        while not stop.is_set():
+            at_least = served[0]
+            values = running.host.call("greet")
+            if len(values) != 1 or not isinstance(values[0], int) or values[0] < at_least:
+                wrong.append((at_least, values))
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for number in range(1, 51):
+        save(running, workspace, answering(number))
+        served[0] = number
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert running.told(PluginFailed) == []
+    assert running.status("greet").generation == 51
+    assert running.wait_for(lambda: len(running.told(PluginRetired)) == 50)
+    assert {event.memory for event in running.told(PluginRetired)} == {"freed"}
+
+
+# ---- bad input
+
+
+def make_directory(path: Path) -> None:
+    """Put a directory there."""
+    path.mkdir()
+
+
+def make_dangling(path: Path) -> None:
+    """Put a link to nowhere there."""
+    path.symlink_to("nowhere")
+
+
+def make_fifo(path: Path) -> None:
+    """Put a named pipe there."""
+    os.mkfifo(path)
+
+
+ENTRIES = [
+    (None, "discover", "no plugin.py"),
+    (make_directory, "discover", "is a directory"),
+    (make_dangling, "discover", "is a link to nowhere"),
+    (make_fifo, "discover", "no regular file"),
+    (b"x = 1\n", "compile", "defines no register"),
+    (b"def register(): ...\n", "register", "must take one argument"),
+    (b"async def register(ctx): ...\n", "register", "is async"),
+    (b"def register(ctx):\n    yield\n", "register", "is a generator"),
+    (b"register = 3\n", "register", "not a function"),
+    (b"def register(ctx)\n", "compile", "expected ':'"),
+    (b"# coding: klingon\n", "compile", "unknown encoding: klingon"),
+    (b"x = '\xff'\n", "compile", "codec can't decode"),
+    (b"x = 1\n\0\n", "compile", "NUL byte in line 2"),
+    (b"", "compile", "is empty"),
+    (b"#" * (20 << 20), "compile", "20,971,520 bytes"),
+    (b"\xef\xbb\xbfdef register(ctx)\n", "compile", "expected ':'"),
+]
+
+
+@pytest.mark.parametrize(("entry", "phase", "message"), ENTRIES)
+def test_bad_entries_are_clear_faults_and_others_load(
+    workspace: Workspace, run: Run, entry: bytes | Callable[[Path], None] | None, phase: str, message: str
+) -> None:
+    """Whatever is wrong with one plugin.py, it is said, and the plugin beside it works."""
+    workspace["good"] = answering("good")
+    path = workspace.plugins / "bad" / "plugin.py"
+    path.parent.mkdir()
+    if isinstance(entry, bytes):
+        path.write_bytes(entry)
+    elif entry is not None:
+        entry(path)
+    running = run(workspace.config())
+    fault = running.fault("bad")
+    assert (running.status("bad").state, fault.phase) == (FAIL, phase)
+    assert message in fault.message
+    assert running.host.call("greet") == ["good"]
+    if isinstance(entry, bytes):
+        assert fault.place is not None
+        assert fault.place.file == str(path)
+
+
+@pytest.mark.parametrize("name", ["a-b", "a b", "ünïcödé", "日本", "json", "class", "1st", "sys", "a.b", "A" * 250, "self"])
+def test_any_directory_name_works(workspace: Workspace, run: Run, name: str) -> None:
+    """Names that are no identifiers, or are somebody else's, load, serve, reload and fail like others."""
+    workspace[name] = answering("one")
+    workspace[f"{name}/part.py"] = "x = 1\n"
+    running = run(workspace.config())
+    assert running.host.call("greet") == ["one"], running.status(name).fault
+    save(running, workspace, "from .part import x\n" + answering("two"), name)
+    assert running.host.call("greet") == ["two"]
+    assert running.status(name).state is OK
+
+
+def test_a_name_that_is_not_utf8_does_no_harm(workspace: Workspace, run: Run) -> None:
+    """Such a directory works or has a fault, and the others load."""
+    workspace["good"] = answering("good")
+    odd = Path(os.fsdecode(os.fsencode(workspace.plugins) + b"/caf\xe9"))
+    odd.mkdir()
+    (odd / "plugin.py").write_text(answering("odd"))
+    running = run(workspace.config())
+    assert "good" in running.host.call("greet")
+    assert len(running.manager.snapshot().plugins) == 2
+
+
+def test_large_and_odd_contents_work(workspace: Workspace, run: Run) -> None:
+    """2,000 files, 20 MB of data, a pipe and a circle of links belong to plugins that work."""
+    workspace["many"] = answering("many")
+    for number in range(2000):
+        workspace[f"many/data/{number}.txt"] = str(number)
+    workspace["large"] = answering("large")
+    workspace["large/data.bin"] = bytes(20 << 20)
+    workspace["odd"] = answering("odd")
+    os.mkfifo(workspace.plugins / "odd" / "pipe")
+    (workspace.plugins / "odd" / "loop").symlink_to(workspace.plugins)
+    (workspace.plugins / "odd" / "self").symlink_to("self")
+    running = run(workspace.config())
+    assert running.host.call("greet") == ["large", "many", "odd"]
+    assert len(running.manager.detail("many").files) == 2001
+
+
+def test_compiled_that_cannot_be_written_is_named(workspace: Workspace, run: Run) -> None:
+    """A file in the place of compiled/ fails every plugin with a fault that names it; a rebuild mends it."""
+    workspace["greet"] = answering("one")
+    workspace.compiled.write_text("in the way")
+    running = run(workspace.config())
+    assert (running.status("greet").state, str(workspace.compiled) in running.fault("greet").message) == (FAIL, True)
+    workspace.compiled.unlink()
+    running.manager.rebuild()
+    assert running.host.call("greet") == ["one"]
+
+
+CHILD = """
+import json, os, sys, tempfile
+from pathlib import Path
+from hotload_tui import Config, HookHost, HotloadManager
+
+def run():
+    host = HookHost()
+    with HotloadManager(host, Config(enable_watch=False)) as manager:
+        found = {p.name: [p.state, p.fault.message if p.fault else ""] for p in manager.snapshot().plugins}
+        return {"plugins": found, "values": host.call("greet"), "log": [line.text for line in manager.log()]}
+
+project = os.getcwd()
+os.chdir(tempfile.mkdtemp())
+Path("plugins/x").mkdir(parents=True)
+Path("plugins/x/plugin.py").write_text("register(")
+run()  # imports everything while all of it can be read
+os.chdir(project)
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+print(json.dumps(run()))
+"""
+
+
+def as_an_ordinary_user(workspace: Workspace) -> dict[str, dict[str, list[str]]]:
+    """Run a host in a process that is not root, and return what it shows."""
+    if os.geteuid() == 0:
+        for path in (workspace.root, *workspace.root.rglob("*")):
+            os.chown(path, 65534, 65534, follow_symlinks=False)
+    done = subprocess.run([sys.executable, "-c", CHILD], cwd=workspace.root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, dict[str, list[str]]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("place", "mode", "message"),
+    [("plugin.py", 0o000, "cannot read plugins/bad/plugin.py: Permission denied"),
+     ("words.txt", 0o000, "cannot read plugins/bad/words.txt: Permission denied"),
+     ("sub", 0o000, "cannot read plugins/bad/sub: Permission denied"),
+     ("sub", 0o444, "cannot read plugins/bad/sub/deep.py: Permission denied"),
+     (".", 0o000, "cannot read plugins/bad"), (".", 0o444, "cannot read plugins/bad")],
+)  # fmt: skip
+def test_what_cannot_be_read_is_named(workspace: Workspace, place: str, mode: int, message: str) -> None:
+    """A file or folder without permission is a fault of its plugin; the others load."""
+    workspace["good"] = answering("good")
+    workspace["bad"] = answering("bad")
+    workspace["bad/words.txt"] = "x"
+    workspace["bad/sub/deep.py"] = "x = 1\n"
+    path = workspace.plugins / "bad" / place
+    path.chmod(mode)
+    found = as_an_ordinary_user(workspace)
+    path.chmod(0o755)
+    assert found["plugins"]["bad"][0] == "FAIL"
+    assert message in found["plugins"]["bad"][1]
+    assert found["values"] == ["good"]
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o111, 0o444, 0o555])
+def test_compiled_without_permission_is_named(workspace: Workspace, mode: int) -> None:
+    """Whatever may not be done with compiled/, the fault names it and the host starts."""
+    workspace["greet"] = answering("one")
+    workspace.compiled.mkdir()
+    workspace.compiled.chmod(mode)
+    found = as_an_ordinary_user(workspace)
+    workspace.compiled.chmod(0o755)
+    assert found["plugins"]["greet"][0] == "FAIL"
+    assert "cannot write compiled/greet-" in found["plugins"]["greet"][1]
+
+
+def test_an_artifact_without_permission_is_rebuilt(workspace: Workspace, run: Run) -> None:
+    """An unreadable artifact is replaced, and the log says why."""
+    workspace["greet"] = answering("one")
+    run(workspace.config()).manager.stop()
+    next(workspace.compiled.glob("*.hotplug")).chmod(0)
+    found = as_an_ordinary_user(workspace)
+    assert found["values"] == ["one"]
+    assert any("cannot be read: Permission denied; built anew" in line for line in found["log"])
+
+
+def test_artifacts_that_are_no_ones_do_no_harm(workspace: Workspace, run: Run) -> None:
+    """Foreign files and folders in compiled/ are left alone."""
+    workspace["greet"] = answering("one")
+    workspace.compiled.mkdir()
+    (workspace.compiled / "greet-0123456789ab.hotplug").mkdir()
+    (workspace.compiled / "notes.txt").write_text("mine")
+    (workspace.compiled / "greet-ba9876543210.hotplug").symlink_to("nowhere")
+    running = run(workspace.config(keep_generations=1))
+    assert running.host.call("greet") == ["one"]
+    assert running.told(ArtifactRejected) == []
+    save(running, workspace, answering("two"))
+    assert running.host.call("greet") == ["two"]
+    assert (workspace.compiled / "notes.txt").exists()
+
+
+# ---- life
+
+
+def test_a_missing_runtime_directory_is_waited_for(workspace: Workspace, run: Run) -> None:
+    """start() does not raise, says so, and loads plugins once the directory appears."""
+    workspace.plugins.rmdir()
+    running = run(workspace.config(enable_watch=True))
+    assert "no plugin directory" in running.said()
+    assert running.wait_for(lambda: "no plugin directory" in running.manager.snapshot().watcher.trouble)
+    workspace["greet"] = answering("one")
+    assert running.wait_for(lambda: running.host.call("greet") == ["one"])
+    assert running.wait_for(lambda: running.manager.snapshot().watcher.trouble == "")
+
+
+def test_without_watching_the_missing_directory_is_told_too(workspace: Workspace, run: Run) -> None:
+    """The snapshot names the trouble also when nobody watches."""
+    workspace.plugins.rmdir()
+    running = run(workspace.config())
+    assert "no plugin directory" in running.manager.snapshot().watcher.trouble
+
+
+def test_stop_unloads_in_reverse_order_of_loading(workspace: Workspace) -> None:
+    """What was loaded last goes first; afterwards nothing serves and no thread is left."""
+    sys.modules["order_of_the_test"] = order = []  # type: ignore[assignment]  # found by the plugins' import
+    source = "import order_of_the_test as o\ndef register(ctx):\n    ctx.on_unload(lambda: o.append(ctx.name))\n"
+    for name in "bac":
+        workspace[name] = source
+    threads = set(threading.enumerate())
+    running = Running(workspace.config(enable_watch=True))
+    try:
+        with running.manager:
+            pass
+    finally:
+        del sys.modules["order_of_the_test"]
+    assert order == ["c", "b", "a"]
+    assert set(threading.enumerate()) == threads
+    assert running.host.points() == ()
+
+
+def test_a_stopped_manager_can_be_started_again(workspace: Workspace, run: Run) -> None:
+    """Stopping twice and starting again works like the first time."""
+    workspace["greet"] = answering("one")
+    running = run(workspace.config(enable_watch=True))
+    running.manager.start()
+    running.manager.stop()
+    running.manager.stop()
+    assert (running.host.call("greet"), running.manager.snapshot().watcher.state) == ([], "off")
+    running.manager.start()
+    assert running.host.call("greet") == ["one"]
+    workspace["greet"] = answering("two")
+    assert running.wait_for(lambda: running.host.call("greet") == ["two"])
+
+
+def test_stopping_without_unloading_leaves_plugins_serving(workspace: Workspace, run: Run) -> None:
+    """``stop(unload=False)`` only stops watching."""
+    workspace["greet"] = answering("one")
+    running = run(workspace.config())
+    running.manager.stop(unload=False)
+    assert running.host.call("greet") == ["one"]
+
+
+def test_a_subscriber_that_raises_stops_nothing(workspace: Workspace, run: Run) -> None:
+    """Others hear the event, and the reload goes on."""
+    running = run(workspace.config())
+
+    def fails(event: object) -> None:
+        raise ValueError(event)
+
+    undo = running.manager.subscribe(fails)
+    save(running, workspace, answering("one"))
+    undo()
+    assert running.host.call("greet") == ["one"]
+
+
+def test_what_plugins_log_is_in_the_log(workspace: Workspace, run: Run) -> None:
+    """ctx.log and a module's own logger both carry the plugin's name."""
+    workspace["my-plugin"] = (
+        "import logging\ndef register(ctx):\n    ctx.log.info('by ctx')\n    logging.getLogger(__name__).warning('by name')\n"
+    )
+    said = run(workspace.config()).said()
+    assert "info my-plugin: by ctx" in said
+    assert "warning my-plugin: by name" in said
+
+
+def test_errors_of_commands_are_of_one_family(workspace: Workspace) -> None:
+    """A program catches HotloadError and has them all."""
+    running = Running(workspace.config())
+    workspace.plugins.rmdir()
+    for command in (running.manager.scan, running.manager.rebuild, lambda: running.manager.enable("x")):
+        with pytest.raises(HotloadError):
+            command()
