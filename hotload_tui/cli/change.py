@@ -11,6 +11,7 @@ from hotload_tui.cli import output, report, text
 from hotload_tui.cli.scope import Scope, choose, scanned, shared_options
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import NotFoundError, UsageError
+from hotload_tui.core.plugin import PluginStatus
 
 if TYPE_CHECKING:
     from hotload_tui import HotloadManager
@@ -29,7 +30,7 @@ def new(scope: Scope, name: str) -> int:
     if existing:
         output.narrate(f"{name} exists already; nothing was changed")
     status = existing[0] if existing else manager.new(name)
-    output.standard().line(status.path)
+    output.standard().line(_place(manager, status))
     return report.verdict([status])
 
 
@@ -39,8 +40,9 @@ def new(scope: Scope, name: str) -> int:
 @click.pass_obj
 def enable(scope: Scope, name: str) -> int:
     """Switch a plugin on (_NAME becomes NAME)."""
-    status = _manager(scope).enable(name)
-    output.narrate(f"{name} is enabled ({text.near(status.path)})")
+    manager = _manager(scope)
+    status = manager.enable(name)
+    output.narrate(f"{name} is enabled ({_place(manager, status)})")
     return report.verdict([status])
 
 
@@ -50,8 +52,9 @@ def enable(scope: Scope, name: str) -> int:
 @click.pass_obj
 def disable(scope: Scope, name: str) -> int:
     """Switch a plugin off (NAME becomes _NAME)."""
-    status = _manager(scope).disable(name)
-    output.narrate(f"{name} is disabled ({text.near(status.path)})")
+    manager = _manager(scope)
+    status = manager.disable(name)
+    output.narrate(f"{name} is disabled ({_place(manager, status)})")
     return 0
 
 
@@ -100,3 +103,8 @@ def _scanned_if_there(config: Config) -> HotloadManager:
 def _manager(scope: Scope) -> Manager:
     config = scope.settings()
     return scope.reach(config) or scanned(config)
+
+
+def _place(manager: Manager, status: PluginStatus) -> str:
+    """Return the plugin's folder as seen from here: the host may have another working directory."""
+    return text.near(str(Path(manager.snapshot().host.runtime_dir, Path(status.path).name)))

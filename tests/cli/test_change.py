@@ -18,6 +18,13 @@ def test_a_new_plugin_works_at_once(workspace: Workspace, hotload: Hotload, with
     assert hotload("call", "greet", "Ada").out == "Hello, Ada!\n"
 
 
+def test_a_host_elsewhere_makes_it_where_i_see_it(workspace: Workspace, hotload: Hotload) -> None:
+    """The folder that new prints is right also from another directory than the host's."""
+    hotload.host()
+    done = hotload.shell('mkdir -p sub && cd sub && cd "$("$HOTLOAD" new first --plugins ../plugins)" && pwd')
+    assert done.out.strip() == str(workspace.plugins / "first")
+
+
 def test_the_first_plugin_makes_the_folder(workspace: Workspace, hotload: Hotload) -> None:
     """In an empty project, new makes the folder of plugins too."""
     workspace.plugins.rmdir()
