@@ -113,8 +113,8 @@ def _frame(frame: Frame, options: FaultOptions) -> Iterator[Content]:
     if frame.line:
         place = f"{place}:{frame.line}"
     function = f" in {clean_line(frame.function, 200)}" if frame.function else ""
-    owner = "" if frame.owner == "plugin" else f" ({frame.owner})"
-    yield Content.assemble((place, "bold underline"), function, (owner, "$foreground-muted"))
+    owner = "" if frame.owner == "plugin" else f"{frame.owner} "
+    yield Content.assemble((owner, "$foreground-muted"), (place, "bold underline"), function)
     if frame.lines:
         yield from _source(frame, options)
     else:
