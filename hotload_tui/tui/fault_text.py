@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -18,6 +19,9 @@ _NEAR: Final = 2
 """Lines shown around a failing one while frames are folded."""
 
 _MESSAGE_LINES: Final = 40
+
+_LIBRARY_FOLDER: Final = re.compile(r"^.*/(?:python3\.\d+|site-packages|dist-packages)/")
+"""What all files of libraries have in front of their name; on a narrow screen it would hide the name."""
 
 _RELATIONS: Final = {
     "": "",
@@ -110,6 +114,8 @@ def _frames(fault: Fault, options: FaultOptions) -> Iterator[Content]:
 
 def _frame(frame: Frame, options: FaultOptions) -> Iterator[Content]:
     place = short_path(frame.file, options.project)
+    if frame.owner == "library":
+        place = _LIBRARY_FOLDER.sub("", place)
     if frame.line:
         place = f"{place}:{frame.line}"
     function = f" in {clean_line(frame.function, 200)}" if frame.function else ""

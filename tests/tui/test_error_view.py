@@ -90,7 +90,7 @@ async def test_causes_are_blocks_and_library_frames_are_folded(workspace: Worksp
         assert "decoder.py" not in it.text
         await it.press("x")
         await it.until(lambda: "folded" not in it.text)
-        await it.shows("decoder.py", "library /")
+        await it.shows("library json/decoder.py:")
 
 
 async def test_locals_are_hidden_until_v_and_secrets_are_masked(workspace: Workspace, run: Run) -> None:
