@@ -87,6 +87,11 @@ class Handler:
         )
 
 
+_Handlers: TypeAlias = tuple[Handler, ...]
+_Args: TypeAlias = tuple[object, ...]
+_Kwargs: TypeAlias = dict[str, object]
+
+
 class HookTable:
     """An immutable mapping of hook points to handlers in order, and who is calling through it."""
 
@@ -141,12 +146,7 @@ class HookHost:
         """
         record = self._enter(point)
         try:
-            values = []
-            for handler in record.table.points.get(point, ()):
-                failed, value = self._run(handler, args, kwargs)
-                if not failed:
-                    values.append(value)
-            return values
+            return self._all(record.table.points.get(point, ()), args, kwargs)
         finally:
             self._leave(record)
 
@@ -154,11 +154,7 @@ class HookHost:
         """Call handlers in order until one returns something other than ``None``; return that."""
         record = self._enter(point)
         try:
-            for handler in record.table.points.get(point, ()):
-                _, value = self._run(handler, args, kwargs)
-                if value is not None:
-                    return value
-            return None
+            return self._first(record.table.points.get(point, ()), args, kwargs)
         finally:
             self._leave(record)
 
@@ -169,10 +165,7 @@ class HookHost:
         """
         record = self._enter(point)
         try:
-            for handler in record.table.points.get(point, ()):
-                failed, returned = self._run(handler, (value, *args), kwargs)
-                value = value if failed else returned
-            return value
+            return self._pipe(record.table.points.get(point, ()), value, args, kwargs)
         finally:
             self._leave(record)
 
@@ -180,12 +173,7 @@ class HookHost:
         """As ``call``, awaiting handlers that are coroutine functions, one after the other."""
         record = self._enter(point)
         try:
-            values = []
-            for handler in record.table.points.get(point, ()):
-                failed, value = await self._arun(handler, args, kwargs)
-                if not failed:
-                    values.append(value)
-            return values
+            return await self._aall(record.table.points.get(point, ()), args, kwargs)
         finally:
             self._leave(record)
 
@@ -193,11 +181,7 @@ class HookHost:
         """As ``first``, awaiting handlers that are coroutine functions."""
         record = self._enter(point)
         try:
-            for handler in record.table.points.get(point, ()):
-                _, value = await self._arun(handler, args, kwargs)
-                if value is not None:
-                    return value
-            return None
+            return await self._afirst(record.table.points.get(point, ()), args, kwargs)
         finally:
             self._leave(record)
 
@@ -205,30 +189,17 @@ class HookHost:
         """As ``pipe``, awaiting handlers that are coroutine functions."""
         record = self._enter(point)
         try:
-            for handler in record.table.points.get(point, ()):
-                failed, returned = await self._arun(handler, (value, *args), kwargs)
-                value = value if failed else returned
-            return value
+            return await self._apipe(record.table.points.get(point, ()), value, args, kwargs)
         finally:
             self._leave(record)
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
         """As ``call``, and tell each handler's fault and time; the values are the handlers' own objects."""
-        values, faults, seconds = [], [], []
         record = self._enter(point)
         try:
-            for handler in record.table.points.get(point, ()):
-                handler.count()
-                started = time.perf_counter()
-                try:
-                    values.append(_returned(handler, handler.call(*args, **kwargs)))
-                except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
-                    faults.append(self._report(handler, error))
-                seconds.append(time.perf_counter() - started)
-                handler.add_sample(seconds[-1])
+            return self._invoke(record.table.points.get(point, ()), args, kwargs)
         finally:
             self._leave(record)
-        return Invocation(tuple(values), tuple(faults), tuple(seconds))
 
     def points(self) -> tuple[HookPointStatus, ...]:
         """Return every hook point that has handlers or was called, in order of name."""
@@ -337,9 +308,9 @@ class HookHost:
     def _leave(self, record: CallRecord) -> None:
         record.is_open = False
         # A task may keep this record for long; it must not keep the handlers of then.
-        table, record.table = record.table, _NOWHERE
+        calls, record.table = record.table.calls, _NOWHERE
         token, record.token, record.outer = record.token, None, None
-        table.calls.discard(record)
+        calls.discard(record)
         if token is not None:
             try:
                 _current.reset(token)
@@ -349,10 +320,68 @@ class HookHost:
             with self._left:
                 self._left.notify_all()
 
+    # ---- handlers in order. In frames of their own: who has left must hold no handler, or a retirement that
+    # waited for it finds the old generation alive.
+
+    def _all(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> list[object]:
+        values = []
+        for handler in handlers:
+            failed, value = self._run(handler, args, kwargs)
+            if not failed:
+                values.append(value)
+        return values
+
+    def _first(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> object:
+        for handler in handlers:
+            _, value = self._run(handler, args, kwargs)
+            if value is not None:
+                return value
+        return None
+
+    def _pipe(self, handlers: _Handlers, value: object, args: _Args, kwargs: _Kwargs) -> object:
+        for handler in handlers:
+            failed, returned = self._run(handler, (value, *args), kwargs)
+            value = value if failed else returned
+        return value
+
+    async def _aall(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> list[object]:
+        values = []
+        for handler in handlers:
+            failed, value = await self._arun(handler, args, kwargs)
+            if not failed:
+                values.append(value)
+        return values
+
+    async def _afirst(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> object:
+        for handler in handlers:
+            _, value = await self._arun(handler, args, kwargs)
+            if value is not None:
+                return value
+        return None
+
+    async def _apipe(self, handlers: _Handlers, value: object, args: _Args, kwargs: _Kwargs) -> object:
+        for handler in handlers:
+            failed, returned = await self._arun(handler, (value, *args), kwargs)
+            value = value if failed else returned
+        return value
+
+    def _invoke(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> Invocation:
+        values, faults, seconds = [], [], []
+        for handler in handlers:
+            handler.count()
+            started = time.perf_counter()
+            try:
+                values.append(_returned(handler, handler.call(*args, **kwargs)))
+            except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
+                faults.append(self._report(handler, error))
+            seconds.append(time.perf_counter() - started)
+            handler.add_sample(seconds[-1])
+        return Invocation(tuple(values), tuple(faults), tuple(seconds))
+
     # ---- one handler, fenced
 
     def _run(
-        self, handler: Handler, args: tuple[object, ...], kwargs: dict[str, object]
+        self, handler: Handler, args: _Args, kwargs: _Kwargs
     ) -> tuple[bool, object]:
         """Call a handler; return whether it failed, and its value."""
         try:
@@ -367,7 +396,7 @@ class HookHost:
         return False, value
 
     async def _arun(
-        self, handler: Handler, args: tuple[object, ...], kwargs: dict[str, object]
+        self, handler: Handler, args: _Args, kwargs: _Kwargs
     ) -> tuple[bool, object]:
         handler.count()
         started = time.perf_counter()

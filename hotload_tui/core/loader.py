@@ -31,6 +31,7 @@ from hotload_tui.core.plugin import Fault, HookPlace
 from hotload_tui.core.source import ENTRY
 
 _GRACE = 1.0  # seconds for an interrupted load to end
+_SECOND_LOOKS = (0.01, 0.1)  # seconds until a generation that is not freed is looked at again
 _FOREVER = 0.0
 
 
@@ -208,6 +209,12 @@ class Loader:
         while parting:  # nothing here may keep a reference: it would be the leak that is looked for
             parted.append(_part(parting.pop(0), self._config.module_path))
         collect()
+        for pause in _SECOND_LOOKS:
+            if all(remains.verdict() == FREED for _, _, _, remains in parted):
+                break
+            # A caller that was just entering, or just leaving, holds the old table for an instant more.
+            time.sleep(pause)
+            collect()
         return [
             Retirement(name, number, faults, _verdict(remains, inside))
             for name, number, faults, remains in parted

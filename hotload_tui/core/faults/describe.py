@@ -181,7 +181,8 @@ class _Describer:
         if text is None and shown:
             lines, first = (encodable(shown.rstrip("\r\n")),), line
         else:
-            known = linecache.getlines(file) if text is None else text_lines(text)
+            # Without a line there is nothing to show, and what stands in a file's place may block its reader.
+            known = text_lines(text) if text is not None else linecache.getlines(file) if line else []
             lines, first = _excerpt(known, line, _CONTEXT)
         return Frame(
             file=encodable(file), line=line, function="", owner="plugin", lines=lines, first_line=first

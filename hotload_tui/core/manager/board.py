@@ -28,6 +28,7 @@ class Board:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._statuses: dict[str, PluginStatus] = {}
+        self._hook_faults: dict[str, Fault] = {}
         self._bus = EventBus()
         self._log = HostLog()
 
@@ -71,6 +72,7 @@ class Board:
         """Forget a plugin."""
         with self._lock:
             self._statuses.pop(name, None)
+            self._hook_faults.pop(name, None)
 
     def remember(self, name: str, generation: int, memory: str) -> None:
         """Note on the status of the plugin what became of the generation before the one that serves."""
@@ -83,8 +85,9 @@ class Board:
         """Note a handler's fault; the plugin goes on serving."""
         with self._lock:
             status = self._statuses.get(fault.plugin)
-            if status is None or _is_repeated(fault, status.fault):
+            if status is None or _is_repeated(fault, self._hook_faults.get(fault.plugin)):
                 return
+            self._hook_faults[fault.plugin] = fault
             if status.generation == generation and status.state is PluginState.OK:
                 self._statuses[fault.plugin] = replace(status, fault=fault)
         self.tell(PluginFailed(fault.at, fault.plugin, fault, generation))

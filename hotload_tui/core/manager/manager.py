@@ -103,6 +103,7 @@ class HotloadManager:
 
     def stop(self, *, unload: bool = True) -> None:
         """Stop watching and, unless told otherwise, unload everything in reverse order of loading."""
+        self._refuse_inside_trial()  # before the watcher, which may be waiting for this very load
         self._watcher.stop()
         with self._exclusive():
             if unload:
@@ -178,13 +179,18 @@ class HotloadManager:
                     raise RefusedError(f"{name} is disabled; enable it first")
                 self._journey.update([directory], again=True, fresh=force)
                 return (self._status(name),)
-            before = self._board.statuses()
+            loaded = self._loaded()
             failing = [d for d in found.values() if self._is_on(d) and self._status(d.name).fault]
             self._apply(directory for directory in found.values() if directory not in failing)
             self._journey.update(failing, again=True, fresh=force)
-            if force or (self._board.statuses() == before and not failing):
+            if force or (self._loaded() == loaded and not failing):
                 self._journey.update(filter(self._is_on, found.values()), again=True, fresh=force)
             return self._board.statuses()
+
+    def _loaded(self) -> dict[str, tuple[PluginState, int, str]]:
+        """Return what a look at the sources may change of each plugin."""
+        statuses = self._board.statuses()
+        return {status.name: (status.state, status.generation, status.source_digest) for status in statuses}
 
     def enable(self, name: str) -> PluginStatus:
         """Rename ``_name`` to ``name`` and load it; nothing happens if it is on."""
@@ -281,7 +287,7 @@ class HotloadManager:
         live = self._journey.live(name)
         try:
             if generation is None:
-                content = Path(status.path, file).read_bytes()
+                content = _own_file(Path(status.path), file).read_bytes()
             elif live is not None and live.generation.number == generation:
                 content = live.generation.artifact.source(file)
             else:
@@ -394,12 +400,23 @@ class HotloadManager:
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         """One command at a time; a plugin that is being loaded cannot give any: its load holds the lock."""
+        self._refuse_inside_trial()
+        with self._lock:
+            yield
+
+    def _refuse_inside_trial(self) -> None:
         if self._journey.is_inside_trial():
             raise RefusedError(
                 "a plugin cannot command its manager while it is being loaded; do it in a handler"
             )
-        with self._lock:
-            yield
+
+
+def _own_file(root: Path, file: str) -> Path:
+    """Return the path of a plugin's file; ``KeyError`` for one that lies elsewhere."""
+    parts = Path(file).parts
+    if ".." in parts or Path(file).is_absolute():
+        raise KeyError(file)
+    return root / file
 
 
 def _plain(value: object) -> object:
