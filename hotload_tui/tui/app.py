@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +18,8 @@ from hotload_tui.tui.commands import ConsoleCommands
 from hotload_tui.tui.screens.confirm import ConfirmScreen
 from hotload_tui.tui.screens.console import ConsoleScreen
 from hotload_tui.tui.widgets.too_small import NEEDED
+
+GRACE = 4.0  # seconds that plugins have for their clean-up once a signal has come
 
 
 class ConsoleApp(App[None]):
@@ -55,10 +56,15 @@ class ConsoleApp(App[None]):
         """Leave in order when the system asks for it."""
         loop = asyncio.get_running_loop()
         try:
-            loop.add_signal_handler(signal.SIGTERM, self.leave)
-            loop.add_signal_handler(signal.SIGHUP, self.exit)
+            for name in (signal.SIGTERM, signal.SIGHUP):
+                loop.add_signal_handler(name, self.end)
         except (AttributeError, NotImplementedError, RuntimeError, ValueError):
             return  # not the main thread, or a system without these signals
+
+    def end(self) -> None:
+        """Leave because the system asks for it; it does not ask for ever."""
+        self.leave()
+        self.set_timer(GRACE, self.exit)
 
     async def action_quit(self) -> None:
         """Leave; ask first while something is being built, go at once when asked twice."""
@@ -79,21 +85,13 @@ class ConsoleApp(App[None]):
             self.exit()
             return
         self._leaving = True
-        self._console.show_busy("unloading the plugins (q quits at once)")
-        threading.Thread(target=self._unload, args=(self._stop,), name="hotload-stop", daemon=True).start()
-
-    def _unload(self, stop: Callable[[], None]) -> None:
-        try:
-            stop()
-        finally:  # whatever went wrong in there, its user wants to leave
-            self.call_later(self.exit)
+        self._console.unload(self._stop)
 
     def _fatal_error(self) -> None:
         """Print the traceback of a bug in the console itself, without locals: they may hold secrets."""
         from rich.segment import Segments
         from rich.traceback import Traceback  # a fifth of all imports, for what should never happen
 
-        self.bell()
         trace = Traceback(show_locals=False, width=None)
         self._exit_renderables.append(Segments(self.console.render(trace, self.console.options)))
         self._close_messages_no_wait()

@@ -72,6 +72,14 @@ class StartEnded(Message):
         self.folder_missing = folder_missing
 
 
+class StopEnded(Message):
+    """The plugins are unloaded, as far as they would; ``trouble`` is empty when all went well."""
+
+    def __init__(self, trouble: str) -> None:
+        super().__init__()
+        self.trouble = trouble
+
+
 class CommandEnded(Message):
     """A command is over; ``text`` is what there is to say about it, ``made`` a plugin that it made."""
 

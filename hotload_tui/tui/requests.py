@@ -13,7 +13,7 @@ from textual.message import Message
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.errors import RuntimeDirError
 from hotload_tui.core.plugin import PluginState, PluginStatus
-from hotload_tui.tui.messages import CommandEnded, StartEnded, reason_of
+from hotload_tui.tui.messages import CommandEnded, StartEnded, StopEnded, reason_of
 from hotload_tui.tui.text import clean_line, count
 
 NOTHING_SELECTED = "No plugin is selected: the table is empty. n makes one."
@@ -45,6 +45,18 @@ class Requests:
             return StartEnded("")
 
         threading.Thread(target=self._tell, args=(work,), name="hotload-start", daemon=True).start()
+
+    def stop(self, stop: Callable[[], None]) -> None:
+        """Stop watching and unload everything; ``StopEnded`` comes whatever goes wrong in there."""
+
+        def work() -> Message:
+            try:
+                stop()
+            except BaseException as error:  # whoever quits wants to leave all the same
+                return StopEnded(f"while unloading: {reason_of(error)}")
+            return StopEnded("")
+
+        threading.Thread(target=self._tell, args=(work,), name="hotload-stop", daemon=True).start()
 
     def rebuild(self, plugin: PluginStatus | None) -> str:
         """Compile and load one plugin again."""

@@ -91,6 +91,20 @@ def register(ctx):
     assert mark.exists()
 
 
+async def test_quitting_goes_on_when_unloading_fails(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """An error while unloading does not keep anybody in the console."""
+
+    def stop() -> None:
+        raise OSError("no such socket")
+
+    async with console(run(workspace.config()).manager, workspace.root, stop=stop) as it:
+        await it.press("q")
+        await it.until(lambda: not it.app.is_running)
+        assert "no such socket" in str(it.app._exit_renderables)
+
+
 async def test_a_second_q_does_not_wait_for_plugins_that_hang(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:

@@ -67,14 +67,16 @@ def test_the_editor_has_the_terminal_for_itself(workspace: Workspace, editor: Pa
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_signal_leaves_the_terminal_usable(workspace: Workspace, name: str) -> None:
-    """A console that is told to end restores the terminal and unloads its plugins."""
-    workspace["one"] = "def register(ctx): ..."
+    """A console that is told to end unloads its plugins and restores the terminal."""
+    mark = workspace.root / "unloaded"
+    workspace["one"] = f"def register(ctx):\n    ctx.on_unload(lambda: open({str(mark)!r}, 'w').close())\n"
     with Terminal(PROGRAM, cwd=workspace.root) as terminal:
         terminal.wait_for("+ ok 1")
         assert left_on(terminal) == set(MODES)
         os.kill(terminal.process.pid, getattr(signal, name))
         terminal.wait_for_exit()
         assert left_on(terminal) == set()
+    assert mark.exists()
 
 
 def test_without_colours_states_and_focus_can_be_told(workspace: Workspace) -> None:

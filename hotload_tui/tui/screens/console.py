@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
@@ -23,6 +24,7 @@ from hotload_tui.tui.messages import (
     Remark,
     SourcePair,
     StartEnded,
+    StopEnded,
 )
 from hotload_tui.tui.requests import Requests
 from hotload_tui.tui.screens.actions import ActionScreen
@@ -145,6 +147,10 @@ class ConsoleScreen(ActionScreen):
         self._show_empty()
         self._facts.look_at(self.query_one(PluginTable).chosen)
 
+    def on_stop_ended(self, message: StopEnded) -> None:
+        """Leave; what went wrong is printed where the console was."""
+        self.app.exit(message=Text(clean_line(message.trouble)) if message.trouble else None)
+
     def on_facts_read(self, message: FactsRead) -> None:
         """Hand the facts to the widgets."""
         self._plugins = {plugin.name: plugin for plugin in message.snapshot.plugins}
@@ -230,9 +236,10 @@ class ConsoleScreen(ActionScreen):
             text, severity="error" if bad else "information", timeout=10 if bad else 3, markup=False
         )
 
-    def show_busy(self, text: str) -> None:
-        """Say in the status line what is going on."""
-        self.query_one(StatusLine).busy = text
+    def unload(self, stop: Callable[[], None]) -> None:
+        """Unload the plugins; the console leaves when that is over."""
+        self.query_one(StatusLine).busy = "unloading the plugins (q quits at once)"
+        self.requests.stop(stop)
 
     def choose(self, name: str) -> None:
         """Put the table's cursor on a plugin."""
