@@ -163,7 +163,9 @@ class PluginContext:
         if not callable(function):
             raise RegisterError(self.name, f"ctx.on_unload needs a function, not {_kind(function)}")
         if inspect.iscoroutinefunction(function):
-            raise RegisterError(self.name, "ctx.on_unload needs a plain function; nobody would await this one")
+            raise RegisterError(
+                self.name, "ctx.on_unload needs a plain function; nobody would await this one"
+            )
         self.unloaders.append(function)
         return function
 

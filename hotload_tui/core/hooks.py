@@ -380,9 +380,7 @@ class HookHost:
 
     # ---- one handler, fenced
 
-    def _run(
-        self, handler: Handler, args: _Args, kwargs: _Kwargs
-    ) -> tuple[bool, object]:
+    def _run(self, handler: Handler, args: _Args, kwargs: _Kwargs) -> tuple[bool, object]:
         """Call a handler; return whether it failed, and its value."""
         try:
             if not handler.count():
@@ -395,9 +393,7 @@ class HookHost:
             return True, None
         return False, value
 
-    async def _arun(
-        self, handler: Handler, args: _Args, kwargs: _Kwargs
-    ) -> tuple[bool, object]:
+    async def _arun(self, handler: Handler, args: _Args, kwargs: _Kwargs) -> tuple[bool, object]:
         handler.count()
         started = time.perf_counter()
         try:

@@ -309,7 +309,9 @@ def _register_of(module: object) -> tuple[Callable[[object], object], str, int]:
     line = 1
     try:
         # A module that put another object in its place in sys.modules is that object.
-        register = vars(module).get("register") if type(module) is ModuleType else getattr(module, "register", None)
+        register = (
+            vars(module).get("register") if type(module) is ModuleType else getattr(module, "register", None)
+        )
         code = getattr(inspect.unwrap(register) if callable(register) else None, "__code__", None)
         line = code.co_firstlineno if type(code) is CodeType else 1
         problem = "" if register is None else _misshapen(register)

@@ -49,7 +49,12 @@ def test_an_artifact_is_an_ordinary_zip(artifact: Path) -> None:
     """Any tool for zip files lists it and finds no damage."""
     with zipfile.ZipFile(artifact) as archive:
         assert archive.testzip() is None
-        assert archive.namelist() == ["source/plugin.py", "code/plugin.pyc", "source/words.txt", "manifest.json"]
+        assert archive.namelist() == [
+            "source/plugin.py",
+            "code/plugin.pyc",
+            "source/words.txt",
+            "manifest.json",
+        ]
 
 
 def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:

@@ -107,9 +107,9 @@ def test_warnings_stay_with_the_file_that_is_reused(workspace: Workspace) -> Non
     """A warning of the compiler is told with file and line, also when the file itself was not compiled again."""
     workspace["greet"] = ENTRY
     workspace["greet/odd.py"] = 'x = 1\nx is "one"\n'
-    assert build(workspace).warnings == ('odd.py:2: SyntaxWarning: "is" with \'str\' literal. Did you mean "=="?',) or (
-        "odd.py:2: SyntaxWarning" in build(workspace).warnings[0]
-    )
+    assert build(workspace).warnings == (
+        'odd.py:2: SyntaxWarning: "is" with \'str\' literal. Did you mean "=="?',
+    ) or ("odd.py:2: SyntaxWarning" in build(workspace).warnings[0])
     workspace["greet"] = ENTRY + "\n"
     again = build(workspace)
     assert again.reused == 1
@@ -120,7 +120,9 @@ def test_a_file_named_like_the_standard_library_is_warned_about(workspace: Works
     """``import json`` is never my json.py, so I am told how to reach it."""
     workspace["greet"] = ENTRY
     workspace["greet/json.py"] = "x = 1\n"
-    assert build(workspace).warnings == ("json.py: `import json` is the standard library's; `from . import json` is this one",)
+    assert build(workspace).warnings == (
+        "json.py: `import json` is the standard library's; `from . import json` is this one",
+    )
 
 
 @pytest.mark.parametrize(

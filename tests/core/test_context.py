@@ -7,7 +7,9 @@ from hotload_tui.core.context import PluginContext, PluginState
 from hotload_tui.core.errors import RefusedError, RegisterError
 
 
-def context(*, hook_point: str | None = None, priority: int | None = None, **settings: object) -> PluginContext:
+def context(
+    *, hook_point: str | None = None, priority: int | None = None, **settings: object
+) -> PluginContext:
     """Return the context of a first load."""
     state = PluginState({})
     return PluginContext("greet", 1, state=state, settings=settings, hook_point=hook_point, priority=priority)

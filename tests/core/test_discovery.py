@@ -3,7 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from hotload_tui.core.discovery import TEMPLATE, create, disable, enable, find_plugins, name_of, plugin_at, unknown
+from hotload_tui.core.discovery import (
+    TEMPLATE,
+    create,
+    disable,
+    enable,
+    find_plugins,
+    name_of,
+    plugin_at,
+    unknown,
+)
 from hotload_tui.core.errors import RefusedError, RuntimeDirError, UsageError
 
 
@@ -80,7 +89,11 @@ def test_new_plugins_come_from_the_template(tmp_path: Path) -> None:
     (tmp_path / "plugins" / TEMPLATE).write_text("# mine\n")
     mine = create(tmp_path / "plugins", "my-plugin 2")
     assert (mine.path / "plugin.py").read_text() == "# mine\n"
-    assert sorted(path.name for path in (tmp_path / "plugins").iterdir()) == [TEMPLATE, "greet", "my-plugin 2"]
+    assert sorted(path.name for path in (tmp_path / "plugins").iterdir()) == [
+        TEMPLATE,
+        "greet",
+        "my-plugin 2",
+    ]
 
 
 @pytest.mark.parametrize("name", ["", "_x", ".x", "a/b", "..", "-x", " x", "a\n", "a\0", "a" * 300])
@@ -99,7 +112,8 @@ def test_an_existing_plugin_is_not_overwritten(tmp_path: Path, there: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("known", "hint"), [(["greet"], 'did you mean "greet"'), (["a", "b"], "there are: a, b"), ([], "hotload new")]
+    ("known", "hint"),
+    [(["greet"], 'did you mean "greet"'), (["a", "b"], "there are: a, b"), ([], "hotload new")],
 )
 def test_an_unknown_name_gets_a_hint(known: list[str], hint: str) -> None:
     """The nearest name, or all there are, or how to make one."""

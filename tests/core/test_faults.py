@@ -27,9 +27,7 @@ def raised_by(source: str, file: str = "<plugin>") -> Fault:
 
 def described(error: BaseException, source: str = "", file: str = "<plugin>") -> Fault:
     """Return an exception's fault, which must be plain data."""
-    fault = fault_of(
-        error, phase="hook", plugin="greet", module_path="hotplug", text_of={file: source}.get
-    )
+    fault = fault_of(error, phase="hook", plugin="greet", module_path="hotplug", text_of={file: source}.get)
     assert msgspec.json.decode(msgspec.json.encode(fault), type=Fault) == fault
     return fault
 
@@ -105,7 +103,9 @@ def test_causes_contexts_and_groups_are_told() -> None:
         ("TypeError", "member"),
         ("ValueError", "cause"),
     ]
-    context = raised_by("def go():\n    try:\n        1 / 0\n    except ZeroDivisionError:\n        missing\n")
+    context = raised_by(
+        "def go():\n    try:\n        1 / 0\n    except ZeroDivisionError:\n        missing\n"
+    )
     assert [(cause.type, cause.relation) for cause in context.causes] == [("ZeroDivisionError", "context")]
     hidden = raised_by(
         "def go():\n    try:\n        1 / 0\n    except ZeroDivisionError:\n        raise KeyError from None\n"
@@ -210,11 +210,15 @@ def test_odd_texts_become_plain_ones(text: str) -> None:
 
 def test_notes_and_suggestions_are_kept() -> None:
     """What add_note says, and the interpreter's "Did you mean", stand below the message."""
-    fault = raised_by("def go():\n    error = KeyError()\n    error.add_note('see the manual')\n    raise error\n")
+    fault = raised_by(
+        "def go():\n    error = KeyError()\n    error.add_note('see the manual')\n    raise error\n"
+    )
     assert fault.notes == ("see the manual",)
     assert raised_by("def go():\n    value = 1\n    return valeu\n").notes == ("Did you mean: 'value'?",)
     assert raised_by("def go():\n    'a'.uper()\n").notes == ("Did you mean: 'upper'?",)
-    odd = raised_by("def go():\n    error = KeyError()\n    error.__notes__ = [1, 'x', None]\n    raise error\n")
+    odd = raised_by(
+        "def go():\n    error = KeyError()\n    error.__notes__ = [1, 'x', None]\n    raise error\n"
+    )
     assert odd.notes == ("x",)
 
 
@@ -236,12 +240,12 @@ def test_frames_say_whose_code_they_are_in() -> None:
     assert fault.frames[0].owner == "host"
 
 
-BROKEN_LATER = "def answer():\n    return [].pop()  # as loaded\n\n\ndef register(ctx):\n    ctx.hook('greet', answer)\n"
+BROKEN_LATER = (
+    "def answer():\n    return [].pop()  # as loaded\n\n\ndef register(ctx):\n    ctx.hook('greet', answer)\n"
+)
 
 
-def test_the_lines_are_those_that_were_loaded(
-    workspace: Workspace, run: Callable[[Config], Running]
-) -> None:
+def test_the_lines_are_those_that_were_loaded(workspace: Workspace, run: Callable[[Config], Running]) -> None:
     """A traceback shows the code that ran, even when the file has been rewritten since."""
     workspace["greet"] = BROKEN_LATER
     running = run(workspace.config())

@@ -74,7 +74,11 @@ def test_every_form_of_import_reaches_the_own_generation(
 
 
 EXPRESSIONS = [
-    ("from importlib.resources import files", "files(__package__).joinpath('sub/words.txt').read_text()", "hello"),
+    (
+        "from importlib.resources import files",
+        "files(__package__).joinpath('sub/words.txt').read_text()",
+        "hello",
+    ),
     ("import pkgutil", "pkgutil.get_data(__package__, 'sub/words.txt').decode()", "hello"),
     ("import pkgutil, sub", "pkgutil.get_data(sub.__name__, 'words.txt').decode()", "hello"),
     ("from pathlib import Path", "(Path(__file__).parent / 'sub' / 'words.txt').read_text()", "hello"),
@@ -89,9 +93,21 @@ EXPRESSIONS = [
     ("", "__spec__.name == __name__ and __spec__.origin == __file__", True),
     ("import sub", "sub.__path__[0].endswith('greet/sub')", True),
     ("import circle_a", "circle_a.circle_b.circle_a.VALUE", 1),
-    ("try:\n    import nowhere\nexcept ImportError as error:\n    text = str(error)", "text", "No module named 'nowhere'"),
-    ("try:\n    from . import no\nexcept ImportError as error:\n    text = type(error).__name__", "text", "ImportError"),
-    ("try:\n    import greet.no\nexcept ImportError as error:\n    text = str(error)", "text", "No module named 'greet.no'"),
+    (
+        "try:\n    import nowhere\nexcept ImportError as error:\n    text = str(error)",
+        "text",
+        "No module named 'nowhere'",
+    ),
+    (
+        "try:\n    from . import no\nexcept ImportError as error:\n    text = type(error).__name__",
+        "text",
+        "ImportError",
+    ),
+    (
+        "try:\n    import greet.no\nexcept ImportError as error:\n    text = str(error)",
+        "text",
+        "No module named 'greet.no'",
+    ),
 ]
 
 
@@ -115,7 +131,9 @@ def test_usual_python_works_inside_a_plugin(
 
 def test_a_module_named_like_its_plugin_is_reached_by_that_name(workspace: Workspace, run: Run) -> None:
     """``greet/greet.py`` is what ``import greet`` means in plugin greet; ``greet.part`` is still the file beside."""
-    workspace["greet"] = USING.format(imports="import greet\nimport greet.part as p", expression="greet.WORD + p.WORD")
+    workspace["greet"] = USING.format(
+        imports="import greet\nimport greet.part as p", expression="greet.WORD + p.WORD"
+    )
     workspace["greet/greet.py"] = "WORD = 'module'\n"
     workspace["greet/part.py"] = "WORD = 'part'\n"
     assert run(workspace.config()).host.call("greet") == ["modulepart"]
@@ -140,7 +158,9 @@ def test_a_plugin_named_like_the_standard_library_hides_nothing(workspace: Works
 
 def test_a_module_that_replaces_itself_is_accepted(workspace: Workspace, run: Run) -> None:
     """A plugin that puts an object, or nothing, into sys.modules works and is retired."""
-    workspace["greet"] = USING.format(imports="import odd, sys\nsys.modules[__name__ + 'x'] = None", expression="odd.WORD")
+    workspace["greet"] = USING.format(
+        imports="import odd, sys\nsys.modules[__name__ + 'x'] = None", expression="odd.WORD"
+    )
     workspace["greet/odd.py"] = (
         "import sys\nclass Odd:\n    __slots__ = ()\n    WORD = 'odd'\nsys.modules[__name__] = Odd()\n"
     )
@@ -154,10 +174,10 @@ def test_a_module_that_replaces_itself_is_accepted(workspace: Workspace, run: Ru
 
 def test_an_entry_that_replaces_itself_is_judged_by_what_it_put_there(workspace: Workspace, run: Run) -> None:
     """``sys.modules[__name__] = object`` in plugin.py: its register counts, and its lack is a clear fault."""
-    source = "import sys\nclass Odd:\n    __slots__ = ()\n{body}\nsys.modules[__name__] = Odd()\nregister = 1\n"
-    workspace["good"] = source.format(
-        body="    def register(self, ctx): ctx.hook('greet', lambda: 'odd')"
+    source = (
+        "import sys\nclass Odd:\n    __slots__ = ()\n{body}\nsys.modules[__name__] = Odd()\nregister = 1\n"
     )
+    workspace["good"] = source.format(body="    def register(self, ctx): ctx.hook('greet', lambda: 'odd')")
     workspace["bad"] = source.format(body="")
     running = run(workspace.config())
     assert running.host.call("greet") == ["odd"]
@@ -230,7 +250,9 @@ def test_a_lazy_import_after_retirement_pins_no_lines(workspace: Workspace, run:
     assert file not in linecache.cache
 
 
-@pytest.mark.parametrize("pair", [("a-b", "a_b"), ("a b", "a-b"), ("ü", "u"), ("class", "class_"), ("1", "_1")])
+@pytest.mark.parametrize(
+    "pair", [("a-b", "a_b"), ("a b", "a-b"), ("ü", "u"), ("class", "class_"), ("1", "_1")]
+)
 def test_every_name_has_an_identifier_of_its_own(pair: tuple[str, str]) -> None:
     """Names that look alike do not share modules."""
     assert identifier(pair[0]) != identifier(pair[1])

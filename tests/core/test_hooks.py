@@ -10,7 +10,9 @@ from hotload_tui import Fault
 from hotload_tui.core.hooks import Handler, HookFunction, HookHost
 
 
-def handler(call: HookFunction, plugin: str = "greet", *, point: str = "greet", priority: int = 100) -> Handler:
+def handler(
+    call: HookFunction, plugin: str = "greet", *, point: str = "greet", priority: int = 100
+) -> Handler:
     """Return a handler of generation 1."""
     return Handler(point, call, plugin=plugin, generation=1, priority=priority)
 
@@ -45,7 +47,9 @@ async def later(value: object = "later") -> object:
 def test_values_come_in_order_of_priority_then_name_then_registration() -> None:
     """The order depends on what is written, not on what was loaded first."""
     host = HookHost()
-    host.swap({"b": [handler(says("b1"), "b"), handler(says("b2"), "b"), handler(says("last"), "b", priority=200)]})
+    host.swap(
+        {"b": [handler(says("b1"), "b"), handler(says("b2"), "b"), handler(says("last"), "b", priority=200)]}
+    )
     host.swap({"a": [handler(says("a"), "a"), handler(says("first"), "a", priority=1)]})
     assert host.call("greet") == ["first", "a", "b1", "b2", "last"]
 

@@ -105,7 +105,9 @@ SHAPES = [
 
 
 @pytest.mark.parametrize(("source", "message", "line"), SHAPES)
-def test_a_misshapen_register_is_named_with_its_line(bench: Bench, source: str, message: str, line: int) -> None:
+def test_a_misshapen_register_is_named_with_its_line(
+    bench: Bench, source: str, message: str, line: int
+) -> None:
     """Whatever cannot be called with ctx at load is refused before anything serves."""
     error = bench.refusal(source)
     assert isinstance(error, RegisterError)
@@ -145,7 +147,13 @@ def test_whatever_a_load_raises_the_old_generation_serves(bench: Bench, kind: st
         )
     assert type(error) is (LoadError if phase == "load" else RegisterError)
     fault = fault_of(error, phase="load", plugin="greet", module_path="hotplug")
-    assert fault.type == ("ModuleNotFoundError" if phase == "load" else kind.split("'")[1] if "'Own'" in kind else kind.rpartition(".")[2])
+    assert fault.type == (
+        "ModuleNotFoundError"
+        if phase == "load"
+        else kind.split("'")[1]
+        if "'Own'" in kind
+        else kind.rpartition(".")[2]
+    )
     assert fault.place is not None
     assert fault.place.line == (2 if phase == "load" else 5)
     assert (set(sys.modules), threading.active_count(), bench.host._table) == before

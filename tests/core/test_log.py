@@ -15,7 +15,9 @@ def lines() -> Iterator[Lines]:
     found: Lines = []
     names = {"p_my_plugin_1": "my-plugin"}
     collector = LogCollector(
-        "hotplug", lambda level, plugin, text: found.append((level, plugin, text)), lambda name: names.get(name, name)
+        "hotplug",
+        lambda level, plugin, text: found.append((level, plugin, text)),
+        lambda name: names.get(name, name),
     )
     detach = collector.attach()
     yield found

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,12 @@ def test_an_edit_serves_at_once(workspace: Workspace, run: Run) -> None:
     assert (first.state, first.generation, first.reloads, running.host.call("greet")) == (OK, 1, 0, ["one"])
     save(running, workspace, answering("two"))
     second = running.status("greet")
-    assert (second.state, second.generation, second.reloads, running.host.call("greet")) == (OK, 2, 1, ["two"])
+    assert (second.state, second.generation, second.reloads, running.host.call("greet")) == (
+        OK,
+        2,
+        1,
+        ["two"],
+    )
     assert second.digest == second.source_digest != first.digest
     assert running.wait_for(lambda: bool(running.told(PluginRetired, "greet")))
     assert [(e.generation, e.memory) for e in running.told(PluginRetired)] == [(1, "freed")]
@@ -82,7 +87,11 @@ BROKEN = [
     ("register = 1\nraise KeyboardInterrupt\n", "load", "KeyboardInterrupt"),
     ("class Own(BaseException): ...\nregister = 1\nraise Own\n", "load", "Own"),
     ("import no_such_module\ndef register(ctx): ...\n", "load", "ModuleNotFoundError"),
-    ("def register(ctx):\n    ctx.hook('other', print)\n    ctx.state['n'] = 0\n    1 / 0\n", "register", "ZeroDivisionError"),
+    (
+        "def register(ctx):\n    ctx.hook('other', print)\n    ctx.state['n'] = 0\n    1 / 0\n",
+        "register",
+        "ZeroDivisionError",
+    ),
     ("def register(ctx):\n    ctx.on_unload(print)\n    raise SystemExit\n", "register", "SystemExit"),
     ("def register(ctx):\n    ctx.hook('other', 1)\n", "register", "RegisterError"),
     ("async def register(ctx): ...\n", "register", "RegisterError"),
@@ -121,7 +130,12 @@ def test_going_back_to_what_serves_clears_stale_without_a_load(workspace: Worksp
     assert running.status("greet").state is STALE
     save(running, workspace, answering("one"))
     status = running.status("greet")
-    assert (status.state, status.fault, status.generation, len(running.told(PluginLoaded))) == (OK, None, 1, 1)
+    assert (status.state, status.fault, status.generation, len(running.told(PluginLoaded))) == (
+        OK,
+        None,
+        1,
+        1,
+    )
 
 
 def test_the_same_mistake_is_told_once(workspace: Workspace, run: Run) -> None:
@@ -230,7 +244,12 @@ def test_the_directorys_name_switches_a_plugin(workspace: Workspace, run: Run) -
     (root / "greet").rename(root / "_greet")
     running.manager.handle_file_change(root / "greet")
     status = running.status("greet")
-    assert (status.state, status.path, status.generation, running.host.call("greet")) == (OFF, str(root / "_greet"), 0, [])
+    assert (status.state, status.path, status.generation, running.host.call("greet")) == (
+        OFF,
+        str(root / "_greet"),
+        0,
+        [],
+    )
     (root / "_greet").rename(root / "greet")
     running.manager.handle_file_change(root / "_greet")
     assert (running.status("greet").state, running.host.call("greet")) == (OK, ["one"])
@@ -299,7 +318,9 @@ def test_rebuild_loads_again_what_has_not_changed(workspace: Workspace, run: Run
 def test_rebuild_tries_the_failing_ones_first(workspace: Workspace, run: Run) -> None:
     """With a failing plugin, rebuild means that one, even if its files are the same."""
     workspace["good"] = answering("good")
-    workspace["bad"] = "import os\ndef register(ctx):\n    if not os.path.exists(ctx.settings['file']): raise KeyError\n"
+    workspace["bad"] = (
+        "import os\ndef register(ctx):\n    if not os.path.exists(ctx.settings['file']): raise KeyError\n"
+    )
     file = workspace.root / "needed"
     running = run(workspace.config(plugins={"bad": {"settings": {"file": str(file)}}}))
     file.write_text("")
@@ -345,7 +366,13 @@ def test_details_and_sources(workspace: Workspace, run: Run) -> None:
     assert [point.point for point in detail.handlers] == ["greet"]
     assert running.manager.source("greet", "plugin.py") == "changed"
     assert running.manager.source("greet", "plugin.py", 1).startswith('"""Greets."""')
-    for file, generation in (("no.py", None), ("plugin.py", 9), ("no.py", 1), ("../../secret", None), ("/etc/passwd", None)):
+    for file, generation in (
+        ("no.py", None),
+        ("plugin.py", 9),
+        ("no.py", 1),
+        ("../../secret", None),
+        ("/etc/passwd", None),
+    ):
         with pytest.raises(UnknownPluginError):
             running.manager.source("greet", file, generation)
 
@@ -353,11 +380,18 @@ def test_details_and_sources(workspace: Workspace, run: Run) -> None:
 def test_invoke_gives_values_that_can_be_sent(workspace: Workspace, run: Run) -> None:
     """JSON values as they are, others as bounded representations."""
     workspace["a"] = answering({"n": [1, 2.5, None]})
-    workspace["b"] = "class C:\n    def __repr__(self): raise KeyError\ndef register(ctx): ctx.hook('greet', C)\n"
+    workspace["b"] = (
+        "class C:\n    def __repr__(self): raise KeyError\ndef register(ctx): ctx.hook('greet', C)\n"
+    )
     workspace["c"] = "def register(ctx): ctx.hook('greet', lambda: {1, object} and 'x' * 9)\n"
     workspace["d"] = "def register(ctx): ctx.hook('greet', lambda: range(10**9))\n"
     found = run(workspace.config()).manager.invoke("greet")
-    assert found.values == ({"n": [1, 2.5, None]}, "<C: its repr raised KeyError>", "x" * 9, "range(0, 1000000000)")
+    assert found.values == (
+        {"n": [1, 2.5, None]},
+        "<C: its repr raised KeyError>",
+        "x" * 9,
+        "range(0, 1000000000)",
+    )
 
 
 def test_build_compiles_without_running(workspace: Workspace) -> None:
@@ -375,7 +409,9 @@ def test_build_compiles_without_running(workspace: Workspace) -> None:
 
 def test_a_handler_that_raises_is_a_fault_of_its_plugin(workspace: Workspace, run: Run) -> None:
     """The others answer, the plugin stays ok and shows the line; a repeat in a moment is not told again."""
-    workspace["bad"] = "def answer():\n    word = 'x'\n    return word + 1\ndef register(ctx):\n    ctx.hook('greet', answer)\n"
+    workspace["bad"] = (
+        "def answer():\n    word = 'x'\n    return word + 1\ndef register(ctx):\n    ctx.hook('greet', answer)\n"
+    )
     workspace["good"] = answering("good")
     running = run(workspace.config())
     for _ in range(100):
@@ -413,7 +449,9 @@ def test_a_handler_can_ask_for_its_own_reload(workspace: Workspace, run: Run) ->
 
 
 @pytest.mark.parametrize("command", ["rebuild('greet')", "scan()", "stop()", "disable('greet')", "start()"])
-def test_a_plugin_cannot_command_its_manager_while_it_loads(workspace: Workspace, run: Run, command: str) -> None:
+def test_a_plugin_cannot_command_its_manager_while_it_loads(
+    workspace: Workspace, run: Run, command: str
+) -> None:
     """That would wait for itself; it is refused with a text that says when it works."""
     workspace["greet"] = answering("one")
     running = run(workspace.config(enable_watch=True))
@@ -520,7 +558,9 @@ def test_bad_entries_are_clear_faults_and_others_load(
         assert fault.place.file == str(path)
 
 
-@pytest.mark.parametrize("name", ["a-b", "a b", "ünïcödé", "日本", "json", "class", "1st", "sys", "a.b", "A" * 250, "self"])
+@pytest.mark.parametrize(
+    "name", ["a-b", "a b", "ünïcödé", "日本", "json", "class", "1st", "sys", "a.b", "A" * 250, "self"]
+)
 def test_any_directory_name_works(workspace: Workspace, run: Run, name: str) -> None:
     """Names that are no identifiers, or are somebody else's, load, serve, reload and fail like others."""
     workspace[name] = answering("one")
@@ -564,7 +604,10 @@ def test_compiled_that_cannot_be_written_is_named(workspace: Workspace, run: Run
     workspace["greet"] = answering("one")
     workspace.compiled.write_text("in the way")
     running = run(workspace.config())
-    assert (running.status("greet").state, str(workspace.compiled) in running.fault("greet").message) == (FAIL, True)
+    assert (running.status("greet").state, str(workspace.compiled) in running.fault("greet").message) == (
+        FAIL,
+        True,
+    )
     workspace.compiled.unlink()
     running.manager.rebuild()
     assert running.host.call("greet") == ["one"]
@@ -595,15 +638,22 @@ print(json.dumps(run()))
 """
 
 
+@pytest.fixture
+def open_workspace() -> Iterator[Workspace]:
+    """Give a project folder that every user can reach; those of pytest belong to one."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Workspace(Path(folder))
+
+
 def as_an_ordinary_user(workspace: Workspace) -> dict[str, dict[str, list[str]]]:
     """Run a host in a process that is not root, and return what it shows."""
     if os.geteuid() == 0:
         for path in (workspace.root, *workspace.root.rglob("*")):
             os.chown(path, 65534, 65534, follow_symlinks=False)
-        for path in workspace.root.parents:
-            if path.is_relative_to(tempfile.gettempdir()) and path != Path(tempfile.gettempdir()):
-                path.chmod(path.stat().st_mode | 0o011)
-    done = subprocess.run([sys.executable, "-c", CHILD], cwd=workspace.root, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD], cwd=workspace.root, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     found: dict[str, dict[str, list[str]]] = json.loads(done.stdout)
     return found
@@ -617,15 +667,15 @@ def as_an_ordinary_user(workspace: Workspace) -> dict[str, dict[str, list[str]]]
      ("sub", 0o444, "cannot read plugins/bad/sub/deep.py: Permission denied"),
      (".", 0o000, "cannot read plugins/bad"), (".", 0o444, "cannot read plugins/bad")],
 )  # fmt: skip
-def test_what_cannot_be_read_is_named(workspace: Workspace, place: str, mode: int, message: str) -> None:
+def test_what_cannot_be_read_is_named(open_workspace: Workspace, place: str, mode: int, message: str) -> None:
     """A file or folder without permission is a fault of its plugin; the others load."""
-    workspace["good"] = answering("good")
-    workspace["bad"] = answering("bad")
-    workspace["bad/words.txt"] = "x"
-    workspace["bad/sub/deep.py"] = "x = 1\n"
-    path = workspace.plugins / "bad" / place
+    open_workspace["good"] = answering("good")
+    open_workspace["bad"] = answering("bad")
+    open_workspace["bad/words.txt"] = "x"
+    open_workspace["bad/sub/deep.py"] = "x = 1\n"
+    path = open_workspace.plugins / "bad" / place
     path.chmod(mode)
-    found = as_an_ordinary_user(workspace)
+    found = as_an_ordinary_user(open_workspace)
     path.chmod(0o755)
     assert found["plugins"]["bad"][0] == "FAIL"
     assert message in found["plugins"]["bad"][1]
@@ -633,23 +683,23 @@ def test_what_cannot_be_read_is_named(workspace: Workspace, place: str, mode: in
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o111, 0o444, 0o555])
-def test_compiled_without_permission_is_named(workspace: Workspace, mode: int) -> None:
+def test_compiled_without_permission_is_named(open_workspace: Workspace, mode: int) -> None:
     """Whatever may not be done with compiled/, the fault names it and the host starts."""
-    workspace["greet"] = answering("one")
-    workspace.compiled.mkdir()
-    workspace.compiled.chmod(mode)
-    found = as_an_ordinary_user(workspace)
-    workspace.compiled.chmod(0o755)
+    open_workspace["greet"] = answering("one")
+    open_workspace.compiled.mkdir()
+    open_workspace.compiled.chmod(mode)
+    found = as_an_ordinary_user(open_workspace)
+    open_workspace.compiled.chmod(0o755)
     assert found["plugins"]["greet"][0] == "FAIL"
     assert "cannot write compiled/greet-" in found["plugins"]["greet"][1]
 
 
-def test_an_artifact_without_permission_is_rebuilt(workspace: Workspace, run: Run) -> None:
+def test_an_artifact_without_permission_is_rebuilt(open_workspace: Workspace, run: Run) -> None:
     """An unreadable artifact is replaced, and the log says why."""
-    workspace["greet"] = answering("one")
-    run(workspace.config()).manager.stop()
-    next(workspace.compiled.glob("*.hotplug")).chmod(0)
-    found = as_an_ordinary_user(workspace)
+    open_workspace["greet"] = answering("one")
+    run(open_workspace.config()).manager.stop()
+    next(open_workspace.compiled.glob("*.hotplug")).chmod(0)
+    found = as_an_ordinary_user(open_workspace)
     assert found["values"] == ["one"]
     assert any("cannot be read: Permission denied; built anew" in line for line in found["log"])
 
@@ -693,7 +743,9 @@ def test_without_watching_the_missing_directory_is_told_too(workspace: Workspace
 def test_stop_unloads_in_reverse_order_of_loading(workspace: Workspace) -> None:
     """What was loaded last goes first; afterwards nothing serves and no thread is left."""
     sys.modules["order_of_the_test"] = order = []  # type: ignore[assignment]  # found by the plugins' import
-    source = "import order_of_the_test as o\ndef register(ctx):\n    ctx.on_unload(lambda: o.append(ctx.name))\n"
+    source = (
+        "import order_of_the_test as o\ndef register(ctx):\n    ctx.on_unload(lambda: o.append(ctx.name))\n"
+    )
     for name in "bac":
         workspace[name] = source
     threads = set(threading.enumerate())

@@ -49,9 +49,7 @@ def message_of(error: BaseException) -> str:
         text = str.__str__(text)  # an exact one: a subclass could run code at every use
     except FOREIGN as failure:  # foreign code: __str__ of the plugin's own exception
         return f"<its text cannot be shown: __str__ raised {type(failure).__qualname__}>"
-    return encodable(
-        text if len(text) <= _MESSAGE else f"{text[:_MESSAGE]}… ({len(text):,} characters)"
-    )
+    return encodable(text if len(text) <= _MESSAGE else f"{text[:_MESSAGE]}… ({len(text):,} characters)")
 
 
 def notes_of(error: BaseException) -> Iterator[str]:

@@ -143,7 +143,9 @@ class Generation:
         native = [p for p in self.artifact.members if p.startswith(f"{stem}.") and p.endswith(_NATIVE)]
         if native:
             # Not ModuleNotFoundError: `from . import x` would pass over that, and tell nothing.
-            message = f"{native[0]} of plugin {self.plugin} is a native module; only Python modules are loaded"
+            message = (
+                f"{native[0]} of plugin {self.plugin} is a native module; only Python modules are loaded"
+            )
             return ImportError(message, name=fullname)
         return ModuleNotFoundError(f"No module named '{self.plugin}.{name}'", name=fullname)
 

@@ -1,0 +1,251 @@
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hotload_tui.core.watcher import Watcher
+from tests.conftest import PATIENCE, Workspace, answering
+
+
+class Heard:
+    """A running watcher, and the names that it told."""
+
+    def __init__(self, root: Path, **settings: float) -> None:
+        self.names: set[str] = set()
+        self.calls = 0
+        self.statuses: list[str] = []
+        self._told = threading.Condition()
+        times = {"settle_time": 0.02, "debounce_time": 2.0, "sweep_interval": 60.0, **settings}
+        self.watcher = Watcher(root, self._hear, on_status=self._note, **times)
+
+    def _hear(self, names: frozenset[str]) -> None:
+        with self._told:
+            self.names |= names
+            self.calls += 1
+            self._told.notify_all()
+
+    def _note(self) -> None:
+        with self._told:
+            self.statuses.append(self.watcher.status().trouble)
+            self._told.notify_all()
+
+    def wait_for(self, is_so: Callable[[], bool]) -> bool:
+        """Wait until ``is_so``, looking again whenever something is told."""
+        with self._told:
+            return self._told.wait_for(is_so, PATIENCE)
+
+    def begin(self) -> None:
+        """Start, and wait until the bell rings: then every save is noticed."""
+        self.watcher.start()
+        assert self.wait_for(lambda: self.calls > 0)
+        self.names.clear()
+
+
+@pytest.fixture
+def watch(workspace: Workspace) -> Iterator[Callable[..., Heard]]:
+    """Give a function that starts a watcher on the workspace with two plugins, and stop it afterwards."""
+    started: list[Heard] = []
+    workspace["greet"] = answering("one")
+    workspace["other"] = answering("other")
+
+    def begin(**settings: float) -> Heard:
+        heard = Heard(workspace.plugins, **settings)
+        started.append(heard)
+        heard.begin()
+        return heard
+
+    yield begin
+    for heard in started:
+        heard.watcher.stop()
+
+
+def sed(root: Path) -> None:
+    """Edit as ``sed -i`` does: a temporary file beside it, renamed over it."""
+    subprocess.run(["sed", "-i", "s/one/two/", str(root / "greet" / "plugin.py")], check=True)
+
+
+def save_atomically(root: Path) -> None:
+    """Save as most editors do."""
+    new = root / "greet" / ".plugin.py.new"
+    new.write_text(answering("two"))
+    new.replace(root / "greet" / "plugin.py")
+
+
+def save_in_place(root: Path) -> None:
+    """Truncate and write."""
+    (root / "greet" / "plugin.py").write_text(answering("two"))
+
+
+def save_with_backup(root: Path) -> None:
+    """Move the old file away and write a new one, as vim does with ``backupcopy=no``."""
+    path = root / "greet" / "plugin.py"
+    path.rename(path.with_name("plugin.py~"))
+    path.write_text(answering("two"))
+
+
+def switch_off(root: Path) -> None:
+    """Rename the directory."""
+    (root / "greet").rename(root / "_greet")
+
+
+def switch_off_and_on(root: Path) -> None:
+    """Rename the directory and back, with a change between."""
+    (root / "greet").rename(root / "_greet")
+    (root / "_greet" / "plugin.py").write_text(answering("two"))
+    (root / "_greet").rename(root / "greet")
+
+
+def delete(root: Path) -> None:
+    """Delete the directory."""
+    shutil.rmtree(root / "greet")
+
+
+def add_deep(root: Path) -> None:
+    """Add a file in a new sub-folder of a sub-folder."""
+    (root / "greet" / "a" / "b").mkdir(parents=True)
+    (root / "greet" / "a" / "b" / "new.txt").write_text("x")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [sed, save_atomically, save_in_place, save_with_backup, switch_off, switch_off_and_on, delete, add_deep],
+)
+def test_every_kind_of_change_is_told_with_the_plugins_name(
+    workspace: Workspace, watch: Callable[..., Heard], change: Callable[[Path], None]
+) -> None:
+    """However a file or directory changes, its plugin is named, and no other."""
+    heard = watch()
+    change(workspace.plugins)
+    assert heard.wait_for(lambda: "greet" in heard.names)
+    assert heard.names == {"greet"}
+
+
+def test_a_new_directory_is_told(workspace: Workspace, watch: Callable[..., Heard]) -> None:
+    """Also one that is moved in as a whole."""
+    heard = watch()
+    draft = workspace.root / "draft"
+    shutil.copytree(workspace.plugins / "greet", draft)
+    draft.rename(workspace.plugins / "third")
+    assert heard.wait_for(lambda: "third" in heard.names)
+
+
+def test_noise_is_not_told(workspace: Workspace, watch: Callable[..., Heard]) -> None:
+    """Swap files, caches, plain files and hidden directories make nobody look; the save after them does."""
+    heard = watch()
+    for place in ("greet/.plugin.py.swp", "greet/__pycache__/plugin.pyc", "greet/4913", "greet/plugin.py~",
+                  ".git/index", "__pycache__/x.pyc"):  # fmt: skip
+        workspace[place] = "noise"
+    (workspace.plugins / "TEMPLATE.py").write_text("x")
+    workspace["other"] = answering("saved")
+    assert heard.wait_for(lambda: "other" in heard.names)
+    assert "greet" not in heard.names
+    assert not {"git", "TEMPLATE.py", "pycache__", ".git"} & heard.names
+
+
+def test_a_burst_is_told_once_it_is_over(workspace: Workspace, watch: Callable[..., Heard]) -> None:
+    """Twenty files of two plugins saved at once are few calls, not twenty."""
+    heard = watch(settle_time=0.2)
+    before = heard.calls
+    for number in range(10):
+        workspace[f"greet/f{number}.txt"] = "x"
+        workspace[f"other/f{number}.txt"] = "x"
+    assert heard.wait_for(lambda: heard.names == {"greet", "other"})
+    assert heard.calls - before <= 3
+
+
+def test_an_endless_stream_is_told_all_the_same(workspace: Workspace, watch: Callable[..., Heard]) -> None:
+    """A file that is written all the time puts a reload off for debounce_time at most."""
+    heard = watch(settle_time=0.5, debounce_time=0.2)
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.wait(0.01):
+            workspace["greet/stream.txt"] = str(time.time())
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert heard.wait_for(lambda: "greet" in heard.names)
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_a_root_that_is_deleted_and_made_again_is_watched_again(
+    workspace: Workspace, watch: Callable[..., Heard]
+) -> None:
+    """What vanished is told, the trouble is named, and the new directory works as before."""
+    heard = watch()
+    shutil.rmtree(workspace.plugins)
+    assert heard.wait_for(lambda: heard.names == {"greet", "other"})
+    assert heard.wait_for(lambda: "no plugin directory" in heard.watcher.status().trouble)
+    heard.names.clear()
+    workspace["third"] = answering("new")
+    assert heard.wait_for(lambda: "third" in heard.names)
+    assert heard.wait_for(lambda: heard.watcher.status().trouble == "")
+
+
+def test_silent_changes_are_found_by_the_sweep(workspace: Workspace, watch: Callable[..., Heard]) -> None:
+    """A linked file outside the root changes without any notification."""
+    outside = workspace.root / "outside.txt"
+    outside.write_text("one")
+    (workspace.plugins / "greet" / "linked.txt").symlink_to(outside)
+    heard = watch(sweep_interval=0.1)
+    outside.write_text("two")
+    assert heard.wait_for(lambda: "greet" in heard.names)
+
+
+def test_a_failing_listener_does_not_end_the_watching(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next change is told although the last call raised; the log has the reason."""
+    calls: list[frozenset[str]] = []
+    told = threading.Semaphore(0)
+
+    def fails(names: frozenset[str]) -> None:
+        calls.append(names)
+        told.release()
+        raise ValueError("listener")
+
+    workspace["greet"] = answering("one")
+    watcher = Watcher(workspace.plugins, fails, settle_time=0.01, debounce_time=1.0, sweep_interval=60.0)
+    watcher.start()
+    try:
+        assert told.acquire(timeout=PATIENCE)
+        workspace["greet"] = answering("two")
+        assert told.acquire(timeout=PATIENCE)
+    finally:
+        watcher.stop()
+    assert "listener" in caplog.text
+
+
+def test_start_and_stop_leave_no_threads(workspace: Workspace) -> None:
+    """Stopping joins what starting began, also twice, also at once, also without a root."""
+    before = set(threading.enumerate())
+    heard = Heard(workspace.plugins)
+    for _ in range(5):
+        heard.watcher.start()
+        heard.watcher.start()
+        assert heard.watcher.status().state == "watching"
+        heard.watcher.stop()
+        heard.watcher.stop()
+    workspace.plugins.rmdir()
+    heard.watcher.start()
+    assert heard.wait_for(lambda: heard.watcher.status().state == "failed")
+    heard.watcher.stop()
+    assert set(threading.enumerate()) == before
+    assert heard.watcher.status().state == "off"
+
+
+def test_names_that_are_not_utf8_do_not_stop_it(workspace: Workspace, watch: Callable[..., Heard]) -> None:
+    """Such a file blinds the notification, and the sweep goes on telling."""
+    heard = watch(sweep_interval=0.2)
+    Path(os.fsdecode(os.fsencode(workspace.plugins / "greet") + b"/caf\xe9.txt")).write_text("x")
+    assert heard.wait_for(lambda: "greet" in heard.names)
+    workspace["other"] = answering("two")
+    assert heard.wait_for(lambda: "other" in heard.names)
