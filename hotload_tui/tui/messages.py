@@ -115,6 +115,8 @@ class FactReader:
         self._events: list[AnyEvent] = []
         self._name = ""
         self._last_line = 0
+        self._loaded_key = ("", "", 0)
+        self._loaded: str | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name="hotload-facts", daemon=True)
 
@@ -178,11 +180,11 @@ class FactReader:
 
     def _source(self, status: PluginStatus) -> SourcePair:
         file = failing_file(status)
-        return SourcePair(
-            file,
-            self._text(status.name, file, status.generation) if status.generation else None,
-            self._text(status.name, file, None),
-        )
+        wanted = (status.name, file, status.generation)
+        if wanted != self._loaded_key:  # what was loaded never changes
+            self._loaded = self._text(*wanted) if status.generation else None
+            self._loaded_key = wanted
+        return SourcePair(file, self._loaded, self._text(status.name, file, None))
 
     def _text(self, name: str, file: str, generation: int | None) -> str | None:
         try:

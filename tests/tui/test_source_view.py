@@ -50,3 +50,18 @@ async def test_v_says_when_there_is_only_one_version(workspace: Workspace, run: 
         await it.until(lambda: "! FAIL" in it.row("bad"))
         await it.press("4", "v")
         await it.until(lambda: any("only one version" in toast for toast in it.toasts))
+
+
+async def test_what_serves_is_not_marked_for_a_newer_failure(workspace: Workspace, run: Run) -> None:
+    """A line that both versions have is marked only in the one that failed."""
+    source = "ZERO = 1\ndef register(ctx):\n    1 / ZERO\n"
+    workspace["one"] = source
+    async with console(run(workspace.config(enable_watch=True)).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        workspace["one"] = source.replace("= 1", "= 0")
+        await it.until(lambda: "~ STALE" in it.row("one"))
+        await it.press("4")
+        await it.shows("> 3 |     1 / ZERO", "ZERO = 0")
+        await it.press("v")
+        await it.shows("  3 |     1 / ZERO", "ZERO = 1")
+        assert "> 3 |" not in it.text

@@ -25,19 +25,20 @@ class ErrorView(ScrollableContainer, can_focus=True):
         super().__init__(Static(markup=False))
         self._status: PluginStatus | None = None
         self._options = FaultOptions(project)
+        self._facts: tuple[PluginStatus | None, SourcePair | None, tuple[str, ...]] | None = None
         self._moved = ""
         self._others: tuple[str, ...] = ()
 
     def show(self, status: PluginStatus | None, source: SourcePair | None, others: tuple[str, ...]) -> None:
         """Show this plugin's fault; ``others`` are the plugins that have one."""
-        fault = status.fault if status else None
-        moved = moved_text(fault, source.disk) if fault and source else ""
-        if (status, moved, others) == (self._status, self._moved, self._others):
+        news = (status, source, others)
+        if news == self._facts:
             return
-        before = self._status.fault if self._status else None
-        self._status, self._moved, self._others = status, moved, others
+        before, fault = self._status, status.fault if status else None
+        self._facts, self._status, self._others = news, status, others
+        self._moved = moved_text(fault, source.disk) if fault and source else ""
         self._draw()
-        if fault != before:
+        if before is None or before.fault != fault:
             self.scroll_home(animate=False)
 
     def on_resize(self, event: events.Resize) -> None:

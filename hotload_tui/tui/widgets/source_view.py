@@ -21,6 +21,12 @@ COLOURED: Final = 2_000
 SHOWN: Final = 20_000
 """Lines shown at most."""
 
+READ: Final = 2_000_000
+"""Characters of a file that are looked at."""
+
+_WHILE_RUNNING: Final = ("hook", "unload")
+"""Phases whose faults are about what is loaded; all others are about what was to be loaded."""
+
 
 class SourceView(ScrollableContainer, can_focus=True):
     """Shows one text of a plugin."""
@@ -34,6 +40,7 @@ class SourceView(ScrollableContainer, can_focus=True):
         self._wants_disk: bool | None = None
         """``None``: whichever has the failing line."""
         self._aim = 0
+        self._due = False
 
     def show(self, status: PluginStatus | None, source: SourcePair | None) -> None:
         """Show this plugin's file."""
@@ -42,7 +49,18 @@ class SourceView(ScrollableContainer, can_focus=True):
         if status is None or self._status is None or status.name != self._status.name:
             self._wants_disk = None
         self._status, self._source = status, source
-        self._draw()
+        self._due = True
+        self._draw_if_seen()
+
+    def on_show(self) -> None:
+        """Draw what came while the tab was hidden."""
+        self._draw_if_seen()
+
+    def _draw_if_seen(self) -> None:
+        # Colouring a long file takes a moment: only for who looks at it.
+        if self._due and self.is_on_screen:
+            self._due = False
+            self._draw()
 
     def action_next_version(self) -> None:
         """Turn from as loaded to on disk and back."""
@@ -78,29 +96,27 @@ class SourceView(ScrollableContainer, can_focus=True):
         elif source.loaded is not None and source.disk is not None:
             which += ", they differ (v turns to the other)"
         title = Content.styled(f"{clean_line(source.file)}, {which}", "bold")
-        self._aim = self._failing(text)
+        self._aim = self._failing(text, on_disk=on_disk)
         body.update(Content("\n").join([title, *_numbered(text, self._aim)]))
         self.call_after_refresh(self._scroll_there)
 
-    def on_show(self) -> None:
-        """Go to the failing line; nothing can be scrolled while it is hidden."""
-        self.call_after_refresh(self._scroll_there)
-
     def _scroll_there(self) -> None:
-        if self._aim and self.is_on_screen:
+        if self._aim:
             self.scroll_to(0, max(0, self._aim - self.size.height // 2), animate=False)
-            self._aim = 0
 
-    def _failing(self, text: str) -> int:
+    def _failing(self, text: str, *, on_disk: bool) -> int:
+        """Return the failing line; 0 in a text that does not fail, though it may have an equal line."""
         fault = self._status.fault if self._status else None
         place = fault.place if fault else None
-        if place is None or place.owner != "plugin":
+        if fault is None or place is None or place.owner != "plugin":
+            return 0
+        if not on_disk and fault.phase not in _WHILE_RUNNING:
             return 0
         return line_now(place, text) or 0
 
 
 def _numbered(text: str, failing: int) -> list[Content]:
-    lines = clean_lines(text.replace("\r\n", "\n").replace("\r", "\n"))
+    lines = clean_lines(text[:READ].replace("\r\n", "\n").replace("\r", "\n"))
     if lines and not lines[-1]:
         lines.pop()
     if not lines:
@@ -117,8 +133,8 @@ def _numbered(text: str, failing: int) -> list[Content]:
         )
         for number, line in enumerate(coloured[: len(shown)], 1)
     ]
-    left = len(lines) - len(shown)
-    return [*rows, Content(f"… {left:,} lines more")] if left else rows
+    cut = len(lines) > len(shown) or len(text) > READ
+    return [*rows, Content(f"… the file goes on: {len(text):,} characters")] if cut else rows
 
 
 def _gutter(failing: bool) -> str:  # noqa: FBT001 - a helper of one call
