@@ -16,7 +16,7 @@ from hotload_tui.core.plugin import PluginState
 
 _MEANINGS: Mapping[PluginState, str] = {
     PluginState.OK: "the newest version serves",
-    PluginState.STALE: "an older version serves: the newest build or load failed",
+    PluginState.STALE: "an older version serves: the newest one failed",
     PluginState.FAIL: "nothing serves",
     PluginState.HELD: "kept at a version chosen by hand",
     PluginState.BUILD: "being built",

@@ -38,6 +38,10 @@ class Overview(VerticalScroll, can_focus=True):
         self._facts = (status, detail)
         self._draw()
 
+    def on_mount(self) -> None:
+        """Let the age grow."""
+        self.set_interval(1, self._draw)
+
     def on_resize(self) -> None:
         """Wrap to the new width."""
         self._draw()
