@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hotload_tui.cli import output, report, text
+from hotload_tui.cli import output, report
 from hotload_tui.cli.scope import Scope, choose, scanned, shared_options
 from hotload_tui.core.config import Config
-from hotload_tui.core.errors import NotFoundError, UsageError
+from hotload_tui.core.errors import NotFoundError, UsageError, near
 from hotload_tui.core.plugin import PluginStatus
 
 if TYPE_CHECKING:
@@ -107,4 +107,4 @@ def _manager(scope: Scope) -> Manager:
 
 def _place(manager: Manager, status: PluginStatus) -> str:
     """Return the plugin's folder as seen from here: the host may have another working directory."""
-    return text.near(str(Path(manager.snapshot().host.runtime_dir, Path(status.path).name)))
+    return near(str(Path(manager.snapshot().host.runtime_dir, Path(status.path).name)))

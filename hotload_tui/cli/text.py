@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
+from hotload_tui.core.errors import near
 from hotload_tui.core.plugin import Fault, Frame, PluginState, PluginStatus
 
 _FRAMES: Final = 8  # frames of the plugin that are shown, the newest
@@ -46,14 +45,6 @@ def brief(fault: Fault) -> str:
 def folder(path: str) -> str:
     """Return the path of a folder so that it reads as one."""
     return near(path).rstrip("/") + "/"
-
-
-def near(path: str) -> str:
-    """Return a path as seen from the working directory, if it lies below it."""
-    try:
-        return os.fspath(Path(path).relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return path
 
 
 def _body(fault: Fault) -> Iterator[str]:

@@ -26,7 +26,7 @@ from typing import BinaryIO
 import msgspec
 from msgspec import Struct
 
-from hotload_tui.core.errors import ArtifactError
+from hotload_tui.core.errors import ArtifactError, near
 from hotload_tui.core.source import FORMAT
 
 SUFFIX = ".hotplug"
@@ -123,7 +123,7 @@ class Artifact:
             self._open()
             self.manifest = self._read_manifest()
         except OSError as error:
-            raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+            raise ArtifactError(f"{near(path)} cannot be read: {error.strerror}") from error
         self.members: Mapping[str, Member] = {member.path: member for member in self.manifest.members}
 
     def source(self, path: str) -> bytes:
@@ -166,7 +166,7 @@ class Artifact:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._damaged(f"its manifest cannot be read ({error})") from error
         if (manifest.format, manifest.magic) != (FORMAT, MAGIC):
-            raise ArtifactError(f"{self.path} was made by another Python or release")
+            raise ArtifactError(f"{near(self.path)} was made by another Python or release")
         return manifest
 
     def _verified(self, offset: int, size: int, sha256: str, what: str) -> bytes:
@@ -183,7 +183,7 @@ class Artifact:
             return self._file.read(size)
 
     def _damaged(self, reason: str) -> ArtifactError:
-        return ArtifactError(f"{self.path} is damaged: {reason}")
+        return ArtifactError(f"{near(self.path)} is damaged: {reason}")
 
     def __del__(self) -> None:
         """Close the handle of a large artifact with its last user."""
@@ -212,7 +212,7 @@ def write_artifact(
     except OSError as error:
         reason = error.strerror or str(error)
         raise ArtifactError(
-            f"cannot write {target}: {reason}; make {folder} a folder that you can write to, "
+            f"cannot write {near(target)}: {reason}; make {near(folder)} a folder that you can write to, "
             "or choose another with compiled_dir"
         ) from error
     return target, len(content)

@@ -26,7 +26,7 @@ from hotload_tui.core.artifact import (
     is_artifact_of,
     write_artifact,
 )
-from hotload_tui.core.errors import ArtifactError, CompileError
+from hotload_tui.core.errors import ArtifactError, CompileError, near
 from hotload_tui.core.plugin import encodable
 from hotload_tui.core.source import ENTRY, Source, SourceFile, decoded, read_source
 
@@ -110,11 +110,10 @@ class Compiler:
 
     def artifacts(self, plugin: str) -> list[Path]:
         """Return the plugin's artifacts, newest first; raises ``ArtifactError`` if they cannot be listed."""
-        found = []
+        found: list[tuple[int, Path]] = []
         try:
-            for path in self._folder.iterdir():
-                if is_artifact_of(plugin, path.name):
-                    found.append((path.lstat().st_mtime_ns, path))
+            own = [path for path in self._folder.iterdir() if is_artifact_of(plugin, path.name)]
+            found = [(path.lstat().st_mtime_ns, path) for path in own]
         except (FileNotFoundError, NotADirectoryError):
             pass  # none made yet, or one removed meanwhile; that no folder can be made is said when writing
         except OSError as error:
@@ -128,7 +127,7 @@ class Compiler:
             artifact = Artifact(path)
             foreign = _foreign(artifact, source)
             if foreign:
-                return None, f"{path} is the artifact of {foreign}"
+                return None, f"{near(path)} is the artifact of {foreign}"
             for member in artifact.manifest.members:
                 if member.code_size:
                     artifact.code(member.path)
@@ -291,5 +290,5 @@ def _remove(paths: list[Path]) -> int:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise ArtifactError(f"cannot remove {path}: {error.strerror}") from error
+            raise ArtifactError(f"cannot remove {near(path)}: {error.strerror}") from error
     return len(paths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import math
 import os
 
 from msgspec import Struct, field
@@ -60,10 +61,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             force_setattr(self, name, os.fspath(getattr(self, name)))
         for name in ("debounce_time", "load_timeout", "drain_timeout", "sweep_interval"):
             value = getattr(self, name)
-            if value <= 0:
-                raise ConfigError(f"{name} = {value}: must be greater than 0 (seconds)")
-        if self.settle_time < 0:
-            raise ConfigError(f"settle_time = {self.settle_time}: must not be negative (seconds)")
+            if not 0 < value < math.inf:
+                raise ConfigError(f"{name} = {value}: must be a number of seconds greater than 0")
+        if not 0 <= self.settle_time < math.inf:
+            raise ConfigError(f"settle_time = {self.settle_time}: must be a number of seconds, not negative")
         if self.keep_generations < 1:
             raise ConfigError(f"keep_generations = {self.keep_generations}: must be at least 1")
         if not self.module_path.isidentifier() or keyword.iskeyword(self.module_path):

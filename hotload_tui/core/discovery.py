@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from hotload_tui.core.errors import RefusedError, RuntimeDirError, UnknownPluginError, UsageError
+from hotload_tui.core.errors import RefusedError, RuntimeDirError, UnknownPluginError, UsageError, near
 from hotload_tui.core.source import ENTRY
 
 TEMPLATE = "TEMPLATE.py"
@@ -54,11 +54,13 @@ def find_plugins(runtime_dir: Path) -> dict[str, PluginDirectory]:
         names = sorted(os.listdir(runtime_dir))  # noqa: PTH208 - names are all that is wanted
     except FileNotFoundError:
         raise RuntimeDirError(
-            f"no plugin directory {runtime_dir}: make it (mkdir {runtime_dir}), "
+            f"no plugin directory {near(runtime_dir)}: make it (mkdir {near(runtime_dir)}), "
             "let 'hotload new NAME' make it with a first plugin, or name another with --plugins"
         ) from None
     except OSError as error:
-        raise RuntimeDirError(f"cannot list plugin directory {runtime_dir}: {error.strerror}") from error
+        raise RuntimeDirError(
+            f"cannot list plugin directory {near(runtime_dir)}: {error.strerror}"
+        ) from error
     for directory_name in names:
         plugin = plugin_at(runtime_dir / directory_name)
         if plugin is not None and (plugin.enabled or plugin.name not in found):
@@ -118,13 +120,13 @@ def create(runtime_dir: Path, name: str) -> PluginDirectory:
     path = runtime_dir / name
     for existing in (path, path.with_name(f"_{name}")):
         if os.path.lexists(existing):
-            raise RefusedError(f"{existing} exists already; choose another name")
+            raise RefusedError(f"{near(existing)} exists already; choose another name")
     template = runtime_dir / TEMPLATE
     try:
         text = template.read_text(encoding="utf-8") if template.is_file() else _BUILT_IN_TEMPLATE
         _make(path, text)
     except OSError as error:
-        raise RefusedError(f"cannot make {path}: {error.strerror}") from error
+        raise RefusedError(f"cannot make {near(path)}: {error.strerror}") from error
     return PluginDirectory(name, path, enabled=True)
 
 
@@ -156,12 +158,12 @@ def _rename(plugin: PluginDirectory, directory_name: str, *, enabled: bool) -> P
     verb = "enable" if enabled else "disable"
     if os.path.lexists(target):
         raise RefusedError(
-            f"cannot {verb} {plugin.name}: {target} exists already; remove or rename one of the two"
+            f"cannot {verb} {plugin.name}: {near(target)} exists already; remove or rename one of the two"
         )
     try:
         plugin.path.rename(target)
     except OSError as error:
-        raise RefusedError(f"cannot {verb} {plugin.name}: {error.strerror} ({target})") from error
+        raise RefusedError(f"cannot {verb} {plugin.name}: {error.strerror} ({near(target)})") from error
     return PluginDirectory(plugin.name, target, enabled)
 
 

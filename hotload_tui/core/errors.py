@@ -25,7 +25,17 @@ to the user is about that exception.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import ClassVar
+
+
+def near(path: str | Path) -> str:
+    """Return a path as its user would type it: from the working directory, if it lies below."""
+    try:
+        return os.fspath(Path(path).relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return os.fspath(path)
 
 
 class HotloadError(Exception):

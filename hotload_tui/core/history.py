@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from hotload_tui.core.artifact import replace_file
-from hotload_tui.core.errors import ArtifactError
+from hotload_tui.core.errors import ArtifactError, near
 
 FILE = "last-good.json"
 
@@ -45,4 +45,4 @@ class LastGood:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(self._path, msgspec.json.encode(dict(sorted(after.items()))))
         except OSError as error:
-            raise ArtifactError(f"cannot write {self._path}: {error.strerror}") from error
+            raise ArtifactError(f"cannot write {near(self._path)}: {error.strerror}") from error

@@ -37,7 +37,7 @@ class HostLog:
 
 
 class LogCollector(logging.Handler):
-    """Hands on what plugins log (``ctx.log``, and loggers named after their modules)."""
+    """Hands on what plugins log (``ctx.log``, loggers named after their modules), and hotload itself."""
 
     def __init__(
         self, module_path: str, write: Callable[[Level, str, str], None], plugin_of: Callable[[str], str]
@@ -50,7 +50,8 @@ class LogCollector(logging.Handler):
         self._module_path = module_path
         self._write = write
         self._plugin_of_module = plugin_of
-        self._loggers = [logging.getLogger(PLUGIN_LOGGER), logging.getLogger(module_path)]
+        self._loggers = [logging.getLogger("hotload"), logging.getLogger(module_path)]
+        self._emitting = threading.local()
 
     def attach(self) -> Callable[[], None]:
         """Begin to collect; returns the undo."""
@@ -68,15 +69,14 @@ class LogCollector(logging.Handler):
         return detach
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand on one record."""
+        """Hand on one record; what is logged because of that very line would go round for ever."""
+        if getattr(self._emitting, "now", False):
+            return
+        self._emitting.now = True
         try:
-            text = record.getMessage()
-            if record.exc_info and record.exc_info[0] is not None:
-                text += f" ({record.exc_info[0].__name__}: {record.exc_info[1]})"
-        except Exception as error:  # foreign code: arguments that cannot be formatted
-            shown = record.msg if type(record.msg) is str else f"<{type(record.msg).__name__}>"
-            text = f"{shown} (cannot be formatted: {type(error).__name__})"
-        self._write(_level(record.levelno), self._plugin_of(record.name), text)
+            self._write(_level(record.levelno), self._plugin_of(record.name), _text(record))
+        finally:
+            self._emitting.now = False
 
     def _plugin_of(self, logger_name: str) -> str:
         if logger_name.startswith(f"{PLUGIN_LOGGER}."):
@@ -84,6 +84,17 @@ class LogCollector(logging.Handler):
         if logger_name.startswith(f"{self._module_path}."):
             return self._plugin_of_module(logger_name.split(".")[1])
         return ""
+
+
+def _text(record: logging.LogRecord) -> str:
+    try:
+        text = record.getMessage()
+        if record.exc_info and record.exc_info[0] is not None:
+            text += f" ({record.exc_info[0].__name__}: {record.exc_info[1]})"
+    except Exception as error:  # foreign code: arguments that cannot be formatted
+        shown = record.msg if type(record.msg) is str else f"<{type(record.msg).__name__}>"
+        return f"{shown} (cannot be formatted: {type(error).__name__})"
+    return text
 
 
 def _level(number: int) -> Level:

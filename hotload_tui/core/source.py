@@ -18,7 +18,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from hotload_tui.core.errors import DiscoverError
+from hotload_tui.core.errors import DiscoverError, near
 
 ENTRY = "plugin.py"
 """The file that makes a directory a plugin."""
@@ -81,7 +81,7 @@ def read_source(name: str, root: Path) -> Source:
     try:
         return _read(name, root)
     except FileNotFoundError as error:
-        raise DiscoverError(name, f"{error.filename} vanished while it was read") from None
+        raise DiscoverError(name, f"{near(error.filename)} vanished while it was read") from None
 
 
 def decoded(content: bytes) -> str:
@@ -117,7 +117,7 @@ def _read(name: str, root: Path) -> Source:
         raise
     except OSError as error:
         raise DiscoverError(
-            name, f"cannot read {error.filename}: {error.strerror}", file=str(error.filename)
+            name, f"cannot read {near(error.filename)}: {error.strerror}", file=str(error.filename)
         ) from None
     return Source(name, str(root.absolute()), tuple(files), _digest(files))
 
@@ -132,15 +132,14 @@ def _check_entry(name: str, root: Path) -> None:
     if entry.is_file():
         return
     if entry.is_symlink():
-        reason = f"{entry} is a link to {entry.readlink()}, which is no file"
+        reason = f"{near(entry)} is a link to {entry.readlink()}, which is no file"
     elif entry.is_dir():
-        reason = f"{entry} is a directory; it must be a file that defines register(ctx)"
+        reason = f"{near(entry)} is a directory; it must be a file that defines register(ctx)"
     elif entry.exists():
-        reason = f"{entry} is no regular file; it must be a file that defines register(ctx)"
+        reason = f"{near(entry)} is no regular file; it must be a file that defines register(ctx)"
     else:
-        reason = (
-            f"no {ENTRY} in {root}; add one that defines register(ctx), or rename the directory to _{name}"
-        )
+        missing = f"no {ENTRY} in {near(root)}"
+        reason = f"{missing}; add one that defines register(ctx), or rename the directory to _{name}"
     raise DiscoverError(name, reason, file=str(entry))
 
 

@@ -16,9 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from watchfiles._rust_notify import RustNotify
-
 from hotload_tui.core.discovery import name_of, plugin_at
+from hotload_tui.core.errors import near
 from hotload_tui.core.plugin import WatcherStatus
 from hotload_tui.core.source import is_noise, signature
 
@@ -97,6 +96,8 @@ class Watcher:
     # ---- the bell: puts paths into the queue, nothing else
 
     def _ring(self) -> None:
+        from watchfiles._rust_notify import RustNotify  # 9 ms, for those only who watch
+
         while not self._stopped.is_set():
             self._disarm.clear()
             if self._stopped.is_set():
@@ -111,7 +112,7 @@ class Watcher:
                         for _, path in batch:
                             self._rings.put(path)
             except FileNotFoundError:
-                self._report(f"no plugin directory {self._root}; it is watched for")
+                self._report(f"no plugin directory {near(self._root)}; it is watched for")
             except Exception as error:
                 # Whatever the notifier meets (a limit, a name that is not UTF-8), the sweep goes on.
                 self._report(

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from hotload_tui import Config
 from hotload_tui.core.artifact import Artifact, Entry, is_artifact_of, write_artifact
 from hotload_tui.core.compiler import Compiler
 from hotload_tui.core.errors import ArtifactError
 from hotload_tui.core.events import ArtifactRejected
-from tests.conftest import Config, Running, Workspace, answering
+from tests.conftest import Running, Workspace, answering
 
 ENTRY = '"""Greets."""\n\n\ndef register(ctx): ...\n'
 
@@ -132,7 +133,8 @@ def test_no_flipped_bit_runs_other_code(artifact: Path) -> None:
 @pytest.mark.parametrize(
     ("plugin", "file_name", "is_its"),
     [("a", "a-0123456789ab.hotplug", True), ("a", "a-b-0123456789ab.hotplug", False),
-     ("a-b", "a-b-0123456789ab.hotplug", True), ("a", "a-0123456789.hotplug", False), ("a", "last-good.json", False)],
+     ("a-b", "a-b-0123456789ab.hotplug", True), ("a", "a-0123456789.hotplug", False),
+     ("a", "last-good.json", False)],
 )  # fmt: skip
 def test_artifacts_belong_to_one_plugin(plugin: str, file_name: str, is_its: bool) -> None:  # noqa: FBT001
     """The artifacts of ``a-b`` are not those of ``a``."""

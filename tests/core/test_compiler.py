@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,8 +78,10 @@ def test_what_cannot_be_compiled_is_named(workspace: Workspace, source: str | by
 @pytest.mark.parametrize(
     "source",
     ["def register(ctx): ...", "register = print", "from os import register", "from os import *",
-     "if True:\n    def register(ctx): ...", "import os as register", "def f():\n    global register\n    register = 1",
-     "for register in []: ...", "class register: ...", "(register := print)", "with open('x') as register: ..."],
+     "if True:\n    def register(ctx): ...", "import os as register",
+     "def f():\n    global register\n    register = 1",
+     "for register in []: ...", "class register: ...", "(register := print)",
+     "with open('x') as register: ..."],
 )  # fmt: skip
 def test_every_way_to_bind_register_is_accepted(workspace: Workspace, source: str) -> None:
     """Whether register is right is found when it has run; the compiler refuses only what cannot have it."""
@@ -104,7 +107,7 @@ def test_files_that_cannot_be_imported_are_data(workspace: Workspace) -> None:
 
 
 def test_warnings_stay_with_the_file_that_is_reused(workspace: Workspace) -> None:
-    """A warning of the compiler is told with file and line, also when the file itself was not compiled again."""
+    """A warning of the compiler is told with file and line, also of a file that was not compiled again."""
     workspace["greet"] = ENTRY
     workspace["greet/odd.py"] = 'x = 1\nx is "one"\n'
     assert build(workspace).warnings == (
@@ -128,7 +131,7 @@ def test_a_file_named_like_the_standard_library_is_warned_about(workspace: Works
 @pytest.mark.parametrize(
     ("source", "description"),
     [(ENTRY, "Greets."), ("def register(ctx): ...", ""), ('"""\n  Ädds. \n"""\nregister = 1', "Ädds."),
-     ('"""\\ud800 lone"""\nregister = 1', "\\ud800 lone"), ('""\nregister = 1', ""),
+     ('""\nregister = 1', ""),
      ("'x'.upper()\nregister = 1", ""), ("1\nregister = 1", "")],
 )  # fmt: skip
 def test_the_first_line_of_the_docstring_is_the_description(
@@ -137,6 +140,16 @@ def test_the_first_line_of_the_docstring_is_the_description(
     """What stands first in the file is what the console shows."""
     workspace["greet"] = source
     assert build(workspace).artifact.manifest.description == description
+
+
+def test_a_docstring_that_is_no_text_ends_no_build(workspace: Workspace) -> None:
+    """A lone surrogate is shown escaped; Python 3.13 refuses to compile it, which is an error like others."""
+    workspace["greet"] = '"""\\ud800 lone"""\nregister = 1'
+    if sys.version_info >= (3, 13):
+        with pytest.raises(CompileError):
+            build(workspace)
+    else:
+        assert build(workspace).artifact.manifest.description == "\\ud800 lone"
 
 
 def test_clean_removes_the_artifacts_of_one_plugin(workspace: Workspace) -> None:

@@ -138,7 +138,7 @@ def test_a_wrong_type_names_the_key(text: str, said: str) -> None:
 def test_a_value_out_of_range_names_the_key() -> None:
     """A number that makes no sense is refused with its key and the file."""
     assert refusal("debounce_time = 0") == [
-        "hotload.toml: debounce_time = 0.0: must be greater than 0 (seconds)"
+        "hotload.toml: debounce_time = 0.0: must be a number of seconds greater than 0"
     ]
 
 

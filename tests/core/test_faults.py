@@ -54,7 +54,8 @@ def test_columns_count_characters_not_bytes() -> None:
 
 @pytest.mark.parametrize(
     ("line", "marked"),
-    [("x = 'ä' 'ü' zz", "zz"), ("'äöü'; return 1", "return 1"), ("日本 = (1", "("), ("'äöü'; f(x for x in y, 1)", "x for x in y")],
+    [("x = 'ä' 'ü' zz", "zz"), ("'äöü'; return 1", "return 1"),
+     ("日本 = (1", "("), ("'äöü'; f(x for x in y, 1)", "x for x in y")],
 )  # fmt: skip
 def test_a_syntax_error_is_marked_in_what_was_compiled(workspace: Workspace, line: str, marked: str) -> None:
     """Carets stand right in the bytes compiled, even if the file on disk says something else by now."""
@@ -108,7 +109,8 @@ def test_causes_contexts_and_groups_are_told() -> None:
     )
     assert [(cause.type, cause.relation) for cause in context.causes] == [("ZeroDivisionError", "context")]
     hidden = raised_by(
-        "def go():\n    try:\n        1 / 0\n    except ZeroDivisionError:\n        raise KeyError from None\n"
+        "def go():\n    try:\n        1 / 0\n"
+        "    except ZeroDivisionError:\n        raise KeyError from None\n"
     )
     assert hidden.causes == ()
 
@@ -116,7 +118,8 @@ def test_causes_contexts_and_groups_are_told() -> None:
 def test_an_exception_that_is_its_own_cause_ends() -> None:
     """A circle of causes is followed once."""
     fault = raised_by(
-        "def go():\n    a, b = KeyError('a'), KeyError('b')\n    a.__cause__, b.__cause__ = b, a\n    raise a\n"
+        "def go():\n    a, b = KeyError('a'), KeyError('b')\n"
+        "    a.__cause__, b.__cause__ = b, a\n    raise a\n"
     )
     assert len(fault.causes) == 1
     assert fault.causes[0].causes == ()

@@ -14,8 +14,9 @@ from tests.conftest import Running, Workspace, answering
 
 Run = Callable[[Config], Running]
 
-USING = "{imports}\n\n\ndef answer():\n    return {expression}\n\n\ndef register(ctx):\n    ctx.hook('greet', answer)\n"
-LAZY = "def answer():\n    {imports}\n    return {expression}\n\n\ndef register(ctx):\n    ctx.hook('greet', answer)\n"
+_REGISTER = "\n\n\ndef register(ctx):\n    ctx.hook('greet', answer)\n"
+USING = "{imports}\n\n\ndef answer():\n    return {expression}" + _REGISTER
+LAZY = "def answer():\n    {imports}\n    return {expression}" + _REGISTER
 
 
 def own_modules() -> list[str]:
@@ -130,7 +131,7 @@ def test_usual_python_works_inside_a_plugin(
 
 
 def test_a_module_named_like_its_plugin_is_reached_by_that_name(workspace: Workspace, run: Run) -> None:
-    """``greet/greet.py`` is what ``import greet`` means in plugin greet; ``greet.part`` is still the file beside."""
+    """``greet/greet.py`` is what ``import greet`` means inside; ``greet.part`` is still the file beside."""
     workspace["greet"] = USING.format(
         imports="import greet\nimport greet.part as p", expression="greet.WORD + p.WORD"
     )

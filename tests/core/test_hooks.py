@@ -2,7 +2,7 @@ import asyncio
 import contextvars
 import gc
 import threading
-from collections.abc import Callable
+from typing import cast
 
 import pytest
 
@@ -10,14 +10,12 @@ from hotload_tui import Fault
 from hotload_tui.core.hooks import Handler, HookFunction, HookHost
 
 
-def handler(
-    call: HookFunction, plugin: str = "greet", *, point: str = "greet", priority: int = 100
-) -> Handler:
+def handler(call: object, plugin: str = "greet", *, point: str = "greet", priority: int = 100) -> Handler:
     """Return a handler of generation 1."""
-    return Handler(point, call, plugin=plugin, generation=1, priority=priority)
+    return Handler(point, cast(HookFunction, call), plugin=plugin, generation=1, priority=priority)
 
 
-def serving(*calls: HookFunction) -> HookHost:
+def serving(*calls: object) -> HookHost:
     """Return a host with one plugin whose handlers are ``calls``."""
     host = HookHost()
     host.swap({"greet": [handler(call) for call in calls]})
@@ -267,7 +265,7 @@ def test_a_call_that_is_abandoned_in_mid_air_is_not_waited_for() -> None:
     """A coroutine that is dropped before its end leaves the set of calls in flight."""
     host = serving(later)
     abandoned = host.acall("greet")
-    contextvars.copy_context().run(lambda: abandoned.send(None))
+    contextvars.copy_context().run(abandoned.send, None)
     abandoned.close()
     del abandoned
     gc.collect()
@@ -316,6 +314,5 @@ def test_arguments_reach_the_handlers() -> None:
         got.append((args, kwargs))
         return None
 
-    call: Callable[..., object] = serving(take).call
-    call("greet", 1, point=2, self=3)
+    serving(take).call("greet", 1, point=2, self=3)
     assert got == [((1,), {"point": 2, "self": 3})]

@@ -1,6 +1,6 @@
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -99,7 +99,7 @@ SHAPES = [
     ("class R:\n    async def __call__(self, ctx): ...\nregister = R()", "returned a coroutine", 1),
     ("async def a(ctx): ...\ndef register(ctx):\n    return a(ctx)", "returned a coroutine", 2),
     ("def g(ctx):\n    yield\nregister = lambda ctx: g(ctx)", "returned a coroutine or generator", 3),
-    ("class R:\n    def __call__(s, c): ...\n    @property\n    def __signature__(s): raise KeyError\nregister = R()",
+    ("class R:\n def __call__(s, c): ...\n @property\n def __signature__(s): raise KeyError\nregister = R()",
      "looking at register raised KeyError", 1),
 ]  # fmt: skip
 
@@ -117,8 +117,10 @@ def test_a_misshapen_register_is_named_with_its_line(
 
 @pytest.mark.parametrize(
     "source",
-    ["def register(ctx): ...", "def register(*args): ...", "def register(ctx, other=1, **more): ...", "register = print",
-     "class register:\n    def __init__(self, ctx): ...", "import functools\nregister = functools.partial(print, 1)",
+    ["def register(ctx): ...", "def register(*args): ...", "def register(ctx, other=1, **more): ...",
+     "register = print",
+     "class register:\n    def __init__(self, ctx): ...",
+     "import functools\nregister = functools.partial(print, 1)",
      "class R:\n    def __call__(self, ctx): ...\nregister = R()", "register = {}.get"],
 )  # fmt: skip
 def test_every_callable_of_one_argument_is_a_register(bench: Bench, source: str) -> None:
@@ -128,7 +130,8 @@ def test_every_callable_of_one_argument_is_a_register(bench: Bench, source: str)
 
 
 KINDS = ["ValueError", "SystemExit", "KeyboardInterrupt", "GeneratorExit", "StopIteration", "MemoryError",
-         "type('Own', (BaseException,), {})", "__import__('asyncio').CancelledError", "RecursionError"]  # fmt: skip
+         "type('Own', (BaseException,), {})", "__import__('asyncio').CancelledError",
+         "RecursionError"]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -174,7 +177,8 @@ def test_a_load_that_hides_its_interruption_still_shows_where(workspace: Workspa
     """A bare except that turns the interruption into something else does not hide the line."""
     bench = Bench(workspace, load_timeout=0.2)
     error = bench.refusal(
-        "def register(ctx):\n    try:\n        while True: pass\n    except BaseException:\n        raise ValueError\n"
+        "def register(ctx):\n    try:\n        while True: pass\n"
+        "    except BaseException:\n        raise ValueError\n"
     )
     fault = fault_of(error, phase="load", plugin="greet", module_path="hotplug")
     assert fault.place is not None
@@ -200,7 +204,8 @@ def test_a_load_that_cannot_be_interrupted_is_left_behind(workspace: Workspace) 
 
 def test_on_unload_runs_newest_first_each_fenced(bench: Bench) -> None:
     """Clean-up runs in reverse order, and one that raises does not stop the next."""
-    sys.modules["told"] = done = []  # type: ignore[assignment]  # found by the plugin's import
+    done: list[int] = []
+    sys.modules["told"] = done  # type: ignore[assignment]  # found by the plugin's import
     try:
         bench.load(
             "import told\ndef register(ctx):\n    ctx.on_unload(lambda: told.append(1))\n"
@@ -236,8 +241,7 @@ def test_a_kept_context_is_sealed(bench: Bench) -> None:
 def test_loads_see_no_context_of_the_host(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A plugin's load is not part of a call that is in flight."""
     nested: list[object] = []
-    call: Callable[[str], object] = bench.host.call
-    monkeypatch.setitem(sys.modules, "told", (call, nested))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "told", (bench.host.call, nested))
     bench.load(
         "import told\ndef register(ctx):\n    call, nested = told\n    nested.append(call('greet'))\n"
         "    ctx.hook('greet', lambda: 1)\n"

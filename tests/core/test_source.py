@@ -24,7 +24,8 @@ def test_every_file_of_the_directory_counts(workspace: Workspace) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [".plugin.py.swp", "plugin.py~", "4913", "#plugin.py#", "sedAb12Cd", "plugin.py.AbCdEf", "plugin.py___jb_tmp___",
+    [".plugin.py.swp", "plugin.py~", "4913", "#plugin.py#", "sedAb12Cd", "plugin.py.AbCdEf",
+     "plugin.py___jb_tmp___",
      "x.pyc", "__pycache__", ".git", ".#plugin.py", "poetry.lock", "node_modules"],
 )  # fmt: skip
 def test_what_editors_and_caches_leave_does_not_count(workspace: Workspace, name: str) -> None:

@@ -179,7 +179,7 @@ class _Describer:
         # A SyntaxError's own text was read from disk when it was raised; better is what was compiled.
         text = self._text_of(file)
         if text is None and shown:
-            lines, first = (encodable(shown.rstrip("\r\n")),), line
+            lines, first = _excerpt([encodable(shown.rstrip("\r\n"))], 1, 0)[0], line
         else:
             # Without a line there is nothing to show, and what stands in a file's place may block its reader.
             known = text_lines(text) if text is not None else linecache.getlines(file) if line else []

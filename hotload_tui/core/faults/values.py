@@ -118,8 +118,8 @@ def _collection(value: object, depth: int) -> str:
     parts = [_shown(item, depth - 1) for item in itertools.islice(value, _ITEMS)] if depth else []
     if isinstance(value, tuple) and len(value) == 1 and depth:
         parts.append("")  # (1,)
-    opening, closing = _BRACKETS[type(value)]
-    return f"{opening}{_joined(parts, len(value))}{closing}".replace(", )", ",)")
+    brackets = _BRACKETS[type(value)]
+    return f"{brackets[0]}{_joined(parts, len(value))}{brackets[1]}".replace(", )", ",)")
 
 
 def _joined(parts: list[str], length: int) -> str:

@@ -56,9 +56,9 @@ class Journey:
     def __init__(self, host: HookHost, config: Config, board: Board) -> None:
         self._config = config
         self._board = board
-        self._compiler = Compiler(Path(config.compiled_dir))
+        self._compiler = Compiler(Path(config.compiled_dir).absolute())
         self._loader = Loader(host, config)
-        self._last_good = LastGood(Path(config.compiled_dir))
+        self._last_good = LastGood(Path(config.compiled_dir).absolute())
         self._retiring: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -106,11 +106,12 @@ class Journey:
     def build(self, directory: PluginDirectory) -> PluginStatus:
         """Compile only; returns the status, with the fault if it failed."""
         status = self.status_of(directory)
+        source: Source | None = None
         try:
             source = read_source(directory.name, directory.path)
             build = self._compile(directory, source, fresh=False)
         except HotloadError as error:
-            fault = self._fault(error, directory.name)
+            fault = self._fault(error, directory.name, source)
             self._board.tell(PluginFailed(fault.at, directory.name, fault, status.generation))
             status = replace(status, state=PluginState.FAIL, fault=fault)
         else:

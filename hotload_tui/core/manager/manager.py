@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,7 +20,7 @@ from hotload_tui.core import discovery
 from hotload_tui.core.config import Config
 from hotload_tui.core.config_loader import unmatched_entries
 from hotload_tui.core.discovery import PluginDirectory
-from hotload_tui.core.errors import HotloadError, RefusedError, RuntimeDirError, UnknownPluginError
+from hotload_tui.core.errors import HotloadError, RefusedError, RuntimeDirError, UnknownPluginError, near
 from hotload_tui.core.events import (
     PluginCleaned,
     PluginDisabled,
@@ -62,7 +62,7 @@ class HotloadManager:
     def __init__(self, host: HookHost, config: Config | None = None) -> None:
         self._host = host
         self._config = config or Config()
-        self._root = Path(self._config.runtime_dir)
+        self._root = Path(self._config.runtime_dir).absolute()
         self._board = Board()
         self._journey = Journey(host, self._config, self._board)
         self._watcher = Watcher(
@@ -245,8 +245,8 @@ class HotloadManager:
         host = HostStatus(
             pid=os.getpid(),
             python=platform.python_version(),
-            version=version("hotload-tui"),
-            runtime_dir=str(self._root.absolute()),
+            version=_version(),
+            runtime_dir=str(self._root),
             compiled_dir=str(Path(self._config.compiled_dir).absolute()),
             started_at=self._started_at,
         )
@@ -310,7 +310,7 @@ class HotloadManager:
     def _watcher_status(self) -> WatcherStatus:
         status = self._watcher.status()
         if status.state == "off" and not self._root.is_dir():
-            return replace(status, trouble=f"no plugin directory {self._root}")
+            return replace(status, trouble=f"no plugin directory {near(self._root)}")
         return status
 
     def _plugin_of(self, module_name: str) -> str:
@@ -417,6 +417,13 @@ def _own_file(root: Path, file: str) -> Path:
     if ".." in parts or Path(file).is_absolute():
         raise KeyError(file)
     return root / file
+
+
+@functools.cache
+def _version() -> str:
+    from importlib.metadata import version  # 20 ms, which no command pays that asks for no snapshot
+
+    return version("hotload-tui")
 
 
 def _plain(value: object) -> object:
