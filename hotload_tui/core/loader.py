@@ -205,7 +205,7 @@ class Loader:
         parting, parted = [], []
         while not self._parting.empty():
             parting.append(self._parting.get())
-        inside = self._host.drain(self._config.drain_timeout)
+        inside = len(self._host.drain(self._config.drain_timeout))
         while parting:  # nothing here may keep a reference: it would be the leak that is looked for
             parted.append(_part(parting.pop(0), self._config.module_path))
         collect()

@@ -97,7 +97,7 @@ def test_what_ends_the_caller_passes(error: type[BaseException]) -> None:
     with pytest.raises(error):
         host.call("greet")
     host.swap({"greet": ()})
-    assert host.drain(0.0) == 0
+    assert len(host.drain(0.0)) == 0
 
 
 def test_an_observer_is_undone() -> None:
@@ -223,10 +223,10 @@ async def test_a_nested_call_that_outlives_its_outer_one_is_waited_for() -> None
     host.swap({"greet": [handler(outer), handler(inner, point="inner")]})
     await host.acall("greet")
     host.swap({"greet": ()})
-    assert host.drain(0.0) == 1
+    assert len(host.drain(0.0)) == 1
     go.set()
     assert await tasks[0] == ["old"]
-    assert host.drain(0.0) == 0
+    assert len(host.drain(0.0)) == 0
 
 
 def test_drain_waits_for_calls_of_other_threads() -> None:
@@ -243,9 +243,9 @@ def test_drain_waits_for_calls_of_other_threads() -> None:
     caller.start()
     assert entered.wait(20)
     host.swap({"greet": ()})
-    assert host.drain(0.0) == 1
+    assert len(host.drain(0.0)) == 1
     go.set()
-    assert host.drain(20.0) == 0
+    assert len(host.drain(20.0)) == 0
     caller.join()
 
 
@@ -255,7 +255,7 @@ def test_drain_does_not_wait_for_its_own_call() -> None:
 
     def inner() -> object:
         host.swap({})
-        return host.drain(5.0)
+        return len(host.drain(5.0))
 
     host.swap({"greet": [handler(lambda: host.call("inner")), handler(inner, point="inner")]})
     assert host.call("greet") == [[0]]
@@ -270,7 +270,7 @@ def test_a_call_that_is_abandoned_in_mid_air_is_not_waited_for() -> None:
     del abandoned
     gc.collect()
     host.swap({"greet": ()})
-    assert host.drain(0.0) == 0
+    assert len(host.drain(0.0)) == 0
 
 
 def test_several_plugins_are_swapped_in_one_assignment() -> None:
@@ -303,7 +303,7 @@ def test_old_tables_are_forgotten() -> None:
         host.swap({"greet": [handler(says(1))]})
         host.call("greet")
     host.drain(0.0)
-    assert host._superseded == []
+    assert host._flight.superseded == []
 
 
 def test_arguments_reach_the_handlers() -> None:

@@ -139,7 +139,7 @@ KINDS = ["ValueError", "SystemExit", "KeyboardInterrupt", "GeneratorExit", "Stop
 def test_whatever_a_load_raises_the_old_generation_serves(bench: Bench, kind: str, phase: str) -> None:
     """No exception of a plugin gets out of its load, and nothing of it stays."""
     bench.load("def register(ctx):\n    ctx.state['n'] = 1\n    ctx.hook('greet', lambda: ctx.state['n'])\n")
-    before = set(sys.modules), threading.active_count(), bench.host._table
+    before = set(sys.modules), threading.active_count(), bench.host._flight.table
     raising = f"raise {kind}('broken')"
     if phase == "load":
         error = bench.refusal(f"register = 1\nimport part\n{raising}\n")
@@ -159,7 +159,7 @@ def test_whatever_a_load_raises_the_old_generation_serves(bench: Bench, kind: st
     )
     assert fault.place is not None
     assert fault.place.line == (2 if phase == "load" else 5)
-    assert (set(sys.modules), threading.active_count(), bench.host._table) == before
+    assert (set(sys.modules), threading.active_count(), bench.host._flight.table) == before
     assert (bench.host.call("greet"), bench.host.call("other")) == ([1], [])
 
 
@@ -224,11 +224,11 @@ def test_several_trials_are_swapped_in_one_assignment(bench: Bench) -> None:
     """Two plugins that changed together appear together."""
     artifacts = {name: bench.artifact(answering(name), name) for name in "ab"}
     trials = [bench.loader.trial(name, artifact) for name, artifact in artifacts.items()]
-    before = bench.host._table
+    before = bench.host._flight.table
     assert bench.host.call("greet") == []
     bench.loader.swap(trials)
     assert bench.host.call("greet") == ["a", "b"]
-    assert bench.host._superseded == [before]
+    assert bench.host._flight.superseded == [before]
 
 
 def test_a_kept_context_is_sealed(bench: Bench) -> None:

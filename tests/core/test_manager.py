@@ -195,14 +195,14 @@ def test_several_plugins_change_in_one_swap(workspace: Workspace, run: Run) -> N
     for name in "abc":
         workspace[name] = answering("one")
     running = run(workspace.config())
-    before = running.host._table
+    before = running.host._flight.table
     for name in "abc":
         workspace[name] = answering("two")
     seen: list[object] = []
     running.manager.subscribe(lambda _: seen.append(running.host.call("greet")))
     running.manager.scan_and_load_all()
     assert set(map(str, seen)) == {"['one', 'one', 'one']", "['two', 'two', 'two']"}
-    assert running.host._table is not before
+    assert running.host._flight.table is not before
 
 
 def test_handlers_keep_their_order_through_reloads(workspace: Workspace, run: Run) -> None:

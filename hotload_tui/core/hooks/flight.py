@@ -1,0 +1,201 @@
+"""Calls in flight: who is inside which hook table, and how a retirement waits for them.
+
+A caller enters itself into its table's set of calls in flight and then reads the table again, starting over
+if it changed: else a retirement could see nobody inside while somebody is about to enter.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import ContextVar, Token
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from hotload_tui.core.faults import coroutine_stack, thread_stack
+from hotload_tui.core.hooks.handler import Handler
+from hotload_tui.core.hooks.table import HookTable, replaced
+
+if TYPE_CHECKING:
+    import asyncio  # 20 ms, which a host without an event loop does not pay
+
+
+class CallRecord:
+    """One call in flight; closed when it ends, because tasks started in it inherit its context."""
+
+    __slots__ = ("excuses", "flight", "is_open", "outer", "point", "table", "task", "thread", "token")
+
+    def __init__(self, flight: CallsInFlight, point: str, table: HookTable, outer: CallRecord | None) -> None:
+        """Begin a call of ``point`` through ``table``, inside the call ``outer`` of this host or another."""
+        self.flight = flight
+        self.point = point
+        self.table = table
+        self.outer = outer
+        self.is_open = True
+        self.excuses = 0
+        self.thread = threading.get_ident()
+        self.task: asyncio.Task[object] | None = None
+        self.token: Token[CallRecord | None] | None = None
+
+    def where(self) -> str:
+        """Name the thread or task that is calling."""
+        task = self.task
+        if task is not None:
+            return f"task '{task.get_name()}'"
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        return f"thread '{names.get(self.thread, self.thread)}'"
+
+    def stack(self) -> list[FrameType]:
+        """Return where the call is now, the oldest frame first; empty if that cannot be told."""
+        running = thread_stack(self.thread)
+        task = self.task
+        if task is None:
+            return running
+        waiting = coroutine_stack(task.get_coro())
+        return running if waiting and waiting[0] in running else waiting
+
+
+_NOWHERE = HookTable({})
+
+_current: ContextVar[CallRecord | None] = ContextVar("hotload_call", default=None)
+
+
+class CallsInFlight:
+    """The table that serves, those before it that are still called through, and the calls."""
+
+    def __init__(self) -> None:
+        self.table = HookTable({})
+        self.superseded: list[HookTable] = []
+        self.counts: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)
+        """Calls so far, by hook point."""
+        self._swap_lock = threading.Lock()
+        self._left = threading.Condition()
+        self._waiting = 0
+
+    def swap(self, changes: Mapping[str, Sequence[Handler]]) -> None:
+        """Give each plugin in ``changes`` just these handlers, all plugins in one assignment."""
+        with self._swap_lock:
+            before = self.table
+            after = HookTable(replaced(before.points, changes))
+            self.superseded = [table for table in self.superseded if table.calls]
+            self.superseded.append(before)
+            self.table = after
+
+    # ---- one call
+
+    def enter(self, point: str) -> CallRecord:
+        """Begin a call."""
+        next(self.counts[point])
+        outer = _current.get()
+        enclosing = self._enclosing(outer)
+        while True:
+            table = self.table if enclosing is None else enclosing.table
+            record = CallRecord(self, point, table, outer)
+            table.calls.add(record)
+            if self.table is table if enclosing is None else enclosing.is_open:
+                break
+            table.calls.discard(record)
+            enclosing = None  # if there was one, it ended in another thread just now
+        record.token = _current.set(record)
+        return record
+
+    def enter_task(self, point: str) -> CallRecord:
+        """Begin a call that may give way to others of its event loop."""
+        from asyncio import current_task
+
+        record = self.enter(point)
+        with suppress(RuntimeError):  # an event loop that is not asyncio's
+            record.task = current_task()
+        return record
+
+    def _enclosing(self, record: CallRecord | None) -> CallRecord | None:
+        """Return the innermost call of this host that ``record`` is part of."""
+        while record is not None and not (record.is_open and record.flight is self):
+            record = record.outer
+        return record
+
+    def leave(self, record: CallRecord) -> None:
+        """End a call."""
+        record.is_open = False
+        # A task may keep this record for long; it must not keep the handlers of then.
+        calls, record.table = record.table.calls, _NOWHERE
+        token, record.token, record.outer, record.task = record.token, None, None, None
+        calls.discard(record)
+        if token is not None:
+            try:  # noqa: SIM105 - suppress() costs more than the rest of this
+                _current.reset(token)
+            except ValueError:
+                pass  # a coroutine that is closed in another context than it ran in
+        if self._waiting:
+            with self._left:
+                self._left.notify_all()
+
+    # ---- waiting for calls to end
+
+    def drain(
+        self, timeout: float, leaving: Collection[tuple[str, int]] | None = None
+    ) -> tuple[CallRecord, ...]:
+        """Wait until the calls that began before the last swap have left; return those that have not.
+
+        ``timeout`` is in seconds. Only calls that can reach one of ``leaving`` (plugin, generation) are
+        waited for (``None``: all), and not the call that the waiting thread is part of: a plugin may ask for
+        its own reload.
+        """
+        deadline = time.monotonic() + timeout
+        tables = [table for table in self.superseded if leaving is None or table.reaches(leaving)]
+        with self._excused(set(_chain(_current.get()))), self._left:
+            self._waiting += 1
+            try:
+                while inside := [
+                    record for table in tables for record in tuple(table.calls) if not record.excuses
+                ]:
+                    remaining = deadline - time.monotonic()
+                    if remaining <= 0:
+                        return _innermost(inside)
+                    self._left.wait(remaining)
+                return ()
+            finally:
+                self._waiting -= 1
+                with self._swap_lock:  # a table that nobody is in would hold old generations
+                    self.superseded = [table for table in self.superseded if table.calls]
+
+    def step_aside(self) -> AbstractContextManager[None]:
+        """Have no other thread's drain wait for the calls that the calling thread keeps from ending.
+
+        These are the calls that it is part of, and all others on its event loop.
+        """
+        thread = threading.get_ident()
+        kept = set(_chain(_current.get()))
+        for table in (*self.superseded, self.table):
+            kept.update(record for record in tuple(table.calls) if record.thread == thread)
+        return self._excused(kept)
+
+    @contextmanager
+    def _excused(self, records: set[CallRecord]) -> Iterator[None]:
+        self._excuse(records, 1)
+        try:
+            yield
+        finally:
+            self._excuse(records, -1)
+
+    def _excuse(self, records: set[CallRecord], number: int) -> None:
+        with self._left:
+            for record in records:
+                record.excuses += number
+            self._left.notify_all()
+
+
+def _chain(record: CallRecord | None) -> Iterator[CallRecord]:
+    while record is not None:
+        yield record
+        record = record.outer
+
+
+def _innermost(records: Sequence[CallRecord]) -> tuple[CallRecord, ...]:
+    """Leave out calls that only wait for one that they made themselves."""
+    outer = {record.outer for record in records}
+    return tuple(record for record in records if record not in outer)

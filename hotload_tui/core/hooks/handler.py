@@ -1,0 +1,76 @@
+"""``Handler``: a plugin's callable at a hook point, and its figures."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Protocol
+
+from hotload_tui.core.plugin import HandlerStatus
+
+_SAMPLE = 64  # one call in so many is timed: timing costs more than the call itself
+
+
+class HookFunction(Protocol):
+    """What a plugin registers."""
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        """Answer a call of the host."""
+        ...
+
+
+class Handler:
+    """A plugin's callable at a hook point; identity counts."""
+
+    __slots__ = (
+        "_calls",
+        "_samples",
+        "_seconds",
+        "call",
+        "faults",
+        "function",
+        "generation",
+        "plugin",
+        "point",
+        "priority",
+    )
+
+    def __init__(
+        self, point: str, call: HookFunction, *, plugin: str, generation: int, priority: int
+    ) -> None:
+        self.point = point
+        self.call = call
+        self.plugin = plugin
+        self.generation = generation
+        self.priority = priority
+        self.function = str(getattr(call, "__qualname__", type(call).__qualname__))
+        self.faults = 0
+        self._calls = itertools.count(1)  # next() is atomic; += is not
+        self._samples = 0
+        self._seconds = 0.0
+
+    def count(self) -> bool:
+        """Count a call and tell whether it is one of those to be timed."""
+        return next(self._calls) % _SAMPLE == 1
+
+    def add_sample(self, seconds: float) -> None:
+        """Add a timed call."""
+        self._samples += 1
+        self._seconds += seconds
+
+    def status(self) -> HandlerStatus:
+        """Return the figures so far."""
+        return HandlerStatus(
+            plugin=self.plugin,
+            function=self.function,
+            priority=self.priority,
+            generation=self.generation,
+            calls=peek(self._calls) - 1,
+            faults=self.faults,
+            mean_seconds=self._seconds / self._samples if self._samples else 0.0,
+        )
+
+
+def peek(counter: Iterator[int]) -> int:
+    """Return what an ``itertools.count`` would give next, without taking it."""
+    return int(repr(counter)[len("count(") : -1])
