@@ -1,0 +1,56 @@
+"""Foreign code in a thread of its own, which is interrupted or left behind when it takes too long."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+_GRACE = 1.0  # seconds for an interrupted call to end
+
+_T = TypeVar("_T")
+
+
+class _Interrupted(BaseException):
+    """Raised inside a call that takes too long; no ``except Exception`` of a plugin stops it."""
+
+
+class BoundedCall(Generic[_T]):
+    """One call of a function, in a thread of its own."""
+
+    def __init__(self, function: Callable[[], _T], name: str) -> None:
+        """Prepare to call ``function`` in a thread of that name."""
+        self.value: _T | None = None
+        self.error: BaseException | None = None
+        """Whatever the function raised."""
+        self._done = threading.Event()
+
+        def run() -> None:
+            try:
+                self.value = function()
+            except BaseException as error:  # foreign code: SystemExit and the like end this call only
+                self.error = error
+            finally:
+                self._done.set()
+
+        # A thread that a plugin starts inherits the daemon flag: a forgotten one cannot keep the host alive.
+        self.thread = threading.Thread(target=run, name=name, daemon=True)
+
+    def ends_within(self, seconds: float) -> bool:
+        """Start, and wait that long for the end; whatever ends the waiting interrupts the call, too."""
+        self.thread.start()
+        try:
+            return self._done.wait(seconds)
+        except BaseException:
+            self._raise_in_thread()
+            raise
+
+    def interrupt(self) -> bool:
+        """End the call if the interpreter can (not in a system call or a lock); tell whether it did."""
+        self._raise_in_thread()
+        return self._done.wait(_GRACE)
+
+    def _raise_in_thread(self) -> None:
+        ident = ctypes.c_ulong(self.thread.ident or 0)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(_Interrupted))

@@ -1,0 +1,207 @@
+"""``Loader``: an artifact becomes a live generation, a live one a retired one.
+
+Prove, then swap: a trial executes the modules and runs ``register`` against a staging table; only when all of
+it succeeded does the hook table change, in one assignment. A failed trial leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.config import Config
+from hotload_tui.core.context import PluginContext, PluginState
+from hotload_tui.core.errors import LoadError, PluginError, UnknownPluginError
+from hotload_tui.core.generation import Generation
+from hotload_tui.core.hooks import HookHost
+from hotload_tui.core.leaks import FREED, collect
+from hotload_tui.core.loader.bounded import BoundedCall
+from hotload_tui.core.loader.live import LivePlugin
+from hotload_tui.core.loader.proof import prove
+from hotload_tui.core.loader.retirement import Retirement, part, verdict_on
+
+_SECOND_LOOKS = (0.01, 0.1)  # seconds until a generation that is not freed is looked at again
+
+
+class Loader:
+    """Loads plugins into a ``HookHost``; used by one thread at a time."""
+
+    def __init__(self, host: HookHost, config: Config) -> None:
+        self._host = host
+        self._config = config
+        self._live: dict[str, LivePlugin] = {}
+        self._order: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self._states: dict[str, dict[str, object]] = {}
+        self._parting: queue.SimpleQueue[LivePlugin] = queue.SimpleQueue()
+        self._trial_thread: threading.Thread | None = None
+
+    def live(self, name: str) -> LivePlugin | None:
+        """Return what serves of the plugin, or ``None``."""
+        return self._live.get(name)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all live plugins in the order in which they were first loaded."""
+        return tuple(self._order)
+
+    def load(
+        self,
+        name: str,
+        artifact: Artifact,
+        hook_point: str | None = None,
+        priority: int | None = None,
+        *,
+        root_dir: Path | None = None,
+    ) -> None:
+        """Load an artifact and let it serve; what served before waits for ``retire``.
+
+        ``hook_point`` and ``priority`` are the defaults of ``ctx.hook(handler)``.
+
+        Raises:
+            PluginError: as ``trial``; what served before serves on.
+
+        """
+        trial = self.trial(name, artifact, hook_point, priority, root_dir=root_dir)
+        self.swap([trial])
+
+    def unload(self, name: str, hook_point: str | None = None) -> None:
+        """Take a plugin out of one hook point, or of all; then it waits for ``retire``.
+
+        Raises:
+            UnknownPluginError: nothing of that name serves.
+
+        """
+        live = self._live.get(name)
+        if live is None:
+            raise UnknownPluginError(f'no plugin "{name}" is loaded')
+        if hook_point is not None:
+            live.handlers = tuple(handler for handler in live.handlers if handler.point != hook_point)
+            self._host.swap({name: live.handlers})
+            return
+        self._host.swap({name: ()})
+        del self._live[name]
+        self._order.remove(name)
+        self._parting.put(live)
+
+    def reload(self, name: str, hook_point: str | None = None, priority: int | None = None) -> None:
+        """Load the artifact that serves once more; as ``load``, and raises ``UnknownPluginError``."""
+        live = self._live.get(name)
+        if live is None:
+            raise UnknownPluginError(f'no plugin "{name}" is loaded')
+        root_dir = live.generation.root_dir
+        self.load(name, live.generation.artifact, hook_point, priority, root_dir=root_dir)
+
+    def trial(
+        self,
+        name: str,
+        artifact: Artifact,
+        hook_point: str | None = None,
+        priority: int | None = None,
+        *,
+        root_dir: Path | None = None,
+    ) -> LivePlugin:
+        """Execute the modules and run ``register``, in a thread of its own, within ``load_timeout``.
+
+        Nothing of the result serves yet, and nothing is left behind on failure.
+
+        Raises:
+            LoadError: a module raised (the cause is chained), or time ran out.
+            RegisterError: ``register`` is missing, has another shape, or raised.
+
+        """
+        number = self._numbers[name] = self._numbers.get(name, 0) + 1
+        generation = Generation(
+            artifact,
+            root_dir=root_dir or Path(self._config.runtime_dir, name).absolute(),
+            module_path=self._config.module_path,
+            number=number,
+        )
+        settings = self._config.of(name).settings
+        state = PluginState(self._states.setdefault(name, {}))
+        context = PluginContext(
+            name, number, state=state, settings=settings, hook_point=hook_point, priority=priority
+        )
+        try:
+            return self._within_time(name, lambda: prove(generation, context, state))
+        except BaseException:
+            context.seal()
+            context.staged.clear()
+            context.unloaders.clear()
+            generation.release()
+            raise
+
+    def swap(self, trials: Sequence[LivePlugin]) -> None:
+        """Let proven trials serve, all in one assignment; what they replace waits for ``retire``."""
+        now = time.time()
+        for trial in trials:
+            trial.state.commit()  # before the swap: what a new handler wrote meanwhile would be lost
+            trial.generation.confirm()
+        self._host.swap({trial.name: trial.handlers for trial in trials})
+        for trial in trials:
+            trial.loaded_at = now
+            if trial.name in self._live:
+                self._parting.put(self._live[trial.name])
+            else:
+                self._order.append(trial.name)
+            self._live[trial.name] = trial
+
+    def retire(self) -> list[Retirement]:
+        """Part with every generation that was replaced or unloaded.
+
+        Waits for calls in flight, runs ``on_unload``, drops the modules and looks whether they are freed.
+        May run in another thread than the loads.
+        """
+        parting, parted = [], []
+        while not self._parting.empty():
+            parting.append(self._parting.get())
+        inside = len(self._host.drain(self._config.drain_timeout))
+        while parting:  # nothing here may keep a reference: it would be the leak that is looked for
+            parted.append(part(parting.pop(0), self._config.module_path))
+        collect()
+        for pause in _SECOND_LOOKS:
+            if all(remains.verdict() == FREED for _, _, _, remains in parted):
+                break
+            # A caller that was just entering, or just leaving, holds the old table for an instant more.
+            time.sleep(pause)
+            collect()
+        return [
+            Retirement(name, number, faults, verdict_on(remains, inside))
+            for name, number, faults, remains in parted
+        ]
+
+    def is_inside_trial(self) -> bool:
+        """Tell whether the calling thread is executing a plugin's modules or its ``register``."""
+        return threading.current_thread() is self._trial_thread
+
+    def _within_time(self, name: str, proof: Callable[[], LivePlugin]) -> LivePlugin:
+        call = BoundedCall(proof, f"hotload-load-{name}")
+        limit = self._config.load_timeout
+        self._trial_thread = call.thread
+        try:
+            if not call.ends_within(limit):
+                raise self._interrupt(name, call)
+        finally:
+            self._trial_thread = None
+        if call.error is not None:
+            raise call.error
+        assert call.value is not None
+        return call.value
+
+    def _interrupt(self, name: str, call: BoundedCall[LivePlugin]) -> LoadError:
+        """End a load that takes too long, if the interpreter can; returns the error to raise."""
+        limit = f"the load did not end within load_timeout = {self._config.load_timeout:g} s"
+        if not call.interrupt():
+            return LoadError(
+                name, f"{limit} and cannot be interrupted; its thread '{call.thread.name}' still runs"
+            )
+        error = LoadError(name, f"{limit} and was interrupted")
+        cause = call.error.__cause__ if isinstance(call.error, PluginError) else None
+        if cause is not None:
+            trace = cause.__traceback__
+            error.__cause__ = TimeoutError(f"{limit}; it was interrupted here").with_traceback(trace)
+        call.error = call.value = None
+        return error

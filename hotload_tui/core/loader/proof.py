@@ -1,0 +1,100 @@
+"""The trial: execute a generation's modules, bring its state up to date, run ``register``."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable
+from types import AsyncGeneratorType, CodeType, CoroutineType, GeneratorType, ModuleType
+from typing import cast
+
+from hotload_tui.core.context import PluginContext, PluginState
+from hotload_tui.core.errors import LoadError, RegisterError
+from hotload_tui.core.generation import Generation
+from hotload_tui.core.hooks import Handler
+from hotload_tui.core.loader.live import LivePlugin
+from hotload_tui.core.source import ENTRY
+
+_SIGNATURE = "def register(ctx) -> None: ..."
+_WAY_OUT = f"write: {_SIGNATURE}"
+
+
+def prove(generation: Generation, context: PluginContext, state: PluginState) -> LivePlugin:
+    """Execute, migrate the state, and register; raises ``LoadError`` or ``RegisterError``."""
+    started = time.perf_counter()
+    try:
+        module = generation.execute()
+    except BaseException as error:  # foreign code: whatever a module raises, the old generation serves on
+        raise LoadError(context.name, "the plugin's modules did not execute") from error
+    file = str(generation.root_dir / ENTRY)
+    register, problem, line = _register_of(module)
+    if problem:
+        raise RegisterError(context.name, problem, file=file, line=line)
+    try:
+        returned = register(context)
+    except BaseException as error:  # foreign code, as above
+        raise RegisterError(context.name, "register(ctx) raised") from error
+    context.seal()
+    if isinstance(returned, CoroutineType | GeneratorType | AsyncGeneratorType):
+        _close(returned)
+        problem = "register returned a coroutine or generator, which nobody would run"
+        raise RegisterError(context.name, f"{problem}; {_WAY_OUT}", file=file, line=line)
+    handlers = tuple(
+        Handler(
+            hook.point,
+            hook.function,
+            plugin=context.name,
+            generation=generation.number,
+            priority=hook.priority,
+        )
+        for hook in context.staged
+    )
+    return LivePlugin(context.name, generation, context, state, handlers, time.perf_counter() - started)
+
+
+def _register_of(module: object) -> tuple[Callable[[object], object], str, int]:
+    """Return the plugin's ``register``, what is wrong with its shape (empty: nothing), and its line."""
+    line = 1
+    try:
+        # A module that put another object in its place in sys.modules is that object.
+        register = (
+            vars(module).get("register") if type(module) is ModuleType else getattr(module, "register", None)
+        )
+        code = getattr(inspect.unwrap(register) if callable(register) else None, "__code__", None)
+        line = code.co_firstlineno if type(code) is CodeType else 1
+        problem = "" if register is None else _misshapen(register)
+    except Exception as error:  # foreign code: any object may stand there, and its attributes may be code
+        register, problem = _nothing, f"looking at register raised {type(error).__name__}: {error}"
+    if register is None:
+        return _nothing, f"{ENTRY} has run and defines no register; add: {_SIGNATURE}", line
+    return cast("Callable[[object], object]", register), problem and f"{problem}; {_WAY_OUT}", line
+
+
+def _nothing(_: object) -> None: ...
+
+
+def _close(
+    unfinished: CoroutineType[object, object, object]
+    | GeneratorType[object, object, object]
+    | AsyncGeneratorType[object, object],
+) -> None:
+    """Keep the interpreter from complaining that nobody awaited it."""
+    if not isinstance(unfinished, AsyncGeneratorType):
+        unfinished.close()
+
+
+def _misshapen(register: object) -> str:
+    """Say why ``register`` cannot be called with one argument; empty when it can."""
+    if not callable(register):
+        return f"register is a {type(register).__name__}, not a function"
+    if inspect.iscoroutinefunction(register) or inspect.isasyncgenfunction(register):
+        return "register is async, but nobody would await it: it runs at once"
+    if inspect.isgeneratorfunction(register):
+        return "register is a generator (it has a yield), so calling it would do nothing"
+    try:
+        inspect.signature(register).bind(object())
+    except TypeError as error:
+        return f"register must take one argument, ctx ({error})"
+    except ValueError:
+        return ""  # built-in callables tell no signature; calling will tell
+    return ""
