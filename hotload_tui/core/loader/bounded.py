@@ -24,32 +24,34 @@ class BoundedCall(Generic[_T]):
         self.value: _T | None = None
         self.error: BaseException | None = None
         """Whatever the function raised."""
-        self._done = threading.Event()
-
-        def run() -> None:
-            try:
-                self.value = function()
-            except BaseException as error:  # foreign code: SystemExit and the like end this call only
-                self.error = error
-            finally:
-                self._done.set()
-
         # A thread that a plugin starts inherits the daemon flag: a forgotten one cannot keep the host alive.
-        self.thread = threading.Thread(target=run, name=name, daemon=True)
+        self.thread = threading.Thread(target=self._run, args=(function,), name=name, daemon=True)
 
     def ends_within(self, seconds: float) -> bool:
         """Start, and wait that long for the end; whatever ends the waiting interrupts the call, too."""
-        self.thread.start()
         try:
-            return self._done.wait(seconds)
+            self.thread.start()
+        except RuntimeError:  # none can be started while the interpreter ends: better here than not at all
+            self.thread.run()
+            return True
+        try:
+            self.thread.join(seconds)
         except BaseException:
             self._raise_in_thread()
             raise
+        return not self.thread.is_alive()
 
     def interrupt(self) -> bool:
         """End the call if the interpreter can (not in a system call or a lock); tell whether it did."""
         self._raise_in_thread()
-        return self._done.wait(_GRACE)
+        self.thread.join(_GRACE)
+        return not self.thread.is_alive()
+
+    def _run(self, function: Callable[[], _T]) -> None:
+        try:
+            self.value = function()
+        except BaseException as error:  # foreign code: SystemExit and the like end this call only
+            self.error = error
 
     def _raise_in_thread(self) -> None:
         ident = ctypes.c_ulong(self.thread.ident or 0)

@@ -6,6 +6,7 @@ it succeeded does the hook table change, in one assignment. A failed trial leave
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -22,7 +23,7 @@ from hotload_tui.core.leaks import FREED, collect
 from hotload_tui.core.loader.bounded import BoundedCall
 from hotload_tui.core.loader.live import LivePlugin
 from hotload_tui.core.loader.proof import prove
-from hotload_tui.core.loader.retirement import Retirement, part, verdict_on
+from hotload_tui.core.loader.retirement import Retirement, Undertaker
 
 _SECOND_LOOKS = (0.01, 0.1)  # seconds until a generation that is not freed is looked at again
 
@@ -38,6 +39,7 @@ class Loader:
         self._numbers: dict[str, int] = {}
         self._states: dict[str, dict[str, object]] = {}
         self._parting: queue.SimpleQueue[LivePlugin] = queue.SimpleQueue()
+        self._undertaker = Undertaker(config.drain_timeout, config.module_path)
         self._trial_thread: threading.Thread | None = None
 
     def live(self, name: str) -> LivePlugin | None:
@@ -155,23 +157,30 @@ class Loader:
         Waits for calls in flight, runs ``on_unload``, drops the modules and looks whether they are freed.
         May run in another thread than the loads.
         """
-        parting, parted = [], []
-        while not self._parting.empty():
-            parting.append(self._parting.get())
-        inside = len(self._host.drain(self._config.drain_timeout))
+        parting = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                parting.append(self._parting.get_nowait())
+        if not parting:
+            return []
+        leaving = {(live.name, live.generation.number) for live in parting}
+        calls = self._host.drain(self._config.drain_timeout, leaving)
+        parted = []
         while parting:  # nothing here may keep a reference: it would be the leak that is looked for
-            parted.append(part(parting.pop(0), self._config.module_path))
+            parted.append(self._undertaker.part(parting.pop(0), calls))
+        del calls
         collect()
         for pause in _SECOND_LOOKS:
-            if all(remains.verdict() == FREED for _, _, _, remains in parted):
+            if all(gone.remains.verdict() == FREED for gone in parted):
                 break
             # A caller that was just entering, or just leaving, holds the old table for an instant more.
             time.sleep(pause)
             collect()
-        return [
-            Retirement(name, number, faults, verdict_on(remains, inside))
-            for name, number, faults, remains in parted
-        ]
+        return [gone.retirement() for gone in parted]
+
+    def unloading(self) -> str | None:
+        """Return the plugin whose ``on_unload`` function the calling thread runs; ``None`` for others."""
+        return self._undertaker.unloading()
 
     def is_inside_trial(self) -> bool:
         """Tell whether the calling thread is executing a plugin's modules or its ``register``."""

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import CoroutineType
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from hotload_tui.core.faults import fault_of
+from hotload_tui.core.errors import near
+from hotload_tui.core.faults import fault_of, thread_stack, trace_of
+from hotload_tui.core.hooks import CallRecord
 from hotload_tui.core.leaks import FREED, Remains
+from hotload_tui.core.loader.bounded import BoundedCall
 from hotload_tui.core.loader.live import LivePlugin
 from hotload_tui.core.plugin import Fault
+
+_NAMED = 8  # calls that are still inside and told one by one
 
 
 class Retirement(Struct, frozen=True):
@@ -18,34 +26,113 @@ class Retirement(Struct, frozen=True):
     plugin: str
     generation: int
     faults: tuple[Fault, ...]
-    """Of its ``on_unload`` functions."""
+    """Of calls that did not leave, and of its ``on_unload`` functions."""
     memory: str
     """``freed``, or what is left."""
 
 
-def part(live: LivePlugin, module_path: str) -> tuple[str, int, tuple[Fault, ...], Remains]:
-    """Clean up after a generation and drop its modules; what is returned holds nothing of it."""
-    faults = tuple(_unload(live, module_path))
-    live.generation.release()
-    shown = (
-        (live.name + name.removeprefix(live.generation.root), module)
-        for name, module in live.generation.modules.items()
-    )
-    return live.name, live.generation.number, faults, Remains(shown)
+class Parting(Struct, frozen=True):
+    """A generation that is gone, and what there is to see whether its memory is; holds nothing of it."""
+
+    plugin: str
+    generation: int
+    faults: tuple[Fault, ...]
+    remains: Remains
+    inside: str
+    """Which calls had not left it, and where they were; empty if all had."""
+
+    def retirement(self) -> Retirement:
+        """Look at what is left, and tell how it went."""
+        memory = self.remains.verdict()
+        if memory != FREED and self.inside:
+            memory = f"{memory} ({self.inside})"
+        return Retirement(self.plugin, self.generation, self.faults, memory)
 
 
-def _unload(live: LivePlugin, module_path: str) -> Iterable[Fault]:
-    """Run the plugin's ``on_unload`` functions, the newest first, each fenced."""
-    while live.context.unloaders:
-        function = live.context.unloaders.pop()
-        try:
-            function()
-        except BaseException as error:  # foreign code: one clean-up must not stop the next
-            yield fault_of(error, phase="unload", plugin=live.name, module_path=module_path)
+class Undertaker:
+    """Parts with generations whose calls have been waited for."""
+
+    def __init__(self, limit: float, module_path: str) -> None:
+        """Give each ``on_unload`` function ``limit`` seconds; modules below ``module_path`` are plugins'."""
+        self._limit = limit
+        self._module_path = module_path
+        self._unloading: dict[int, str] = {}
+
+    def unloading(self) -> str | None:
+        """Return the plugin whose ``on_unload`` function the calling thread runs; ``None`` for others."""
+        return self._unloading.get(threading.get_ident())
+
+    def part(self, live: LivePlugin, calls: Iterable[CallRecord]) -> Parting:
+        """Clean up after a generation and drop its modules; ``calls`` have not left in time."""
+        number = live.generation.number
+        own = [call for call in calls if call.table.reaches({(live.name, number)})]
+        stuck, inside = self._still_inside(live.name, own)
+        faults = (*stuck, *self._unload(live))
+        live.generation.release()
+        live.generation.leave_remnants()
+        shown = (
+            (live.name + name.removeprefix(live.generation.root), module)
+            for name, module in live.generation.modules.items()
+        )
+        return Parting(live.name, number, faults, Remains(shown), inside)
+
+    # ---- calls that did not leave
+
+    def _still_inside(self, plugin: str, calls: Sequence[CallRecord]) -> tuple[tuple[Fault, ...], str]:
+        """Return the fault that tells where the calls are, and that in words; nothing if there are none."""
+        if not calls:
+            return (), ""
+        places, faults = [], []
+        for call in calls[:_NAMED]:
+            error = TimeoutError().with_traceback(trace_of(call.stack()))
+            fault = fault_of(error, phase="unload", plugin=plugin, module_path=self._module_path)
+            place = fault.place
+            line = f", {near(place.file)}:{place.line} in {place.function}" if place else ""
+            places.append(f"hook point '{call.point}' in {call.where()}{line}")
+            faults.append(replace(fault, message=f"still inside {places[-1]}", relation="member"))
+        if len(calls) > _NAMED:
+            places.append(f"and {len(calls) - _NAMED} more")
+        count = "1 call is" if len(calls) == 1 else f"{len(calls)} calls are"
+        inside = f"{count} still inside: {'; '.join(places)}"
+        limit = f"drain_timeout = {self._limit:g} s"
+        first = replace(faults[0], message=f"after {limit} {inside}", causes=tuple(faults[1:]), relation="")
+        return (first,), inside
+
+    # ---- on_unload
+
+    def _unload(self, live: LivePlugin) -> Iterator[Fault]:
+        """Run the plugin's ``on_unload`` functions, the newest first, each fenced and bounded in time."""
+        while live.context.unloaders:
+            error = self._error_of(live.name, live.context.unloaders.pop())
+            if error is not None:
+                yield fault_of(error, phase="unload", plugin=live.name, module_path=self._module_path)
+
+    def _error_of(self, plugin: str, function: Callable[[], object]) -> BaseException | None:
+        def run() -> None:
+            thread = threading.get_ident()
+            self._unloading[thread] = plugin
+            try:
+                _refuse_coroutine(function())
+            finally:
+                del self._unloading[thread]
+
+        call = BoundedCall(run, f"hotload-unload-{plugin}")
+        if call.ends_within(self._limit):
+            return call.error
+        trace = trace_of(thread_stack(call.thread.ident or 0))
+        name = getattr(function, "__qualname__", type(function).__qualname__)
+        ending = (
+            "was interrupted" if call.interrupt() else f"goes on in thread '{call.thread.name}', left behind"
+        )
+        message = (
+            f"on_unload function {name} did not end within drain_timeout = {self._limit:g} s and {ending}"
+        )
+        return TimeoutError(message).with_traceback(trace)
 
 
-def verdict_on(remains: Remains, inside: int) -> str:
-    verdict = remains.verdict()
-    if verdict != FREED and inside:
-        return f"{verdict} ({inside} calls are still inside)"
-    return verdict
+def _refuse_coroutine(value: object) -> None:
+    if type(value) is CoroutineType:
+        value.close()
+        raise TypeError(
+            "the on_unload function returned a coroutine, which nobody awaits; it must do its work itself"
+        )

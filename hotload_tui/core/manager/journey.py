@@ -20,6 +20,7 @@ from hotload_tui.core.errors import (
     DiscoverError,
     HotloadError,
     LoadError,
+    RefusedError,
     RegisterError,
 )
 from hotload_tui.core.events import (
@@ -54,27 +55,24 @@ class Journey:
     """Brings plugins from source to serving; used by one thread at a time, but for ``start`` and ``stop``."""
 
     def __init__(self, host: HookHost, config: Config, board: Board) -> None:
+        self._host = host
         self._config = config
         self._board = board
         self._compiler = Compiler(Path(config.compiled_dir).absolute())
         self._loader = Loader(host, config)
         self._last_good = LastGood(Path(config.compiled_dir).absolute())
-        self._retiring: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._retirer = Retirer(self._loader, board)
+        self._published: set[str] = set()
+        self._vain: set[tuple[str, str]] = set()  # last good artifacts that did not load in this host
 
     def start(self) -> None:
-        """Begin to retire old generations in the background."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._retire_queued, name="hotload-retire", daemon=True)
-            self._thread.start()
+        """Begin to retire old generations in the background, and clear up after a host that was killed."""
+        self._compiler.remove_leftovers()
+        self._retirer.start()
 
-    def stop(self) -> None:
-        """Retire what is queued, and end."""
-        if self._thread is not None:
-            self._retiring.put(False)
-            if self._thread is not threading.current_thread():
-                self._thread.join()
-            self._thread = None
+    def stop(self, *, wait: bool = True) -> None:
+        """Retire what is queued, and end; without ``wait`` that goes on after the return."""
+        self._retirer.stop(wait=wait)
 
     def is_inside_trial(self) -> bool:
         """Tell whether the calling thread is executing a plugin's modules or its ``register``."""
@@ -95,6 +93,8 @@ class Journey:
 
         ``again`` loads also what has not changed; ``fresh`` compiles it, too.
         """
+        directories = list(directories)
+        self._refuse_endless(directories)
         ready = []
         for directory in directories:
             one = self._prepare(directory, again=again, fresh=fresh)
@@ -102,6 +102,13 @@ class Journey:
                 ready.append(one)
         if ready:
             self._swap(ready)
+
+    def _refuse_endless(self, directories: list[PluginDirectory]) -> None:
+        unloading = self._loader.unloading()
+        if any(directory.name == unloading for directory in directories):
+            raise RefusedError(f"{unloading} cannot ask for its own load in on_unload: that would never end")
+        if self._is_closed and directories:
+            raise RefusedError("the manager is being stopped; nothing is loaded any more")
 
     def build(self, directory: PluginDirectory) -> PluginStatus:
         """Compile only; returns the status, with the fault if it failed."""
@@ -123,7 +130,7 @@ class Journey:
         """Take a plugin out of service; it is retired in the background."""
         if self._loader.live(name) is not None:
             self._loader.unload(name)
-            self._retiring.put(True)
+            self._retirer.ring()
 
     def clean(self, name: str) -> int:
         """Remove a plugin's artifacts; what serves goes on serving. Raises ``ArtifactError``."""
@@ -244,7 +251,7 @@ class Journey:
 
     def _swap(self, ready: list[_Ready]) -> None:
         self._loader.swap([one.trial for one in ready])
-        self._retiring.put(True)
+        self._retirer.ring()
         for one in ready:
             self._serve(one)
         digests = {one.trial.name: one.trial.generation.artifact.manifest.digest for one in ready}
@@ -286,18 +293,6 @@ class Journey:
                 trial.load_seconds,
             )
         )
-
-    def _retire_queued(self) -> None:
-        while self._retiring.get():
-            for gone in self._loader.retire():
-                for fault in gone.faults:
-                    self._board.tell(PluginFailed(fault.at, gone.plugin, fault, self._serving(gone.plugin)))
-                self._board.remember(gone.plugin, gone.generation, gone.memory)
-                self._board.tell(PluginRetired(time.time(), gone.plugin, gone.generation, gone.memory))
-
-    def _serving(self, name: str) -> int:
-        live = self._loader.live(name)
-        return live.generation.number if live else 0
 
 
 def _phase(error: HotloadError) -> Phase:

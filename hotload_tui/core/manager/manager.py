@@ -65,16 +65,11 @@ class HotloadManager:
         self._root = Path(self._config.runtime_dir).absolute()
         self._board = Board()
         self._journey = Journey(host, self._config, self._board)
-        self._watcher = Watcher(
-            self._root,
-            self._changed,
-            on_status=self._watcher_changed,
-            settle_time=self._config.settle_time,
-            debounce_time=self._config.debounce_time,
-            sweep_interval=self._config.sweep_interval,
-        )
+        self._roster = Roster(self._root, self._config, self._board, self._journey)
+        self._facts = Facts(host, self._config, self._board, self._journey.live)
+        self._watcher = self._new_watcher()
         self._lock = threading.RLock()
-        self._started_at = time.time()
+        self._holder = 0
         self._undo: list[Callable[[], None]] = []
 
     # ---- life
@@ -94,6 +89,7 @@ class HotloadManager:
             self._journey.start()
             # The watcher first: a change between the scan and the first look would be missed.
             if self._config.enable_watch:
+                self._watcher = self._new_watcher()
                 self._watcher.start()
             try:
                 self.scan_and_load_all()
@@ -102,17 +98,22 @@ class HotloadManager:
             self._watcher_changed()
 
     def stop(self, *, unload: bool = True) -> None:
-        """Stop watching and, unless told otherwise, unload everything in reverse order of loading."""
+        """Stop watching and, unless told otherwise, unload everything in reverse order of loading.
+
+        May be called inside a handler, whose own call is not waited for.
+        """
         self._refuse_inside_trial()  # before the watcher, which may be waiting for this very load
-        self._watcher.stop()
+        # A subscriber that stops the manager does so inside a command, for whose end the threads may be waiting.
+        wait = self._holder != threading.get_ident()
+        self._watcher.stop(wait=wait)
         with self._exclusive():
             if unload:
                 for name in reversed(self._journey.live_names()):
-                    self._unload(name, PluginState.NEW)
-        self._journey.stop()
-        for undo in reversed(self._undo):
-            undo()
-        self._undo = []
+                    self._roster.unload(name, PluginState.NEW)
+            undo, self._undo = self._undo, []
+        self._journey.stop(wait=wait)
+        for each in reversed(undo):
+            each()
 
     def __enter__(self) -> Self:
         self.start()
@@ -126,26 +127,28 @@ class HotloadManager:
     # ---- commands
 
     def scan(self) -> tuple[PluginStatus, ...]:
-        """Look which plugins there are; nothing of them is run. Raises ``RuntimeDirError``."""
+        """Look which plugins there are; none of their code is read or run. Raises ``RuntimeDirError``."""
         with self._exclusive():
-            self._find()
+            for directory in self._roster.find().values():
+                if self._roster.is_on(directory):
+                    self._journey.look(directory)
             return self._board.statuses()
 
     def scan_and_load_all(self) -> tuple[PluginStatus, ...]:
         """Bring every plugin up to date with its source. Raises ``RuntimeDirError``."""
         with self._exclusive():
-            found = self._find()
+            found = self._roster.find()
             for warning in unmatched_entries(self._config, found):
                 self._board.write("warning", "", warning)
-            self._apply(found.values())
+            self._roster.apply(found.values())
             return self._board.statuses()
 
     def load_plugin(self, path: Path) -> PluginStatus:
         """Bring the plugin in the directory ``path`` up to date; raises ``UnknownPluginError`` for none."""
         with self._exclusive():
-            directory = self._known(Path(path).name.removeprefix("_"), self._find())
-            self._apply([directory])
-            return self._status(directory.name)
+            directory = self._roster.find_one(Path(path).name.removeprefix("_"))
+            self._roster.apply([directory])
+            return self._facts.status(directory.name)
 
     def handle_file_change(self, path: Path) -> None:
         """Look at the plugin to which a changed file belongs; nothing happens for other files."""
@@ -155,16 +158,15 @@ class HotloadManager:
             return
         name = discovery.name_of(relative.parts[0]) if relative.parts else None
         if name is not None:
-            self._changed(frozenset({name}))
+            with self._exclusive():
+                self._roster.look_at({name})
 
     def build(self, name: str | None = None) -> tuple[PluginStatus, ...]:
         """Compile one plugin, or all that are enabled, without loading; faults are in the statuses."""
         with self._exclusive():
-            found = self._find()
-            chosen = [self._known(name, found)] if name is not None else list(found.values())
-            return tuple(
-                self._journey.build(each) for each in chosen if name is not None or self._is_on(each)
-            )
+            if name is not None:
+                return (self._journey.build(self._roster.find_one(name)),)
+            return tuple(map(self._journey.build, filter(self._roster.is_on, self._roster.find().values())))
 
     def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:
         """Build and load one plugin, or all that changed or fail (all, if none did).
@@ -172,19 +174,19 @@ class HotloadManager:
         ``force`` compiles everything anew. Returns the statuses after the swap.
         """
         with self._exclusive():
-            found = self._find()
             if name is not None:
-                directory = self._known(name, found)
-                if not self._is_on(directory):
+                directory = self._roster.find_one(name)
+                if not self._roster.is_on(directory):
                     raise RefusedError(f"{name} is disabled; enable it first")
                 self._journey.update([directory], again=True, fresh=force)
-                return (self._status(name),)
+                return (self._facts.status(name),)
+            found = self._roster.find()
             loaded = self._loaded()
-            failing = [d for d in found.values() if self._is_on(d) and self._status(d.name).fault]
-            self._apply(directory for directory in found.values() if directory not in failing)
+            failing = [d for d in found.values() if self._roster.is_on(d) and self._status(d.name).fault]
+            self._roster.apply(directory for directory in found.values() if directory not in failing)
             self._journey.update(failing, again=True, fresh=force)
             if force or (self._loaded() == loaded and not failing):
-                self._journey.update(filter(self._is_on, found.values()), again=True, fresh=force)
+                self._journey.update(filter(self._roster.is_on, found.values()), again=True, fresh=force)
             return self._board.statuses()
 
     def _loaded(self) -> dict[str, tuple[PluginState, int, str]]:
@@ -195,62 +197,56 @@ class HotloadManager:
     def enable(self, name: str) -> PluginStatus:
         """Rename ``_name`` to ``name`` and load it; nothing happens if it is on."""
         with self._exclusive():
-            directory = self._known(name, self._find())
+            directory = self._roster.find_one(name)
             if directory.enabled and not self._config.of(name).enabled:
                 raise RefusedError(
                     f"{name} is switched off by enabled = false in hotload.toml; change it there"
                 )
-            if not directory.enabled:
-                directory = discovery.enable(directory)
+            enabled = discovery.enable(directory)
+            if enabled is not directory:
+                directory = enabled
                 self._board.tell(PluginEnabled(time.time(), name))
-                self._apply([directory])
-            return self._status(name)
+                self._roster.apply([directory])
+            return self._facts.status(name)
 
     def disable(self, name: str) -> PluginStatus:
         """Unload a plugin and rename ``name`` to ``_name``; nothing happens if it is off."""
         with self._exclusive():
-            directory = self._known(name, self._find())
+            directory = self._roster.find_one(name)
             if directory.enabled:
-                self._apply([discovery.disable(directory)])
-            return self._status(name)
+                self._roster.apply([discovery.disable(directory)])
+            return self._facts.status(name)
 
     def clean(self, name: str | None = None) -> int:
-        """Remove the artifacts of one plugin, or of all; returns how many. What serves goes on serving."""
+        """Remove the artifacts of one plugin, or all, also of plugins that are gone; returns how many.
+
+        What serves goes on serving.
+        """
         with self._exclusive():
-            found = self._find()
-            names = [self._known(name, found).name] if name is not None else sorted(found)
-            removed = 0
-            for each in names:
-                count = self._journey.clean(each)
-                removed += count
-                if count:
-                    self._board.tell(PluginCleaned(time.time(), each, count))
-            return removed
+            if name is not None:
+                name = self._roster.find_one(name).name
+            else:
+                self._roster.find()
+            removed = self._journey.clean(name)
+            for each, count in removed.items():
+                self._board.tell(PluginCleaned(time.time(), each, count))
+            return sum(removed.values())
 
     def new(self, name: str) -> PluginStatus:
         """Make a plugin from the template and load it; raises ``UsageError`` for a name it cannot have."""
         with self._exclusive():
-            self._apply([discovery.create(self._root, name)])
-            return self._status(name)
+            self._roster.apply([discovery.create(self._root, name)])
+            return self._facts.status(name)
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
         """Call a hook point; values come as JSON values, or as bounded representations."""
-        found = self._host.invoke(point, *args, **kwargs)
-        return replace(found, values=tuple(_plain(value) for value in found.values))
+        return self._facts.invoke(point, args, kwargs)
 
     # ---- facts
 
     def snapshot(self) -> Snapshot:
         """Return the whole state at this moment; never waits for a reload."""
-        host = HostStatus(
-            pid=os.getpid(),
-            python=platform.python_version(),
-            version=_version(),
-            runtime_dir=str(self._root),
-            compiled_dir=str(Path(self._config.compiled_dir).absolute()),
-            started_at=self._started_at,
-        )
-        return Snapshot(self._board.statuses(), self._host.points(), self._watcher_status(), host)
+        return self._facts.snapshot(self._watcher.status())
 
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
         """Hear every event, in the thread where it happens; returns the undo."""
@@ -262,19 +258,7 @@ class HotloadManager:
 
     def detail(self, name: str) -> PluginDetail:
         """Return everything known about one plugin."""
-        status = self._status(name)
-        live = self._journey.live(name)
-        return PluginDetail(
-            status=status,
-            description=live.generation.artifact.manifest.description if live else "",
-            files=self._files(status),
-            settings=self._config.of(name).settings,
-            handlers=tuple(
-                HookPointStatus(point.point, own, point.calls)
-                for point in self._host.points()
-                if (own := tuple(handler for handler in point.handlers if handler.plugin == name))
-            ),
-        )
+        return self._facts.detail(name)
 
     def source(self, name: str, file: str, generation: int | None = None) -> str:
         """Return a file's text: as the serving ``generation`` loaded it, or (``None``) as on disk.
@@ -283,35 +267,7 @@ class HotloadManager:
             UnknownPluginError: there is no such plugin, file or generation.
 
         """
-        status = self._status(name)
-        live = self._journey.live(name)
-        try:
-            if generation is None:
-                content = _own_file(Path(status.path), file).read_bytes()
-            elif live is not None and live.generation.number == generation:
-                content = live.generation.artifact.source(file)
-            else:
-                raise UnknownPluginError(f"{name} has no generation {generation} in this host")
-        except (OSError, KeyError) as error:
-            raise UnknownPluginError(f"{name} has no file {file}") from error
-        return decoded(content) if file.endswith(".py") else content.decode("utf-8", "replace")
-
-    def _files(self, status: PluginStatus) -> tuple[FileDigest, ...]:
-        live = self._journey.live(status.name)
-        if live is not None:
-            members = live.generation.artifact.manifest.members
-            return tuple(FileDigest(member.path, member.sha256, member.size) for member in members)
-        try:
-            source = read_source(status.name, Path(status.path))
-        except HotloadError:
-            return ()  # why it cannot be read is the plugin's fault, shown with its status
-        return tuple(FileDigest(file.path, file.sha256, len(file.content)) for file in source.files)
-
-    def _watcher_status(self) -> WatcherStatus:
-        status = self._watcher.status()
-        if status.state == "off" and not self._root.is_dir():
-            return replace(status, trouble=f"no plugin directory {near(self._root)}")
-        return status
+        return self._facts.source(name, file, generation)
 
     def _plugin_of(self, module_name: str) -> str:
         """Return the plugin whose modules go by ``module_name``."""
@@ -319,125 +275,39 @@ class HotloadManager:
         return next((name for name in names if identifier(name) == module_name), module_name)
 
     def _watcher_changed(self) -> None:
-        status = self._watcher_status()
+        status = self._facts.watching(self._watcher.status())
         self._board.tell(WatcherChanged(time.time(), status.state, status.trouble))
 
-    # ---- what the disk says
-
-    def _changed(self, names: frozenset[str]) -> None:
-        """Bring the named plugins up to date with the disk; the watcher calls this."""
-        with self._exclusive():
-            try:
-                found = self._find()
-            except RuntimeDirError:
-                found = {}
-                self._forget(status.name for status in self._board.statuses())
-            self._apply(found[name] for name in sorted(names & found.keys()))
-
-    def _find(self) -> dict[str, PluginDirectory]:
-        """List the plugins, and tell which came and went. Raises ``RuntimeDirError``."""
-        found = discovery.find_plugins(self._root)
-        self._forget(status.name for status in self._board.statuses() if status.name not in found)
-        for name, directory in found.items():
-            if self._board.get(name) is None:
-                self._board.put(self._journey.status_of(directory))
-                self._board.tell(PluginDiscovered(time.time(), name))
-        return found
-
-    def _forget(self, names: Iterable[str]) -> None:
-        for name in names:
-            self._journey.unload(name)
-            self._board.drop(name)
-            self._board.tell(PluginRemoved(time.time(), name))
-
-    def _apply(self, directories: Iterable[PluginDirectory]) -> None:
-        """Load what is on, in one swap, and unload what is off."""
-        on = []
-        for directory in directories:
-            if self._is_on(directory):
-                on.append(directory)
-            else:
-                self._switch_off(directory)
-        self._journey.update(on)
-
-    def _switch_off(self, directory: PluginDirectory) -> None:
-        status = self._status(directory.name)
-        if status.state is not PluginState.OFF or status.path != str(directory.path):
-            self._unload(directory.name, PluginState.OFF)
-            self._board.put(replace(self._status(directory.name), path=str(directory.path)))
-            self._board.tell(PluginDisabled(time.time(), directory.name))
-
-    def _unload(self, name: str, state: PluginState) -> None:
-        self._journey.unload(name)
-        status = self._status(name)
-        self._board.put(
-            replace(
-                status,
-                state=state,
-                digest="",
-                generation=0,
-                points=(),
-                loaded_at=0.0,
-                load_seconds=0.0,
-                fault=None,
-            )
+    def _new_watcher(self) -> Watcher:
+        """Return a watcher that has not begun: one that was stopped may still be ending."""
+        watcher = Watcher(
+            self._root,
+            lambda names: self._noticed(watcher, names),
+            on_status=self._watcher_changed,
+            settle_time=self._config.settle_time,
+            debounce_time=self._config.debounce_time,
+            sweep_interval=self._config.sweep_interval,
         )
+        return watcher
 
-    def _is_on(self, directory: PluginDirectory) -> bool:
-        return directory.enabled and self._config.of(directory.name).enabled
-
-    def _known(self, name: str, found: dict[str, PluginDirectory]) -> PluginDirectory:
-        if name not in found:
-            raise discovery.unknown(name, found)
-        return found[name]
-
-    def _status(self, name: str) -> PluginStatus:
-        status = self._board.get(name)
-        if status is None:
-            raise discovery.unknown(name, (each.name for each in self._board.statuses()))
-        return status
+    def _noticed(self, watcher: Watcher, names: frozenset[str]) -> None:
+        with self._exclusive():
+            if watcher.status().state != "off":  # stopped while it waited for its turn
+                self._roster.look_at(names)
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         """One command at a time; a plugin that is being loaded cannot give any: its load holds the lock."""
         self._refuse_inside_trial()
         with self._lock:
-            yield
+            before, self._holder = self._holder, threading.get_ident()
+            try:
+                yield
+            finally:
+                self._holder = before
 
     def _refuse_inside_trial(self) -> None:
         if self._journey.is_inside_trial():
             raise RefusedError(
                 "a plugin cannot command its manager while it is being loaded; do it in a handler"
             )
-
-
-def _own_file(root: Path, file: str) -> Path:
-    """Return the path of a plugin's file; ``KeyError`` for one that lies elsewhere."""
-    parts = Path(file).parts
-    if ".." in parts or Path(file).is_absolute():
-        raise KeyError(file)
-    return root / file
-
-
-@functools.cache
-def _version() -> str:
-    from importlib.metadata import version  # 20 ms, which no command pays that asks for no snapshot
-
-    return version("hotload-tui")
-
-
-def _plain(value: object) -> object:
-    """Return ``value`` as JSON values; where it has none, a bounded representation."""
-    try:
-        plain: object = msgspec.json.decode(msgspec.json.encode(value))
-    except Exception:  # foreign code: the value is the plugin's
-        return _bounded(value)
-    return plain
-
-
-def _bounded(value: object) -> str:
-    try:
-        text = repr(value)
-    except Exception as error:  # foreign code, as above
-        return f"<{type(value).__name__}: its repr raised {type(error).__name__}>"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"
