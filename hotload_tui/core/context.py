@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from types import MappingProxyType
-from typing import ParamSpec, TypeVar, cast, overload
+from typing import Final, ParamSpec, TypeVar, cast, overload
 
 from msgspec import Struct
 
@@ -17,6 +18,8 @@ from hotload_tui.core.plugin import encodable
 DEFAULT_PRIORITY = 100
 PLUGIN_LOGGER = "hotload.plugin"
 """The logger above those of all plugins (``ctx.log``)."""
+
+_DELETED: Final = object()
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -30,45 +33,58 @@ class StagedHook(Struct, frozen=True):
     priority: int
 
 
+class KeptState:
+    """What is kept of a plugin between its generations."""
+
+    def __init__(self, values: dict[str, object] | None = None) -> None:
+        """Begin with ``values`` of version 0, or with nothing."""
+        self.values: dict[str, object] = {} if values is None else values
+        self.version = 0
+        """``STATE_VERSION`` of the generation that was swapped in last."""
+
+
 class PluginState(MutableMapping[str, object]):
     """A plugin's own mapping, which survives reloads.
 
     Until ``commit`` writes go to an overlay, key by key, so that a failed load changes nothing and the old
-    generation can go on writing meanwhile. Values are shared, not copied.
+    generation can go on writing meanwhile. Values are shared, not copied, and never compared.
     """
 
-    def __init__(self, base: dict[str, object]) -> None:
-        self._base = base
-        self._written: dict[str, object] | None = {}
-        self._deleted: set[str] = set()
+    def __init__(self, kept: KeptState) -> None:
+        self._kept = kept
+        self._base = kept.values
+        self._overlay: dict[str, object] | None = {}
+        self._lock = threading.Lock()  # a thread that register started may write during the swap
+        self.version = 0
+        """The version to be committed."""
 
     def __getitem__(self, key: str) -> object:
-        if self._written is not None and key in self._written:
-            return self._written[key]
-        if key in self._deleted:
+        overlay = self._overlay
+        value = self._base[key] if overlay is None or key not in overlay else overlay[key]
+        if value is _DELETED:
             raise KeyError(key)
-        return self._base[key]
+        return value
 
     def __setitem__(self, key: str, value: object) -> None:
-        if self._written is None:
-            self._base[key] = value
-        else:
-            self._deleted.discard(key)
-            self._written[key] = value
+        if not issubclass(type(key), str):
+            raise TypeError(f"a key of ctx.state is a string, not {_kind(key)}")
+        key = str.__str__(key)  # an exact one: a member of the plugin's own StrEnum would keep its generation
+        with self._lock:
+            target = self._base if self._overlay is None else self._overlay
+            target[key] = value
 
     def __delitem__(self, key: str) -> None:
-        self[key]  # KeyError where there is none
-        if self._written is None:
-            del self._base[key]
-        else:
-            self._written.pop(key, None)
-            self._deleted.add(key)
+        with self._lock:
+            self[key]  # KeyError where there is none
+            if self._overlay is None:
+                del self._base[key]
+            else:
+                self._overlay[str.__str__(key)] = _DELETED
 
     def __iter__(self) -> Iterator[str]:
-        # list(): other threads go on writing
-        keys = dict.fromkeys(key for key in list(self._base) if key not in self._deleted)
-        keys.update(dict.fromkeys(list(self._written or ())))
-        return iter(keys)
+        overlay = dict(self._overlay or ())  # copies: other threads go on writing
+        keys = [key for key in dict(self._base) if key not in overlay]
+        return iter([*keys, *(key for key, value in overlay.items() if value is not _DELETED)])
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -76,13 +92,21 @@ class PluginState(MutableMapping[str, object]):
     def __repr__(self) -> str:
         return repr(dict(self))
 
+    @property
+    def kept_version(self) -> int | None:
+        """Version of the values that an earlier generation left; ``None`` if it left none."""
+        return self._kept.version if self._base else None
+
     def commit(self) -> None:
         """Apply what was written to the shared mapping, and write through from now on."""
-        if self._written is not None:
-            for key in self._deleted:
-                self._base.pop(key, None)
-            self._base.update(self._written)
-            self._written, self._deleted = None, set()
+        with self._lock:
+            for key, value in (self._overlay or {}).items():
+                if value is _DELETED:
+                    self._base.pop(key, None)
+                else:
+                    self._base[key] = value
+            self._kept.version = self.version
+            self._overlay = None
 
 
 class PluginContext:

@@ -106,7 +106,7 @@ class CompileError(PluginError):
 
 
 class LoadError(PluginError):
-    """The plugin's modules did not execute."""
+    """The plugin's modules did not execute, or its state could not be migrated."""
 
 
 class RegisterError(PluginError):

@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hotload_tui.core.context import PluginContext, PluginState
+from hotload_tui.core.context import KeptState, PluginContext, PluginState
 from hotload_tui.core.errors import RefusedError, RegisterError
 
 
@@ -11,7 +11,7 @@ def context(
     settings: dict[str, object] | None = None, *, hook_point: str | None = None, priority: int | None = None
 ) -> PluginContext:
     """Return the context of a first load."""
-    state = PluginState({})
+    state = PluginState(KeptState())
     return PluginContext(
         "greet", 1, state=state, settings=settings or {}, hook_point=hook_point, priority=priority
     )
@@ -89,7 +89,7 @@ def test_settings_are_frozen_at_every_depth() -> None:
 def test_state_is_written_to_an_overlay_until_commit() -> None:
     """A load that fails has changed nothing; one that succeeds has changed key by key."""
     base: dict[str, object] = {"kept": 1, "deleted": 2, "changed": 3}
-    state = PluginState(base)
+    state = PluginState(KeptState(base))
     state["new"] = 4
     state["changed"] = 5
     del state["deleted"]
@@ -106,7 +106,7 @@ def test_state_is_written_to_an_overlay_until_commit() -> None:
 def test_state_is_a_mapping_like_any_other() -> None:
     """setdefault, pop, get, and errors for missing keys work before and after the swap."""
     for is_committed in (False, True):
-        state = PluginState({"a": 1})
+        state = PluginState(KeptState({"a": 1}))
         if is_committed:
             state.commit()
         assert state.setdefault("b", 2) == 2
@@ -121,7 +121,7 @@ def test_state_is_a_mapping_like_any_other() -> None:
 
 def test_state_can_be_listed_while_others_write() -> None:
     """Handlers of several threads share the state without errors."""
-    state = PluginState({})
+    state = PluginState(KeptState())
     state.commit()
     errors: list[BaseException] = []
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Protocol
 
-from hotload_tui.core.plugin import HandlerStatus
+from hotload_tui.core.plugin import HandlerStatus, encodable
 
 _SAMPLE = 64  # one call in so many is timed: timing costs more than the call itself
 
@@ -43,7 +43,7 @@ class Handler:
         self.plugin = plugin
         self.generation = generation
         self.priority = priority
-        self.function = str(getattr(call, "__qualname__", type(call).__qualname__))
+        self.function = _name_of(call)
         self.faults = 0
         self._calls = itertools.count(1)  # next() is atomic; += is not
         self._samples = 0
@@ -69,6 +69,14 @@ class Handler:
             faults=self.faults,
             mean_seconds=self._seconds / self._samples if self._samples else 0.0,
         )
+
+
+def _name_of(function: object) -> str:
+    try:
+        name = getattr(function, "__qualname__", None)
+    except Exception:  # foreign code: any object can be a handler
+        name = None
+    return encodable(name if type(name) is str else type(function).__qualname__)
 
 
 def peek(counter: Iterator[int]) -> int:

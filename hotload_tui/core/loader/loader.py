@@ -11,12 +11,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.config import Config
-from hotload_tui.core.context import PluginContext, PluginState
-from hotload_tui.core.errors import LoadError, PluginError, UnknownPluginError
+from hotload_tui.core.context import KeptState, PluginContext, PluginState
+from hotload_tui.core.errors import LoadError, PluginError, RegisterError, UnknownPluginError
 from hotload_tui.core.generation import Generation
 from hotload_tui.core.hooks import HookHost
 from hotload_tui.core.leaks import FREED, collect
@@ -37,7 +38,7 @@ class Loader:
         self._live: dict[str, LivePlugin] = {}
         self._order: list[str] = []
         self._numbers: dict[str, int] = {}
-        self._states: dict[str, dict[str, object]] = {}
+        self._states: dict[str, KeptState] = {}
         self._parting: queue.SimpleQueue[LivePlugin] = queue.SimpleQueue()
         self._undertaker = Undertaker(config.drain_timeout, config.module_path)
         self._trial_thread: threading.Thread | None = None
@@ -123,7 +124,7 @@ class Loader:
             number=number,
         )
         settings = self._config.of(name).settings
-        state = PluginState(self._states.setdefault(name, {}))
+        state = PluginState(self._states.setdefault(name, KeptState()))
         context = PluginContext(
             name, number, state=state, settings=settings, hook_point=hook_point, priority=priority
         )
@@ -178,6 +179,10 @@ class Loader:
             collect()
         return [gone.retirement() for gone in parted]
 
+    def step_aside(self) -> AbstractContextManager[None]:
+        """Have a ``retire`` in another thread not wait for the calls that the calling thread is part of."""
+        return self._host.step_aside()
+
     def unloading(self) -> str | None:
         """Return the plugin whose ``on_unload`` function the calling thread runs; ``None`` for others."""
         return self._undertaker.unloading()
@@ -195,8 +200,10 @@ class Loader:
                 raise self._interrupt(name, call)
         finally:
             self._trial_thread = None
-        if call.error is not None:
+        if isinstance(call.error, PluginError):
             raise call.error
+        if call.error is not None:  # of what the plugin registered, when it was looked at
+            raise RegisterError(name, "what register(ctx) registered cannot be used") from call.error
         assert call.value is not None
         return call.value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable
-from types import AsyncGeneratorType, CodeType, CoroutineType, GeneratorType, ModuleType
+from types import CodeType
 from typing import cast
 
 from hotload_tui.core.context import PluginContext, PluginState
@@ -13,6 +13,7 @@ from hotload_tui.core.errors import LoadError, RegisterError
 from hotload_tui.core.generation import Generation
 from hotload_tui.core.hooks import Handler
 from hotload_tui.core.loader.live import LivePlugin
+from hotload_tui.core.loader.migration import defined, is_unfinished, migrate
 from hotload_tui.core.source import ENTRY
 
 _SIGNATURE = "def register(ctx) -> None: ..."
@@ -30,13 +31,13 @@ def prove(generation: Generation, context: PluginContext, state: PluginState) ->
     register, problem, line = _register_of(module)
     if problem:
         raise RegisterError(context.name, problem, file=file, line=line)
+    migrate(context.name, module, state, file)
     try:
         returned = register(context)
     except BaseException as error:  # foreign code, as above
         raise RegisterError(context.name, "register(ctx) raised") from error
     context.seal()
-    if isinstance(returned, CoroutineType | GeneratorType | AsyncGeneratorType):
-        _close(returned)
+    if is_unfinished(returned):
         problem = "register returned a coroutine or generator, which nobody would run"
         raise RegisterError(context.name, f"{problem}; {_WAY_OUT}", file=file, line=line)
     handlers = tuple(
@@ -56,10 +57,7 @@ def _register_of(module: object) -> tuple[Callable[[object], object], str, int]:
     """Return the plugin's ``register``, what is wrong with its shape (empty: nothing), and its line."""
     line = 1
     try:
-        # A module that put another object in its place in sys.modules is that object.
-        register = (
-            vars(module).get("register") if type(module) is ModuleType else getattr(module, "register", None)
-        )
+        register = defined(module, "register")
         code = getattr(inspect.unwrap(register) if callable(register) else None, "__code__", None)
         line = code.co_firstlineno if type(code) is CodeType else 1
         problem = "" if register is None else _misshapen(register)
@@ -71,16 +69,6 @@ def _register_of(module: object) -> tuple[Callable[[object], object], str, int]:
 
 
 def _nothing(_: object) -> None: ...
-
-
-def _close(
-    unfinished: CoroutineType[object, object, object]
-    | GeneratorType[object, object, object]
-    | AsyncGeneratorType[object, object],
-) -> None:
-    """Keep the interpreter from complaining that nobody awaited it."""
-    if not isinstance(unfinished, AsyncGeneratorType):
-        unfinished.close()
 
 
 def _misshapen(register: object) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from types import CoroutineType
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,6 +14,7 @@ from hotload_tui.core.hooks import CallRecord
 from hotload_tui.core.leaks import FREED, Remains
 from hotload_tui.core.loader.bounded import BoundedCall
 from hotload_tui.core.loader.live import LivePlugin
+from hotload_tui.core.loader.migration import is_unfinished
 from hotload_tui.core.plugin import Fault
 
 _NAMED = 8  # calls that are still inside and told one by one
@@ -112,7 +112,7 @@ class Undertaker:
             thread = threading.get_ident()
             self._unloading[thread] = plugin
             try:
-                _refuse_coroutine(function())
+                _refuse_unfinished(function())
             finally:
                 del self._unloading[thread]
 
@@ -130,9 +130,6 @@ class Undertaker:
         return TimeoutError(message).with_traceback(trace)
 
 
-def _refuse_coroutine(value: object) -> None:
-    if type(value) is CoroutineType:
-        value.close()
-        raise TypeError(
-            "the on_unload function returned a coroutine, which nobody awaits; it must do its work itself"
-        )
+def _refuse_unfinished(value: object) -> None:
+    if is_unfinished(value):
+        raise TypeError("the on_unload function returned a coroutine or generator, which nobody would run")
