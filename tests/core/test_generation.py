@@ -10,6 +10,7 @@ import pytest
 from hotload_tui import Config, PluginState
 from hotload_tui.core.events import PluginRetired
 from hotload_tui.core.generation import identifier
+from hotload_tui.core.generation.remnant import Remnant
 from tests.conftest import Running, Workspace, answering
 
 Run = Callable[[Config], Running]
@@ -20,8 +21,9 @@ LAZY = "def answer():\n    {imports}\n    return {expression}" + _REGISTER
 
 
 def own_modules() -> list[str]:
-    """Return the names of all modules of generations that are in ``sys.modules``."""
-    return [name for name in sys.modules if re.match(r"hotplug\.\w+\.g\d+_", name)]
+    """Return the names of all modules of generations that are in ``sys.modules``, without remnants."""
+    found = [name for name in sys.modules if re.match(r"hotplug\.\w+\.g\d+_", name)]
+    return [name for name in found if type(sys.modules[name]) is not Remnant]
 
 
 IMPORTS = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import linecache
+import re
 import site
 import sysconfig
 import time
@@ -115,7 +116,7 @@ class _Describer:
         failing = lines[line - 1] if 0 < line <= len(lines) else ""
         ending = lines[end_line - 1] if 0 < end_line <= len(lines) else ""
         return Frame(
-            file=encodable(code.co_filename),
+            file=encodable(_real_file(code.co_filename) if owner == "plugin" else code.co_filename),
             line=line,
             function=code.co_qualname,
             owner=owner,
@@ -145,7 +146,7 @@ class _Describer:
     def _loaded_text(self, frame: FrameType) -> str | None:
         file, names = frame.f_code.co_filename, frame.f_globals
         try:
-            if file != names.get("__file__"):
+            if _real_file(file) != names.get("__file__"):
                 return self._text_of(file)
             text = names["__loader__"].get_source(names["__name__"])
         except FOREIGN:  # foreign code: a plugin can rebind these names; or its artifact was damaged
@@ -199,6 +200,11 @@ def _traces(trace: TracebackType | None) -> Iterator[TracebackType]:
         if not _module_of(trace.tb_frame).startswith((f"{_PACKAGE}.core", "importlib._bootstrap")):
             yield trace  # loading and calling itself is left out, as Python does with importing
         trace = trace.tb_next
+
+
+def _real_file(name: str) -> str:
+    """Return the file of code that was renamed (``plugin.py@g3``) when its generation retired."""
+    return re.sub(r"@g\d+$", "", name)
 
 
 def _module_of(frame: FrameType) -> str:

@@ -11,24 +11,22 @@ import hashlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
-import io
 import keyword
-import linecache
 import re
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import ModuleType
-from typing import TypeAlias
 
 from hotload_tui.core.artifact import DIGITS, Artifact
+from hotload_tui.core.generation import remnant
 from hotload_tui.core.generation.imports import PrivateImport
+from hotload_tui.core.generation.origin import Origin
 from hotload_tui.core.generation.resources import ArtifactResources
 from hotload_tui.core.source import ENTRY
-
-_Pin: TypeAlias = tuple[int, None, list[str], str]
 
 _INIT = "__init__.py"
 _NATIVE = (".so", ".pyd", ".dylib")
@@ -50,9 +48,10 @@ class Generation:
         self._paths = dict(_module_paths(artifact))
         self.top_names = frozenset(name for name in self._paths if name and "." not in name)
         self.is_released = False
+        self._has_remnants = False
         self._reach = threading.RLock()
         self._depth = 0
-        self._pins: dict[str, tuple[_Pin, _Pin | None]] = {}
+        self.origin = Origin(number)
         self._builtins = {**vars(builtins), "__import__": PrivateImport(self)}
 
     def execute(self) -> ModuleType:
@@ -62,13 +61,15 @@ class Generation:
         """
         _finder.add(self)
         _ensure_parents(self.parent)
+        # Another loader of this process can have left some of a generation with this number and these files.
+        remnant.remove(f"{self.root}.{name}".rstrip(".") for name in self._paths)
         entry = f"{self.root}.{ENTRY.removesuffix('.py')}"
         __import__(entry)  # not import_module: its frame would stand in every traceback of a plugin
         return sys.modules[entry]
 
     def confirm(self) -> None:
         """Forget what this generation would put back if it failed: it serves now."""
-        self._pins = {file: (pin, None) for file, (pin, _) in self._pins.items()}
+        self.origin.confirm()
 
     def release(self) -> None:
         """Take the modules out of ``sys.modules``.
@@ -82,7 +83,18 @@ class Generation:
             self._withdraw()
             # The import system made the package an attribute of the one above, which stays.
             vars(sys.modules[self.parent]).pop(self.root.rpartition(".")[2], None)
-            self._unpin()
+            self.origin.retire()
+
+    def leave_remnants(self) -> None:
+        """Let the standard library find its modules as long as somebody holds it; call when it retired."""
+        if not self._has_remnants:
+            self._has_remnants = True
+            weakref.finalize(self, remnant.remove, tuple(self.modules)).atexit = False
+        with self._reach:
+            for name, module in self.modules.items():
+                file = vars(module).get("__file__") if type(module) is ModuleType else None
+                if type(file) is str:
+                    sys.modules[name] = remnant.Remnant(name, module, file, self.origin)
 
     def owns(self, module_name: str) -> bool:
         """Tell whether a module of this name belongs to this generation."""
@@ -131,6 +143,8 @@ class Generation:
                 self._depth -= 1
                 if not self._depth:  # an import inside an import must leave the outer one's modules there
                     self._withdraw()
+                    if self._has_remnants:
+                        self.leave_remnants()
 
     def _withdraw(self) -> None:
         _finder.remove(self)
@@ -148,28 +162,6 @@ class Generation:
             )
             return ImportError(message, name=fullname)
         return ModuleNotFoundError(f"No module named '{self.plugin}.{name}'", name=fullname)
-
-    def pin(self, path: str) -> None:
-        """Have ``linecache`` show a Python file as loaded, whatever becomes of it on disk."""
-        if self.is_released:
-            return  # a late import of old code: the lines of the newer generation stay
-        content = self.artifact.source(path)
-        # Split as the tokenizer does: str.splitlines also splits at form feeds. No time: never read again.
-        lines = io.StringIO(importlib.util.decode_source(content)).readlines()
-        file = str(self.root_dir / path)
-        pin: _Pin = (len(content), None, lines, file)
-        self._pins[file] = (pin, linecache.cache.get(file))  # type: ignore[assignment]  # typeshed wants a time
-        linecache.cache[file] = pin
-
-    def _unpin(self) -> None:
-        for file, (pin, before) in self._pins.items():
-            if linecache.cache.get(file) is not pin:
-                continue  # a newer generation has pinned its own lines
-            if before is None:
-                del linecache.cache[file]
-            else:
-                linecache.cache[file] = before
-        self._pins = {}
 
 
 class GenerationLoader(importlib.abc.InspectLoader):
@@ -191,8 +183,10 @@ class GenerationLoader(importlib.abc.InspectLoader):
         self._generation.prepare(module)
         if self._path not in self._generation.artifact.members:
             return  # a folder without __init__.py
-        self._generation.pin(self._path)
-        exec(self._generation.artifact.code_object(self._path, self.file), module.__dict__)  # noqa: S102 - our job
+        artifact = self._generation.artifact
+        code = artifact.code_object(self._path, self.file)
+        self._generation.origin.adopt(self.file, artifact.source(self._path), code)
+        exec(code, module.__dict__)  # noqa: S102 - our job
 
     def is_package(self, fullname: str) -> bool:  # noqa: ARG002 - the import protocol's
         """Tell whether it is a package."""
