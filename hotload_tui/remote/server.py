@@ -24,7 +24,7 @@ logger = logging.getLogger("hotload")
 
 _MOST_CLIENTS: Final = 64
 _HELLO_TIMEOUT: Final = 5.0  # seconds in which a client must introduce itself
-_JOIN_TIMEOUT: Final = 2.0  # seconds that close() waits for requests in work, all together
+_JOIN_TIMEOUT: Final = 1.0  # seconds that close() waits for answers under way, and once more for threads
 _DISMISS_TIMEOUT: Final = 1.0  # seconds
 _UNREAD: Final = 1024 * 1024  # bytes
 
@@ -81,7 +81,7 @@ class Server:
         self.close()
 
     def close(self) -> None:
-        """Remove the socket, hang up on all clients and wait for the threads; twice is fine."""
+        """Remove the socket, let answers under way out, hang up on all clients; twice is fine."""
         if self._pid != os.getpid() or self._closing.is_set():  # a forked child must not remove it
             return
         self._closing.set()
@@ -92,13 +92,9 @@ class Server:
             part.close()
         with self._lock:
             clients = dict(self._clients)
-        deadline = time.monotonic() + _JOIN_TIMEOUT
-        for client in clients:
-            with contextlib.suppress(OSError):  # it may have left by itself
-                client.shutdown(socket.SHUT_RDWR)
-        for thread in clients.values():
-            if thread is not threading.current_thread():  # a plugin may close what it was called through
-                thread.join(max(0.0, deadline - time.monotonic()))
+        # First only no more requests: who waits for the answer to one still gets it.
+        for how in (socket.SHUT_RD, socket.SHUT_RDWR):
+            _hang_up(clients, how)
 
     def _accept(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -168,6 +164,17 @@ class Server:
             text = f"the answer has {len(reply):,} bytes (limit: {frames.LIMIT:,})"
             reply = frames.encode(protocol.Failed("RefusedError", text))
         return reply
+
+
+def _hang_up(clients: dict[socket.socket, threading.Thread], how: int) -> None:
+    """Shut the clients' sockets down, and wait a while for their threads."""
+    deadline = time.monotonic() + _JOIN_TIMEOUT
+    for client in clients:
+        with contextlib.suppress(OSError):  # it may have left by itself
+            client.shutdown(how)
+    for thread in clients.values():
+        if thread is not threading.current_thread():  # a plugin may close what it was called through
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _dismiss(client: socket.socket, error: ProtocolError) -> None:

@@ -111,6 +111,39 @@ def test_closing_leaves_nothing(manager: HotloadManager) -> None:
     server.close()
 
 
+SLOW = """
+import threading
+
+inside, gate = threading.Event(), threading.Event()
+
+
+def register(ctx):
+    ctx.hook("slow", lambda: inside.set() or gate.wait(20) and "done")
+    ctx.hook("wait", lambda: inside.wait(20))
+    ctx.hook("open", gate.set)
+"""
+
+
+def test_a_call_under_way_is_answered_before_the_end(workspace: Workspace, manager: HotloadManager) -> None:
+    """Who has called a slow hook when the host is closed gets its value, not a broken connection."""
+    workspace["slow"] = SLOW
+    manager.rebuild()
+    server = serve(manager)
+    answers: list[object] = []
+    with RemoteManager(server.socket) as remote:
+        caller = threading.Thread(target=lambda: answers.extend(remote.invoke("slow").values))
+        caller.start()
+        assert manager.invoke("wait").values == (True,)
+        closer = threading.Thread(target=server.close)
+        closer.start()
+        while server.socket.exists():
+            pass
+        manager.invoke("open")
+        caller.join(PATIENCE)
+        closer.join(PATIENCE)
+    assert answers == ["done"]
+
+
 def test_a_live_socket_is_not_taken_over(manager: HotloadManager, server: Server, connect: Connect) -> None:
     """A second server for the same folder in one process is refused, and the first goes on."""
     with pytest.raises(RefusedError, match=r"serves .* already"):
