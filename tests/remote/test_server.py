@@ -130,14 +130,17 @@ def test_a_call_under_way_is_answered_before_the_end(workspace: Workspace, manag
     manager.rebuild()
     server = serve(manager)
     answers: list[object] = []
-    with RemoteManager(server.socket) as remote:
+    with RemoteManager(server.socket) as remote, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as idle:
         caller = threading.Thread(target=lambda: answers.extend(remote.invoke("slow").values))
         caller.start()
         assert manager.invoke("wait").values == (True,)
+        idle.settimeout(PATIENCE)
+        idle.connect(str(server.socket))
+        frames.send(idle, HELLO)
+        assert frames.receive(idle, PATIENCE) is not None
         closer = threading.Thread(target=server.close)
         closer.start()
-        while server.socket.exists():
-            pass
+        assert idle.recv(1) == b""  # the host hangs up on who came later: the slow call's turn was before
         manager.invoke("open")
         caller.join(PATIENCE)
         closer.join(PATIENCE)
