@@ -1,5 +1,6 @@
 """An artifact's modules in memory: unique names, private imports, resources, source as loaded."""
 
-from hotload_tui.core.generation.modules import Generation, identifier
+from hotload_tui.core.generation.modules import Generation
+from hotload_tui.core.generation.names import identifier
 
 __all__ = ["Generation", "identifier"]

@@ -10,30 +10,24 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
-from typing import Protocol
+from typing import TYPE_CHECKING
 
+from hotload_tui.core.generation.standard import Standard
 
-class Importing(Protocol):
-    """What the private import needs to know of its generation."""
-
-    plugin: str
-    root: str
-    top_names: frozenset[str]
-
-    def importing(self, load: Callable[[], ModuleType]) -> ModuleType:
-        """Run ``load`` with the generation's modules in reach."""
-        ...
+if TYPE_CHECKING:
+    from hotload_tui.core.generation.modules import Generation
 
 
 class PrivateImport:
     """The ``__import__`` of one generation."""
 
-    def __init__(self, generation: Importing) -> None:
-        self._generation = generation
-        self._importlib = _Importlib(self)
+    def __init__(self, generation: Generation) -> None:
+        self.generation = generation
+        self._standard = Standard(generation, self)
 
     def __call__(
         self,
@@ -46,24 +40,24 @@ class PrivateImport:
         """Import as the statement does."""
         real = builtins.__import__
         if level:
-            return self._generation.importing(lambda: real(name, globals, locals, fromlist or (), level))
+            return self.generation.importing(lambda: real(name, globals, locals, fromlist or (), level))
         own = self.own_name(name)
         if own is not None:
             target, bound = own
             if fromlist:
-                return self._generation.importing(lambda: real(target, globals, locals, fromlist, 0))
-            return self._generation.importing(lambda: _imported(real, target, bound))
+                return self.generation.importing(lambda: real(target, globals, locals, fromlist, 0))
+            return self.generation.importing(lambda: _imported(real, target, bound))
+        if name.startswith(f"{self.generation.parent}."):  # pickles and the like have the unique name
+            return self.generation.importing(lambda: real(name, globals, locals, fromlist or (), 0))
         module = real(name, globals, locals, fromlist or (), 0)
-        if module is importlib:
-            return self._importlib
-        return module
+        return self._standard.instead_of(module, name, has_fromlist=bool(fromlist))
 
     def own_name(self, name: str) -> tuple[str, str] | None:
         """Return the unique name of what ``name`` means inside the plugin, and of what importing it binds.
 
         ``None``: it is none of the plugin's.
         """
-        generation = self._generation
+        generation = self.generation
         head, _, rest = name.partition(".")
         if head in sys.stdlib_module_names:
             return None
@@ -75,32 +69,25 @@ class PrivateImport:
 
     def _is_sibling(self, head: str, rest: str) -> bool:
         """Tell whether the plugin's own name means a module of that name beside ``plugin.py``."""
-        beside = self._generation.top_names
+        beside = self.generation.top_names
         return head in beside and (not rest or rest.partition(".")[0] not in beside)
 
-    def import_module(self, name: str, package: str | None = None) -> ModuleType:
-        """``importlib.import_module`` for this generation's code."""
+    def absolute(self, name: str, package: str | None = None) -> str:
+        """Return the unique name for what the author wrote, or the name itself if it is not the plugin's.
+
+        A relative name without a ``package`` stays as it is.
+        """
         if name.startswith("."):
-            known = self.own_name(package) if package else None
-            anchor = known[0] if known else package
-            return self._generation.importing(lambda: importlib.import_module(name, anchor))
+            return importlib.util.resolve_name(name, self.absolute(package)) if package else name
         own = self.own_name(name)
-        target = own[0] if own else name
-        return self._generation.importing(lambda: importlib.import_module(target))
+        return own[0] if own else name
+
+    def import_module(self, name: str) -> ModuleType:
+        """Import a module by the name that the author writes."""
+        target = self.absolute(name)
+        return self.generation.importing(lambda: importlib.import_module(target))
 
 
 def _imported(real: Callable[[str], ModuleType], target: str, bound: str) -> ModuleType:
     real(target)  # not import_module: its frame would stand in every traceback of a plugin
     return sys.modules[bound]
-
-
-class _Importlib(ModuleType):
-    """Stands for ``importlib`` in a plugin, so that ``import_module`` maps short names too."""
-
-    def __init__(self, private: PrivateImport) -> None:
-        super().__init__("importlib", importlib.__doc__)
-        self.import_module = private.import_module
-        self.__import__ = private
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(importlib, name)
