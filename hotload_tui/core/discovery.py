@@ -85,13 +85,18 @@ def name_of(directory_name: str) -> str | None:
 
 
 def enable(plugin: PluginDirectory) -> PluginDirectory:
-    """Rename ``_x`` to ``x``; nothing happens if the plugin is enabled.
+    """Rename ``_x`` to ``x``; nothing happens if the plugin is enabled and no ``_x`` stands beside it.
 
     Raises:
         RefusedError: ``x`` exists already, or the system refuses the renaming.
 
     """
-    return plugin if plugin.enabled else _rename(plugin, plugin.path.name.removeprefix("_"), enabled=True)
+    if not plugin.enabled:
+        return _rename(plugin, plugin.path.name.removeprefix("_"), enabled=True)
+    twin = plugin_at(plugin.path.with_name(f"_{plugin.path.name}"))
+    if twin is not None:
+        raise _in_the_way(twin, plugin.path, "enable")
+    return plugin
 
 
 def disable(plugin: PluginDirectory) -> PluginDirectory:
@@ -157,14 +162,17 @@ def _rename(plugin: PluginDirectory, directory_name: str, *, enabled: bool) -> P
     target = plugin.path.with_name(directory_name)
     verb = "enable" if enabled else "disable"
     if os.path.lexists(target):
-        raise RefusedError(
-            f"cannot {verb} {plugin.name}: {near(target)} exists already; remove or rename one of the two"
-        )
+        raise _in_the_way(plugin, target, verb)
     try:
         plugin.path.rename(target)
     except OSError as error:
         raise RefusedError(f"cannot {verb} {plugin.name}: {error.strerror} ({near(target)})") from error
     return PluginDirectory(plugin.name, target, enabled)
+
+
+def _in_the_way(plugin: PluginDirectory, target: Path, verb: str) -> RefusedError:
+    there = f"{near(target)} exists already beside {near(plugin.path)}"
+    return RefusedError(f"cannot {verb} {plugin.name}: {there}; remove or rename one of the two")
 
 
 def _is_directory(path: Path) -> bool:

@@ -84,6 +84,14 @@ def read_source(name: str, root: Path) -> Source:
         raise DiscoverError(name, f"{near(error.filename)} vanished while it was read") from None
 
 
+def check_entry(name: str, root: Path) -> None:
+    """Raise ``DiscoverError`` if there is no ``plugin.py`` that could be read; reads nothing of it."""
+    try:
+        _check_entry(name, root)
+    except OSError as error:
+        raise _unreadable(name, error) from None
+
+
 def decoded(content: bytes) -> str:
     """Return the text of a Python file as the compiler reads it; what cannot be decoded is replaced."""
     try:
@@ -116,10 +124,14 @@ def _read(name: str, root: Path) -> Source:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise DiscoverError(
-            name, f"cannot read {near(error.filename)}: {error.strerror}", file=str(error.filename)
-        ) from None
+        raise _unreadable(name, error) from None
     return Source(name, str(root.absolute()), tuple(files), _digest(files))
+
+
+def _unreadable(name: str, error: OSError) -> DiscoverError:
+    return DiscoverError(
+        name, f"cannot read {near(error.filename)}: {error.strerror}", file=str(error.filename)
+    )
 
 
 def _read_file(path: Path, relative: str) -> SourceFile:

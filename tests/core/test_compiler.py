@@ -172,7 +172,7 @@ def test_prune_keeps_the_newest_and_the_one_in_use(workspace: Workspace) -> None
         workspace["greet"] = ENTRY + f"x = {number}\n"
         build(workspace)
     compiler = Compiler(workspace.compiled)
-    assert compiler.prune("greet", 2, in_use=oldest.manifest.digest) == 3
+    assert compiler.prune(2, {"greet": [oldest.manifest.digest]}) == 3
     assert len(compiler.artifacts("greet")) == 3
     assert oldest.path.exists()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,15 +26,15 @@ from hotload_tui.core.events import (
     PluginCompiled,
     PluginFailed,
     PluginLoaded,
-    PluginRetired,
 )
 from hotload_tui.core.faults import TextOf, fault_of
 from hotload_tui.core.history import LastGood
 from hotload_tui.core.hooks import HookHost
 from hotload_tui.core.loader import LivePlugin, Loader
 from hotload_tui.core.manager.board import Board
+from hotload_tui.core.manager.retirer import Retirer
 from hotload_tui.core.plugin import Fault, Phase, PluginState, PluginStatus
-from hotload_tui.core.source import Source, decoded, read_source
+from hotload_tui.core.source import Source, check_entry, decoded, read_source
 
 _BROKEN = (PluginState.FAIL, PluginState.STALE)
 
@@ -55,24 +53,31 @@ class Journey:
     """Brings plugins from source to serving; used by one thread at a time, but for ``start`` and ``stop``."""
 
     def __init__(self, host: HookHost, config: Config, board: Board) -> None:
-        self._host = host
         self._config = config
         self._board = board
         self._compiler = Compiler(Path(config.compiled_dir).absolute())
         self._loader = Loader(host, config)
         self._last_good = LastGood(Path(config.compiled_dir).absolute())
         self._retirer = Retirer(self._loader, board)
-        self._published: set[str] = set()
+        self._is_closed = False
+        self._published: set[str] = set()  # plugins with new artifacts since the last pruning
         self._vain: set[tuple[str, str]] = set()  # last good artifacts that did not load in this host
 
     def start(self) -> None:
         """Begin to retire old generations in the background, and clear up after a host that was killed."""
+        self._is_closed = False
         self._compiler.remove_leftovers()
         self._retirer.start()
 
-    def stop(self, *, wait: bool = True) -> None:
-        """Retire what is queued, and end; without ``wait`` that goes on after the return."""
-        self._retirer.stop(wait=wait)
+    def close(self) -> None:
+        """Refuse loads until ``stop`` has ended: nobody would retire what an ``on_unload`` loads now."""
+        self._is_closed = True
+
+    def stop(self) -> None:
+        """Retire what is queued, and end."""
+        self._retirer.stop()
+        if self._loader.unloading() is None:
+            self._is_closed = False
 
     def is_inside_trial(self) -> bool:
         """Tell whether the calling thread is executing a plugin's modules or its ``register``."""
@@ -102,6 +107,7 @@ class Journey:
                 ready.append(one)
         if ready:
             self._swap(ready)
+        self._prune()
 
     def _refuse_endless(self, directories: list[PluginDirectory]) -> None:
         unloading = self._loader.unloading()
@@ -110,21 +116,47 @@ class Journey:
         if self._is_closed and directories:
             raise RefusedError("the manager is being stopped; nothing is loaded any more")
 
+    def look(self, directory: PluginDirectory) -> None:
+        """Say of a plugin that is not loaded whether it has an entry; no code is read."""
+        status = self.status_of(directory)
+        if status.state is not PluginState.NEW and (status.fault is None or status.fault.phase != "discover"):
+            return
+        try:
+            check_entry(directory.name, directory.path)
+        except DiscoverError as error:
+            fault = self._fault(error, directory.name)
+            if not _is_same(fault, status.fault):
+                self._put_failed(status, fault)
+        else:
+            if status.state is PluginState.FAIL:
+                self._board.put(replace(status, state=PluginState.NEW, fault=None))
+
     def build(self, directory: PluginDirectory) -> PluginStatus:
-        """Compile only; returns the status, with the fault if it failed."""
+        """Compile only; returns the status, with the fault if it failed. What serves keeps its own status."""
         status = self.status_of(directory)
         source: Source | None = None
         try:
             source = read_source(directory.name, directory.path)
             build = self._compile(directory, source, fresh=False)
         except HotloadError as error:
-            fault = self._fault(error, directory.name, source)
-            self._board.tell(PluginFailed(fault.at, directory.name, fault, status.generation))
-            status = replace(status, state=PluginState.FAIL, fault=fault)
-        else:
-            status = replace(status, source_digest=source.digest, fault=None, compile_seconds=build.seconds)
-        self._board.put(status)
-        return status
+            return self._put_failed(status, self._fault(error, directory.name, source))
+        self._prune()
+        if status.generation:
+            return replace(status, compile_seconds=build.seconds)
+        state = PluginState.NEW if status.state is PluginState.FAIL else status.state
+        built = replace(
+            status, state=state, source_digest=source.digest, fault=None, compile_seconds=build.seconds
+        )
+        self._board.put(built)
+        return built
+
+    def _put_failed(self, status: PluginStatus, fault: Fault) -> PluginStatus:
+        """Note a failure that changes nothing for what serves."""
+        failed = replace(status, state=PluginState.FAIL, fault=fault)
+        if not status.generation:
+            self._board.put(failed)
+        self._board.tell(PluginFailed(fault.at, status.name, fault, status.generation))
+        return failed
 
     def unload(self, name: str) -> None:
         """Take a plugin out of service; it is retired in the background."""
@@ -132,11 +164,17 @@ class Journey:
             self._loader.unload(name)
             self._retirer.ring()
 
-    def clean(self, name: str) -> int:
-        """Remove a plugin's artifacts; what serves goes on serving. Raises ``ArtifactError``."""
+    def clean(self, name: str | None = None) -> dict[str, int]:
+        """Remove the artifacts of a plugin, or all there are; returns how many of each.
+
+        What serves goes on serving. Raises ``ArtifactError``.
+        """
+        if name is None:
+            self._last_good.forget()
+            return self._compiler.clean_all()
+        self._last_good.forget(name)
         removed = self._compiler.clean(name)
-        self._last_good.record({name: ""})
-        return removed
+        return {name: removed} if removed else {}
 
     def status_of(self, directory: PluginDirectory) -> PluginStatus:
         """Return how a plugin stands, at its present place on disk."""
@@ -165,7 +203,8 @@ class Journey:
             trial = self._trial(directory, build.artifact)
         except HotloadError as error:
             fault = self._fault(error, directory.name, source)
-            if not again and fault.phase == "discover" and _is_same(fault, status.fault):
+            is_known = fault.phase == "discover" and _is_same(fault, status.fault)
+            if is_known and not again and not self._may_revive(directory.name):
                 return None  # still no plugin there, and said so before
             return self._failed(directory, status, fault, digest)
         seconds = build.seconds if build.compiled or build.reused else 0.0
@@ -187,6 +226,7 @@ class Journey:
         if build.rejected:
             self._board.tell(ArtifactRejected(now, source.name, build.rejected))
         if build.compiled or build.reused:
+            self._published.add(source.name)
             self._board.tell(
                 PluginCompiled(
                     now,
@@ -219,21 +259,28 @@ class Journey:
         """Note a failure; where nothing serves yet, return the last good artifact's trial."""
         name = directory.name
         live = self._loader.live(name)
-        revived = None if live else self._revive(directory)
+        was_tried = digest if fault.phase in ("load", "register") else ""
+        revived = None if live else self._revive(directory, was_tried)
         serving = live or revived
         state = PluginState.STALE if serving else PluginState.FAIL
         self._board.put(replace(status, state=state, source_digest=digest, fault=fault))
         self._board.tell(PluginFailed(fault.at, name, fault, serving.generation.number if serving else 0))
         return None if revived is None else _Ready(revived, 0.0, digest, fault)
 
-    def _revive(self, directory: PluginDirectory) -> LivePlugin | None:
-        """Try the artifact that served last, before this process."""
+    def _may_revive(self, name: str) -> bool:
+        """Tell whether a last good artifact of a plugin that does not serve has not been tried yet."""
+        digest = self._last_good.of(name)
+        return digest != "" and self._loader.live(name) is None and (name, digest) not in self._vain
+
+    def _revive(self, directory: PluginDirectory, was_tried: str) -> LivePlugin | None:
+        """Try the artifact that served last, before this process, unless it is the one that just failed."""
         digest = self._last_good.of(directory.name)
-        if not digest:
+        if not digest or digest == was_tried:
             return None
         try:
             return self._trial(directory, self._compiler.open(directory.name, digest))
         except HotloadError as error:
+            self._vain.add((directory.name, digest))
             self._board.write("warning", directory.name, f"the last good version does not load: {error}")
             return None
 
@@ -257,10 +304,24 @@ class Journey:
         digests = {one.trial.name: one.trial.generation.artifact.manifest.digest for one in ready}
         try:
             self._last_good.record(digests)
-            for name, digest in digests.items():
-                self._compiler.prune(name, self._config.keep_generations, in_use=digest)
         except ArtifactError as error:
             self._board.write("warning", "", str(error))
+
+    def _prune(self) -> None:
+        """Remove old artifacts of the plugins that have new ones: what fails to load piles up, too."""
+        published, self._published = self._published, set()
+        if not published:
+            return
+        self._last_good.read()
+        in_use = {name: {self._last_good.of(name), self._serving(name)} for name in published}
+        try:
+            self._compiler.prune(self._config.keep_generations, in_use)
+        except ArtifactError as error:
+            self._board.write("warning", "", str(error))
+
+    def _serving(self, name: str) -> str:
+        live = self._loader.live(name)
+        return live.generation.artifact.manifest.digest if live else ""
 
     def _serve(self, one: _Ready) -> None:
         trial = one.trial

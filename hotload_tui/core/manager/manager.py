@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import functools
-import os
-import platform
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import msgspec
-from msgspec.structs import replace
-
 from hotload_tui.core import discovery
 from hotload_tui.core.config import Config
 from hotload_tui.core.config_loader import unmatched_entries
-from hotload_tui.core.discovery import PluginDirectory
-from hotload_tui.core.errors import HotloadError, RefusedError, RuntimeDirError, UnknownPluginError, near
+from hotload_tui.core.errors import RefusedError, RuntimeDirError
 from hotload_tui.core.events import (
     PluginCleaned,
-    PluginDisabled,
-    PluginDiscovered,
     PluginEnabled,
-    PluginRemoved,
     Subscriber,
     WatcherChanged,
 )
@@ -34,23 +25,18 @@ from hotload_tui.core.generation import identifier
 from hotload_tui.core.hooks import HookHost
 from hotload_tui.core.log import LogCollector
 from hotload_tui.core.manager.board import Board
+from hotload_tui.core.manager.facts import Facts
 from hotload_tui.core.manager.journey import Journey
+from hotload_tui.core.manager.roster import Roster
 from hotload_tui.core.plugin import (
-    FileDigest,
-    HookPointStatus,
-    HostStatus,
     Invocation,
     LogLine,
     PluginDetail,
     PluginState,
     PluginStatus,
     Snapshot,
-    WatcherStatus,
 )
-from hotload_tui.core.source import decoded, read_source
 from hotload_tui.core.watcher import Watcher
-
-_LONGEST = 2000  # characters of a representation
 
 
 class HotloadManager:
@@ -69,7 +55,8 @@ class HotloadManager:
         self._facts = Facts(host, self._config, self._board, self._journey.live)
         self._watcher = self._new_watcher()
         self._lock = threading.RLock()
-        self._holder = 0
+        self._holder = 0  # the thread whose command runs
+        self._stop_asked: Callable[[], None] | None = None
         self._undo: list[Callable[[], None]] = []
 
     # ---- life
@@ -100,18 +87,22 @@ class HotloadManager:
     def stop(self, *, unload: bool = True) -> None:
         """Stop watching and, unless told otherwise, unload everything in reverse order of loading.
 
-        May be called inside a handler, whose own call is not waited for.
+        May be called inside a handler, whose own call is not waited for. A subscriber that hears of a command
+        may call it, too: it takes effect when that command ends.
         """
         self._refuse_inside_trial()  # before the watcher, which may be waiting for this very load
-        # A subscriber that stops the manager does so inside a command, for whose end the threads may be waiting.
-        wait = self._holder != threading.get_ident()
-        self._watcher.stop(wait=wait)
-        with self._exclusive():
-            if unload:
-                for name in reversed(self._journey.live_names()):
-                    self._roster.unload(name, PluginState.NEW)
-            undo, self._undo = self._undo, []
-        self._journey.stop(wait=wait)
+        if self._holder == threading.get_ident():
+            self._stop_asked = functools.partial(self.stop, unload=unload)
+            return
+        with self._host.step_aside():
+            self._watcher.stop()
+            with self._exclusive():
+                self._journey.close()
+                if unload:
+                    for name in reversed(self._journey.live_names()):
+                        self._roster.unload(name, PluginState.NEW)
+                undo, self._undo = self._undo, []
+            self._journey.stop()
         for each in reversed(undo):
             each()
 
@@ -159,7 +150,7 @@ class HotloadManager:
         name = discovery.name_of(relative.parts[0]) if relative.parts else None
         if name is not None:
             with self._exclusive():
-                self._roster.look_at({name})
+                self._roster.look_at([name])
 
     def build(self, name: str | None = None) -> tuple[PluginStatus, ...]:
         """Compile one plugin, or all that are enabled, without loading; faults are in the statuses."""
@@ -182,11 +173,12 @@ class HotloadManager:
                 return (self._facts.status(name),)
             found = self._roster.find()
             loaded = self._loaded()
-            failing = [d for d in found.values() if self._roster.is_on(d) and self._status(d.name).fault]
-            self._roster.apply(directory for directory in found.values() if directory not in failing)
+            on = list(filter(self._roster.is_on, found.values()))
+            failing = [each for each in on if self._facts.status(each.name).fault]
+            self._roster.apply(each for each in found.values() if each not in failing)
             self._journey.update(failing, again=True, fresh=force)
             if force or (self._loaded() == loaded and not failing):
-                self._journey.update(filter(self._roster.is_on, found.values()), again=True, fresh=force)
+                self._journey.update(on, again=True, fresh=force)
             return self._board.statuses()
 
     def _loaded(self) -> dict[str, tuple[PluginState, int, str]]:
@@ -280,31 +272,34 @@ class HotloadManager:
 
     def _new_watcher(self) -> Watcher:
         """Return a watcher that has not begun: one that was stopped may still be ending."""
-        watcher = Watcher(
+        return Watcher(
             self._root,
-            lambda names: self._noticed(watcher, names),
+            self._noticed,
             on_status=self._watcher_changed,
             settle_time=self._config.settle_time,
             debounce_time=self._config.debounce_time,
             sweep_interval=self._config.sweep_interval,
         )
-        return watcher
 
-    def _noticed(self, watcher: Watcher, names: frozenset[str]) -> None:
+    def _noticed(self, names: frozenset[str]) -> None:
         with self._exclusive():
-            if watcher.status().state != "off":  # stopped while it waited for its turn
-                self._roster.look_at(names)
+            self._roster.look_at(names)
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         """One command at a time; a plugin that is being loaded cannot give any: its load holds the lock."""
         self._refuse_inside_trial()
+        stop = None
         with self._lock:
             before, self._holder = self._holder, threading.get_ident()
             try:
                 yield
             finally:
                 self._holder = before
+                if not before:
+                    stop, self._stop_asked = self._stop_asked, None
+        if stop is not None:
+            stop()
 
     def _refuse_inside_trial(self) -> None:
         if self._journey.is_inside_trial():

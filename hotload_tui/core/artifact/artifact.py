@@ -14,7 +14,6 @@ import marshal
 import os
 import re
 import sys
-import tempfile
 import threading
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -26,12 +25,9 @@ from typing import BinaryIO
 import msgspec
 from msgspec import Struct
 
+from hotload_tui.core.artifact.folder import artifact_name, replace_file
 from hotload_tui.core.errors import ArtifactError, near
 from hotload_tui.core.source import FORMAT
-
-SUFFIX = ".hotplug"
-DIGITS = 12
-"""Hexadecimal digits of the digest in an artifact's name."""
 
 MAGIC = f"{MAGIC_NUMBER.hex()}-{sys.flags.optimize}"
 """The interpreter whose code an artifact holds."""
@@ -40,7 +36,6 @@ _COMMENT = re.compile(rb"hotplug (\d+) (\d+) ([0-9a-f]{64})")
 _END_RECORD = 22  # bytes of a zip's end record without its comment
 _TAIL = 512  # more than the end record and our comment
 _IN_MEMORY = 1 << 20  # a larger file is read member by member through an open handle
-_LONGEST_STEM = 200  # bytes of a plugin's name in an artifact's
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip: equal input gives equal bytes
 
 
@@ -79,28 +74,6 @@ class Entry(Struct, frozen=True):
     code: bytes = b""
     """Marshalled code; empty for a file that is no Python module."""
     warnings: tuple[str, ...] = ()
-
-
-def artifact_name(plugin: str, digest: str) -> str:
-    """Return the file name of the artifact of ``plugin`` at ``digest``."""
-    return f"{_stem(plugin)}-{digest[:DIGITS]}{SUFFIX}"
-
-
-def is_artifact_of(plugin: str, file_name: str) -> bool:
-    """Tell whether ``file_name`` is an artifact of just this plugin (``a`` does not own ``a-b``'s)."""
-    head, dash, rest = file_name.rpartition("-")
-    return (
-        bool(dash)
-        and head == _stem(plugin)
-        and re.fullmatch(rf"[0-9a-f]{{{DIGITS}}}{re.escape(SUFFIX)}", rest) is not None
-    )
-
-
-def _stem(plugin: str) -> str:
-    # A directory's name may have 255 bytes, and so may a file's, but that one needs room for more.
-    if len(plugin.encode()) <= _LONGEST_STEM:
-        return plugin
-    return hashlib.sha256(plugin.encode()).hexdigest()
 
 
 class Artifact:
@@ -146,12 +119,14 @@ class Artifact:
         return code if code.co_filename == file_name else _relocated(code, file_name)
 
     def _open(self) -> None:
-        size = self.path.stat().st_size
-        if size <= _IN_MEMORY:
-            self._bytes = self.path.read_bytes()
-        else:
-            self._file = self.path.open("rb")
-        self._size = size
+        # Opened once: by the next look another process may have put a file of another size there.
+        file = self.path.open("rb")
+        self._size = os.fstat(file.fileno()).st_size
+        if self._size > _IN_MEMORY:
+            self._file = file
+            return
+        with file:
+            self._bytes = file.read()
 
     def _read_manifest(self) -> Manifest:
         tail = self._slice(max(0, self._size - _TAIL), min(self._size, _TAIL))
@@ -216,21 +191,6 @@ def write_artifact(
             "or choose another with compiled_dir"
         ) from error
     return target, len(content)
-
-
-def replace_file(target: Path, content: bytes) -> None:
-    """Put ``content`` at ``target`` so that no reader and no crash ever sees half of it."""
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=target.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _encode(plugin: str, digest: str, description: str, entries: Iterable[Entry]) -> bytes:

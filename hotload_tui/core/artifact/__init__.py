@@ -1,0 +1,43 @@
+"""What lies under ``compiled/``: the format of an artifact, and the folder that several processes share."""
+
+from hotload_tui.core.artifact.artifact import (
+    MAGIC,
+    Artifact,
+    Entry,
+    Manifest,
+    Member,
+    write_artifact,
+)
+from hotload_tui.core.artifact.folder import (
+    DIGITS,
+    SUFFIX,
+    alone,
+    artifact_name,
+    artifacts_of,
+    find_artifacts,
+    is_artifact_of,
+    remove,
+    remove_leftovers,
+    replace_file,
+    sharing,
+)
+
+__all__ = [
+    "DIGITS",
+    "MAGIC",
+    "SUFFIX",
+    "Artifact",
+    "Entry",
+    "Manifest",
+    "Member",
+    "alone",
+    "artifact_name",
+    "artifacts_of",
+    "find_artifacts",
+    "is_artifact_of",
+    "remove",
+    "remove_leftovers",
+    "replace_file",
+    "sharing",
+    "write_artifact",
+]

@@ -1,0 +1,202 @@
+"""``Compiler``: a plugin's source becomes an artifact.
+
+SHA-256 decides: an artifact of the same digest is used as it is, and of a changed plugin only the files whose
+own digest changed are compiled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from hotload_tui.core.artifact import (
+    Artifact,
+    Entry,
+    artifact_name,
+    artifacts_of,
+    find_artifacts,
+    remove,
+    remove_leftovers,
+    sharing,
+    write_artifact,
+)
+from hotload_tui.core.compiler.code import compiled, description_of, is_module
+from hotload_tui.core.errors import ArtifactError, near
+from hotload_tui.core.source import ENTRY, Source, SourceFile, read_source
+
+_SMALL = 1 << 20  # bytes of a data file that is verified before each load; others when they are read
+
+
+class Build(Struct, frozen=True):
+    """What compiling a plugin gave."""
+
+    artifact: Artifact
+    compiled: int
+    """Python files compiled now; 0 with nothing reused: the artifact was there already."""
+    reused: int
+    size: int
+    """Bytes written."""
+    seconds: float
+    warnings: tuple[str, ...]
+    """Of all files, also of reused ones: ``file:line: text``."""
+    rejected: str = ""
+    """Why an artifact that should have served was not used; empty when all was well."""
+
+
+class Compiler:
+    """Builds artifacts in ``compiled_dir``."""
+
+    def __init__(self, compiled_dir: Path) -> None:
+        self._folder = compiled_dir
+
+    def compile(self, path: Path, source: Source | None = None, *, fresh: bool = False) -> Build:
+        """Build the artifact of the plugin at ``path`` (from ``source``, when it was read already).
+
+        ``fresh`` takes nothing from earlier artifacts.
+
+        Raises:
+            DiscoverError: the directory cannot be read as a plugin.
+            CompileError: a file does not compile, or ``plugin.py`` cannot define ``register``.
+            ArtifactError: ``compiled_dir`` cannot be written.
+
+        """
+        started = time.perf_counter()
+        source = source or read_source(path.name.removeprefix("_"), path)
+        there, rejected = (None, "") if fresh else self._usable(source)
+        if there is not None:
+            return Build(there, 0, 0, 0, time.perf_counter() - started, _warnings_of(there))
+        entries, count = _entries(source, None if fresh else self._earlier(source.name))
+        description = next(description_of(entry.content) for entry in entries if entry.path == ENTRY)
+        with sharing(self._folder):  # nobody removes it before it is open
+            written, size = write_artifact(self._folder, source.name, source.digest, description, entries)
+            artifact = Artifact(written)
+        reused = sum(1 for entry in entries if entry.code) - count
+        seconds = time.perf_counter() - started
+        return Build(artifact, count, reused, size, seconds, _warnings_of(artifact), rejected)
+
+    def needs_recompile(self, path: Path, last_digest: str) -> bool:
+        """Tell whether the plugin at ``path`` differs from ``last_digest``; raises ``DiscoverError``."""
+        return read_source(path.name.removeprefix("_"), path).digest != last_digest
+
+    def open(self, plugin: str, digest: str) -> Artifact:
+        """Return the artifact of ``plugin`` at ``digest``.
+
+        Raises:
+            ArtifactError: it is not there or not usable.
+
+        """
+        artifact = Artifact(self._folder / artifact_name(plugin, digest))
+        if (artifact.manifest.plugin, artifact.manifest.digest) != (plugin, digest):
+            raise ArtifactError(f"{near(artifact.path)} is the artifact of another plugin or source")
+        return artifact
+
+    def clean(self, plugin: str) -> int:
+        """Remove all artifacts of the plugin; returns how many there were.
+
+        Raises:
+            ArtifactError: one cannot be removed.
+
+        """
+        return remove(self._folder, self.artifacts(plugin))
+
+    def clean_all(self) -> dict[str, int]:
+        """Remove all artifacts, also of plugins that are gone; returns how many there were of each.
+
+        Raises:
+            ArtifactError: one cannot be removed, or they cannot be listed.
+
+        """
+        found = find_artifacts(self._folder)
+        remove_leftovers(self._folder)
+        return {name: remove(self._folder, paths) for name, paths in sorted(found.items())}
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process left half-written."""
+        remove_leftovers(self._folder)
+
+    def prune(self, keep: int, in_use: Mapping[str, Collection[str]]) -> int:
+        """Remove all but the newest ``keep`` artifacts of each plugin in ``in_use``, and never those digests.
+
+        Raises:
+            ArtifactError: one cannot be removed, or they cannot be listed.
+
+        """
+        old = []
+        for plugin, paths in find_artifacts(self._folder, in_use).items():
+            spared = {artifact_name(plugin, digest) for digest in in_use[plugin]}
+            old += [path for path in paths[keep:] if path.name not in spared]
+        return remove(self._folder, old) if old else 0
+
+    def artifacts(self, plugin: str) -> list[Path]:
+        """Return the plugin's artifacts, newest first; raises ``ArtifactError`` if they cannot be listed."""
+        return artifacts_of(self._folder, plugin)
+
+    def _usable(self, source: Source) -> tuple[Artifact | None, str]:
+        """Return the artifact of this very source, or why the file of its name is not used."""
+        path = self._folder / artifact_name(source.name, source.digest)
+        try:
+            artifact = Artifact(path)
+            foreign = _foreign(artifact, source)
+            if foreign:
+                return None, f"{near(path)} is the artifact of {foreign}"
+            for member in artifact.manifest.members:
+                if member.code_size:
+                    artifact.code(member.path)
+                if member.code_size or member.size <= _SMALL:
+                    artifact.source(member.path)
+        except ArtifactError as error:
+            return None, str(error) if os.path.lexists(path) else ""
+        return artifact, ""
+
+    def _earlier(self, plugin: str) -> Artifact | None:
+        """Return the newest usable artifact, from which unchanged files are taken over."""
+        with contextlib.suppress(ArtifactError):  # reuse only saves time; what is wrong is said when writing
+            for path in self.artifacts(plugin):
+                with contextlib.suppress(ArtifactError):  # the next older one will do
+                    return Artifact(path)
+        return None
+
+
+def _foreign(artifact: Artifact, source: Source) -> str:
+    """Say whose artifact it is if it is not that of ``source``; empty when it is."""
+    manifest = artifact.manifest
+    if manifest.plugin != source.name:
+        return f"plugin {manifest.plugin}"
+    held = [(member.path, member.sha256) for member in manifest.members]
+    is_same = manifest.digest == source.digest and held == [(file.path, file.sha256) for file in source.files]
+    return "" if is_same else "another source"
+
+
+def _entries(source: Source, earlier: Artifact | None) -> tuple[list[Entry], int]:
+    """Return what goes into the artifact, and how many files were compiled for it."""
+    entries, count = [], 0
+    for file in source.files:
+        if not is_module(file.path):
+            entries.append(Entry(file.path, file.content, file.sha256))
+            continue
+        entry = _reused(file, earlier)
+        if entry is None:
+            entry = compiled(source, file)
+            count += 1
+        entries.append(entry)
+    return entries, count
+
+
+def _reused(file: SourceFile, earlier: Artifact | None) -> Entry | None:
+    member = earlier.members.get(file.path) if earlier else None
+    if earlier is None or member is None or member.sha256 != file.sha256 or not member.code_size:
+        return None
+    try:
+        code = earlier.code(file.path)
+    except ArtifactError:
+        return None
+    return Entry(file.path, file.content, file.sha256, code, member.warnings)
+
+
+def _warnings_of(artifact: Artifact) -> tuple[str, ...]:
+    return tuple(text for member in artifact.manifest.members for text in member.warnings)

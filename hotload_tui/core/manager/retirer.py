@@ -1,0 +1,60 @@
+"""Old generations leave in the background, so that commands return after the swap."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+
+from hotload_tui.core.events import PluginFailed, PluginRetired
+from hotload_tui.core.loader import Loader
+from hotload_tui.core.manager.board import Board
+
+
+class Retirer:
+    """A thread that retires what the loader parted with, and tells how it went."""
+
+    def __init__(self, loader: Loader, board: Board) -> None:
+        self._loader = loader
+        self._board = board
+        self._queue: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin; nothing happens if it has begun."""
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._retire, args=(self._queue,), name="hotload-retire", daemon=True
+            )
+            self._thread.start()
+
+    def ring(self) -> None:
+        """Say that there is something to retire."""
+        self._queue.put(True)
+
+    def stop(self, *, wait: bool = True) -> None:
+        """Retire what is queued, and end; without ``wait`` that goes on after the return.
+
+        The hook calls that the calling thread is part of are not waited for, and an ``on_unload`` function
+        does not wait at all: the end waits for that one.
+        """
+        wait = wait and self._loader.unloading() is None
+        if self._thread is not None:
+            self._queue.put(False)
+            if self._thread is not threading.current_thread():
+                with self._loader.step_aside():
+                    self._thread.join()
+            # A thread that still ends keeps its queue: the next one must not take its last word.
+            self._thread, self._queue = None, queue.SimpleQueue()
+
+    def _retire(self, rings: queue.SimpleQueue[bool]) -> None:
+        while rings.get():
+            for gone in self._loader.retire():
+                for fault in gone.faults:
+                    self._board.tell(PluginFailed(fault.at, gone.plugin, fault, self._serving(gone.plugin)))
+                self._board.remember(gone.plugin, gone.generation, gone.memory)
+                self._board.tell(PluginRetired(time.time(), gone.plugin, gone.generation, gone.memory))
+
+    def _serving(self, name: str) -> int:
+        live = self._loader.live(name)
+        return live.generation.number if live else 0

@@ -1,0 +1,100 @@
+"""The roster: which plugins there are on disk, which of them are on, and what follows when that changes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from hotload_tui.core import discovery
+from hotload_tui.core.config import Config
+from hotload_tui.core.discovery import PluginDirectory
+from hotload_tui.core.errors import RuntimeDirError
+from hotload_tui.core.events import PluginDisabled, PluginDiscovered, PluginRemoved
+from hotload_tui.core.manager.board import Board
+from hotload_tui.core.manager.journey import Journey
+from hotload_tui.core.plugin import PluginState
+
+
+class Roster:
+    """Keeps the board and what serves in step with the directories; used by one thread at a time."""
+
+    def __init__(self, root: Path, config: Config, board: Board, journey: Journey) -> None:
+        self._root = root
+        self._config = config
+        self._board = board
+        self._journey = journey
+
+    def find(self) -> dict[str, PluginDirectory]:
+        """List the plugins, and tell which came and went. Raises ``RuntimeDirError``."""
+        found = discovery.find_plugins(self._root)
+        self._forget(status.name for status in self._board.statuses() if status.name not in found)
+        for name, directory in found.items():
+            if self._board.get(name) is None:
+                self._board.put(self._journey.status_of(directory))
+                self._board.tell(PluginDiscovered(time.time(), name))
+        return found
+
+    def find_one(self, name: str) -> PluginDirectory:
+        """Return the plugin's directory; raises ``UnknownPluginError`` and ``RuntimeDirError``."""
+        found = self.find()
+        if name not in found:
+            raise discovery.unknown(name, found)
+        return found[name]
+
+    def look_at(self, names: Iterable[str]) -> None:
+        """Bring the named plugins up to date with the disk; with the whole directory gone, all go."""
+        try:
+            found = self.find()
+        except RuntimeDirError:
+            found = {}
+            self._forget(status.name for status in self._board.statuses())
+        self.apply(found[name] for name in sorted(found.keys() & set(names)))
+
+    def apply(self, directories: Iterable[PluginDirectory]) -> None:
+        """Load what is on, in one swap, and unload what is off."""
+        on = []
+        for directory in directories:
+            if self.is_on(directory):
+                on.append(directory)
+            else:
+                self._switch_off(directory)
+        self._journey.update(on)
+
+    def is_on(self, directory: PluginDirectory) -> bool:
+        """Tell whether both the directory's name and the configuration let the plugin run."""
+        return directory.enabled and self._config.of(directory.name).enabled
+
+    def unload(self, name: str, state: PluginState) -> None:
+        """Take a plugin out of service."""
+        self._journey.unload(name)
+        status = self._board.get(name)
+        if status is not None:
+            self._board.put(
+                replace(
+                    status,
+                    state=state,
+                    digest="",
+                    generation=0,
+                    points=(),
+                    loaded_at=0.0,
+                    load_seconds=0.0,
+                    fault=None,
+                )
+            )
+
+    def _forget(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._journey.unload(name)
+            self._board.drop(name)
+            self._board.tell(PluginRemoved(time.time(), name))
+
+    def _switch_off(self, directory: PluginDirectory) -> None:
+        status = self._journey.status_of(directory)
+        known = self._board.get(directory.name)
+        if known is None or known.state is not PluginState.OFF or known.path != status.path:
+            self._board.put(status)
+            self.unload(directory.name, PluginState.OFF)
+            self._board.tell(PluginDisabled(time.time(), directory.name))
