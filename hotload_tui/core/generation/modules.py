@@ -87,7 +87,7 @@ class Generation:
         """Let the standard library find its modules as long as somebody holds it; call when it retired."""
         if not self._has_remnants:
             self._has_remnants = True
-            weakref.finalize(self, remnant.remove, tuple(self.modules)).atexit = False
+            weakref.finalize(self, remnant.remove, self.root).atexit = False
         with self._reach:
             for name, module in self.modules.items():
                 file = vars(module).get("__file__") if type(module) is ModuleType else None
