@@ -99,7 +99,7 @@ class Journey:
         ``again`` loads also what has not changed; ``fresh`` compiles it, too.
         """
         directories = list(directories)
-        self._refuse_endless(directories)
+        self._refuse_endless(directories, again=again)
         ready = []
         for directory in directories:
             one = self._prepare(directory, again=again, fresh=fresh)
@@ -109,9 +109,9 @@ class Journey:
             self._swap(ready)
         self._prune()
 
-    def _refuse_endless(self, directories: list[PluginDirectory]) -> None:
+    def _refuse_endless(self, directories: list[PluginDirectory], *, again: bool) -> None:
         unloading = self._loader.unloading()
-        if any(directory.name == unloading for directory in directories):
+        if again and any(directory.name == unloading for directory in directories):
             raise RefusedError(f"{unloading} cannot ask for its own load in on_unload: that would never end")
         if self._is_closed and directories:
             raise RefusedError("the manager is being stopped; nothing is loaded any more")

@@ -41,7 +41,7 @@ class Retirer:
         wait = wait and self._loader.unloading() is None
         if self._thread is not None:
             self._queue.put(False)
-            if self._thread is not threading.current_thread():
+            if wait and self._thread is not threading.current_thread():
                 with self._loader.step_aside():
                     self._thread.join()
             # A thread that still ends keeps its queue: the next one must not take its last word.

@@ -1,0 +1,337 @@
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
+import pytest
+
+from hotload_tui import Config, Fault
+from hotload_tui.core.events import PluginFailed, PluginRetired
+from tests.conftest import PATIENCE, Running, Workspace, answering
+
+Run = Callable[[Config], Running]
+
+
+class Stage:
+    """What the plugins of these tests reach under the name ``stage``."""
+
+    def __init__(self) -> None:
+        self.running: Running | None = None
+        self.entered = threading.Event()
+        self.gate = threading.Event()
+        self.told: list[object] = []
+
+    def wait(self) -> str:
+        """Stay inside until the test opens the gate."""
+        self.entered.set()
+        self.gate.wait(PATIENCE)
+        return "left"
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """Give a stage, and let everybody leave it afterwards."""
+    stage = Stage()
+    monkeypatch.setitem(sys.modules, "stage", stage)
+    yield stage
+    stage.gate.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("hotload-unload"):
+            thread.join()
+
+
+def retired(running: Running, name: str = "greet", times: int = 1) -> PluginRetired:
+    """Wait until generations of a plugin were retired; return the last one's event."""
+    assert running.wait_for(lambda: len(running.told(PluginRetired, name)) >= times)
+    return running.told(PluginRetired, name)[times - 1]
+
+
+def unload_faults(running: Running) -> list[Fault]:
+    """Return what went wrong in retirements."""
+    return [event.fault for event in running.told(PluginFailed) if event.fault.phase == "unload"]
+
+
+SLOW = "import stage\ndef slow():\n    return stage.wait()\ndef register(ctx):\n    ctx.hook('greet', slow)\n"
+
+
+def test_a_call_that_does_not_leave_is_named_with_its_place(
+    workspace: Workspace, run: Run, stage: Stage
+) -> None:
+    """After drain_timeout the fault says who is inside, where and in which line; the new version serves."""
+    workspace["greet"] = SLOW
+    running = run(workspace.config(drain_timeout=0.1))
+    caller = threading.Thread(target=running.host.call, args=("greet",), name="visitor")
+    caller.start()
+    assert stage.entered.wait(PATIENCE)
+    workspace["greet"] = answering("new")
+    running.manager.scan_and_load_all()
+    event = retired(running)
+    place = f"hook point 'greet' in thread 'visitor', {workspace.plugins}/greet/plugin.py:3 in slow"
+    assert event.memory.startswith("alive")
+    assert event.memory.endswith(f"(1 call is still inside: {place})")
+    (fault,) = unload_faults(running)
+    assert (fault.plugin, fault.message) == (
+        "greet", f"after drain_timeout = 0.1 s 1 call is still inside: {place}",
+    )  # fmt: skip
+    assert fault.place is not None
+    assert fault.place.lines[fault.place.line - fault.place.first_line] == "    return stage.wait()"
+    assert running.host.call("greet") == ["new"]
+    stage.gate.set()
+    caller.join()
+
+
+async def test_a_suspended_task_is_named_with_its_place(workspace: Workspace, run: Run) -> None:
+    """A coroutine handler on an event loop is in flight: it is waited for, then told with its line."""
+    workspace["greet"] = (
+        "async def inner(gate):\n    await gate.wait()\n    return 'old'\n"
+        "async def slow(gate):\n    return await inner(gate)\n"
+        "def register(ctx):\n    ctx.hook('greet', slow)\n"
+    )
+    running = run(workspace.config(drain_timeout=0.1))
+    gate = asyncio.Event()
+    task = asyncio.create_task(running.host.acall("greet", gate), name="visitor")
+    await asyncio.sleep(0)
+    workspace["greet"] = answering("new")
+    running.manager.scan_and_load_all()
+    event = await asyncio.to_thread(retired, running)
+    assert f"'greet' in task 'visitor', {workspace.plugins}/greet/plugin.py:2 in inner" in event.memory
+    gate.set()
+    assert await task == ["old"]
+    assert await running.host.acall("greet") == ["new"]
+
+
+def test_clean_up_waits_for_the_last_call(workspace: Workspace, run: Run, stage: Stage) -> None:
+    """``on_unload`` runs after the coroutines of the old version have ended, in the old version."""
+    workspace["greet/lazy.py"] = "VALUE = 'old'\n"
+    workspace["greet"] = (
+        "import asyncio, stage\n"
+        "async def slow():\n    await asyncio.to_thread(stage.wait)\n    from . import lazy\n"
+        "    stage.told.append('call')\n    return lazy.VALUE\n"
+        "def register(ctx):\n    ctx.hook('greet', slow)\n"
+        "    ctx.on_unload(lambda: stage.told.append('unload'))\n"
+    )
+    running = run(workspace.config())
+    with ThreadPoolExecutor() as pool:
+        call = pool.submit(asyncio.run, running.host.acall("greet"))
+        assert stage.entered.wait(PATIENCE)
+        workspace["greet/lazy.py"] = "VALUE = 'new'\n"
+        running.manager.scan_and_load_all()
+        stage.gate.set()
+        assert call.result(PATIENCE) == ["old"]
+    assert retired(running).memory == "freed"
+    assert (stage.told, unload_faults(running)) == (["call", "unload"], [])
+
+
+def test_a_generator_of_the_old_version_ends_in_it(workspace: Workspace, run: Run) -> None:
+    """What a handler returned goes on with its own modules, also those it imports only now."""
+    workspace["greet/lazy.py"] = "VALUE = 'old'\n"
+    workspace["greet"] = (
+        "def count():\n    yield 1\n    from . import lazy\n    yield lazy.VALUE\n"
+        "def register(ctx):\n    ctx.hook('greet', count)\n"
+    )
+    running = run(workspace.config())
+    numbers = cast("Iterator[object]", running.host.first("greet"))
+    assert next(numbers) == 1
+    workspace["greet/lazy.py"] = "VALUE = 'new'\n"
+    running.manager.scan_and_load_all()
+    assert "alive" in retired(running).memory
+    assert next(numbers) == "old"
+
+
+def test_only_calls_that_reach_the_old_version_are_waited_for(
+    workspace: Workspace, run: Run, stage: Stage
+) -> None:
+    """A call that began before a version was loaded can never get into it."""
+    workspace["slow"] = SLOW
+    workspace["greet"] = answering(1, "other")
+    running = run(workspace.config(drain_timeout=0.1))
+    caller = threading.Thread(target=running.host.call, args=("greet",))
+    caller.start()
+    assert stage.entered.wait(PATIENCE)
+    workspace["greet"] = answering(2, "other")
+    running.manager.scan_and_load_all()
+    assert "1 call is still inside" in retired(running).memory
+    workspace["greet"] = answering(3, "other")
+    running.manager.scan_and_load_all()
+    assert retired(running, times=2).memory == "freed"
+    assert len(unload_faults(running)) == 1
+    stage.gate.set()
+    caller.join()
+
+
+# ---- on_unload
+
+ENDLESS = {
+    "waits": ("stage.wait()", "goes on in thread 'hotload-unload-greet', left behind"),
+    "spins": ("\n        while not stage.gate.is_set(): pass", "was interrupted"),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_an_on_unload_that_never_ends_is_left_behind(
+    workspace: Workspace, run: Run, stage: Stage, kind: str
+) -> None:
+    """It is named with its line, the others still run, and ``stop`` comes back."""
+    line, ending = ENDLESS[kind]
+    workspace["greet"] = (
+        "import stage\ndef register(ctx):\n    ctx.on_unload(lambda: stage.told.append('first'))\n"
+        f"    @ctx.on_unload\n    def endless():\n        {line}\n"
+        "    ctx.on_unload(lambda: stage.told.append('last'))\n"
+    )
+    running = run(workspace.config(drain_timeout=0.2))
+    running.manager.stop()
+    assert stage.told == ["last", "first"]
+    (fault,) = unload_faults(running)
+    assert "endless did not end within drain_timeout = 0.2 s and " + ending in fault.message
+    assert fault.place is not None
+    assert fault.place.file == str(workspace.plugins / "greet" / "plugin.py")
+    assert fault.place.line >= 6
+    assert retired(running).generation == 1
+
+
+UNLOADERS = [
+    ("m.rebuild('greet')", "RefusedError"),
+    ("m.scan_and_load_all()", ""),
+    ("m.disable('greet')", ""),
+    ("m.rebuild('other')", ""),
+    ("m.stop()", ""),
+    ("ctx.hook('late', print)", "RefusedError"),
+    ("ctx.on_unload(print)", "RefusedError"),
+    ("host.call('greet')", ""),
+    ("raise SystemExit", "SystemExit"),
+    ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    ("return later()", "TypeError"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "kind"), UNLOADERS)
+def test_on_unload_runs_once_whatever_it_does(
+    workspace: Workspace, stage: Stage, command: str, kind: str
+) -> None:
+    """It may command the manager; what cannot be is a fault of the old version, and the others run."""
+    workspace["other"] = answering("other", "other")
+    workspace["greet"] = (
+        "import stage\nasync def later(): ...\n"
+        "def register(ctx):\n    m, host = stage.running.manager, stage.running.host\n"
+        "    ctx.hook('greet', lambda: 1)\n    ctx.on_unload(lambda: stage.told.append('first'))\n"
+        f"    @ctx.on_unload\n    def act():\n        stage.told.append('act')\n        {command}\n"
+    )
+    stage.running = running = Running(workspace.config())
+    running.manager.start()
+    workspace["greet"] = answering("new")
+    running.manager.scan_and_load_all()
+    assert running.host.call("greet") in (["new"], [])
+    retired(running)
+    running.manager.stop()
+    assert stage.told == ["act", "first"]
+    assert [fault.type for fault in unload_faults(running)] == ([kind] if kind else [])
+    assert running.host.points() == () or running.host.call("greet") == []
+
+
+def test_nothing_is_loaded_while_everything_is_unloaded(workspace: Workspace, run: Run, stage: Stage) -> None:
+    """An ``on_unload`` that loads another plugin during ``stop`` is refused: nobody would unload that."""
+    workspace["other"] = answering("other", "other")
+    workspace["greet"] = (
+        "import stage\ndef register(ctx):\n"
+        "    ctx.on_unload(lambda: stage.running.manager.rebuild('other'))\n"
+    )
+    stage.running = running = run(workspace.config())
+    running.manager.stop()
+    (fault,) = unload_faults(running)
+    assert "being stopped" in fault.message
+    assert running.host.call("other") == []
+    running.manager.start()
+    assert running.host.call("other") == ["other"]
+
+
+def test_clean_up_also_runs_at_the_end_of_the_interpreter(workspace: Workspace) -> None:
+    """A host may stop its manager in ``atexit``, where no thread can be started any more."""
+    workspace["greet"] = "def register(ctx):\n    ctx.on_unload(lambda: print('cleaned'))\n"
+    program = (
+        "import atexit\nfrom hotload_tui import Config, HookHost, HotloadManager\n"
+        f"config = Config(runtime_dir={str(workspace.plugins)!r}, compiled_dir={str(workspace.compiled)!r})\n"
+        "manager = HotloadManager(HookHost(), config)\nmanager.start()\natexit.register(manager.stop)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("cleaned\n", "")
+
+
+# ---- a plugin that commands its own manager
+
+COMMANDS = {
+    "rebuild('greet')": [1],
+    "disable('greet')": [],
+    "stop()": [],
+    "rebuild()": [1],
+}
+PLACES = {
+    "hook": "    act()\n",
+    "thread": "    t = threading.Thread(target=act)\n    t.start()\n    t.join()\n",
+    "coroutine": "    async def task(): act()\n    asyncio.run(task())\n",
+    "thread of a task": "    asyncio.run(asyncio.to_thread(act))\n",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("place", [name for name in PLACES if name != "thread"])
+def test_a_plugin_commands_its_own_manager_inside_its_hook(
+    workspace: Workspace, run: Run, stage: Stage, command: str, place: str
+) -> None:
+    """No command waits for the call that it is part of, nor reports it; the call ends in its version."""
+    workspace["greet"] = (
+        "import asyncio, stage, threading\n"
+        "def greet(busy=True):\n    def act():\n"
+        f"        stage.told.append(threading.get_ident())\n        stage.running.manager.{command}\n"
+        f"    if not busy: return 1\n{PLACES[place]}    return 'ended'\n"
+        "def register(ctx):\n    ctx.hook('greet', greet)\n"
+        "    ctx.on_unload(lambda: stage.told.append('unload'))\n"
+    )
+    stage.running = running = run(workspace.config(drain_timeout=5.0))
+    assert running.host.call("greet") == ["ended"]
+    retired(running)
+    assert (len(stage.told), stage.told[1], unload_faults(running)) == (2, "unload", [])
+    assert running.host.call("greet", busy=False) == COMMANDS[command]
+
+
+@pytest.mark.parametrize("command", ["rebuild('greet')", "disable('greet')", "stop()"])
+def test_a_plugin_commands_its_own_manager_in_a_thread_that_on_unload_joins(
+    workspace: Workspace, run: Run, stage: Stage, command: str
+) -> None:
+    """A background thread of the plugin may ask for its own end; nobody waits for the other for ever."""
+    workspace["greet"] = (
+        "import stage, threading\n"
+        "def register(ctx):\n    if ctx.generation > 1: return\n"
+        f"    def act():\n        stage.gate.wait()\n        stage.running.manager.{command}\n"
+        "    thread = threading.Thread(target=act)\n"
+        "    thread.start()\n    ctx.on_unload(lambda: thread.join(20))\n"
+        "    ctx.on_unload(lambda: stage.told.append(1))\n"
+    )
+    limit = 0.5 if command == "stop()" else 5.0
+    stage.running = running = run(workspace.config(drain_timeout=limit))
+    stage.gate.set()
+    retired(running)
+    assert stage.told == [1]
+    # stop() waits for on_unload, which waits for the thread that stops: one of the two has to let go.
+    assert len(unload_faults(running)) == (command == "stop()")
+
+
+async def test_stop_on_the_event_loop_waits_for_no_call_of_that_loop(
+    workspace: Workspace, run: Run, stage: Stage
+) -> None:
+    """Calls that are suspended on the loop that ``stop`` keeps busy cannot end before it does."""
+    workspace["greet"] = (
+        "import stage\nasync def slow(gate):\n    await gate.wait()\n    return 'old'\n"
+        "def register(ctx):\n    ctx.hook('greet', slow)\n"
+        "    ctx.hook('stop', lambda: stage.running.manager.stop())\n"
+    )
+    stage.running = running = run(workspace.config(drain_timeout=0.5))
+    gate = asyncio.Event()
+    task = asyncio.create_task(running.host.acall("greet", gate))
+    await asyncio.sleep(0)
+    await running.host.acall("stop")
+    assert unload_faults(running) == []
+    gate.set()
+    assert await task == ["old"]
