@@ -1,3 +1,4 @@
+import functools
 import gc
 import linecache
 import re
@@ -47,6 +48,11 @@ IMPORTS = [
     ("import plugin", "plugin.part_of()"),
     ("from greet.plugin import part_of", "part_of()"),
 ]
+
+
+def retired(running: Running, times: int) -> bool:
+    """Tell whether so many generations of greet have retired."""
+    return len(running.told(PluginRetired, "greet")) == times
 
 
 def parts(workspace: Workspace, word: str) -> None:
@@ -210,14 +216,33 @@ def test_a_retired_generation_is_gone(workspace: Workspace, run: Run) -> None:
 
 
 def test_what_is_still_held_is_named(workspace: Workspace, run: Run) -> None:
-    """A host that keeps a function of the old version is told which module that keeps."""
+    """A host that keeps a function of the old version is told which, until it lets go."""
     workspace["greet"] = answering("one")
     running = run(workspace.config())
     kept = running.host.handlers_of("greet")[0].call
     workspace["greet"] = answering("two")
     running.manager.rebuild("greet")
     assert running.wait_for(lambda: bool(running.told(PluginRetired, "greet")))
-    assert running.told(PluginRetired, "greet")[0].memory == "alive: greet, greet.plugin"
+    assert running.told(PluginRetired, "greet")[0].memory == "alive: greet.plugin.answer"
+    assert running.status("greet").memory == "alive: greet.plugin.answer (generation 1)"
+    assert kept() == "one"
+    del kept
+    running.manager.snapshot()  # who asks has it looked at again
+    assert running.wait_for(lambda: "generation 1 is freed now" in running.said())
+    assert running.status("greet").memory == "freed"
+
+
+def test_the_memory_of_a_plugin_is_that_of_all_its_generations(workspace: Workspace, run: Run) -> None:
+    """One that is held is told of, though the newest that retired is gone."""
+    workspace["greet"] = answering("one")
+    running = run(workspace.config())
+    kept = running.host.handlers_of("greet")[0].call
+    for number in (1, 2):
+        workspace["greet"] = answering(number)
+        running.manager.rebuild("greet")
+        assert running.wait_for(functools.partial(retired, running, number))
+    assert running.told(PluginRetired, "greet")[1].memory == "freed"
+    assert running.status("greet").memory == "alive: greet.plugin.answer (generation 1)"
     assert kept() == "one"
 
 

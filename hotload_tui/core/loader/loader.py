@@ -20,13 +20,11 @@ from hotload_tui.core.context import KeptState, PluginContext, PluginState
 from hotload_tui.core.errors import LoadError, PluginError, RegisterError, UnknownPluginError
 from hotload_tui.core.generation import Generation
 from hotload_tui.core.hooks import HookHost
-from hotload_tui.core.leaks import FREED, collect
 from hotload_tui.core.loader.bounded import BoundedCall
+from hotload_tui.core.loader.held import HeldGenerations
 from hotload_tui.core.loader.live import LivePlugin
 from hotload_tui.core.loader.proof import prove
 from hotload_tui.core.loader.retirement import Retirement, Undertaker
-
-_SECOND_LOOKS = (0.01, 0.1)  # seconds until a generation that is not freed is looked at again
 
 
 class Loader:
@@ -41,6 +39,7 @@ class Loader:
         self._states: dict[str, KeptState] = {}
         self._parting: queue.SimpleQueue[LivePlugin] = queue.SimpleQueue()
         self._undertaker = Undertaker(config.drain_timeout, config.module_path)
+        self._held = HeldGenerations()
         self._trial_thread: threading.Thread | None = None
 
     def live(self, name: str) -> LivePlugin | None:
@@ -170,14 +169,20 @@ class Loader:
         while parting:  # nothing here may keep a reference: it would be the leak that is looked for
             parted.append(self._undertaker.part(parting.pop(0), calls))
         del calls
-        collect()
-        for pause in _SECOND_LOOKS:
-            if all(gone.remains.verdict() == FREED for gone in parted):
-                break
-            # A caller that was just entering, or just leaving, holds the old table for an instant more.
-            time.sleep(pause)
-            collect()
+        self._held.free(parted)
         return [gone.retirement() for gone in parted]
+
+    def is_held(self) -> bool:
+        """Tell whether a retired generation was still in memory when it was last looked at."""
+        return bool(self._held)
+
+    def look_again(self) -> list[tuple[str, int]]:
+        """Return plugin and number of the generations that were held and are freed by now."""
+        return [(gone.plugin, gone.generation) for gone in self._held.look_again()]
+
+    def memory_of(self, name: str) -> str:
+        """Return ``freed``, or what is left of a plugin's retired generations."""
+        return self._held.memory_of(name)
 
     def step_aside(self) -> AbstractContextManager[None]:
         """Have a ``retire`` in another thread not wait for the calls that the calling thread is part of."""

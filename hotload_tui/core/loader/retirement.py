@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from hotload_tui.core.errors import near
 from hotload_tui.core.faults import fault_of, thread_stack, trace_of
 from hotload_tui.core.hooks import CallRecord
-from hotload_tui.core.leaks import FREED, Remains
+from hotload_tui.core.leaks import FREED, Remains, forget
 from hotload_tui.core.loader.bounded import BoundedCall
 from hotload_tui.core.loader.live import LivePlugin
 from hotload_tui.core.loader.migration import is_unfinished
@@ -70,11 +70,9 @@ class Undertaker:
         faults = (*stuck, *self._unload(live))
         live.generation.release()
         live.generation.leave_remnants()
-        shown = (
-            (live.name + name.removeprefix(live.generation.root), module)
-            for name, module in live.generation.modules.items()
-        )
-        return Parting(live.name, number, faults, Remains(shown), inside)
+        forget(live.generation.root)
+        remains = Remains(live.name, live.generation.root, live.generation.modules)
+        return Parting(live.name, number, faults, remains, inside)
 
     # ---- calls that did not leave
 

@@ -83,6 +83,10 @@ class Journey:
         """Tell whether the calling thread is executing a plugin's modules or its ``register``."""
         return self._loader.is_inside_trial()
 
+    def look_at_held(self) -> None:
+        """Have somebody look whether old generations that were held are freed by now; does not wait."""
+        self._retirer.ask()
+
     def live(self, name: str) -> LivePlugin | None:
         """Return what serves of a plugin, or ``None``."""
         return self._loader.live(name)

@@ -238,6 +238,7 @@ class HotloadManager:
 
     def snapshot(self) -> Snapshot:
         """Return the whole state at this moment; never waits for a reload."""
+        self._journey.look_at_held()
         return self._facts.snapshot(self._watcher.status())
 
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
@@ -250,6 +251,7 @@ class HotloadManager:
 
     def detail(self, name: str) -> PluginDetail:
         """Return everything known about one plugin."""
+        self._journey.look_at_held()
         return self._facts.detail(name)
 
     def source(self, name: str, file: str, generation: int | None = None) -> str:

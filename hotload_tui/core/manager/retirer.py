@@ -19,6 +19,7 @@ class Retirer:
         self._board = board
         self._queue: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._is_asked = False
 
     def start(self) -> None:
         """Begin; nothing happens if it has begun."""
@@ -31,6 +32,12 @@ class Retirer:
     def ring(self) -> None:
         """Say that there is something to retire."""
         self._queue.put(True)
+
+    def ask(self) -> None:
+        """Have somebody look, soon, whether generations that were held are freed by now."""
+        if self._loader.is_held() and not self._is_asked:
+            self._is_asked = True
+            self.ring()
 
     def stop(self, *, wait: bool = True) -> None:
         """Retire what is queued, and end; without ``wait`` that goes on after the return.
@@ -49,11 +56,18 @@ class Retirer:
 
     def _retire(self, rings: queue.SimpleQueue[bool]) -> None:
         while rings.get():
+            self._is_asked = False
             for gone in self._loader.retire():
                 for fault in gone.faults:
                     self._board.tell(PluginFailed(fault.at, gone.plugin, fault, self._serving(gone.plugin)))
-                self._board.remember(gone.plugin, gone.generation, gone.memory)
+                self._board.remember(gone.plugin, gone.generation, self._loader.memory_of(gone.plugin))
                 self._board.tell(PluginRetired(time.time(), gone.plugin, gone.generation, gone.memory))
+            self._look_again()
+
+    def _look_again(self) -> None:
+        for plugin, generation in self._loader.look_again():
+            self._board.remember(plugin, generation, self._loader.memory_of(plugin))
+            self._board.write("info", plugin, f"generation {generation} is freed now")
 
     def _serving(self, name: str) -> int:
         live = self._loader.live(name)

@@ -1,0 +1,71 @@
+"""``Remains``: weak references that tell when a generation is gone, and the names of what is left."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Iterator, Mapping
+from types import FunctionType
+from typing import Final
+
+from hotload_tui.core.leaks.island import held_from_outside, is_module, names_of, namespace_of
+
+FREED: Final = "freed"
+
+_SENTINEL = (
+    "__loader__"  # made for one module; lives as long as its namespace, which allows no weak reference
+)
+_SHOWN = 3  # names that a verdict tells
+
+
+class Remains:
+    """Watches a generation that is about to be dropped: its modules, their namespaces, classes, functions."""
+
+    def __init__(self, plugin: str, root: str, modules: Mapping[str, object]) -> None:
+        """Watch the modules, given by unique name; all begin with ``root``, shown as ``plugin``."""
+        self._plugin = plugin
+        self.root = root
+        """What the unique names of its modules begin with."""
+        self._references: dict[str, weakref.ref[object]] = {}
+        self._held: set[str] = set()
+        for name, module in modules.items():
+            self._watch(name, module)
+            if is_module(module):
+                self._watch_names(name, namespace_of(module))
+
+    def is_freed(self) -> bool:
+        """Tell whether nothing is left; costs next to nothing."""
+        return all(reference() is None for reference in self._references.values())
+
+    def is_let_go(self) -> bool:
+        """Tell whether somebody has let something go since the last look: the collector may free it now."""
+        before = self._held
+        self._held = held_from_outside(self._references.values(), self.root)
+        return self._held != before and not self.is_freed()
+
+    def verdict(self) -> str:
+        """Return ``freed``, or ``alive:`` with the names of what somebody has, as the author writes them."""
+        if self.is_freed():
+            return FREED
+        names = sorted(set(self._names()))
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        return f"alive: {', '.join(names[:_SHOWN])}{more}"
+
+    def _names(self) -> Iterator[str]:
+        held = self._held = held_from_outside(self._references.values(), self.root)
+        if not held:  # the namespaces are gone, or nobody could be found: what lives is what is held
+            held = {name for name, reference in self._references.items() if reference() is not None}
+        for name in held:
+            yield self._plugin + name.removesuffix(f".{_SENTINEL}").removeprefix(self.root)
+
+    def _watch(self, name: str, thing: object) -> None:
+        with contextlib.suppress(TypeError):  # what a plugin put there itself may not allow it
+            self._references[name] = weakref.ref(thing)
+
+    def _watch_names(self, module: str, namespace: dict[str, object]) -> None:
+        for name, thing in list(namespace.items()):
+            if name == _SENTINEL:
+                self._watch(f"{module}.{name}", thing)
+            elif type(thing) is FunctionType or issubclass(type(thing), type):
+                for shown in names_of(thing, self.root):
+                    self._watch(shown, thing)

@@ -1,0 +1,55 @@
+"""``HeldGenerations``: those that retired and are still in memory, looked at until they are gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from hotload_tui.core.leaks import FREED, collect, forget
+from hotload_tui.core.loader.retirement import Parting
+
+_SECOND_LOOKS = (0.01, 0.1)  # seconds until a generation that is not freed is looked at again
+
+
+class HeldGenerations:
+    """Frees what has retired, and remembers what could not be freed; holds nothing of it."""
+
+    def __init__(self) -> None:
+        self._held: list[Parting] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._held)
+
+    def free(self, parted: Iterable[Parting]) -> None:
+        """Have the collector free generations that have just retired, as far as it can."""
+        left = [gone for gone in parted if not gone.remains.is_freed()]
+        if not left:
+            return
+        collect()
+        for pause in _SECOND_LOOKS:
+            if all(gone.remains.is_freed() for gone in left):
+                break
+            # A caller that was just entering, or just leaving, holds the old table for an instant more.
+            time.sleep(pause)
+            collect()
+        self._held += [gone for gone in left if not gone.remains.is_freed()]
+
+    def look_again(self) -> list[Parting]:
+        """Return those that have been let go since, and are freed; collects only if there is one."""
+        let_go = [gone for gone in self._held if gone.remains.is_let_go()]
+        if let_go:
+            collect()
+        freed = [gone for gone in self._held if gone.remains.is_freed()]
+        self._held = [gone for gone in self._held if gone not in freed]
+        for gone in freed:
+            forget(gone.remains.root)
+        return freed
+
+    def memory_of(self, plugin: str) -> str:
+        """Return ``freed``, or what is left of the newest generation that is held, and how many more are."""
+        held = [gone for gone in self._held if gone.plugin == plugin]
+        if not held:
+            return FREED
+        newest = held[-1].retirement()
+        others = f", and {len(held) - 1} older" if len(held) > 1 else ""
+        return f"{newest.memory} (generation {newest.generation}{others})"

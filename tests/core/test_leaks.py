@@ -1,0 +1,289 @@
+import functools
+import gc
+import logging
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Protocol, cast
+
+import pytest
+
+from hotload_tui.core.compiler import Compiler
+from hotload_tui.core.hooks import HookHost
+from hotload_tui.core.loader import Loader
+from tests.conftest import Workspace
+
+PLUGIN = """
+import functools, logging, warnings
+from utils import helper
+
+
+class Greeter:
+    def greet(self):
+        return "hello"
+
+
+class Point:
+    pass
+
+
+class Noisy(logging.Handler):
+    def emit(self, record): ...
+
+
+@functools.cache
+def answer():
+    return helper()
+
+
+def stream():
+    yield 1
+    yield answer()
+
+
+def loop(gate):
+    gate.wait(20)
+
+
+def fail():
+    raise ValueError("kept")
+
+
+def register(ctx):
+    answer()
+    ctx.hook("names", lambda name: globals()[name])
+    ctx.hook("closures", lambda: lambda: ctx.name)
+"""
+
+
+class Greets(Protocol):
+    """What the plugin's class offers."""
+
+    def greet(self) -> str:
+        """Greet."""
+        ...
+
+
+class Callee(Protocol):
+    """Whatever a plugin offers to call."""
+
+    __name__: str
+
+    def __call__(self, *args: object) -> object:
+        """Call it."""
+        ...
+
+
+class Parting:
+    """A generation that serves, to be parted with while the test holds something of it."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        workspace["greet"] = PLUGIN
+        workspace["greet/utils.py"] = "def helper():\n    return 1\n\n\nclass Tool: ...\n"
+        self.host = HookHost()
+        self.loader = Loader(self.host, workspace.config())
+        self.loader.load("greet", Compiler(workspace.compiled).compile(workspace.plugins / "greet").artifact)
+
+    def get(self, name: str) -> Callee:
+        """Return what the plugin calls by that name."""
+        return cast("Callee", self.host.call("names", name)[0])
+
+    def memory(self) -> str:
+        """Part with it; return what is said of its memory."""
+        self.loader.unload("greet")
+        return self.loader.retire()[0].memory
+
+    def freed(self) -> list[tuple[str, int]]:
+        """Return what turns out to be freed when it is looked at again."""
+        return self.loader.look_again()
+
+
+@pytest.fixture
+def parting(workspace: Workspace) -> Parting:
+    """Give a generation that serves."""
+    return Parting(workspace)
+
+
+def kept_error(parting: Parting) -> object:
+    """Return an exception with its traceback."""
+    fail = parting.get("fail")
+    try:
+        return fail()
+    except ValueError as error:
+        return error
+
+
+def a_method(parting: Parting) -> object:
+    """Return a method that is bound to an object."""
+    make = cast("Callable[[], Greets]", parting.get("Greeter"))
+    return make().greet
+
+
+def advanced(parting: Parting) -> object:
+    """Return a generator in the middle of its work."""
+    generator = parting.get("stream")()
+    next(cast("Iterator[object]", generator))
+    return generator
+
+
+@functools.lru_cache
+def cached(thing: object) -> object:
+    """Remember what it was called with."""
+    return type(thing).__name__
+
+
+HELD = {
+    "function": (lambda parting: parting.get("fail"), "greet.plugin.fail"),
+    "class": (lambda parting: parting.get("Greeter"), "greet.plugin.Greeter"),
+    "class without methods": (lambda parting: parting.get("Point"), "greet.plugin.Point"),
+    "object": (lambda parting: parting.get("Greeter")(), "greet.plugin.Greeter"),
+    "object without methods": (lambda parting: parting.get("Point")(), "greet.plugin.Point"),
+    "list of functions": (lambda parting: [parting.get("fail")], "greet.plugin.fail"),
+    "method": (
+        a_method,
+        "greet.plugin.Greeter, greet.plugin.Greeter.greet",
+    ),
+    "lambda of register": (
+        lambda parting: parting.host.call("closures")[0],
+        "greet.plugin.register.<locals>.<lambda>.<locals>.<lambda>",
+    ),
+    "generator": (advanced, "greet.plugin.stream"),
+    "exception": (kept_error, "greet.plugin.fail"),
+    "function of another file": (lambda parting: parting.get("helper"), "greet.utils.helper"),
+    "module": (lambda parting: sys.modules[parting.get("fail").__module__], "greet.plugin"),
+}
+
+
+@pytest.mark.parametrize("kind", HELD)
+def test_what_a_host_holds_is_named_and_freed_when_it_lets_go(parting: Parting, kind: str) -> None:
+    """The name is that of the thing which is held, not of all that lives through it."""
+    hold, name = HELD[kind]
+    registry: list[object] = [cast("Callable[[Parting], object]", hold)(parting)]
+    assert parting.memory() == f"alive: {name}"
+    assert parting.freed() == []
+    registry.clear()
+    assert parting.freed() == [("greet", 1)]
+    assert not parting.loader.is_held()
+
+
+def test_a_cache_of_the_host_is_named_and_let_go(parting: Parting) -> None:
+    """An ``lru_cache`` that was called with a plugin's object holds it until it is cleared."""
+    cached(parting.get("Greeter")())
+    assert parting.memory() == "alive: greet.plugin.Greeter"
+    cached.cache_clear()
+    assert parting.freed() == [("greet", 1)]
+
+
+def test_a_thread_that_runs_old_code_is_named_and_let_go(parting: Parting) -> None:
+    """The function that a thread is running is what is held."""
+    gate = threading.Event()
+    thread = threading.Thread(target=parting.get("loop"), args=(gate,))
+    thread.start()
+    assert parting.memory() == "alive: greet.plugin.loop"
+    gate.set()
+    thread.join()
+    assert parting.freed() == [("greet", 1)]
+
+
+def test_a_handler_of_a_logger_is_named_and_let_go(parting: Parting) -> None:
+    """A plugin's handler that stays on a logger of the host."""
+    logger = logging.getLogger("test_leaks.host")
+    logger.addHandler(cast("logging.Handler", parting.get("Noisy")()))
+    assert parting.memory() == "alive: greet.plugin.Noisy"
+    logger.handlers.clear()
+    assert parting.freed() == [("greet", 1)]
+
+
+def test_at_most_three_names_are_told(parting: Parting) -> None:
+    """The verdict stays a line, however much is held."""
+    kept = [parting.get(name) for name in ("fail", "loop", "Point", "Greeter", "stream")]
+    assert parting.memory() == "alive: greet.plugin.Greeter, greet.plugin.Point, greet.plugin.fail and 2 more"
+    assert len(kept) == 5
+
+
+def test_looking_at_what_is_held_runs_no_code_of_it(workspace: Workspace) -> None:
+    """Objects whose every attribute raises are counted and named like others."""
+    parting = Parting(workspace)
+    workspace["greet"] = (
+        "class Meta(type):\n    def __getattribute__(cls, name): raise RuntimeError('looked at')\n\n"
+        "class Sly(metaclass=Meta):\n"
+        "    def __getattribute__(self, name): raise RuntimeError('looked at')\n\n"
+        "def register(ctx):\n    ctx.hook('sly', lambda: object.__new__(Sly))\n"
+    )
+    artifact = Compiler(workspace.compiled).compile(workspace.plugins / "greet").artifact
+    parting.loader.load("greet", artifact)
+    parting.loader.retire()
+    kept = parting.host.call("sly")
+    assert parting.memory() == "alive: greet.plugin.Sly"
+    kept.clear()
+    assert parting.freed() == [("greet", 2)]
+
+
+LEAVES = {
+    "loggers": "import logging\nlogging.getLogger(__name__)\nlogging.getLogger(__name__ + '.deep.er')",
+    "generics": "import typing\nclass C: ...\nkept = typing.List[C], typing.Optional[C]",
+    "a generic class": "import typing\nT = typing.TypeVar('T')\nclass C(typing.Generic[T]): ...\nC[int]",
+    "overloads": (
+        "import typing\n@typing.overload\ndef f(x: int) -> int: ...\n@typing.overload\n"
+        "def f(x: str) -> str: ...\ndef f(x): return x"
+    ),
+    "dataclasses": "import dataclasses\n@dataclasses.dataclass\nclass C:\n    x: 'int' = 1",
+    "enumerations": "import enum\nclass C(enum.Enum):\n    A = 1",
+    "abstract classes": "import abc\nclass C(abc.ABC): ...\nclass D: ...\nC.register(D)\nisinstance(D(), C)",
+    "singledispatch": (
+        "import functools\n@functools.singledispatch\ndef f(x): ...\nf.register(int, print)\nf(1)"
+    ),
+    "pointers": (
+        "import ctypes\nclass S(ctypes.Structure):\n    _fields_ = [('x', ctypes.c_int)]\n"
+        "kept = ctypes.POINTER(S)"
+    ),
+    "warnings": (
+        "import warnings, host_of_the_test\nclass W(Warning): ...\nwarnings.simplefilter('default')\n"
+        "host_of_the_test.warn(W('x'))"
+    ),
+    "signatures": (
+        "import inspect\nclass C:\n    def f(self): ...\ninspect.signature(C.f)\ninspect.getsource(C)\n"
+        "inspect.getmodule(C.f)"
+    ),
+    "hints": "import typing\nclass C:\n    x: 'C'\ntyping.get_type_hints(C)",
+    "named tuples": "import typing\nclass C(typing.NamedTuple):\n    x: int = 1",
+    "cached properties": (
+        "import functools\nclass C:\n    @functools.cached_property\n    def x(self): return self\n"
+        "kept = C()\nkept.x"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LEAVES)
+def test_plain_plugins_leave_nothing_behind(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """What the standard library notes of a plugin's modules and classes goes with them."""
+    host = ModuleType("host_of_the_test")
+    exec("import warnings\ndef warn(w): warnings.warn(w, stacklevel=1)\n", host.__dict__)
+    monkeypatch.setitem(sys.modules, "host_of_the_test", host)
+    with warnings.catch_warnings(record=True) as told:
+        workspace["greet"] = LEAVES[kind] + "\n\ndef register(ctx): ...\n"
+        loader = Loader(HookHost(), workspace.config())
+        artifact = Compiler(workspace.compiled).compile(workspace.plugins / "greet").artifact
+        loader.load("greet", artifact)
+        told.clear()
+        loader.unload("greet")
+        assert [gone.memory for gone in loader.retire()] == ["freed"]
+    assert not [name for name in logging.Logger.manager.loggerDict if name.startswith("hotplug.greet.g")]
+    assert not [name for name in sys.modules if name.startswith("hotplug.greet.g")]
+
+
+def test_nothing_is_collected_where_counting_was_enough(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look at what is still held costs no collection."""
+    parting = Parting(workspace)
+    kept = parting.get("fail")
+    assert parting.memory().startswith("alive")
+    collections: list[int] = []
+    monkeypatch.setattr(gc, "collect", lambda: collections.append(1))
+    assert parting.freed() == []
+    assert (collections, kept.__name__) == ([], "fail")
