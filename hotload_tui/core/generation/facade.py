@@ -83,8 +83,11 @@ class Facade(ModuleType):
 
     @property
     def __dict__(self) -> dict[str, object]:  # type: ignore[override]
-        """The namespace of the module that serves."""
-        return vars(self._target("__dict__"))
+        """The namespace of the module that serves; one of its own while there is none, as tools expect it."""
+        generation = serving.current(self._facade[0])
+        module = generation.loaded(self._facade[1]) if generation is not None else None
+        own: dict[str, object] = super().__dict__
+        return own if module is None else vars(module)
 
     def __getattr__(self, name: str) -> object:
         if name in _OWN:
@@ -108,7 +111,7 @@ class Facade(ModuleType):
         delattr(self._target(name), name)
 
     def __dir__(self) -> Iterable[str]:
-        return dir(self._target("__dir__"))
+        return sorted(vars(self))
 
     def _target(self, asked: str) -> ModuleType:
         parent, module = self._facade
@@ -121,7 +124,7 @@ class Facade(ModuleType):
             reason = "nothing of the plugin is loaded"
         elif not generation.has(module):
             reason = "the plugin has no such module"
-        elif asked.startswith("__") and asked != "__dict__":
+        elif asked.startswith("__"):
             reason = "the module is not loaded yet"  # who looks through sys.modules must wake nobody
         if generation is None or reason:
             raise AttributeError(f"{self.__name__}.{asked}: {reason}", name=asked, obj=self)

@@ -1,0 +1,330 @@
+"""Every form of import of DESIGN.md §4, in three phases: before, during and after a swap."""
+
+import gc
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from hotload_tui import HookHost
+from hotload_tui.core.compiler import Compiler
+from hotload_tui.core.errors import PluginError
+from hotload_tui.core.hooks import Handler
+from hotload_tui.core.loader import Loader
+from hotload_tui.core.loader.live import LivePlugin
+from tests.conftest import Workspace
+
+
+class Form(NamedTuple):
+    """A way to reach the plugin's own modules; the expression gives the word that was saved with it."""
+
+    imports: str
+    expression: str
+
+
+FORMS = [
+    # the statements
+    Form("from . import part", "part.WORD"),
+    Form("from .part import WORD", "WORD"),
+    Form("from .sub import deep", "deep.WORD"),
+    Form("from .sub.deep import part", "part.WORD"),
+    Form("import part", "part.WORD"),
+    Form("from part import WORD", "WORD"),
+    Form("import sub.deep", "sub.deep.WORD"),
+    Form("import sub.deep as d", "d.WORD"),
+    Form("from sub import deep", "deep.WORD"),
+    Form("import greet.part", "greet.part.WORD"),
+    Form("import greet.part as p", "p.WORD"),
+    Form("import greet.sub.deep as d", "d.WORD"),
+    Form("from greet import part", "part.WORD"),
+    Form("from greet.sub.deep import WORD", "WORD"),
+    Form("import greet, greet.part", "greet.part.WORD"),
+    Form("import starred", "starred.WORD"),
+    Form("import starred_absolute", "starred_absolute.WORD"),
+    # by function
+    Form("import importlib", "importlib.import_module('part').WORD"),
+    Form("import importlib", "importlib.import_module('greet.part').WORD"),
+    Form("import importlib", "importlib.import_module('.part', __package__).WORD"),
+    Form("import importlib", "importlib.import_module('.deep', 'greet.sub').WORD"),
+    Form("from importlib import import_module", "import_module('sub.deep').WORD"),
+    Form("", "__import__('part').WORD"),
+    Form("", "__import__('sub.deep').deep.WORD"),
+    Form("", "__import__('greet.part', fromlist=['WORD']).WORD"),
+    Form("", "__import__('part', globals(), None, ['WORD'], 1).WORD"),
+    Form("import importlib", "importlib.__import__('part').WORD"),
+    Form("names = {}\nexec('import part', names)", "names['part'].WORD"),
+    Form("names = {}\nexec('from .part import *', globals(), names)", "names['WORD']"),
+    Form("", "eval(\"__import__('part')\").WORD"),
+    # circles, packages without __init__.py, modules with __getattr__, threads
+    Form("import circle_a", "circle_a.circle_b.word()"),
+    Form("from . import round_a", "round_a.round_b.word()"),
+    Form("import bare.inner", "bare.inner.WORD"),
+    Form("from .bare import inner", "inner.WORD"),
+    Form("import importlib", "importlib.import_module('bare.inner').WORD"),
+    Form("import lazy", "lazy.PROMISED"),
+    Form("from lazy import PROMISED", "PROMISED"),
+    Form("import threads", "threads.word()"),
+    # looking around
+    Form("import importlib.util", "importlib.util.find_spec('part').loader.get_source('').split()[-1][1:-1]"),
+    Form("from importlib.util import find_spec", "find_spec('.part', __package__).loader.get_source('').split()[-1][1:-1]"),
+    Form("from importlib import util", "util.find_spec('greet.part').loader.get_source('').split()[-1][1:-1]"),
+    Form("import importlib.util, part", "part.WORD if importlib.util.find_spec('nowhere') is None else ''"),
+    Form("import importlib.util, part", "part.WORD if importlib.util.find_spec('sub.nowhere') is None else ''"),
+    Form("import pkgutil, many", "next(pkgutil.iter_modules(many.__path__)).name"),
+    Form("import pkgutil, many", "next(pkgutil.iter_modules(many.__path__, 'greet.many.')).name[11:]"),
+    Form("import listed", "listed.word()"),
+    Form("import listed", "listed.walked()"),
+    Form("import sys", "sys.modules[__name__].own()"),
+    # files
+    Form("from importlib.resources import files", "files(__package__).joinpath('word.txt').read_text()"),
+    Form("from importlib.resources import files", "files('sub').joinpath('word.txt').read_text()"),
+    Form("import importlib.resources", "importlib.resources.files('greet.sub').joinpath('word.txt').read_text()"),
+    Form("from importlib import resources", "resources.files('bare').joinpath('word.txt').read_text()"),
+    Form("from importlib import resources, import_module", "resources.files(import_module('sub')).joinpath('word.txt').read_text()"),
+    Form("import pkgutil", "pkgutil.get_data(__package__, 'word.txt').decode()"),
+    Form("import pkgutil", "pkgutil.get_data('sub', 'word.txt').decode()"),
+    Form("import pkgutil", "pkgutil.get_data('greet.bare', 'word.txt').decode()"),
+    Form("import part, pathlib", "part.WORD if pathlib.Path(part.__file__).parent.samefile(pathlib.Path(__file__).parent) else ''"),
+    Form("from pathlib import Path", "(Path(__file__).parent / 'word.txt').read_text() and own()"),
+    # what looks modules up by the name of a class
+    Form("import pickle, part", "pickle.loads(pickle.dumps(part.Point())).tell()"),
+    Form("import pickle, part", "pickle.loads(pickle.dumps(part.Pair(1, part.WORD))).word"),
+    Form("import pickle, part", "pickle._loads(pickle._dumps(part.Point())).tell()"),
+    Form("import pickle, part", "pickle.loads(pickle.dumps(part.Colour.RED)).tell()"),
+    Form("import pickle, part", "pickle.loads(pickle.dumps(part.word))()"),
+    Form("import copy, part", "copy.deepcopy(part.Point()).tell()"),
+    Form("import copy, part", "copy.copy(part.Colour.RED).tell()"),
+    Form("import dataclasses, shapes", "dataclasses.asdict(shapes.Spot())['word']"),
+    Form("import shapes", "shapes.made_now()().word"),
+    Form("import typing, shapes", "typing.get_type_hints(shapes.Spot)['point'].tell(None)"),
+    Form("import typing, shapes", "typing.get_type_hints(shapes.where)['return'].tell(None)"),
+    Form("import inspect, part", "inspect.getsource(part.Point).split(chr(39))[1]"),
+    Form("import inspect, part", "inspect.getsource(part.word).split(chr(39))[1]"),
+    Form("import inspect, part", "inspect.getsource(inspect.getmodule(part.word)).split()[-1][1:-1]"),
+    Form("import part", "part.tell_of(part.Point())"),
+    Form("import part", "part.Point().tell() if isinstance(part.Child(), part.Base) else ''"),
+    Form("import patching", "patching.word()"),
+    Form("import logging.config", "configured(logging.config)"),
+    Form("from logging import config", "configured(config)"),
+]  # fmt: skip
+
+_ENTRY = """
+def own():
+    from . import part
+    return part.WORD
+
+def configured(config):
+    handlers = {"h": {"class": "part.Handler"}, "g": {"class": "greet.part.Handler"}}
+    config.dictConfig({"version": 1, "disable_existing_loggers": False, "incremental": False,
+                       "handlers": handlers, "loggers": {"import_forms": {"handlers": ["h", "g"]}}})
+    import logging
+    told = {handler.tell() for handler in logging.getLogger("import_forms").handlers}
+    logging.getLogger("import_forms").handlers.clear()
+    return ", ".join(told)
+"""
+_REGISTER = "\n\ndef register(ctx):\n    ctx.hook('greet', answer)\n"
+AT_ONCE = _ENTRY + "IMPORTS\n\ndef answer():\n    return EXPRESSION" + _REGISTER
+LATE = _ENTRY + "def answer():\n    IMPORTS\n    return EXPRESSION" + _REGISTER
+
+_FILES = {
+    "part.py": """
+import abc, enum, functools, logging, typing
+
+class Point:
+    told = 'WORD'
+    def tell(self):
+        return WORD
+
+class Pair(typing.NamedTuple):
+    number: int
+    word: str
+
+class Colour(enum.Enum):
+    RED = 1
+    def tell(self):
+        return WORD
+
+def word():
+    return 'WORD'
+
+@functools.singledispatch
+def tell_of(value):
+    return "nothing known"
+
+@tell_of.register
+def _(value: Point):
+    return value.tell()
+
+class Base(abc.ABC):
+    @abc.abstractmethod
+    def go(self): ...
+
+class Child(Base):
+    def go(self): ...
+
+class Handler(logging.NullHandler):
+    def tell(self):
+        return WORD
+
+WORD = 'WORD'
+""",
+    "shapes.py": """
+from __future__ import annotations
+import dataclasses
+from typing import ClassVar
+from . import part
+
+@dataclasses.dataclass(slots=True)
+class Spot:
+    count: ClassVar[int] = 0
+    point: part.Point | None = None
+    word: str = part.WORD
+
+Spot.__annotations__["point"] = "part.Point"
+
+def where() -> part.Point: ...
+
+def made_now():
+    @dataclasses.dataclass
+    class Late:
+        count: ClassVar[int] = 0
+        word: str = part.WORD
+    assert [field.name for field in dataclasses.fields(Late)] == ["word"]
+    return Late
+""",
+    "patching.py": """
+from unittest import mock
+import part
+
+def word():
+    with mock.patch("hotplug.greet.part.WORD", "patched"):
+        assert part.WORD == "patched"
+    with mock.patch(f"{part.__name__}.WORD", "patched"):
+        assert part.WORD == "patched"
+    return part.WORD
+""",
+    "threads.py": """
+from concurrent.futures import ThreadPoolExecutor
+
+def word():
+    with ThreadPoolExecutor(4) as pool:
+        modules = set(pool.map(lambda _: fetch(), range(8)))
+    assert len(modules) == 1
+    return modules.pop().WORD
+
+def fetch():
+    import fetched
+    return fetched
+""",
+    "listed.py": """
+import pkgutil
+import many
+
+def word():
+    info = next(pkgutil.iter_modules(many.__path__))
+    return info.module_finder.find_spec(info.name).loader.get_source("").split("'")[1]
+
+def walked():
+    import greet
+    below = [info.name for info in pkgutil.walk_packages(greet.__path__, "greet.")]
+    return next(name for name in below if name.startswith("greet.many.")).removeprefix("greet.many.")
+""",
+    "fetched.py": "from part import WORD\n",
+    "starred.py": "from .part import *\n",
+    "starred_absolute.py": "from greet.part import *\n",
+    "lazy.py": "def __getattr__(name):\n    if name != 'PROMISED':\n        raise AttributeError(name)\n    import part\n    return part.WORD\n",
+    "circle_a.py": "import greet.circle_b\nimport circle_b\nfrom part import WORD\n",
+    "circle_b.py": "import circle_a\ndef word():\n    return circle_a.WORD\n",
+    "round_a.py": "from . import round_b\nfrom .part import WORD\n",
+    "round_b.py": "from . import round_a\ndef word():\n    return round_a.WORD\n",
+    "sub/__init__.py": "",
+    "sub/deep.py": "from .. import part\nfrom ..part import WORD\n",
+    "sub/word.txt": "WORD",
+    "bare/inner.py": "from part import WORD\n",
+    "bare/word.txt": "WORD",
+    "word.txt": "WORD",
+    "many/__init__.py": "",
+}  # fmt: skip
+
+
+class Stage:
+    """A plugin ``greet`` of which every file knows the word that it was saved with."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.host = HookHost()
+        self.loader = Loader(self.host, workspace.config())
+        self._workspace = workspace
+
+    def trial(self, source: str, word: str) -> LivePlugin:
+        """Save every file with ``word``, compile and load; the result does not serve yet."""
+        for path, content in _FILES.items():
+            self._workspace[f"greet/{path}"] = (
+                content.replace("WORD'", f"{word}'") if path.endswith(".py") else word
+            )
+        for module in (self._workspace.plugins / "greet/many").glob("[!_]*.py"):
+            module.unlink()
+        self._workspace[f"greet/many/{word}.py"] = f"'{word}'\n"
+        self._workspace["greet"] = source
+        artifact = Compiler(self._workspace.compiled).compile(self._workspace.plugins / "greet").artifact
+        return self.loader.trial("greet", artifact)
+
+    def swap(self, trial: LivePlugin) -> None:
+        """Let it serve, and retire what served."""
+        self.loader.swap([trial])
+        self.loader.retire()
+
+
+@pytest.fixture
+def stage(workspace: Workspace) -> Iterator[Stage]:
+    """Give a loader, and unload everything afterwards."""
+    finders, known = sys.meta_path.copy(), set(sys.modules)
+    stage = Stage(workspace)
+    yield stage
+    for name in stage.loader.names():
+        stage.loader.unload(name)
+    stage.loader.retire()
+    gc.collect()
+    assert sys.meta_path == finders
+    assert [name for name in set(sys.modules) - known if name.startswith("hotplug")] == []
+
+
+@pytest.mark.parametrize("way", ["at once", "late", "late, and first after the swap"])
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_import_reaches_the_own_generation(stage: Stage, form: Form, way: str) -> None:
+    """Before, during and after a swap, and after reloads that fail, each version sees its own modules."""
+    template = AT_ONCE if way == "at once" else LATE
+    indented = form.imports.replace("\n", "\n    ") if template is LATE else form.imports
+    source = template.replace("IMPORTS", indented).replace("EXPRESSION", form.expression)
+    waits = "first after" in way
+    # A file has one entry in linecache, which is the newer version's until the older one retires.
+    is_of_lines = "getsource" in form.expression
+
+    def says(handler: Handler, word: str) -> None:
+        if not waits:
+            assert handler.call() == word
+
+    first = stage.trial(source, "one")
+    stage.swap(first)
+    old = first.handlers[0]
+    del first
+    says(old, "one")
+
+    second = stage.trial(source, "two")  # both are alive
+    new = second.handlers[0]
+    says(new, "two")
+    waits = waits or is_of_lines
+    says(old, "one")
+    with pytest.raises(PluginError):
+        stage.trial(f"{source}    answer()\n    raise SystemExit\n", "three")
+    says(old, "one")
+
+    stage.swap(second)
+    del second
+    waits = False
+    says(old, "one")
+    says(new, "two")
+    with pytest.raises(PluginError):
+        stage.trial(f"{source}    answer()\n    1 / 0\n", "four")
+    says(new, "two")
+    says(old, "one")
