@@ -14,6 +14,7 @@ from hotload_tui import Config, HotloadError, PluginState
 from hotload_tui.core.errors import RefusedError, UnknownPluginError, UsageError
 from hotload_tui.core.events import (
     ArtifactRejected,
+    Event,
     PluginCompiled,
     PluginDisabled,
     PluginDiscovered,
@@ -730,6 +731,109 @@ def test_artifacts_that_are_no_ones_do_no_harm(workspace: Workspace, run: Run) -
     save(running, workspace, answering("two"))
     assert running.host.call("greet") == ["two"]
     assert (workspace.compiled / "notes.txt").exists()
+
+
+def test_enabling_x_over_its_running_twin_is_refused(workspace: Workspace, run: Run) -> None:
+    """With ``_x`` beside a running ``x`` the command says what stands in the way; ``x`` runs on."""
+    workspace["x"] = answering("on")
+    running = run(workspace.config())
+    assert running.manager.enable("x").state is OK
+    workspace["_x/plugin.py"] = answering("off")
+    with pytest.raises(RefusedError, match=r"cannot enable x: .*exists already beside"):
+        running.manager.enable("x")
+    assert running.host.call("greet") == ["on"]
+
+
+def test_a_scan_names_directories_without_an_entry(workspace: Workspace) -> None:
+    """Looking runs nothing and yet says which directories cannot be plugins, until they can."""
+    workspace["greet/helper.py"] = ""
+    workspace["other"] = answering("one")
+    running = Running(workspace.config())
+    assert [status.state for status in running.manager.scan()] == [FAIL, PluginState.NEW]
+    assert (running.fault("greet").phase, len(running.told(PluginFailed))) == ("discover", 1)
+    running.manager.scan()
+    assert len(running.told(PluginFailed)) == 1
+    workspace["greet"] = answering("two")
+    assert [status.state for status in running.manager.scan()] == [PluginState.NEW, PluginState.NEW]
+    assert running.status("greet").fault is None
+
+
+def test_a_scan_before_the_start_costs_no_last_good(workspace: Workspace, run: Run) -> None:
+    """Having seen that the entry is missing, the start still serves the last good version."""
+    workspace["greet"] = answering("good")
+    run(workspace.config()).manager.stop()
+    (workspace.plugins / "greet" / "plugin.py").unlink()
+    running = Running(workspace.config())
+    running.manager.scan()
+    with running.manager:
+        assert (running.status("greet").state, running.host.call("greet")) == (STALE, ["good"])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '"""Greets.\n\nMore."""\ndef register(ctx): 1 / 0\n',
+        "# first\n'Greets.'\ndef register(ctx)\n",
+        '\n"Gr" "eets."; x = "\\d"\nregister = missing\n',
+    ],
+)
+def test_a_plugin_that_fails_or_is_off_has_its_description(
+    workspace: Workspace, run: Run, source: str
+) -> None:
+    """The docstring is read from the source, which need not even compile."""
+    workspace["greet"] = source
+    workspace["_off"] = source
+    running = run(workspace.config())
+    assert running.manager.detail("greet").description == "Greets."
+    assert running.manager.detail("off").description == "Greets."
+
+
+@pytest.mark.parametrize("broken", ["def register(ctx)\n", "register = missing\n"])
+def test_building_says_nothing_else_of_what_serves(workspace: Workspace, run: Run, broken: str) -> None:
+    """A build tells its own outcome; the plugin that serves stays as it is."""
+    workspace["greet"] = answering("one")
+    running = run(workspace.config())
+    save(running, workspace, broken)
+    before = running.status("greet")
+    running.manager.build("greet")
+    assert running.status("greet") == before
+    assert before.state is STALE
+
+
+def test_what_failed_to_load_is_not_tried_twice(workspace: Workspace, run: Run) -> None:
+    """A start whose last good is the very version that fails runs it once."""
+    count = workspace.root / "count"
+    count.write_text("")
+    workspace["greet"] = (
+        f"import pathlib\ncount = pathlib.Path({str(count)!r})\n"
+        "count.write_text(count.read_text() + 'x')\nassert len(count.read_text()) == 1\n" + answering("one")
+    )
+    run(workspace.config()).manager.stop()
+    assert run(workspace.config()).status("greet").state is FAIL
+    assert count.read_text() == "xx"
+
+
+@pytest.mark.parametrize("event", [PluginFailed, PluginCompiled, PluginLoaded, PluginRetired])
+def test_a_subscriber_may_stop_the_manager(workspace: Workspace, run: Run, event: type[Event]) -> None:
+    """Whichever event it hears, with the watcher waiting for its turn, the stop ends and nothing serves."""
+    workspace["greet"] = answering("one")
+    running = run(workspace.config(enable_watch=True))
+    is_stopped = threading.Event()
+
+    def stop(heard: object) -> None:
+        if isinstance(heard, event) and not is_stopped.is_set():
+            workspace["greet/more.py"] = "x = 1\n"  # the watcher will want the lock
+            running.manager.stop()
+            is_stopped.set()
+
+    running.manager.subscribe(stop)
+    workspace["greet"] = "broken(" if event is PluginFailed else answering("two")
+    running.manager.rebuild()
+    assert is_stopped.wait(20)
+    running.manager.stop()
+    assert running.host.call("greet") == []
+    assert running.manager.snapshot().watcher.state == "off"
+    running.manager.start()
 
 
 # ---- life

@@ -1,0 +1,344 @@
+"""Random sequences of what users do; after each step the host serves what a cold start would serve."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from hotload_tui import PluginState
+from hotload_tui.core.events import PluginLoaded, PluginRetired
+from hotload_tui.core.generation import identifier
+from hotload_tui.core.generation.remnant import Remnant
+from hotload_tui.core.history import LastGood
+from tests.conftest import Running, Workspace, answering
+
+NAMES = ("a", "a-b", "json")
+BROKEN = {
+    "syntax error": ("def register(ctx)\n", "compile"),
+    "no register": ("x = 1\n", "compile"),
+    "empty": ("", "compile"),
+    "raising import": ("import sys\nsys.left_behind = 1\ndel sys.left_behind\nregister = missing\n", "load"),
+    "broken helper": ("from . import no_such_helper\ndef register(ctx): ...\n", "load"),
+    "raising register": ("def register(ctx):\n    ctx.hook('greet', print)\n    1 / 0\n", "register"),
+    "wrong register": ("def register(): ...\n", "register"),
+}
+
+_names = st.sampled_from(NAMES)
+_EXAMPLES = int(os.environ.get("HOTLOAD_MODEL_EXAMPLES", "60"))  # many more to hunt for faults
+BOUNDED = settings(
+    max_examples=_EXAMPLES,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize="HOTLOAD_MODEL_EXAMPLES" not in os.environ,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the model knows of one plugin."""
+
+    source: str
+    """What its next version would answer, or which of ``BROKEN`` it is; ``gone``: it has no entry."""
+    serves: str | None = None
+    """What answers in the running host; ``None``: nothing."""
+    on_record: str | None = None
+    """What a cold start with a broken source finds as its last good."""
+    is_on: bool = True
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the source cannot serve."""
+        return self.source in BROKEN or self.source == "gone"
+
+    def looked_at(self) -> Expected:
+        """Return what is so after the manager looked at the disk."""
+        if not self.is_on:
+            return replace(self, serves=None)
+        if not self.is_broken:
+            if self.serves == self.source:
+                return self  # nothing is loaded, so nothing is recorded anew
+            return replace(self, serves=self.source, on_record=self.source)
+        return self if self.serves is not None else replace(self, serves=self.on_record)
+
+    @property
+    def phase(self) -> str | None:
+        """The step at which its fault happened; ``None``: it has none."""
+        if not self.is_on or not self.is_broken:
+            return None
+        return "discover" if self.source == "gone" else BROKEN[self.source][1]
+
+    @property
+    def state(self) -> PluginState:
+        """The word that the table shows."""
+        if not self.is_on:
+            return PluginState.OFF
+        if not self.is_broken:
+            return PluginState.OK
+        return PluginState.STALE if self.serves is not None else PluginState.FAIL
+
+
+def plugin_modules() -> list[str]:
+    """Return the names of all plugins' modules that can be imported; remnants of retired ones cannot run."""
+    modules = sys.modules.copy().items()
+    return [name for name, module in modules if name.startswith("hotplug.") and type(module) is not Remnant]
+
+
+class Plugins(RuleBasedStateMachine):
+    """Real files, a real manager that is told of each change, and a model of what must come of it."""
+
+    watched = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = Path(tempfile.mkdtemp(prefix="hotload-model-"))
+        self.workspace = Workspace(self.root)
+        self.model: dict[str, Expected] = {}
+        self.forgotten: dict[str, str | None] = {}  # last goods of plugins that are gone
+        self.count = 0
+        self.host = self.started()
+
+    def started(self) -> Running:
+        """Return a new host on the same folders."""
+        running = Running(
+            self.workspace.config(enable_watch=self.watched, keep_generations=2, sweep_interval=0.5)
+        )
+        running.manager.start()
+        return running
+
+    def teardown(self) -> None:
+        """Stop, and leave nothing behind."""
+        self.host.manager.stop()
+        shutil.rmtree(self.root)
+        left = plugin_modules()
+        for name in left:  # one failure must not spoil what comes after it
+            del sys.modules[name]
+        assert left == []
+
+    # ---- what users do
+
+    @rule(name=_names, with_helper=st.booleans())
+    def edit(self, name: str, *, with_helper: bool) -> None:
+        """Create, fix or change a plugin."""
+        self.count += 1
+        answer = f"{name} {self.count}"
+        source = answering(answer)
+        if with_helper:
+            source = "from . import helper\n" + source.replace(repr(answer), "helper.ANSWER")
+            self.workspace[f"{self.place(name)}/helper.py"] = f"ANSWER = {answer!r}\n"
+        self.workspace[f"{self.place(name)}/plugin.py"] = source
+        self.changed(name, answer)
+
+    @rule(name=_names, how=st.sampled_from(sorted(BROKEN)))
+    def break_it(self, name: str, how: str) -> None:
+        """Save a source that cannot be loaded."""
+        self.workspace[f"{self.place(name)}/plugin.py"] = BROKEN[how][0]
+        self.changed(name, how)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def remove_the_entry(self, data: st.DataObject) -> None:
+        """Delete plugin.py, the directory stays."""
+        name = self.chosen(data)
+        (self.workspace.plugins / self.place(name) / "plugin.py").unlink(missing_ok=True)
+        self.changed(name, "gone")
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        """Delete the whole directory."""
+        name = self.chosen(data)
+        shutil.rmtree(self.workspace.plugins / self.place(name))
+        self.forgotten[name] = self.model.pop(name).on_record
+        self.noticed(name)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), other=_names)
+    def rename(self, data: st.DataObject, other: str) -> None:
+        """Rename a directory to a name that no plugin has."""
+        name = self.chosen(data)
+        if other in self.model:
+            return
+        was = self.model.pop(name)
+        path = self.workspace.plugins / (other if was.is_on else f"_{other}")
+        (self.workspace.plugins / (name if was.is_on else f"_{name}")).rename(path)
+        self.forgotten[name] = was.on_record
+        self.model[other] = Expected(was.source, is_on=was.is_on, on_record=self.forgotten.get(other))
+        self.noticed(name, other)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), by_command=st.booleans())
+    def switch(self, data: st.DataObject, *, by_command: bool) -> None:
+        """Disable what is on, enable what is off: by command or by renaming the directory."""
+        name = self.chosen(data)
+        is_on = self.model[name].is_on
+        if by_command:
+            (self.host.manager.disable if is_on else self.host.manager.enable)(name)
+        else:
+            path = self.workspace.plugins / self.place(name)
+            path.rename(path.with_name(f"_{name}" if is_on else name))
+        self.model[name] = replace(self.model[name], is_on=not is_on)
+        self.noticed(name)
+
+    # ---- what users tell the manager
+
+    @rule(force=st.booleans())
+    def rebuild_all(self, *, force: bool) -> None:
+        """Rebuild whatever changed, or everything."""
+        self.host.manager.rebuild(force=force)
+        failing = [name for name, known in self.model.items() if known.is_on and known.is_broken]
+        self.reloaded(*(failing if failing and not force else self.model))
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), force=st.booleans())
+    def rebuild(self, data: st.DataObject, *, force: bool) -> None:
+        """Rebuild one plugin."""
+        name = self.chosen(data)
+        if self.model[name].is_on:
+            self.host.manager.rebuild(name, force=force)
+            self.reloaded(name)
+
+    @rule()
+    def scan(self) -> None:
+        """Look again: nothing has changed, so nothing happens."""
+        before = self.host.manager.snapshot().plugins
+        self.host.manager.scan()
+        self.host.manager.scan_and_load_all()
+        assert self.host.manager.snapshot().plugins == before
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def clean(self, data: st.DataObject) -> None:
+        """Remove one plugin's artifacts."""
+        name = self.chosen(data)
+        others = {path.name for path in self.artifacts() if not path.name.startswith(f"{name}-")}
+        self.host.manager.clean(name)
+        assert others <= {path.name for path in self.artifacts()}
+        self.model[name] = replace(self.model[name], on_record=None)
+
+    @rule()
+    def clean_all(self) -> None:
+        """Remove all artifacts, also of plugins that are gone."""
+        self.host.manager.clean()
+        assert self.artifacts() == []
+        self.forgotten = {}
+        self.model = {name: replace(known, on_record=None) for name, known in self.model.items()}
+
+    @rule(data=st.data(), cut=st.booleans())
+    def damage(self, data: st.DataObject, *, cut: bool) -> None:
+        """Cut an artifact short, or change a byte at its end; a last good one is lost by that."""
+        paths = self.artifacts()
+        if not paths:
+            return
+        path = data.draw(st.sampled_from(paths))
+        content = bytearray(path.read_bytes())
+        content[-40] = 0
+        path.write_bytes(content[:-9] if cut else content)
+        name, _, digest = path.stem.rpartition("-")
+        if LastGood(self.workspace.compiled).of(name).startswith(digest):
+            self.forgotten.pop(name, None)
+            if name in self.model:
+                self.model[name] = replace(self.model[name], on_record=None)
+
+    @rule()
+    def restart(self) -> None:
+        """Stop the host and start another."""
+        self.host.manager.stop()
+        assert self.host.host.call("greet") == []
+        self.host = self.started()
+        for name, known in self.model.items():
+            self.model[name] = replace(known, serves=None).looked_at()
+
+    # ---- what must come of it
+
+    @invariant()
+    def serves_what_it_should(self) -> None:
+        """Compare calls, states, faults, modules and files with the model."""
+        manager, host = self.host.manager, self.host.host
+        serving = {name: known.serves for name, known in sorted(self.model.items()) if known.serves}
+        assert host.call("greet") == list(serving.values())
+        assert {status.name: status.state for status in manager.snapshot().plugins} == {
+            name: known.state for name, known in self.model.items()
+        }
+        for status in manager.snapshot().plugins:
+            known = self.model[status.name]
+            phase = status.fault.phase if status.fault else None
+            assert phase == (known.phase if known.is_on else None)
+            assert bool(status.digest) == bool(status.generation) == bool(known.serves)
+            assert (status.digest == status.source_digest != "") == (known.state is PluginState.OK)
+        assert not list(self.workspace.compiled.glob(".*"))
+        assert self.host.wait_for(lambda: self.retired() == len(self.host.told(PluginLoaded)) - len(serving))
+        modules = {name.split(".")[1] for name in plugin_modules()}
+        assert modules == set(map(identifier, serving))
+
+    # ---- how the model is kept
+
+    def retired(self) -> int:
+        """Return how many generations have left."""
+        return len(self.host.told(PluginRetired))
+
+    def place(self, name: str) -> str:
+        """Return the name of the plugin's directory."""
+        return name if self.model.get(name, Expected("")).is_on else f"_{name}"
+
+    def chosen(self, data: st.DataObject) -> str:
+        """Return one of the plugins that there are."""
+        return data.draw(st.sampled_from(sorted(self.model)))
+
+    def artifacts(self) -> list[Path]:
+        """Return all artifacts."""
+        return sorted(self.workspace.compiled.glob("*.hotplug"))
+
+    def changed(self, name: str, source: str) -> None:
+        """Note what a save brought, and let the manager look."""
+        known = self.model.get(name) or Expected("", on_record=self.forgotten.get(name))
+        self.model[name] = replace(known, source=source)
+        self.noticed(name)
+
+    def noticed(self, *names: str) -> None:
+        """Let the manager look at what changed, or wait until its watcher has."""
+        for name in names:
+            if name in self.model:
+                self.model[name] = self.model[name].looked_at()
+        if not self.watched:
+            for name in names:
+                self.host.manager.handle_file_change(self.workspace.plugins / name)
+            return
+        want = {name: (known.state, known.phase) for name, known in self.model.items()}
+        serving = [known.serves for _, known in sorted(self.model.items()) if known.serves]
+        assert self.host.wait_for(lambda: self.seen() == want and self.host.host.call("greet") == serving)
+        self.host.manager.scan()  # returns when the watcher's thread is done
+
+    def seen(self) -> dict[str, tuple[PluginState, str | None]]:
+        """Return the state of each plugin and the phase of its fault."""
+        plugins = self.host.manager.snapshot().plugins
+        return {one.name: (one.state, one.fault.phase if one.fault else None) for one in plugins}
+
+    def reloaded(self, *names: str) -> None:
+        """Note that these plugins were loaded again, if they are on."""
+        for name in names:
+            known = self.model[name]
+            if known.is_on and not known.is_broken:
+                known = replace(known, on_record=known.source)
+            self.model[name] = known.looked_at()
+
+
+class WatchedPlugins(Plugins):
+    """The same with the watcher on: each step waits until it is seen."""
+
+    watched = True
+
+
+TestPlugins = Plugins.TestCase
+TestPlugins.settings = BOUNDED
+TestWatchedPlugins = WatchedPlugins.TestCase
+TestWatchedPlugins.settings = settings(BOUNDED, max_examples=max(1, _EXAMPLES // 5))
