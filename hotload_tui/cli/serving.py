@@ -16,6 +16,7 @@ from hotload_tui.cli import output
 from hotload_tui.cli.scope import Scope, shared_options
 from hotload_tui.cli.signals import GRACE, stop_request
 from hotload_tui.cli.text import folder
+from hotload_tui.core.config_loader import FILE_NAME
 from hotload_tui.core.errors import HotloadError, UsageError
 from hotload_tui.core.events import AnyEvent, LogWritten
 from hotload_tui.core.plugin import LogLine
@@ -35,9 +36,10 @@ def open_console(scope: Scope) -> int:
     from hotload_tui import HookHost, HotloadManager  # the engine and the console: 200 ms that
     from hotload_tui.tui.app import ConsoleApp  # no other command pays
     from hotload_tui.tui.keys import check_keys
+    from hotload_tui.tui.system import give_size
 
     config = scope.settings()
-    check_keys(config.keys)
+    check_keys(config.keys, str(scope.config or FILE_NAME))
     manager = HotloadManager(HookHost(), config)
     door = _Door(manager, Path(config.runtime_dir))
 
@@ -50,6 +52,7 @@ def open_console(scope: Scope) -> int:
         manager.stop()
 
     app = ConsoleApp(manager, project=Path.cwd(), keys=config.keys, start=start, stop=stop)
+    give_size()
     app.run()
     code = app.return_code or 0
     output.leave_within(GRACE, code)

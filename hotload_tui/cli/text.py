@@ -8,6 +8,7 @@ from typing import Final
 
 from hotload_tui.core.errors import near
 from hotload_tui.core.plugin import Fault, Frame, PluginState, PluginStatus
+from hotload_tui.tui.places import own_causes
 
 _FRAMES: Final = 8  # frames of the plugin that are shown, the newest
 _COLUMNS: Final = ("STATE", "PLUGIN", "GEN", "DIGEST", "COMPILE", "LOAD", "HOOKS")
@@ -52,7 +53,7 @@ def _body(fault: Fault) -> Iterator[str]:
         yield from _frame_lines(frame)
     for note in fault.notes:
         yield f"  note: {note}"
-    for cause in fault.causes:
+    for cause in own_causes(fault):
         relation = {"cause": "caused by ", "context": "while handling "}.get(cause.relation, "")
         yield f"  {relation}{cause.type}: {cause.message}"
         yield from (f"  {line}" for line in _body(cause))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from rich.console import RenderableType
 from textual.app import App
+from textual.content import Content
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from hotload_tui.core.api import ManagerApi
@@ -17,9 +18,11 @@ from hotload_tui.tui import keys as bindings
 from hotload_tui.tui.commands import ConsoleCommands
 from hotload_tui.tui.screens.confirm import ConfirmScreen
 from hotload_tui.tui.screens.console import ConsoleScreen
+from hotload_tui.tui.system import give_size, hear_signals, leave_within
 from hotload_tui.tui.widgets.too_small import NEEDED
 
 GRACE = 4.0  # seconds that plugins have for their clean-up once a signal has come
+RESTORE = 1.0  # seconds for the terminal to become as it was; one that hung up never does
 
 
 class ConsoleApp(App[None]):
@@ -45,6 +48,7 @@ class ConsoleApp(App[None]):
         super().__init__()
         self._stop = stop
         self._leaving = False
+        self._code: int | None = None
         self._console = ConsoleScreen(api, project, start, clock)
         self.set_keymap(dict(keys))
 
@@ -54,17 +58,44 @@ class ConsoleApp(App[None]):
 
     def on_mount(self) -> None:
         """Leave in order when the system asks for it."""
-        loop = asyncio.get_running_loop()
-        try:
-            for name in (signal.SIGTERM, signal.SIGHUP):
-                loop.add_signal_handler(name, self.end)
-        except (AttributeError, NotImplementedError, RuntimeError, ValueError):
-            return  # not the main thread, or a system without these signals
+        hear_signals(self.end)
 
-    def end(self) -> None:
-        """Leave because the system asks for it; it does not ask for ever."""
+    def on_resize(self) -> None:
+        """Stand a terminal that does not know its size."""
+        give_size()
+
+    def end(self, code: int = 0) -> None:
+        """Leave with an exit code because the system asks for it; it does not ask for ever."""
+        self._code = code
         self.leave()
         self.set_timer(GRACE, self.exit)
+
+    def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
+        """Leave with the code that a signal wants, if there was one."""
+        if self._code is not None and not self.is_headless:
+            leave_within(RESTORE, self._code)
+        super().exit(result, return_code or self._code or 0, message)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Tell which keys there are; while the plugins are being unloaded there is only quitting."""
+        return action == "quit" if self._leaving else super().check_action(action, parameters)
+
+    def action_help_quit(self) -> None:
+        """Say which key quits: ctrl+c, where nothing is marked, does not."""
+        self._console.say("Nothing is marked to be copied; q quits.")
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,  # noqa: ARG002 - Textual's signature
+        markup: bool = True,
+    ) -> None:
+        """Say in the console's own place what the framework has to say."""
+        text = Content.from_markup(message).plain if markup else message
+        self._console.say(f"{title}: {text}" if title else text, bad=severity == "error")
 
     async def action_quit(self) -> None:
         """Leave; ask first while something is being built, go at once when asked twice."""

@@ -13,6 +13,7 @@ from textual.content import Content
 from textual.highlight import highlight
 
 from hotload_tui.core.plugin import Fault, Frame, PluginState, PluginStatus
+from hotload_tui.tui.places import own_causes
 from hotload_tui.tui.text import clean, clean_line, clean_lines, clock_time, count, short_path
 
 _NEAR: Final = 2
@@ -83,10 +84,11 @@ def _serving(status: PluginStatus) -> Content:
 
 def _blocks(fault: Fault, options: FaultOptions) -> Iterator[Content]:
     yield from _frames(fault, options)
-    for number, cause in enumerate(fault.causes, 1):
+    causes = own_causes(fault)
+    for number, cause in enumerate(causes, 1):
         relation = _RELATIONS[cause.relation]
         if cause.relation == "member":
-            members = sum(other.relation == "member" for other in fault.causes)
+            members = sum(other.relation == "member" for other in causes)
             relation = f"{number} of {members} {relation}"
         yield Content("")
         yield Content.styled(relation, "$foreground-muted italic")

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from functools import cache
+from string import punctuation
 from typing import Final
 
 from textual.binding import Binding, BindingType
+from textual.keys import Keys
 
 from hotload_tui.core.errors import ConfigError
 
 
-def _key(name: str, keys: str, action: str, label: str, meaning: str, *, shown: bool = False) -> Binding:
-    return Binding(keys, action, label, id=name, tooltip=meaning, show=shown)
+def _key(
+    name: str,
+    keys: str,
+    action: str,
+    label: str,
+    meaning: str,
+    *,
+    shown: bool = False,
+    priority: bool = False,
+) -> Binding:
+    return Binding(keys, action, label, id=name, tooltip=meaning, show=shown, priority=priority)
 
 
 APP: Final[list[BindingType]] = [
@@ -52,13 +64,15 @@ SCREEN: Final[list[BindingType]] = [
     _key("clean_all", "C", "clean_all", "Clean all", "remove all artifacts; asks first"),
     _key("edit", "e", "edit", "Edit", "open $VISUAL or $EDITOR, at the failing line", shown=True),
     _key("new", "n", "new", "New", "make a new plugin from the template", shown=True),
+    _key("copy", "y", "copy", "Copy", "copy what is under the cursor, also to a file"),
     _key("help", "question_mark,f1", "help", "Help", "the keys of the pane that has the focus", shown=True),
-    _key("back", "escape", "back", "Back", "one level back, at last to the table"),
-    _key("table", "0", "focus_table", "Table", "go to the table of plugins"),
-    _key("overview", "1", "open_tab('overview')", "Overview", "go to the Overview tab"),
-    _key("error", "2", "open_tab('error')", "Error", "go to the Error tab"),
-    _key("log", "3", "open_tab('log')", "Log", "go to the Log tab"),
-    _key("source", "4", "open_tab('source')", "Source", "go to the Source tab"),
+    # Going places has priority: a key typed right behind it is meant for the place.
+    _key("back", "escape", "back", "Back", "one level back, at last to the table", priority=True),
+    _key("table", "0", "focus_table", "Table", "go to the table of plugins", priority=True),
+    _key("overview", "1", "open_tab('overview')", "Overview", "go to the Overview tab", priority=True),
+    _key("error", "2", "open_tab('error')", "Error", "go to the Error tab", priority=True),
+    _key("log", "3", "open_tab('log')", "Log", "go to the Log tab", priority=True),
+    _key("source", "4", "open_tab('source')", "Source", "go to the Source tab", priority=True),
 ]
 TABLE: Final[list[BindingType]] = [
     _key("down", "j", "cursor_down", "Down", "next row (also the arrow)"),
@@ -73,17 +87,32 @@ SCROLL: Final[list[BindingType]] = [
     _key("top", "g", "scroll_home", "Top", "to the top"),
     _key("bottom", "G", "scroll_end", "Bottom", "to the end"),
 ]
+_SIDEWAYS: Final[list[BindingType]] = [
+    _key("left", "left", "scroll_left", "Left", "scroll to the left"),
+    _key("right", "right", "scroll_right", "Right", "scroll to the right"),
+]
+LOG: Final[list[BindingType]] = [
+    *SCROLL,
+    *_SIDEWAYS,
+    _key("follow", "f", "toggle_follow", "Follow", "follow new lines, or stay"),
+    _key("wrap", "w", "toggle_wrap", "Wrap", "wrap long lines, or cut them", shown=True),
+    _key("timestamps", "t", "toggle_stamps", "Times", "show or hide the time of each line"),
+]
 ERROR: Final[list[BindingType]] = [
     *SCROLL,
+    *_SIDEWAYS,
     _key("locals", "v", "toggle_locals", "Locals", "show or hide local variables", shown=True),
     _key("frames", "x", "toggle_frames", "Fold", "show or fold frames of the host and libraries", shown=True),
 ]
 SOURCE: Final[list[BindingType]] = [
     *SCROLL,
+    *_SIDEWAYS,
     _key("version", "v", "next_version", "Version", "turn from as loaded to on disk and back", shown=True),
 ]
 
-_GROUPS: Final = (APP, SCREEN, TABLE, ERROR, SOURCE)
+_PANES: Final = (TABLE, LOG, ERROR, SOURCE)
+_GROUPS: Final = (APP, SCREEN, *_PANES)
+_MODIFIERS: Final = frozenset({"ctrl", "shift", "alt", "meta", "super", "hyper"})
 
 
 def _all() -> Iterator[Binding]:
@@ -92,11 +121,11 @@ def _all() -> Iterator[Binding]:
             yield from Binding.make_bindings([composite])
 
 
-def check_keys(keys: Mapping[str, str]) -> None:
-    """Check ``[keys]`` of hotload.toml.
+def check_keys(keys: Mapping[str, str], file: str = "hotload.toml") -> None:
+    """Check ``[keys]`` of the configuration ``file``.
 
     Raises:
-        ConfigError: a name is no binding's (the text has the nearest one), or a key is taken already.
+        ConfigError: a name is no binding's (the text has the nearest one), a key is none or is taken already.
 
     """
     known = sorted({binding.id for binding in _all() if binding.id})
@@ -104,26 +133,52 @@ def check_keys(keys: Mapping[str, str]) -> None:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
             raise ConfigError(
-                f'[keys] {name}: no such binding; did you mean "{near}"? All: {", ".join(known)}'
+                f'{file}: [keys] {name}: no such binding; did you mean "{near}"? All: {", ".join(known)}'
             )
-        if not all(part.strip() for part in key.split(",")):
-            raise ConfigError(f'[keys] {name} = "{key}": no key is named; write one such as "x" or "ctrl+x"')
-    _check_clashes(keys)
+        for part in key.split(","):
+            if not part.strip():
+                raise ConfigError(
+                    f'{file}: [keys] {name} = "{key}": no key is named; write one such as "x" or "ctrl+x"'
+                )
+            if not _is_key(part.strip()):
+                raise ConfigError(
+                    f'{file}: [keys] {name} = "{key}": there is no key "{part.strip()}";'
+                    ' write one such as "x", "f5" or "ctrl+x"'
+                )
+    _check_clashes(keys, file)
 
 
-def _check_clashes(keys: Mapping[str, str]) -> None:
+def _is_key(key: str) -> bool:
+    """Tell whether a terminal can send such a key: a character or a name, behind modifiers or not."""
+    *modifiers, last = [key] if len(key) == 1 else key.split("+")
+    if not _MODIFIERS.issuperset(modifiers):
+        return False
+    return last.isprintable() and (len(last) == 1 or last in _names())
+
+
+@cache
+def _names() -> frozenset[str]:
+    """Return the names of keys that are more than one character: ``enter``, ``f5``, ``question_mark``."""
+    named = {"comma", *(str(key.value) for key in Keys)}
+    return frozenset(
+        {name for name in named if name.isidentifier()} | {_long_name(c) for c in punctuation if c != ","}
+    )
+
+
+def _check_clashes(keys: Mapping[str, str], file: str) -> None:
     """Refuse a key that two bindings of one pane would have: one of them could never be reached."""
     common = [*APP, *SCREEN]
-    for pane in (TABLE, ERROR, SOURCE):
+    for pane in _PANES:
         owners: dict[str, str] = {}
         for binding in Binding.make_bindings([*common, *pane]):
-            name = binding.id or ""
+            name = binding.id or binding.action
             wanted = keys.get(name, "").split(",") if name in keys else [binding.key]
             for key in (_long_name(part.strip()) for part in wanted):
                 owner = owners.setdefault(key, name)
                 if owner != name:
                     raise ConfigError(
-                        f'[keys]: "{key}" would be both "{owner}" and "{name}"; give one of them another key'
+                        f'{file}: [keys]: "{key}" would be both "{owner}" and "{name}";'
+                        " give one of them another key"
                     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from hotload_tui.core.plugin import LogLine
@@ -11,6 +13,9 @@ from hotload_tui.tui.text import clean_line, clean_lines, clock_time
 
 KEPT: Final = 50_000
 """Lines; older ones are dropped."""
+
+STAMP: Final = 9
+"""Characters of the time of day and the blank behind it, with which every line begins."""
 
 _GLYPHS: Final = {"debug": ".", "info": " ", "warning": "~", "error": "!"}
 
@@ -25,8 +30,10 @@ class Entry(NamedTuple):
 class LogBook:
     """Keeps the newest lines and tells its readers that there are more."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], project: Path | None = None) -> None:
         self._clock = clock
+        self._inside = f"{project}{os.sep}" if project else ""
+        """What paths inside the project have in front; without it they fit into a line."""
         self._entries: deque[Entry] = deque(maxlen=KEPT)
         self._readers: list[Callable[[], None]] = []
         self._unfinished = {"info": "", "warning": ""}
@@ -67,6 +74,8 @@ class LogBook:
     def _write(self, at: float, level: str, who: str, text: str) -> None:
         head = f"{clock_time(at)} {_GLYPHS.get(level, ' ')} "
         owner = f"{clean_line(who, 40)}: " if who else ""
+        if self._inside:
+            text = text.replace(self._inside, "")
         for line in clean_lines(text.rstrip("\n")):
             self._entries.append(Entry(level, f"{head}{owner}{line}"))
             self.written += 1

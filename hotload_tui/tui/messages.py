@@ -81,11 +81,15 @@ class StopEnded(Message):
 
 
 class CommandEnded(Message):
-    """A command is over; ``text`` is what there is to say about it, ``made`` a plugin that it made."""
+    """A command is over; ``text`` is what there is to say about it, ``made`` a plugin that it made.
 
-    def __init__(self, text: str, *, failed: bool = False, made: str = "") -> None:
+    Of one that failed, ``text`` is the reason and ``command`` its words.
+    """
+
+    def __init__(self, text: str, *, command: str = "", failed: bool = False, made: str = "") -> None:
         super().__init__()
         self.text = text
+        self.command = command
         self.failed = failed
         self.made = made
 

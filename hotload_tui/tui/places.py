@@ -53,3 +53,21 @@ def moved_text(fault: Fault, disk: str | None) -> str:
     if now is None:
         return f"the file has changed since: line {place.line} is not in it any more"
     return "" if now == place.line else f"the file has changed since: line {place.line} is line {now} now"
+
+
+def own_causes(fault: Fault) -> tuple[Fault, ...]:
+    """Return what belongs to a fault, without echoes: an error reported twice is one error."""
+    causes: list[Fault] = []
+    for cause in fault.causes:
+        causes.extend(own_causes(cause) if _is_echo(cause, fault) else (cause,))
+    return tuple(causes)
+
+
+def _is_echo(cause: Fault, fault: Fault) -> bool:
+    if cause.relation != "context" or (cause.type, cause.message) != (fault.type, fault.message):
+        return False
+    return _spot(cause) == _spot(fault)
+
+
+def _spot(fault: Fault) -> tuple[str, int]:
+    return (fault.place.file, fault.place.line) if fault.place else ("", 0)

@@ -149,7 +149,7 @@ class Requests:
         try:
             message = work()
         except BaseException as error:  # whatever a command raises is shown; it must not end silently
-            message = CommandEnded(f"{clean_line(label)}: {clean_line(reason_of(error))}", failed=True)
+            message = CommandEnded(clean_line(reason_of(error)), command=clean_line(label), failed=True)
         finally:
             with self._lock:
                 self._running.discard(label)

@@ -1,9 +1,9 @@
-"""Toasts, merged: one line for all that happens within two seconds."""
+"""Toasts: what became of plugins, merged into one line for two seconds, and single remarks that never are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from hotload_tui.core.events import (
     AnyEvent,
@@ -16,7 +16,7 @@ from hotload_tui.core.events import (
 from hotload_tui.tui.text import clean_line
 
 WINDOW: Final = 2.0
-"""Seconds within which things are told in one line."""
+"""Seconds within which news are told in one line."""
 
 _FAILED: Final = "failed"
 _VERBS: Final[dict[type, str]] = {
@@ -37,62 +37,57 @@ class Toaster(Protocol):
         ...
 
 
+class _News(NamedTuple):
+    verb: str
+    reason: str = ""
+
+
 class Toasts:
-    """Gathers what happened and shows it as one line, at once and again when more joins it."""
+    """Tells news of plugins in one line, at once and again when more joins it; remarks stand alone."""
 
     def __init__(self, show: Toaster, clock: Callable[[], float]) -> None:
         self._show = show
         self._clock = clock
         self._opened = 0.0
-        self._verbs: dict[str, dict[str, str]] = {}
-        self._texts: dict[str, None] = {}
-        self._bad = False
+        self._news: dict[str, _News] = {}
 
     def say(self, text: str, *, bad: bool = False) -> None:
-        """Tell one thing."""
+        """Tell one thing, alone."""
         if text:
-            self._open()
-            self._texts[text] = None
-            self._bad = self._bad or bad
-            self._show(self._line(), bad=self._bad)
+            self._show(text, bad=bad)
 
-    def tell(self, events: Iterable[AnyEvent]) -> None:
-        """Tell what became of plugins; events that nobody needs to be told of are left out."""
+    def tell(self, events: Iterable[AnyEvent], reading: str = "") -> None:
+        """Tell what became of plugins; not the faults of the plugin whose fault is being read."""
         news = [event for event in events if isinstance(event, (*_VERBS, PluginFailed))]
+        news = [event for event in news if not (isinstance(event, PluginFailed) and event.name == reading)]
         if not news:
             return
-        self._open()
+        if self._clock() - self._opened > WINDOW:
+            self._opened = self._clock()
+            self._news = {}
         for event in news:
-            self._note(event)
-        self._show(self._line(), bad=self._bad)
-
-    def _open(self) -> None:
-        now = self._clock()
-        if now - self._opened > WINDOW:
-            self._opened = now
-            self._verbs, self._texts, self._bad = {}, {}, False
-
-    def _note(self, event: AnyEvent) -> None:
-        name = clean_line(getattr(event, "name", ""), 40)
-        if isinstance(event, PluginFailed):
-            self._bad = True
-            reason = clean_line(f"{event.fault.type}: {event.fault.message}", 100)
-            self._verbs.setdefault(_FAILED, {})[name] = reason
-            return
-        verb = _VERBS[type(event)]
-        if isinstance(event, PluginLoaded):
-            # The load that follows a discovery tells more than the discovery.
-            self._verbs.get(_VERBS[PluginDiscovered], {}).pop(name, None)
-            self._verbs.get(_FAILED, {}).pop(name, None)
-            verb = "loaded" if event.generation == 1 else verb
-        self._verbs.setdefault(verb, {})[name] = _REASONS.get(type(event), "")
+            name = clean_line(getattr(event, "name", ""), 40)
+            self._news.pop(name, None)  # only the last word on a plugin counts
+            self._news[name] = _news_of(event)
+        self._show(self._line(), bad=any(news.verb == _FAILED for news in self._news.values()))
 
     def _line(self) -> str:
+        groups: dict[str, list[str]] = {}
+        for name, news in self._news.items():
+            groups.setdefault(news.verb, []).append(name)
         parts = []
-        for verb, names in sorted(self._verbs.items(), key=lambda item: item[0] == _FAILED):
-            if len(names) == 1:
-                name, reason = next(iter(names.items()))
-                parts.append(f"{name} {verb}" + (f" ({reason})" if reason else ""))
-            elif names:
+        for verb, names in sorted(groups.items(), key=lambda item: item[0] == _FAILED):
+            reason = self._news[names[0]].reason
+            if len(names) > 1:
                 parts.append(f"{len(names)} {verb}")
-        return ". ".join(part for part in (", ".join(parts), *self._texts) if part)
+            else:
+                parts.append(f"{names[0]} {verb}" + (f" ({reason})" if reason else ""))
+        return ", ".join(parts)
+
+
+def _news_of(event: AnyEvent) -> _News:
+    if isinstance(event, PluginFailed):
+        return _News(_FAILED, clean_line(f"{event.fault.type}: {event.fault.message}", 100))
+    if isinstance(event, PluginLoaded) and event.generation == 1:
+        return _News("loaded")
+    return _News(_VERBS[type(event)], _REASONS.get(type(event), ""))

@@ -73,6 +73,14 @@ def test_notes_and_causes_follow() -> None:
     ]
 
 
+def test_an_error_that_was_reported_twice_is_told_once() -> None:
+    """A context of the same type, message and place adds nothing."""
+    place = Frame("/p/plugin.py", 2, "", "plugin")
+    echo = Fault("compile", "greet", "SyntaxError", "bad", 0.0, frames=(place,), relation="context")
+    fault = Fault("compile", "greet", "SyntaxError", "bad", 0.0, frames=(place,), causes=(echo,))
+    assert list(fault_lines(fault)) == ["greet: compile: SyntaxError: bad", "  /p/plugin.py:2"]
+
+
 def test_columns_stand_below_each_other() -> None:
     """The table is straight, also with names of wide letters."""
     statuses = [PluginStatus(name, PluginState.NEW, "") for name in ("a", "日本語", "long-name")]

@@ -17,6 +17,7 @@ from textual.pilot import Pilot
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.tui.app import ConsoleApp
 from hotload_tui.tui.screens.console import ConsoleScreen
+from hotload_tui.tui.widgets.notice import Notice
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 
 PATIENCE = 20.0  # seconds until a test gives up waiting; never slept through
@@ -44,8 +45,9 @@ class Console:
 
     @property
     def toasts(self) -> list[str]:
-        """What the toasts say."""
-        return [notification.message for notification in self.app._notifications]
+        """What the toast says, if there is one."""
+        text = self.main.query_one(Notice).text
+        return [text] if text else []
 
     @property
     def chosen(self) -> str:

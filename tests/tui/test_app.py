@@ -113,7 +113,7 @@ async def test_a_second_q_does_not_wait_for_plugins_that_hang(
     running = run(workspace.config())
     async with console(running.manager, workspace.root, stop=lambda: void(release.wait())) as it:
         await it.press("q")
-        await it.shows("unloading the plugins (q quits at once)")
+        await it.shows("unloading… (q quits at once)")
         await it.press("q")
         await it.until(lambda: not it.app.is_running)
     release.set()
@@ -162,6 +162,38 @@ async def test_a_small_terminal_names_the_size_needed_and_recovers(
         await it.until(lambda: "+ ok" in it.row("greet"))
         await it.resize(52, 12)
         await it.shows("Terminal 52x12: needs 60x15")
-        assert len([line for line in it.text.splitlines() if line.strip()]) == 1
+        it.main.say("a toast")
+        await it.press("n")
+        await it.until(lambda: len([line for line in it.text.splitlines() if line.strip()]) == 1)
+        await it.press("escape")
         await it.resize(80, 24)
         await it.shows("greet", "+ ok", "c Clean")
+
+
+async def test_while_unloading_only_quitting_is_left(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """The status line says what is waited for; keys that act on plugins do nothing and are not offered."""
+    release = threading.Event()
+    workspace["greet"] = GREET
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, stop=lambda: void(release.wait())) as it:
+        await it.shows("+ ok 1", "r Rebuild")
+        await it.press("q")
+        it.main._facts.look_at("greet")
+        await it.shows("unloading greet… (q quits at once)")
+        await it.press("n", "question_mark", "d", "colon")
+        assert it.app.screen is it.main
+        await it.until(lambda: "Rebuild" not in it.text and "q Quit" in it.text)
+        assert "+ ok" in it.row("greet")
+        release.set()
+        await it.until(lambda: not it.app.is_running)
+
+
+async def test_ctrl_c_names_the_key_that_quits(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """Ctrl-C without a selection says how to quit, in the console's own words."""
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.press("ctrl+c")
+        await it.until(lambda: it.toasts == ["Nothing is marked to be copied; q quits."])

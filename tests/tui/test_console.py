@@ -3,10 +3,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import pytest
+from textual import events
 from textual.command import CommandPalette
 
 from hotload_tui import Config
 from hotload_tui.tui.screens.confirm import ConfirmScreen
+from hotload_tui.tui.widgets.notice import Notice
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 from tests.conftest import Running, Workspace
 from tests.tui.console import Console, console
@@ -106,8 +109,7 @@ async def test_keys_that_can_do_nothing_say_why(workspace: Workspace, run: Run) 
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.shows("No plugins yet. n makes one from the template.")
         for key in ("r", "d", "c", "e"):
-            it.app.clear_notifications()
-            it.main._toasts._texts.clear()
+            it.main.query_one(Notice).hide()
             await it.press(key)
             await it.until(toasted(it, "No plugin is selected: the table is empty. n makes one."))
         await it.press("R")
@@ -125,12 +127,14 @@ async def test_r_on_a_disabled_plugin_names_the_key_that_enables_it(workspace: W
         await it.until(toasted(it, "one is off; d enables it."))
 
 
-async def test_n_with_a_name_it_cannot_have_shows_the_reason(workspace: Workspace, run: Run) -> None:
-    """The manager's refusal of a name is shown; nothing is made."""
+async def test_n_with_a_name_it_cannot_have_lets_it_be_mended(workspace: Workspace, run: Run) -> None:
+    """The manager's refusal stands under the field, with the name still in it; a better one is taken."""
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.press("n", *"a/b", "enter")
-        await it.until(toasted(it, "new a/b: "))
+        await it.shows("┃ a/b ", '! "a/b" cannot name a plugin')
         assert not list(workspace.plugins.iterdir())
+        await it.press("backspace", "backspace", "enter")
+        await it.until(lambda: it.app.screen is it.main and "+ ok" in it.row("a"))
 
 
 async def test_esc_leaves_the_prompt_of_n_without_making_anything(workspace: Workspace, run: Run) -> None:
@@ -169,7 +173,12 @@ async def test_question_mark_lists_the_keys_of_the_focused_pane(workspace: Works
     """Help shows what the keys of this pane do, then those that work everywhere, then the states."""
     async with console(run(workspace.config()).manager, workspace.root, (80, 60)) as it:
         await it.press("2", "question_mark")
-        await it.shows("In the Error tab", "show or hide local variables", "Everywhere", "~ STALE")
+        await it.shows(
+            "In the Error tab", "v        locals       show or hide local", "Everywhere", "~ STALE"
+        )
+        await it.shows("left         scroll to the left", "the star: you have not looked at it")
+        assert "HELD" not in it.text
+        assert "wait" not in it.text
         await it.press("escape")
         await it.press("0", "f1")
         await it.shows("In the table", "first row")
@@ -260,3 +269,40 @@ async def test_wide_terminals_show_hook_points_and_the_log(workspace: Workspace,
         await it.resize(80, 24)
         await it.until(lambda: "─Log─" not in it.text)
         await it.until(lambda: "watcher" in it.text.splitlines()[0])
+
+
+async def test_y_copies_what_is_under_the_cursor(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the table y copies path and digest of the row, in the log its last line, also to a file."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(workspace.root / "state"))
+    workspace["one"] = PLAIN
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        await it.press("y")
+        await it.until(toasted(it, "Copied 1 line, also to "))
+        digest = running.manager.snapshot().plugins[0].digest
+        assert it.app.clipboard.endswith(f"plugins/one {digest}")
+        print("the last line")  # noqa: T201 - as a plugin would
+        await it.press("3")
+        await it.shows("the last line")
+        await it.press("y")
+        await it.until(lambda: it.app.clipboard.endswith("the last line"))
+        copied = workspace.root / "state" / "hotload" / "copied.txt"
+        assert copied.read_text().endswith("print: the last line\n")
+        await it.press("2", "y")
+        await it.until(toasted(it, "There is nothing to copy here."))
+
+
+async def test_keys_typed_fast_after_a_change_of_pane_reach_the_new_one(
+    workspace: Workspace, run: Run
+) -> None:
+    """A key sent right behind 0 is the table's, though the focus was in the Error tab."""
+    workspace["ant"] = workspace["bee"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("bee"))
+        await it.press("2")
+        for key in ("0", "j"):
+            it.app.post_message(events.Key(key, key))
+        await it.until(lambda: it.chosen == "bee")

@@ -117,3 +117,16 @@ def test_a_fault_outside_the_plugin_leads_to_its_entry() -> None:
     foreign = Frame("/usr/lib/json.py", 9, "loads", "library")
     status = PluginStatus("p", PluginState.FAIL, "/work/plugins/p", fault=fault(foreign))
     assert (failing_file(status), failing_line(status, "x\n")) == ("plugin.py", 1)
+
+
+def test_an_error_that_was_reported_twice_is_shown_once() -> None:
+    """A context of the same type, message and place is an echo; what led to it is still shown."""
+    place = frame("x = (")
+    deep = Fault("load", "p", "KeyError", "'k'", 0.0, relation="context")
+    echo = Fault("load", "p", "E", "m", 0.0, frames=(place,), causes=(deep,), relation="context")
+    shown = text(fault(place, causes=(echo,)))
+    assert shown.count("E: m") == 1
+    assert shown.count("while this was being handled") == 1
+    assert "KeyError: 'k'" in shown
+    other = Fault("load", "p", "E", "m", 0.0, frames=(frame("y = (", number=9),), relation="context")
+    assert text(fault(place, causes=(other,))).count("E: m") == 2

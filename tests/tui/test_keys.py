@@ -32,3 +32,16 @@ def test_no_key_at_all_is_refused(key: str) -> None:
     """An empty key is a mistake and is named."""
     with pytest.raises(ConfigError, match="no key is named"):
         check_keys({"rebuild": key})
+
+
+@pytest.mark.parametrize("key", ["foo+bar", "foo", "ctrl+", "ctrl+foo", "strg+x", "x,f99"])
+def test_what_is_no_key_is_refused(key: str) -> None:
+    """A key that no terminal can send would leave its binding without one; the file is named."""
+    with pytest.raises(ConfigError, match=r'^my.toml: \[keys\] quit = ".*": there is no key "'):
+        check_keys({"quit": key}, "my.toml")
+
+
+@pytest.mark.parametrize("key", ["h", "X", "?", "question_mark", "comma", "f5", "ctrl+x", "alt+up", "ö", "+"])
+def test_all_keys_of_a_keyboard_are_accepted(key: str) -> None:
+    """Characters, names and modifiers before them are keys."""
+    check_keys({"quit": key, "help": "f11"})

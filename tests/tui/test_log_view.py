@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from hotload_tui import Config
 from hotload_tui.core.plugin import LogLine
 from hotload_tui.tui.log_book import KEPT, LogBook
+from hotload_tui.tui.log_rows import LogRows
 from hotload_tui.tui.widgets.log_view import LogView
 from tests.conftest import Running, Workspace
 from tests.tui.console import console
@@ -75,7 +77,7 @@ async def test_the_log_follows_its_end_unless_its_user_scrolls_away(workspace: W
         await it.press("g")
         await it.until(lambda: not seen("line 99")())
         print("line 100")  # noqa: T201
-        await it.until(lambda: it.main.query(LogView)[0]._written == len(it.main._book) > 100)
+        await it.until(lambda: it.main.query(LogView)[0]._rows._seen == len(it.main._book) > 100)
         assert not seen("line 100")()
         await it.press("G")
         await it.until(seen("line 100"))
@@ -108,3 +110,53 @@ async def test_lines_of_the_log_come_in_order_and_once(workspace: Workspace, run
             == running.manager.snapshot().plugins[0].generation
         )
         assert len(book) == len(running.manager.log())
+
+
+async def test_w_wraps_lines_and_t_hides_their_times(workspace: Workspace, run: Run) -> None:
+    """A line longer than the view is cut until w; t takes the times away; both again bring them back."""
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+        await it.press("3")
+        print("word " * 20 + "the end")  # noqa: T201
+        await it.shows("print: word word")
+        assert "the end" not in it.text
+        await it.press("w")
+        await it.shows("the end")
+        await it.press("t")
+        await it.until(lambda: any(line.startswith("  print: word") for line in it.text.splitlines()))
+        await it.press("w", "t")
+        await it.until(lambda: "the end" not in it.text and ":" in it.text.split("print: word")[0][-11:])
+
+
+async def test_f_stops_following_and_follows_again(workspace: Workspace, run: Run) -> None:
+    """After f new lines do not move the view; after f again they do."""
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+        await it.press("3", "f")
+        await it.until(lambda: it.toasts == ["Staying here; f follows."])
+        for number in range(50):
+            print(f"line {number};")  # noqa: T201
+        await it.until(lambda: len(it.main.query(LogView)[0]._rows) > 50)
+        assert "line 49;" not in it.text.split("4 Source")[1]
+        await it.press("f")
+        await it.until(lambda: "line 49;" in it.text.split("4 Source")[1])
+
+
+async def test_paths_in_the_log_are_those_of_the_project(tmp_path: Path) -> None:
+    """What all paths have in front would push file and line out of the view."""
+    book = LogBook(lambda: 0.0, tmp_path)
+    book.add([LogLine(1, 0.0, "error", "p", f"bad ({tmp_path}/plugins/p/plugin.py:3)")])
+    assert book.newest.endswith("! p: bad (plugins/p/plugin.py:3)")
+
+
+def test_wrapped_rows_keep_pace_with_a_book_that_drops_lines() -> None:
+    """Rows of dropped lines go; wide characters are never cut in half."""
+    book = LogBook(lambda: 0.0)
+    rows = LogRows(book)
+    rows.lay_out(width=10, stamped=False)
+    book.add([LogLine(1, 0.0, "info", "", "日本語日本語")])
+    rows.keep_pace()
+    assert [rows[index].text for index in range(len(rows))] == ["  日本語日", "本語"]
+    book.add(LogLine(number, 0.0, "info", "", str(number)) for number in range(KEPT))
+    rows.keep_pace()
+    assert (len(rows), rows[0].text.strip()) == (KEPT, "0")

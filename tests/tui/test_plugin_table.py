@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Callable
 
@@ -90,6 +91,25 @@ async def test_what_breaks_elsewhere_is_marked_and_takes_no_focus(workspace: Wor
         assert it.chosen == "ant"
         await it.press("j")
         await it.until(lambda: "~ STALE" in it.row("bee") and "*" not in it.row("bee"))
+
+
+async def test_a_plugin_whose_calls_raise_is_marked_though_it_serves(workspace: Workspace, run: Run) -> None:
+    """The row has a mark behind ok, the header counts the fault, and enter opens the error."""
+    workspace["bad"] = PLAIN.replace("return 1", "return 1 / 0")
+    workspace["good"] = PLAIN
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("bad"))
+        await asyncio.to_thread(running.manager.invoke, "one")
+        await it.until(lambda: "+ ok ! bad" in it.row("bad"))
+        assert "1 fault" in it.text.splitlines()[0]
+        assert "!" not in it.row("good")
+        await it.press("enter")
+        await it.shows("ZeroDivisionError", "in hook of bad", "2 Error (1)")
+        await it.press("0", "j")
+        await it.until(lambda: it.chosen == "good" and "2 Error  3 Log" in it.text)
+        await it.press("1", "0", "k", "1")
+        await it.shows("press 2 for the traceback")
 
 
 async def test_j_k_g_and_capital_g_move(workspace: Workspace, run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ def register(ctx):
     threading.Thread(target=run, daemon=True).start()
     ctx.on_unload(stop.set)
 """
+UNLOADS = "def register(ctx):\n    ctx.on_unload(lambda: open({mark!r}, 'w').close())\n"
 
 
 @pytest.fixture
@@ -65,18 +67,52 @@ def test_the_editor_has_the_terminal_for_itself(workspace: Workspace, editor: Pa
         assert left_on(terminal) == set()
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_a_signal_leaves_the_terminal_usable(workspace: Workspace, name: str) -> None:
-    """A console that is told to end unloads its plugins and restores the terminal."""
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 0), ("SIGHUP", 0), ("SIGINT", 130)])
+def test_a_signal_leaves_the_terminal_usable(workspace: Workspace, name: str, code: int) -> None:
+    """A console that is told to end unloads its plugins, restores the terminal and exits as a host does."""
     mark = workspace.root / "unloaded"
-    workspace["one"] = f"def register(ctx):\n    ctx.on_unload(lambda: open({str(mark)!r}, 'w').close())\n"
+    workspace["one"] = UNLOADS.format(mark=str(mark))
     with Terminal(PROGRAM, cwd=workspace.root) as terminal:
         terminal.wait_for("+ ok 1")
         assert left_on(terminal) == set(MODES)
         os.kill(terminal.process.pid, getattr(signal, name))
-        terminal.wait_for_exit()
+        assert terminal.wait_for_exit() == code
         assert left_on(terminal) == set()
     assert mark.exists()
+
+
+def test_a_terminal_that_does_not_know_its_size_gets_one(workspace: Workspace) -> None:
+    """On a terminal of 0 by 0 the plugins start, the screen is drawn, and q quits."""
+    workspace["one"] = "def register(ctx): ..."
+    program = ["sh", "-c", f"stty rows 0 columns 0; exec {shlex.join(PROGRAM)}"]
+    with Terminal(program, cwd=workspace.root) as terminal:
+        terminal.wait_for("+ ok 1")
+        terminal.press("q")
+        assert terminal.wait_for_exit() == 0
+
+
+def test_a_terminal_that_hangs_up_ends_the_console(workspace: Workspace) -> None:
+    """A window that is closed takes the console with it, once its plugins are unloaded."""
+    mark = workspace.root / "unloaded"
+    workspace["one"] = UNLOADS.format(mark=str(mark))
+    with Terminal(PROGRAM, cwd=workspace.root) as terminal:
+        terminal.wait_for("+ ok 1")
+        with Path(os.devnull).open("rb") as nothing:
+            os.dup2(nothing.fileno(), terminal._master)  # closes the terminal
+        terminal.process.wait(20)
+    assert mark.exists()
+
+
+def test_a_toast_does_not_stay_on_the_screen(workspace: Workspace) -> None:
+    """A toast that replaced another one while it was shown goes, and what was below it is painted."""
+    workspace["one"] = "def register(ctx): ..."
+    with Terminal(PROGRAM, cwd=workspace.root) as terminal:
+        terminal.wait_for("+ ok 1")
+        workspace["loud"] = "def register(ctx): ..."
+        terminal.wait_for("loud loaded")
+        terminal.press("3")
+        terminal.wait_for(lambda screen: "loud loaded " not in screen)
+        terminal.wait_for(lambda screen: "─Plugins (2)─" in screen and "loud: loaded generation 1" in screen)
 
 
 def test_without_colours_states_and_focus_can_be_told(workspace: Workspace) -> None:

@@ -66,10 +66,31 @@ def test_a_disabled_plugin_names_the_key_that_brings_it_back() -> None:
     assert shown.texts == [("a disabled (d enables it)", False)]
 
 
-def test_the_same_text_is_said_once() -> None:
-    """Pressing a key that can do nothing again and again does not pile up toasts."""
+def test_remarks_are_never_joined_with_news() -> None:
+    """A key that can do nothing says so alone, and the news that come next do not repeat it."""
     shown = Shown()
-    shown.toasts.say("No.")
-    shown.toasts.say("No.")
+    shown.toasts.tell([failed("x")])
+    shown.toasts.say("Nothing to go back to; q quits.")
     shown.toasts.say("")
-    assert [text for text, _ in shown.texts] == ["No.", "No."]
+    shown.toasts.tell([loaded("a")])
+    assert [text for text, _ in shown.texts] == [
+        "x failed (KeyError: 'a')",
+        "Nothing to go back to; q quits.",
+        "a reloaded, x failed (KeyError: 'a')",
+    ]
+
+
+def test_a_plugin_that_reloads_and_then_fails_is_told_as_failed() -> None:
+    """Of one plugin only the last is said."""
+    shown = Shown()
+    shown.toasts.tell([loaded("a"), failed("a")])
+    assert shown.texts[-1] == ("a failed (KeyError: 'a')", True)
+
+
+def test_a_fault_that_is_being_read_is_no_news() -> None:
+    """Who reads a plugin's error is not told that it failed; of others, they are."""
+    shown = Shown()
+    shown.toasts.tell([failed("a")], reading="a")
+    assert shown.texts == []
+    shown.toasts.tell([failed("b")], reading="a")
+    assert shown.texts[-1][0] == "b failed (KeyError: 'a')"

@@ -8,6 +8,7 @@ from pathlib import Path
 from textual.screen import Screen
 
 from hotload_tui.core.plugin import PluginState, PluginStatus
+from hotload_tui.tui.clipboard import Copyable, keep_copy
 from hotload_tui.tui.editor import open_editor
 from hotload_tui.tui.messages import SourcePair
 from hotload_tui.tui.places import failing_file, failing_line
@@ -15,6 +16,7 @@ from hotload_tui.tui.requests import NOTHING_SELECTED, Requests
 from hotload_tui.tui.screens.ask_name import AskNameScreen
 from hotload_tui.tui.screens.confirm import ConfirmScreen
 from hotload_tui.tui.screens.help import HelpScreen, key_lines
+from hotload_tui.tui.text import clean
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 
@@ -24,6 +26,8 @@ class ActionScreen(Screen[None]):
 
     requests: Requests
     project: Path
+    is_leaving = False
+    """Whether the plugins are being unloaded: there is nothing left to do but to wait."""
 
     @property
     @abstractmethod
@@ -40,7 +44,9 @@ class ActionScreen(Screen[None]):
         """Show a toast; nothing for an empty text."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
-        """Tell which keys there are: d is one of two, and c means clean only in the table."""
+        """Tell which keys there are: d is one of two, c means clean only in the table; none at the end."""
+        if self.is_leaving:
+            return False
         plugin = self.selected if self.is_mounted else None
         off = plugin is not None and plugin.state is PluginState.OFF
         if action in ("enable", "disable"):
@@ -81,12 +87,7 @@ class ActionScreen(Screen[None]):
 
     def action_new(self) -> None:
         """Ask for a name, then make a plugin."""
-
-        def answered(name: str | None) -> None:
-            if name:
-                self.say(self.requests.new(name))
-
-        self.app.push_screen(AskNameScreen(), answered)
+        self.app.push_screen(AskNameScreen(self.requests.new))
 
     def action_edit(self) -> None:
         """Open the editor at the failing line of the selected plugin."""
@@ -101,6 +102,16 @@ class ActionScreen(Screen[None]):
     async def _edit(self, file: Path, line: int) -> None:
         self.say(await open_editor(self.app, file, line), bad=True)
 
+    def action_copy(self) -> None:
+        """Copy what is marked, or what is under the cursor."""
+        pane: object = self.focused
+        text = self.get_selected_text() or (pane.text_to_copy() if isinstance(pane, Copyable) else "")
+        if not text:
+            self.say("There is nothing to copy here.")
+            return
+        self.app.copy_to_clipboard(clean(text))
+        self.say(keep_copy(text))
+
     def action_help(self) -> None:
         """Show the keys of the pane that has the focus."""
         self.app.push_screen(HelpScreen(*key_lines(self)))
@@ -110,11 +121,11 @@ class ActionScreen(Screen[None]):
         table = self.query_one(PluginTable)
         if table.has_focus:
             self.say("Nothing to go back to; q quits.")
-        table.focus()
+        self.set_focus(table)
 
     def action_focus_table(self) -> None:
         """Go to the table."""
-        self.query_one(PluginTable).focus()
+        self.set_focus(self.query_one(PluginTable))  # at once: focus() would let the next key overtake it
 
     def action_open_tab(self, name: str) -> None:
         """Go to a tab."""

@@ -1,7 +1,8 @@
-"""``AskNameScreen``: asks for the name of a new plugin."""
+"""``AskNameScreen``: asks for the name of a new plugin, until one is taken."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,27 +12,34 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 
-class AskNameScreen(ModalScreen[str]):
-    """Gives the name, or an empty text when its user thought better of it."""
+class AskNameScreen(ModalScreen[None]):
+    """Hands each name to ``make`` and stays open, so that a refused name can be mended."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]
 
-    def __init__(self, initial: str = "") -> None:
+    def __init__(self, make: Callable[[str], str]) -> None:
         super().__init__()
-        self._initial = initial
+        self._make = make
 
     def compose(self) -> ComposeResult:
-        """Lay out the prompt and the keys."""
+        """Lay out the prompt, what was wrong with the name before, and the keys."""
         with Vertical(classes="dialog"):
             yield Static("Name of the new plugin (a directory is made from the template)", markup=False)
-            yield Input(self._initial, placeholder="greeter", compact=True)
+            yield Input(placeholder="greeter", compact=True)
+            yield Static(classes="error -empty", markup=False)
             yield Static("enter make it  esc cancel", classes="keys", markup=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Give the name; the manager judges it."""
+        """Try the name; the manager judges it."""
         if event.value.strip():
-            self.dismiss(event.value.strip())
+            self.refuse(self._make(event.value.strip()))
+
+    def refuse(self, reason: str) -> None:
+        """Say why there is no such plugin; nothing for an empty reason."""
+        error = self.query_one(".error", Static)
+        error.update(f"! {reason}")
+        error.set_class(not reason, "-empty")
 
     def action_cancel(self) -> None:
         """Make nothing."""
-        self.dismiss("")
+        self.dismiss()

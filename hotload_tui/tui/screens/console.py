@@ -28,16 +28,16 @@ from hotload_tui.tui.messages import (
 )
 from hotload_tui.tui.requests import Requests
 from hotload_tui.tui.screens.actions import ActionScreen
+from hotload_tui.tui.screens.ask_name import AskNameScreen
 from hotload_tui.tui.text import clean_line
 from hotload_tui.tui.toasts import Toasts
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.log_view import LogView
+from hotload_tui.tui.widgets.notice import Notice
 from hotload_tui.tui.widgets.plugin_pane import PluginPane
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 from hotload_tui.tui.widgets.status_line import StatusLine
 from hotload_tui.tui.widgets.too_small import TooSmall
-
-_FAILED = (PluginState.FAIL, PluginState.STALE)
 
 
 class ConsoleScreen(ActionScreen):
@@ -56,7 +56,7 @@ class ConsoleScreen(ActionScreen):
         self._facts = FactReader(api, self.post_message)
         self.requests = Requests(api, self.post_message)
         self._toasts = Toasts(self._toast, clock)
-        self._book = LogBook(clock)
+        self._book = LogBook(clock, project)
         self._plugins: dict[str, PluginStatus] = {}
         self._closeup: CloseUp | None = None
         self._started = start is None
@@ -73,6 +73,7 @@ class ConsoleScreen(ActionScreen):
             yield PluginPane(self._clock)
             yield DetailTabs(self.project, self._book, self._clock)
         yield LogView(self._book, id="strip")
+        yield Notice()
         yield TooSmall()
         yield Footer(compact=True)
 
@@ -152,7 +153,11 @@ class ConsoleScreen(ActionScreen):
         self.app.exit(message=Text(clean_line(message.trouble)) if message.trouble else None)
 
     def on_facts_read(self, message: FactsRead) -> None:
-        """Hand the facts to the widgets."""
+        """Hand the facts to the widgets; at the end only what is waited for is of interest."""
+        if self.is_leaving:
+            self._book.add(message.lines)
+            self._tell_waiting(tuple(plugin.name for plugin in message.snapshot.plugins if plugin.generation))
+            return
         self._plugins = {plugin.name: plugin for plugin in message.snapshot.plugins}
         self._closeup = message.closeup
         status = self.query_one(StatusLine)
@@ -163,7 +168,8 @@ class ConsoleScreen(ActionScreen):
         self._show_empty()
         self._show_details()
         if self._telling:
-            self._toasts.tell(message.events)
+            reads_error = self.query_one(DetailTabs).active == "error" and self.selected is not None
+            self._toasts.tell(message.events, self.selected.name if reads_error and self.selected else "")
         self._telling = self._started  # the loads of the start itself are on the screen already
         if self._made in self._plugins:
             self.query_one(PluginTable).choose(self._made)
@@ -175,7 +181,14 @@ class ConsoleScreen(ActionScreen):
 
     def on_command_ended(self, message: CommandEnded) -> None:
         """Tell how a request ended."""
-        self._toasts.say(message.text, bad=message.failed)
+        dialog = self.app.screen
+        if isinstance(dialog, AskNameScreen) and message.failed and message.command.startswith("new "):
+            dialog.refuse(message.text)
+            return
+        if isinstance(dialog, AskNameScreen) and message.made:
+            dialog.dismiss()
+        words = f"{message.command}: " if message.command else ""
+        self._toasts.say(f"{words}{message.text}" if message.text else "", bad=message.failed)
         self._made = message.made or self._made
         if message.made and self._missing:
             self._missing, self._trouble = False, ""
@@ -193,7 +206,7 @@ class ConsoleScreen(ActionScreen):
     def on_plugin_table_opened(self) -> None:
         """Go to the details; to the error of what failed."""
         plugin = self.selected
-        self.query_one(DetailTabs).open("error" if plugin and plugin.state in _FAILED else "overview")
+        self.query_one(DetailTabs).open("error" if plugin and plugin.fault else "overview")
 
     def on_print(self, event: events.Print) -> None:
         """Keep what was printed in the log."""
@@ -231,15 +244,19 @@ class ConsoleScreen(ActionScreen):
             self.refresh_bindings()
 
     def _toast(self, text: str, *, bad: bool) -> None:
-        self.app.clear_notifications()
-        self.app.notify(
-            text, severity="error" if bad else "information", timeout=10 if bad else 3, markup=False
-        )
+        self.query_one(Notice).show(text, bad=bad)
 
     def unload(self, stop: Callable[[], None]) -> None:
         """Unload the plugins; the console leaves when that is over."""
-        self.query_one(StatusLine).busy = "unloading the plugins (q quits at once)"
+        self.is_leaving = True
+        self.refresh_bindings()
+        self.query_one(StatusLine).snapshot = None
+        self._tell_waiting(())
         self.requests.stop(stop)
+
+    def _tell_waiting(self, names: tuple[str, ...]) -> None:
+        whom = f" {clean_line(', '.join(names), 30)}" if names else ""
+        self.query_one(StatusLine).busy = f"unloading{whom}… (q quits at once)"
 
     def choose(self, name: str) -> None:
         """Put the table's cursor on a plugin."""

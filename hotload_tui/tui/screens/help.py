@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from typing import ClassVar, Final, TypeAlias
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -14,16 +14,24 @@ from textual.widgets import Static
 
 from hotload_tui.core.plugin import PluginState
 
-_MEANINGS: Mapping[PluginState, str] = {
-    PluginState.OK: "the newest version serves",
-    PluginState.STALE: "an older version serves: the newest one failed",
-    PluginState.FAIL: "nothing serves",
-    PluginState.HELD: "kept at a version chosen by hand",
-    PluginState.BUILD: "being built",
-    PluginState.OFF: "disabled: its folder's name begins with _",
-    PluginState.WAIT: "waits for another plugin",
-    PluginState.NEW: "found, not loaded yet",
-}
+HelpRow: TypeAlias = tuple[str, str, str]
+"""Key or sign, the binding's name in ``[keys]``, what it means."""
+
+_STATES: Final[tuple[HelpRow, ...]] = (
+    *(
+        (f"{state.glyph} {state}", "", meaning)
+        for state, meaning in (
+            (PluginState.OK, "the newest version serves"),
+            (PluginState.STALE, "an older version serves: the newest one failed"),
+            (PluginState.FAIL, "nothing serves"),
+            (PluginState.OFF, "disabled: its folder's name begins with _"),
+            (PluginState.BUILD, "being built"),
+            (PluginState.NEW, "found, not loaded yet"),
+        )
+    ),
+    ("+ ok !", "", "it serves, but a call of it raised: the Error tab has it"),
+    ("!*FAIL", "", "the star: you have not looked at it since it broke"),
+)
 
 _PANES: Mapping[str, str] = {
     "PluginTable": "table",
@@ -43,7 +51,7 @@ class HelpScreen(ModalScreen[None]):
         Binding("k", "scroll('up')", "Up", show=False),
     ]
 
-    def __init__(self, pane: str, own: Iterable[tuple[str, str]], common: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, pane: str, own: Iterable[HelpRow], common: Iterable[HelpRow]) -> None:
         super().__init__()
         self._pane = pane
         self._own = tuple(own)
@@ -55,15 +63,14 @@ class HelpScreen(ModalScreen[None]):
             yield Static(Content("\n").join(self._lines()), markup=False)
 
     def _lines(self) -> Iterable[Content]:
-        yield Content.styled(f"In the {self._pane}", "bold")
+        yield Content.assemble((f"In the {self._pane}", "bold"), "  key, name in [keys] of hotload.toml")
         yield from _keys(self._own)
         yield Content("")
         yield Content.styled("Everywhere", "bold")
         yield from _keys(self._common)
         yield Content("")
         yield Content.styled("States", "bold")
-        yield from _keys((f"{state.glyph} {state}", meaning) for state, meaning in _MEANINGS.items())
-        yield Content("  !*FAIL       a star: it broke while you looked at another plugin")
+        yield from _keys(_STATES)
         yield Content("")
         yield Content.styled("esc closes; arrows scroll", "$foreground-muted")
 
@@ -80,23 +87,26 @@ class HelpScreen(ModalScreen[None]):
             body.scroll_up(animate=False)
 
 
-def _keys(rows: Iterable[tuple[str, str]]) -> Iterable[Content]:
-    for key, meaning in rows:
-        yield Content.assemble((f"  {key:<12} ", "bold $text-accent"), meaning)
+def _keys(rows: Iterable[HelpRow]) -> Iterable[Content]:
+    for key, name, meaning in rows:
+        name_cell = f"{name:<12} " if name else ""
+        yield Content.assemble(
+            (f"  {key:<8} ", "bold $text-accent"), (name_cell, "$foreground-muted"), meaning
+        )
 
 
-def key_lines(screen: Screen[None]) -> tuple[str, list[tuple[str, str]], list[tuple[str, str]]]:
-    """Return the focused pane's name, its keys and the keys that work everywhere, each with its meaning."""
+def key_lines(screen: Screen[None]) -> tuple[str, list[HelpRow], list[HelpRow]]:
+    """Return the focused pane's name, its keys and the keys that work everywhere."""
     focused = screen.focused
-    own: dict[str, list[str]] = {}
-    common: dict[str, list[str]] = {}
+    own: dict[tuple[str, str], list[str]] = {}
+    common: dict[tuple[str, str], list[str]] = {}
     for node, binding, _, meaning in screen.active_bindings.values():
         group = own if node is focused else common
         if binding.tooltip:
-            group.setdefault(meaning, []).append(screen.app.get_key_display(binding))
+            group.setdefault((binding.id or "", meaning), []).append(screen.app.get_key_display(binding))
     name = _PANES.get(type(focused).__name__, "console") if focused else "console"
     return name, _joined(own), _joined(common)
 
 
-def _joined(keys: Mapping[str, list[str]]) -> list[tuple[str, str]]:
-    return [(" ".join(names), meaning) for meaning, names in keys.items()]
+def _joined(keys: Mapping[tuple[str, str], list[str]]) -> list[HelpRow]:
+    return [(" ".join(names), name, meaning) for (name, meaning), names in keys.items()]

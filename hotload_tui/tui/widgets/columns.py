@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from hotload_tui.core.plugin import PluginStatus
+from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.tui.text import clean_line, duration, milliseconds
 
 PADDING: Final = 2
@@ -13,6 +13,10 @@ PADDING: Final = 2
 
 NAME_ROOM: Final = (12, 40)
 """Least and most cells for a plugin's name."""
+
+
+FAILED: Final = (PluginState.FAIL, PluginState.STALE)
+"""States that tell of a fault by themselves."""
 
 
 class Column(NamedTuple):
@@ -27,12 +31,18 @@ class Column(NamedTuple):
     """Draws one plugin's cell at a time of day."""
 
 
+def state_text(status: PluginStatus) -> str:
+    """Return glyph and word; behind them ``!`` for a plugin that serves, though its handlers raise."""
+    mark = " !" if status.fault and status.state not in FAILED else ""
+    return f"{status.state.glyph} {status.state}{mark}"
+
+
 def _points(status: PluginStatus, _now: float) -> str:
     return clean_line(", ".join(place.point for place in status.points) or "-", 100)
 
 
 COLUMNS: Final = (
-    Column("state", "state", 7, 0, lambda status, _: f"{status.state.glyph} {status.state}"),
+    Column("state", "state", 7, 0, lambda status, _: state_text(status)),
     Column("plugin", "plugin", NAME_ROOM[0], 0, lambda status, _: clean_line(status.name, 100)),
     Column("digest", "digest", 12, 0, lambda status, _: clean_line(status.digest[:12]) or "-"),
     Column("generation", "gen", 4, 2, lambda status, _: str(status.generation or "-")),

@@ -53,7 +53,8 @@ class DetailTabs(Vertical):
     def open(self, name: str) -> None:
         """Show a tab and focus it."""
         self.query_one(TabbedContent).active = name
-        self._content_of(name).focus()
+        # At once: the next key may be here already, and is meant for this tab.
+        self.screen.set_focus(self._content_of(name))
 
     def show(
         self,
@@ -64,7 +65,7 @@ class DetailTabs(Vertical):
     ) -> None:
         """Show this plugin; ``faulty`` are all plugins that have a fault."""
         self.border_title = Content(clean_line(status.name, 60) if status else "Details")
-        label = Content(f"2 Error ({len(faulty)})" if faulty else "2 Error")
+        label = Content("2 Error (1)" if status and status.fault else "2 Error")
         self.query_one(TabbedContent).get_tab("error").label = label
         self.query_one(Overview).show(status, detail)
         self.query_one(ErrorView).show(status, source, faulty)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from textual import events
 from textual.containers import ScrollableContainer
+from textual.content import Content
 from textual.widgets import Static
 
 from hotload_tui.core.plugin import Fault, Frame, PluginStatus
@@ -48,11 +49,19 @@ class ErrorView(ScrollableContainer, can_focus=True):
             self._options = self._options._replace(width=width)
             self._draw()
 
+    def text_to_copy(self) -> str:
+        """Return the report as it is shown."""
+        status = self._status
+        if status is None or status.fault is None:
+            return ""
+        return fault_text(status, status.fault, self._moved, self._options).plain
+
     def _draw(self) -> None:
         body = self.query_one(Static)
         status = self._status
         if status is None or status.fault is None:
-            body.update(self._nothing())
+            lines = Content(self._nothing()).wrap(max(20, self._options.width))
+            body.update(Content("\n").join(lines))
         else:
             body.update(fault_text(status, status.fault, self._moved, self._options))
 

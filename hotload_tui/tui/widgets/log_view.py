@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Size
@@ -14,6 +13,8 @@ from textual.strip import Strip
 
 from hotload_tui.tui import keys
 from hotload_tui.tui.log_book import LogBook
+from hotload_tui.tui.log_rows import LogRows
+from hotload_tui.tui.messages import Remark
 
 PACE: Final = 0.05
 """Seconds between two looks at the book while lines pour in."""
@@ -24,17 +25,18 @@ EMPTY: Final = "No lines yet. Loads, failures and all that plugins print or log 
 class LogView(ScrollView, can_focus=True):
     """Follows the end, unless its user has scrolled away from it; text can be selected and copied."""
 
-    BINDINGS = keys.SCROLL
+    BINDINGS = keys.LOG
     COMPONENT_CLASSES: ClassVar[set[str]] = {"log--error", "log--warning", "log--debug", "log--info"}
 
     def __init__(self, book: LogBook, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own word
         super().__init__(id=id)
         self._book = book
-        self._widest = 0
+        self._rows = LogRows(book)
+        self._wraps = False
+        self._stamped = True
         self._due = False
         self._follows = True
         self._growing = False
-        self._written = 0
         book.subscribe(self._book_grew)
 
     @property
@@ -65,6 +67,27 @@ class LogView(ScrollView, can_focus=True):
         self._follows = True
         self._drain()
 
+    def action_toggle_follow(self) -> None:
+        """Follow new lines, or stay."""
+        self._follows = not self._follows
+        self._drain()
+        self.post_message(Remark("Following new lines." if self._follows else "Staying here; f follows."))
+
+    def action_toggle_wrap(self) -> None:
+        """Wrap lines that are longer than the view, or cut them."""
+        self._wraps = not self._wraps
+        self.scroll_to(0, animate=False, immediate=True)
+        self._drain()
+
+    def action_toggle_stamps(self) -> None:
+        """Show the time of each line, or not."""
+        self._stamped = not self._stamped
+        self._drain()
+
+    def text_to_copy(self) -> str:
+        """Return the newest line."""
+        return self._book.newest
+
     def _book_grew(self) -> None:
         if self.is_attached and not self._due:
             self._due = True
@@ -72,12 +95,11 @@ class LogView(ScrollView, can_focus=True):
 
     def _drain(self) -> None:
         self._due = False
-        total = len(self._book)
-        for index in range(max(0, total - (self._book.written - self._written)), total):
-            self._widest = max(self._widest, cell_len(self._book[index].text))
-        self._written = self._book.written
+        width = self.scrollable_content_region.width
+        self._rows.lay_out(width=width if self._wraps else 0, stamped=self._stamped)
+        self._rows.keep_pace()
         self._growing = True
-        self.virtual_size = Size(self._widest, max(total, 1))
+        self.virtual_size = Size(self._rows.widest, max(len(self._rows), 1))
         if self._follows:
             # By force: the scrollbar, without which nothing scrolls, may come only with the next layout.
             self.scroll_end(animate=False, immediate=True, x_axis=False, force=True)
@@ -89,10 +111,10 @@ class LogView(ScrollView, can_focus=True):
         scroll_x, scroll_y = self.scroll_offset
         index, width = scroll_y + y, self.size.width
         plain = self.rich_style
-        if index >= len(self._book):
+        if index >= len(self._rows):
             text = EMPTY if index == 0 else ""
             return Strip([Segment(text, plain)]).crop_extend(0, width, plain)
-        entry = self._book[index]
+        entry = self._rows[index]
         style = plain + self.get_component_rich_style(f"log--{entry.level}", partial=True)
         strip = Strip(self._segments(index, entry.text, style))
         return strip.crop_extend(scroll_x, scroll_x + width, plain).apply_offsets(scroll_x, index)
@@ -110,7 +132,7 @@ class LogView(ScrollView, can_focus=True):
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """Return the text that is marked."""
         return selection.extract(
-            "\n".join(entry.text for entry in map(self._book.__getitem__, range(len(self._book))))
+            "\n".join(entry.text for entry in map(self._rows.__getitem__, range(len(self._rows))))
         ), "\n"
 
     def selection_updated(self, selection: Selection | None) -> None:  # noqa: ARG002 - Textual's signature

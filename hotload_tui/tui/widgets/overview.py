@@ -13,6 +13,7 @@ from textual.widgets import Static
 from hotload_tui.core.plugin import HandlerStatus, PluginDetail, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.text import clean_line, clock_time, count, duration, milliseconds, short_path
+from hotload_tui.tui.widgets.columns import state_text
 
 NOTHING: Final = "No plugin is selected. n makes one from the template."
 _LABEL: Final = 12
@@ -46,6 +47,10 @@ class Overview(VerticalScroll, can_focus=True):
         """Wrap to the new width."""
         self._draw()
 
+    def text_to_copy(self) -> str:
+        """Return all facts."""
+        return self._shown.plain if self._facts[0] else ""
+
     def _draw(self) -> None:
         status, detail = self._facts
         text = self._text(status, detail) if status else Content(NOTHING)
@@ -55,9 +60,7 @@ class Overview(VerticalScroll, can_focus=True):
 
     def _text(self, status: PluginStatus, detail: PluginDetail | None) -> Content:
         width = max(20, self.size.width - 2)
-        title = Content.assemble(
-            (clean_line(status.name, 200), "bold"), f"  {status.state.glyph} {status.state}"
-        )
+        title = Content.assemble((clean_line(status.name, 200), "bold"), f"  {state_text(status)}")
         text = Content(clean_line(detail.description)).wrap(width) if detail and detail.description else []
         rows = [*self._rows(status), *(_details(detail) if detail else ())]
         lines = [line for label, value in rows for line in _row(label, value, width)]
@@ -66,7 +69,8 @@ class Overview(VerticalScroll, can_focus=True):
     def _rows(self, status: PluginStatus) -> Iterator[Row]:
         if status.fault is not None:
             fault = status.fault
-            yield ("trouble", f"{clean_line(fault.type, 100)}: {clean_line(fault.message, 300)} (2 shows it)")
+            yield ("trouble", f"{clean_line(fault.type, 100)}: {clean_line(fault.message, 300)}")
+            yield ("", "press 2 for the traceback")
         yield ("folder", short_path(status.path, self._project))
         yield ("running", clean_line(status.digest) or "nothing")
         same = status.source_digest and status.source_digest == status.digest

@@ -11,9 +11,8 @@ from textual.widgets import DataTable
 
 from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.tui import keys
-from hotload_tui.tui.widgets.columns import Column, fitting
+from hotload_tui.tui.widgets.columns import FAILED, Column, fitting
 
-_TROUBLE = (PluginState.FAIL, PluginState.STALE)
 MARK = "*"
 """Between glyph and word of a plugin that broke while another one was looked at."""
 
@@ -81,6 +80,11 @@ class PluginTable(DataTable[Text]):
         if name in self._shown:
             self.move_cursor(row=self.get_row_index(name), animate=False)
 
+    def text_to_copy(self) -> str:
+        """Return path and digest of the row."""
+        plugin = self._shown.get(self.chosen)
+        return f"{plugin.path} {plugin.digest}".strip() if plugin else ""
+
     def _refill(self) -> None:
         self.clear()
         for name, plugin in self._shown.items():
@@ -111,6 +115,8 @@ class PluginTable(DataTable[Text]):
             if plugin.name in self._marked:
                 style = self.get_component_rich_style("plugins--mark", partial=True)
                 text = text[:1] + Text(MARK, style) + text[2:]
+            if plugin.fault and plugin.state not in FAILED:
+                text.stylize(self.get_component_rich_style("plugins--fail", partial=True), len(text) - 1)
         return text
 
     def _draw(self, plugins: Iterable[PluginStatus]) -> None:
@@ -129,7 +135,7 @@ class PluginTable(DataTable[Text]):
                 self.update_cell(name, "age", self._cell(plugin, age))
 
     def _mark(self, plugin: PluginStatus, before: PluginStatus | None) -> None:
-        if plugin.state not in _TROUBLE:
+        if plugin.fault is None:
             self._marked.discard(plugin.name)
         elif before is not None and before.fault != plugin.fault and plugin.name != self.chosen:
             self._marked.add(plugin.name)

@@ -71,6 +71,11 @@ class SourceView(ScrollableContainer, can_focus=True):
         self._wants_disk = not self._shows_disk(source)
         self._draw()
 
+    def text_to_copy(self) -> str:
+        """Return the text that is shown, without line numbers."""
+        source = self._source
+        return ((source.disk if self._shows_disk(source) else source.loaded) or "") if source else ""
+
     def _shows_disk(self, source: SourcePair) -> bool:
         if source.loaded is None:
             return True

@@ -11,7 +11,8 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from hotload_tui.core.plugin import PluginState, Snapshot
-from hotload_tui.tui.text import clean_line
+from hotload_tui.tui.text import clean_line, count
+from hotload_tui.tui.widgets.columns import FAILED
 
 HINT: Final = "? help"
 
@@ -68,11 +69,15 @@ class StatusLine(Widget):
 
     def _counts(self, snapshot: Snapshot) -> list[Content]:
         states = Counter(plugin.state for plugin in snapshot.plugins)
-        return [
+        counts = [
             Content.styled(f"{state.glyph} {state} {states[state]}", _STYLES.get(state, ""))
             for state in PluginState
             if states[state]
         ]
+        raising = sum(plugin.fault is not None and plugin.state not in FAILED for plugin in snapshot.plugins)
+        if raising:
+            counts.append(Content.styled(f"! {count(raising, 'fault')}", "bold $text-error"))
+        return counts
 
     def _watching(self, snapshot: Snapshot) -> Content:
         watcher = snapshot.watcher

@@ -17,4 +17,4 @@ class TooSmall(Widget):
     def render(self) -> Content:
         """Draw one line; it is drawn anew whenever the size changes."""
         width, height = self.app.size
-        return Content(f"Terminal {width}x{height}: needs {NEEDED[0]}x{NEEDED[1]} (q quits)")
+        return Content(f"Terminal {width}x{height}: needs {NEEDED[0]}x{NEEDED[1]} (ctrl+q quits)")

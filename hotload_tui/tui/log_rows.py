@@ -1,0 +1,76 @@
+"""``LogRows``: the lines of a ``LogBook`` as the rows of a view, wrapped or not, with times or without."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rich.cells import cell_len, chop_cells
+
+from hotload_tui.tui.log_book import STAMP, Entry, LogBook
+
+
+class _Piece(NamedTuple):
+    line: int
+    """Number of the line, counted from the first that was ever written."""
+    start: int
+    end: int
+
+
+class LogRows:
+    """Keeps pace with its book; a row costs nothing while lines are not wrapped."""
+
+    def __init__(self, book: LogBook) -> None:
+        self._book = book
+        self._width = 0
+        self._seen = 0
+        self._pieces: list[_Piece] = []
+        self.stamped = True
+        """Whether each line begins with the time of day."""
+        self.widest = 0
+        """Cells of the longest row that was ever seen."""
+
+    def lay_out(self, *, width: int, stamped: bool) -> None:
+        """Wrap to ``width`` cells from now on; 0 for not at all."""
+        if (width, stamped) != (self._width, self.stamped):
+            self._width, self.stamped = width, stamped
+            self._seen = self.widest = 0
+            self._pieces = []
+
+    def keep_pace(self) -> None:
+        """Take in what was written since, and let go what the book has dropped."""
+        first = self._book.written - len(self._book)
+        for line in range(max(first, self._seen), self._book.written):
+            text = self._text(self._book[line - first])
+            if self._width:
+                self._pieces.extend(_Piece(line, *span) for span in _spans(text, self._width))
+            else:
+                self.widest = max(self.widest, cell_len(text))
+        self._seen = self._book.written
+        del self._pieces[: bisect_left(self._pieces, (first,))]
+
+    def __len__(self) -> int:
+        return len(self._pieces) if self._width else len(self._book)
+
+    def __getitem__(self, row: int) -> Entry:
+        if not self._width:
+            entry = self._book[row]
+            return entry._replace(text=self._text(entry))
+        piece = self._pieces[row]
+        entry = self._book[piece.line - (self._book.written - len(self._book))]
+        return entry._replace(text=self._text(entry)[piece.start : piece.end])
+
+    def _text(self, entry: Entry) -> str:
+        return entry.text if self.stamped else entry.text[STAMP:]
+
+
+def _spans(text: str, width: int) -> Iterator[tuple[int, int]]:
+    if text.isascii():
+        for start in range(0, max(1, len(text)), width):
+            yield start, start + width
+        return
+    start = 0
+    for part in chop_cells(text, width):
+        yield start, start + len(part)
+        start += len(part)

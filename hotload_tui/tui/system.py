@@ -1,0 +1,53 @@
+"""What the console asks of the system: signals as calls, and a size for a terminal that has none."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+CODES: Final[Mapping[str, int]] = {"SIGTERM": 0, "SIGHUP": 0, "SIGINT": 130}
+"""Signals that end the console, with its exit codes: those of ``hotload run``."""
+
+_SIZE: Final = (24, 80)
+"""Rows and columns of a terminal that does not tell them."""
+
+
+def hear_signals(end: Callable[[int], None]) -> None:
+    """Call ``end`` with an exit code when the system asks for an end; where there are such signals."""
+    loop = asyncio.get_running_loop()
+    try:
+        for name, code in CODES.items():
+            loop.add_signal_handler(getattr(signal, name), end, code)
+    except (AttributeError, NotImplementedError, RuntimeError, ValueError):
+        return  # not the main thread, or a system without these signals
+
+
+def leave_within(seconds: float, code: int) -> None:
+    """Exit with ``code`` after ``seconds``, come what may: writing to a terminal that is gone can block."""
+
+    def leave() -> None:
+        time.sleep(seconds)
+        os._exit(code)
+
+    threading.Thread(target=leave, name="hotload-leave", daemon=True).start()
+
+
+def give_size() -> None:
+    """Set the size of a terminal that says 0x0, as serial lines do: else it is drawn again and again."""
+    try:
+        import termios
+    except ImportError:  # not on every system
+        return
+    try:
+        descriptor = sys.__stderr__.fileno() if sys.__stderr__ else -1
+        rows, columns = termios.tcgetwinsize(descriptor)
+        if not (rows and columns):
+            termios.tcsetwinsize(descriptor, (rows or _SIZE[0], columns or _SIZE[1]))
+    except (OSError, ValueError, termios.error):
+        return  # no terminal, or one that cannot be told

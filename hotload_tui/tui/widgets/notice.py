@@ -1,0 +1,44 @@
+"""``Notice``: one short text on the line above the panes, for a few seconds."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from textual.containers import Container
+from textual.content import Content
+from textual.timer import Timer
+from textual.widgets import Static
+
+SHORT: Final = 3.0
+LONG: Final = 10.0
+"""Seconds that a text stays; longer if it tells of trouble."""
+
+
+class Notice(Container):
+    """Shows one text at a time, at the right, where it hides nothing but a pane's border.
+
+    It is a part of the main screen: dialogs lie above it. It has one timer, begun anew with each text, and is
+    hidden, never removed: a toast of Textual's that was replaced at once could stay painted for ever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Static(markup=False))
+        self._timer: Timer | None = None
+        self.text = ""
+
+    def show(self, text: str, *, bad: bool) -> None:
+        """Show a text in the place of the one before."""
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self.set_timer(LONG if bad else SHORT, self.hide)
+        self.text = text
+        body = self.query_one(Static)
+        body.set_class(bad, "-bad")
+        body.update(Content(f"! {text}" if bad else text))
+        self.add_class("-shown")
+
+    def hide(self) -> None:
+        """Show nothing, and paint what lay below."""
+        self.text = ""
+        self.remove_class("-shown")
+        self.screen.refresh(layout=True)
