@@ -20,6 +20,7 @@ PLUGIN_LOGGER = "hotload.plugin"
 """The logger above those of all plugins (``ctx.log``)."""
 
 _DELETED: Final = object()
+_MISSING: Final = object()  # None is what a handler may be by mistake
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -148,7 +149,7 @@ class PluginContext:
     ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
     @overload
     def hook(self, point: Callable[_P, _R], *, priority: int | None = None) -> Callable[_P, _R]: ...
-    def hook(self, point: object, handler: object = None, *, priority: int | None = None) -> object:
+    def hook(self, point: object, handler: object = _MISSING, *, priority: int | None = None) -> object:
         """Have ``handler`` called at a hook point; lower priorities run first.
 
         Three forms: ``hook("point", handler)``, the decorator ``@ctx.hook("point")``, and ``hook(handler)``
@@ -160,7 +161,7 @@ class PluginContext:
             RefusedError: ``register`` has ended.
 
         """
-        if isinstance(point, str) and handler is None:
+        if isinstance(point, str) and handler is _MISSING:
 
             def decorate(function: object) -> object:
                 return self._stage(point, function, priority)
@@ -168,7 +169,7 @@ class PluginContext:
             return decorate
         if isinstance(point, str):
             return self._stage(point, handler, priority)
-        if handler is not None:
+        if handler is not _MISSING:
             raise RegisterError(self.name, f"a hook point is named by a string, not {_kind(point)}")
         if self._hook_point is None:
             raise RegisterError(

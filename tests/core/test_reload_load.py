@@ -1,0 +1,138 @@
+import itertools
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hotload_tui import Config, HookHost
+from hotload_tui.core.events import PluginFailed, PluginRetired
+from hotload_tui.core.hooks import Handler, HookFunction
+from tests.conftest import Running, Workspace
+
+Run = Callable[[Config], Running]
+
+
+def says(text: str) -> HookFunction:
+    """Return a handler that answers ``text``."""
+
+    def answer(*_: object, **__: object) -> object:
+        return text
+
+    return answer
+
+
+RELOADS, CALLERS = 300, 8
+BOTH = "    ctx.hook('both', lambda host: (host.first('left'), host.first('right')))\n"
+
+
+@pytest.fixture
+def brisk() -> Iterator[None]:
+    """Let threads take turns quickly: each file operation of a reload waits a turn of every busy thread."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.0001)
+    yield
+    sys.setswitchinterval(before)
+
+
+def write(workspace: Workspace, number: int) -> None:
+    """Write version ``number`` of two plugins of two modules each."""
+    for plugin in ("left", "right"):
+        workspace[f"{plugin}/part.py"] = f"VERSION = {number}\n"
+        workspace[plugin] = (
+            f"VERSION = {number}\n"
+            "def answer():\n    from . import part\n    return VERSION, part.VERSION\n"
+            f"def register(ctx):\n    ctx.hook({plugin!r}, answer)\n" + BOTH * (plugin == "left")
+        )
+
+
+class Caller(threading.Thread):
+    """Calls without pause, and notes every call that was lost, mixed or too old."""
+
+    def __init__(self, running: Running, promised: list[int], stop: threading.Event) -> None:
+        super().__init__()
+        self._running = running
+        self._promised = promised
+        self._stopping = stop
+        self.calls = 0
+        self.lost: list[object] = []
+        self.mixed: list[object] = []
+        self.outdated: list[object] = []
+
+    def run(self) -> None:
+        """Call until told to stop."""
+        host = self._running.host
+        while not self._stopping.is_set():
+            promised = self._promised[0]
+            self.look(promised, [host.call("left"), host.call("right")], is_one_call=False)
+            promised = self._promised[0]
+            self.look(promised, host.call("both", host), is_one_call=True)
+            self.calls += 3
+
+    def look(self, promised: int, values: list[object], *, is_one_call: bool) -> None:
+        """Compare what came back with what it may be."""
+        found = list(_numbers(values))
+        if len(found) != 4:
+            self.lost.append(values)
+        elif len(set(found)) > 1 and (is_one_call or found[0] != found[1] or found[2] != found[3]):
+            self.mixed.append(values)
+        elif min(found) < promised:
+            self.outdated.append((promised, values))
+
+
+def _numbers(value: object) -> Iterator[int]:
+    if isinstance(value, int):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _numbers(item)
+
+
+@pytest.mark.usefixtures("brisk")
+def test_eight_threads_call_through_three_hundred_reloads(workspace: Workspace, run: Run) -> None:
+    """None is lost, none raises, none mixes versions, none that began after a reload gets the one before."""
+    write(workspace, 0)
+    running = run(workspace.config(drain_timeout=20.0))
+    promised, stop = [0], threading.Event()
+    callers = [Caller(running, promised, stop) for _ in range(CALLERS)]
+    for caller in callers:
+        caller.start()
+    for number in range(1, RELOADS + 1):
+        write(workspace, number)
+        running.manager.scan_and_load_all()
+        promised[0] = number
+    stop.set()
+    for caller in callers:
+        caller.join()
+    wrong = [wrong for caller in callers for wrong in (*caller.lost, *caller.mixed, *caller.outdated)]
+    assert wrong == []
+    assert running.told(PluginFailed) == []
+    assert sum(caller.calls for caller in callers) > RELOADS
+    assert running.host.call("both", running.host) == [((RELOADS, RELOADS), (RELOADS, RELOADS))]
+    assert running.wait_for(lambda: len(running.told(PluginRetired)) == 2 * RELOADS)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=12))
+@settings(deadline=None)
+def test_any_sequence_of_reloads_leaves_the_order_of_a_cold_start(
+    steps: list[tuple[str, bool]],
+) -> None:
+    """Equal priorities stand in order of name and registration, however plugins came, went and changed."""
+    generations = itertools.count(1)
+
+    def handlers(plugin: str) -> list[Handler]:
+        number = next(generations)
+        return [
+            Handler("p", says(f"{plugin}{n}"), plugin=plugin, generation=number, priority=n // 2)
+            for n in range(4)
+        ]
+
+    warm, cold = HookHost(), HookHost()
+    there: dict[str, bool] = {}
+    for plugin, is_on in steps:
+        warm.swap({plugin: handlers(plugin) if is_on else ()})
+        there[plugin] = is_on
+    cold.swap({plugin: handlers(plugin) for plugin in sorted(there) if there[plugin]})
+    assert warm.call("p") == cold.call("p")
