@@ -193,13 +193,6 @@ def test_an_entry_that_replaces_itself_is_judged_by_what_it_put_there(workspace:
     assert (running.fault("bad").phase, running.status("bad").state) == ("register", PluginState.FAIL)
 
 
-def test_a_native_module_is_refused_by_name(workspace: Workspace, run: Run) -> None:
-    """A shared library beside plugin.py is not loaded, and the fault says so."""
-    workspace["greet"] = "from . import fast\ndef register(ctx): ...\n"
-    workspace["greet/fast.cpython-311-x86_64-linux-gnu.so"] = b"\x7fELF"
-    assert "native module" in run(workspace.config()).fault("greet").message
-
-
 def test_a_retired_generation_is_gone(workspace: Workspace, run: Run) -> None:
     """Modules, classes and cycles of the old version are freed, and the retirement says so."""
     cycles = "class Node: ...\nn = Node()\nn.self = n\ndef me():\n    return me\n"

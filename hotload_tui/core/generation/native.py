@@ -23,8 +23,8 @@ SUFFIXES = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 """How the files of native modules end that this Python can load."""
 
 _OTHERS = (".so", ".pyd", ".dylib")
-_loaded: set[tuple[str, str]] = set()
-"""(plugin, path) of every native module that was loaded in this process."""
+_loaded: set[str] = set()
+"""The files of all native modules that were loaded in this process, as their authors have them."""
 
 
 def module_name(path: str) -> str | None:
@@ -87,7 +87,7 @@ class NativeLoader(importlib.abc.Loader):
         except (ImportError, SystemError) as error:
             raise self._explained(error, Path(self._extension.path)) from error
         module.__file__ = self.file
-        _loaded.add((self._plugin, self._path))
+        _loaded.add(self.file)
 
     def get_filename(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol's
         """Return the file that the author has."""
@@ -96,7 +96,8 @@ class NativeLoader(importlib.abc.Loader):
     def _explained(self, error: Exception, copy: Path) -> ImportError:
         reason = str(error).replace(str(copy), self.file)
         text = f"native module {self._path} of plugin {self._plugin} cannot be loaded"
-        if (self._plugin, self._path) in _loaded:
+        is_refusal = getattr(error, "path", None) != str(copy)  # the linker's own errors name the file
+        if is_refusal and self.file in _loaded:
             text += " a second time in one process; start the host anew to get this version"
         return ImportError(f"{text}: {reason}", name=self._path)
 

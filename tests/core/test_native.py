@@ -1,0 +1,157 @@
+import importlib.machinery
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hotload_tui import Config
+from hotload_tui.core.events import PluginRetired
+from tests.conftest import Running, Workspace
+
+Run = Callable[[Config], Running]
+
+SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[0]
+PLUGIN = "from . import fast\n\n\ndef register(ctx):\n    ctx.hook('greet', fast.answer)\n"
+ONE_PHASE = "return PyModule_Create(&module);"
+TWO_PHASES = "return PyModuleDef_Init(&module);"
+ONCE = """
+    if (PySys_GetObject("hotload_once")) {
+        PyErr_SetString(PyExc_ImportError, "cannot load module more than once per process");
+        return NULL;
+    }
+    PySys_SetObject("hotload_once", Py_True);
+    return PyModule_Create(&module);
+"""
+SOURCE = """
+#include <Python.h>
+static PyObject *answer(PyObject *self, PyObject *args) { return PyUnicode_FromString("%s"); }
+static PyMethodDef methods[] = {{"answer", answer, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "fast", NULL, %d, methods};
+PyMODINIT_FUNC PyInit_fast(void) { %s }
+"""
+
+
+def compiler() -> list[str]:
+    """Return the C compiler with the interpreter's own flags; empty if the machine has none."""
+    command = (sysconfig.get_config_var("CC") or "cc").split()
+    found = shutil.which(command[0]) or shutil.which("cc")
+    flags = f"{sysconfig.get_config_var('CCSHARED') or ''} -shared -I{sysconfig.get_path('include')}"
+    if sys.platform == "darwin":
+        flags += " -undefined dynamic_lookup"
+    return [found, *command[1:], *flags.split()] if found else []
+
+
+@pytest.fixture
+def build(workspace: Workspace, tmp_path: Path) -> Callable[[str, str], None]:
+    """Give a function that puts a native module ``fast`` beside ``plugin.py``."""
+
+    def make(word: str, start: str) -> None:
+        source, library = tmp_path / "fast.c", tmp_path / f"fast{SUFFIX}"
+        source.write_text(SOURCE % (word, 0 if start == TWO_PHASES else -1, start))
+        subprocess.run([*compiler(), str(source), "-o", str(library)], check=True)
+        workspace[f"greet/fast{SUFFIX}"] = library.read_bytes()
+
+    return make
+
+
+def reload(running: Running) -> None:
+    """Rebuild and wait until the version before has retired."""
+    gone = len(running.told(PluginRetired, "greet"))
+    running.manager.rebuild("greet")
+    assert running.wait_for(lambda: len(running.told(PluginRetired, "greet")) > gone)
+
+
+@pytest.mark.parametrize("start", [ONE_PHASE, TWO_PHASES], ids=["one phase", "two phases"])
+def test_a_native_module_is_reloaded_with_its_plugin(
+    workspace: Workspace, run: Run, build: Callable[[str, str], None], start: str
+) -> None:
+    """Each version has the code that was built for it, and old and new work side by side."""
+    workspace["greet"] = PLUGIN
+    build("one", start)
+    running = run(workspace.config())
+    assert running.host.call("greet") == ["one"], running.status("greet").fault
+    old = running.host.handlers_of("greet")[0].call
+    build("two", start)
+    reload(running)
+    assert (running.host.call("greet"), old()) == (["two"], "one")
+    build("one", start)
+    reload(running)
+    assert running.host.call("greet") == ["one"]
+
+
+def test_a_native_module_that_refuses_a_second_load_is_a_clear_fault(
+    workspace: Workspace, run: Run, build: Callable[[str, str], None]
+) -> None:
+    """The version that has it goes on serving, and the fault says that the host must start anew."""
+    workspace["greet"] = PLUGIN
+    build("one", ONCE)
+    running = run(workspace.config())
+    build("two", ONCE)
+    running.manager.rebuild("greet")
+    message = running.fault("greet").message
+    assert f"native module fast{SUFFIX} of plugin greet cannot be loaded a second time" in message
+    assert "start the host anew" in message
+    assert running.host.call("greet") == ["one"]
+
+
+def test_an_extension_of_the_standard_library_in_a_plugin(workspace: Workspace, run: Run) -> None:
+    """Without a compiler: a copy of an existing one works, is its own, and shows the author's path."""
+    library = Path(importlib.import_module("_json").__file__ or "")
+    name = f"_json{SUFFIX}"
+    workspace["greet"] = (
+        "from . import _json\nimport sys\n\n\ndef answer():\n"
+        "    return _json.scanstring('a\"', 0)[0], _json is sys.modules.get('_json'), _json.__file__\n\n\n"
+        "def register(ctx):\n    ctx.hook('greet', answer)\n"
+    )
+    workspace[f"greet/{name}"] = library.read_bytes()
+    running = run(workspace.config())
+    place = str(workspace.plugins / "greet" / name)
+    assert running.host.call("greet") == [("a", False, place)], running.status("greet").fault
+
+
+def test_a_damaged_native_module_is_a_clear_fault(workspace: Workspace, run: Run) -> None:
+    """The text names the author's file, not a copy of it."""
+    workspace["greet"] = PLUGIN
+    workspace[f"greet/fast{SUFFIX}"] = b"\x7fELF"
+    message = run(workspace.config()).fault("greet").message
+    assert f"native module fast{SUFFIX} of plugin greet cannot be loaded: " in message
+    assert "hotload-native" not in message
+
+
+def test_a_native_module_for_another_python_is_refused(workspace: Workspace, run: Run) -> None:
+    """A library that this Python does not look for is named, not passed over."""
+    workspace["greet"] = PLUGIN
+    workspace["greet/fast.cpython-27-elsewhere.so"] = b"\x7fELF"
+    assert "for another Python or system" in run(workspace.config()).fault("greet").message
+
+
+def test_copies_are_removed_when_the_process_ends(tmp_path: Path) -> None:
+    """Neither a process nor a fork of it leaves files behind, and the fork removes none of its parent's."""
+    plugin = tmp_path / "plugins" / "greet"
+    plugin.mkdir(parents=True)
+    source = Path(importlib.import_module("_json").__file__ or "")
+    (plugin / f"fast{SUFFIX}").write_bytes(source.read_bytes())
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from hotload_tui.core.generation import native\n"
+        "here = native._fresh_file('fast.so')\n"
+        "here.write_bytes(b'')\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    sys.exit()\n"
+        "os.waitpid(child, 0)\n"
+        "print(here.exists())\n"
+    )
+    environment = {"TMPDIR": str(temporary)}
+    told = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment
+    )
+    assert told.stdout == "True\n"
+    assert list(temporary.iterdir()) == []

@@ -1,0 +1,151 @@
+"""Whole packages beside ``plugin.py``: jinja2 with all that it needs, and what is found by its distribution."""
+
+import importlib.metadata
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hotload_tui import Config
+from hotload_tui.core.events import PluginRetired
+from tests.conftest import Running, Workspace
+
+Run = Callable[[Config], Running]
+
+JINJA = """
+import jinja2
+from jinja2 import Environment, PackageLoader, DictLoader, sandbox
+import markupsafe
+
+pages = Environment(loader=PackageLoader("pages"), autoescape=True)
+
+def greet(name):
+    return pages.get_template("hello.txt").render(name=name)
+
+def late(name):
+    from jinja2 import nativetypes, ext
+    import jinja2.meta
+    return nativetypes.NativeEnvironment().from_string("{{ [name] }}").render(name=name)[0]
+
+def facts():
+    own = {jinja2.__name__, markupsafe.Markup.__module__, sandbox.SandboxedEnvironment.__module__}
+    return all(name.startswith(__package__) for name in own), jinja2.MARK
+
+def register(ctx):
+    for handler in (greet, late, facts):
+        ctx.hook(handler.__name__, handler)
+"""
+
+
+def vendor(workspace: Workspace, *names: str) -> None:
+    """Copy installed packages and their metadata into the plugin ``greet``."""
+    for name in names:
+        distribution = importlib.metadata.distribution(name)
+        tops = {Path(str(file)).parts[0] for file in distribution.files or () if ".." not in str(file)}
+        for top in tops:
+            source = Path(str(distribution.locate_file(top)))
+            if source.is_dir():
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(source, workspace.plugins / "greet" / top, ignore=ignored)
+
+
+def mark(workspace: Workspace, word: str) -> None:
+    """Tell two copies of jinja2 apart."""
+    with (workspace.plugins / "greet/jinja2/__init__.py").open("a") as file:
+        file.write(f"\nMARK = {word!r}\n")
+
+
+@pytest.fixture
+def jinja(workspace: Workspace, run: Run) -> Running:
+    """Give a host whose plugin greets through a jinja2 of its own."""
+    workspace["greet"] = JINJA
+    workspace["greet/pages/__init__.py"] = ""
+    workspace["greet/pages/templates/hello.txt"] = "Hello, {{ name }}!"
+    vendor(workspace, "jinja2", "markupsafe")
+    mark(workspace, "one")
+    return run(workspace.config())
+
+
+def test_a_whole_jinja2_works_and_is_reloaded(workspace: Workspace, jinja: Running) -> None:
+    """Templates, lazy parts and native speedups; each version has its own jinja2, the host another."""
+    assert jinja.host.call("greet", "<Ada>") == ["Hello, &lt;Ada&gt;!"], jinja.status("greet").fault
+    assert jinja.host.call("facts") == [(True, "one")]
+    old = {handler.point: handler.call for handler in jinja.host.handlers_of("greet")}
+    mark(workspace, "two")
+    jinja.manager.rebuild("greet")
+    assert jinja.wait_for(lambda: bool(jinja.told(PluginRetired, "greet")))
+    assert jinja.host.call("facts") == [(True, "two")]
+    assert old["facts"]() == (True, "one")
+    assert (jinja.host.call("late", "Ada"), old["late"]("Ada")) == (["Ada"], "Ada")
+    assert old["greet"]("Ada") == "Hello, Ada!"
+    import jinja2
+
+    assert not hasattr(jinja2, "MARK")
+
+
+def test_a_whole_jinja2_is_freed(workspace: Workspace, jinja: Running) -> None:
+    """Nothing of it keeps the old version alive."""
+    jinja.host.call("greet", "Ada")
+    mark(workspace, "two")
+    jinja.manager.rebuild("greet")
+    assert jinja.wait_for(lambda: bool(jinja.told(PluginRetired, "greet")))
+    assert jinja.told(PluginRetired, "greet")[0].memory == "freed"
+
+
+METADATA = """
+from importlib import metadata
+import importlib.metadata as m
+
+def facts():
+    points = metadata.entry_points(group="things")
+    point = next(iter(points.select(name="word")))
+    return (
+        metadata.version("Own_Thing"), m.metadata("own.thing")["Summary"], point.load(), point.value, point.dist.name,
+        [file.locate().name for file in metadata.files("own-thing")], metadata.version("pytest"),
+    )
+
+def register(ctx):
+    ctx.hook("facts", facts)
+"""
+
+
+def test_metadata_of_a_vendored_distribution(workspace: Workspace, run: Run) -> None:
+    """A plugin finds version, files and entry points of what lies beside it; its host and others do not."""
+    workspace["greet"] = METADATA
+    workspace["other"] = METADATA
+    workspace["greet/own_thing/words.py"] = "WORD = 'one'\n"
+    folder = "greet/own_thing-1.2.dist-info"
+    workspace[f"{folder}/METADATA"] = "Metadata-Version: 2.1\nName: own-thing\nVersion: 1.2\nSummary: Mine.\n"
+    workspace[f"{folder}/RECORD"] = "own_thing/words.py,,\n"
+    workspace[f"{folder}/entry_points.txt"] = "[things]\nword = own_thing.words:WORD\n"
+    running = run(workspace.config())
+    here = importlib.metadata.version("pytest")
+    expected = ("1.2", "Mine.", "one", "own_thing.words:WORD", "own-thing", ["words.py"], here)
+    assert running.host.call("facts") == [expected], running.said()
+    with pytest.raises(importlib.metadata.PackageNotFoundError):
+        importlib.metadata.version("own-thing")
+    old = running.host.handlers_of("greet")[0].call
+    workspace["greet/own_thing/words.py"] = "WORD = 'two'\n"
+    running.manager.rebuild("greet")
+    assert running.wait_for(lambda: bool(running.told(PluginRetired, "greet")))
+    assert (running.host.call("facts")[0][2], old()[2]) == ("two", "one")  # type: ignore[index]
+
+
+def test_listing_a_plugins_folder_leaves_nothing_in_the_interpreter(workspace: Workspace, run: Run) -> None:
+    """What the import system remembers of a plugin's folder goes with the version that caused it."""
+    workspace["greet"] = (
+        "import sys\nfrom os import path\n"
+        "def register(ctx):\n"
+        "    for hook in sys.path_hooks:\n        pass\n"
+        "    sys.path.append(path.dirname(__file__))\n"
+        "    try:\n        __import__('nowhere_at_all')\n    except ImportError:\n        pass\n"
+        "    sys.path.pop()\n"
+    )
+    running = run(workspace.config())
+    folder = str(workspace.plugins / "greet")
+    assert folder in sys.path_importer_cache
+    running.manager.disable("greet")
+    assert running.wait_for(lambda: bool(running.told(PluginRetired, "greet")))
+    assert folder not in sys.path_importer_cache
