@@ -25,6 +25,7 @@ def says(text: str) -> HookFunction:
 
 
 RELOADS, CALLERS = 300, 8
+EDITED = 5  # the source changes before every fifth; the others load the same again
 BOTH = "    ctx.hook('both', lambda host: (host.first('left'), host.first('right')))\n"
 
 
@@ -37,14 +38,16 @@ def brisk() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-def write(workspace: Workspace, number: int) -> None:
-    """Write version ``number`` of two plugins of two modules each."""
+def write(workspace: Workspace, edit: int) -> None:
+    """Write two plugins of two modules each; both modules know the generation that they are of."""
     for plugin in ("left", "right"):
-        workspace[f"{plugin}/part.py"] = f"VERSION = {number}\n"
+        workspace[f"{plugin}/part.py"] = f"EDIT = {edit}\n"
         workspace[plugin] = (
-            f"VERSION = {number}\n"
-            "def answer():\n    from . import part\n    return VERSION, part.VERSION\n"
-            f"def register(ctx):\n    ctx.hook({plugin!r}, answer)\n" + BOTH * (plugin == "left")
+            "def answer():\n    from . import part\n    return NUMBER, part.NUMBER\n"
+            "def register(ctx):\n    global NUMBER\n    from . import part\n"
+            f"    NUMBER = part.NUMBER = ctx.generation\n    ctx.hook({plugin!r}, answer)\n"
+            + BOTH
+            * (plugin == "left")
         )
 
 
@@ -95,13 +98,15 @@ def test_eight_threads_call_through_three_hundred_reloads(workspace: Workspace, 
     """None is lost, none raises, none mixes versions, none that began after a reload gets the one before."""
     write(workspace, 0)
     running = run(workspace.config(drain_timeout=20.0))
-    promised, stop = [0], threading.Event()
+    assert running.host.call("left") == [(1, 1)]
+    promised, stop = [1], threading.Event()
     callers = [Caller(running, promised, stop) for _ in range(CALLERS)]
     for caller in callers:
         caller.start()
-    for number in range(1, RELOADS + 1):
-        write(workspace, number)
-        running.manager.scan_and_load_all()
+    for number in range(2, RELOADS + 2):
+        if number % EDITED == 0:
+            write(workspace, number)
+        running.manager.rebuild()
         promised[0] = number
     stop.set()
     for caller in callers:
@@ -110,7 +115,7 @@ def test_eight_threads_call_through_three_hundred_reloads(workspace: Workspace, 
     assert wrong == []
     assert running.told(PluginFailed) == []
     assert sum(caller.calls for caller in callers) > RELOADS
-    assert running.host.call("both", running.host) == [((RELOADS, RELOADS), (RELOADS, RELOADS))]
+    assert running.host.call("both", running.host) == [((RELOADS + 1,) * 2,) * 2]
     assert running.wait_for(lambda: len(running.told(PluginRetired)) == 2 * RELOADS)
 
 
