@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.console import first_paint
+from benchmarks.growth import growth
 from benchmarks.reload import Sample, hook_call, read_compile_execute, reload_alone, save_to_result
 
 
@@ -23,6 +24,9 @@ def main() -> None:
         _row("hook call, 1 handler", hook_call(sample, rounds * 100))
     with Sample(watched=True) as sample:
         _row("save to new result, watched, default settings", save_to_result(sample, rounds))
+    kept = growth(rounds * 20)
+    _row("reload and retire, 20 files", [kept.milliseconds / 1000])
+    print(f"  {kept.reloads} times: {kept.alive} old generations alive, {kept.kilobytes:.2f} KB growth each")
     for cold, word in ((True, "nothing compiled yet"), (False, "all compiled")):
         painted, loaded = zip(*(first_paint(cold=cold) for _ in range(starts)), strict=True)
         _row(f"start to painted table of 7 plugins, {word}", painted)

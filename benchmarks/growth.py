@@ -1,0 +1,96 @@
+"""What a host keeps of the generations that it has replaced: memory that grows, and time."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+import tempfile
+import time
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
+
+from hotload_tui import Config, HookHost, HotloadManager
+from hotload_tui.core.events import PluginRetired
+
+_FILES = 20
+_WARM_UP = 0.25  # of the reloads, after which the interpreter's own pools have their size
+_LOG = 5000  # lines that the host keeps: full before it counts
+_PART = '''import logging
+
+logger = logging.getLogger(__name__)
+
+
+class Part{number}:
+    """Adds its number."""
+
+    def __init__(self, start: int = {number}) -> None:
+        self.start = start
+
+    def add(self, x: int) -> int:
+        return self.start + x
+
+
+def work(x: int) -> int:
+    return Part{number}().add(x)
+'''
+
+
+class Growth(NamedTuple):
+    """What many reloads left behind."""
+
+    reloads: int
+    alive: int
+    """Old generations that are not freed."""
+    kilobytes: float
+    """Of resident memory that each reload after the warm-up added."""
+    milliseconds: float
+    """That each reload took, with compiling, retirement and collection."""
+
+
+def growth(reloads: int) -> Growth:
+    """Reload a plugin of 20 files, one of which changes each time."""
+    with tempfile.TemporaryDirectory() as folder:
+        plugin = Path(folder, "plugins", "sample")
+        plugin.mkdir(parents=True)
+        for number in range(1, _FILES):
+            (plugin / f"part_{number}.py").write_text(_PART.format(number=number))
+        _edit(plugin, 0)
+        config = Config(
+            runtime_dir=str(plugin.parent), compiled_dir=str(Path(folder, "compiled")), enable_watch=False
+        )
+        host, retired = HookHost(), SimpleQueue[str]()
+        with HotloadManager(host, config) as manager:
+            manager.subscribe(
+                lambda event: retired.put(event.memory) if isinstance(event, PluginRetired) else None
+            )
+            for number in range(_LOG):
+                logging.getLogger("hotload.plugin.sample").warning("line %d", number)
+            alive, before, warm = 0, 0, int(reloads * _WARM_UP)
+            started = time.perf_counter()
+            for answer in range(1, reloads + 1):
+                _edit(plugin, answer)
+                manager.rebuild("sample")
+                alive += retired.get() != "freed"
+                if answer == warm:
+                    before = _resident()
+            spent = time.perf_counter() - started
+            grown = _resident() - before
+    return Growth(reloads, alive, grown / 1024 / max(1, reloads - warm), spent / reloads * 1000)
+
+
+def _edit(plugin: Path, answer: int) -> None:
+    imports = "".join(f"import part_{number}\n" for number in range(1, _FILES))
+    source = f"{imports}\n\ndef register(ctx):\n    ctx.hook('answer', lambda: part_1.work({answer}))\n"
+    (plugin / "plugin.py").write_text(source)
+
+
+def _resident() -> int:
+    """Return the bytes of memory in use, without what the allocator could give back."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096
