@@ -124,3 +124,13 @@ def test_no_plugin_directory_is_no_dead_end(tmp_path: Path) -> None:
         terminal.press("hello", "enter")
         terminal.wait_for(lambda screen: "+ ok" in row(screen, "hello"))
     assert (tmp_path / "plugins" / "hello" / "plugin.py").is_file()
+
+
+def test_taking_an_edit_back_clears_the_fault(project: Path, console: Terminal) -> None:
+    """A broken file put back as it was is ok again at once, though nothing has to be loaded."""
+    entry = project / "plugins" / "greet" / "plugin.py"
+    entry.write_text(GREET + "def broken(:\n")
+    console.wait_for(lambda screen: "~" in row(screen, "greet") and "STALE" in row(screen, "greet"))
+    entry.write_text(GREET)
+    console.wait_for(lambda screen: "+ ok" in row(screen, "greet"))
+    assert "STALE" not in console.text()

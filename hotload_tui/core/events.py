@@ -122,6 +122,13 @@ class PluginFailed(PluginEvent, frozen=True, tag=True):
         return f"{fault.phase} failed: {fault.type}: {fault.message}{where}; {serving}"
 
 
+class PluginMended(PluginEvent, frozen=True, tag=True):
+    """The source is again the one that serves, and the fault is over; nothing was loaded."""
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        return "its source is again the one that serves"
+
+
 class PluginRetired(PluginEvent, frozen=True, tag=True):
     """A generation was unloaded: its calls have left, its clean-up has run."""
 
@@ -164,6 +171,7 @@ AnyEvent: TypeAlias = (
     | ArtifactRejected
     | PluginLoaded
     | PluginFailed
+    | PluginMended
     | PluginRetired
     | PluginCleaned
     | WatcherChanged

@@ -26,6 +26,7 @@ from hotload_tui.core.events import (
     PluginCompiled,
     PluginFailed,
     PluginLoaded,
+    PluginMended,
 )
 from hotload_tui.core.faults import TextOf, fault_of
 from hotload_tui.core.history import LastGood
@@ -219,6 +220,7 @@ class Journey:
         if status.state in _BROKEN and status.digest == digest and self._loader.live(status.name):
             # The source is back at what serves: nothing to load, and nothing is wrong any more.
             self._board.put(replace(status, state=PluginState.OK, source_digest=digest, fault=None))
+            self._board.tell(PluginMended(time.time(), status.name))
             return True
         if status.state in _BROKEN:
             return status.source_digest == digest != ""
