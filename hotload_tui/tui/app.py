@@ -8,14 +8,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from rich.console import RenderableType
-from textual.app import App
-from textual.content import Content
-from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.tui import keys as bindings
 from hotload_tui.tui.commands import ConsoleCommands
+from hotload_tui.tui.plain_app import PlainApp
 from hotload_tui.tui.screens.confirm import ConfirmScreen
 from hotload_tui.tui.screens.console import ConsoleScreen
 from hotload_tui.tui.system import give_size, hear_signals, leave_within
@@ -25,7 +23,7 @@ GRACE = 4.0  # seconds that plugins have for their clean-up once a signal has co
 RESTORE = 1.0  # seconds for the terminal to become as it was; one that hung up never does
 
 
-class ConsoleApp(App[None]):
+class ConsoleApp(PlainApp):
     """The developer console on one manager."""
 
     TITLE = "hotload"
@@ -56,6 +54,10 @@ class ConsoleApp(App[None]):
         """Open with the console."""
         return self._console
 
+    def say(self, text: str, *, bad: bool = False) -> None:
+        """Show a toast."""
+        self._console.say(text, bad=bad)
+
     def on_mount(self) -> None:
         """Leave in order when the system asks for it."""
         hear_signals(self.end)
@@ -80,23 +82,6 @@ class ConsoleApp(App[None]):
         """Tell which keys there are; while the plugins are being unloaded there is only quitting."""
         return action == "quit" if self._leaving else super().check_action(action, parameters)
 
-    def action_help_quit(self) -> None:
-        """Say which key quits: ctrl+c, where nothing is marked, does not."""
-        self._console.say("Nothing is marked to be copied; q quits.")
-
-    def notify(
-        self,
-        message: str,
-        *,
-        title: str = "",
-        severity: SeverityLevel = "information",
-        timeout: float | None = None,  # noqa: ARG002 - Textual's signature
-        markup: bool = True,
-    ) -> None:
-        """Say in the console's own place what the framework has to say."""
-        text = Content.from_markup(message).plain if markup else message
-        self._console.say(f"{title}: {text}" if title else text, bad=severity == "error")
-
     async def action_quit(self) -> None:
         """Leave; ask first while something is being built, go at once when asked twice."""
 
@@ -117,12 +102,3 @@ class ConsoleApp(App[None]):
             return
         self._leaving = True
         self._console.unload(self._stop)
-
-    def _fatal_error(self) -> None:
-        """Print the traceback of a bug in the console itself, without locals: they may hold secrets."""
-        from rich.segment import Segments
-        from rich.traceback import Traceback  # a fifth of all imports, for what should never happen
-
-        trace = Traceback(show_locals=False, width=None)
-        self._exit_renderables.append(Segments(self.console.render(trace, self.console.options)))
-        self._close_messages_no_wait()

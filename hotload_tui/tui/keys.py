@@ -41,7 +41,7 @@ SCREEN: Final[list[BindingType]] = [
         "R",
         "rebuild_all",
         "All",
-        "rebuild what changed; everything, if nothing did",
+        "rebuild what changed; all, if nothing did",
         shown=True,
     ),
     _key(

@@ -91,6 +91,15 @@ def test_a_terminal_that_does_not_know_its_size_gets_one(workspace: Workspace) -
         assert terminal.wait_for_exit() == 0
 
 
+def test_a_key_that_is_none_is_refused_like_all_mistakes_of_the_configuration(workspace: Workspace) -> None:
+    """The message begins with the file's name, and the command ends with the code for configuration."""
+    (workspace.root / "hotload.toml").write_text('[keys]\nquit = "foo+bar"\n')
+    with Terminal(PROGRAM, cwd=workspace.root) as terminal:
+        screen = terminal.wait_for("there is no key")
+        assert screen.startswith('hotload.toml: [keys] quit = "foo+bar": there is no key "foo+bar"')
+        assert terminal.wait_for_exit() == 2
+
+
 def test_a_terminal_that_hangs_up_ends_the_console(workspace: Workspace) -> None:
     """A window that is closed takes the console with it, once its plugins are unloaded."""
     mark = workspace.root / "unloaded"

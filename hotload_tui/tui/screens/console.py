@@ -12,6 +12,7 @@ from textual.containers import Container
 from textual.widgets import Footer
 
 from hotload_tui.core.api import ManagerApi
+from hotload_tui.core.events import PluginRetired
 from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.log_book import LogBook
@@ -63,6 +64,7 @@ class ConsoleScreen(ActionScreen):
         self._telling = False
         self._offers_enable = False
         self._made = ""
+        self._waiting: list[tuple[str, int]] = []
         self._missing = False
         self._trouble = ""
 
@@ -156,7 +158,10 @@ class ConsoleScreen(ActionScreen):
         """Hand the facts to the widgets; at the end only what is waited for is of interest."""
         if self.is_leaving:
             self._book.add(message.lines)
-            self._tell_waiting(tuple(plugin.name for plugin in message.snapshot.plugins if plugin.generation))
+            gone = {
+                (event.name, event.generation) for event in message.events if isinstance(event, PluginRetired)
+            }
+            self._tell_waiting([one for one in self._waiting if one not in gone])
             return
         self._plugins = {plugin.name: plugin for plugin in message.snapshot.plugins}
         self._closeup = message.closeup
@@ -251,11 +256,14 @@ class ConsoleScreen(ActionScreen):
         self.is_leaving = True
         self.refresh_bindings()
         self.query_one(StatusLine).snapshot = None
-        self._tell_waiting(())
+        self._tell_waiting([(one.name, one.generation) for one in self._plugins.values() if one.generation])
         self.requests.stop(stop)
 
-    def _tell_waiting(self, names: tuple[str, ...]) -> None:
-        whom = f" {clean_line(', '.join(names), 30)}" if names else ""
+    def _tell_waiting(self, generations: list[tuple[str, int]]) -> None:
+        """Name what is not unloaded yet."""
+        self._waiting = generations
+        names = ", ".join(name for name, _ in generations)
+        whom = f" {clean_line(names, 30)}" if names else ""
         self.query_one(StatusLine).busy = f"unloading{whom}… (q quits at once)"
 
     def choose(self, name: str) -> None:

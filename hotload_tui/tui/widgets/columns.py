@@ -19,6 +19,13 @@ FAILED: Final = (PluginState.FAIL, PluginState.STALE)
 """States that tell of a fault by themselves."""
 
 
+STYLES: Final = {state: f"plugins--{state.name.lower()}" for state in PluginState}
+"""Component classes of the states."""
+
+MARK: Final = "*"
+"""Between glyph and word of a plugin that broke while another one was looked at."""
+
+
 class Column(NamedTuple):
     """One column of the table."""
 

@@ -9,22 +9,16 @@ from rich.text import Text
 from textual.message import Message
 from textual.widgets import DataTable
 
-from hotload_tui.core.plugin import PluginState, PluginStatus
+from hotload_tui.core.plugin import PluginStatus
 from hotload_tui.tui import keys
-from hotload_tui.tui.widgets.columns import FAILED, Column, fitting
-
-MARK = "*"
-"""Between glyph and word of a plugin that broke while another one was looked at."""
+from hotload_tui.tui.widgets.columns import FAILED, MARK, STYLES, Column, fitting
 
 
 class PluginTable(DataTable[Text]):
     """Shows the plugins in order of name; tells which one is chosen and which one is opened."""
 
     BINDINGS = keys.TABLE
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        *(f"plugins--{state.name.lower()}" for state in PluginState),
-        "plugins--mark",
-    }
+    COMPONENT_CLASSES: ClassVar[set[str]] = {*STYLES.values(), "plugins--mark"}
 
     class Chosen(Message):
         """The cursor is on another plugin; an empty name: there is none."""
@@ -111,7 +105,7 @@ class PluginTable(DataTable[Text]):
     def _cell(self, plugin: PluginStatus, column: Column) -> Text:
         text = Text(column.show(plugin, self._clock()), no_wrap=True, overflow="ellipsis")
         if column.key == "state":
-            text.stylize(self.get_component_rich_style(f"plugins--{plugin.state.name.lower()}", partial=True))
+            text.stylize(self.get_component_rich_style(STYLES[plugin.state], partial=True))
             if plugin.name in self._marked:
                 style = self.get_component_rich_style("plugins--mark", partial=True)
                 text = text[:1] + Text(MARK, style) + text[2:]
