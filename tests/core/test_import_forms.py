@@ -66,11 +66,11 @@ FORMS = [
     Form("from lazy import PROMISED", "PROMISED"),
     Form("import threads", "threads.word()"),
     # looking around
-    Form("import importlib.util", "importlib.util.find_spec('part').loader.get_source('').split()[-1][1:-1]"),
-    Form("from importlib.util import find_spec", "find_spec('.part', __package__).loader.get_source('').split()[-1][1:-1]"),
-    Form("from importlib import util", "util.find_spec('greet.part').loader.get_source('').split()[-1][1:-1]"),
-    Form("import importlib.util, part", "part.WORD if importlib.util.find_spec('nowhere') is None else ''"),
-    Form("import importlib.util, part", "part.WORD if importlib.util.find_spec('sub.nowhere') is None else ''"),
+    Form("import importlib.util", "last_word(importlib.util.find_spec('part'))"),
+    Form("from importlib.util import find_spec", "last_word(find_spec('.part', __package__))"),
+    Form("from importlib import util", "last_word(util.find_spec('greet.part'))"),
+    Form("import importlib.util", "own() if importlib.util.find_spec('nowhere') is None else ''"),
+    Form("import importlib.util", "own() if importlib.util.find_spec('sub.nowhere') is None else ''"),
     Form("import pkgutil, many", "next(pkgutil.iter_modules(many.__path__)).name"),
     Form("import pkgutil, many", "next(pkgutil.iter_modules(many.__path__, 'greet.many.')).name[11:]"),
     Form("import listed", "listed.word()"),
@@ -79,14 +79,14 @@ FORMS = [
     # files
     Form("from importlib.resources import files", "files(__package__).joinpath('word.txt').read_text()"),
     Form("from importlib.resources import files", "files('sub').joinpath('word.txt').read_text()"),
-    Form("import importlib.resources", "importlib.resources.files('greet.sub').joinpath('word.txt').read_text()"),
+    Form("import importlib.resources", "text_in(importlib.resources.files('greet.sub'))"),
     Form("from importlib import resources", "resources.files('bare').joinpath('word.txt').read_text()"),
-    Form("from importlib import resources, import_module", "resources.files(import_module('sub')).joinpath('word.txt').read_text()"),
+    Form("from importlib import resources; import sub", "text_in(resources.files(sub))"),
     Form("import pkgutil", "pkgutil.get_data(__package__, 'word.txt').decode()"),
     Form("import pkgutil", "pkgutil.get_data('sub', 'word.txt').decode()"),
     Form("import pkgutil", "pkgutil.get_data('greet.bare', 'word.txt').decode()"),
-    Form("import part, pathlib", "part.WORD if pathlib.Path(part.__file__).parent.samefile(pathlib.Path(__file__).parent) else ''"),
-    Form("from pathlib import Path", "(Path(__file__).parent / 'word.txt').read_text() and own()"),
+    Form("import part", "part.WORD if part.__file__ == __file__.replace('plugin.py', 'part.py') else ''"),
+    Form("from pathlib import Path", "own() if (Path(__file__).parent / 'word.txt').read_text() else ''"),
     # what looks modules up by the name of a class
     Form("import pickle, part", "pickle.loads(pickle.dumps(part.Point())).tell()"),
     Form("import pickle, part", "pickle.loads(pickle.dumps(part.Pair(1, part.WORD))).word"),
@@ -113,6 +113,12 @@ _ENTRY = """
 def own():
     from . import part
     return part.WORD
+
+def last_word(spec):
+    return spec.loader.get_source("").split()[-1][1:-1]
+
+def text_in(folder):
+    return folder.joinpath("word.txt").read_text()
 
 def configured(config):
     handlers = {"h": {"class": "part.Handler"}, "g": {"class": "greet.part.Handler"}}
@@ -233,7 +239,13 @@ def walked():
     "fetched.py": "from part import WORD\n",
     "starred.py": "from .part import *\n",
     "starred_absolute.py": "from greet.part import *\n",
-    "lazy.py": "def __getattr__(name):\n    if name != 'PROMISED':\n        raise AttributeError(name)\n    import part\n    return part.WORD\n",
+    "lazy.py": """
+def __getattr__(name):
+    if name != "PROMISED":
+        raise AttributeError(name)
+    import part
+    return part.WORD
+""",
     "circle_a.py": "import greet.circle_b\nimport circle_b\nfrom part import WORD\n",
     "circle_b.py": "import circle_a\ndef word():\n    return circle_a.WORD\n",
     "round_a.py": "from . import round_b\nfrom .part import WORD\n",

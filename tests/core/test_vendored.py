@@ -1,4 +1,4 @@
-"""Whole packages beside ``plugin.py``: jinja2 with all that it needs, and what is found by its distribution."""
+"""Whole packages beside ``plugin.py``: jinja2 with what it needs, and metadata of distributions."""
 
 import importlib.metadata
 import shutil
@@ -102,7 +102,8 @@ def facts():
     points = metadata.entry_points(group="things")
     point = next(iter(points.select(name="word")))
     return (
-        metadata.version("Own_Thing"), m.metadata("own.thing")["Summary"], point.load(), point.value, point.dist.name,
+        metadata.version("Own_Thing"), m.metadata("own.thing")["Summary"],
+        point.load(), point.value, point.dist.name,
         [file.locate().name for file in metadata.files("own-thing")], metadata.version("pytest"),
     )
 
