@@ -39,10 +39,15 @@ def _guarded() -> int:
 
 
 def _run() -> int:
+    import logging
+
     import click
 
     from hotload_tui.cli.commands import hotload
 
+    # Commands narrate by themselves what a program that embeds the manager reads from its logging.
+    logging.getLogger("hotload.events").propagate = False
+    logging.getLogger("hotload.events").addHandler(logging.NullHandler())
     try:
         # click returns what the command returned, or the code of ``ctx.exit``.
         code: object = hotload.main(prog_name="hotload", standalone_mode=False)

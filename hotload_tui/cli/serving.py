@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hotload_tui import HotloadManager
     from hotload_tui.remote import Server
 
-logger = logging.getLogger("hotload")
+logger = logging.getLogger("hotload.engine")
 
 
 def open_console(scope: Scope) -> int:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from hotload_tui.core.plugin import Fault, HookPlace, Level, LogLine
 
-logger = logging.getLogger("hotload")
+logger = logging.getLogger("hotload.engine")
 
 _SHORT = 8  # digits of a digest in a line
 

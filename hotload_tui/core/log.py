@@ -10,6 +10,11 @@ from collections.abc import Callable
 from hotload_tui.core.context import PLUGIN_LOGGER
 from hotload_tui.core.plugin import Level, LogLine, encodable
 
+ENGINE_LOGGER = "hotload.engine"
+"""Where hotload's own rooms complain."""
+EVENT_LOGGER = "hotload.events"
+"""Where a program that configures logging reads what happened to its plugins."""
+
 _KEPT = 5000  # lines
 _LONGEST = 4096  # characters of one line
 
@@ -50,7 +55,7 @@ class LogCollector(logging.Handler):
         self._module_path = module_path
         self._write = write
         self._plugin_of_module = plugin_of
-        self._loggers = [logging.getLogger("hotload"), logging.getLogger(module_path)]
+        self._loggers = [logging.getLogger(name) for name in (PLUGIN_LOGGER, ENGINE_LOGGER, module_path)]
         self._emitting = threading.local()
 
     def attach(self) -> Callable[[], None]:

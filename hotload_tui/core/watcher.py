@@ -21,7 +21,7 @@ from hotload_tui.core.errors import near
 from hotload_tui.core.plugin import WatcherStatus
 from hotload_tui.core.source import is_noise, signature
 
-logger = logging.getLogger("hotload")
+logger = logging.getLogger("hotload.engine")
 
 _STEP = 5  # ms between two looks at the system's queue: 8 ms from save to ring at 0.5 % of a core
 _POLL_DELAY = 300  # ms; unused: polling compares whole seconds and misses saves

@@ -20,7 +20,7 @@ from hotload_tui.core.errors import HotloadError, ProtocolError, RefusedError
 from hotload_tui.remote import frames, protocol
 from hotload_tui.remote.address import is_alive, private_folder, socket_name
 
-logger = logging.getLogger("hotload")
+logger = logging.getLogger("hotload.engine")
 
 _MOST_CLIENTS: Final = 64
 _HELLO_TIMEOUT: Final = 5.0  # seconds in which a client must introduce itself

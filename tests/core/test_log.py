@@ -70,7 +70,7 @@ class _Odd:
 
 def test_what_cannot_be_formatted_is_still_a_line(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong format, or a message whose text raises, does not raise in the plugin."""
-    monkeypatch.setattr(logging.getLogger("hotload"), "propagate", False)  # pytest's handler raises
+    monkeypatch.setattr(logging.getLogger("hotload.plugin"), "propagate", False)  # pytest's handler raises
     logger = logging.getLogger("hotload.plugin.odd")
     logger.info("%d", "no number")
     logger.info(_Odd())
@@ -90,7 +90,7 @@ def test_an_exception_is_told_with_the_line(lines: Lines) -> None:
 
 def test_detaching_leaves_logging_as_it_was() -> None:
     """Handlers and levels of the program are untouched afterwards."""
-    logger = logging.getLogger("hotload")
+    logger = logging.getLogger("hotload.plugin")
     before = (logger.level, list(logger.handlers))
     detach = LogCollector("hotplug", lambda *_: None, str).attach()
     assert logger.level == logging.INFO

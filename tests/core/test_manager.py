@@ -931,3 +931,22 @@ def test_errors_of_commands_are_of_one_family(workspace: Workspace) -> None:
     for command in (running.manager.scan, running.manager.rebuild, lambda: running.manager.enable("x")):
         with pytest.raises(HotloadError):
             command()
+
+
+def test_a_program_reads_faults_from_its_logging(
+    workspace: Workspace, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What fails is in the standard logging under hotload.events; what plugins log is not repeated there."""
+    workspace["bad"] = "broken("
+    workspace["chatty"] = "def register(ctx):\n    ctx.log.warning('hello from me')\n"
+    running = run(workspace.config())
+    assert [line.text for line in running.manager.log() if line.plugin == "chatty"].count(
+        "hello from me"
+    ) == 1
+    errors = [
+        record for record in caplog.records if record.name == "hotload.events" and record.levelname == "ERROR"
+    ]
+    assert [record.getMessage().partition(":")[0] for record in errors] == ["bad"]
+    assert [record.name for record in caplog.records if "hello from me" in record.getMessage()] == [
+        "hotload.plugin.chatty"
+    ]

@@ -20,7 +20,7 @@ from hotload_tui.core.hooks.flight import CallRecord, CallsInFlight
 from hotload_tui.core.hooks.handler import Handler, peek
 from hotload_tui.core.plugin import Fault, HookPointStatus, Invocation
 
-logger = logging.getLogger("hotload")
+logger = logging.getLogger("hotload.engine")
 
 _Handlers: TypeAlias = tuple[Handler, ...]
 _Args: TypeAlias = tuple[object, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -16,8 +17,16 @@ from hotload_tui.core.events import (
     Subscriber,
     WatcherChanged,
 )
-from hotload_tui.core.log import HostLog
+from hotload_tui.core.log import EVENT_LOGGER, HostLog
 from hotload_tui.core.plugin import Fault, Level, LogLine, PluginState, PluginStatus
+
+_event_logger = logging.getLogger(EVENT_LOGGER)
+_LEVELS: dict[Level, int] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
 
 _REPEAT = 1.0  # seconds in which the same fault of a handler is told once
 
@@ -46,7 +55,12 @@ class Board:
             self.write(event.level, event.name, event.describe())
 
     def write(self, level: Level, plugin: str, text: str) -> None:
-        """Add a line to the log."""
+        """Add a line to the log, and to the program's own."""
+        _event_logger.log(_LEVELS[level], "%s", f"{plugin}: {text}" if plugin else text)
+        self.collect(level, plugin, text)
+
+    def collect(self, level: Level, plugin: str, text: str) -> None:
+        """Add a line that the program's logging has seen already."""
         now = time.time()
         self._bus.publish(LogWritten(now, self._log.add(now, level, plugin, text)))
 

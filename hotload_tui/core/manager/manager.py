@@ -71,7 +71,7 @@ class HotloadManager:
                 return
             self._undo = [
                 self._host.observe(self._board.handler_failed, self._config.module_path),
-                LogCollector(self._config.module_path, self._board.write, self._plugin_of).attach(),
+                LogCollector(self._config.module_path, self._board.collect, self._plugin_of).attach(),
             ]
             self._journey.start()
             # The watcher first: a change between the scan and the first look would be missed.
