@@ -95,7 +95,7 @@ class Facade(ModuleType):
         value = getattr(self._target(name), name)
         parent, _ = self._facade
         generation = serving.current(parent)
-        if isinstance(value, ModuleType) and generation is not None and generation.owns(value.__name__):
+        if issubclass(type(value), ModuleType) and generation is not None and generation.owns(value.__name__):
             # Whoever keeps what he got would keep that generation.
             return importlib.import_module(f"{parent}{value.__name__.removeprefix(generation.root)}")
         return value
