@@ -81,7 +81,10 @@ class Generation:
             self.modules = dict(self._found())
             if not (self._importing and self._is_confirmed):  # else the import that runs does it when it ends
                 self._withdraw()
-            self.origin.retire()
+            if self._is_confirmed:
+                self.origin.retire()
+            else:
+                self.origin.withdraw()
 
     def leave_remnants(self) -> None:
         """Let the standard library find its modules as long as somebody holds it; call when it retired."""

@@ -64,7 +64,12 @@ class Origin:
         self._pins = {file: (pin, None) for file, (pin, _) in self._pins.items()}
 
     def retire(self) -> None:
-        """Leave the real names to others."""
+        """Leave the real names to others, and get names of its own where they show other lines."""
+        self.withdraw()
+        _part_waiting(self)
+
+    def withdraw(self) -> None:
+        """Show again what was shown before; a generation that failed needs no more."""
         self._is_retired = True
         for file, (pin, before) in self._pins.items():
             if linecache.cache.get(file) is not pin:
@@ -73,7 +78,6 @@ class Origin:
                 del linecache.cache[file]
             else:
                 linecache.cache[file] = before
-        _part_waiting(self)
 
     def part(self) -> bool:
         """Rename the code of files for which other lines are shown; tell whether none is left to rename.
