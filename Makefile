@@ -19,7 +19,7 @@ run: $(STAMP)            ## open the console on plugins/
 test: $(STAMP)           ## all tests but those that need tmux and editors
 	@$(BIN)/pytest -n auto
 
-test-terminal: $(STAMP)  ## the tests that need tmux, vim and the like
+test-terminal: $(STAMP)  ## the tests that need tmux, vim, a C compiler and the like
 	@$(BIN)/pytest -m terminal
 
 check: $(STAMP)          ## lint, format, types, architecture

@@ -65,6 +65,7 @@ def reload(running: Running) -> None:
     assert running.wait_for(lambda: len(running.told(PluginRetired, "greet")) > gone)
 
 
+@pytest.mark.terminal
 @pytest.mark.parametrize("start", [ONE_PHASE, TWO_PHASES], ids=["one phase", "two phases"])
 def test_a_native_module_is_reloaded_with_its_plugin(
     workspace: Workspace, run: Run, build: Callable[[str, str], None], start: str
@@ -83,6 +84,7 @@ def test_a_native_module_is_reloaded_with_its_plugin(
     assert running.host.call("greet") == ["one"]
 
 
+@pytest.mark.terminal
 def test_a_native_module_that_refuses_a_second_load_is_a_clear_fault(
     workspace: Workspace, run: Run, build: Callable[[str, str], None]
 ) -> None:
