@@ -950,3 +950,11 @@ def test_a_program_reads_faults_from_its_logging(
     assert [record.name for record in caplog.records if "hello from me" in record.getMessage()] == [
         "hotload.plugin.chatty"
     ]
+
+
+def test_messages_name_modules_as_their_author_does(workspace: Workspace, run: Run) -> None:
+    """A missing name in a plugin's own module is told by the short name of the module."""
+    workspace["greet/helper.py"] = "x = 1\n"
+    workspace["greet"] = "from .helper import y\n\n\ndef register(ctx): ...\n"
+    running = run(workspace.config())
+    assert running.fault("greet").message.startswith("cannot import name 'y' from 'greet.helper'")

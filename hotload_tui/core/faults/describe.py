@@ -62,6 +62,8 @@ class _Describer:
         self._plugin = plugin
         self._prefix = prefix
         self._text_of = text_of
+        # Python's own messages have the unique names; authors know their modules by short ones.
+        self._as_written = re.compile(rf"{re.escape(prefix)}(\w+)\.g\d+_[0-9a-f]{{12}}x*")
         self._at = time.time()
         self._seen: set[int] = set()
         self._lines: dict[tuple[int, str], list[str]] = {}
@@ -81,7 +83,7 @@ class _Describer:
             phase=self._phase,
             plugin=self._plugin,
             type=encodable(type(error).__qualname__),
-            message=message_of(error),
+            message=self._as_written.sub(r"\1", message_of(error)),
             at=self._at,
             notes=tuple(notes),
             frames=(*frames, place) if place else tuple(frames),
