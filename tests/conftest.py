@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -87,6 +88,13 @@ class Running:
     def said(self) -> str:
         """Return all lines of the log."""
         return "\n".join(f"{line.level} {line.plugin}: {line.text}" for line in self.manager.log())
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> None:
+    """Let programs that tests start hear SIGINT, which they inherit as ignored from a run in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

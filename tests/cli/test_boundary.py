@@ -135,7 +135,8 @@ def test_an_interrupt_is_quiet(workspace: Workspace, hotload: Hotload, number: s
     check = hotload.start("check")
     child = int(check.err.wait_for("pid ").split()[1])
     check.process.send_signal(number)
-    assert check.wait() == 130
+    code = check.wait()
+    assert code == 130, check.err.end()
     assert check.out.end() == []
     assert "".join(line for line in check.err.end() if "pid" not in line) == ""
     assert not Path("/proc", str(child)).exists()
