@@ -92,7 +92,7 @@ class Running:
 
 @pytest.fixture(autouse=True, scope="session")
 def interruptible() -> None:
-    """Let programs that tests start hear SIGINT, which they inherit as ignored from a run in the background."""
+    """Let programs that tests start hear SIGINT: from a run in the background they inherit deafness."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
