@@ -6,14 +6,14 @@ from hotload_tui.core.plugin import Fault, Frame, PluginState, PluginStatus
 from hotload_tui.tui.fault_text import FaultOptions, fault_text
 from hotload_tui.tui.places import failing_file, failing_line, moved_text
 
-STATUS = PluginStatus("p", PluginState.FAIL, "/work/plugins/p")
-OPTIONS = FaultOptions(Path("/work"))
+STATUS = PluginStatus("p", PluginState.FAIL, "/project/plugins/p")
+OPTIONS = FaultOptions(Path("/project"))
 
 
 def frame(line: str, column: int = -1, end: int = -1, owner: str = "plugin", number: int = 7) -> Frame:
     """Make a frame of one line."""
     return Frame(
-        "/work/plugins/p/plugin.py",
+        "/project/plugins/p/plugin.py",
         number,
         "f",
         "library" if owner == "library" else "plugin",
@@ -99,7 +99,7 @@ def test_hostile_text_is_shown_and_not_interpreted() -> None:
 
 def test_the_editor_goes_to_where_the_line_is_now() -> None:
     """The failing line is looked up in the file on disk; the nearest equal one counts."""
-    status = PluginStatus("p", PluginState.FAIL, "/work/plugins/p", fault=fault(frame("boom()", number=2)))
+    status = PluginStatus("p", PluginState.FAIL, "/project/plugins/p", fault=fault(frame("boom()", number=2)))
     assert failing_file(status) == "plugin.py"
     assert failing_line(status, "a\nboom()\n") == 2
     assert failing_line(status, "a\nb\nc\nboom()\n" + "d\n" * 9 + "boom()\n") == 4
@@ -115,7 +115,7 @@ def test_a_line_that_is_gone_is_said_to_be_gone() -> None:
 def test_a_fault_outside_the_plugin_leads_to_its_entry() -> None:
     """A fault in a library's file opens the plugin's own entry, at its top."""
     foreign = Frame("/usr/lib/json.py", 9, "loads", "library")
-    status = PluginStatus("p", PluginState.FAIL, "/work/plugins/p", fault=fault(foreign))
+    status = PluginStatus("p", PluginState.FAIL, "/project/plugins/p", fault=fault(foreign))
     assert (failing_file(status), failing_line(status, "x\n")) == ("plugin.py", 1)
 
 

@@ -59,5 +59,5 @@ def test_milliseconds_have_three_digits(seconds: float, shown: str) -> None:
 
 def test_paths_are_relative_to_the_project_where_they_can_be() -> None:
     """A path inside the project is shown without it, others in full."""
-    assert short_path("/work/plugins/p", Path("/work")) == "plugins/p"
-    assert short_path("/usr/lib", Path("/work")) == "/usr/lib"
+    assert short_path("/project/plugins/p", Path("/project")) == "plugins/p"
+    assert short_path("/usr/lib", Path("/project")) == "/usr/lib"
