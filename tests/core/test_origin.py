@@ -195,11 +195,13 @@ def test_old_lines_go_with_the_old_generation(kept: Kept, workspace: Workspace) 
     """Nothing is left of them once nobody has its code."""
     name = f"{workspace.plugins / 'greet' / 'plugin.py'}@g1"
     assert name in linecache.cache
+    module = kept.greeter.__module__
+    assert module in sys.modules
     del kept.stream, kept.broken, kept.greeter
     kept.running.manager.snapshot()  # who asks has it looked at again
     assert kept.running.wait_for(lambda: "generation 1 is freed now" in kept.running.said())
-    assert name not in linecache.cache
-    assert not [each for each in sys.modules if ".g1_" in each and each.startswith("hotplug.greet")]
+    # Another thread may have collected it, and be at this just now.
+    assert kept.running.wait_for(lambda: name not in linecache.cache and module not in sys.modules)
 
 
 def test_without_the_private_function_code_keeps_its_name(
