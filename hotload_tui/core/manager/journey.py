@@ -4,38 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from hotload_tui.core.artifact import Artifact
-from hotload_tui.core.compiler import Build, Compiler
 from hotload_tui.core.config import Config
 from hotload_tui.core.discovery import PluginDirectory
 from hotload_tui.core.errors import (
-    ArtifactError,
     DiscoverError,
     HotloadError,
-    LoadError,
     RefusedError,
-    RegisterError,
 )
 from hotload_tui.core.events import (
-    ArtifactRejected,
-    PluginCompiled,
     PluginFailed,
     PluginLoaded,
     PluginMended,
 )
-from hotload_tui.core.faults import TextOf, fault_of
-from hotload_tui.core.history import LastGood
 from hotload_tui.core.hooks import HookHost
 from hotload_tui.core.loader import LivePlugin, Loader
 from hotload_tui.core.manager.board import Board
+from hotload_tui.core.manager.builds import Builds
+from hotload_tui.core.manager.failures import failure, is_same
 from hotload_tui.core.manager.retirer import Retirer
-from hotload_tui.core.plugin import Fault, Phase, PluginState, PluginStatus
-from hotload_tui.core.source import Source, check_entry, decoded, read_source
+from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
+from hotload_tui.core.source import Source, check_entry, read_source
 
 _BROKEN = (PluginState.FAIL, PluginState.STALE)
 
@@ -53,21 +46,18 @@ class _Ready(Struct, frozen=True):
 class Journey:
     """Brings plugins from source to serving; used by one thread at a time, but for ``start`` and ``stop``."""
 
-    def __init__(self, host: HookHost, config: Config, board: Board) -> None:
+    def __init__(self, host: HookHost, config: Config, board: Board, builds: Builds) -> None:
         self._config = config
         self._board = board
-        self._compiler = Compiler(Path(config.compiled_dir).absolute())
+        self._builds = builds
         self._loader = Loader(host, config)
-        self._last_good = LastGood(Path(config.compiled_dir).absolute())
         self._retirer = Retirer(self._loader, board)
         self._is_closed = False
-        self._published: set[str] = set()  # plugins with new artifacts since the last pruning
-        self._vain: set[tuple[str, str]] = set()  # last good artifacts that did not load in this host
 
     def start(self) -> None:
         """Begin to retire old generations in the background, and clear up after a host that was killed."""
         self._is_closed = False
-        self._compiler.remove_leftovers()
+        self._builds.remove_leftovers()
         self._retirer.start()
 
     def close(self) -> None:
@@ -112,7 +102,7 @@ class Journey:
                 ready.append(one)
         if ready:
             self._swap(ready)
-        self._prune()
+        self._builds.prune(self._serving)
 
     def _refuse_endless(self, directories: list[PluginDirectory], *, again: bool) -> None:
         unloading = self._loader.unloading()
@@ -129,8 +119,8 @@ class Journey:
         try:
             check_entry(directory.name, directory.path)
         except DiscoverError as error:
-            fault = self._fault(error, directory.name)
-            if not _is_same(fault, status.fault):
+            fault = self._failure(error, directory.name)
+            if not is_same(fault, status.fault):
                 self._put_failed(status, fault)
         else:
             if status.state is PluginState.FAIL:
@@ -142,10 +132,10 @@ class Journey:
         source: Source | None = None
         try:
             source = read_source(directory.name, directory.path)
-            build = self._compile(directory, source, fresh=False)
+            build = self._builds.compile(directory, source, fresh=False)
         except HotloadError as error:
-            return self._put_failed(status, self._fault(error, directory.name, source))
-        self._prune()
+            return self._put_failed(status, self._failure(error, directory.name, source))
+        self._builds.prune(self._serving)
         if status.generation:
             return replace(status, compile_seconds=build.seconds)
         state = PluginState.NEW if status.state is PluginState.FAIL else status.state
@@ -168,18 +158,6 @@ class Journey:
         if self._loader.live(name) is not None:
             self._loader.unload(name)
             self._retirer.ring()
-
-    def clean(self, name: str | None = None) -> dict[str, int]:
-        """Remove the artifacts of a plugin, or all there are; returns how many of each.
-
-        What serves goes on serving. Raises ``ArtifactError``.
-        """
-        if name is None:
-            self._last_good.forget()
-            return self._compiler.clean_all()
-        self._last_good.forget(name)
-        removed = self._compiler.clean(name)
-        return {name: removed} if removed else {}
 
     def status_of(self, directory: PluginDirectory) -> PluginStatus:
         """Return how a plugin stands, at its present place on disk."""
@@ -204,12 +182,15 @@ class Journey:
             if not again and self._is_current(status, digest):
                 return None
             self._board.put(replace(status, state=PluginState.BUILD))
-            build = self._compile(directory, source, fresh=fresh)
+            build = self._builds.compile(directory, source, fresh=fresh)
             trial = self._trial(directory, build.artifact)
         except HotloadError as error:
-            fault = self._fault(error, directory.name, source)
-            is_known = fault.phase == "discover" and _is_same(fault, status.fault)
-            if is_known and not again and not self._may_revive(directory.name):
+            fault = self._failure(error, directory.name, source)
+            is_known = fault.phase == "discover" and is_same(fault, status.fault)
+            may_revive = self._loader.live(directory.name) is None and self._builds.has_untried(
+                directory.name
+            )
+            if is_known and not again and not may_revive:
                 return None  # still no plugin there, and said so before
             return self._failed(directory, status, fault, digest)
         seconds = build.seconds if build.compiled or build.reused else 0.0
@@ -225,29 +206,6 @@ class Journey:
         if status.state in _BROKEN:
             return status.source_digest == digest != ""
         return status.digest == digest
-
-    def _compile(self, directory: PluginDirectory, source: Source, *, fresh: bool) -> Build:
-        build = self._compiler.compile(directory.path, source, fresh=fresh)
-        now = time.time()
-        if build.rejected:
-            self._board.tell(ArtifactRejected(now, source.name, build.rejected))
-        if build.compiled or build.reused:
-            self._published.add(source.name)
-            self._board.tell(
-                PluginCompiled(
-                    now,
-                    source.name,
-                    source.digest,
-                    build.compiled,
-                    build.reused,
-                    build.size,
-                    build.seconds,
-                    build.warnings,
-                )
-            )
-            for warning in build.warnings:
-                self._board.write("warning", source.name, warning)
-        return build
 
     def _trial(self, directory: PluginDirectory, artifact: Artifact) -> LivePlugin:
         configured = self._config.of(directory.name)
@@ -273,32 +231,19 @@ class Journey:
         self._board.tell(PluginFailed(fault.at, name, fault, serving.generation.number if serving else 0))
         return None if revived is None else _Ready(revived, 0.0, digest, fault)
 
-    def _may_revive(self, name: str) -> bool:
-        """Tell whether a last good artifact of a plugin that does not serve has not been tried yet."""
-        digest = self._last_good.of(name)
-        return digest != "" and self._loader.live(name) is None and (name, digest) not in self._vain
-
     def _revive(self, directory: PluginDirectory, was_tried: str) -> LivePlugin | None:
         """Try the artifact that served last, before this process, unless it is the one that just failed."""
-        digest = self._last_good.of(directory.name)
-        if not digest or digest == was_tried:
+        artifact = self._builds.last_good(directory.name, was_tried)
+        if artifact is None:
             return None
         try:
-            return self._trial(directory, self._compiler.open(directory.name, digest))
+            return self._trial(directory, artifact)
         except HotloadError as error:
-            self._vain.add((directory.name, digest))
-            self._board.write("warning", directory.name, f"the last good version does not load: {error}")
+            self._builds.was_vain(directory.name, artifact.manifest.digest, error)
             return None
 
-    def _fault(self, error: HotloadError, plugin: str, source: Source | None = None) -> Fault:
-        texts = _texts(source)
-        return fault_of(
-            error,
-            phase=_phase(error),
-            plugin=plugin,
-            module_path=self._config.module_path,
-            text_of=texts,
-        )
+    def _failure(self, error: HotloadError, plugin: str, source: Source | None = None) -> Fault:
+        return failure(error, plugin, self._config.module_path, source)
 
     # ---- swap and retire
 
@@ -307,23 +252,7 @@ class Journey:
         self._retirer.ring()
         for one in ready:
             self._serve(one)
-        digests = {one.trial.name: one.trial.generation.artifact.manifest.digest for one in ready}
-        try:
-            self._last_good.record(digests)
-        except ArtifactError as error:
-            self._board.write("warning", "", str(error))
-
-    def _prune(self) -> None:
-        """Remove old artifacts of the plugins that have new ones: what fails to load piles up, too."""
-        published, self._published = self._published, set()
-        if not published:
-            return
-        self._last_good.read()
-        in_use = {name: {self._last_good.of(name), self._serving(name)} for name in published}
-        try:
-            self._compiler.prune(self._config.keep_generations, in_use)
-        except ArtifactError as error:
-            self._board.write("warning", "", str(error))
+        self._builds.served({one.trial.name: one.trial.generation.artifact.manifest.digest for one in ready})
 
     def _serving(self, name: str) -> str:
         live = self._loader.live(name)
@@ -360,30 +289,3 @@ class Journey:
                 trial.load_seconds,
             )
         )
-
-
-def _phase(error: HotloadError) -> Phase:
-    match error:
-        case DiscoverError():
-            return "discover"
-        case LoadError():
-            return "load"
-        case RegisterError():
-            return "register"
-        case _:
-            return "compile"
-
-
-def _is_same(fault: Fault, before: Fault | None) -> bool:
-    return before is not None and replace(before, at=fault.at) == fault
-
-
-def _texts(source: Source | None) -> TextOf:
-    """Return the texts of a source that was read, by absolute path."""
-    contents = {str(Path(source.root, file.path)): file.content for file in source.files} if source else {}
-
-    def text_of(file: str) -> str | None:
-        content = contents.get(file)
-        return None if content is None else decoded(content)
-
-    return text_of

@@ -25,6 +25,7 @@ from hotload_tui.core.generation import identifier
 from hotload_tui.core.hooks import HookHost
 from hotload_tui.core.log import LogCollector
 from hotload_tui.core.manager.board import Board
+from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.facts import Facts
 from hotload_tui.core.manager.journey import Journey
 from hotload_tui.core.manager.roster import Roster
@@ -50,7 +51,8 @@ class HotloadManager:
         self._config = config or Config()
         self._root = Path(self._config.runtime_dir).absolute()
         self._board = Board()
-        self._journey = Journey(host, self._config, self._board)
+        self._builds = Builds(self._config, self._board)
+        self._journey = Journey(host, self._config, self._board, self._builds)
         self._roster = Roster(self._root, self._config, self._board, self._journey)
         self._facts = Facts(host, self._config, self._board, self._journey.live)
         self._watcher = self._new_watcher()
@@ -219,7 +221,7 @@ class HotloadManager:
                 name = self._roster.find_one(name).name
             else:
                 self._roster.find()
-            removed = self._journey.clean(name)
+            removed = self._builds.clean(name)
             for each, count in removed.items():
                 self._board.tell(PluginCleaned(time.time(), each, count))
             return sum(removed.values())
