@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from hotload_tui import PluginState
+from hotload_tui import HookHost, HotloadManager, PluginState
 from hotload_tui.core.events import PluginLoaded, PluginRetired
 from hotload_tui.core.generation import identifier
 from hotload_tui.core.generation.remnant import Remnant
@@ -333,6 +333,28 @@ class Plugins(RuleBasedStateMachine):
             self.model[name] = known.looked_at()
 
 
+class ColdStartedPlugins(Plugins):
+    """The same, and after each step a second host is started on a copy of what was compiled."""
+
+    @invariant()
+    def a_cold_start_serves_the_same(self) -> None:
+        """Compare with a host that has never seen anything but the files that are there now."""
+        copy = self.root / "compiled of the cold start"
+        if self.workspace.compiled.exists():
+            shutil.copytree(self.workspace.compiled, copy)
+        config = self.workspace.config(enable_watch=False, compiled_dir=str(copy), module_path="hotcold")
+        with HotloadManager(HookHost(), config) as cold:
+            served, statuses = cold.invoke("greet").values, cold.snapshot().plugins
+        shutil.rmtree(copy, ignore_errors=True)
+        after = {name: replace(known, serves=None).looked_at() for name, known in self.model.items()}
+        assert list(served) == [known.serves for _, known in sorted(after.items()) if known.serves]
+        assert {one.name: one.state for one in statuses} == {name: one.state for name, one in after.items()}
+        running = {one.name: one for one in self.host.manager.snapshot().plugins}
+        for one in statuses:
+            if one.state is PluginState.OK:
+                assert one.digest == running[one.name].digest
+
+
 class WatchedPlugins(Plugins):
     """The same with the watcher on: each step waits until it is seen."""
 
@@ -341,5 +363,7 @@ class WatchedPlugins(Plugins):
 
 TestPlugins = Plugins.TestCase
 TestPlugins.settings = BOUNDED
+TestColdStartedPlugins = ColdStartedPlugins.TestCase
+TestColdStartedPlugins.settings = settings(BOUNDED, max_examples=max(1, _EXAMPLES // 5))
 TestWatchedPlugins = WatchedPlugins.TestCase
 TestWatchedPlugins.settings = settings(BOUNDED, max_examples=max(1, _EXAMPLES // 5))
