@@ -107,6 +107,8 @@ FORMS = [
     Form("import patching", "patching.word()"),
     Form("import logging.config", "configured(logging.config)"),
     Form("from logging import config", "configured(config)"),
+    Form("import logging.config", "configured_by_file(logging.config)"),
+    Form("from logging.config import fileConfig", "configured_by_file(fileConfig)"),
 ]  # fmt: skip
 
 _ENTRY = """
@@ -124,6 +126,21 @@ def configured(config):
     handlers = {"h": {"class": "part.Handler"}, "g": {"class": "greet.part.Handler"}}
     config.dictConfig({"version": 1, "disable_existing_loggers": False, "incremental": False,
                        "handlers": handlers, "loggers": {"import_forms": {"handlers": ["h", "g"]}}})
+    return what_handlers_tell()
+
+def configured_by_file(config):
+    import configparser
+    parser = configparser.ConfigParser()
+    parser.read_dict({
+        "loggers": {"keys": "root,import_forms"}, "handlers": {"keys": "h,g"}, "formatters": {"keys": ""},
+        "logger_root": {"handlers": ""},
+        "logger_import_forms": {"handlers": "h,g", "qualname": "import_forms"},
+        "handler_h": {"class": "part.Handler"}, "handler_g": {"class": "greet.part.Handler"},
+    })
+    getattr(config, "fileConfig", config)(parser, disable_existing_loggers=False)
+    return what_handlers_tell()
+
+def what_handlers_tell():
     import logging
     told = {handler.tell() for handler in logging.getLogger("import_forms").handlers}
     logging.getLogger("import_forms").handlers.clear()

@@ -6,6 +6,7 @@ imports one of these modules gets a stand-in, which maps the author's names firs
 
 from __future__ import annotations
 
+import builtins
 import functools
 import importlib
 import importlib.machinery
@@ -14,7 +15,7 @@ import logging.config
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from hotload_tui.core.generation.listing import Listing
@@ -155,7 +156,13 @@ def _logging_config(_: Generation, private: PrivateImport) -> Mapping[str, objec
     def dict_config(config: dict[str, object]) -> None:
         Configurator(config).configure()
 
-    return {"dictConfig": dict_config, "DictConfigurator": Configurator}
+    # fileConfig has no such hook: the module's functions run in a namespace of their own, which imports so.
+    namespace = {**vars(logging.config), "__builtins__": {**vars(builtins), "__import__": private}}
+    for name, value in vars(logging.config).items():
+        if type(value) is FunctionType and value.__module__ == "logging.config":
+            namespace[name] = FunctionType(value.__code__, namespace, name, value.__defaults__)
+    file_config = namespace["fileConfig"]
+    return {"dictConfig": dict_config, "DictConfigurator": Configurator, "fileConfig": file_config}
 
 
 _Make: TypeAlias = "Callable[[Generation, PrivateImport], Mapping[str, object]]"
