@@ -18,6 +18,7 @@ from hotload_tui.core.events import PluginLoaded, PluginRetired
 from hotload_tui.core.generation import identifier
 from hotload_tui.core.generation.remnant import Remnant
 from hotload_tui.core.history import LastGood
+from hotload_tui.core.source import read_source
 from tests.conftest import Running, Workspace, answering
 
 NAMES = ("a", "a-b", "json")
@@ -314,15 +315,29 @@ class Plugins(RuleBasedStateMachine):
             for name in names:
                 self.host.manager.handle_file_change(self.workspace.plugins / name)
             return
-        want = {name: (known.state, known.phase) for name, known in self.model.items()}
+        want = {name: (known.state, known.phase, self.digest(name)) for name, known in self.model.items()}
         serving = [known.serves for _, known in sorted(self.model.items()) if known.serves]
         assert self.host.wait_for(lambda: self.seen() == want and self.host.host.call("greet") == serving)
         self.host.manager.scan()  # returns when the watcher's thread is done
 
-    def seen(self) -> dict[str, tuple[PluginState, str | None]]:
-        """Return the state of each plugin and the phase of its fault."""
+    def seen(self) -> dict[str, tuple[PluginState, str | None, str]]:
+        """Return the state of each plugin, the phase of its fault and the digest of what was read."""
         plugins = self.host.manager.snapshot().plugins
-        return {one.name: (one.state, one.fault.phase if one.fault else None) for one in plugins}
+        return {
+            one.name: (
+                one.state,
+                one.fault.phase if one.fault else None,
+                "" if one.state is PluginState.OFF else one.source_digest,
+            )
+            for one in plugins
+        }
+
+    def digest(self, name: str) -> str:
+        """Return the digest of what is on disk; empty for what nobody reads."""
+        known = self.model[name]
+        if not known.is_on or known.source == "gone":
+            return ""
+        return read_source(name, self.workspace.plugins / name).digest
 
     def reloaded(self, *names: str) -> None:
         """Note that these plugins were loaded again, if they are on."""
