@@ -335,3 +335,18 @@ async def test_stop_on_the_event_loop_waits_for_no_call_of_that_loop(
     assert unload_faults(running) == []
     gate.set()
     assert await task == ["old"]
+
+
+def test_a_manager_that_was_never_started_retires_too(workspace: Workspace, stage: Stage) -> None:
+    """Who scans and rebuilds by hand loses no clean-up: neither at a reload nor at the end."""
+    workspace["greet"] = (
+        "import stage\n\n\ndef register(ctx):\n"
+        "    number = ctx.generation\n    ctx.on_unload(lambda: stage.told.append(number))\n"
+    )
+    running = Running(workspace.config())
+    running.manager.scan_and_load_all()
+    running.manager.rebuild("greet")
+    assert retired(running).memory == "freed"
+    assert stage.told == [1]
+    running.manager.stop()
+    assert stage.told == [1, 2]

@@ -55,10 +55,9 @@ class Journey:
         self._is_closed = False
 
     def start(self) -> None:
-        """Begin to retire old generations in the background, and clear up after a host that was killed."""
+        """Clear up after a host that was killed."""
         self._is_closed = False
         self._builds.remove_leftovers()
-        self._retirer.start()
 
     def close(self) -> None:
         """Refuse loads until ``stop`` has ended: nobody would retire what an ``on_unload`` loads now."""

@@ -21,23 +21,20 @@ class Retirer:
         self._thread: threading.Thread | None = None
         self._is_asked = False
 
-    def start(self) -> None:
-        """Begin; nothing happens if it has begun."""
+    def ring(self) -> None:
+        """Say that there is something to retire; one thread at a time may."""
         if self._thread is None:
             self._thread = threading.Thread(
                 target=self._retire, args=(self._queue,), name="hotload-retire", daemon=True
             )
             self._thread.start()
-
-    def ring(self) -> None:
-        """Say that there is something to retire."""
         self._queue.put(True)
 
     def ask(self) -> None:
         """Have somebody look, soon, whether generations that were held are freed by now."""
         if self._loader.is_held() and not self._is_asked:
             self._is_asked = True
-            self.ring()
+            self._queue.put(True)
 
     def stop(self, *, wait: bool = True) -> None:
         """Retire what is queued, and end; without ``wait`` that goes on after the return.
