@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from hotload_tui.core.events import Subscriber
-from hotload_tui.core.plugin import Invocation, LogLine, PluginDetail, PluginStatus, Snapshot
+from hotload_tui.core.plugin import HistoryEntry, Invocation, LogLine, PluginDetail, PluginStatus, Snapshot
 
 
 class ManagerApi(Protocol):
@@ -45,6 +45,21 @@ class ManagerApi(Protocol):
 
         ``force`` compiles and loads even what has not changed.
         """
+        ...
+
+    def history(self, name: str) -> tuple[HistoryEntry, ...]:
+        """Return what happened to a plugin in this host, the oldest first; at most 100 entries."""
+        ...
+
+    def rollback(self, name: str, generation: int) -> PluginStatus:
+        """Let an earlier generation serve again, as a new one, and hold the plugin there.
+
+        ``RefusedError`` when it cannot be gone back to.
+        """
+        ...
+
+    def release(self, name: str) -> PluginStatus:
+        """Let a HELD plugin follow its source again; nothing happens to another."""
         ...
 
     def enable(self, name: str) -> PluginStatus:

@@ -129,6 +129,28 @@ class PluginMended(PluginEvent, frozen=True, tag=True):
         return "its source is again the one that serves"
 
 
+class PluginHeld(PluginEvent, frozen=True, tag=True):
+    """The plugin does not follow its source, until that changes or somebody releases it."""
+
+    level: ClassVar[Level] = "warning"
+    generation: int
+    """What serves; 0: nothing."""
+    reason: str
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        serving = f"generation {self.generation}" if self.generation else "nothing"
+        return f"held, {serving} serves: {self.reason}"
+
+
+class PluginReleased(PluginEvent, frozen=True, tag=True):
+    """The plugin follows its source again."""
+
+    reason: str
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        return f"released: {self.reason}"
+
+
 class PluginRetired(PluginEvent, frozen=True, tag=True):
     """A generation was unloaded: its calls have left, its clean-up has run."""
 
@@ -172,6 +194,8 @@ AnyEvent: TypeAlias = (
     | PluginLoaded
     | PluginFailed
     | PluginMended
+    | PluginHeld
+    | PluginReleased
     | PluginRetired
     | PluginCleaned
     | WatcherChanged

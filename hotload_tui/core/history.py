@@ -1,7 +1,7 @@
-"""What was built and loaded: which artifact of each plugin served last.
+"""What is on record beside the artifacts: which of each plugin served last, and at which it is held.
 
-It lies beside the artifacts, so that a cold start with a broken source serves the last good one. Several
-processes may share it: each changes its own plugins' part of what is there.
+A cold start with a broken source serves the last good one, and a hold outlives the host that it was made in.
+Several processes may share the file: each changes its own plugins' part of what is there.
 """
 
 from __future__ import annotations
@@ -11,19 +11,30 @@ from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
+from msgspec import Struct
 
 from hotload_tui.core.artifact import alone, replace_file
 from hotload_tui.core.errors import ArtifactError, near
 
 FILE = "last-good.json"
 
-_Kept: TypeAlias = dict[str, dict[str, str]]  # plugin → what is kept of it → digest
+_Kept: TypeAlias = dict[str, dict[str, object]]  # plugin → what is kept of it; unknown keys stay
 
-_LAST_GOOD = "last_good"  # other keys are those of later releases, and stay
+_LAST_GOOD, _HOLD = "last_good", "hold"
 
 
-class LastGood:
-    """The digest of each plugin's last good artifact, kept in ``compiled_dir``."""
+class Hold(Struct, frozen=True):
+    """Keeps a plugin from following its source, until that changes or somebody releases it."""
+
+    source: str
+    """Digest of the source that is not followed."""
+    digest: str
+    """Digest of the artifact that serves in its place; empty: none does."""
+    reason: str
+
+
+class Record:
+    """What ``compiled_dir`` has on record of each plugin."""
 
     def __init__(self, compiled_dir: Path) -> None:
         self._path = compiled_dir / FILE
@@ -37,32 +48,49 @@ class LastGood:
         except (OSError, ValueError, msgspec.DecodeError):
             self._kept = {}  # a missing or damaged file costs a broken plugin its last good, no more
 
-    def of(self, plugin: str) -> str:
+    def last_good(self, plugin: str) -> str:
         """Return the digest that served last; empty when none did."""
-        return self._kept.get(plugin, {}).get(_LAST_GOOD, "")
+        digest = self._kept.get(plugin, {}).get(_LAST_GOOD)
+        return digest if isinstance(digest, str) else ""
+
+    def hold(self, plugin: str) -> Hold | None:
+        """Return what keeps the plugin from following its source."""
+        try:
+            return msgspec.convert(self._kept.get(plugin, {}).get(_HOLD), Hold)
+        except msgspec.ValidationError:
+            return None
+
+    def serve(self, digests: Mapping[str, str]) -> None:
+        """Remember what serves now as the last good; raises ``ArtifactError``: it cannot be written."""
+        self._change(_LAST_GOOD, digests)
 
     def forget(self, plugin: str | None = None) -> None:
         """Forget the last good of one plugin, or of all; raises ``ArtifactError``."""
         self.read()
-        self.record(dict.fromkeys(self._kept if plugin is None else [plugin], ""))
+        self.serve(dict.fromkeys(self._kept if plugin is None else [plugin], ""))
 
-    def record(self, digests: Mapping[str, str]) -> None:
-        """Remember what serves now (an empty digest forgets the plugin); written only when it changed.
+    def keep(self, plugin: str, hold: Hold) -> None:
+        """Hold the plugin; raises ``ArtifactError``: it cannot be written."""
+        self._change(_HOLD, {plugin: msgspec.to_builtins(hold)})
 
-        Raises:
-            ArtifactError: the file cannot be written.
+    def release(self, plugin: str) -> None:
+        """Let the plugin follow its source again; raises ``ArtifactError``: it cannot be written."""
+        self._change(_HOLD, {plugin: None})
 
-        """
-        if all(self.of(name) == digest for name, digest in digests.items()):
+    def _change(self, key: str, values: Mapping[str, object]) -> None:
+        """Set what is kept of plugins under ``key`` (nothing removes it); written only when it differs."""
+        if all(self._kept.get(plugin, {}).get(key) == (value or None) for plugin, value in values.items()):
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with alone(self._path.parent):
                 self.read()
-                for name, digest in digests.items():
-                    kept = {**self._kept.pop(name, {}), _LAST_GOOD: digest}
-                    if digest or kept.keys() != {_LAST_GOOD}:
-                        self._kept[name] = kept
+                for plugin, value in values.items():
+                    facts = {**self._kept.pop(plugin, {}), key: value}
+                    if not value:
+                        del facts[key]
+                    if facts:
+                        self._kept[plugin] = facts
                 replace_file(self._path, msgspec.json.encode(dict(sorted(self._kept.items()))))
         except OSError as error:
             self.read()

@@ -140,6 +140,27 @@ class PluginStatus(Struct, frozen=True):
     """The newest failure that the user has not mended yet."""
     memory: str = ""
     """What became of the generation before: ``freed``, or who holds it; empty while unknown."""
+    held: str = ""
+    """Why it is HELD; empty when it follows its source."""
+
+
+class HistoryEntry(Struct, frozen=True):
+    """One generation of a plugin, or a change that did not become one."""
+
+    at: float
+    generation: int
+    """0: it failed, and never served."""
+    digest: str
+    """Of the artifact; empty when there was none."""
+    compile_seconds: float = 0.0
+    """0 when the artifact was there already."""
+    load_seconds: float = 0.0
+    fault: Fault | None = None
+    """Why it failed."""
+    memory: str = ""
+    """Once it has retired: ``freed``, or who holds it."""
+    can_return: bool = False
+    """Whether its artifact is still there to roll back to."""
 
 
 class FileDigest(Struct, frozen=True):

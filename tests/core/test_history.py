@@ -3,40 +3,40 @@ from pathlib import Path
 import pytest
 
 from hotload_tui.core.errors import ArtifactError
-from hotload_tui.core.history import FILE, LastGood
+from hotload_tui.core.history import FILE, Record
 
 
 def test_what_served_last_is_remembered_across_processes(tmp_path: Path) -> None:
     """A new host reads what the one before wrote."""
-    LastGood(tmp_path / "compiled").record({"a": "1", "b": "2"})
-    LastGood(tmp_path / "compiled").record({"b": "3"})
-    again = LastGood(tmp_path / "compiled")
-    assert (again.of("a"), again.of("b"), again.of("c")) == ("1", "3", "")
+    Record(tmp_path / "compiled").serve({"a": "1", "b": "2"})
+    Record(tmp_path / "compiled").serve({"b": "3"})
+    again = Record(tmp_path / "compiled")
+    assert (again.last_good("a"), again.last_good("b"), again.last_good("c")) == ("1", "3", "")
 
 
 def test_an_empty_digest_forgets(tmp_path: Path) -> None:
     """A cleaned plugin has no last good artifact."""
-    LastGood(tmp_path).record({"a": "1"})
-    LastGood(tmp_path).record({"a": ""})
-    assert LastGood(tmp_path).of("a") == ""
+    Record(tmp_path).serve({"a": "1"})
+    Record(tmp_path).serve({"a": ""})
+    assert Record(tmp_path).last_good("a") == ""
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"a": 1}', b"\xff\xfe", b'{"a": "\xff"}'])
 def test_a_damaged_file_counts_as_none(tmp_path: Path, content: bytes) -> None:
     """It costs a broken plugin its last good version, and nothing else."""
     (tmp_path / FILE).write_bytes(content)
-    last_good = LastGood(tmp_path)
-    assert last_good.of("a") == ""
-    last_good.record({"a": "1"})
-    assert LastGood(tmp_path).of("a") == "1"
+    record = Record(tmp_path)
+    assert record.last_good("a") == ""
+    record.serve({"a": "1"})
+    assert Record(tmp_path).last_good("a") == "1"
 
 
 def test_nothing_is_written_when_nothing_changed(tmp_path: Path) -> None:
     """Serving the same version again leaves the file alone."""
-    last_good = LastGood(tmp_path)
-    last_good.record({"a": "1"})
+    record = Record(tmp_path)
+    record.serve({"a": "1"})
     (tmp_path / FILE).unlink()
-    last_good.record({"a": "1"})
+    record.serve({"a": "1"})
     assert not (tmp_path / FILE).exists()
 
 
@@ -44,4 +44,4 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """The error says which file."""
     (tmp_path / "compiled").write_text("in the way")
     with pytest.raises(ArtifactError, match=FILE):
-        LastGood(tmp_path / "compiled").record({"a": "1"})
+        Record(tmp_path / "compiled").serve({"a": "1"})

@@ -17,7 +17,7 @@ from hotload_tui import HookHost, HotloadManager, PluginState
 from hotload_tui.core.events import PluginLoaded, PluginRetired
 from hotload_tui.core.generation import identifier
 from hotload_tui.core.generation.remnant import Remnant
-from hotload_tui.core.history import LastGood
+from hotload_tui.core.history import Record
 from hotload_tui.core.source import read_source
 from tests.conftest import Running, Workspace, answering
 
@@ -246,7 +246,7 @@ class Plugins(RuleBasedStateMachine):
         content[-40] = 0
         path.write_bytes(content[:-9] if cut else content)
         name, _, digest = path.stem.rpartition("-")
-        if LastGood(self.workspace.compiled).of(name).startswith(digest):
+        if Record(self.workspace.compiled).last_good(name).startswith(digest):
             self.forgotten.pop(name, None)
             if name in self.model:
                 self.model[name] = replace(self.model[name], on_record=None)

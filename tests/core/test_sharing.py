@@ -11,7 +11,7 @@ from hotload_tui import Config
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.errors import ArtifactError
 from hotload_tui.core.events import ArtifactRejected, PluginCompiled
-from hotload_tui.core.history import LastGood
+from hotload_tui.core.history import Record
 from tests.conftest import Running, Workspace, answering
 
 Run = Callable[[Config], Running]
@@ -133,9 +133,9 @@ def test_each_process_records_its_own_last_good(workspace: Workspace, run: Run) 
     first.manager.load_plugin(workspace.plugins / "a")
     workspace["b"] = answering("b2")
     second.manager.load_plugin(workspace.plugins / "b")
-    record = LastGood(workspace.compiled)
-    assert record.of("a") == first.status("a").digest
-    assert record.of("b") == second.status("b").digest
+    record = Record(workspace.compiled)
+    assert record.last_good("a") == first.status("a").digest
+    assert record.last_good("b") == second.status("b").digest
 
 
 def test_a_process_killed_at_any_moment_leaves_the_next_start_clean(workspace: Workspace, run: Run) -> None:

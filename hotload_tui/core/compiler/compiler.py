@@ -95,6 +95,10 @@ class Compiler:
             raise ArtifactError(f"{near(artifact.path)} is the artifact of another plugin or source")
         return artifact
 
+    def is_there(self, plugin: str, digest: str) -> bool:
+        """Tell whether the artifact of ``plugin`` at ``digest`` is there; it is not opened."""
+        return (self._folder / artifact_name(plugin, digest)).is_file()
+
     def clean(self, plugin: str) -> int:
         """Remove all artifacts of the plugin; returns how many there were.
 

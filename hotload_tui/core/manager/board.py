@@ -102,7 +102,7 @@ class Board:
             if status is None or _is_repeated(fault, self._hook_faults.get(fault.plugin)):
                 return
             self._hook_faults[fault.plugin] = fault
-            if status.generation == generation and status.state is PluginState.OK:
+            if status.generation == generation and status.state in (PluginState.OK, PluginState.HELD):
                 self._statuses[fault.plugin] = replace(status, fault=fault)
         self.tell(PluginFailed(fault.at, fault.plugin, fault, generation))
 

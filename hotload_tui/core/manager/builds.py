@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from hotload_tui.core.artifact import Artifact
@@ -11,8 +12,8 @@ from hotload_tui.core.compiler import Build, Compiler
 from hotload_tui.core.config import Config
 from hotload_tui.core.discovery import PluginDirectory
 from hotload_tui.core.errors import ArtifactError, HotloadError
-from hotload_tui.core.events import ArtifactRejected, PluginCompiled
-from hotload_tui.core.history import LastGood
+from hotload_tui.core.events import ArtifactRejected, PluginCompiled, PluginReleased
+from hotload_tui.core.history import Hold, Record
 from hotload_tui.core.manager.board import Board
 from hotload_tui.core.source import Source
 
@@ -25,7 +26,7 @@ class Builds:
         self._board = board
         self._keep = config.keep_generations
         self._compiler = Compiler(folder)
-        self._last_good = LastGood(folder)
+        self._record = Record(folder)
         self._published: set[str] = set()  # plugins with new artifacts since the last pruning
         self._vain: set[tuple[str, str]] = set()  # last good artifacts that did not load in this host
 
@@ -62,14 +63,12 @@ class Builds:
 
     def served(self, digests: Mapping[str, str]) -> None:
         """Remember the digests that serve now as each plugin's last good."""
-        try:
-            self._last_good.record(digests)
-        except ArtifactError as error:
-            self._board.write("warning", "", str(error))
+        with self._warned():
+            self._record.serve(digests)
 
     def last_good(self, name: str, was_tried: str) -> Artifact | None:
         """Return the artifact that served last, unless it is ``was_tried`` or cannot be used."""
-        digest = self._last_good.of(name)
+        digest = self._record.last_good(name)
         if not digest or digest == was_tried:
             return None
         try:
@@ -85,8 +84,32 @@ class Builds:
 
     def has_untried(self, name: str) -> bool:
         """Tell whether there is a last good artifact that has not failed to load in this host."""
-        digest = self._last_good.of(name)
+        digest = self._record.last_good(name)
         return digest != "" and (name, digest) not in self._vain
+
+    def open(self, name: str, digest: str) -> Artifact:
+        """Return an artifact; raises ``ArtifactError``: it is not there or not usable."""
+        return self._compiler.open(name, digest)
+
+    def is_there(self, name: str, digest: str) -> bool:
+        """Tell whether there is an artifact to go back to."""
+        return self._compiler.is_there(name, digest)
+
+    def hold(self, name: str) -> Hold | None:
+        """Return what keeps the plugin from following its source."""
+        return self._record.hold(name)
+
+    def keep(self, name: str, hold: Hold) -> None:
+        """Hold the plugin, also in hosts to come."""
+        with self._warned():
+            self._record.keep(name, hold)
+
+    def release(self, name: str, reason: str) -> None:
+        """Let the plugin follow its source again, and tell; nothing happens if it does."""
+        if self.hold(name) is not None:
+            with self._warned():
+                self._record.release(name)
+            self._board.tell(PluginReleased(time.time(), name, reason))
 
     def prune(self, serving: Callable[[str], str]) -> None:
         """Remove old artifacts of the plugins that have new ones: what fails to load piles up, too.
@@ -96,12 +119,14 @@ class Builds:
         published, self._published = self._published, set()
         if not published:
             return
-        self._last_good.read()
-        in_use = {name: {self._last_good.of(name), serving(name)} for name in published}
-        try:
+        self._record.read()
+        holds = {name: self._record.hold(name) for name in published}
+        in_use = {
+            name: {self._record.last_good(name), serving(name), hold.digest if hold else ""}
+            for name, hold in holds.items()
+        }
+        with self._warned():
             self._compiler.prune(self._keep, in_use)
-        except ArtifactError as error:
-            self._board.write("warning", "", str(error))
 
     def clean(self, name: str | None = None) -> dict[str, int]:
         """Remove the artifacts of a plugin, or all there are; returns how many of each.
@@ -109,8 +134,16 @@ class Builds:
         What serves goes on serving. Raises ``ArtifactError``.
         """
         if name is None:
-            self._last_good.forget()
+            self._record.forget()
             return self._compiler.clean_all()
-        self._last_good.forget(name)
+        self._record.forget(name)
         removed = self._compiler.clean(name)
         return {name: removed} if removed else {}
+
+    @contextlib.contextmanager
+    def _warned(self) -> Iterator[None]:
+        """Tell what cannot be written; it stops nothing."""
+        try:
+            yield
+        except ArtifactError as error:
+            self._board.write("warning", "", str(error))

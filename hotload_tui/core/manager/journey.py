@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from hotload_tui.core.artifact import Artifact
@@ -18,29 +17,22 @@ from hotload_tui.core.errors import (
 )
 from hotload_tui.core.events import (
     PluginFailed,
-    PluginLoaded,
+    PluginHeld,
     PluginMended,
 )
+from hotload_tui.core.history import Hold
 from hotload_tui.core.hooks import HookHost
 from hotload_tui.core.loader import LivePlugin, Loader
 from hotload_tui.core.manager.board import Board
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.failures import failure, is_same
+from hotload_tui.core.manager.ready import Ready
 from hotload_tui.core.manager.retirer import Retirer
 from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
 from hotload_tui.core.source import Source, check_entry, read_source
 
 _BROKEN = (PluginState.FAIL, PluginState.STALE)
-
-
-class _Ready(Struct, frozen=True):
-    """A proven trial that waits for the swap of its batch."""
-
-    trial: LivePlugin
-    compile_seconds: float
-    source_digest: str
-    fault: Fault | None = None
-    """Why it is not the newest source that serves; ``None`` when it is."""
+_BEHIND = (*_BROKEN, PluginState.HELD)
 
 
 class Journey:
@@ -169,15 +161,70 @@ class Journey:
             known = replace(known, state=state)
         return replace(known, path=str(directory.path))
 
+    # ---- held at an artifact, or back
+
+    def hold(self, directory: PluginDirectory, hold: Hold) -> None:
+        """Let the held artifact serve, or nothing, and keep it so until the source changes.
+
+        Raises:
+            PluginError: the artifact does not load; what served serves on, and nothing is held.
+            ArtifactError: it is not there.
+
+        """
+        self._refuse_endless([directory], again=False)
+        name = directory.name
+        trial = None
+        if not hold.digest:
+            self.unload(name)
+        elif self._serving(name) != hold.digest:
+            trial = self._trial(directory, self._builds.open(name, hold.digest))
+        self._builds.keep(name, hold)
+        if trial is None:
+            self._put_held(self.status_of(directory), hold)
+        else:
+            self._swap([Ready(trial, 0.0, hold.source, held=hold.reason)])
+        live = self._loader.live(name)
+        serving = live.generation.number if live else 0
+        self._board.tell(PluginHeld(time.time(), name, serving, hold.reason))
+
+    def _held(
+        self, directory: PluginDirectory, status: PluginStatus, digest: str
+    ) -> tuple[bool, Ready | None]:
+        """Return whether the plugin stays held, and the trial of what it is held at, unless that serves."""
+        hold = self._builds.hold(directory.name)
+        if hold is None or hold.source != digest:
+            return False, None
+        if hold.digest == self._serving(directory.name):
+            self._put_held(status, hold)
+            return True, None
+        try:
+            trial = self._trial(directory, self._builds.open(directory.name, hold.digest))
+        except HotloadError as error:
+            self._builds.release(directory.name, f"what it was held at cannot serve ({error})")
+            return False, None
+        return True, Ready(trial, 0.0, digest, held=hold.reason)
+
+    def _put_held(self, status: PluginStatus, hold: Hold) -> None:
+        if not hold.digest:
+            status = replace(status, digest="", generation=0, points=(), loaded_at=0.0, load_seconds=0.0)
+        source, reason = hold.source, hold.reason
+        held = replace(status, state=PluginState.HELD, source_digest=source, fault=None, held=reason)
+        self._board.put(held)
+
     # ---- read, compile, trial
 
-    def _prepare(self, directory: PluginDirectory, *, again: bool, fresh: bool) -> _Ready | None:
+    def _prepare(self, directory: PluginDirectory, *, again: bool, fresh: bool) -> Ready | None:
         status = self.status_of(directory)
         digest = ""
         source: Source | None = None
         try:
             source = read_source(directory.name, directory.path)
             digest = source.digest
+            if not again:
+                is_held, one = self._held(directory, status, digest)
+                if is_held:
+                    return one
+            self._builds.release(directory.name, "asked for" if again else "its source changed")
             if not again and self._is_current(status, digest):
                 return None
             self._board.put(replace(status, state=PluginState.BUILD))
@@ -193,13 +240,13 @@ class Journey:
                 return None  # still no plugin there, and said so before
             return self._failed(directory, status, fault, digest)
         seconds = build.seconds if build.compiled or build.reused else 0.0
-        return _Ready(trial, seconds, digest)
+        return Ready(trial, seconds, digest)
 
     def _is_current(self, status: PluginStatus, digest: str) -> bool:
         """Tell whether there is nothing to do: this source serves, or is known to fail."""
-        if status.state in _BROKEN and status.digest == digest and self._loader.live(status.name):
+        if status.state in _BEHIND and status.digest == digest and self._loader.live(status.name):
             # The source is back at what serves: nothing to load, and nothing is wrong any more.
-            self._board.put(replace(status, state=PluginState.OK, source_digest=digest, fault=None))
+            self._board.put(replace(status, state=PluginState.OK, source_digest=digest, fault=None, held=""))
             self._board.tell(PluginMended(time.time(), status.name))
             return True
         if status.state in _BROKEN:
@@ -218,7 +265,7 @@ class Journey:
 
     def _failed(
         self, directory: PluginDirectory, status: PluginStatus, fault: Fault, digest: str
-    ) -> _Ready | None:
+    ) -> Ready | None:
         """Note a failure; where nothing serves yet, return the last good artifact's trial."""
         name = directory.name
         live = self._loader.live(name)
@@ -226,9 +273,9 @@ class Journey:
         revived = None if live else self._revive(directory, was_tried)
         serving = live or revived
         state = PluginState.STALE if serving else PluginState.FAIL
-        self._board.put(replace(status, state=state, source_digest=digest, fault=fault))
+        self._board.put(replace(status, state=state, source_digest=digest, fault=fault, held=""))
         self._board.tell(PluginFailed(fault.at, name, fault, serving.generation.number if serving else 0))
-        return None if revived is None else _Ready(revived, 0.0, digest, fault)
+        return None if revived is None else Ready(revived, 0.0, digest, fault)
 
     def _revive(self, directory: PluginDirectory, was_tried: str) -> LivePlugin | None:
         """Try the artifact that served last, before this process, unless it is the one that just failed."""
@@ -246,45 +293,16 @@ class Journey:
 
     # ---- swap and retire
 
-    def _swap(self, ready: list[_Ready]) -> None:
+    def _swap(self, ready: list[Ready]) -> None:
         self._loader.swap([one.trial for one in ready])
         self._retirer.ring()
         for one in ready:
-            self._serve(one)
-        self._builds.served({one.trial.name: one.trial.generation.artifact.manifest.digest for one in ready})
+            before = self._board.get(one.trial.name)
+            assert before is not None
+            self._board.put(one.status(before))
+            self._board.tell(one.event())
+        self._builds.served({one.trial.name: one.digest for one in ready})
 
     def _serving(self, name: str) -> str:
         live = self._loader.live(name)
         return live.generation.artifact.manifest.digest if live else ""
-
-    def _serve(self, one: _Ready) -> None:
-        trial = one.trial
-        status = self._board.get(trial.name)
-        assert status is not None
-        digest = trial.generation.artifact.manifest.digest
-        self._board.put(
-            replace(
-                status,
-                state=PluginState.OK if one.fault is None else PluginState.STALE,
-                digest=digest,
-                source_digest=one.source_digest,
-                generation=trial.generation.number,
-                points=trial.places,
-                compile_seconds=one.compile_seconds,
-                load_seconds=trial.load_seconds,
-                loaded_at=trial.loaded_at,
-                reloads=status.reloads + (status.generation != 0),
-                fault=one.fault,
-                memory="",
-            )
-        )
-        self._board.tell(
-            PluginLoaded(
-                trial.loaded_at,
-                trial.name,
-                trial.generation.number,
-                digest,
-                trial.places,
-                trial.load_seconds,
-            )
-        )

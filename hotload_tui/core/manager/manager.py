@@ -27,9 +27,11 @@ from hotload_tui.core.log import LogCollector
 from hotload_tui.core.manager.board import Board
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.facts import Facts
+from hotload_tui.core.manager.holds import Holds
 from hotload_tui.core.manager.journey import Journey
 from hotload_tui.core.manager.roster import Roster
 from hotload_tui.core.plugin import (
+    HistoryEntry,
     Invocation,
     LogLine,
     PluginDetail,
@@ -54,6 +56,7 @@ class HotloadManager:
         self._builds = Builds(self._config, self._board)
         self._journey = Journey(host, self._config, self._board, self._builds)
         self._roster = Roster(self._root, self._config, self._board, self._journey)
+        self._holds = Holds(self._board, self._builds, self._journey)
         self._facts = Facts(host, self._config, self._board, self._journey.live)
         self._watcher = self._new_watcher()
         self._lock = threading.RLock()
@@ -164,18 +167,16 @@ class HotloadManager:
     def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:
         """Build and load one plugin, or all that changed or fail (all, if none did).
 
-        ``force`` compiles everything anew. Returns the statuses after the swap.
+        ``force`` compiles everything anew. Who is HELD is only released by name. Returns the statuses after
+        the swap.
         """
         with self._exclusive():
             if name is not None:
-                directory = self._roster.find_one(name)
-                if not self._roster.is_on(directory):
-                    raise RefusedError(f"{name} is disabled; enable it first")
-                self._journey.update([directory], again=True, fresh=force)
+                self._journey.update([self._switched_on(name)], again=True, fresh=force)
                 return (self._facts.status(name),)
             found = self._roster.find()
             loaded = self._loaded()
-            on = list(filter(self._roster.is_on, found.values()))
+            on = [each for each in found.values() if self._roster.is_on(each) and not self._is_held(each)]
             failing = [each for each in on if self._facts.status(each.name).fault]
             self._roster.apply(each for each in found.values() if each not in failing)
             self._journey.update(failing, again=True, fresh=force)
@@ -183,10 +184,51 @@ class HotloadManager:
                 self._journey.update(on, again=True, fresh=force)
             return self._board.statuses()
 
+    def _is_held(self, directory: discovery.PluginDirectory) -> bool:
+        return self._facts.status(directory.name).state is PluginState.HELD
+
+    def _switched_on(self, name: str) -> discovery.PluginDirectory:
+        """Return the directory of a plugin that may run."""
+        directory = self._roster.find_one(name)
+        if not self._roster.is_on(directory):
+            raise RefusedError(f"{name} is disabled; enable it first")
+        return directory
+
     def _loaded(self) -> dict[str, tuple[PluginState, int, str]]:
         """Return what a look at the sources may change of each plugin."""
         statuses = self._board.statuses()
         return {status.name: (status.state, status.generation, status.source_digest) for status in statuses}
+
+    def rollback(self, name: str, generation: int) -> PluginStatus:
+        """Let an earlier generation serve again, as a new one; the plugin is HELD there.
+
+        Until its source changes, or ``release`` or ``rebuild`` of this plugin.
+
+        Raises:
+            RefusedError: the plugin is disabled, had no such generation, or its artifact is gone.
+            PluginError: it does not load any more; what served serves on.
+
+        """
+        with self._exclusive():
+            self._holds.rollback(self._switched_on(name), generation)
+            return self._facts.status(name)
+
+    def hold(self, name: str, reason: str, *, digest: str = "") -> PluginStatus:
+        """Keep the plugin's present source from being loaded (if it has ``digest``), until it changes.
+
+        What served last serves in its place, if that is another version.
+        """
+        with self._exclusive():
+            self._holds.hold_back(self._switched_on(name), reason, digest)
+            return self._facts.status(name)
+
+    def release(self, name: str) -> PluginStatus:
+        """Let a HELD plugin follow its source again; nothing happens to another."""
+        with self._exclusive():
+            directory = self._roster.find_one(name)
+            self._builds.release(name, "asked for")
+            self._roster.apply([directory])
+            return self._facts.status(name)
 
     def enable(self, name: str) -> PluginStatus:
         """Rename ``_name`` to ``name`` and load it; nothing happens if it is on."""
@@ -255,6 +297,11 @@ class HotloadManager:
         """Return everything known about one plugin."""
         self._journey.look_at_held()
         return self._facts.detail(name)
+
+    def history(self, name: str) -> tuple[HistoryEntry, ...]:
+        """Return what happened to a plugin in this host, the oldest first; at most 100 entries."""
+        self._facts.status(name)
+        return self._holds.history(name)
 
     def source(self, name: str, file: str, generation: int | None = None) -> str:
         """Return a file's text: as the serving ``generation`` loaded it, or (``None``) as on disk.

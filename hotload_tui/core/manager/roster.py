@@ -82,6 +82,7 @@ class Roster:
                     loaded_at=0.0,
                     load_seconds=0.0,
                     fault=None,
+                    held="",
                 )
             )
 

@@ -1,0 +1,77 @@
+"""The holds: a plugin kept at a generation chosen by hand, or held back; and what there is to go back to."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from hotload_tui.core.discovery import PluginDirectory
+from hotload_tui.core.errors import ArtifactError, DiscoverError, RefusedError
+from hotload_tui.core.history import Hold
+from hotload_tui.core.manager.board import Board
+from hotload_tui.core.manager.builds import Builds
+from hotload_tui.core.manager.chronicle import Chronicle
+from hotload_tui.core.manager.journey import Journey
+from hotload_tui.core.plugin import HistoryEntry
+from hotload_tui.core.source import read_source
+
+
+class Holds:
+    """Rolls back, holds and releases; used by one thread at a time."""
+
+    def __init__(self, board: Board, builds: Builds, journey: Journey) -> None:
+        self._builds = builds
+        self._journey = journey
+        self._chronicle = Chronicle()
+        board.subscribe(self._chronicle.note)
+
+    def history(self, name: str) -> tuple[HistoryEntry, ...]:
+        """Return what happened to a plugin in this host, the oldest first."""
+        return tuple(
+            replace(entry, can_return=bool(entry.generation) and self._builds.is_there(name, entry.digest))
+            for entry in self._chronicle.of(name)
+        )
+
+    def rollback(self, directory: PluginDirectory, generation: int) -> None:
+        """Let what served as ``generation`` serve again, as a new one, and hold the plugin there.
+
+        Raises:
+            RefusedError: there was no such generation, or its artifact is gone.
+            PluginError: it does not load any more; what served serves on.
+
+        """
+        entries = self.history(directory.name)
+        chosen = [entry for entry in entries if entry.generation == generation != 0]
+        if not chosen:
+            raise RefusedError(f"{directory.name} has no generation {generation}; {_choices(entries)}")
+        try:
+            hold = Hold(
+                _source_digest(directory), chosen[0].digest, f"rolled back to generation {generation}"
+            )
+            self._journey.hold(directory, hold)
+        except ArtifactError as error:
+            reason = f"the artifact of {directory.name}'s generation {generation} cannot be used: {error}"
+            raise RefusedError(f"{reason}; {_choices(entries)}") from error
+
+    def hold_back(self, directory: PluginDirectory, reason: str, digest: str) -> bool:
+        """Keep a source from being loaded; the last good serves, if that is another.
+
+        Tells whether it is held: not if the source changed since it had ``digest``.
+        """
+        source = _source_digest(directory)
+        if digest and source != digest:
+            return False
+        other = self._builds.last_good(directory.name, source)
+        self._journey.hold(directory, Hold(source, other.manifest.digest if other else "", reason))
+        return True
+
+
+def _source_digest(directory: PluginDirectory) -> str:
+    try:
+        return read_source(directory.name, directory.path).digest
+    except DiscoverError:
+        return ""
+
+
+def _choices(entries: tuple[HistoryEntry, ...]) -> str:
+    numbers = [str(entry.generation) for entry in entries if entry.can_return]
+    return f"there are {', '.join(numbers)}" if numbers else "there is none to go back to"

@@ -1,0 +1,202 @@
+"""What was built can be brought back, and what is held stays until its source changes or it is released."""
+
+from collections.abc import Callable
+
+import pytest
+
+from hotload_tui import Config, PluginState
+from hotload_tui.core.errors import RefusedError, UnknownPluginError
+from hotload_tui.core.events import PluginHeld, PluginReleased, PluginRetired
+from tests.conftest import Running, Workspace, answering
+
+Run = Callable[[Config], Running]
+
+
+@pytest.fixture
+def running(workspace: Workspace, run: Run) -> Running:
+    """Give a host in which ``greet`` has served as generations 1, 2 and 3."""
+    workspace["greet"] = answering("one")
+    running = run(workspace.config())
+    for answer in ("two", "three"):
+        workspace["greet"] = answering(answer)
+        running.manager.rebuild("greet")
+    return running
+
+
+def look(running: Running, workspace: Workspace) -> None:
+    """Let the manager see what is on disk."""
+    running.manager.handle_file_change(workspace.plugins / "greet" / "plugin.py")
+
+
+def test_a_rollback_serves_an_earlier_generation_as_a_new_one(running: Running) -> None:
+    """Its number is new, its digest the earlier one's, and the table says HELD with the reason."""
+    first = running.manager.history("greet")[0]
+    status = running.manager.rollback("greet", 1)
+    assert running.host.call("greet") == ["one"]
+    assert (status.state, status.generation, status.digest) == (PluginState.HELD, 4, first.digest)
+    assert status.held == "rolled back to generation 1"
+    assert running.told(PluginHeld)[-1].generation == 4
+    assert running.wait_for(lambda: len(running.told(PluginRetired)) == 3)
+
+
+def test_a_rollback_to_what_serves_holds_it_there(running: Running) -> None:
+    """Nothing is loaded; what is saved next ends it as any change does."""
+    status = running.manager.rollback("greet", 3)
+    assert (status.state, status.generation) == (PluginState.HELD, 3)
+
+
+def test_a_held_plugin_stays_when_all_is_looked_at_or_rebuilt(running: Running, workspace: Workspace) -> None:
+    """Only its own name, or another source, ends it."""
+    running.manager.rollback("greet", 1)
+    look(running, workspace)
+    running.manager.scan_and_load_all()
+    running.manager.rebuild()
+    running.manager.rebuild(force=True)
+    assert running.host.call("greet") == ["one"]
+    assert running.status("greet").generation == 4
+
+
+@pytest.mark.parametrize("how", ["release", "rebuild"])
+def test_release_and_rebuild_bring_the_source_back(running: Running, how: str) -> None:
+    """The newest source serves again."""
+    running.manager.rollback("greet", 1)
+    getattr(running.manager, how)("greet")
+    status = running.status("greet")
+    assert running.host.call("greet") == ["three"]
+    assert (status.state, status.held) == (PluginState.OK, "")
+    assert running.told(PluginReleased)
+
+
+def test_a_release_of_what_serves_anyway_loads_nothing(running: Running) -> None:
+    """It follows its source again, and no generation is spent on that."""
+    running.manager.rollback("greet", 3)
+    status = running.manager.release("greet")
+    assert (status.state, status.generation) == (PluginState.OK, 3)
+    assert running.manager.release("greet") == status
+
+
+def test_an_edit_ends_the_hold(running: Running, workspace: Workspace) -> None:
+    """The new source is tried; if it is broken, what was rolled back to still serves."""
+    running.manager.rollback("greet", 1)
+    workspace["greet"] = "def register(ctx)\n"
+    look(running, workspace)
+    assert running.status("greet").state is PluginState.STALE
+    assert running.host.call("greet") == ["one"]
+    workspace["greet"] = answering("four")
+    look(running, workspace)
+    assert running.status("greet").state is PluginState.OK
+    assert running.host.call("greet") == ["four"]
+
+
+def test_an_edit_back_to_what_was_rolled_back_to_is_ok(running: Running, workspace: Workspace) -> None:
+    """Source and what serves are the same again: nothing is loaded."""
+    running.manager.rollback("greet", 1)
+    workspace["greet"] = answering("one")
+    look(running, workspace)
+    status = running.status("greet")
+    assert (status.state, status.generation, status.held) == (PluginState.OK, 4, "")
+
+
+def test_a_hold_survives_a_restart(running: Running, workspace: Workspace, run: Run) -> None:
+    """The next host serves what was chosen, says why, and follows the source when it changes."""
+    running.manager.rollback("greet", 1)
+    running.manager.stop()
+    again = run(workspace.config())
+    status = again.status("greet")
+    assert again.host.call("greet") == ["one"]
+    assert (status.state, status.held) == (PluginState.HELD, "rolled back to generation 1")
+    workspace["greet"] = answering("four")
+    look(again, workspace)
+    assert again.host.call("greet") == ["four"]
+
+
+def test_a_hold_outlives_pruning(workspace: Workspace, running: Running, run: Run) -> None:
+    """However many others were built, the held artifact is not removed."""
+    running.manager.rollback("greet", 1)
+    running.manager.stop()
+    again = run(workspace.config(keep_generations=1))
+    workspace["greet/plugin.py"] = "def register(ctx):\n    1 / 0\n"
+    again.manager.build("greet")
+    workspace["greet/plugin.py"] = answering("three")
+    look(again, workspace)
+    again.manager.stop()
+    assert run(workspace.config()).host.call("greet") == ["one"]
+
+
+def test_a_held_artifact_that_is_gone_ends_the_hold(workspace: Workspace, running: Running, run: Run) -> None:
+    """The source is loaded, and the log says why."""
+    running.manager.rollback("greet", 1)
+    running.manager.clean("greet")
+    assert running.host.call("greet") == ["one"]
+    running.manager.stop()
+    again = run(workspace.config())
+    assert again.host.call("greet") == ["three"]
+    assert again.told(PluginReleased)[0].reason.startswith("what it was held at cannot serve")
+
+
+def test_the_history_tells_each_generation_and_failure(running: Running, workspace: Workspace) -> None:
+    """With digest, times, fault and what became of the memory; the oldest first."""
+    workspace["greet"] = "def register(ctx):\n    1 / 0\n"
+    running.manager.rebuild("greet")
+    assert running.wait_for(lambda: len(running.told(PluginRetired)) == 2)
+    history = running.manager.history("greet")
+    assert [entry.generation for entry in history] == [1, 2, 3, 0]
+    assert [entry.memory for entry in history] == ["freed", "freed", "", ""]
+    assert [entry.can_return for entry in history] == [True, True, True, False]
+    assert all(entry.compile_seconds > 0 for entry in history)
+    fault = history[-1].fault
+    assert fault is not None
+    assert (fault.type, fault.phase) == ("ZeroDivisionError", "register")
+
+
+def test_what_cannot_be_gone_back_to_is_refused_with_what_can(running: Running) -> None:
+    """Nothing changes, and the text says which generations there are."""
+    with pytest.raises(RefusedError, match="greet has no generation 7; there are 1, 2, 3"):
+        running.manager.rollback("greet", 7)
+    running.manager.clean("greet")
+    with pytest.raises(RefusedError, match=r"cannot be used: .*; there is none to go back to"):
+        running.manager.rollback("greet", 1)
+    with pytest.raises(UnknownPluginError):
+        running.manager.rollback("great", 1)
+    running.manager.disable("greet")
+    with pytest.raises(RefusedError, match="disabled"):
+        running.manager.rollback("greet", 1)
+
+
+def test_what_is_held_back_is_not_loaded_and_the_last_good_serves(
+    workspace: Workspace, running: Running
+) -> None:
+    """A source that killed its host is kept out of the next one, until it changes."""
+    running.manager.stop()
+    workspace["greet"] = answering("deadly")
+    again = Running(workspace.config())
+    again.manager.scan()
+    again.manager.hold("greet", "it killed the host")
+    again.manager.start()
+    status = again.status("greet")
+    assert again.host.call("greet") == ["three"]
+    assert (status.state, status.held) == (PluginState.HELD, "it killed the host")
+    again.manager.stop()
+    assert again.host.call("greet") == []
+
+
+def test_with_no_other_version_nothing_serves_of_what_is_held_back(workspace: Workspace, run: Run) -> None:
+    """Also while it runs: it is unloaded. Its user can release it."""
+    workspace["greet"] = answering("deadly")
+    running = run(workspace.config())
+    status = running.manager.hold("greet", "it killed the host")
+    assert (status.state, status.generation, status.points) == (PluginState.HELD, 0, ())
+    assert running.host.call("greet") == []
+    running.manager.scan_and_load_all()
+    assert running.host.call("greet") == []
+    running.manager.release("greet")
+    assert running.host.call("greet") == ["deadly"]
+
+
+def test_a_source_that_changed_since_is_not_held_back(workspace: Workspace, run: Run) -> None:
+    """What is named by its digest is that version and no other."""
+    workspace["greet"] = answering("deadly")
+    running = run(workspace.config())
+    digest = running.status("greet").digest
+    workspace["greet"] = answering("mended")
+    assert running.manager.hold("greet", "it killed the host", digest=digest).state is PluginState.OK
