@@ -19,6 +19,7 @@ from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.errors import HotloadError, ProtocolError, RefusedError
 from hotload_tui.remote import frames, protocol
 from hotload_tui.remote.address import is_alive, private_folder, socket_name
+from hotload_tui.remote.feed import Feed
 
 logger = logging.getLogger("hotload.engine")
 
@@ -64,6 +65,7 @@ class Server:
         self.socket: Final = path
         self._manager = manager
         self._listener = listener
+        self._feed = Feed(manager)
         self._pid = os.getpid()
         self._closing = threading.Event()
         self._waker, self._wake = socket.socketpair()
@@ -86,6 +88,7 @@ class Server:
             return
         self._closing.set()
         self.socket.unlink(missing_ok=True)
+        self._feed.close()
         self._waker.send(b"\0")
         self._acceptor.join()
         for part in (self._listener, self._waker, self._wake):
@@ -126,8 +129,7 @@ class Server:
         """Answer one client until it leaves or breaks the rules."""
         try:
             if self._greet(client):
-                while (payload := frames.receive(client, None)) is not None:
-                    frames.send(client, self._reply(payload))
+                self._serve(client)
         except ProtocolError as error:
             _dismiss(client, error)
         except OSError:
@@ -150,10 +152,37 @@ class Server:
         frames.send(client, frames.encode(protocol.Welcome(self._pid)))
         return True
 
-    def _reply(self, payload: bytes) -> bytes:
-        request = protocol.request_of(payload)
+    def _serve(self, client: socket.socket) -> None:
+        while (payload := frames.receive(client, None)) is not None:
+            request = protocol.request_of(payload)
+            if isinstance(request, protocol.Listen):
+                self._tell(client)
+                return
+            frames.send(client, self._reply(request))
+
+    def _tell(self, client: socket.socket) -> None:
+        """Send the state and then the events, until the client leaves, stops reading, or all is over."""
+        number = self._feed.number
+        frames.send(client, frames.encode(protocol.State(number, self._manager.snapshot())))
+        while True:
+            portion = self._feed.after(number, protocol.BEAT)
+            news: protocol.News = protocol.Beat()
+            if portion.is_last:
+                news = protocol.Farewell()
+            elif portion.missed:
+                number = self._feed.number
+                news = protocol.State(number, self._manager.snapshot())
+            elif portion.events:
+                news = protocol.Events(number + 1, portion.events)
+                number += len(portion.events)
+            frames.send(client, frames.encode(news))
+            if portion.is_last:
+                return
+
+    def _reply(self, request: protocol.Question) -> bytes:
         try:
-            reply = frames.encode(protocol.Done(Raw(frames.encode(request.perform(self._manager)))))
+            result = Raw(frames.encode(request.perform(self._manager)))
+            reply = frames.encode(protocol.Done(result, self._feed.number))
         except HotloadError as error:
             reply = frames.encode(protocol.failure_of(error))
         except Exception as error:  # a defect of the host must reach the client that met it
