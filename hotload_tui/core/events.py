@@ -1,6 +1,7 @@
 """What happened, as immutable facts, and the bus that carries them.
 
-Only the manager publishes. Events can be encoded; ``kind`` is their name on the wire.
+Only the manager publishes; what becomes of its whole process (``HostEvent``) is published by whoever looks
+at it from another one. Events can be encoded; ``kind`` is their name on the wire.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -184,6 +185,70 @@ class LogWritten(Event, frozen=True, tag=True):
     line: LogLine
 
 
+class HostEvent(Event, frozen=True, tag=True):
+    """Something about the process in which plugins run, as another process sees it."""
+
+    level: ClassVar[Level] = "info"
+    pid: int
+
+    def describe(self) -> str:
+        """Say it in one line."""
+        raise NotImplementedError
+
+
+class HostReached(HostEvent, frozen=True, tag=True):
+    """After one was lost, a host serves: another process, or the same again. Facts are to be read anew."""
+
+    def describe(self) -> str:  # noqa: D102 - as HostEvent
+        return f"connected to host {self.pid}"
+
+
+class HostLost(HostEvent, frozen=True, tag=True):
+    """The host ended, crashed or hung up; until ``HostReached`` every question raises ``NoHostError``."""
+
+    level: ClassVar[Level] = "error"
+    reason: str
+
+    def describe(self) -> str:  # noqa: D102 - as HostEvent
+        return f"host {self.pid} is gone: {self.reason}"
+
+
+class HostStalled(HostEvent, frozen=True, tag=True):
+    """The host's heartbeat is missing: a plugin keeps the interpreter's lock, or the process is stopped."""
+
+    level: ClassVar[Level] = "error"
+    seconds: float
+    """For how long nothing was heard."""
+
+    def describe(self) -> str:  # noqa: D102 - as HostEvent
+        silence = f"has not been heard of for {self.seconds:.1f} s"
+        return f"host {self.pid} {silence}; a plugin hangs, or it is stopped"
+
+
+class HostResumed(HostEvent, frozen=True, tag=True):
+    """The heartbeat is there again."""
+
+    def describe(self) -> str:  # noqa: D102 - as HostEvent
+        return f"host {self.pid} is heard of again"
+
+
+class OutputWritten(Event, frozen=True, tag=True):
+    """The host's process wrote to one of its standard streams."""
+
+    stream: Literal["stdout", "stderr"]
+    plugin: str
+    """Whose output it is, where that can be told; else empty."""
+    text: str
+    dropped: int = 0
+    """Bytes that were left out before ``text``, because there were too many."""
+
+
+class EventsMissed(Event, frozen=True, tag=True):
+    """Events were left out for a listener that fell behind; it is to read the facts anew."""
+
+    count: int
+
+
 AnyEvent: TypeAlias = (
     PluginDiscovered
     | PluginRemoved
@@ -200,6 +265,12 @@ AnyEvent: TypeAlias = (
     | PluginCleaned
     | WatcherChanged
     | LogWritten
+    | HostReached
+    | HostLost
+    | HostStalled
+    | HostResumed
+    | OutputWritten
+    | EventsMissed
 )
 """Every event that is published; a closed set, so that ``match`` can be checked."""
 

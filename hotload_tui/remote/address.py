@@ -93,6 +93,29 @@ def find_hosts(project: Path) -> list[Host]:
     return sorted(hosts)
 
 
+def successor_of(path: Path, since: int) -> Path | None:
+    """Return the socket of the host that takes the place of the one at ``path``, or ``None``.
+
+    That is whoever listens at the same path, else the newest host of the same project whose socket was made
+    after ``since`` (in nanoseconds of the file system's clock).
+    """
+    if is_alive(path):
+        return path
+    if not _NAME.fullmatch(path.name):
+        return None
+    files = path.parent.glob(f"{path.name.partition('-')[0]}-*.sock")
+    newer = [(born(file), file) for file in files if _NAME.fullmatch(file.name) and born(file) > since]
+    return next((file for _, file in sorted(newer, reverse=True) if is_alive(file)), None)
+
+
+def born(path: Path) -> int:
+    """Return when a socket was made, in nanoseconds of the file system's clock; 0 if it is gone."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 def is_alive(path: Path) -> bool:
     """Tell whether a process listens at the socket; in doubt (it does not answer, it refuses us) it does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

@@ -5,22 +5,28 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from hotload_tui.core.errors import HotloadError, NoHostError, ProtocolError, UsageError
+from hotload_tui.core.events import EventBus, Subscriber
 from hotload_tui.core.plugin import Invocation, LogLine, PluginDetail, PluginStatus, Snapshot
 from hotload_tui.remote import frames, protocol
+from hotload_tui.remote.address import born, successor_of
+from hotload_tui.remote.listener import Listener
+from hotload_tui.remote.peer import check_peer
 
 _T = TypeVar("_T")
 
 _TIMEOUT: Final = 10.0  # seconds for an answer that is only looked up
 _WORK_TIMEOUT: Final = 120.0  # seconds for an answer that takes a build, a load or a call
+_CATCH_UP: Final = 2.0  # seconds that a command which is done may wait for its events to be heard
 
 
 class RemoteManager:
-    """The commands and questions of ``ManagerApi``, answered by the host at ``path``.
+    """``ManagerApi``, answered by the host at ``path``.
 
     Every method may raise what the manager raises there, and ``NoHostError``. All are safe to call from
     any thread: each request in work has a connection of its own, and idle ones are used again.
@@ -32,6 +38,7 @@ class RemoteManager:
         Raises:
             NoHostError: nobody answers there.
             ProtocolError: the host is of another version.
+            RefusedError: the host belongs to another user.
 
         """
         self._path = path
@@ -39,6 +46,10 @@ class RemoteManager:
         self._work_timeout = work_timeout
         self._lock = threading.Lock()
         self._closed = False
+        self._bus = EventBus()
+        self._listening = threading.Lock()
+        self._listener: Listener | None = None
+        self._made = born(path)
         self._idle = [self._connect()]
 
     def __enter__(self) -> Self:
@@ -56,50 +67,77 @@ class RemoteManager:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+        with self._listening:
+            listener = self._listener
+        if listener is not None:
+            listener.close()
 
     def snapshot(self) -> Snapshot:
         """Return the whole state at this moment."""
-        return self._ask(protocol.GetSnapshot(), Snapshot, self._timeout)
+        return self._look_up(protocol.GetSnapshot(), Snapshot)
+
+    def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
+        """Hear every event from now on, in a thread of this object's; returns the undo.
+
+        A host that goes away is an event (``HostLost``), and so is the one that takes its place
+        (``HostReached``), which answers from then on; and those that were missed (``EventsMissed``).
+        """
+        with self._listening:
+            if self._listener is None:
+                self._listener = Listener(self._connect, self._reconnect, self._bus.publish, self._timeout)
+        return self._bus.subscribe(subscriber)
 
     def detail(self, name: str) -> PluginDetail:
         """Return everything known about one plugin."""
-        return self._ask(protocol.GetDetail(name), PluginDetail, self._timeout)
+        return self._look_up(protocol.GetDetail(name), PluginDetail)
 
     def source(self, name: str, file: str, generation: int | None = None) -> str:
         """Return one file's text: as loaded by the serving ``generation``, or (``None``) as on disk."""
-        return self._ask(protocol.GetSource(name, file, generation), str, self._timeout)
+        return self._look_up(protocol.GetSource(name, file, generation), str)
 
     def log(self, since: int = 0) -> tuple[LogLine, ...]:
         """Return the kept log lines with a number greater than ``since``."""
-        return self._ask(protocol.GetLog(since), tuple[LogLine, ...], self._timeout)
+        return self._look_up(protocol.GetLog(since), tuple[LogLine, ...])
 
     def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:
         """Build and load one plugin, or all that changed."""
-        return self._ask(protocol.Rebuild(name, force), tuple[PluginStatus, ...], self._work_timeout)
+        return self._command(protocol.Rebuild(name, force), tuple[PluginStatus, ...])
 
     def enable(self, name: str) -> PluginStatus:
         """Switch a plugin on."""
-        return self._ask(protocol.Enable(name), PluginStatus, self._work_timeout)
+        return self._command(protocol.Enable(name), PluginStatus)
 
     def disable(self, name: str) -> PluginStatus:
         """Switch a plugin off."""
-        return self._ask(protocol.Disable(name), PluginStatus, self._work_timeout)
+        return self._command(protocol.Disable(name), PluginStatus)
 
     def clean(self, name: str | None = None) -> int:
         """Remove the artifacts of one plugin, or of all; returns their number."""
-        return self._ask(protocol.Clean(name), int, self._work_timeout)
+        return self._command(protocol.Clean(name), int)
 
     def new(self, name: str) -> PluginStatus:
         """Make a plugin from the template."""
-        return self._ask(protocol.New(name), PluginStatus, self._work_timeout)
+        return self._command(protocol.New(name), PluginStatus)
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
         """Call a hook point once; the arguments must be JSON values."""
-        return self._ask(protocol.Invoke(point, args, kwargs), Invocation, self._work_timeout)
+        return self._command(protocol.Invoke(point, args, kwargs), Invocation)
 
-    def _ask(self, request: protocol.Request, expected: type[_T], timeout: float) -> _T:
+    def _look_up(self, question: protocol.Question, expected: type[_T]) -> _T:
+        return frames.decode(self._ask(question, self._timeout).result, expected)
+
+    def _command(self, command: protocol.Question, expected: type[_T]) -> _T:
+        """Give a command; when it returns, subscribers have heard what it did, as beside the manager."""
+        done = self._ask(command, self._work_timeout)
+        if self._listener is not None:
+            self._listener.wait_for(done.after, _CATCH_UP)
+        return frames.decode(done.result, expected)
+
+    def _ask(self, question: protocol.Question, timeout: float) -> protocol.Done:
+        if self._listener is not None and self._listener.trouble:
+            raise NoHostError(self._listener.trouble)
         try:
-            payload = frames.encode(request)
+            payload = frames.encode(question)
         except (TypeError, RecursionError) as error:
             raise UsageError(f"an argument cannot be sent to the host: {error}") from error
         with self._lock:
@@ -115,7 +153,7 @@ class RemoteManager:
             raise protocol.error_of(reply)
         if isinstance(reply, protocol.Welcome):
             raise ProtocolError(f"{self._path}: the host greets instead of answering")
-        return frames.decode(reply.result, expected)
+        return reply
 
     def _keep(self, connection: socket.socket) -> None:
         with self._lock:
@@ -124,11 +162,25 @@ class RemoteManager:
                 return
         connection.close()
 
+    def _reconnect(self) -> socket.socket:
+        """Connect to the host that takes the place of the one that is gone."""
+        path = successor_of(self._path, self._made)
+        if path is None:
+            raise NoHostError(f"{self._path}: no host answers")
+        made = born(path)
+        with self._lock:
+            self._path, self._made = path, made
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+        return self._connect()
+
     def _connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.settimeout(self._timeout)
             connection.connect(os.fspath(self._path))
+            check_peer(connection)
             hello = frames.encode(protocol.Hello(protocol.VERSION))
             reply = self._exchange(connection, hello, self._timeout)
             if isinstance(reply, protocol.Failed):

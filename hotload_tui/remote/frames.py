@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from types import UnionType
 from typing import Final, TypeVar, overload
 
@@ -16,10 +17,11 @@ LIMIT: Final = 64 * 1024 * 1024
 """Bytes of a message."""
 
 PATIENCE: Final = 10.0
-"""Seconds that the rest of a started message may take between two pieces."""
+"""Seconds that the rest of a started message may take."""
 
 _HEAD: Final = struct.Struct(">I")
 _PIECE: Final = 1024 * 1024
+_INSTANT: Final = 0.001  # seconds; 0 would mean not to wait at all
 _BIG_INT: Final = 1  # msgpack extension: an integer beyond 64 bits, in decimal digits
 _T = TypeVar("_T")
 
@@ -66,7 +68,7 @@ def receive(connection: socket.socket, wait: float | None) -> bytes | None:
     """Return the next message, or ``None`` at the end; ``wait`` is for its first byte, in seconds.
 
     Raises:
-        ProtocolError: the message is too large or breaks off.
+        ProtocolError: the message is too large, breaks off or does not get on.
         TimeoutError: nothing came in time.
 
     """
@@ -74,19 +76,27 @@ def receive(connection: socket.socket, wait: float | None) -> bytes | None:
     head = connection.recv(_HEAD.size)
     if not head:
         return None
-    connection.settimeout(PATIENCE)
-    head += _exactly(connection, _HEAD.size - len(head))
+    deadline = time.monotonic() + PATIENCE
+    head += _exactly(connection, _HEAD.size - len(head), deadline)
     size: int = _HEAD.unpack(head)[0]
     if size > LIMIT:
         raise ProtocolError(f"a message of {size:,} bytes is announced (limit: {LIMIT:,})")
-    return _exactly(connection, size)
+    message = _exactly(connection, size, deadline)
+    connection.settimeout(PATIENCE)  # for the answer
+    return message
 
 
-def _exactly(connection: socket.socket, size: int) -> bytes:
+def _exactly(connection: socket.socket, size: int, deadline: float) -> bytes:
     """Read in pieces, so that an announced length alone reserves no memory."""
     pieces = bytearray()
     while len(pieces) < size:
-        piece = connection.recv(min(size - len(pieces), _PIECE))
+        connection.settimeout(max(deadline - time.monotonic(), _INSTANT))
+        try:
+            piece = connection.recv(min(size - len(pieces), _PIECE))
+        except TimeoutError as error:
+            raise ProtocolError(
+                f"a message of {size:,} bytes was not there after {PATIENCE:g} s (only {len(pieces):,})"
+            ) from error
         if not piece:
             raise ProtocolError(f"a message broke off after {len(pieces):,} of {size:,} bytes")
         pieces += piece

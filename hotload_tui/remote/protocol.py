@@ -1,7 +1,14 @@
 """What host and client say to each other.
 
-A client says ``Hello``; the host answers
-``Welcome`` or ``Failed``. From then on each request gets one reply, ``Done`` or ``Failed``, in order.
+A client says ``Hello``; the host answers ``Welcome`` or ``Failed``. From then on each request gets one reply,
+``Done`` or ``Failed``, in order. After ``Listen`` the connection belongs to the host, which says on it::
+
+    State       first, and again for a client that fell behind: the whole state, and the number it stands at
+    Events      what happened next, numbered without gaps
+    Beat        nothing happened; the host is alive
+    Farewell    the host stops serving in good order; a connection that ends without it was cut
+
+Commands are given on other connections, so that no event waits for an answer, and no answer for an event.
 """
 
 from __future__ import annotations
@@ -12,10 +19,15 @@ from msgspec import Raw, Struct
 
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.errors import HotloadError, PluginError
+from hotload_tui.core.events import AnyEvent
+from hotload_tui.core.plugin import Snapshot
 from hotload_tui.remote import frames
 
-VERSION: Final = 1
-"""Both sides must speak the same; it changes whenever a message does."""
+VERSION: Final = 2
+"""Both sides must speak the same; it changes whenever a message, an event or a record does."""
+
+BEAT: Final = 0.5
+"""Seconds between two signs of life of a host in which nothing happens."""
 
 
 class Hello(Struct, frozen=True, tag="hello"):
@@ -34,6 +46,8 @@ class Done(Struct, frozen=True, tag="done"):
     """What the manager returned, encoded."""
 
     result: Raw
+    after: int = 0
+    """Number of the newest event when it returned: what a command did is told up to there."""
 
 
 class Failed(Struct, frozen=True, tag="failed"):
@@ -44,6 +58,32 @@ class Failed(Struct, frozen=True, tag="failed"):
     plugin: str = ""
     file: str = ""
     line: int = 0
+
+
+class State(Struct, frozen=True, tag="state"):
+    """The whole state, at least as new as event ``after``; the next events are those behind it."""
+
+    after: int
+    snapshot: Snapshot
+
+
+class Events(Struct, frozen=True, tag="events"):
+    """What happened, numbered ``first``, ``first + 1`` and so on."""
+
+    first: int
+    events: tuple[AnyEvent, ...]
+
+
+class Beat(Struct, frozen=True, tag="beat"):
+    """The host is alive."""
+
+
+class Farewell(Struct, frozen=True, tag="farewell"):
+    """The host stops serving in good order."""
+
+
+class Listen(Struct, frozen=True, tag="listen"):
+    """Ask for the state and all events from then on."""
 
 
 class GetSnapshot(Struct, frozen=True, tag="snapshot"):
@@ -149,10 +189,13 @@ class Invoke(Struct, frozen=True, tag="invoke"):
         return manager.invoke(self.point, *self.args, **self.kwargs)
 
 
-Request: TypeAlias = (
+Question: TypeAlias = (
     GetSnapshot | GetDetail | GetSource | GetLog | Rebuild | Enable | Disable | Clean | New | Invoke
 )
+"""What the manager answers."""
+Request: TypeAlias = Listen | Question
 Reply: TypeAlias = Welcome | Done | Failed
+News: TypeAlias = State | Events | Beat | Farewell | Failed
 
 
 def request_of(payload: bytes) -> Request:
@@ -163,6 +206,16 @@ def request_of(payload: bytes) -> Request:
 
     """
     return cast(Request, frames.decode(payload, Request))
+
+
+def news_of(payload: bytes) -> News:
+    """Read what the host says to a listener.
+
+    Raises:
+        ProtocolError: it is nothing of the kind.
+
+    """
+    return cast(News, frames.decode(payload, News))
 
 
 def reply_of(payload: bytes) -> Reply:

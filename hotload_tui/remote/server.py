@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import selectors
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -19,6 +21,8 @@ from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.errors import HotloadError, ProtocolError, RefusedError
 from hotload_tui.remote import frames, protocol
 from hotload_tui.remote.address import is_alive, private_folder, socket_name
+from hotload_tui.remote.feed import Feed, Portion
+from hotload_tui.remote.peer import check_peer
 
 logger = logging.getLogger("hotload.engine")
 
@@ -64,6 +68,7 @@ class Server:
         self.socket: Final = path
         self._manager = manager
         self._listener = listener
+        self._feed = Feed(manager)
         self._pid = os.getpid()
         self._closing = threading.Event()
         self._waker, self._wake = socket.socketpair()
@@ -86,6 +91,7 @@ class Server:
             return
         self._closing.set()
         self.socket.unlink(missing_ok=True)
+        self._feed.close()
         self._waker.send(b"\0")
         self._acceptor.join()
         for part in (self._listener, self._waker, self._wake):
@@ -125,10 +131,10 @@ class Server:
     def _attend(self, client: socket.socket) -> None:
         """Answer one client until it leaves or breaks the rules."""
         try:
+            check_peer(client)
             if self._greet(client):
-                while (payload := frames.receive(client, None)) is not None:
-                    frames.send(client, self._reply(payload))
-        except ProtocolError as error:
+                self._serve(client)
+        except HotloadError as error:
             _dismiss(client, error)
         except OSError:
             pass  # the client left, or stopped in the middle of a message: nobody is left to tell
@@ -150,20 +156,57 @@ class Server:
         frames.send(client, frames.encode(protocol.Welcome(self._pid)))
         return True
 
-    def _reply(self, payload: bytes) -> bytes:
-        request = protocol.request_of(payload)
-        try:
-            reply = frames.encode(protocol.Done(Raw(frames.encode(request.perform(self._manager)))))
-        except HotloadError as error:
-            reply = frames.encode(protocol.failure_of(error))
-        except Exception as error:  # a defect of the host must reach the client that met it
-            logger.exception("%s failed", type(request).__name__)
-            text = f"the host failed on {type(request).__name__}: {type(error).__name__}: {error}"
-            reply = frames.encode(protocol.Failed("HotloadError", text))
-        if len(reply) > frames.LIMIT:
-            text = f"the answer has {len(reply):,} bytes (limit: {frames.LIMIT:,})"
-            reply = frames.encode(protocol.Failed("RefusedError", text))
-        return reply
+    def _serve(self, client: socket.socket) -> None:
+        while (payload := frames.receive(client, None)) is not None:
+            request = protocol.request_of(payload)
+            if isinstance(request, protocol.Listen):
+                self._tell(client)
+                return
+            frames.send(client, self._reply(request))
+
+    def _tell(self, client: socket.socket) -> None:
+        """Send the state and then the events, until the client leaves, stops reading, or all is over."""
+        number = 0
+        portion = Portion((), missed=True)
+        while True:
+            if portion.missed:
+                number = self._feed.number
+            news = functools.partial(self._news, number, portion)
+            frames.send(client, _fenced("Listen", news))
+            if portion.is_last:
+                return
+            number += len(portion.events)
+            portion = self._feed.after(number, protocol.BEAT)
+
+    def _news(self, number: int, portion: Portion) -> protocol.News:
+        if portion.missed:
+            return protocol.State(number, self._manager.snapshot())
+        if portion.events:
+            return protocol.Events(number + 1, portion.events)
+        return protocol.Farewell() if portion.is_last else protocol.Beat()
+
+    def _reply(self, request: protocol.Question) -> bytes:
+        def perform() -> protocol.Done:
+            result = Raw(frames.encode(request.perform(self._manager)))
+            return protocol.Done(result, self._feed.number)
+
+        return _fenced(type(request).__name__, perform)
+
+
+def _fenced(title: str, make: Callable[[], object]) -> bytes:
+    """Encode what ``make`` returns, or the error that it raises."""
+    try:
+        reply = frames.encode(make())
+    except HotloadError as error:
+        reply = frames.encode(protocol.failure_of(error))
+    except Exception as error:  # a defect of the host must reach the client that met it
+        logger.exception("%s failed", title)
+        text = f"the host failed on {title}: {type(error).__name__}: {error}"
+        reply = frames.encode(protocol.Failed("HotloadError", text))
+    if len(reply) > frames.LIMIT:
+        text = f"the answer has {len(reply):,} bytes (limit: {frames.LIMIT:,})"
+        reply = frames.encode(protocol.Failed("RefusedError", text))
+    return reply
 
 
 def _hang_up(clients: dict[socket.socket, threading.Thread], how: int) -> None:
@@ -177,7 +220,7 @@ def _hang_up(clients: dict[socket.socket, threading.Thread], how: int) -> None:
             thread.join(max(0.0, deadline - time.monotonic()))
 
 
-def _dismiss(client: socket.socket, error: ProtocolError) -> None:
+def _dismiss(client: socket.socket, error: HotloadError) -> None:
     """Tell a client why it is hung up on."""
     with contextlib.suppress(OSError):  # it may not wait for the reason
         frames.send(client, frames.encode(protocol.failure_of(error)))

@@ -13,6 +13,7 @@ from hotload_tui.core.events import (
     AnyEvent,
     EventBus,
     LogWritten,
+    PluginEvent,
     PluginFailed,
     Subscriber,
     WatcherChanged,
@@ -51,7 +52,7 @@ class Board:
         if isinstance(event, WatcherChanged):
             level: Level = "warning" if event.trouble else "info"
             self.write(level, "", f"watcher: {event.trouble or event.state}")
-        elif not isinstance(event, LogWritten):
+        elif isinstance(event, PluginEvent):
             self.write(event.level, event.name, event.describe())
 
     def write(self, level: Level, plugin: str, text: str) -> None:

@@ -1,0 +1,335 @@
+"""What a console hears through the socket, and what it hears of a host that goes and comes."""
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Self, TypeVar
+
+import pytest
+
+from hotload_tui import HotloadManager
+from hotload_tui.core.errors import NoHostError
+from hotload_tui.core.events import (
+    AnyEvent,
+    Event,
+    EventsMissed,
+    HostLost,
+    HostReached,
+    HostResumed,
+    HostStalled,
+    PluginLoaded,
+)
+from hotload_tui.core.plugin import PluginState
+from hotload_tui.remote import RemoteManager, Server, feed, frames, protocol
+from tests.conftest import PATIENCE, Workspace
+
+Connect = Callable[[Server], RemoteManager]
+
+_E = TypeVar("_E", bound=Event)
+
+HOST = """
+import sys
+from hotload_tui import Config, HookHost, HotloadManager
+from hotload_tui.remote import serve
+
+config = Config(runtime_dir=sys.argv[1], compiled_dir=sys.argv[2], enable_watch=False)
+with HotloadManager(HookHost(), config) as manager, serve(manager):
+    print("serves", flush=True)
+    sys.stdin.read()
+"""
+
+
+class Ears:
+    """Hears everything, and waits for what must come."""
+
+    def __init__(self, remote: RemoteManager) -> None:
+        self.heard: list[AnyEvent] = []
+        self._came = threading.Condition()
+        self.undo = remote.subscribe(self._hear)
+
+    def _hear(self, event: AnyEvent) -> None:
+        with self._came:
+            self.heard.append(event)
+            self._came.notify_all()
+
+    def wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until ``is_so``, looking again at each event."""
+        with self._came:
+            assert self._came.wait_for(is_so, PATIENCE), self.heard
+
+    def all_of(self, kind: type[_E]) -> list[_E]:
+        """Return the events of a kind."""
+        return [event for event in list(self.heard) if isinstance(event, kind)]
+
+    def wait_for(self, kind: type[_E]) -> _E:
+        """Return the first event of a kind, once it is there."""
+        self.wait_until(lambda: bool(self.all_of(kind)))
+        return self.all_of(kind)[0]
+
+
+def has_heard_loads(ears: Ears, count: int) -> bool:
+    """Tell whether so many loads were heard of."""
+    return len(ears.all_of(PluginLoaded)) == count
+
+
+class Host:
+    """A host in a process of its own."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", HOST, str(workspace.plugins), str(workspace.compiled)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"serves\n"
+        self.pid = self._process.pid
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def end(self) -> None:
+        """End it in good order."""
+        self._process.communicate()
+
+
+@pytest.fixture
+def start(workspace: Workspace, sockets: Path) -> Iterator[Callable[[], Host]]:
+    """Give a function that starts a host on the workspace in a process of its own."""
+    workspace["greet"] = "def register(ctx):\n    ctx.hook('greet', lambda: 'Hello')\n"
+    started: list[Host] = []
+
+    def begin() -> Host:
+        started.append(Host(workspace))
+        return started[-1]
+
+    yield begin
+    for host in started:
+        with host:
+            pass
+    assert sockets.exists()
+
+
+def socket_of(sockets: Path, host: Host) -> Path:
+    """Return the socket of a host."""
+    (path,) = sockets.glob(f"*-{host.pid}.sock")
+    return path
+
+
+def listening(server: Server) -> socket.socket:
+    """Return a bare connection that listens, as a console does."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(PATIENCE)
+    connection.connect(str(server.socket))
+    frames.send(connection, frames.encode(protocol.Hello(protocol.VERSION)))
+    assert frames.receive(connection, PATIENCE) is not None
+    frames.send(connection, frames.encode(protocol.Listen()))
+    return connection
+
+
+def news_from(connection: socket.socket) -> Iterator[protocol.News]:
+    """Return what the host says, without its heartbeats."""
+    while (payload := frames.receive(connection, PATIENCE)) is not None:
+        news = protocol.news_of(payload)
+        if not isinstance(news, protocol.Beat):
+            yield news
+
+
+def test_the_state_comes_first_and_then_every_event_in_order(manager: HotloadManager, server: Server) -> None:
+    """A listener gets the whole state, then events numbered without gaps, then a farewell."""
+    with listening(server) as connection:
+        news = news_from(connection)
+        state = next(news)
+        assert isinstance(state, protocol.State)
+        assert state.snapshot == manager.snapshot()
+        manager.rebuild(force=True)
+        server.close()
+        *told, end = news
+    assert isinstance(end, protocol.Farewell)
+    number = state.after
+    for part in told:
+        assert isinstance(part, protocol.Events)
+        assert part.first == number + 1
+        number += len(part.events)
+    kinds = [type(event) for part in told if isinstance(part, protocol.Events) for event in part.events]
+    assert PluginLoaded in kinds
+
+
+def test_who_falls_behind_gets_the_state_anew(manager: HotloadManager, server: Server) -> None:
+    """A console that does not read costs no memory; when it reads on it gets the state, then what follows."""
+    with listening(server) as connection:
+        news = news_from(connection)
+        first = next(news)
+        assert isinstance(first, protocol.State)
+        for number in range(3 * feed.KEPT):
+            manager._board.collect("info", "", f"{number} {'x' * 1000}")
+        last = server._feed.number
+        number = first.after
+        states = 0
+        while number < last:
+            part = next(news)
+            if isinstance(part, protocol.State):
+                states += 1
+                number = part.after
+            else:
+                assert isinstance(part, protocol.Events)
+                assert part.first == number + 1
+                number += len(part.events)
+        assert (states > 0, number) == (True, last)
+
+
+def test_who_falls_behind_is_told_so(
+    manager: HotloadManager, server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A subscriber that was too slow hears how much it missed, and everything from then on."""
+    monkeypatch.setattr(feed, "_BATCH", 1)
+    gate = threading.Event()
+    remote = connect(server)
+
+    def dawdle(_: AnyEvent) -> None:
+        gate.wait(PATIENCE)
+
+    remote.subscribe(dawdle)
+    ears = Ears(remote)
+    for number in range(3 * feed.KEPT):
+        manager._board.collect("info", "", f"{number} {'x' * 1000}")
+    gate.set()
+    missed = ears.wait_for(EventsMissed)
+    assert missed.count > 0
+    remote.rebuild(force=True)
+    ears.wait_for(PluginLoaded)
+
+
+def test_several_consoles_hear_the_same(server: Server, connect: Connect) -> None:
+    """What one console commands, all others hear, in the same order."""
+    consoles = [connect(server) for _ in range(5)]
+    ears = [Ears(console) for console in consoles]
+    for console in consoles:
+        console.rebuild(force=True)
+    for each in ears:
+        each.wait_until(partial(has_heard_loads, each, len(consoles)))
+    loads = [[event.generation for event in each.all_of(PluginLoaded)] for each in ears]
+    assert loads == [[2, 3, 4, 5, 6]] * 5
+
+
+def test_commands_are_answered_while_events_flow(
+    manager: HotloadManager, server: Server, connect: Connect
+) -> None:
+    """A flood of events keeps no command waiting for its end."""
+    remote = connect(server)
+    Ears(remote)
+    over = threading.Event()
+
+    def flood() -> None:
+        for number in itertools.count():
+            if over.is_set():
+                return
+            manager._board.collect("info", "", str(number))
+
+    flooding = threading.Thread(target=flood)
+    flooding.start()
+    try:
+        for _ in range(20):
+            assert remote.invoke("greet", "Ada").values == ("Hello, Ada",)
+    finally:
+        over.set()
+        flooding.join(PATIENCE)
+
+
+def test_a_host_that_ends_is_told_and_the_next_one_is_found(sockets: Path, start: Callable[[], Host]) -> None:
+    """A console hears why the host is gone, says so when asked, and goes on with the one that follows."""
+    first = start()
+    with RemoteManager(socket_of(sockets, first)) as remote:
+        ears = Ears(remote)
+        assert remote.invoke("greet").values == ("Hello",)
+        first.end()
+        lost = ears.wait_for(HostLost)
+        assert (lost.pid, lost.reason) == (first.pid, "it has ended, or serves no longer")
+        with pytest.raises(NoHostError, match=f"host {first.pid} is gone: it has ended"):
+            remote.snapshot()
+        second = start()
+        reached = ears.wait_for(HostReached)
+        assert reached.pid == second.pid == remote.snapshot().host.pid
+        remote.rebuild(force=True)
+        ears.wait_for(PluginLoaded)
+
+
+def test_a_host_that_is_killed_is_told(sockets: Path, start: Callable[[], Host]) -> None:
+    """A crash is told apart from an end in good order, and a command under way becomes an error."""
+    with start() as host, RemoteManager(socket_of(sockets, host)) as remote:
+        ears = Ears(remote)
+        os.kill(host.pid, signal.SIGKILL)
+        lost = ears.wait_for(HostLost)
+        assert "ended without a word" in lost.reason or "reset" in lost.reason
+
+
+def test_a_host_that_stops_and_goes_on_is_told(sockets: Path, start: Callable[[], Host]) -> None:
+    """A process that says nothing counts as stalled until it is heard of again; nothing is lost by that."""
+    with start() as host, RemoteManager(socket_of(sockets, host)) as remote:
+        ears = Ears(remote)
+        os.kill(host.pid, signal.SIGSTOP)
+        stalled = ears.wait_for(HostStalled)
+        assert stalled.describe().startswith(f"host {host.pid} has not been heard of for 1.5 s")
+        os.kill(host.pid, signal.SIGCONT)
+        ears.wait_for(HostResumed)
+        assert remote.snapshot().plugins[0].state is PluginState.OK
+        assert ears.all_of(HostLost) == []
+
+
+def test_the_other_host_of_a_project_is_not_taken_for_the_lost_one(
+    sockets: Path, start: Callable[[], Host]
+) -> None:
+    """Of two hosts, the older one does not take the place of the younger one when that ends."""
+    older, younger = start(), start()
+    with RemoteManager(socket_of(sockets, younger)) as remote:
+        ears = Ears(remote)
+        younger.end()
+        ears.wait_for(HostLost)
+        third = start()
+        reached = ears.wait_for(HostReached)
+        assert reached.pid == third.pid != older.pid
+
+
+def test_closing_leaves_no_thread(manager: HotloadManager, server: Server) -> None:
+    """A console that closes leaves nothing behind, also while it looks for a host; the manager goes on."""
+    with RemoteManager(server.socket) as remote:
+        Ears(remote)
+    with RemoteManager(server.socket) as remote:
+        ears = Ears(remote)
+        server.close()
+        ears.wait_for(HostLost)
+    assert "hotload-events" not in [thread.name for thread in threading.enumerate()]
+    assert manager.invoke("greet", "Ada").values == ("Hello, Ada",)
+
+
+def test_a_host_of_another_version_in_its_place_is_told(server: Server) -> None:
+    """When another version comes back in the host's place, the console says so, and goes on looking."""
+    mismatch = frames.encode(protocol.Failed("ProtocolError", "the host speaks protocol 9, the client 2"))
+    with (
+        RemoteManager(server.socket) as remote,
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as newer,
+    ):
+        ears = Ears(remote)
+        server.close()
+        newer.bind(str(server.socket))
+        newer.listen()
+        newer.settimeout(PATIENCE)
+        while "speaks protocol 9" not in str(ears.heard):
+            visitor, _ = newer.accept()  # first comes who only looks whether somebody listens
+            with visitor:
+                visitor.settimeout(PATIENCE)
+                if frames.receive(visitor, PATIENCE) is not None:
+                    frames.send(visitor, mismatch)
+        with pytest.raises(NoHostError, match="speaks protocol 9"):
+            remote.snapshot()

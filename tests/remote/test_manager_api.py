@@ -1,0 +1,193 @@
+"""One suite for both who implement ``ManagerApi``: the manager, and the manager of another process."""
+
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from hotload_tui import Config, HotloadManager, ManagerApi
+from hotload_tui.core.errors import HotloadError, RefusedError, UnknownPluginError, UsageError
+from hotload_tui.core.events import (
+    AnyEvent,
+    LogWritten,
+    PluginCleaned,
+    PluginDisabled,
+    PluginFailed,
+    PluginLoaded,
+)
+from hotload_tui.core.plugin import PluginState
+from hotload_tui.remote import RemoteManager, serve
+from tests.conftest import PATIENCE, Running, Workspace
+
+GREET = "def register(ctx):\n    ctx.hook('greet', lambda name: f'Hello, {name}')\n"
+BROKEN = "def register(ctx):\n    x = (1 +\n"
+METHODS = [
+    name for name, member in inspect.getmembers(ManagerApi, inspect.isfunction) if not name.startswith("_")
+]
+
+
+@pytest.fixture
+def manager(workspace: Workspace, run: Callable[[Config], Running]) -> HotloadManager:
+    """Give a running manager with the plugin ``greet``."""
+    workspace["greet"] = GREET
+    return run(workspace.config()).manager
+
+
+@pytest.fixture(params=["in process", "through a socket"])
+def api(request: pytest.FixtureRequest, manager: HotloadManager) -> Iterator[ManagerApi]:
+    """Give the manager itself, and again as another process sees it."""
+    if request.param == "in process":
+        yield manager
+        return
+    with serve(manager) as server, RemoteManager(server.socket) as remote:
+        yield remote
+
+
+def heard_by(api: ManagerApi) -> list[AnyEvent]:
+    """Return a list that fills with what happens to plugins."""
+    heard: list[AnyEvent] = []
+    api.subscribe(heard.append)
+    return heard
+
+
+def kinds(heard: list[AnyEvent]) -> list[type[AnyEvent]]:
+    """Name the events, in order."""
+    return [type(event) for event in heard]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_both_sides_take_the_same_arguments(name: str) -> None:
+    """Every method that a console may call is there on both sides, with the same signature."""
+    wanted = inspect.signature(getattr(ManagerApi, name))
+    for side in (HotloadManager, RemoteManager):
+        assert inspect.signature(getattr(side, name)) == wanted
+
+
+def test_the_snapshot_tells_every_plugin(api: ManagerApi, manager: HotloadManager) -> None:
+    """The state, the details, the sources and the log are those of the manager."""
+    assert api.snapshot() == manager.snapshot()
+    assert api.detail("greet") == manager.detail("greet")
+    assert api.source("greet", "plugin.py") == GREET
+    assert api.source("greet", "plugin.py", 1) == GREET
+    lines = manager.log()
+    assert api.log() == lines
+    assert api.log(lines[0].number) == lines[1:]
+
+
+def test_a_rebuild_is_heard_when_it_returns(api: ManagerApi, workspace: Workspace) -> None:
+    """Who waits for a rebuild has heard by then that the new version was loaded, with its log lines."""
+    heard = heard_by(api)
+    workspace["greet"] = GREET.replace("Hello", "Hi")
+    (status,) = api.rebuild("greet")
+    assert (status.state, status.generation) == (PluginState.OK, 2)
+    assert [event.generation for event in heard if isinstance(event, PluginLoaded)] == [2]
+    told = [event.line.text for event in heard if isinstance(event, LogWritten)]
+    assert any(text.startswith("loaded generation 2") for text in told)
+    assert api.invoke("greet", "Ada").values == ("Hi, Ada",)
+
+
+def test_commands_are_heard_in_order(api: ManagerApi) -> None:
+    """Each command does what it says, and its events come in the order of the commands."""
+    heard = heard_by(api)
+    assert api.disable("greet").state is PluginState.OFF
+    assert api.enable("greet").state is PluginState.OK
+    assert api.clean("greet") == 1
+    assert api.new("fresh").state is PluginState.OK
+    told = kinds(heard)
+    assert [kind for kind in told if kind in (PluginDisabled, PluginCleaned)] == [
+        PluginDisabled,
+        PluginCleaned,
+    ]
+    assert [(event.name, event.generation) for event in heard if isinstance(event, PluginLoaded)] == [
+        ("greet", 2),
+        ("fresh", 1),
+    ]
+
+
+def test_a_failed_build_is_a_fault_and_an_event(api: ManagerApi, workspace: Workspace) -> None:
+    """A plugin that does not compile is told with its line, and the old version goes on serving."""
+    heard = heard_by(api)
+    workspace["greet"] = BROKEN
+    (status,) = api.rebuild("greet")
+    assert status.state is PluginState.STALE
+    assert status.fault is not None
+    (event,) = [event for event in heard if isinstance(event, PluginFailed)]
+    assert event.fault == status.fault
+    assert event.fault.place is not None
+    assert event.fault.place.line == 2
+    assert api.invoke("greet", "Ada").values == ("Hello, Ada",)
+
+
+def test_a_handlers_fault_is_heard_when_the_call_returns(api: ManagerApi) -> None:
+    """A handler that raises is told in the answer and as an event."""
+    heard = heard_by(api)
+    invocation = api.invoke("greet")
+    assert [fault.type for fault in invocation.faults] == ["TypeError"]
+    assert [event.fault for event in heard if isinstance(event, PluginFailed)] == list(invocation.faults)
+
+
+@pytest.mark.parametrize(
+    ("kind", "ask"),
+    [
+        (UnknownPluginError, lambda api: api.detail("gret")),
+        (UnknownPluginError, lambda api: api.enable("gret")),
+        (UnknownPluginError, lambda api: api.source("greet", "none.py")),
+        (UnknownPluginError, lambda api: api.source("greet", "plugin.py", 7)),
+        (UsageError, lambda api: api.new("a/b")),
+        (RefusedError, lambda api: (api.disable("greet"), api.rebuild("greet"))),
+    ],
+)
+def test_an_error_is_the_same_on_both_sides(
+    api: ManagerApi, manager: HotloadManager, kind: type[HotloadError], ask: Callable[[ManagerApi], object]
+) -> None:
+    """What cannot be done is told by the same error with the same text, and the next request is served."""
+    with pytest.raises(HotloadError) as here:
+        ask(api)
+    with pytest.raises(HotloadError) as there:
+        ask(manager)
+    assert (type(here.value), str(here.value)) == (kind, str(there.value))
+    assert api.snapshot().plugins[0].name == "greet"
+
+
+def test_who_has_heard_enough_hears_no_more(api: ManagerApi) -> None:
+    """After the undo nothing more is heard, and others go on hearing."""
+    heard: list[AnyEvent] = []
+    undo = api.subscribe(heard.append)
+    others = heard_by(api)
+    api.clean()
+    undo()
+    undo()
+    before = len(heard)
+    api.rebuild(force=True)
+    assert (before > 0, len(heard)) == (True, before)
+    assert PluginLoaded in kinds(others)
+
+
+def test_a_subscriber_that_raises_keeps_nobody_from_hearing(api: ManagerApi) -> None:
+    """A defect of one listener is not the next one's."""
+
+    def fail(event: AnyEvent) -> None:
+        raise ZeroDivisionError(event)
+
+    api.subscribe(fail)
+    heard = heard_by(api)
+    api.rebuild(force=True)
+    assert PluginLoaded in kinds(heard)
+
+
+def test_a_subscriber_may_ask(api: ManagerApi) -> None:
+    """Who hears of a load may look at the state and give a command at once."""
+    done = threading.Event()
+    seen: list[PluginState] = []
+
+    def look(event: AnyEvent) -> None:
+        if isinstance(event, PluginLoaded) and event.name == "greet":
+            seen.extend(plugin.state for plugin in api.snapshot().plugins)
+            api.invoke("greet", "Ada")
+            done.set()
+
+    api.subscribe(look)
+    api.rebuild(force=True)
+    assert done.wait(PATIENCE)
+    assert seen[0] in (PluginState.OK, PluginState.BUILD)

@@ -1,0 +1,42 @@
+import os
+import socket
+
+import pytest
+
+from hotload_tui import HotloadManager
+from hotload_tui.core.errors import RefusedError
+from hotload_tui.remote import RemoteManager, Server, frames, protocol
+from hotload_tui.remote.peer import check_peer
+from tests.conftest import PATIENCE
+
+
+def test_the_other_side_of_my_socket_is_me() -> None:
+    """A connection between two processes of one user is fine."""
+    left, right = socket.socketpair()
+    with left, right:
+        check_peer(left)
+
+
+def test_somebody_else_is_hung_up_on(
+    server: Server, manager: HotloadManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peer with another user id hears why, nothing else, and cannot command anything."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
+        visitor.settimeout(PATIENCE)
+        monkeypatch.setattr(os, "getuid", lambda: 2_000_000_000)
+        visitor.connect(str(server.socket))
+        frames.send(visitor, frames.encode(protocol.Hello(protocol.VERSION)))
+        answer = frames.receive(visitor, PATIENCE)
+        assert answer is not None
+        failure = protocol.reply_of(answer)
+        assert isinstance(failure, protocol.Failed)
+        assert failure.error == "RefusedError"
+        assert "not to you (2000000000)" in failure.text
+    assert [plugin.name for plugin in manager.snapshot().plugins] == ["greet"]
+
+
+def test_i_do_not_talk_to_a_host_of_somebody_else(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client refuses a socket behind which another user listens."""
+    monkeypatch.setattr(os, "getuid", lambda: 2_000_000_000)
+    with pytest.raises(RefusedError, match="belongs to user"):
+        RemoteManager(server.socket)
