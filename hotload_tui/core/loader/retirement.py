@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from hotload_tui.core.errors import near
 from hotload_tui.core.faults import fault_of, thread_stack, trace_of
+from hotload_tui.core.generation import Generation
 from hotload_tui.core.hooks import CallRecord
 from hotload_tui.core.leaks import FREED, Remains, forget
+from hotload_tui.core.ledger import Ledger
 from hotload_tui.core.loader.bounded import BoundedCall
 from hotload_tui.core.loader.live import LivePlugin
 from hotload_tui.core.loader.migration import is_unfinished
-from hotload_tui.core.plugin import Fault
+from hotload_tui.core.plugin import Fault, LedgerEntry
 
 _NAMED = 8  # calls that are still inside and told one by one
 
@@ -28,25 +31,35 @@ class Retirement(Struct, frozen=True):
     faults: tuple[Fault, ...]
     """Of calls that did not leave, and of its ``on_unload`` functions."""
     memory: str
-    """``freed``, or what is left."""
+    """``freed``, or what is left and who holds it."""
+    ledger: tuple[LedgerEntry, ...] = ()
+    """What it had started or changed in the process: undone, or named."""
 
 
-class Parting(Struct, frozen=True):
+@dataclass(eq=False, slots=True)
+class Parting:
     """A generation that is gone, and what there is to see whether its memory is; holds nothing of it."""
 
     plugin: str
     generation: int
-    faults: tuple[Fault, ...]
     remains: Remains
-    inside: str
+    ledger: Ledger
+    faults: tuple[Fault, ...] = ()
+    inside: str = ""
     """Which calls had not left it, and where they were; empty if all had."""
+    entries: tuple[LedgerEntry, ...] = ()
+    """What became of what it had started or changed."""
+
+    def undo_patches(self) -> None:
+        """Undo patches of shared modules that it made while it served."""
+        self.entries += self.ledger.undo_patches()
 
     def retirement(self) -> Retirement:
         """Look at what is left, and tell how it went."""
         memory = self.remains.verdict()
         if memory != FREED and self.inside:
             memory = f"{memory} ({self.inside})"
-        return Retirement(self.plugin, self.generation, self.faults, memory)
+        return Retirement(self.plugin, self.generation, self.faults, memory, self.entries)
 
 
 class Undertaker:
@@ -62,17 +75,27 @@ class Undertaker:
         """Return the plugin whose ``on_unload`` function the calling thread runs; ``None`` for others."""
         return self._unloading.get(threading.get_ident())
 
-    def part(self, live: LivePlugin, calls: Iterable[CallRecord]) -> Parting:
-        """Clean up after a generation and drop its modules; ``calls`` have not left in time."""
+    def part(self, live: LivePlugin, calls: Iterable[CallRecord], successor: Ledger | None = None) -> Parting:
+        """Clean up after a generation and drop its modules; ``calls`` have not left in time.
+
+        ``successor`` is the ledger of the generation that serves now, if one does.
+        """
         number = live.generation.number
         own = [call for call in calls if call.table.reaches({(live.name, number)})]
         stuck, inside = self._still_inside(live.name, own)
         faults = (*stuck, *self._unload(live))
         live.generation.release()
         live.generation.leave_remnants()
-        forget(live.generation.root)
-        remains = Remains(live.name, live.generation.root, live.generation.modules)
-        return Parting(live.name, number, faults, remains, inside)
+        entries = live.ledger.undo(successor)
+        gone = self.bury(live.generation, live.ledger)
+        gone.faults, gone.inside, gone.entries = faults, inside, entries
+        return gone
+
+    def bury(self, generation: Generation, ledger: Ledger) -> Parting:
+        """Prepare for the look whether a generation is freed that has left ``sys.modules``."""
+        forget(generation.root)
+        remains = Remains(generation.plugin, generation.root, generation.modules)
+        return Parting(generation.plugin, generation.number, remains, ledger)
 
     # ---- calls that did not leave
 
