@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
+import gc
 import sys
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from types import FunctionType, ModuleType, TracebackType
 from typing import cast
 
@@ -11,6 +13,11 @@ from hotload_tui.core.ledger.owner import Owner, name_of
 from hotload_tui.core.ledger.register import MISSING, Change, Entries, Register, is_same
 
 _LAST = ("last_exc", "last_value", "last_type", "last_traceback")  # of sys, set by an interactive loop
+_HOOKS: Mapping[str, Iterable[str]] = {
+    "sys": ("excepthook", "unraisablehook", "displayhook", "breakpointhook", "stdin", "stdout", "stderr"),
+    "threading": ("excepthook", "_trace_hook", "_profile_hook"),
+    "builtins": tuple(vars(builtins)),
+}  # what was there before plugins is remembered, for patches that are made after a load
 _SPECIAL = ("__import__", "__build_class__")  # other names with underscores are the import system's
 
 
@@ -21,9 +28,15 @@ class Attributes(Register):
 
     def __init__(self, plugins: Owner) -> None:
         self._plugins = plugins
+        self._originals: Entries = {}
 
     def read(self) -> Entries:
         """Return a copy of each namespace, by the module's name."""
+        for module, names in _HOOKS.items():
+            for name in names:
+                value = self.current((module, name))
+                if not self._plugins.owns(value):
+                    self._originals[module, name] = value
         return {name: namespace.copy() for name, namespace in self._namespaces()}
 
     def changes(self, before: Entries) -> Iterator[Change]:
@@ -54,6 +67,16 @@ class Attributes(Register):
         else:
             _namespace(sys.modules.get(module))[name] = value
 
+    def forget(self, key: Hashable, value: object) -> None:
+        """Let generations that were loaded meanwhile have the builtin that is there now."""
+        module, name = cast("tuple[str, str]", key)
+        if module != "builtins" or not gc.is_tracked(value):
+            return
+        now = self.current(key)
+        for holder in gc.get_referrers(value):
+            if type(holder) is dict and "__build_class__" in holder and holder.get(name) is value:
+                holder.pop(name) if now is MISSING else holder.update({name: now})
+
     def tell(self, key: Hashable, value: object) -> str:
         """Return the attribute's full name and what it is now."""
         return f"{'.'.join(cast('tuple[str, str]', key))} = {name_of(value)}"
@@ -70,12 +93,8 @@ class Attributes(Register):
         module, name = cast("tuple[str, str]", key)
         if module == "sys" and name in _LAST:
             return None
-        if module in ("sys", "threading"):
-            fixed: object = getattr(sys.modules[module], f"__{name}__", MISSING)
-            if fixed is not MISSING:
-                return fixed
-        if module == "threading" and name in ("_trace_hook", "_profile_hook"):
-            return None
+        if key in self._originals:
+            return self._originals[key]
         wrapper = self.current(key)
         return vars(wrapper).get("__wrapped__", MISSING) if type(wrapper) is FunctionType else MISSING
 

@@ -18,6 +18,7 @@ from hotload_tui.core.ledger.running import Activity, tasks, threads
 from hotload_tui.core.ledger.script import Script
 from hotload_tui.core.plugin import LedgerEntry
 
+_MACHINERY = Owner(__name__.partition(".")[0])
 _STARTS = ("start", "submit", "map", "run_in_executor", "serve_forever")  # what begins a thread
 
 
@@ -71,6 +72,8 @@ class Ledger:
 
     def _note(self, register: Register, change: Change) -> None:
         value = change.before if change.after is MISSING else change.after
+        if _MACHINERY.owns(value):
+            return  # the finder, with the first plugin
         is_own = self._owner.owns(change.after) or self._owner.owns(change.key)
         place = self._script.mentions(*register.words_of(change.key))
         if not is_own and place is None:
@@ -98,7 +101,8 @@ class Ledger:
         yield from tasks(self._owner)
 
     def _running(self, activity: Activity) -> LedgerEntry:
-        return self._entry(activity.category, activity.what, activity.start, str(activity.now))
+        start = activity.start if activity.start.file else self._script.mentions(*_STARTS)
+        return self._entry(activity.category, activity.what, start or Place(), str(activity.now))
 
     # ---- the end
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterator
+import weakref
+from collections.abc import Callable, Hashable, Iterator
 from typing import cast
 
 from hotload_tui.core.ledger.owner import name_of
@@ -19,6 +20,13 @@ class Logging(Register):
         "basicConfig", "dictConfig", "fileConfig", "handlers", "level",
     )  # fmt: skip
 
+    def __init__(self, is_plugins: Callable[[object], bool]) -> None:
+        """Put back the formatter that a handler had when it was no plugin's."""
+        self._is_plugins = is_plugins
+        self._formatters: weakref.WeakKeyDictionary[logging.Handler, logging.Formatter] = (
+            weakref.WeakKeyDictionary()
+        )
+
     def read(self) -> Entries:  # noqa: D102 - as Register
         found: Entries = {}
         for name, logger in _loggers():
@@ -28,7 +36,10 @@ class Logging(Register):
                 found[name, "filter", id(condition)] = condition
             for handler in logger.handlers:
                 found[name, "handler", id(handler)] = handler
-                found[name, "formatter", id(handler)] = handler.formatter
+                if handler.formatter is not None:
+                    found[name, "formatter", id(handler)] = handler.formatter
+                    if not self._is_plugins(handler.formatter):
+                        self._formatters[handler] = handler.formatter
                 for condition in handler.filters:
                     found[name, "filter of a handler", id(condition)] = condition
         return found
@@ -46,11 +57,19 @@ class Logging(Register):
             case "filter":
                 _replace(logger.filters, number, value)
             case _:
-                _write_on_handlers(logger, kind, number, value)
+                self._write_on_handlers(logger, kind, number, value)
 
     def tell(self, key: Hashable, value: object) -> str:  # noqa: D102 - as Register
         name, kind, _ = cast("tuple[str, str, int]", key)
         return f"{kind} {name_of(value)} of logger '{name or 'root'}'"
+
+    def _write_on_handlers(self, logger: logging.Logger, kind: str, number: int, value: object) -> None:
+        for handler in logger.handlers:
+            if kind == "filter of a handler":
+                _replace(handler.filters, number, value)
+            elif id(handler) == number:
+                before = self._formatters.get(handler) if value is MISSING else value
+                handler.formatter = cast("logging.Formatter | None", before)
 
 
 def _loggers() -> Iterator[tuple[str, logging.Logger]]:
@@ -58,14 +77,6 @@ def _loggers() -> Iterator[tuple[str, logging.Logger]]:
     for name, logger in logging.Logger.manager.loggerDict.copy().items():
         if isinstance(logger, logging.Logger):
             yield name, logger
-
-
-def _write_on_handlers(logger: logging.Logger, kind: str, number: int, value: object) -> None:
-    for handler in logger.handlers:
-        if kind == "filter of a handler":
-            _replace(handler.filters, number, value)
-        elif id(handler) == number:
-            handler.formatter = None if value is MISSING else cast("logging.Formatter", value)
 
 
 def _replace(items: object, number: int, value: object) -> None:

@@ -57,8 +57,8 @@ class Process:
         _, value = stack.layers.pop(index)
         if not stack.layers:
             del self._stacks[register, key]
-        if index < len(stack.layers):
-            return  # a newer generation's stands
         current = register.current(key)
-        if is_same(current, value) or owner.owns(current):
+        is_on_top = index == len(stack.layers)
+        if is_on_top and (is_same(current, value) or owner.owns(current)):
             register.write(key, stack.layers[-1][1] if stack.layers else stack.original)
+        register.forget(key, value)

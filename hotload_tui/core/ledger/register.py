@@ -60,6 +60,9 @@ class Register(ABC):
             if not is_same(old, new):
                 yield Change(key, old, new)
 
+    def forget(self, key: Hashable, value: object) -> None:  # noqa: B027 - most keep no copies
+        """Let go of what an entry was, after it was undone."""
+
     def owned(self, owner: Owner) -> Iterator[Hashable]:
         """Yield the entries that belong to somebody's modules, whenever they were made."""
         for key, value in self.read().items():

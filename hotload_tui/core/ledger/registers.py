@@ -23,7 +23,7 @@ def registers(is_plugins: Callable[[object], bool]) -> Iterator[Register]:
     yield from _settings()
     yield from _lists()
     yield Signals(is_plugins)
-    yield Logging()
+    yield Logging(is_plugins)
     yield ExitFunctions()
     yield Finalizers()
     yield SearchFunctions()

@@ -228,6 +228,7 @@ class Journey:
         state = PluginState.STALE if serving else PluginState.FAIL
         self._board.put(replace(status, state=state, source_digest=digest, fault=fault))
         self._board.tell(PluginFailed(fault.at, name, fault, serving.generation.number if serving else 0))
+        self._retirer.ring()  # for the trial that failed
         return None if revived is None else _Ready(revived, 0.0, digest, fault)
 
     def _revive(self, directory: PluginDirectory, was_tried: str) -> LivePlugin | None:
@@ -276,6 +277,7 @@ class Journey:
                 reloads=status.reloads + (status.generation != 0),
                 fault=one.fault,
                 memory="",
+                left=(),
             )
         )
         self._board.tell(
