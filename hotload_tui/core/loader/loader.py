@@ -11,13 +11,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.config import Config
-from hotload_tui.core.context import KeptState, PluginContext, PluginState
+from hotload_tui.core.context import KeptState, PluginContext, PluginState, current_worker
 from hotload_tui.core.errors import LoadError, PluginError, RegisterError, UnknownPluginError
 from hotload_tui.core.generation import Generation
 from hotload_tui.core.hooks import HookHost
@@ -90,6 +89,7 @@ class Loader:
             live.handlers = tuple(handler for handler in live.handlers if handler.point != hook_point)
             self._host.swap({name: live.handlers})
             return
+        _spare_caller()
         self._host.swap({name: ()})
         del self._live[name]
         self._order.remove(name)
@@ -138,9 +138,7 @@ class Loader:
         try:
             live = self._within_time(name, lambda: prove(generation, context, state, ledger))
         except BaseException as error:
-            context.seal()
-            context.staged.clear()
-            context.unloaders.clear()
+            context.abandon()
             generation.release()
             ledger.end(generation.origin.codes())
             left = [entry for entry in ledger.undo() if entry.outcome == "named"]
@@ -153,6 +151,7 @@ class Loader:
 
     def swap(self, trials: Sequence[LivePlugin]) -> None:
         """Let proven trials serve, all in one assignment; what they replace waits for ``retire``."""
+        _spare_caller()
         now = time.time()
         for trial in trials:
             trial.state.commit()  # before the swap: what a new handler wrote meanwhile would be lost
@@ -165,6 +164,7 @@ class Loader:
             else:
                 self._order.append(trial.name)
             self._live[trial.name] = trial
+            trial.context.begin()
 
     def retire(self) -> list[Retirement]:
         """Part with every generation that was replaced or unloaded.
@@ -200,9 +200,11 @@ class Loader:
         """Return ``freed``, or what is left of a plugin's retired generations."""
         return self._held.memory_of(name)
 
-    def step_aside(self) -> AbstractContextManager[None]:
-        """Have a ``retire`` in another thread not wait for the calls that the calling thread is part of."""
-        return self._host.step_aside()
+    @contextlib.contextmanager
+    def step_aside(self) -> Iterator[None]:
+        """Have a ``retire`` in another thread not wait for this one, nor for calls that it is part of."""
+        with self._host.step_aside(), self._undertaker.not_waiting_for(threading.get_ident()):
+            yield
 
     def unloading(self) -> str | None:
         """Return the plugin whose ``on_unload`` function the calling thread runs; ``None`` for others."""
@@ -242,6 +244,13 @@ class Loader:
             error.__cause__ = TimeoutError(f"{limit}; it was interrupted here").with_traceback(trace)
         call.error = call.value = None
         return error
+
+
+def _spare_caller() -> None:
+    """Have the task that asks for a reload not cancelled inside of it."""
+    worker = current_worker()
+    if worker is not None:
+        worker.is_spared = True
 
 
 def _drained(waiting: queue.SimpleQueue[_T]) -> Iterator[_T]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from msgspec import Struct
 from msgspec.structs import replace
 
+from hotload_tui.core.context import Worker
 from hotload_tui.core.errors import near
 from hotload_tui.core.faults import fault_of, thread_stack, trace_of
 from hotload_tui.core.generation import Generation
@@ -70,10 +72,21 @@ class Undertaker:
         self._limit = limit
         self._module_path = module_path
         self._unloading: dict[int, str] = {}
+        self._aside: set[int] = set()
+        self._spared: list[Worker] = []
 
     def unloading(self) -> str | None:
         """Return the plugin whose ``on_unload`` function the calling thread runs; ``None`` for others."""
         return self._unloading.get(threading.get_ident())
+
+    @contextlib.contextmanager
+    def not_waiting_for(self, thread: int) -> Iterator[None]:
+        """Wait for no thread or task of plugins' that runs in this one: it waits for the retirement."""
+        self._aside.add(thread)
+        try:
+            yield
+        finally:
+            self._aside.discard(thread)
 
     def part(self, live: LivePlugin, calls: Iterable[CallRecord], successor: Ledger | None = None) -> Parting:
         """Clean up after a generation and drop its modules; ``calls`` have not left in time.
@@ -122,11 +135,24 @@ class Undertaker:
     # ---- on_unload
 
     def _unload(self, live: LivePlugin) -> Iterator[Fault]:
-        """Run the plugin's ``on_unload`` functions, the newest first, each fenced and bounded in time."""
+        """Run ``on_unload`` functions and end threads and tasks, the newest first, each bounded in time."""
+        live.context.end()
+        spared, self._spared = self._spared, []
+        live.context.unloaders += spared  # they have left the reload that they asked for
         while live.context.unloaders:
-            error = self._error_of(live.name, live.context.unloaders.pop())
+            unloader = live.context.unloaders.pop()
+            error = (
+                self._end(unloader) if isinstance(unloader, Worker) else self._error_of(live.name, unloader)
+            )
             if error is not None:
                 yield fault_of(error, phase="unload", plugin=live.name, module_path=self._module_path)
+
+    def _end(self, worker: Worker) -> BaseException | None:
+        error = worker.end(self._limit, self._aside)
+        if worker.is_spared:
+            worker.is_spared = False
+            self._spared.append(worker)
+        return error
 
     def _error_of(self, plugin: str, function: Callable[[], object]) -> BaseException | None:
         def run() -> None:
