@@ -102,7 +102,8 @@ class Ledger:
 
     def _running(self, activity: Activity) -> LedgerEntry:
         start = activity.start if activity.start.file else self._script.mentions(*_STARTS)
-        return self._entry(activity.category, activity.what, start or Place(), str(activity.now))
+        now = f":{activity.now.line}" if start and start.file == activity.now.file else str(activity.now)
+        return self._entry(activity.category, activity.what, start or Place(), now)
 
     # ---- the end
 

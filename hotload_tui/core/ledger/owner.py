@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterator
 from types import FrameType, FunctionType, MethodType
 from typing import NamedTuple, cast
+
+
+_RETIRED = re.compile(r"@g\d+$")
 
 
 class Place(NamedTuple):
@@ -14,6 +18,11 @@ class Place(NamedTuple):
 
     file: str = ""
     line: int = 0
+
+    @classmethod
+    def of(cls, name: str, line: int) -> Place:
+        """Return a place by the name that code has; that of retired code ends in ``@g<N>``."""
+        return cls(_RETIRED.sub("", name), line)
 
     def __str__(self) -> str:
         return f"{os.path.basename(self.file)}:{self.line}" if self.file else ""  # noqa: PTH119 - a name only
@@ -73,7 +82,7 @@ def place_of(thing: object) -> Place:
         return place_of(cast("functools.partial[object]", thing).func)
     if kind is FunctionType:
         code = cast("FunctionType", thing).__code__
-        return Place(code.co_filename, code.co_firstlineno)
+        return Place.of(code.co_filename, code.co_firstlineno)
     methods = type.__dict__["__dict__"].__get__(thing if issubclass(kind, type) else kind)
     return next((place_of(method) for method in methods.values() if type(method) is FunctionType), Place())
 

@@ -42,7 +42,7 @@ def _thread(
     if not (is_known or own is not None or owner.owns(target) or owner.owns(thread)):
         return None
     shown = own or frame
-    now = Place(shown.f_code.co_filename, shown.f_lineno) if shown else Place()
+    now = Place.of(shown.f_code.co_filename, shown.f_lineno) if shown else Place()
     runs = thread if target is None else target
     if is_timer:
         timer = cast("threading.Timer", thread)
@@ -58,8 +58,8 @@ def tasks(owner: Owner) -> Iterator[Activity]:
         if task.done() or not own:
             continue
         code, frame = own[0].cr_code, own[-1].cr_frame
-        now = Place(frame.f_code.co_filename, frame.f_lineno) if frame else Place()
-        start = Place(code.co_filename, code.co_firstlineno)
+        now = Place.of(frame.f_code.co_filename, frame.f_lineno) if frame else Place()
+        start = Place.of(code.co_filename, code.co_firstlineno)
         yield Activity("asyncio task", f"'{task.get_name()}' in {code.co_qualname}", start, now)
 
 

@@ -23,7 +23,7 @@ class Script:
         for word in words:
             for code in self._codes:
                 if word in code.co_names or any(_says(constant, word) for constant in code.co_consts):
-                    return Place(code.co_filename, _line_of(code, word))
+                    return Place.of(code.co_filename, _line_of(code, word))
         return None
 
 
