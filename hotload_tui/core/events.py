@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 from msgspec import Struct
 
-from hotload_tui.core.plugin import Fault, HookPlace, Level, LogLine
+from hotload_tui.core.plugin import Fault, HookPlace, LedgerEntry, Level, LogLine
 
 logger = logging.getLogger("hotload.engine")
 
@@ -157,10 +157,17 @@ class PluginRetired(PluginEvent, frozen=True, tag=True):
 
     generation: int
     memory: str
-    """``freed``, or what is left."""
+    """``freed``, or what is left and who holds it."""
+    ledger: tuple[LedgerEntry, ...] = ()
+    """What it had started or changed in the process: undone, or named."""
 
     def describe(self) -> str:  # noqa: D102 - as PluginEvent
-        return f"retired generation {self.generation}, memory {self.memory}"
+        undone = [entry.describe() for entry in self.ledger if entry.outcome == "undone"]
+        left = [entry.describe() for entry in self.ledger if entry.outcome == "named"]
+        parts = [f"retired generation {self.generation}, memory {self.memory}"]
+        parts += [f"undone: {', '.join(undone)}"] if undone else []
+        parts += [f"left: {', '.join(left)}"] if left else []
+        return "; ".join(parts)
 
 
 class PluginCleaned(PluginEvent, frozen=True, tag=True):

@@ -6,6 +6,7 @@ Times of day are seconds since the epoch, durations are seconds.
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from typing import Final, Literal
 
@@ -107,6 +108,27 @@ class Fault(Struct, frozen=True):
         return candidates[-1] if candidates else None
 
 
+class LedgerEntry(Struct, frozen=True):
+    """Something that a generation started or changed in the process."""
+
+    category: str
+    what: str
+    generation: int
+    outcome: Literal["stands", "undone", "named"]
+    """``stands`` while the generation serves; at its end it is undone, or named if that cannot be."""
+    file: str = ""
+    """Where the code stands that did it; empty when nobody knows."""
+    line: int = 0
+    now: str = ""
+    """Where it stands now, or why it could not be undone."""
+
+    def describe(self) -> str:
+        """Say it in one line."""
+        place = f" ({os.path.basename(self.file)}:{self.line})" if self.file else ""  # noqa: PTH119 - a name only
+        now = f", now at {self.now}" if self.now and self.outcome != "undone" else ""
+        return f"{self.category} {self.what}{place}{now}"
+
+
 class HookPlace(Struct, frozen=True, order=True):
     """Where a plugin is registered."""
 
@@ -140,6 +162,8 @@ class PluginStatus(Struct, frozen=True):
     """The newest failure that the user has not mended yet."""
     memory: str = ""
     """What became of the generation before: ``freed``, or who holds it; empty while unknown."""
+    left: tuple[str, ...] = ()
+    """What the generation before started or changed and could not be undone, in words."""
     held: str = ""
     """Why it is HELD; empty when it follows its source."""
 
@@ -206,6 +230,9 @@ class PluginDetail(Struct, frozen=True):
     settings: dict[str, object]
     handlers: tuple[HookPointStatus, ...]
     """The hook points at which it is registered, with its own handlers only."""
+    ledger: tuple[LedgerEntry, ...] = ()
+    """What the generation that serves started or changed in the process, then what became of that of the
+    generation before."""
 
 
 class WatcherStatus(Struct, frozen=True):

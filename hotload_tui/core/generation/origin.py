@@ -59,6 +59,10 @@ class Origin:
         self._pins[file] = (pin, linecache.cache.get(file))
         linecache.cache[file] = pin
 
+    def codes(self) -> list[CodeType]:
+        """Return the code of the modules that were executed, as far as it has its real name."""
+        return [code for codes in self._codes.values() for code in codes]
+
     def confirm(self) -> None:
         """Forget what would be shown again if this generation failed: it serves now."""
         self._pins = {file: (pin, None) for file, (pin, _) in self._pins.items()}

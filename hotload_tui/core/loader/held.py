@@ -26,6 +26,10 @@ class HeldGenerations:
         if not left:
             return
         collect()
+        if not all(gone.remains.is_freed() for gone in left):
+            for gone in left:
+                gone.undo_patches()
+            collect()
         for pause in _SECOND_LOOKS:
             if all(gone.remains.is_freed() for gone in left):
                 break

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hotload_tui.core.context import PluginContext, PluginState
 from hotload_tui.core.generation import Generation
 from hotload_tui.core.hooks import Handler
+from hotload_tui.core.ledger import Ledger
 from hotload_tui.core.plugin import HookPlace
 
 _NEVER = 0.0
@@ -22,6 +23,8 @@ class LivePlugin:
     state: PluginState
     handlers: tuple[Handler, ...]
     load_seconds: float
+    ledger: Ledger
+    """What it started or changed in the process."""
     loaded_at: float = _NEVER
     """When it was swapped in, seconds since the epoch; 0 before that."""
 

@@ -10,21 +10,24 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.config import Config
-from hotload_tui.core.context import KeptState, PluginContext, PluginState
+from hotload_tui.core.context import KeptState, PluginContext, PluginState, current_worker
 from hotload_tui.core.errors import LoadError, PluginError, RegisterError, UnknownPluginError
 from hotload_tui.core.generation import Generation
 from hotload_tui.core.hooks import HookHost
+from hotload_tui.core.ledger import Ledger, Process
 from hotload_tui.core.loader.bounded import BoundedCall
 from hotload_tui.core.loader.held import HeldGenerations
 from hotload_tui.core.loader.live import LivePlugin
 from hotload_tui.core.loader.proof import prove
-from hotload_tui.core.loader.retirement import Retirement, Undertaker
+from hotload_tui.core.loader.retirement import Parting, Retirement, Undertaker
+
+_T = TypeVar("_T")
 
 
 class Loader:
@@ -39,7 +42,9 @@ class Loader:
         self._states: dict[str, KeptState] = {}
         self._parting: queue.SimpleQueue[LivePlugin] = queue.SimpleQueue()
         self._undertaker = Undertaker(config.drain_timeout, config.module_path)
+        self._aborted: queue.SimpleQueue[Parting] = queue.SimpleQueue()
         self._held = HeldGenerations()
+        self._process = Process(config.module_path)
         self._trial_thread: threading.Thread | None = None
 
     def live(self, name: str) -> LivePlugin | None:
@@ -84,6 +89,7 @@ class Loader:
             live.handlers = tuple(handler for handler in live.handlers if handler.point != hook_point)
             self._host.swap({name: live.handlers})
             return
+        _spare_caller()
         self._host.swap({name: ()})
         del self._live[name]
         self._order.remove(name)
@@ -127,17 +133,25 @@ class Loader:
         context = PluginContext(
             name, number, state=state, settings=settings, hook_point=hook_point, priority=priority
         )
+        ledger = Ledger(generation.root, number, self._process)
+        ledger.begin()
         try:
-            return self._within_time(name, lambda: prove(generation, context, state))
-        except BaseException:
-            context.seal()
-            context.staged.clear()
-            context.unloaders.clear()
+            live = self._within_time(name, lambda: prove(generation, context, state, ledger))
+        except BaseException as error:
+            context.abandon()
             generation.release()
+            ledger.end(generation.origin.codes())
+            left = [entry for entry in ledger.undo() if entry.outcome == "named"]
+            for entry in left:
+                error.add_note(f"left behind: {entry.describe()}")
+            self._aborted.put(self._undertaker.bury(generation, ledger))
             raise
+        ledger.end(generation.origin.codes())
+        return live
 
     def swap(self, trials: Sequence[LivePlugin]) -> None:
         """Let proven trials serve, all in one assignment; what they replace waits for ``retire``."""
+        _spare_caller()
         now = time.time()
         for trial in trials:
             trial.state.commit()  # before the swap: what a new handler wrote meanwhile would be lost
@@ -150,6 +164,7 @@ class Loader:
             else:
                 self._order.append(trial.name)
             self._live[trial.name] = trial
+            trial.context.begin()
 
     def retire(self) -> list[Retirement]:
         """Part with every generation that was replaced or unloaded.
@@ -157,19 +172,20 @@ class Loader:
         Waits for calls in flight, runs ``on_unload``, drops the modules and looks whether they are freed.
         May run in another thread than the loads.
         """
-        parting = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                parting.append(self._parting.get_nowait())
+        aborted, parting = list(_drained(self._aborted)), list(_drained(self._parting))
         if not parting:
+            self._held.free(aborted)
             return []
         leaving = {(live.name, live.generation.number) for live in parting}
         calls = self._host.drain(self._config.drain_timeout, leaving)
         parted = []
         while parting:  # nothing here may keep a reference: it would be the leak that is looked for
-            parted.append(self._undertaker.part(parting.pop(0), calls))
+            successor = self._live.get(parting[0].name)
+            ledger = successor.ledger if successor else None
+            del successor
+            parted.append(self._undertaker.part(parting.pop(0), calls, ledger))
         del calls
-        self._held.free(parted)
+        self._held.free([*aborted, *parted])
         return [gone.retirement() for gone in parted]
 
     def is_held(self) -> bool:
@@ -184,9 +200,11 @@ class Loader:
         """Return ``freed``, or what is left of a plugin's retired generations."""
         return self._held.memory_of(name)
 
-    def step_aside(self) -> AbstractContextManager[None]:
-        """Have a ``retire`` in another thread not wait for the calls that the calling thread is part of."""
-        return self._host.step_aside()
+    @contextlib.contextmanager
+    def step_aside(self) -> Iterator[None]:
+        """Have a ``retire`` in another thread not wait for this one, nor for calls that it is part of."""
+        with self._host.step_aside(), self._undertaker.not_waiting_for(threading.get_ident()):
+            yield
 
     def unloading(self) -> str | None:
         """Return the plugin whose ``on_unload`` function the calling thread runs; ``None`` for others."""
@@ -226,3 +244,16 @@ class Loader:
             error.__cause__ = TimeoutError(f"{limit}; it was interrupted here").with_traceback(trace)
         call.error = call.value = None
         return error
+
+
+def _spare_caller() -> None:
+    """Have the task that asks for a reload not cancelled inside of it."""
+    worker = current_worker()
+    if worker is not None:
+        worker.is_spared = True
+
+
+def _drained(waiting: queue.SimpleQueue[_T]) -> Iterator[_T]:
+    with contextlib.suppress(queue.Empty):
+        while True:
+            yield waiting.get_nowait()

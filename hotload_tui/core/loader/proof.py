@@ -12,6 +12,7 @@ from hotload_tui.core.context import PluginContext, PluginState
 from hotload_tui.core.errors import LoadError, RegisterError
 from hotload_tui.core.generation import Generation
 from hotload_tui.core.hooks import Handler
+from hotload_tui.core.ledger import Ledger
 from hotload_tui.core.loader.live import LivePlugin
 from hotload_tui.core.loader.migration import defined, is_unfinished, migrate
 from hotload_tui.core.source import ENTRY
@@ -20,7 +21,7 @@ _SIGNATURE = "def register(ctx) -> None: ..."
 _WAY_OUT = f"write: {_SIGNATURE}"
 
 
-def prove(generation: Generation, context: PluginContext, state: PluginState) -> LivePlugin:
+def prove(generation: Generation, context: PluginContext, state: PluginState, ledger: Ledger) -> LivePlugin:
     """Execute, migrate the state, and register; raises ``LoadError`` or ``RegisterError``."""
     started = time.perf_counter()
     try:
@@ -50,7 +51,8 @@ def prove(generation: Generation, context: PluginContext, state: PluginState) ->
         )
         for hook in context.staged
     )
-    return LivePlugin(context.name, generation, context, state, handlers, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return LivePlugin(context.name, generation, context, state, handlers, seconds, ledger)
 
 
 def _register_of(module: object) -> tuple[Callable[[object], object], str, int]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from hotload_tui.core.context import Worker
 from hotload_tui.core.errors import near
 from hotload_tui.core.faults import fault_of, thread_stack, trace_of
+from hotload_tui.core.generation import Generation
 from hotload_tui.core.hooks import CallRecord
 from hotload_tui.core.leaks import FREED, Remains, forget
+from hotload_tui.core.ledger import Ledger
 from hotload_tui.core.loader.bounded import BoundedCall
 from hotload_tui.core.loader.live import LivePlugin
 from hotload_tui.core.loader.migration import is_unfinished
-from hotload_tui.core.plugin import Fault
+from hotload_tui.core.plugin import Fault, LedgerEntry
 
 _NAMED = 8  # calls that are still inside and told one by one
 
@@ -28,25 +33,35 @@ class Retirement(Struct, frozen=True):
     faults: tuple[Fault, ...]
     """Of calls that did not leave, and of its ``on_unload`` functions."""
     memory: str
-    """``freed``, or what is left."""
+    """``freed``, or what is left and who holds it."""
+    ledger: tuple[LedgerEntry, ...] = ()
+    """What it had started or changed in the process: undone, or named."""
 
 
-class Parting(Struct, frozen=True):
+@dataclass(eq=False, slots=True)
+class Parting:
     """A generation that is gone, and what there is to see whether its memory is; holds nothing of it."""
 
     plugin: str
     generation: int
-    faults: tuple[Fault, ...]
     remains: Remains
-    inside: str
+    ledger: Ledger
+    faults: tuple[Fault, ...] = ()
+    inside: str = ""
     """Which calls had not left it, and where they were; empty if all had."""
+    entries: tuple[LedgerEntry, ...] = ()
+    """What became of what it had started or changed."""
+
+    def undo_patches(self) -> None:
+        """Undo patches of shared modules that it made while it served."""
+        self.entries += self.ledger.undo_patches()
 
     def retirement(self) -> Retirement:
         """Look at what is left, and tell how it went."""
         memory = self.remains.verdict()
         if memory != FREED and self.inside:
             memory = f"{memory} ({self.inside})"
-        return Retirement(self.plugin, self.generation, self.faults, memory)
+        return Retirement(self.plugin, self.generation, self.faults, memory, self.entries)
 
 
 class Undertaker:
@@ -57,22 +72,43 @@ class Undertaker:
         self._limit = limit
         self._module_path = module_path
         self._unloading: dict[int, str] = {}
+        self._aside: set[int] = set()
+        self._spared: list[Worker] = []
 
     def unloading(self) -> str | None:
         """Return the plugin whose ``on_unload`` function the calling thread runs; ``None`` for others."""
         return self._unloading.get(threading.get_ident())
 
-    def part(self, live: LivePlugin, calls: Iterable[CallRecord]) -> Parting:
-        """Clean up after a generation and drop its modules; ``calls`` have not left in time."""
+    @contextlib.contextmanager
+    def not_waiting_for(self, thread: int) -> Iterator[None]:
+        """Wait for no thread or task of plugins' that runs in this one: it waits for the retirement."""
+        self._aside.add(thread)
+        try:
+            yield
+        finally:
+            self._aside.discard(thread)
+
+    def part(self, live: LivePlugin, calls: Iterable[CallRecord], successor: Ledger | None = None) -> Parting:
+        """Clean up after a generation and drop its modules; ``calls`` have not left in time.
+
+        ``successor`` is the ledger of the generation that serves now, if one does.
+        """
         number = live.generation.number
         own = [call for call in calls if call.table.reaches({(live.name, number)})]
         stuck, inside = self._still_inside(live.name, own)
         faults = (*stuck, *self._unload(live))
         live.generation.release()
         live.generation.leave_remnants()
-        forget(live.generation.root)
-        remains = Remains(live.name, live.generation.root, live.generation.modules)
-        return Parting(live.name, number, faults, remains, inside)
+        entries = live.ledger.undo(successor)
+        gone = self.bury(live.generation, live.ledger)
+        gone.faults, gone.inside, gone.entries = faults, inside, entries
+        return gone
+
+    def bury(self, generation: Generation, ledger: Ledger) -> Parting:
+        """Prepare for the look whether a generation is freed that has left ``sys.modules``."""
+        forget(generation.root)
+        remains = Remains(generation.plugin, generation.root, generation.modules)
+        return Parting(generation.plugin, generation.number, remains, ledger)
 
     # ---- calls that did not leave
 
@@ -99,11 +135,24 @@ class Undertaker:
     # ---- on_unload
 
     def _unload(self, live: LivePlugin) -> Iterator[Fault]:
-        """Run the plugin's ``on_unload`` functions, the newest first, each fenced and bounded in time."""
+        """Run ``on_unload`` functions and end threads and tasks, the newest first, each bounded in time."""
+        live.context.end()
+        spared, self._spared = self._spared, []
+        live.context.unloaders += spared  # they have left the reload that they asked for
         while live.context.unloaders:
-            error = self._error_of(live.name, live.context.unloaders.pop())
+            unloader = live.context.unloaders.pop()
+            error = (
+                self._end(unloader) if isinstance(unloader, Worker) else self._error_of(live.name, unloader)
+            )
             if error is not None:
                 yield fault_of(error, phase="unload", plugin=live.name, module_path=self._module_path)
+
+    def _end(self, worker: Worker) -> BaseException | None:
+        error = worker.end(self._limit, self._aside)
+        if worker.is_spared:
+            worker.is_spared = False
+            self._spared.append(worker)
+        return error
 
     def _error_of(self, plugin: str, function: Callable[[], object]) -> BaseException | None:
         def run() -> None:

@@ -19,7 +19,7 @@ from hotload_tui.core.events import (
     WatcherChanged,
 )
 from hotload_tui.core.log import EVENT_LOGGER, HostLog
-from hotload_tui.core.plugin import Fault, Level, LogLine, PluginState, PluginStatus
+from hotload_tui.core.plugin import Fault, LedgerEntry, Level, LogLine, PluginState, PluginStatus
 
 _event_logger = logging.getLogger(EVENT_LOGGER)
 _LEVELS: dict[Level, int] = {
@@ -39,6 +39,7 @@ class Board:
         self._lock = threading.Lock()
         self._statuses: dict[str, PluginStatus] = {}
         self._hook_faults: dict[str, Fault] = {}
+        self._ledgers: dict[str, tuple[LedgerEntry, ...]] = {}
         self._bus = EventBus()
         self._log = HostLog()
 
@@ -88,13 +89,26 @@ class Board:
         with self._lock:
             self._statuses.pop(name, None)
             self._hook_faults.pop(name, None)
+            self._ledgers.pop(name, None)
 
-    def remember(self, name: str, generation: int, memory: str) -> None:
-        """Note on the status of the plugin what became of the generation before the one that serves."""
+    def remember(
+        self, name: str, generation: int, memory: str, ledger: tuple[LedgerEntry, ...] | None = None
+    ) -> None:
+        """Note on the status of the plugin what became of the generation before the one that serves.
+
+        ``ledger`` is what it had started or changed; ``None``: as was noted before, and it is freed by now.
+        """
         with self._lock:
+            if ledger is not None:
+                self._ledgers[name] = ledger
             status = self._statuses.get(name)
             if status is not None and status.generation != generation:
-                self._statuses[name] = replace(status, memory=memory)
+                left = tuple(entry.describe() for entry in ledger or () if entry.outcome == "named")
+                self._statuses[name] = replace(status, memory=memory, left=left)
+
+    def ledger_before(self, name: str) -> tuple[LedgerEntry, ...]:
+        """Return what became of what the generation had started or changed that retired last."""
+        return self._ledgers.get(name, ())
 
     def handler_failed(self, fault: Fault, generation: int) -> None:
         """Note a handler's fault; the plugin goes on serving."""

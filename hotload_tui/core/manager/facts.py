@@ -95,6 +95,7 @@ class Facts:
                 for point in self._host.points()
                 if (own := tuple(handler for handler in point.handlers if handler.plugin == name))
             ),
+            ledger=(*(live.ledger.standing() if live else ()), *self._board.ledger_before(name)),
         )
 
     def source(self, name: str, file: str, generation: int | None) -> str:

@@ -275,6 +275,7 @@ class Journey:
         state = PluginState.STALE if serving else PluginState.FAIL
         self._board.put(replace(status, state=state, source_digest=digest, fault=fault, held=""))
         self._board.tell(PluginFailed(fault.at, name, fault, serving.generation.number if serving else 0))
+        self._retirer.ring()  # for the trial that failed
         return None if revived is None else Ready(revived, 0.0, digest, fault)
 
     def _revive(self, directory: PluginDirectory, was_tried: str) -> LivePlugin | None:

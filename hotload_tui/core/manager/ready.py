@@ -43,6 +43,7 @@ class Ready(Struct, frozen=True):
             reloads=before.reloads + (before.generation != 0),
             fault=self.fault,
             memory="",
+            left=(),
             held=self.held,
         )
 

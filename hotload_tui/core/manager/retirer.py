@@ -57,8 +57,11 @@ class Retirer:
             for gone in self._loader.retire():
                 for fault in gone.faults:
                     self._board.tell(PluginFailed(fault.at, gone.plugin, fault, self._serving(gone.plugin)))
-                self._board.remember(gone.plugin, gone.generation, self._loader.memory_of(gone.plugin))
-                self._board.tell(PluginRetired(time.time(), gone.plugin, gone.generation, gone.memory))
+                memory = self._loader.memory_of(gone.plugin)
+                self._board.remember(gone.plugin, gone.generation, memory, gone.ledger)
+                self._board.tell(
+                    PluginRetired(time.time(), gone.plugin, gone.generation, gone.memory, gone.ledger)
+                )
             self._look_again()
 
     def _look_again(self) -> None:

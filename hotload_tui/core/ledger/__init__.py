@@ -1,0 +1,6 @@
+"""What generations started or changed in the process: noted, undone where it can be, named where not."""
+
+from hotload_tui.core.ledger.ledger import Ledger
+from hotload_tui.core.ledger.process import Process
+
+__all__ = ["Ledger", "Process"]

@@ -1,0 +1,138 @@
+"""``Attributes``: what modules that all share had as their attributes; patches of them are undone."""
+
+from __future__ import annotations
+
+import builtins
+import gc
+import sys
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from types import FunctionType, ModuleType, TracebackType
+from typing import cast
+
+from hotload_tui.core.ledger.owner import Owner, name_of
+from hotload_tui.core.ledger.register import MISSING, Change, Entries, Register, is_same
+
+_LAST = ("last_exc", "last_value", "last_type", "last_traceback")  # of sys, set by an interactive loop
+_HOOKS: Mapping[str, Iterable[str]] = {
+    "sys": ("excepthook", "unraisablehook", "displayhook", "breakpointhook", "stdin", "stdout", "stderr"),
+    "threading": ("excepthook", "_trace_hook", "_profile_hook"),
+    "builtins": tuple(vars(builtins)),
+}  # what was there before plugins is remembered, for patches that are made after a load
+_SPECIAL = ("__import__", "__build_class__")  # other names with underscores are the import system's
+
+
+class Attributes(Register):
+    """Attributes of all modules but those of plugins; read by copying their namespaces."""
+
+    category = "attribute"
+
+    def __init__(self, plugins: Owner) -> None:
+        self._plugins = plugins
+        self._originals: Entries = {}
+
+    def read(self) -> Entries:
+        """Return a copy of each namespace, by the module's name."""
+        for module, names in _HOOKS.items():
+            for name in names:
+                value = self.current((module, name))
+                if not self._plugins.owns(value):
+                    self._originals[module, name] = value
+        return {name: namespace.copy() for name, namespace in self._namespaces()}
+
+    def changes(self, before: Entries) -> Iterator[Change]:
+        """Yield what differs; modules that were not there are new, not changed."""
+        for name, namespace in self._namespaces():
+            old = cast("dict[str, object] | None", before.get(name))
+            if old is None or _is_untouched(namespace, old):
+                continue
+            for key in (*old, *(key for key in namespace.copy() if key not in old)):
+                was, now = old.get(key, MISSING), namespace.get(key, MISSING)
+                if not is_same(was, now) and _counts(key) and not _is_submodule(was, now):
+                    yield Change((name, key), was, now)
+
+    def words_of(self, key: Hashable) -> tuple[str, ...]:
+        """Return the attribute's name: whoever sets it mentions that."""
+        return (cast("tuple[str, str]", key)[1],)
+
+    def current(self, key: Hashable) -> object:
+        """Return what the attribute is now."""
+        module, name = cast("tuple[str, str]", key)
+        return _namespace(sys.modules.get(module)).get(name, MISSING)
+
+    def write(self, key: Hashable, value: object) -> None:
+        """Set it without running the code of a module that watches its attributes."""
+        module, name = cast("tuple[str, str]", key)
+        if value is MISSING:
+            _namespace(sys.modules.get(module)).pop(name, None)
+        else:
+            _namespace(sys.modules.get(module))[name] = value
+
+    def forget(self, key: Hashable, value: object) -> None:
+        """Let generations that were loaded meanwhile have the builtin that is there now."""
+        module, name = cast("tuple[str, str]", key)
+        if module != "builtins" or not gc.is_tracked(value):
+            return
+        now = self.current(key)
+        for holder in gc.get_referrers(value):
+            if type(holder) is dict and "__build_class__" in holder and holder.get(name) is value:
+                holder.pop(name) if now is MISSING else holder.update({name: now})
+
+    def tell(self, key: Hashable, value: object) -> str:
+        """Return the attribute's full name and what it is now."""
+        return f"{'.'.join(cast('tuple[str, str]', key))} = {name_of(value)}"
+
+    def owned(self, owner: Owner) -> Iterator[Hashable]:
+        """Yield the attributes that are functions, classes or objects of somebody's."""
+        for module, namespace in self._namespaces():
+            for name, value in namespace.copy().items():
+                if (module == "sys" and name in _LAST and _is_trace_of(value, owner)) or owner.owns(value):
+                    yield module, name
+
+    def original(self, key: Hashable) -> object:
+        """Return what an attribute was that was patched after the load; ``MISSING`` if nobody knows."""
+        module, name = cast("tuple[str, str]", key)
+        if module == "sys" and name in _LAST:
+            return None
+        if key in self._originals:
+            return self._originals[key]
+        wrapper = self.current(key)
+        return vars(wrapper).get("__wrapped__", MISSING) if type(wrapper) is FunctionType else MISSING
+
+    def _namespaces(self) -> Iterator[tuple[str, dict[str, object]]]:
+        for name, module in sys.modules.copy().items():
+            if issubclass(type(module), ModuleType) and not self._plugins.has_name(name):
+                yield name, _namespace(module)
+
+
+def _namespace(module: ModuleType | None) -> dict[str, object]:
+    """Return a module's namespace, without running its code; an empty one if it is gone."""
+    return (
+        {} if module is None else cast("dict[str, object]", ModuleType.__getattribute__(module, "__dict__"))
+    )
+
+
+def _is_untouched(namespace: dict[str, object], before: dict[str, object]) -> bool:
+    # Compares in C, by identity first; 20,000 attributes in 0.3 ms. What differs may be asked whether it is
+    # equal, and such an answer may be an array, or raise.
+    try:
+        return bool(namespace == before)
+    except Exception:  # foreign code, as said
+        return False
+
+
+def _counts(name: str) -> bool:
+    return not name.startswith("__") or name in _SPECIAL
+
+
+def _is_submodule(was: object, now: object) -> bool:
+    return was is MISSING and issubclass(type(now), ModuleType)
+
+
+def _is_trace_of(value: object, owner: Owner) -> bool:
+    if isinstance(value, BaseException):
+        value = value.__traceback__
+    while type(value) is TracebackType:
+        if any(True for _ in owner.frames(value.tb_frame)):
+            return True
+        value = value.tb_next
+    return False

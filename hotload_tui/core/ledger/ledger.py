@@ -1,0 +1,185 @@
+"""``Ledger``: what one generation started or changed in the process, until it is undone or named."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import weakref
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from types import CodeType
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from hotload_tui.core.ledger.owner import Owner, Place, place_of
+from hotload_tui.core.ledger.process import Process
+from hotload_tui.core.ledger.register import MISSING, Change, Entries, Register
+from hotload_tui.core.ledger.running import Activity, tasks, threads
+from hotload_tui.core.ledger.script import Script
+from hotload_tui.core.plugin import LedgerEntry
+
+_MACHINERY = Owner(__name__.partition(".")[0])
+_STARTS = ("start", "submit", "map", "run_in_executor", "serve_forever")  # what begins a thread
+
+
+class _Line(NamedTuple):
+    """One change of a register."""
+
+    register: Register
+    key: Hashable
+    is_own: bool
+    """Whether what is there now is the generation's; else it may serve its successor as well."""
+    entry: LedgerEntry
+
+
+class Ledger:
+    """Kept for a generation from before its load to after its end."""
+
+    def __init__(self, root: str, generation: int, process: Process) -> None:
+        """Begin an empty one; ``root`` is what the unique names of its modules begin with."""
+        self.root = root
+        self._generation = generation
+        self._process = process
+        self._owner = Owner(root)
+        self._script = Script(())
+        self._before: list[tuple[Register, Entries]] = []
+        self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        self._modules = 0
+        self._lines: list[_Line] = []
+
+    # ---- the load
+
+    def begin(self) -> None:
+        """Read everything; until ``end`` nothing else may load or be undone."""
+        self._process.lock.acquire()
+        self._before = [(register, register.read()) for register in self._process.registers]
+        self._threads.update(threading.enumerate())
+
+    def end(self, codes: Iterable[CodeType]) -> None:
+        """Compare; ``codes`` is the code of the modules that were executed."""
+        try:
+            self._script = Script(codes)
+            for register, before in self._before:
+                for change in register.changes(before):
+                    self._note(register, change)
+            started = [thread for thread in threading.enumerate() if thread not in self._threads]
+            self._threads.clear()
+            if started and self._script.mentions(*_STARTS):
+                self._threads.update(started)
+        finally:
+            self._before = []  # it holds what the generation before has left
+            self._process.lock.release()
+
+    def _note(self, register: Register, change: Change) -> None:
+        value = change.before if change.after is MISSING else change.after
+        if _MACHINERY.owns(value):
+            return  # the finder, with the first plugin
+        is_own = self._owner.owns(change.after) or self._owner.owns(change.key)
+        place = self._script.mentions(*register.words_of(change.key))
+        if not is_own and place is None:
+            return  # a library's doing, or another thread's
+        place = place or place_of(change.after)
+        self._process.record(self.root, register, change)
+        what = register.tell(change.key, value)
+        entry = self._entry(register.category, f"{what}, removed" if change.after is MISSING else what, place)
+        self._lines.append(_Line(register, change.key, is_own, entry))
+
+    def _entry(self, category: str, what: str, place: Place, now: str = "") -> LedgerEntry:
+        return LedgerEntry(category, what, self._generation, "stands", place.file, place.line, now)
+
+    # ---- what stands
+
+    def standing(self) -> tuple[LedgerEntry, ...]:
+        """Return what the generation has changed, and what runs its code now."""
+        return (
+            *(line.entry for line in list(self._lines)),
+            *(self._running(each) for each in self._activities()),
+        )
+
+    def _activities(self) -> Iterator[Activity]:
+        yield from threads(self._owner, self._threads)
+        yield from tasks(self._owner)
+
+    def _running(self, activity: Activity) -> LedgerEntry:
+        start = activity.start if activity.start.file else self._script.mentions(*_STARTS)
+        now = f":{activity.now.line}" if start and start.file == activity.now.file else str(activity.now)
+        return self._entry(activity.category, activity.what, start or Place(), now)
+
+    # ---- the end
+
+    def undo(self, successor: Ledger | None = None) -> tuple[LedgerEntry, ...]:
+        """Undo what can be, and name what cannot; a ``successor`` takes over what it needs as well."""
+        with self._process.lock:
+            found = [
+                *(
+                    self._undone(
+                        line.entry,
+                        functools.partial(self._process.undo, self._owner, line.register, line.key),
+                    )
+                    for line in self._left(successor)
+                ),
+                *self._undo_late(),
+                *(self._stopped(activity) for activity in self._activities()),
+            ]
+            self._lines.clear()
+            self._script = Script(())
+            return tuple(found)
+
+    def undo_patches(self) -> tuple[LedgerEntry, ...]:
+        """Undo patches of shared modules made after the load; worth a search if something is left."""
+        attributes = self._process.attributes
+        with self._process.lock:
+            found = []
+            for key in list(attributes.owned(self._owner)):
+                original = attributes.original(key)
+                value = attributes.current(key)
+                entry = self._entry(attributes.category, attributes.tell(key, value), place_of(value))
+                if original is MISSING or self._owner.owns(original):
+                    found.append(replace(entry, outcome="named"))
+                else:
+                    found.append(self._undone(entry, functools.partial(attributes.write, key, original)))
+            return tuple(found)
+
+    def _left(self, successor: Ledger | None) -> Iterator[_Line]:
+        """Yield what ends with this generation, the newest first."""
+        for line in reversed(self._lines):
+            if successor is None or line.is_own or not successor.takes(line, self.root):
+                yield line
+
+    def takes(self, line: _Line, root: str) -> bool:
+        """Take over a change of the generation before that this one relies on, and did not make itself.
+
+        As ``os.environ.setdefault`` does, or a second ``chdir`` to the same place: the load changed nothing,
+        but the code says that it wants it so.
+        """
+        own = [each for each in self._lines if each.register is line.register]
+        if any(each.key == line.key or each.entry.what == line.entry.what for each in own):
+            return False
+        if self._script.mentions(*line.register.words_of(line.key)) is None:
+            return False
+        self._process.hand_over(root, self.root, line.register, line.key)
+        self._lines.append(line)
+        return True
+
+    def _undo_late(self) -> Iterator[LedgerEntry]:
+        """Take out what the generation put into registers after its load."""
+        for register in self._process.registers:
+            if register is self._process.attributes:
+                continue
+            for key in list(register.owned(self._owner)):
+                value = register.current(key)
+                entry = self._entry(register.category, register.tell(key, value), place_of(value))
+                yield self._undone(entry, functools.partial(register.write, key, MISSING))
+
+    def _stopped(self, activity: Activity) -> LedgerEntry:
+        entry = self._running(activity)
+        if activity.timer is None:
+            return replace(entry, outcome="named")
+        return self._undone(entry, activity.timer.cancel)
+
+    def _undone(self, entry: LedgerEntry, act: Callable[[], object]) -> LedgerEntry:
+        try:
+            act()
+        except Exception as error:  # foreign code: a directory that is gone, a handler that watches itself
+            return replace(entry, outcome="named", now=f"{type(error).__name__}: {error}")
+        return replace(entry, outcome="undone")

@@ -1,0 +1,103 @@
+"""Whose a thing is, and where its code stands; nothing here runs code of a plugin's."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Callable, Iterator
+from types import FrameType, FunctionType, MethodType
+from typing import NamedTuple, cast
+
+
+_RETIRED = re.compile(r"@g\d+$")
+
+
+class Place(NamedTuple):
+    """A line of a file."""
+
+    file: str = ""
+    line: int = 0
+
+    @classmethod
+    def of(cls, name: str, line: int) -> Place:
+        """Return a place by the name that code has; that of retired code ends in ``@g<N>``."""
+        return cls(_RETIRED.sub("", name), line)
+
+    def __str__(self) -> str:
+        return f"{os.path.basename(self.file)}:{self.line}" if self.file else ""  # noqa: PTH119 - a name only
+
+
+class Owner:
+    """Tells what belongs to the modules whose unique names begin with ``root``."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._start = f"{root}."
+
+    def has_name(self, name: object) -> bool:
+        """Tell whether a module of this name is the owner's."""
+        return type(name) is str and (name == self.root or name.startswith(self._start))
+
+    def owns(self, thing: object) -> bool:
+        """Tell whether it is a function, class or object of the owner's, or made of one."""
+        kind = type(thing)
+        if kind is FunctionType:
+            return self.has_name(cast("FunctionType", thing).__globals__.get("__name__"))
+        if kind is MethodType:
+            method = cast("MethodType", thing)
+            return self.owns(method.__func__) or self.owns(method.__self__)
+        if kind is functools.partial:
+            return any(map(self.owns, _parts(thing)))
+        return self.has_name(_module_of(thing if issubclass(kind, type) else kind)) or (
+            issubclass(kind, tuple) and any(map(self.owns, tuple.__iter__(cast("tuple[object]", thing))))
+        )
+
+    def frames(self, frame: FrameType | None) -> Iterator[FrameType]:
+        """Yield the owner's frames below and with ``frame``, the newest first."""
+        while frame is not None:
+            if self.has_name(frame.f_globals.get("__name__")):
+                yield frame
+            frame = frame.f_back
+
+
+def _parts(thing: object) -> Iterator[object]:
+    partial = cast("functools.partial[object]", thing)
+    yield partial.func
+    yield from partial.args
+    yield from partial.keywords.values()
+
+
+def _module_of(kind: object) -> object:
+    """Return a class's ``__module__`` as ``type`` has it: a metaclass can put code in its place."""
+    return type.__dict__["__module__"].__get__(kind)
+
+
+def place_of(thing: object) -> Place:
+    """Return where a function is defined, or the function that it is made of; else nowhere."""
+    kind = type(thing)
+    if kind is MethodType:
+        return place_of(cast("MethodType", thing).__func__)
+    if kind is functools.partial:
+        return place_of(cast("functools.partial[object]", thing).func)
+    if kind is FunctionType:
+        code = cast("FunctionType", thing).__code__
+        return Place.of(code.co_filename, code.co_firstlineno)
+    methods = type.__dict__["__dict__"].__get__(thing if issubclass(kind, type) else kind)
+    return next((place_of(method) for method in methods.values() if type(method) is FunctionType), Place())
+
+
+def name_of(thing: object) -> str:
+    """Return what a thing is called: a function's or class's name; of others their class's."""
+    kind = type(thing)
+    if kind is FunctionType:
+        return cast("FunctionType", thing).__qualname__
+    if kind is MethodType:
+        return name_of(cast("MethodType", thing).__func__)
+    if kind is functools.partial:
+        return name_of(cast("functools.partial[object]", thing).func)
+    if kind is type(len):
+        return cast("Callable[[], object]", thing).__name__
+    if thing is None or kind in (bool, int, float, str, bytes):
+        return repr(thing)[:80]
+    return str(type.__dict__["__qualname__"].__get__(thing if issubclass(kind, type) else kind))

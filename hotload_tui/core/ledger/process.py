@@ -1,0 +1,64 @@
+"""``Process``: the registers, and who changed which entry on top of whom."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from hotload_tui.core.ledger.attributes import Attributes
+from hotload_tui.core.ledger.owner import Owner
+from hotload_tui.core.ledger.register import MISSING, Change, Register, is_same
+from hotload_tui.core.ledger.registers import registers
+
+
+@dataclass(eq=False, slots=True)
+class _Stack:
+    """The values of one entry: the host's, and above it those of generations, the newest last."""
+
+    original: object
+    layers: list[tuple[str, object]] = field(default_factory=list)
+
+
+class Process:
+    """What the generations of one host have changed; loads and undoings take turns by its ``lock``."""
+
+    def __init__(self, module_path: str) -> None:
+        """All modules below ``module_path`` are plugins'."""
+        plugins = Owner(module_path)
+        self.attributes = Attributes(plugins)
+        self.registers: tuple[Register, ...] = (*registers(plugins.owns), self.attributes)
+        self.lock = threading.RLock()
+        self._plugins = plugins
+        self._stacks: dict[tuple[Register, Hashable], _Stack] = {}
+
+    def is_recorded(self, register: Register, key: Hashable) -> bool:
+        """Tell whether some generation changed this entry when it was loaded."""
+        return (register, key) in self._stacks
+
+    def record(self, root: str, register: Register, change: Change) -> None:
+        """Note that the generation ``root`` changed an entry."""
+        stack = self._stacks.get((register, change.key))
+        if stack is None:
+            # What another generation left there unseen is no original, and would be held by it.
+            original = MISSING if self._plugins.owns(change.before) else change.before
+            stack = self._stacks[register, change.key] = _Stack(original)
+        stack.layers.append((root, change.after))
+
+    def hand_over(self, root: str, to: str, register: Register, key: Hashable) -> None:
+        """Let a change go on as one of the generation ``to``."""
+        layers = self._stacks[register, key].layers
+        layers[:] = [(to if layer[0] == root else layer[0], layer[1]) for layer in layers]
+
+    def undo(self, owner: Owner, register: Register, key: Hashable) -> None:
+        """Put back what was below a generation's change, unless somebody changed it since."""
+        stack = self._stacks[register, key]
+        index = next(index for index, layer in enumerate(stack.layers) if layer[0] == owner.root)
+        _, value = stack.layers.pop(index)
+        if not stack.layers:
+            del self._stacks[register, key]
+        current = register.current(key)
+        is_on_top = index == len(stack.layers)
+        if is_on_top and (is_same(current, value) or owner.owns(current)):
+            register.write(key, stack.layers[-1][1] if stack.layers else stack.original)
+        register.forget(key, value)

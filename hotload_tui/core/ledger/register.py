@@ -1,0 +1,189 @@
+"""``Register``: a place in the process that a plugin can change, read whole before and after a load."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator, MutableMapping
+from typing import Final, NamedTuple, TypeAlias, cast
+
+from hotload_tui.core.ledger.owner import Owner, name_of
+
+MISSING: Final = object()
+"""Stands for what is not there."""
+
+Entries: TypeAlias = dict[Hashable, object]
+
+_PLAIN = (str, bytes, int, float, bool, tuple, type(None))
+
+
+class Change(NamedTuple):
+    """One entry that is not what it was."""
+
+    key: Hashable
+    before: object
+    after: object
+
+
+class Register(ABC):
+    """What there is of one category, and how to put it back."""
+
+    category: str
+    words: tuple[str, ...] = ()
+    """What code that changes it mentions; with none, the key of the entry itself."""
+
+    @abstractmethod
+    def read(self) -> Entries:
+        """Return all that is there now."""
+
+    @abstractmethod
+    def write(self, key: Hashable, value: object) -> None:
+        """Put ``value`` in its place; ``MISSING`` takes it out."""
+
+    @abstractmethod
+    def tell(self, key: Hashable, value: object) -> str:
+        """Say which entry it is."""
+
+    def words_of(self, key: Hashable) -> tuple[str, ...]:
+        """Return what code mentions that changes this entry."""
+        return self.words or (str(key),)
+
+    def current(self, key: Hashable) -> object:
+        """Return what is there now."""
+        return self.read().get(key, MISSING)
+
+    def changes(self, before: Entries) -> Iterator[Change]:
+        """Yield what differs from an earlier reading."""
+        after = self.read()
+        for key in (*before, *(key for key in after if key not in before)):
+            old, new = before.get(key, MISSING), after.get(key, MISSING)
+            if not is_same(old, new):
+                yield Change(key, old, new)
+
+    def forget(self, key: Hashable, value: object) -> None:  # noqa: B027 - most keep no copies
+        """Let go of what an entry was, after it was undone."""
+
+    def owned(self, owner: Owner) -> Iterator[Hashable]:
+        """Yield the entries that belong to somebody's modules, whenever they were made."""
+        for key, value in self.read().items():
+            if owner.owns(value) or owner.owns(key):
+                yield key
+
+
+def is_same(one: object, other: object) -> bool:
+    """Tell whether two entries are one, without asking objects of others whether they are equal."""
+    return one is other or (type(one) is type(other) and type(one) in _PLAIN and one == other)
+
+
+class Environment(Register):
+    """The variables of ``os.environ``."""
+
+    category = "environment"
+
+    def read(self) -> Entries:  # noqa: D102 - as Register
+        return dict(os.environ.items())
+
+    def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
+        if value is MISSING:
+            os.environ.pop(str(key), None)
+        else:
+            os.environ[str(key)] = str(value)
+
+    def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - it may be a secret
+        return f"variable {key}"
+
+
+class Setting(Register):
+    """One value of the process, with the functions that get and set it."""
+
+    def __init__(
+        self,
+        category: str,
+        words: tuple[str, ...],
+        get: Callable[[], object],
+        put: Callable[[object], object],
+    ) -> None:
+        self.category = category
+        self.words = words
+        self._get = get
+        self._put = put
+
+    def read(self) -> Entries:  # noqa: D102 - as Register
+        try:
+            return {"": self._get()}
+        except OSError:  # a working directory that is gone
+            return {}
+
+    def write(self, key: Hashable, value: object) -> None:  # noqa: ARG002, D102 - as Register
+        if value is not MISSING:
+            self._put(value)
+
+    def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - as Register
+        return f"{self.category} {name_of(value)}"
+
+
+class Sequence(Register):
+    """A list; what was taken out comes back at its end."""
+
+    def __init__(
+        self,
+        category: str,
+        words: tuple[str, ...],
+        get: Callable[[], list[object]],
+        changed: Callable[[], None] | None = None,
+    ) -> None:
+        self.category = category
+        self.words = words
+        self._get = get
+        self._changed = changed
+
+    def read(self) -> Entries:  # noqa: D102 - as Register
+        return {_key(item): item for item in self._get()}
+
+    def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
+        items = self._get()
+        items[:] = [item for item in items if _key(item) != key] + ([] if value is MISSING else [value])
+        if self._changed:
+            self._changed()
+
+    def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - as Register
+        parts = cast("tuple[object, ...]", value) if type(value) is tuple else (value,)
+        return f"entry {' '.join(name_of(part) for part in parts)}"
+
+
+def _key(item: object) -> Hashable:
+    return item if isinstance(item, str | tuple) else id(item)
+
+
+class Table(Register):
+    """A dictionary; ``None`` where there is none yet."""
+
+    def __init__(
+        self,
+        category: str,
+        words: tuple[str, ...],
+        get: Callable[[], MutableMapping[Hashable, object] | None],
+    ) -> None:
+        self.category = category
+        self.words = words
+        self._get = get
+
+    def read(self) -> Entries:  # noqa: D102 - as Register
+        return dict(self._get() or ())
+
+    def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
+        table = self._get()
+        if table is not None and value is MISSING:
+            table.pop(key, None)
+        elif table is not None:
+            table[key] = value
+
+    def tell(self, key: Hashable, value: object) -> str:  # noqa: D102 - as Register
+        first = key[0] if type(key) is tuple else key
+        return f"{name_of(first)}: {name_of(value)}"
+
+    def owned(self, owner: Owner) -> Iterator[Hashable]:  # noqa: D102 - as Register
+        for key, value in self.read().items():
+            parts = cast("tuple[object, ...]", key) if type(key) is tuple else (key,)
+            if owner.owns(value) or any(map(owner.owns, parts)):
+                yield key

@@ -1,0 +1,94 @@
+"""What runs: threads, timers and asyncio tasks; where they started and where they stand now."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from types import CoroutineType, FrameType
+from typing import NamedTuple, Protocol, cast
+
+from hotload_tui.core.ledger.owner import Owner, Place, name_of, place_of
+
+
+class Activity(NamedTuple):
+    """Something that runs, or will."""
+
+    category: str
+    what: str
+    start: Place
+    """Where the function stands that it runs."""
+    now: Place
+    timer: threading.Timer | None = None
+    """What to cancel; all others can only be named."""
+
+
+def threads(owner: Owner, started: Iterable[threading.Thread]) -> Iterator[Activity]:
+    """Yield the threads that run code of the owner's, and those that it started for code of others."""
+    frames = sys._current_frames()  # noqa: SLF001 - the one way to see other threads
+    started = list(started)
+    for thread in threading.enumerate():
+        activity = _thread(owner, thread, frames.get(thread.ident or 0), is_known=thread in started)
+        if activity is not None:
+            yield activity
+
+
+def _thread(
+    owner: Owner, thread: threading.Thread, frame: FrameType | None, *, is_known: bool
+) -> Activity | None:
+    is_timer = issubclass(type(thread), threading.Timer)
+    target: object = vars(thread).get("function" if is_timer else "_target")
+    own = next(owner.frames(frame), None)
+    if not (is_known or own is not None or owner.owns(target) or owner.owns(thread)):
+        return None
+    shown = own or frame
+    now = Place.of(shown.f_code.co_filename, shown.f_lineno) if shown else Place()
+    runs = thread if target is None else target
+    if is_timer:
+        timer = cast("threading.Timer", thread)
+        return Activity("timer", f"'{thread.name}' calling {name_of(runs)}", place_of(runs), now, timer)
+    return Activity("thread", f"'{thread.name}' running {name_of(runs)}", place_of(runs), now)
+
+
+def tasks(owner: Owner) -> Iterator[Activity]:
+    """Yield the asyncio tasks that run, or wait in, a coroutine of the owner's."""
+    for task in _all_tasks():
+        chain = list(_awaited(task.get_coro()))
+        own = [coroutine for coroutine in chain if _is_of(coroutine, owner)]
+        if task.done() or not own:
+            continue
+        code, frame = own[0].cr_code, own[-1].cr_frame
+        now = Place.of(frame.f_code.co_filename, frame.f_lineno) if frame else Place()
+        start = Place.of(code.co_filename, code.co_firstlineno)
+        yield Activity("asyncio task", f"'{task.get_name()}' in {code.co_qualname}", start, now)
+
+
+class _Task(Protocol):
+    """What is asked of a task; asyncio itself is only imported where a program does so."""
+
+    def get_coro(self) -> object: ...
+    def get_name(self) -> str: ...
+    def done(self) -> bool: ...
+
+
+def _all_tasks() -> Iterator[_Task]:
+    """Yield the tasks of all loops, which asyncio keeps weakly under names that differ by version."""
+    for name in ("_all_tasks", "_scheduled_tasks", "_eager_tasks"):
+        register: Iterable[_Task] = getattr(sys.modules.get("asyncio.tasks"), name, ())
+        for _ in range(1000):
+            try:
+                found = list(register)
+            except RuntimeError:  # another thread starts tasks meanwhile
+                continue
+            yield from found
+            break
+
+
+def _awaited(coroutine: object) -> Iterator[CoroutineType[object, object, object]]:
+    while type(coroutine) is CoroutineType:
+        yield coroutine
+        coroutine = coroutine.cr_await
+
+
+def _is_of(coroutine: CoroutineType[object, object, object], owner: Owner) -> bool:
+    return coroutine.cr_frame is not None and owner.has_name(coroutine.cr_frame.f_globals.get("__name__"))

@@ -1,0 +1,247 @@
+import builtins
+import codecs
+import copyreg
+import gc
+import json
+import locale
+import logging
+import os
+import sqlite3
+import sys
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from types import ModuleType
+
+import pytest
+
+from hotload_tui import Config
+from hotload_tui.core.events import PluginRetired
+from hotload_tui.core.ledger.endings import ExitFunctions
+from tests.conftest import Running, Workspace
+
+Run = Callable[[Config], Running]
+
+CLEAN = "def register(ctx):\n    ctx.hook('late', lambda: 'clean')\n"
+
+
+def a_plugin(setup: str, *, late: bool = False) -> str:
+    """Return a plugin that does ``setup`` while it is loaded, or when its hook is called."""
+    lines = "".join(f"    {line}\n" for line in setup.splitlines())
+    head = "import host_of_the_test as host\nclass C: ...\n"
+    if late:
+        return f"{head}def act():\n{lines}\ndef register(ctx):\n    ctx.hook('late', act)\n"
+    return f"{head}def register(ctx):\n{lines}    ctx.hook('late', lambda: None)\n"
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Give a module of the host's that plugins import, as ``host``."""
+    module = ModuleType("host_of_the_test")
+    vars(module).update(greeting=len, cache={}, tools=[], number=1, Tool=object, wake=threading.Event())
+    monkeypatch.setitem(sys.modules, "host_of_the_test", module)
+    return module
+
+
+def retire(running: Running, times: int = 1) -> PluginRetired:
+    """Wait until a generation of the plugin was retired; return the event of the last one."""
+    assert running.wait_for(lambda: len(running.told(PluginRetired, "greet")) >= times)
+    return running.told(PluginRetired, "greet")[-1]
+
+
+def exit_functions() -> int:
+    """Return how many functions atexit knows."""
+    return len(ExitFunctions().read())
+
+
+def finalizers() -> int:
+    """Return how many finalizers wait."""
+    return len(weakref.finalize._registry)  # type: ignore[attr-defined]
+
+
+def known_to_codecs(name: str) -> bool:
+    """Tell whether there is such a codec."""
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        return False
+    return True
+
+
+def knows_error_handler(name: str) -> bool:
+    """Tell whether there is such an error handler."""
+    try:
+        codecs.lookup_error(name)
+    except LookupError:
+        return False
+    return True
+
+
+# What is done, what of the process shows it, the category in the ledger.
+UNDONE: dict[str, tuple[str, Callable[[], object], str]] = {
+    "environment variable": (
+        "import os\nos.environ['HOTLOAD_TEST'] = '1'", lambda: os.environ.get("HOTLOAD_TEST"), "environment",
+    ),
+    "variable taken out": ("import os\ndel os.environ['HOTLOAD_KEPT']", lambda: os.environ["HOTLOAD_KEPT"],
+                           "environment"),
+    "working directory": ("import os\nos.chdir('/')", os.getcwd, "working directory"),
+    "locale": ("import locale\nlocale.setlocale(locale.LC_ALL, 'C.UTF-8')",
+               lambda: locale.setlocale(locale.LC_ALL), "locale"),
+    "recursion limit": ("import sys\nsys.setrecursionlimit(5000)", sys.getrecursionlimit, "recursion limit"),
+    "switch interval": ("import sys\nsys.setswitchinterval(0.25)", sys.getswitchinterval, "switch interval"),
+    "collector off": ("import gc\ngc.disable()", gc.isenabled, "garbage collection"),
+    "logging off": ("import logging\nlogging.disable(10)", lambda: logging.root.manager.disable,
+                    "logging threshold"),
+    "sys.path": ("import sys\nsys.path.insert(0, '/nowhere')", lambda: list(sys.path), "sys.path"),
+    "sys.meta_path": (
+        "import sys\nclass F:\n    def find_spec(self, *a): return None\nsys.meta_path.append(F())",
+        lambda: [each for each in sys.meta_path if type(each).__name__ == "F"], "sys.meta_path",
+    ),
+    "sys.path_hooks": ("import sys\ndef hook(p): raise ImportError\nsys.path_hooks.append(hook)",
+                       lambda: len(sys.path_hooks), "sys.path_hooks"),
+    "gc callback": ("import gc\ngc.callbacks.append(lambda *a: None)", lambda: len(gc.callbacks),
+                    "gc.callbacks"),
+    "warnings filter": ("import warnings\nwarnings.filterwarnings('ignore', 'hotload test')",
+                        lambda: list(warnings.filters), "warnings filter"),
+    "warnings filter of its own": (
+        "import warnings\nclass W(Warning): ...\nwarnings.simplefilter('ignore', W)",
+        lambda: list(warnings.filters), "warnings filter",
+    ),
+    "logging handler": (
+        ("import logging\nclass H(logging.Handler):\n    def emit(self, r): ...\n"
+        "logging.getLogger().addHandler(H())"), lambda: list(logging.getLogger().handlers), "logging",
+    ),
+    "logging handler of the standard library": (
+        "import logging\nlogging.getLogger('host').addHandler(logging.StreamHandler())",
+        lambda: list(logging.getLogger("host").handlers), "logging",
+    ),
+    "logging filter": ("import logging\nlogging.getLogger('host').addFilter(lambda r: True)",
+                       lambda: list(logging.getLogger("host").filters), "logging"),
+    "formatter on the host's handler": (
+        ("import logging\nclass F(logging.Formatter): ...\n"
+        "logging.getLogger('formatted').handlers[0].setFormatter(F())"),
+        lambda: logging.getLogger("formatted").handlers[0].formatter, "logging",
+    ),
+    "logging level": ("import logging\nlogging.getLogger('host').setLevel(5)",
+                      lambda: logging.getLogger("host").level, "logging"),
+    "atexit": ("import atexit\natexit.register(lambda: None)", exit_functions, "atexit"),
+    "atexit with another's function": ("import atexit, time\natexit.register(time.time)", exit_functions,
+                                       "atexit"),
+    "finalizer": ("import weakref\nweakref.finalize(host.wake, lambda: None)", finalizers, "finalizer"),
+    "codec": ("import codecs\ncodecs.register(lambda name: None)",
+              lambda: len(__import__("hotload_tui.core.ledger.codings", fromlist=["x"])._functions()), "codec"),
+    "codec error handler": ("import codecs\ncodecs.register_error('hotload-test', lambda e: ('', 1))",
+                            lambda: knows_error_handler("hotload-test"), "codec error handler"),
+    "copyreg": ("import copyreg\ncopyreg.pickle(C, lambda c: (C, ()))", lambda: len(copyreg.dispatch_table),
+                "copyreg"),
+    "sqlite3 adapter": ("import sqlite3\nsqlite3.register_adapter(C, str)", lambda: len(sqlite3.adapters),
+                        "sqlite3 adapter"),
+    "sqlite3 converter": ("import sqlite3\nsqlite3.register_converter('hot', bytes.upper)",
+                          lambda: dict(sqlite3.converters), "sqlite3 converter"),
+    "sys.excepthook": ("import sys\nsys.excepthook = lambda *a: None", lambda: sys.excepthook, "attribute"),
+    "sys.unraisablehook": ("import sys\nsys.unraisablehook = lambda *a: None", lambda: sys.unraisablehook,
+                           "attribute"),
+    "sys.displayhook": ("import sys\nsys.displayhook = lambda *a: None", lambda: sys.displayhook, "attribute"),
+    "sys.stdout": ("import io, sys\nsys.stdout = io.StringIO()", lambda: sys.stdout, "attribute"),
+    "threading.excepthook": ("import threading\nthreading.excepthook = lambda *a: None",
+                             lambda: threading.excepthook, "attribute"),
+    "threading.settrace": ("import threading\nthreading.settrace(lambda *a: None)", threading.gettrace,
+                           "attribute"),
+    "threading.setprofile": ("import threading\nthreading.setprofile(lambda *a: None)", threading.getprofile,
+                             "attribute"),
+    "patched function": ("import json\njson.dumps = lambda *a, **k: 'patched'", lambda: json.dumps,
+                         "attribute"),
+    "patched host": ("host.greeting = lambda: 1", lambda: sys.modules["host_of_the_test"].greeting,
+                     "attribute"),
+    "patched with a plain value": ("host.number = 2", lambda: sys.modules["host_of_the_test"].number,
+                                   "attribute"),
+    "attribute added": ("host.extra = C()", lambda: hasattr(sys.modules["host_of_the_test"], "extra"),
+                        "attribute"),
+    "attribute deleted": ("del host.number", lambda: sys.modules["host_of_the_test"].number, "attribute"),
+    "patched builtin": ("import builtins\nbuiltins.hotload_test = C", lambda: hasattr(builtins, "hotload_test"),
+                        "attribute"),
+    "mock.patch": ("import unittest.mock\nunittest.mock.patch('json.loads').start()", lambda: json.loads,
+                   "attribute"),
+    "timer": ("import threading\nt = threading.Timer(60, C)\nt.daemon = True\nt.start()",
+              lambda: [t for t in threading.enumerate() if type(t) is threading.Timer and not
+                       t.finished.is_set()], "timer"),
+}  # fmt: skip
+
+LATE = [
+    name
+    for name in UNDONE
+    if name
+    not in (
+        # What is no function, class or object of the plugin's cannot be told from the host's own after the load.
+        "environment variable", "variable taken out", "working directory", "locale", "recursion limit",
+        "switch interval", "collector off", "logging off", "sys.path", "warnings filter", "logging level",
+        "logging handler of the standard library", "atexit with another's function", "sqlite3 converter",
+        "sys.stdout", "patched with a plain value", "attribute deleted", "mock.patch",
+        # Nobody knows what these were before.
+        "patched function", "patched host", "attribute added", "patched builtin",
+    )
+]  # fmt: skip
+
+
+@pytest.fixture
+def tidy(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[None]:
+    """Give a process with a few things of the host's, and put back what a failing test leaves."""
+    monkeypatch.setenv("HOTLOAD_KEPT", "kept")
+    monkeypatch.chdir(str(tmp_path))
+    handler = logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("formatted").handlers[:] = [handler]
+    with warnings.catch_warnings():
+        yield
+    logging.getLogger("formatted").handlers.clear()
+
+
+@pytest.mark.usefixtures("tidy", "host")
+@pytest.mark.parametrize("kind", UNDONE)
+def test_what_a_load_changed_is_undone_with_it(workspace: Workspace, run: Run, kind: str) -> None:
+    """The process is as it was before, and the ledger has said what it is and in which line."""
+    setup, look, category = UNDONE[kind]
+    before = look()
+    workspace["greet"] = a_plugin(setup)
+    running = run(workspace.config())
+    (standing,) = [e for e in running.manager.detail("greet").ledger if e.category == category]
+    assert (standing.outcome, standing.generation) == ("stands", 1)
+    assert standing.file == str(workspace.plugins / "greet" / "plugin.py")
+    workspace["greet"] = CLEAN
+    running.manager.scan_and_load_all()
+    event = retire(running)
+    assert look() == before
+    assert [(e.category, e.outcome) for e in event.ledger] == [(category, "undone")]
+    assert "; undone: " in event.describe()
+    assert event.memory == "freed"
+    assert running.manager.detail("greet").ledger == event.ledger
+    assert running.status("greet").left == ()
+
+
+@pytest.mark.usefixtures("tidy", "host")
+@pytest.mark.parametrize("kind", LATE)
+def test_what_was_changed_later_is_undone_too(workspace: Workspace, run: Run, kind: str) -> None:
+    """A handler's changes are known by the unique names of the plugin's modules."""
+    setup, look, category = UNDONE[kind]
+    before = look()
+    workspace["greet"] = a_plugin(setup, late=True)
+    running = run(workspace.config())
+    running.host.call("late")
+    running.manager.disable("greet")
+    event = retire(running)
+    assert look() == before
+    assert (category, "undone") in [(e.category, e.outcome) for e in event.ledger]
+    assert event.memory == "freed"
+
+
+@pytest.mark.usefixtures("tidy", "host")
+@pytest.mark.parametrize("kind", UNDONE)
+def test_a_load_that_fails_leaves_nothing(workspace: Workspace, run: Run, kind: str) -> None:
+    """What it did before it failed is undone when the command returns; what served is as it was."""
+    setup, look, _ = UNDONE[kind]
+    before = look()
+    workspace["greet"] = a_plugin(f"{setup}\nraise ValueError")
+    running = run(workspace.config())
+    assert running.fault("greet").type == "ValueError"
+    assert look() == before

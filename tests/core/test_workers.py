@@ -1,0 +1,242 @@
+import asyncio
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from hotload_tui import Config
+from hotload_tui.core.events import PluginFailed, PluginRetired
+from tests.conftest import PATIENCE, Running, Workspace, answering
+
+Run = Callable[[Config], Running]
+
+
+class Stage:
+    """What the plugins of these tests reach under the name ``stage``."""
+
+    def __init__(self) -> None:
+        self.running: Running | None = None
+        self.began = threading.Event()
+        self.gate = threading.Event()
+        self.told: list[object] = []
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """Give a stage, and let everybody leave it afterwards."""
+    stage = Stage()
+    monkeypatch.setitem(sys.modules, "stage", stage)
+    yield stage
+    stage.gate.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("greet."):
+            thread.join(PATIENCE)
+
+
+def retired(running: Running, times: int = 1) -> PluginRetired:
+    """Wait until generations of the plugin were retired; return the last one's event."""
+    assert running.wait_for(lambda: len(running.told(PluginRetired, "greet")) >= times)
+    return running.told(PluginRetired, "greet")[times - 1]
+
+
+def reload(running: Running, workspace: Workspace) -> PluginRetired:
+    """Replace the plugin by another version; return how the one before went."""
+    workspace["greet"] = answering("new")
+    running.manager.scan_and_load_all()
+    assert running.host.call("greet") == ["new"]
+    return retired(running)
+
+
+def threads() -> list[str]:
+    """Return the names of the plugin's threads."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("greet.")]
+
+
+POLL = """
+import stage
+
+def register(ctx):
+    ctx.on_unload(lambda: stage.told.append("closed"))
+
+    @ctx.thread
+    def poll(stop):
+        stage.told.append("began")
+        stage.began.set()
+        stop.wait()
+        stage.told.append("ended")
+"""
+
+TASKS = """
+import asyncio, stage
+
+async def poll(name):
+    try:
+        stage.told.append(f"{name} began")
+        stage.began.set()
+        await asyncio.sleep(1000)
+    finally:
+        stage.told.append(f"{name} ended")
+
+def register(ctx):
+    ctx.on_unload(lambda: stage.told.append("closed"))
+    ctx.task(poll("a"))
+"""
+
+
+def test_a_thread_is_told_to_stop_and_waited_for(workspace: Workspace, run: Run, stage: Stage) -> None:
+    """It ends before what was prepared before it is closed, and leaves nothing."""
+    workspace["greet"] = POLL
+    running = run(workspace.config())
+    assert stage.began.wait(PATIENCE)
+    (standing,) = running.manager.detail("greet").ledger
+    assert (standing.category, standing.what.split(" running ")[0]) == ("thread", "'greet.poll'")
+    event = reload(running, workspace)
+    assert stage.told == ["began", "ended", "closed"]
+    assert (event.memory, event.ledger, threads()) == ("freed", (), [])
+
+
+def test_a_task_is_cancelled_and_waited_for(workspace: Workspace, run: Run, stage: Stage) -> None:
+    """In ``register`` it runs on an event loop of the plugin's own, which ends with it."""
+    workspace["greet"] = TASKS
+    running = run(workspace.config())
+    assert stage.began.wait(PATIENCE)
+    event = reload(running, workspace)
+    assert stage.told == ["a began", "a ended", "closed"]
+    assert (event.memory, event.ledger, threads()) == ("freed", (), [])
+
+
+async def test_a_handler_starts_tasks_on_its_own_loop(workspace: Workspace, run: Run, stage: Stage) -> None:
+    """A coroutine handler's tasks run beside it, and end with the plugin."""
+    workspace["greet"] = (
+        f"{TASKS}\ndef register(ctx):\n    async def greet():\n        ctx.task(poll('b'))\n"
+        "        return id(asyncio.get_running_loop())\n    ctx.hook('greet', greet)\n"
+    )
+    running = run(workspace.config())
+    assert await running.host.acall("greet") == [id(asyncio.get_running_loop())]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert stage.told == ["b began"]
+    event = await asyncio.to_thread(reload, running, workspace)
+    assert (stage.told, event.memory) == (["b began", "b ended"], "freed")
+
+
+@pytest.mark.parametrize("source", [POLL, TASKS])
+def test_nothing_begins_where_the_load_fails(
+    workspace: Workspace, run: Run, stage: Stage, source: str
+) -> None:
+    """What ``register`` asked for before it raised never runs."""
+    workspace["greet"] = f"{source}\n    raise ValueError\n".replace("\n\n    raise", "\n    raise")
+    running = run(workspace.config())
+    assert running.fault("greet").type == "ValueError"
+    assert (stage.told, threads()) == ([], [])
+
+
+def test_a_thread_that_does_not_stop_is_named_with_its_line(
+    workspace: Workspace, run: Run, stage: Stage
+) -> None:
+    """After drain_timeout it is left behind: a fault of the old version tells where it stands."""
+    workspace["greet"] = (
+        "import stage\ndef register(ctx):\n    @ctx.thread\n    def deaf():\n        stage.began.set()\n"
+        "        stage.gate.wait()\n"
+    )
+    running = run(workspace.config(drain_timeout=0.1))
+    assert stage.began.wait(PATIENCE)
+    event = reload(running, workspace)
+    (fault,) = [e.fault for e in running.told(PluginFailed)]
+    assert fault.message == "thread 'greet.deaf' did not end within drain_timeout = 0.1 s of its stop signal"
+    assert fault.place is not None
+    assert fault.place.line == 6
+    (entry,) = event.ledger
+    assert (entry.category, entry.outcome, entry.line, entry.now) == ("thread", "named", 3, ":6")
+    assert event.memory.startswith("alive")
+    assert running.status("greet").left == (entry.describe(),)
+    stage.gate.set()
+    assert running.wait_for(lambda: bool(running.manager.snapshot()) and "is freed now" in running.said())
+    assert (running.status("greet").memory, running.status("greet").left) == ("freed", ())
+
+
+def test_a_task_that_does_not_end_is_named_with_its_line(
+    workspace: Workspace, run: Run, stage: Stage
+) -> None:
+    """As a thread."""
+    workspace["greet"] = (
+        "import asyncio, stage\nasync def deaf():\n    stage.began.set()\n    while not stage.gate.is_set():\n"
+        "        try:\n            await asyncio.sleep(0.01)\n        except asyncio.CancelledError: pass\n"
+        "def register(ctx): ctx.task(deaf)\n"
+    )
+    running = run(workspace.config(drain_timeout=0.1))
+    assert stage.began.wait(PATIENCE)
+    event = reload(running, workspace)
+    (fault,) = [e.fault for e in running.told(PluginFailed)]
+    assert fault.message == "task 'greet.deaf' did not end within drain_timeout = 0.1 s of being cancelled"
+    assert ("asyncio task", "named") in [(entry.category, entry.outcome) for entry in event.ledger]
+
+
+@pytest.mark.parametrize("command", ["rebuild('greet')", "disable('greet')", "stop()"])
+@pytest.mark.parametrize("kind", ["thread", "task", "task in a thread"])
+def test_what_asks_for_its_own_end_gets_there(
+    workspace: Workspace, run: Run, stage: Stage, kind: str, command: str
+) -> None:
+    """A thread or task that commands its own reload is not cut off inside of it, and nobody waits for ever."""
+    act = f"        stage.running.manager.{command}\n        stage.told.append('returned')\n"
+    lines = {
+        "thread": f"    @ctx.thread\n    def act():\n        stage.gate.wait()\n{act}",
+        "task": f"    @ctx.task\n    async def act():\n        stage.gate.wait()\n{act}",
+        "task in a thread": (
+            "    def command():\n        stage.gate.wait()\n"
+            f"{act}    @ctx.task\n    async def act():\n"
+            "        await asyncio.to_thread(command)\n        stage.told.append('went on')\n"
+        ),
+    }
+    workspace["greet"] = (
+        f"import asyncio, stage\ndef register(ctx):\n    if ctx.generation > 1: return\n{lines[kind]}"
+    )
+    stage.running = running = run(workspace.config(drain_timeout=PATIENCE))
+    stage.gate.set()
+    retired(running)
+    expected = ["returned", "went on"] if kind == "task in a thread" else ["returned"]
+    for thread in threading.enumerate():
+        if thread.name.startswith("greet."):
+            thread.join(PATIENCE)
+    assert (stage.told, running.told(PluginFailed)) == (expected, [])
+
+
+def test_what_raises_is_told_and_forgotten(workspace: Workspace, run: Run) -> None:
+    """An error in a thread or a task is in the log under the plugin's name, and holds nothing."""
+    workspace["greet"] = (
+        "async def fail_task(): raise ValueError('of a task')\n"
+        "def register(ctx):\n    ctx.task(fail_task)\n"
+        "    @ctx.thread\n    def fail_thread(): raise ValueError('of a thread')\n"
+    )
+    running = run(workspace.config())
+    assert running.wait_for(lambda: "of a task" in running.said() and "of a thread" in running.said())
+    assert "error greet: thread 'greet.fail_thread' raised" in running.said()
+    assert reload(running, workspace).memory == "freed"
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("ctx.thread(1)", "ctx.thread needs a plain function"),
+        ("ctx.thread(work)", "ctx.thread needs a plain function"),
+        ("ctx.task(1)", "ctx.task needs a coroutine"),
+        ("ctx.task(print)", "ctx.task needs a coroutine"),
+    ],
+)
+def test_what_cannot_run_is_refused(workspace: Workspace, run: Run, line: str, problem: str) -> None:
+    """The fault says what is needed."""
+    workspace["greet"] = f"async def work(): ...\ndef register(ctx):\n    {line}\n"
+    assert problem in run(workspace.config()).fault("greet").message
+
+
+def test_nothing_is_started_after_the_end(workspace: Workspace, run: Run, stage: Stage) -> None:
+    """A late call is refused, and its coroutine closed."""
+    workspace["greet"] = (
+        "import stage\nasync def work(): ...\ndef register(ctx):\n    stage.told.append(ctx)\n"
+        "    @ctx.on_unload\n    def late():\n        ctx.task(work)\n"
+    )
+    running = run(workspace.config())
+    reload(running, workspace)
+    (fault,) = [e.fault for e in running.told(PluginFailed)]
+    assert (fault.type, "has been unloaded" in fault.message) == ("RefusedError", True)
