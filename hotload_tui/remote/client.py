@@ -12,7 +12,7 @@ from typing import Final, Self, TypeVar
 
 from hotload_tui.core.errors import HotloadError, NoHostError, ProtocolError, UsageError
 from hotload_tui.core.events import EventBus, Subscriber
-from hotload_tui.core.plugin import Invocation, LogLine, PluginDetail, PluginStatus, Snapshot
+from hotload_tui.core.plugin import HistoryEntry, Invocation, LogLine, PluginDetail, PluginStatus, Snapshot
 from hotload_tui.remote import frames, protocol
 from hotload_tui.remote.address import born, successor_of
 from hotload_tui.remote.listener import Listener
@@ -98,6 +98,18 @@ class RemoteManager:
     def log(self, since: int = 0) -> tuple[LogLine, ...]:
         """Return the kept log lines with a number greater than ``since``."""
         return self._look_up(protocol.GetLog(since), tuple[LogLine, ...])
+
+    def history(self, name: str) -> tuple[HistoryEntry, ...]:
+        """Return what happened to a plugin in its host, the oldest first."""
+        return self._look_up(protocol.GetHistory(name), tuple[HistoryEntry, ...])
+
+    def rollback(self, name: str, generation: int) -> PluginStatus:
+        """Let an earlier generation serve again, and hold the plugin there."""
+        return self._command(protocol.Rollback(name, generation), PluginStatus)
+
+    def release(self, name: str) -> PluginStatus:
+        """Let a HELD plugin follow its source again."""
+        return self._command(protocol.Release(name), PluginStatus)
 
     def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:
         """Build and load one plugin, or all that changed."""

@@ -126,6 +126,37 @@ class GetLog(Struct, frozen=True, tag="log"):
         return manager.log(self.since)
 
 
+class GetHistory(Struct, frozen=True, tag="history"):
+    """Ask what happened to a plugin."""
+
+    name: str
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Ask the manager."""
+        return manager.history(self.name)
+
+
+class Rollback(Struct, frozen=True, tag="rollback"):
+    """Ask for an earlier generation."""
+
+    name: str
+    generation: int
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.rollback(self.name, self.generation)
+
+
+class Release(Struct, frozen=True, tag="release"):
+    """Ask to end a hold."""
+
+    name: str
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.release(self.name)
+
+
 class Rebuild(Struct, frozen=True, tag="rebuild"):
     """Ask for a build and load."""
 
@@ -190,7 +221,19 @@ class Invoke(Struct, frozen=True, tag="invoke"):
 
 
 Question: TypeAlias = (
-    GetSnapshot | GetDetail | GetSource | GetLog | Rebuild | Enable | Disable | Clean | New | Invoke
+    GetSnapshot
+    | GetDetail
+    | GetSource
+    | GetLog
+    | GetHistory
+    | Rebuild
+    | Rollback
+    | Release
+    | Enable
+    | Disable
+    | Clean
+    | New
+    | Invoke
 )
 """What the manager answers."""
 Request: TypeAlias = Listen | Question

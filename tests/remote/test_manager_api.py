@@ -105,6 +105,19 @@ def test_commands_are_heard_in_order(api: ManagerApi) -> None:
     ]
 
 
+def test_an_earlier_generation_comes_back_and_goes(api: ManagerApi, workspace: Workspace) -> None:
+    """History, rollback and release work from wherever they are asked for."""
+    workspace["greet"] = GREET.replace("Hello", "Hi")
+    api.rebuild("greet")
+    assert [entry.generation for entry in api.history("greet")] == [1, 2]
+    assert api.rollback("greet", 1).state is PluginState.HELD
+    assert api.invoke("greet", "Ada").values == ("Hello, Ada",)
+    assert api.release("greet").state is PluginState.OK
+    assert api.invoke("greet", "Ada").values == ("Hi, Ada",)
+    with pytest.raises(RefusedError, match="no generation 9"):
+        api.rollback("greet", 9)
+
+
 def test_a_failed_build_is_a_fault_and_an_event(api: ManagerApi, workspace: Workspace) -> None:
     """A plugin that does not compile is told with its line, and the old version goes on serving."""
     heard = heard_by(api)
