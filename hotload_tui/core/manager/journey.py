@@ -21,7 +21,6 @@ from hotload_tui.core.events import (
     PluginLoaded,
     PluginMended,
 )
-from hotload_tui.core.hooks import HookHost
 from hotload_tui.core.loader import LivePlugin, Loader
 from hotload_tui.core.manager.board import Board
 from hotload_tui.core.manager.builds import Builds
@@ -46,11 +45,11 @@ class _Ready(Struct, frozen=True):
 class Journey:
     """Brings plugins from source to serving; used by one thread at a time, but for ``start`` and ``stop``."""
 
-    def __init__(self, host: HookHost, config: Config, board: Board, builds: Builds) -> None:
+    def __init__(self, loader: Loader, config: Config, board: Board, builds: Builds) -> None:
         self._config = config
         self._board = board
         self._builds = builds
-        self._loader = Loader(host, config)
+        self._loader = loader
         self._retirer = Retirer(self._loader, board)
         self._is_closed = False
 

@@ -23,6 +23,7 @@ from hotload_tui.core.events import (
 )
 from hotload_tui.core.generation import identifier
 from hotload_tui.core.hooks import HookHost
+from hotload_tui.core.loader import Loader, Trials
 from hotload_tui.core.log import LogCollector
 from hotload_tui.core.manager.board import Board
 from hotload_tui.core.manager.builds import Builds
@@ -38,6 +39,7 @@ from hotload_tui.core.plugin import (
     Snapshot,
 )
 from hotload_tui.core.watcher import Watcher
+from hotload_tui.core.witness import Witness, nobody
 
 
 class HotloadManager:
@@ -46,13 +48,23 @@ class HotloadManager:
     Safe to use from any thread; one command runs at a time. As a context manager it starts and stops.
     """
 
-    def __init__(self, host: HookHost, config: Config | None = None) -> None:
+    def __init__(
+        self,
+        host: HookHost,
+        config: Config | None = None,
+        *,
+        trials: Trials | None = None,
+        witness: Witness = nobody,
+    ) -> None:
+        """Load on worker threads unless ``trials`` has another place; ``witness`` hears of each step."""
         self._host = host
         self._config = config or Config()
         self._root = Path(self._config.runtime_dir).absolute()
         self._board = Board()
         self._builds = Builds(self._config, self._board)
-        self._journey = Journey(host, self._config, self._board, self._builds)
+        self._journey = Journey(
+            Loader(host, self._config, trials=trials, witness=witness), self._config, self._board, self._builds
+        )
         self._roster = Roster(self._root, self._config, self._board, self._journey)
         self._facts = Facts(host, self._config, self._board, self._journey.live)
         self._watcher = self._new_watcher()
