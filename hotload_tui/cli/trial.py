@@ -23,7 +23,7 @@ from typing import IO, Final, Literal, Self, TypeAlias
 import msgspec
 from msgspec import Struct, structs
 
-from hotload_tui.cli.autopsy import fault_of_death
+from hotload_tui.remote.process.autopsy import fault_of_death
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.plugin import PluginState, PluginStatus
