@@ -14,6 +14,7 @@ from hotload_tui.core.errors import ArtifactError, HotloadError
 from hotload_tui.core.events import ArtifactRejected, PluginCompiled
 from hotload_tui.core.history import LastGood
 from hotload_tui.core.manager.board import Board
+from hotload_tui.core.plugin import Fault
 from hotload_tui.core.source import Source
 
 
@@ -70,7 +71,7 @@ class Builds:
     def last_good(self, name: str, was_tried: str) -> Artifact | None:
         """Return the artifact that served last, unless it is ``was_tried`` or cannot be used."""
         digest = self._last_good.of(name)
-        if not digest or digest == was_tried:
+        if not digest or digest == was_tried or self.is_held(name, digest):
             return None
         try:
             return self._compiler.open(name, digest)
@@ -86,7 +87,27 @@ class Builds:
     def has_untried(self, name: str) -> bool:
         """Tell whether there is a last good artifact that has not failed to load in this host."""
         digest = self._last_good.of(name)
-        return digest != "" and (name, digest) not in self._vain
+        return digest != "" and (name, digest) not in self._vain and not self.is_held(name, digest)
+
+    def is_held(self, name: str, digest: str) -> bool:
+        """Tell whether this artifact of a plugin must not be loaded, because it killed a host."""
+        return digest in self._last_good.held(name)[0]
+
+    def held_fault(self, name: str) -> Fault:
+        """Return why a plugin is held back."""
+        fault = self._last_good.held(name)[1]
+        return fault or Fault("host", name, "Held", "it was held back, and the reason is lost", time.time())
+
+    def hold(self, name: str, digest: str, fault: Fault) -> None:
+        """Have this artifact not loaded, in this host and the next ones; raises ``ArtifactError``."""
+        self._last_good.hold(name, digest, fault)
+
+    def release(self, name: str) -> None:
+        """Hold nothing of a plugin back any more; a failure is told in the log."""
+        try:
+            self._last_good.release(name)
+        except ArtifactError as error:
+            self._board.write("warning", name, str(error))
 
     def prune(self, serving: Callable[[str], str]) -> None:
         """Remove old artifacts of the plugins that have new ones: what fails to load piles up, too.

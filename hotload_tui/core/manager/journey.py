@@ -29,7 +29,7 @@ from hotload_tui.core.manager.retirer import Retirer
 from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
 from hotload_tui.core.source import Source, check_entry, read_source
 
-_BROKEN = (PluginState.FAIL, PluginState.STALE)
+_BROKEN = (PluginState.FAIL, PluginState.STALE, PluginState.HELD)
 
 
 class _Ready(Struct, frozen=True):
@@ -40,6 +40,8 @@ class _Ready(Struct, frozen=True):
     source_digest: str
     fault: Fault | None = None
     """Why it is not the newest source that serves; ``None`` when it is."""
+    is_held: bool = False
+    """Whether the newest source is held back."""
 
 
 class Journey:
@@ -151,6 +153,13 @@ class Journey:
         self._board.tell(PluginFailed(fault.at, status.name, fault, status.generation))
         return failed
 
+    def hold(self, directory: PluginDirectory, reason: str) -> None:
+        """Hold a plugin's source back; raises ``PluginError`` and ``ArtifactError``."""
+        digest = read_source(directory.name, directory.path).digest
+        fault = Fault("host", directory.name, "Held", reason, time.time())
+        self._builds.hold(directory.name, digest, fault)
+        self._hold(directory, self.status_of(directory), digest)
+
     def unload(self, name: str) -> None:
         """Take a plugin out of service; it is retired in the background."""
         if self._loader.live(name) is not None:
@@ -179,6 +188,8 @@ class Journey:
             digest = source.digest
             if not again and self._is_current(status, digest):
                 return None
+            if not again and self._builds.is_held(directory.name, digest):
+                return self._hold(directory, status, digest)
             self._board.put(replace(status, state=PluginState.BUILD))
             build = self._builds.compile(directory, source, fresh=fresh)
             trial = self._trial(directory, build.artifact)
@@ -193,6 +204,18 @@ class Journey:
             return self._failed(directory, status, fault, digest)
         seconds = build.seconds if build.compiled or build.reused else 0.0
         return _Ready(trial, seconds, digest)
+
+    def _hold(self, directory: PluginDirectory, status: PluginStatus, digest: str) -> _Ready | None:
+        """Say that a source is held back; where nothing serves, return the last good artifact's trial."""
+        name = directory.name
+        fault = self._builds.held_fault(name)
+        live = self._loader.live(name)
+        revived = None if live else self._revive(directory, digest)
+        serving = live or revived
+        self._board.put(replace(status, state=PluginState.HELD, source_digest=digest, fault=fault))
+        self._board.tell(PluginFailed(time.time(), name, fault, serving.generation.number if serving else 0))
+        self._board.write("warning", name, "held back until its source changes, or it is rebuilt or enabled")
+        return None if revived is None else _Ready(revived, 0.0, digest, fault, is_held=True)
 
     def _is_current(self, status: PluginStatus, digest: str) -> bool:
         """Tell whether there is nothing to do: this source serves, or is known to fail."""
@@ -250,6 +273,9 @@ class Journey:
         self._retirer.ring()
         for one in ready:
             self._serve(one)
+        for one in ready:
+            if one.fault is None:
+                self._builds.release(one.trial.name)
         self._builds.served({one.trial.name: one.trial.generation.artifact.manifest.digest for one in ready})
 
     def _serving(self, name: str) -> str:
@@ -264,7 +290,7 @@ class Journey:
         self._board.put(
             replace(
                 status,
-                state=PluginState.OK if one.fault is None else PluginState.STALE,
+                state=_state_of(one),
                 digest=digest,
                 source_digest=one.source_digest,
                 generation=trial.generation.number,
@@ -287,3 +313,9 @@ class Journey:
                 trial.load_seconds,
             )
         )
+
+
+def _state_of(one: _Ready) -> PluginState:
+    if one.is_held:
+        return PluginState.HELD
+    return PluginState.OK if one.fault is None else PluginState.STALE

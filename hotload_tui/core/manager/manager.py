@@ -14,6 +14,7 @@ from typing import Self
 from hotload_tui.core import discovery
 from hotload_tui.core.config import Config
 from hotload_tui.core.config_loader import unmatched_entries
+from hotload_tui.core.discovery import PluginDirectory
 from hotload_tui.core.errors import RefusedError, RuntimeDirError
 from hotload_tui.core.events import (
     PluginCleaned,
@@ -187,13 +188,16 @@ class HotloadManager:
                 return (self._facts.status(name),)
             found = self._roster.find()
             loaded = self._loaded()
-            on = list(filter(self._roster.is_on, found.values()))
+            on = [each for each in found.values() if self._roster.is_on(each) and not self._is_held(each)]
             failing = [each for each in on if self._facts.status(each.name).fault]
             self._roster.apply(each for each in found.values() if each not in failing)
             self._journey.update(failing, again=True, fresh=force)
             if force or (self._loaded() == loaded and not failing):
                 self._journey.update(on, again=True, fresh=force)
             return self._board.statuses()
+
+    def _is_held(self, directory: PluginDirectory) -> bool:
+        return self._facts.status(directory.name).state is PluginState.HELD
 
     def _loaded(self) -> dict[str, tuple[PluginState, int, str]]:
         """Return what a look at the sources may change of each plugin."""
@@ -209,7 +213,9 @@ class HotloadManager:
                     f"{name} is switched off by enabled = false in hotload.toml; change it there"
                 )
             enabled = discovery.enable(directory)
-            if enabled is not directory:
+            if enabled is directory and self._is_held(directory):
+                self._journey.update([directory], again=True)
+            elif enabled is not directory:
                 directory = enabled
                 self._board.tell(PluginEnabled(time.time(), name))
                 self._roster.apply([directory])
@@ -221,6 +227,20 @@ class HotloadManager:
             directory = self._roster.find_one(name)
             if directory.enabled:
                 self._roster.apply([discovery.disable(directory)])
+            return self._facts.status(name)
+
+    def hold(self, name: str, reason: str) -> PluginStatus:
+        """Have a plugin's source, as it is now, not loaded in later hosts; what serves goes on serving."""
+        with self._exclusive():
+            self._journey.hold(self._roster.find_one(name), reason)
+            return self._facts.status(name)
+
+    def release(self, name: str) -> PluginStatus:
+        """Load a plugin that is held back; nothing happens if it is not."""
+        with self._exclusive():
+            directory = self._roster.find_one(name)
+            if self._is_held(directory):
+                self._journey.update([directory], again=True)
             return self._facts.status(name)
 
     def clean(self, name: str | None = None) -> int:
