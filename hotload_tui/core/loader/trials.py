@@ -194,7 +194,9 @@ def _interrupted(plugin: str, limit: float, ending: BaseException | None) -> Loa
     error = LoadError(plugin, text)
     cause = ending.__cause__ if isinstance(ending, PluginError) else None
     if cause is not None:
-        error.__cause__ = TimeoutError(f"{text.removesuffix(' and was interrupted')}; it was interrupted here")
+        error.__cause__ = TimeoutError(
+            f"{text.removesuffix(' and was interrupted')}; it was interrupted here"
+        )
         error.__cause__ = error.__cause__.with_traceback(cause.__traceback__)
     return error
 

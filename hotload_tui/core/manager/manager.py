@@ -64,7 +64,10 @@ class HotloadManager:
         self._board = Board()
         self._builds = Builds(self._config, self._board)
         self._journey = Journey(
-            Loader(host, self._config, trials=trials, witness=witness), self._config, self._board, self._builds
+            Loader(host, self._config, trials=trials, witness=witness),
+            self._config,
+            self._board,
+            self._builds,
         )
         self._roster = Roster(self._root, self._config, self._board, self._journey)
         self._facts = Facts(host, self._config, self._board, self._journey.live)

@@ -98,7 +98,7 @@ def fault_of_hang(plugin: PluginStatus, phase: Phase, trace: str) -> Fault:
 
 
 def plugin_in(trace: str, runtime_dir: Path) -> str:
-    """Return the plugin in whose code the thread was that crashed or held the interpreter; empty: nobody's."""
+    """Return in whose code the thread was that crashed or held the interpreter; empty: nobody's."""
     _, _, rest = trace.partition("Current thread ")
     current = _THREAD.split(rest)[0]
     for file, _, _ in _FRAME.findall(current):

@@ -13,7 +13,7 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, cast
 
@@ -30,7 +30,7 @@ HANG: Final = "hang"
 _HEAD: Final = struct.Struct("<d?")  # last beat on the monotonic clock, whether the first scan is over
 _SLOT: Final = struct.Struct("<Qd16s64s256s")  # number (0: free), deadline (0: none), phase, digest, plugin
 _START: Final = 64  # bytes before the first slot
-_SLOTS: Final = 32  # steps at the same time; of more, the newest are not written down
+_SLOTS: Final = 32  # the first for the step that was over last; of too many, the newest are left out
 _SIZE: Final = _START + _SLOTS * _SLOT.size
 
 
@@ -55,7 +55,9 @@ class Trail(NamedTuple):
     is_ready: bool
     """Whether its first scan is over."""
     crumbs: tuple[Crumb, ...]
-    """Oldest first."""
+    """Steps that are not over, oldest first."""
+    last: Crumb | None
+    """The step that was over last; its ``deadline`` is when."""
 
 
 class Breadcrumbs:
@@ -66,7 +68,7 @@ class Breadcrumbs:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
-        self._free = list(range(_SLOTS))
+        self._free = list(range(1, _SLOTS))
         self._is_ready = False
 
     def start(self) -> None:
@@ -84,26 +86,28 @@ class Breadcrumbs:
         self.beat()
 
     @contextlib.contextmanager
-    def step(
-        self, phase: Phase, plugin: str, digest: str = "", limit: float | None = None
-    ) -> Iterator[None]:
+    def step(self, phase: Phase, plugin: str, digest: str = "", limit: float | None = None) -> Iterator[None]:
         """Write a step down while it lasts. A copy of the host that a plugin forked in it ends with it."""
         with self._lock:
             slot = self._free.pop() if self._free else None
             number = next(self._numbers)
         deadline = 0.0 if limit is None else time.monotonic() + limit
+        words = [part.encode("utf-8", "backslashreplace") for part in (phase, digest, plugin)]
         if slot is not None:
-            words = (part.encode("utf-8", "backslashreplace") for part in (phase, digest, plugin))
-            _SLOT.pack_into(self._memory, _START + slot * _SLOT.size, number, deadline, *words)
+            self._write(slot, number, deadline, words)
         try:
             yield
         finally:
             if os.getpid() != self._pid:
                 os._exit(0)
+            self._write(0, number, time.monotonic(), words)
             if slot is not None:
-                _SLOT.pack_into(self._memory, _START + slot * _SLOT.size, 0, 0.0, b"", b"", b"")
+                self._write(slot, 0, 0.0, [b"", b"", b""])
                 with self._lock:
                     self._free.append(slot)
+
+    def _write(self, slot: int, number: int, deadline: float, words: Sequence[bytes]) -> None:
+        _SLOT.pack_into(self._memory, _START + slot * _SLOT.size, number, deadline, *words)
 
     def _beat(self) -> None:
         while True:
@@ -120,13 +124,19 @@ def read_trail(path: Path) -> Trail:
     """Return what is written down now; a step that is being written may be missing."""
     content = path.read_bytes()
     beat, is_ready = _HEAD.unpack_from(content, 0)
-    crumbs = []
-    for slot in range(_SLOTS):
-        number, deadline, *words = _SLOT.unpack_from(content, _START + slot * _SLOT.size)
-        if number:
-            phase, digest, plugin = (word.rstrip(b"\0").decode("utf-8", "replace") for word in words)
-            crumbs.append(Crumb(number, deadline, cast(Phase, phase), digest, plugin))
-    return Trail(beat, is_ready, tuple(sorted(crumbs)))
+    last, *crumbs = [_crumb(content, slot) for slot in range(_SLOTS)]
+    return Trail(
+        beat,
+        is_ready,
+        tuple(sorted(crumb for crumb in crumbs if crumb.number)),
+        last if last.number else None,
+    )
+
+
+def _crumb(content: bytes, slot: int) -> Crumb:
+    number, deadline, *words = _SLOT.unpack_from(content, _START + slot * _SLOT.size)
+    phase, digest, plugin = (word.rstrip(b"\0").decode("utf-8", "replace") for word in words)
+    return Crumb(number, deadline, cast(Phase, phase), digest, plugin)
 
 
 def _mapped(path: Path) -> mmap.mmap:

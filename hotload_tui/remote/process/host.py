@@ -6,19 +6,21 @@ import argparse
 import contextlib
 import ctypes
 import faulthandler
+import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, Final
+from typing import Final, NoReturn
 
 from hotload_tui import HookHost, HotloadManager, load_config
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.generation import identifier
 from hotload_tui.core.loader import MainTrials
+from hotload_tui.core.log import EVENT_LOGGER
 from hotload_tui.remote.process.breadcrumbs import CRASH, HANG, TRAIL, Breadcrumbs
 from hotload_tui.remote.process.output import MarkedStream
 from hotload_tui.remote.process.supervisor import DUMP
@@ -46,10 +48,11 @@ def main() -> NoReturn:
 
 def _serve(config: Config, crumbs: Breadcrumbs, stop: Callable[[], None]) -> None:
     trials = MainTrials()
-    manager = HotloadManager(
-        HookHost(witness=crumbs.step), config, trials=trials, witness=crumbs.step
-    )
+    manager = HotloadManager(HookHost(witness=crumbs.step), config, trials=trials, witness=crumbs.step)
     _mark_output(config, manager)
+    events = logging.getLogger(EVENT_LOGGER)  # the console has them by another way
+    events.propagate = False
+    events.addHandler(logging.NullHandler())
     with serve(manager, project=Path(config.runtime_dir)):
 
         def end() -> None:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError, NoHostError
-from hotload_tui.core.events import AnyEvent, EventBus, EventsMissed, LogWritten, Subscriber
+from hotload_tui.core.events import AnyEvent, EventBus, EventsMissed, HostEvent, LogWritten, Subscriber
 from hotload_tui.core.log import HostLog
 from hotload_tui.core.plugin import (
     HostStatus,
@@ -154,14 +154,14 @@ class HostedManager:
 
     def _connect(self, pid: int) -> None:
         path = folder() / socket_name(self._runtime_dir, pid)
-        while self._pid == pid:
-            if path.exists():
-                with contextlib.suppress(HotloadError):
-                    remote = RemoteManager(path, timeout=_TIMEOUT)
-                    break
+        remote: RemoteManager | None = None
+        while remote is None:
+            if self._pid != pid:
+                return
             time.sleep(_PAUSE)
-        else:
-            return
+            if path.exists():
+                with contextlib.suppress(HotloadError):  # it is not ready yet, or died just now
+                    remote = RemoteManager(path, timeout=_TIMEOUT)
         with self._lock, contextlib.suppress(HotloadError):  # it died just now
             self._copied = 0
             remote.subscribe(self._heard)
@@ -183,6 +183,10 @@ class HostedManager:
             case EventsMissed() if self._remote is not None:
                 with self._lock, contextlib.suppress(HotloadError):  # it died just now
                     self._copy(self._remote.log(self._copied))
+            case HostEvent():
+                return  # the keeper knows better, and tells it
+            case _:
+                pass
         self._bus.publish(event)
 
     def _copy(self, lines: Sequence[LogLine]) -> None:

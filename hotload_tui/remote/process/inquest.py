@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from hotload_tui.core.discovery import name_of
 from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
 from hotload_tui.remote.process.autopsy import fault_of_death, fault_of_hang, plugin_in
 from hotload_tui.remote.process.breadcrumbs import Crumb, Trail
+
+_AFTERMATH: Final = 0.25  # seconds: a signal sent to the whole process may strike a moment after the step
 
 
 class Culprit(NamedTuple):
@@ -30,6 +33,8 @@ class Inquest:
     def of_death(self, trail: Trail, trace: str, returncode: int) -> Culprit | None:
         """Return who was loading or being called when the host died."""
         crumb = self._crumb(trail, trace)
+        if crumb is None and trail.last and time.monotonic() - trail.last.deadline < _AFTERMATH:
+            crumb = trail.last
         if crumb is None:
             return None
         status = self._status(crumb)

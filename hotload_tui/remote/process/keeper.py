@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -24,6 +24,7 @@ from hotload_tui.remote.process.inquest import Culprit, Inquest
 from hotload_tui.remote.process.link import Ended, Link, Orphaned, Started
 from hotload_tui.remote.process.output import Line
 
+_SOON: Final = 0.02  # seconds between two looks while the console waits for the first scan
 _SILENT: Final = 1.25  # seconds without a beat; with the look that finds it, less than two
 _BOOT: Final = 15.0  # seconds until the first beat
 _OVERDUE: Final = 1.5  # seconds that a load may take beyond its limit
@@ -113,7 +114,7 @@ class Keeper:
         link = self._link
         while link is not None:
             with contextlib.suppress(queue.Empty):
-                match link.news.get(timeout=BEAT):
+                match link.news.get(timeout=BEAT if self._ready.is_set() else _SOON):
                     case Started(pid):
                         self._pid, self._started_at = pid, time.monotonic()
                         self._audience.started(pid)
@@ -219,7 +220,9 @@ class Keeper:
         if trail.is_ready:
             self._ready.set()
         last = trail.beat or self._started_at + _BOOT
-        overdue = [c for c in trail.crumbs if c.phase == "load" and c.deadline and now > c.deadline + _OVERDUE]
+        overdue = [
+            c for c in trail.crumbs if c.phase == "load" and c.deadline and now > c.deadline + _OVERDUE
+        ]
         hangs = now - last > _SILENT or bool(overdue)
         if hangs and self._hang is None:
             self._hang = _Hang(len(self._dump(HANG)))
@@ -249,7 +252,9 @@ class Keeper:
         place = hang.culprit.fault.place
         where = f" at {Path(place.file).name}:{place.line} in {place.function}" if place else ""
         phase = hang.culprit.fault.phase
-        self._audience.say("error", hang.culprit.plugin, f"hangs{where} ({phase}); K restarts the host without it")
+        self._audience.say(
+            "error", hang.culprit.plugin, f"hangs{where} ({phase}); K restarts the host without it"
+        )
         self._set_trouble(f"{hang.culprit.plugin} hangs{where}; K restarts without it")
 
     def _restart_now(self) -> None:

@@ -54,7 +54,7 @@ class Terminal:
         try:
             os.write(self._descriptor, _MEND)
             if flags:
-                modes = [*flags, [bytes([number]) for number in characters]]
+                modes: list[int | list[bytes | int]] = [*flags, [bytes([number]) for number in characters]]
                 termios.tcsetattr(self._descriptor, termios.TCSADRAIN, modes)
         except (OSError, termios.error):
             return  # the terminal is gone, too
@@ -123,6 +123,8 @@ class Supervisor:
                     self._signal(DUMP)
                 case b"bye":
                     self._terminal = Terminal(-1, "")
+                case _:
+                    pass  # a newer console's word
 
     def _start(self) -> None:
         if self._host:
