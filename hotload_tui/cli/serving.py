@@ -14,7 +14,7 @@ import click
 
 from hotload_tui.cli import output
 from hotload_tui.cli.scope import Scope, shared_options
-from hotload_tui.cli.signals import GRACE, stop_request
+from hotload_tui.cli.signals import stop_request
 from hotload_tui.cli.text import folder
 from hotload_tui.core.config_loader import FILE_NAME
 from hotload_tui.core.errors import HotloadError, UsageError
@@ -23,40 +23,46 @@ from hotload_tui.core.plugin import LogLine
 
 if TYPE_CHECKING:
     from hotload_tui import HotloadManager
+    from hotload_tui.core.config import Config
     from hotload_tui.remote import Server
+    from hotload_tui.remote.process import HostedManager
 
 logger = logging.getLogger("hotload.engine")
 
 
 def open_console(scope: Scope) -> int:
-    """Run the console with the plugins in its own process."""
+    """Run the console, with the plugins in a process of their own."""
     scope.refuse_host("hotload")
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
         raise UsageError("the console needs a terminal; 'hotload run' serves plugins without one")
-    from hotload_tui import HookHost, HotloadManager  # the engine and the console: 200 ms that
-    from hotload_tui.tui.app import ConsoleApp  # no other command pays
+    config = scope.settings()
+    from hotload_tui.remote.process import HostedManager  # processes: not for --help
+
+    manager = HostedManager(config, scope.as_arguments())
+    manager.open()  # before the console is imported: the host starts meanwhile
+    try:
+        return _console(manager, config, scope)
+    finally:
+        manager.close()
+
+
+def _console(manager: HostedManager, config: Config, scope: Scope) -> int:
+    from hotload_tui.tui.app import ConsoleApp  # 200 ms that no other command pays
     from hotload_tui.tui.keys import check_keys
     from hotload_tui.tui.system import give_size
 
-    config = scope.settings()
     check_keys(config.keys, str(scope.config or FILE_NAME))
-    manager = HotloadManager(HookHost(), config)
-    door = _Door(manager, Path(config.runtime_dir))
-
-    def start() -> None:
-        manager.start()
-        door.open()
-
-    def stop() -> None:
-        door.close()
-        manager.stop()
-
-    app = ConsoleApp(manager, project=Path.cwd(), keys=config.keys, start=start, stop=stop)
+    app = ConsoleApp(
+        manager,
+        project=Path.cwd(),
+        keys=config.keys,
+        start=manager.wait_until_ready,
+        stop=manager.close,
+        restart=manager.restart,
+    )
     give_size()
     app.run()
-    code = app.return_code or 0
-    output.leave_within(GRACE, code)
-    return code
+    return app.return_code or 0
 
 
 @shared_options(host=False)

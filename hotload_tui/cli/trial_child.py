@@ -13,11 +13,11 @@ from msgspec import structs
 
 from hotload_tui import HookHost, HotloadManager
 from hotload_tui.cli import output
-from hotload_tui.cli.autopsy import CUT_OFF
 from hotload_tui.cli.trial import Judged, Mark, Step
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
+from hotload_tui.remote.process.autopsy import CUT_OFF
 
 _SECOND = 1.0  # what the manager gets to notice a hang itself
 

@@ -1,4 +1,4 @@
-"""What is on record beside the artifacts: which of each plugin served last, and at which it is held.
+"""What is on record beside the artifacts: which of each plugin served last, is held, or killed its host.
 
 A cold start with a broken source serves the last good one, and a hold outlives the host that it was made in.
 Several processes may share the file: each changes its own plugins' part of what is there.
@@ -15,12 +15,13 @@ from msgspec import Struct
 
 from hotload_tui.core.artifact import alone, replace_file
 from hotload_tui.core.errors import ArtifactError, near
+from hotload_tui.core.plugin import Fault
 
 FILE = "last-good.json"
 
 _Kept: TypeAlias = dict[str, dict[str, object]]  # plugin → what is kept of it; unknown keys stay
 
-_LAST_GOOD, _HOLD = "last_good", "hold"
+_LAST_GOOD, _HOLD, _BARRED = "last_good", "hold", "barred"
 
 
 class Hold(Struct, frozen=True):
@@ -31,6 +32,16 @@ class Hold(Struct, frozen=True):
     digest: str
     """Digest of the artifact that serves in its place; empty: none does."""
     reason: str
+    fault: Fault | None = None
+    """What the source did, if that is why."""
+
+
+class Barred(Struct, frozen=True):
+    """Versions of a plugin that killed their host."""
+
+    digests: tuple[str, ...]
+    fault: Fault
+    """What the newest of them did."""
 
 
 class Record:
@@ -60,6 +71,13 @@ class Record:
         except msgspec.ValidationError:
             return None
 
+    def barred(self, plugin: str) -> Barred | None:
+        """Return which versions of the plugin must not be loaded."""
+        try:
+            return msgspec.convert(self._kept.get(plugin, {}).get(_BARRED), Barred)
+        except msgspec.ValidationError:
+            return None
+
     def serve(self, digests: Mapping[str, str]) -> None:
         """Remember what serves now as the last good; raises ``ArtifactError``: it cannot be written."""
         self._change(_LAST_GOOD, digests)
@@ -73,9 +91,20 @@ class Record:
         """Hold the plugin; raises ``ArtifactError``: it cannot be written."""
         self._change(_HOLD, {plugin: msgspec.to_builtins(hold)})
 
-    def release(self, plugin: str) -> None:
-        """Let the plugin follow its source again; raises ``ArtifactError``: it cannot be written."""
+    def let_go(self, plugin: str) -> None:
+        """End the hold; raises ``ArtifactError``: it cannot be written."""
         self._change(_HOLD, {plugin: None})
+
+    def bar(self, plugin: str, digest: str, fault: Fault) -> None:
+        """Have one more version not loaded; raises ``ArtifactError``: it cannot be written."""
+        self.read()
+        before = self.barred(plugin)
+        digests = {*(before.digests if before else ()), digest}
+        self._change(_BARRED, {plugin: msgspec.to_builtins(Barred(tuple(sorted(digests)), fault))})
+
+    def unbar(self, plugin: str) -> None:
+        """Let every version be loaded again; raises ``ArtifactError``: it cannot be written."""
+        self._change(_BARRED, {plugin: None})
 
     def _change(self, key: str, values: Mapping[str, object]) -> None:
         """Set what is kept of plugins under ``key`` (nothing removes it); written only when it differs."""

@@ -253,6 +253,8 @@ class HostStatus(Struct, frozen=True):
     runtime_dir: str
     compiled_dir: str
     started_at: float
+    trouble: str = ""
+    """What is wrong with the process, seen from outside: it hangs, or died and is not started again."""
 
 
 class Snapshot(Struct, frozen=True):

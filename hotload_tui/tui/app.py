@@ -19,8 +19,8 @@ from hotload_tui.tui.screens.console import ConsoleScreen
 from hotload_tui.tui.system import give_size, hear_signals, leave_within
 from hotload_tui.tui.widgets.too_small import NEEDED
 
-GRACE = 4.0  # seconds that plugins have for their clean-up once a signal has come
-RESTORE = 1.0  # seconds for the terminal to become as it was; one that hung up never does
+GRACE = 2.0  # seconds that plugins have for their clean-up once a signal has come
+RESTORE = 0.7  # seconds for the terminal to become as it was; one that hung up never does
 
 
 class ConsoleApp(PlainApp):
@@ -41,13 +41,14 @@ class ConsoleApp(PlainApp):
         keys: Mapping[str, str] = MappingProxyType({}),
         start: Callable[[], None] | None = None,
         stop: Callable[[], None] | None = None,
+        restart: Callable[[], str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
         self._stop = stop
         self._leaving = False
         self._code: int | None = None
-        self._console = ConsoleScreen(api, project, start, clock)
+        self._console = ConsoleScreen(api, project, start, clock, restart)
         self.set_keymap(dict(keys))
 
     def get_default_screen(self) -> Screen[None]:

@@ -62,6 +62,7 @@ SCREEN: Final[list[BindingType]] = [
     ),
     _key("clean", "c", "clean", "Clean", "remove the selected plugin's artifacts", shown=True),
     _key("clean_all", "C", "clean_all", "Clean all", "remove all artifacts; asks first"),
+    _key("restart", "K", "restart", "Restart", "restart a host that hangs, without the plugin that does"),
     _key("edit", "e", "edit", "Edit", "open $VISUAL or $EDITOR, at the failing line", shown=True),
     _key("new", "n", "new", "New", "make a new plugin from the template", shown=True),
     _key("copy", "y", "copy", "Copy", "copy what is under the cursor, also to a file"),

@@ -163,40 +163,75 @@ def test_what_cannot_be_gone_back_to_is_refused_with_what_can(running: Running) 
         running.manager.rollback("greet", 1)
 
 
-def test_what_is_held_back_is_not_loaded_and_the_last_good_serves(
-    workspace: Workspace, running: Running
-) -> None:
-    """A source that killed its host is kept out of the next one, until it changes."""
-    running.manager.stop()
-    workspace["greet"] = answering("deadly")
-    again = Running(workspace.config())
-    again.manager.scan()
-    again.manager.hold("greet", "it killed the host")
-    again.manager.start()
-    status = again.status("greet")
-    assert again.host.call("greet") == ["three"]
-    assert (status.state, status.held) == (PluginState.HELD, "it killed the host")
-    again.manager.stop()
-    assert again.host.call("greet") == []
+def test_what_is_held_is_not_loaded_by_the_next_host(workspace: Workspace, run: Run) -> None:
+    """A plugin held back with a reason is HELD in a new host, says why, and the others serve."""
+    workspace["greet"] = answering("hello")
+    workspace["other"] = answering("hello")
+    run(workspace.config()).manager.hold("greet", "it killed the host")
+    after = run(workspace.config())
+    assert after.status("greet").state is PluginState.HELD
+    assert after.status("greet").generation == 0
+    assert after.fault("greet").message == "it killed the host"
+    assert after.host.call("greet") == ["hello"]
+    assert after.manager.rebuild()
+    assert after.status("greet").state is PluginState.HELD
 
 
-def test_with_no_other_version_nothing_serves_of_what_is_held_back(workspace: Workspace, run: Run) -> None:
-    """Also while it runs: it is unloaded. Its user can release it."""
-    workspace["greet"] = answering("deadly")
+def test_a_changed_source_is_tried_again(workspace: Workspace, run: Run) -> None:
+    """A held plugin whose source changes is loaded, and is no longer held if it is put back."""
+    workspace["greet"] = answering("hello")
+    running = run(workspace.config())
+    running.manager.hold("greet", "it killed the host")
+    workspace["greet"] = answering("good day")
+    running.manager.scan_and_load_all()
+    assert running.status("greet").state is PluginState.OK
+    assert running.status("greet").fault is None
+    workspace["greet"] = answering("hello")
+    running.manager.scan_and_load_all()
+    assert running.host.call("greet") == ["hello"]
+
+
+def test_the_last_good_version_serves_meanwhile(workspace: Workspace, run: Run) -> None:
+    """When the version before is known to be good, it serves in place of the held one, as HELD."""
+    workspace["greet"] = answering("hello")
+    running = run(workspace.config())
+    workspace["greet"] = answering("crash")
+    running.manager.hold("greet", "it killed the host")
+    after = run(workspace.config())
+    assert after.status("greet").state is PluginState.HELD
+    assert after.host.call("greet") == ["hello"]
+    workspace["greet"] = answering("hello")
+    after.manager.scan_and_load_all()
+    assert after.status("greet").state is PluginState.OK
+
+
+def test_its_user_says_so(workspace: Workspace, run: Run) -> None:
+    """Rebuilding, enabling or releasing a held plugin loads it as it is."""
+    workspace["greet"] = answering("hello")
+    running = run(workspace.config())
+    for release in (running.manager.rebuild, running.manager.enable, running.manager.release):
+        running.manager.hold("greet", "it killed the host")
+        assert running.status("greet").state is PluginState.HELD
+        release("greet")
+        assert running.status("greet").state is PluginState.OK
+
+
+def test_no_version_that_killed_a_host_comes_back_as_last_good(workspace: Workspace, run: Run) -> None:
+    """A last good version that was held, too, is not revived: else the host would die again and again."""
+    workspace["greet"] = answering("hello")
+    run(workspace.config()).manager.hold("greet", "the first killed it")
+    workspace["greet"] = "def register(:\n"
+    after = run(workspace.config())
+    assert after.status("greet").state is PluginState.FAIL
+    assert after.status("greet").generation == 0
+
+
+def test_what_is_held_back_while_it_serves_stops_serving(workspace: Workspace, run: Run) -> None:
+    """With no other version nothing serves."""
+    workspace["greet"] = answering("hello")
     running = run(workspace.config())
     status = running.manager.hold("greet", "it killed the host")
     assert (status.state, status.generation, status.points) == (PluginState.HELD, 0, ())
-    assert running.host.call("greet") == []
+    assert (status.held, status.fault and status.fault.type) == ("it killed the host", "Held")
     running.manager.scan_and_load_all()
     assert running.host.call("greet") == []
-    running.manager.release("greet")
-    assert running.host.call("greet") == ["deadly"]
-
-
-def test_a_source_that_changed_since_is_not_held_back(workspace: Workspace, run: Run) -> None:
-    """What is named by its digest is that version and no other."""
-    workspace["greet"] = answering("deadly")
-    running = run(workspace.config())
-    digest = running.status("greet").digest
-    workspace["greet"] = answering("mended")
-    assert running.manager.hold("greet", "it killed the host", digest=digest).state is PluginState.OK

@@ -19,6 +19,7 @@ from hotload_tui.core.faults import fault_of
 from hotload_tui.core.hooks.flight import CallRecord, CallsInFlight
 from hotload_tui.core.hooks.handler import Handler, peek
 from hotload_tui.core.plugin import Fault, HookPointStatus, Invocation
+from hotload_tui.core.witness import Witness, nobody
 
 logger = logging.getLogger("hotload.engine")
 
@@ -33,7 +34,9 @@ FaultObserver: TypeAlias = Callable[[Fault, int], None]
 class HookHost:
     """Where a program calls its plugins; safe to use from any thread and any event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, witness: Witness = nobody) -> None:
+        """Have ``witness`` hear of each handler that ``invoke`` calls."""
+        self._witness = witness
         self._flight = CallsInFlight()
         self._observer: FaultObserver | None = None
         self._module_path = "hotplug"
@@ -208,7 +211,8 @@ class HookHost:
             handler.count()
             started = time.perf_counter()
             try:
-                values.append(_returned(handler, handler.call(*args, **kwargs)))
+                with self._witness("hook", handler.plugin):
+                    values.append(_returned(handler, handler.call(*args, **kwargs)))
             except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
                 faults.append(self._report(handler, error))
             seconds.append(time.perf_counter() - started)

@@ -3,5 +3,6 @@
 from hotload_tui.core.loader.live import LivePlugin
 from hotload_tui.core.loader.loader import Loader
 from hotload_tui.core.loader.retirement import Retirement
+from hotload_tui.core.loader.trials import MainTrials, Trials, WorkerTrials
 
-__all__ = ["LivePlugin", "Loader", "Retirement"]
+__all__ = ["LivePlugin", "Loader", "MainTrials", "Retirement", "Trials", "WorkerTrials"]

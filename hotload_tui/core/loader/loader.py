@@ -10,22 +10,23 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.config import Config
 from hotload_tui.core.context import KeptState, PluginContext, PluginState, current_worker
-from hotload_tui.core.errors import LoadError, PluginError, RegisterError, UnknownPluginError
+from hotload_tui.core.errors import UnknownPluginError
 from hotload_tui.core.generation import Generation
 from hotload_tui.core.hooks import HookHost
 from hotload_tui.core.ledger import Ledger, Process
-from hotload_tui.core.loader.bounded import BoundedCall
 from hotload_tui.core.loader.held import HeldGenerations
 from hotload_tui.core.loader.live import LivePlugin
 from hotload_tui.core.loader.proof import prove
 from hotload_tui.core.loader.retirement import Parting, Retirement, Undertaker
+from hotload_tui.core.loader.trials import Trials, WorkerTrials
+from hotload_tui.core.witness import Witness, nobody
 
 _T = TypeVar("_T")
 
@@ -33,19 +34,22 @@ _T = TypeVar("_T")
 class Loader:
     """Loads plugins into a ``HookHost``; used by one thread at a time."""
 
-    def __init__(self, host: HookHost, config: Config) -> None:
+    def __init__(
+        self, host: HookHost, config: Config, *, trials: Trials | None = None, witness: Witness = nobody
+    ) -> None:
         self._host = host
         self._config = config
+        self._trials = trials or WorkerTrials()
+        self._witness = witness
         self._live: dict[str, LivePlugin] = {}
         self._order: list[str] = []
         self._numbers: dict[str, int] = {}
         self._states: dict[str, KeptState] = {}
         self._parting: queue.SimpleQueue[LivePlugin] = queue.SimpleQueue()
-        self._undertaker = Undertaker(config.drain_timeout, config.module_path)
+        self._undertaker = Undertaker(config.drain_timeout, config.module_path, witness)
         self._aborted: queue.SimpleQueue[Parting] = queue.SimpleQueue()
         self._held = HeldGenerations()
         self._process = Process(config.module_path)
-        self._trial_thread: threading.Thread | None = None
 
     def live(self, name: str) -> LivePlugin | None:
         """Return what serves of the plugin, or ``None``."""
@@ -112,7 +116,7 @@ class Loader:
         *,
         root_dir: Path | None = None,
     ) -> LivePlugin:
-        """Execute the modules and run ``register``, in a thread of its own, within ``load_timeout``.
+        """Execute the modules and run ``register``, within ``load_timeout``, where the trials run.
 
         Nothing of the result serves yet, and nothing is left behind on failure.
 
@@ -136,7 +140,9 @@ class Loader:
         ledger = Ledger(generation.root, number, self._process)
         ledger.begin()
         try:
-            live = self._within_time(name, lambda: prove(generation, context, state, ledger))
+            limit = self._config.load_timeout
+            with self._witness("load", name, artifact.manifest.digest, limit):
+                live = self._trials.run(name, lambda: prove(generation, context, state, ledger), limit)
         except BaseException as error:
             context.abandon()
             generation.release()
@@ -212,38 +218,7 @@ class Loader:
 
     def is_inside_trial(self) -> bool:
         """Tell whether the calling thread is executing a plugin's modules or its ``register``."""
-        return threading.current_thread() is self._trial_thread
-
-    def _within_time(self, name: str, proof: Callable[[], LivePlugin]) -> LivePlugin:
-        call = BoundedCall(proof, f"hotload-load-{name}")
-        limit = self._config.load_timeout
-        self._trial_thread = call.thread
-        try:
-            if not call.ends_within(limit):
-                raise self._interrupt(name, call)
-        finally:
-            self._trial_thread = None
-        if isinstance(call.error, PluginError):
-            raise call.error
-        if call.error is not None:  # of what the plugin registered, when it was looked at
-            raise RegisterError(name, "what register(ctx) registered cannot be used") from call.error
-        assert call.value is not None
-        return call.value
-
-    def _interrupt(self, name: str, call: BoundedCall[LivePlugin]) -> LoadError:
-        """End a load that takes too long, if the interpreter can; returns the error to raise."""
-        limit = f"the load did not end within load_timeout = {self._config.load_timeout:g} s"
-        if not call.interrupt():
-            return LoadError(
-                name, f"{limit} and cannot be interrupted; its thread '{call.thread.name}' still runs"
-            )
-        error = LoadError(name, f"{limit} and was interrupted")
-        cause = call.error.__cause__ if isinstance(call.error, PluginError) else None
-        if cause is not None:
-            trace = cause.__traceback__
-            error.__cause__ = TimeoutError(f"{limit}; it was interrupted here").with_traceback(trace)
-        call.error = call.value = None
-        return error
+        return self._trials.is_inside()
 
 
 def _spare_caller() -> None:

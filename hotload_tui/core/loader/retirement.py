@@ -21,6 +21,7 @@ from hotload_tui.core.loader.bounded import BoundedCall
 from hotload_tui.core.loader.live import LivePlugin
 from hotload_tui.core.loader.migration import is_unfinished
 from hotload_tui.core.plugin import Fault, LedgerEntry
+from hotload_tui.core.witness import Witness, nobody
 
 _NAMED = 8  # calls that are still inside and told one by one
 
@@ -67,10 +68,11 @@ class Parting:
 class Undertaker:
     """Parts with generations whose calls have been waited for."""
 
-    def __init__(self, limit: float, module_path: str) -> None:
+    def __init__(self, limit: float, module_path: str, witness: Witness = nobody) -> None:
         """Give each ``on_unload`` function ``limit`` seconds; modules below ``module_path`` are plugins'."""
         self._limit = limit
         self._module_path = module_path
+        self._witness = witness
         self._unloading: dict[int, str] = {}
         self._aside: set[int] = set()
         self._spared: list[Worker] = []
@@ -159,7 +161,8 @@ class Undertaker:
             thread = threading.get_ident()
             self._unloading[thread] = plugin
             try:
-                _refuse_unfinished(function())
+                with self._witness("unload", plugin, limit=self._limit):
+                    _refuse_unfinished(function())
             finally:
                 del self._unloading[thread]
 

@@ -15,6 +15,7 @@ from hotload_tui.core.errors import ArtifactError, HotloadError
 from hotload_tui.core.events import ArtifactRejected, PluginCompiled, PluginReleased
 from hotload_tui.core.history import Hold, Record
 from hotload_tui.core.manager.board import Board
+from hotload_tui.core.plugin import Fault
 from hotload_tui.core.source import Source
 
 
@@ -67,8 +68,8 @@ class Builds:
             self._record.serve(digests)
 
     def last_good(self, name: str, was_tried: str) -> Artifact | None:
-        """Return the artifact that served last, unless it is ``was_tried`` or cannot be used."""
-        digest = self._record.last_good(name)
+        """Return the artifact that served last, unless it is ``was_tried``, barred, or cannot be used."""
+        digest = self._last_good(name)
         if not digest or digest == was_tried:
             return None
         try:
@@ -84,8 +85,13 @@ class Builds:
 
     def has_untried(self, name: str) -> bool:
         """Tell whether there is a last good artifact that has not failed to load in this host."""
-        digest = self._record.last_good(name)
+        digest = self._last_good(name)
         return digest != "" and (name, digest) not in self._vain
+
+    def _last_good(self, name: str) -> str:
+        """Return the digest that served last, unless it killed a host."""
+        digest, barred = self._record.last_good(name), self._record.barred(name)
+        return "" if barred is not None and digest in barred.digests else digest
 
     def open(self, name: str, digest: str) -> Artifact:
         """Return an artifact; raises ``ArtifactError``: it is not there or not usable."""
@@ -95,20 +101,36 @@ class Builds:
         """Tell whether there is an artifact to go back to."""
         return self._compiler.is_there(name, digest)
 
-    def hold(self, name: str) -> Hold | None:
-        """Return what keeps the plugin from following its source."""
-        return self._record.hold(name)
+    def hold(self, name: str, source: str) -> Hold | None:
+        """Return what keeps the plugin from following this source."""
+        hold, barred = self._record.hold(name), self._record.barred(name)
+        if hold is not None and hold.source == source:
+            return hold
+        if barred is None or source not in barred.digests:
+            return None
+        return Hold(source, self._last_good(name), barred.fault.message, barred.fault)
 
     def keep(self, name: str, hold: Hold) -> None:
         """Hold the plugin, also in hosts to come."""
         with self._warned():
             self._record.keep(name, hold)
 
-    def release(self, name: str, reason: str) -> None:
-        """Let the plugin follow its source again, and tell; nothing happens if it does."""
-        if self.hold(name) is not None:
+    def let_go(self, name: str, reason: str) -> None:
+        """End the hold at a generation, and tell; nothing happens if there is none."""
+        if self._record.hold(name) is not None:
             with self._warned():
-                self._record.release(name)
+                self._record.let_go(name)
+            self._board.tell(PluginReleased(time.time(), name, reason))
+
+    def bar(self, name: str, digest: str, fault: Fault) -> None:
+        """Have this version not loaded, in this host and the next ones; raises ``ArtifactError``."""
+        self._record.bar(name, digest, fault)
+
+    def unbar(self, name: str, reason: str) -> None:
+        """Let every version be loaded again, and tell; nothing happens if none is barred."""
+        if self._record.barred(name) is not None:
+            with self._warned():
+                self._record.unbar(name)
             self._board.tell(PluginReleased(time.time(), name, reason))
 
     def prune(self, serving: Callable[[str], str]) -> None:

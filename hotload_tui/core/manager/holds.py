@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from msgspec.structs import replace
 
 from hotload_tui.core.discovery import PluginDirectory
@@ -11,7 +13,7 @@ from hotload_tui.core.manager.board import Board
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.chronicle import Chronicle
 from hotload_tui.core.manager.journey import Journey
-from hotload_tui.core.plugin import HistoryEntry
+from hotload_tui.core.plugin import Fault, HistoryEntry
 from hotload_tui.core.source import read_source
 
 
@@ -52,17 +54,17 @@ class Holds:
             reason = f"the artifact of {directory.name}'s generation {generation} cannot be used: {error}"
             raise RefusedError(f"{reason}; {_choices(entries)}") from error
 
-    def hold_back(self, directory: PluginDirectory, reason: str, digest: str) -> bool:
-        """Keep a source from being loaded; the last good serves, if that is another.
+    def hold_back(self, directory: PluginDirectory, reason: str) -> None:
+        """Keep the present source from being loaded; the last good serves, if that is another.
 
-        Tells whether it is held: not if the source changed since it had ``digest``.
+        Raises ``DiscoverError`` and ``ArtifactError``.
         """
-        source = _source_digest(directory)
-        if digest and source != digest:
-            return False
-        other = self._builds.last_good(directory.name, source)
-        self._journey.hold(directory, Hold(source, other.manifest.digest if other else "", reason))
-        return True
+        source = read_source(directory.name, directory.path).digest
+        fault = Fault("host", directory.name, "Held", reason, time.time())
+        self._builds.bar(directory.name, source, fault)
+        hold = self._builds.hold(directory.name, source)
+        assert hold is not None
+        self._journey.hold(directory, hold)
 
 
 def _source_digest(directory: PluginDirectory) -> str:

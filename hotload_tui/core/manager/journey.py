@@ -21,7 +21,6 @@ from hotload_tui.core.events import (
     PluginMended,
 )
 from hotload_tui.core.history import Hold
-from hotload_tui.core.hooks import HookHost
 from hotload_tui.core.loader import LivePlugin, Loader
 from hotload_tui.core.manager.board import Board
 from hotload_tui.core.manager.builds import Builds
@@ -38,11 +37,11 @@ _BEHIND = (*_BROKEN, PluginState.HELD)
 class Journey:
     """Brings plugins from source to serving; used by one thread at a time, but for ``start`` and ``stop``."""
 
-    def __init__(self, host: HookHost, config: Config, board: Board, builds: Builds) -> None:
+    def __init__(self, loader: Loader, config: Config, board: Board, builds: Builds) -> None:
         self._config = config
         self._board = board
         self._builds = builds
-        self._loader = Loader(host, config)
+        self._loader = loader
         self._retirer = Retirer(self._loader, board)
         self._is_closed = False
 
@@ -182,17 +181,14 @@ class Journey:
         if trial is None:
             self._put_held(self.status_of(directory), hold)
         else:
-            self._swap([Ready(trial, 0.0, hold.source, held=hold.reason)])
-        live = self._loader.live(name)
-        serving = live.generation.number if live else 0
-        self._board.tell(PluginHeld(time.time(), name, serving, hold.reason))
+            self._swap([Ready(trial, 0.0, hold.source, hold.fault, hold.reason)])
 
     def _held(
         self, directory: PluginDirectory, status: PluginStatus, digest: str
     ) -> tuple[bool, Ready | None]:
         """Return whether the plugin stays held, and the trial of what it is held at, unless that serves."""
-        hold = self._builds.hold(directory.name)
-        if hold is None or hold.source != digest:
+        hold = self._builds.hold(directory.name, digest)
+        if hold is None:
             return False, None
         if hold.digest == self._serving(directory.name):
             self._put_held(status, hold)
@@ -200,16 +196,28 @@ class Journey:
         try:
             trial = self._trial(directory, self._builds.open(directory.name, hold.digest))
         except HotloadError as error:
-            self._builds.release(directory.name, f"what it was held at cannot serve ({error})")
+            if hold.fault is not None:  # it killed a host: then nothing serves
+                self._builds.was_vain(directory.name, hold.digest, error)
+                self._put_held(status, replace(hold, digest=""))
+                return True, None
+            self._builds.let_go(directory.name, f"what it was held at cannot serve ({error})")
             return False, None
-        return True, Ready(trial, 0.0, digest, held=hold.reason)
+        return True, Ready(trial, 0.0, digest, hold.fault, hold.reason)
 
     def _put_held(self, status: PluginStatus, hold: Hold) -> None:
         if not hold.digest:
             status = replace(status, digest="", generation=0, points=(), loaded_at=0.0, load_seconds=0.0)
-        source, reason = hold.source, hold.reason
-        held = replace(status, state=PluginState.HELD, source_digest=source, fault=None, held=reason)
-        self._board.put(held)
+        self._board.put(
+            replace(
+                status,
+                state=PluginState.HELD,
+                source_digest=hold.source,
+                fault=hold.fault,
+                held=hold.reason,
+            )
+        )
+        if status.state is not PluginState.HELD:
+            self._board.tell(PluginHeld(time.time(), status.name, status.generation, hold.reason))
 
     # ---- read, compile, trial
 
@@ -224,7 +232,7 @@ class Journey:
                 is_held, one = self._held(directory, status, digest)
                 if is_held:
                     return one
-            self._builds.release(directory.name, "asked for" if again else "its source changed")
+            self._builds.let_go(directory.name, "asked for" if again else "its source changed")
             if not again and self._is_current(status, digest):
                 return None
             self._board.put(replace(status, state=PluginState.BUILD))
@@ -302,6 +310,10 @@ class Journey:
             assert before is not None
             self._board.put(one.status(before))
             self._board.tell(one.event())
+            if one.held:
+                self._board.tell(PluginHeld(time.time(), before.name, one.trial.generation.number, one.held))
+            elif one.fault is None:
+                self._builds.unbar(before.name, "another version serves")
         self._builds.served({one.trial.name: one.digest for one in ready})
 
     def _serving(self, name: str) -> str:

@@ -23,6 +23,7 @@ from hotload_tui.core.events import (
 )
 from hotload_tui.core.generation import identifier
 from hotload_tui.core.hooks import HookHost
+from hotload_tui.core.loader import Loader, Trials
 from hotload_tui.core.log import LogCollector
 from hotload_tui.core.manager.board import Board
 from hotload_tui.core.manager.builds import Builds
@@ -40,6 +41,7 @@ from hotload_tui.core.plugin import (
     Snapshot,
 )
 from hotload_tui.core.watcher import Watcher
+from hotload_tui.core.witness import Witness, nobody
 
 
 class HotloadManager:
@@ -48,13 +50,22 @@ class HotloadManager:
     Safe to use from any thread; one command runs at a time. As a context manager it starts and stops.
     """
 
-    def __init__(self, host: HookHost, config: Config | None = None) -> None:
+    def __init__(
+        self,
+        host: HookHost,
+        config: Config | None = None,
+        *,
+        trials: Trials | None = None,
+        witness: Witness = nobody,
+    ) -> None:
+        """Load on worker threads unless ``trials`` has another place; ``witness`` hears of each step."""
         self._host = host
         self._config = config or Config()
         self._root = Path(self._config.runtime_dir).absolute()
         self._board = Board()
         self._builds = Builds(self._config, self._board)
-        self._journey = Journey(host, self._config, self._board, self._builds)
+        loader = Loader(host, self._config, trials=trials, witness=witness)
+        self._journey = Journey(loader, self._config, self._board, self._builds)
         self._roster = Roster(self._root, self._config, self._board, self._journey)
         self._holds = Holds(self._board, self._builds, self._journey)
         self._facts = Facts(host, self._config, self._board, self._journey.live)
@@ -184,6 +195,11 @@ class HotloadManager:
                 self._journey.update(on, again=True, fresh=force)
             return self._board.statuses()
 
+    def _release(self, directory: discovery.PluginDirectory) -> None:
+        self._builds.let_go(directory.name, "asked for")
+        self._builds.unbar(directory.name, "asked for")
+        self._roster.apply([directory])
+
     def _is_held(self, directory: discovery.PluginDirectory) -> bool:
         return self._facts.status(directory.name).state is PluginState.HELD
 
@@ -213,25 +229,23 @@ class HotloadManager:
             self._holds.rollback(self._switched_on(name), generation)
             return self._facts.status(name)
 
-    def hold(self, name: str, reason: str, *, digest: str = "") -> PluginStatus:
-        """Keep the plugin's present source from being loaded (if it has ``digest``), until it changes.
+    def hold(self, name: str, reason: str) -> PluginStatus:
+        """Keep the plugin's present source from being loaded, in this host and the next, until it changes.
 
         What served last serves in its place, if that is another version.
         """
         with self._exclusive():
-            self._holds.hold_back(self._switched_on(name), reason, digest)
+            self._holds.hold_back(self._switched_on(name), reason)
             return self._facts.status(name)
 
     def release(self, name: str) -> PluginStatus:
         """Let a HELD plugin follow its source again; nothing happens to another."""
         with self._exclusive():
-            directory = self._roster.find_one(name)
-            self._builds.release(name, "asked for")
-            self._roster.apply([directory])
+            self._release(self._roster.find_one(name))
             return self._facts.status(name)
 
     def enable(self, name: str) -> PluginStatus:
-        """Rename ``_name`` to ``name`` and load it; nothing happens if it is on."""
+        """Rename ``_name`` to ``name`` and load it, or release it if it is HELD; else nothing happens."""
         with self._exclusive():
             directory = self._roster.find_one(name)
             if directory.enabled and not self._config.of(name).enabled:
@@ -239,7 +253,9 @@ class HotloadManager:
                     f"{name} is switched off by enabled = false in hotload.toml; change it there"
                 )
             enabled = discovery.enable(directory)
-            if enabled is not directory:
+            if enabled is directory and self._is_held(directory):
+                self._release(directory)
+            elif enabled is not directory:
                 directory = enabled
                 self._board.tell(PluginEnabled(time.time(), name))
                 self._roster.apply([directory])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 
 from textual.screen import Screen
@@ -26,6 +27,8 @@ class ActionScreen(Screen[None]):
 
     requests: Requests
     project: Path
+    restart: Callable[[], str] | None
+    """Restarts a host that hangs, and returns why not; ``None`` where that is not the console's to do."""
     is_leaving = False
     """Whether the plugins are being unloaded: there is nothing left to do but to wait."""
 
@@ -62,6 +65,10 @@ class ActionScreen(Screen[None]):
     def action_rebuild_all(self) -> None:
         """Rebuild what changed, or all."""
         self.say(self.requests.rebuild_all())
+
+    def action_restart(self) -> None:
+        """Restart a host that hangs, without the plugin that does."""
+        self.say(self.restart() if self.restart else "The host is another program; restart it there.")
 
     def action_enable(self) -> None:
         """Switch the selected plugin on."""

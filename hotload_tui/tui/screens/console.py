@@ -48,9 +48,15 @@ class ConsoleScreen(ActionScreen):
     AUTO_FOCUS = "PluginTable"
 
     def __init__(
-        self, api: ManagerApi, project: Path, start: Callable[[], None] | None, clock: Callable[[], float]
+        self,
+        api: ManagerApi,
+        project: Path,
+        start: Callable[[], None] | None,
+        clock: Callable[[], float],
+        restart: Callable[[], str] | None = None,
     ) -> None:
         super().__init__()
+        self.restart = restart
         self.project = project
         self._start = start
         self._clock = clock
@@ -167,7 +173,7 @@ class ConsoleScreen(ActionScreen):
         self._closeup = message.closeup
         status = self.query_one(StatusLine)
         status.snapshot = message.snapshot
-        status.trouble = self._trouble
+        status.trouble = message.snapshot.host.trouble or self._trouble
         self.query_one(PluginTable).show(message.snapshot.plugins)
         self._book.add(message.lines)
         self._show_empty()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import re
 import signal
@@ -82,3 +83,25 @@ def _owner(file: str, plugin_dir: str) -> Owner:
         return "plugin"
     libraries = (*sysconfig.get_paths().values(), sys.prefix)
     return "library" if any(Path(file).is_relative_to(path) for path in libraries) else "host"
+
+
+def fault_of_hang(plugin: PluginStatus, phase: Phase, trace: str) -> Fault:
+    """Describe how a plugin kept its host from going on; ``trace`` is faulthandler's dump."""
+    return Fault(
+        phase,
+        plugin.name,
+        "TimeoutError",
+        "the plugin kept the host from going on, so the host was started anew",
+        time.time(),
+        frames=_frames(trace, plugin.path),
+    )
+
+
+def plugin_in(trace: str, runtime_dir: Path) -> str:
+    """Return in whose code the thread was that crashed or held the interpreter; empty: nobody's."""
+    _, _, rest = trace.partition("Current thread ")
+    current = _THREAD.split(rest)[0]
+    for file, _, _ in _FRAME.findall(current):
+        with contextlib.suppress(ValueError):
+            return Path(file).relative_to(runtime_dir).parts[0]
+    return ""

@@ -1,0 +1,224 @@
+"""``HostedManager``: a ``ManagerApi`` whose host may die, and is there again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from hotload_tui.core.config import Config
+from hotload_tui.core.errors import HotloadError, NoHostError
+from hotload_tui.core.events import AnyEvent, EventBus, EventsMissed, HostEvent, LogWritten, Subscriber
+from hotload_tui.core.log import HostLog
+from hotload_tui.core.plugin import (
+    HistoryEntry,
+    HostStatus,
+    Invocation,
+    Level,
+    LogLine,
+    PluginDetail,
+    PluginStatus,
+    Snapshot,
+    WatcherStatus,
+)
+from hotload_tui.remote.address import folder, socket_name
+from hotload_tui.remote.client import RemoteManager
+from hotload_tui.remote.process.keeper import Keeper
+
+_TIMEOUT = 1.5  # seconds for a question: of a host that does not answer the last facts are shown
+_PAUSE = 0.02  # seconds between two attempts to connect
+
+
+class HostedManager:
+    """The plugins in a process of their own, which is started, watched over and restarted.
+
+    The log is this side's: it goes on when a host dies, and has what the host's process printed.
+    """
+
+    def __init__(self, config: Config, options: Sequence[str]) -> None:
+        """Prepare; ``options`` of the command line lead a host to ``config``."""
+        self._runtime_dir = Path(config.runtime_dir)
+        self._bus = EventBus()
+        self._log = HostLog()
+        self._lock = threading.Lock()
+        self._remote: RemoteManager | None = None
+        self._pid = 0
+        self._copied = 0
+        self._last = _nothing(config)
+        self._keeper = Keeper(config, options, self)
+
+    def open(self) -> None:
+        """Start the host; does not wait for it."""
+        self._keeper.open()
+
+    def wait_until_ready(self) -> None:
+        """Wait until the host has loaded the plugins, or nothing will come of it."""
+        self._keeper.wait_until_ready()
+
+    def close(self) -> None:
+        """Stop the host: nothing of it is left when this returns."""
+        self._keeper.close()
+        self._hang_up()
+
+    def restart(self) -> str:
+        """Restart a host that hangs, without the plugin that does; returns why not, if it makes no sense."""
+        return self._keeper.restart()
+
+    # ---- ManagerApi
+
+    def snapshot(self) -> Snapshot:
+        """Return the whole state; of a host that does not answer the last that it told."""
+        if self._remote is not None and not self._keeper.trouble:
+            with contextlib.suppress(NoHostError):
+                self._last = self._remote.snapshot()
+        return replace(self._last, host=replace(self._last.host, trouble=self._keeper.trouble))
+
+    def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
+        """Hear every event from now on, of this host and those that follow it."""
+        return self._bus.subscribe(subscriber)
+
+    def log(self, since: int = 0) -> tuple[LogLine, ...]:
+        """Return the kept log lines with a number greater than ``since``."""
+        return self._log.since(since)
+
+    def detail(self, name: str) -> PluginDetail:
+        """Return everything known about one plugin."""
+        return self._host().detail(name)
+
+    def source(self, name: str, file: str, generation: int | None = None) -> str:
+        """Return one file's text: as loaded by the serving ``generation``, or (``None``) as on disk."""
+        return self._host().source(name, file, generation)
+
+    def history(self, name: str) -> tuple[HistoryEntry, ...]:
+        """Return what happened to a plugin in this host, the oldest first."""
+        return self._host().history(name)
+
+    def rollback(self, name: str, generation: int) -> PluginStatus:
+        """Let an earlier generation serve again, and hold the plugin there."""
+        return self._host().rollback(name, generation)
+
+    def release(self, name: str) -> PluginStatus:
+        """Let a HELD plugin follow its source again."""
+        return self._host().release(name)
+
+    def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:
+        """Build and load one plugin, or all that changed."""
+        return self._host().rebuild(name, force=force)
+
+    def enable(self, name: str) -> PluginStatus:
+        """Switch a plugin on."""
+        return self._host().enable(name)
+
+    def disable(self, name: str) -> PluginStatus:
+        """Switch a plugin off."""
+        return self._host().disable(name)
+
+    def clean(self, name: str | None = None) -> int:
+        """Remove the artifacts of one plugin, or of all; returns their number."""
+        return self._host().clean(name)
+
+    def new(self, name: str) -> PluginStatus:
+        """Make a plugin from the template."""
+        return self._host().new(name)
+
+    def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
+        """Call a hook point once; the arguments must be JSON values."""
+        return self._host().invoke(point, *args, **kwargs)
+
+    def _host(self) -> RemoteManager:
+        """Return the host, if there is one that answers.
+
+        Raises:
+            NoHostError: there is none.
+
+        """
+        if self._keeper.trouble or self._remote is None:
+            raise NoHostError(self._keeper.trouble or "the host is being started; try again in a moment")
+        return self._remote
+
+    # ---- what the keeper tells
+
+    def say(self, level: Level, plugin: str, text: str) -> None:
+        """Add a line to the log."""
+        now = time.time()
+        self._bus.publish(LogWritten(now, self._log.add(now, level, plugin, text)))
+
+    def started(self, pid: int) -> None:
+        """Connect to a new host, in a thread: it is not there at once."""
+        self._pid = pid
+        threading.Thread(target=self._connect, args=(pid,), name="hotload-connect", daemon=True).start()
+
+    def lost(self) -> None:
+        """Forget the host."""
+        self._pid = 0
+        self._hang_up()
+
+    def changed(self) -> None:
+        """Have subscribers look at the state again."""
+        self._bus.publish(EventsMissed(time.time(), 0))
+
+    # ---- the connection
+
+    def _connect(self, pid: int) -> None:
+        path = folder() / socket_name(self._runtime_dir, pid)
+        remote: RemoteManager | None = None
+        while remote is None:
+            if self._pid != pid:
+                return
+            time.sleep(_PAUSE)
+            if path.exists():
+                with contextlib.suppress(HotloadError):  # it is not ready yet, or died just now
+                    remote = RemoteManager(path, timeout=_TIMEOUT)
+        with self._lock, contextlib.suppress(HotloadError):  # it died just now
+            self._copied = 0
+            remote.subscribe(self._heard)
+            self._copy(remote.log())  # what was logged before this side listened
+        self._remote = remote
+        self.changed()
+
+    def _hang_up(self) -> None:
+        remote, self._remote = self._remote, None
+        if remote is not None:
+            remote.close()
+
+    def _heard(self, event: AnyEvent) -> None:
+        match event:
+            case LogWritten(line=line):
+                with self._lock:
+                    self._copy([line])
+                return
+            case EventsMissed() if self._remote is not None:
+                with self._lock, contextlib.suppress(HotloadError):  # it died just now
+                    self._copy(self._remote.log(self._copied))
+            case HostEvent():
+                return  # the keeper knows better, and tells it
+            case _:
+                pass
+        self._bus.publish(event)
+
+    def _copy(self, lines: Sequence[LogLine]) -> None:
+        """Take over lines of the host's log, each once."""
+        for line in lines:
+            if line.number > self._copied:
+                self._copied = line.number
+                own = self._log.add(line.at, line.level, line.plugin, line.text)
+                self._bus.publish(LogWritten(line.at, own))
+
+
+def _nothing(config: Config) -> Snapshot:
+    """Return the state before there is a host."""
+    host = HostStatus(
+        pid=os.getpid(),
+        python=platform.python_version(),
+        version="",
+        runtime_dir=str(Path(config.runtime_dir).absolute()),
+        compiled_dir=str(Path(config.compiled_dir).absolute()),
+        started_at=time.time(),
+    )
+    return Snapshot((), (), WatcherStatus("off"), host)

@@ -1,0 +1,60 @@
+"""Who killed the host, or keeps it from going on: what the breadcrumbs and faulthandler's dumps tell."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from hotload_tui.core.discovery import name_of
+from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
+from hotload_tui.remote.process.autopsy import fault_of_death, fault_of_hang, plugin_in
+from hotload_tui.remote.process.breadcrumbs import Crumb, Trail
+
+_AFTERMATH: Final = 0.25  # seconds: a signal sent to the whole process may strike a moment after the step
+
+
+class Culprit(NamedTuple):
+    """A plugin, and what it did."""
+
+    plugin: str
+    digest: str
+    """Of its source; empty where that is not known."""
+    fault: Fault
+
+
+class Inquest:
+    """Looks for culprits among the plugins in ``runtime_dir``."""
+
+    def __init__(self, runtime_dir: Path, load_timeout: float) -> None:
+        self._root = runtime_dir.absolute()
+        self._limit = load_timeout
+
+    def of_death(self, trail: Trail, trace: str, returncode: int) -> Culprit | None:
+        """Return who was loading or being called when the host died."""
+        crumb = self._crumb(trail, trace)
+        if crumb is None and trail.last and time.monotonic() - trail.last.deadline < _AFTERMATH:
+            crumb = trail.last
+        if crumb is None:
+            return None
+        status = self._status(crumb)
+        fault = fault_of_death(status, crumb.phase, returncode=returncode, limit=self._limit, trace=trace)
+        return Culprit(crumb.plugin, crumb.digest, fault)
+
+    def of_hang(self, trail: Trail, trace: str) -> Culprit | None:
+        """Return who keeps the host from going on."""
+        crumb = self._crumb(trail, trace)
+        if crumb is None:
+            return None
+        return Culprit(crumb.plugin, crumb.digest, fault_of_hang(self._status(crumb), crumb.phase, trace))
+
+    def _crumb(self, trail: Trail, trace: str) -> Crumb | None:
+        """Return the step of the plugin in whose code the dump was written, else the newest step."""
+        named = name_of(plugin_in(trace, self._root) or plugin_in(trace, self._root.resolve()) or ".") or ""
+        for crumb in reversed(trail.crumbs):
+            if crumb.plugin == named or not named:
+                return crumb
+        return Crumb(0, 0.0, "host", "", named) if named else None
+
+    def _status(self, crumb: Crumb) -> PluginStatus:
+        return PluginStatus(crumb.plugin, PluginState.HELD, str(self._root / crumb.plugin))

@@ -1,0 +1,296 @@
+"""``Keeper``: starts the host, notices when it dies or hangs, names the plugin, and starts it again."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+from hotload_tui.core.config import Config
+from hotload_tui.core.errors import HotloadError
+from hotload_tui.core.history import Record
+from hotload_tui.core.plugin import Level
+from hotload_tui.core.source import read_source
+from hotload_tui.remote.process.breadcrumbs import BEAT, CRASH, HANG, TRAIL, Trail, make_trail, read_trail
+from hotload_tui.remote.process.inquest import Culprit, Inquest
+from hotload_tui.remote.process.link import Ended, Link, Orphaned, Started
+from hotload_tui.remote.process.output import Line
+
+_SOON: Final = 0.02  # seconds between two looks while the console waits for the first scan
+_SILENT: Final = 1.25  # seconds without a beat; with the look that finds it, less than two
+_BOOT: Final = 15.0  # seconds until the first beat
+_OVERDUE: Final = 1.5  # seconds that a load may take beyond its limit
+_MINUTE: Final = 60.0
+_CRASHES: Final = 3  # within a minute, with nobody to blame: then it is enough
+_STOP: Final = 2.8  # seconds
+
+
+class Audience(Protocol):
+    """Who hears of the host."""
+
+    def say(self, level: Level, plugin: str, text: str) -> None:
+        """Hear a line for the log."""
+        ...
+
+    def started(self, pid: int) -> None:
+        """Hear that a host was started; it may not answer yet."""
+        ...
+
+    def lost(self) -> None:
+        """Hear that the host ended."""
+        ...
+
+    def changed(self) -> None:
+        """Hear that ``trouble`` is another one."""
+        ...
+
+
+class Keeper:
+    """Keeps one host running, from ``open`` to ``close``; one thread of its own does all of it."""
+
+    def __init__(self, config: Config, options: Sequence[str], audience: Audience) -> None:
+        """Prepare; ``options`` lead a host to the configuration ``config``."""
+        self.trouble = ""
+        """What is wrong with the host; empty when nothing is."""
+        self._options = options
+        self._audience = audience
+        self._runtime_dir = Path(config.runtime_dir)
+        self._compiled_dir = Path(config.compiled_dir)
+        self._inquest = Inquest(self._runtime_dir, config.load_timeout)
+        self._folder = Path(tempfile.mkdtemp(prefix="hotload-"))
+        self._link: Link | None = None
+        self._pid = 0
+        self._started_at = 0.0
+        self._hang: _Hang | None = None
+        self._deaths: deque[float] = deque(maxlen=_CRASHES)
+        self._has_given_up = False
+        self._is_wanted = True  # whether an end of the host is to be followed by another start
+        self._ready = threading.Event()
+        self._ended = threading.Event()
+        self._restart = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="hotload-keeper", daemon=True)
+
+    # ---- what the console asks for
+
+    def open(self) -> None:
+        """Start the supervisor and the host; does not wait for it."""
+        self._start()
+        self._thread.start()
+
+    def wait_until_ready(self) -> None:
+        """Wait until the host's first scan is over, or nothing will come of it."""
+        self._ready.wait()
+
+    def restart(self) -> str:
+        """Start the host anew, without the plugin that hangs; returns why not, if that makes no sense."""
+        if not self._hang and not self._has_given_up:
+            return "The host is well; r loads a plugin anew."
+        self._restart.set()
+        return ""
+
+    def close(self) -> None:
+        """Stop the host, with force if need be; twice is fine."""
+        self._is_wanted = False
+        self._ready.set()
+        if self._link is not None:
+            self._link.send("stop")
+            if self._pid:
+                self._ended.wait(_STOP)
+            self._link.leave()
+            self._link = None
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    # ---- the thread
+
+    def _keep(self) -> None:
+        link = self._link
+        while link is not None:
+            with contextlib.suppress(queue.Empty):
+                match link.news.get(timeout=BEAT if self._ready.is_set() else _SOON):
+                    case Started(pid):
+                        self._pid, self._started_at = pid, time.monotonic()
+                        self._audience.started(pid)
+                    case Ended(_, code):
+                        self._host_ended(code)
+                    case Orphaned():
+                        self._orphaned()
+            if self._pid:
+                self._look()
+            if self._restart.is_set():
+                self._restart_now()
+            link = self._link
+
+    def _start(self) -> None:
+        make_trail(self._folder / TRAIL)
+        for name in (CRASH, HANG):
+            (self._folder / name).write_bytes(b"")
+        if self._link is None:
+            self._link = Link(self._command(), self._hear)
+        self._link.send("start")
+
+    def _command(self) -> list[str]:
+        path = [] if sys.path and sys.path[0] in ("", str(Path.cwd())) else ["-P"]
+        module = ["-m", "hotload_tui.remote.process.host", "--folder", str(self._folder)]
+        return [sys.executable, *path, *module, *self._options]
+
+    def _hear(self, stream: str, line: Line) -> None:
+        self._audience.say("warning" if stream == "stderr" else "info", line.plugin, f"{stream}: {line.text}")
+
+    def _set_trouble(self, text: str) -> None:
+        self.trouble = text
+        self._audience.changed()
+
+    # ---- a host that ended
+
+    def _host_ended(self, code: int) -> None:
+        self._pid = 0
+        self._audience.lost()
+        self._ended.set()
+        if not self._is_wanted:
+            return
+        if self._hang and self._hang.is_ended:
+            self._hang = None
+            self._again()
+            return
+        hang, self._hang = self._hang, None
+        trace = self._dump(CRASH) or (hang.trace if hang else "")
+        culprit = self._inquest.of_death(self._trail(), trace, code)
+        how = f"died of signal {-code}" if code < 0 else f"ended with exit status {code}"
+        if culprit is not None and self._hold(culprit):
+            fault = culprit.fault
+            self._audience.say("error", culprit.plugin, f"the host {how}: {fault.message}")
+            self._again()
+        elif code > 0 and not self._ready.is_set():
+            self._give_up(f"the host could not start ({how}); the log says why")
+        else:
+            self._blame_nobody(how)
+
+    def _blame_nobody(self, how: str) -> None:
+        now = time.monotonic()
+        self._deaths.append(now)
+        self._audience.say("error", "", f"the host {how}; no plugin was being loaded or called")
+        if len(self._deaths) == _CRASHES and now - self._deaths[0] < _MINUTE:
+            self._give_up(f"the host died {_CRASHES} times within a minute, the last time it {how}")
+        else:
+            self._again()
+
+    def _give_up(self, text: str) -> None:
+        self._has_given_up = True
+        self._audience.say("error", "", text)
+        self._set_trouble(f"{text}; K starts it again")
+        self._ready.set()
+
+    def _again(self) -> None:
+        self._audience.say("info", "", "the host is started again")
+        self._set_trouble("")
+        self._start()
+
+    def _orphaned(self) -> None:
+        """Start anew after the supervisor was killed; the link has ended its host."""
+        self._link, self._pid = None, 0
+        self._audience.lost()
+        if self._is_wanted:
+            self._audience.say("error", "", "the supervisor was killed, and the host ended with it")
+            self._again()
+
+    def _hold(self, culprit: Culprit) -> bool:
+        """Keep the plugin from being loaded again as it is now; tell whether that could be noted."""
+        digest = culprit.digest
+        try:
+            directory = self._runtime_dir / culprit.plugin
+            digest = digest or read_source(culprit.plugin, directory).digest
+            Record(self._compiled_dir.absolute()).bar(culprit.plugin, digest, culprit.fault)
+        except HotloadError as error:
+            self._audience.say("error", culprit.plugin, f"it cannot be held back: {error}")
+            return False
+        return True
+
+    # ---- a host that runs
+
+    def _look(self) -> None:
+        trail, now = self._trail(), time.monotonic()
+        if trail.is_ready:
+            self._ready.set()
+        last = trail.beat or self._started_at + _BOOT
+        overdue = [
+            c for c in trail.crumbs if c.phase == "load" and c.deadline and now > c.deadline + _OVERDUE
+        ]
+        hangs = now - last > _SILENT or bool(overdue)
+        if hangs and self._hang is None:
+            self._hang = _Hang(len(self._dump(HANG)))
+            self._send("dump")
+        elif hangs and self._hang is not None and not self._hang.trace:
+            self._describe(self._hang, trail)
+        elif not hangs and self._hang is not None:
+            self._hang = None
+            self._audience.say("info", "", "the host goes on")
+            self._set_trouble("")
+
+    def _describe(self, hang: _Hang, trail: Trail) -> None:
+        """Say who hangs and where, once the host has written it down."""
+        hang.looks += 1
+        trace = self._dump(HANG)[hang.before :]
+        hang.culprit = self._inquest.of_hang(trail, trace)
+        if hang.culprit is None or not hang.culprit.fault.frames:
+            if hang.looks == 1:
+                return  # the dump may still be being written
+            trace = trace or " "
+        hang.trace = trace
+        if hang.culprit is None:
+            text = "the host does not answer"
+            self._audience.say("error", "", f"{text}; no plugin was being loaded or called")
+            self._set_trouble(f"{text}; K restarts it")
+            return
+        place = hang.culprit.fault.place
+        where = f" at {Path(place.file).name}:{place.line} in {place.function}" if place else ""
+        phase = hang.culprit.fault.phase
+        self._audience.say(
+            "error", hang.culprit.plugin, f"hangs{where} ({phase}); K restarts the host without it"
+        )
+        self._set_trouble(f"{hang.culprit.plugin} hangs{where}; K restarts without it")
+
+    def _restart_now(self) -> None:
+        self._restart.clear()
+        if self._has_given_up:
+            self._has_given_up = False
+            self._deaths.clear()
+            self._again()
+        elif self._hang is not None and self._pid:
+            if self._hang.culprit is not None:
+                self._hold(self._hang.culprit)
+            self._hang.is_ended = True
+            self._send("kill")
+
+    def _send(self, word: str) -> None:
+        if self._link is not None:
+            self._link.send(word)
+
+    def _trail(self) -> Trail:
+        return read_trail(self._folder / TRAIL)
+
+    def _dump(self, name: str) -> str:
+        try:
+            return (self._folder / name).read_text(errors="replace")
+        except OSError:
+            return ""
+
+
+class _Hang:
+    """A host that does not go on."""
+
+    def __init__(self, before: int) -> None:
+        self.before = before
+        """Characters of the dump that are of earlier ones."""
+        self.trace = ""
+        self.culprit: Culprit | None = None
+        self.looks = 0
+        self.is_ended = False
+        """Whether the host is being killed for it."""

@@ -1,0 +1,205 @@
+"""The supervisor: ends the host, and mends the terminal, when a console that died cannot.
+
+A program of its own, started by its path: it imports next to nothing, has one thread, and is deaf to the
+signals that end consoles. It reads one command a line, and answers with what becomes of the host:
+
+======== ==================================================== ===================
+command  what it does                                         answer
+======== ==================================================== ===================
+start    start the host, in a session of its own              ``started PID``
+stop     SIGTERM, and SIGKILL for the group soon after        ``ended PID STATUS``
+kill     SIGKILL for the group                                ``ended PID STATUS``
+dump     have the host write down where its threads are
+bye      the console leaves in order: its terminal is fine
+======== ==================================================== ===================
+
+The end of its input means that the console is gone: then the host has to go, too.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Sequence
+
+GRACE = 1.8  # seconds between SIGTERM and SIGKILL: all are gone within 3
+DUMP = getattr(signal, "SIGRTMAX", signal.SIGUSR2)  # one that plugins hardly use
+_DEAF = ("SIGHUP", "SIGINT", "SIGTERM", "SIGQUIT", "SIGTSTP", "SIGTTOU", "SIGTTIN")
+# Alternate screen, mouse (four kinds), bracketed paste, focus, resizes, synchronized and kitty's keys off;
+# cursor and plain colours on.
+_MEND = (
+    b"\x1b[?2026l\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?2004l\x1b[?1004l\x1b[?2048l"
+    b"\x1b[<u\x1b[?1049l\x1b[?25h\x1b[0m"
+)
+
+
+class Terminal:
+    """The console's terminal, with the modes that it had before the console."""
+
+    def __init__(self, descriptor: int, modes: str) -> None:
+        """Take a descriptor (-1: there is no terminal) and what ``modes_of`` returned."""
+        self._descriptor = descriptor
+        self._modes = [int(number) for number in modes.split(",") if number]
+
+    def mend(self) -> None:
+        """Set the modes back, and leave the alternate screen."""
+        if self._descriptor < 0:
+            return
+        import termios
+
+        flags, characters = self._modes[:6], self._modes[6:]
+        try:
+            os.write(self._descriptor, _MEND)
+            if flags:
+                modes: list[int | list[bytes | int]] = [*flags, [bytes([number]) for number in characters]]
+                termios.tcsetattr(self._descriptor, termios.TCSADRAIN, modes)
+        except (OSError, termios.error):
+            return  # the terminal is gone, too
+
+
+def modes_of(descriptor: int) -> str:
+    """Return a terminal's modes as one word; empty for what is none."""
+    import termios
+
+    try:
+        *flags, characters = termios.tcgetattr(descriptor)
+    except termios.error:
+        return ""
+    return ",".join(str(one[0] if isinstance(one, bytes) else one) for one in (*flags, *characters))
+
+
+class Supervisor:
+    """Starts one host at a time, and does what the console commands."""
+
+    def __init__(self, command: Sequence[str], output: tuple[int, int], terminal: Terminal) -> None:
+        """Start hosts with ``command``, which gets a lifeline's descriptor behind, and this output."""
+        self._command = command
+        self._output = output
+        self._terminal = terminal
+        self._host = 0
+        self._lifeline = -1
+        self._kill_at = 0.0
+        self._is_over = False
+
+    def run(self) -> None:
+        """Serve until the console is gone and the host with it."""
+        for name in _DEAF:
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+        waker, wake = os.pipe()
+        for descriptor in (waker, wake):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        while self._host or not self._is_over:
+            watched = [waker] if self._is_over else [waker, 0]
+            patience = max(0.0, self._kill_at - time.monotonic()) if self._kill_at else None
+            ready = select.select(watched, [], [], patience)[0]
+            if waker in ready:
+                os.read(waker, 4096)
+            self._reap()
+            if 0 in ready:
+                self._hear()
+            if self._kill_at and time.monotonic() >= self._kill_at:
+                self._signal_group()
+
+    def _hear(self) -> None:
+        words = os.read(0, 4096).split()
+        if not words:
+            self._is_over = True
+            self._terminal.mend()
+            self._stop()
+        for word in words:
+            match word:
+                case b"start":
+                    self._start()
+                case b"stop":
+                    self._stop()
+                case b"kill":
+                    self._signal_group()
+                case b"dump":
+                    self._signal(DUMP)
+                case b"bye":
+                    self._terminal = Terminal(-1, "")
+                case _:
+                    pass  # a newer console's word
+
+    def _start(self) -> None:
+        if self._host:
+            return
+        lifeline, self._lifeline = os.pipe()
+        pid = os.fork()  # one thread, so nothing can be locked in the child
+        if not pid:
+            self._become_host(lifeline)
+        os.close(lifeline)
+        self._host, self._kill_at = pid, 0.0
+        _tell(f"started {pid}")
+
+    def _become_host(self, lifeline: int) -> None:
+        try:
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            for name in (*_DEAF, "SIGCHLD"):
+                signal.signal(getattr(signal, name), signal.SIG_DFL)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            for target, descriptor in enumerate(self._output, 1):
+                os.dup2(descriptor, target)
+            os.set_inheritable(lifeline, True)
+            os.execv(self._command[0], [*self._command, str(lifeline)])  # noqa: S606 - our own interpreter
+        finally:
+            os._exit(126)
+
+    def _stop(self) -> None:
+        if self._host and not self._kill_at:
+            self._kill_at = time.monotonic() + GRACE
+            self._signal(signal.SIGTERM)
+
+    def _signal(self, number: int) -> None:
+        if self._host:
+            os.kill(self._host, number)  # it is there: nobody else has waited for it
+
+    def _signal_group(self) -> None:
+        self._kill_at = 0.0
+        if self._host:
+            self._signal(signal.SIGKILL)  # also if it leads no group yet
+            _kill_group(self._host)
+
+    def _reap(self) -> None:
+        if not self._host:
+            return
+        pid, status = os.waitpid(self._host, os.WNOHANG)
+        if not pid:
+            return
+        self._host, self._kill_at = 0, 0.0
+        _kill_group(pid)  # what plugins have started
+        os.close(self._lifeline)
+        _tell(f"ended {pid} {os.waitstatus_to_exitcode(status)}")
+
+
+def _kill_group(leader: int) -> None:
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return  # nothing of it is left
+
+
+def _tell(text: str) -> None:
+    try:
+        os.write(1, f"{text}\n".encode())
+    except OSError:
+        return  # the console is gone
+
+
+def main(out: str, err: str, terminal: str, modes: str, *command: str) -> None:
+    """Run as ``supervisor.py OUT ERR TERMINAL MODES COMMAND …``; the first three are descriptors."""
+    descriptors = [int(word) for word in (out, err, terminal)]
+    for descriptor in descriptors:
+        if descriptor >= 0:
+            os.set_inheritable(descriptor, False)
+    Supervisor(command, (descriptors[0], descriptors[1]), Terminal(descriptors[2], modes)).run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
