@@ -92,6 +92,33 @@ def reload(scope: Scope, names: tuple[str, ...]) -> int:
     return report.verdict(statuses)
 
 
+@shared_options(host=True)
+@click.command()
+@click.argument("name")
+@click.argument("generation", type=click.IntRange(min=1))
+@click.pass_obj
+def rollback(scope: Scope, name: str, generation: int) -> int:
+    """Let an earlier generation serve again in the running host, and hold the plugin there."""
+    manager = scope.reach_running(scope.settings(), "rollback")
+    status = manager.rollback(name, generation)
+    output.narrate(
+        f"{name} is {status.held}, as generation {status.generation}; 'hotload release {name}' ends that"
+    )
+    return 0
+
+
+@shared_options(host=True)
+@click.command()
+@click.argument("name")
+@click.pass_obj
+def release(scope: Scope, name: str) -> int:
+    """Let a plugin that is HELD follow its source again, in the running host."""
+    manager = scope.reach_running(scope.settings(), "release")
+    status = manager.release(name)
+    report.show([status])
+    return report.verdict([status])
+
+
 def _scanned_if_there(config: Config) -> HotloadManager:
     if Path(config.runtime_dir).exists():
         return scanned(config)

@@ -52,6 +52,8 @@ for command in (
     change.disable,
     change.clean,
     change.reload,
+    change.rollback,
+    change.release,
     look.trial,
 ):
     hotload.add_command(command)

@@ -140,3 +140,22 @@ def test_a_reload_that_fails_is_told(workspace: Workspace, hotload: Hotload) -> 
     assert done.out.splitlines()[1].startswith("~ STALE  greet")
     assert "greet: register: ZeroDivisionError: division by zero\n  plugins/greet/plugin.py:2" in done.err
     assert hotload("call", "greet", "Ada").out == "Hello, Ada\n"
+
+
+def test_an_earlier_generation_comes_back_until_it_is_released(
+    workspace: Workspace, hotload: Hotload
+) -> None:
+    """Rollback says what it did and how to end it; release loads the newest source."""
+    workspace["greet"] = GREET
+    hotload.host()
+    workspace["greet"] = GREET.replace("Hello", "Good day")
+    hotload("reload", "greet")
+    done = hotload("rollback", "greet", "1")
+    assert done[:2] == (0, "")
+    assert done.err.startswith("greet is rolled back to generation 1, as generation ")
+    assert done.err.endswith("; 'hotload release greet' ends that\n")
+    assert hotload("call", "greet", "Ada").out == "Hello, Ada\n"
+    assert hotload("status", "greet").out.splitlines()[1].startswith("= HELD")
+    assert hotload("release", "greet").code == 0
+    assert hotload("call", "greet", "Ada").out == "Good day, Ada\n"
+    assert "greet has no generation 9; there are 1, 2" in hotload("rollback", "greet", "9").err
