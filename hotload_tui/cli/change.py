@@ -94,6 +94,15 @@ def reload(scope: Scope, names: tuple[str, ...]) -> int:
 
 @shared_options(host=True)
 @click.command()
+@click.pass_obj
+def undo(scope: Scope) -> int:
+    """Take back the last enable, disable or clean in the running host."""
+    output.narrate(f"undone: {scope.reach_running(scope.settings(), 'undo').undo()}")
+    return 0
+
+
+@shared_options(host=True)
+@click.command()
 @click.argument("name")
 @click.argument("generation", type=click.IntRange(min=1))
 @click.pass_obj

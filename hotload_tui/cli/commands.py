@@ -54,6 +54,7 @@ for command in (
     change.reload,
     change.rollback,
     change.release,
+    change.undo,
     look.trial,
 ):
     hotload.add_command(command)

@@ -77,6 +77,10 @@ class ManagerApi(Protocol):
         """
         ...
 
+    def undo(self) -> str:
+        """Take back the last enable, disable or clean, and return what that was; ``RefusedError``: none."""
+        ...
+
     def new(self, name: str) -> PluginStatus:
         """Make a plugin from the template and load it; ``UsageError`` for a name it cannot have."""
         ...

@@ -82,10 +82,12 @@ class Record:
         """Remember what serves now as the last good; raises ``ArtifactError``: it cannot be written."""
         self._change(_LAST_GOOD, digests)
 
-    def forget(self, plugin: str | None = None) -> None:
-        """Forget the last good of one plugin, or of all; raises ``ArtifactError``."""
+    def forget(self, plugin: str | None = None) -> dict[str, str]:
+        """Forget the last good of one plugin, or of all; returns what it was. Raises ``ArtifactError``."""
         self.read()
-        self.serve(dict.fromkeys(self._kept if plugin is None else [plugin], ""))
+        known = {name: self.last_good(name) for name in (self._kept if plugin is None else [plugin])}
+        self.serve(dict.fromkeys(known, ""))
+        return {name: digest for name, digest in known.items() if digest}
 
     def keep(self, plugin: str, hold: Hold) -> None:
         """Hold the plugin; raises ``ArtifactError``: it cannot be written."""

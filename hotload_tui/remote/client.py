@@ -127,6 +127,10 @@ class RemoteManager:
         """Remove the artifacts of one plugin, or of all; returns their number."""
         return self._command(protocol.Clean(name), int)
 
+    def undo(self) -> str:
+        """Take back the last enable, disable or clean, and return what that was."""
+        return self._command(protocol.Undo(), str)
+
     def new(self, name: str) -> PluginStatus:
         """Make a plugin from the template."""
         return self._command(protocol.New(name), PluginStatus)

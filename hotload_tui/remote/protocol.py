@@ -198,6 +198,14 @@ class Clean(Struct, frozen=True, tag="clean"):
         return manager.clean(self.name)
 
 
+class Undo(Struct, frozen=True, tag="undo"):
+    """Ask to take back the last command."""
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.undo()
+
+
 class New(Struct, frozen=True, tag="new"):
     """Ask for a plugin from the template."""
 
@@ -232,6 +240,7 @@ Question: TypeAlias = (
     | Enable
     | Disable
     | Clean
+    | Undo
     | New
     | Invoke
 )

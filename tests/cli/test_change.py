@@ -111,6 +111,18 @@ def test_cleaning_wants_to_know_what(workspace: Workspace, hotload: Hotload) -> 
     assert len(list(workspace.compiled.glob("greet-*"))) == 1
 
 
+def test_a_slip_is_taken_back(workspace: Workspace, hotload: Hotload) -> None:
+    """Undo brings back what was disabled in the running host; then there is nothing more."""
+    workspace["greet"] = GREET
+    hotload.host()
+    hotload("disable", "greet")
+    assert hotload("undo") == (0, "", "undone: disable greet\n")
+    assert hotload("call", "greet", "Ada").out == "Hello, Ada\n"
+    done = hotload("undo")
+    assert done.code == 1
+    assert "there is nothing to undo" in done.err
+
+
 def test_reload_needs_a_host(workspace: Workspace, hotload: Hotload) -> None:
     """Without a host there is nothing to reload, and I am told how to start one."""
     workspace["greet"] = GREET

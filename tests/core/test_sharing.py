@@ -203,4 +203,4 @@ def test_clean_without_a_name_takes_what_is_left_of_plugins_that_are_gone(
     assert len(list(workspace.compiled.glob("a-b-*"))) == 1
     assert running.manager.clean() == 2
     names = sorted(path.name for path in workspace.compiled.iterdir())
-    assert names == ["last-good.json", "notes-0123.hotplug"]
+    assert names == ["last-good.json", "notes-0123.hotplug", "trash"]

@@ -118,6 +118,15 @@ def test_an_earlier_generation_comes_back_and_goes(api: ManagerApi, workspace: W
         api.rollback("greet", 9)
 
 
+def test_a_command_is_taken_back(api: ManagerApi) -> None:
+    """Undo tells what it took back, or that there is nothing."""
+    api.disable("greet")
+    assert api.undo() == "disable greet"
+    assert api.invoke("greet", "Ada").values == ("Hello, Ada",)
+    with pytest.raises(RefusedError, match="nothing to undo"):
+        api.undo()
+
+
 def test_a_failed_build_is_a_fault_and_an_event(api: ManagerApi, workspace: Workspace) -> None:
     """A plugin that does not compile is told with its line, and the old version goes on serving."""
     heard = heard_by(api)

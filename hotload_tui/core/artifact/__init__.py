@@ -21,6 +21,7 @@ from hotload_tui.core.artifact.folder import (
     replace_file,
     sharing,
 )
+from hotload_tui.core.artifact.trash import discard, restore
 
 __all__ = [
     "DIGITS",
@@ -33,11 +34,13 @@ __all__ = [
     "alone",
     "artifact_name",
     "artifacts_of",
+    "discard",
     "find_artifacts",
     "is_artifact_of",
     "remove",
     "remove_leftovers",
     "replace_file",
+    "restore",
     "sharing",
     "write_artifact",
 ]

@@ -19,9 +19,11 @@ from hotload_tui.core.artifact import (
     Entry,
     artifact_name,
     artifacts_of,
+    discard,
     find_artifacts,
     remove,
     remove_leftovers,
+    restore,
     sharing,
     write_artifact,
 )
@@ -99,17 +101,17 @@ class Compiler:
         """Tell whether the artifact of ``plugin`` at ``digest`` is there; it is not opened."""
         return (self._folder / artifact_name(plugin, digest)).is_file()
 
-    def clean(self, plugin: str) -> int:
-        """Remove all artifacts of the plugin; returns how many there were.
+    def clean(self, plugin: str, when: str = "") -> int:
+        """Move all artifacts of the plugin to the trash; returns how many there were.
 
         Raises:
             ArtifactError: one cannot be removed.
 
         """
-        return remove(self._folder, self.artifacts(plugin))
+        return discard(self._folder, self.artifacts(plugin), when or _now())
 
-    def clean_all(self) -> dict[str, int]:
-        """Remove all artifacts, also of plugins that are gone; returns how many there were of each.
+    def clean_all(self, when: str = "") -> dict[str, int]:
+        """Move all artifacts, also of plugins that are gone, to the trash; returns how many of each.
 
         Raises:
             ArtifactError: one cannot be removed, or they cannot be listed.
@@ -117,7 +119,12 @@ class Compiler:
         """
         found = find_artifacts(self._folder)
         remove_leftovers(self._folder)
-        return {name: remove(self._folder, paths) for name, paths in sorted(found.items())}
+        when = when or _now()
+        return {name: discard(self._folder, paths, when) for name, paths in sorted(found.items())}
+
+    def bring_back(self, when: str) -> int:
+        """Take back the ``clean`` of that name; returns how many came back. Raises ``ArtifactError``."""
+        return restore(self._folder, when)
 
     def remove_leftovers(self) -> None:
         """Remove what a killed process left half-written."""
@@ -164,6 +171,10 @@ class Compiler:
                 with contextlib.suppress(ArtifactError):  # the next older one will do
                     return Artifact(path)
         return None
+
+
+def _now() -> str:
+    return f"{time.time_ns():020d}"
 
 
 def _foreign(artifact: Artifact, source: Source) -> str:

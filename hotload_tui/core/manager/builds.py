@@ -150,17 +150,24 @@ class Builds:
         with self._warned():
             self._compiler.prune(self._keep, in_use)
 
-    def clean(self, name: str | None = None) -> dict[str, int]:
-        """Remove the artifacts of a plugin, or all there are; returns how many of each.
+    def clean(self, name: str | None = None) -> tuple[dict[str, int], Callable[[], None]]:
+        """Remove the artifacts of a plugin, or all there are; returns how many of each, and the undo.
 
         What serves goes on serving. Raises ``ArtifactError``.
         """
+        forgotten = self._record.forget(name)
+        when = f"{time.time_ns():020d}"
         if name is None:
-            self._record.forget()
-            return self._compiler.clean_all()
-        self._record.forget(name)
-        removed = self._compiler.clean(name)
-        return {name: removed} if removed else {}
+            removed = self._compiler.clean_all(when)
+        else:
+            count = self._compiler.clean(name, when)
+            removed = {name: count} if count else {}
+
+        def undo() -> None:
+            self._compiler.bring_back(when)
+            self.served({each: good for each, good in forgotten.items() if not self._record.last_good(each)})
+
+        return removed, undo
 
     @contextlib.contextmanager
     def _warned(self) -> Iterator[None]:

@@ -31,6 +31,7 @@ from hotload_tui.core.manager.facts import Facts
 from hotload_tui.core.manager.holds import Holds
 from hotload_tui.core.manager.journey import Journey
 from hotload_tui.core.manager.roster import Roster
+from hotload_tui.core.manager.undo import Undo
 from hotload_tui.core.plugin import (
     HistoryEntry,
     Invocation,
@@ -73,7 +74,8 @@ class HotloadManager:
         self._lock = threading.RLock()
         self._holder = 0  # the thread whose command runs
         self._stop_asked: Callable[[], None] | None = None
-        self._undo: list[Callable[[], None]] = []
+        self._detach: list[Callable[[], None]] = []
+        self._undo = Undo()
 
     # ---- life
 
@@ -83,9 +85,9 @@ class HotloadManager:
         A runtime directory that does not exist yet is waited for: ``snapshot().watcher.trouble`` says so.
         """
         with self._exclusive():
-            if self._undo:
+            if self._detach:
                 return
-            self._undo = [
+            self._detach = [
                 self._host.observe(self._board.handler_failed, self._config.module_path),
                 LogCollector(self._config.module_path, self._board.collect, self._plugin_of).attach(),
             ]
@@ -117,9 +119,9 @@ class HotloadManager:
                 if unload:
                     for name in reversed(self._journey.live_names()):
                         self._roster.unload(name, PluginState.NEW)
-                undo, self._undo = self._undo, []
+                detach, self._detach = self._detach, []
             self._journey.stop()
-        for each in reversed(undo):
+        for each in reversed(detach):
             each()
 
     def __enter__(self) -> Self:
@@ -252,22 +254,31 @@ class HotloadManager:
                 raise RefusedError(
                     f"{name} is switched off by enabled = false in hotload.toml; change it there"
                 )
-            enabled = discovery.enable(directory)
-            if enabled is directory and self._is_held(directory):
+            if self._switch_on(directory):
+                self._undo.add(f"enable {name}", lambda: self._switch_off(self._roster.find_one(name)))
+            elif self._is_held(directory):
                 self._release(directory)
-            elif enabled is not directory:
-                directory = enabled
-                self._board.tell(PluginEnabled(time.time(), name))
-                self._roster.apply([directory])
             return self._facts.status(name)
 
     def disable(self, name: str) -> PluginStatus:
         """Unload a plugin and rename ``name`` to ``_name``; nothing happens if it is off."""
         with self._exclusive():
             directory = self._roster.find_one(name)
-            if directory.enabled:
-                self._roster.apply([discovery.disable(directory)])
+            if self._switch_off(directory):
+                self._undo.add(f"disable {name}", lambda: self._switch_on(self._roster.find_one(name)))
             return self._facts.status(name)
+
+    def _switch_on(self, directory: discovery.PluginDirectory) -> bool:
+        enabled = discovery.enable(directory)
+        if enabled is not directory:
+            self._board.tell(PluginEnabled(time.time(), enabled.name))
+            self._roster.apply([enabled])
+        return enabled is not directory
+
+    def _switch_off(self, directory: discovery.PluginDirectory) -> bool:
+        if directory.enabled:
+            self._roster.apply([discovery.disable(directory)])
+        return directory.enabled
 
     def clean(self, name: str | None = None) -> int:
         """Remove the artifacts of one plugin, or all, also of plugins that are gone; returns how many.
@@ -279,10 +290,24 @@ class HotloadManager:
                 name = self._roster.find_one(name).name
             else:
                 self._roster.find()
-            removed = self._builds.clean(name)
+            removed, undo = self._builds.clean(name)
+            if removed:
+                self._undo.add(f"clean {name}" if name else "clean of all", undo)
             for each, count in removed.items():
                 self._board.tell(PluginCleaned(time.time(), each, count))
             return sum(removed.values())
+
+    def undo(self) -> str:
+        """Take back the last enable, disable or clean, and return what that was.
+
+        Raises:
+            RefusedError: there is none, or it cannot be taken back.
+
+        """
+        with self._exclusive():
+            command = self._undo.last()
+            self._board.write("info", "", f"undone: {command}")
+            return command
 
     def new(self, name: str) -> PluginStatus:
         """Make a plugin from the template and load it; raises ``UsageError`` for a name it cannot have."""

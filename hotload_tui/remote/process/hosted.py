@@ -123,6 +123,10 @@ class HostedManager:
         """Remove the artifacts of one plugin, or of all; returns their number."""
         return self._host().clean(name)
 
+    def undo(self) -> str:
+        """Take back the last enable, disable or clean of this host, and return what that was."""
+        return self._host().undo()
+
     def new(self, name: str) -> PluginStatus:
         """Make a plugin from the template."""
         return self._host().new(name)
