@@ -84,7 +84,7 @@ class RemoteManager:
         """
         with self._listening:
             if self._listener is None:
-                self._listener = Listener(self._connect, self._reconnect, self._bus.publish, self._timeout)
+                self._listener = Listener(self._find, self._bus.publish, self._timeout)
         return self._bus.subscribe(subscriber)
 
     def detail(self, name: str) -> PluginDetail:
@@ -174,8 +174,8 @@ class RemoteManager:
                 return
         connection.close()
 
-    def _reconnect(self) -> socket.socket:
-        """Connect to the host that takes the place of the one that is gone."""
+    def _find(self) -> socket.socket:
+        """Connect to the host, or to the one that took its place."""
         path = successor_of(self._path, self._made)
         if path is None:
             raise NoHostError(f"{self._path}: no host answers")

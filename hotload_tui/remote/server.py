@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import logging
@@ -34,7 +35,9 @@ _UNREAD: Final = 1024 * 1024  # bytes
 
 
 def serve(manager: ManagerApi, *, project: Path | None = None) -> Server:
-    """Answer requests for ``manager`` until ``close()``; ``project`` is the runtime directory.
+    """Let consoles and commands of this user reach ``manager``, until ``close()`` or the end of the process.
+
+    It returns at once, and may stand in a ``with``; ``project`` is the runtime directory.
 
     Raises:
         RefusedError: no safe folder for the socket, or this process serves the project already.
@@ -76,6 +79,7 @@ class Server:
         self._clients: dict[socket.socket, threading.Thread] = {}
         self._acceptor = threading.Thread(target=self._accept, name="hotload-server", daemon=True)
         self._acceptor.start()
+        atexit.register(self.close)
 
     def __enter__(self) -> Self:
         return self
@@ -90,6 +94,7 @@ class Server:
         if self._pid != os.getpid() or self._closing.is_set():  # a forked child must not remove it
             return
         self._closing.set()
+        atexit.unregister(self.close)
         self.socket.unlink(missing_ok=True)
         self._feed.close()
         self._waker.send(b"\0")
