@@ -178,7 +178,7 @@ class Server:
                 number = self._feed.number
             news = functools.partial(self._news, number, portion)
             frames.send(client, _fenced("Listen", news))
-            if portion.is_last:
+            if portion.is_last or _has_left(client):
                 return
             number += len(portion.events)
             portion = self._feed.after(number, protocol.BEAT)
@@ -212,6 +212,24 @@ def _fenced(title: str, make: Callable[[], object]) -> bytes:
         text = f"the answer has {len(reply):,} bytes (limit: {frames.LIMIT:,})"
         reply = frames.encode(protocol.Failed("RefusedError", text))
     return reply
+
+
+def _has_left(client: socket.socket) -> bool:
+    """Tell whether a listener has hung up.
+
+    Raises:
+        ProtocolError: it says something, although it is not its turn any more.
+
+    """
+    client.settimeout(0)
+    try:
+        said = client.recv(1)
+    except BlockingIOError:
+        client.settimeout(frames.PATIENCE)
+        return False
+    if said:
+        raise ProtocolError("a connection that listens is for the host's messages only; command on another")
+    return True
 
 
 def _hang_up(clients: dict[socket.socket, threading.Thread], how: int) -> None:
