@@ -188,6 +188,10 @@ class RemoteManager:
         return self._connect()
 
     def _connect(self) -> socket.socket:
+        if not hasattr(socket, "AF_UNIX"):
+            raise NoHostError(
+                f"{self._path}: this system has no Unix sockets, through which hosts are reached"
+            )
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.settimeout(self._timeout)

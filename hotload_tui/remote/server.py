@@ -11,6 +11,7 @@ import selectors
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +33,7 @@ _HELLO_TIMEOUT: Final = 5.0  # seconds in which a client must introduce itself
 _JOIN_TIMEOUT: Final = 1.0  # seconds that close() waits for answers under way, and once more for threads
 _DISMISS_TIMEOUT: Final = 1.0  # seconds
 _UNREAD: Final = 1024 * 1024  # bytes
+_servers: weakref.WeakSet[Server] = weakref.WeakSet()
 
 
 def serve(manager: ManagerApi, *, project: Path | None = None) -> Server:
@@ -43,6 +45,8 @@ def serve(manager: ManagerApi, *, project: Path | None = None) -> Server:
         RefusedError: no safe folder for the socket, or this process serves the project already.
 
     """
+    if not hasattr(socket, "AF_UNIX"):
+        raise RefusedError("this system has no Unix sockets, through which consoles reach a manager")
     runtime_dir = project or Path(manager.snapshot().host.runtime_dir)
     path = private_folder() / socket_name(runtime_dir, os.getpid())
     if path.exists() and is_alive(path):
@@ -79,6 +83,7 @@ class Server:
         self._clients: dict[socket.socket, threading.Thread] = {}
         self._acceptor = threading.Thread(target=self._accept, name="hotload-server", daemon=True)
         self._acceptor.start()
+        _servers.add(self)
         atexit.register(self.close)
 
     def __enter__(self) -> Self:
@@ -106,6 +111,14 @@ class Server:
         # First only no more requests: who waits for the answer to one still gets it.
         for how in (socket.SHUT_RD, socket.SHUT_RDWR):
             _hang_up(clients, how)
+
+    def forget(self) -> None:
+        """Let go of all connections in a forked child: they belong to the process that serves.
+
+        Kept open there they would outlive it: no client would hear of its end, and its socket would look alive.
+        """
+        for inherited in (self._listener, self._waker, self._wake, *self._clients):
+            inherited.close()
 
     def _accept(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -196,6 +209,15 @@ class Server:
             return protocol.Done(result, self._feed.number)
 
         return _fenced(type(request).__name__, perform)
+
+
+def _forget_all() -> None:
+    for server in _servers:
+        server.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
 
 
 def _fenced(title: str, make: Callable[[], object]) -> bytes:

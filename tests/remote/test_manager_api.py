@@ -118,6 +118,19 @@ def test_an_earlier_generation_comes_back_and_goes(api: ManagerApi, workspace: W
         api.rollback("greet", 9)
 
 
+def test_an_earlier_generation_serves_again(
+    api: ManagerApi, manager: HotloadManager, workspace: Workspace
+) -> None:
+    """Rolled back, a plugin is held at what it was, and released it follows its source again."""
+    workspace["greet"] = GREET.replace("Hello", "Hi")
+    api.rebuild("greet")
+    assert api.rollback("greet", 1).state is PluginState.HELD
+    assert api.invoke("greet", "Ada").values == ("Hello, Ada",)
+    assert api.history("greet") == manager.history("greet")
+    assert api.release("greet").state is PluginState.OK
+    assert api.invoke("greet", "Ada").values == ("Hi, Ada",)
+
+
 def test_a_failed_build_is_a_fault_and_an_event(api: ManagerApi, workspace: Workspace) -> None:
     """A plugin that does not compile is told with its line, and the old version goes on serving."""
     heard = heard_by(api)
