@@ -115,7 +115,7 @@ class Server:
     def forget(self) -> None:
         """Let go of all connections in a forked child: they belong to the process that serves.
 
-        Kept open there they would outlive it: no client would hear of its end, and its socket would look alive.
+        Kept open there they would outlive it: no client would hear of its end, its socket would look alive.
         """
         for inherited in (self._listener, self._waker, self._wake, *self._clients):
             inherited.close()
