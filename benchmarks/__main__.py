@@ -9,6 +9,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 
+from benchmarks import remote
 from benchmarks.console import first_paint
 from benchmarks.growth import growth
 from benchmarks.reload import Sample, hook_call, read_compile_execute, reload_alone, save_to_result
@@ -24,6 +25,13 @@ def main() -> None:
         _row("hook call, 1 handler", hook_call(sample, rounds * 100))
     with Sample(watched=True) as sample:
         _row("save to new result, watched, default settings", save_to_result(sample, rounds))
+    with remote.attached() as host:
+        _row("command through the socket", remote.command(host, rounds * 20))
+        _row("event through the socket", remote.event(host, rounds * 20))
+        rate, missed = remote.events_per_second(host, rounds * 500)
+    print(
+        f"  events through the socket: {rate:,.0f} a second while a plugin logs in a loop, {missed} left out"
+    )
     kept = growth(rounds * 20)
     _row("reload and retire, 20 files", [kept.milliseconds / 1000])
     print(f"  {kept.reloads} times: {kept.alive} old generations alive, {kept.kilobytes:.2f} KB growth each")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import tempfile
+import textwrap
 from pathlib import Path
 
 import msgspec
@@ -50,6 +53,35 @@ def test_the_readme_program_calls_it(project: Path) -> None:
         check=False,
     )
     assert (done.stdout, done.returncode) == ("['Hello, Ada']\n", 0), done.stderr
+
+
+def test_the_readme_line_lets_commands_in(project: Path) -> None:
+    """With the README's line in its program, a host answers other processes, and leaves no socket behind."""
+    _, program, line = blocks("README.md", "python")
+    with tempfile.TemporaryDirectory(prefix="hl-") as session:
+        environment = {**os.environ, "XDG_RUNTIME_DIR": session}
+        with subprocess.Popen(
+            [sys.executable, "-c", program + textwrap.indent(f"{line}print(flush=True)\ninput()\n", "    ")],
+            cwd=project,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as host:
+            assert host.stdout is not None
+            assert [host.stdout.readline(), host.stdout.readline()] == ["['Hello, Ada']\n", "\n"]
+            command = [str(Path(sys.executable).with_name("hotload")), "call", "greet", "Eve"]
+            done = subprocess.run(
+                [*command, "--host", str(host.pid)],
+                cwd=project,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            host.communicate("\n")
+        assert done.stdout == "Hello, Eve\n", done.stderr
+        assert list(Path(session, "hotload").iterdir()) == []
 
 
 def test_the_documented_configuration_is_the_default(tmp_path: Path) -> None:

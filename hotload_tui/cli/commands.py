@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import click
 
-from hotload_tui.cli import change, look, serving
+from hotload_tui.cli import attach, change, logs, look, serving
 from hotload_tui.cli.scope import Scope, shared_options
 
 
@@ -43,6 +43,7 @@ def hotload(context: click.Context) -> int:
 
 for command in (
     serving.run,
+    attach.attach,
     look.status,
     look.build,
     look.check,
@@ -55,6 +56,7 @@ for command in (
     change.rollback,
     change.release,
     change.undo,
+    logs.logs,
     look.trial,
 ):
     hotload.add_command(command)

@@ -6,7 +6,6 @@ import logging
 import socket
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +14,10 @@ import click
 from hotload_tui.cli import output
 from hotload_tui.cli.scope import Scope, shared_options
 from hotload_tui.cli.signals import stop_request
-from hotload_tui.cli.text import folder
+from hotload_tui.cli.text import folder, log_line
 from hotload_tui.core.config_loader import FILE_NAME
 from hotload_tui.core.errors import HotloadError, UsageError
 from hotload_tui.core.events import AnyEvent, LogWritten
-from hotload_tui.core.plugin import LogLine
 
 if TYPE_CHECKING:
     from hotload_tui import HotloadManager
@@ -84,7 +82,7 @@ def run(scope: Scope, *, as_json: bool) -> int:
                 if not data.record(event):
                     stop.request()  # the reader has left
             elif isinstance(event, LogWritten):
-                output.narrate(_log_text(event.line))
+                output.narrate(log_line(event.line))
 
         manager.subscribe(tell)
         manager.scan()  # a missing folder is an error here; a console waits for it
@@ -130,9 +128,3 @@ class _Door:
             self._is_shut = True
             if self._server is not None:
                 self._server.close()
-
-
-def _log_text(line: LogLine) -> str:
-    clock = time.strftime("%H:%M:%S", time.localtime(line.at))
-    level = "" if line.level == "info" else f"{line.level}: "
-    return f"{clock} {line.plugin}: {level}{line.text}" if line.plugin else f"{clock} {level}{line.text}"

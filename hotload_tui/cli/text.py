@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from hotload_tui.core.errors import near
-from hotload_tui.core.plugin import Fault, Frame, PluginState, PluginStatus
+from hotload_tui.core.plugin import Fault, Frame, LogLine, PluginState, PluginStatus
 from hotload_tui.tui.places import own_causes
 
 _FRAMES: Final = 8  # frames of the plugin that are shown, the newest
@@ -46,6 +47,13 @@ def brief(fault: Fault) -> str:
 def folder(path: str) -> str:
     """Return the path of a folder so that it reads as one."""
     return near(path).rstrip("/") + "/"
+
+
+def log_line(line: LogLine) -> str:
+    """Return a line of the log with the time of day, whose it is, and its level unless that is usual."""
+    clock = time.strftime("%H:%M:%S", time.localtime(line.at))
+    level = "" if line.level == "info" else f"{line.level}: "
+    return f"{clock} {line.plugin}: {level}{line.text}" if line.plugin else f"{clock} {level}{line.text}"
 
 
 def _body(fault: Fault) -> Iterator[str]:

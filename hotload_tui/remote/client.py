@@ -84,7 +84,7 @@ class RemoteManager:
         """
         with self._listening:
             if self._listener is None:
-                self._listener = Listener(self._connect, self._reconnect, self._bus.publish, self._timeout)
+                self._listener = Listener(self._find, self._bus.publish, self._timeout)
         return self._bus.subscribe(subscriber)
 
     def detail(self, name: str) -> PluginDetail:
@@ -178,8 +178,8 @@ class RemoteManager:
                 return
         connection.close()
 
-    def _reconnect(self) -> socket.socket:
-        """Connect to the host that takes the place of the one that is gone."""
+    def _find(self) -> socket.socket:
+        """Connect to the host, or to the one that took its place."""
         path = successor_of(self._path, self._made)
         if path is None:
             raise NoHostError(f"{self._path}: no host answers")
@@ -192,6 +192,10 @@ class RemoteManager:
         return self._connect()
 
     def _connect(self) -> socket.socket:
+        if not hasattr(socket, "AF_UNIX"):
+            raise NoHostError(
+                f"{self._path}: this system has no Unix sockets, through which hosts are reached"
+            )
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.settimeout(self._timeout)

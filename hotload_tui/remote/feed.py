@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.events import AnyEvent
 
-KEPT: Final = 8192
+KEPT: Final = 4096
 """Events; a listener that is further behind gets the whole state instead."""
 
 _BATCH: Final = 256  # events of one message

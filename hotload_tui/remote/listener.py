@@ -33,15 +33,14 @@ class Listener:
     def __init__(
         self,
         connect: Callable[[], socket.socket],
-        reconnect: Callable[[], socket.socket],
         publish: Callable[[AnyEvent], None],
         timeout: float,
     ) -> None:
-        """Hear the host that ``connect`` reaches, and later whichever ``reconnect`` finds.
+        """Hear the host that ``connect`` reaches, now and again later; it raises ``HotloadError`` for none.
 
-        Both raise ``HotloadError`` where there is none; ``timeout`` is for the first state, in seconds.
+        ``timeout`` is for the first state, in seconds.
         """
-        self._reconnect = reconnect
+        self._connect = connect
         self._publish = publish
         self._timeout = timeout
         self._closed = threading.Event()
@@ -150,7 +149,7 @@ class Listener:
         told = ""
         while not self._closed.wait(_RETRY):
             try:
-                connection = self._reconnect()
+                connection = self._connect()
             except HotloadError as error:
                 if isinstance(error, ProtocolError) and str(error) != told:
                     told = str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import logging
@@ -10,6 +11,7 @@ import selectors
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -31,15 +33,20 @@ _HELLO_TIMEOUT: Final = 5.0  # seconds in which a client must introduce itself
 _JOIN_TIMEOUT: Final = 1.0  # seconds that close() waits for answers under way, and once more for threads
 _DISMISS_TIMEOUT: Final = 1.0  # seconds
 _UNREAD: Final = 1024 * 1024  # bytes
+_servers: weakref.WeakSet[Server] = weakref.WeakSet()
 
 
 def serve(manager: ManagerApi, *, project: Path | None = None) -> Server:
-    """Answer requests for ``manager`` until ``close()``; ``project`` is the runtime directory.
+    """Let consoles and commands of this user reach ``manager``, until ``close()`` or the end of the process.
+
+    It returns at once, and may stand in a ``with``; ``project`` is the runtime directory.
 
     Raises:
         RefusedError: no safe folder for the socket, or this process serves the project already.
 
     """
+    if not hasattr(socket, "AF_UNIX"):
+        raise RefusedError("this system has no Unix sockets, through which consoles reach a manager")
     runtime_dir = project or Path(manager.snapshot().host.runtime_dir)
     path = private_folder() / socket_name(runtime_dir, os.getpid())
     if path.exists() and is_alive(path):
@@ -76,6 +83,8 @@ class Server:
         self._clients: dict[socket.socket, threading.Thread] = {}
         self._acceptor = threading.Thread(target=self._accept, name="hotload-server", daemon=True)
         self._acceptor.start()
+        _servers.add(self)
+        atexit.register(self.close)
 
     def __enter__(self) -> Self:
         return self
@@ -90,6 +99,7 @@ class Server:
         if self._pid != os.getpid() or self._closing.is_set():  # a forked child must not remove it
             return
         self._closing.set()
+        atexit.unregister(self.close)
         self.socket.unlink(missing_ok=True)
         self._feed.close()
         self._waker.send(b"\0")
@@ -101,6 +111,14 @@ class Server:
         # First only no more requests: who waits for the answer to one still gets it.
         for how in (socket.SHUT_RD, socket.SHUT_RDWR):
             _hang_up(clients, how)
+
+    def forget(self) -> None:
+        """Let go of all connections in a forked child: they belong to the process that serves.
+
+        Kept open there they would outlive it: no client would hear of its end, its socket would look alive.
+        """
+        for inherited in (self._listener, self._waker, self._wake, *self._clients):
+            inherited.close()
 
     def _accept(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -173,7 +191,7 @@ class Server:
                 number = self._feed.number
             news = functools.partial(self._news, number, portion)
             frames.send(client, _fenced("Listen", news))
-            if portion.is_last:
+            if portion.is_last or _has_left(client):
                 return
             number += len(portion.events)
             portion = self._feed.after(number, protocol.BEAT)
@@ -193,6 +211,15 @@ class Server:
         return _fenced(type(request).__name__, perform)
 
 
+def _forget_all() -> None:
+    for server in _servers:
+        server.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
+
+
 def _fenced(title: str, make: Callable[[], object]) -> bytes:
     """Encode what ``make`` returns, or the error that it raises."""
     try:
@@ -207,6 +234,24 @@ def _fenced(title: str, make: Callable[[], object]) -> bytes:
         text = f"the answer has {len(reply):,} bytes (limit: {frames.LIMIT:,})"
         reply = frames.encode(protocol.Failed("RefusedError", text))
     return reply
+
+
+def _has_left(client: socket.socket) -> bool:
+    """Tell whether a listener has hung up.
+
+    Raises:
+        ProtocolError: it says something, although it is not its turn any more.
+
+    """
+    client.settimeout(0)
+    try:
+        said = client.recv(1)
+    except BlockingIOError:
+        client.settimeout(frames.PATIENCE)
+        return False
+    if said:
+        raise ProtocolError("a connection that listens is for the host's messages only; command on another")
+    return True
 
 
 def _hang_up(clients: dict[socket.socket, threading.Thread], how: int) -> None:

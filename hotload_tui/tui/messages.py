@@ -6,6 +6,7 @@ manager that is busy, or at the other end of a socket, never freezes the screen.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -14,12 +15,15 @@ from textual.message import Message
 
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.errors import HotloadError
-from hotload_tui.core.events import AnyEvent
+from hotload_tui.core.events import AnyEvent, HostStalled
 from hotload_tui.core.plugin import LogLine, PluginDetail, PluginStatus, Snapshot
 from hotload_tui.tui.places import failing_file
 
 PACE: Final = 0.05
 """Seconds between two readings."""
+
+RETRY: Final = 0.5
+"""Seconds between two attempts to hear a host that is gone."""
 
 
 class SourcePair(NamedTuple):
@@ -118,6 +122,7 @@ class FactReader:
         self._stopped = threading.Event()
         self._events: list[AnyEvent] = []
         self._name = ""
+        self._host = (0, 0.0)
         self._last_line = 0
         self._loaded_key = ("", "", 0)
         self._loaded: str | None = None
@@ -126,16 +131,15 @@ class FactReader:
 
     def start(self) -> None:
         """Listen to the core and read for the first time."""
-        self._unsubscribe = self._api.subscribe(self._heard)
         self._due.set()
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread; a reading under way is not waited for longer than a moment."""
-        self._unsubscribe()
         self._stopped.set()
         self._due.set()
         self._thread.join(timeout=1)
+        self._unsubscribe()
 
     def look_at(self, name: str) -> None:
         """Read the details of this plugin from now on."""
@@ -147,8 +151,22 @@ class FactReader:
         with self._lock:
             self._events.append(event)
         self._due.set()
+        if isinstance(event, HostStalled):  # a reading under way may wait for long
+            self._send(FactsFailed(event.describe()))
+
+    def _subscribe(self) -> None:
+        """Listen; a host that is gone at this very moment is looked for until it is back."""
+        while not self._stopped.is_set():
+            try:
+                self._unsubscribe = self._api.subscribe(self._heard)
+            except Exception as error:  # as with readings
+                self._send(FactsFailed(reason_of(error)))
+                self._stopped.wait(RETRY)
+            else:
+                return
 
     def _run(self) -> None:
+        self._subscribe()
         while True:
             self._due.wait()
             self._due.clear()
@@ -161,17 +179,21 @@ class FactReader:
                 message = self._read(name, events)
             except Exception as error:  # whatever the other side raises must be seen, not end the reading
                 message = FactsFailed(reason_of(error))
-            try:
-                self._post(message)
-            except RuntimeError:  # the console's loop has ended
-                return
+            self._send(message)
             self._stopped.wait(PACE)
 
+    def _send(self, message: Message) -> None:
+        with contextlib.suppress(RuntimeError):  # the console's loop has ended
+            self._post(message)
+
     def _read(self, name: str, events: tuple[AnyEvent, ...]) -> Message:
+        snapshot = self._api.snapshot()
+        host = (snapshot.host.pid, snapshot.host.started_at)
+        if host != self._host:  # another one counts its lines and generations anew
+            self._host, self._last_line, self._loaded_key = host, 0, ("", "", 0)
         lines = self._api.log(since=self._last_line)
         if lines:
             self._last_line = lines[-1].number
-        snapshot = self._api.snapshot()
         status = next((plugin for plugin in snapshot.plugins if plugin.name == name), None)
         closeup = CloseUp(name, self._detail(name), self._source(status)) if status else None
         return FactsRead(snapshot, closeup, lines, events)

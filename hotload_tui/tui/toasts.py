@@ -7,6 +7,7 @@ from typing import Final, NamedTuple, Protocol
 
 from hotload_tui.core.events import (
     AnyEvent,
+    HostReached,
     PluginDisabled,
     PluginDiscovered,
     PluginFailed,
@@ -58,6 +59,10 @@ class Toasts:
 
     def tell(self, events: Iterable[AnyEvent], reading: str = "") -> None:
         """Tell what became of plugins; not the faults of the plugin whose fault is being read."""
+        events = tuple(events)
+        for event in events:
+            if isinstance(event, HostReached):
+                self.say(event.describe())
         news = [event for event in events if isinstance(event, (*_VERBS, PluginFailed))]
         news = [event for event in news if not (isinstance(event, PluginFailed) and event.name == reading)]
         if not news:

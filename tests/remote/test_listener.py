@@ -27,7 +27,7 @@ from hotload_tui.core.events import (
     PluginLoaded,
 )
 from hotload_tui.core.plugin import PluginState
-from hotload_tui.remote import RemoteManager, Server, feed, frames, protocol
+from hotload_tui.remote import RemoteManager, Server, feed, find_hosts, frames, protocol
 from tests.conftest import PATIENCE, Workspace
 
 Connect = Callable[[Server], RemoteManager]
@@ -43,6 +43,19 @@ config = Config(runtime_dir=sys.argv[1], compiled_dir=sys.argv[2], enable_watch=
 with HotloadManager(HookHost(), config) as manager, serve(manager):
     print("serves", flush=True)
     sys.stdin.read()
+"""
+
+FORKING = """
+import os, signal
+
+def fork():
+    child = os.fork()
+    while not child:
+        signal.pause()
+    return child
+
+def register(ctx):
+    ctx.hook("fork", fork)
 """
 
 
@@ -272,6 +285,23 @@ def test_a_host_that_is_killed_is_told(sockets: Path, start: Callable[[], Host])
         os.kill(host.pid, signal.SIGKILL)
         lost = ears.wait_for(HostLost)
         assert "ended without a word" in lost.reason or "reset" in lost.reason
+
+
+def test_a_forked_child_keeps_no_host_alive(
+    sockets: Path, workspace: Workspace, start: Callable[[], Host]
+) -> None:
+    """A plugin's child process does not hide that its host was killed, nor does the host seem to run on."""
+    workspace["forking"] = FORKING
+    with start() as host, RemoteManager(socket_of(sockets, host)) as remote:
+        ears = Ears(remote)
+        (child,) = remote.invoke("fork").values
+        assert isinstance(child, int)
+        try:
+            os.kill(host.pid, signal.SIGKILL)
+            ears.wait_for(HostLost)
+            assert find_hosts(workspace.plugins) == []
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 def test_a_host_that_stops_and_goes_on_is_told(sockets: Path, start: Callable[[], Host]) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from hotload_tui import Config, HookHost, HotloadManager
 from hotload_tui.core.errors import HotloadError, RefusedError
+from hotload_tui.core.events import AnyEvent, PluginLoaded
 from hotload_tui.core.plugin import Snapshot
 from hotload_tui.remote import RemoteManager, Server, frames, protocol, serve
 from tests.conftest import PATIENCE, Running, Workspace
@@ -202,3 +203,39 @@ def test_an_answer_beyond_the_limit_is_refused(
         with pytest.raises(RefusedError, match=r"the answer has 5,\d+ bytes \(limit: 4,000\)"):
             remote.source("long", "plugin.py")
         assert remote.clean("long") == 1
+
+
+def test_a_message_that_does_not_get_on_ends_its_connection(
+    server: Server, visitor: socket.socket, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who begins a message and does not end it is hung up on after a while; others are served meanwhile."""
+    monkeypatch.setattr(frames, "PATIENCE", 0.1)
+    visitor.sendall(framed(HELLO) + b"\0\0\0\x09half")
+    assert connect(server).invoke("greet", "Ada").values == ("Hello, Ada",)
+    assert b"a message of 9 bytes was not there after 0.1 s (only 4)" in rest_of(visitor)
+
+
+def test_a_listener_that_does_not_read_is_hung_up_on(
+    manager: HotloadManager,
+    server: Server,
+    visitor: socket.socket,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A console that is stopped holds no thread of the host for ever, and keeps nobody else from hearing."""
+    monkeypatch.setattr(frames, "PATIENCE", 0.1)
+    other = connect(server)
+    heard: list[AnyEvent] = []
+    other.subscribe(heard.append)
+    visitor.sendall(framed(HELLO) + framed(frames.encode(protocol.Listen())))
+    while hotload_threads().count("hotload-client") > 2:  # the other's two connections
+        manager._board.collect("info", "", "x" * 4000)
+    other.rebuild(force=True)
+    assert [event.generation for event in heard if isinstance(event, PluginLoaded)] == [2]
+
+
+def test_a_listener_may_only_listen(server: Server, visitor: socket.socket, connect: Connect) -> None:
+    """Whatever comes on a connection that listens ends it, with the reason; others are served as before."""
+    visitor.sendall(framed(HELLO) + framed(frames.encode(protocol.Listen())) + framed(HELLO))
+    assert b"is for the host's messages only" in rest_of(visitor)
+    assert connect(server).invoke("greet", "Ada").values == ("Hello, Ada",)

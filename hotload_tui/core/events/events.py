@@ -1,4 +1,4 @@
-"""What happened, as immutable facts, and the bus that carries them.
+"""What happened, as immutable facts.
 
 Only the manager publishes; what becomes of its whole process (``HostEvent``) is published by whoever looks
 at it from another one. Events can be encoded; ``kind`` is their name on the wire.
@@ -6,16 +6,11 @@ at it from another one. Events can be encoded; ``kind`` is their name on the wir
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Callable
 from typing import ClassVar, Literal, TypeAlias
 
 from msgspec import Struct
 
 from hotload_tui.core.plugin import Fault, HookPlace, LedgerEntry, Level, LogLine
-
-logger = logging.getLogger("hotload.engine")
 
 _SHORT = 8  # digits of a digest in a line
 
@@ -280,32 +275,3 @@ AnyEvent: TypeAlias = (
     | EventsMissed
 )
 """Every event that is published; a closed set, so that ``match`` can be checked."""
-
-Subscriber: TypeAlias = Callable[[AnyEvent], None]
-
-
-class EventBus:
-    """Calls every subscriber with every event, in order, in the thread that publishes."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._subscribers: tuple[Subscriber, ...] = ()
-
-    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Call ``subscriber`` with each event from now on; the returned function undoes it."""
-        with self._lock:
-            self._subscribers = (*self._subscribers, subscriber)
-
-        def unsubscribe() -> None:
-            with self._lock:
-                self._subscribers = tuple(s for s in self._subscribers if s is not subscriber)
-
-        return unsubscribe
-
-    def publish(self, event: AnyEvent) -> None:
-        """Hand ``event`` to all; one that raises is logged and does not keep others from hearing."""
-        for subscriber in self._subscribers:
-            try:
-                subscriber(event)
-            except Exception:  # foreign code: a subscriber must not stop a reload
-                logger.exception("a subscriber failed on %s", type(event).__name__)

@@ -1,0 +1,194 @@
+"""The console on a host that runs already, and the host's log."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cli.command import HOTLOAD, Hotload
+from tests.conftest import Workspace
+from tests.terminal import Terminal
+
+GREET = "def register(ctx):\n    ctx.hook('greet', lambda name='you': f'Hello, {name}')\n"
+PROGRAM = """
+import sys
+from hotload_tui import Config, HookHost, HotloadManager
+from hotload_tui.remote import serve
+
+with HotloadManager(HookHost(), Config()) as manager:
+    serve(manager)
+    print("serves", flush=True)
+    sys.stdin.read()
+"""
+
+
+def attached(hotload: Hotload, *arguments: str) -> Terminal:
+    """Open the console on a host."""
+    return Terminal(
+        [HOTLOAD, "attach", *arguments],
+        cwd=hotload.root,
+        columns=120,
+        rows=36,
+        environment={"XDG_RUNTIME_DIR": str(hotload.session)},
+    )
+
+
+def test_closing_an_attached_console_leaves_the_host_alone(workspace: Workspace, hotload: Hotload) -> None:
+    """The console shows the host's plugins and commands them; after q the host serves as before."""
+    workspace["greet"] = GREET
+    host = hotload.host()
+    with attached(hotload) as console:
+        console.wait_for("+ ok")
+        console.press("r")
+        host.err.wait_for("greet: loaded generation 2")
+        console.wait_for("loaded generation 2")
+        workspace["greet"] = GREET + "x = (1 +\n"
+        console.wait_for("~ STALE")
+        console.press("q")
+        assert console.wait_for_exit() == 0
+    assert host.process.poll() is None
+    assert hotload("call", "greet", "Ada").out == "Hello, Ada\n"
+
+
+def test_two_consoles_see_the_same(workspace: Workspace, hotload: Hotload) -> None:
+    """What one console does is on the screen of the other."""
+    workspace["greet"] = GREET
+    hotload.host()
+    with attached(hotload) as one, attached(hotload) as other:
+        for console in (one, other):
+            console.wait_for("+ ok")
+        one.press("d")
+        other.wait_for("- off")
+
+
+def test_a_host_that_is_killed_is_shown_and_its_successor_found(
+    workspace: Workspace, hotload: Hotload
+) -> None:
+    """The console stays when its host is killed, says so, and shows the next host with its log."""
+    workspace["greet"] = GREET
+    first = hotload.host()
+    with attached(hotload) as console:
+        console.wait_for("+ ok")
+        first.process.send_signal(signal.SIGKILL)
+        console.wait_for(f"host {first.process.pid} is gone")
+        console.press("r")
+        console.wait_for("rebuild greet: host")
+        workspace["second"] = GREET
+        second = hotload.host()
+        console.wait_for(lambda screen: screen.count("+ ok") >= 2)
+        console.wait_for(f"connected to host {second.process.pid}")
+        console.press("q")
+        assert console.wait_for_exit() == 0
+    assert "Traceback" not in console.text()
+
+
+def test_an_embedding_program_serves_in_one_line(workspace: Workspace, hotload: Hotload) -> None:
+    """A program that says serve(manager) is reached by every command, and leaves no socket when it ends."""
+    workspace["greet"] = GREET
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        cwd=hotload.root,
+        env={**os.environ, "XDG_RUNTIME_DIR": str(hotload.session)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"serves\n"
+        assert f"host {program.pid} on plugins/" in hotload("status").err
+        with attached(hotload) as console:
+            console.wait_for("+ ok")
+            console.press("q")
+            assert console.wait_for_exit() == 0
+        assert hotload("call", "greet", "Eve").out == "Hello, Eve\n"
+        program.communicate()
+    assert program.returncode == 0
+    assert list((hotload.session / "hotload").iterdir()) == []
+
+
+def test_attach_by_socket(workspace: Workspace, hotload: Hotload) -> None:
+    """A host of another folder is reached by the path of its socket."""
+    workspace["greet"] = GREET
+    hotload.host()
+    (path,) = (hotload.session / "hotload").glob("*.sock")
+    elsewhere = Hotload(Path("/"), hotload.session)
+    with attached(elsewhere, str(path)) as console:
+        console.wait_for("+ ok")
+        console.press("q")
+        assert console.wait_for_exit() == 0
+
+
+def refused(hotload: Hotload, *arguments: str) -> tuple[int, str]:
+    """Attach in vain; return exit code and what was said."""
+    with attached(hotload, *arguments) as console:
+        code = console.wait_for_exit()
+        return code, " ".join(console.text().split())
+
+
+def test_attach_says_why_it_cannot(workspace: Workspace, hotload: Hotload) -> None:
+    """No host is exit 3 with what to do; several are exit 2 with a list; both ways of choosing are 2."""
+    workspace["greet"] = GREET
+    code, said = refused(hotload)
+    assert (code, "start one with 'hotload' or 'hotload run'" in said) == (3, True)
+    code, said = refused(hotload, "/nowhere.sock")
+    assert (code, "/nowhere.sock: no host answers" in said) == (3, True)
+    pids = sorted(hotload.host().process.pid for _ in range(2))
+    code, said = refused(hotload)
+    assert (code, f"choose one with --host PID: {pids[0]}, {pids[1]}" in said) == (2, True)
+    code, said = refused(hotload, "--host", str(pids[0]), "/some.sock")
+    assert (code, "leave one of them out" in said) == (2, True)
+    with attached(hotload, "--host", str(pids[1])) as console:
+        console.wait_for("+ ok")
+    done = hotload("attach")
+    assert (done.code, "needs a terminal" in done.err) == (2, True)
+
+
+def test_the_log_is_printed(workspace: Workspace, hotload: Hotload) -> None:
+    """Logs prints what the host has to say, of all plugins or of one; an unknown name has a suggestion."""
+    workspace["greet"] = GREET
+    workspace["other"] = GREET
+    hotload.host()
+    lines = hotload("logs").out.splitlines()
+    assert any("greet: loaded generation 1" in line for line in lines)
+    assert any("other: loaded generation 1" in line for line in lines)
+    only = hotload("logs", "other")
+    assert only.code == 0
+    assert all(" other: " in line for line in only.out.splitlines())
+    done = hotload("logs", "gret")
+    assert (done.code, done.out, '"greet"' in done.err) == (3, "", True)
+
+
+def test_the_log_without_a_host(workspace: Workspace, hotload: Hotload) -> None:
+    """Without a host there is no log: exit 3, and what to do."""
+    workspace["greet"] = GREET
+    done = hotload("logs", "-f")
+    assert (done.code, done.out, "'logs' needs a host" in done.err) == (3, "", True)
+
+
+def test_the_log_is_followed(workspace: Workspace, hotload: Hotload) -> None:
+    """Logs -f prints lines as they come, each once, also those of the host's successor; Ctrl-C is 130."""
+    workspace["greet"] = GREET
+    host = hotload.host()
+    follower = hotload.start("logs", "-f", "greet")
+    follower.out.wait_for("greet: loaded generation 1")
+    hotload("reload", "greet")
+    follower.out.wait_for("greet: loaded generation 2")
+    os.kill(host.process.pid, signal.SIGKILL)
+    follower.err.wait_for("waiting for the next one")
+    hotload.host()
+    follower.err.wait_for("connected to host")
+    hotload("disable", "greet")
+    follower.out.wait_for("greet: disabled")
+    follower.process.send_signal(signal.SIGINT)
+    assert follower.wait() == 130
+    assert len([line for line in follower.out.end() if "loaded generation 2" in line]) == 1
+
+
+def test_a_reader_of_the_log_may_leave(workspace: Workspace, hotload: Hotload) -> None:
+    """Logs -f into head ends with it."""
+    workspace["greet"] = GREET
+    hotload.host()
+    done = hotload.shell(
+        '"$HOTLOAD" logs -f 2>err | head -1 & "$HOTLOAD" reload; "$HOTLOAD" reload; wait; cat err'
+    )
+    assert "Traceback" not in done.out

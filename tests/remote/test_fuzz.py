@@ -1,0 +1,106 @@
+"""Ten thousand messages of nonsense: whoever sends them is hung up on, and nobody else notices."""
+
+import contextlib
+import random
+import socket
+import struct
+import threading
+from collections.abc import Callable
+
+from hotload_tui import HotloadManager
+from hotload_tui.core.events import AnyEvent, PluginLoaded
+from hotload_tui.remote import RemoteManager, Server, frames, protocol
+from tests.conftest import PATIENCE
+
+Connect = Callable[[Server], RemoteManager]
+
+MESSAGES = 10_000
+HELLO = frames.encode(protocol.Hello(protocol.VERSION))
+VALID = [
+    frames.encode(message)
+    for message in (
+        protocol.Hello(protocol.VERSION),
+        protocol.Listen(),
+        protocol.GetSnapshot(),
+        protocol.GetDetail("greet"),
+        protocol.GetSource("greet", "plugin.py", None),
+        protocol.GetLog(0),
+        protocol.Enable("greet"),
+        protocol.Clean("nobody"),
+        protocol.Invoke("greet", ("Ada", [1, {"a": None}]), {"b": 1e300}),
+    )
+]
+
+
+def framed(payload: bytes) -> bytes:
+    """Put the length before a message."""
+    return struct.pack(">I", len(payload)) + payload
+
+
+def mutated(chance: random.Random, payload: bytes) -> bytes:
+    """Change, insert or remove a few bytes."""
+    changed = bytearray(payload)
+    for _ in range(chance.randint(1, 4)):
+        place = chance.randrange(len(changed) + 1)
+        changed[place : place + chance.randint(0, 2)] = chance.randbytes(chance.randint(0, 2))
+    return bytes(changed)
+
+
+def nonsense(chance: random.Random) -> bytes:
+    """Return what a hostile, broken or foreign program might send."""
+    valid = chance.choice(VALID)
+    huge = struct.pack(">I", chance.choice([frames.LIMIT + 1, 2**31, 2**32 - 1]))
+    nested = bytes([chance.choice([0x91, 0x81, 0xDD, 0xDF, 0xC6])]) * chance.randint(1, 2000)
+    return chance.choice(
+        [
+            chance.randbytes(chance.randint(1, 200)),
+            framed(chance.randbytes(chance.randint(0, 200))),
+            framed(valid)[: chance.randrange(len(valid) + 4)],
+            huge + valid,
+            framed(nested),
+            framed(valid),
+            framed(mutated(chance, valid)),
+            framed(mutated(chance, valid)),
+        ]
+    )
+
+
+def send_nonsense(server: Server, seed: int, count: int) -> None:
+    """Send so many messages, each on a connection of its own; most greet, so that they get past the door."""
+    chance = random.Random(seed)
+    for _ in range(count):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor, contextlib.suppress(OSError):
+            visitor.settimeout(PATIENCE)
+            visitor.connect(str(server.socket))
+            if chance.random() < 0.9:
+                visitor.sendall(framed(HELLO))
+            visitor.sendall(nonsense(chance))
+            visitor.shutdown(socket.SHUT_WR)
+            if chance.random() < 0.9:  # others leave without listening
+                while visitor.recv(65536):
+                    pass
+
+
+def test_nonsense_harms_nobody_else(manager: HotloadManager, server: Server, connect: Connect) -> None:
+    """The host lives on, consoles go on hearing and commanding, and no client of the flood is left behind."""
+    console = connect(server)
+    heard: list[AnyEvent] = []
+    console.subscribe(heard.append)
+    senders = [
+        threading.Thread(target=send_nonsense, args=(server, seed, MESSAGES // 4)) for seed in range(4)
+    ]
+    for sender in senders:
+        sender.start()
+    rounds = 0
+    while any(sender.is_alive() for sender in senders):
+        assert console.invoke("greet", "Ada").values == ("Hello, Ada",)
+        rounds += 1
+        for sender in senders:
+            sender.join(0.01)
+    assert rounds > 1
+    (status,) = console.rebuild("greet", force=True)
+    assert [event.generation for event in heard if isinstance(event, PluginLoaded)] == [status.generation]
+    assert connect(server).snapshot() == manager.snapshot()
+    server.close()
+    names = {thread.name for thread in threading.enumerate()}
+    assert not names & {"hotload-server", "hotload-client"}
