@@ -14,10 +14,8 @@ from hotload_tui.core.plugin import Phase
 class Witness(Protocol):
     """Called before a step; what it returns is entered, and left when the step is over."""
 
-    def __call__(
-        self, phase: Phase, plugin: str, digest: str = "", limit: float | None = None
-    ) -> AbstractContextManager[object]:
-        """Hear that ``plugin``'s code is about to run, for at most ``limit`` seconds if that is given."""
+    def __call__(self, phase: Phase, plugin: str, digest: str = "") -> AbstractContextManager[object]:
+        """Hear that ``plugin``'s code is about to run; ``digest`` is that of its source, if it is known."""
         ...
 
 
@@ -25,7 +23,6 @@ def nobody(
     phase: Phase,  # noqa: ARG001 - a Witness's signature
     plugin: str,  # noqa: ARG001
     digest: str = "",  # noqa: ARG001
-    limit: float | None = None,  # noqa: ARG001
 ) -> AbstractContextManager[object]:
     """Hear nothing."""
     return _NOTHING

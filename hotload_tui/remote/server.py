@@ -94,6 +94,10 @@ class Server:
     ) -> None:
         self.close()
 
+    def descriptors(self) -> tuple[int, ...]:
+        """Return the descriptors without which nobody can be served."""
+        return tuple(part.fileno() for part in (self._listener, self._waker, self._wake))
+
     def close(self) -> None:
         """Remove the socket, let answers under way out, hang up on all clients; twice is fine."""
         if self._pid != os.getpid() or self._closing.is_set():  # a forked child must not remove it

@@ -139,10 +139,13 @@ class Loader:
         )
         ledger = Ledger(generation.root, number, self._process)
         ledger.begin()
+
+        def proof() -> LivePlugin:
+            with self._witness("load", name, artifact.manifest.digest):
+                return prove(generation, context, state, ledger)
+
         try:
-            limit = self._config.load_timeout
-            with self._witness("load", name, artifact.manifest.digest, limit):
-                live = self._trials.run(name, lambda: prove(generation, context, state, ledger), limit)
+            live = self._trials.run(name, proof, self._config.load_timeout)
         except BaseException as error:
             context.abandon()
             generation.release()

@@ -161,7 +161,7 @@ class Undertaker:
             thread = threading.get_ident()
             self._unloading[thread] = plugin
             try:
-                with self._witness("unload", plugin, limit=self._limit):
+                with self._witness("unload", plugin):
                     _refuse_unfinished(function())
             finally:
                 del self._unloading[thread]

@@ -28,7 +28,9 @@ HANG: Final = "hang"
 """Names in the folder that host and console share: breadcrumbs, and two dumps of faulthandler's."""
 
 _HEAD: Final = struct.Struct("<d?")  # last beat on the monotonic clock, whether the first scan is over
-_SLOT: Final = struct.Struct("<Qd16s64s256s")  # number (0: free), deadline (0: none), phase, digest, plugin
+_SLOT: Final = struct.Struct(
+    "<Qd16s64s256s"
+)  # number (0: free), time on the monotonic clock, phase, digest, plugin
 _START: Final = 64  # bytes before the first slot
 _SLOTS: Final = 32  # the first for the step that was over last; of too many, the newest are left out
 _SIZE: Final = _START + _SLOTS * _SLOT.size
@@ -39,8 +41,8 @@ class Crumb(NamedTuple):
 
     number: int
     """Counts up: the greatest is the newest."""
-    deadline: float
-    """On the monotonic clock; 0 for none."""
+    at: float
+    """When it began, or ended, on the monotonic clock."""
     phase: Phase
     digest: str
     """Of the source that runs; empty where that is not known."""
@@ -57,7 +59,7 @@ class Trail(NamedTuple):
     crumbs: tuple[Crumb, ...]
     """Steps that are not over, oldest first."""
     last: Crumb | None
-    """The step that was over last; its ``deadline`` is when."""
+    """The step that was over last; ``at`` is when it ended."""
 
 
 class Breadcrumbs:
@@ -71,14 +73,13 @@ class Breadcrumbs:
         self._free = list(range(1, _SLOTS))
         self._is_ready = False
 
-    def start(self) -> None:
-        """Begin to beat."""
-        self.beat()
-        threading.Thread(target=self._beat, name="hotload-heartbeat", daemon=True).start()
-
     def beat(self) -> None:
         """Beat once."""
         _HEAD.pack_into(self._memory, 0, time.monotonic(), self._is_ready)
+
+    def trail(self) -> Trail:
+        """Return what is written down now."""
+        return _trail(bytes(self._memory))
 
     def ready(self) -> None:
         """Say that the first scan is over."""
@@ -86,15 +87,14 @@ class Breadcrumbs:
         self.beat()
 
     @contextlib.contextmanager
-    def step(self, phase: Phase, plugin: str, digest: str = "", limit: float | None = None) -> Iterator[None]:
+    def step(self, phase: Phase, plugin: str, digest: str = "") -> Iterator[None]:
         """Write a step down while it lasts. A copy of the host that a plugin forked in it ends with it."""
         with self._lock:
             slot = self._free.pop() if self._free else None
             number = next(self._numbers)
-        deadline = 0.0 if limit is None else time.monotonic() + limit
         words = [part.encode("utf-8", "backslashreplace") for part in (phase, digest, plugin)]
         if slot is not None:
-            self._write(slot, number, deadline, words)
+            self._write(slot, number, time.monotonic(), words)
         try:
             yield
         finally:
@@ -106,13 +106,8 @@ class Breadcrumbs:
                 with self._lock:
                     self._free.append(slot)
 
-    def _write(self, slot: int, number: int, deadline: float, words: Sequence[bytes]) -> None:
-        _SLOT.pack_into(self._memory, _START + slot * _SLOT.size, number, deadline, *words)
-
-    def _beat(self) -> None:
-        while True:
-            time.sleep(BEAT)
-            self.beat()
+    def _write(self, slot: int, number: int, at: float, words: Sequence[bytes]) -> None:
+        _SLOT.pack_into(self._memory, _START + slot * _SLOT.size, number, at, *words)
 
 
 def make_trail(path: Path) -> None:
@@ -122,7 +117,10 @@ def make_trail(path: Path) -> None:
 
 def read_trail(path: Path) -> Trail:
     """Return what is written down now; a step that is being written may be missing."""
-    content = path.read_bytes()
+    return _trail(path.read_bytes())
+
+
+def _trail(content: bytes) -> Trail:
     beat, is_ready = _HEAD.unpack_from(content, 0)
     last, *crumbs = [_crumb(content, slot) for slot in range(_SLOTS)]
     return Trail(
@@ -134,9 +132,9 @@ def read_trail(path: Path) -> Trail:
 
 
 def _crumb(content: bytes, slot: int) -> Crumb:
-    number, deadline, *words = _SLOT.unpack_from(content, _START + slot * _SLOT.size)
+    number, at, *words = _SLOT.unpack_from(content, _START + slot * _SLOT.size)
     phase, digest, plugin = (word.rstrip(b"\0").decode("utf-8", "replace") for word in words)
-    return Crumb(number, deadline, cast(Phase, phase), digest, plugin)
+    return Crumb(number, at, cast(Phase, phase), digest, plugin)
 
 
 def _mapped(path: Path) -> mmap.mmap:

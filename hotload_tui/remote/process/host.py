@@ -11,8 +11,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
 from pathlib import Path
+from types import FrameType
 from typing import Final, NoReturn
 
 from hotload_tui import HookHost, HotloadManager, load_config
@@ -22,6 +23,8 @@ from hotload_tui.core.generation import identifier
 from hotload_tui.core.loader import MainTrials
 from hotload_tui.core.log import EVENT_LOGGER
 from hotload_tui.remote.process.breadcrumbs import CRASH, HANG, TRAIL, Breadcrumbs
+from hotload_tui.remote.process.guard import Guard
+from hotload_tui.remote.process.inquest import AFTERMATH, recent
 from hotload_tui.remote.process.output import MarkedStream
 from hotload_tui.remote.process.supervisor import DUMP
 from hotload_tui.remote.server import serve
@@ -30,13 +33,14 @@ _DIE_WITH_PARENT: Final = 1  # PR_SET_PDEATHSIG of Linux
 
 
 def main() -> NoReturn:
-    """Serve until the supervisor, or whoever else, sends SIGTERM."""
+    """Serve until the supervisor, or whoever else, asks for the end."""
     options = _options().parse_args()
-    _end_with_supervisor(options.lifeline)
-    stop = _stop_request()
+    stop = threading.Event()
+    _end_with_supervisor(options.lifeline, stop)
     _write_dumps(options.folder)
     crumbs = Breadcrumbs(options.folder / TRAIL)
-    crumbs.start()
+    crumbs.beat()
+    _hear_signals(crumbs, stop)
     try:
         config = load_config(options.config, runtime_dir=options.plugins, compiled_dir=options.compiled)
         _serve(config, crumbs, stop)
@@ -46,23 +50,24 @@ def main() -> NoReturn:
     _leave(0)
 
 
-def _serve(config: Config, crumbs: Breadcrumbs, stop: Callable[[], None]) -> None:
+def _serve(config: Config, crumbs: Breadcrumbs, stop: threading.Event) -> None:
     trials = MainTrials()
     manager = HotloadManager(HookHost(witness=crumbs.step), config, trials=trials, witness=crumbs.step)
     _mark_output(config, manager)
     events = logging.getLogger(EVENT_LOGGER)  # the console has them by another way
     events.propagate = False
     events.addHandler(logging.NullHandler())
-    with serve(manager, project=Path(config.runtime_dir)):
+    with serve(manager, project=Path(config.runtime_dir)) as server:
 
         def end() -> None:
-            stop()
+            stop.wait()
             manager.stop()  # which may have to wait for a load on the main thread
             trials.end()
 
+        Guard(crumbs, server.descriptors(), stop)
+        threading.Thread(target=end, name="hotload-stop", daemon=True).start()
         manager.start()
         crumbs.ready()
-        threading.Thread(target=end, name="hotload-stop", daemon=True).start()
         trials.serve()
 
 
@@ -74,20 +79,21 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _stop_request() -> Callable[[], None]:
-    """Hear SIGTERM; the function that is returned waits for it. Before that it ends the process at once."""
-    receiver, sender = os.pipe()
-    signal.signal(signal.SIGTERM, lambda *_: os.write(sender, b"\0") and None)
+def _hear_signals(crumbs: Breadcrumbs, stop: threading.Event) -> None:
+    """Stop in order on SIGTERM; but one that comes while a plugin's code runs is that plugin's, and kills."""
+
+    def terminate(number: int, _frame: FrameType | None) -> None:
+        if recent(crumbs.trail(), time.monotonic() - AFTERMATH):
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def wait() -> None:
-        os.read(receiver, 1)
 
-    return wait
-
-
-def _end_with_supervisor(lifeline: int) -> None:
-    """End, with all that plugins have started, when the other end of ``lifeline`` is closed.
+def _end_with_supervisor(lifeline: int, stop: threading.Event) -> None:
+    """Stop when ``lifeline`` says so; end, with all that plugins have started, when nobody holds it any more.
 
     Where the system offers it, the kernel ends even a process whose interpreter is stuck.
     """
@@ -100,7 +106,7 @@ def _end_with_supervisor(lifeline: int) -> None:
     def watch() -> None:
         with contextlib.suppress(OSError):  # a plugin closed the descriptor
             while os.read(lifeline, 1):
-                pass
+                stop.set()
             os.killpg(0, signal.SIGKILL)
 
     os.set_inheritable(lifeline, False)

@@ -8,10 +8,14 @@ from typing import Final, NamedTuple
 
 from hotload_tui.core.discovery import name_of
 from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
-from hotload_tui.remote.process.autopsy import fault_of_death, fault_of_hang, plugin_in
+from hotload_tui.remote.process.autopsy import CUT_OFF, fault_of_death, fault_of_hang, plugin_in
 from hotload_tui.remote.process.breadcrumbs import Crumb, Trail
 
-_AFTERMATH: Final = 0.25  # seconds: a signal sent to the whole process may strike a moment after the step
+AFTERMATH: Final = 0.25
+"""Seconds: a signal sent to the whole process may strike a moment after the step."""
+
+CUT_OFF_SEEN: Final = 1.0
+"""Seconds until a host has noticed that descriptors are missing."""
 
 
 class Culprit(NamedTuple):
@@ -33,8 +37,8 @@ class Inquest:
     def of_death(self, trail: Trail, trace: str, returncode: int) -> Culprit | None:
         """Return who was loading or being called when the host died."""
         crumb = self._crumb(trail, trace)
-        if crumb is None and trail.last and time.monotonic() - trail.last.deadline < _AFTERMATH:
-            crumb = trail.last
+        if crumb is None:
+            crumb = recent(trail, time.monotonic() - (CUT_OFF_SEEN if returncode == CUT_OFF else AFTERMATH))
         if crumb is None:
             return None
         status = self._status(crumb)
@@ -43,7 +47,7 @@ class Inquest:
 
     def of_hang(self, trail: Trail, trace: str) -> Culprit | None:
         """Return who keeps the host from going on."""
-        crumb = self._crumb(trail, trace)
+        crumb = self._crumb(trail, trace) or recent(trail, trail.beat - AFTERMATH)
         if crumb is None:
             return None
         return Culprit(crumb.plugin, crumb.digest, fault_of_hang(self._status(crumb), crumb.phase, trace))
@@ -58,3 +62,11 @@ class Inquest:
 
     def _status(self, crumb: Crumb) -> PluginStatus:
         return PluginStatus(crumb.plugin, PluginState.HELD, str(self._root / crumb.plugin))
+
+
+def recent(trail: Trail, since: float) -> Crumb | None:
+    """Return the newest step that is not over, or was over after ``since`` on the monotonic clock."""
+    if trail.crumbs:
+        return trail.crumbs[-1]
+    last = trail.last
+    return last if last is not None and last.at > since else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -19,7 +20,16 @@ from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.history import Record
 from hotload_tui.core.plugin import Level
 from hotload_tui.core.source import read_source
-from hotload_tui.remote.process.breadcrumbs import BEAT, CRASH, HANG, TRAIL, Trail, make_trail, read_trail
+from hotload_tui.remote.process.breadcrumbs import (
+    BEAT,
+    CRASH,
+    HANG,
+    TRAIL,
+    Crumb,
+    Trail,
+    make_trail,
+    read_trail,
+)
 from hotload_tui.remote.process.inquest import Culprit, Inquest
 from hotload_tui.remote.process.link import Ended, Link, Orphaned, Started
 from hotload_tui.remote.process.output import Line
@@ -31,6 +41,7 @@ _OVERDUE: Final = 1.5  # seconds that a load may take beyond its limit
 _MINUTE: Final = 60.0
 _CRASHES: Final = 3  # within a minute, with nobody to blame: then it is enough
 _STOP: Final = 2.8  # seconds
+_JOIN: Final = 1.0  # seconds
 
 
 class Audience(Protocol):
@@ -64,7 +75,9 @@ class Keeper:
         self._audience = audience
         self._runtime_dir = Path(config.runtime_dir)
         self._compiled_dir = Path(config.compiled_dir)
-        self._inquest = Inquest(self._runtime_dir, config.load_timeout)
+        self._limit = config.load_timeout
+        self._inquest = Inquest(self._runtime_dir, self._limit)
+        self._slow: set[int] = set()
         self._folder = Path(tempfile.mkdtemp(prefix="hotload-"))
         self._link: Link | None = None
         self._pid = 0
@@ -106,6 +119,7 @@ class Keeper:
                 self._ended.wait(_STOP)
             self._link.leave()
             self._link = None
+            self._thread.join(_JOIN)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     # ---- the thread
@@ -130,6 +144,7 @@ class Keeper:
 
     def _start(self) -> None:
         make_trail(self._folder / TRAIL)
+        self._slow.clear()
         for name in (CRASH, HANG):
             (self._folder / name).write_bytes(b"")
         if self._link is None:
@@ -156,27 +171,30 @@ class Keeper:
         self._ended.set()
         if not self._is_wanted:
             return
-        if self._hang and self._hang.is_ended:
-            self._hang = None
+        hang, self._hang = self._hang, None
+        if hang and hang.is_ended:
+            if hang.culprit is not None:  # not before the end: a host that hangs may have the file locked
+                self._hold(hang.culprit)
             self._again()
             return
-        hang, self._hang = self._hang, None
         trace = self._dump(CRASH) or (hang.trace if hang else "")
         culprit = self._inquest.of_death(self._trail(), trace, code)
         how = f"died of signal {-code}" if code < 0 else f"ended with exit status {code}"
+        if culprit is None:
+            self._audience.say("error", "", f"the host {how}; no plugin was being loaded or called")
+        else:
+            self._audience.say("error", culprit.plugin, f"the host {how}: {culprit.fault.message}")
         if culprit is not None and self._hold(culprit):
-            fault = culprit.fault
-            self._audience.say("error", culprit.plugin, f"the host {how}: {fault.message}")
             self._again()
-        elif code > 0 and not self._ready.is_set():
+        elif culprit is None and code > 0 and not self._ready.is_set():
             self._give_up(f"the host could not start ({how}); the log says why")
         else:
-            self._blame_nobody(how)
+            self._count(how)
 
-    def _blame_nobody(self, how: str) -> None:
+    def _count(self, how: str) -> None:
+        """Start the host again, but not for ever: nothing that could be the reason is held back."""
         now = time.monotonic()
         self._deaths.append(now)
-        self._audience.say("error", "", f"the host {how}; no plugin was being loaded or called")
         if len(self._deaths) == _CRASHES and now - self._deaths[0] < _MINUTE:
             self._give_up(f"the host died {_CRASHES} times within a minute, the last time it {how}")
         else:
@@ -194,24 +212,25 @@ class Keeper:
         self._start()
 
     def _orphaned(self) -> None:
-        """Start anew after the supervisor was killed; the link has ended its host."""
-        self._link, self._pid = None, 0
-        self._audience.lost()
-        if self._is_wanted:
-            self._audience.say("error", "", "the supervisor was killed, and the host ended with it")
-            self._again()
+        """Go on without the supervisor, which was killed; the link has ended its host."""
+        self._link = None
+        if self._pid or self._is_wanted:
+            self._audience.say("error", "", "the supervisor was killed, and the host ends with it")
+            self._host_ended(-signal.SIGKILL)
 
     def _hold(self, culprit: Culprit) -> bool:
         """Keep the plugin from being loaded again as it is now; tell whether that could be noted."""
-        digest = culprit.digest
         try:
-            directory = self._runtime_dir / culprit.plugin
-            digest = digest or read_source(culprit.plugin, directory).digest
+            digest = culprit.digest or self._digest_of(culprit.plugin)
             Record(self._compiled_dir.absolute()).bar(culprit.plugin, digest, culprit.fault)
         except HotloadError as error:
             self._audience.say("error", culprit.plugin, f"it cannot be held back: {error}")
             return False
         return True
+
+    def _digest_of(self, plugin: str) -> str:
+        folders = (self._runtime_dir / plugin, self._runtime_dir / f"_{plugin}")
+        return read_source(plugin, next((folder for folder in folders if folder.is_dir()), folders[0])).digest
 
     # ---- a host that runs
 
@@ -220,9 +239,11 @@ class Keeper:
         if trail.is_ready:
             self._ready.set()
         last = trail.beat or self._started_at + _BOOT
+        late = [crumb for crumb in trail.crumbs if now - crumb.at > self._limit]
         overdue = [
-            c for c in trail.crumbs if c.phase == "load" and c.deadline and now > c.deadline + _OVERDUE
+            crumb for crumb in late if crumb.phase == "load" and now - crumb.at > self._limit + _OVERDUE
         ]
+        self._tell_slow([crumb for crumb in late if crumb.phase == "hook"])
         hangs = now - last > _SILENT or bool(overdue)
         if hangs and self._hang is None:
             self._hang = _Hang(len(self._dump(HANG)))
@@ -233,6 +254,14 @@ class Keeper:
             self._hang = None
             self._audience.say("info", "", "the host goes on")
             self._set_trouble("")
+
+    def _tell_slow(self, calls: Sequence[Crumb]) -> None:
+        """Tell once of a handler that does not return; only who called it waits for it."""
+        for crumb in calls:
+            if crumb.number not in self._slow:
+                self._slow.add(crumb.number)
+                text = f"a handler has not returned for {self._limit:g} s (load_timeout); its caller waits"
+                self._audience.say("warning", crumb.plugin, text)
 
     def _describe(self, hang: _Hang, trail: Trail) -> None:
         """Say who hangs and where, once the host has written it down."""
@@ -264,8 +293,6 @@ class Keeper:
             self._deaths.clear()
             self._again()
         elif self._hang is not None and self._pid:
-            if self._hang.culprit is not None:
-                self._hold(self._hang.culprit)
             self._hang.is_ended = True
             self._send("kill")
 
@@ -274,7 +301,10 @@ class Keeper:
             self._link.send(word)
 
     def _trail(self) -> Trail:
-        return read_trail(self._folder / TRAIL)
+        try:
+            return read_trail(self._folder / TRAIL)
+        except FileNotFoundError:  # the console is leaving
+            return Trail(0.0, False, (), None)
 
     def _dump(self, name: str) -> str:
         try:

@@ -100,9 +100,13 @@ class Link:
                 else:
                     self._host = 0
                     self.news.put(Ended(int(numbers[0]), int(numbers[1])))
+        self._process.wait()  # its output has ended, and so has it
         if self._host:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._host, signal.SIGKILL)
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
         self.news.put(Orphaned())
 
 

@@ -7,7 +7,7 @@ signals that end consoles. It reads one command a line, and answers with what be
 command  what it does                                         answer
 ======== ==================================================== ===================
 start    start the host, in a session of its own              ``started PID``
-stop     SIGTERM, and SIGKILL for the group soon after        ``ended PID STATUS``
+stop     ask the host to end; SIGKILL for the group soon after ``ended PID STATUS``
 kill     SIGKILL for the group                                ``ended PID STATUS``
 dump     have the host write down where its threads are
 bye      the console leaves in order: its terminal is fine
@@ -25,7 +25,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-GRACE = 1.8  # seconds between SIGTERM and SIGKILL: all are gone within 3
+GRACE = 1.8  # seconds between the request to end and SIGKILL: all are gone within 3
 DUMP = getattr(signal, "SIGRTMAX", signal.SIGUSR2)  # one that plugins hardly use
 _DEAF = ("SIGHUP", "SIGINT", "SIGTERM", "SIGQUIT", "SIGTSTP", "SIGTTOU", "SIGTTIN")
 # Alternate screen, mouse (four kinds), bracketed paste, focus, resizes, synchronized and kitty's keys off;
@@ -154,7 +154,8 @@ class Supervisor:
     def _stop(self) -> None:
         if self._host and not self._kill_at:
             self._kill_at = time.monotonic() + GRACE
-            self._signal(signal.SIGTERM)
+            # Not by SIGTERM: that one plugins may send to themselves, or ignore.
+            os.write(self._lifeline, b"s")
 
     def _signal(self, number: int) -> None:
         if self._host:

@@ -1,0 +1,129 @@
+"""Plugins that do their worst, at load, in a hook and in on_unload: nobody else notices."""
+
+from __future__ import annotations
+
+import threading
+from typing import NamedTuple
+
+import pytest
+
+from hotload_tui.core.errors import HotloadError
+from hotload_tui.core.plugin import PluginState
+from tests.remote.process.conftest import Console
+
+DIES, HANGS, FAULT, FINE, WAITS = "dies", "hangs", "fault", "fine", "waits"
+
+
+class Hostile(NamedTuple):
+    """What a plugin does, and what may come of it when it does it at load, in a hook and in on_unload."""
+
+    code: str
+    load: str
+    hook: str
+    unload: str
+
+
+PLUGINS = {
+    "raises": Hostile("raise ValueError('no')", FAULT, FAULT, FAULT),
+    "interrupts": Hostile("raise KeyboardInterrupt", FAULT, FINE, FAULT),
+    "exits": Hostile("sys.exit(3)", FAULT, FAULT, FAULT),
+    "exits hard": Hostile("os._exit(3)", DIES, DIES, DIES),
+    "kills itself": Hostile("os.kill(os.getpid(), signal.SIGKILL)", DIES, DIES, DIES),
+    "terminates itself": Hostile("os.kill(os.getpid(), signal.SIGTERM)", DIES, DIES, DIES),
+    "kills its group": Hostile("os.killpg(0, signal.SIGKILL)", DIES, DIES, DIES),
+    "kills the supervisor": Hostile("os.kill(os.getppid(), signal.SIGKILL); time.sleep(9)", DIES, DIES, DIES),
+    "segfaults": Hostile("ctypes.string_at(0)", DIES, DIES, DIES),
+    "aborts": Hostile("os.abort()", DIES, DIES, DIES),
+    "stops itself": Hostile("os.kill(os.getpid(), signal.SIGSTOP)", HANGS, HANGS, HANGS),
+    "loops": Hostile("while True: pass", FAULT, WAITS, FAULT),
+    "loops and swallows": Hostile(
+        "while True:\n        try: time.sleep(9)\n        except BaseException: pass", HANGS, WAITS, FAULT
+    ),
+    "sleeps": Hostile("time.sleep(9999)", FAULT, WAITS, FAULT),
+    "locks itself out": Hostile("a = threading.Lock(); a.acquire(); a.acquire()", FAULT, WAITS, FAULT),
+    "waits in a queue": Hostile("queue.Queue().get()", FAULT, WAITS, FAULT),
+    "waits for a socket": Hostile("a, b = socket.socketpair(); a.recv(1)", FAULT, WAITS, FAULT),
+    "waits for a process": Hostile("subprocess.run(['sleep', '9999'])", FAULT, WAITS, FAULT),
+    "loops in C": Hostile("sum(range(10**13))", HANGS, HANGS, HANGS),
+    "calculates": Hostile("pow(3, 10**9)", FAULT, HANGS, HANGS),
+    "matches": Hostile("re.match('(a+)+$', 'a' * 60 + 'b')", FAULT, HANGS, HANGS),
+    "asks": Hostile("input('really? ')", FAULT, FAULT, FAULT),
+    "floods": Hostile("for _ in range(1000): os.write(1, b'flood ' * 10 * 1000)", FINE, FINE, FINE),
+    "prints": Hostile("for _ in range(20000): print('print' * 20)", FINE, FINE, FINE),
+    "forks": Hostile("os.fork()", FINE, FINE, FINE),
+    "starts threads": Hostile(
+        "[threading.Thread(target=time.sleep, args=(9999,)).start() for _ in range(50)]", FINE, FINE, FINE
+    ),
+    "leaves a process": Hostile("subprocess.Popen(['sleep', '9999'])", FINE, FINE, FINE),
+    "ignores signals": Hostile("signal.signal(signal.SIGTERM, signal.SIG_IGN)", FINE, FAULT, FAULT),
+    "cuts off": Hostile("os.closerange(3, 500)", DIES, DIES, DIES),
+    "closes the streams": Hostile("os.close(1); os.close(2)", FINE, FINE, FINE),
+    "closes stdout": Hostile("sys.stdout.close(); print('there')", FINE, FINE, FINE),
+    "recurses": Hostile("def f(): f()\n    f()", FAULT, FAULT, FAULT),
+    "nests": Hostile("a = []\n    for _ in range(10**5): a = [a]\n    repr(a)", FAULT, FAULT, FAULT),
+    "wants memory": Hostile("bytearray(2**60)", FAULT, FAULT, FAULT),
+}
+IMPORTS = "import ctypes, os, queue, re, signal, socket, subprocess, sys, threading, time\n"
+AT = {
+    "load": "def register(ctx):\n    act()\n",
+    "hook": "def register(ctx):\n    ctx.hook('point', act)\n",
+    "unload": "def register(ctx):\n    ctx.on_unload(act)\n",
+}
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_nobody_else_notices(console: Console, name: str) -> None:
+    """Whatever a plugin does, the console lives, the others are served, and the log names the plugin."""
+    hostile = PLUGINS[name]
+    for when, outcome in zip(AT, hostile[1:], strict=True):
+        plugin = f"bad_{when}"
+        console.workspace[plugin] = f"{IMPORTS}def act():\n    {hostile.code}\n{AT[when]}"
+        if when != "load":
+            console.wait_for(lambda plugin=plugin: console.state(plugin) is PluginState.OK)  # type: ignore[misc]
+        trigger(console, when, plugin)
+        expect(console, when, plugin, outcome)
+        console.wait_for(lambda: serves(console))
+
+
+def trigger(console: Console, when: str, plugin: str) -> None:
+    """Have the plugin do its worst; its load happens by itself."""
+
+    def ask() -> None:
+        try:
+            if when == "hook":
+                console.manager.invoke("point")
+            else:
+                console.manager.disable(plugin)
+        except HotloadError:
+            pass  # the host may die of it
+
+    if when != "load":
+        threading.Thread(target=ask, daemon=True).start()
+
+
+def expect(console: Console, when: str, plugin: str, outcome: str) -> None:
+    """Check what came of it."""
+    if outcome == DIES:
+        console.wait_for_line(f"error {plugin}: the host ")
+    elif outcome == HANGS:
+        console.wait_for_line(f"error {plugin}: hangs")
+        assert plugin in console.manager.snapshot().host.trouble
+        assert console.manager.restart() == ""
+    elif outcome == WAITS:
+        console.wait_for_line(f"warning {plugin}: a handler has not returned")
+    elif outcome == FAULT:
+        phase = "" if when == "load" else f"{when} "
+        console.wait_for_line(f"error {plugin}: {phase}", "failed: ")
+    elif when == "load":
+        console.wait_for(lambda: console.state(plugin) is PluginState.OK)
+    if when != "unload" and outcome in (DIES, HANGS):
+        console.wait_for(lambda: console.state(plugin) is PluginState.HELD)
+
+
+def serves(console: Console) -> bool:
+    """Tell whether the plugin ``good`` answers."""
+    try:
+        return console.manager.invoke("good").values == ("good",)
+    except HotloadError:
+        return False
