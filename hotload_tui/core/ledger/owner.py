@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from types import FrameType, FunctionType, MethodType
 from typing import NamedTuple, cast
 
-
 _RETIRED = re.compile(r"@g\d+$")
 
 
