@@ -29,6 +29,7 @@ from hotload_tui.core.leaks.island import of_type
 
 _CACHE = type(functools.lru_cache(lambda: None))
 _SILENT = (CellType, TracebackType, FrameType, MethodType, functools.partial)
+_MAPS = ("Context", "hamt", "hamt_bitmap_node", "hamt_array_node", "hamt_collision_node")  # of contextvars
 _SUSPENDED = (GeneratorType, CoroutineType, AsyncGeneratorType)
 _LONGEST = 40  # characters of a key
 
@@ -74,7 +75,7 @@ def way_down(things: list[object], *, is_module: bool) -> str:
 
 def _step(holder: object, below: object, *, is_namespace: bool) -> str:
     kind = type(holder)
-    if kind in _SILENT or (type(below) is dict and not _is_container(holder)):
+    if kind in _SILENT or _kind(holder) in _MAPS or (type(below) is dict and not _is_container(holder)):
         return ""  # of an object's own namespace only the attribute is told
     if type(holder) is dict:
         return _key(cast("dict[object, object]", holder), below, is_namespace=is_namespace)
