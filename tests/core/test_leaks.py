@@ -82,6 +82,7 @@ class Parting:
     def __init__(self, workspace: Workspace) -> None:
         workspace["greet"] = PLUGIN
         workspace["greet/utils.py"] = "def helper():\n    return 1\n\n\nclass Tool: ...\n"
+        self.holder = ""
         self.host = HookHost()
         self.loader = Loader(self.host, workspace.config())
         self.loader.load("greet", Compiler(workspace.compiled).compile(workspace.plugins / "greet").artifact)
@@ -91,9 +92,10 @@ class Parting:
         return cast("Callee", self.host.call("names", name)[0])
 
     def memory(self) -> str:
-        """Part with it; return what is said of its memory."""
+        """Part with it; return what is said of its memory, but for who holds it."""
         self.loader.unload("greet")
-        return self.loader.retire()[0].memory
+        memory, _, self.holder = self.loader.retire()[0].memory.partition(", held by ")
+        return memory
 
     def freed(self) -> list[tuple[str, int]]:
         """Return what turns out to be freed when it is looked at again."""
@@ -162,6 +164,7 @@ def test_what_a_host_holds_is_named_and_freed_when_it_lets_go(parting: Parting, 
     hold, name = HELD[kind]
     registry: list[object] = [cast("Callable[[Parting], object]", hold)(parting)]
     assert parting.memory() == f"alive: {name}"
+    print(parting.holder)
     assert parting.freed() == []
     registry.clear()
     assert parting.freed() == [("greet", 1)]

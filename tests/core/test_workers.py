@@ -152,6 +152,9 @@ def test_a_thread_that_does_not_stop_is_named_with_its_line(
     assert event.memory.startswith("alive")
     assert running.status("greet").left == (entry.describe(),)
     stage.gate.set()
+    for thread in threading.enumerate():
+        if thread.name == "greet.deaf":
+            thread.join(PATIENCE)
     assert running.wait_for(lambda: bool(running.manager.snapshot()) and "is freed now" in running.said())
     assert (running.status("greet").memory, running.status("greet").left) == ("freed", ())
 

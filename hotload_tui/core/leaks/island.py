@@ -27,6 +27,25 @@ def held_from_outside(references: Iterable[weakref.ref[object]], root: str) -> s
     Empty if none can be told. ``references`` are to its modules and their classes and functions; ``root`` is
     what the names of its modules begin with. Runs no code of the plugin's: looks at types and counts only.
     """
+    island = _explored(references, root)
+    names = {name for thing in island.held() for name in names_of(thing, root)}
+    return names or {name for thing in island.held() for name in island.owners_of(thing)}
+
+
+def held_object(
+    references: Iterable[weakref.ref[object]], root: str, wanted: str
+) -> tuple[object, set[int]] | None:
+    """Return what is held by the unique name ``wanted``, and the identities of what is no holder."""
+    island = _explored(references, root)
+    held = island.held()
+    own = {*island.ids(), *map(id, island.namespaces()), id(held), id(island.members)}
+    for thing in held:
+        if wanted in (*names_of(thing, root), *island.owners_of(thing)):
+            return thing, own
+    return None
+
+
+def _explored(references: Iterable[weakref.ref[object]], root: str) -> _Island:
     island = _Island(root)
     for reference in references:
         island.add(reference())
@@ -38,8 +57,7 @@ def held_from_outside(references: Iterable[weakref.ref[object]], root: str) -> s
             island.add(holder)
     holder = None  # it would count as somebody outside
     island.grow()
-    names = {name for thing in island.held() for name in names_of(thing, root)}
-    return names or {name for thing in island.held() for name in island.owners_of(thing)}
+    return island
 
 
 def names_of(thing: object, root: str) -> Iterator[str]:
@@ -76,7 +94,7 @@ class _Island:
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._members: list[object] = []
+        self.members: list[object] = []
         self._shore: list[object] = []  # of others, perhaps only reachable from here
         self._known: set[int] = set()
         self._inside: Counter[int] = Counter()
@@ -88,33 +106,37 @@ class _Island:
         """Count an object as one of the generation's."""
         if thing is not None and id(thing) not in self._known:
             self._known.add(id(thing))
-            self._members.append(thing)
+            self.members.append(thing)
 
     def grow(self) -> None:
         """Follow all references, as long as they lead to more that belongs to the generation."""
         while True:
-            while self._followed < min(len(self._members), _LARGEST):
-                self._follow(self._members[self._followed])
+            while self._followed < min(len(self.members), _LARGEST):
+                self._follow(self.members[self._followed])
                 self._followed += 1
             shore, self._shore = self._shore, []
             while shore:
                 self._judge(shore)
-            if self._followed >= min(len(self._members), _LARGEST):
+            if self._followed >= min(len(self.members), _LARGEST):
                 return
 
     def held(self) -> list[object]:
         """Return the objects with references from outside."""
-        return [self._members[index] for index in range(self._followed) if self._outside(index)]
+        return [self.members[index] for index in range(self._followed) if self._outside(index)]
+
+    def ids(self) -> Iterator[int]:
+        """Yield the identities of all that belongs to the generation."""
+        return map(id, self.members)
 
     def namespaces(self) -> list[object]:
         """Return the namespaces of the modules."""
-        return [namespace_of(thing) for thing in self._members if is_module(thing)]
+        return [namespace_of(thing) for thing in self.members if is_module(thing)]
 
     def owners_of(self, thing: object) -> list[str]:
         """Return the module whose namespace ``thing`` is."""
         return [
             str(namespace_of(module)["__name__"])
-            for module in self._members
+            for module in self.members
             if is_module(module) and (module is thing or namespace_of(module) is thing)
         ]
 
@@ -124,12 +146,12 @@ class _Island:
             if id(target) in self._known or not gc.is_tracked(target):
                 continue
             self._known.add(id(target))
-            (self._members if self._is_own(target) else self._shore).append(target)
+            (self.members if self._is_own(target) else self._shore).append(target)
 
     def _judge(self, shore: list[object]) -> None:
         """Take the last object: it belongs to the generation if nobody else has it."""
         is_ours = sys.getrefcount(shore[-1]) - self._alone == self._inside[id(shore[-1])]
-        (self._members if is_ours else self._shore).append(shore.pop())
+        (self.members if is_ours else self._shore).append(shore.pop())
 
     def _is_own(self, thing: object) -> bool:
         if is_module(thing):
@@ -140,4 +162,4 @@ class _Island:
         )
 
     def _outside(self, index: int) -> bool:
-        return sys.getrefcount(self._members[index]) - self._alone > self._inside[id(self._members[index])]
+        return sys.getrefcount(self.members[index]) - self._alone > self._inside[id(self.members[index])]

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from types import FunctionType
 from typing import Final
 
-from hotload_tui.core.leaks.island import held_from_outside, is_module, names_of, namespace_of
+from hotload_tui.core.leaks.holders import holder_of
+from hotload_tui.core.leaks.island import held_from_outside, held_object, is_module, names_of, namespace_of
 
 FREED: Final = "freed"
 
@@ -28,6 +29,7 @@ class Remains:
         """What the unique names of its modules begin with."""
         self._references: dict[str, weakref.ref[object]] = {}
         self._held: set[str] = set()
+        self._said = ""
         for name, module in modules.items():
             self._watch(name, module)
             if is_module(module):
@@ -41,15 +43,35 @@ class Remains:
         """Tell whether somebody has let something go since the last look: the collector may free it now."""
         before = self._held
         self._held = held_from_outside(self._references.values(), self.root)
-        return self._held != before and not self.is_freed()
+        if self._held == before or self.is_freed():
+            return False
+        self._said = ""
+        return True
 
     def verdict(self) -> str:
-        """Return ``freed``, or ``alive:`` with the names of what somebody has, as the author writes them."""
+        """Return ``freed``, or ``alive:``, what is held, as the author calls it, and by whom.
+
+        Who it is, is looked for once, and again when somebody has let something go.
+        """
         if self.is_freed():
             return FREED
-        names = sorted(set(self._names()))
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        return f"alive: {', '.join(names[:_SHOWN])}{more}"
+        if not self._said:
+            names = sorted(set(self._names()))
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            holder = self._holder_of(names[0])
+            held_by = f", held by {holder}" if holder else ""
+            self._said = f"alive: {', '.join(names[:_SHOWN])}{more}{held_by}"
+        return self._said
+
+    def _holder_of(self, name: str) -> str:
+        found = held_object(
+            self._references.values(), self.root, f"{self.root}{name.removeprefix(self._plugin)}"
+        )
+        if found is None:
+            return ""
+        target, own = found
+        del found
+        return holder_of(target, own, self.root)
 
     def _names(self) -> Iterator[str]:
         held = self._held = held_from_outside(self._references.values(), self.root)

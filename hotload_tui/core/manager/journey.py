@@ -46,8 +46,9 @@ class Journey:
         self._is_closed = False
 
     def start(self) -> None:
-        """Clear up after a host that was killed."""
+        """Begin to retire in the background, and clear up after a host that was killed."""
         self._is_closed = False
+        self._retirer.start()
         self._builds.remove_leftovers()
 
     def close(self) -> None:

@@ -21,13 +21,17 @@ class Retirer:
         self._thread: threading.Thread | None = None
         self._is_asked = False
 
-    def ring(self) -> None:
-        """Say that there is something to retire; one thread at a time may."""
+    def start(self) -> None:
+        """Begin, before plugins are loaded: a thread keeps the hooks that were set when it was started."""
         if self._thread is None:
             self._thread = threading.Thread(
                 target=self._retire, args=(self._queue,), name="hotload-retire", daemon=True
             )
             self._thread.start()
+
+    def ring(self) -> None:
+        """Say that there is something to retire; one thread at a time may."""
+        self.start()
         self._queue.put(True)
 
     def ask(self) -> None:

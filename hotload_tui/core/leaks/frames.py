@@ -1,0 +1,86 @@
+"""What running code holds, and the collector does not see: functions that threads are in, locals."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import sys
+import threading
+from collections.abc import Mapping
+from types import CodeType, FrameType, FunctionType
+
+_OWN = f"{__name__.partition('.')[0]}."
+_RETIRED = re.compile(r"@g\d+$")
+
+
+def place(file: str, line: int) -> str:
+    """Return a line as a user reads it; the code of retired modules has ``@g<N>`` behind its file."""
+    return f"{os.path.basename(_RETIRED.sub('', file))}:{line}"  # noqa: PTH119 - only the name
+
+
+def running_in(root: str, target: object = None) -> str:
+    """Return which thread runs ``target`` (``None``: any code of the modules ``root``), and where it is."""
+    code = target.__code__ if type(target) is FunctionType else None
+    if target is not None and code is None:
+        return ""
+    for thread, frames in _threads():
+        own = [frame for frame in frames if _is_within(frame.f_globals.get("__name__"), root)]
+        if own and (code is None or any(frame.f_code is code for frame in own)):
+            first, now = own[-1].f_code, own[0]
+            start = place(first.co_filename, first.co_firstlineno)
+            at = f":{now.f_lineno}"
+            if now.f_code.co_filename != first.co_filename:
+                at = place(now.f_code.co_filename, now.f_lineno)
+            return f"thread '{thread}' running {first.co_qualname} ({start}), now at {at}"
+    return ""
+
+
+def local_among(things: Mapping[int, object]) -> tuple[str, object, str] | None:
+    """Return a local variable that is one of ``things``, which, and where it is; ``None`` for none."""
+    for thread, frames in _threads():
+        for frame in frames:
+            for name, value in _locals_of(frame).items():
+                if things.get(id(value), things) is value:
+                    code = frame.f_code
+                    at = place(code.co_filename, frame.f_lineno)
+                    return f"local '{name}'", value, f" of {code.co_qualname} ({at}) in thread '{thread}'"
+    return None
+
+
+def _threads() -> list[tuple[str, list[FrameType]]]:
+    """Return the name of each thread and its frames, the newest first; this package's are left out.
+
+    A frame that has itself as a local would be a cycle, and what it holds alive until somebody collects.
+    """
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    running = sys._current_frames()  # noqa: SLF001 - the one way to see other threads
+    found = []
+    while running:
+        ident, newest = running.popitem()
+        frames = []
+        frame: FrameType | None = newest
+        del newest
+        while frame is not None:
+            if not str(frame.f_globals.get("__name__")).startswith(_OWN):
+                frames.append(frame)
+            frame = frame.f_back
+        found.append((names.get(ident, str(ident)), frames))
+    return found
+
+
+def _locals_of(frame: FrameType) -> dict[str, object]:
+    locals_ = frame.f_locals
+    found = dict(locals_)
+    if sys.version_info < (3, 13) and _is_function(frame.f_code):
+        # A copy, which the frame would keep to its end, and all that it holds.
+        locals_.clear()
+    return found
+
+
+def _is_function(code: CodeType) -> bool:
+    return bool(code.co_flags & inspect.CO_OPTIMIZED)
+
+
+def _is_within(name: object, root: str) -> bool:
+    return type(name) is str and (name == root or name.startswith(f"{root}."))

@@ -1,0 +1,172 @@
+import contextvars
+import functools
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import ModuleType
+
+import pytest
+
+from hotload_tui import Config
+from hotload_tui.core.events import PluginRetired
+from tests.conftest import PATIENCE, Running, Workspace, answering
+
+Run = Callable[[Config], Running]
+
+PLUGIN = """\
+import asyncio, contextvars, ctypes, functools, os, sys, threading
+import host_of_the_test as host
+
+
+class C:
+    pass
+
+
+def handler():
+    return 1
+
+
+def loop():
+    host.began.set()
+    host.gate.wait(20)
+
+
+def fail():
+    raise ValueError("kept")
+
+
+def stream():
+    yield 1
+    yield handler()
+
+
+async def work():
+    host.began.set()
+    await host.future()
+
+
+def act():
+    {line}
+
+
+def register(ctx):
+    ctx.hook("greet", act)
+"""
+
+
+class Registry:
+    """A host's object with a list of its own."""
+
+    def __init__(self) -> None:
+        self.callbacks: list[object] = []
+
+
+class Slotted:
+    """A host's object without a namespace."""
+
+    __slots__ = ("handler",)
+
+
+@functools.lru_cache
+def cached(thing: object) -> str:
+    """Remember what it was called with."""
+    return type(thing).__name__
+
+
+@functools.singledispatch
+def dispatched(_: object) -> object:
+    """Answer by type."""
+    return None
+
+
+def keep_error(function: Callable[[], object]) -> object:
+    """Return the exception that a function raises, with its traceback."""
+    try:
+        return function()
+    except ValueError as error:
+        return error
+
+
+def wrap(function: Callable[[], object]) -> Callable[[], object]:
+    """Return a function that calls another one."""
+    return lambda: function()
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """Give a module of the host's, with all kinds of things that can hold something."""
+    module = ModuleType("host_of_the_test")
+    vars(module).update(
+        cache={}, tools=[], registry=Registry(), slotted=Slotted(), queue=queue.SimpleQueue(), any=None,
+        local=threading.local(), variable=contextvars.ContextVar("variable"), keep_error=keep_error, wrap=wrap,
+        context=contextvars.copy_context(), began=threading.Event(), gate=threading.Event(), deque=queue.Queue(),
+        cached=cached, dispatched=dispatched, loop=None, future=None, kept=set(),
+    )  # fmt: skip
+    module.Tool = type("Tool", (), {"__module__": "host_of_the_test"})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "host_of_the_test", module)
+    gate = module.gate
+    yield module
+    gate.set()
+    cached.cache_clear()
+    vars(module).clear()
+
+
+# What the handler does, what is held, who holds it.
+HOLDERS = {
+    "list": ("host.tools.append(handler)", "handler", "host_of_the_test.tools[0]"),
+    "dictionary": ("host.cache['x'] = handler", "handler", "host_of_the_test.cache['x']"),
+    "by number": ("host.cache[3] = handler", "handler", "host_of_the_test.cache[3]"),
+    "closure": ("host.cache[3] = host.wrap(handler)", "handler", "host_of_the_test.cache[3] → closure"),
+    "key": ("host.cache[handler] = 1", "handler", "host_of_the_test.cache → key"),
+    "set": ("host.kept.add(handler)", "handler", "host_of_the_test.kept{…}"),
+    "attribute of a module": ("host.any = handler", "handler", "host_of_the_test.any"),
+    "attribute of an object": ("host.registry.callbacks.append(handler)", "handler",
+                               "host_of_the_test.registry.callbacks[0]"),
+    "slot": ("host.slotted.handler = handler", "handler", "host_of_the_test.slotted.handler"),
+    "attribute of a class": ("host.Tool.run = handler", "handler", "host_of_the_test.Tool.run"),
+    "instance": ("host.any = C()", "C", "host_of_the_test.any → C"),
+    "queue": ("host.deque.put(C())", "C", "host_of_the_test.deque.queue[0] → C"),
+    "exception": ("host.any = host.keep_error(fail)", "act, greet.plugin.fail",
+                  "host_of_the_test.any → exception ValueError"),
+    "generator": ("host.any = stream(); next(host.any)", "stream",
+                  "host_of_the_test.any → generator stream (plugin.py:22)"),
+    "lru_cache": ("host.cached(C())", "C", "lru_cache of tests.core.test_holders.cached"),
+    "singledispatch": ("host.dispatched.register(C, handler)", "C, greet.plugin.handler",
+                       "test_holders.dispatched"),
+    "thread": ("threading.Thread(target=loop, name='poller', daemon=True).start(); host.began.wait()", "loop",
+               "thread 'poller' running loop (plugin.py:13), now at :15"),
+    "context variable": ("host.context.run(host.variable.set, C())", "C", "a context of contextvars → C"),
+    "thread local": ("host.local.thing = C()", "C", ""),
+    "callback of C": ("host.any = ctypes.CFUNCTYPE(None)(handler)", "handler", "host_of_the_test.any"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HOLDERS)
+def test_who_holds_an_old_version_is_told(
+    workspace: Workspace, run: Run, host: ModuleType, kind: str
+) -> None:
+    """A path from something that the user knows; when it is let go, the verdict turns to freed."""
+    line, what, holder = HOLDERS[kind]
+    workspace["greet"] = PLUGIN.format(line=line)
+    running = run(workspace.config())
+    running.host.call("greet")
+    workspace["greet"] = answering("new")
+    running.manager.scan_and_load_all()
+    assert running.wait_for(lambda: bool(running.told(PluginRetired)))
+    (event,) = running.told(PluginRetired)
+    assert event.memory.startswith(f"alive: greet.plugin.{what}, held by ")
+    assert holder in event.memory
+    assert running.status("greet").memory == f"{event.memory} (generation 1)"
+    host.gate.set()
+    for thread in threading.enumerate():
+        if thread.name == "poller":
+            thread.join(PATIENCE)
+    cached.cache_clear()
+    if kind == "singledispatch":
+        return  # what was registered cannot be taken back: it stays alive, and is named
+    if hasattr(host.Tool, "run"):
+        del host.Tool.run  # the class is a cycle, which goes when the host's own collector comes by
+    vars(host).clear()
+    assert running.wait_for(lambda: bool(running.manager.snapshot()) and "is freed now" in running.said())
+    assert running.status("greet").memory == "freed"
