@@ -19,7 +19,7 @@ from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.history import Record
 from hotload_tui.core.plugin import Level
-from hotload_tui.core.source import read_source
+from hotload_tui.core.source import SourceRule, read_source
 from hotload_tui.remote.process.breadcrumbs import (
     BEAT,
     CRASH,
@@ -75,6 +75,7 @@ class Keeper:
         self._audience = audience
         self._runtime_dir = Path(config.runtime_dir)
         self._compiled_dir = Path(config.compiled_dir)
+        self._rule = SourceRule(config.watch.ignore)
         self._limit = config.load_timeout
         self._inquest = Inquest(self._runtime_dir, self._limit)
         self._slow: set[int] = set()
@@ -230,7 +231,8 @@ class Keeper:
 
     def _digest_of(self, plugin: str) -> str:
         folders = (self._runtime_dir / plugin, self._runtime_dir / f"_{plugin}")
-        return read_source(plugin, next((folder for folder in folders if folder.is_dir()), folders[0])).digest
+        folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+        return read_source(plugin, folder, self._rule).digest
 
     # ---- a host that runs
 
