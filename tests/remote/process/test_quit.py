@@ -61,7 +61,11 @@ def processes() -> list[Row]:
     command = ["ps", "-eo", "pid=,ppid=,pgid=,stat=,args="]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rows = [line.split(maxsplit=4) for line in listed.splitlines()]
-    return [Row(*map(int, row[:3]), row[4]) for row in rows if not row[3].startswith("Z")]
+    return [
+        Row(int(pid), int(parent), int(group), args)
+        for pid, parent, group, state, args in rows
+        if not state.startswith("Z")
+    ]
 
 
 def child(parent: int) -> int:
