@@ -25,7 +25,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-GRACE = 1.8  # seconds between the request to end and SIGKILL: all are gone within 3
+GRACE = 1.5  # seconds between the request to end and SIGKILL: all are gone within 3
 DUMP = getattr(signal, "SIGRTMAX", signal.SIGUSR2)  # one that plugins hardly use
 _DEAF = ("SIGHUP", "SIGINT", "SIGTERM", "SIGQUIT", "SIGTSTP", "SIGTTOU", "SIGTTIN")
 # Alternate screen, mouse (four kinds), bracketed paste, focus, resizes, synchronized and kitty's keys off;

@@ -48,8 +48,8 @@ PLUGINS = {
     "calculates": Hostile("pow(3, 10**9)", FAULT, HANGS, HANGS),
     "matches": Hostile("re.match('(a+)+$', 'a' * 60 + 'b')", FAULT, HANGS, HANGS),
     "asks": Hostile("input('really? ')", FAULT, FAULT, FAULT),
-    "floods": Hostile("for _ in range(1000): os.write(1, b'flood ' * 10 * 1000)", FINE, FINE, FINE),
-    "prints": Hostile("for _ in range(20000): print('print' * 20)", FINE, FINE, FINE),
+    "floods": Hostile("for _ in range(100): os.write(1, b'flood ' * 10000)", FINE, FINE, FINE),
+    "prints": Hostile("for _ in range(5000): print('print' * 20)", FINE, FINE, FINE),
     "forks": Hostile("os.fork()", FINE, FINE, FINE),
     "starts threads": Hostile(
         "[threading.Thread(target=time.sleep, args=(9999,)).start() for _ in range(50)]", FINE, FINE, FINE
