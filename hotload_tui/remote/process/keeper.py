@@ -40,7 +40,7 @@ _BOOT: Final = 15.0  # seconds until the first beat
 _OVERDUE: Final = 1.5  # seconds that a load may take beyond its limit
 _MINUTE: Final = 60.0
 _CRASHES: Final = 3  # within a minute, with nobody to blame: then it is enough
-_STOP: Final = 2.8  # seconds
+_STOP: Final = 2.0  # seconds
 _JOIN: Final = 1.0  # seconds
 
 
@@ -115,7 +115,7 @@ class Keeper:
         self._is_wanted = False
         self._ready.set()
         if self._link is not None:
-            self._link.send("stop")
+            self._link.send("kill" if self._hang else "stop")
             if self._pid:
                 self._ended.wait(_STOP)
             self._link.leave()
@@ -286,7 +286,8 @@ class Keeper:
         self._audience.say(
             "error", hang.culprit.plugin, f"hangs{where} ({phase}); K restarts the host without it"
         )
-        self._set_trouble(f"{hang.culprit.plugin} hangs{where}; K restarts without it")
+        place_of = f" at {Path(place.file).name}:{place.line}" if place else ""
+        self._set_trouble(f"{hang.culprit.plugin} hangs{place_of}; K restarts")  # short: it has half a line
 
     def _restart_now(self) -> None:
         self._restart.clear()
