@@ -24,6 +24,13 @@ class PluginConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """What the plugin reads as ``ctx.settings``."""
 
 
+class WatchConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """The ``[watch]`` table."""
+
+    ignore: tuple[str, ...] = ()
+    """Patterns as in a ``.gitignore`` in each plugin's directory; what they match is no part of it."""
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a ``HotloadManager``; relative paths are relative to the working directory.
 
@@ -40,8 +47,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The package name under which plugins' modules appear."""
     debounce_time: float = 2.0
     """Seconds: the longest that a stream of changes may put off a reload."""
-    settle_time: float = 0.02
-    """Seconds of quiet that end a burst of changes."""
+    settle_time: float = 0.002
+    """Seconds of quiet after which a single save is looked at; close saves are given more."""
     enable_watch: bool = True
     load_timeout: float = 10.0
     """Seconds that executing a plugin's modules and its ``register`` may take together."""
@@ -51,6 +58,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Artifacts kept per plugin."""
     sweep_interval: float = 5.0
     """Seconds between two looks at all plugins, for changes that the system did not report."""
+    watch: WatchConfig = field(default_factory=WatchConfig)
     plugins: dict[str, PluginConfig] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     """``[keys]``: binding id to key; checked by the console, which alone knows the bindings."""
@@ -72,9 +80,23 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 f'module_path = "{self.module_path}": must be a Python identifier, such as "hotplug"'
             )
 
+        _check_patterns(self.watch.ignore)
+
     def of(self, plugin: str) -> PluginConfig:
         """Return the settings of one plugin; defaults where nothing is configured."""
         return self.plugins.get(plugin, _UNCONFIGURED)
+
+
+def _check_patterns(patterns: tuple[str, ...]) -> None:
+    if not patterns:
+        return
+    from pathspec import GitIgnoreSpec  # 30 ms, for those only who have patterns
+
+    for pattern in patterns:
+        try:
+            GitIgnoreSpec.from_lines([pattern])
+        except ValueError as error:
+            raise ConfigError(f'watch.ignore: "{pattern}" is no pattern as in a .gitignore') from error
 
 
 _UNCONFIGURED = PluginConfig()

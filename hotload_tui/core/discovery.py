@@ -68,6 +68,16 @@ def find_plugins(runtime_dir: Path) -> dict[str, PluginDirectory]:
     return found
 
 
+def find_plugin(runtime_dir: Path, name: str) -> PluginDirectory | None:
+    """Return the plugin of that name under ``runtime_dir``, or ``None``."""
+    if "\\" in name:  # how a name that is not UTF-8 is shown; only a list tells what it is
+        try:
+            return find_plugins(runtime_dir).get(name)
+        except RuntimeDirError:
+            return None
+    return plugin_at(runtime_dir / name) or plugin_at(runtime_dir / f"_{name}")
+
+
 def plugin_at(path: Path) -> PluginDirectory | None:
     """Return the plugin that ``path`` is by its name, or ``None``; it need not have an entry."""
     name = path.name

@@ -238,7 +238,8 @@ class PluginDetail(Struct, frozen=True):
 class WatcherStatus(Struct, frozen=True):
     """Whether saves are noticed."""
 
-    state: Literal["watching", "off", "failed"]
+    state: Literal["watching", "degraded", "off", "failed"]
+    """Degraded: changes are found by looking, not at once; failed: nothing can be found."""
     trouble: str = ""
     """Why it failed or is degraded; empty when all is well."""
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from hotload_tui.core.errors import DiscoverError
-from hotload_tui.core.source import is_noise, read_source, signature
+from hotload_tui.core.source import SourceRule, is_as_read, is_noise, read_source
 from tests.conftest import Workspace
 
 ENTRY = "def register(ctx): ...\n"
@@ -122,12 +122,28 @@ def test_the_entry_must_be_a_file(workspace: Workspace, in_its_place: str, reaso
         read_source("greet", root)
 
 
-def test_the_signature_changes_with_every_write(workspace: Workspace) -> None:
+def test_every_write_shows_without_reading(workspace: Workspace) -> None:
     """A save of the same length within the same second is noticed, an untouched directory is not."""
     workspace["greet"] = ENTRY
-    root = workspace.plugins / "greet"
-    before = signature(root)
-    assert signature(root) == before
+    source = read_source("greet", workspace.plugins / "greet")
+    assert is_as_read(source)
     workspace["greet"] = ENTRY.replace("ctx", "CTX")
-    assert signature(root) != before
-    assert signature(root / "not-there") == frozenset()
+    assert not is_as_read(source)
+    (workspace.plugins / "greet" / "plugin.py").unlink()
+    (workspace.plugins / "greet").rmdir()
+    assert not is_as_read(source)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left_out"),
+    [("*.log", ["a.log", "deep/b.log"]), ("/a.log", ["a.log"]), ("deep/", ["deep/b.log", "deep/c.txt"]),
+     ("deep/*\n!deep/c.txt", ["deep/b.log"]), ("*", ["a.log", "deep/b.log", "deep/c.txt"])],
+)  # fmt: skip
+def test_patterns_leave_files_out(workspace: Workspace, pattern: str, left_out: list[str]) -> None:
+    """Patterns are read as in a .gitignore in the plugin's directory; the entry always belongs to it."""
+    files = ["a.log", "deep/b.log", "deep/c.txt"]
+    workspace["greet"] = ENTRY
+    for file in files:
+        workspace[f"greet/{file}"] = "x"
+    source = read_source("greet", workspace.plugins / "greet", SourceRule(pattern.splitlines()))
+    assert {file.path for file in source.files} == {"plugin.py", *files} - set(left_out)

@@ -175,6 +175,10 @@ class Loader:
             self._live[trial.name] = trial
             trial.context.begin()
 
+    def discard(self, trial: LivePlugin) -> None:
+        """Have a trial that is not to serve wait for ``retire``: what it started must end."""
+        self._parting.put(trial)
+
     def retire(self) -> list[Retirement]:
         """Part with every generation that was replaced or unloaded.
 

@@ -29,7 +29,7 @@ from hotload_tui.core.plugin import (
     Snapshot,
     WatcherStatus,
 )
-from hotload_tui.core.source import ENTRY, SourceFile, decoded, read_source
+from hotload_tui.core.source import ENTRY, SourceFile, SourceRule, decoded, read_source
 
 _LONGEST = 2000  # characters of a representation
 
@@ -38,10 +38,15 @@ class Facts:
     """Answers from the board, the host and what serves; never waits for a reload."""
 
     def __init__(
-        self, host: HookHost, config: Config, board: Board, live: Callable[[str], LivePlugin | None]
+        self,
+        host: HookHost,
+        config: Config,
+        board: Board,
+        live: Callable[[str], LivePlugin | None],
     ) -> None:
         self._host = host
         self._config = config
+        self._rule = SourceRule(config.watch.ignore)
         self._root = Path(config.runtime_dir).absolute()
         self._compiled = Path(config.compiled_dir).absolute()
         self._board = board
@@ -82,7 +87,7 @@ class Facts:
             description = manifest.description
             files = tuple(FileDigest(member.path, member.sha256, member.size) for member in manifest.members)
         else:
-            source = _source_of(status)
+            source = _source_of(status, self._rule)
             description = next((description_of(f.content) for f in source if f.path == ENTRY), "")
             files = tuple(FileDigest(file.path, file.sha256, len(file.content)) for file in source)
         return PluginDetail(
@@ -124,9 +129,9 @@ class Facts:
         return replace(found, values=tuple(_plain(value) for value in found.values))
 
 
-def _source_of(status: PluginStatus) -> tuple[SourceFile, ...]:
+def _source_of(status: PluginStatus, rule: SourceRule) -> tuple[SourceFile, ...]:
     try:
-        return read_source(status.name, Path(status.path)).files
+        return read_source(status.name, Path(status.path), rule).files
     except HotloadError:
         return ()  # why it cannot be read is the plugin's fault, shown with its status
 

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.config import Config
 from hotload_tui.core.discovery import PluginDirectory
-from hotload_tui.core.errors import (
-    DiscoverError,
-    HotloadError,
-    RefusedError,
-)
-from hotload_tui.core.events import (
-    PluginFailed,
-    PluginHeld,
-    PluginMended,
-)
+from hotload_tui.core.errors import DiscoverError, HotloadError, RefusedError
+from hotload_tui.core.events import PluginFailed, PluginHeld, PluginMended
 from hotload_tui.core.history import Hold
 from hotload_tui.core.loader import LivePlugin, Loader
 from hotload_tui.core.manager.board import Board
@@ -27,8 +19,11 @@ from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.failures import failure, is_same
 from hotload_tui.core.manager.ready import Ready
 from hotload_tui.core.manager.retirer import Retirer
+from hotload_tui.core.manager.rounds import Rounds
+from hotload_tui.core.manager.trials import Attempt, Trials
 from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
-from hotload_tui.core.source import Source, check_entry, read_source
+from hotload_tui.core.source import Source, SourceRule, check_entry, read_source
+from hotload_tui.core.watcher import Change
 
 _BROKEN = (PluginState.FAIL, PluginState.STALE)
 _BEHIND = (*_BROKEN, PluginState.HELD)
@@ -37,12 +32,15 @@ _BEHIND = (*_BROKEN, PluginState.HELD)
 class Journey:
     """Brings plugins from source to serving; used by one thread at a time, but for ``start`` and ``stop``."""
 
-    def __init__(self, loader: Loader, config: Config, board: Board, builds: Builds) -> None:
+    def __init__(self, loader: Loader, config: Config, board: Board, builds: Builds, rounds: Rounds) -> None:
         self._config = config
+        self._rule = SourceRule(config.watch.ignore)
         self._board = board
         self._builds = builds
         self._loader = loader
         self._retirer = Retirer(self._loader, board)
+        self._trials = Trials(config, builds, self._loader, self._retirer, rounds)
+        self._unproven: set[str] = set()
         self._is_closed = False
 
     def start(self) -> None:
@@ -78,22 +76,30 @@ class Journey:
         return self._loader.names()
 
     def update(
-        self, directories: Iterable[PluginDirectory], *, again: bool = False, fresh: bool = False
-    ) -> None:
+        self,
+        directories: Iterable[PluginDirectory],
+        seen: Mapping[str, Change] = MappingProxyType({}),
+        *,
+        again: bool = False,
+        fresh: bool = False,
+    ) -> set[str]:
         """Bring plugins up to date with their sources, all in one swap.
 
-        ``again`` loads also what has not changed; ``fresh`` compiles it, too.
+        ``seen`` has what was read already; ``again`` loads also what has not changed; ``fresh`` compiles it,
+        too. Returns the plugins whose failure is not told yet: they may be half-written.
         """
         directories = list(directories)
+        self._unproven = set()
         self._refuse_endless(directories, again=again)
         ready = []
         for directory in directories:
-            one = self._prepare(directory, again=again, fresh=fresh)
+            one = self._prepare(directory, seen.get(directory.name), again=again, fresh=fresh)
             if one is not None:
                 ready.append(one)
         if ready:
             self._swap(ready)
         self._builds.prune(self._serving)
+        return self._unproven
 
     def _refuse_endless(self, directories: list[PluginDirectory], *, again: bool) -> None:
         unloading = self._loader.unloading()
@@ -122,7 +128,7 @@ class Journey:
         status = self.status_of(directory)
         source: Source | None = None
         try:
-            source = read_source(directory.name, directory.path)
+            source = self._read(directory)
             build = self._builds.compile(directory, source, fresh=False)
         except HotloadError as error:
             return self._put_failed(status, self._failure(error, directory.name, source))
@@ -177,7 +183,7 @@ class Journey:
         if not hold.digest:
             self.unload(name)
         elif self._serving(name) != hold.digest:
-            trial = self._trial(directory, self._builds.open(name, hold.digest))
+            trial = self._trials.run(directory, self._builds.open(name, hold.digest))
         self._builds.keep(name, hold)
         if trial is None:
             self._put_held(self.status_of(directory), hold)
@@ -195,7 +201,7 @@ class Journey:
             self._put_held(status, hold)
             return True, None
         try:
-            trial = self._trial(directory, self._builds.open(directory.name, hold.digest))
+            trial = self._trials.run(directory, self._builds.open(directory.name, hold.digest))
         except HotloadError as error:
             if hold.fault is not None:  # it killed a host: then nothing serves
                 self._builds.was_vain(directory.name, hold.digest, error)
@@ -222,34 +228,44 @@ class Journey:
 
     # ---- read, compile, trial
 
-    def _prepare(self, directory: PluginDirectory, *, again: bool, fresh: bool) -> Ready | None:
+    def _prepare(
+        self, directory: PluginDirectory, change: Change | None, *, again: bool, fresh: bool
+    ) -> Ready | None:
         status = self.status_of(directory)
-        digest = ""
-        source: Source | None = None
+        attempt: Attempt | None = None
         try:
-            source = read_source(directory.name, directory.path)
-            digest = source.digest
+            source = self._read(directory, change)
+            attempt = Attempt(directory, source)
             if not again:
-                is_held, one = self._held(directory, status, digest)
+                is_held, one = self._held(directory, status, source.digest)
                 if is_held:
                     return one
             self._builds.let_go(directory.name, "asked for" if again else "its source changed")
-            if not again and self._is_current(status, digest):
+            if not again and self._is_current(status, source.digest):
                 return None
             self._board.put(replace(status, state=PluginState.BUILD))
-            build = self._builds.compile(directory, source, fresh=fresh)
-            trial = self._trial(directory, build.artifact)
+            trial = self._trials.prove(attempt, fresh=fresh)
         except HotloadError as error:
-            fault = self._failure(error, directory.name, source)
+            if change is not None and not change.is_settled:
+                self._board.put(status)
+                self._unproven.add(directory.name)
+                return None
+            fault = self._failure(error, directory.name, attempt.source if attempt else None)
             is_known = fault.phase == "discover" and is_same(fault, status.fault)
             may_revive = self._loader.live(directory.name) is None and self._builds.has_untried(
                 directory.name
             )
             if is_known and not again and not may_revive:
                 return None  # still no plugin there, and said so before
-            return self._failed(directory, status, fault, digest)
-        seconds = build.seconds if build.compiled or build.reused else 0.0
-        return Ready(trial, seconds, digest)
+            return self._failed(directory, status, fault, attempt.source.digest if attempt else "")
+        return Ready(trial, attempt.compile_seconds, attempt.source.digest)
+
+    def _read(self, directory: PluginDirectory, change: Change | None = None) -> Source:
+        """Return what the watcher read of a plugin, or read it."""
+        source = change.source if change is not None else None
+        if source is not None and source.root == str(directory.path.absolute()):
+            return source
+        return read_source(directory.name, directory.path, self._rule)
 
     def _is_current(self, status: PluginStatus, digest: str) -> bool:
         """Tell whether there is nothing to do: this source serves, or is known to fail."""
@@ -261,16 +277,6 @@ class Journey:
         if status.state in _BROKEN:
             return status.source_digest == digest != ""
         return status.digest == digest
-
-    def _trial(self, directory: PluginDirectory, artifact: Artifact) -> LivePlugin:
-        configured = self._config.of(directory.name)
-        return self._loader.trial(
-            directory.name,
-            artifact,
-            configured.hook_point,
-            configured.priority,
-            root_dir=directory.path.absolute(),
-        )
 
     def _failed(
         self, directory: PluginDirectory, status: PluginStatus, fault: Fault, digest: str
@@ -293,7 +299,7 @@ class Journey:
         if artifact is None:
             return None
         try:
-            return self._trial(directory, artifact)
+            return self._trials.run(directory, artifact)
         except HotloadError as error:
             self._builds.was_vain(directory.name, artifact.manifest.digest, error)
             return None

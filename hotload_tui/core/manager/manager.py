@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,7 @@ from hotload_tui.core.manager.facts import Facts
 from hotload_tui.core.manager.holds import Holds
 from hotload_tui.core.manager.journey import Journey
 from hotload_tui.core.manager.roster import Roster
+from hotload_tui.core.manager.rounds import Rounds
 from hotload_tui.core.manager.undo import Undo
 from hotload_tui.core.plugin import (
     HistoryEntry,
@@ -41,7 +42,8 @@ from hotload_tui.core.plugin import (
     PluginStatus,
     Snapshot,
 )
-from hotload_tui.core.watcher import Watcher
+from hotload_tui.core.source import SourceRule
+from hotload_tui.core.watcher import Change, Watcher
 from hotload_tui.core.witness import Witness, nobody
 
 
@@ -65,9 +67,10 @@ class HotloadManager:
         self._root = Path(self._config.runtime_dir).absolute()
         self._board = Board()
         self._builds = Builds(self._config, self._board)
+        rounds = Rounds()
         loader = Loader(host, self._config, trials=trials, witness=witness)
-        self._journey = Journey(loader, self._config, self._board, self._builds)
-        self._roster = Roster(self._root, self._config, self._board, self._journey)
+        self._journey = Journey(loader, self._config, self._board, self._builds, rounds)
+        self._roster = Roster(self._root, self._config, self._board, self._journey, rounds)
         self._holds = Holds(self._board, self._builds, self._journey)
         self._facts = Facts(host, self._config, self._board, self._journey.live)
         self._watcher = self._new_watcher()
@@ -371,11 +374,15 @@ class HotloadManager:
             settle_time=self._config.settle_time,
             debounce_time=self._config.debounce_time,
             sweep_interval=self._config.sweep_interval,
+            rule=SourceRule(self._config.watch.ignore),
         )
 
-    def _noticed(self, names: frozenset[str]) -> None:
+    def _noticed(self, changes: Sequence[Change]) -> Collection[str]:
+        """Bring changed plugins up to date; returns those whose failure may be of a half-written file."""
         with self._exclusive():
-            self._roster.look_at(names)
+            if not self._undo:
+                return ()  # stopped meanwhile
+            return self._roster.take(changes)
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from msgspec.structs import replace
 
@@ -15,17 +16,20 @@ from hotload_tui.core.errors import RuntimeDirError
 from hotload_tui.core.events import PluginDisabled, PluginDiscovered, PluginRemoved
 from hotload_tui.core.manager.board import Board
 from hotload_tui.core.manager.journey import Journey
+from hotload_tui.core.manager.rounds import Rounds
 from hotload_tui.core.plugin import PluginState
+from hotload_tui.core.watcher import Change
 
 
 class Roster:
     """Keeps the board and what serves in step with the directories; used by one thread at a time."""
 
-    def __init__(self, root: Path, config: Config, board: Board, journey: Journey) -> None:
+    def __init__(self, root: Path, config: Config, board: Board, journey: Journey, rounds: Rounds) -> None:
         self._root = root
         self._config = config
         self._board = board
         self._journey = journey
+        self._rounds = rounds
 
     def find(self) -> dict[str, PluginDirectory]:
         """List the plugins, and tell which came and went. Raises ``RuntimeDirError``."""
@@ -46,22 +50,36 @@ class Roster:
 
     def look_at(self, names: Iterable[str]) -> None:
         """Bring the named plugins up to date with the disk; with the whole directory gone, all go."""
+        self.take([Change(name) for name in names])
+
+    def take(self, changes: Iterable[Change]) -> set[str]:
+        """Bring changed plugins up to date; returns those to hear of again once they have stood still."""
         try:
             found = self.find()
         except RuntimeDirError:
             found = {}
             self._forget(status.name for status in self._board.statuses())
-        self.apply(found[name] for name in sorted(found.keys() & set(names)))
+        changes = list(changes)
+        rounds = {change.name: self._rounds.count(change) for change in changes}
+        seen = {change.name: change for change in changes if change.name in found}
+        waiting = {name for name in seen if self._rounds.is_last(rounds[name]) and seen[name].modified}
+        over = {name for name in seen if self._rounds.is_over(rounds[name])}
+        for name in over:
+            self._say_left(found[name], seen[name])
+        taken = sorted(seen.keys() - waiting - over)
+        return waiting | self.apply((found[name] for name in taken), seen)
 
-    def apply(self, directories: Iterable[PluginDirectory]) -> None:
-        """Load what is on, in one swap, and unload what is off."""
+    def apply(
+        self, directories: Iterable[PluginDirectory], seen: Mapping[str, Change] = MappingProxyType({})
+    ) -> set[str]:
+        """Load what is on, in one swap, and unload what is off; returns what ``Journey.update`` does."""
         on = []
         for directory in directories:
             if self.is_on(directory):
                 on.append(directory)
             else:
                 self._switch_off(directory)
-        self._journey.update(on)
+        return self._journey.update(on, seen)
 
     def is_on(self, directory: PluginDirectory) -> bool:
         """Tell whether both the directory's name and the configuration let the plugin run."""
@@ -90,7 +108,21 @@ class Roster:
         for name in names:
             self._journey.unload(name)
             self._board.drop(name)
+            self._rounds.forget(name)
             self._board.tell(PluginRemoved(time.time(), name))
+
+    def _say_left(self, directory: PluginDirectory, change: Change) -> None:
+        live = self._journey.live(directory.name)
+        members = live.generation.artifact.manifest.members if live else ()
+        served = {member.path: member.sha256 for member in members}
+        files = change.source.files if change.source else ()
+        own = ", ".join(file.path for file in files if served.get(file.path) != file.sha256)
+        self._board.write(
+            "warning",
+            directory.name,
+            f"changes its own files at each load ({own}) and is left as it is until somebody edits it; "
+            "what a plugin writes belongs elsewhere, or into [watch] ignore",
+        )
 
     def _switch_off(self, directory: PluginDirectory) -> None:
         status = self._journey.status_of(directory)

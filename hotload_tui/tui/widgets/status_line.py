@@ -85,6 +85,8 @@ class StatusLine(Widget):
         match watcher.state:
             case "watching":
                 return Content.styled(f"watching{trouble}", "$text-warning" if trouble else "")
+            case "degraded":
+                return Content.styled(f"watching slowly{trouble}", "$text-warning")
             case "off":
                 return Content.styled(f"not watching{trouble}", "$text-warning")
             case "failed":

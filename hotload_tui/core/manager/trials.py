@@ -1,0 +1,105 @@
+"""Trials: a source is compiled and tried, and tried anew if it changes meanwhile."""
+
+from __future__ import annotations
+
+import time
+
+from msgspec import Struct
+
+from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.compiler import Build
+from hotload_tui.core.config import Config
+from hotload_tui.core.discovery import PluginDirectory
+from hotload_tui.core.errors import HotloadError
+from hotload_tui.core.loader import LivePlugin, Loader
+from hotload_tui.core.manager.builds import Builds
+from hotload_tui.core.manager.retirer import Retirer
+from hotload_tui.core.manager.rounds import Rounds
+from hotload_tui.core.source import Source, SourceRule, is_as_read, read_source
+
+
+class Attempt(Struct):
+    """What is tried of a plugin; newer than what was begun with, if that became stale."""
+
+    directory: PluginDirectory
+    source: Source
+    compile_seconds: float = 0.0
+
+
+class Trials:
+    """Makes trials; used by one thread at a time."""
+
+    def __init__(
+        self,
+        config: Config,
+        builds: Builds,
+        loader: Loader,
+        retirer: Retirer,
+        rounds: Rounds,
+    ) -> None:
+        self._config = config
+        self._rule = SourceRule(config.watch.ignore)
+        self._builds = builds
+        self._loader = loader
+        self._retirer = retirer
+        self._rounds = rounds
+
+    def prove(self, attempt: Attempt, *, fresh: bool) -> LivePlugin:
+        """Compile and try; once more with the newer source, if there is one by then and it compiles.
+
+        Raises:
+            HotloadError: it cannot be compiled or loaded; ``attempt`` says what was tried.
+
+        """
+        build = self._builds.compile(attempt.directory, attempt.source, fresh=fresh)
+        _note(attempt, build)
+        # A plugin that writes into its own files would be stale each time.
+        newer = None
+        try:
+            trial = self.run(attempt.directory, build.artifact)
+        except HotloadError:
+            newer = self._newer(attempt)
+            if newer is None:
+                raise
+        else:
+            newer = self._newer(attempt)
+            if newer is None:
+                return trial
+            self._loader.discard(trial)
+            self._retirer.ring()
+        return self.run(attempt.directory, newer.artifact)
+
+    def run(self, directory: PluginDirectory, artifact: Artifact) -> LivePlugin:
+        """Try an artifact; raises ``LoadError`` and ``RegisterError``."""
+        configured = self._config.of(directory.name)
+        began = time.time()
+        try:
+            return self._loader.trial(
+                directory.name,
+                artifact,
+                configured.hook_point,
+                configured.priority,
+                root_dir=directory.path.absolute(),
+            )
+        finally:
+            self._rounds.loaded(directory.name, began, time.time())
+
+    def _newer(self, attempt: Attempt) -> Build | None:
+        """Return the build of what is on disk by now, if it differs from what was tried and compiles."""
+        directory = attempt.directory
+        if is_as_read(attempt.source, self._rule) or self._rounds.is_running(directory.name):
+            return None
+        try:
+            source = read_source(directory.name, directory.path, self._rule)
+            if source.digest == attempt.source.digest:
+                return None
+            build = self._builds.compile(directory, source, fresh=False)
+        except HotloadError:
+            return None  # it may be half-written; the watcher tells when it is not
+        attempt.source = source
+        _note(attempt, build)
+        return build
+
+
+def _note(attempt: Attempt, build: Build) -> None:
+    attempt.compile_seconds = build.seconds if build.compiled or build.reused else 0.0

@@ -1,0 +1,187 @@
+"""The dispatcher: rings become looks, and looks become changes that are told."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from hotload_tui.core.discovery import name_of
+from hotload_tui.core.source import SourceRule
+from hotload_tui.core.watcher.bell import overflow
+from hotload_tui.core.watcher.looker import Change, Looker, Verdict
+from hotload_tui.core.watcher.pace import SETTLED, Pace
+from hotload_tui.core.watcher.repository import Repositories
+from hotload_tui.core.watcher.ringer import SWEEP_WHEN_DEAF, Rings
+from hotload_tui.core.watcher.sweep import TICK, Sweep
+
+logger = logging.getLogger("hotload.engine")
+
+_GIT_STEP = 0.005  # seconds between two looks whether git is done
+
+OnChange: TypeAlias = Callable[[Sequence[Change]], Collection[str]]
+"""Called with what changed; returns the names to tell once more when they have stood still."""
+
+
+class Dispatcher:
+    """One thread's work: ``run``, until ``is_ended``."""
+
+    def __init__(
+        self,
+        root: Path,
+        rule: SourceRule,
+        *,
+        rings: Rings,
+        on_change: OnChange,
+        settle_time: float,
+        debounce_time: float,
+        sweep_interval: float,
+    ) -> None:
+        self._root = root
+        self._prefixes = _prefixes(root)
+        self._rule = rule
+        self._rings = rings
+        self._on_change = on_change
+        self._sweep_interval = sweep_interval
+        self.looker = Looker(root, rule)
+        self._pace = Pace(settle_time, debounce_time)
+        self._repositories = Repositories(root, debounce_time)
+        self._unproven: set[str] = set()  # told, and to be told once more when settled
+        self._unheard: dict[str, float] = {}  # found by the sweep, when; the bell may still ring
+        self._overflow = overflow()
+
+    def begin(self) -> None:
+        """Take what is on disk now as known: from here on nothing is missed."""
+        self.looker.begin()
+
+    def run(
+        self, is_ended: Callable[[], bool], is_deaf: Callable[[], bool], hang_anew: Callable[[], None]
+    ) -> None:
+        """Dispatch; ``hang_anew`` is called when the bell did not ring, ``is_deaf`` makes the sweep fast."""
+        sweep, tick = Sweep(self._root, self.looker), time.monotonic()
+        while not is_ended():
+            due = self._pace.next_due()
+            wake = tick if due is None else min(tick, due)
+            if self._collect(max(0.0, wake - time.monotonic())):
+                hang_anew()
+            now = time.monotonic()
+            if now >= tick:
+                interval = min(self._sweep_interval, SWEEP_WHEN_DEAF) if is_deaf() else self._sweep_interval
+                if self._sweep(sweep, now, interval):
+                    hang_anew()
+                tick = now + TICK
+            self._dispatch(is_ended)
+            if self.looker.take_new_links():
+                hang_anew()
+
+    # ---- rings
+
+    def _collect(self, patience: float) -> bool:
+        """Wait for rings and note them all; returns whether there were as many as the system can keep."""
+        try:
+            paths = self._rings.get(timeout=patience)
+        except queue.Empty:
+            return False
+        now = time.monotonic()
+        while True:
+            if paths is None or len(paths) >= self._overflow:
+                self._look_around(now)
+            if paths is not None and len(paths) >= self._overflow:
+                return True
+            for path in paths or ():
+                self._ring(path, now)
+            try:
+                paths = self._rings.get_nowait()
+            except queue.Empty:
+                return False
+
+    def _ring(self, path: str, now: float) -> None:
+        prefix = next((prefix for prefix in self._prefixes if path.startswith(prefix)), None)
+        if prefix is None:
+            if path in {each.rstrip(os.sep) for each in self._prefixes}:
+                self._look_around(now)
+            return
+        directory, *parts = path[len(prefix) :].split(os.sep)  # noqa: PTH206 - thousands in a storm
+        name = name_of(directory)
+        if name is None or (parts and self._rule.leaves_out_below(parts)):
+            return
+        relatives = {name} if self._pace.is_waiting(name) else self.looker.relatives(name)
+        for each in relatives:
+            self._unheard.pop(each, None)
+            self._pace.ring(each, now)
+
+    def _look_around(self, now: float) -> None:
+        """Ring for all plugins that may differ from what is known."""
+        self._prefixes = _prefixes(self._root)
+        known = set(self.looker.names())
+        for name in self.looker.moved() | {name for name in known if self.looker.is_different(name)}:
+            self._pace.ring(name, now)
+
+    # ---- the sweep
+
+    def _sweep(self, sweep: Sweep, now: float, interval: float) -> bool:
+        """Note what changed in silence; returns whether the bell is to be hung anew."""
+        if sweep.has_other_root():
+            self._look_around(now)
+            return True
+        for name in sweep.slice(now, interval) | sweep.arrivals(now, interval):
+            if not self._pace.is_waiting(name):
+                self._unheard[name] = now
+                self._pace.ring(name, now)
+        late = [name for name, found_at in self._unheard.items() if now - found_at >= SETTLED]
+        for name in late:
+            del self._unheard[name]
+        return bool(late)
+
+    # ---- looks
+
+    def _dispatch(self, is_ended: Callable[[], bool]) -> None:
+        now = time.monotonic()
+        due = self._pace.due(now)
+        if not due:
+            return
+        waiting = [name for name in due if not self._pace.is_overdue(name, now)]
+        busy = self._repositories.busy(self.looker.paths(waiting), now)
+        for name in busy:
+            self._pace.delay(name, now + _GIT_STEP)
+        changes = [change for name in due if name not in busy and (change := self._look(name))]
+        if changes and not is_ended():
+            self._tell(changes)
+
+    def _look(self, name: str) -> Change | None:
+        now = time.monotonic()
+        settled = self._pace.is_settled(name, now)
+        again = settled and name in self._unproven
+        found = self.looker.look(name, settled=settled, again=again)
+        if found is Verdict.TORN or (found is Verdict.SAME and name in self._unproven):
+            self._pace.postpone(name, now)
+            return None
+        self._pace.looked(name, now)
+        if isinstance(found, Change):
+            self._pace.changed(name, now)
+            return found
+        self._unheard.pop(name, None)  # nothing changed: nothing to be heard
+        return None
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        names = {change.name for change in changes}
+        unsettled = {change.name for change in changes if not change.is_settled}
+        try:
+            again = set(self._on_change(changes)) & unsettled
+        except Exception:  # foreign code: one failing call must not end the watching, nor lose the change
+            logger.exception("handling changes of %s failed", ", ".join(sorted(names)))
+            again = unsettled
+        self._unproven = (self._unproven - names) | again
+        now = time.monotonic()
+        for name in again:
+            self._pace.postpone(name, now)
+
+
+def _prefixes(root: Path) -> tuple[str, ...]:
+    """Return how the path of something below the root may begin: a system may resolve links in it."""
+    places = dict.fromkeys([os.fspath(root), os.path.realpath(root)])
+    return tuple(os.path.join(place, "") for place in places)  # noqa: PTH118 - the separator at the end

@@ -1,0 +1,308 @@
+"""The looker: what the disk says, compared with what is known."""
+
+from __future__ import annotations
+
+import enum
+import os
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from hotload_tui.core import discovery
+from hotload_tui.core.discovery import PluginDirectory
+from hotload_tui.core.errors import RuntimeDirError
+from hotload_tui.core.source import (
+    ENTRY,
+    FileFacts,
+    Listing,
+    Source,
+    SourceFile,
+    SourceRule,
+    digest_of,
+    folder_facts,
+    is_as_listed,
+    printable,
+    read_file,
+    scan,
+)
+from hotload_tui.core.watcher.pace import SETTLED
+
+_GRAIN = 20_000_000  # ns: two writes this close may leave the same mtime
+_RECENT = 60_000_000_000  # ns: a page that was mapped and written stays dirty for less
+
+_NOTHING = Listing({}, {}, {})
+
+
+class Change(Struct, frozen=True):
+    """A plugin whose files, or existence, changed."""
+
+    name: str
+    source: Source | None = None
+    """What was read; ``None``: it is gone, disabled or cannot be read, and the disk is to be asked."""
+    modified: float = 0.0
+    """When the newest of what changed was written, in seconds since the epoch."""
+    is_settled: bool = True
+    """Whether it has stood still for long enough that a failure of it is no half-written file."""
+
+
+class Verdict(enum.Enum):
+    """What a look says if it finds no change to tell."""
+
+    SAME = enum.auto()
+    TORN = enum.auto()
+    """It looks like the middle of a save."""
+
+
+class _Read(Struct, frozen=True):
+    sha256: str
+    is_racy: bool
+    """Whether it was written so shortly before it was read that another write may not show."""
+
+
+class _Known(Struct):
+    directory: PluginDirectory
+    listing: Listing
+    read: dict[str, _Read]
+    digest: str = ""
+    """Empty until every file was read."""
+    trouble: str = ""
+    """Why it could not be read."""
+
+
+class Looker:
+    """Keeps the facts of all plugins' files, and reads what differs; used by one thread."""
+
+    def __init__(self, root: Path, rule: SourceRule) -> None:
+        self._root = root
+        self._rule = rule
+        self._known: dict[str, _Known] = {}
+        self._by_folder: dict[tuple[int, int], set[str]] = {}
+        self._has_new_links = False
+
+    def begin(self) -> None:
+        """Take what is there now as known; only files written lately are read."""
+        for name, directory in self._list().items():
+            known = _unknown(directory)
+            try:
+                known.listing = self._scan(directory)
+                self._read_recent(known)
+            except OSError as error:
+                known.trouble = str(error)
+            self._remember(name, known)
+        self._has_new_links = False
+
+    def names(self) -> Collection[str]:
+        """Return the known plugins."""
+        return self._known.keys()
+
+    def paths(self, names: Collection[str]) -> dict[str, Path]:
+        """Return where the named plugins are; without those that are not known."""
+        return {name: self._known[name].directory.path for name in names if name in self._known}
+
+    def directories(self) -> list[str]:
+        """Return the paths of all plugins' directories."""
+        return [os.fspath(known.directory.path) for known in list(self._known.values())]
+
+    def relatives(self, name: str) -> set[str]:
+        """Return the plugins that have a folder in common with the named one, by links; and itself."""
+        known = self._known.get(name)
+        found = {name}
+        for facts in known.listing.folders.values() if known else ():
+            found |= self._by_folder[facts[:2]]
+        return found
+
+    def take_new_links(self) -> bool:
+        """Tell, once, whether links to folders appeared: the bell does not listen behind those."""
+        taken, self._has_new_links = self._has_new_links, False
+        return taken
+
+    def moved(self) -> set[str]:
+        """Return the plugins that came, went, or lie in another directory than is known."""
+        found = self._list()
+        return {name for name in found.keys() | self._known.keys() if self._is_moved(name, found.get(name))}
+
+    def is_different(self, name: str) -> bool:
+        """Tell whether the plugin's files may differ from what is known; files written lately are read."""
+        known = self._known.get(name)
+        if known is None or known.trouble:
+            return True
+        path = os.fspath(known.directory.path)
+        try:
+            return not is_as_listed(path, known.listing) or self._is_rewritten(known)
+        except OSError:
+            return True
+
+    def look(self, name: str, *, settled: bool, again: bool = False) -> Change | Verdict:
+        """Compare a plugin with what is known, and take what is there as known.
+
+        ``settled`` takes also what looks like the middle of a save; ``again`` gives what is there as a
+        change, even if it is known.
+        """
+        known = self._known.get(name)
+        directory = discovery.find_plugin(self._root, name)
+        if directory is None:
+            return self._gone(name, known, settled=settled)
+        again = again or known is None or known.directory.enabled != directory.enabled
+        try:
+            if directory.enabled:
+                return self._compare(known or _unknown(directory), directory, settled=settled, again=again)
+            self._remember(name, _Known(directory, self._scan(directory), {}))
+        except OSError as error:
+            if isinstance(error, FileNotFoundError | NotADirectoryError) and not settled:
+                return Verdict.TORN
+            return self._unreadable(known or _unknown(directory), directory, error, again=again)
+        return Change(name) if again else Verdict.SAME
+
+    # ---- what a look finds
+
+    def _gone(self, name: str, known: _Known | None, *, settled: bool) -> Change | Verdict:
+        if known is None:
+            return Verdict.SAME
+        if not settled:
+            return Verdict.TORN
+        self._forget(name)
+        return Change(name)
+
+    def _compare(
+        self, known: _Known, directory: PluginDirectory, *, settled: bool, again: bool
+    ) -> Change | Verdict:
+        listing = self._scan(directory)
+        changed = _changed(known, listing)
+        if not changed and not again and listing.files == known.listing.files and not known.trouble:
+            self._remember(directory.name, _Known(directory, listing, known.read, known.digest))
+            return Verdict.SAME
+        if not settled and _is_torn(known, listing, changed):
+            return Verdict.TORN
+        now = time.time_ns()
+        files = {path: read_file(directory.path, path) for path in changed}
+        read = {path: _read(files[path], facts, now) for path, facts in changed.items()}
+        there = {path: facts for path, facts in listing.files.items() if facts}
+        kept = {path: known.read[path] for path in there if path not in read}
+        digest = _digest(read | kept)
+        if digest == known.digest and not again:
+            self._remember(directory.name, _Known(directory, listing, read | kept, digest))
+            return Verdict.SAME
+        files |= {path: read_file(directory.path, path) for path in kept}
+        if not settled and scan(directory.path, self._rule).files != listing.files:
+            return Verdict.TORN  # what was read need not belong together
+        read = {path: _read(files[path], facts, now) for path, facts in there.items()}
+        self._remember(directory.name, _Known(directory, listing, read, _digest(read)))
+        source = _source(directory, files, listing) if ENTRY in there else None
+        return Change(directory.name, source, _modified(known.listing, listing, changed), settled)
+
+    def _unreadable(
+        self, known: _Known, directory: PluginDirectory, error: OSError, *, again: bool
+    ) -> Change | Verdict:
+        is_told = known.trouble == str(error) and not again
+        self._remember(directory.name, _Known(directory, known.listing, {}, trouble=str(error)))
+        return Verdict.SAME if is_told else Change(directory.name)
+
+    # ---- what is known
+
+    def _scan(self, directory: PluginDirectory) -> Listing:
+        """List a plugin; of one that is off, only its directory."""
+        if directory.enabled:
+            return scan(directory.path, self._rule)
+        return Listing({"": folder_facts(os.fspath(directory.path))}, {}, {})
+
+    def _list(self) -> dict[str, PluginDirectory]:
+        try:
+            return discovery.find_plugins(self._root)
+        except RuntimeDirError:
+            return {}
+
+    def _is_moved(self, name: str, found: PluginDirectory | None) -> bool:
+        known = self._known.get(name)
+        if known is None or found is None or known.directory.path != found.path:
+            return True
+        here = known.listing.folders.get("")
+        try:
+            return here is not None and folder_facts(os.fspath(found.path))[:2] != here[:2]
+        except OSError:
+            return True
+
+    def _read_recent(self, known: _Known) -> None:
+        now = time.time_ns()
+        files = {path: facts for path, facts in known.listing.files.items() if facts}
+        if any(now - facts[3] < _RECENT for facts in files.values()):
+            path = known.directory.path
+            known.read = {each: _read(read_file(path, each), facts, now) for each, facts in files.items()}
+            known.digest = _digest(known.read)
+
+    def _is_rewritten(self, known: _Known) -> bool:
+        """Tell whether a file has other bytes than were read although nothing else shows it."""
+        since = time.time_ns() - _RECENT
+        for path, facts in known.listing.files.items():
+            before = known.read.get(path)
+            if facts and facts[3] > since and before:
+                now = read_file(known.directory.path, path)
+                if now.sha256 != before.sha256:
+                    known.read[path] = _Read(before.sha256, is_racy=True)  # the look reads it, too
+                    return True
+        return False
+
+    def _remember(self, name: str, known: _Known) -> None:
+        before = self._known.get(name)
+        links = known.listing.links
+        if links and (before is None or before.listing.links != links):
+            self._has_new_links = True
+        if before is not None and before.listing.folders != known.listing.folders:
+            self._forget(name)
+        self._known[name] = known
+        for facts in known.listing.folders.values():
+            self._by_folder.setdefault(facts[:2], set()).add(name)
+
+    def _forget(self, name: str) -> None:
+        for facts in self._known.pop(name).listing.folders.values():
+            names = self._by_folder.get(facts[:2], set())
+            names.discard(name)
+            if not names:
+                self._by_folder.pop(facts[:2], None)
+
+
+def _unknown(directory: PluginDirectory) -> _Known:
+    return _Known(directory, _NOTHING, {})
+
+
+def _changed(known: _Known, listing: Listing) -> dict[str, FileFacts]:
+    """Return the files that are to be read to know the digest; none if all are known to be as they were."""
+    if not known.read and listing.files == known.listing.files:
+        return {}  # nothing was read yet, and nothing need be
+    return {
+        path: facts
+        for path, facts in listing.files.items()
+        if facts
+        and (known.listing.files.get(path) != facts or path not in known.read or known.read[path].is_racy)
+    }
+
+
+def _is_torn(known: _Known, listing: Listing, changed: Mapping[str, FileFacts]) -> bool:
+    if not known.listing.files and listing.files.get(ENTRY) is None:
+        return True
+    if any(facts and not listing.files.get(path) for path, facts in known.listing.files.items()):
+        return True
+    since = time.time_ns() - int(SETTLED * 1e9)
+    return any(size == 0 and written > since for _, _, size, _, written in changed.values())
+
+
+def _read(file: SourceFile, facts: FileFacts, now: int) -> _Read:
+    return _Read(file.sha256, now - facts[3] < _GRAIN)
+
+
+def _digest(read: dict[str, _Read]) -> str:
+    return digest_of(sorted((printable(path), each.sha256) for path, each in read.items()))
+
+
+def _source(directory: PluginDirectory, files: dict[str, SourceFile], listing: Listing) -> Source:
+    ordered = tuple(sorted(files.values(), key=lambda file: file.path))
+    digest = digest_of((file.path, file.sha256) for file in ordered)
+    return Source(directory.name, str(directory.path.absolute()), ordered, digest, listing.files)
+
+
+def _modified(before: Listing, after: Listing, changed: Mapping[str, FileFacts]) -> float:
+    """Return when the newest of what changed was written; of what is gone, when its folder changed."""
+    times = [facts[3] for facts in changed.values()]
+    times += [facts[2] for path, facts in after.folders.items() if before.folders.get(path) != facts]
+    return max(times, default=0) / 1e9

@@ -1,0 +1,142 @@
+"""The ringer: hangs the bell, listens, and puts what it hears into a queue; nothing else."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from hotload_tui.core.errors import near
+from hotload_tui.core.plugin import WatcherStatus
+from hotload_tui.core.watcher.bell import Bell, Hang
+
+_ALERT, _IDLE = 1, 5  # ms between two looks at the system's queue: 2 ms to a ring for 2 % of a core, or 8 ms
+_ALERTED = 60.0  # seconds after a ring in which another is likely
+_APART = 1.0  # seconds between two bells: hanging one takes 20 ms for 2,000 directories, with the GIL held
+_RETRY = 10.0  # seconds until a bell that hears only a part is hung anew
+_ROOT_RETRY = 0.1
+
+SWEEP_WHEN_DEAF: Final = 0.5
+"""Seconds between two looks at all plugins while not all changes are notified."""
+
+Rings: TypeAlias = "queue.SimpleQueue[Collection[str] | None]"
+"""Paths where something happened; ``None`` says that it may have happened anywhere."""
+
+
+class Ringer:
+    """One thread's work: ``run``; the other methods may be called from any thread."""
+
+    def __init__(
+        self,
+        root: Path,
+        hang: Hang,
+        rings: Rings,
+        *,
+        directories: Callable[[], list[str]],
+        report: Callable[[WatcherStatus], None],
+        check: Callable[[], None],
+    ) -> None:
+        """Listen below ``root``, else to the ``directories`` that can be heard.
+
+        ``report`` hears how it goes; ``check`` is called again and again, at each step of the bell.
+        """
+        self._root = root
+        self._hang = hang
+        self._rings = rings
+        self._directories = directories
+        self._report = report
+        self._check = check
+        self._ended = threading.Event()
+        self._woken = threading.Event()  # set: hang the bell anew, or end
+        self._hung_at = 0.0
+        self._rang_at = time.monotonic()
+        self._retry_at = 0.0
+        self._step = _ALERT
+        self.hung = 0
+        """How many bells there were."""
+
+    def run(self) -> None:
+        """Listen until ``end``."""
+        while not self._ended.is_set():
+            self._woken.clear()
+            if self._ended.is_set():
+                return  # set between the two lines above, and nobody would set it again
+            try:
+                bell = self._new_bell()
+                if bell is not None:
+                    self._listen(bell)
+            except (
+                Exception
+            ) as error:  # whatever the notifier meets; a name that is not UTF-8 ends it for good
+                self._report(_deaf(error))
+                self._retry_at = time.monotonic() + _RETRY
+            self._check()
+            self._pause()
+
+    def end(self) -> None:
+        """Stop listening."""
+        self._ended.set()
+        self._woken.set()
+
+    def hang_anew(self) -> None:
+        """Listen with a new bell, soon: the present one did not hear what it should."""
+        self._woken.set()
+
+    def is_set(self) -> bool:
+        """Tell the bell whether to stop listening: for a new one, or for another step."""
+        self._check()
+        return self._woken.is_set() or self._step != self._wanted_step() or self._is_due_again()
+
+    def _new_bell(self) -> Bell | None:
+        self.hung += 1
+        self._hung_at = time.monotonic()
+        self._retry_at = 0.0
+        root = os.fspath(self._root)
+        try:
+            bell = self._hang([root], False)
+            self._report(WatcherStatus("watching"))
+        except FileNotFoundError:
+            trouble = f"no plugin directory {near(self._root)}; it is watched for"
+            self._report(WatcherStatus("failed", trouble))
+            return None
+        except Exception as error:  # as in run
+            # One directory that cannot be heard would silence its neighbours: each is named.
+            bell = self._hang([root, *self._directories()], True)
+            self._report(_deaf(error))
+            self._retry_at = time.monotonic() + _RETRY
+        self._rings.put(None)  # what changed while nobody listened
+        return bell
+
+    def _listen(self, bell: Bell) -> None:
+        while not (self._woken.is_set() or self._is_due_again()):
+            self._step = self._wanted_step()
+            paths = bell.wait(self._step, self)
+            if paths is not None:
+                self._rang_at = time.monotonic()
+                self._rings.put(paths)
+            elif not self._woken.is_set():
+                self._rings.put(None)  # a bell that is told to stop may drop what it just heard
+
+    def _pause(self) -> None:
+        """Wait before the next bell; a call for the end cuts it short."""
+        wait = self._hung_at + _APART - time.monotonic()
+        if not self._root.is_dir():
+            wait = _ROOT_RETRY
+        if wait > 0:
+            self._ended.wait(wait)
+
+    def _wanted_step(self) -> int:
+        return _ALERT if time.monotonic() - self._rang_at < _ALERTED else _IDLE
+
+    def _is_due_again(self) -> bool:
+        return self._retry_at != 0.0 and time.monotonic() >= self._retry_at
+
+
+def _deaf(error: Exception) -> WatcherStatus:
+    return WatcherStatus(
+        "degraded", f"not all changes are notified ({error}); looking every {SWEEP_WHEN_DEAF:g} s"
+    )
