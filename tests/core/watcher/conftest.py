@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypedDict, Unpack
@@ -11,8 +12,30 @@ import pytest
 
 from hotload_tui.core.source import Source, SourceRule
 from hotload_tui.core.watcher import Bell, Change, Hang, Watcher
-from hotload_tui.core.watcher.bell import SystemBell
+from hotload_tui.core.watcher.bell import Ended, SystemBell
 from tests.conftest import PATIENCE, Workspace, answering
+
+
+class Deaf:
+    """A bell that never rings."""
+
+    def __init__(self, _directories: Sequence[str], _is_partial: bool) -> None:  # noqa: FBT001 - see Hang
+        self._never = threading.Event()
+
+    def wait(self, step: int, ended: Ended) -> Collection[str] | None:
+        """Wait for the end."""
+        while not ended.is_set():
+            self._never.wait(step / 1000)
+        return None
+
+
+class Limited(Deaf):
+    """A bell that the system refuses, as notify says it; what it lets be heard rings never."""
+
+    def __init__(self, directories: Sequence[str], is_partial: bool) -> None:  # noqa: FBT001 - see Hang
+        if not is_partial:
+            raise OSError("OS file watch limit reached. about [...]")
+        super().__init__(directories, is_partial)
 
 
 class Settings(TypedDict, total=False):
@@ -87,6 +110,16 @@ class Heard:
         source = self.served.get(name)
         found = next((each for each in source.files if each.path == file), None) if source else None
         return None if found is None else found.content.decode()
+
+    def wait_for_quiet(self) -> None:
+        """Wait until nothing is left to be looked at."""
+        threads = self.watcher._threads
+        assert threads is not None
+        tick = threading.Event()
+        until = time.monotonic() + PATIENCE
+        while threads._dispatcher._pace.next_due() is not None:
+            assert time.monotonic() < until
+            tick.wait(0.01)
 
     def begin(self) -> None:
         """Start, and wait until the bell hangs: then every save rings."""

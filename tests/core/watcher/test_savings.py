@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import subprocess
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from hotload_tui.core.source import SourceRule, read_source
+from hotload_tui.core.watcher import Hang
+from tests.conftest import Workspace
+from tests.core.watcher.conftest import Deaf, Heard, Limited, Watch
+from tests.core.watcher.savings import ONE, SAVINGS, TWO, Saving
+
+IGNORED = SourceRule(["*.log", "data/"])
+
+
+def prepare(workspace: Workspace, names: list[str]) -> None:
+    """Make a plugin for each way of saving, and what the tools need."""
+    (workspace.root / "one.txt").write_text(ONE)
+    (workspace.root / "two.txt").write_text(TWO)
+    with tarfile.open(workspace.root / "two.tar", "w") as archive:
+        archive.add(workspace.root / "two.txt", "plugin.py")
+    for name in names:
+        workspace[name] = ONE
+        workspace[f"{name}/sub/util.py"] = "A = 1\n"
+    if "git checkout" in names:
+        git = ["git", "-c", "user.name=n", "-c", "user.email=e@x", "-c", "commit.gpgsign=false"]
+        where = workspace.plugins / "git checkout"
+
+        def run(*arguments: str) -> None:
+            subprocess.run([*git, *arguments], cwd=where, check=True, capture_output=True)
+
+        run("init", "-q", "-b", "main")
+        run("add", ".")
+        run("commit", "-qm", "one")
+        run("checkout", "-qb", "next")
+        workspace["git checkout"] = TWO
+        run("commit", "-qam", "two")
+        run("checkout", "-q", "main")
+
+
+def is_in_step(heard: Heard, name: str, saving: Saving, plugin: Path) -> bool:
+    """Tell whether what was told last of a plugin is what is on disk, and what it should be."""
+    if saving.content is None:
+        return name in heard.names and name not in heard.served
+    if name not in heard.names:
+        return saving.fewest == 0
+    served = heard.served.get(name)
+    return (
+        served is not None
+        and heard.content(name) == saving.content
+        and served.digest == read_source(name, plugin, IGNORED).digest
+    )
+
+
+def report(heard: Heard, savings: dict[str, Saving], root: Path) -> dict[str, str]:
+    """Return what is wrong, by way of saving."""
+    wrong = {}
+    for name, saving in savings.items():
+        told = sum(change.name == name for change in heard.changes)
+        if not is_in_step(heard, name, saving, root / name):
+            wrong[name] = f"told {told} times, and not what is on disk"
+        elif not saving.fewest <= told <= saving.most:
+            wrong[name] = f"told {told} times, not {saving.fewest} to {saving.most}"
+    return wrong
+
+
+def perform(workspace: Workspace, heard: Heard, savings: dict[str, Saving]) -> dict[str, str]:
+    """Save in all ways, wait until what was told is what is on disk, and then until all is quiet."""
+    with ThreadPoolExecutor(4) as pool:
+        for act in [pool.submit(each.act, workspace.plugins / name) for name, each in savings.items()]:
+            act.result()
+    heard.wait_for(
+        lambda: all(is_in_step(heard, name, each, workspace.plugins / name) for name, each in savings.items())
+    )
+    heard.wait_for_quiet()
+    return report(heard, savings, workspace.plugins)
+
+
+def test_every_way_of_saving_is_told(workspace: Workspace, watch: Watch) -> None:
+    """What is told last is what is on disk, no more often than it must be, and noise is not told."""
+    prepare(workspace, list(SAVINGS))
+    heard = watch(sweep_interval=0.5, ignore=["*.log", "data/"])
+    assert perform(workspace, heard, SAVINGS) == {}
+    assert len(SAVINGS) >= 60
+
+
+@pytest.mark.parametrize("hang", [Deaf, Limited], ids=["deaf", "watch limit"])
+def test_every_way_of_saving_is_found_without_notification(
+    workspace: Workspace, watch: Watch, hang: Hang
+) -> None:
+    """Where the system tells nothing at all, the sweep finds the same."""
+    prepare(workspace, list(SAVINGS))
+    heard = watch(sweep_interval=0.5, ignore=["*.log", "data/"], hang=hang)
+    assert perform(workspace, heard, SAVINGS) == {}
