@@ -380,7 +380,7 @@ class HotloadManager:
     def _noticed(self, changes: Sequence[Change]) -> Collection[str]:
         """Bring changed plugins up to date; returns those whose failure may be of a half-written file."""
         with self._exclusive():
-            if not self._undo:
+            if not self._detach:
                 return ()  # stopped meanwhile
             return self._roster.take(changes)
 
