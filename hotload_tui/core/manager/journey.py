@@ -17,10 +17,10 @@ from hotload_tui.core.loader import LivePlugin, Loader
 from hotload_tui.core.manager.board import Board
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.failures import failure, is_same
+from hotload_tui.core.manager.prover import Attempt, Prover
 from hotload_tui.core.manager.ready import Ready
 from hotload_tui.core.manager.retirer import Retirer
 from hotload_tui.core.manager.rounds import Rounds
-from hotload_tui.core.manager.prover import Attempt, Prover
 from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
 from hotload_tui.core.source import Source, SourceRule, check_entry, read_source
 from hotload_tui.core.watcher import Change
