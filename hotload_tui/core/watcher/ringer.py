@@ -14,7 +14,8 @@ from hotload_tui.core.errors import near
 from hotload_tui.core.plugin import WatcherStatus
 from hotload_tui.core.watcher.bell import Bell, Hang
 
-_ALERT, _IDLE = 1, 5  # ms between two looks at the system's queue: 2 ms to a ring for 2 % of a core, or 8 ms
+# ms between two looks at the system's queue: 2 ms to a ring for 2 % of a core, or 15 ms for a quarter of one
+_ALERT, _IDLE = 1, 10
 _ALERTED = 60.0  # seconds after a ring in which another is likely
 _APART = 1.0  # seconds between two bells: hanging one takes 20 ms for 2,000 directories, with the GIL held
 _RETRY = 10.0  # seconds until a bell that hears only a part is hung anew
