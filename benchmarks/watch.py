@@ -1,4 +1,4 @@
-"""From a save to ``on_change``, beside the bare notification of the system and watchfiles with its defaults."""
+"""From a save to ``on_change``, beside the bare notification of the system and watchfiles by default."""
 
 from __future__ import annotations
 
