@@ -174,7 +174,7 @@ class Dispatcher:
         names = {change.name for change in changes}
         unsettled = {change.name for change in changes if not change.is_settled}
         try:
-            again = set(self._on_change(changes)) & unsettled
+            again = set(self._on_change(changes)) & set(self.looker.names())
         except Exception:  # foreign code: one failing call must not end the watching, nor lose the change
             logger.exception("handling changes of %s failed", ", ".join(sorted(names)))
             again = unsettled

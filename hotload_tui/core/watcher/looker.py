@@ -312,6 +312,6 @@ def _source(directory: PluginDirectory, files: dict[str, SourceFile], listing: L
 
 def _modified(before: Listing, after: Listing, changed: Mapping[str, FileFacts]) -> float:
     """Return when the newest of what changed was written; of what is gone, when its folder changed."""
-    times = [facts[3] for facts in changed.values()]
+    times = [facts[3] for path, facts in changed.items() if before.files.get(path) != facts]
     times += [facts[2] for path, facts in after.folders.items() if before.folders.get(path) != facts]
     return max(times, default=0) / 1e9
