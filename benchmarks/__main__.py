@@ -13,6 +13,7 @@ from benchmarks import remote
 from benchmarks.console import first_paint
 from benchmarks.growth import growth
 from benchmarks.reload import Sample, hook_call, read_compile_execute, reload_alone, save_to_result
+from benchmarks.watch import by_inotify, by_watcher, by_watchfiles, idle
 
 
 def main() -> None:
@@ -23,6 +24,13 @@ def main() -> None:
         _row("floor: read, compile, execute 1 file of 50 lines", read_compile_execute(sample, rounds))
         _row("reload alone, 1 file of 50 lines", reload_alone(sample, rounds))
         _row("hook call, 1 handler", hook_call(sample, rounds * 100))
+    saves = rounds * 3
+    if sys.platform == "linux":
+        _row("save to notification: inotify alone, the floor", by_inotify(saves))
+    _row("save to notification: watchfiles, its defaults", by_watchfiles(saves))
+    _row("save to on_change, with what was read", by_watcher(saves))
+    soon, late = idle(1000, rounds / 10)
+    print(f"  1,000 plugins watched, idle: {soon:.2%} of a core soon after a save, {late:.2%} later")
     with Sample(watched=True) as sample:
         _row("save to new result, watched, default settings", save_to_result(sample, rounds))
     with remote.attached() as host:

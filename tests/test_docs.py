@@ -91,12 +91,13 @@ def test_the_documented_configuration_is_the_default(tmp_path: Path) -> None:
     found = load_config(file)
     assert set(found.plugins) == {"todo_scanner"}
     assert set(found.keys) == {"quit"}
+    assert found.watch.ignore == ("*.log", "/data/")
     expected = Config(runtime_dir=str(tmp_path / "plugins"), compiled_dir=str(tmp_path / "compiled"))
-    assert msgspec.structs.replace(found, plugins={}, keys={}) == expected
+    assert msgspec.structs.replace(found, plugins={}, keys={}, watch=expected.watch) == expected
     shown = set(
         re.findall(r"^(\w+) = ", blocks("docs/configuration.md", "toml")[0].partition("[")[0], re.MULTILINE)
     )
-    assert shown | {"plugins", "keys"} == {field.name for field in msgspec.structs.fields(Config)}
+    assert shown | {"plugins", "keys", "watch"} == {field.name for field in msgspec.structs.fields(Config)}
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:

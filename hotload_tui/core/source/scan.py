@@ -58,9 +58,8 @@ def is_as_listed(root: str, listing: Listing) -> bool:
         OSError: a folder is not there any more, or cannot be read.
 
     """
-    join = os.path.join
-    return all(folder_facts(join(root, path)) == facts for path, facts in listing.folders.items()) and all(
-        facts_of(join(root, path)) == facts for path, facts in listing.files.items()
+    return all(folder_facts(f"{root}/{path}") == facts for path, facts in listing.folders.items()) and all(
+        facts_of(f"{root}/{path}") == facts for path, facts in listing.files.items()
     )
 
 

@@ -52,7 +52,9 @@ class Dispatcher:
         self._repositories = Repositories(root, debounce_time)
         self._unproven: set[str] = set()  # told, and to be told once more when settled
         self._unheard: dict[str, float] = {}  # found by the sweep, when; the bell may still ring
+        self._held: set[str] = set()  # wait for git
         self._overflow = overflow()
+        self._slices = Sweep(root, self.looker)
 
     def begin(self) -> None:
         """Take what is on disk now as known: from here on nothing is missed."""
@@ -62,7 +64,7 @@ class Dispatcher:
         self, is_ended: Callable[[], bool], is_deaf: Callable[[], bool], hang_anew: Callable[[], None]
     ) -> None:
         """Dispatch; ``hang_anew`` is called when the bell did not ring, ``is_deaf`` makes the sweep fast."""
-        sweep, tick = Sweep(self._root, self.looker), time.monotonic()
+        tick = time.monotonic()
         while not is_ended():
             due = self._pace.next_due()
             wake = tick if due is None else min(tick, due)
@@ -71,7 +73,7 @@ class Dispatcher:
             now = time.monotonic()
             if now >= tick:
                 interval = min(self._sweep_interval, SWEEP_WHEN_DEAF) if is_deaf() else self._sweep_interval
-                if self._sweep(sweep, now, interval):
+                if self._sweep(now, interval):
                     hang_anew()
                 tick = now + TICK
             self._dispatch(is_ended)
@@ -123,12 +125,12 @@ class Dispatcher:
 
     # ---- the sweep
 
-    def _sweep(self, sweep: Sweep, now: float, interval: float) -> bool:
+    def _sweep(self, now: float, interval: float) -> bool:
         """Note what changed in silence; returns whether the bell is to be hung anew."""
-        if sweep.has_other_root():
+        if self._slices.has_other_root():
             self._look_around(now)
             return True
-        for name in sweep.slice(now, interval) | sweep.arrivals(now, interval):
+        for name in self._slices.slice(now, interval) | self._slices.arrivals(now, interval):
             if not self._pace.is_waiting(name):
                 self._unheard[name] = now
                 self._pace.ring(name, now)
@@ -146,7 +148,8 @@ class Dispatcher:
             return
         waiting = [name for name in due if not self._pace.is_overdue(name, now)]
         busy = self._repositories.busy(self.looker.paths(waiting), now)
-        for name in busy:
+        self._held = self._held | busy if busy else set()
+        for name in self._held:  # all at the same moment: what git changed together is told together
             self._pace.delay(name, now + _GIT_STEP)
         changes = [change for name in due if name not in busy and (change := self._look(name))]
         if changes and not is_ended():
@@ -171,7 +174,7 @@ class Dispatcher:
         names = {change.name for change in changes}
         unsettled = {change.name for change in changes if not change.is_settled}
         try:
-            again = set(self._on_change(changes)) & unsettled
+            again = set(self._on_change(changes)) & set(self.looker.names())
         except Exception:  # foreign code: one failing call must not end the watching, nor lose the change
             logger.exception("handling changes of %s failed", ", ".join(sorted(names)))
             again = unsettled

@@ -96,10 +96,6 @@ class Pace:
             saves.quiet = min(max(saves.quiet, _FASTEST) * _GROWTH, longest)
             saves.last = now
 
-    def forget(self, name: str) -> None:
-        """Drop what is known of a plugin that is gone."""
-        self._saves.pop(name, None)
-
     def _quiet(self, name: str, now: float) -> float:
         saves = self._saves.get(name)
         return self._settle_time if saves is None or now - saves.last > _STREAM else saves.quiet

@@ -14,7 +14,8 @@ from hotload_tui.core.errors import near
 from hotload_tui.core.plugin import WatcherStatus
 from hotload_tui.core.watcher.bell import Bell, Hang
 
-_ALERT, _IDLE = 1, 5  # ms between two looks at the system's queue: 2 ms to a ring for 2 % of a core, or 8 ms
+# ms between two looks at the system's queue: 2 ms to a ring for 2 % of a core, or 15 ms for a quarter of one
+_ALERT, _IDLE = 1, 10
 _ALERTED = 60.0  # seconds after a ring in which another is likely
 _APART = 1.0  # seconds between two bells: hanging one takes 20 ms for 2,000 directories, with the GIL held
 _RETRY = 10.0  # seconds until a bell that hears only a part is hung anew
@@ -51,27 +52,21 @@ class Ringer:
         self._report = report
         self._check = check
         self._ended = threading.Event()
-        self._woken = threading.Event()  # set: hang the bell anew, or end
+        self._woken = threading.Event()  # set: hang the bell anew
         self._hung_at = 0.0
         self._rang_at = time.monotonic()
         self._retry_at = 0.0
         self._step = _ALERT
-        self.hung = 0
-        """How many bells there were."""
 
     def run(self) -> None:
         """Listen until ``end``."""
         while not self._ended.is_set():
             self._woken.clear()
-            if self._ended.is_set():
-                return  # set between the two lines above, and nobody would set it again
             try:
                 bell = self._new_bell()
                 if bell is not None:
                     self._listen(bell)
-            except (
-                Exception
-            ) as error:  # whatever the notifier meets; a name that is not UTF-8 ends it for good
+            except Exception as error:  # whatever it meets: a name that is not UTF-8 ends it for good
                 self._report(_deaf(error))
                 self._retry_at = time.monotonic() + _RETRY
             self._check()
@@ -80,7 +75,6 @@ class Ringer:
     def end(self) -> None:
         """Stop listening."""
         self._ended.set()
-        self._woken.set()
 
     def hang_anew(self) -> None:
         """Listen with a new bell, soon: the present one did not hear what it should."""
@@ -89,10 +83,9 @@ class Ringer:
     def is_set(self) -> bool:
         """Tell the bell whether to stop listening: for a new one, or for another step."""
         self._check()
-        return self._woken.is_set() or self._step != self._wanted_step() or self._is_due_again()
+        return self._is_over() or self._step != self._wanted_step()
 
     def _new_bell(self) -> Bell | None:
-        self.hung += 1
         self._hung_at = time.monotonic()
         self._retry_at = 0.0
         root = os.fspath(self._root)
@@ -100,8 +93,9 @@ class Ringer:
             bell = self._hang([root], False)
             self._report(WatcherStatus("watching"))
         except FileNotFoundError:
-            trouble = f"no plugin directory {near(self._root)}; it is watched for"
-            self._report(WatcherStatus("failed", trouble))
+            if not self._root.is_dir():  # else a directory below it vanished meanwhile: try again
+                trouble = f"no plugin directory {near(self._root)}; it is watched for"
+                self._report(WatcherStatus("failed", trouble))
             return None
         except Exception as error:  # as in run
             # One directory that cannot be heard would silence its neighbours: each is named.
@@ -112,17 +106,17 @@ class Ringer:
         return bell
 
     def _listen(self, bell: Bell) -> None:
-        while not (self._woken.is_set() or self._is_due_again()):
+        while not self._is_over():
             self._step = self._wanted_step()
             paths = bell.wait(self._step, self)
             if paths is not None:
                 self._rang_at = time.monotonic()
                 self._rings.put(paths)
-            elif not self._woken.is_set():
+            elif not self._is_over():
                 self._rings.put(None)  # a bell that is told to stop may drop what it just heard
 
     def _pause(self) -> None:
-        """Wait before the next bell; a call for the end cuts it short."""
+        """Wait before the next bell, if the last was useless; a call for the end cuts it short."""
         wait = self._hung_at + _APART - time.monotonic()
         if not self._root.is_dir():
             wait = _ROOT_RETRY
@@ -132,8 +126,13 @@ class Ringer:
     def _wanted_step(self) -> int:
         return _ALERT if time.monotonic() - self._rang_at < _ALERTED else _IDLE
 
-    def _is_due_again(self) -> bool:
-        return self._retry_at != 0.0 and time.monotonic() >= self._retry_at
+    def _is_over(self) -> bool:
+        """Tell whether the bell has had its time; one that may be deaf goes on listening until the next."""
+        if self._ended.is_set():
+            return True
+        now = time.monotonic()
+        is_anew = self._woken.is_set() and now - self._hung_at >= _APART
+        return is_anew or (self._retry_at != 0.0 and now >= self._retry_at)
 
 
 def _deaf(error: Exception) -> WatcherStatus:

@@ -46,8 +46,11 @@ class Sweep:
     def arrivals(self, now: float, interval: float) -> set[str]:
         """Return the plugins that came or went, where the root changed or the interval is over."""
         facts = self._root_facts()
-        if facts == self._facts and now - self._listed_at < interval:
-            return set()
+        if facts == self._facts:
+            if now - self._listed_at < interval:
+                return set()
+            self._listed_at = now
+            return self._looker.moved() if self._looker.has_strangers() else set()
         self._listed_at = now
         # Another change within the clock's grain would leave the same facts: look again next time.
         is_racy = facts is not None and time.time_ns() - facts[2] < _GRAIN

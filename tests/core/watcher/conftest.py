@@ -90,7 +90,8 @@ class Heard:
                     self.served.pop(change.name, None)
                 else:
                     self.served[change.name] = change.source
-                    if any(file.content in self._broken for file in change.source.files):
+                    is_broken = any(file.content in self._broken for file in change.source.files)
+                    if is_broken and not change.is_settled:
                         again.add(change.name)
             self._told.notify_all()
         return again

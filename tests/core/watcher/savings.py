@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias
 
 from tests.conftest import answering
 
-Act: TypeAlias = Callable[[Path], None]
+Act: TypeAlias = Callable[[Path], object]
 
 ONE, TWO, THREE = answering("one"), answering("two"), answering("three")
 BIG = "# " + "x" * 70 + "\n"
@@ -273,13 +273,6 @@ def named(name: str | bytes) -> Act:
     return act
 
 
-def git_checkout(plugin: Path) -> None:
-    """Check out another commit in a repository of the plugin's own."""
-    identity = ["-c", "user.name=n", "-c", "user.email=e@x", "-c", "commit.gpgsign=false"]
-    sh(plugin, "git", "checkout", "-q", "next")
-    sh(plugin, "git", *identity, "status")
-
-
 def touched(plugin: Path) -> None:
     """Change the times alone."""
     entry(plugin).touch()
@@ -338,7 +331,6 @@ SAVINGS: dict[str, Saving] = {
     "fast growth": Saving(fast_growth, BIG * 100 + TWO, most=9),
     "mmap": Saving(mapped),
     "sed -i": Saving(tool("sed", "-i", "s/one/two/")),
-    "perl -pi": Saving(tool("perl", "-pi", "-e", "s/one/two/")),
     "shell redirect": Saving(shell("sed s/one/two/ ../../one.txt > plugin.py")),
     "shell append": Saving(shell("echo '# more' >> plugin.py"), ONE + "# more\n"),
     "cp over": Saving(shell("cp ../../two.txt plugin.py")),
@@ -348,17 +340,16 @@ SAVINGS: dict[str, Saving] = {
     "install": Saving(shell("install -m 644 ../../two.txt plugin.py")),
     "dd conv=notrunc": Saving(shell("dd if=../../two.txt of=plugin.py conv=notrunc 2>/dev/null")),
     "tar x": Saving(shell("tar xf ../../two.tar plugin.py")),
-    "git checkout": Saving(git_checkout),
     "move out, edit, move back": Saving(moved_out_and_back),
     "disable": Saving(switched_off, None),
     "disable, edit, enable": Saving(switched_off_edited, most=2),
     "delete the directory": Saving(shutil.rmtree, None),
-    "move the directory out": Saving(lambda p: p.rename(p.parent.parent / f"{p.name}.gone") and None, None),
+    "move the directory out": Saving(lambda p: p.rename(p.parent.parent / f"{p.name}.gone"), None),
     "delete and recreate": Saving(recreated),
     "delete and recreate, save later": Saving(recreated_then_saved, most=2),
     "delete one file": Saving(lambda plugin: (plugin / "sub" / "util.py").unlink(), ONE),
-    "rename a file": Saving(lambda p: (p / "sub/util.py").rename(p / "sub/util2.py") and None, ONE),
-    "rename a file by case": Saving(lambda p: (p / "sub/util.py").rename(p / "sub/Util.py") and None, ONE),
+    "rename a file": Saving(lambda p: (p / "sub/util.py").rename(p / "sub/util2.py"), ONE),
+    "rename a file by case": Saving(lambda p: (p / "sub/util.py").rename(p / "sub/Util.py"), ONE),
     "a directory in place of a file": Saving(file_becomes_folder),
     "nested new directories": Saving(nested, most=2),
     "nested new directories, save later": Saving(nested_later, ONE, most=2),
@@ -367,7 +358,7 @@ SAVINGS: dict[str, Saving] = {
     "unicode name": Saving(named("módulo_日本語.py"), most=2),
     "touch": Saving(touched, ONE, 0, 0),
     "chmod": Saving(lambda plugin: entry(plugin).chmod(0o600), ONE, 0, 0),
-    "the same bytes": Saving(lambda plugin: entry(plugin).write_text(ONE) and None, ONE, 0, 0),
+    "the same bytes": Saving(lambda plugin: entry(plugin).write_text(ONE), ONE, 0, 0),
     "the same bytes, atomically": Saving(shell("cp plugin.py x.tmp && mv x.tmp plugin.py"), ONE, 0, 0),
     "disable and enable at once": Saving(switched_off_and_on, ONE, 0, 2),
     "emacs without saving": Saving(emacs_no_save, ONE, 0, 0),
@@ -379,8 +370,6 @@ SAVINGS: dict[str, Saving] = {
     ),
     "a temporary file comes and goes": Saving(scratch, ONE, 0, 0),
     "an ignored file": Saving(written("run.log", "data/state.json"), ONE, 0, 0),
-    "a file beside the plugins": Saving(
-        lambda p: p.with_name(f"{p.name}.md").write_text("x") and None, ONE, 0, 0
-    ),
+    "a file beside the plugins": Saving(lambda p: p.with_name(f"{p.name}.md").write_text("x"), ONE, 0, 0),
 }
 """What needs no tools but those that every system has."""

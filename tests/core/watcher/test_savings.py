@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,20 +24,6 @@ def prepare(workspace: Workspace, names: list[str]) -> None:
     for name in names:
         workspace[name] = ONE
         workspace[f"{name}/sub/util.py"] = "A = 1\n"
-    if "git checkout" in names:
-        git = ["git", "-c", "user.name=n", "-c", "user.email=e@x", "-c", "commit.gpgsign=false"]
-        where = workspace.plugins / "git checkout"
-
-        def run(*arguments: str) -> None:
-            subprocess.run([*git, *arguments], cwd=where, check=True, capture_output=True)
-
-        run("init", "-q", "-b", "main")
-        run("add", ".")
-        run("commit", "-qm", "one")
-        run("checkout", "-qb", "next")
-        workspace["git checkout"] = TWO
-        run("commit", "-qam", "two")
-        run("checkout", "-q", "main")
 
 
 def is_in_step(heard: Heard, name: str, saving: Saving, plugin: Path) -> bool:

@@ -1,0 +1,156 @@
+"""What a save does to a running manager: as one user sees it, while another program writes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from hotload_tui import Config
+from hotload_tui.core.config import WatchConfig
+from hotload_tui.core.errors import ConfigError
+from hotload_tui.core.events import PluginCompiled, PluginFailed, PluginLoaded
+from hotload_tui.core.source import read_source
+from hotload_tui.core.watcher import Change
+from tests.conftest import PATIENCE, Running, Workspace, answering
+
+Run = Callable[[Config], Running]
+
+ONE, TWO, THREE = answering("one"), answering("two"), answering("three")
+
+
+@pytest.fixture
+def watched(workspace: Workspace, run: Run) -> Running:
+    """Give a manager that watches one plugin."""
+    workspace["greet"] = ONE
+    return run(workspace.config(enable_watch=True))
+
+
+def answers(running: Running, value: object) -> bool:
+    """Wait until the plugin answers so."""
+    return running.wait_for(lambda: running.host.call("greet") == [value])
+
+
+def test_one_save_is_one_load(workspace: Workspace, watched: Running) -> None:
+    """A second look, and what the load itself does, load nothing again."""
+    workspace["greet"] = TWO
+    assert answers(watched, "two")
+    quiet(watched)
+    assert len(watched.told(PluginLoaded, "greet")) == 2
+
+
+def test_a_half_written_file_makes_no_fault(workspace: Workspace, watched: Running) -> None:
+    """Written in two pieces, of which the first does not compile, it goes from good to good."""
+    pause = threading.Event()
+    with (workspace.plugins / "greet" / "plugin.py").open("w") as file:
+        for piece in (TWO[:10], TWO[10:]):
+            file.write(piece)
+            file.flush()
+            pause.wait(0.02)  # the first piece is looked at meanwhile
+    assert answers(watched, "two")
+    assert watched.told(PluginFailed) == []
+
+
+def test_a_failure_that_stands_still_is_told_once(workspace: Workspace, watched: Running) -> None:
+    """What serves goes on, and the source's mending is noticed."""
+    workspace["greet"] = "def register(:\n"
+    assert watched.wait_for(lambda: watched.told(PluginFailed, "greet") != [])
+    quiet(watched)
+    assert watched.status("greet").state == "STALE"
+    assert len(watched.told(PluginFailed, "greet")) == 1
+    workspace["greet"] = TWO
+    assert answers(watched, "two")
+
+
+def test_the_bytes_that_were_looked_at_are_compiled(workspace: Workspace, run: Run) -> None:
+    """What changed is not read a second time: the manager serves what the watcher saw."""
+    workspace["greet"] = ONE
+    running = run(workspace.config())
+    workspace["greet"] = TWO
+    seen = Change("greet", read_source("greet", workspace.plugins / "greet"))
+    workspace["greet"] = "def half("
+    running.manager._noticed([seen])
+    assert running.host.call("greet") == ["two"]
+
+
+def test_a_load_that_became_stale_does_not_serve(workspace: Workspace, watched: Running) -> None:
+    """A save during the load: the newer source serves next, and the older one never."""
+    fifo = workspace.root / "go on"
+    os.mkfifo(fifo)
+    workspace["greet"] = f"import pathlib\npathlib.Path({str(fifo)!r}).read_text()\n{TWO}"
+    with fifo.open("w") as opened:  # returns when the load reads
+        workspace["greet"] = THREE
+        opened.write("go on")
+    assert answers(watched, "three")
+    assert [event.generation for event in watched.told(PluginLoaded, "greet")] == [1, 3]
+
+
+def test_a_stale_load_serves_if_what_is_newer_does_not_compile(
+    workspace: Workspace, watched: Running
+) -> None:
+    """Then it is still better than what it replaces."""
+    fifo = workspace.root / "go on"
+    os.mkfifo(fifo)
+    workspace["greet"] = f"import pathlib\npathlib.Path({str(fifo)!r}).read_text()\n{TWO}"
+    with fifo.open("w") as opened:
+        workspace["greet"] = "def half("
+        opened.write("go on")
+    assert answers(watched, "two")
+    assert watched.wait_for(lambda: watched.status("greet").state == "STALE")
+
+
+def test_a_plugin_that_changes_its_own_files_does_not_run_in_circles(
+    workspace: Workspace, watched: Running
+) -> None:
+    """After a few rounds it is left, with a warning that names the file; an edit is taken as ever."""
+    count = "import pathlib, time\nfile = pathlib.Path(__file__).with_name('count.txt')\n"
+    count += "file.write_text(str(time.time_ns()))\n"
+    workspace["greet"] = count + TWO
+    assert watched.wait_for(lambda: "changes its own files at each load (count.txt)" in watched.said())
+    quiet(watched)
+    loads = len(watched.told(PluginLoaded, "greet"))
+    assert loads <= 6
+    assert watched.host.call("greet") == ["two"]
+    workspace["greet"] = THREE
+    assert answers(watched, "three")
+
+
+def test_files_that_are_ignored_reload_nothing(workspace: Workspace, run: Run) -> None:
+    """They are neither watched, nor part of the digest, nor in the artifact."""
+    workspace["greet"] = ONE
+    workspace["greet/run.log"] = "begun\n"
+    running = run(workspace.config(enable_watch=True, watch={"ignore": ["*.log"]}))
+    workspace["greet/run.log"] = "more\n"
+    workspace["greet"] = TWO
+    assert answers(running, "two")
+    quiet(running)
+    assert len(running.told(PluginCompiled, "greet")) == 2
+    assert [file.path for file in running.manager.detail("greet").files] == ["plugin.py"]
+
+
+def test_a_pattern_that_is_none_is_refused() -> None:
+    """The key and the pattern are named."""
+    with pytest.raises(ConfigError, match=r'watch\.ignore: "!" is no pattern'):
+        Config(watch=WatchConfig(ignore=("*.log", "!")))
+
+
+def test_nothing_is_loaded_after_the_end(workspace: Workspace, watched: Running) -> None:
+    """A change on its way while the manager stops is dropped."""
+    watched.manager.stop()
+    workspace["greet"] = TWO
+    assert watched.manager._noticed([Change("greet")]) == ()
+    assert watched.host.call("greet") == []
+
+
+def quiet(running: Running) -> None:
+    """Wait until the watcher has nothing left to look at."""
+    threads = running.manager._watcher._threads
+    assert threads is not None
+    tick = threading.Event()
+    for _ in range(int(PATIENCE * 100)):
+        if threads._dispatcher._pace.next_due() is None:
+            return
+        tick.wait(0.01)
+    pytest.fail("there is always something left to look at")
