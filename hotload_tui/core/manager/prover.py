@@ -65,8 +65,7 @@ class Prover:
             newer = self._newer(attempt)
             if newer is None:
                 return trial
-            self._loader.discard(trial)
-            self._retirer.ring()
+            self._retirer.discard(trial)
         return self.run(attempt.directory, newer.artifact)
 
     def run(self, directory: PluginDirectory, artifact: Artifact) -> LivePlugin:
