@@ -29,6 +29,8 @@ KEYS: Mapping[str, bytes] = {
     "ctrl+q": b"\x11",
 }
 
+_MOUSE = 1000 << 5  # how pyte notes a private mode
+
 
 class Terminal:
     """Runs a program as its user sees it; as a context manager it is ended at the end."""
@@ -83,6 +85,14 @@ class Terminal:
     def text(self) -> str:
         """Return the screen as it is painted now."""
         return "\n".join(self._screen.display)
+
+    def modes(self) -> list[object]:
+        """Return the modes in which the program has put the terminal."""
+        return list(termios.tcgetattr(self._master))
+
+    def is_mended(self) -> bool:
+        """Tell whether the cursor is seen, and the mouse belongs to the terminal."""
+        return pyte.modes.DECTCEM in self._screen.mode and _MOUSE not in self._screen.mode
 
     def wait_for(self, what: str | Callable[[str], bool]) -> str:
         """Read until the screen shows a text (or is as the function wants it); return the screen.

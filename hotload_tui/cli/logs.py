@@ -42,6 +42,7 @@ class _Printer:
         self._name = name
         self._data = output.standard()
         self._last = 0
+        self._lost = 0
         self._news = threading.Event()
         self._has_new_host = threading.Event()
 
@@ -85,8 +86,10 @@ class _Printer:
 
     def _hear(self, event: AnyEvent) -> None:
         if isinstance(event, HostLost):
+            self._lost = event.pid
             output.narrate(f"{event.describe()}; waiting for the next one")
         elif isinstance(event, HostReached):
-            self._has_new_host.set()
+            if event.pid != self._lost:
+                self._has_new_host.set()
             output.narrate(event.describe())
         self._news.set()

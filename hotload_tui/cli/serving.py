@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,10 +23,11 @@ from hotload_tui.core.errors import HotloadError, UsageError
 from hotload_tui.core.events import AnyEvent, LogWritten
 
 if TYPE_CHECKING:
-    from hotload_tui import HotloadManager
+    from hotload_tui import HotloadManager, ManagerApi
+    from hotload_tui.cli.signals import StopRequest
     from hotload_tui.core.config import Config
+    from hotload_tui.core.loader import MainTrials
     from hotload_tui.remote import Server
-    from hotload_tui.remote.process import HostedManager
 
 logger = logging.getLogger("hotload.engine")
 
@@ -34,30 +38,43 @@ def open_console(scope: Scope) -> int:
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
         raise UsageError("the console needs a terminal; 'hotload run' serves plugins without one")
     config = scope.settings()
+    if not hasattr(os, "fork"):  # without Unix' processes the plugins run in that of the console
+        from hotload_tui import HookHost, HotloadManager  # the engine: not for --help
+
+        inside = HotloadManager(HookHost(), config)
+        return _console(inside, config, scope, start=inside.start, stop=inside.stop)
     from hotload_tui.remote.process import HostedManager  # processes: not for --help
 
-    manager = HostedManager(config, scope.as_arguments())
-    manager.open()  # before the console is imported: the host starts meanwhile
+    hosted = HostedManager(config, scope.as_arguments())
+    hosted.open()  # before the console is imported: the host starts meanwhile
     try:
-        return _console(manager, config, scope)
+        return _console(
+            hosted,
+            config,
+            scope,
+            start=hosted.wait_until_ready,
+            stop=hosted.close,
+            restart=hosted.restart,
+        )
     finally:
-        manager.close()
+        hosted.close()
 
 
-def _console(manager: HostedManager, config: Config, scope: Scope) -> int:
+def _console(
+    api: ManagerApi,
+    config: Config,
+    scope: Scope,
+    *,
+    start: Callable[[], None],
+    stop: Callable[[], None],
+    restart: Callable[[], str] | None = None,
+) -> int:
     from hotload_tui.tui.app import ConsoleApp  # 200 ms that no other command pays
     from hotload_tui.tui.keys import check_keys
     from hotload_tui.tui.system import give_size
 
     check_keys(config.keys, str(scope.config or FILE_NAME))
-    app = ConsoleApp(
-        manager,
-        project=Path.cwd(),
-        keys=config.keys,
-        start=manager.wait_until_ready,
-        stop=manager.close,
-        restart=manager.restart,
-    )
+    app = ConsoleApp(api, project=Path.cwd(), keys=config.keys, start=start, stop=stop, restart=restart)
     give_size()
     app.run()
     return app.return_code or 0
@@ -70,11 +87,14 @@ def _console(manager: HostedManager, config: Config, scope: Scope) -> int:
 def run(scope: Scope, *, as_json: bool) -> int:
     """Load the plugins, watch them and serve until interrupted; the log goes to standard error."""
     from hotload_tui import HookHost, HotloadManager  # the engine: not for --help
+    from hotload_tui.core.loader import MainTrials
 
     scope.refuse_host("run")
     config = scope.settings()
     data = output.take_standard()
-    manager = HotloadManager(HookHost(), config)
+    # This process exists for its plugins: they may have its main thread, where a signal ends what hangs.
+    trials = MainTrials() if hasattr(signal, "setitimer") else None
+    manager = HotloadManager(HookHost(), config, trials=trials)
     with stop_request() as stop:
 
         def tell(event: AnyEvent) -> None:
@@ -92,10 +112,24 @@ def run(scope: Scope, *, as_json: bool) -> int:
             door.open()
             host = manager.snapshot().host
             output.narrate(f"host {host.pid} serves {folder(config.runtime_dir)}; Ctrl-C stops it")
+            if trials is not None:
+                _load_until_end(trials, stop, manager)
             return stop.wait()
         finally:
             door.close()
             manager.stop()
+
+
+def _load_until_end(trials: MainTrials, stop: StopRequest, manager: HotloadManager) -> None:
+    """Lend the main thread to loads until the process is asked to stop, and the manager has stopped."""
+
+    def end() -> None:
+        stop.wait()
+        manager.stop()  # in a thread: it may have to wait for a load
+        trials.end()
+
+    threading.Thread(target=end, name="hotload-end", daemon=True).start()
+    trials.serve()
 
 
 class _Door:

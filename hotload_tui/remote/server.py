@@ -195,7 +195,8 @@ class Server:
                 number = self._feed.number
             news = functools.partial(self._news, number, portion)
             frames.send(client, _fenced("Listen", news))
-            if portion.is_last or _has_left(client):
+            # Closing takes the client's side first; whoever is to hear the farewell has not left.
+            if portion.is_last or (_has_left(client) and not self._closing.is_set()):
                 return
             number += len(portion.events)
             portion = self._feed.after(number, protocol.BEAT)

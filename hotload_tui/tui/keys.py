@@ -28,7 +28,14 @@ def _key(
 
 
 APP: Final[list[BindingType]] = [
-    _key("quit", "q", "quit", "Quit", "quit; the plugins are unloaded first", shown=True),
+    _key(
+        "quit",
+        "q",
+        "quit",
+        "Quit",
+        "quit; plugins that came with the console are unloaded",
+        shown=True,
+    ),
     Binding("ctrl+p", "command_palette", "palette", show=False, priority=True),
     # Above dialogs, too; not to be changed, so that there is always a way out.
     Binding("ctrl+q", "quit", "Quit", show=False, priority=True),

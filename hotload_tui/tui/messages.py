@@ -15,7 +15,7 @@ from textual.message import Message
 
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.errors import HotloadError
-from hotload_tui.core.events import AnyEvent, HostStalled
+from hotload_tui.core.events import AnyEvent, HostLost, HostReached, HostStalled
 from hotload_tui.core.plugin import LogLine, PluginDetail, PluginStatus, Snapshot
 from hotload_tui.tui.places import failing_file
 
@@ -122,9 +122,9 @@ class FactReader:
         self._stopped = threading.Event()
         self._events: list[AnyEvent] = []
         self._name = ""
-        self._host = (0, 0.0)
+        self._lost = 0
         self._last_line = 0
-        self._loaded_key = ("", "", 0)
+        self._loaded_key = (0, "", "", 0)
         self._loaded: str | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name="hotload-facts", daemon=True)
@@ -187,15 +187,19 @@ class FactReader:
             self._post(message)
 
     def _read(self, name: str, events: tuple[AnyEvent, ...]) -> Message:
+        for event in events:
+            if isinstance(event, HostLost):
+                self._lost = event.pid
+            elif isinstance(event, HostReached) and event.pid != self._lost:
+                self._last_line = 0  # another host counts its lines anew
         snapshot = self._api.snapshot()
-        host = (snapshot.host.pid, snapshot.host.started_at)
-        if host != self._host:  # another one counts its lines and generations anew
-            self._host, self._last_line, self._loaded_key = host, 0, ("", "", 0)
         lines = self._api.log(since=self._last_line)
         if lines:
             self._last_line = lines[-1].number
         status = next((plugin for plugin in snapshot.plugins if plugin.name == name), None)
-        closeup = CloseUp(name, self._detail(name), self._source(status)) if status else None
+        closeup = (
+            CloseUp(name, self._detail(name), self._source(snapshot.host.pid, status)) if status else None
+        )
         return FactsRead(snapshot, closeup, lines, events)
 
     def _detail(self, name: str) -> PluginDetail | None:
@@ -204,11 +208,11 @@ class FactReader:
         except HotloadError:  # it went away between two questions; the next event tells
             return None
 
-    def _source(self, status: PluginStatus) -> SourcePair:
+    def _source(self, pid: int, status: PluginStatus) -> SourcePair:
         file = failing_file(status)
-        wanted = (status.name, file, status.generation)
-        if wanted != self._loaded_key:  # what was loaded never changes
-            self._loaded = self._text(*wanted) if status.generation else None
+        wanted = (pid, status.name, file, status.generation)
+        if wanted != self._loaded_key:  # what a host has loaded never changes
+            self._loaded = self._text(status.name, file, status.generation) if status.generation else None
             self._loaded_key = wanted
         return SourcePair(file, self._loaded, self._text(status.name, file, None))
 

@@ -78,6 +78,7 @@ def test_a_host_that_is_killed_is_shown_and_its_successor_found(
         second = hotload.host()
         console.wait_for(lambda screen: screen.count("+ ok") >= 2)
         console.wait_for(f"connected to host {second.process.pid}")
+        console.wait_for("second: loaded generation 1")
         console.press("q")
         assert console.wait_for_exit() == 0
     assert "Traceback" not in console.text()

@@ -122,3 +122,15 @@ def test_the_console_needs_a_terminal(workspace: Workspace, hotload: Hotload) ->
     done = hotload()
     assert (done.code, done.out) == (2, "")
     assert done.err == "the console needs a terminal; 'hotload run' serves plugins without one\n"
+
+
+def test_a_load_that_sleeps_is_interrupted_with_its_line(workspace: Workspace, hotload: Hotload) -> None:
+    """A host gives loads its main thread: what only a signal can end is ended, and the others are loaded."""
+    (workspace.root / "hotload.toml").write_text("load_timeout = 0.5\n")
+    workspace["sleepy"] = "import time\ndef register(ctx):\n    time.sleep(9999)\n"
+    workspace["waking"] = GREET
+    host = hotload.host()
+    assert "interrupted here" in host.err.wait_for("sleepy: error: load failed")
+    host.err.wait_for("waking: loaded generation 1")
+    host.process.terminate()
+    assert host.wait() == 0

@@ -112,6 +112,10 @@ class Host:
         self._process.kill()
         self._process.communicate()
 
+    def wait(self) -> None:
+        """Wait for its end."""
+        self._process.wait(PATIENCE)
+
     def end(self) -> None:
         """End it in good order."""
         self._process.communicate()
@@ -299,6 +303,7 @@ def test_a_forked_child_keeps_no_host_alive(
         try:
             os.kill(host.pid, signal.SIGKILL)
             ears.wait_for(HostLost)
+            host.wait()
             assert find_hosts(workspace.plugins) == []
         finally:
             os.kill(child, signal.SIGKILL)

@@ -14,11 +14,13 @@ from msgspec.structs import replace
 from hotload_tui.core.ledger.owner import Owner, Place, place_of
 from hotload_tui.core.ledger.process import Process
 from hotload_tui.core.ledger.register import MISSING, Change, Entries, Register
+from hotload_tui.core.ledger.resources import resources
 from hotload_tui.core.ledger.running import Activity, tasks, threads
 from hotload_tui.core.ledger.script import Script
 from hotload_tui.core.plugin import LedgerEntry
 
 _MACHINERY = Owner(__name__.partition(".")[0])
+_MOMENT = 0.05  # seconds
 _STARTS = ("start", "submit", "map", "run_in_executor", "serve_forever")  # what begins a thread
 
 
@@ -125,6 +127,13 @@ class Ledger:
             self._script = Script(())
             return tuple(found)
 
+    def close(self, things: Iterable[object]) -> tuple[LedgerEntry, ...]:
+        """Close what is open among the generation's objects; ``things`` are all that nobody else holds."""
+        return tuple(
+            self._undone(self._entry(found.category, found.what, Place()), found.close)
+            for found in resources(things)
+        )
+
     def undo_patches(self) -> tuple[LedgerEntry, ...]:
         """Undo patches of shared modules made after the load; worth a search if something is left."""
         attributes = self._process.attributes
@@ -175,7 +184,7 @@ class Ledger:
         entry = self._running(activity)
         if activity.timer is None:
             return replace(entry, outcome="named")
-        return self._undone(entry, activity.timer.cancel)
+        return self._undone(entry, functools.partial(_cancel, activity.timer))
 
     def _undone(self, entry: LedgerEntry, act: Callable[[], object]) -> LedgerEntry:
         try:
@@ -183,3 +192,9 @@ class Ledger:
         except Exception as error:  # foreign code: a directory that is gone, a handler that watches itself
             return replace(entry, outcome="named", now=f"{type(error).__name__}: {error}")
         return replace(entry, outcome="undone")
+
+
+def _cancel(timer: threading.Timer) -> None:
+    """Cancel a timer; its thread lets go of the function in a moment, unless it is running it now."""
+    timer.cancel()
+    timer.join(_MOMENT)

@@ -6,6 +6,7 @@ import time
 
 from msgspec.structs import replace
 
+from hotload_tui.core.config import Config
 from hotload_tui.core.discovery import PluginDirectory
 from hotload_tui.core.errors import ArtifactError, DiscoverError, RefusedError
 from hotload_tui.core.history import Hold
@@ -14,13 +15,14 @@ from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.chronicle import Chronicle
 from hotload_tui.core.manager.journey import Journey
 from hotload_tui.core.plugin import Fault, HistoryEntry
-from hotload_tui.core.source import read_source
+from hotload_tui.core.source import SourceRule, read_source
 
 
 class Holds:
     """Rolls back, holds and releases; used by one thread at a time."""
 
-    def __init__(self, board: Board, builds: Builds, journey: Journey) -> None:
+    def __init__(self, config: Config, board: Board, builds: Builds, journey: Journey) -> None:
+        self._rule = SourceRule(config.watch.ignore)
         self._builds = builds
         self._journey = journey
         self._chronicle = Chronicle()
@@ -47,7 +49,7 @@ class Holds:
             raise RefusedError(f"{directory.name} has no generation {generation}; {_choices(entries)}")
         try:
             hold = Hold(
-                _source_digest(directory), chosen[0].digest, f"rolled back to generation {generation}"
+                self._source_digest(directory), chosen[0].digest, f"rolled back to generation {generation}"
             )
             self._journey.hold(directory, hold)
         except ArtifactError as error:
@@ -59,19 +61,18 @@ class Holds:
 
         Raises ``DiscoverError`` and ``ArtifactError``.
         """
-        source = read_source(directory.name, directory.path).digest
+        source = read_source(directory.name, directory.path, self._rule).digest
         fault = Fault("host", directory.name, "Held", reason, time.time())
         self._builds.bar(directory.name, source, fault)
         hold = self._builds.hold(directory.name, source)
         assert hold is not None
         self._journey.hold(directory, hold)
 
-
-def _source_digest(directory: PluginDirectory) -> str:
-    try:
-        return read_source(directory.name, directory.path).digest
-    except DiscoverError:
-        return ""
+    def _source_digest(self, directory: PluginDirectory) -> str:
+        try:
+            return read_source(directory.name, directory.path, self._rule).digest
+        except DiscoverError:
+            return ""
 
 
 def _choices(entries: tuple[HistoryEntry, ...]) -> str:

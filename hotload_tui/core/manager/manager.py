@@ -71,7 +71,7 @@ class HotloadManager:
         loader = Loader(host, self._config, trials=trials, witness=witness)
         self._journey = Journey(loader, self._config, self._board, self._builds, rounds)
         self._roster = Roster(self._root, self._config, self._board, self._journey, rounds)
-        self._holds = Holds(self._board, self._builds, self._journey)
+        self._holds = Holds(self._config, self._board, self._builds, self._journey)
         self._facts = Facts(host, self._config, self._board, self._journey.live)
         self._watcher = self._new_watcher()
         self._lock = threading.RLock()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import faulthandler
 import logging
 import os
@@ -14,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from hotload_tui import HookHost, HotloadManager, load_config
 from hotload_tui.core.config import Config
@@ -29,14 +28,12 @@ from hotload_tui.remote.process.output import MarkedStream
 from hotload_tui.remote.process.supervisor import DUMP
 from hotload_tui.remote.server import serve
 
-_DIE_WITH_PARENT: Final = 1  # PR_SET_PDEATHSIG of Linux
-
 
 def main() -> NoReturn:
     """Serve until the supervisor, or whoever else, asks for the end."""
     options = _options().parse_args()
     stop = threading.Event()
-    _end_with_supervisor(options.lifeline, stop)
+    _listen(options.lifeline, stop)
     _write_dumps(options.folder)
     crumbs = Breadcrumbs(options.folder / TRAIL)
     crumbs.beat()
@@ -92,22 +89,13 @@ def _hear_signals(crumbs: Breadcrumbs, stop: threading.Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _end_with_supervisor(lifeline: int, stop: threading.Event) -> None:
-    """Stop when ``lifeline`` says so; end, with all that plugins have started, when nobody holds it any more.
-
-    Where the system offers it, the kernel ends even a process whose interpreter is stuck.
-    """
-    parent = os.getppid()
-    with contextlib.suppress(OSError, AttributeError):  # not Linux
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:  # it died just before that
-        os._exit(1)
+def _listen(lifeline: int, stop: threading.Event) -> None:
+    """Stop when ``lifeline`` says so, or nobody holds its other end any more."""
 
     def watch() -> None:
         with contextlib.suppress(OSError):  # a plugin closed the descriptor
-            while os.read(lifeline, 1):
-                stop.set()
-            os.killpg(0, signal.SIGKILL)
+            os.read(lifeline, 1)
+            stop.set()
 
     os.set_inheritable(lifeline, False)
     threading.Thread(target=watch, name="hotload-lifeline", daemon=True).start()

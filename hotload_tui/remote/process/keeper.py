@@ -19,7 +19,7 @@ from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.history import Record
 from hotload_tui.core.plugin import Level
-from hotload_tui.core.source import read_source
+from hotload_tui.core.source import SourceRule, read_source
 from hotload_tui.remote.process.breadcrumbs import (
     BEAT,
     CRASH,
@@ -40,7 +40,7 @@ _BOOT: Final = 15.0  # seconds until the first beat
 _OVERDUE: Final = 1.5  # seconds that a load may take beyond its limit
 _MINUTE: Final = 60.0
 _CRASHES: Final = 3  # within a minute, with nobody to blame: then it is enough
-_STOP: Final = 2.8  # seconds
+_STOP: Final = 2.0  # seconds
 _JOIN: Final = 1.0  # seconds
 
 
@@ -75,6 +75,7 @@ class Keeper:
         self._audience = audience
         self._runtime_dir = Path(config.runtime_dir)
         self._compiled_dir = Path(config.compiled_dir)
+        self._rule = SourceRule(config.watch.ignore)
         self._limit = config.load_timeout
         self._inquest = Inquest(self._runtime_dir, self._limit)
         self._slow: set[int] = set()
@@ -114,7 +115,7 @@ class Keeper:
         self._is_wanted = False
         self._ready.set()
         if self._link is not None:
-            self._link.send("stop")
+            self._link.send("kill" if self._hang else "stop")
             if self._pid:
                 self._ended.wait(_STOP)
             self._link.leave()
@@ -230,7 +231,8 @@ class Keeper:
 
     def _digest_of(self, plugin: str) -> str:
         folders = (self._runtime_dir / plugin, self._runtime_dir / f"_{plugin}")
-        return read_source(plugin, next((folder for folder in folders if folder.is_dir()), folders[0])).digest
+        folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+        return read_source(plugin, folder, self._rule).digest
 
     # ---- a host that runs
 
@@ -284,7 +286,8 @@ class Keeper:
         self._audience.say(
             "error", hang.culprit.plugin, f"hangs{where} ({phase}); K restarts the host without it"
         )
-        self._set_trouble(f"{hang.culprit.plugin} hangs{where}; K restarts without it")
+        place_of = f" at {Path(place.file).name}:{place.line}" if place else ""
+        self._set_trouble(f"{hang.culprit.plugin} hangs{place_of}; K restarts")  # short: it has half a line
 
     def _restart_now(self) -> None:
         self._restart.clear()

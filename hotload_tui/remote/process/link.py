@@ -63,8 +63,9 @@ class Link:
             pass_fds=[number for number in (out, err, terminal) if number >= 0],
             process_group=0,  # what ends the console's group must leave it alone
         )
-        os.close(out)
-        os.close(err)
+        for number in (out, err, terminal):
+            if number >= 0:
+                os.close(number)
         self._readers = [
             Reader(reading, name, lambda line, name=name: write(name, line))  # type: ignore[misc]
             for name, (reading, _) in streams.items()
@@ -111,9 +112,9 @@ class Link:
 
 
 def _terminal() -> int:
-    """Return a descriptor of the terminal on which a console would be; -1 for none."""
+    """Return a new descriptor of the terminal on which a console would be; -1 for none."""
     try:
         descriptor = sys.__stderr__.fileno() if sys.__stderr__ else -1
     except ValueError:  # closed
         return -1
-    return descriptor if descriptor >= 0 and os.isatty(descriptor) else -1
+    return os.dup(descriptor) if descriptor >= 0 and os.isatty(descriptor) else -1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import select
 import sys
 import threading
 import time
@@ -107,7 +108,6 @@ class Reader:
     def __init__(self, descriptor: int, name: str, tell: Callable[[Line], None]) -> None:
         """Begin; ``tell`` gets each line that is kept, and a word about those that are not."""
         self._descriptor = descriptor
-        self._name = name
         self._tell = tell
         self._until = 0.0
         self._room = RATE
@@ -122,8 +122,14 @@ class Reader:
 
     def _run(self) -> None:
         with contextlib.suppress(OSError):
-            while chunk := os.read(self._descriptor, _CHUNK):
-                self._take(chunk)
+            while True:
+                wait = max(0.0, self._until - time.monotonic()) if self._dropped else None
+                if not select.select([self._descriptor], [], [], wait)[0]:
+                    self._account()
+                elif chunk := os.read(self._descriptor, _CHUNK):
+                    self._take(chunk)
+                else:
+                    break
         self._account()
         os.close(self._descriptor)
 
@@ -154,7 +160,7 @@ class Reader:
 
     def _account(self) -> None:
         if self._dropped:
-            self._tell(Line("", f"{self._name}: {self._dropped:,} bytes of output were dropped: too much"))
+            self._tell(Line("", f"{self._dropped:,} bytes of output were dropped: too much"))
             self._dropped = 0
 
 

@@ -25,7 +25,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-GRACE = 1.8  # seconds between the request to end and SIGKILL: all are gone within 3
+GRACE = 1.5  # seconds between the request to end and SIGKILL: all are gone within 3
 DUMP = getattr(signal, "SIGRTMAX", signal.SIGUSR2)  # one that plugins hardly use
 _DEAF = ("SIGHUP", "SIGINT", "SIGTERM", "SIGQUIT", "SIGTSTP", "SIGTTOU", "SIGTTIN")
 # Alternate screen, mouse (four kinds), bracketed paste, focus, resizes, synchronized and kitty's keys off;
@@ -71,6 +71,32 @@ def modes_of(descriptor: int) -> str:
     return ",".join(str(one[0] if isinstance(one, bytes) else one) for one in (*flags, *characters))
 
 
+class Shadow:
+    """A copy of the supervisor, which ends the host's group if the supervisor itself is killed."""
+
+    def __init__(self, others: Sequence[int]) -> None:
+        """Begin; ``others`` are descriptors that it has no use for."""
+        reading, self._writing = os.pipe()
+        pid = os.fork()  # one thread, so nothing can be locked in the copy
+        if pid:
+            os.close(reading)
+            return
+        os.close(self._writing)
+        for descriptor in (0, 1, *others):  # it must keep no pipe of the console's open
+            os.close(descriptor)
+        os.setsid()
+        group = 0
+        while said := os.read(reading, 4096).split():
+            group = int(said[-1])
+        if group:
+            _kill_group(group)
+        os._exit(0)
+
+    def guard(self, group: int) -> None:
+        """Have this group ended in case; 0 for none."""
+        os.write(self._writing, f"{group}\n".encode())
+
+
 class Supervisor:
     """Starts one host at a time, and does what the console commands."""
 
@@ -79,6 +105,7 @@ class Supervisor:
         self._command = command
         self._output = output
         self._terminal = terminal
+        self._shadow = Shadow(output)
         self._host = 0
         self._lifeline = -1
         self._kill_at = 0.0
@@ -134,6 +161,7 @@ class Supervisor:
         if not pid:
             self._become_host(lifeline)
         os.close(lifeline)
+        self._shadow.guard(pid)
         self._host, self._kill_at = pid, 0.0
         _tell(f"started {pid}")
 
@@ -175,6 +203,7 @@ class Supervisor:
             return
         self._host, self._kill_at = 0, 0.0
         _kill_group(pid)  # what plugins have started
+        self._shadow.guard(0)
         os.close(self._lifeline)
         _tell(f"ended {pid} {os.waitstatus_to_exitcode(status)}")
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,8 @@ from hotload_tui import Fault, load_config
 from hotload_tui.core.events import AnyEvent
 from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.remote.process import HostedManager
+from hotload_tui.remote.process.breadcrumbs import BEAT, TRAIL, read_trail
+from hotload_tui.remote.process.inquest import AFTERMATH, recent
 from tests.conftest import PATIENCE, Workspace
 
 GOOD = "def register(ctx):\n    ctx.hook('good', lambda: 'good')\n"
@@ -54,6 +59,12 @@ class Console:
     def said(self) -> str:
         """Return the log, a line of it as ``level plugin: text``."""
         return "\n".join(f"{line.level} {line.plugin}: {line.text}" for line in self.manager.log())
+
+    def wait_for_quiet(self) -> None:
+        """Wait until no step of a plugin was a moment ago: a death is not one's fault then."""
+        trail = Path(self.manager._keeper._folder / TRAIL)
+        while recent(read_trail(trail), time.monotonic() - AFTERMATH - BEAT):
+            os.sched_yield()
 
     @property
     def pid(self) -> int:

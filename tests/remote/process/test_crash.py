@@ -1,0 +1,67 @@
+import os
+import signal
+
+from hotload_tui.core.plugin import PluginState
+from tests.remote.process.conftest import Console
+
+SEGFAULT = "import ctypes\ndef boom():\n    ctypes.string_at(0)\ndef register(ctx):\n    boom()\n"
+GREET = "def register(ctx):\n    ctx.hook('greet', lambda: 'hello')\n"
+
+
+def test_a_crash_is_shown_with_its_signal_and_its_line(console: Console) -> None:
+    """After a segfault the plugin is HELD, with the signal, the Python stack, and a host that serves."""
+    console.workspace["boom"] = SEGFAULT
+    console.wait_for(lambda: console.state("boom") is PluginState.HELD)
+    fault = console.fault("boom")
+    assert (fault.type, fault.phase) == ("SIGSEGV", "load")
+    assert [(frame.function, frame.line) for frame in fault.frames[:2]] == [("register", 5), ("boom", 3)]
+    assert console.manager.invoke("good").values == ("good",)
+
+
+def test_a_held_plugin_is_tried_again_when_it_changes(console: Console) -> None:
+    """Mending the source loads it; the log of before the crash is still there."""
+    console.workspace["boom"] = SEGFAULT
+    console.wait_for(lambda: console.state("boom") is PluginState.HELD)
+    console.workspace["boom"] = GREET
+    console.wait_for(lambda: console.state("boom") is PluginState.OK)
+    assert console.manager.invoke("greet").values == ("hello",)
+    assert console.lines("error boom: the host died of signal 11")
+
+
+def test_its_user_can_have_it_loaded_as_it_is(console: Console) -> None:
+    """Rebuild loads a held plugin; as it crashes again, it is held again."""
+    console.workspace["boom"] = SEGFAULT
+    console.wait_for(lambda: console.state("boom") is PluginState.HELD)
+    first = console.pid
+    try:
+        console.manager.rebuild("boom")
+    except Exception as error:  # the host dies of the command
+        assert "host" in str(error)  # noqa: PT017 - whether it is told or the answer is cut off is open
+    console.wait_for(lambda: console.pid != first and console.state("boom") is PluginState.HELD)
+    assert len(console.lines("error boom: the host died")) == 2
+
+
+def test_the_version_before_serves_meanwhile(console: Console) -> None:
+    """A new version that crashes at load is held, and the last good one serves in the new host."""
+    console.workspace["greet"] = GREET
+    console.wait_for(lambda: console.state("greet") is PluginState.OK)
+    console.workspace["greet"] = SEGFAULT
+    console.wait_for(lambda: console.state("greet") is PluginState.HELD)
+    console.wait_for(lambda: (status := console.status("greet")) is not None and status.generation > 0)
+    assert console.manager.invoke("greet").values == ("hello",)
+
+
+def test_three_deaths_with_nobody_to_blame_are_enough(console: Console) -> None:
+    """A host that is killed from outside is started again twice; then the console says so and stops."""
+    seen: set[int] = set()
+    for _ in range(3):
+        console.wait_for(lambda: console.state("good") is PluginState.OK and console.pid not in seen)
+        seen.add(console.pid)
+        console.wait_for_quiet()
+        os.kill(console.pid, signal.SIGKILL)
+        console.wait_for_line("error : the host died of signal 9; no plugin was being loaded or called")
+        count = len(seen)
+        console.wait_for(lambda count=count: len(console.lines("no plugin was being loaded")) == count)  # type: ignore[misc]
+    console.wait_for(lambda: "3 times within a minute" in console.manager.snapshot().host.trouble)
+    assert console.manager.restart() == ""
+    console.wait_for(lambda: console.manager.snapshot().host.trouble == "" and console.pid not in seen)
