@@ -11,7 +11,7 @@ import pytest
 from hotload_tui import Config
 from hotload_tui.core.config import WatchConfig
 from hotload_tui.core.errors import ConfigError
-from hotload_tui.core.events import PluginCompiled, PluginFailed, PluginLoaded
+from hotload_tui.core.events import PluginCompiled, PluginFailed, PluginLoaded, PluginRetired
 from hotload_tui.core.source import read_source
 from hotload_tui.core.watcher import Change
 from tests.conftest import PATIENCE, Running, Workspace, answering
@@ -85,6 +85,9 @@ def test_a_load_that_became_stale_does_not_serve(workspace: Workspace, watched: 
         opened.write("go on")
     assert answers(watched, "three")
     assert [event.generation for event in watched.told(PluginLoaded, "greet")] == [1, 3]
+    assert watched.wait_for(lambda: "generation 2 never served" in watched.said())
+    assert watched.wait_for(lambda: watched.told(PluginRetired, "greet") != [])
+    assert [event.generation for event in watched.told(PluginRetired, "greet")] == [1]
 
 
 def test_a_stale_load_serves_if_what_is_newer_does_not_compile(

@@ -14,10 +14,10 @@ from hotload_tui.core.errors import DiscoverError, HotloadError, RefusedError
 from hotload_tui.core.events import PluginFailed, PluginHeld, PluginMended
 from hotload_tui.core.history import Hold
 from hotload_tui.core.loader import LivePlugin, Loader
+from hotload_tui.core.manager.attempts import Attempt, Attempts
 from hotload_tui.core.manager.board import Board
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.failures import failure, is_same
-from hotload_tui.core.manager.prover import Attempt, Prover
 from hotload_tui.core.manager.ready import Ready
 from hotload_tui.core.manager.retirer import Retirer
 from hotload_tui.core.manager.rounds import Rounds
@@ -39,7 +39,7 @@ class Journey:
         self._builds = builds
         self._loader = loader
         self._retirer = Retirer(self._loader, board)
-        self._prover = Prover(config, builds, self._loader, self._retirer, rounds)
+        self._attempts = Attempts(config, builds, self._loader, self._retirer, rounds)
         self._unproven: set[str] = set()
         self._is_closed = False
 
@@ -183,7 +183,7 @@ class Journey:
         if not hold.digest:
             self.unload(name)
         elif self._serving(name) != hold.digest:
-            trial = self._prover.run(directory, self._builds.open(name, hold.digest))
+            trial = self._attempts.run(directory, self._builds.open(name, hold.digest))
         self._builds.keep(name, hold)
         if trial is None:
             self._put_held(self.status_of(directory), hold)
@@ -201,7 +201,7 @@ class Journey:
             self._put_held(status, hold)
             return True, None
         try:
-            trial = self._prover.run(directory, self._builds.open(directory.name, hold.digest))
+            trial = self._attempts.run(directory, self._builds.open(directory.name, hold.digest))
         except HotloadError as error:
             if hold.fault is not None:  # it killed a host: then nothing serves
                 self._builds.was_vain(directory.name, hold.digest, error)
@@ -244,7 +244,7 @@ class Journey:
             if not again and self._is_current(status, source.digest):
                 return None
             self._board.put(replace(status, state=PluginState.BUILD))
-            trial = self._prover.prove(attempt, fresh=fresh)
+            trial = self._attempts.prove(attempt, fresh=fresh)
         except HotloadError as error:
             if change is not None and not change.is_settled:
                 self._board.put(status)
@@ -299,7 +299,7 @@ class Journey:
         if artifact is None:
             return None
         try:
-            return self._prover.run(directory, artifact)
+            return self._attempts.run(directory, artifact)
         except HotloadError as error:
             self._builds.was_vain(directory.name, artifact.manifest.digest, error)
             return None

@@ -7,7 +7,7 @@ import threading
 import time
 
 from hotload_tui.core.events import PluginFailed, PluginRetired
-from hotload_tui.core.loader import Loader
+from hotload_tui.core.loader import LivePlugin, Loader, Retirement
 from hotload_tui.core.manager.board import Board
 
 
@@ -20,6 +20,7 @@ class Retirer:
         self._queue: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_asked = False
+        self._discarded: set[tuple[str, int]] = set()
 
     def start(self) -> None:
         """Begin, before plugins are loaded: a thread keeps the hooks that were set when it was started."""
@@ -28,6 +29,12 @@ class Retirer:
                 target=self._retire, args=(self._queue,), name="hotload-retire", daemon=True
             )
             self._thread.start()
+
+    def discard(self, trial: LivePlugin) -> None:
+        """Retire a trial that never serves."""
+        self._discarded.add((trial.name, trial.generation.number))
+        self._loader.discard(trial)
+        self.ring()
 
     def ring(self) -> None:
         """Say that there is something to retire; one thread at a time may."""
@@ -63,10 +70,18 @@ class Retirer:
                     self._board.tell(PluginFailed(fault.at, gone.plugin, fault, self._serving(gone.plugin)))
                 memory = self._loader.memory_of(gone.plugin)
                 self._board.remember(gone.plugin, gone.generation, memory, gone.ledger)
-                self._board.tell(
-                    PluginRetired(time.time(), gone.plugin, gone.generation, gone.memory, gone.ledger)
-                )
+                self._tell(gone)
             self._look_again()
+
+    def _tell(self, gone: Retirement) -> None:
+        if (gone.plugin, gone.generation) in self._discarded:
+            self._discarded.remove((gone.plugin, gone.generation))
+            text = f"generation {gone.generation} never served: a newer save overtook its load"
+            self._board.write("info", gone.plugin, text)
+        else:
+            self._board.tell(
+                PluginRetired(time.time(), gone.plugin, gone.generation, gone.memory, gone.ledger)
+            )
 
     def _look_again(self) -> None:
         for plugin, generation in self._loader.look_again():

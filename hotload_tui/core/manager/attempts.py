@@ -1,4 +1,4 @@
-"""The prover: a source is compiled and tried, and tried anew if it changes meanwhile."""
+"""Attempts: a source is compiled and tried, and tried anew if it changes meanwhile."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Attempt(Struct):
     compile_seconds: float = 0.0
 
 
-class Prover:
-    """Makes trials of sources and artifacts; used by one thread at a time."""
+class Attempts:
+    """Makes them; used by one thread at a time."""
 
     def __init__(
         self,
@@ -65,8 +65,7 @@ class Prover:
             newer = self._newer(attempt)
             if newer is None:
                 return trial
-            self._loader.discard(trial)
-            self._retirer.ring()
+            self._retirer.discard(trial)
         return self.run(attempt.directory, newer.artifact)
 
     def run(self, directory: PluginDirectory, artifact: Artifact) -> LivePlugin:
