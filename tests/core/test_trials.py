@@ -43,7 +43,7 @@ def test_another_threads_proof_runs_on_the_main_thread() -> None:
 
 
 def test_what_swallows_the_interrupt_is_named_to_the_next_one() -> None:
-    """While a proof keeps the main thread, every plugin fails at once, saying whose proof it is."""
+    """While a proof keeps the main thread, it and every other plugin fail, saying whose it is."""
     trials = MainTrials()
     told: list[str] = []
     release = threading.Event()
