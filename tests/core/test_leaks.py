@@ -164,7 +164,6 @@ def test_what_a_host_holds_is_named_and_freed_when_it_lets_go(parting: Parting, 
     hold, name = HELD[kind]
     registry: list[object] = [cast("Callable[[Parting], object]", hold)(parting)]
     assert parting.memory() == f"alive: {name}"
-    print(parting.holder)
     assert parting.freed() == []
     registry.clear()
     assert parting.freed() == [("greet", 1)]

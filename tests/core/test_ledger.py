@@ -245,3 +245,140 @@ def test_a_load_that_fails_leaves_nothing(workspace: Workspace, run: Run, kind: 
     running = run(workspace.config())
     assert running.fault("greet").type == "ValueError"
     assert look() == before
+
+
+# ---- what is open
+
+OPEN = {
+    "file": ("kept.it = open(host.path, 'w'); kept.it.write('all of it')", "file"),
+    "socket": ("import socket; kept.it = socket.socketpair()", "socket"),
+    "process": ("import subprocess, sys; kept.it = subprocess.Popen([sys.executable, '-c', 'input()'],"
+                " stdin=subprocess.PIPE)", "process"),
+    "executor": ("from concurrent.futures import ThreadPoolExecutor; kept.it = ThreadPoolExecutor(1);"
+                 " kept.it.submit(int).result()", "executor"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OPEN)
+def test_what_is_left_open_is_closed(workspace: Workspace, run: Run, host: ModuleType, kind: str) -> None:
+    """What only the old version has is closed with it, and said; not what somebody else has, too."""
+    line, category = OPEN[kind]
+    path = workspace.root / "written"
+    with (workspace.root / "shared").open("w") as shared:
+        vars(host).update(path=path, shared=shared)
+        workspace["greet"] = (
+            "import host_of_the_test as host\nclass Kept: ...\nkept = Kept()\nkept.other = host.shared\n"
+            f"def register(ctx):\n    {line}\n"
+        )
+        running = run(workspace.config())
+        workspace["greet"] = CLEAN
+        running.manager.scan_and_load_all()
+        event = retire(running)
+        assert not shared.closed
+    found = {(entry.category, entry.outcome) for entry in event.ledger}
+    assert found - {("file", "undone")} == {(category, "undone")} - {("file", "undone")}
+    assert (("file", "undone") in found) == (kind in ("file", "process"))
+    assert event.memory == "freed"
+    assert kind != "file" or path.read_text() == "all of it"
+
+
+# ---- what others rely on
+
+
+def test_another_plugins_change_of_the_same_is_not_trodden_on(workspace: Workspace, run: Run) -> None:
+    """Whoever goes first: what is there in the end is the last one's that serves, then the host's."""
+    original = json.dumps
+    for name in ("first", "second"):
+        workspace[name] = (
+            f"import json\ndef register(ctx):\n    json.dumps = lambda x: {name!r}\n"
+            "    ctx.hook('greet', lambda: json.dumps(1))\n"
+        )
+    running = run(workspace.config())
+    assert json.dumps(1) == "second"
+    running.manager.disable("first")
+    assert running.wait_for(lambda: bool(running.told(PluginRetired, "first")))
+    assert json.dumps(1) == "second"
+    running.manager.enable("first")
+    assert json.dumps(1) == "first"
+    running.manager.disable("first")
+    assert running.wait_for(lambda: len(running.told(PluginRetired, "first")) == 2)
+    assert json.dumps(1) == "second"
+    running.manager.disable("second")
+    assert running.wait_for(lambda: bool(running.told(PluginRetired, "second")))
+    assert json.dumps is original
+
+
+@pytest.mark.usefixtures("tidy", "host")
+def test_what_the_host_changed_since_stays(workspace: Workspace, run: Run) -> None:
+    """A value that somebody else has set after the plugin is theirs."""
+    workspace["greet"] = a_plugin("import os\nos.environ['HOTLOAD_KEPT'] = 'of the plugin'")
+    running = run(workspace.config())
+    os.environ["HOTLOAD_KEPT"] = "of the host"
+    running.manager.disable("greet")
+    retire(running)
+    assert os.environ["HOTLOAD_KEPT"] == "of the host"
+
+
+RELIED_ON = {
+    "set again": "os.environ['HOTLOAD_KEPT'] = 'x'",
+    "set where missing": "os.environ.setdefault('HOTLOAD_TEST', 'x')",
+    "the same directory": "os.chdir('/')",
+    "path where missing": "'/nowhere' in sys.path or sys.path.append('/nowhere')",
+}
+
+
+@pytest.mark.usefixtures("tidy", "host")
+@pytest.mark.parametrize("kind", RELIED_ON)
+def test_what_the_next_version_wants_as_well_stays(workspace: Workspace, run: Run, kind: str) -> None:
+    """The new version found it as it wants it; it goes when no version that mentions it serves any more."""
+
+    def look() -> tuple[object, ...]:
+        return dict(os.environ), os.getcwd(), list(sys.path)  # noqa: PTH109
+
+    before = look()
+    workspace["greet"] = a_plugin(f"import os, sys\n{RELIED_ON[kind]}")
+    running = run(workspace.config())
+    during = look()
+    for version in ("# 2", "# 3"):
+        workspace["greet"] = a_plugin(f"import os, sys\n{RELIED_ON[kind]}  {version}")
+        running.manager.scan_and_load_all()
+    retire(running, 2)
+    assert look() == during != before
+    (standing,) = [e for e in running.manager.detail("greet").ledger if e.outcome == "stands"]
+    assert standing.generation == 1
+    workspace["greet"] = CLEAN
+    running.manager.scan_and_load_all()
+    retire(running, 3)
+    assert look() == before
+
+
+@pytest.mark.usefixtures("tidy", "host")
+def test_a_failed_reload_gives_back_what_the_version_before_had_set(workspace: Workspace, run: Run) -> None:
+    """It still serves, and its patch is still its own."""
+    workspace["greet"] = a_plugin("import json\njson.dumps = lambda x: 'first'")
+    running = run(workspace.config())
+    workspace["greet"] = a_plugin("import json\njson.dumps = lambda x: 'second'\nraise ValueError")
+    running.manager.scan_and_load_all()
+    assert (running.status("greet").state, json.dumps(1)) == ("STALE", "first")
+
+
+def test_what_cannot_be_undone_is_a_fault_of_the_old_version_only(workspace: Workspace, run: Run) -> None:
+    """A directory that is gone cannot be gone back to; the new version serves, and it is said."""
+    gone = workspace.root / "gone"
+    gone.mkdir()
+    before = os.getcwd()  # noqa: PTH109
+    os.chdir(gone)
+    try:
+        workspace["greet"] = a_plugin("import os\nos.chdir('/')").replace(
+            "import host_of_the_test as host\n", ""
+        )
+        running = run(workspace.config())
+        gone.rmdir()
+        workspace["greet"] = CLEAN
+        running.manager.scan_and_load_all()
+        (entry,) = retire(running).ledger
+        assert (entry.category, entry.outcome) == ("working directory", "named")
+        assert "FileNotFoundError" in running.status("greet").left[0]
+        assert running.host.call("late") == ["clean"]
+    finally:
+        os.chdir(before)

@@ -11,7 +11,7 @@ import gc
 import sys
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, ModuleType
 from typing import TypeGuard, cast
 
@@ -30,6 +30,25 @@ def held_from_outside(references: Iterable[weakref.ref[object]], root: str) -> s
     island = _explored(references, root)
     names = {name for thing in island.held() for name in names_of(thing, root)}
     return names or {name for thing in island.held() for name in island.owners_of(thing)}
+
+
+def garbage(
+    references: Iterable[weakref.ref[object]], root: str, is_wanted: Callable[[object], bool]
+) -> list[object]:
+    """Return the objects of the generation if some are wanted and nothing outside refers to any; else none."""
+    references = list(references)
+    island = _Island(root)
+    for reference in references:
+        island.add(reference())
+    namespace: object = None
+    for namespace in island.namespaces():
+        island.add(namespace)  # whoever else has it
+    island.grow()
+    if not any(map(is_wanted, island.members)):
+        return []  # as most: the whole look would cost a look at all objects of the process
+    del island, namespace  # they would count as somebody outside
+    island = _explored(references, root)
+    return [] if island.held() else island.members
 
 
 def held_object(

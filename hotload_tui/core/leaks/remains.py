@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
 from typing import Final
 
 from hotload_tui.core.leaks.holders import holder_of
-from hotload_tui.core.leaks.island import held_from_outside, held_object, is_module, names_of, namespace_of
+from hotload_tui.core.leaks.island import (
+    garbage,
+    held_from_outside,
+    held_object,
+    is_module,
+    names_of,
+    namespace_of,
+)
 
 FREED: Final = "freed"
 
@@ -38,6 +45,10 @@ class Remains:
     def is_freed(self) -> bool:
         """Tell whether nothing is left; costs next to nothing."""
         return all(reference() is None for reference in self._references.values())
+
+    def garbage(self, is_wanted: Callable[[object], bool]) -> list[object]:
+        """Return the generation's objects if nobody holds any, and some are wanted, before they are collected."""
+        return garbage(self._references.values(), self.root, is_wanted)
 
     def is_let_go(self) -> bool:
         """Tell whether somebody has let something go since the last look: the collector may free it now."""

@@ -2,5 +2,6 @@
 
 from hotload_tui.core.ledger.ledger import Ledger
 from hotload_tui.core.ledger.process import Process
+from hotload_tui.core.ledger.resources import is_resource
 
-__all__ = ["Ledger", "Process"]
+__all__ = ["Ledger", "Process", "is_resource"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import gc
 import sys
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -16,7 +15,7 @@ _LAST = ("last_exc", "last_value", "last_type", "last_traceback")  # of sys, set
 _HOOKS: Mapping[str, Iterable[str]] = {
     "sys": ("excepthook", "unraisablehook", "displayhook", "breakpointhook", "stdin", "stdout", "stderr"),
     "threading": ("excepthook", "_trace_hook", "_profile_hook"),
-    "builtins": tuple(vars(builtins)),
+    "builtins": ("__import__", "__build_class__", "open", "print", "input", "compile", "eval", "exec"),
 }  # what was there before plugins is remembered, for patches that are made after a load
 _SPECIAL = ("__import__", "__build_class__")  # other names with underscores are the import system's
 
@@ -47,7 +46,7 @@ class Attributes(Register):
                 continue
             for key in (*old, *(key for key in namespace.copy() if key not in old)):
                 was, now = old.get(key, MISSING), namespace.get(key, MISSING)
-                if not is_same(was, now) and _counts(key) and not _is_submodule(was, now):
+                if not is_same(was, now) and _counts(key) and not (was is MISSING and _is_part(now, name)):
                     yield Change((name, key), was, now)
 
     def words_of(self, key: Hashable) -> tuple[str, ...]:
@@ -124,8 +123,15 @@ def _counts(name: str) -> bool:
     return not name.startswith("__") or name in _SPECIAL
 
 
-def _is_submodule(was: object, now: object) -> bool:
-    return was is MISSING and issubclass(type(now), ModuleType)
+def _is_part(value: object, module: str) -> bool:
+    """Tell whether it is a submodule, or a module's own class or function that it imports when asked for."""
+    if issubclass(type(value), ModuleType):
+        return True
+    return (
+        str(vars(value).get("__module__")).startswith(module)
+        if type(value) in (type, FunctionType)
+        else False
+    )
 
 
 def _is_trace_of(value: object, owner: Owner) -> bool:

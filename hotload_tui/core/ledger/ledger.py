@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from hotload_tui.core.ledger.owner import Owner, Place, place_of
 from hotload_tui.core.ledger.process import Process
 from hotload_tui.core.ledger.register import MISSING, Change, Entries, Register
+from hotload_tui.core.ledger.resources import resources
 from hotload_tui.core.ledger.running import Activity, tasks, threads
 from hotload_tui.core.ledger.script import Script
 from hotload_tui.core.plugin import LedgerEntry
@@ -124,6 +125,13 @@ class Ledger:
             self._lines.clear()
             self._script = Script(())
             return tuple(found)
+
+    def close(self, things: Iterable[object]) -> tuple[LedgerEntry, ...]:
+        """Close what is open among the generation's objects; ``things`` are all that nobody else holds."""
+        return tuple(
+            self._undone(self._entry(found.category, found.what, Place()), found.close)
+            for found in resources(things)
+        )
 
     def undo_patches(self) -> tuple[LedgerEntry, ...]:
         """Undo patches of shared modules made after the load; worth a search if something is left."""

@@ -152,7 +152,7 @@ class Sequence(Register):
 
 
 def _key(item: object) -> Hashable:
-    return cast("Hashable", item) if type(item) in (str, tuple) else id(item)
+    return item if type(item) in (str, tuple) else id(item)
 
 
 class Table(Register):

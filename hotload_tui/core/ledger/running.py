@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from types import CoroutineType, FrameType
+from types import CoroutineType, FrameType, FunctionType
 from typing import NamedTuple, Protocol, cast
 
 from hotload_tui.core.ledger.owner import Owner, Place, name_of, place_of
+
+_EXECUTORS = "concurrent.futures.thread"  # their idle threads end with them
 
 
 class Activity(NamedTuple):
@@ -39,7 +41,8 @@ def _thread(
     is_timer = issubclass(type(thread), threading.Timer)
     target: object = vars(thread).get("function" if is_timer else "_target")
     own = next(owner.frames(frame), None)
-    if not (is_known or own is not None or owner.owns(target) or owner.owns(thread)):
+    is_own = own is not None or owner.owns(target) or owner.owns(thread)
+    if not is_own and not (is_known and _module_of(target) != _EXECUTORS):
         return None
     shown = own or frame
     now = Place.of(shown.f_code.co_filename, shown.f_lineno) if shown else Place()
@@ -48,6 +51,10 @@ def _thread(
         timer = cast("threading.Timer", thread)
         return Activity("timer", f"'{thread.name}' calling {name_of(runs)}", place_of(runs), now, timer)
     return Activity("thread", f"'{thread.name}' running {name_of(runs)}", place_of(runs), now)
+
+
+def _module_of(function: object) -> str:
+    return function.__module__ if type(function) is FunctionType else ""
 
 
 def tasks(owner: Owner) -> Iterator[Activity]:

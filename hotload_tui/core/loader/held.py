@@ -25,6 +25,8 @@ class HeldGenerations:
         left = [gone for gone in parted if not gone.remains.is_freed()]
         if not left:
             return
+        for gone in left:
+            gone.close()
         collect()
         if not all(gone.remains.is_freed() for gone in left):
             for gone in left:

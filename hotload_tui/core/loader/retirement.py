@@ -16,7 +16,7 @@ from hotload_tui.core.faults import fault_of, thread_stack, trace_of
 from hotload_tui.core.generation import Generation
 from hotload_tui.core.hooks import CallRecord
 from hotload_tui.core.leaks import FREED, Remains, forget
-from hotload_tui.core.ledger import Ledger
+from hotload_tui.core.ledger import Ledger, is_resource
 from hotload_tui.core.loader.bounded import BoundedCall
 from hotload_tui.core.loader.live import LivePlugin
 from hotload_tui.core.loader.migration import is_unfinished
@@ -52,6 +52,10 @@ class Parting:
     """Which calls had not left it, and where they were; empty if all had."""
     entries: tuple[LedgerEntry, ...] = ()
     """What became of what it had started or changed."""
+
+    def close(self) -> None:
+        """Close what it left open, if nobody holds it any more."""
+        self.entries += self.ledger.close(self.remains.garbage(is_resource))
 
     def undo_patches(self) -> None:
         """Undo patches of shared modules that it made while it served."""
