@@ -90,7 +90,7 @@ def keep_error(function: Callable[[], object]) -> object:
 
 def wrap(function: Callable[[], object]) -> Callable[[], object]:
     """Return a function that calls another one."""
-    return lambda: function()
+    return lambda: [function()]
 
 
 @pytest.fixture
@@ -100,8 +100,8 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     vars(module).update(
         cache={}, tools=[], registry=Registry(), slotted=Slotted(), queue=queue.SimpleQueue(), any=None,
         local=threading.local(), variable=contextvars.ContextVar("variable"), keep_error=keep_error, wrap=wrap,
-        context=contextvars.copy_context(), began=threading.Event(), gate=threading.Event(), deque=queue.Queue(),
-        cached=cached, dispatched=dispatched, loop=None, future=None, kept=set(),
+        context=contextvars.Context(), began=threading.Event(), gate=threading.Event(),
+        deque=queue.Queue(), cached=cached, dispatched=dispatched, loop=None, future=None, kept=set(),
     )  # fmt: skip
     module.Tool = type("Tool", (), {"__module__": "host_of_the_test"})  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "host_of_the_test", module)
@@ -138,6 +138,7 @@ HOLDERS = {
                "thread 'poller' running loop (plugin.py:13), now at :15"),
     "context variable": ("host.context.run(host.variable.set, C())", "C", "a context of contextvars → C"),
     "thread local": ("host.local.thing = C()", "C", ""),
+    "at-fork hook": ("os.register_at_fork(before=handler)", "handler", "a list inside the interpreter"),
     "callback of C": ("host.any = ctypes.CFUNCTYPE(None)(handler)", "handler", "host_of_the_test.any"),
 }  # fmt: skip
 
@@ -163,10 +164,48 @@ def test_who_holds_an_old_version_is_told(
         if thread.name == "poller":
             thread.join(PATIENCE)
     cached.cache_clear()
-    if kind == "singledispatch":
+    if kind in ("singledispatch", "at-fork hook"):
         return  # what was registered cannot be taken back: it stays alive, and is named
     if hasattr(host.Tool, "run"):
         del host.Tool.run  # the class is a cycle, which goes when the host's own collector comes by
     vars(host).clear()
     assert running.wait_for(lambda: bool(running.manager.snapshot()) and "is freed now" in running.said())
     assert running.status("greet").memory == "freed"
+
+
+LOOP_HOLDERS = {
+    "task": ("host.any = asyncio.get_running_loop().create_task(work())", "work", "asyncio task 'Task-"),
+    "handle": ("host.any = asyncio.get_running_loop().call_later(1000, handler)", "handler", "TimerHandle"),
+}
+
+
+@pytest.mark.parametrize("kind", LOOP_HOLDERS)
+async def test_an_event_loop_that_holds_an_old_version_is_told(
+    workspace: Workspace, run: Run, host: ModuleType, kind: str
+) -> None:
+    """Tasks and handles are the loop's: they are named, not cancelled, and let go when they are over."""
+    line, what, holder = LOOP_HOLDERS[kind]
+    host.future = asyncio.get_running_loop().create_future
+    workspace["greet"] = PLUGIN.format(line=line).replace("def act", "async def act")
+    running = run(workspace.config())
+    await running.host.acall("greet")
+    await asyncio.sleep(0)
+    started = host.any
+    if kind == "task":
+        host.any = None
+    workspace["greet"] = answering("new")
+    await asyncio.to_thread(running.manager.scan_and_load_all)
+    assert await asyncio.to_thread(running.wait_for, lambda: bool(running.told(PluginRetired)))
+    (event,) = running.told(PluginRetired)
+    assert event.memory.startswith(f"alive: greet.plugin.{what}, held by ")
+    assert holder in event.memory
+    named = [(entry.category, entry.outcome, entry.line) for entry in event.ledger]
+    assert named == ([("asyncio task", "named", 27)] if kind == "task" else [])
+    started.cancel()
+    del started
+    host.any = None
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    running.manager.snapshot()
+    await asyncio.to_thread(running.wait_for, lambda: "is freed now" in running.said())
+    assert running.status("greet").memory == ("freed" if kind == "task" else running.status("greet").memory)

@@ -18,6 +18,7 @@ import pytest
 
 from hotload_tui import Config
 from hotload_tui.core.events import PluginRetired
+from hotload_tui.core.ledger.codings import SearchFunctions
 from hotload_tui.core.ledger.endings import ExitFunctions
 from tests.conftest import Running, Workspace
 
@@ -130,7 +131,7 @@ UNDONE: dict[str, tuple[str, Callable[[], object], str]] = {
                                        "atexit"),
     "finalizer": ("import weakref\nweakref.finalize(host.wake, lambda: None)", finalizers, "finalizer"),
     "codec": ("import codecs\ncodecs.register(lambda name: None)",
-              lambda: len(__import__("hotload_tui.core.ledger.codings", fromlist=["x"])._functions()), "codec"),
+              lambda: len(SearchFunctions().read()), "codec"),
     "codec error handler": ("import codecs\ncodecs.register_error('hotload-test', lambda e: ('', 1))",
                             lambda: knows_error_handler("hotload-test"), "codec error handler"),
     "copyreg": ("import copyreg\ncopyreg.pickle(C, lambda c: (C, ()))", lambda: len(copyreg.dispatch_table),
@@ -142,7 +143,8 @@ UNDONE: dict[str, tuple[str, Callable[[], object], str]] = {
     "sys.excepthook": ("import sys\nsys.excepthook = lambda *a: None", lambda: sys.excepthook, "attribute"),
     "sys.unraisablehook": ("import sys\nsys.unraisablehook = lambda *a: None", lambda: sys.unraisablehook,
                            "attribute"),
-    "sys.displayhook": ("import sys\nsys.displayhook = lambda *a: None", lambda: sys.displayhook, "attribute"),
+    "sys.displayhook": ("import sys\nsys.displayhook = lambda *a: None", lambda: sys.displayhook,
+                        "attribute"),
     "sys.stdout": ("import io, sys\nsys.stdout = io.StringIO()", lambda: sys.stdout, "attribute"),
     "threading.excepthook": ("import threading\nthreading.excepthook = lambda *a: None",
                              lambda: threading.excepthook, "attribute"),
@@ -159,7 +161,8 @@ UNDONE: dict[str, tuple[str, Callable[[], object], str]] = {
     "attribute added": ("host.extra = C()", lambda: hasattr(sys.modules["host_of_the_test"], "extra"),
                         "attribute"),
     "attribute deleted": ("del host.number", lambda: sys.modules["host_of_the_test"].number, "attribute"),
-    "patched builtin": ("import builtins\nbuiltins.hotload_test = C", lambda: hasattr(builtins, "hotload_test"),
+    "patched builtin": ("import builtins\nbuiltins.hotload_test = C",
+                        lambda: hasattr(builtins, "hotload_test"),
                         "attribute"),
     "mock.patch": ("import unittest.mock\nunittest.mock.patch('json.loads').start()", lambda: json.loads,
                    "attribute"),
@@ -173,7 +176,7 @@ LATE = [
     for name in UNDONE
     if name
     not in (
-        # What is no function, class or object of the plugin's cannot be told from the host's own after the load.
+        # What is no function, class or object of the plugin's cannot be told from the host's own later.
         "environment variable", "variable taken out", "working directory", "locale", "recursion limit",
         "switch interval", "collector off", "logging off", "sys.path", "warnings filter", "logging level",
         "logging handler of the standard library", "atexit with another's function", "sqlite3 converter",
@@ -249,13 +252,13 @@ def test_a_load_that_fails_leaves_nothing(workspace: Workspace, run: Run, kind: 
 
 # ---- what is open
 
+_POPEN = "import subprocess as s, sys; kept.it = s.Popen([sys.executable, '-c', 'input()'], stdin=s.PIPE)"
+_POOL = "from concurrent.futures import ThreadPoolExecutor as T; kept.it = T(1); kept.it.submit(int).result()"
 OPEN = {
     "file": ("kept.it = open(host.path, 'w'); kept.it.write('all of it')", "file"),
     "socket": ("import socket; kept.it = socket.socketpair()", "socket"),
-    "process": ("import subprocess, sys; kept.it = subprocess.Popen([sys.executable, '-c', 'input()'],"
-                " stdin=subprocess.PIPE)", "process"),
-    "executor": ("from concurrent.futures import ThreadPoolExecutor; kept.it = ThreadPoolExecutor(1);"
-                 " kept.it.submit(int).result()", "executor"),
+    "process": (_POPEN, "process"),
+    "executor": (_POOL, "executor"),
 }  # fmt: skip
 
 
@@ -382,3 +385,59 @@ def test_what_cannot_be_undone_is_a_fault_of_the_old_version_only(workspace: Wor
         assert running.host.call("late") == ["clean"]
     finally:
         os.chdir(before)
+
+
+# ---- for ever
+
+_ONCE = (
+    "variable taken out",
+    "attribute deleted",
+)  # there is nothing left to take out for the second version
+_OF_MOCK = ("mock.patch",)  # which keeps a list of its patchers itself
+_RELOADS = 500
+
+
+@pytest.mark.usefixtures("tidy")
+def test_nothing_accumulates_over_hundreds_of_reloads(
+    workspace: Workspace, run: Run, host: ModuleType
+) -> None:
+    """A plugin that does all of it, with a thread and a task: the process is as it was at the end."""
+    used = [kind for kind in UNDONE if kind not in (*_ONCE, *_OF_MOCK)]
+    setups = "".join(
+        f"def do_{number}():\n" + "".join(f"    {line}\n" for line in UNDONE[kind][0].splitlines())
+        for number, kind in enumerate(used)
+    )
+    calls = "".join(f"    do_{number}()\n" for number in range(len(used)))
+    source = (
+        f"import host_of_the_test as host\nclass C: ...\n{setups}async def poll():\n    import asyncio\n"
+        "    await asyncio.sleep(1000)\n"
+        f"def register(ctx):\n{calls}    ctx.task(poll)\n    ctx.thread(lambda stop: stop.wait())\n"
+    )
+
+    def look() -> list[object]:
+        gc.collect()
+        names = [name for name in sys.modules if name.startswith("hotplug")]
+        return [[UNDONE[kind][1]() for kind in used], names, len(host.tools)]
+
+    def kept() -> int:
+        gc.collect()
+        return sum(type(each).__name__ in ("GenerationLoader", "Ledger") for each in gc.get_objects())
+
+    before, kept_before = look(), kept()
+    running = run(workspace.config())
+    gc.freeze()  # what the other tests left is not looked at each time
+    workspace["greet"] = source
+    running.manager.scan_and_load_all()
+    held = []
+    for number in range(_RELOADS):
+        workspace["greet"] = f"{source}# {number}\n"
+        running.manager.rebuild("greet")
+        held += [retire(running, number + 1).memory]
+    gc.unfreeze()
+    running.manager.disable("greet")
+    retire(running, _RELOADS + 1)
+    assert set(held) == {"freed"}
+    running.manager.stop()
+    assert look() == before
+    assert kept() == kept_before
+    assert not [name for name in map(str, threading.enumerate()) if "greet" in name]

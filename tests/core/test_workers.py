@@ -164,7 +164,8 @@ def test_a_task_that_does_not_end_is_named_with_its_line(
 ) -> None:
     """As a thread."""
     workspace["greet"] = (
-        "import asyncio, stage\nasync def deaf():\n    stage.began.set()\n    while not stage.gate.is_set():\n"
+        "import asyncio, stage\nasync def deaf():\n    stage.began.set()\n"
+        "    while not stage.gate.is_set():\n"
         "        try:\n            await asyncio.sleep(0.01)\n        except asyncio.CancelledError: pass\n"
         "def register(ctx): ctx.task(deaf)\n"
     )
@@ -181,7 +182,7 @@ def test_a_task_that_does_not_end_is_named_with_its_line(
 def test_what_asks_for_its_own_end_gets_there(
     workspace: Workspace, run: Run, stage: Stage, kind: str, command: str
 ) -> None:
-    """A thread or task that commands its own reload is not cut off inside of it, and nobody waits for ever."""
+    """A thread or task that commands its own reload is not cut off inside, and nobody waits for ever."""
     act = f"        stage.running.manager.{command}\n        stage.told.append('returned')\n"
     lines = {
         "thread": f"    @ctx.thread\n    def act():\n        stage.gate.wait()\n{act}",
@@ -233,10 +234,10 @@ def test_what_cannot_run_is_refused(workspace: Workspace, run: Run, line: str, p
     assert problem in run(workspace.config()).fault("greet").message
 
 
-def test_nothing_is_started_after_the_end(workspace: Workspace, run: Run, stage: Stage) -> None:
+def test_nothing_is_started_after_the_end(workspace: Workspace, run: Run) -> None:
     """A late call is refused, and its coroutine closed."""
     workspace["greet"] = (
-        "import stage\nasync def work(): ...\ndef register(ctx):\n    stage.told.append(ctx)\n"
+        "async def work(): ...\ndef register(ctx):\n"
         "    @ctx.on_unload\n    def late():\n        ctx.task(work)\n"
     )
     running = run(workspace.config())

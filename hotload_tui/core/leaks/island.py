@@ -35,7 +35,7 @@ def held_from_outside(references: Iterable[weakref.ref[object]], root: str) -> s
 def garbage(
     references: Iterable[weakref.ref[object]], root: str, is_wanted: Callable[[object], bool]
 ) -> list[object]:
-    """Return the objects of the generation if some are wanted and nothing outside refers to any; else none."""
+    """Return the generation's objects if some are wanted and nothing outside refers to any; else none."""
     references = list(references)
     island = _Island(root)
     for reference in references:

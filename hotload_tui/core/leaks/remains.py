@@ -47,7 +47,7 @@ class Remains:
         return all(reference() is None for reference in self._references.values())
 
     def garbage(self, is_wanted: Callable[[object], bool]) -> list[object]:
-        """Return the generation's objects if nobody holds any, and some are wanted, before they are collected."""
+        """Return the generation's objects if nobody holds any and some are wanted."""
         return garbage(self._references.values(), self.root, is_wanted)
 
     def is_let_go(self) -> bool:

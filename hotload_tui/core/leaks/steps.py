@@ -7,7 +7,7 @@ import itertools
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import Context
 from types import (
     AsyncGeneratorType,
@@ -31,6 +31,7 @@ _CACHE = type(functools.lru_cache(lambda: None))
 _SILENT = (CellType, TracebackType, FrameType, MethodType, functools.partial)
 _MAPS = ("Context", "hamt", "hamt_bitmap_node", "hamt_array_node", "hamt_collision_node")  # of contextvars
 _SUSPENDED = (GeneratorType, CoroutineType, AsyncGeneratorType)
+_ITEMS = (list, tuple, deque, set, frozenset)
 _LONGEST = 40  # characters of a key
 
 
@@ -79,13 +80,8 @@ def _step(holder: object, below: object, *, is_namespace: bool) -> str:
         return ""  # of an object's own namespace only the attribute is told
     if type(holder) is dict:
         return _key(cast("dict[object, object]", holder), below, is_namespace=is_namespace)
-    if kind in (list, tuple, deque):
-        if type(below) is CellType:
-            return ""
-        items = list(cast("list[object]", holder))
-        return next((f"[{index}]" for index, item in enumerate(items) if item is below), "[…]")
-    if kind in (set, frozenset):
-        return "{…}"
+    if kind in _ITEMS:
+        return _item(cast("Iterable[object]", holder), below)
     if kind is FunctionType:
         return " → closure" if _is_closure(below) else " → default"
     if kind in _SUSPENDED or issubclass(kind, BaseException):
@@ -105,6 +101,14 @@ def _key(holder: dict[object, object], below: object, *, is_namespace: bool) -> 
     return "[…]"
 
 
+def _item(holder: Iterable[object], below: object) -> str:
+    if type(below) is CellType:
+        return ""
+    if type(holder) in (set, frozenset):
+        return "{…}"
+    return next((f"[{index}]" for index, item in enumerate(list(holder)) if item is below), "[…]")
+
+
 def _is_closure(below: object) -> bool:
     return type(below) is CellType or (
         type(below) is tuple and bool(below) and all(type(part) is CellType for part in below)
@@ -112,7 +116,7 @@ def _is_closure(below: object) -> bool:
 
 
 def _is_container(thing: object) -> bool:
-    return type(thing) in (dict, list, tuple, set, frozenset, deque, CellType, FrameType, TracebackType)
+    return type(thing) in (dict, *_ITEMS, CellType, FrameType, TracebackType)
 
 
 def _attribute(holder: object, below: object) -> str:

@@ -20,6 +20,7 @@ from hotload_tui.core.ledger.script import Script
 from hotload_tui.core.plugin import LedgerEntry
 
 _MACHINERY = Owner(__name__.partition(".")[0])
+_MOMENT = 0.05  # seconds
 _STARTS = ("start", "submit", "map", "run_in_executor", "serve_forever")  # what begins a thread
 
 
@@ -183,7 +184,7 @@ class Ledger:
         entry = self._running(activity)
         if activity.timer is None:
             return replace(entry, outcome="named")
-        return self._undone(entry, activity.timer.cancel)
+        return self._undone(entry, functools.partial(_cancel, activity.timer))
 
     def _undone(self, entry: LedgerEntry, act: Callable[[], object]) -> LedgerEntry:
         try:
@@ -191,3 +192,9 @@ class Ledger:
         except Exception as error:  # foreign code: a directory that is gone, a handler that watches itself
             return replace(entry, outcome="named", now=f"{type(error).__name__}: {error}")
         return replace(entry, outcome="undone")
+
+
+def _cancel(timer: threading.Timer) -> None:
+    """Cancel a timer; its thread lets go of the function in a moment, unless it is running it now."""
+    timer.cancel()
+    timer.join(_MOMENT)

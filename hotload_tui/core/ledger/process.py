@@ -28,6 +28,8 @@ class Process:
         plugins = Owner(module_path)
         self.attributes = Attributes(plugins)
         self.registers: tuple[Register, ...] = (*registers(plugins.owns), self.attributes)
+        for register in self.registers[:-1]:
+            register.read()  # some are looked for in the collector's lists, before a host may freeze those
         self.lock = threading.RLock()
         self._plugins = plugins
         self._stacks: dict[tuple[Register, Hashable], _Stack] = {}

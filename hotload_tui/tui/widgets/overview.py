@@ -87,6 +87,8 @@ class Overview(VerticalScroll, can_focus=True):
         yield ("hook points", points or "none")
         if status.memory:
             yield ("memory", f"generation before: {clean_line(status.memory, 300)}")
+        for left in status.left:
+            yield ("left", f"generation before: {clean_line(left, 300)}")
 
 
 def _took(seconds: float) -> str:
@@ -106,6 +108,8 @@ def _details(detail: PluginDetail) -> Iterator[Row]:
     for point in detail.handlers:
         for handler in point.handlers:
             yield ("handler", f"{clean_line(point.point, 80)}: {_handler(handler)}")
+    for entry in detail.ledger:
+        yield (entry.outcome, clean_line(entry.describe(), 200))
     for file in detail.files:
         yield ("file", f"{clean_line(file.path, 120)}  {file.sha256[:12]}  {count(file.size, 'byte')}")
 
