@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 from pathlib import Path
 
 import msgspec
@@ -43,10 +44,20 @@ def test_the_readme_plugin_serves(project: Path) -> None:
         assert host.call("greet", "Ada") == ["Hello, Ada"]
 
 
+def test_the_readme_thread_and_task_end_with_their_plugin(project: Path) -> None:
+    """What the README shows of ``ctx.thread`` and ``ctx.task`` loads, and leaves no thread behind."""
+    (project / "plugins" / "hello" / "plugin.py").write_text(blocks("README.md", "python")[1])
+    config = Config(runtime_dir=str(project / "plugins"), compiled_dir=str(project / "compiled"))
+    with HotloadManager(HookHost(), config) as manager:
+        standing = [entry.what for entry in manager.detail("hello").ledger]
+        assert "'hello.poll' running register.<locals>.poll" in standing
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("hello.")]
+
+
 def test_the_readme_program_calls_it(project: Path) -> None:
     """The README's program, run as a script in the project, prints what the plugin answers."""
     done = subprocess.run(
-        [sys.executable, "-c", blocks("README.md", "python")[1]],
+        [sys.executable, "-c", blocks("README.md", "python")[2]],
         cwd=project,
         capture_output=True,
         text=True,
@@ -57,7 +68,7 @@ def test_the_readme_program_calls_it(project: Path) -> None:
 
 def test_the_readme_line_lets_commands_in(project: Path) -> None:
     """With the README's line in its program, a host answers other processes, and leaves no socket behind."""
-    _, program, line = blocks("README.md", "python")
+    _, _, program, line = blocks("README.md", "python")
     with tempfile.TemporaryDirectory(prefix="hl-") as session:
         environment = {**os.environ, "XDG_RUNTIME_DIR": session}
         with subprocess.Popen(

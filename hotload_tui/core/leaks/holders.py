@@ -14,7 +14,7 @@ from types import FrameType, GeneratorType
 
 from hotload_tui.core.leaks.frames import local_among, running_in
 from hotload_tui.core.leaks.island import is_module, namespace_of
-from hotload_tui.core.leaks.steps import known, told, way_down
+from hotload_tui.core.leaks.steps import known, way_down
 
 SECONDS = 0.5
 """How long one search may take."""
@@ -77,11 +77,9 @@ class _Search:
     def from_top(self) -> str:
         """Return the way from what nothing that the collector sees refers to."""
         top = list(self._found.values())[-1]
-        if len(self._found) == 1:
-            return "C code, which the collector cannot look into"
         if type(top) is list:
             return self._told("a list inside the interpreter (audit or at-fork hooks)", top)
-        return self._told(told(top), top)
+        return self._told("C code, which the collector cannot look into", top)
 
     def _above(self, level: list[object]) -> list[object]:
         """Return what refers to the objects of a level, and was not met before."""

@@ -77,8 +77,9 @@ class Attributes(Register):
                 holder.pop(name) if now is MISSING else holder.update({name: now})
 
     def tell(self, key: Hashable, value: object) -> str:
-        """Return the attribute's full name and what it is now."""
-        return f"{'.'.join(cast('tuple[str, str]', key))} = {name_of(value)}"
+        """Return the attribute's full name and what it is now; of a text, a secret perhaps, only that."""
+        shown = type(value).__name__ if type(value) in (str, bytes) else name_of(value)
+        return f"{'.'.join(cast('tuple[str, str]', key))} = {shown}"
 
     def owned(self, owner: Owner) -> Iterator[Hashable]:
         """Yield the attributes that are functions, classes or objects of somebody's."""
