@@ -151,7 +151,8 @@ def test_who_holds_an_old_version_is_told(
     """A path from something that the user knows; when it is let go, the verdict turns to freed."""
     line, what, holder = HOLDERS[kind]
     workspace["greet"] = PLUGIN.format(line=line)
-    running = run(workspace.config())
+    stays = kind in ("singledispatch", "at-fork hook")  # what was registered there cannot be taken back
+    running = run(workspace.config(module_path="staying" if stays else "hotplug"))
     running.host.call("greet")
     workspace["greet"] = answering("new")
     running.manager.scan_and_load_all()
@@ -165,8 +166,8 @@ def test_who_holds_an_old_version_is_told(
         if thread.name == "poller":
             thread.join(PATIENCE)
     cached.cache_clear()
-    if kind in ("singledispatch", "at-fork hook"):
-        return  # what was registered cannot be taken back: it stays alive, and is named
+    if stays:
+        return
     if hasattr(host.Tool, "run"):
         del host.Tool.run  # the class is a cycle, which goes when the host's own collector comes by
     vars(host).clear()

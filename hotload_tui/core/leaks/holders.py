@@ -17,7 +17,7 @@ from hotload_tui.core.leaks.island import is_module, namespace_of
 from hotload_tui.core.leaks.steps import known, way_down
 
 SECONDS = 0.5
-"""How long one search may take."""
+"""Processor time that one search may take; that of others does not count."""
 
 _LEVELS = 16
 _WIDEST = 400  # holders that are followed at once
@@ -33,12 +33,12 @@ def holder_of(target: object, own: Collection[int], root: str, seconds: float = 
     running = running_in(root, target)
     if running:
         return running
-    search = _Search(target, own, time.monotonic() + seconds)
+    search = _Search(target, own, time.thread_time() + seconds)
     way = search.run()
     if way:
         return way
     if search.is_cut:
-        return f"something not found within {seconds:g} s"
+        return f"something not found in {seconds:g} s of searching"
     return search.from_local() or running_in(root) or search.from_top()
 
 
@@ -59,14 +59,16 @@ class _Search:
         """Return the way from what is known by name; empty if there is none."""
         level = list(self._found.values())
         for _ in range(_LEVELS):
-            if time.monotonic() > self._deadline:
-                self.is_cut = True
-                break
             level = self._above(level)
+            if not level:
+                break
             for holder in level:
                 start = self._modules.get(id(holder)) or known(holder)
                 if start:
                     return self._told(start, holder)
+            if time.thread_time() > self._deadline:
+                self.is_cut = True
+                break
         return ""
 
     def from_local(self) -> str:
