@@ -35,6 +35,7 @@ from hotload_tui.remote.process.link import Ended, Link, Orphaned, Started
 from hotload_tui.remote.process.output import Line
 
 _SOON: Final = 0.02  # seconds between two looks while the console waits for the first scan
+_LATE: Final = 0.6  # seconds without a beat after which the host is not asked
 _SILENT: Final = 1.25  # seconds without a beat; with the look that finds it, less than two
 _BOOT: Final = 15.0  # seconds until the first beat
 _OVERDUE: Final = 1.5  # seconds that a load may take beyond its limit
@@ -71,6 +72,8 @@ class Keeper:
         """Prepare; ``options`` lead a host to the configuration ``config``."""
         self.trouble = ""
         """What is wrong with the host; empty when nothing is."""
+        self.is_late = False
+        """Whether a heartbeat is missing; that may be nothing, but a question would have to wait."""
         self._options = options
         self._audience = audience
         self._runtime_dir = Path(config.runtime_dir)
@@ -167,7 +170,7 @@ class Keeper:
     # ---- a host that ended
 
     def _host_ended(self, code: int) -> None:
-        self._pid = 0
+        self._pid, self.is_late = 0, False
         self._audience.lost()
         self._ended.set()
         if not self._is_wanted:
@@ -246,6 +249,7 @@ class Keeper:
             crumb for crumb in late if crumb.phase == "load" and now - crumb.at > self._limit + _OVERDUE
         ]
         self._tell_slow([crumb for crumb in late if crumb.phase == "hook"])
+        self.is_late = now - last > _LATE
         hangs = now - last > _SILENT or bool(overdue)
         if hangs and self._hang is None:
             self._hang = _Hang(len(self._dump(HANG)))
