@@ -31,7 +31,7 @@ from hotload_tui.remote.address import folder, socket_name
 from hotload_tui.remote.client import RemoteManager
 from hotload_tui.remote.process.keeper import Keeper
 
-_TIMEOUT = 1.5  # seconds for a question: of a host that does not answer the last facts are shown
+_TIMEOUT = 0.75  # seconds for a question: of a host that does not answer the last facts are shown
 _PAUSE = 0.02  # seconds between two attempts to connect
 
 
@@ -74,7 +74,7 @@ class HostedManager:
 
     def snapshot(self) -> Snapshot:
         """Return the whole state; of a host that does not answer the last that it told."""
-        if self._remote is not None and not self._keeper.trouble:
+        if self._remote is not None and not (self._keeper.trouble or self._keeper.is_late):
             with contextlib.suppress(NoHostError):
                 self._last = self._remote.snapshot()
         return replace(self._last, host=replace(self._last.host, trouble=self._keeper.trouble))

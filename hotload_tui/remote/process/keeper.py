@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -24,17 +22,16 @@ from hotload_tui.remote.process.breadcrumbs import (
     BEAT,
     CRASH,
     HANG,
-    TRAIL,
     Crumb,
     Trail,
-    make_trail,
-    read_trail,
 )
+from hotload_tui.remote.process.evidence import Evidence, Hang
 from hotload_tui.remote.process.inquest import Culprit, Inquest
 from hotload_tui.remote.process.link import Ended, Link, Orphaned, Started
 from hotload_tui.remote.process.output import Line
 
 _SOON: Final = 0.02  # seconds between two looks while the console waits for the first scan
+_LATE: Final = 0.6  # seconds without a beat after which the host is not asked
 _SILENT: Final = 1.25  # seconds without a beat; with the look that finds it, less than two
 _BOOT: Final = 15.0  # seconds until the first beat
 _OVERDUE: Final = 1.5  # seconds that a load may take beyond its limit
@@ -71,6 +68,8 @@ class Keeper:
         """Prepare; ``options`` lead a host to the configuration ``config``."""
         self.trouble = ""
         """What is wrong with the host; empty when nothing is."""
+        self.is_late = False
+        """Whether a heartbeat is missing; that may be nothing, but a question would have to wait."""
         self._options = options
         self._audience = audience
         self._runtime_dir = Path(config.runtime_dir)
@@ -79,11 +78,11 @@ class Keeper:
         self._limit = config.load_timeout
         self._inquest = Inquest(self._runtime_dir, self._limit)
         self._slow: set[int] = set()
-        self._folder = Path(tempfile.mkdtemp(prefix="hotload-"))
+        self._evidence = Evidence()
         self._link: Link | None = None
         self._pid = 0
         self._started_at = 0.0
-        self._hang: _Hang | None = None
+        self._hang: Hang | None = None
         self._deaths: deque[float] = deque(maxlen=_CRASHES)
         self._has_given_up = False
         self._is_wanted = True  # whether an end of the host is to be followed by another start
@@ -121,9 +120,7 @@ class Keeper:
             self._link.leave()
             self._link = None
             self._thread.join(_JOIN)
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    # ---- the thread
+        self._evidence.remove()
 
     def _keep(self) -> None:
         link = self._link
@@ -144,17 +141,15 @@ class Keeper:
             link = self._link
 
     def _start(self) -> None:
-        make_trail(self._folder / TRAIL)
+        self._evidence.clear()
         self._slow.clear()
-        for name in (CRASH, HANG):
-            (self._folder / name).write_bytes(b"")
         if self._link is None:
             self._link = Link(self._command(), self._hear)
         self._link.send("start")
 
     def _command(self) -> list[str]:
         path = [] if sys.path and sys.path[0] in ("", str(Path.cwd())) else ["-P"]
-        module = ["-m", "hotload_tui.remote.process.host", "--folder", str(self._folder)]
+        module = ["-m", "hotload_tui.remote.process.host", "--folder", str(self._evidence.folder)]
         return [sys.executable, *path, *module, *self._options]
 
     def _hear(self, stream: str, line: Line) -> None:
@@ -167,7 +162,7 @@ class Keeper:
     # ---- a host that ended
 
     def _host_ended(self, code: int) -> None:
-        self._pid = 0
+        self._pid, self.is_late = 0, False
         self._audience.lost()
         self._ended.set()
         if not self._is_wanted:
@@ -178,8 +173,8 @@ class Keeper:
                 self._hold(hang.culprit)
             self._again()
             return
-        trace = self._dump(CRASH) or (hang.trace if hang else "")
-        culprit = self._inquest.of_death(self._trail(), trace, code)
+        trace = self._evidence.dump(CRASH) or (hang.trace if hang else "")
+        culprit = self._inquest.of_death(self._evidence.trail(), trace, code)
         how = f"died of signal {-code}" if code < 0 else f"ended with exit status {code}"
         if culprit is None:
             self._audience.say("error", "", f"the host {how}; no plugin was being loaded or called")
@@ -237,7 +232,7 @@ class Keeper:
     # ---- a host that runs
 
     def _look(self) -> None:
-        trail, now = self._trail(), time.monotonic()
+        trail, now = self._evidence.trail(), time.monotonic()
         if trail.is_ready:
             self._ready.set()
         last = trail.beat or self._started_at + _BOOT
@@ -246,9 +241,10 @@ class Keeper:
             crumb for crumb in late if crumb.phase == "load" and now - crumb.at > self._limit + _OVERDUE
         ]
         self._tell_slow([crumb for crumb in late if crumb.phase == "hook"])
+        self.is_late = now - last > _LATE
         hangs = now - last > _SILENT or bool(overdue)
         if hangs and self._hang is None:
-            self._hang = _Hang(len(self._dump(HANG)))
+            self._hang = Hang(len(self._evidence.dump(HANG)))
             self._send("dump")
         elif hangs and self._hang is not None and not self._hang.trace:
             self._describe(self._hang, trail)
@@ -265,10 +261,10 @@ class Keeper:
                 text = f"a handler has not returned for {self._limit:g} s (load_timeout); its caller waits"
                 self._audience.say("warning", crumb.plugin, text)
 
-    def _describe(self, hang: _Hang, trail: Trail) -> None:
+    def _describe(self, hang: Hang, trail: Trail) -> None:
         """Say who hangs and where, once the host has written it down."""
         hang.looks += 1
-        trace = self._dump(HANG)[hang.before :]
+        trace = self._evidence.dump(HANG)[hang.before :]
         hang.culprit = self._inquest.of_hang(trail, trace)
         if hang.culprit is None or not hang.culprit.fault.frames:
             if hang.looks == 1:
@@ -302,28 +298,3 @@ class Keeper:
     def _send(self, word: str) -> None:
         if self._link is not None:
             self._link.send(word)
-
-    def _trail(self) -> Trail:
-        try:
-            return read_trail(self._folder / TRAIL)
-        except FileNotFoundError:  # the console is leaving
-            return Trail(0.0, False, (), None)
-
-    def _dump(self, name: str) -> str:
-        try:
-            return (self._folder / name).read_text(errors="replace")
-        except OSError:
-            return ""
-
-
-class _Hang:
-    """A host that does not go on."""
-
-    def __init__(self, before: int) -> None:
-        self.before = before
-        """Characters of the dump that are of earlier ones."""
-        self.trace = ""
-        self.culprit: Culprit | None = None
-        self.looks = 0
-        self.is_ended = False
-        """Whether the host is being killed for it."""

@@ -62,7 +62,7 @@ class Console:
 
     def wait_for_quiet(self) -> None:
         """Wait until no step of a plugin was a moment ago: a death is not one's fault then."""
-        trail = Path(self.manager._keeper._folder / TRAIL)
+        trail = Path(self.manager._keeper._evidence.folder / TRAIL)
         while recent(read_trail(trail), time.monotonic() - AFTERMATH - BEAT):
             os.sched_yield()
 
