@@ -134,7 +134,7 @@ def test_a_killed_supervisor_is_replaced(tmp_path: Path) -> None:
     """Kill -9 of the supervisor ends its host, whatever it started, and the console starts new ones."""
     (tmp_path / "plugins" / "greet").mkdir(parents=True)
     (tmp_path / "plugins" / "greet" / "plugin.py").write_text(GREET)
-    with Terminal(["sh", "-c", f"{HOTLOAD}; echo code $?; read wait"], cwd=tmp_path) as terminal:
+    with Terminal(["sh", "-c", f"{HOTLOAD}; echo code $?; read wait"], cwd=tmp_path, rows=48) as terminal:
         terminal.wait_for("+ ok")
         family = family_of(terminal.process.pid)
         os.kill(family.supervisor, signal.SIGKILL)
