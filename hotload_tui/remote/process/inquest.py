@@ -34,10 +34,15 @@ class Inquest:
         self._root = runtime_dir.absolute()
         self._limit = load_timeout
 
-    def of_death(self, trail: Trail, trace: str, returncode: int) -> Culprit | None:
-        """Return who was loading or being called when the host died."""
+    def of_death(
+        self, trail: Trail, trace: str, returncode: int, *, was_orphaned: bool = False
+    ) -> Culprit | None:
+        """Return who was loading or being called when the host died.
+
+        Also who had just been, but not of a host that ended because its supervisor did.
+        """
         crumb = self._crumb(trail, trace)
-        if crumb is None:
+        if crumb is None and not was_orphaned:
             crumb = recent(trail, time.monotonic() - (CUT_OFF_SEEN if returncode == CUT_OFF else AFTERMATH))
         if crumb is None:
             return None

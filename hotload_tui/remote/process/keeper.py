@@ -161,7 +161,7 @@ class Keeper:
 
     # ---- a host that ended
 
-    def _host_ended(self, code: int) -> None:
+    def _host_ended(self, code: int, *, was_orphaned: bool = False) -> None:
         self._pid, self.is_late = 0, False
         self._audience.lost()
         self._ended.set()
@@ -174,7 +174,7 @@ class Keeper:
             self._again()
             return
         trace = self._evidence.dump(CRASH) or (hang.trace if hang else "")
-        culprit = self._inquest.of_death(self._evidence.trail(), trace, code)
+        culprit = self._inquest.of_death(self._evidence.trail(), trace, code, was_orphaned=was_orphaned)
         how = f"died of signal {-code}" if code < 0 else f"ended with exit status {code}"
         if culprit is None:
             self._audience.say("error", "", f"the host {how}; no plugin was being loaded or called")
@@ -212,7 +212,7 @@ class Keeper:
         self._link = None
         if self._pid or self._is_wanted:
             self._audience.say("error", "", "the supervisor was killed, and the host ends with it")
-            self._host_ended(-signal.SIGKILL)
+            self._host_ended(-signal.SIGKILL, was_orphaned=True)
 
     def _hold(self, culprit: Culprit) -> bool:
         """Keep the plugin from being loaded again as it is now; tell whether that could be noted."""
