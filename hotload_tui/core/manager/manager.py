@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,10 +12,8 @@ from typing import Self
 from hotload_tui.core import discovery
 from hotload_tui.core.config import Config
 from hotload_tui.core.config_loader import unmatched_entries
-from hotload_tui.core.errors import RefusedError, RuntimeDirError
+from hotload_tui.core.errors import RuntimeDirError
 from hotload_tui.core.events import (
-    PluginCleaned,
-    PluginEnabled,
     Subscriber,
     WatcherChanged,
 )
@@ -32,7 +28,8 @@ from hotload_tui.core.manager.holds import Holds
 from hotload_tui.core.manager.journey import Journey
 from hotload_tui.core.manager.roster import Roster
 from hotload_tui.core.manager.rounds import Rounds
-from hotload_tui.core.manager.undo import Undo
+from hotload_tui.core.manager.switches import Switches
+from hotload_tui.core.manager.turns import Turns
 from hotload_tui.core.plugin import (
     HistoryEntry,
     Invocation,
@@ -71,14 +68,12 @@ class HotloadManager:
         loader = Loader(host, self._config, trials=trials, witness=witness)
         self._journey = Journey(loader, self._config, self._board, self._builds, rounds)
         self._roster = Roster(self._root, self._config, self._board, self._journey, rounds)
+        self._switches = Switches(self._config, self._board, self._builds, self._roster)
         self._holds = Holds(self._config, self._board, self._builds, self._journey)
         self._facts = Facts(host, self._config, self._board, self._journey.live)
         self._watcher = self._new_watcher()
-        self._lock = threading.RLock()
-        self._holder = 0  # the thread whose command runs
-        self._stop_asked: Callable[[], None] | None = None
+        self._turns = Turns(self._journey.is_inside_trial)
         self._detach: list[Callable[[], None]] = []
-        self._undo = Undo()
 
     # ---- life
 
@@ -87,7 +82,7 @@ class HotloadManager:
 
         A runtime directory that does not exist yet is waited for: ``snapshot().watcher.trouble`` says so.
         """
-        with self._exclusive():
+        with self._turns.taken():
             if self._detach:
                 return
             self._detach = [
@@ -111,13 +106,12 @@ class HotloadManager:
         May be called inside a handler, whose own call is not waited for. A subscriber that hears of a command
         may call it, too: it takes effect when that command ends.
         """
-        self._refuse_inside_trial()  # before the watcher, which may be waiting for this very load
-        if self._holder == threading.get_ident():
-            self._stop_asked = functools.partial(self.stop, unload=unload)
+        self._turns.refuse_inside_trial()  # before the watcher, which may be waiting for this very load
+        if self._turns.put_off(functools.partial(self.stop, unload=unload)):
             return
         with self._host.step_aside():
             self._watcher.stop()
-            with self._exclusive():
+            with self._turns.taken():
                 self._journey.close()
                 if unload:
                     for name in reversed(self._journey.live_names()):
@@ -140,7 +134,7 @@ class HotloadManager:
 
     def scan(self) -> tuple[PluginStatus, ...]:
         """Look which plugins there are; none of their code is read or run. Raises ``RuntimeDirError``."""
-        with self._exclusive():
+        with self._turns.taken():
             for directory in self._roster.find().values():
                 if self._roster.is_on(directory):
                     self._journey.look(directory)
@@ -148,7 +142,7 @@ class HotloadManager:
 
     def scan_and_load_all(self) -> tuple[PluginStatus, ...]:
         """Bring every plugin up to date with its source. Raises ``RuntimeDirError``."""
-        with self._exclusive():
+        with self._turns.taken():
             found = self._roster.find()
             for warning in unmatched_entries(self._config, found):
                 self._board.write("warning", "", warning)
@@ -157,7 +151,7 @@ class HotloadManager:
 
     def load_plugin(self, path: Path) -> PluginStatus:
         """Bring the plugin in the directory ``path`` up to date; raises ``UnknownPluginError`` for none."""
-        with self._exclusive():
+        with self._turns.taken():
             directory = self._roster.find_one(Path(path).name.removeprefix("_"))
             self._roster.apply([directory])
             return self._facts.status(directory.name)
@@ -170,12 +164,12 @@ class HotloadManager:
             return
         name = discovery.name_of(relative.parts[0]) if relative.parts else None
         if name is not None:
-            with self._exclusive():
+            with self._turns.taken():
                 self._roster.look_at([name])
 
     def build(self, name: str | None = None) -> tuple[PluginStatus, ...]:
         """Compile one plugin, or all that are enabled, without loading; faults are in the statuses."""
-        with self._exclusive():
+        with self._turns.taken():
             if name is not None:
                 return (self._journey.build(self._roster.find_one(name)),)
             return tuple(map(self._journey.build, filter(self._roster.is_on, self._roster.find().values())))
@@ -186,39 +180,12 @@ class HotloadManager:
         ``force`` compiles everything anew. Who is HELD is only released by name. Returns the statuses after
         the swap.
         """
-        with self._exclusive():
+        with self._turns.taken():
             if name is not None:
-                self._journey.update([self._switched_on(name)], again=True, fresh=force)
+                self._journey.update([self._roster.find_on(name)], again=True, fresh=force)
                 return (self._facts.status(name),)
-            found = self._roster.find()
-            loaded = self._loaded()
-            on = [each for each in found.values() if self._roster.is_on(each) and not self._is_held(each)]
-            failing = [each for each in on if self._facts.status(each.name).fault]
-            self._roster.apply(each for each in found.values() if each not in failing)
-            self._journey.update(failing, again=True, fresh=force)
-            if force or (self._loaded() == loaded and not failing):
-                self._journey.update(on, again=True, fresh=force)
+            self._roster.rebuild(force=force)
             return self._board.statuses()
-
-    def _release(self, directory: discovery.PluginDirectory) -> None:
-        self._builds.let_go(directory.name, "asked for")
-        self._builds.unbar(directory.name, "asked for")
-        self._roster.apply([directory])
-
-    def _is_held(self, directory: discovery.PluginDirectory) -> bool:
-        return self._facts.status(directory.name).state is PluginState.HELD
-
-    def _switched_on(self, name: str) -> discovery.PluginDirectory:
-        """Return the directory of a plugin that may run."""
-        directory = self._roster.find_one(name)
-        if not self._roster.is_on(directory):
-            raise RefusedError(f"{name} is disabled; enable it first")
-        return directory
-
-    def _loaded(self) -> dict[str, tuple[PluginState, int, str]]:
-        """Return what a look at the sources may change of each plugin."""
-        statuses = self._board.statuses()
-        return {status.name: (status.state, status.generation, status.source_digest) for status in statuses}
 
     def rollback(self, name: str, generation: int) -> PluginStatus:
         """Let an earlier generation serve again, as a new one; the plugin is HELD there.
@@ -230,8 +197,8 @@ class HotloadManager:
             PluginError: it does not load any more; what served serves on.
 
         """
-        with self._exclusive():
-            self._holds.rollback(self._switched_on(name), generation)
+        with self._turns.taken():
+            self._holds.rollback(self._roster.find_on(name), generation)
             return self._facts.status(name)
 
     def hold(self, name: str, reason: str) -> PluginStatus:
@@ -239,66 +206,35 @@ class HotloadManager:
 
         What served last serves in its place, if that is another version.
         """
-        with self._exclusive():
-            self._holds.hold_back(self._switched_on(name), reason)
+        with self._turns.taken():
+            self._holds.hold_back(self._roster.find_on(name), reason)
             return self._facts.status(name)
 
     def release(self, name: str) -> PluginStatus:
         """Let a HELD plugin follow its source again; nothing happens to another."""
-        with self._exclusive():
-            self._release(self._roster.find_one(name))
+        with self._turns.taken():
+            self._switches.release(name)
             return self._facts.status(name)
 
     def enable(self, name: str) -> PluginStatus:
         """Rename ``_name`` to ``name`` and load it, or release it if it is HELD; else nothing happens."""
-        with self._exclusive():
-            directory = self._roster.find_one(name)
-            if directory.enabled and not self._config.of(name).enabled:
-                raise RefusedError(
-                    f"{name} is switched off by enabled = false in hotload.toml; change it there"
-                )
-            if self._switch_on(directory):
-                self._undo.add(f"enable {name}", lambda: self._switch_off(self._roster.find_one(name)))
-            elif self._is_held(directory):
-                self._release(directory)
+        with self._turns.taken():
+            self._switches.enable(name)
             return self._facts.status(name)
 
     def disable(self, name: str) -> PluginStatus:
         """Unload a plugin and rename ``name`` to ``_name``; nothing happens if it is off."""
-        with self._exclusive():
-            directory = self._roster.find_one(name)
-            if self._switch_off(directory):
-                self._undo.add(f"disable {name}", lambda: self._switch_on(self._roster.find_one(name)))
+        with self._turns.taken():
+            self._switches.disable(name)
             return self._facts.status(name)
-
-    def _switch_on(self, directory: discovery.PluginDirectory) -> bool:
-        enabled = discovery.enable(directory)
-        if enabled is not directory:
-            self._board.tell(PluginEnabled(time.time(), enabled.name))
-            self._roster.apply([enabled])
-        return enabled is not directory
-
-    def _switch_off(self, directory: discovery.PluginDirectory) -> bool:
-        if directory.enabled:
-            self._roster.apply([discovery.disable(directory)])
-        return directory.enabled
 
     def clean(self, name: str | None = None) -> int:
         """Remove the artifacts of one plugin, or all, also of plugins that are gone; returns how many.
 
         What serves goes on serving.
         """
-        with self._exclusive():
-            if name is not None:
-                name = self._roster.find_one(name).name
-            else:
-                self._roster.find()
-            removed, undo = self._builds.clean(name)
-            if removed:
-                self._undo.add(f"clean {name}" if name else "clean of all", undo)
-            for each, count in removed.items():
-                self._board.tell(PluginCleaned(time.time(), each, count))
-            return sum(removed.values())
+        with self._turns.taken():
+            return self._switches.clean(name)
 
     def undo(self) -> str:
         """Take back the last enable, disable or clean, and return what that was.
@@ -307,14 +243,12 @@ class HotloadManager:
             RefusedError: there is none, or it cannot be taken back.
 
         """
-        with self._exclusive():
-            command = self._undo.last()
-            self._board.write("info", "", f"undone: {command}")
-            return command
+        with self._turns.taken():
+            return self._switches.undo()
 
     def new(self, name: str) -> PluginStatus:
         """Make a plugin from the template and load it; raises ``UsageError`` for a name it cannot have."""
-        with self._exclusive():
+        with self._turns.taken():
             self._roster.apply([discovery.create(self._root, name)])
             return self._facts.status(name)
 
@@ -379,29 +313,7 @@ class HotloadManager:
 
     def _noticed(self, changes: Sequence[Change]) -> Collection[str]:
         """Bring changed plugins up to date; returns those whose failure may be of a half-written file."""
-        with self._exclusive():
+        with self._turns.taken():
             if not self._detach:
                 return ()  # stopped meanwhile
             return self._roster.take(changes)
-
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        """One command at a time; a plugin that is being loaded cannot give any: its load holds the lock."""
-        self._refuse_inside_trial()
-        stop = None
-        with self._lock:
-            before, self._holder = self._holder, threading.get_ident()
-            try:
-                yield
-            finally:
-                self._holder = before
-                if not before:
-                    stop, self._stop_asked = self._stop_asked, None
-        if stop is not None:
-            stop()
-
-    def _refuse_inside_trial(self) -> None:
-        if self._journey.is_inside_trial():
-            raise RefusedError(
-                "a plugin cannot command its manager while it is being loaded; do it in a handler"
-            )

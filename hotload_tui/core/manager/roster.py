@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from hotload_tui.core import discovery
 from hotload_tui.core.config import Config
 from hotload_tui.core.discovery import PluginDirectory
-from hotload_tui.core.errors import RuntimeDirError
+from hotload_tui.core.errors import RefusedError, RuntimeDirError
 from hotload_tui.core.events import PluginDisabled, PluginDiscovered, PluginRemoved
 from hotload_tui.core.manager.board import Board
 from hotload_tui.core.manager.journey import Journey
@@ -48,6 +48,13 @@ class Roster:
             raise discovery.unknown(name, found)
         return found[name]
 
+    def find_on(self, name: str) -> PluginDirectory:
+        """Return the directory of a plugin that may run; raises ``RefusedError`` for one that is off."""
+        directory = self.find_one(name)
+        if not self.is_on(directory):
+            raise RefusedError(f"{name} is disabled; enable it first")
+        return directory
+
     def look_at(self, names: Iterable[str]) -> None:
         """Bring the named plugins up to date with the disk; with the whole directory gone, all go."""
         self.take([Change(name) for name in names])
@@ -80,6 +87,29 @@ class Roster:
             else:
                 self._switch_off(directory)
         return self._journey.update(on, seen)
+
+    def rebuild(self, *, force: bool) -> None:
+        """Load what changed or fails, and all if nothing did; ``force`` compiles everything anew.
+
+        Who is HELD stays so.
+        """
+        found, loaded = self.find(), self._loaded()
+        on = [each for each in found.values() if self.is_on(each) and not self.is_held(each)]
+        failing = [each for each in on if (known := self._board.get(each.name)) and known.fault]
+        self.apply(each for each in found.values() if each not in failing)
+        self._journey.update(failing, again=True, fresh=force)
+        if force or (self._loaded() == loaded and not failing):
+            self._journey.update(on, again=True, fresh=force)
+
+    def _loaded(self) -> dict[str, tuple[PluginState, int, str]]:
+        """Return what a look at the sources may change of each plugin."""
+        statuses = self._board.statuses()
+        return {status.name: (status.state, status.generation, status.source_digest) for status in statuses}
+
+    def is_held(self, directory: PluginDirectory) -> bool:
+        """Tell whether the plugin does not follow its source."""
+        status = self._board.get(directory.name)
+        return status is not None and status.state is PluginState.HELD
 
     def is_on(self, directory: PluginDirectory) -> bool:
         """Tell whether both the directory's name and the configuration let the plugin run."""
