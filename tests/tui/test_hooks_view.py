@@ -19,10 +19,8 @@ def greeting(word: str) -> str:
 
 async def test_a_hook_point_is_called_with_what_is_typed(workspace: Workspace, run: Run) -> None:
     """In the Hooks tab enter asks for arguments, and again enter shows what each handler returned."""
-    workspace["one"], workspace["two"] = (
-        greeting("Hello"),
-        "def register(ctx): ctx.hook('greet', lambda n: 1/0)",
-    )
+    workspace["one"] = greeting("Hello")
+    workspace["two"] = "def register(ctx): ctx.hook('greet', lambda name: 1 / 0)"
     async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
         await it.until(lambda: "+ ok" in it.row("two"))
         await it.press("7")
@@ -58,9 +56,7 @@ async def test_earlier_arguments_come_back(workspace: Workspace, run: Run) -> No
         await it.press("enter", *["backspace"] * 3, *"Bob", "enter")
         await it.shows("'Hello, Bob'")
         await it.press("enter", "up", "up", "enter")
-        await it.until(
-            lambda: it.text.count("'Hello, Ada'") == 1 and it.text.index("Ada") < it.text.index("Bob")
-        )
+        await it.until(lambda: 0 < it.text.find("'Hello, Ada'") < it.text.index("'Hello, Bob'"))
         await it.press("enter", *"nobody", "escape")
         assert "nobody" not in it.text
 
