@@ -121,7 +121,7 @@ def _frame(frame: Frame, options: FaultOptions) -> Iterator[Content]:
     place = short_path(frame.file, options.project)
     if frame.owner == "library":
         place = _LIBRARY_FOLDER.sub("", place)
-    aim = Style.from_meta({"@click": ("screen", "edit_at", (frame.file, frame.line))})
+    aim = Style.from_meta({"@click": ("screen.edit_at", (frame.file, frame.line))})
     if frame.line:
         place = f"{place}:{frame.line}"
     function = f" in {clean_line(frame.function, 200)}" if frame.function else ""

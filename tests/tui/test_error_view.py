@@ -73,7 +73,7 @@ async def test_a_syntax_error_of_a_running_plugin_tells_what_still_runs(
         await opened(it, "greet", "~")
         await it.shows("SyntaxError", f"still running {digest} (generation 1), loaded", "in compile of greet")
         workspace["greet"] = GOOD + "\n"
-        await it.shows("No errors in greet", "2 Error  ")
+        await it.shows("No errors in greet", "2 Error 3 Log")
 
 
 async def test_causes_are_blocks_and_library_frames_are_folded(workspace: Workspace, run: Run) -> None:
