@@ -233,6 +233,8 @@ class PluginDetail(Struct, frozen=True):
     ledger: tuple[LedgerEntry, ...] = ()
     """What the generation that serves started or changed in the process, then what became of that of the
     generation before."""
+    files_before: tuple[FileDigest, ...] = ()
+    """Of the artifact that served before this one; empty when there was none or it is gone."""
 
 
 class WatcherStatus(Struct, frozen=True):
@@ -281,6 +283,15 @@ class LogLine(Struct, frozen=True):
     text: str
 
 
+class HandlerCall(Struct, frozen=True):
+    """One handler's part in a detailed call."""
+
+    plugin: str
+    function: str
+    failed: bool
+    """Whether it raised: then it has a fault and no value."""
+
+
 class Invocation(Struct, frozen=True):
     """What a detailed call of a hook point gave."""
 
@@ -289,3 +300,5 @@ class Invocation(Struct, frozen=True):
     faults: tuple[Fault, ...]
     seconds: tuple[float, ...]
     """One duration per handler, in calling order, also of those that raised."""
+    handlers: tuple[HandlerCall, ...] = ()
+    """Who was called, in calling order."""

@@ -77,6 +77,8 @@ class ConsoleApp(PlainApp):
         """Leave with the code that a signal wants, if there was one."""
         if self._code is not None and not self.is_headless:
             leave_within(RESTORE, self._code)
+        if self._console.is_mounted:
+            self._console.keep_view()
         super().exit(result, return_code or self._code or 0, message)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import subprocess
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
 from hotload_tui.tui.text import count
+from hotload_tui.tui.view_state import state_folder
 
 _NAME: Final = "copied.txt"
 
@@ -21,12 +26,48 @@ class Copyable(Protocol):
         ...
 
 
+_TOOLS: Final = (
+    ("WAYLAND_DISPLAY", ("wl-copy",)),
+    ("DISPLAY", ("xclip", "-selection", "clipboard")),
+    ("DISPLAY", ("xsel", "--clipboard", "--input")),
+    ("", ("pbcopy",)),
+    ("WSL_DISTRO_NAME", ("clip.exe",)),
+)
+"""What needs to be in the environment, and the command that takes the text on its standard input."""
+_TMUX: Final = ("tmux", "load-buffer", "-w", "-")
+
+
+def clipboard_commands(environment: Mapping[str, str] = os.environ) -> list[tuple[str, ...]]:
+    """Return the commands that can take a copy here: tmux's buffer, and the platform's first tool."""
+    commands = [_TMUX] if environment.get("TMUX") and shutil.which("tmux") else []
+    usable = (tool for needs, tool in _TOOLS if not needs or environment.get(needs))
+    tool = next((tool for tool in usable if shutil.which(tool[0])), None)
+    return [*commands, tool] if tool else list(commands)
+
+
+def hand_out(text: str) -> None:
+    """Give a copy to the tools, in a thread: one that hangs keeps nobody waiting."""
+
+    def work() -> None:
+        for command in clipboard_commands():
+            with contextlib.suppress(OSError, subprocess.SubprocessError):  # the file has it all the same
+                subprocess.run(  # noqa: S603 - a fixed command
+                    command,
+                    input=text.encode("utf-8", "backslashreplace"),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    timeout=5,
+                    check=False,
+                )
+
+    threading.Thread(target=work, name="hotload-copy", daemon=True).start()
+
+
 def keep_copy(text: str, environment: Mapping[str, str] = os.environ) -> str:
     """Write ``text`` to a file in the user's state folder; return what to say about it."""
     amount = count(text.count("\n") + 1, "line")
     try:
-        home = Path.home()
-        state = Path(environment.get("XDG_STATE_HOME") or home / ".local" / "state") / "hotload"
+        home, state = Path.home(), state_folder(environment)
         state.mkdir(parents=True, exist_ok=True)
         path = state / _NAME
         # Tracebacks may tell secrets: for their owner only.

@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.fuzzy import Matcher
 
 from hotload_tui.core.plugin import PluginState, PluginStatus
+from hotload_tui.tui.keys import TABS
 from hotload_tui.tui.screens.console import ConsoleScreen
 from hotload_tui.tui.text import clean_line
 
@@ -76,6 +77,7 @@ def _of_plugins(console: ConsoleScreen, plugins: list[PluginStatus]) -> Iterator
             ("rebuild", console.action_rebuild, "compile and load again"),
             (switch, getattr(console, f"action_{switch}"), "rename its folder"),
             ("clean", console.action_clean, "remove its artifacts"),
+            ("release", console.action_release, "let a HELD one follow its source"),
             ("edit", console.action_edit, "open it in the editor"),
         ):
             yield Command(f"plugin: {verb} {name}", partial(_on, console, plugin.name, action), meaning)
@@ -92,8 +94,21 @@ def _of_all(console: ConsoleScreen) -> Iterator[Command]:
     yield Command("plugin: new", console.action_new, "make one from the template")
     yield Command("all: rebuild what changed", console.action_rebuild_all, "everything, if nothing did")
     yield Command("all: clean", console.action_clean_all, "remove all artifacts; asks first")
-    for tab in ("overview", "error", "log", "source"):
+    for tab in TABS:
         yield Command(f"view: {tab}", partial(console.action_open_tab, tab), "go to this tab")
+    yield Command("all: undo", console.action_undo, "take back the last disable, enable or clean")
+    yield Command("view: problems only", console.action_problems, "or everything again")
+    yield Command("view: sort by the next column", console.action_sort, "name, state, load time, age")
+    yield Command("view: turn the order around", console.action_reverse, "last first")
+    yield Command(
+        "view: maximise", console.action_maximise, "give the pane the whole screen, or take it back"
+    )
+    yield Command("error: copy report", console.action_report, "plain text, for an issue")
+    yield Command(
+        "error: copy report as Markdown",
+        partial(console.action_report, markdown=True),
+        "for an issue tracker",
+    )
     yield Command("view: table", console.action_focus_table, "go to the table of plugins")
     yield Command("app: help", console.action_help, "the keys of the pane that has the focus")
     yield Command(

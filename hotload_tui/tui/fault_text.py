@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from rich.cells import cell_len
 from textual.content import Content
 from textual.highlight import highlight
+from textual.style import Style
 
 from hotload_tui.core.plugin import Fault, Frame, PluginState, PluginStatus
 from hotload_tui.tui.places import own_causes
@@ -18,6 +19,8 @@ from hotload_tui.tui.text import clean, clean_line, clean_lines, clock_time, cou
 
 _NEAR: Final = 2
 """Lines shown around a failing one while frames are folded."""
+
+_PLACE: Final = Style(bold=True, underline=True)
 
 _MESSAGE_LINES: Final = 40
 
@@ -118,11 +121,12 @@ def _frame(frame: Frame, options: FaultOptions) -> Iterator[Content]:
     place = short_path(frame.file, options.project)
     if frame.owner == "library":
         place = _LIBRARY_FOLDER.sub("", place)
+    aim = Style.from_meta({"@click": ("screen.edit_at", (frame.file, frame.line))})
     if frame.line:
         place = f"{place}:{frame.line}"
     function = f" in {clean_line(frame.function, 200)}" if frame.function else ""
     owner = "" if frame.owner == "plugin" else f"{frame.owner} "
-    yield Content.assemble((owner, "$foreground-muted"), (place, "bold underline"), function)
+    yield Content.assemble((owner, "$foreground-muted"), (place, _PLACE + aim), function)
     if frame.lines:
         yield from _source(frame, options)
     else:

@@ -13,6 +13,9 @@ from textual.keys import Keys
 
 from hotload_tui.core.errors import ConfigError
 
+TABS: Final = ("overview", "error", "log", "source", "hashes", "history", "hooks")
+"""The tabs in order; their places are their keys."""
+
 
 def _key(
     name: str,
@@ -22,9 +25,8 @@ def _key(
     meaning: str,
     *,
     shown: bool = False,
-    priority: bool = False,
 ) -> Binding:
-    return Binding(keys, action, label, id=name, tooltip=meaning, show=shown, priority=priority)
+    return Binding(keys, action, label, id=name, tooltip=meaning, show=shown)
 
 
 APP: Final[list[BindingType]] = [
@@ -74,13 +76,24 @@ SCREEN: Final[list[BindingType]] = [
     _key("new", "n", "new", "New", "make a new plugin from the template", shown=True),
     _key("copy", "y", "copy", "Copy", "copy what is under the cursor, also to a file"),
     _key("help", "question_mark,f1", "help", "Help", "the keys of the pane that has the focus", shown=True),
-    # Going places has priority: a key typed right behind it is meant for the place.
-    _key("back", "escape", "back", "Back", "one level back, at last to the table", priority=True),
-    _key("table", "0", "focus_table", "Table", "go to the table of plugins", priority=True),
-    _key("overview", "1", "open_tab('overview')", "Overview", "go to the Overview tab", priority=True),
-    _key("error", "2", "open_tab('error')", "Error", "go to the Error tab", priority=True),
-    _key("log", "3", "open_tab('log')", "Log", "go to the Log tab", priority=True),
-    _key("source", "4", "open_tab('source')", "Source", "go to the Source tab", priority=True),
+    _key("report", "Y", "report", "Report", "copy a report of the failure, to be pasted into an issue"),
+    _key("undo", "z", "undo", "Undo", "take back the last disable, enable or clean"),
+    _key("release", "h", "release", "Release", "let a HELD plugin follow its source again"),
+    _key(
+        "filter", "slash", "filter", "Filter", "show only what contains a text (!x: not x; s:fail: by state)"
+    ),
+    _key("problems", "exclamation_mark", "problems", "Problems", "show only plugins that have a problem"),
+    _key("sort", "s", "sort", "Sort", "sort the table by the next column"),
+    _key("reverse", "S", "reverse", "Reverse", "turn the order of the table around"),
+    _key("maximise", "plus", "maximise", "Maximise", "give the whole screen to the pane, or take it back"),
+    _key("back", "escape", "back", "Back", "one level back, at last to the table"),
+    _key("table", "0", "focus_table", "Table", "go to the table of plugins"),
+    *(
+        _key(
+            name, str(number), f"open_tab('{name}')", name.capitalize(), f"go to the {name.capitalize()} tab"
+        )
+        for number, name in enumerate(TABS, 1)
+    ),
 ]
 TABLE: Final[list[BindingType]] = [
     _key("down", "j", "cursor_down", "Down", "next row (also the arrow)"),
@@ -110,15 +123,36 @@ ERROR: Final[list[BindingType]] = [
     *SCROLL,
     *_SIDEWAYS,
     _key("locals", "v", "toggle_locals", "Locals", "show or hide local variables", shown=True),
+    _key("next_frame", "right_square_bracket", "next_frame(1)", "Next", "next frame or cause"),
+    _key("last_frame", "left_square_bracket", "next_frame(-1)", "Before", "frame or cause before"),
     _key("frames", "x", "toggle_frames", "Fold", "show or fold frames of the host and libraries", shown=True),
 ]
+HISTORY: Final[list[BindingType]] = [
+    *TABLE[:-1],
+    _key("rollback", "enter", "select_cursor", "Roll back", "let this generation serve again", shown=True),
+]
+HOOKS: Final[list[BindingType]] = [
+    *TABLE[:-1],
+    _key("call", "enter", "select_cursor", "Call", "ask for arguments and call the hook point", shown=True),
+    _key(
+        "pin", "space", "screen.pin", "Pin", "run the newest call again after each reload, or not", shown=True
+    ),
+]
+WIDE: Final[list[BindingType]] = [*SCROLL, *_SIDEWAYS]
 SOURCE: Final[list[BindingType]] = [
     *SCROLL,
     *_SIDEWAYS,
-    _key("version", "v", "next_version", "Version", "turn from as loaded to on disk and back", shown=True),
+    _key(
+        "version",
+        "v",
+        "next_version",
+        "Version",
+        "turn from as loaded to on disk to the difference",
+        shown=True,
+    ),
 ]
 
-_PANES: Final = (TABLE, LOG, ERROR, SOURCE)
+_PANES: Final = (TABLE, LOG, ERROR, SOURCE, WIDE, HISTORY, HOOKS)
 _GROUPS: Final = (APP, SCREEN, *_PANES)
 _MODIFIERS: Final = frozenset({"ctrl", "shift", "alt", "meta", "super", "hyper"})
 

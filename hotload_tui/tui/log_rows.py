@@ -24,6 +24,7 @@ class LogRows:
     def __init__(self, book: LogBook) -> None:
         self._book = book
         self._width = 0
+        self._wanted = ""
         self._seen = 0
         self._pieces: list[_Piece] = []
         self.stamped = True
@@ -31,10 +32,11 @@ class LogRows:
         self.widest = 0
         """Cells of the longest row that was ever seen."""
 
-    def lay_out(self, *, width: int, stamped: bool) -> None:
-        """Wrap to ``width`` cells from now on; 0 for not at all."""
-        if (width, stamped) != (self._width, self.stamped):
-            self._width, self.stamped = width, stamped
+    def lay_out(self, *, width: int, stamped: bool, wanted: str = "") -> None:
+        """Wrap to ``width`` cells from now on, 0 for not at all; show only lines with ``wanted`` in them."""
+        wanted = wanted.casefold()
+        if (width, stamped, wanted) != (self._width, self.stamped, self._wanted):
+            self._width, self.stamped, self._wanted = width, stamped, wanted
             self._seen = self.widest = 0
             self._pieces = []
 
@@ -42,24 +44,33 @@ class LogRows:
         """Take in what was written since, and let go what the book has dropped."""
         first = self._book.written - len(self._book)
         for line in range(max(first, self._seen), self._book.written):
-            text = self._text(self._book[line - first])
+            entry = self._book[line - first]
+            if self._wanted and not self._is_wanted(entry):
+                continue
+            text = self._text(entry)
             if self._width:
                 self._pieces.extend(_Piece(line, *span) for span in _spans(text, self._width))
-            else:
-                self.widest = max(self.widest, cell_len(text))
+                continue
+            self.widest = max(self.widest, cell_len(text))
+            if self._wanted:
+                self._pieces.append(_Piece(line, 0, len(text)))
         self._seen = self._book.written
         del self._pieces[: bisect_left(self._pieces, (first,))]
 
     def __len__(self) -> int:
-        return len(self._pieces) if self._width else len(self._book)
+        return len(self._pieces) if self._width or self._wanted else len(self._book)
 
     def __getitem__(self, row: int) -> Entry:
-        if not self._width:
+        if not self._width and not self._wanted:
             entry = self._book[row]
             return entry._replace(text=self._text(entry))
         piece = self._pieces[row]
         entry = self._book[piece.line - (self._book.written - len(self._book))]
         return entry._replace(text=self._text(entry)[piece.start : piece.end])
+
+    def _is_wanted(self, entry: Entry) -> bool:
+        text = entry.text.casefold()
+        return self._wanted[1:] not in text if self._wanted.startswith("!") else self._wanted in text
 
     def _text(self, entry: Entry) -> str:
         return entry.text if self.stamped else entry.text[STAMP:]

@@ -16,7 +16,8 @@ from textual.message import Message
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.events import AnyEvent, HostLost, HostReached, HostStalled
-from hotload_tui.core.plugin import LogLine, PluginDetail, PluginStatus, Snapshot
+from hotload_tui.core.plugin import HistoryEntry, LogLine, PluginDetail, PluginStatus, Snapshot
+from hotload_tui.tui.calls import CallResult
 from hotload_tui.tui.places import failing_file
 
 PACE: Final = 0.05
@@ -40,6 +41,7 @@ class CloseUp(NamedTuple):
     name: str
     detail: PluginDetail | None
     source: SourcePair
+    history: tuple[HistoryEntry, ...] = ()
 
 
 class FactsRead(Message):
@@ -96,6 +98,15 @@ class CommandEnded(Message):
         self.command = command
         self.failed = failed
         self.made = made
+
+
+class CallsEnded(Message):
+    """Hook points were called by hand, or again because something was reloaded."""
+
+    def __init__(self, results: tuple[CallResult, ...], *, reloaded: bool) -> None:
+        super().__init__()
+        self.results = results
+        self.reloaded = reloaded
 
 
 class Remark(Message):
@@ -197,10 +208,18 @@ class FactReader:
         if lines:
             self._last_line = lines[-1].number
         status = next((plugin for plugin in snapshot.plugins if plugin.name == name), None)
-        closeup = (
-            CloseUp(name, self._detail(name), self._source(snapshot.host.pid, status)) if status else None
-        )
+        closeup = self._closeup(snapshot.host.pid, status) if status else None
         return FactsRead(snapshot, closeup, lines, events)
+
+    def _closeup(self, pid: int, status: PluginStatus) -> CloseUp:
+        name = status.name
+        return CloseUp(name, self._detail(name), self._source(pid, status), self._history(name))
+
+    def _history(self, name: str) -> tuple[HistoryEntry, ...]:
+        try:
+            return self._api.history(name)
+        except HotloadError:  # as with its details
+            return ()
 
     def _detail(self, name: str) -> PluginDetail | None:
         try:

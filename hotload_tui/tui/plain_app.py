@@ -7,6 +7,7 @@ from abc import abstractmethod
 from textual.app import App
 from textual.content import Content
 from textual.notifications import SeverityLevel
+from textual.widgets import Input
 
 
 class PlainApp(App[None]):
@@ -15,6 +16,18 @@ class PlainApp(App[None]):
     @abstractmethod
     def say(self, text: str, *, bad: bool = False) -> None:
         """Show a toast."""
+
+    async def _check_bindings(self, key: str, priority: bool = False) -> bool:  # noqa: FBT001, FBT002 - Textual's
+        """Act on every key in the order in which it came, but for what is typed into a line.
+
+        Otherwise a key goes to the pane that has the focus when it arrives, and a key typed right behind "3"
+        would still reach the pane that had it before.
+        """
+        if await super()._check_bindings(key, priority):
+            return True
+        if not priority or isinstance(self.focused, Input):
+            return False
+        return await super()._check_bindings(key)
 
     def action_help_quit(self) -> None:
         """Say which key quits: ctrl+c, where nothing is marked, does not."""

@@ -13,7 +13,8 @@ from textual.message import Message
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.errors import RuntimeDirError
 from hotload_tui.core.plugin import PluginState, PluginStatus
-from hotload_tui.tui.messages import CommandEnded, StartEnded, StopEnded, reason_of
+from hotload_tui.tui.calls import CallResult, HookCall, call_result
+from hotload_tui.tui.messages import CallsEnded, CommandEnded, StartEnded, StopEnded, reason_of
 from hotload_tui.tui.text import clean_line, count
 
 NOTHING_SELECTED = "No plugin is selected: the table is empty. n makes one."
@@ -115,7 +116,8 @@ class Requests:
         def work() -> CommandEnded:
             removed = self._api.clean(name)
             return CommandEnded(
-                f"{clean_line(name)}: {count(removed, 'artifact')} removed; r builds it again"
+                f"{clean_line(name)}: {count(removed, 'artifact')} removed;"
+                " r builds it again, z brings it back"
             )
 
         return self._submit(f"clean {name}", work)
@@ -124,7 +126,9 @@ class Requests:
         """Remove the artifacts of all plugins."""
 
         def work() -> CommandEnded:
-            return CommandEnded(f"{count(self._api.clean(), 'artifact')} removed; R builds all again")
+            return CommandEnded(
+                f"{count(self._api.clean(), 'artifact')} removed; R builds all again, z brings them back"
+            )
 
         return self._submit("clean all", work)
 
@@ -137,7 +141,55 @@ class Requests:
 
         return self._submit(f"new {name}", work)
 
-    def _submit(self, label: str, work: Callable[[], CommandEnded]) -> str:
+    def rollback(self, name: str, generation: int) -> str:
+        """Let an earlier generation serve again."""
+
+        def work() -> CommandEnded:
+            status = self._api.rollback(name, generation)
+            return CommandEnded(
+                f"{clean_line(name)}: what generation {generation} was serves as generation"
+                f" {status.generation}, held; h releases it"
+            )
+
+        return self._submit(f"rollback {name}", work)
+
+    def release(self, plugin: PluginStatus | None) -> str:
+        """Let a plugin follow its source again."""
+        if plugin is None:
+            return NOTHING_SELECTED
+        name = plugin.name
+        if not plugin.held:
+            return f"{clean_line(name)} is not held: it follows its source."
+
+        def work() -> CommandEnded:
+            self._api.release(name)
+            return CommandEnded(f"{clean_line(name)} released: it follows its source again")
+
+        return self._submit(f"release {name}", work)
+
+    def undo(self) -> str:
+        """Take the last disable, enable or clean back."""
+
+        def work() -> CommandEnded:
+            return CommandEnded(f"Taken back: {clean_line(self._api.undo())}")
+
+        return self._submit("undo", work)
+
+    def call(self, calls: tuple[HookCall, ...], now: Callable[[], float], *, reloaded: bool = False) -> str:
+        """Call hook points one after the other; ``CallsEnded`` tells what came back."""
+
+        def one(call: HookCall) -> CallResult:
+            try:
+                return call_result(call, now(), self._api.invoke(call.point, *call.arguments))
+            except BaseException as error:  # as with commands: whatever it raises is shown
+                return CallResult(call, now(), trouble=reason_of(error))
+
+        def work() -> CallsEnded:
+            return CallsEnded(tuple(map(one, calls)), reloaded=reloaded)
+
+        return self._submit(f"call {', '.join(map(str, calls))}", work)
+
+    def _submit(self, label: str, work: Callable[[], Message]) -> str:
         with self._lock:
             if label in self._running:
                 return f"Still busy: {clean_line(label)}"
@@ -145,7 +197,7 @@ class Requests:
         threading.Thread(target=self._run, args=(label, work), name=f"hotload-{label}", daemon=True).start()
         return ""
 
-    def _run(self, label: str, work: Callable[[], CommandEnded]) -> None:
+    def _run(self, label: str, work: Callable[[], Message]) -> None:
         try:
             message = work()
         except BaseException as error:  # whatever a command raises is shown; it must not end silently

@@ -26,7 +26,7 @@ _VERBS: Final[dict[type, str]] = {
     PluginDiscovered: "found",
     PluginRemoved: "gone",
 }
-_REASONS: Final[dict[type, str]] = {PluginDisabled: "d enables it"}
+_REASONS: Final[dict[type, str]] = {PluginDisabled: "d or z enables it"}
 """What is said besides, when it concerns one plugin only."""
 
 

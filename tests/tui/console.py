@@ -66,6 +66,11 @@ class Console:
         await self._pilot.press(*keys)
         await self._pilot.pause()
 
+    async def click(self, column: int, row: int, times: int = 1) -> None:
+        """Click at a place of the screen."""
+        await self._pilot.click(offset=(column, row), times=times)
+        await self._pilot.pause()
+
     async def resize(self, width: int, height: int) -> None:
         """Change the size of the terminal."""
         await self._pilot.resize_terminal(width, height)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pytest
 from textual.selection import SELECT_ALL
 
 from hotload_tui import Config
@@ -72,7 +73,7 @@ async def test_a_syntax_error_of_a_running_plugin_tells_what_still_runs(
         await opened(it, "greet", "~")
         await it.shows("SyntaxError", f"still running {digest} (generation 1), loaded", "in compile of greet")
         workspace["greet"] = GOOD + "\n"
-        await it.shows("No errors in greet", "2 Error  ")
+        await it.shows("No errors in greet", "2 Error 3 Log")
 
 
 async def test_causes_are_blocks_and_library_frames_are_folded(workspace: Workspace, run: Run) -> None:
@@ -166,3 +167,42 @@ async def test_a_long_line_stays_one_line_with_its_carets_below(workspace: Works
         lines = it.text.splitlines()
         failing = next(index for index, line in enumerate(lines) if "> 2 |" in line)
         assert lines[failing + 1].strip().startswith("|")
+
+
+DEEP = (
+    "".join(f"def f{n}():\n    return f{n + 1}()\n\n\n" for n in range(12))
+    + "def f12():\n    return 1 / 0\n\n\n"
+    "def register(ctx):\n    f0()\n"
+)
+
+
+async def test_brackets_walk_through_the_frames(workspace: Workspace, run: Run) -> None:
+    """A closing bracket goes to the next frame, an opening one to the one before; at the ends both say so."""
+    workspace["deep"] = DEEP
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "! FAIL" in it.row("deep"))
+        await it.press("2", "left_square_bracket")
+        await it.until(lambda: any("first frame" in toast for toast in it.toasts))
+        await it.press("right_square_bracket", "right_square_bracket")
+        await it.until(lambda: "in f11" in it.text and "in f12" not in it.text)
+        await it.press("left_square_bracket")
+        await it.shows("in f12")
+        await it.press("G", "right_square_bracket")
+        await it.until(lambda: any("last frame" in toast for toast in it.toasts))
+
+
+async def test_a_click_on_a_place_opens_the_editor_there(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The underlined file and line of a frame is a link to the editor, whatever is in the file's name."""
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", "no-such-editor")
+    workspace["bad['x']"] = "def register(ctx):\n    1 / 0\n"
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "! FAIL" in it.row("bad['x']"))
+        await it.press("2")
+        await it.shows("plugin.py:2")
+        rows = it.text.splitlines()
+        row = next(number for number, line in enumerate(rows) if "plugin.py:2 in register" in line)
+        await it.click(rows[row].index("plugin.py:2"), row)
+        await it.until(lambda: any("No editor no-such-editor" in toast for toast in it.toasts))

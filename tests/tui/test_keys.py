@@ -9,7 +9,7 @@ from hotload_tui.tui.keys import check_keys
 def test_known_names_with_free_keys_are_accepted() -> None:
     """Any binding may have another key, or several; two may swap theirs."""
     check_keys({})
-    check_keys({"rebuild": "f5,ctrl+r", "help": "h"})
+    check_keys({"rebuild": "f5,ctrl+r", "help": "m"})
     check_keys({"rebuild": "d", "toggle": "r"})
 
 
@@ -41,7 +41,7 @@ def test_what_is_no_key_is_refused(key: str) -> None:
         check_keys({"quit": key}, "my.toml")
 
 
-@pytest.mark.parametrize("key", ["h", "X", "?", "question_mark", "comma", "f5", "ctrl+x", "alt+up", "ö", "+"])
+@pytest.mark.parametrize("key", ["m", "X", "?", "question_mark", "comma", "f5", "ctrl+x", "alt+up", "ö", "+"])
 def test_all_keys_of_a_keyboard_are_accepted(key: str) -> None:
     """Characters, names and modifiers before them are keys."""
-    check_keys({"quit": key, "help": "f11"})
+    check_keys({"quit": key, "help": "f11", "maximise": "f12"})

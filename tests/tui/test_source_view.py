@@ -28,7 +28,7 @@ async def test_the_failing_line_is_marked_and_scrolled_to(workspace: Workspace, 
         await it.shows("> 202 |     1 / 0")
 
 
-async def test_v_turns_between_as_loaded_and_on_disk(workspace: Workspace, run: Run) -> None:
+async def test_v_turns_from_the_disk_to_the_difference_to_as_loaded(workspace: Workspace, run: Run) -> None:
     """When a save failed, the text on disk comes first, v shows the one that still runs."""
     workspace["one"] = "def register(ctx):\n    good = 1\n"
     async with console(run(workspace.config(enable_watch=True)).manager, workspace.root) as it:
@@ -37,6 +37,8 @@ async def test_v_turns_between_as_loaded_and_on_disk(workspace: Workspace, run: 
         await it.until(lambda: "~ STALE" in it.row("one"))
         await it.press("4")
         await it.shows("on disk", "> 2 |     bad = (")
+        await it.press("v")
+        await it.shows("from generation 1 (-) to the disk (+)", "-    good = 1", "+    bad = (")
         await it.press("v")
         await it.shows("as loaded by generation 1", "2 |     good = 1")
         await it.press("v")
@@ -62,6 +64,6 @@ async def test_what_serves_is_not_marked_for_a_newer_failure(workspace: Workspac
         await it.until(lambda: "~ STALE" in it.row("one"))
         await it.press("4")
         await it.shows("> 3 |     1 / ZERO", "ZERO = 0")
-        await it.press("v")
+        await it.press("v", "v")
         await it.shows("  3 |     1 / ZERO", "ZERO = 1")
         assert "> 3 |" not in it.text

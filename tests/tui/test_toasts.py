@@ -63,7 +63,7 @@ def test_a_disabled_plugin_names_the_key_that_brings_it_back() -> None:
     """What can be taken back says how."""
     shown = Shown()
     shown.toasts.tell([PluginDisabled(0, "a")])
-    assert shown.texts == [("a disabled (d enables it)", False)]
+    assert shown.texts == [("a disabled (d or z enables it)", False)]
 
 
 def test_remarks_are_never_joined_with_news() -> None:

@@ -18,7 +18,7 @@ from hotload_tui.core.errors import HookError
 from hotload_tui.core.faults import fault_of
 from hotload_tui.core.hooks.flight import CallRecord, CallsInFlight
 from hotload_tui.core.hooks.handler import Handler, peek
-from hotload_tui.core.plugin import Fault, HookPointStatus, Invocation
+from hotload_tui.core.plugin import Fault, HandlerCall, HookPointStatus, Invocation
 from hotload_tui.core.witness import Witness, nobody
 
 logger = logging.getLogger("hotload.engine")
@@ -206,9 +206,13 @@ class HookHost:
         return value
 
     def _invoke(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> Invocation:
-        values, faults, seconds = [], [], []
+        values: list[object] = []
+        faults: list[Fault] = []
+        seconds: list[float] = []
+        called: list[HandlerCall] = []
         for handler in handlers:
             handler.count()
+            raised = len(faults)
             started = time.perf_counter()
             try:
                 with self._witness("hook", handler.plugin):
@@ -217,7 +221,8 @@ class HookHost:
                 faults.append(self._report(handler, error))
             seconds.append(time.perf_counter() - started)
             handler.add_sample(seconds[-1])
-        return Invocation(tuple(values), tuple(faults), tuple(seconds))
+            called.append(HandlerCall(handler.plugin, handler.function, len(faults) > raised))
+        return Invocation(tuple(values), tuple(faults), tuple(seconds), tuple(called))
 
     # ---- one handler, fenced
 

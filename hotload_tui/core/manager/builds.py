@@ -15,7 +15,7 @@ from hotload_tui.core.errors import ArtifactError, HotloadError
 from hotload_tui.core.events import ArtifactRejected, PluginCompiled, PluginReleased
 from hotload_tui.core.history import Hold, Record
 from hotload_tui.core.manager.board import Board
-from hotload_tui.core.plugin import Fault
+from hotload_tui.core.plugin import Fault, FileDigest
 from hotload_tui.core.source import Source
 
 
@@ -100,6 +100,14 @@ class Builds:
     def is_there(self, name: str, digest: str) -> bool:
         """Tell whether there is an artifact to go back to."""
         return self._compiler.is_there(name, digest)
+
+    def files(self, name: str, digest: str) -> tuple[FileDigest, ...]:
+        """Return the files of an artifact; empty if it is gone."""
+        try:
+            members = self._compiler.open(name, digest).manifest.members
+        except ArtifactError:
+            return ()
+        return tuple(FileDigest(member.path, member.sha256, member.size) for member in members)
 
     def hold(self, name: str, source: str) -> Hold | None:
         """Return what keeps the plugin from following this source."""

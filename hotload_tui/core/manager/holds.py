@@ -14,7 +14,7 @@ from hotload_tui.core.manager.board import Board
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.chronicle import Chronicle
 from hotload_tui.core.manager.journey import Journey
-from hotload_tui.core.plugin import Fault, HistoryEntry
+from hotload_tui.core.plugin import Fault, FileDigest, HistoryEntry
 from hotload_tui.core.source import SourceRule, read_source
 
 
@@ -34,6 +34,12 @@ class Holds:
             replace(entry, can_return=bool(entry.generation) and self._builds.is_there(name, entry.digest))
             for entry in self._chronicle.of(name)
         )
+
+    def files_before(self, name: str, digest: str) -> tuple[FileDigest, ...]:
+        """Return the files of what served before the artifact ``digest``; empty if that is gone."""
+        others = (entry.digest for entry in reversed(self._chronicle.of(name)) if entry.generation)
+        before = next((other for other in others if other != digest), "")
+        return self._builds.files(name, before) if before else ()
 
     def rollback(self, directory: PluginDirectory, generation: int) -> None:
         """Let what served as ``generation`` serve again, as a new one, and hold the plugin there.

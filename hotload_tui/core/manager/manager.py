@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from msgspec.structs import replace
+
 from hotload_tui.core import discovery
 from hotload_tui.core.config import Config
 from hotload_tui.core.config_loader import unmatched_entries
@@ -274,7 +276,8 @@ class HotloadManager:
     def detail(self, name: str) -> PluginDetail:
         """Return everything known about one plugin."""
         self._journey.look_at_held()
-        return self._facts.detail(name)
+        detail = self._facts.detail(name)
+        return replace(detail, files_before=self._holds.files_before(name, detail.status.digest))
 
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
         """Return what happened to a plugin in this host, the oldest first; at most 100 entries."""

@@ -9,10 +9,11 @@ from pathlib import Path
 from textual.screen import Screen
 
 from hotload_tui.core.plugin import PluginState, PluginStatus
-from hotload_tui.tui.clipboard import Copyable, keep_copy
+from hotload_tui.tui.clipboard import Copyable, hand_out, keep_copy
 from hotload_tui.tui.editor import open_editor
 from hotload_tui.tui.messages import SourcePair
 from hotload_tui.tui.places import failing_file, failing_line
+from hotload_tui.tui.report import Report
 from hotload_tui.tui.requests import NOTHING_SELECTED, Requests
 from hotload_tui.tui.screens.ask_name import AskNameScreen
 from hotload_tui.tui.screens.confirm import ConfirmScreen
@@ -116,8 +117,37 @@ class ActionScreen(Screen[None]):
         if not text:
             self.say("There is nothing to copy here.")
             return
+        self._copy(text)
+
+    def _copy(self, text: str) -> None:
         self.app.copy_to_clipboard(clean(text))
+        hand_out(clean(text))
         self.say(keep_copy(text))
+
+    @property
+    @abstractmethod
+    def report(self) -> Report | None:
+        """What there is to report of the selected plugin."""
+
+    def action_report(self, *, markdown: bool = False) -> None:
+        """Copy the whole report of the selected plugin."""
+        report = self.report
+        if report is None:
+            self.say(NOTHING_SELECTED)
+            return
+        self._copy(report.markdown() if markdown else report.plain())
+
+    def action_undo(self) -> None:
+        """Take back the last disable, enable or clean."""
+        self.say(self.requests.undo())
+
+    def action_release(self) -> None:
+        """Let the selected plugin follow its source."""
+        self.say(self.requests.release(self.selected))
+
+    def action_edit_at(self, file: str, line: int) -> None:
+        """Open the editor at a place that was clicked."""
+        self.run_worker(self._edit(Path(file), line), group="editor", exclusive=True)
 
     def action_help(self) -> None:
         """Show the keys of the pane that has the focus."""
@@ -130,10 +160,16 @@ class ActionScreen(Screen[None]):
             self.say("Nothing to go back to; q quits.")
         self.set_focus(table)
 
+    @abstractmethod
+    def show_pane(self, name: str) -> None:
+        """Make sure that no other pane hides this one."""
+
     def action_focus_table(self) -> None:
         """Go to the table."""
+        self.show_pane("plugins")
         self.set_focus(self.query_one(PluginTable))  # at once: focus() would let the next key overtake it
 
     def action_open_tab(self, name: str) -> None:
         """Go to a tab."""
+        self.show_pane("detail")
         self.query_one(DetailTabs).open(name)

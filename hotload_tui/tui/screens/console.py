@@ -12,11 +12,18 @@ from textual.containers import Container
 from textual.widgets import Footer
 
 from hotload_tui.core.api import ManagerApi
-from hotload_tui.core.events import PluginRetired
+from hotload_tui.core.events import (
+    AnyEvent,
+    PluginDisabled,
+    PluginLoaded,
+    PluginRemoved,
+    PluginRetired,
+)
 from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.log_book import LogBook
 from hotload_tui.tui.messages import (
+    CallsEnded,
     CloseUp,
     CommandEnded,
     FactReader,
@@ -27,21 +34,29 @@ from hotload_tui.tui.messages import (
     StartEnded,
     StopEnded,
 )
+from hotload_tui.tui.report import LINES, Report
 from hotload_tui.tui.requests import Requests
-from hotload_tui.tui.screens.actions import ActionScreen
 from hotload_tui.tui.screens.ask_name import AskNameScreen
+from hotload_tui.tui.screens.viewing import ViewingScreen
 from hotload_tui.tui.text import clean_line
 from hotload_tui.tui.toasts import Toasts
+from hotload_tui.tui.view_state import ViewStore
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
+from hotload_tui.tui.widgets.history_view import HistoryView
+from hotload_tui.tui.widgets.hooks_view import HooksView
 from hotload_tui.tui.widgets.log_view import LogView
 from hotload_tui.tui.widgets.notice import Notice
 from hotload_tui.tui.widgets.plugin_pane import PluginPane
 from hotload_tui.tui.widgets.plugin_table import PluginTable
+from hotload_tui.tui.widgets.prompt import Prompt
 from hotload_tui.tui.widgets.status_line import StatusLine
 from hotload_tui.tui.widgets.too_small import TooSmall
 
+_ANSWERS_ANEW = (PluginLoaded, PluginDisabled, PluginRemoved)
+"""After these a hook point may answer otherwise."""
 
-class ConsoleScreen(ActionScreen):
+
+class ConsoleScreen(ViewingScreen):
     """The console's main screen."""
 
     BINDINGS = keys.SCREEN
@@ -56,6 +71,9 @@ class ConsoleScreen(ActionScreen):
         restart: Callable[[], str] | None = None,
     ) -> None:
         super().__init__()
+        self._store = ViewStore(project)
+        self._state = self._store.read()
+        self.restore(self._state)
         self.restart = restart
         self.project = project
         self._start = start
@@ -72,6 +90,7 @@ class ConsoleScreen(ActionScreen):
         self._made = ""
         self._waiting: list[tuple[str, int]] = []
         self._missing = False
+        self._call_again = False
         self._trouble = ""
 
     def compose(self) -> ComposeResult:
@@ -79,8 +98,9 @@ class ConsoleScreen(ActionScreen):
         yield StatusLine(self.project)
         with Container(id="body"):
             yield PluginPane(self._clock)
-            yield DetailTabs(self.project, self._book, self._clock)
+            yield DetailTabs(self.project, self._book, self._clock, self._state)
         yield LogView(self._book, id="strip")
+        yield Prompt(id="filter")
         yield Notice()
         yield TooSmall()
         yield Footer(compact=True)
@@ -95,6 +115,16 @@ class ConsoleScreen(ActionScreen):
         """The selected plugin's file, once it was read."""
         plugin, closeup = self.selected, self._closeup
         return closeup.source if plugin and closeup and closeup.name == plugin.name else None
+
+    @property
+    def report(self) -> Report | None:
+        """What there is to report of the selected plugin."""
+        plugin, snapshot, closeup = self.selected, self.query_one(StatusLine).snapshot, self._closeup
+        if plugin is None or snapshot is None:
+            return None
+        detail = closeup.detail if closeup and closeup.name == plugin.name else None
+        newest = range(max(0, len(self._book) - LINES), len(self._book))
+        return Report(plugin, snapshot.host, detail, [self._book[i].text for i in newest], self.project)
 
     def say(self, text: str, *, bad: bool = False) -> None:
         """Show a toast; nothing for an empty text."""
@@ -119,6 +149,9 @@ class ConsoleScreen(ActionScreen):
 
     def on_mount(self) -> None:
         """Catch what plugins print, and begin once the first picture is on the screen."""
+        if self._state.theme in self.app.available_themes:
+            self.app.theme = self._state.theme
+        self.query_one(PluginTable).chosen = self._state.selected
         self.app.begin_capture_print(self)
         self.query_one("#strip", LogView).border_title = "Log"
         self._book.subscribe(self._tell_newest)
@@ -131,6 +164,11 @@ class ConsoleScreen(ActionScreen):
     def on_unmount(self) -> None:
         """Stop reading."""
         self._facts.stop()
+
+    def keep_view(self) -> None:
+        """Remember how things look for the next time."""
+        self._state.theme = self.app.theme
+        self._store.write(self.view_state(self._state))
 
     def _begin(self) -> None:
         self.query_one(PluginPane).empty = "" if self._started else "Looking for plugins …"
@@ -154,6 +192,8 @@ class ConsoleScreen(ActionScreen):
         self._trouble = status.trouble = message.trouble
         status.busy = ""
         self._show_empty()
+        self._call_again = True  # pinned calls of the last time
+        self._call_pinned(())
         self._facts.look_at(self.query_one(PluginTable).chosen)
 
     def on_stop_ended(self, message: StopEnded) -> None:
@@ -174,10 +214,10 @@ class ConsoleScreen(ActionScreen):
         status = self.query_one(StatusLine)
         status.snapshot = message.snapshot
         status.trouble = message.snapshot.host.trouble or self._trouble
-        self.query_one(PluginTable).show(message.snapshot.plugins)
+        self.rearrange()
         self._book.add(message.lines)
-        self._show_empty()
         self._show_details()
+        self._call_pinned(message.events)
         if self._telling:
             reads_error = self.query_one(DetailTabs).active == "error" and self.selected is not None
             self._toasts.tell(message.events, self.selected.name if reads_error and self.selected else "")
@@ -185,6 +225,40 @@ class ConsoleScreen(ActionScreen):
         if self._made in self._plugins:
             self.query_one(PluginTable).choose(self._made)
             self._made = ""
+
+    def rearrange(self) -> None:
+        """Show the plugins that are to be shown, in their order."""
+        every = self.plugins
+        self.query_one(StatusLine).narrowed = self.arrangement.describe()
+        self.query_one(PluginTable).show(self.arrangement.of(every), len(every))
+        self._show_empty()
+
+    def on_hooks_view_wanted(self, message: HooksView.Wanted) -> None:
+        """Call hook points."""
+        self.say(self.requests.call(message.calls, self._clock))
+
+    def on_hooks_view_kept(self) -> None:
+        """Keep earlier arguments even if the console never ends in order."""
+        self.keep_view()
+
+    def on_calls_ended(self, message: CallsEnded) -> None:
+        """Show what the handlers gave."""
+        hooks = self.query_one(HooksView)
+        self.say(hooks.take(message.results, reloaded=message.reloaded))
+        if self._call_again:
+            self._call_pinned(())
+
+    def _call_pinned(self, events: tuple[AnyEvent, ...]) -> None:
+        """Call what is pinned again when another generation may answer; once more if calls are under way."""
+        pinned = tuple(self.query_one(HooksView).pinned)
+        if not pinned or not self._started:
+            return
+        if self._call_again or any(isinstance(event, _ANSWERS_ANEW) for event in events):
+            self._call_again = bool(self.requests.call(pinned, self._clock, reloaded=True))
+
+    def on_history_view_wanted(self, message: HistoryView.Wanted) -> None:
+        """Go back to an earlier generation."""
+        self.say(self.requests.rollback(message.name, message.generation))
 
     def on_facts_failed(self, message: FactsFailed) -> None:
         """Say that what is on the screen may be old."""
@@ -217,7 +291,7 @@ class ConsoleScreen(ActionScreen):
     def on_plugin_table_opened(self) -> None:
         """Go to the details; to the error of what failed."""
         plugin = self.selected
-        self.query_one(DetailTabs).open("error" if plugin and plugin.fault else "overview")
+        self.action_open_tab("error" if plugin and plugin.fault else "overview")
 
     def on_print(self, event: events.Print) -> None:
         """Keep what was printed in the log."""
@@ -230,7 +304,8 @@ class ConsoleScreen(ActionScreen):
     def _show_empty(self) -> None:
         pane = self.query_one(PluginPane)
         if self._plugins:
-            pane.empty = ""
+            shown = self.query_one(PluginTable).row_count
+            pane.empty = "" if shown else self.arrangement.nothing(len(self._plugins))
         elif not self._started:
             pane.empty = "Looking for plugins …"
         elif trouble := self._trouble or self._watcher_trouble():
@@ -247,8 +322,8 @@ class ConsoleScreen(ActionScreen):
         if closeup is not None and (plugin is None or closeup.name != plugin.name):
             closeup = None
         faulty = tuple(other.name for other in self._plugins.values() if other.fault)
-        detail, source = (closeup.detail, closeup.source) if closeup else (None, None)
-        self.query_one(DetailTabs).show(plugin, detail, source, faulty)
+        snapshot = self.query_one(StatusLine).snapshot
+        self.query_one(DetailTabs).show(plugin, closeup, faulty, snapshot.points if snapshot else ())
         off = plugin is not None and plugin.state is PluginState.OFF
         if off != self._offers_enable:
             self._offers_enable = off

@@ -24,6 +24,7 @@ _STATES: Final[tuple[HelpRow, ...]] = (
             (PluginState.OK, "the newest version serves"),
             (PluginState.STALE, "an older version serves: the newest one failed"),
             (PluginState.FAIL, "nothing serves"),
+            (PluginState.HELD, "kept at a version chosen by hand, or back from one that killed the host"),
             (PluginState.OFF, "disabled: its folder's name begins with _"),
             (PluginState.BUILD, "being built"),
             (PluginState.NEW, "found, not loaded yet"),
@@ -39,6 +40,9 @@ _PANES: Mapping[str, str] = {
     "ErrorView": "Error tab",
     "LogView": "log",
     "SourceView": "Source tab",
+    "HashesView": "Hashes tab",
+    "HistoryView": "History tab",
+    "HooksTable": "Hooks tab",
 }
 
 

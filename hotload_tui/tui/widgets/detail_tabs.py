@@ -11,11 +11,15 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import TabbedContent, TabPane, Tabs
 
-from hotload_tui.core.plugin import PluginDetail, PluginStatus
+from hotload_tui.core.plugin import HookPointStatus, PluginStatus
 from hotload_tui.tui.log_book import LogBook
-from hotload_tui.tui.messages import SourcePair
+from hotload_tui.tui.messages import CloseUp
 from hotload_tui.tui.text import clean_line
+from hotload_tui.tui.view_state import ViewState
 from hotload_tui.tui.widgets.error_view import ErrorView
+from hotload_tui.tui.widgets.hashes_view import HashesView
+from hotload_tui.tui.widgets.history_view import HistoryView
+from hotload_tui.tui.widgets.hooks_view import HooksView
 from hotload_tui.tui.widgets.log_view import LogView
 from hotload_tui.tui.widgets.overview import Overview
 from hotload_tui.tui.widgets.source_view import SourceView
@@ -24,13 +28,16 @@ from hotload_tui.tui.widgets.source_view import SourceView
 class DetailTabs(Vertical):
     """Holds the tabs and hands each what it shows."""
 
-    def __init__(self, project: Path, book: LogBook, clock: Callable[[], float]) -> None:
+    def __init__(self, project: Path, book: LogBook, clock: Callable[[], float], state: ViewState) -> None:
         super().__init__(id="detail")
         self._panes: tuple[tuple[str, str, Widget], ...] = (
             ("1 Overview", "overview", Overview(project, clock)),
             ("2 Error", "error", ErrorView(project)),
-            ("3 Log", "log", LogView(book)),
+            ("3 Log", "log", LogView(book, wraps=state.wraps, stamped=state.stamped)),
             ("4 Source", "source", SourceView()),
+            ("5 Hashes", "hashes", HashesView()),
+            ("6 History", "history", HistoryView()),
+            ("7 Hooks", "hooks", HooksView(state.earlier, state.pinned)),
         )
 
     def compose(self) -> ComposeResult:
@@ -59,17 +66,21 @@ class DetailTabs(Vertical):
     def show(
         self,
         status: PluginStatus | None,
-        detail: PluginDetail | None,
-        source: SourcePair | None,
+        closeup: CloseUp | None,
         faulty: tuple[str, ...],
+        points: tuple[HookPointStatus, ...],
     ) -> None:
         """Show this plugin; ``faulty`` are all plugins that have a fault."""
+        detail, source = (closeup.detail, closeup.source) if closeup else (None, None)
         self.border_title = Content(clean_line(status.name, 60) if status else "Details")
         label = Content("2 Error (1)" if status and status.fault else "2 Error")
         self.query_one(TabbedContent).get_tab("error").label = label
         self.query_one(Overview).show(status, detail)
         self.query_one(ErrorView).show(status, source, faulty)
         self.query_one(SourceView).show(status, source)
+        self.query_one(HashesView).show(detail)
+        self.query_one(HistoryView).show(status, closeup.history if closeup else ())
+        self.query_one(HooksView).show(points)
 
     def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
         """Keep the focus in the tabs, if it was there, when another tab is clicked."""
@@ -77,4 +88,5 @@ class DetailTabs(Vertical):
             self._content_of(event.pane.id).focus()
 
     def _content_of(self, name: str) -> Widget:
-        return next(content for _, pane, content in self._panes if pane == name)
+        content = next(content for _, pane, content in self._panes if pane == name)
+        return content.table if isinstance(content, HooksView) else content

@@ -29,6 +29,7 @@ class ErrorView(ScrollableContainer, can_focus=True):
         self._facts: tuple[PluginStatus | None, SourcePair | None, tuple[str, ...]] | None = None
         self._moved = ""
         self._others: tuple[str, ...] = ()
+        self._lines: list[str] = []
 
     def show(self, status: PluginStatus | None, source: SourcePair | None, others: tuple[str, ...]) -> None:
         """Show this plugin's fault; ``others`` are the plugins that have one."""
@@ -63,7 +64,9 @@ class ErrorView(ScrollableContainer, can_focus=True):
             lines = Content(self._nothing()).wrap(max(20, self._options.width))
             body.update(Content("\n").join(lines))
         else:
-            body.update(fault_text(status, status.fault, self._moved, self._options))
+            text = fault_text(status, status.fault, self._moved, self._options)
+            self._lines = text.plain.split("\n")
+            body.update(text)
 
     def _nothing(self) -> str:
         who = f"No errors in {clean_line(self._status.name, 80)}." if self._status else "No errors."
@@ -81,6 +84,18 @@ class ErrorView(ScrollableContainer, can_focus=True):
             return
         self._options = self._options._replace(locals=not self._options.locals)
         self._draw()
+
+    def action_next_frame(self, by: int) -> None:
+        """Scroll to the next frame or cause, or to the one before."""
+        starts = [number for number, line in enumerate(self._lines, 1) if not line]
+        here = round(self.scroll_y)
+        later = [start for start in starts if start > here] if by > 0 else []
+        earlier = [start for start in [0, *starts] if start < here] if by < 0 else []
+        target = min(later, default=None) if by > 0 else max(earlier, default=None)
+        if target is None or (by > 0 and self.is_vertical_scroll_end):
+            self.post_message(Remark("This is the last frame." if by > 0 else "This is the first frame."))
+        else:
+            self.scroll_to(y=target, animate=False)
 
     def action_toggle_frames(self) -> None:
         """Show or fold the frames of the host and of libraries, and the lines around."""

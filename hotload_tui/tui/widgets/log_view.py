@@ -6,6 +6,7 @@ from typing import ClassVar, Final
 
 from rich.segment import Segment
 from rich.style import Style
+from textual.content import Content
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
@@ -15,6 +16,7 @@ from hotload_tui.tui import keys
 from hotload_tui.tui.log_book import LogBook
 from hotload_tui.tui.log_rows import LogRows
 from hotload_tui.tui.messages import Remark
+from hotload_tui.tui.text import clean_line
 
 PACE: Final = 0.05
 """Seconds between two looks at the book while lines pour in."""
@@ -28,12 +30,20 @@ class LogView(ScrollView, can_focus=True):
     BINDINGS = keys.LOG
     COMPONENT_CLASSES: ClassVar[set[str]] = {"log--error", "log--warning", "log--debug", "log--info"}
 
-    def __init__(self, book: LogBook, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own word
+    def __init__(
+        self,
+        book: LogBook,
+        *,
+        wraps: bool = False,
+        stamped: bool = True,
+        id: str | None = None,  # noqa: A002 - Textual's own word
+    ) -> None:
         super().__init__(id=id)
         self._book = book
         self._rows = LogRows(book)
-        self._wraps = False
-        self._stamped = True
+        self.wraps = wraps
+        self.stamped = stamped
+        self.filter = ""
         self._due = False
         self._follows = True
         self._growing = False
@@ -75,13 +85,20 @@ class LogView(ScrollView, can_focus=True):
 
     def action_toggle_wrap(self) -> None:
         """Wrap lines that are longer than the view, or cut them."""
-        self._wraps = not self._wraps
+        self.wraps = not self.wraps
         self.scroll_to(0, animate=False, immediate=True)
         self._drain()
 
     def action_toggle_stamps(self) -> None:
         """Show the time of each line, or not."""
-        self._stamped = not self._stamped
+        self.stamped = not self.stamped
+        self._drain()
+
+    def narrow(self, wanted: str) -> None:
+        """Show only lines that have this text in them (``!text``: not in them); all for an empty one."""
+        self.filter = wanted
+        self.border_subtitle = Content(f"filter {clean_line(wanted, 40)}" if wanted else "")
+        self.scroll_to(0, animate=False, immediate=True)
         self._drain()
 
     def text_to_copy(self) -> str:
@@ -96,7 +113,7 @@ class LogView(ScrollView, can_focus=True):
     def _drain(self) -> None:
         self._due = False
         width = self.scrollable_content_region.width
-        self._rows.lay_out(width=width if self._wraps else 0, stamped=self._stamped)
+        self._rows.lay_out(width=width if self.wraps else 0, stamped=self.stamped, wanted=self.filter)
         self._rows.keep_pace()
         self._growing = True
         self.virtual_size = Size(self._rows.widest, max(len(self._rows), 1))
@@ -112,12 +129,17 @@ class LogView(ScrollView, can_focus=True):
         index, width = scroll_y + y, self.size.width
         plain = self.rich_style
         if index >= len(self._rows):
-            text = EMPTY if index == 0 else ""
+            text = "" if index else self._nothing()
             return Strip([Segment(text, plain)]).crop_extend(0, width, plain)
         entry = self._rows[index]
         style = plain + self.get_component_rich_style(f"log--{entry.level}", partial=True)
         strip = Strip(self._segments(index, entry.text, style))
         return strip.crop_extend(scroll_x, scroll_x + width, plain).apply_offsets(scroll_x, index)
+
+    def _nothing(self) -> str:
+        if not len(self._book):
+            return EMPTY
+        return f"0 of {len(self._book):,} lines match {clean_line(self.filter, 40)}: esc clears the filter."
 
     def _segments(self, index: int, text: str, style: Style) -> list[Segment]:
         selection = self.text_selection

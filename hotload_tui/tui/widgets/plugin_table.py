@@ -48,8 +48,8 @@ class PluginTable(DataTable[Text]):
         """Show as many columns as fit now."""
         self._lay_out()
 
-    def show(self, plugins: tuple[PluginStatus, ...]) -> None:
-        """Show these plugins from now on; only rows that changed are drawn anew."""
+    def show(self, plugins: tuple[PluginStatus, ...], of: int) -> None:
+        """Show these plugins from now on, ``of`` so many; only rows that changed are drawn anew."""
         before, self._shown = self._shown, {plugin.name: plugin for plugin in plugins}
         for plugin in plugins:
             self._mark(plugin, before.get(plugin.name))
@@ -60,12 +60,14 @@ class PluginTable(DataTable[Text]):
         for plugin in plugins:
             if plugin.name in added:
                 self.add_row(*self._cells(plugin), key=plugin.name)
-        self.border_title = f"Plugins ({len(plugins)})" if plugins else "Plugins"
+        number = f"{len(plugins)} of {of}" if len(plugins) < of else str(of)
+        self.border_title = f"Plugins ({number})" if of else "Plugins"
         if not self._lay_out():
             self._draw(plugin for plugin in plugins if before.get(plugin.name, plugin) != plugin)
-        if added or gone:
-            if list(self._shown) != [row.key.value for row in self.ordered_rows]:
-                self._refill()  # new ones were added at the end
+        moved = list(self._shown) != [row.key.value for row in self.ordered_rows]
+        if moved:
+            self._refill()  # another order, or new ones that were added at the end
+        if moved or added or gone:
             self.choose(self.chosen)
             self.on_data_table_row_highlighted()
 

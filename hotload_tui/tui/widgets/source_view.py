@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+import difflib
+from typing import Final, Literal, TypeAlias
 
 from textual.containers import ScrollableContainer
 from textual.content import Content
@@ -24,6 +25,16 @@ SHOWN: Final = 20_000
 READ: Final = 2_000_000
 """Characters of a file that are looked at."""
 
+Version: TypeAlias = Literal["loaded", "disk", "difference"]
+
+_NEXT: Final[dict[Version, Version]] = {"loaded": "disk", "disk": "difference", "difference": "loaded"}
+
+_DIFFERENCE_STYLES: Final = {
+    "+": "$text-success",
+    "-": "$text-error",
+    "@": "bold $text-accent",
+}
+
 _WHILE_RUNNING: Final = ("hook", "unload")
 """Phases whose faults are about what is loaded; all others are about what was to be loaded."""
 
@@ -37,7 +48,7 @@ class SourceView(ScrollableContainer, can_focus=True):
         super().__init__(Static("No plugin is selected.", markup=False))
         self._status: PluginStatus | None = None
         self._source: SourcePair | None = None
-        self._wants_disk: bool | None = None
+        self._wants: Version | None = None
         """``None``: whichever has the failing line."""
         self._aim = 0
         self._due = False
@@ -47,7 +58,7 @@ class SourceView(ScrollableContainer, can_focus=True):
         if (status, source) == (self._status, self._source):
             return
         if status is None or self._status is None or status.name != self._status.name:
-            self._wants_disk = None
+            self._wants = None
         self._status, self._source = status, source
         self._due = True
         self._draw_if_seen()
@@ -63,34 +74,47 @@ class SourceView(ScrollableContainer, can_focus=True):
             self._draw()
 
     def action_next_version(self) -> None:
-        """Turn from as loaded to on disk and back."""
+        """Turn from as loaded to on disk to the difference."""
         source = self._source
         if source is None or source.loaded is None or source.disk is None:
             self.post_message(Remark("There is only one version: nothing is loaded, or the file is gone."))
             return
-        self._wants_disk = not self._shows_disk(source)
+        self._wants = _NEXT[self._version(source)]
         self._draw()
 
     def text_to_copy(self) -> str:
         """Return the text that is shown, without line numbers."""
         source = self._source
-        return ((source.disk if self._shows_disk(source) else source.loaded) or "") if source else ""
+        if source is None:
+            return ""
+        match self._version(source):
+            case "loaded":
+                return source.loaded or ""
+            case "disk":
+                return source.disk or ""
+            case "difference":
+                return "\n".join(_difference(source))
 
-    def _shows_disk(self, source: SourcePair) -> bool:
+    def _version(self, source: SourcePair) -> Version:
         if source.loaded is None:
-            return True
+            return "disk"
         if source.disk is None:
-            return False
+            return "loaded"
         failed = self._status is not None and self._status.fault is not None
-        differs = source.loaded != source.disk
-        return failed and differs if self._wants_disk is None else self._wants_disk
+        return self._wants or ("disk" if failed and source.loaded != source.disk else "loaded")
 
     def _draw(self) -> None:
         body, status, source = self.query_one(Static), self._status, self._source
         if status is None or source is None:
             body.update("No plugin is selected.")
             return
-        on_disk = self._shows_disk(source)
+        version = self._version(source)
+        if version == "difference":
+            self._aim = 0
+            body.update(_drawn_difference(source, status.generation))
+            self.scroll_home(animate=False)
+            return
+        on_disk = version == "disk"
         text = source.disk if on_disk else source.loaded
         if text is None:
             body.update(f"{clean_line(source.file)} cannot be read.")
@@ -99,7 +123,7 @@ class SourceView(ScrollableContainer, can_focus=True):
         if source.loaded is not None and source.loaded == source.disk:
             which = f"as loaded by generation {status.generation}, the same on disk"
         elif source.loaded is not None and source.disk is not None:
-            which += ", they differ (v turns to the other)"
+            which += ", they differ (v turns on)"
         title = Content.styled(f"{clean_line(source.file)}, {which}", "bold")
         self._aim = self._failing(text, on_disk=on_disk)
         body.update(Content("\n").join([title, *_numbered(text, self._aim)]))
@@ -118,6 +142,22 @@ class SourceView(ScrollableContainer, can_focus=True):
         if not on_disk and fault.phase not in _WHILE_RUNNING:
             return 0
         return line_now(place, text) or 0
+
+
+def _difference(source: SourcePair) -> list[str]:
+    """Return the unified difference between what is loaded and what is on disk, without file names."""
+    old, new = (clean_lines((text or "")[:READ])[:SHOWN] for text in (source.loaded, source.disk))
+    return list(difflib.unified_diff(old, new, lineterm=""))[2:]
+
+
+def _drawn_difference(source: SourcePair, generation: int) -> Content:
+    lines = _difference(source)
+    file = clean_line(source.file)
+    if not lines:
+        return Content.styled(f"{file}, the same on disk as loaded by generation {generation}", "bold")
+    title = f"{file}, from generation {generation} (-) to the disk (+) (v turns on)"
+    rows = [Content.styled(line, _DIFFERENCE_STYLES.get(line[:1], "")) for line in lines]
+    return Content("\n").join([Content.styled(title, "bold"), *rows])
 
 
 def _numbered(text: str, failing: int) -> list[Content]:

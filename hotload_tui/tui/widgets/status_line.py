@@ -34,6 +34,8 @@ class StatusLine(Widget):
     """What goes on besides watching; empty for nothing."""
     trouble: reactive[str] = reactive("")
     """What is wrong with the whole."""
+    narrowed: reactive[str] = reactive("")
+    """Why not every plugin is shown; empty when all are."""
     newest: reactive[str] = reactive("")
     """The last line of the log, where no log is to be seen."""
 
@@ -57,6 +59,8 @@ class StatusLine(Widget):
             parts.extend(self._counts(self.snapshot))
             if not self.busy and not self.trouble:
                 parts.append(self._watching(self.snapshot))
+        if self.narrowed:
+            parts.append(Content.styled(self.narrowed, "bold reverse"))
         if self.trouble:
             parts.append(Content.styled(clean_line(self.trouble), "bold $text-error"))
         if self.busy:

@@ -1,0 +1,140 @@
+"""Calls of hook points by hand: what was typed becomes arguments, what came back becomes lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import zip_longest
+from typing import Final, NamedTuple
+
+from textual.content import Content
+
+from hotload_tui.core.plugin import Fault, Invocation
+from hotload_tui.tui.text import clean_line, clock_time, count, milliseconds
+
+SHOWN: Final = 600
+"""Characters of a value that are shown."""
+
+
+class HookCall(NamedTuple):
+    """A call as it was typed."""
+
+    point: str
+    typed: str
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        """The arguments: JSON values with commas between, else the whole text as one."""
+        text = self.typed.strip()
+        if not text:
+            return ()
+        try:
+            values: list[object] = json.loads(f"[{text}]")
+        except ValueError:
+            return (text,)
+        return tuple(values)
+
+    def __str__(self) -> str:
+        """Return the call as Python would write it."""
+        return f"{self.point}({', '.join(map(repr, self.arguments))})"
+
+
+class Answer(NamedTuple):
+    """What one handler gave."""
+
+    who: str
+    seconds: float
+    text: str
+    """Its value as text, or what it raised."""
+    failed: bool
+
+
+class CallResult(NamedTuple):
+    """What a call gave; ``trouble`` is why there was no call at all."""
+
+    call: HookCall
+    at: float
+    answers: tuple[Answer, ...] = ()
+    trouble: str = ""
+
+
+def call_result(call: HookCall, at: float, invocation: Invocation) -> CallResult:
+    """Put each handler together with its value or fault and its time."""
+    values, faults = iter(invocation.values), iter(invocation.faults)
+    answers = [
+        Answer(
+            f"{handler.plugin}.{handler.function}",
+            seconds,
+            _fault_line(next(faults)) if handler.failed else repr(next(values)),
+            handler.failed,
+        )
+        for handler, seconds in zip(invocation.handlers, invocation.seconds, strict=True)
+    ]
+    return CallResult(call, at, tuple(answers))
+
+
+def _fault_line(fault: Fault) -> str:
+    place = fault.place
+    where = f" ({place.file.rpartition('/')[2]}:{place.line})" if place and place.line else ""
+    return f"{fault.type}: {fault.message}{where}"
+
+
+def result_text(result: CallResult, before: CallResult | None, *, pinned: bool) -> Content:
+    """Return the lines of a result; ``before`` is the same call's result before the last reload."""
+    return Content("\n").join(_lines(result, before, pinned=pinned))
+
+
+def _lines(result: CallResult, before: CallResult | None, *, pinned: bool) -> Iterator[Content]:
+    total = milliseconds(sum(answer.seconds for answer in result.answers))
+    facts = f"  {clock_time(result.at)}" + (f", {total} ms" if result.answers else "")
+    yield Content.assemble(
+        (clean_line(str(result.call), 200), "bold"),
+        (facts, "$foreground-muted"),
+        ("  pinned" if pinned else "", "bold $text-accent"),
+    )
+    if result.trouble:
+        yield Content.styled(f"! {clean_line(result.trouble, SHOWN)}", "bold $text-error")
+    elif not result.answers:
+        yield Content.styled("  nobody answers: the hook point has no handler", "$text-warning")
+    old = {answer.who: answer for answer in before.answers} if before else {}
+    for answer in result.answers:
+        yield from _answer(answer, old.pop(answer.who, None), is_new=bool(before) and answer.who not in old)
+    for answer in old.values():
+        yield Content.styled(f"- {clean_line(answer.who, 80)} does not answer any more", "$text-warning")
+
+
+def _answer(answer: Answer, old: Answer | None, *, is_new: bool) -> Iterator[Content]:
+    changed = old is not None and (old.text, old.failed) != (answer.text, answer.failed)
+    sign = "!" if answer.failed else "*" if changed else "+" if is_new and old is None else " "
+    style = "bold $text-error" if answer.failed else "bold $text-warning" if changed else ""
+    who, time = clean_line(answer.who, 80), milliseconds(answer.seconds)
+    yield Content.assemble((f"{sign} {who}", style), (f"  {time} ms", "$foreground-muted"))
+    if not changed or old is None:
+        yield Content.styled(f"    {clean_line(answer.text, SHOWN)}", "$text-error" if answer.failed else "")
+        return
+    yield Content.styled(f"    was {clean_line(old.text, SHOWN)}", "$foreground-muted")
+    yield Content.assemble("    now ", *_marked(clean_line(old.text, SHOWN), clean_line(answer.text, SHOWN)))
+
+
+def _marked(old: str, new: str) -> Iterable[tuple[str, str]]:
+    """Split ``new`` into what begins and ends as ``old`` did, and what is different between."""
+    start = _alike(old, new)
+    end = min(_alike(old[::-1], new[::-1]), len(new) - start, len(old) - start)
+    return (
+        (new[:start], ""),
+        (new[start : len(new) - end], "bold reverse"),
+        (new[len(new) - end :] if end else "", ""),
+    )
+
+
+def _alike(old: str, new: str) -> int:
+    pairs = enumerate(zip_longest(old, new))
+    return next((index for index, (one, other) in pairs if one != other), len(new))
+
+
+def change_words(result: CallResult, before: CallResult) -> str:
+    """Say in a few words what a reload did to a pinned call; empty when nothing changed."""
+    old = {answer.who: answer.text for answer in before.answers}
+    new = {answer.who: answer.text for answer in result.answers}
+    changed = sum(old.get(who) != new.get(who) for who in old.keys() | new.keys())
+    return f"{clean_line(str(result.call), 60)}: {count(changed, 'answer')} changed" if changed else ""

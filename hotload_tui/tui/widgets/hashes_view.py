@@ -1,0 +1,74 @@
+"""``HashesView``: each file of a plugin with its digest, and what changed since the generation before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from textual.containers import ScrollableContainer
+from textual.content import Content
+from textual.widgets import Static
+
+from hotload_tui.core.plugin import FileDigest, PluginDetail
+from hotload_tui.tui import keys
+from hotload_tui.tui.text import clean_line, count
+
+NOTHING = "No plugin is selected. n makes one from the template."
+
+
+class HashesView(ScrollableContainer, can_focus=True):
+    """Shows digests in full, so that they can be compared and copied."""
+
+    BINDINGS = keys.WIDE
+
+    def __init__(self) -> None:
+        super().__init__(Static(NOTHING, markup=False))
+        self._detail: PluginDetail | None = None
+        self._shown = Content(NOTHING)
+
+    def show(self, detail: PluginDetail | None) -> None:
+        """Show this plugin's files."""
+        if detail != self._detail:
+            self._detail = detail
+            self._shown = Content("\n").join(_lines(detail)) if detail else Content(NOTHING)
+            self.query_one(Static).update(self._shown)
+
+    def text_to_copy(self) -> str:
+        """Return all digests."""
+        return self._shown.plain if self._detail else ""
+
+
+def _lines(detail: PluginDetail) -> Iterator[Content]:
+    status = detail.status
+    what = f"as generation {status.generation} loaded them" if status.generation else "as they are on disk"
+    yield Content.styled(f"{count(len(detail.files), 'file')}, {what}", "bold")
+    yield Content(f"running  {clean_line(status.digest) or 'nothing'}")
+    same = bool(status.digest) and status.digest == status.source_digest
+    yield Content(f"on disk  {'the same' if same else clean_line(status.source_digest) or 'unknown'}")
+    yield Content("")
+    before = {file.path: file for file in detail.files_before}
+    for file in detail.files:
+        yield from _file(file, before.pop(file.path, None), compared=bool(detail.files_before))
+    for file in before.values():
+        yield Content.styled(f"- {clean_line(file.path, 300)}  removed", "$text-warning")
+    if not detail.files_before:
+        yield Content("")
+        yield Content.styled(
+            "Nothing to compare with yet: after the next reload the changed files are marked.",
+            "$foreground-muted",
+        )
+
+
+def _file(file: FileDigest, before: FileDigest | None, *, compared: bool) -> Iterator[Content]:
+    is_new = compared and before is None
+    is_changed = before is not None and before.sha256 != file.sha256
+    sign, word = ("+", "  new") if is_new else ("*", "  changed") if is_changed else (" ", "")
+    style = "bold $text-warning" if word else ""
+    size = count(file.size, "byte")
+    if before is not None and before.size != file.size:
+        size += f" ({file.size - before.size:+,})"
+    yield Content.assemble(
+        (f"{sign} {clean_line(file.path, 300)}", style), (f"  {size}", "$foreground-muted"), (word, style)
+    )
+    yield Content(f"    {clean_line(file.sha256)}")
+    if is_changed and before is not None:
+        yield Content.styled(f"    {clean_line(before.sha256)}  before", "$foreground-muted")

@@ -1,0 +1,144 @@
+"""``HistoryView``: the generations of a plugin and what became of them; enter goes back to one."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final, NamedTuple
+
+from rich.text import Text
+from textual.message import Message
+from textual.widgets import DataTable
+
+from hotload_tui.core.plugin import HistoryEntry, PluginState, PluginStatus
+from hotload_tui.tui import keys
+from hotload_tui.tui.messages import Remark
+from hotload_tui.tui.text import clean_line, clock_time, milliseconds
+
+_COLUMNS: Final = (("gen", 4), ("time", 8), ("digest", 12))
+_FIGURES: Final = (("build ms", 8), ("load ms", 7))
+"""Shown where there is room for them besides the outcome."""
+_OUTCOME: Final = 22
+"""Cells that an outcome needs."""
+_PADDING: Final = 2
+NOTHING: Final = "Nothing has happened to it in this host yet; r builds it."
+
+
+class Row(NamedTuple):
+    """One entry and whether it is what serves."""
+
+    entry: HistoryEntry
+    serves: bool
+
+
+class HistoryView(DataTable[Text]):
+    """Lists the newest first."""
+
+    BINDINGS = keys.HISTORY
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"history--serves", "history--failed", "history--gone"}
+
+    class Wanted(Message):
+        """An earlier generation is to serve again."""
+
+        def __init__(self, name: str, generation: int) -> None:
+            super().__init__()
+            self.name = name
+            self.generation = generation
+
+    def __init__(self) -> None:
+        super().__init__(cursor_type="row", cell_padding=1)
+        self._status: PluginStatus | None = None
+        self._rows: tuple[Row, ...] = ()
+        self._has_figures = False
+
+    def show(self, status: PluginStatus | None, history: tuple[HistoryEntry, ...]) -> None:
+        """Show this plugin's past; the cursor stays on the entry that it is on."""
+        now = status.generation if status else 0
+        rows = tuple(Row(entry, bool(now) and entry.generation == now) for entry in reversed(history))
+        same = status is not None and self._status is not None and status.name == self._status.name
+        self._status = status
+        if rows == self._rows and same:
+            return
+        here = self._row if same and self.cursor_row > 0 else None  # who is at the top stays there
+        self._rows = rows
+        self._lay_out(here.entry if here else None)
+
+    def on_resize(self) -> None:
+        """Give the outcome the room that there is now."""
+        row = self._row
+        self._lay_out(row.entry if row else None)
+
+    def _lay_out(self, kept: HistoryEntry | None) -> None:
+        """Draw all rows; the cursor goes to the entry ``kept``."""
+        room = self.size.width - 1 - sum(width + _PADDING for _, width in _COLUMNS) - _PADDING
+        figures = sum(width + _PADDING for _, width in _FIGURES)
+        self._has_figures = room - figures >= _OUTCOME
+        outcome = ("outcome", max(_OUTCOME, room - figures * self._has_figures))
+        self.clear(columns=True)
+        for title, width in (*_COLUMNS, *(_FIGURES if self._has_figures else ()), outcome):
+            self.add_column(Text(title), width=width)
+        for row in self._rows:
+            self.add_row(*self._cells(row))
+        place = next((i for i, row in enumerate(self._rows) if kept and row.entry.at == kept.at), 0)
+        self.move_cursor(row=place, animate=False)
+
+    def text_to_copy(self) -> str:
+        """Return the entry under the cursor."""
+        row = self._row
+        return f"{_generation(row)} {row.entry.digest} {_outcome(row)}" if row else ""
+
+    @property
+    def _row(self) -> Row | None:
+        return self._rows[self.cursor_row] if 0 <= self.cursor_row < len(self._rows) else None
+
+    def _cells(self, row: Row) -> list[Text]:
+        entry = row.entry
+        style = "history--serves" if row.serves else "history--failed" if entry.fault else ""
+        if not style and not entry.can_return:
+            style = "history--gone"
+        drawn = self.get_component_rich_style(style, partial=True) if style else ""
+        figures = (milliseconds(entry.compile_seconds), milliseconds(entry.load_seconds))
+        texts = (
+            _generation(row),
+            clock_time(entry.at),
+            clean_line(entry.digest[:12]) or "-",
+            *(figures if self._has_figures else ()),
+            _outcome(row),
+        )
+        return [Text(text, drawn, no_wrap=True, overflow="ellipsis") for text in texts]
+
+    def on_data_table_row_selected(self) -> None:
+        """Go back to the entry under the cursor, or say why that cannot be."""
+        row, status = self._row, self._status
+        if row is None or status is None:
+            self.post_message(Remark(NOTHING))
+            return
+        if reason := _why_not(row, status):
+            self.post_message(Remark(reason))
+        else:
+            self.post_message(self.Wanted(status.name, row.entry.generation))
+
+
+def _why_not(row: Row, status: PluginStatus) -> str:
+    if row.serves:
+        return "This generation serves now."
+    if not row.entry.generation:
+        return "This one never served: there is nothing to go back to."
+    if not row.entry.can_return:
+        return "Its artifact is gone: keep_generations in hotload.toml says how many are kept."
+    return f"{clean_line(status.name, 40)} is off; d enables it." if status.state is PluginState.OFF else ""
+
+
+def _generation(row: Row) -> str:
+    if not row.entry.generation:
+        return "!"
+    return f"{'>' if row.serves else ' '}{row.entry.generation}"
+
+
+def _outcome(row: Row) -> str:
+    entry = row.entry
+    if entry.fault is not None:
+        return clean_line(f"{entry.fault.phase} failed: {entry.fault.type}: {entry.fault.message}", 200)
+    if row.serves:
+        return "serves"
+    memory = clean_line(entry.memory, 200) or "still being retired"
+    back = "" if entry.can_return else ", artifact gone"
+    return f"memory {memory}{back}" if entry.memory else f"{memory}{back}"

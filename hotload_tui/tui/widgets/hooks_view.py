@@ -1,0 +1,238 @@
+"""``HooksView``: the workbench; all hook points with their handlers, calls by hand, pinned calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, Final, NamedTuple
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import DataTable, Input, Static
+
+from hotload_tui.core.plugin import HandlerStatus, HookPointStatus
+from hotload_tui.tui import keys
+from hotload_tui.tui.calls import CallResult, HookCall, change_words, result_text
+from hotload_tui.tui.messages import Remark
+from hotload_tui.tui.text import clean_line, count, milliseconds
+from hotload_tui.tui.widgets.prompt import Prompt
+
+KEPT: Final = 50
+"""Earlier arguments that are remembered, over all hook points."""
+
+SHOWN: Final = 5
+"""Results of calls that are not pinned, the newest first."""
+
+EMPTY: Final = (
+    "enter asks for arguments and calls the hook point; space pins the call: it runs again after each reload."
+)
+NO_POINTS: Final = 'No hook points yet: a plugin registers at one with ctx.hook("point", handler).'
+HINT: Final = 'JSON with commas between: "Ada", 3, or plain text as one argument; enter calls, esc does not'
+
+
+class Row(NamedTuple):
+    """One row: a hook point with one of its handlers, or with none."""
+
+    point: HookPointStatus
+    place: int
+    handler: HandlerStatus | None
+
+
+class HooksTable(DataTable[Text]):
+    """The hook points, a row per handler in calling order."""
+
+    BINDINGS = keys.HOOKS
+
+
+class HooksView(Vertical):
+    """Calls hook points and shows what each handler gave."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"hooks--fault", "hooks--warning"}
+
+    class Wanted(Message):
+        """A hook point is to be called."""
+
+        def __init__(self, calls: tuple[HookCall, ...]) -> None:
+            super().__init__()
+            self.calls = calls
+
+    class Kept(Message):
+        """What is to be remembered for the next time has changed."""
+
+    def __init__(self, earlier: Iterable[HookCall] = (), pinned: Iterable[HookCall] = ()) -> None:
+        super().__init__(id="hook-points")
+        self.earlier = list(earlier)
+        """Calls made before, the newest first."""
+        self.pinned = list(pinned)
+        """Calls that run again after each reload."""
+        self._rows: tuple[Row, ...] = ()
+        self._results: dict[HookCall, CallResult] = {}
+        self._before: dict[HookCall, CallResult] = {}
+        self._asking = ""
+
+    def compose(self) -> ComposeResult:
+        """Lay the table over the prompt and the results."""
+        yield HooksTable(cursor_type="row", cell_padding=1)
+        yield Prompt(id="arguments")
+        with VerticalScroll(id="results", can_focus=False):
+            yield Static(EMPTY, markup=False)
+
+    @property
+    def table(self) -> HooksTable:
+        """The part that has the focus."""
+        return self.query_one(HooksTable)
+
+    def show(self, points: tuple[HookPointStatus, ...]) -> None:
+        """Show these hook points; the cursor stays on the one that it is on."""
+        rows = tuple(
+            Row(point, place, handler)
+            for point in points
+            for place, handler in enumerate(point.handlers or (None,))
+        )
+        if rows == self._rows and self.table.columns:
+            return
+        here = self._row
+        self._rows = rows
+        table = self.table
+        table.clear(columns=True)
+        names = max((len(row.point.point) for row in rows), default=0)
+        whose = max((len(_who(row)) for row in rows), default=0)
+        for title, width in (
+            ("hook point", min(24, max(10, names))),
+            ("handler", min(40, max(12, whose))),
+            ("prio", 4),
+            ("calls", 6),
+            ("faults", 6),
+            ("ms", 6),
+        ):
+            table.add_column(Text(title), width=width)
+        for row in rows:
+            table.add_row(*self._cells(row))
+        same = [i for i, row in enumerate(rows) if here and row.point.point == here.point.point]
+        table.move_cursor(row=same[min(here.place, len(same) - 1)] if here and same else 0, animate=False)
+        self._draw()
+
+    def _cells(self, row: Row) -> list[Text]:
+        handler = row.handler
+        point = clean_line(row.point.point, 100) if not row.place else ""
+        cells = [Text(point, no_wrap=True), Text(_who(row), no_wrap=True)]
+        if handler is None:
+            cells[1].stylize(self.get_component_rich_style("hooks--warning", partial=True))
+            return [*cells, Text("-"), Text(str(row.point.calls)), Text("-"), Text("-")]
+        faults = Text(str(handler.faults or "-"))
+        if handler.faults:
+            faults.stylize(self.get_component_rich_style("hooks--fault", partial=True))
+        calls, mean = str(handler.calls or "never"), milliseconds(handler.mean_seconds)
+        return [*cells, Text(str(handler.priority)), Text(calls), faults, Text(mean)]
+
+    @property
+    def _row(self) -> Row | None:
+        row = self.table.cursor_row
+        return self._rows[row] if 0 <= row < len(self._rows) else None
+
+    # Calls
+
+    def on_data_table_row_selected(self) -> None:
+        """Ask for the arguments."""
+        row = self._row
+        if row is None:
+            self.post_message(Remark(NO_POINTS))
+            return
+        self._asking = row.point.point
+        typed = [call.typed for call in self.earlier if call.point == self._asking]
+        latest = typed[0] if typed else ""
+        self.query_one(Prompt).open(
+            Content(f"{clean_line(self._asking, 60)}(…)").markup, HINT, latest, list(dict.fromkeys(typed))
+        )
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Call it."""
+        event.stop()
+        call = HookCall(self._asking, event.value.strip())
+        self.earlier = [call, *(other for other in self.earlier if other != call)][:KEPT]
+        self.leave_prompt()
+        self.post_message(self.Wanted((call,)))
+        self.post_message(self.Kept())
+
+    def leave_prompt(self) -> bool:
+        """Close the prompt; returns whether it was open."""
+        prompt = self.query_one(Prompt)
+        was_open = prompt.has_class("-open")
+        if was_open:
+            self.screen.set_focus(self.table)
+            prompt.close()
+        return was_open
+
+    def toggle_pin(self) -> str:
+        """Pin the newest call of the hook point under the cursor, or let it go; returns what to say."""
+        row = self._row
+        if row is None:
+            return NO_POINTS
+        point = row.point.point
+        call = next((call for call in (*self.pinned, *self.earlier) if call.point == point), None)
+        if call is None:
+            return f"{clean_line(point, 60)} was not called yet; enter calls it, then space pins that call."
+        shown = clean_line(str(call), 60)
+        pinned = call not in self.pinned
+        if pinned:
+            self.pinned.append(call)
+            if call not in self._results:
+                self.post_message(self.Wanted((call,)))
+        else:
+            self.pinned.remove(call)
+        self.post_message(self.Kept())
+        self._draw()
+        return (
+            f"Pinned {shown}: it runs again after each reload."
+            if pinned
+            else f"{shown} is not pinned any more."
+        )
+
+    def take(self, results: tuple[CallResult, ...], *, reloaded: bool) -> str:
+        """Show results; those of pinned calls with what changed. Returns what to say about that."""
+        words = []
+        for result in results:
+            call, old = result.call, self._results.pop(result.call, None)
+            if reloaded and old is not None:
+                self._before[call] = old
+                words.append(change_words(result, old))
+            else:
+                self._before.pop(call, None)
+            self._results[call] = result
+        loose = [call for call in self._results if call not in self.pinned]
+        for call in loose[:-SHOWN]:
+            del self._results[call]
+        self._draw()
+        return "; ".join(filter(None, words))
+
+    def text_to_copy(self) -> str:
+        """Return all results."""
+        return self._text().plain if self._results else ""
+
+    def _draw(self) -> None:
+        self.query_one("#results Static", Static).update(self._text())
+
+    def _text(self) -> Content:
+        order = [call for call in self.pinned if call in self._results]
+        order += [call for call in reversed(self._results) if call not in self.pinned]
+        blocks = [
+            result_text(self._results[call], self._before.get(call), pinned=call in self.pinned)
+            for call in order
+        ]
+        waiting = [call for call in self.pinned if call not in self._results]
+        if waiting:
+            blocks.append(
+                Content.styled(f"{count(len(waiting), 'pinned call')} not run yet", "$foreground-muted")
+            )
+        if not blocks:
+            blocks.append(Content.styled(EMPTY if self._rows else NO_POINTS, "$foreground-muted"))
+        return Content("\n\n").join(blocks)
+
+
+def _who(row: Row) -> str:
+    handler = row.handler
+    if handler is None:
+        return "no handler: called in vain" if row.point.calls else "no handler"
+    return clean_line(f"{handler.plugin}.{handler.function}", 100)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+
+from hotload_tui.core.plugin import Fault, HandlerCall, Invocation
+from hotload_tui.tui.calls import CallResult, HookCall, call_result, change_words, result_text
+
+
+@pytest.mark.parametrize(
+    ("typed", "arguments"),
+    [
+        ("", ()),
+        ('"Ada", 3', ("Ada", 3)),
+        ('{"a": [1, null]}', ({"a": [1, None]},)),
+        ("Ada Lovelace", ("Ada Lovelace",)),
+        ("3", (3,)),
+        ("[1", ("[1",)),
+    ],
+)
+def test_what_is_typed_is_json_or_else_one_text(typed: str, arguments: tuple[object, ...]) -> None:
+    """JSON values with commas between are arguments; anything else is one argument, as it was typed."""
+    assert HookCall("greet", typed).arguments == arguments
+
+
+def result(*texts: str, call: HookCall | None = None) -> CallResult:
+    """Return a result in which each handler returned a text."""
+    handlers = tuple(HandlerCall("p", f"f{number}", failed=False) for number in range(len(texts)))
+    invocation = Invocation(texts, (), (0.001,) * len(texts), handlers)
+    return call_result(call or HookCall("greet", ""), 0.0, invocation)
+
+
+def test_each_handler_has_its_own_value_or_fault_and_time() -> None:
+    """A handler that raised stands where it was called, with its fault, between those that returned."""
+    invocation = Invocation(
+        (1, 3),
+        (Fault("hook", "b", "ValueError", "no", 0.0),),
+        (0.001, 0.002, 0.003),
+        (
+            HandlerCall("a", "f", failed=False),
+            HandlerCall("b", "g", failed=True),
+            HandlerCall("c", "h", failed=False),
+        ),
+    )
+    text = result_text(call_result(HookCall("p", "7"), 0.0, invocation), None, pinned=False).plain
+    lines = [line.strip() for line in text.split("\n")]
+    assert lines[0].startswith("p(7)")
+    assert lines[0].endswith("6.0 ms")
+    assert lines[1:] == ["a.f  1.0 ms", "1", "! b.g  2.0 ms", "ValueError: no", "c.h  3.0 ms", "3"]
+
+
+def test_what_changed_is_marked_by_more_than_colour() -> None:
+    """After a reload an answer that changed has a star, the old one above the new one; others have not."""
+    before, after = result("Hi, Ada", "same"), result("Hello, Ada", "same")
+    text = result_text(after, before, pinned=True).plain
+    assert "* p.f0" in text
+    assert "was 'Hi, Ada'" in text
+    assert "now 'Hello, Ada'" in text
+    assert "* p.f1" not in text
+    assert change_words(after, before) == "greet(): 1 answer changed"
+    assert change_words(before, before) == ""
+
+
+@pytest.mark.parametrize(("old", "new"), [("ab", "aab"), ("aab", "ab"), ("", "x"), ("aaaa", "aa"), ("x", "")])
+def test_the_new_answer_is_whole_whatever_was_cut_out_as_changed(old: str, new: str) -> None:
+    """The mark of what is different never loses or doubles a character."""
+    assert f"now {new!r}" in result_text(result(new), result(old), pinned=True).plain
+
+
+def test_handlers_that_came_and_went_are_told() -> None:
+    """A handler that is new has a plus; one that does not answer any more is named."""
+    text = result_text(result("a", "b"), result("a"), pinned=True).plain
+    assert "+ p.f1" in text
+    text = result_text(result("a"), result("a", "b"), pinned=True).plain
+    assert "- p.f1 does not answer any more" in text

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hotload_tui import Config
+from tests.conftest import Running, Workspace, answering
+from tests.tui.console import console
+
+Run = Callable[[Config], Running]
+
+
+async def test_generations_and_failures_are_listed_the_newest_first(workspace: Workspace, run: Run) -> None:
+    """History has a row per generation, with what serves marked, and failures with their reason."""
+    workspace["one"] = answering(1)
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        workspace["one"] = answering(2)
+        running.manager.rebuild()
+        workspace["one"] = "def register(ctx):\n    1 / 0\n"
+        running.manager.rebuild()
+        await it.press("6")
+        await it.shows("register failed: ZeroDivisionError", ">2", "serves")
+        assert it.text.index("register failed") < it.text.index(">2") < it.text.index("memory freed")
+
+
+async def test_enter_goes_back_and_h_releases(workspace: Workspace, run: Run) -> None:
+    """Enter on an earlier generation lets it serve again, held; h lets the plugin follow its source again."""
+    workspace["one"] = answering("old")
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        workspace["one"] = answering("new")
+        running.manager.rebuild()
+        await it.press("6")
+        await it.shows(">2")
+        await it.press("enter")
+        await it.until(lambda: any("serves now" in toast for toast in it.toasts))
+        await it.press("j", "enter")
+        await it.until(lambda: "= HELD" in it.row("one"))
+        assert running.host.call("greet") == ["old"]
+        await it.press("h")
+        await it.until(lambda: "+ ok" in it.row("one"))
+        assert running.host.call("greet") == ["new"]
+        await it.press("h")
+        await it.until(lambda: any("is not held" in toast for toast in it.toasts))
+
+
+async def test_hashes_show_what_changed(workspace: Workspace, run: Run) -> None:
+    """After a reload the Hashes tab marks files that changed, came and went."""
+    workspace["one"], workspace["one/a.txt"], workspace["one/gone.txt"] = answering(1), "a", "b"
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        await it.press("5")
+        await it.shows("3 files, as generation 1", "  a.txt", "Nothing to compare with yet")
+        workspace["one/a.txt"], workspace["one/new.txt"] = "aa", "c"
+        (workspace.plugins / "one" / "gone.txt").unlink()
+        running.manager.rebuild()
+        await it.shows("* a.txt  2 bytes (+1)  changed", "+ new.txt", "- gone.txt  removed", "  plugin.py")

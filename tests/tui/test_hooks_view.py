@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hotload_tui import Config
+from tests.conftest import Running, Workspace
+from tests.tui.console import console
+
+Run = Callable[[Config], Running]
+
+
+def greeting(word: str) -> str:
+    """Return a plugin that greets with a word."""
+    return (
+        f"def greet(name='you'):\n    return f'{word}, {{name}}'\n"
+        "def register(ctx):\n    ctx.hook('greet', greet)\n"
+    )
+
+
+async def test_a_hook_point_is_called_with_what_is_typed(workspace: Workspace, run: Run) -> None:
+    """In the Hooks tab enter asks for arguments, and again enter shows what each handler returned."""
+    workspace["one"] = greeting("Hello")
+    workspace["two"] = "def register(ctx): ctx.hook('greet', lambda name: 1 / 0)"
+    async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok" in it.row("two"))
+        await it.press("7")
+        await it.shows("one.greet", "two.")
+        await it.press("enter", *"Ada 40", "enter")
+        await it.shows("greet('Ada 40')", "'Hello, Ada 40'", "ZeroDivisionError: division by zero")
+
+
+async def test_a_pinned_call_runs_again_after_a_reload(workspace: Workspace, run: Run) -> None:
+    """Save the file, and the answer of the pinned call changes: the old and the new one are shown."""
+    workspace["one"] = greeting("Hello")
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        await it.press("7", "enter", *'"Ada"', "enter")
+        await it.shows("'Hello, Ada'")
+        await it.press("space")
+        await it.until(lambda: any("Pinned greet('Ada')" in toast for toast in it.toasts))
+        workspace["one"] = greeting("Welcome")
+        running.manager.rebuild()
+        await it.shows("was 'Hello, Ada'", "now 'Welcome, Ada'")
+        await it.press("space")
+        await it.until(lambda: any("not pinned any more" in toast for toast in it.toasts))
+
+
+async def test_earlier_arguments_come_back(workspace: Workspace, run: Run) -> None:
+    """The prompt opens with the newest arguments, and up turns to those before; esc calls nothing."""
+    workspace["one"] = greeting("Hello")
+    async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        await it.press("7", "enter", *"Ada", "enter")
+        await it.shows("'Hello, Ada'")
+        await it.press("enter", *["backspace"] * 3, *"Bob", "enter")
+        await it.shows("'Hello, Bob'")
+        await it.press("enter", "up", "up", "enter")
+        await it.until(lambda: 0 < it.text.find("'Hello, Ada'") < it.text.index("'Hello, Bob'"))
+        await it.press("enter", *"nobody", "escape")
+        assert "nobody" not in it.text
+
+
+async def test_pins_and_arguments_are_there_the_next_time(workspace: Workspace, run: Run) -> None:
+    """Who opens the console again finds the pinned call, run anew."""
+    workspace["one"] = greeting("Hello")
+    manager = run(workspace.config()).manager
+    async with console(manager, workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        await it.press("7", "enter", *"Ada", "enter", "space")
+        await it.shows("'Hello, Ada'")
+    async with console(manager, workspace.root, (120, 36), start=lambda: None) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        await it.press("7")
+        await it.shows("greet('Ada')", "pinned", "'Hello, Ada'")
+
+
+async def test_without_hook_points_the_tab_says_how_one_is_made(workspace: Workspace, run: Run) -> None:
+    """An empty workbench names what fills it; enter and space say the same."""
+    async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
+        await it.press("7")
+        await it.shows("No hook points yet")
+        await it.press("space")
+        await it.until(lambda: any("No hook points yet" in toast for toast in it.toasts))

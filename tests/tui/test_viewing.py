@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hotload_tui import Config
+from hotload_tui.tui.arrangement import Arrangement
+from hotload_tui.tui.view_state import ViewState, ViewStore
+from tests.conftest import Running, Workspace, answering
+from tests.tui.console import Console, console
+
+Run = Callable[[Config], Running]
+BROKEN = "def register(ctx):\n    1 / 0\n"
+
+
+def rows(it: Console) -> list[str]:
+    """Return the names in the table, from top to bottom."""
+    from hotload_tui.tui.widgets.plugin_table import PluginTable
+
+    return [row.key.value or "" for row in it.main.query_one(PluginTable).ordered_rows]
+
+
+async def test_a_filter_narrows_the_table_while_it_is_typed(workspace: Workspace, run: Run) -> None:
+    """A slash asks for a text; rows without it go; the status line says so; esc brings them back."""
+    workspace["apple"] = workspace["banana"] = answering(1)
+    workspace["cherry"] = BROKEN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "! FAIL" in it.row("cherry"))
+        await it.press("slash", *"an")
+        await it.until(lambda: rows(it) == ["banana"])
+        await it.shows("filter an", "Plugins (1 of 3)")
+        await it.press("enter", "3", "0")
+        assert rows(it) == ["banana"]
+        await it.press("escape")
+        await it.until(lambda: rows(it) == ["apple", "banana", "cherry"])
+        await it.press("slash", *"s:fail", "enter")
+        await it.until(lambda: rows(it) == ["cherry"])
+        await it.press("slash", *["backspace"] * 6, *"xyz", "enter")
+        await it.shows("0 of 3 match filter xyz: esc clears the filter.")
+
+
+async def test_the_exclamation_mark_shows_problems_only(workspace: Workspace, run: Run) -> None:
+    """Only what failed stays; the same key brings all back."""
+    workspace["apple"], workspace["cherry"] = answering(1), BROKEN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "! FAIL" in it.row("cherry"))
+        await it.press("exclamation_mark")
+        await it.until(lambda: rows(it) == ["cherry"])
+        await it.press("exclamation_mark")
+        await it.until(lambda: rows(it) == ["apple", "cherry"])
+
+
+async def test_the_order_of_the_table_is_chosen_and_kept(workspace: Workspace, run: Run) -> None:
+    """S turns the order, s sorts by state; the cursor stays on its plugin; next time it is the same."""
+    workspace["apple"], workspace["cherry"] = answering(1), BROKEN
+    manager = run(workspace.config()).manager
+    async with console(manager, workspace.root) as it:
+        await it.until(lambda: rows(it) == ["apple", "cherry"] and it.chosen == "apple")
+        await it.press("S")
+        await it.until(lambda: rows(it) == ["cherry", "apple"])
+        assert it.chosen == "apple"
+        await it.press("S", "s")
+        await it.until(lambda: rows(it) == ["cherry", "apple"])
+        assert any("Sorted by state" in toast for toast in it.toasts)
+        await it.press("q")
+    async with console(manager, workspace.root) as it:
+        await it.until(lambda: rows(it) == ["cherry", "apple"])
+        assert it.chosen == "apple"
+
+
+async def test_the_log_has_a_filter_of_its_own(workspace: Workspace, run: Run) -> None:
+    """In the log a slash keeps only lines with a text, and an exclamation mark those without it."""
+    workspace["apple"], workspace["cherry"] = answering(1), BROKEN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "! FAIL" in it.row("cherry"))
+        await it.press("3")
+        await it.shows("apple: loaded", "cherry: register failed")
+        await it.press("slash", *"REGISTER", "enter")
+        await it.until(lambda: "apple: loaded" not in it.text and "cherry: register failed" in it.text)
+        await it.press("slash", "home", "exclamation_mark", "enter")
+        await it.until(lambda: "apple: loaded" in it.text and "cherry: register failed" not in it.text)
+        await it.press("escape")
+        await it.shows("apple: loaded", "cherry: register failed")
+
+
+async def test_a_pane_without_filter_says_so(workspace: Workspace, run: Run) -> None:
+    """A slash in the Overview tab names the panes that can be filtered."""
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.press("1", "slash")
+        await it.until(lambda: any("has no filter" in toast for toast in it.toasts))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 50)])
+async def test_plus_gives_the_screen_to_a_pane(workspace: Workspace, run: Run, size: tuple[int, int]) -> None:
+    """The pane with the focus fills the screen; plus, esc or going elsewhere brings the others back."""
+    workspace["apple"] = answering(1)
+    async with console(run(workspace.config()).manager, workspace.root, size) as it:
+        await it.until(lambda: "+ ok" in it.row("apple"))
+        await it.press("plus")
+        await it.until(lambda: "1 Overview" not in it.text)
+        await it.press("1")
+        await it.shows("1 Overview", "Plugins (1)")
+        await it.press("plus")
+        await it.until(lambda: "Plugins (1)" not in it.text and "1 Overview" in it.text)
+        await it.press("escape")
+        await it.shows("Plugins (1)", "1 Overview")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 50)])
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("1", "hook points"),
+        ("2", "No errors in apple"),
+        ("3", "apple: loaded generation 1"),
+        ("4", "the same on disk"),
+        ("5", "file, as generation 1 loaded"),
+        ("6", "serves"),
+        ("7", "apple.answer"),
+    ],
+)
+async def test_every_tab_has_its_key_at_every_size(
+    workspace: Workspace, run: Run, size: tuple[int, int], key: str, text: str
+) -> None:
+    """The number of a tab shows it and goes there; 0 goes back to the table."""
+    workspace["apple"] = answering(1)
+    async with console(run(workspace.config()).manager, workspace.root, size) as it:
+        await it.until(lambda: "+ ok" in it.row("apple"))
+        await it.press(key)
+        await it.shows(text)
+        assert it.app.focused is not None
+        assert "DetailTabs" in {type(node).__name__ for node in it.app.focused.ancestors}
+        await it.press("0")
+        assert type(it.app.focused).__name__ == "PluginTable"
+
+
+async def test_z_takes_back_and_says_what(workspace: Workspace, run: Run) -> None:
+    """After d, z brings the plugin back; with nothing to take back it says so."""
+    workspace["apple"] = answering(1)
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("apple"))
+        await it.press("d")
+        await it.until(lambda: "- off" in it.row("apple"))
+        await it.press("z")
+        await it.until(lambda: "+ ok" in it.row("apple"))
+        await it.press("z")
+        await it.until(lambda: any("nothing to undo" in toast for toast in it.toasts))
+
+
+async def test_capital_y_copies_a_report(workspace: Workspace, run: Run, state_folder: Path) -> None:
+    """The report has versions, digests, the traceback and the newest log lines, without colour."""
+    workspace["cherry"] = BROKEN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "! FAIL" in it.row("cherry"))
+        await it.press("Y")
+        await it.until(lambda: any("Copied" in toast for toast in it.toasts))
+    report = (state_folder / "hotload" / "copied.txt").read_text("utf-8")
+    wanted = ("cherry is FAIL", "Python 3.", "ZeroDivisionError", "> 2 |     1 / 0", "register failed")
+    assert [part for part in wanted if part not in report] == []
+    assert "\x1b" not in report
+
+
+def test_a_damaged_view_state_counts_as_none(tmp_path: Path) -> None:
+    """What cannot be read is ignored, and what cannot be written costs nothing."""
+    store = ViewStore(tmp_path, {"XDG_STATE_HOME": str(tmp_path)})
+    store.write(ViewState(sort="age"))
+    assert store.read().sort == "age"
+    (file,) = (tmp_path / "hotload" / "views").iterdir()
+    file.write_text('{"sort": 7')
+    assert store.read() == ViewState()
+    file.write_text('{"sort": "moon"}')
+    assert store.read().sort == "plugin"
+    ViewStore(tmp_path, {"XDG_STATE_HOME": str(file)}).write(ViewState())
+
+
+def test_words_of_a_filter_are_combined() -> None:
+    """Every word must hold; an exclamation mark turns one around; a lone one asks for nothing."""
+    assert Arrangement(filter="!").of(()) == ()
+    assert Arrangement(filter="a !b", problems=True).describe() == "filter a !b, problems only"
