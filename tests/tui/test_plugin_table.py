@@ -107,7 +107,7 @@ async def test_a_plugin_whose_calls_raise_is_marked_though_it_serves(workspace: 
         await it.press("enter")
         await it.shows("ZeroDivisionError", "in hook of bad", "2 Error (1)")
         await it.press("0", "j")
-        await it.until(lambda: it.chosen == "good" and "2 Error  3 Log" in it.text)
+        await it.until(lambda: it.chosen == "good" and "2 Error 3 Log" in it.text)
         await it.press("1", "0", "k", "1")
         await it.shows("press 2 for the traceback")
 
