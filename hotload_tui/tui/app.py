@@ -61,7 +61,7 @@ class ConsoleApp(PlainApp):
 
     def on_mount(self) -> None:
         """Leave in order when the system asks for it."""
-        hear_signals(self.end)
+        hear_signals(self.end, GRACE + RESTORE)
 
     def on_resize(self) -> None:
         """Stand a terminal that does not know its size."""

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Final
 
 CODES: Final[Mapping[str, int]] = {"SIGTERM": 0, "SIGHUP": 0, "SIGINT": 130}
@@ -18,13 +19,23 @@ _SIZE: Final = (24, 80)
 """Rows and columns of a terminal that does not tell them."""
 
 
-def hear_signals(end: Callable[[int], None]) -> None:
-    """Call ``end`` with an exit code when the system asks for an end; where there are such signals."""
+def hear_signals(end: Callable[[int], None], limit: float) -> None:
+    """Call ``end`` with an exit code when the system asks for an end; where there are such signals.
+
+    ``limit`` seconds later the process exits in any case. A handler of the loop's own would not be called
+    while the thread waits for a terminal that is gone.
+    """
     loop = asyncio.get_running_loop()
+
+    def hear(number: int, _frame: FrameType | None) -> None:
+        code = CODES[signal.Signals(number).name]
+        leave_within(limit, code)
+        loop.call_soon_threadsafe(end, code)
+
     try:
-        for name, code in CODES.items():
-            loop.add_signal_handler(getattr(signal, name), end, code)
-    except (AttributeError, NotImplementedError, RuntimeError, ValueError):
+        for name in CODES:
+            signal.signal(getattr(signal, name), hear)
+    except (AttributeError, ValueError):
         return  # not the main thread, or a system without these signals
 
 
