@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 from hotload_tui.cli import output
 from hotload_tui.cli.text import folder
 from hotload_tui.core.config import Config
-from hotload_tui.core.config_loader import load_config, unmatched_entries
+from hotload_tui.core.config_loader import FILE_NAME, load_config, unmatched_entries
 from hotload_tui.core.discovery import unknown
 from hotload_tui.core.errors import NoHostError, UsageError
 from hotload_tui.core.plugin import PluginStatus
@@ -42,7 +42,12 @@ class Scope(Struct, frozen=True):
             ConfigError: hotload.toml is wrong.
 
         """
-        return load_config(self.config, runtime_dir=self.plugins, compiled_dir=self.compiled)
+        config = load_config(self.config, runtime_dir=self.plugins, compiled_dir=self.compiled)
+        if config.keys:
+            from hotload_tui.tui.keys import check_keys  # the bindings: only for who changes them
+
+            check_keys(config.keys, str(self.config or FILE_NAME))
+        return config
 
     def as_arguments(self) -> list[str]:
         """Return the options that lead another process to the same place."""

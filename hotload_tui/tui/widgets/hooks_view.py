@@ -14,7 +14,7 @@ from textual.widgets import DataTable, Input, Static
 
 from hotload_tui.core.plugin import HandlerStatus, HookPointStatus
 from hotload_tui.tui import keys
-from hotload_tui.tui.calls import CallResult, HookCall, change_words, result_text
+from hotload_tui.tui.calls import CallResult, HookCall, change_words, result_text, short_name
 from hotload_tui.tui.messages import Remark
 from hotload_tui.tui.text import clean_line, count, milliseconds
 from hotload_tui.tui.widgets.prompt import Prompt
@@ -100,8 +100,8 @@ class HooksView(Vertical):
         names = max((len(row.point.point) for row in rows), default=0)
         whose = max((len(_who(row)) for row in rows), default=0)
         for title, width in (
-            ("hook point", min(24, max(10, names))),
-            ("handler", min(40, max(12, whose))),
+            ("hook point", min(20, max(10, names))),
+            ("handler", min(28, max(12, whose))),
             ("prio", 4),
             ("calls", 6),
             ("faults", 6),
@@ -235,4 +235,4 @@ def _who(row: Row) -> str:
     handler = row.handler
     if handler is None:
         return "no handler: called in vain" if row.point.calls else "no handler"
-    return clean_line(f"{handler.plugin}.{handler.function}", 100)
+    return clean_line(f"{handler.plugin}.{short_name(handler.function)}", 100)
