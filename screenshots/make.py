@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import math
 import os
 import re
@@ -260,6 +261,7 @@ def _paint(file: Path, picture: str) -> None:
 
 def main() -> None:
     """Write all pictures next to this file."""
+    logging.getLogger("hotload").addHandler(logging.NullHandler())  # else it comes on the screen twice
     for view in _VIEWS:
         for size in SIZES:
             with tempfile.TemporaryDirectory() as folder:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import ClassVar, Final, NamedTuple
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.coordinate import Coordinate
 from textual.message import Message
 from textual.widgets import DataTable, Input, Static
 
@@ -24,6 +25,8 @@ KEPT: Final = 50
 
 SHOWN: Final = 5
 """Results of calls that are not pinned, the newest first."""
+
+_TITLES: Final = ("hook point", "handler", "prio", "calls", "faults", "ms")
 
 EMPTY: Final = (
     "enter asks for arguments and calls the hook point; space pins the call: it runs again after each reload."
@@ -67,6 +70,7 @@ class HooksView(Vertical):
         """Calls made before, the newest first."""
         self.pinned = list(pinned)
         """Calls that run again after each reload."""
+        self._points: tuple[HookPointStatus, ...] = ()
         self._rows: tuple[Row, ...] = ()
         self._results: dict[HookCall, CallResult] = {}
         self._before: dict[HookCall, CallResult] = {}
@@ -86,33 +90,44 @@ class HooksView(Vertical):
 
     def show(self, points: tuple[HookPointStatus, ...]) -> None:
         """Show these hook points; the cursor stays on the one that it is on."""
-        rows = tuple(
-            Row(point, place, handler)
-            for point in points
-            for place, handler in enumerate(point.handlers or (None,))
-        )
-        if rows == self._rows and self.table.columns:
+        self._points = points
+        if self.is_on_screen:  # a busy host calls its hook points all the time
+            self._refresh_table()
+
+    def on_show(self) -> None:
+        """Draw what came while the tab was hidden."""
+        self._refresh_table()
+
+    def _refresh_table(self) -> None:
+        before, rows = self._rows, tuple(_rows(self._points))
+        if rows == before and self.table.columns:
             return
         here = self._row
         self._rows = rows
+        if list(map(_place, rows)) == list(map(_place, before)) and self.table.columns:
+            self._update(before)
+            return
         table = self.table
         table.clear(columns=True)
         names = max((len(row.point.point) for row in rows), default=0)
         whose = max((len(_who(row)) for row in rows), default=0)
-        for title, width in (
-            ("hook point", min(20, max(10, names))),
-            ("handler", min(28, max(12, whose))),
-            ("prio", 4),
-            ("calls", 6),
-            ("faults", 6),
-            ("ms", 6),
-        ):
+        widths = (min(20, max(10, names)), min(28, max(12, whose)), 4, 6, 6, 6)
+        for title, width in zip(_TITLES, widths, strict=True):
             table.add_column(Text(title), width=width)
         for row in rows:
             table.add_row(*self._cells(row))
         same = [i for i, row in enumerate(rows) if here and row.point.point == here.point.point]
         table.move_cursor(row=same[min(here.place, len(same) - 1)] if here and same else 0, animate=False)
         self._draw()
+
+    def _update(self, before: tuple[Row, ...]) -> None:
+        """Draw the figures that have changed."""
+        for number, (row, old) in enumerate(zip(self._rows, before, strict=True)):
+            if row.handler == old.handler and row.point.calls == old.point.calls:
+                continue
+            for column, (cell, was) in enumerate(zip(self._cells(row), self._cells(old), strict=True)):
+                if cell != was:
+                    self.table.update_cell_at(Coordinate(number, column), cell)
 
     def _cells(self, row: Row) -> list[Text]:
         handler = row.handler
@@ -229,6 +244,16 @@ class HooksView(Vertical):
         if not blocks:
             blocks.append(Content.styled(EMPTY if self._rows else NO_POINTS, "$foreground-muted"))
         return Content("\n\n").join(blocks)
+
+
+def _rows(points: Iterable[HookPointStatus]) -> Iterator[Row]:
+    for point in points:
+        for place, handler in enumerate(point.handlers or (None,)):
+            yield Row(point, place, handler)
+
+
+def _place(row: Row) -> tuple[str, str]:
+    return row.point.point, _who(row)
 
 
 def _who(row: Row) -> str:
