@@ -159,10 +159,10 @@ def test_what_a_plugin_writes_to_descriptor_1_is_in_the_log_only(project: Path, 
     source = "import os, subprocess\nos.write(1, b'RAW BYTES\\n')\nsubprocess.run(['echo', 'A CHILD'])\n"
     write(project, "raw", f"{source}\n\ndef register(ctx):\n    pass\n")
     tmux.run(HOTLOAD)
-    tmux.wait_for(lambda screen: screen.count("+ ok") == 2)
+    tmux.wait_for("+ ok 2")
     tmux.press("3")
-    screen = tmux.wait_for(lambda screen: "RAW BYTES" in screen and "A CHILD" in screen)
-    rows = screen.splitlines()
+    tmux.wait_for(lambda screen: "RAW BYTES" in screen and "A CHILD" in screen)
+    rows = tmux.wait_for("w Wrap").splitlines()
     assert rows[1].startswith(("━", "─"))
     assert re.search(r"\+ ok +greet", rows[3])
     assert rows[-1].lstrip().startswith("w Wrap")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -25,6 +26,20 @@ if TYPE_CHECKING:
     """Whoever carries out a command: in this process, or in the running host."""
 
 _Command = TypeVar("_Command", bound=click.Command)
+
+
+def refuse_dumb_terminal() -> None:
+    """Say what a console needs that ``TERM=dumb`` has not; it would be painted once and never again.
+
+    Raises:
+        UsageError: the terminal cannot move its cursor.
+
+    """
+    if os.environ.get("TERM") in ("dumb", "unknown"):
+        raise UsageError(
+            "the console needs a terminal that can move its cursor, and TERM says that this one cannot;"
+            " 'hotload run', 'hotload status' and 'hotload logs -f' need none"
+        )
 
 
 class Scope(Struct, frozen=True):

@@ -207,7 +207,7 @@ async def test_digits_are_text_where_text_is_typed(workspace: Workspace, run: Ru
 async def test_rows_that_were_not_seen_are_up_to_date_when_they_come_to_be_seen(
     workspace: Workspace, run: Run
 ) -> None:
-    """In a table longer than the screen, a row that changed below the edge is right once it is scrolled to."""
+    """A row that changed below the edge of a long table is right once it is scrolled to."""
     for number in range(40):
         workspace[f"p{number:02}"] = answering(number)
     running = run(workspace.config())

@@ -92,13 +92,14 @@ class HooksView(Vertical):
         """Show these hook points; the cursor stays on the one that it is on."""
         self._points = points
         if self.is_on_screen:  # a busy host calls its hook points all the time
-            self._refresh_table()
+            self.draw_table()
 
     def on_show(self) -> None:
         """Draw what came while the tab was hidden."""
-        self._refresh_table()
+        self.draw_table()
 
-    def _refresh_table(self) -> None:
+    def draw_table(self) -> None:
+        """Draw what is to be shown, though it may not be seen yet: the next key may be meant for it."""
         before, rows = self._rows, tuple(_rows(self._points))
         if rows == before and self.table.columns:
             return
