@@ -204,12 +204,19 @@ def test_a_terminal_of_forty_columns_and_one_of_three_hundred(tmux: Tmux) -> Non
     assert max(map(len, screen.splitlines())) > 290
 
 
-@pytest.mark.parametrize("setting", ["NO_COLOR=1", "TERM=dumb", "LC_ALL=C"])
+@pytest.mark.parametrize("setting", ["NO_COLOR=1", "LC_ALL=C"])
 def test_a_poor_terminal_is_usable(tmux: Tmux, setting: str) -> None:
-    """Without colours, with a terminal called dumb, or without UTF-8, states and keys can be read."""
+    """Without colours or without UTF-8, states and keys can be read."""
     tmux.run(f"env {setting} {HOTLOAD}")
     tmux.wait_for("+ ok")
     tmux.press("6")
     tmux.wait_for("serves")
     tmux.press("q")
     tmux.wait_for(lambda screen: screen.strip().endswith("shell>"))
+
+
+def test_a_dumb_terminal_is_refused_with_what_works_there(tmux: Tmux) -> None:
+    """A terminal that cannot move its cursor gets a clear line, and no console that never changes."""
+    tmux.run(f"env TERM=dumb {HOTLOAD}; echo code-$?")
+    screen = tmux.wait_for("code-2")
+    assert "needs a terminal that can move its" in " ".join(screen.split())

@@ -212,8 +212,9 @@ class HooksView(Vertical):
         for result in results:
             call, old = result.call, self._results.pop(result.call, None)
             if reloaded and old is not None:
-                self._before[call] = old
-                words.append(change_words(result, old))
+                if change := change_words(result, old):  # the last change stays marked until the next one
+                    self._before[call] = old
+                    words.append(change)
             else:
                 self._before.pop(call, None)
             self._results[call] = result
@@ -221,7 +222,7 @@ class HooksView(Vertical):
         for call in loose[:-SHOWN]:
             del self._results[call]
         self._draw()
-        return "; ".join(filter(None, words))
+        return "; ".join(words)
 
     def text_to_copy(self) -> str:
         """Return all results."""
