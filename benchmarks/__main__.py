@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks import remote
-from benchmarks.console import first_paint
+from benchmarks.console import crowded_paint, empty_paint, first_paint, key_to_paint
 from benchmarks.growth import growth
 from benchmarks.reload import Sample, hook_call, read_compile_execute, reload_alone, save_to_result
 from benchmarks.watch import by_inotify, by_watcher, by_watchfiles, idle
@@ -47,6 +47,13 @@ def main() -> None:
         painted, loaded = zip(*(first_paint(cold=cold) for _ in range(starts)), strict=True)
         _row(f"start to painted table of 7 plugins, {word}", painted)
         _row(f"start to all 7 plugins ok, {word}", loaded)
+    _row("start to picture of an empty Textual app", [empty_paint() for _ in range(starts)])
+    for plugins in (7, 1000):
+        word = f"start to table of {plugins:,} plugins, console alone"
+        _row(word, [crowded_paint(plugins) for _ in range(starts)])
+    keys, kilobytes = key_to_paint(rounds * 3)
+    _row("key to paint, 1,000 plugins, 200 reloads a second", keys)
+    print(f"  memory of the console then, with 50,000 log lines: {kilobytes / 1024:.0f} MB")
 
 
 def _row(work: str, seconds: Sequence[float]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import tempfile
@@ -36,3 +37,52 @@ def _open(project: Path) -> tuple[float, float]:
         terminal.press("q")
         terminal.wait_for_exit()
     return painted, loaded
+
+
+def crowded_paint(plugins: int) -> float:
+    """Return seconds from process start to the painted table of so many plugins, none of them loaded here."""
+    with _crowd(plugins, 0, 0) as terminal:
+        terminal.wait_for("plugin_0003")
+        return time.perf_counter() - terminal.started
+
+
+def empty_paint() -> float:
+    """Return seconds from process start to the picture of a Textual app with one label, for comparison."""
+    with Terminal([sys.executable, "-c", _EMPTY], cwd=Path.cwd()) as terminal:
+        terminal.wait_for("nothing to show")
+        return time.perf_counter() - terminal.started
+
+
+def key_to_paint(rounds: int) -> tuple[list[float], int]:
+    """Return seconds from a key to the cursor's new row, and kilobytes of memory at the end.
+
+    There are 1,000 plugins and 50,000 log lines, and 200 reloads a second come in.
+    """
+    with _crowd(1000, 50_000, 200) as terminal:
+        terminal.wait_for("plugin_0003")
+        taken = []
+        for number in range(rounds):
+            row = 1 - number % 2
+            started = time.perf_counter()
+            terminal.press("jk"[number % 2])
+            terminal.wait_for_output(re.compile(rb"\x1b\[1;7;[0-9;]*m\s*plugin_%04d" % row))
+            taken.append(time.perf_counter() - started)
+            time.sleep(0.03)
+        status = Path(f"/proc/{terminal.process.pid}/status")
+        found = re.search(r"VmRSS:\s+(\d+)", status.read_text()) if status.exists() else None
+        return taken, int(found[1]) if found else 0
+
+
+_EMPTY = """
+from textual.app import App
+from textual.widgets import Label
+class Empty(App):
+    def compose(self):
+        yield Label("nothing to show")
+Empty().run()
+"""
+
+
+def _crowd(plugins: int, lines: int, a_second: int) -> Terminal:
+    command = [sys.executable, "-m", "benchmarks.crowd", *map(str, (plugins, lines, a_second))]
+    return Terminal(command, cwd=Path(__file__).parent.parent, columns=120, rows=36)

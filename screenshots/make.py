@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
+import math
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -26,19 +29,31 @@ time.tzset()
 from textual.pilot import Pilot  # noqa: E402 - the environment is read on import
 
 from hotload_tui import Config, HookHost, HotloadManager  # noqa: E402
-from hotload_tui.core.plugin import LogLine, PluginDetail, PluginStatus, Snapshot  # noqa: E402
+from hotload_tui.core.plugin import (  # noqa: E402
+    HandlerStatus,
+    HistoryEntry,
+    HookPointStatus,
+    Invocation,
+    LogLine,
+    PluginDetail,
+    PluginStatus,
+    Snapshot,
+)
 from hotload_tui.tui.app import ConsoleApp  # noqa: E402
 from hotload_tui.tui.screens.console import ConsoleScreen  # noqa: E402
+from hotload_tui.tui.widgets.hooks_view import HooksView  # noqa: E402
 
 HERE: Final = Path(__file__).parent
 SIZES: Final = ((80, 24), (120, 36), (200, 50))
 NOON: Final = 1_767_268_800.0  # 2026-01-01 12:00:00 UTC
 LATER: Final = NOON + 300
+NOTES: Final = "Save the file and the next call uses the new version. " * 50
 PATIENCE: Final = 60.0
 QUIET: Final = 5
 """Equal pictures in a row, a tenth of a second apart, that count as a settled screen."""
 BROKEN: Final = "text_stats"
 GOOD_LINE: Final = "WORDS_PER_MINUTE = 238"
+CHANGED_LINE: Final = "WORDS_PER_MINUTE = 180"
 BAD_LINE: Final = 'WORDS_PER_MINUTE = int("238 wpm")'
 
 
@@ -48,12 +63,39 @@ class StillManager(HotloadManager):
     def snapshot(self) -> Snapshot:
         """Return the state, still."""
         snapshot = super().snapshot()
-        return replace(snapshot, plugins=tuple(map(_still, snapshot.plugins)))
+        return replace(
+            snapshot,
+            plugins=tuple(map(_still, snapshot.plugins)),
+            points=tuple(map(_still_point, snapshot.points)),
+        )
 
     def detail(self, name: str) -> PluginDetail:
         """Return a plugin's details, still."""
         detail = super().detail(name)
-        return replace(detail, status=_still(detail.status))
+        return replace(
+            detail,
+            status=_still(detail.status),
+            handlers=tuple(map(_still_point, detail.handlers)),
+        )
+
+    def history(self, name: str) -> tuple[HistoryEntry, ...]:
+        """Return a plugin's past, an hour between two entries and the newest at noon, still."""
+        entries = super().history(name)
+        return tuple(
+            replace(
+                entry,
+                at=NOON - 3600 * (len(entries) - number),
+                digest=_digest(name, str(entry.generation)) if entry.digest else "",
+                compile_seconds=0.0012 + number / 10_000 if entry.compile_seconds else 0.0,
+                load_seconds=0.0004 + number / 20_000 if entry.load_seconds else 0.0,
+            )
+            for number, entry in enumerate(entries, 1)
+        )
+
+    def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
+        """Call a hook point, each handler in a fixed time."""
+        found = super().invoke(point, *args, **kwargs)
+        return replace(found, seconds=tuple(0.0004 + n / 5_000 for n in range(len(found.seconds))))
 
     def log(self, since: int = 0) -> tuple[LogLine, ...]:
         """Return the log, every line at noon."""
@@ -77,6 +119,14 @@ def _still(status: PluginStatus) -> PluginStatus:
     )
 
 
+def _still_point(point: HookPointStatus) -> HookPointStatus:
+    return replace(point, handlers=tuple(map(_still_handler, point.handlers)))
+
+
+def _still_handler(handler: HandlerStatus) -> HandlerStatus:
+    return replace(handler, mean_seconds=0.0004 if handler.mean_seconds else 0.0)
+
+
 def _still_text(line: LogLine) -> str:
     text = re.sub(r"/\S*/demo/", "", line.text)
     text = re.sub(r"\b[0-9a-f]{8}\b", _digest(line.plugin, "1")[:8], text)
@@ -96,6 +146,76 @@ async def _until(is_so: Callable[[], bool], pilot: Pilot[None]) -> None:
         await pilot.pause()
 
 
+class _Stage(NamedTuple):
+    """What is needed to bring a view on the screen."""
+
+    console: ConsoleScreen
+    pilot: Pilot[None]
+    manager: HotloadManager
+    entry: Path
+
+    def write(self, line: str) -> None:
+        """Write another version of the plugin."""
+        self.entry.write_text(self.entry.read_text("utf-8").replace(GOOD_LINE, line), "utf-8")
+
+    async def generations(self, number: int) -> None:
+        """Wait until so many generations have been there, and the ones before are gone."""
+
+        def are_there() -> bool:
+            history = [entry for entry in self.manager.history(BROKEN) if entry.generation]
+            return len(history) == number and all(entry.memory for entry in history[:-1])
+
+        await _until(are_there, self.pilot)
+
+
+async def _overview(stage: _Stage) -> None:
+    """Do nothing: it is there from the start."""
+
+
+async def _error(stage: _Stage) -> None:
+    stage.write(BAD_LINE)
+    await _broken(stage)
+    await stage.pilot.press("enter")
+
+
+async def _broken(stage: _Stage) -> None:
+    console = stage.console
+    await _until(lambda: console.selected is not None and console.selected.fault is not None, stage.pilot)
+
+
+async def _difference(stage: _Stage) -> None:
+    stage.write(BAD_LINE)
+    await _broken(stage)
+    await stage.pilot.press("4", "v")
+
+
+async def _history(stage: _Stage) -> None:
+    stage.write(CHANGED_LINE)
+    await stage.generations(2)
+    stage.entry.write_text(stage.entry.read_text("utf-8").replace(CHANGED_LINE, BAD_LINE), "utf-8")
+    await _broken(stage)
+    await stage.pilot.press("6")
+
+
+async def _hooks(stage: _Stage) -> None:
+    await stage.pilot.press("7", "enter", *"notes.md", "enter")
+    results = stage.console.query_one(HooksView)
+    await _until(lambda: bool(results.text_to_copy()), stage.pilot)
+    await stage.pilot.press("space")
+    stage.write(CHANGED_LINE)
+    await _until(lambda: "now " in results.text_to_copy(), stage.pilot)
+    await stage.generations(2)
+
+
+_VIEWS: Final[dict[str, Callable[[_Stage], Awaitable[None]]]] = {
+    "overview": _overview,
+    "error": _error,
+    "difference": _difference,
+    "history": _history,
+    "hooks": _hooks,
+}
+
+
 async def _picture(view: str, size: tuple[int, int], project: Path) -> str:
     """Open the console in ``project``, bring ``view`` on the screen and return it as SVG."""
     config = Config(runtime_dir=str(project / "plugins"), compiled_dir=str(project / "compiled"))
@@ -106,11 +226,8 @@ async def _picture(view: str, size: tuple[int, int], project: Path) -> str:
         assert isinstance(console, ConsoleScreen)
         await _until(lambda: len(console.plugins) > 0 and console.is_ready, pilot)
         console.choose(BROKEN)
-        if view == "error":
-            entry = project / "plugins" / BROKEN / "plugin.py"
-            entry.write_text(entry.read_text("utf-8").replace(GOOD_LINE, BAD_LINE), "utf-8")
-            await _until(lambda: console.selected is not None and console.selected.fault is not None, pilot)
-            await pilot.press("enter")
+        await _until(lambda: console.selected is not None and console.selected.name == BROKEN, pilot)
+        await _VIEWS[view](_Stage(console, pilot, manager, project / "plugins" / BROKEN / "plugin.py"))
         await _until(lambda: console.source is not None and not console.is_building, pilot)
         await _settled(app, pilot)
         picture = app.export_screenshot(title="hotload")
@@ -128,15 +245,36 @@ async def _settled(app: ConsoleApp, pilot: Pilot[None]) -> None:
         before = picture
 
 
+def _paint(file: Path, picture: str) -> None:
+    """Make a PNG of it with Chromium and the font Fira Code; without them there is the SVG only."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', picture)
+    if browser is None or box is None:
+        return
+    width, height = (math.ceil(float(side)) for side in box.groups())
+    command = (
+        *(browser, "--headless=new", "--no-sandbox", "--hide-scrollbars", "--force-device-scale-factor=1"),
+        *(f"--window-size={width},{height}", f"--screenshot={file.with_suffix('.png')}", file.as_uri()),
+    )
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)  # noqa: S603 - a fixed command
+
+
 def main() -> None:
     """Write all pictures next to this file."""
-    for view in ("overview", "error"):
+    logging.getLogger("hotload").addHandler(logging.NullHandler())  # else it comes on the screen twice
+    for view in _VIEWS:
         for size in SIZES:
             with tempfile.TemporaryDirectory() as folder:
                 project = Path(folder) / "demo"
+                os.environ["XDG_STATE_HOME"] = folder  # not as its user left the console
                 shutil.copytree(HERE.parent / "plugins", project / "plugins")
+                project.joinpath("notes.md").write_text(NOTES, "utf-8")
+                os.chdir(project)  # calls by hand name files in it
                 picture = asyncio.run(_picture(view, size, project))
-            (HERE / f"{view}-{size[0]}x{size[1]}.svg").write_text(picture, "utf-8")
+                os.chdir(HERE)
+            file = HERE / f"{view}-{size[0]}x{size[1]}.svg"
+            file.write_text(picture, "utf-8")
+            _paint(file, picture)
 
 
 if __name__ == "__main__":

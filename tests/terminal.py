@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -108,6 +109,20 @@ class Terminal:
             if remaining <= 0 or not self._read(remaining):
                 raise AssertionError(f"the screen never showed {what!r}; it shows:\n{self.text()}")
         return self.text()
+
+    def wait_for_output(self, wanted: re.Pattern[bytes]) -> None:
+        """Read until the program writes this; what is read here is not painted, which would take its time.
+
+        Raises:
+            AssertionError: it never came.
+
+        """
+        deadline, output = time.monotonic() + PATIENCE, b""
+        while not wanted.search(output):
+            remaining = deadline - time.monotonic()
+            if remaining <= 0 or not select.select([self._master], [], [], remaining)[0]:
+                raise AssertionError(f"the program never wrote {wanted.pattern!r}")
+            output = output[-1000:] + os.read(self._master, 65536)
 
     def wait_for_exit(self) -> int:
         """Read until the program ends; return its exit code."""

@@ -61,6 +61,14 @@ class Tmux:
         children = subprocess.run(["pgrep", "-P", shell], check=True, capture_output=True, text=True)
         return int(children.stdout.split()[0])
 
+    def address(self) -> str:
+        """Return what a program in the terminal finds in ``$TMUX``."""
+        return self._do("display-message", "-p", "#{socket_path},#{pid},0").strip()
+
+    def buffer(self) -> str:
+        """Return what would be pasted; empty while there is nothing."""
+        return self._do("show-buffer") if self._do("list-buffers") else ""
+
     def close(self) -> None:
         """End the server and all that runs in it."""
         subprocess.run(["tmux", "-S", self._socket, "kill-server"], check=False, capture_output=True)
@@ -144,3 +152,71 @@ def test_a_terminated_console_leaves_a_usable_terminal(tmux: Tmux) -> None:
     assert "before" in screen
     tmux.run("echo still-$((40 + 2))")
     tmux.wait_for("still-42")
+
+
+def test_what_a_plugin_writes_to_descriptor_1_is_in_the_log_only(project: Path, tmux: Tmux) -> None:
+    """Neither a write past sys.stdout nor a child's output draws over the screen."""
+    source = "import os, subprocess\nos.write(1, b'RAW BYTES\\n')\nsubprocess.run(['echo', 'A CHILD'])\n"
+    write(project, "raw", f"{source}\n\ndef register(ctx):\n    pass\n")
+    tmux.run(HOTLOAD)
+    tmux.wait_for("+ ok 2")
+    tmux.press("3")
+    tmux.wait_for(lambda screen: "RAW BYTES" in screen and "A CHILD" in screen)
+    rows = tmux.wait_for("w Wrap").splitlines()
+    assert rows[1].startswith(("━", "─"))
+    assert re.search(r"\+ ok +greet", rows[3])
+    assert rows[-1].lstrip().startswith("w Wrap")
+
+
+def test_a_pinned_call_answers_anew_when_the_file_is_saved(project: Path, tmux: Tmux) -> None:
+    """Called by hand, pinned, saved: the new answer stands below the old one."""
+    tmux.run(HOTLOAD)
+    tmux.wait_for("+ ok")
+    tmux.press("7", "Enter")
+    tmux.wait_for("JSON with commas")
+    tmux.press("Enter")
+    tmux.wait_for("'Hello'")
+    tmux.press("Space")
+    tmux.wait_for("pinned")
+    write(project, "greet", "def register(ctx):\n    ctx.hook('greet', lambda: 'Welcome')\n")
+    tmux.wait_for(lambda screen: "was 'Hello'" in screen and "now 'Welcome'" in screen)
+
+
+def test_a_report_is_in_the_buffer_of_tmux_and_in_a_file(project: Path, tmux: Tmux) -> None:
+    """Y copies the report to where tmux pastes from; the toast names a file with the same."""
+    write(project, "greet", "1 / 0\n\n\ndef register(ctx):\n    pass\n")
+    tmux.run(f"export TMUX={tmux.address()} XDG_STATE_HOME={shlex.quote(str(project / 'state'))}; {HOTLOAD}")
+    tmux.wait_for("! FAIL")
+    tmux.press("Y")
+    tmux.wait_for("Copied")
+    tmux.wait_for(lambda _: "ZeroDivisionError" in tmux.buffer())
+    assert "greet is FAIL" in (project / "state" / "hotload" / "copied.txt").read_text()
+
+
+def test_a_terminal_of_forty_columns_and_one_of_three_hundred(tmux: Tmux) -> None:
+    """The smallest says what it needs; the widest shows everything and is used to its edge."""
+    tmux.run(HOTLOAD)
+    tmux.wait_for("+ ok")
+    tmux.resize(40, 10)
+    tmux.wait_for("needs 60x15")
+    tmux.resize(300, 80)
+    screen = tmux.wait_for(lambda screen: "+ ok" in screen and "hook points" in screen)
+    assert max(map(len, screen.splitlines())) > 290
+
+
+@pytest.mark.parametrize("setting", ["NO_COLOR=1", "LC_ALL=C"])
+def test_a_poor_terminal_is_usable(tmux: Tmux, setting: str) -> None:
+    """Without colours or without UTF-8, states and keys can be read."""
+    tmux.run(f"env {setting} {HOTLOAD}")
+    tmux.wait_for("+ ok")
+    tmux.press("6")
+    tmux.wait_for("serves")
+    tmux.press("q")
+    tmux.wait_for(lambda screen: screen.strip().endswith("shell>"))
+
+
+def test_a_dumb_terminal_is_refused_with_what_works_there(tmux: Tmux) -> None:
+    """A terminal that cannot move its cursor gets a clear line, and no console that never changes."""
+    tmux.run(f"env TERM=dumb {HOTLOAD}; echo code-$?")
+    screen = tmux.wait_for("code-2")
+    assert "needs a terminal that can move its" in " ".join(screen.split())

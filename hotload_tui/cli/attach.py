@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from hotload_tui.cli import output
-from hotload_tui.cli.scope import Scope, shared_options
+from hotload_tui.cli.scope import Scope, refuse_dumb_terminal, shared_options
 from hotload_tui.cli.signals import GRACE
 from hotload_tui.core.config_loader import FILE_NAME
 from hotload_tui.core.errors import UsageError
@@ -22,6 +22,7 @@ def attach(scope: Scope, socket: Path | None) -> int:
     """Open the console on the running host, or on the one at SOCKET; leaving it leaves the host alone."""
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
         raise UsageError("the console needs a terminal; 'hotload status' and 'hotload logs -f' need none")
+    refuse_dumb_terminal()
     if socket is not None and scope.host is not None:
         raise UsageError("--host chooses among hosts, and SOCKET names one: leave one of them out")
     from hotload_tui.remote import RemoteManager  # the console: 200 ms that no other command pays

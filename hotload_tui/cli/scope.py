@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -12,7 +13,7 @@ from msgspec import Struct, structs
 from hotload_tui.cli import output
 from hotload_tui.cli.text import folder
 from hotload_tui.core.config import Config
-from hotload_tui.core.config_loader import load_config, unmatched_entries
+from hotload_tui.core.config_loader import FILE_NAME, load_config, unmatched_entries
 from hotload_tui.core.discovery import unknown
 from hotload_tui.core.errors import NoHostError, UsageError
 from hotload_tui.core.plugin import PluginStatus
@@ -25,6 +26,20 @@ if TYPE_CHECKING:
     """Whoever carries out a command: in this process, or in the running host."""
 
 _Command = TypeVar("_Command", bound=click.Command)
+
+
+def refuse_dumb_terminal() -> None:
+    """Say what a console needs that ``TERM=dumb`` has not; it would be painted once and never again.
+
+    Raises:
+        UsageError: the terminal cannot move its cursor.
+
+    """
+    if os.environ.get("TERM") in ("dumb", "unknown"):
+        raise UsageError(
+            "the console needs a terminal that can move its cursor, and TERM says that this one cannot;"
+            " 'hotload run', 'hotload status' and 'hotload logs -f' need none"
+        )
 
 
 class Scope(Struct, frozen=True):
@@ -42,7 +57,12 @@ class Scope(Struct, frozen=True):
             ConfigError: hotload.toml is wrong.
 
         """
-        return load_config(self.config, runtime_dir=self.plugins, compiled_dir=self.compiled)
+        config = load_config(self.config, runtime_dir=self.plugins, compiled_dir=self.compiled)
+        if config.keys:
+            from hotload_tui.tui.keys import check_keys  # the bindings: only for who changes them
+
+            check_keys(config.keys, str(self.config or FILE_NAME))
+        return config
 
     def as_arguments(self) -> list[str]:
         """Return the options that lead another process to the same place."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hotload_tui.cli import output
-from hotload_tui.cli.scope import Scope, shared_options
+from hotload_tui.cli.scope import Scope, refuse_dumb_terminal, shared_options
 from hotload_tui.cli.signals import stop_request
 from hotload_tui.cli.text import folder, log_line
 from hotload_tui.core.config_loader import FILE_NAME
@@ -37,6 +37,7 @@ def open_console(scope: Scope) -> int:
     scope.refuse_host("hotload")
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
         raise UsageError("the console needs a terminal; 'hotload run' serves plugins without one")
+    refuse_dumb_terminal()
     config = scope.settings()
     if not hasattr(os, "fork"):  # without Unix' processes the plugins run in that of the console
         from hotload_tui import HookHost, HotloadManager  # the engine: not for --help

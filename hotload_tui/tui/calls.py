@@ -63,7 +63,7 @@ def call_result(call: HookCall, at: float, invocation: Invocation) -> CallResult
     values, faults = iter(invocation.values), iter(invocation.faults)
     answers = [
         Answer(
-            f"{handler.plugin}.{handler.function}",
+            f"{handler.plugin}.{short_name(handler.function)}",
             seconds,
             _fault_line(next(faults)) if handler.failed else repr(next(values)),
             handler.failed,
@@ -71,6 +71,11 @@ def call_result(call: HookCall, at: float, invocation: Invocation) -> CallResult
         for handler, seconds in zip(invocation.handlers, invocation.seconds, strict=True)
     ]
     return CallResult(call, at, tuple(answers))
+
+
+def short_name(function: str) -> str:
+    """Return a function's name without the functions that it was made in."""
+    return function.rpartition(".<locals>.")[2] or function
 
 
 def _fault_line(fault: Fault) -> str:

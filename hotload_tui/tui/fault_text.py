@@ -15,7 +15,7 @@ from textual.style import Style
 
 from hotload_tui.core.plugin import Fault, Frame, PluginState, PluginStatus
 from hotload_tui.tui.places import own_causes
-from hotload_tui.tui.text import clean, clean_line, clean_lines, clock_time, count, short_path
+from hotload_tui.tui.text import LONGEST_LINE, clean, clean_line, clean_lines, clock_time, count, short_path
 
 _NEAR: Final = 2
 """Lines shown around a failing one while frames are folded."""
@@ -168,7 +168,8 @@ def _carets(frame: Frame, number: int) -> str:
         end = frame.end_column
     blank = cell_len(line[:start].expandtabs(4)) if start <= len(line) else cell_len(line.expandtabs(4))
     # A syntax error at the end of a line points behind it: one caret at least.
-    return " " * blank + "^" * max(1, cell_len(line[:end].expandtabs(4)) - blank)
+    carets = " " * blank + "^" * max(1, cell_len(line[:end].expandtabs(4)) - blank)
+    return carets[:LONGEST_LINE].rstrip()  # as the line above it
 
 
 def _locals(frame: Frame) -> Iterator[Content]:

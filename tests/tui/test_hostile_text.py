@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -27,7 +28,7 @@ def harmless(it: Console) -> bool:
     return not any(character in it.text for character in "\x1b\x07\x9b\x00\u202e")
 
 
-@pytest.mark.parametrize("tab", ["1", "2", "3", "4"])
+@pytest.mark.parametrize("tab", ["1", "2", "3", "4", "5", "6", "7"])
 @pytest.mark.parametrize("size", [(80, 24), (200, 50)])
 async def test_text_of_plugins_is_shown_and_never_interpreted(
     workspace: Workspace, run: Run, tab: str, size: tuple[int, int]
@@ -93,3 +94,55 @@ async def test_a_thousand_plugins_are_a_table(workspace: Workspace, run: Run) ->
         it.main._facts.look_at("p0999")
         await it.until(lambda: "+ ok" in it.row("p0999"))
         assert it.chosen == "p0999"
+
+
+MEGABYTE = f"{NASTY.replace(chr(0), '')}{'x' * 1_000_000}"
+HOOKED = f"""
+def nasty(*arguments):
+    return [{NASTY!r}, {{"[/k]": "\\u05d0\\u202e\\u0301" * 5}}]
+
+def loud(*arguments):
+    raise ValueError({NASTY!r} + "x" * 1_000_000)
+
+class Odd:
+    def __repr__(self):
+        return {NASTY!r} * 1000
+
+def register(ctx):
+    ctx.hook("[/p]\\x1b[1m", nasty)
+    ctx.hook("[/p]\\x1b[1m", loud)
+    ctx.hook("[/p]\\x1b[1m", lambda *_: Odd())
+"""
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)])
+async def test_results_of_calls_are_shown_and_never_interpreted(
+    workspace: Workspace, run: Run, size: tuple[int, int]
+) -> None:
+    """Arguments, values, reprs and faults of a call by hand are plain text, however long they are."""
+    workspace[NAME] = HOOKED
+    async with console(run(workspace.config()).manager, workspace.root, size) as it:
+        await it.until(lambda: "+ ok" in it.row(NAME))
+        await it.press("7", "enter", *"[/x]", "enter")
+        await it.shows("[/p]", "('[/x]')")
+        assert harmless(it)
+        await it.press("space", "r")
+        await it.until(lambda: "pinned" in it.text)
+        assert harmless(it)
+        await it.press("plus")
+        await it.shows("ValueError")
+        assert harmless(it)
+        assert len(it.text.splitlines()) == size[1]
+
+
+async def test_a_report_of_nasty_text_is_plain(workspace: Workspace, run: Run, state_folder: Path) -> None:
+    """Nothing in the copied report could be a control sequence, and the terminal is given the same."""
+    workspace[NAME] = f"def register(ctx):\n    raise ValueError({MEGABYTE!r})\n"
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "! FAIL" in it.row(NAME))
+        await it.press("Y")
+        await it.until(lambda: any("Copied" in toast for toast in it.toasts))
+    report = (state_folder / "hotload" / "copied.txt").read_text("utf-8")
+    assert "ValueError" in report
+    assert not any(character in report for character in "\x1b\x07\x9b\x00\u202e")
+    assert len(report) < 50_000

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from textual import events
 
 from hotload_tui import Config
 from hotload_tui.tui.arrangement import Arrangement
@@ -179,3 +180,41 @@ def test_words_of_a_filter_are_combined() -> None:
     """Every word must hold; an exclamation mark turns one around; a lone one asks for nothing."""
     assert Arrangement(filter="!").of(()) == ()
     assert Arrangement(filter="a !b", problems=True).describe() == "filter a !b, problems only"
+
+
+async def test_keys_typed_in_one_go_act_in_their_order(workspace: Workspace, run: Run) -> None:
+    """A letter before a number goes to the pane of now, one behind it to the pane that the number opens."""
+    workspace["apple"] = workspace["banana"] = answering(1)
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("banana") and it.chosen == "apple")
+        for key in ("j", "3", "t", "0", "k", "j", "4"):
+            it.app.post_message(events.Key(key, key))
+        await it.until(lambda: type(it.app.focused).__name__ == "SourceView")
+        assert it.chosen == "banana"
+        await it.press("3")
+        await it.shows("\n  banana: loaded generation 1")
+
+
+async def test_digits_are_text_where_text_is_typed(workspace: Workspace, run: Run) -> None:
+    """In a line that asks for text a number is a number, and opens no tab."""
+    workspace["apple2"], workspace["banana"] = answering(1), answering(1)
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("banana"))
+        await it.press("slash", "2", "enter")
+        await it.until(lambda: rows(it) == ["apple2"])
+
+
+async def test_rows_that_were_not_seen_are_up_to_date_when_they_come_to_be_seen(
+    workspace: Workspace, run: Run
+) -> None:
+    """A row that changed below the edge of a long table is right once it is scrolled to."""
+    for number in range(40):
+        workspace[f"p{number:02}"] = answering(number)
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+        await it.shows("p00")
+        workspace["p39"] = BROKEN
+        running.manager.rebuild()
+        await it.until(lambda: any("p39 failed" in toast for toast in it.toasts))
+        await it.press("G")
+        await it.until(lambda: any("STALE" in line and "p39" in line for line in it.text.splitlines()))

@@ -60,6 +60,8 @@ class DetailTabs(Vertical):
     def open(self, name: str) -> None:
         """Show a tab and focus it."""
         self.query_one(TabbedContent).active = name
+        if name == "hooks":
+            self.query_one(HooksView).draw_table()
         # At once: the next key may be here already, and is meant for this tab.
         self.screen.set_focus(self._content_of(name))
 
@@ -84,7 +86,9 @@ class DetailTabs(Vertical):
 
     def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
         """Keep the focus in the tabs, if it was there, when another tab is clicked."""
-        if self.has_focus_within and event.pane.id:
+        focused = self.screen.focused
+        is_there = focused is not None and event.pane in focused.ancestors  # perhaps in a line to type in
+        if self.has_focus_within and event.pane.id and not is_there:
             self._content_of(event.pane.id).focus()
 
     def _content_of(self, name: str) -> Widget:

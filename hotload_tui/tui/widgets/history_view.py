@@ -67,7 +67,9 @@ class HistoryView(DataTable[Text]):
         self._lay_out(row.entry if row else None)
 
     def _lay_out(self, kept: HistoryEntry | None) -> None:
-        """Draw all rows; the cursor goes to the entry ``kept``."""
+        """Draw all rows, the cursor on the entry ``kept``; hidden, wait for the resize that shows it."""
+        if not self.size.width:
+            return
         room = self.size.width - 1 - sum(width + _PADDING for _, width in _COLUMNS) - _PADDING
         figures = sum(width + _PADDING for _, width in _FIGURES)
         self._has_figures = room - figures >= _OUTCOME

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import ClassVar, Final, NamedTuple
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.coordinate import Coordinate
 from textual.message import Message
 from textual.widgets import DataTable, Input, Static
 
 from hotload_tui.core.plugin import HandlerStatus, HookPointStatus
 from hotload_tui.tui import keys
-from hotload_tui.tui.calls import CallResult, HookCall, change_words, result_text
+from hotload_tui.tui.calls import CallResult, HookCall, change_words, result_text, short_name
 from hotload_tui.tui.messages import Remark
 from hotload_tui.tui.text import clean_line, count, milliseconds
 from hotload_tui.tui.widgets.prompt import Prompt
@@ -24,6 +25,8 @@ KEPT: Final = 50
 
 SHOWN: Final = 5
 """Results of calls that are not pinned, the newest first."""
+
+_TITLES: Final = ("hook point", "handler", "prio", "calls", "faults", "ms")
 
 EMPTY: Final = (
     "enter asks for arguments and calls the hook point; space pins the call: it runs again after each reload."
@@ -67,6 +70,7 @@ class HooksView(Vertical):
         """Calls made before, the newest first."""
         self.pinned = list(pinned)
         """Calls that run again after each reload."""
+        self._points: tuple[HookPointStatus, ...] = ()
         self._rows: tuple[Row, ...] = ()
         self._results: dict[HookCall, CallResult] = {}
         self._before: dict[HookCall, CallResult] = {}
@@ -86,33 +90,45 @@ class HooksView(Vertical):
 
     def show(self, points: tuple[HookPointStatus, ...]) -> None:
         """Show these hook points; the cursor stays on the one that it is on."""
-        rows = tuple(
-            Row(point, place, handler)
-            for point in points
-            for place, handler in enumerate(point.handlers or (None,))
-        )
-        if rows == self._rows and self.table.columns:
+        self._points = points
+        if self.is_on_screen:  # a busy host calls its hook points all the time
+            self.draw_table()
+
+    def on_show(self) -> None:
+        """Draw what came while the tab was hidden."""
+        self.draw_table()
+
+    def draw_table(self) -> None:
+        """Draw what is to be shown, though it may not be seen yet: the next key may be meant for it."""
+        before, rows = self._rows, tuple(_rows(self._points))
+        if rows == before and self.table.columns:
             return
         here = self._row
         self._rows = rows
+        if list(map(_place, rows)) == list(map(_place, before)) and self.table.columns:
+            self._update(before)
+            return
         table = self.table
         table.clear(columns=True)
         names = max((len(row.point.point) for row in rows), default=0)
         whose = max((len(_who(row)) for row in rows), default=0)
-        for title, width in (
-            ("hook point", min(24, max(10, names))),
-            ("handler", min(40, max(12, whose))),
-            ("prio", 4),
-            ("calls", 6),
-            ("faults", 6),
-            ("ms", 6),
-        ):
+        widths = (min(20, max(10, names)), min(28, max(12, whose)), 4, 6, 6, 6)
+        for title, width in zip(_TITLES, widths, strict=True):
             table.add_column(Text(title), width=width)
         for row in rows:
             table.add_row(*self._cells(row))
         same = [i for i, row in enumerate(rows) if here and row.point.point == here.point.point]
         table.move_cursor(row=same[min(here.place, len(same) - 1)] if here and same else 0, animate=False)
         self._draw()
+
+    def _update(self, before: tuple[Row, ...]) -> None:
+        """Draw the figures that have changed."""
+        for number, (row, old) in enumerate(zip(self._rows, before, strict=True)):
+            if row.handler == old.handler and row.point.calls == old.point.calls:
+                continue
+            for column, (cell, was) in enumerate(zip(self._cells(row), self._cells(old), strict=True)):
+                if cell != was:
+                    self.table.update_cell_at(Coordinate(number, column), cell)
 
     def _cells(self, row: Row) -> list[Text]:
         handler = row.handler
@@ -196,8 +212,9 @@ class HooksView(Vertical):
         for result in results:
             call, old = result.call, self._results.pop(result.call, None)
             if reloaded and old is not None:
-                self._before[call] = old
-                words.append(change_words(result, old))
+                if change := change_words(result, old):  # the last change stays marked until the next one
+                    self._before[call] = old
+                    words.append(change)
             else:
                 self._before.pop(call, None)
             self._results[call] = result
@@ -205,7 +222,7 @@ class HooksView(Vertical):
         for call in loose[:-SHOWN]:
             del self._results[call]
         self._draw()
-        return "; ".join(filter(None, words))
+        return "; ".join(words)
 
     def text_to_copy(self) -> str:
         """Return all results."""
@@ -231,8 +248,18 @@ class HooksView(Vertical):
         return Content("\n\n").join(blocks)
 
 
+def _rows(points: Iterable[HookPointStatus]) -> Iterator[Row]:
+    for point in points:
+        for place, handler in enumerate(point.handlers or (None,)):
+            yield Row(point, place, handler)
+
+
+def _place(row: Row) -> tuple[str, str]:
+    return row.point.point, _who(row)
+
+
 def _who(row: Row) -> str:
     handler = row.handler
     if handler is None:
         return "no handler: called in vain" if row.point.calls else "no handler"
-    return clean_line(f"{handler.plugin}.{handler.function}", 100)
+    return clean_line(f"{handler.plugin}.{short_name(handler.function)}", 100)

@@ -85,6 +85,8 @@ class Overview(VerticalScroll, can_focus=True):
             yield ("took", f"load {_took(status.load_seconds)}, build {build}")
         points = ", ".join(f"{clean_line(place.point, 80)} ({place.priority})" for place in status.points)
         yield ("hook points", points or "none")
+        if status.held:
+            yield ("held", f"{clean_line(status.held, 300)}; h releases it")
         if status.memory:
             yield ("memory", f"generation before: {clean_line(status.memory, 300)}")
         for left in status.left:

@@ -37,6 +37,8 @@ class PluginTable(DataTable[Text]):
         self._columns_now: tuple[Column, ...] = ()
         self._shown: dict[str, PluginStatus] = {}
         self._marked: set[str] = set()
+        self._waiting: set[str] = set()
+        """Whose rows are not drawn as they are by now."""
 
     def on_mount(self) -> None:
         """Lay out the columns and let ages grow."""
@@ -54,6 +56,7 @@ class PluginTable(DataTable[Text]):
         for plugin in plugins:
             self._mark(plugin, before.get(plugin.name))
         self._marked &= self._shown.keys()
+        self._waiting &= self._shown.keys()
         gone, added = before.keys() - self._shown.keys(), self._shown.keys() - before.keys()
         for name in gone:
             self.remove_row(name)
@@ -83,6 +86,7 @@ class PluginTable(DataTable[Text]):
 
     def _refill(self) -> None:
         self.clear()
+        self._waiting.clear()
         for name, plugin in self._shown.items():
             self.add_row(*self._cells(plugin), key=name)
 
@@ -116,19 +120,31 @@ class PluginTable(DataTable[Text]):
         return text
 
     def _draw(self, plugins: Iterable[PluginStatus]) -> None:
-        """Draw the cells of these rows anew, where their text has changed."""
-        for plugin in plugins:
+        """Draw the cells of these rows anew, where their text has changed.
+
+        One cell makes the table render all of its rows that are seen: rows that are not seen wait.
+        """
+        self._waiting.update(plugin.name for plugin in plugins)
+        self._draw_seen()
+
+    def _draw_seen(self) -> None:
+        top = int(self.scroll_offset.y)
+        seen = self.ordered_rows[top : top + max(1, self.size.height)]
+        for name in [row.key.value for row in seen if row.key.value in self._waiting]:
+            plugin = self._shown[name]
+            self._waiting.discard(name)
             for column, cell in zip(self._columns_now, self._cells(plugin), strict=True):
                 if cell != self.get_cell(plugin.name, column.key):
                     self.update_cell(plugin.name, column.key, cell)
 
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Draw what has changed in rows that come to be seen."""
+        super().watch_scroll_y(old_value, new_value)
+        self._draw_seen()
+
     def _grow_old(self) -> None:
-        """Draw the ages that have changed, and only those: there may be a thousand rows."""
-        now = self._clock()
-        age = next(column for column in self._columns_now if column.key == "age")
-        for name, plugin in self._shown.items():
-            if age.show(plugin, now) != self.get_cell(name, "age").plain:
-                self.update_cell(name, "age", self._cell(plugin, age))
+        """Draw the ages that have changed."""
+        self._draw(self._shown.values())
 
     def _mark(self, plugin: PluginStatus, before: PluginStatus | None) -> None:
         if plugin.fault is None:

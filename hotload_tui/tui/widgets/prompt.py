@@ -33,17 +33,16 @@ class Prompt(Input):
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's own word
         self._earlier = Earlier()
-        super().__init__(compact=True, suggester=self._earlier, id=id, select_on_focus=False)
+        super().__init__(compact=True, suggester=self._earlier, id=id)
         self._turn = -1
 
     def open(self, title: str, hint: str, text: str, earlier: Sequence[str] = ()) -> None:
-        """Show the line with ``text`` in it and go there."""
+        """Show the line with ``text`` in it, selected so that typing replaces it, and go there."""
         self._earlier.texts = tuple(earlier)
         self._turn = -1
         self.placeholder = hint
         self.border_title = title
         self.value = text
-        self.cursor_position = len(text)
         self.add_class("-open")
         self.screen.set_focus(self)
 
