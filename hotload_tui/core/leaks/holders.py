@@ -57,7 +57,7 @@ class _Search:
 
     def run(self) -> str:
         """Return the way from what is known by name; empty if there is none."""
-        level = list(self._found.values())
+        level = tuple(self._found.values())
         for _ in range(_LEVELS):
             level = self._above(level)
             if not level:
@@ -83,11 +83,11 @@ class _Search:
             return self._told("a list inside the interpreter (audit or at-fork hooks)", top)
         return self._told("C code, which the collector cannot look into", top)
 
-    def _above(self, level: list[object]) -> list[object]:
+    def _above(self, level: tuple[object, ...]) -> tuple[object, ...]:
         """Return what refers to the objects of a level, and was not met before."""
         wanted = {id(thing) for thing in level}
         above: list[object] = []
-        for holder in gc.get_referrers(*level):
+        for holder in gc.get_referrers(*level):  # a tuple goes in as it is; a list as a copy, a holder too
             known_before = id(holder) in self._found or id(holder) in self._own
             if known_before or holder is level or holder is self._found or _is_ours(holder):
                 continue
@@ -96,7 +96,7 @@ class _Search:
                 self._below[id(holder)] = below
                 above.append(holder)
         self._found.update((id(holder), holder) for holder in above)
-        return above
+        return tuple(above)
 
     def _told(self, start: str, holder: object) -> str:
         things = [holder]

@@ -29,10 +29,13 @@ def threads(owner: Owner, started: Iterable[threading.Thread]) -> Iterator[Activ
     """Yield the threads that run code of the owner's, and those that it started for code of others."""
     frames = sys._current_frames()  # noqa: SLF001 - the one way to see other threads
     started = list(started)
-    for thread in threading.enumerate():
-        activity = _thread(owner, thread, frames.get(thread.ident or 0), is_known=thread in started)
-        if activity is not None:
-            yield activity
+    try:
+        for thread in threading.enumerate():
+            activity = _thread(owner, thread, frames.get(thread.ident or 0), is_known=thread in started)
+            if activity is not None:
+                yield activity
+    finally:
+        frames.clear()  # this very frame is among them, and would keep itself and its callers' locals
 
 
 def _thread(
