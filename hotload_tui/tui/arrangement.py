@@ -84,4 +84,4 @@ def _matches(plugin: PluginStatus, word: str) -> bool:
     if word.startswith("s:"):
         return plugin.state.value.casefold().startswith(word[2:])
     points = " ".join(place.point for place in plugin.points)
-    return word in f"{plugin.name} {plugin.digest} {points}".casefold()
+    return word in f"{plugin.name} {points}".casefold() or plugin.digest.startswith(word)
