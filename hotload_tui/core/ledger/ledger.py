@@ -195,6 +195,10 @@ class Ledger:
 
 
 def _cancel(timer: threading.Timer) -> None:
-    """Cancel a timer; its thread lets go of the function in a moment, unless it is running it now."""
+    """Cancel a timer; its thread ends in a moment, on a busy machine later, and has nothing to hold then."""
     timer.cancel()
+    timer.function, timer.args, timer.kwargs = _nothing, (), {}
     timer.join(_MOMENT)
+
+
+def _nothing() -> None: ...
