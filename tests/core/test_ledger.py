@@ -306,6 +306,42 @@ def test_what_is_left_open_is_closed(workspace: Workspace, run: Run, host: Modul
     assert kind != "file" or path.read_text() == "all of it"
 
 
+ZONE = """
+import datetime as d
+
+class Zone(d.tzinfo):
+    def utcoffset(self, when): return d.timedelta(0)
+    dst = tzname = utcoffset
+
+class Named(Zone):
+    since = {value}
+
+def register(ctx):
+    ctx.hook("when", lambda: Named.since)
+"""
+
+
+@pytest.mark.parametrize("value", ["d.datetime(2000, 1, 1, tzinfo=Zone())", "[d.time(1, tzinfo=Zone())]"])
+def test_a_date_in_a_zone_of_its_own_does_not_keep_an_old_version(
+    workspace: Workspace, run: Run, value: str
+) -> None:
+    """The collector sees no reference from a date to its zone; a date that somebody has still works."""
+    workspace["greet"] = ZONE.replace("{value}", value)
+    running = run(workspace.config())
+    held = running.host.call("when")
+    workspace["greet"] = ZONE.replace("{value}", value) + "# newer"
+    running.manager.scan_and_load_all()
+    assert retire(running).memory.startswith("alive: greet.plugin.Zone")
+    assert ".plugin.Zone object" in repr(held)
+    held.clear()
+    workspace["greet"] = CLEAN
+    running.manager.scan_and_load_all()
+    assert retire(running, 2).memory == "freed"
+    assert running.wait_for(
+        lambda: not [name for name in sys.modules if name.startswith("hotplug.greet.g1_")]
+    )
+
+
 # ---- what others rely on
 
 

@@ -12,12 +12,15 @@ import sys
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, time, tzinfo
 from types import FunctionType, ModuleType
 from typing import TypeGuard, cast
 
 _MACHINERY = (
     f"{__name__.rpartition('.leaks.')[0]}.generation"  # what the objects behind each module are made of
 )
+_CLOCKS = (datetime, time)  # the collector does not see the reference to their tzinfo
+_UNTRACKED = (dict, tuple, *_CLOCKS)  # a container of nothing else is not tracked either
 _LARGEST = 200_000  # objects looked at; more would keep the interpreter busy for too long
 
 
@@ -98,6 +101,17 @@ def of_type(kind: object, name: str) -> object:
     return type.__dict__[name].__get__(kind)
 
 
+def is_clock(thing: object) -> TypeGuard[datetime | time]:
+    """Tell whether it is a date or time: with a ``tzinfo``, the collector does not see that reference."""
+    return issubclass(type(thing), _CLOCKS)
+
+
+def zone_of(clock: datetime | time) -> tzinfo | None:
+    """Return the ``tzinfo`` of a date or time, without running code of its own."""
+    member = datetime.tzinfo if issubclass(type(clock), datetime) else time.tzinfo
+    return cast("Callable[[object], tzinfo | None]", member.__get__)(clock)
+
+
 def is_module(thing: object) -> TypeGuard[ModuleType]:
     """Tell whether it is a module object, without running code of its own."""
     return issubclass(type(thing), ModuleType)
@@ -160,9 +174,12 @@ class _Island:
         ]
 
     def _follow(self, thing: object) -> None:
-        for target in gc.get_referents(thing):
+        referents = gc.get_referents(thing)
+        if is_clock(thing):
+            referents.append(zone_of(thing))
+        for target in referents:
             self._inside[id(target)] += 1
-            if id(target) in self._known or not gc.is_tracked(target):
+            if id(target) in self._known or not (gc.is_tracked(target) or type(target) in _UNTRACKED):
                 continue
             self._known.add(id(target))
             (self.members if self._is_own(target) else self._shore).append(target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from datetime import tzinfo
 from types import FunctionType
 from typing import Final
 
@@ -13,9 +14,11 @@ from hotload_tui.core.leaks.island import (
     garbage,
     held_from_outside,
     held_object,
+    is_clock,
     is_module,
     names_of,
     namespace_of,
+    zone_of,
 )
 
 FREED: Final = "freed"
@@ -24,6 +27,10 @@ _SENTINEL = (
     "__loader__"  # made for one module; lives as long as its namespace, which allows no weak reference
 )
 _SHOWN = 3  # names that a verdict tells
+
+
+class _Nowhere(tzinfo):
+    """What a tzinfo of a plugin's becomes that only garbage holds: it no longer leads to its own class."""
 
 
 class Remains:
@@ -49,6 +56,15 @@ class Remains:
     def garbage(self, is_wanted: Callable[[object], bool]) -> list[object]:
         """Return the generation's objects if nobody holds any and some are wanted."""
         return garbage(self._references.values(), self.root, is_wanted)
+
+    def cut(self) -> None:
+        """Take dates out of the cycles that they close unseen by the collector, if nobody holds any part."""
+        for clock in filter(is_clock, self.garbage(is_clock)):
+            zone = zone_of(clock)
+            if zone is not None and any(True for _ in names_of(zone, self.root)):
+                with contextlib.suppress(TypeError, AttributeError):  # of another layout, or has no namespace
+                    object.__getattribute__(zone, "__dict__").clear()
+                    object.__setattr__(zone, "__class__", _Nowhere)
 
     def is_let_go(self) -> bool:
         """Tell whether somebody has let something go since the last look: the collector may free it now."""

@@ -31,6 +31,7 @@ class HeldGenerations:
         if not all(gone.remains.is_freed() for gone in left):
             for gone in left:
                 gone.undo_patches()
+                gone.remains.cut()
             collect()
         for pause in _SECOND_LOOKS:
             if all(gone.remains.is_freed() for gone in left):
@@ -43,6 +44,8 @@ class HeldGenerations:
     def look_again(self) -> list[Parting]:
         """Return those that have been let go since, and are freed; collects only if there is one."""
         let_go = [gone for gone in self._held if gone.remains.is_let_go()]
+        for gone in let_go:
+            gone.remains.cut()
         if let_go:
             collect()
         freed = [gone for gone in self._held if gone.remains.is_freed()]
