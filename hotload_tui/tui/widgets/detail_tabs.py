@@ -86,6 +86,8 @@ class DetailTabs(Vertical):
 
     def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
         """Keep the focus in the tabs, if it was there, when another tab is clicked."""
+        if event.pane.id != self.active:
+            return  # another tab was opened meanwhile
         focused = self.screen.focused
         is_there = focused is not None and event.pane in focused.ancestors  # perhaps in a line to type in
         if self.has_focus_within and event.pane.id and not is_there:
