@@ -93,6 +93,7 @@ def _numbers(value: object) -> Iterator[int]:
             yield from _numbers(item)
 
 
+@pytest.mark.timeout(600)  # every thread has its turn at each step of each reload
 @pytest.mark.usefixtures("brisk")
 def test_eight_threads_call_through_three_hundred_reloads(workspace: Workspace, run: Run) -> None:
     """None is lost, none raises, none mixes versions, none that began after a reload gets the one before."""
