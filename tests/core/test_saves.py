@@ -139,6 +139,19 @@ def test_a_pattern_that_is_none_is_refused() -> None:
         Config(watch=WatchConfig(ignore=("*.log", "!")))
 
 
+@pytest.mark.parametrize("source", [ONE, "def register(ctx)\n"], ids=["whole", "broken"])
+def test_a_name_taken_back_at_once_brings_the_plugin_back(
+    workspace: Workspace, run: Run, source: str
+) -> None:
+    """Disabled by command and enabled by hand before anybody looked: it stands as it did."""
+    workspace["greet"] = source
+    running = run(workspace.config(enable_watch=True))
+    before = running.status("greet").state
+    running.manager.disable("greet")
+    (workspace.plugins / "_greet").rename(workspace.plugins / "greet")
+    assert running.wait_for(lambda: running.status("greet").state is before)
+
+
 def test_nothing_is_loaded_after_the_end(workspace: Workspace, watched: Running) -> None:
     """A change on its way while the manager stops is dropped."""
     watched.manager.stop()

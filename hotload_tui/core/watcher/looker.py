@@ -178,6 +178,7 @@ class Looker:
         self, known: _Known, directory: PluginDirectory, *, settled: bool, again: bool
     ) -> Change | Verdict:
         listing = self._scan(directory)
+        again = again or _was_renamed(known.listing, listing)
         changed = _changed(known, listing)
         if not changed and not again and listing.files == known.listing.files and not known.trouble:
             self._remember(directory.name, _Known(directory, listing, known.read, known.digest))
@@ -285,6 +286,15 @@ def _changed(known: _Known, listing: Listing) -> dict[str, FileFacts]:
         if facts
         and (known.listing.files.get(path) != facts or path not in known.read or known.read[path].is_racy)
     }
+
+
+def _was_renamed(before: Listing, after: Listing) -> bool:
+    """Tell whether the directory itself was changed, and nothing in it: renamed away, and back again.
+
+    Whoever looked meanwhile has unloaded the plugin.
+    """
+    was, now = before.folders.get(""), after.folders.get("")
+    return was is not None and now is not None and was[:3] == now[:3] and was[3] != now[3]
 
 
 def _is_torn(known: _Known, listing: Listing, changed: Mapping[str, FileFacts]) -> bool:
