@@ -14,17 +14,39 @@ class Script:
 
     def __init__(self, codes: Iterable[CodeType]) -> None:
         self._modules = list(codes)
-        self._codes: list[CodeType] = []
+        self._words: dict[str, CodeType] = {}
 
     def mentions(self, *words: str) -> Place | None:
         """Return where one of the words stands first, as a name or in a string; ``None`` for nowhere."""
-        if not self._codes:  # most plugins change nothing, and nobody asks
-            self._codes = [inner for code in self._modules for inner in _nested(code)]
+        if not self._words:  # most plugins change nothing, and nobody asks
+            for module in self._modules:
+                for code in _nested(module):
+                    for word in _words_of(code):
+                        self._words.setdefault(word, code)
         for word in words:
-            for code in self._codes:
-                if word in code.co_names or any(_says(constant, word) for constant in code.co_consts):
-                    return Place.of(code.co_filename, _line_of(code, word))
+            if word in self._words:
+                found = self._words[word]
+                return Place.of(found.co_filename, _line_of(found, word))
         return None
+
+
+def _words_of(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        yield from _words_in(constant)
+
+
+def _words_in(constant: object) -> Iterator[str]:
+    """Yield what ``_says`` is true of: a text, and what follows each dot of a dotted name."""
+    if type(constant) is tuple:
+        for item in constant:
+            yield from _words_in(item)
+    elif type(constant) is str:
+        yield constant
+        if "." in constant and not any(map(str.isspace, constant)):
+            parts = constant.split(".")
+            for index in range(1, len(parts)):
+                yield ".".join(parts[index:])
 
 
 def _says(constant: object, word: str) -> bool:
