@@ -15,7 +15,7 @@ from watchfiles import watch
 
 from hotload_tui import Config
 from hotload_tui.core.watcher import Bell, Change, Watcher
-from hotload_tui.core.watcher.bell import SystemBell
+from hotload_tui.core.watcher.bell import system_bell
 
 _APART = 0.02  # seconds between two saves, each of another plugin: as by somebody who saves now and then
 _LOST = 10.0  # seconds until a save counts as lost
@@ -75,18 +75,14 @@ def by_watchfiles(saves: int) -> list[float]:
     return _measured(_watchfiles, saves)
 
 
-def idle(plugins: int, seconds: float) -> tuple[float, float]:
-    """Return the share of a core that watching takes: within a minute of a save, and later."""
+def idle(plugins: int, seconds: float) -> float:
+    """Return the share of a core that watching takes while nothing happens."""
     tree = Tree(plugins)
-    with contextmanager(_watcher)(tree) as watcher:
-        soon = _share(seconds)
-        threads = watcher._threads  # noqa: SLF001 - nobody waits for a minute
-        assert threads is not None
-        threads._ringer._rang_at -= 3600  # noqa: SLF001 - as above
-        time.sleep(1.0)
-        late = _share(seconds)
+    with contextmanager(_watcher)(tree):
+        time.sleep(1.0)  # the looks that follow the beginning
+        share = _share(seconds)
     tree.close()
-    return soon, late
+    return share
 
 
 def _measured(listening: Callable[[Tree], Iterator[Watcher | None]], saves: int) -> list[float]:
@@ -105,7 +101,7 @@ def _watcher(tree: Tree) -> Iterator[Watcher]:
         return ()
 
     def hang(directories: Sequence[str], is_partial: bool) -> Bell:  # noqa: FBT001 - see Hang
-        bell = SystemBell(directories, is_partial)
+        bell = system_bell(directories, is_partial)
         hung.set()
         return bell
 

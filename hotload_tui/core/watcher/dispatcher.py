@@ -17,7 +17,7 @@ from hotload_tui.core.watcher.looker import Change, Looker, Verdict
 from hotload_tui.core.watcher.pace import SETTLED, Pace
 from hotload_tui.core.watcher.repository import Repositories
 from hotload_tui.core.watcher.ringer import SWEEP_WHEN_DEAF, Rings
-from hotload_tui.core.watcher.sweep import TICK, Sweep
+from hotload_tui.core.watcher.sweep import Sweep, tick
 
 logger = logging.getLogger("hotload.engine")
 
@@ -64,18 +64,18 @@ class Dispatcher:
         self, is_ended: Callable[[], bool], is_deaf: Callable[[], bool], hang_anew: Callable[[], None]
     ) -> None:
         """Dispatch; ``hang_anew`` is called when the bell did not ring, ``is_deaf`` makes the sweep fast."""
-        tick = time.monotonic()
+        next_slice = time.monotonic()
         while not is_ended():
             due = self._pace.next_due()
-            wake = tick if due is None else min(tick, due)
+            wake = next_slice if due is None else min(next_slice, due)
             if self._collect(max(0.0, wake - time.monotonic())):
                 hang_anew()
             now = time.monotonic()
-            if now >= tick:
+            if now >= next_slice:
                 interval = min(self._sweep_interval, SWEEP_WHEN_DEAF) if is_deaf() else self._sweep_interval
                 if self._sweep(now, interval):
                     hang_anew()
-                tick = now + TICK
+                next_slice = now + tick(interval)
             self._dispatch(is_ended)
             if self.looker.take_new_links():
                 hang_anew()

@@ -69,6 +69,8 @@ class _Known(Struct):
     """Empty until every file was read."""
     trouble: str = ""
     """Why it could not be read."""
+    newest: int = 0
+    """When the file that was written last was written; ns since the epoch."""
 
 
 class Looker:
@@ -244,6 +246,8 @@ class Looker:
     def _is_rewritten(self, known: _Known) -> bool:
         """Tell whether a file has other bytes than were read although nothing else shows it."""
         since = time.time_ns() - _RECENT
+        if known.newest <= since:
+            return False
         for path, facts in known.listing.files.items():
             before = known.read.get(path)
             if facts and facts[3] > since and before:
@@ -260,6 +264,7 @@ class Looker:
             self._has_new_links = True
         if before is not None and before.listing.folders != known.listing.folders:
             self._forget(name)
+        known.newest = max((facts[3] for facts in known.listing.files.values() if facts), default=0)
         self._known[name] = known
         for facts in known.listing.folders.values():
             self._by_folder.setdefault(facts[:2], set()).add(name)

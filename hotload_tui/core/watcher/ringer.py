@@ -14,9 +14,6 @@ from hotload_tui.core.errors import near
 from hotload_tui.core.plugin import WatcherStatus
 from hotload_tui.core.watcher.bell import Bell, Hang
 
-# ms between two looks at the system's queue: 2 ms to a ring for 2 % of a core, or 15 ms for a quarter of one
-_ALERT, _IDLE = 1, 10
-_ALERTED = 60.0  # seconds after a ring in which another is likely
 _APART = 1.0  # seconds between two bells: hanging one takes 20 ms for 2,000 directories, with the GIL held
 _RETRY = 10.0  # seconds until a bell that hears only a part is hung anew
 _ROOT_RETRY = 0.1
@@ -54,18 +51,15 @@ class Ringer:
         self._ended = threading.Event()
         self._woken = threading.Event()  # set: hang the bell anew
         self._hung_at = 0.0
-        self._rang_at = time.monotonic()
         self._retry_at = 0.0
-        self._step = _ALERT
+        self._bell: Bell | None = None  # that listens now
 
     def run(self) -> None:
         """Listen until ``end``."""
         while not self._ended.is_set():
             self._woken.clear()
             try:
-                bell = self._new_bell()
-                if bell is not None:
-                    self._listen(bell)
+                self._listen(self._new_bell())
             except Exception as error:  # whatever it meets: a name that is not UTF-8 ends it for good
                 self._report(_deaf(error))
                 self._retry_at = time.monotonic() + _RETRY
@@ -75,15 +69,17 @@ class Ringer:
     def end(self) -> None:
         """Stop listening."""
         self._ended.set()
+        self._interrupt()
 
     def hang_anew(self) -> None:
         """Listen with a new bell, soon: the present one did not hear what it should."""
         self._woken.set()
+        self._interrupt()
 
     def is_set(self) -> bool:
-        """Tell the bell whether to stop listening: for a new one, or for another step."""
+        """Tell the bell whether to stop listening, also for a new one."""
         self._check()
-        return self._is_over() or self._step != self._wanted_step()
+        return self._is_over()
 
     def _new_bell(self) -> Bell | None:
         self._hung_at = time.monotonic()
@@ -105,15 +101,20 @@ class Ringer:
         self._rings.put(None)  # what changed while nobody listened
         return bell
 
-    def _listen(self, bell: Bell) -> None:
-        while not self._is_over():
-            self._step = self._wanted_step()
-            paths = bell.wait(self._step, self)
-            if paths is not None:
-                self._rang_at = time.monotonic()
-                self._rings.put(paths)
-            elif not self._is_over():
-                self._rings.put(None)  # a bell that is told to stop may drop what it just heard
+    def _listen(self, bell: Bell | None) -> None:
+        self._bell = bell
+        try:
+            while bell is not None and not self._is_over():
+                paths = bell.wait(self)
+                if paths is not None or not self._is_over():
+                    self._rings.put(paths)
+        finally:
+            self._bell = None
+
+    def _interrupt(self) -> None:
+        bell = self._bell
+        if bell is not None:
+            bell.interrupt()
 
     def _pause(self) -> None:
         """Wait before the next bell, if the last was useless; a call for the end cuts it short."""
@@ -122,9 +123,6 @@ class Ringer:
             wait = _ROOT_RETRY
         if wait > 0:
             self._ended.wait(wait)
-
-    def _wanted_step(self) -> int:
-        return _ALERT if time.monotonic() - self._rang_at < _ALERTED else _IDLE
 
     def _is_over(self) -> bool:
         """Tell whether the bell has had its time; one that may be deaf goes on listening until the next."""

@@ -8,10 +8,16 @@ from typing import TypeAlias
 
 from hotload_tui.core.watcher.looker import Looker
 
-TICK = 0.1  # seconds between two slices
+_SLICES = 20  # of a whole sweep
+_SHORTEST, _LONGEST = 0.1, 0.25  # seconds between two slices; waking up costs more than a small slice
 _GRAIN = 20_000_000  # ns: two changes this close may leave the same mtime
 
 _RootFacts: TypeAlias = tuple[int, int, int]
+
+
+def tick(interval: float) -> float:
+    """Return the seconds between two slices where all plugins are looked at once per ``interval``."""
+    return min(max(interval / _SLICES, _SHORTEST), _LONGEST)
 
 
 class Sweep:

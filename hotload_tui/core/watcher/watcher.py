@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hotload_tui.core.plugin import WatcherStatus
 from hotload_tui.core.source import SourceRule
-from hotload_tui.core.watcher.bell import Hang, SystemBell
+from hotload_tui.core.watcher.bell import Hang, system_bell
 from hotload_tui.core.watcher.dispatcher import Dispatcher, OnChange
 from hotload_tui.core.watcher.threads import Threads
 
@@ -29,7 +29,7 @@ class Watcher:
         debounce_time: float,
         sweep_interval: float,
         rule: SourceRule | None = None,
-        hang: Hang = SystemBell,
+        hang: Hang = system_bell,
     ) -> None:
         """Watch ``root`` once started; a save is looked at after ``settle_time`` s of quiet.
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hotload_tui.core.watcher import Change, Watcher
-from hotload_tui.core.watcher.bell import Ended, overflow
+from hotload_tui.core.watcher import Change, Hang, Watcher
+from hotload_tui.core.watcher.bell import Ended, WatchfilesBell, overflow, system_bell
 from tests.conftest import PATIENCE, Workspace, answering
 from tests.core.watcher.conftest import Deaf, Heard, Limited, Watch
 
@@ -24,11 +24,11 @@ class Overflowing(Deaf):
 
     rings: queue.SimpleQueue[Collection[str]] = queue.SimpleQueue()
 
-    def wait(self, step: int, ended: Ended) -> Collection[str] | None:
+    def wait(self, ended: Ended) -> Collection[str] | None:
         """Give the long batch, once."""
         while not ended.is_set():
             try:
-                return self.rings.get(timeout=step / 1000)
+                return self.rings.get(timeout=0.001)
             except queue.Empty:
                 continue
         return None
@@ -133,12 +133,13 @@ def test_stopping_does_not_wait_for_a_long_load(workspace: Workspace) -> None:
     assert len(calls) == 1
 
 
-def test_a_plugin_whose_name_is_not_utf8_is_watched(workspace: Workspace, watch: Watch) -> None:
-    """It ends the notification, and the sweep looks at it as at any other."""
+@pytest.mark.parametrize("hang", [system_bell, WatchfilesBell])
+def test_a_plugin_whose_name_is_not_utf8_is_watched(workspace: Workspace, watch: Watch, hang: Hang) -> None:
+    """Where it ends the notification, the sweep looks at it as at any other."""
     plugin = Path(os.fsdecode(os.fsencode(workspace.plugins) + b"/caf\xe9"))
     plugin.mkdir()
     (plugin / "plugin.py").write_text(ONE)
-    heard = watch(sweep_interval=0.2)
+    heard = watch(sweep_interval=0.2, hang=hang)
     (plugin / "plugin.py").write_text(TWO)
     assert heard.wait_for(lambda: heard.content("caf\\xe9") == TWO)
 

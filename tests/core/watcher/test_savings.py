@@ -8,6 +8,7 @@ import pytest
 
 from hotload_tui.core.source import SourceRule, read_source
 from hotload_tui.core.watcher import Hang
+from hotload_tui.core.watcher.bell import WatchfilesBell, system_bell
 from tests.conftest import Workspace
 from tests.core.watcher.conftest import Deaf, Heard, Limited, Watch
 from tests.core.watcher.savings import ONE, SAVINGS, TWO, Saving
@@ -64,10 +65,11 @@ def perform(workspace: Workspace, heard: Heard, savings: dict[str, Saving]) -> d
     return report(heard, savings, workspace.plugins)
 
 
-def test_every_way_of_saving_is_told(workspace: Workspace, watch: Watch) -> None:
+@pytest.mark.parametrize("hang", [system_bell, WatchfilesBell])
+def test_every_way_of_saving_is_told(workspace: Workspace, watch: Watch, hang: Hang) -> None:
     """What is told last is what is on disk, no more often than it must be, and noise is not told."""
     prepare(workspace, list(SAVINGS))
-    heard = watch(sweep_interval=0.5, ignore=["*.log", "data/"])
+    heard = watch(sweep_interval=0.5, ignore=["*.log", "data/"], hang=hang)
     assert perform(workspace, heard, SAVINGS) == {}
     assert len(SAVINGS) >= 60
 
