@@ -6,14 +6,20 @@
 ...     host.call("greet", "Ada")  # values, in order of priority
 """
 
-from hotload_tui.core.api import ManagerApi
-from hotload_tui.core.config import Config
-from hotload_tui.core.config_loader import load_config
-from hotload_tui.core.context import PluginContext
-from hotload_tui.core.errors import HotloadError
-from hotload_tui.core.hooks import HookHost
-from hotload_tui.core.manager import HotloadManager
-from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hotload_tui.core.api import ManagerApi
+    from hotload_tui.core.config import Config
+    from hotload_tui.core.config_loader import load_config
+    from hotload_tui.core.context import PluginContext
+    from hotload_tui.core.errors import HotloadError
+    from hotload_tui.core.hooks import HookHost
+    from hotload_tui.core.manager import HotloadManager
+    from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
 
 __all__ = [
     "Config",
@@ -27,3 +33,29 @@ __all__ = [
     "PluginStatus",
     "load_config",
 ]
+
+# Each is imported when it is first asked for: a command that needs one of them does not wait for all.
+_HOMES = {
+    "Config": "hotload_tui.core.config",
+    "Fault": "hotload_tui.core.plugin",
+    "HookHost": "hotload_tui.core.hooks",
+    "HotloadError": "hotload_tui.core.errors",
+    "HotloadManager": "hotload_tui.core.manager",
+    "ManagerApi": "hotload_tui.core.api",
+    "PluginContext": "hotload_tui.core.context",
+    "PluginState": "hotload_tui.core.plugin",
+    "PluginStatus": "hotload_tui.core.plugin",
+    "load_config": "hotload_tui.core.config_loader",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

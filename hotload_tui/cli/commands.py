@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 import click
 
 from hotload_tui.cli import attach, change, logs, look, serving
@@ -12,6 +10,8 @@ from hotload_tui.cli.scope import Scope, shared_options
 
 def _show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
     if value:
+        from importlib.metadata import version  # 20 ms that nothing else pays
+
         click.echo(f"hotload {version('hotload-tui')}")
         context.exit()
 
