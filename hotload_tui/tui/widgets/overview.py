@@ -59,7 +59,7 @@ class Overview(VerticalScroll, can_focus=True):
             self.query_one(Static).update(text)
 
     def _text(self, status: PluginStatus, detail: PluginDetail | None) -> Content:
-        width = max(20, self.size.width - 2)
+        width = max(20, self.scrollable_content_region.width - 2)
         title = Content.assemble((clean_line(status.name, 200), "bold"), f"  {state_text(status)}")
         text = Content(clean_line(detail.description)).wrap(width) if detail and detail.description else []
         rows = [*self._rows(status), *(_details(detail) if detail else ())]

@@ -1,0 +1,21 @@
+"""What is known of a plugin, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hotload_tui import Config
+from tests.conftest import Running, Workspace, answering
+from tests.tui.console import console
+
+Run = Callable[[Config], Running]
+
+
+async def test_a_long_description_is_wrapped_beside_the_scroll_bar(workspace: Workspace, run: Run) -> None:
+    """All its lines are full but the last one: none is wrapped a second time."""
+    workspace["talker"] = f'"""{" ".join(["xyz", *["abcd"] * 60])}."""\n{answering(1)}'
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.shows("abcd.")
+        *full, _ = [line.count("abcd") for line in it.text.splitlines() if "abcd" in line]
+        assert len(full) >= 2
+        assert min(full) >= 14
