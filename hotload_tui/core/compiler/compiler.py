@@ -28,6 +28,7 @@ from hotload_tui.core.artifact import (
     write_artifact,
 )
 from hotload_tui.core.compiler.code import compiled, description_of, is_module
+from hotload_tui.core.compiler.imports import unresolved_imports
 from hotload_tui.core.errors import ArtifactError, near
 from hotload_tui.core.source import ENTRY, Source, SourceFile, read_source
 
@@ -78,8 +79,10 @@ class Compiler:
             written, size = write_artifact(self._folder, source.name, source.digest, description, entries)
             artifact = Artifact(written)
         reused = sum(1 for entry in entries if entry.code) - count
+        # Not kept in the artifact: it is about what is installed, not about the source.
+        missing = tuple(each.describe() for each in unresolved_imports(source))
         seconds = time.perf_counter() - started
-        return Build(artifact, count, reused, size, seconds, _warnings_of(artifact), rejected)
+        return Build(artifact, count, reused, size, seconds, _warnings_of(artifact) + missing, rejected)
 
     def needs_recompile(self, path: Path, last_digest: str) -> bool:
         """Tell whether the plugin at ``path`` differs from ``last_digest``; raises ``DiscoverError``."""
