@@ -148,14 +148,14 @@ class ConsoleScreen(ViewingScreen):
         )
 
     def on_mount(self) -> None:
-        """Catch what plugins print, and begin once the first picture is on the screen."""
+        """Catch what plugins print, and begin."""
         if self._state.theme in self.app.available_themes:
             self.app.theme = self._state.theme
         self.query_one(PluginTable).chosen = self._state.selected
         self.app.begin_capture_print(self)
         self.query_one("#strip", LogView).border_title = "Log"
         self._book.subscribe(self._tell_newest)
-        self.call_after_refresh(self._begin)
+        self._begin()
 
     def on_resize(self) -> None:
         """Show the newest log line where the log itself is not to be seen now."""
