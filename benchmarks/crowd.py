@@ -122,6 +122,14 @@ class Crowd:
         """Undo nothing."""
         return ""
 
+    def pause(self) -> WatcherStatus:
+        """Pause nothing."""
+        return WatcherStatus("off")
+
+    def resume(self) -> tuple[PluginStatus, ...]:
+        """Resume nothing."""
+        return ()
+
 
 def main() -> None:
     """Open the console until it is left."""

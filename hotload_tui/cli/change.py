@@ -128,6 +128,28 @@ def release(scope: Scope, name: str) -> int:
     return report.verdict([status])
 
 
+@shared_options(host=True)
+@click.command()
+@click.pass_obj
+def pause(scope: Scope) -> int:
+    """Keep what is saved from now on for 'hotload resume', in the running host; commands work as ever."""
+    scope.reach_running(scope.settings(), "pause").pause()
+    output.narrate("paused: changes are kept; 'hotload resume' applies them, 'hotload reload' one of them")
+    return 0
+
+
+@shared_options(host=True)
+@click.command()
+@click.pass_obj
+def resume(scope: Scope) -> int:
+    """Apply what changed since 'hotload pause' in the running host, and follow saves again."""
+    statuses = scope.reach_running(scope.settings(), "resume").resume()
+    report.show(statuses)
+    if not statuses:
+        output.narrate("nothing had changed")
+    return report.verdict(statuses)
+
+
 def _scanned_if_there(config: Config) -> HotloadManager:
     if Path(config.runtime_dir).exists():
         return scanned(config)

@@ -56,6 +56,8 @@ for command in (
     change.rollback,
     change.release,
     change.undo,
+    change.pause,
+    change.resume,
     logs.logs,
     look.trial,
 ):

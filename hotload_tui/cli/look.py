@@ -40,6 +40,9 @@ def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
         output.narrate(f"host {snapshot.host.pid} on {text.folder(snapshot.host.runtime_dir)}")
         if snapshot.watcher.trouble:
             output.narrate(f"watcher: {snapshot.watcher.trouble}")
+        if snapshot.watcher.paused:
+            waiting = ", ".join(snapshot.watcher.waiting) or "nothing"
+            output.narrate(f"paused; changed since: {waiting}; 'hotload resume' applies it")
     report.show(statuses, as_json=as_json)
     for plugin in () if as_json else statuses:
         if plugin.fault is not None:

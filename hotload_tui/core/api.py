@@ -10,7 +10,15 @@ from collections.abc import Callable
 from typing import Protocol
 
 from hotload_tui.core.events import Subscriber
-from hotload_tui.core.plugin import HistoryEntry, Invocation, LogLine, PluginDetail, PluginStatus, Snapshot
+from hotload_tui.core.plugin import (
+    HistoryEntry,
+    Invocation,
+    LogLine,
+    PluginDetail,
+    PluginStatus,
+    Snapshot,
+    WatcherStatus,
+)
 
 
 class ManagerApi(Protocol):
@@ -83,6 +91,20 @@ class ManagerApi(Protocol):
 
     def new(self, name: str) -> PluginStatus:
         """Make a plugin from the template and load it; ``UsageError`` for a name it cannot have."""
+        ...
+
+    def pause(self) -> WatcherStatus:
+        """Keep what is saved from now on until ``resume``; commands work as ever.
+
+        Nothing happens if it is paused; ``RefusedError`` if nothing is watched.
+        """
+        ...
+
+    def resume(self) -> tuple[PluginStatus, ...]:
+        """Bring what changed since ``pause`` up to date, in one batch, and follow saves again.
+
+        Returns how the plugins that waited stand now.
+        """
         ...
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:

@@ -244,6 +244,10 @@ class WatcherStatus(Struct, frozen=True):
     """Degraded: changes are found by looking, not at once; failed: nothing can be found."""
     trouble: str = ""
     """Why it failed or is degraded; empty when all is well."""
+    paused: bool = False
+    """Whether changes are kept until somebody resumes."""
+    waiting: tuple[str, ...] = ()
+    """Names of the plugins that changed during the pause and are not up to date."""
 
 
 class HostStatus(Struct, frozen=True):

@@ -12,7 +12,15 @@ from typing import Final, Self, TypeVar
 
 from hotload_tui.core.errors import HotloadError, NoHostError, ProtocolError, UsageError
 from hotload_tui.core.events import EventBus, Subscriber
-from hotload_tui.core.plugin import HistoryEntry, Invocation, LogLine, PluginDetail, PluginStatus, Snapshot
+from hotload_tui.core.plugin import (
+    HistoryEntry,
+    Invocation,
+    LogLine,
+    PluginDetail,
+    PluginStatus,
+    Snapshot,
+    WatcherStatus,
+)
 from hotload_tui.remote import frames, protocol
 from hotload_tui.remote.address import born, successor_of
 from hotload_tui.remote.listener import Listener
@@ -134,6 +142,14 @@ class RemoteManager:
     def new(self, name: str) -> PluginStatus:
         """Make a plugin from the template."""
         return self._command(protocol.New(name), PluginStatus)
+
+    def pause(self) -> WatcherStatus:
+        """Keep what is saved from now on until ``resume``."""
+        return self._command(protocol.Pause(), WatcherStatus)
+
+    def resume(self) -> tuple[PluginStatus, ...]:
+        """Bring what changed since ``pause`` up to date, and follow saves again."""
+        return self._command(protocol.Resume(), tuple[PluginStatus, ...])
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
         """Call a hook point once; the arguments must be JSON values."""

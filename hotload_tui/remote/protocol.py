@@ -23,7 +23,7 @@ from hotload_tui.core.events import AnyEvent
 from hotload_tui.core.plugin import Snapshot
 from hotload_tui.remote import frames
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Both sides must speak the same; it changes whenever a message, an event or a record does."""
 
 BEAT: Final = 0.5
@@ -216,6 +216,22 @@ class New(Struct, frozen=True, tag="new"):
         return manager.new(self.name)
 
 
+class Pause(Struct, frozen=True, tag="pause"):
+    """Ask to keep changes for later."""
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.pause()
+
+
+class Resume(Struct, frozen=True, tag="resume"):
+    """Ask to take in what changed meanwhile."""
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.resume()
+
+
 class Invoke(Struct, frozen=True, tag="invoke"):
     """Ask to call a hook point."""
 
@@ -242,6 +258,8 @@ Question: TypeAlias = (
     | Clean
     | Undo
     | New
+    | Pause
+    | Resume
     | Invoke
 )
 """What the manager answers."""

@@ -97,6 +97,11 @@ def _of_all(console: ConsoleScreen) -> Iterator[Command]:
     for tab in TABS:
         yield Command(f"view: {tab}", partial(console.action_open_tab, tab), "go to this tab")
     yield Command("all: undo", console.action_undo, "take back the last disable, enable or clean")
+    yield Command(
+        f"watch: {'resume' if console.is_paused else 'pause'}",
+        console.action_pause,
+        "keep what is saved for later, or apply it",
+    )
     yield Command("view: problems only", console.action_problems, "or everything again")
     yield Command("view: sort by the next column", console.action_sort, "name, state, load time, age")
     yield Command("view: turn the order around", console.action_reverse, "last first")

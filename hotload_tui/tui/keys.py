@@ -78,6 +78,7 @@ SCREEN: Final[list[BindingType]] = [
     _key("help", "question_mark,f1", "help", "Help", "the keys of the pane that has the focus", shown=True),
     _key("report", "Y", "report", "Report", "copy a report of the failure, to be pasted into an issue"),
     _key("undo", "z", "undo", "Undo", "take back the last disable, enable or clean"),
+    _key("pause", "p", "pause", "Pause", "keep what is saved for later; again: apply it and follow saves"),
     _key("release", "h", "release", "Release", "let a HELD plugin follow its source again"),
     _key(
         "filter", "slash", "filter", "Filter", "show only what contains a text (!x: not x; s:fail: by state)"

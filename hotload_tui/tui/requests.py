@@ -167,6 +167,25 @@ class Requests:
 
         return self._submit(f"release {name}", work)
 
+    def pause(self) -> str:
+        """Keep what is saved from now on for later."""
+
+        def work() -> CommandEnded:
+            self._api.pause()
+            return CommandEnded("Paused: what is saved is kept; p applies it")
+
+        return self._submit("pause", work)
+
+    def resume(self) -> str:
+        """Apply what was saved meanwhile, and follow saves again."""
+
+        def work() -> CommandEnded:
+            applied = len(self._api.resume())
+            what = count(applied, "changed plugin") if applied else "nothing had changed"
+            return CommandEnded(f"Watching again: {what}")
+
+        return self._submit("resume", work)
+
     def undo(self) -> str:
         """Take the last disable, enable or clean back."""
 

@@ -171,3 +171,27 @@ def test_an_earlier_generation_comes_back_until_it_is_released(
     assert hotload("release", "greet").code == 0
     assert hotload("call", "greet", "Ada").out == "Good day, Ada\n"
     assert "greet has no generation 9; there are 1, 2" in hotload("rollback", "greet", "9").err
+
+
+def test_saves_are_kept_and_applied(workspace: Workspace, hotload: Hotload) -> None:
+    """Pause keeps a save, status says that it waits, and resume applies it."""
+    workspace["greet"] = GREET
+    host = hotload.host()
+    assert hotload("pause").code == 0
+    workspace["greet"] = GREET.replace("Hello", "Hi")
+    host.err.wait_for("paused; changed since: greet")
+    status = hotload("status")
+    assert "paused; changed since: greet; 'hotload resume' applies it" in status.err
+    assert hotload("call", "greet").out == "Hello, you\n"
+    assert "+ ok   greet   2 " in hotload("resume").out
+    assert hotload("call", "greet").out == "Hi, you\n"
+    assert hotload("resume").err == "nothing had changed\n"
+
+
+@pytest.mark.parametrize("command", ["pause", "resume"])
+def test_without_a_host_there_is_nothing_to_pause(
+    workspace: Workspace, hotload: Hotload, command: str
+) -> None:
+    """Pause and resume are for a running host: without one they end with 3."""
+    workspace["greet"] = GREET
+    assert hotload(command).code == 3

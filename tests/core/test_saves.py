@@ -71,7 +71,7 @@ def test_the_bytes_that_were_looked_at_are_compiled(workspace: Workspace, run: R
     workspace["greet"] = TWO
     seen = Change("greet", read_source("greet", workspace.plugins / "greet"))
     workspace["greet"] = "def half("
-    running.manager._noticed([seen])
+    running.manager._watching._noticed([seen])
     assert running.host.call("greet") == ["two"]
 
 
@@ -156,13 +156,13 @@ def test_nothing_is_loaded_after_the_end(workspace: Workspace, watched: Running)
     """A change on its way while the manager stops is dropped."""
     watched.manager.stop()
     workspace["greet"] = TWO
-    assert watched.manager._noticed([Change("greet")]) == ()
+    assert watched.manager._watching._noticed([Change("greet")]) == ()
     assert watched.host.call("greet") == []
 
 
 def quiet(running: Running) -> None:
     """Wait until the watcher has nothing left to look at."""
-    threads = running.manager._watcher._threads
+    threads = running.manager._watching._watcher._threads
     assert threads is not None
     tick = threading.Event()
     for _ in range(int(PATIENCE * 100)):

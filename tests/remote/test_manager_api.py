@@ -213,3 +213,90 @@ def test_a_subscriber_may_ask(api: ManagerApi) -> None:
     api.rebuild(force=True)
     assert done.wait(PATIENCE)
     assert seen[0] in (PluginState.OK, PluginState.BUILD)
+
+
+@pytest.fixture
+def watching(workspace: Workspace, run: Callable[[Config], Running]) -> Running:
+    """Give a manager that watches the plugins ``greet`` and ``other``."""
+    workspace["greet"] = workspace["other"] = GREET
+    return run(workspace.config(enable_watch=True, settle_time=0.0))
+
+
+@pytest.fixture(params=["in process", "through a socket"])
+def watcher(request: pytest.FixtureRequest, watching: Running) -> Iterator[ManagerApi]:
+    """Give the watching manager itself, and again as another process sees it."""
+    if request.param == "in process":
+        yield watching.manager
+        return
+    with serve(watching.manager) as server, RemoteManager(server.socket) as remote:
+        yield remote
+
+
+def test_a_pause_keeps_what_is_saved(watcher: ManagerApi, watching: Running, workspace: Workspace) -> None:
+    """While it is paused saves are counted; resuming applies all in one batch, and saves count again."""
+    assert watcher.pause().paused
+    assert watcher.pause().waiting == ()
+    workspace["greet"] = GREET.replace("Hello", "Hi")
+    workspace["other"] = BROKEN
+    workspace["fresh"] = GREET.replace("Hello", "Hey")
+    everyone = ("fresh", "greet", "other")
+    assert watching.wait_for(lambda: watcher.snapshot().watcher.waiting == everyone)
+    assert [plugin.generation for plugin in watcher.snapshot().plugins] == [1, 1]
+    assert watcher.invoke("greet", "Ada").values == ("Hello, Ada", "Hello, Ada")
+    before = len(watching.events)
+    states = {plugin.name: plugin.state for plugin in watcher.resume()}
+    assert states == {"fresh": PluginState.OK, "greet": PluginState.OK, "other": PluginState.STALE}
+    assert watcher.invoke("greet", "Ada").values == ("Hey, Ada", "Hi, Ada", "Hello, Ada")
+    loaded = [event for event in watching.events[before:] if isinstance(event, PluginLoaded)]
+    assert [(event.name, event.generation) for event in loaded] == [("fresh", 1), ("greet", 2)]
+    assert not watcher.snapshot().watcher.paused
+    workspace["other"] = GREET.replace("Hello", "Good day")
+    assert watching.wait_for(lambda: watching.status("other").generation == 2)
+
+
+def test_a_command_takes_its_plugin_out_of_what_waits(
+    watcher: ManagerApi, watching: Running, workspace: Workspace
+) -> None:
+    """I rebuild one plugin while it is paused: it is up to date, and only the other one still waits."""
+    watcher.pause()
+    workspace["greet"] = workspace["other"] = GREET.replace("Hello", "Hi")
+    assert watching.wait_for(lambda: watcher.snapshot().watcher.waiting == ("greet", "other"))
+    assert watcher.rebuild("greet")[0].generation == 2
+    assert watcher.snapshot().watcher.waiting == ("other",)
+    watcher.disable("other")
+    assert watching.wait_for(lambda: watcher.snapshot().watcher.waiting == ())
+    assert watcher.resume() == ()
+    assert watching.status("greet").generation == 2
+
+
+def test_what_is_taken_back_does_not_wait(
+    watcher: ManagerApi, watching: Running, workspace: Workspace
+) -> None:
+    """A change that I make and take back during the pause leaves nothing to apply."""
+    watcher.pause()
+    workspace["greet"] = BROKEN
+    assert watching.wait_for(lambda: watcher.snapshot().watcher.waiting == ("greet",))
+    workspace["greet"] = GREET
+    assert watching.wait_for(lambda: watcher.snapshot().watcher.waiting == ())
+    assert watcher.resume() == ()
+    assert watching.status("greet").generation == 1
+
+
+def test_a_plugin_that_goes_away_during_a_pause(
+    watcher: ManagerApi, watching: Running, workspace: Workspace
+) -> None:
+    """A folder that is removed serves until I resume, and then it is gone."""
+    watcher.pause()
+    (workspace.plugins / "other" / "plugin.py").unlink()
+    (workspace.plugins / "other").rmdir()
+    assert watching.wait_for(lambda: watcher.snapshot().watcher.waiting == ("other",))
+    assert watcher.invoke("greet", "Ada").values == ("Hello, Ada", "Hello, Ada")
+    assert watcher.resume() == ()
+    assert [plugin.name for plugin in watcher.snapshot().plugins] == ["greet"]
+
+
+def test_where_nothing_is_watched_nothing_is_paused(api: ManagerApi) -> None:
+    """A manager that does not watch says so, and resuming what is not paused does nothing."""
+    with pytest.raises(RefusedError, match="nothing is watched"):
+        api.pause()
+    assert api.resume() == ()

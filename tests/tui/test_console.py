@@ -305,3 +305,28 @@ async def test_keys_typed_fast_after_a_change_of_pane_reach_the_new_one(
         for key in ("0", "j"):
             it.app.post_message(events.Key(key, key))
         await it.until(lambda: it.chosen == "bee")
+
+
+async def test_p_keeps_saves_and_applies_them(workspace: Workspace, run: Run) -> None:
+    """Pressing p pauses, the status line counts what changed, and p again applies it."""
+    workspace["one"] = PLAIN
+    running = run(workspace.config(enable_watch=True, settle_time=0.0))
+    async with console(running.manager, workspace.root) as it:
+        await it.shows("+ ok", "watching")
+        await it.press("p")
+        await it.shows("PAUSED")
+        workspace["one"] = PLAIN + "# changed\n"
+        await it.shows("PAUSED (1 change)")
+        assert running.status("one").generation == 1
+        await it.press("p")
+        await it.until(toasted(it, "Watching again: 1 changed plugin"))
+        await it.until(lambda: "PAUSED" not in it.text and running.status("one").generation == 2)
+
+
+async def test_where_nothing_is_watched_p_says_so(workspace: Workspace, run: Run) -> None:
+    """With watching switched off p pauses nothing, and tells why."""
+    workspace["one"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.shows("+ ok", "not watching")
+        await it.press("p")
+        await it.until(toasted(it, "nothing is watched"))

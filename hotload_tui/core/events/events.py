@@ -175,10 +175,18 @@ class PluginCleaned(PluginEvent, frozen=True, tag=True):
 
 
 class WatcherChanged(Event, frozen=True, tag=True):
-    """The watcher started, stopped or met trouble."""
+    """The watcher started, stopped, met trouble, was paused or resumed, or kept a change for later."""
 
     state: str
     trouble: str
+    paused: bool = False
+    waiting: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """Say it in a few words."""
+        if self.waiting:
+            return f"paused; changed since: {', '.join(self.waiting)}"
+        return self.trouble or ("paused: changes are kept until it is resumed" if self.paused else self.state)
 
 
 class LogWritten(Event, frozen=True, tag=True):

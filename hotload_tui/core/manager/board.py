@@ -52,7 +52,7 @@ class Board:
         self._bus.publish(event)
         if isinstance(event, WatcherChanged):
             level: Level = "warning" if event.trouble else "info"
-            self.write(level, "", f"watcher: {event.trouble or event.state}")
+            self.write(level, "", f"watcher: {event.describe()}")
         elif isinstance(event, PluginEvent):
             self.write(event.level, event.name, event.describe())
 

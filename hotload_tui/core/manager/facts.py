@@ -63,7 +63,7 @@ class Facts:
             compiled_dir=str(self._compiled),
             started_at=self._started_at,
         )
-        return Snapshot(self._board.statuses(), self._host.points(), self.watching(watcher), host)
+        return Snapshot(self._board.statuses(), self._host.points(), watcher, host)
 
     def watching(self, watcher: WatcherStatus) -> WatcherStatus:
         """Return the watcher's status; that there is no directory to watch is told also when it is off."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,10 +14,7 @@ from hotload_tui.core import discovery
 from hotload_tui.core.config import Config
 from hotload_tui.core.config_loader import unmatched_entries
 from hotload_tui.core.errors import RuntimeDirError
-from hotload_tui.core.events import (
-    Subscriber,
-    WatcherChanged,
-)
+from hotload_tui.core.events import Subscriber
 from hotload_tui.core.generation import identifier
 from hotload_tui.core.hooks import HookHost
 from hotload_tui.core.loader import Loader, Trials
@@ -32,6 +28,7 @@ from hotload_tui.core.manager.roster import Roster
 from hotload_tui.core.manager.rounds import Rounds
 from hotload_tui.core.manager.switches import Switches
 from hotload_tui.core.manager.turns import Turns
+from hotload_tui.core.manager.watching import Watching
 from hotload_tui.core.plugin import (
     HistoryEntry,
     Invocation,
@@ -40,9 +37,8 @@ from hotload_tui.core.plugin import (
     PluginState,
     PluginStatus,
     Snapshot,
+    WatcherStatus,
 )
-from hotload_tui.core.source import SourceRule
-from hotload_tui.core.watcher import Change, Watcher
 from hotload_tui.core.witness import Witness, nobody
 
 
@@ -73,8 +69,8 @@ class HotloadManager:
         self._switches = Switches(self._config, self._board, self._builds, self._roster)
         self._holds = Holds(self._config, self._board, self._builds, self._journey)
         self._facts = Facts(host, self._config, self._board, self._journey.live)
-        self._watcher = self._new_watcher()
         self._turns = Turns(self._journey.is_inside_trial)
+        self._watching = Watching(self._config, self._board, self._roster, self._turns, self._facts.watching)
         self._detach: list[Callable[[], None]] = []
 
     # ---- life
@@ -93,14 +89,12 @@ class HotloadManager:
             ]
             self._journey.start()
             # The watcher first: a change between the scan and the first look would be missed.
-            if self._config.enable_watch:
-                self._watcher = self._new_watcher()
-                self._watcher.start()
+            self._watching.start()
             try:
                 self.scan_and_load_all()
             except RuntimeDirError as error:
                 self._board.write("error", "", str(error))
-            self._watcher_changed()
+            self._watching.tell()
 
     def stop(self, *, unload: bool = True) -> None:
         """Stop watching and, unless told otherwise, unload everything in reverse order of loading.
@@ -112,7 +106,7 @@ class HotloadManager:
         if self._turns.put_off(functools.partial(self.stop, unload=unload)):
             return
         with self._host.step_aside():
-            self._watcher.stop()
+            self._watching.stop()
             with self._turns.taken():
                 self._journey.close()
                 if unload:
@@ -258,12 +252,27 @@ class HotloadManager:
         """Call a hook point; values come as JSON values, or as bounded representations."""
         return self._facts.invoke(point, args, kwargs)
 
+    def pause(self) -> WatcherStatus:
+        """Keep what is saved from now on until ``resume``; commands work as ever.
+
+        Nothing happens if it is paused. Raises ``RefusedError`` if nothing is watched.
+        """
+        return self._watching.pause()
+
+    def resume(self) -> tuple[PluginStatus, ...]:
+        """Bring what changed since ``pause`` up to date, in one batch, and follow saves again.
+
+        Returns how the plugins that waited stand now.
+        """
+        names = self._watching.resume()
+        return tuple(status for name in names if (status := self._board.get(name)))
+
     # ---- facts
 
     def snapshot(self) -> Snapshot:
         """Return the whole state at this moment; never waits for a reload."""
         self._journey.look_at_held()
-        return self._facts.snapshot(self._watcher.status())
+        return self._facts.snapshot(self._watching.status())
 
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
         """Hear every event, in the thread where it happens; returns the undo."""
@@ -297,26 +306,3 @@ class HotloadManager:
         """Return the plugin whose modules go by ``module_name``."""
         names = (status.name for status in self._board.statuses())
         return next((name for name in names if identifier(name) == module_name), module_name)
-
-    def _watcher_changed(self) -> None:
-        status = self._facts.watching(self._watcher.status())
-        self._board.tell(WatcherChanged(time.time(), status.state, status.trouble))
-
-    def _new_watcher(self) -> Watcher:
-        """Return a watcher that has not begun: one that was stopped may still be ending."""
-        return Watcher(
-            self._root,
-            self._noticed,
-            on_status=self._watcher_changed,
-            settle_time=self._config.settle_time,
-            debounce_time=self._config.debounce_time,
-            sweep_interval=self._config.sweep_interval,
-            rule=SourceRule(self._config.watch.ignore),
-        )
-
-    def _noticed(self, changes: Sequence[Change]) -> Collection[str]:
-        """Bring changed plugins up to date; returns those whose failure may be of a half-written file."""
-        with self._turns.taken():
-            if not self._detach:
-                return ()  # stopped meanwhile
-            return self._roster.take(changes)

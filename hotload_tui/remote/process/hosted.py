@@ -14,7 +14,15 @@ from msgspec.structs import replace
 
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError, NoHostError
-from hotload_tui.core.events import AnyEvent, EventBus, EventsMissed, HostEvent, LogWritten, Subscriber
+from hotload_tui.core.events import (
+    AnyEvent,
+    EventBus,
+    EventsMissed,
+    HostEvent,
+    LogWritten,
+    Subscriber,
+    WatcherChanged,
+)
 from hotload_tui.core.log import HostLog
 from hotload_tui.core.plugin import (
     HistoryEntry,
@@ -50,6 +58,7 @@ class HostedManager:
         self._remote: RemoteManager | None = None
         self._pid = 0
         self._copied = 0
+        self._is_paused = False
         self._last = _nothing(config)
         self._keeper = Keeper(config, options, self)
 
@@ -131,6 +140,17 @@ class HostedManager:
         """Make a plugin from the template."""
         return self._host().new(name)
 
+    def pause(self) -> WatcherStatus:
+        """Keep what is saved from now on until ``resume``, also in hosts that follow this one."""
+        status = self._host().pause()
+        self._is_paused = True
+        return status
+
+    def resume(self) -> tuple[PluginStatus, ...]:
+        """Bring what changed since ``pause`` up to date, and follow saves again."""
+        self._is_paused = False
+        return self._host().resume()
+
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
         """Call a hook point once; the arguments must be JSON values."""
         return self._host().invoke(point, *args, **kwargs)
@@ -180,6 +200,8 @@ class HostedManager:
                 with contextlib.suppress(HotloadError):  # it is not ready yet, or died just now
                     remote = RemoteManager(path, timeout=_TIMEOUT)
         with self._lock, contextlib.suppress(HotloadError):  # it died just now
+            if self._is_paused:  # a crash is no reason to follow saves again
+                remote.pause()
             self._copied = 0
             remote.subscribe(self._heard)
             self._copy(remote.log())  # what was logged before this side listened
@@ -200,6 +222,8 @@ class HostedManager:
             case EventsMissed() if self._remote is not None:
                 with self._lock, contextlib.suppress(HotloadError):  # it died just now
                     self._copy(self._remote.log(self._copied))
+            case WatcherChanged():
+                self._is_paused = event.paused  # somebody else may have paused it, or resumed
             case HostEvent():
                 return  # the keeper knows better, and tells it
             case _:

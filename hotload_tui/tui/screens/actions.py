@@ -141,6 +141,15 @@ class ActionScreen(Screen[None]):
         """Take back the last disable, enable or clean."""
         self.say(self.requests.undo())
 
+    @property
+    @abstractmethod
+    def is_paused(self) -> bool:
+        """Whether saves are kept for later."""
+
+    def action_pause(self) -> None:
+        """Keep what is saved for later, or apply it."""
+        self.say(self.requests.resume() if self.is_paused else self.requests.pause())
+
     def action_release(self) -> None:
         """Let the selected plugin follow its source."""
         self.say(self.requests.release(self.selected))

@@ -136,6 +136,12 @@ class ConsoleScreen(ViewingScreen):
         return tuple(self._plugins.values())
 
     @property
+    def is_paused(self) -> bool:
+        """Whether saves are kept for later."""
+        snapshot = self.query_one(StatusLine).snapshot
+        return snapshot is not None and snapshot.watcher.paused
+
+    @property
     def is_ready(self) -> bool:
         """Whether the first scan is over."""
         return self._started

@@ -86,6 +86,9 @@ class StatusLine(Widget):
     def _watching(self, snapshot: Snapshot) -> Content:
         watcher = snapshot.watcher
         trouble = f": {clean_line(watcher.trouble, 200)}" if watcher.trouble else ""
+        if watcher.paused:
+            waiting = f" ({count(len(watcher.waiting), 'change')})" if watcher.waiting else ""
+            return Content.styled(f"PAUSED{waiting}{trouble}", "bold reverse")
         match watcher.state:
             case "watching":
                 return Content.styled(f"watching{trouble}", "$text-warning" if trouble else "")

@@ -65,3 +65,18 @@ def test_three_deaths_with_nobody_to_blame_are_enough(console: Console) -> None:
     console.wait_for(lambda: "3 times within a minute" in console.manager.snapshot().host.trouble)
     assert console.manager.restart() == ""
     console.wait_for(lambda: console.manager.snapshot().host.trouble == "" and console.pid not in seen)
+
+
+def test_a_pause_outlives_the_host(console: Console) -> None:
+    """After a crash it is still paused; the new host began with what is on disk, so that nothing waits."""
+    console.manager.pause()
+    console.workspace["greet"] = GREET
+    console.wait_for(lambda: console.manager.snapshot().watcher.waiting == ("greet",))
+    first = console.pid
+    console.wait_for_quiet()
+    os.kill(first, signal.SIGKILL)
+    console.wait_for(lambda: console.state("greet") is PluginState.OK and console.pid != first)
+    console.workspace["good"] = GREET
+    console.wait_for(lambda: console.manager.snapshot().watcher.waiting == ("good",))
+    assert [status.name for status in console.manager.resume()] == ["good"]
+    assert console.manager.invoke("greet").values == ("hello", "hello")
