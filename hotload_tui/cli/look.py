@@ -145,7 +145,7 @@ def trial(scope: Scope, names: tuple[str, ...], trace: Path) -> int:
     """Load plugins and tell ``check`` of each step; it starts this."""
     from hotload_tui.cli.trial_child import run_trial  # processes: not for --help
 
-    run_trial(scope.settings(), names, trace)
+    run_trial(scope.resolved().config, names, trace)  # warnings are told by who started this
     return 0
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 from hotload_tui.cli import output
 from hotload_tui.cli.text import folder
 from hotload_tui.core.config import Config
-from hotload_tui.core.config_loader import FILE_NAME, load_config, unmatched_entries
+from hotload_tui.core.config_loader import FILE_NAME, Resolved, resolve, unmatched_entries
 from hotload_tui.core.discovery import unknown
 from hotload_tui.core.errors import NoHostError, UsageError
 from hotload_tui.core.plugin import PluginStatus
@@ -54,15 +54,28 @@ class Scope(Struct, frozen=True):
         """Return the configuration.
 
         Raises:
-            ConfigError: hotload.toml is wrong.
+            ConfigError: it is wrong somewhere.
 
         """
-        config = load_config(self.config, runtime_dir=self.plugins, compiled_dir=self.compiled)
+        resolved = self.resolved()
+        for warning in resolved.warnings:
+            output.narrate(f"warning: {warning}")
+        return resolved.config
+
+    def resolved(self) -> Resolved:
+        """Return the configuration, with where each value came from.
+
+        Raises:
+            ConfigError: it is wrong somewhere.
+
+        """
+        resolved = resolve(self.config, runtime_dir=self.plugins, compiled_dir=self.compiled)
+        config = resolved.config
         if config.keys:
             from hotload_tui.tui.keys import check_keys  # the bindings: only for who changes them
 
             check_keys(config.keys, str(self.config or FILE_NAME))
-        return config
+        return resolved
 
     def as_arguments(self) -> list[str]:
         """Return the options that lead another process to the same place."""

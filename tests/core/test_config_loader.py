@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from hotload_tui.core.config_loader import load_config, unmatched_entries
+from hotload_tui.core.config import Config
+from hotload_tui.core.config_loader import load_config, resolve, unmatched_entries
 from hotload_tui.core.errors import ConfigError
 
 
@@ -116,18 +117,36 @@ def test_an_unknown_key_names_the_nearest(text: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('load_timeout = "long"', "load_timeout: expected a number, got text in quotes"),
-        ("runtime_dir = 3", "runtime_dir: expected text in quotes, got a whole number"),
-        ("keep_generations = 1979-05-27", "keep_generations: expected a whole number, got a date"),
+        (
+            'load_timeout = "long"',
+            "load_timeout: expected a number, got text in quotes; such as: load_timeout = 1.5",
+        ),
+        (
+            "runtime_dir = 3",
+            'runtime_dir: expected text in quotes, got a whole number; such as: runtime_dir = "text"',
+        ),
+        (
+            "keep_generations = 1979-05-27",
+            "keep_generations: expected a whole number, got a date; such as: keep_generations = 10",
+        ),
         ("load_timeout = nan", "load_timeout: expected a number of seconds, got nan"),
-        ("plugins = 3", "plugins: expected a table, got a whole number"),
-        ("[plugins]\ngreeter = 3", "plugins.greeter: expected a table, got a whole number"),
+        ("plugins = 3", "plugins: expected a table, got a whole number; such as: [plugins]"),
+        (
+            "[plugins]\ngreeter = 3",
+            "plugins.greeter: expected a table, got a whole number; such as: [plugins.greeter]",
+        ),
         (
             '[plugins.greeter]\npriority = "high"',
-            "plugins.greeter.priority: expected a whole number, got text in quotes",
+            "plugins.greeter.priority: expected a whole number, got text in quotes; such as: priority = 10",
         ),
-        ("[plugins.a]\nenabled = 1", "plugins.a.enabled: expected true or false, got a whole number"),
-        ("[keys]\nreload = 5", "keys.reload: expected text in quotes, got a whole number"),
+        (
+            "[plugins.a]\nenabled = 1",
+            "plugins.a.enabled: expected true or false, got a whole number; such as: enabled = true",
+        ),
+        (
+            "[keys]\nreload = 5",
+            'keys.reload: expected text in quotes, got a whole number; such as: reload = "text"',
+        ),
     ],
 )
 def test_a_wrong_type_names_the_key(text: str, said: str) -> None:
@@ -159,3 +178,109 @@ def test_entries_are_warned_about_in_an_empty_folder() -> None:
     """With no plugins at all the warning is given without a suggestion."""
     Path("hotload.toml").write_text("[plugins.clock]\n")
     assert unmatched_entries(load_config(), []) == ("[plugins.clock] has no plugin directory of that name",)
+
+
+def origins(*, path: Path | None = None, **environment: str) -> dict[str, tuple[object, str]]:
+    """Return each value with where it came from."""
+    settings = resolve(path, environment=environment).settings
+    return {setting.key: (setting.value, setting.source) for setting in settings}
+
+
+def test_pyproject_hotload_toml_environment_and_flags_weigh_more_and_more() -> None:
+    """A value may stand in four places: the flag wins, then the environment, hotload.toml, pyproject.toml."""
+    Path("pyproject.toml").write_text(
+        '[tool.hotload]\nruntime_dir = "a"\ncompiled_dir = "a"\nload_timeout = 1\ndrain_timeout = 1\n'
+    )
+    Path("hotload.toml").write_text('runtime_dir = "b"\ncompiled_dir = "b"\nload_timeout = 2\n')
+    environment = {"HOTLOAD_RUNTIME_DIR": "c", "HOTLOAD_COMPILED_DIR": "c"}
+    resolved = resolve(runtime_dir=Path("d"), environment=environment)
+    found = {setting.key: (setting.value, setting.source) for setting in resolved.settings}
+    assert found["runtime_dir"] == ("d", "--plugins")
+    assert found["compiled_dir"] == ("c", "HOTLOAD_COMPILED_DIR")
+    assert found["load_timeout"] == (2.0, "hotload.toml")
+    assert found["drain_timeout"] == (1.0, "pyproject.toml [tool.hotload]")
+    assert found["keep_generations"] == (10, "default")
+    assert (resolved.config.runtime_dir, resolved.config.compiled_dir) == ("d", "c")
+
+
+def test_tables_of_two_files_are_one_key_by_key() -> None:
+    """What hotload.toml says of a plugin hides no other word of pyproject.toml on it."""
+    Path("pyproject.toml").write_text(
+        "[tool.hotload.plugins.greet]\npriority = 1\nsettings = { a = 1, b = 1 }\n"
+    )
+    Path("hotload.toml").write_text("[plugins.greet]\nsettings = { b = 2 }\n")
+    config = load_config()
+    assert (config.of("greet").priority, config.of("greet").settings) == (1, {"a": 1, "b": 2})
+    assert origins()["plugins.greet.priority"] == (1, "pyproject.toml [tool.hotload]")
+    assert origins()["plugins.greet.settings.b"] == (2, "hotload.toml")
+
+
+def test_the_environment_gives_scalars_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program with load_config() is configured by its environment, too; an empty value says nothing."""
+    for name, text in {"LOAD_TIMEOUT": "3", "ENABLE_WATCH": "false", "MODULE_PATH": ""}.items():
+        monkeypatch.setenv(f"HOTLOAD_{name}", text)
+    config = load_config()
+    assert (config.load_timeout, config.enable_watch, config.module_path) == (3.0, False, "hotplug")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        (
+            "HOTLOAD_LOAD_TIMEOUT",
+            "long",
+            'expected a number, got "long"; such as: HOTLOAD_LOAD_TIMEOUT=10.0',
+        ),
+        (
+            "HOTLOAD_ENABLE_WATCH",
+            "maybe",
+            'expected true or false, got "maybe"; such as: HOTLOAD_ENABLE_WATCH=true',
+        ),
+        ("HOTLOAD_LOAD_TIMEOUT", "0", "load_timeout = 0.0: must be a number of seconds greater than 0"),
+        ("HOTLOAD_LOAD_TIMEOUT", "nan", "load_timeout: expected a number of seconds, got nan"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_what_to_write(name: str, text: str, said: str) -> None:
+    """A variable that cannot be used is refused by its name, with a line that would work."""
+    with pytest.raises(ConfigError) as caught:
+        resolve(environment={name: text})
+    assert str(caught.value) == f"{name}: {said}"
+
+
+def test_a_misspelled_variable_is_warned_about() -> None:
+    """A variable that is nearly a setting is pointed out; one that only begins alike is somebody else's."""
+    warnings = resolve(environment={"HOTLOAD_LOADTIMEOUT": "3", "HOTLOAD_API_TOKEN": "x"}).warnings
+    assert warnings == (
+        "HOTLOAD_LOADTIMEOUT: no such setting, so it is ignored; did you mean HOTLOAD_LOAD_TIMEOUT?",
+    )
+
+
+def test_mistakes_of_pyproject_are_told_of_pyproject() -> None:
+    """A mistake is told of the file that has it, also where another file mends the value."""
+    Path("pyproject.toml").write_text("[tool.hotload]\ndebounce_time = 0\nlod_timeout = 1\n")
+    assert refusal("debounce_time = 1") == [
+        'pyproject.toml [tool.hotload]: lod_timeout: unknown key; did you mean "load_timeout"?'
+    ]
+    Path("pyproject.toml").write_text("[tool.hotload]\ndebounce_time = 0\n")
+    assert refusal("debounce_time = 1") == [
+        "pyproject.toml [tool.hotload]: debounce_time = 0.0: must be a number of seconds greater than 0"
+    ]
+    Path("pyproject.toml").write_text("[tool]\nhotload = 3\n")
+    assert refusal("") == ["pyproject.toml [tool.hotload]: expected a table, with the keys of hotload.toml"]
+
+
+def test_a_pyproject_of_others_says_nothing() -> None:
+    """A pyproject.toml without a word on hotload is no configuration, and no mistake."""
+    Path("pyproject.toml").write_text('tool = "x"\n[project]\nname = "x"\n')
+    assert load_config() == Config()
+
+
+def test_a_named_pyproject_is_read_as_one(project: Path) -> None:
+    """--config pyproject.toml means its [tool.hotload], and the folders beside it."""
+    (project / "app").mkdir()
+    file = Path("app/pyproject.toml")
+    with pytest.raises(ConfigError, match=r"^app/pyproject\.toml: there is no such file"):
+        load_config(file)
+    file.write_text('[tool.hotload]\nruntime_dir = "extensions"\n')
+    config = load_config(file)
+    assert (config.runtime_dir, config.compiled_dir) == ("app/extensions", "app/compiled")
