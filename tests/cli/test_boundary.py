@@ -62,8 +62,10 @@ def test_a_defect_shows_its_traceback_on_request(workspace: Workspace) -> None:
         ("debounce_tme = 1\n", 'hotload.toml: debounce_tme: unknown key; did you mean "debounce_time"?\n'),
         (
             '[plugins.greet]\npriority = "high"\n',
-            "hotload.toml: plugins.greet.priority: expected a whole number, got text in quotes;"
-            " such as: priority = 10\n",
+            (
+                "hotload.toml: plugins.greet.priority: expected a whole number, got text in quotes;"
+                " such as: priority = 10\n"
+            ),
         ),
     ],
 )
