@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hotload_tui.cli import attach, change, logs, look, serving
+from hotload_tui.cli import attach, change, doctor, logs, look, serving
 from hotload_tui.cli.scope import Scope, shared_options
 
 
@@ -59,6 +59,7 @@ for command in (
     change.pause,
     change.resume,
     logs.logs,
+    doctor.doctor,
     look.trial,
 ):
     hotload.add_command(command)

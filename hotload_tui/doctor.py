@@ -1,0 +1,282 @@
+"""What hotload finds where it stands: each thing is fine, worth knowing, or to be mended."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import locale
+import os
+import platform
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from msgspec import Struct
+
+from hotload_tui.core.artifact import Artifact, find_artifacts
+from hotload_tui.core.config import Config
+from hotload_tui.core.config_loader import Resolved, Setting, unmatched_entries
+from hotload_tui.core.discovery import find_plugins
+from hotload_tui.core.errors import ArtifactError, HotloadError, RuntimeDirError, near
+from hotload_tui.remote import find_hosts
+from hotload_tui.tui.clipboard import clipboard_commands
+
+_INOTIFY: Final = Path("/proc/sys/fs/inotify")
+_ROOM: Final = 2  # other programs of the user need watches, too
+_FEW_INSTANCES: Final = 16
+_PACKAGE: Final = "hotload-tui"
+_NEEDED: Final = ("click", "msgspec", "pathspec", "pygments", "textual", "watchfiles")
+_UNIT: Final = 1024
+
+Verdict: TypeAlias = Literal["ok", "note", "do"]
+
+
+class Finding(Struct, frozen=True):
+    """One thing that was looked at."""
+
+    subject: str
+    verdict: Verdict
+    """``ok``, ``note`` (it works; this is worth knowing) or ``do`` (something is to be mended)."""
+    text: str
+    advice: str = ""
+    """What to do."""
+
+
+class Report(Struct, frozen=True):
+    """All that was found, and every setting with its origin."""
+
+    findings: tuple[Finding, ...]
+    settings: tuple[Setting, ...]
+
+    @property
+    def is_fine(self) -> bool:
+        """Tell whether nothing is to be mended."""
+        return not any(finding.verdict == "do" for finding in self.findings)
+
+
+def examine(resolved: Resolved, environment: Mapping[str, str] = os.environ) -> Report:
+    """Look at everything; runs no code of plugins and changes nothing."""
+    config = resolved.config
+    findings = [
+        *_python(),
+        *(Finding("settings", "do", warning) for warning in resolved.warnings),
+        *_plugins(config),
+        *_compiled(config),
+        *_watcher(config),
+        _locale(),
+        *_terminal(environment),
+        _hosts(config),
+    ]
+    return Report(tuple(findings), resolved.settings)
+
+
+def examine_broken(problem: HotloadError, environment: Mapping[str, str] = os.environ) -> Report:
+    """Look at what can be looked at without a configuration, which ``problem`` has refused."""
+    wrong = [
+        Finding("settings", "do", line, "mend it: no command works before")
+        for line in str(problem).splitlines()
+    ]
+    return Report((*_python(), *wrong, _locale(), *_terminal(environment)), ())
+
+
+def _python() -> Iterator[Finding]:
+    text = f"{platform.python_implementation()} {platform.python_version()} ({sys.executable})"
+    if platform.python_implementation() == "CPython":
+        yield Finding("python", "ok", text)
+    else:
+        yield Finding("python", "note", f"{text}; hotload is tested with CPython only")
+    yield Finding("hotload", "ok", _version(_PACKAGE))
+    yield Finding("packages", "ok", ", ".join(f"{name} {_version(name)}" for name in _NEEDED))
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed as a package)"
+
+
+def _plugins(config: Config) -> Iterator[Finding]:
+    folder = Path(config.runtime_dir)
+    try:
+        plugins = find_plugins(folder)
+    except RuntimeDirError as error:
+        yield Finding("plugins", "do", str(error))
+        return
+    yield Finding("plugins", "ok", f"{near(folder)}: {len(plugins)} plugin{'s' * (len(plugins) != 1)}")
+    yield from _writable_by_others(folder, [plugin.path for plugin in plugins.values()], "plugins")
+    if not os.access(folder, os.W_OK):
+        yield Finding(
+            "plugins",
+            "note",
+            f"{near(folder)} cannot be written: plugins run, but none can be made or switched",
+        )
+    for warning in unmatched_entries(config, plugins):
+        yield Finding("settings", "do", warning, "correct its name, or remove the entry")
+
+
+def _writable_by_others(folder: Path, below: list[Path], subject: str) -> Iterator[Finding]:
+    """Tell where others can put code that runs as this user: in the folder, or anywhere ``below``."""
+    if sys.platform == "win32":
+        return  # rights are no mode there
+    paths = [folder, *below, *(path for each in below for path in each.rglob("*") if not path.is_symlink())]
+    facts = {path: path.stat() for path in paths}
+    strange = [path for path, fact in facts.items() if fact.st_uid not in (os.getuid(), 0)]
+    if strange:
+        text = f"user {facts[strange[0]].st_uid} owns {_shown(strange)}, and that code runs as you"
+        yield Finding(subject, "do", text, f"make it yours: chown -R {os.getuid()} {near(folder)}")
+    open_to_all = [path for path, fact in facts.items() if fact.st_mode & stat.S_IWOTH]
+    if open_to_all:
+        text = f"everybody can write to {_shown(open_to_all)}, and that code runs as you"
+        yield Finding(subject, "do", text, f"chmod -R o-w {near(folder)}")
+    shared = [path for path, fact in facts.items() if fact.st_mode & stat.S_IWGRP and _is_shared(fact.st_gid)]
+    if shared:
+        text = f"group {facts[shared[0]].st_gid} can write to {_shown(shared)}, and that code runs as you"
+        yield Finding(subject, "note", text, f"if that is not meant: chmod -R g-w {near(folder)}")
+
+
+def _is_shared(group: int) -> bool:
+    """Tell whether others may be in a group; many systems give each user one of their own."""
+    if sys.platform == "win32":
+        return False
+    import grp
+    import pwd
+
+    try:
+        me = pwd.getpwuid(os.getuid())
+        return group != me.pw_gid or bool(set(grp.getgrgid(group).gr_mem) - {me.pw_name})
+    except KeyError:
+        return True
+
+
+def _shown(paths: list[Path]) -> str:
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"{near(paths[0])}{more}"
+
+
+def _compiled(config: Config) -> Iterator[Finding]:
+    folder = Path(config.compiled_dir)
+    if not folder.exists():
+        parent = next(each for each in folder.absolute().parents if each.exists())
+        if os.access(parent, os.W_OK):
+            yield Finding("compiled", "ok", f"{near(folder)} is made with the first artifact")
+        else:
+            yield _unwritable(parent)
+        return
+    if not os.access(folder, os.W_OK):
+        yield _unwritable(folder)
+    yield from _writable_by_others(folder, [], "compiled")
+    try:
+        found = [path for paths in find_artifacts(folder).values() for path in paths]
+    except ArtifactError as error:
+        yield Finding("compiled", "do", str(error), "name another folder with --compiled")
+        return
+    useless = [path for path in found if not _is_usable(path)]
+    yield Finding("compiled", "ok", f"{near(folder)}: {_amount(found)}")
+    if useless:
+        yield Finding(
+            "compiled",
+            "note",
+            f"{_amount(useless)} of it this Python cannot use: another made them, or they are damaged",
+            "'hotload clean --all' removes all artifacts; what is needed is built again",
+        )
+
+
+def _unwritable(folder: Path) -> Finding:
+    advice = "give yourself the right, or name another folder with --compiled"
+    return Finding("compiled", "do", f"{near(folder)} cannot be written: nothing can be built", advice)
+
+
+def _is_usable(path: Path) -> bool:
+    try:
+        Artifact(path)
+    except ArtifactError:
+        return False
+    return True
+
+
+def _amount(paths: list[Path]) -> str:
+    size = sum(path.stat().st_size for path in paths)
+    shown = f"{size} bytes" if size < _UNIT else f"{size / _UNIT:,.0f} KiB"
+    return f"1 artifact, {shown}" if len(paths) == 1 else f"{len(paths)} artifacts, {shown}"
+
+
+def _watcher(config: Config) -> Iterator[Finding]:
+    if not config.enable_watch:
+        yield Finding("watcher", "note", "switched off by enable_watch: saves reload nothing")
+        return
+    if sys.platform != "linux":
+        yield Finding("watcher", "ok", "watchfiles, without a limit that is known beforehand")
+        return
+    needed = sum(1 for _ in os.walk(config.runtime_dir, followlinks=False))
+    for name, least, of_whom in (
+        ("max_user_watches", _ROOM * needed, f"{needed} directories to watch"),
+        ("max_user_instances", _FEW_INSTANCES, "one for each manager"),
+    ):
+        limit = _limit(name)
+        if limit is None:
+            yield Finding("watcher", "note", f"fs.inotify.{name} cannot be read; {of_whom}")
+        elif limit < least:
+            more = f"sudo sysctl fs.inotify.{name}={max(least, 8192 if 'watches' in name else 128)}"
+            text = f"fs.inotify.{name} is {limit}, too few: {of_whom}, and other programs want some"
+            yield Finding("watcher", "do", text, more)
+        else:
+            yield Finding("watcher", "ok", f"inotify: {of_whom}, fs.inotify.{name} is {limit}")
+
+
+def _limit(name: str) -> int | None:
+    try:
+        return int((_INOTIFY / name).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _locale() -> Finding:
+    encoding = locale.getencoding()
+    text = f"{encoding}; file names: {sys.getfilesystemencoding()}"
+    if encoding.lower().replace("-", "") == "utf8":
+        return Finding("locale", "ok", text)
+    advice = "set LANG to one that is UTF-8, such as C.UTF-8, or PYTHONUTF8=1"
+    return Finding(
+        "locale", "do", f"{text}: files that name no encoding are read and written in that", advice
+    )
+
+
+def _terminal(environment: Mapping[str, str]) -> Iterator[Finding]:
+    term = environment.get("TERM", "")
+    if term in ("", "dumb", "unknown"):
+        text = f"TERM={term or '(not set)'}: no console here; 'hotload run' and all other commands work"
+        yield Finding("terminal", "note", text, "open the console in a terminal that sets TERM")
+    else:
+        yield Finding("terminal", "ok", f"TERM={term}, {_colours(environment, term)}")
+    tools = [command[0] for command in clipboard_commands(environment)]
+    if tools:
+        yield Finding("clipboard", "ok", f"{', '.join(tools)}, and the terminal itself (OSC 52)")
+    else:
+        text = "only the terminal itself (OSC 52), which not all allow; copies are in a file as well"
+        yield Finding("clipboard", "note", text, "install wl-copy, xclip or xsel if copies do not arrive")
+
+
+def _colours(environment: Mapping[str, str], term: str) -> str:
+    if environment.get("NO_COLOR"):
+        return "no colours (NO_COLOR)"
+    if environment.get("COLORTERM", "").lower() in ("truecolor", "24bit"):
+        return "16 million colours"
+    if "256color" in term:
+        return "256 colours; COLORTERM=truecolor says that it has more"
+    return "16 colours; TERM=xterm-256color or COLORTERM=truecolor says that it has more"
+
+
+def _hosts(config: Config) -> Finding:
+    try:
+        hosts = find_hosts(Path(config.runtime_dir))
+    except HotloadError as error:
+        return Finding("hosts", "do", str(error))
+    if not hosts:
+        return Finding("hosts", "ok", "none runs on these plugins")
+    pids = ", ".join(str(host.pid) for host in hosts)
+    if len(hosts) == 1:
+        return Finding("hosts", "ok", f"{pids} runs on these plugins")
+    text = f"{len(hosts)} run on these plugins: {pids}"
+    return Finding("hosts", "note", text, "commands choose one with --host PID")

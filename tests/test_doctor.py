@@ -1,0 +1,104 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from hotload_tui import doctor
+from hotload_tui.core.config_loader import resolve
+from hotload_tui.doctor import Finding, Report, examine
+from tests.conftest import Workspace, answering
+
+
+@pytest.fixture(autouse=True)
+def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """Stand in a project with one plugin, whatever the umask."""
+    monkeypatch.chdir(workspace.root)
+    workspace["greet"] = answering("hello")
+    for path in (workspace.plugins, workspace.plugins / "greet", workspace.plugins / "greet/plugin.py"):
+        path.chmod(0o755)
+    return workspace
+
+
+def report(**environment: str) -> Report:
+    """Examine the project, in an environment of just these variables."""
+    return examine(resolve(environment=environment), environment)
+
+
+def of(subject: str, **environment: str) -> list[Finding]:
+    """Return what is found on a subject."""
+    return [finding for finding in report(**environment).findings if finding.subject == subject]
+
+
+def test_a_healthy_project_needs_nothing() -> None:
+    """Where all is well every line says so, and nothing is to be done."""
+    found = report(TERM="xterm-256color")
+    assert found.is_fine
+    assert "plugins: 1 plugin" in [finding.text for finding in found.findings]
+
+
+def test_plugins_that_others_can_write_are_told(project: Workspace) -> None:
+    """A file of a plugin that everybody may write could run their code as me: I am told how to end it."""
+    (project.plugins / "greet" / "plugin.py").chmod(0o666)
+    (told,) = [finding for finding in of("plugins") if finding.verdict == "do"]
+    assert told.text == "everybody can write to plugins/greet/plugin.py, and that code runs as you"
+    assert told.advice == "chmod -R o-w plugins"
+    assert not report().is_fine
+
+
+def test_a_folder_of_somebody_else_is_told(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plugins that belong to another user are told, with the user."""
+    entry = project.plugins / "greet" / "plugin.py"
+    if os.getuid() == 0:
+        os.chown(entry, 12345, -1)
+    else:
+        me = os.getuid()
+        monkeypatch.setattr(os, "getuid", lambda: me + 1)
+    (told,) = [finding for finding in of("plugins") if finding.verdict == "do"]
+    assert told.text.startswith(f"user {entry.stat().st_uid} owns plugins")
+
+
+def test_no_plugins_folder_says_how_to_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an empty folder I read how to make the first plugin."""
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    (told,) = of("plugins")
+    assert told.verdict == "do"
+    assert "hotload new NAME" in told.text
+
+
+def test_too_few_watches_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system's limit is below what the plugins need, the command that raises it is given."""
+    (tmp_path / "max_user_watches").write_text("3\n")
+    (tmp_path / "max_user_instances").write_text("128\n")
+    monkeypatch.setattr(doctor, "_INOTIFY", tmp_path)
+    monkeypatch.setattr(sys, "platform", "linux")
+    watches, instances = of("watcher")
+    assert (watches.verdict, instances.verdict) == ("do", "ok")
+    assert watches.text.startswith("fs.inotify.max_user_watches is 3, too few: 2 directories to watch")
+    assert watches.advice == "sudo sysctl fs.inotify.max_user_watches=8192"
+
+
+def test_artifacts_that_cannot_be_used_are_counted(project: Workspace) -> None:
+    """What another Python left in compiled/ is told with its size and the command that cleans."""
+    project.compiled.mkdir(mode=0o755)
+    (project.compiled / "greet-0123456789ab.hotplug").write_bytes(b"x" * 2048)
+    _, told = of("compiled")
+    assert told.verdict == "note"
+    assert told.text.startswith("1 artifact, 2 KiB of it this Python cannot use")
+    assert "hotload clean --all" in told.advice
+
+
+def test_the_terminal_is_told_by_its_variables() -> None:
+    """Colours and clipboard follow the environment; a terminal that cannot show the console is told."""
+    (dumb,) = of("terminal", TERM="dumb")
+    assert dumb.verdict == "note"
+    (rich,) = of("terminal", TERM="xterm-256color", COLORTERM="truecolor")
+    assert (rich.verdict, rich.text) == ("ok", "TERM=xterm-256color, 16 million colours")
+
+
+def test_an_entry_without_a_plugin_is_to_be_mended(project: Workspace) -> None:
+    """A misspelled table in hotload.toml is found, with the nearest plugin."""
+    (project.root / "hotload.toml").write_text("[plugins.gret]\npriority = 1\n")
+    (told,) = of("settings")
+    assert (told.verdict, 'did you mean "greet"?' in told.text) == ("do", True)
