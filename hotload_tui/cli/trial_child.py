@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import time
@@ -15,7 +16,7 @@ from hotload_tui import HookHost, HotloadManager
 from hotload_tui.cli import output
 from hotload_tui.cli.trial import Judged, Mark, Step
 from hotload_tui.core.config import Config
-from hotload_tui.core.errors import HotloadError
+from hotload_tui.core.errors import HotloadError, RequirementError
 from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
 from hotload_tui.remote.process.autopsy import CUT_OFF
 
@@ -42,6 +43,7 @@ def _try(manager: HotloadManager, name: str, limit: float, trace: IO[str]) -> It
         built = manager.build(name)
         yield Step(name, "load")
         faulthandler.dump_traceback_later(limit, exit=True, file=trace)
+        _load_required(manager, name, {name})
         loaded = manager.rebuild(name)
     except HotloadError as error:  # the directory went away under our hands, for instance
         fault = Fault("host", name, type(error).__name__, str(error), time.time())
@@ -50,6 +52,18 @@ def _try(manager: HotloadManager, name: str, limit: float, trace: IO[str]) -> It
         yield Judged(_combined(name, built, loaded))
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+def _load_required(manager: HotloadManager, name: str, seen: set[str]) -> None:
+    """Load what a plugin requires, as far as it does; its own trial is to come, or was."""
+    plugins = {status.name: status for status in manager.snapshot().plugins}
+    for other in manager.detail(name).requires:
+        if other in plugins and other not in seen and not plugins[other].generation:
+            seen.add(other)
+            with contextlib.suppress(HotloadError):  # then the one that requires it says what is missing
+                manager.build(other)
+                _load_required(manager, other, seen)
+                manager.rebuild(other)
 
 
 def _tell(report: output.DataStream, mark: Mark) -> None:
@@ -65,4 +79,7 @@ def _combined(name: str, built: Iterable[PluginStatus], loaded: Iterable[PluginS
     """Return the status after the load, with the time of the build before it."""
     seconds = max((status.compile_seconds for status in built if status.name == name), default=0.0)
     status = next(status for status in loaded if status.name == name)
+    if status.state is PluginState.WAIT:  # nothing more is to come here
+        fault = Fault("load", name, RequirementError.__name__, status.waits, time.time())
+        status = structs.replace(status, state=PluginState.FAIL, fault=fault)
     return structs.replace(status, compile_seconds=max(seconds, status.compile_seconds))

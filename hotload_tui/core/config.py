@@ -20,6 +20,8 @@ class PluginConfig(Struct, frozen=True, forbid_unknown_fields=True):
     priority: int | None = None
     """The priority of a hook that names none (lower runs first; 100 if absent)."""
     enabled: bool = True
+    requires: tuple[str, ...] = ()
+    """Plugins that it requires, besides those of ``REQUIRES`` in its ``plugin.py``."""
     settings: dict[str, object] = field(default_factory=dict)
     """What the plugin reads as ``ctx.settings``."""
 

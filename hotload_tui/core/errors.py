@@ -15,6 +15,7 @@
     └── PluginError              a plugin could not take the next step
         ├── DiscoverError        … its directory is no plugin
         ├── CompileError         … its source does not compile
+        ├── RequirementError     … another plugin that it requires does not serve
         ├── LoadError            … its modules did not execute
         ├── RegisterError        … its register() is missing, misshapen or raised
         └── HookError            … its handler cannot be called in this way
@@ -103,6 +104,10 @@ class DiscoverError(PluginError):
 
 class CompileError(PluginError):
     """The plugin's source does not compile, or cannot define ``register``."""
+
+
+class RequirementError(PluginError):
+    """A plugin that it requires is missing, failed, or requires it in turn."""
 
 
 class LoadError(PluginError):

@@ -166,6 +166,8 @@ class PluginStatus(Struct, frozen=True):
     """What the generation before started or changed and could not be undone, in words."""
     held: str = ""
     """Why it is HELD; empty when it follows its source."""
+    waits: str = ""
+    """What a plugin in ``wait`` waits for; empty for all others."""
 
 
 class HistoryEntry(Struct, frozen=True):
@@ -235,6 +237,9 @@ class PluginDetail(Struct, frozen=True):
     generation before."""
     files_before: tuple[FileDigest, ...] = ()
     """Of the artifact that served before this one; empty when there was none or it is gone."""
+    requires: tuple[str, ...] = ()
+    """The plugins that it requires, by its newest version that was seen."""
+    required_by: tuple[str, ...] = ()
 
 
 class WatcherStatus(Struct, frozen=True):

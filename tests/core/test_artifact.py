@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hotload_tui import Config
-from hotload_tui.core.artifact import Artifact, Entry, is_artifact_of, write_artifact
+from hotload_tui.core.artifact import About, Artifact, Entry, is_artifact_of, write_artifact
 from hotload_tui.core.compiler import Compiler
 from hotload_tui.core.errors import ArtifactError
 from hotload_tui.core.events import ArtifactRejected
@@ -61,7 +61,7 @@ def test_an_artifact_is_an_ordinary_zip(artifact: Path) -> None:
 def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
     """Two machines that build the same source get the same file."""
     entries = [Entry("plugin.py", b"x = 1\n", "0" * 64, b"code")]
-    written = [write_artifact(tmp_path / folder, "greet", "ab" * 32, "", entries)[0] for folder in "ab"]
+    written = [write_artifact(tmp_path / folder, "greet", "ab" * 32, About(), entries)[0] for folder in "ab"]
     assert written[0].read_bytes() == written[1].read_bytes()
 
 
@@ -160,7 +160,7 @@ def _from_other_python(path: Path) -> None:
         "import sys, importlib.util; importlib.util.MAGIC_NUMBER = b'\\0\\0\\r\\n';"
         "from pathlib import Path; from hotload_tui.core.compiler import Compiler;"
         "from hotload_tui.core.artifact import *; old = Path(sys.argv[1]); digest = sys.argv[2];"
-        "made = write_artifact(old.parent, 'greet', digest, '', [])[0]; assert made == old, made"
+        "made = write_artifact(old.parent, 'greet', digest, About(), [])[0]; assert made == old, made"
     )
     digest = Artifact(path).manifest.digest
     subprocess.run([sys.executable, "-c", program, str(path), digest], check=True)
@@ -168,13 +168,13 @@ def _from_other_python(path: Path) -> None:
 
 def _of_other_source(path: Path) -> None:
     """Put the artifact of another version under this name."""
-    write_artifact(path.parent, "greet", path.stem.rpartition("-")[2] + "0" * 52, "", [])
+    write_artifact(path.parent, "greet", path.stem.rpartition("-")[2] + "0" * 52, About(), [])
 
 
 def _of_other_plugin(path: Path) -> None:
     """Put the artifact of a plugin with the very same files under this name."""
     digest = Artifact(path).manifest.digest
-    made, _ = write_artifact(path.parent, "other", digest, "", [])
+    made, _ = write_artifact(path.parent, "other", digest, About(), [])
     made.rename(path)
 
 

@@ -2,6 +2,7 @@
 
 from hotload_tui.core.artifact.artifact import (
     MAGIC,
+    About,
     Artifact,
     Entry,
     Manifest,
@@ -27,6 +28,7 @@ __all__ = [
     "DIGITS",
     "MAGIC",
     "SUFFIX",
+    "About",
     "Artifact",
     "Entry",
     "Manifest",

@@ -63,6 +63,15 @@ class Manifest(Struct, frozen=True):
     digest: str
     description: str
     members: tuple[Member, ...]
+    requires: tuple[str, ...] = ()
+    """The plugins that ``plugin.py`` says it requires."""
+
+
+class About(Struct, frozen=True):
+    """What the manifest says of the plugin besides its files."""
+
+    description: str = ""
+    requires: tuple[str, ...] = ()
 
 
 class Entry(Struct, frozen=True):
@@ -168,7 +177,7 @@ class Artifact:
 
 
 def write_artifact(
-    folder: Path, plugin: str, digest: str, description: str, entries: Iterable[Entry]
+    folder: Path, plugin: str, digest: str, about: About, entries: Iterable[Entry]
 ) -> tuple[Path, int]:
     """Publish an artifact in ``folder`` and return its path and size in bytes.
 
@@ -179,7 +188,7 @@ def write_artifact(
         ArtifactError: the folder cannot be made or written.
 
     """
-    content = _encode(plugin, digest, description, entries)
+    content = _encode(plugin, digest, about, entries)
     target = folder / artifact_name(plugin, digest)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -193,11 +202,13 @@ def write_artifact(
     return target, len(content)
 
 
-def _encode(plugin: str, digest: str, description: str, entries: Iterable[Entry]) -> bytes:
+def _encode(plugin: str, digest: str, about: About, entries: Iterable[Entry]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         members = tuple(_add(archive, buffer, entry) for entry in entries)
-        manifest = msgspec.json.encode(Manifest(FORMAT, MAGIC, plugin, digest, description, members))
+        manifest = msgspec.json.encode(
+            Manifest(FORMAT, MAGIC, plugin, digest, about.description, members, about.requires)
+        )
         offset = _store(archive, buffer, "manifest.json", manifest)
         archive.comment = f"hotplug {offset} {len(manifest)} {hashlib.sha256(manifest).hexdigest()}".encode()
     return buffer.getvalue()

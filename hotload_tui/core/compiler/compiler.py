@@ -15,6 +15,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from hotload_tui.core.artifact import (
+    About,
     Artifact,
     Entry,
     artifact_name,
@@ -29,6 +30,7 @@ from hotload_tui.core.artifact import (
 )
 from hotload_tui.core.compiler.code import compiled, description_of, is_module
 from hotload_tui.core.compiler.imports import unresolved_imports
+from hotload_tui.core.compiler.requires import requires_of
 from hotload_tui.core.errors import ArtifactError, near
 from hotload_tui.core.source import ENTRY, Source, SourceFile, read_source
 
@@ -74,9 +76,9 @@ class Compiler:
         if there is not None:
             return Build(there, 0, 0, 0, time.perf_counter() - started, _warnings_of(there))
         entries, count = _entries(source, None if fresh else self._earlier(source.name))
-        description = next(description_of(entry.content) for entry in entries if entry.path == ENTRY)
+        about = _about(source, next(entry.content for entry in entries if entry.path == ENTRY))
         with sharing(self._folder):  # nobody removes it before it is open
-            written, size = write_artifact(self._folder, source.name, source.digest, description, entries)
+            written, size = write_artifact(self._folder, source.name, source.digest, about, entries)
             artifact = Artifact(written)
         reused = sum(1 for entry in entries if entry.code) - count
         # Not kept in the artifact: it is about what is installed, not about the source.
@@ -214,6 +216,12 @@ def _reused(file: SourceFile, earlier: Artifact | None) -> Entry | None:
     except ArtifactError:
         return None
     return Entry(file.path, file.content, file.sha256, code, member.warnings)
+
+
+def _about(source: Source, entry: bytes) -> About:
+    """Return what ``plugin.py`` says of the plugin; raises ``CompileError``."""
+    file_name = str(Path(source.root, ENTRY))
+    return About(description_of(entry), requires_of(source.name, entry, file_name))
 
 
 def _warnings_of(artifact: Artifact) -> tuple[str, ...]:

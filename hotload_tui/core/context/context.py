@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Final, ParamSpec, TypeVar, cast, overload
 
 from msgspec import Struct
@@ -48,6 +48,7 @@ class PluginContext:
         settings: Mapping[str, object],
         hook_point: str | None,
         priority: int | None,
+        peers: Mapping[str, ModuleType] = MappingProxyType({}),
     ) -> None:
         self.name = name
         """The plugin's name."""
@@ -66,7 +67,25 @@ class PluginContext:
         self._is_ended = False
         self._hook_point = hook_point
         self._priority = DEFAULT_PRIORITY if priority is None else priority
+        self._peers = peers
         self._sealed = False
+
+    def plugin(self, name: str) -> ModuleType:
+        """Return a plugin that this one requires: what its ``plugin.py`` defines, and its modules.
+
+        Both are reloaded together, so that what it gives always belongs to this generation.
+
+        Raises:
+            RegisterError: it is not among the requirements.
+
+        """
+        if name not in self._peers:
+            raise RegisterError(
+                self.name,
+                f'ctx.plugin("{name}") needs it to be required: write REQUIRES = ["{name}"] in plugin.py, '
+                f"or requires under [plugins.{self.name}] in hotload.toml",
+            )
+        return self._peers[name]
 
     @overload
     def hook(

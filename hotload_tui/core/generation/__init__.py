@@ -2,5 +2,6 @@
 
 from hotload_tui.core.generation.modules import Generation
 from hotload_tui.core.generation.names import identifier
+from hotload_tui.core.generation.peer import Peer
 
-__all__ = ["Generation", "identifier"]
+__all__ = ["Generation", "Peer", "identifier"]

@@ -42,10 +42,16 @@ class Serving:
             self._generations[generation.parent] = left
 
     def current(self, parent: str) -> Generation | None:
-        """Return the generation that the calling code means by the plugin's stable name."""
+        """Return the generation that the calling code means by the plugin's stable name.
+
+        Its own; of a plugin that it requires, the one that it was loaded with; else what serves.
+        """
         own = calling_generation()
         if own is not None and own.parent == parent:
             return own
+        bound = own.peer(parent) if own is not None else None
+        if bound is not None:
+            return bound
         serving = self._generations.get(parent)
         return serving[-1] if serving else None
 

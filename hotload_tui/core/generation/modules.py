@@ -11,9 +11,9 @@ import importlib.machinery
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import TypeVar
 
 from hotload_tui.core.artifact import DIGITS, Artifact
@@ -23,6 +23,7 @@ from hotload_tui.core.generation.finder import GenerationLoader, finder
 from hotload_tui.core.generation.imports import PrivateImport
 from hotload_tui.core.generation.names import identifier, module_places
 from hotload_tui.core.generation.origin import Origin
+from hotload_tui.core.generation.peer import Peer
 from hotload_tui.core.source import ENTRY
 
 _R = TypeVar("_R")
@@ -45,6 +46,8 @@ class Generation:
         """Its modules by unique name, once it has left ``sys.modules``; before that they are found there."""
         self._places = dict(module_places(artifact))
         self.top_names = frozenset(name for name in self._places if name and "." not in name)
+        self.peers: Mapping[str, Peer] = MappingProxyType({})
+        """The plugins that it requires, by their names."""
         self.is_released = False
         self._has_remnants = False
         self._is_confirmed = False
@@ -63,6 +66,11 @@ class Generation:
         entry = f"{self.root}.{ENTRY.removesuffix('.py')}"
         __import__(entry)  # not import_module: its frame would stand in every traceback of a plugin
         return sys.modules[entry]
+
+    def peer(self, parent: str) -> Generation | None:
+        """Return the generation of a required plugin, by its stable package, that belongs to this one."""
+        bound = (peer.generation() for peer in self.peers.values())
+        return next((other for other in bound if other is not None and other.parent == parent), None)
 
     def confirm(self) -> None:
         """Forget what this generation would put back if it failed: it serves now."""

@@ -10,7 +10,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.config import Config
 from hotload_tui.core.context import KeptState, PluginContext, PluginState, current_worker
 from hotload_tui.core.errors import UnknownPluginError
-from hotload_tui.core.generation import Generation
+from hotload_tui.core.generation import Generation, Peer
 from hotload_tui.core.hooks import HookHost
 from hotload_tui.core.ledger import Ledger, Process
 from hotload_tui.core.loader.held import HeldGenerations
@@ -115,10 +115,12 @@ class Loader:
         priority: int | None = None,
         *,
         root_dir: Path | None = None,
+        required: Iterable[Generation] = (),
     ) -> LivePlugin:
         """Execute the modules and run ``register``, within ``load_timeout``, where the trials run.
 
-        Nothing of the result serves yet, and nothing is left behind on failure.
+        Nothing of the result serves yet, and nothing is left behind on failure. ``required`` are the
+        generations of other plugins that it belongs to: they are to serve when it does.
 
         Raises:
             LoadError: a module raised (the cause is chained), or time ran out.
@@ -132,10 +134,17 @@ class Loader:
             module_path=self._config.module_path,
             number=number,
         )
+        generation.peers = {other.plugin: Peer(other) for other in required}
         settings = self._config.of(name).settings
         state = PluginState(self._states.setdefault(name, KeptState()))
         context = PluginContext(
-            name, number, state=state, settings=settings, hook_point=hook_point, priority=priority
+            name,
+            number,
+            state=state,
+            settings=settings,
+            hook_point=hook_point,
+            priority=priority,
+            peers=generation.peers,
         )
         ledger = Ledger(generation.root, number, self._process)
         ledger.begin()
@@ -159,18 +168,22 @@ class Loader:
         return live
 
     def swap(self, trials: Sequence[LivePlugin]) -> None:
-        """Let proven trials serve, all in one assignment; what they replace waits for ``retire``."""
+        """Let proven trials serve, all in one assignment; what they replace waits for ``retire``.
+
+        Each comes after those that it requires.
+        """
         _spare_caller()
         now = time.time()
         for trial in trials:
             trial.state.commit()  # before the swap: what a new handler wrote meanwhile would be lost
             trial.generation.confirm()
         self._host.swap({trial.name: trial.handlers for trial in trials})
-        for trial in trials:
-            trial.loaded_at = now
+        for trial in reversed(trials):  # who requires another leaves before it
             if trial.name in self._live:
                 self._parting.put(self._live[trial.name])
-            else:
+        for trial in trials:
+            trial.loaded_at = now
+            if trial.name not in self._live:
                 self._order.append(trial.name)
             self._live[trial.name] = trial
             trial.context.begin()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Collection
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -11,11 +13,15 @@ from hotload_tui.core.compiler import Build
 from hotload_tui.core.config import Config
 from hotload_tui.core.discovery import PluginDirectory
 from hotload_tui.core.errors import HotloadError
+from hotload_tui.core.generation import Generation
 from hotload_tui.core.loader import LivePlugin, Loader
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.retirer import Retirer
 from hotload_tui.core.manager.rounds import Rounds
 from hotload_tui.core.source import Source, SourceRule, is_as_read, read_source
+
+Required: TypeAlias = Callable[[str, Artifact], Collection[Generation]]
+"""Returns the generations that a version of a plugin requires; raises ``RequirementError``."""
 
 
 class Attempt(Struct):
@@ -44,19 +50,23 @@ class Attempts:
         self._retirer = retirer
         self._rounds = rounds
 
-    def prove(self, attempt: Attempt, *, fresh: bool) -> LivePlugin:
-        """Compile and try; once more with the newer source, if there is one by then and it compiles.
-
-        Raises:
-            HotloadError: it cannot be compiled or loaded; ``attempt`` says what was tried.
-
-        """
+    def compile(self, attempt: Attempt, *, fresh: bool) -> Artifact:
+        """Compile what was read; raises ``PluginError`` and ``ArtifactError``."""
         build = self._builds.compile(attempt.directory, attempt.source, fresh=fresh)
         _note(attempt, build)
+        return build.artifact
+
+    def prove(self, attempt: Attempt, artifact: Artifact, required: Required) -> LivePlugin:
+        """Try a new artifact; once more with the newer source, if there is one by then and it compiles.
+
+        Raises:
+            HotloadError: it cannot be loaded; ``attempt`` says what was tried.
+
+        """
         # A plugin that writes into its own files would be stale each time.
         newer = None
         try:
-            trial = self.run(attempt.directory, build.artifact)
+            trial = self.run(attempt.directory, artifact, required)
         except HotloadError:
             newer = self._newer(attempt)
             if newer is None:
@@ -65,12 +75,13 @@ class Attempts:
             newer = self._newer(attempt)
             if newer is None:
                 return trial
-            self._retirer.discard(trial)
-        return self.run(attempt.directory, newer.artifact)
+            self._retirer.discard(trial, "a newer save overtook its load")
+        return self.run(attempt.directory, newer.artifact, required)
 
-    def run(self, directory: PluginDirectory, artifact: Artifact) -> LivePlugin:
-        """Try an artifact; raises ``LoadError`` and ``RegisterError``."""
+    def run(self, directory: PluginDirectory, artifact: Artifact, required: Required) -> LivePlugin:
+        """Try an artifact; raises ``LoadError`` and ``RegisterError``, and what ``required`` raises."""
         configured = self._config.of(directory.name)
+        generations = required(directory.name, artifact)
         began = time.time()
         try:
             return self._loader.trial(
@@ -79,6 +90,7 @@ class Attempts:
                 configured.hook_point,
                 configured.priority,
                 root_dir=directory.path.absolute(),
+                required=generations,
             )
         finally:
             self._rounds.loaded(directory.name, began, time.time())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from hotload_tui.core.errors import DiscoverError, HotloadError, LoadError, RegisterError
+from hotload_tui.core.errors import DiscoverError, HotloadError, LoadError, RegisterError, RequirementError
 from hotload_tui.core.faults import TextOf, fault_of
 from hotload_tui.core.plugin import Fault, Phase
 from hotload_tui.core.source import Source, decoded
@@ -28,7 +28,7 @@ def _phase(error: HotloadError) -> Phase:
     match error:
         case DiscoverError():
             return "discover"
-        case LoadError():
+        case LoadError() | RequirementError():
             return "load"
         case RegisterError():
             return "register"

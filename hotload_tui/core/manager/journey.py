@@ -11,18 +11,22 @@ from msgspec.structs import replace
 from hotload_tui.core.config import Config
 from hotload_tui.core.discovery import PluginDirectory
 from hotload_tui.core.errors import DiscoverError, HotloadError, RefusedError
-from hotload_tui.core.events import PluginFailed, PluginHeld, PluginMended
+from hotload_tui.core.events import PluginFailed, PluginHeld
 from hotload_tui.core.history import Hold
 from hotload_tui.core.loader import LivePlugin, Loader
-from hotload_tui.core.manager.attempts import Attempt, Attempts
+from hotload_tui.core.manager.attempts import Attempts
+from hotload_tui.core.manager.batch import Batch
 from hotload_tui.core.manager.board import Board
+from hotload_tui.core.manager.bonds import Bonds
 from hotload_tui.core.manager.builds import Builds
-from hotload_tui.core.manager.failures import failure, is_same
+from hotload_tui.core.manager.candidate import Candidate
+from hotload_tui.core.manager.failures import is_same
+from hotload_tui.core.manager.proofs import Proofs
 from hotload_tui.core.manager.ready import Ready
 from hotload_tui.core.manager.retirer import Retirer
 from hotload_tui.core.manager.rounds import Rounds
 from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
-from hotload_tui.core.source import Source, SourceRule, check_entry, read_source
+from hotload_tui.core.source import Source, SourceRule, check_entry
 from hotload_tui.core.watcher import Change
 
 _BROKEN = (PluginState.FAIL, PluginState.STALE)
@@ -39,8 +43,17 @@ class Journey:
         self._builds = builds
         self._loader = loader
         self._retirer = Retirer(self._loader, board)
-        self._attempts = Attempts(config, builds, self._loader, self._retirer, rounds)
-        self._unproven: set[str] = set()
+        self._bonds = Bonds(config, board, loader)
+        attempts = Attempts(config, builds, loader, self._retirer, rounds)
+        self._proofs = Proofs(
+            config,
+            board,
+            builds=builds,
+            loader=loader,
+            retirer=self._retirer,
+            attempts=attempts,
+            bonds=self._bonds,
+        )
         self._is_closed = False
 
     def start(self) -> None:
@@ -83,23 +96,23 @@ class Journey:
         again: bool = False,
         fresh: bool = False,
     ) -> set[str]:
-        """Bring plugins up to date with their sources, all in one swap.
+        """Bring plugins up to date with their sources, and those that require them, all in one swap.
 
         ``seen`` has what was read already; ``again`` loads also what has not changed; ``fresh`` compiles it,
         too. Returns the plugins whose failure is not told yet: they may be half-written.
         """
         directories = list(directories)
-        self._unproven = set()
         self._refuse_endless(directories, again=again)
-        ready = []
-        for directory in directories:
-            one = self._prepare(directory, seen.get(directory.name), again=again, fresh=fresh)
-            if one is not None:
-                ready.append(one)
+        unproven = self._proofs.unproven = set()
+        batch = self._new_batch()
+        for directory in directories:  # all are compiled before one is tried
+            name = directory.name
+            batch.add(name, self._proofs.candidate(directory, seen.get(name), again=again, fresh=fresh))
+        ready = batch.prove()
         if ready:
             self._swap(ready)
-        self._builds.prune(self._serving)
-        return self._unproven
+        self._builds.prune(self._proofs.serving)
+        return unproven
 
     def _refuse_endless(self, directories: list[PluginDirectory], *, again: bool) -> None:
         unloading = self._loader.unloading()
@@ -116,7 +129,7 @@ class Journey:
         try:
             check_entry(directory.name, directory.path)
         except DiscoverError as error:
-            fault = self._failure(error, directory.name)
+            fault = self._proofs.failure(error, directory.name)
             if not is_same(fault, status.fault):
                 self._put_failed(status, fault)
         else:
@@ -128,11 +141,12 @@ class Journey:
         status = self.status_of(directory)
         source: Source | None = None
         try:
-            source = self._read(directory)
+            source = self._proofs.read(directory)
             build = self._builds.compile(directory, source, fresh=False)
         except HotloadError as error:
-            return self._put_failed(status, self._failure(error, directory.name, source))
-        self._builds.prune(self._serving)
+            return self._put_failed(status, self._proofs.failure(error, directory.name, source))
+        self._bonds.note(directory.name, build.artifact)
+        self._builds.prune(self._proofs.serving)
         if status.generation:
             return replace(status, compile_seconds=build.seconds)
         state = PluginState.NEW if status.state is PluginState.FAIL else status.state
@@ -151,163 +165,61 @@ class Journey:
         return failed
 
     def unload(self, name: str) -> None:
-        """Take a plugin out of service; it is retired in the background."""
-        if self._loader.live(name) is not None:
-            self._loader.unload(name)
-            self._retirer.ring()
+        """Take a plugin out of service, and before it those that require it; they wait for it then."""
+        if self._loader.live(name) is None:
+            return
+        for other in self._bonds.dependents(name):
+            self._loader.unload(other)
+            status = self._board.get(other)
+            assert status is not None
+            self._proofs.put_waiting(status, f"it requires {name}, which has been unloaded")
+        self._loader.unload(name)
+        self._retirer.ring()
 
     def status_of(self, directory: PluginDirectory) -> PluginStatus:
         """Return how a plugin stands, at its present place on disk."""
-        enabled = directory.enabled and self._config.of(directory.name).enabled
-        state = PluginState.NEW if enabled else PluginState.OFF
-        known = self._board.get(directory.name)
-        if known is None:
-            return PluginStatus(directory.name, state, str(directory.path))
-        if known.state is PluginState.OFF:
-            known = replace(known, state=state)
-        return replace(known, path=str(directory.path))
+        return self._proofs.status_of(directory)
 
-    # ---- held at an artifact, or back
+    def requires(self, name: str) -> tuple[str, ...]:
+        """Return what the newest version of a plugin requires that was seen."""
+        return tuple(self._bonds.wanted(name))
+
+    def forget(self, name: str) -> None:
+        """Take a plugin that is gone out of service, and drop what is known of it."""
+        self.unload(name)
+        self._bonds.forget(name)
+
+    # ---- held at an artifact
 
     def hold(self, directory: PluginDirectory, hold: Hold) -> None:
         """Let the held artifact serve, or nothing, and keep it so until the source changes.
 
         Raises:
             PluginError: the artifact does not load; what served serves on, and nothing is held.
+            RefusedError: it loads, but a plugin that requires it does not load with it.
             ArtifactError: it is not there.
 
         """
         self._refuse_endless([directory], again=False)
         name = directory.name
-        trial = None
+        ready: list[Ready] = []
         if not hold.digest:
             self.unload(name)
-        elif self._serving(name) != hold.digest:
-            trial = self._attempts.run(directory, self._builds.open(name, hold.digest))
+        elif self._proofs.serving(name) != hold.digest:
+            artifact, status = self._builds.open(name, hold.digest), self.status_of(directory)
+            batch = self._new_batch()
+            batch.add(name, Candidate(directory, status, artifact, hold.source, hold=hold))
+            ready = batch.prove_all()
         self._builds.keep(name, hold)
-        if trial is None:
-            self._put_held(self.status_of(directory), hold)
+        if ready:
+            self._swap(ready)
         else:
-            self._swap([Ready(trial, 0.0, hold.source, hold.fault, hold.reason)])
-
-    def _held(
-        self, directory: PluginDirectory, status: PluginStatus, digest: str
-    ) -> tuple[bool, Ready | None]:
-        """Return whether the plugin stays held, and the trial of what it is held at, unless that serves."""
-        hold = self._builds.hold(directory.name, digest)
-        if hold is None:
-            return False, None
-        if hold.digest == self._serving(directory.name):
-            self._put_held(status, hold)
-            return True, None
-        try:
-            trial = self._attempts.run(directory, self._builds.open(directory.name, hold.digest))
-        except HotloadError as error:
-            if hold.fault is not None:  # it killed a host: then nothing serves
-                self._builds.was_vain(directory.name, hold.digest, error)
-                self._put_held(status, replace(hold, digest=""))
-                return True, None
-            self._builds.let_go(directory.name, f"what it was held at cannot serve ({error})")
-            return False, None
-        return True, Ready(trial, 0.0, digest, hold.fault, hold.reason)
-
-    def _put_held(self, status: PluginStatus, hold: Hold) -> None:
-        if not hold.digest:
-            status = replace(status, digest="", generation=0, points=(), loaded_at=0.0, load_seconds=0.0)
-        self._board.put(
-            replace(
-                status,
-                state=PluginState.HELD,
-                source_digest=hold.source,
-                fault=hold.fault,
-                held=hold.reason,
-            )
-        )
-        if status.state is not PluginState.HELD:
-            self._board.tell(PluginHeld(time.time(), status.name, status.generation, hold.reason))
-
-    # ---- read, compile, trial
-
-    def _prepare(
-        self, directory: PluginDirectory, change: Change | None, *, again: bool, fresh: bool
-    ) -> Ready | None:
-        status = self.status_of(directory)
-        attempt: Attempt | None = None
-        try:
-            source = self._read(directory, change)
-            attempt = Attempt(directory, source)
-            if not again:
-                is_held, one = self._held(directory, status, source.digest)
-                if is_held:
-                    return one
-            self._builds.let_go(directory.name, "asked for" if again else "its source changed")
-            if not again and self._is_current(status, source.digest):
-                return None
-            self._board.put(replace(status, state=PluginState.BUILD))
-            trial = self._attempts.prove(attempt, fresh=fresh)
-        except HotloadError as error:
-            if change is not None and not change.is_settled:
-                self._board.put(status)
-                self._unproven.add(directory.name)
-                return None
-            fault = self._failure(error, directory.name, attempt.source if attempt else None)
-            is_known = fault.phase == "discover" and is_same(fault, status.fault)
-            may_revive = self._loader.live(directory.name) is None and self._builds.has_untried(
-                directory.name
-            )
-            if is_known and not again and not may_revive:
-                return None  # still no plugin there, and said so before
-            return self._failed(directory, status, fault, attempt.source.digest if attempt else "")
-        return Ready(trial, attempt.compile_seconds, attempt.source.digest)
-
-    def _read(self, directory: PluginDirectory, change: Change | None = None) -> Source:
-        """Return what the watcher read of a plugin, or read it."""
-        source = change.source if change is not None else None
-        if source is not None and source.root == str(directory.path.absolute()):
-            return source
-        return read_source(directory.name, directory.path, self._rule)
-
-    def _is_current(self, status: PluginStatus, digest: str) -> bool:
-        """Tell whether there is nothing to do: this source serves, or is known to fail."""
-        if status.state in _BEHIND and status.digest == digest and self._loader.live(status.name):
-            # The source is back at what serves: nothing to load, and nothing is wrong any more.
-            self._board.put(replace(status, state=PluginState.OK, source_digest=digest, fault=None, held=""))
-            self._board.tell(PluginMended(time.time(), status.name))
-            return True
-        if status.state in _BROKEN:
-            return status.source_digest == digest != ""
-        return status.digest == digest
-
-    def _failed(
-        self, directory: PluginDirectory, status: PluginStatus, fault: Fault, digest: str
-    ) -> Ready | None:
-        """Note a failure; where nothing serves yet, return the last good artifact's trial."""
-        name = directory.name
-        live = self._loader.live(name)
-        was_tried = digest if fault.phase in ("load", "register") else ""
-        revived = None if live else self._revive(directory, was_tried)
-        serving = live or revived
-        state = PluginState.STALE if serving else PluginState.FAIL
-        self._board.put(replace(status, state=state, source_digest=digest, fault=fault, held=""))
-        self._board.tell(PluginFailed(fault.at, name, fault, serving.generation.number if serving else 0))
-        self._retirer.ring()  # for the trial that failed
-        return None if revived is None else Ready(revived, 0.0, digest, fault)
-
-    def _revive(self, directory: PluginDirectory, was_tried: str) -> LivePlugin | None:
-        """Try the artifact that served last, before this process, unless it is the one that just failed."""
-        artifact = self._builds.last_good(directory.name, was_tried)
-        if artifact is None:
-            return None
-        try:
-            return self._attempts.run(directory, artifact)
-        except HotloadError as error:
-            self._builds.was_vain(directory.name, artifact.manifest.digest, error)
-            return None
-
-    def _failure(self, error: HotloadError, plugin: str, source: Source | None = None) -> Fault:
-        return failure(error, plugin, self._config.module_path, source)
+            self._proofs.put_held(self.status_of(directory), hold)
 
     # ---- swap and retire
+
+    def _new_batch(self) -> Batch:
+        return Batch(self._board, self._loader, self._retirer, self._bonds, self._proofs)
 
     def _swap(self, ready: list[Ready]) -> None:
         self._loader.swap([one.trial for one in ready])
@@ -322,7 +234,3 @@ class Journey:
             elif one.fault is None:
                 self._builds.unbar(before.name, "another version serves")
         self._builds.served({one.trial.name: one.digest for one in ready})
-
-    def _serving(self, name: str) -> str:
-        live = self._loader.live(name)
-        return live.generation.artifact.manifest.digest if live else ""

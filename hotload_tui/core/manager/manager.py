@@ -286,7 +286,13 @@ class HotloadManager:
         """Return everything known about one plugin."""
         self._journey.look_at_held()
         detail = self._facts.detail(name)
-        return replace(detail, files_before=self._holds.files_before(name, detail.status.digest))
+        others = (status.name for status in self._board.statuses())
+        return replace(
+            detail,
+            files_before=self._holds.files_before(name, detail.status.digest),
+            requires=self._journey.requires(name),
+            required_by=tuple(other for other in others if name in self._journey.requires(other)),
+        )
 
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
         """Return what happened to a plugin in this host, the oldest first; at most 100 entries."""

@@ -45,6 +45,7 @@ class Ready(Struct, frozen=True):
             memory="",
             left=(),
             held=self.held,
+            waits="",
         )
 
     def event(self) -> PluginLoaded:

@@ -20,7 +20,7 @@ class Retirer:
         self._queue: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_asked = False
-        self._discarded: set[tuple[str, int]] = set()
+        self._discarded: dict[tuple[str, int], str] = {}
 
     def start(self) -> None:
         """Begin, before plugins are loaded: a thread keeps the hooks that were set when it was started."""
@@ -30,9 +30,9 @@ class Retirer:
             )
             self._thread.start()
 
-    def discard(self, trial: LivePlugin) -> None:
-        """Retire a trial that never serves."""
-        self._discarded.add((trial.name, trial.generation.number))
+    def discard(self, trial: LivePlugin, reason: str) -> None:
+        """Retire a trial that never serves, and say why."""
+        self._discarded[trial.name, trial.generation.number] = reason
         self._loader.discard(trial)
         self.ring()
 
@@ -74,10 +74,9 @@ class Retirer:
             self._look_again()
 
     def _tell(self, gone: Retirement) -> None:
-        if (gone.plugin, gone.generation) in self._discarded:
-            self._discarded.remove((gone.plugin, gone.generation))
-            text = f"generation {gone.generation} never served: a newer save overtook its load"
-            self._board.write("info", gone.plugin, text)
+        reason = self._discarded.pop((gone.plugin, gone.generation), None)
+        if reason is not None:
+            self._board.write("info", gone.plugin, f"generation {gone.generation} never served: {reason}")
         else:
             self._board.tell(
                 PluginRetired(time.time(), gone.plugin, gone.generation, gone.memory, gone.ledger)

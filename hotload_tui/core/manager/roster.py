@@ -131,12 +131,13 @@ class Roster:
                     load_seconds=0.0,
                     fault=None,
                     held="",
+                    waits="",
                 )
             )
 
     def _forget(self, names: Iterable[str]) -> None:
         for name in names:
-            self._journey.unload(name)
+            self._journey.forget(name)
             self._board.drop(name)
             self._rounds.forget(name)
             self._board.tell(PluginRemoved(time.time(), name))

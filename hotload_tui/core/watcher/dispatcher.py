@@ -147,7 +147,10 @@ class Dispatcher:
         if not due:
             return
         waiting = [name for name in due if not self._pace.is_overdue(name, now)]
-        busy = self._repositories.busy(self.looker.paths(waiting), now)
+        busy = self._repositories.busy(self.looker.paths(waiting))
+        if not busy and self._repositories.has_ended():
+            # What git changed together is told together, also what has not rung yet.
+            due = sorted({*due, *filter(self.looker.is_different, self.looker.names())})
         self._held = self._held | busy if busy else set()
         for name in self._held:  # all at the same moment: what git changed together is told together
             self._pace.delay(name, now + _GIT_STEP)

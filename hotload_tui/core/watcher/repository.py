@@ -6,8 +6,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-_LATE = 0.02  # seconds after which the notification of git's last change has arrived
-
 
 class Repositories:
     """Tells whether git is at work, by its ``index.lock``."""
@@ -16,25 +14,35 @@ class Repositories:
         """Look at the repository that encloses ``root``; a lock older than ``longest`` s was left behind."""
         self._root = root
         self._longest = longest
-        self._seen: dict[Path, float] = {}
+        self._index = self._index_facts()
 
-    def busy(self, plugins: Mapping[str, Path], now: float) -> set[str]:
-        """Return those of the named directories in or around which git is at work, or was a moment ago."""
+    def busy(self, plugins: Mapping[str, Path]) -> set[str]:
+        """Return those of the named directories in or around which git is at work."""
         around = self._enclosing()
-        if around is not None and self._is_locked(around, now):
+        if around is not None and self._is_locked(around):
             return set(plugins)
         own = {name: _git_folder(path) for name, path in plugins.items()}
-        return {name for name, place in own.items() if place is not None and self._is_locked(place, now)}
+        return {name for name, place in own.items() if place is not None and self._is_locked(place)}
 
-    def _is_locked(self, place: Path, now: float) -> bool:
+    def has_ended(self) -> bool:
+        """Tell, once, whether git has ended a change: all of it is on disk, whoever was notified of it."""
+        before, self._index = self._index, self._index_facts()
+        return self._index != before
+
+    def _is_locked(self, place: Path) -> bool:
         try:
-            age = time.time() - (place / "index.lock").stat().st_mtime
+            return time.time() - (place / "index.lock").stat().st_mtime <= self._longest
         except OSError:
-            return now - self._seen.get(place, -_LATE) < _LATE
-        if age > self._longest:
             return False
-        self._seen[place] = now
-        return True
+
+    def _index_facts(self) -> tuple[int, int] | None:
+        """Return what differs once the index was written: git puts another file in its place."""
+        around = self._enclosing()
+        try:
+            found = (around / "index").stat() if around is not None else None
+        except OSError:
+            return None
+        return None if found is None else (found.st_ino, found.st_mtime_ns)
 
     def _enclosing(self) -> Path | None:
         return next(

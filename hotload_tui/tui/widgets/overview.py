@@ -85,6 +85,8 @@ class Overview(VerticalScroll, can_focus=True):
             yield ("took", f"load {_took(status.load_seconds)}, build {build}")
         points = ", ".join(f"{clean_line(place.point, 80)} ({place.priority})" for place in status.points)
         yield ("hook points", points or "none")
+        if status.waits:
+            yield ("waits", clean_line(status.waits, 300))
         if status.held:
             yield ("held", f"{clean_line(status.held, 300)}; h releases it")
         if status.memory:
@@ -105,6 +107,9 @@ def _row(label: str, value: str, width: int) -> Iterator[Content]:
 
 
 def _details(detail: PluginDetail) -> Iterator[Row]:
+    for label, names in (("requires", detail.requires), ("required by", detail.required_by)):
+        if names:
+            yield (label, clean_line(", ".join(names), 300))
     for name, value in detail.settings.items():
         yield ("setting", f"{clean_line(name, 80)} = {clean_line(repr(value), 200)}")
     for point in detail.handlers:

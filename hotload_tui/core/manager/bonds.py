@@ -1,0 +1,76 @@
+"""The bonds: which plugins require which, by what serves of them and by their newest source."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.config import Config
+from hotload_tui.core.discovery import nearest
+from hotload_tui.core.loader import Loader
+from hotload_tui.core.manager.board import Board
+from hotload_tui.core.plugin import PluginState
+from hotload_tui.core.requirements import cycle_of, depending_on, in_order
+
+_WHY = {
+    PluginState.OFF: "is disabled",
+    PluginState.FAIL: "does not load",
+    PluginState.WAIT: "waits itself",
+    PluginState.HELD: "is held, and nothing of it serves",
+}
+
+
+class Bonds:
+    """Answers from the configuration, the artifacts, and what was last compiled of each plugin."""
+
+    def __init__(self, config: Config, board: Board, loader: Loader) -> None:
+        self._config = config
+        self._board = board
+        self._loader = loader
+        self._wanted: dict[str, tuple[str, ...]] = {}
+        self.tied: set[str] = set()
+        """Plugins whose newest version is fit to serve, or may be, and waits for another plugin's."""
+
+    def of(self, name: str, artifact: Artifact) -> tuple[str, ...]:
+        """Return what a version of a plugin requires."""
+        return tuple(dict.fromkeys([*artifact.manifest.requires, *self._config.of(name).requires]))
+
+    def note(self, name: str, artifact: Artifact) -> None:
+        """Note what the newest version of a plugin requires."""
+        self._wanted[name] = self.of(name, artifact)
+
+    def forget(self, name: str) -> None:
+        """Drop what is known of a plugin that is gone."""
+        self._wanted.pop(name, None)
+        self.tied.discard(name)
+
+    def wanted(self, name: str) -> Collection[str]:
+        """Return what the newest version of a plugin requires that was seen."""
+        return self._wanted.get(name) or (*self._config.of(name).requires, *self.bound(name))
+
+    def bound(self, name: str) -> Collection[str]:
+        """Return the plugins with which what serves of a plugin was loaded."""
+        live = self._loader.live(name)
+        return live.generation.peers.keys() if live is not None else ()
+
+    def dependents(self, name: str) -> list[str]:
+        """Return the plugins that serve and cannot without this one, each before those that it requires."""
+        serving = self._loader.names()
+        found = depending_on([name], serving, self.bound)
+        return in_order((each for each in serving if each in found), self.bound)[::-1]
+
+    def in_order(self, names: Iterable[str]) -> list[str]:
+        """Return plugins, each after those that its newest version requires."""
+        return in_order(names, self.wanted)
+
+    def cycle(self, name: str) -> str:
+        """Return how a plugin requires itself; empty if it does not."""
+        return " → ".join(cycle_of(name, self.wanted))
+
+    def missing(self, name: str) -> str:
+        """Say why a plugin that is required does not serve."""
+        status = self._board.get(name)
+        if status is None:
+            near = nearest(name, (each.name for each in self._board.statuses()))
+            return f"there is no plugin {name}" + (f"; {near}" if near else "")
+        return f"{name} {_WHY.get(status.state, 'is not loaded')}"

@@ -1,0 +1,336 @@
+"""Plugins that require others: loaded after them, reloaded with them, never without them."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hotload_tui import Config
+from hotload_tui.core.errors import RefusedError
+from hotload_tui.core.events import PluginLoaded
+from tests.conftest import Running, Workspace, answering
+
+Run = Callable[[Config], Running]
+
+
+def base(value: object) -> str:
+    """Return the source of a plugin that others require."""
+    return f"VALUE = {value!r}\ndef register(ctx):\n    ctx.hook('base', lambda: VALUE)\n"
+
+
+def using(*others: str, body: str = "") -> str:
+    """Return the source of a plugin that tells what it sees of the plugins that it requires."""
+    seen = ", ".join(f"ctx.plugin({other!r}).VALUE" for other in others)
+    return (
+        f"REQUIRES = {list(others)!r}\n{body}\n"
+        f"def register(ctx):\n    global VALUE\n    VALUE = ({seen},)\n"
+        f"    ctx.hook('use', lambda: ({seen},))\n"
+    )
+
+
+def states(running: Running) -> dict[str, str]:
+    """Return the states of all plugins."""
+    return {status.name: str(status.state) for status in running.manager.snapshot().plugins}
+
+
+def test_a_plugin_is_loaded_after_what_it_requires(workspace: Workspace, run: Run) -> None:
+    """Whatever their names are; also where only the configuration says so."""
+    workspace["a_user"], workspace["z_base"] = using("z_base"), base(1)
+    workspace["b_user"] = using("z_base").replace("REQUIRES", "_")
+    running = run(workspace.config(plugins={"b_user": {"requires": ["z_base"]}}))
+    assert running.host.call("use") == [(1,), (1,)]
+    assert running.manager.detail("a_user").requires == ("z_base",)
+    assert running.manager.detail("z_base").required_by == ("a_user", "b_user")
+
+
+def test_it_is_reloaded_with_what_it_requires_in_one_swap(workspace: Workspace, run: Run) -> None:
+    """Also through others; a state, a hook and a value taken at load all belong to the new version."""
+    workspace["base"], workspace["middle"], workspace["top"] = base(1), using("base"), using("middle", "base")
+    running = run(workspace.config())
+    assert running.host.call("use") == [(1,), ((1,), 1)]
+    workspace["base"] = base(2)
+    running.manager.load_plugin(workspace.plugins / "base")
+    assert running.host.call("use") == [(2,), ((2,), 2)]
+    assert [event.name for event in running.told(PluginLoaded)[-3:]] == ["base", "middle", "top"]
+    assert [running.status(name).generation for name in ("base", "middle", "top")] == [2, 2, 2]
+
+
+def test_imports_by_the_stable_name_reach_the_same_version(workspace: Workspace, run: Run) -> None:
+    """``from hotplug.base.plugin import VALUE`` is what ``ctx.plugin`` gives, also while both are loaded."""
+    workspace["base"] = base(1)
+    workspace["user"] = (
+        "REQUIRES = ['base']\nfrom hotplug.base.plugin import VALUE\n"
+        "def register(ctx):\n    ctx.hook('use', lambda: (VALUE, ctx.plugin('base').VALUE))\n"
+    )
+    running = run(workspace.config())
+    workspace["base"] = base(2)
+    running.manager.rebuild("base")
+    assert running.host.call("use") == [(2, 2)]
+
+
+def test_other_modules_of_it_are_reached_too(workspace: Workspace, run: Run) -> None:
+    """A module beside ``plugin.py`` is an attribute; what is not there is said with its name."""
+    workspace["base"], workspace["base/part.py"] = base(1), "VALUE = 'part'\n"
+    workspace["user"] = (
+        "REQUIRES = ['base']\ndef register(ctx):\n    ctx.hook('use', ctx.plugin('base').part.VALUE.upper)\n"
+    )
+    workspace["wrong"] = "REQUIRES = ['base']\ndef register(ctx):\n    ctx.plugin('base').nothing\n"
+    running = run(workspace.config())
+    assert running.host.call("use") == ["PART"]
+    assert "plugin base has no 'nothing' in plugin.py" in running.fault("wrong").message
+
+
+def test_only_what_is_required_is_given(workspace: Workspace, run: Run) -> None:
+    """Another plugin's name is refused with what to write."""
+    workspace["base"], workspace["user"] = base(1), "def register(ctx):\n    ctx.plugin('base')\n"
+    running = run(workspace.config())
+    assert 'write REQUIRES = ["base"] in plugin.py' in running.fault("user").message
+
+
+@pytest.mark.parametrize("value", ["['a' + 'b']", "names()", "'base'", "[1]", "[*OTHERS]"])
+def test_a_list_that_only_running_would_tell_is_a_fault(workspace: Workspace, run: Run, value: str) -> None:
+    """With the line, and how to write it."""
+    workspace["user"] = f"import os\nREQUIRES = {value}\ndef register(ctx): ...\n"
+    fault = run(workspace.config()).fault("user")
+    assert 'write a list of names, REQUIRES = ["other"]' in fault.message
+    assert fault.place is not None
+    assert fault.place.line == 2
+
+
+def test_it_waits_for_what_is_not_there_and_comes_with_it(workspace: Workspace, run: Run) -> None:
+    """The reason names what is missing and the nearest name; the moment it is there, both serve."""
+    workspace["user"], workspace["bose"] = using("base"), base(0)
+    running = run(workspace.config())
+    status = running.status("user")
+    assert (str(status.state), status.fault) == ("wait", None)
+    assert status.waits == 'it requires base, but there is no plugin base; did you mean "bose"?'
+    workspace["base"] = base(1)
+    running.manager.scan_and_load_all()
+    assert running.host.call("use") == [(1,)]
+    assert running.status("user").waits == ""
+
+
+def test_without_what_it_requires_it_is_unloaded_and_waits(workspace: Workspace, run: Run) -> None:
+    """Disabled, it takes those that require it with it, they before it; enabled, all come back."""
+    workspace["base"], workspace["user"] = base(1), using("base")
+    running = run(workspace.config())
+    running.manager.disable("base")
+    assert running.host.call("use") == []
+    assert states(running) == {"base": "off", "user": "wait"}
+    assert "base" in running.status("user").waits
+    running.manager.rebuild()
+    assert states(running) == {"base": "off", "user": "wait"}
+    assert running.status("user").waits == "it requires base, but base is disabled"
+    running.manager.enable("base")
+    assert running.host.call("use") == [(1,)]
+    assert states(running) == {"base": "ok", "user": "ok"}
+
+
+def test_who_requires_another_leaves_before_it(workspace: Workspace, run: Run) -> None:
+    """Its ``on_unload`` still finds what it requires, at a reload and at the end."""
+    workspace["base"] = "LEFT = []\n" + base(1).replace(
+        "def register(ctx):\n", "def register(ctx):\n    ctx.on_unload(lambda: LEFT.append('base'))\n"
+    )
+    workspace["user"] = (
+        "import builtins\nREQUIRES = ['base']\ndef leave(base):\n"
+        "    builtins.seen_by_user.append(list(base.LEFT))\n"
+        "def register(ctx):\n    other = ctx.plugin('base')\n    ctx.on_unload(lambda: leave(other))\n"
+    )
+    import builtins
+
+    seen: list[list[str]] = []
+    builtins.seen_by_user = seen  # type: ignore[attr-defined]
+    try:
+        running = run(workspace.config())
+        running.manager.rebuild("base")
+        running.manager.stop()
+    finally:
+        del builtins.seen_by_user  # type: ignore[attr-defined]
+    assert seen == [[], []]
+
+
+def test_if_one_fails_both_stay(workspace: Workspace, run: Run) -> None:
+    """A user that does not load with the new version keeps the old one of both, and both say why."""
+    workspace["base"] = base(1)
+    workspace["user"] = using("base", body="from hotplug.base.plugin import VALUE as _")
+    workspace["other"] = answering("one")
+    running = run(workspace.config())
+    workspace["base"], workspace["other"] = base(2).replace("VALUE", "CHANGED"), answering("two")
+    running.manager.scan_and_load_all()
+    assert running.host.call("base") == [1]
+    assert running.host.call("use") == [(1,)]
+    assert running.host.call("greet") == ["two"]
+    assert states(running) == {"base": "STALE", "user": "STALE", "other": "ok"}
+    assert running.fault("base").message == "user requires it, and does not load with it"
+    assert "VALUE" in running.fault("user").message
+    workspace["user"] = (
+        "REQUIRES = ['base']\ndef register(ctx):\n    ctx.hook('use', lambda: ctx.plugin('base').CHANGED)\n"
+    )
+    running.manager.load_plugin(workspace.plugins / "user")
+    assert running.host.call("use") == [2]
+    assert states(running) == {"base": "ok", "user": "ok", "other": "ok"}
+
+
+def test_if_what_it_requires_does_not_compile_both_stay(workspace: Workspace, run: Run) -> None:
+    """A new user may need the new version: it comes once that loads."""
+    workspace["base"], workspace["user"] = base(1), using("base")
+    running = run(workspace.config())
+    workspace["base"], workspace["user"] = "def register(:\n", using("base", body="NEW = 1")
+    running.manager.scan_and_load_all()
+    assert states(running) == {"base": "STALE", "user": "STALE"}
+    assert running.fault("user").message == "it requires base, whose newest version does not load"
+    assert running.host.call("use") == [(1,)]
+    workspace["base"] = base(2)
+    running.manager.load_plugin(workspace.plugins / "base")
+    assert states(running) == {"base": "ok", "user": "ok"}
+    assert running.host.call("use") == [(2,)]
+
+
+def test_a_cycle_is_a_fault_of_its_members(workspace: Workspace, run: Run) -> None:
+    """It is named from end to end; whoever is outside loads; mended in one place, all load."""
+    workspace["a"], workspace["b"], workspace["c"] = using("b"), using("a"), base(3)
+    running = run(workspace.config())
+    assert states(running) == {"a": "FAIL", "b": "FAIL", "c": "ok"}
+    assert "a → b → a" in running.fault("a").message
+    assert "b → a → b" in running.fault("b").message
+    workspace["b"] = base(1)
+    running.manager.load_plugin(workspace.plugins / "b")
+    assert states(running) == {"a": "ok", "b": "ok", "c": "ok"}
+    assert running.host.call("use") == [(1,)]
+
+
+def test_a_rollback_takes_those_that_require_it_along(workspace: Workspace, run: Run) -> None:
+    """And is refused, with nothing changed, if one of them does not load with the old version."""
+    workspace["base"], workspace["user"] = base(1), using("base")
+    running = run(workspace.config())
+    workspace["base"] = base(2)
+    running.manager.load_plugin(workspace.plugins / "base")
+    running.manager.rollback("base", 1)
+    assert running.host.call("use") == [(1,)]
+    assert states(running) == {"base": "HELD", "user": "ok"}
+    running.manager.release("base")
+    assert running.host.call("use") == [(2,)]
+    workspace["user"] = using("base", body="from hotplug.base.plugin import VALUE\nassert VALUE == 2")
+    running.manager.load_plugin(workspace.plugins / "user")
+    before = [(plugin.state, plugin.generation) for plugin in running.manager.snapshot().plugins]
+    with pytest.raises(RefusedError, match="user requires it, and does not load with it"):
+        running.manager.rollback("base", 1)
+    after = [(plugin.state, plugin.generation) for plugin in running.manager.snapshot().plugins]
+    assert after == before
+    assert running.host.call("use") == [(2,)]
+
+
+def test_what_is_held_stays_held_when_it_is_loaded_again(workspace: Workspace, run: Run) -> None:
+    """A user rolled back to its first version follows what it requires, at that version."""
+    workspace["base"], workspace["user"] = base(1), using("base")
+    running = run(workspace.config())
+    workspace["user"] = using("base").replace("'use'", "'newer'")
+    running.manager.load_plugin(workspace.plugins / "user")
+    running.manager.rollback("user", 1)
+    workspace["base"] = base(2)
+    running.manager.load_plugin(workspace.plugins / "base")
+    assert running.host.call("use") == [(2,)]
+    assert states(running) == {"base": "ok", "user": "HELD"}
+
+
+def test_nothing_of_it_stays_in_memory(workspace: Workspace, run: Run) -> None:
+    """After many reloads of both all that was replaced is freed."""
+    workspace["base"], workspace["user"] = base(0), using("base", body="import hotplug.base.plugin as kept")
+    running = run(workspace.config())
+    for number in range(1, 30):
+        workspace["base"] = base(number)
+        running.manager.load_plugin(workspace.plugins / "base")
+    assert running.wait_for(lambda: running.status("user").memory == running.status("base").memory == "freed")
+    gc.collect()
+    names = [name for name in sys.modules if name.startswith(("hotplug.base.g", "hotplug.user.g"))]
+    assert {name.split(".")[2] for name in names} == {name.split(".")[2] for name in names if ".g30_" in name}
+
+
+def test_the_same_after_a_new_start(workspace: Workspace, run: Run) -> None:
+    """With a broken source, what served last is loaded with what it requires."""
+    workspace["base"], workspace["user"] = base(1), using("base")
+    run(workspace.config()).manager.stop()
+    workspace["base"] = "def register(:\n"
+    running = run(workspace.config())
+    assert running.host.call("use") == [(1,)]
+    assert states(running) == {"base": "STALE", "user": "ok"}
+
+
+def test_check_loads_what_is_required_first(workspace: Workspace) -> None:
+    """Also if only the one that requires is named."""
+    workspace["a_user"], workspace["base"] = using("base"), base(1)
+    command = [sys.executable, "-m", "hotload_tui", "check", "a_user"]
+    checked = subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    assert "a_user" in checked.stdout
+    (workspace.plugins / "base").rename(workspace.plugins / "_base")
+    checked = subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, check=False)
+    assert checked.returncode == 1
+    assert "it requires base, but base is disabled" in checked.stdout + checked.stderr
+
+
+def checked_out(workspace: Workspace, value: int, plugins: int, files: int) -> None:
+    """Write all plugins of a chain anew, each with so many files."""
+    for number in range(plugins):
+        for file in range(files - 1):
+            workspace[f"p{number}/part{file}.py"] = f"VALUE = {value}\n"
+        imports = "".join(f"from .part{file} import VALUE as v{file}\n" for file in range(files - 1))
+        parts = ", ".join(f"v{file}" for file in range(files - 1))
+        required = [f"p{number - 1}"] if number else []
+        below = f"ctx.plugin('p{number - 1}').below()" if number else "set()"
+        workspace[f"p{number}"] = (
+            f"REQUIRES = {required!r}\n{imports}"
+            f"def register(ctx):\n    global below\n    below = lambda: {{{value}, {parts}}} | {below}\n"
+            "    ctx.hook('all', lambda: below())\n"
+        )
+
+
+def test_a_checkout_under_load_is_one_swap(workspace: Workspace, run: Run, tmp_path: Path) -> None:
+    """200 files in 10 plugins that need each other: every call sees one version of all of them."""
+
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init", "-q")
+    for value in (1, 2):
+        checked_out(workspace, value, 10, 20)
+        git("add", "plugins")
+        git("commit", "-q", "-m", str(value))
+        git("branch", f"v{value}")
+    running = run(workspace.config(enable_watch=True, debounce_time=20.0))
+    ended, calls = threading.Event(), [0]
+    mixed: list[list[object]] = []
+
+    def call() -> None:
+        while not ended.wait(0.0005):
+            seen = running.host.call("all")
+            calls[0] += 1
+            if seen not in ([{1}] * 10, [{2}] * 10):
+                mixed.append(seen)
+
+    callers = [threading.Thread(target=call) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    try:
+        for value, generation in ((1, 2), (2, 3), (1, 4)):
+            git("checkout", "-q", f"v{value}")
+            assert running.wait_for(lambda value=value: running.host.call("all") == [{value}] * 10)  # type: ignore[misc]
+            assert running.wait_for(
+                lambda generation=generation: all(  # type: ignore[misc]
+                    plugin.generation == generation for plugin in running.manager.snapshot().plugins
+                )
+            )
+    finally:
+        ended.set()
+        for caller in callers:
+            caller.join()
+    assert calls[0] > 0
+    assert not mixed
+    assert len(running.told(PluginLoaded)) == 40
