@@ -5,8 +5,10 @@ import shutil
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from hotload_tui import Config
+from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.tui.widgets.columns import COLUMNS, fitting
 from tests.conftest import Running, Workspace
 from tests.tui.console import console
@@ -16,6 +18,7 @@ def one(): return 1
 def register(ctx):
     ctx.hook("one", one)
 """
+DIGEST = "0123456789abcdef" * 4
 Run = Callable[[Config], Running]
 
 
@@ -145,3 +148,22 @@ def test_a_long_name_gets_the_room_that_is_left() -> None:
     narrow, wide = (next(c for c in fitting(78, n) if c.key == "plugin") for n in (4, 90))
     assert narrow.width < wide.width
     assert sum(column.width + 2 for column in fitting(78, 90)) <= 78
+
+
+async def test_a_busy_neighbour_moves_nothing(workspace: Workspace, run: Run) -> None:
+    """A plugin that reloads again and again changes its row; the screen is not laid out for it."""
+    running = run(workspace.config())
+    one = PluginStatus("one", PluginState.OK, "/p/one", DIGEST, DIGEST, 1)
+    busy = PluginStatus("two", PluginState.OK, "/p/two", DIGEST, DIGEST, 1)
+    answer = running.manager.snapshot()
+    given = [one, busy]
+    running.manager.snapshot = lambda: replace(answer, plugins=tuple(given))  # type: ignore[method-assign]
+    async with console(running.manager, workspace.root, (120, 36), clock=lambda: 0.0) as it:
+        await it.shows("+ ok", "generation", "two")
+        layouts: list[object] = []
+        it.main.screen_layout_refresh_signal.subscribe(it.main, layouts.append)
+        for number in range(20, 30):
+            given[1] = replace(busy, load_seconds=number / 1000)
+            it.main._facts.look_at("one")
+            await it.until(lambda wanted=f"{number}.0": wanted in it.row("two"))  # type: ignore[misc]
+        assert layouts == []

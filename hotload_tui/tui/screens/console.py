@@ -9,6 +9,7 @@ from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
+from textual.timer import Timer
 from textual.widgets import Footer
 
 from hotload_tui.core.api import ManagerApi
@@ -56,6 +57,10 @@ _ANSWERS_ANEW = (PluginLoaded, PluginDisabled, PluginRemoved)
 """After these a hook point may answer otherwise."""
 
 
+_DETAILS_DELAY = 0.1
+"""Seconds in which the facts of another plugin should be there."""
+
+
 class ConsoleScreen(ViewingScreen):
     """The console's main screen."""
 
@@ -92,6 +97,7 @@ class ConsoleScreen(ViewingScreen):
         self._missing = False
         self._call_again = False
         self._trouble = ""
+        self._details_due: Timer | None = None
 
     def compose(self) -> ComposeResult:
         """Lay out the panes; which of them are seen depends on the size."""
@@ -292,11 +298,15 @@ class ConsoleScreen(ViewingScreen):
     def on_plugin_table_chosen(self, message: PluginTable.Chosen) -> None:
         """Show the details of another plugin."""
         self._facts.look_at(message.name)
-        self._show_details()
+        # The cursor's row is painted first: the details come with the next facts, or without them.
+        if self._details_due is not None:
+            self._details_due.stop()
+        self._details_due = self.set_timer(_DETAILS_DELAY, self._show_details)
 
     def on_plugin_table_opened(self) -> None:
         """Go to the details; to the error of what failed."""
         plugin = self.selected
+        self._show_details()
         self.action_open_tab("error" if plugin and plugin.fault else "overview")
 
     def on_print(self, event: events.Print) -> None:

@@ -11,13 +11,14 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.coordinate import Coordinate
 from textual.message import Message
-from textual.widgets import DataTable, Input, Static
+from textual.widgets import DataTable, Input
 
 from hotload_tui.core.plugin import HandlerStatus, HookPointStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.calls import CallResult, HookCall, change_words, result_text, short_name
 from hotload_tui.tui.messages import Remark
 from hotload_tui.tui.text import clean_line, count, milliseconds
+from hotload_tui.tui.widgets.body import Body
 from hotload_tui.tui.widgets.prompt import Prompt
 
 KEPT: Final = 50
@@ -81,7 +82,7 @@ class HooksView(Vertical):
         yield HooksTable(cursor_type="row", cell_padding=1)
         yield Prompt(id="arguments")
         with VerticalScroll(id="results", can_focus=False):
-            yield Static(EMPTY, markup=False)
+            yield Body(EMPTY)
 
     @property
     def table(self) -> HooksTable:
@@ -229,7 +230,7 @@ class HooksView(Vertical):
         return self._text().plain if self._results else ""
 
     def _draw(self) -> None:
-        self.query_one("#results Static", Static).update(self._text())
+        self.query_one("#results Body", Body).show(self._text())
 
     def _text(self) -> Content:
         order = [call for call in self.pinned if call in self._results]

@@ -7,7 +7,8 @@ from typing import Final
 from textual.containers import Container
 from textual.content import Content
 from textual.timer import Timer
-from textual.widgets import Static
+
+from hotload_tui.tui.widgets.body import Body
 
 SHORT: Final = 3.0
 LONG: Final = 10.0
@@ -22,7 +23,7 @@ class Notice(Container):
     """
 
     def __init__(self) -> None:
-        super().__init__(Static(markup=False))
+        super().__init__(Body())
         self._timer: Timer | None = None
         self.text = ""
 
@@ -32,9 +33,9 @@ class Notice(Container):
             self._timer.stop()
         self._timer = self.set_timer(LONG if bad else SHORT, self.hide)
         self.text = text
-        body = self.query_one(Static)
+        body = self.query_one(Body)
         body.set_class(bad, "-bad")
-        body.update(Content(f"! {text}" if bad else text))
+        body.show(Content(f"! {text}" if bad else text))
         self.add_class("-shown")
 
     def hide(self) -> None:

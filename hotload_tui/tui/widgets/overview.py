@@ -8,11 +8,11 @@ from typing import Final, TypeAlias
 
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widgets import Static
 
 from hotload_tui.core.plugin import HandlerStatus, PluginDetail, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.text import clean_line, clock_time, count, duration, milliseconds, short_path
+from hotload_tui.tui.widgets.body import Body
 from hotload_tui.tui.widgets.columns import state_text
 
 NOTHING: Final = "No plugin is selected. n makes one from the template."
@@ -28,10 +28,9 @@ class Overview(VerticalScroll, can_focus=True):
     BINDINGS = keys.SCROLL
 
     def __init__(self, project: Path, clock: Callable[[], float]) -> None:
-        super().__init__(Static(NOTHING, markup=False))
+        super().__init__(Body(NOTHING))
         self._project = project
         self._clock = clock
-        self._shown = Content(NOTHING)
         self._facts: tuple[PluginStatus | None, PluginDetail | None] = (None, None)
 
     def show(self, status: PluginStatus | None, detail: PluginDetail | None) -> None:
@@ -47,16 +46,20 @@ class Overview(VerticalScroll, can_focus=True):
         """Wrap to the new width."""
         self._draw()
 
+    def on_show(self) -> None:
+        """Draw what came while the tab was hidden."""
+        self._draw()
+
     def text_to_copy(self) -> str:
         """Return all facts."""
-        return self._shown.plain if self._facts[0] else ""
+        status, detail = self._facts
+        return self._text(status, detail).plain if status else ""
 
     def _draw(self) -> None:
+        if not self.is_on_screen:
+            return  # whatever is drawn has the whole screen laid out anew
         status, detail = self._facts
-        text = self._text(status, detail) if status else Content(NOTHING)
-        if not text.is_same(self._shown):
-            self._shown = text
-            self.query_one(Static).update(text)
+        self.query_one(Body).show(self._text(status, detail) if status else Content(NOTHING))
 
     def _text(self, status: PluginStatus, detail: PluginDetail | None) -> Content:
         width = max(20, self.scrollable_content_region.width - 2)

@@ -13,6 +13,8 @@ from hotload_tui.core.plugin import PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.widgets.columns import FAILED, MARK, STYLES, Column, fitting
 
+_UNDRAWN = Text()
+
 
 class PluginTable(DataTable[Text]):
     """Shows the plugins in order of name; tells which one is chosen and which one is opened."""
@@ -47,8 +49,9 @@ class PluginTable(DataTable[Text]):
         self.set_interval(1, self._grow_old)
 
     def on_resize(self) -> None:
-        """Show as many columns as fit now."""
-        self._lay_out()
+        """Show as many columns and rows as fit now."""
+        if not self._lay_out():
+            self._draw_seen()
 
     def show(self, plugins: tuple[PluginStatus, ...], of: int) -> None:
         """Show these plugins from now on, ``of`` so many; only rows that changed are drawn anew."""
@@ -62,9 +65,11 @@ class PluginTable(DataTable[Text]):
             self.remove_row(name)
         for plugin in plugins:
             if plugin.name in added:
-                self.add_row(*self._cells(plugin), key=plugin.name)
+                self._add(plugin)
         number = f"{len(plugins)} of {of}" if len(plugins) < of else str(of)
-        self.border_title = f"Plugins ({number})" if of else "Plugins"
+        title = f"Plugins ({number})" if of else "Plugins"
+        if title != self.border_title:  # setting it paints the whole table
+            self.border_title = title
         if not self._lay_out():
             self._draw(plugin for plugin in plugins if before.get(plugin.name, plugin) != plugin)
         moved = list(self._shown) != [row.key.value for row in self.ordered_rows]
@@ -87,8 +92,14 @@ class PluginTable(DataTable[Text]):
     def _refill(self) -> None:
         self.clear()
         self._waiting.clear()
-        for name, plugin in self._shown.items():
-            self.add_row(*self._cells(plugin), key=name)
+        for plugin in self._shown.values():
+            self._add(plugin)
+        self._draw_seen()
+
+    def _add(self, plugin: PluginStatus) -> None:
+        """Add a row; its cells are drawn when it is seen."""
+        self.add_row(*[_UNDRAWN] * len(self._columns_now), key=plugin.name)
+        self._waiting.add(plugin.name)
 
     def _lay_out(self) -> bool:
         """Choose the columns anew; returns whether they changed."""

@@ -1,0 +1,26 @@
+"""``Body``: the text of a pane, drawn anew only when it is another one."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.widgets import Static
+
+
+class Body(Static):
+    """Plain text that is never taken for markup."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text, markup=False)
+        self._text = Content(text)
+
+    def show(self, text: Content) -> None:
+        """Show a text; the screen is laid out anew only if that may change the size."""
+        if text.is_same(self._text):
+            return
+        before, self._text = self._text, text
+        self.update(text, layout=_measures(text) != _measures(before))
+
+
+def _measures(text: Content) -> list[int]:
+    """Return the cells of each line: with the same ones a text takes the same room."""
+    return [line.cell_length for line in text.split("\n", allow_blank=True)]
