@@ -18,7 +18,10 @@ class Body(Static):
         if text.is_same(self._text):
             return
         before, self._text = self._text, text
-        self.update(text, layout=_measures(text) != _measures(before))
+        has_other_size = _measures(text) != _measures(before)
+        if has_other_size:
+            self._layout_updates += 1  # Textual measures but once what asks for two layouts in a row
+        self.update(text, layout=has_other_size)
 
 
 def _measures(text: Content) -> list[int]:

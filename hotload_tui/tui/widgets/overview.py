@@ -35,8 +35,9 @@ class Overview(VerticalScroll, can_focus=True):
 
     def show(self, status: PluginStatus | None, detail: PluginDetail | None) -> None:
         """Show this plugin; ``detail`` may come later than its status."""
-        self._facts = (status, detail)
-        self._draw()
+        if (status, detail) != self._facts:
+            self._facts = (status, detail)
+            self._draw()
 
     def on_mount(self) -> None:
         """Let the age grow."""

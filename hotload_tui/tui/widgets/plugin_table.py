@@ -7,16 +7,16 @@ from typing import ClassVar
 
 from rich.text import Text
 from textual.message import Message
-from textual.widgets import DataTable
 
 from hotload_tui.core.plugin import PluginStatus
 from hotload_tui.tui import keys
+from hotload_tui.tui.widgets.cell_table import CellTable
 from hotload_tui.tui.widgets.columns import FAILED, MARK, STYLES, Column, fitting
 
 _UNDRAWN = Text()
 
 
-class PluginTable(DataTable[Text]):
+class PluginTable(CellTable):
     """Shows the plugins in order of name; tells which one is chosen and which one is opened."""
 
     BINDINGS = keys.TABLE
@@ -133,7 +133,7 @@ class PluginTable(DataTable[Text]):
     def _draw(self, plugins: Iterable[PluginStatus]) -> None:
         """Draw the cells of these rows anew, where their text has changed.
 
-        One cell makes the table render all of its rows that are seen: rows that are not seen wait.
+        Rows that are not seen wait.
         """
         self._waiting.update(plugin.name for plugin in plugins)
         self._draw_seen()
@@ -141,12 +141,14 @@ class PluginTable(DataTable[Text]):
     def _draw_seen(self) -> None:
         top = int(self.scroll_offset.y)
         seen = self.ordered_rows[top : top + max(1, self.size.height)]
+        changed = {}
         for name in [row.key.value for row in seen if row.key.value in self._waiting]:
-            plugin = self._shown[name]
             self._waiting.discard(name)
-            for column, cell in zip(self._columns_now, self._cells(plugin), strict=True):
-                if cell != self.get_cell(plugin.name, column.key):
-                    self.update_cell(plugin.name, column.key, cell)
+            cells, before = self._cells(self._shown[name]), self.get_row(name)
+            for column, cell, old in zip(self._columns_now, cells, before, strict=True):
+                if cell != old:
+                    changed[name, column.key] = cell
+        self.put(changed)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Draw what has changed in rows that come to be seen."""
