@@ -131,8 +131,9 @@ async def test_j_k_g_and_capital_g_move(workspace: Workspace, run: Run) -> None:
 @pytest.mark.parametrize(
     ("width", "missing"),
     [
-        (52, {"generation", "compile", "points"}),
-        (78, {"points"}),
+        (52, {"generation", "compile", "points", "calls", "faults"}),
+        (78, {"points", "calls", "faults"}),
+        (104, {"faults"}),
         (120, set()),
     ],
 )
@@ -167,3 +168,25 @@ async def test_a_busy_neighbour_moves_nothing(workspace: Workspace, run: Run) ->
             it.main._facts.look_at("one")
             await it.until(lambda wanted=f"{number}.0": wanted in it.row("two"))  # type: ignore[misc]
         assert layouts == []
+
+
+async def test_calls_and_faults_have_columns_on_a_wide_screen(workspace: Workspace, run: Run) -> None:
+    """At 200 columns the table counts the calls of a plugin's handlers and how many raised."""
+    workspace["one"] = PLAIN.replace("return 1", "return 1 / 0")
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, (200, 50)) as it:
+        await it.shows("+ ok", "calls", "faults", "hook points")
+        for _ in range(3):
+            running.manager.invoke("one")
+        await it.until(lambda: it.row("one").split()[-3:-1] == ["3", "3"])
+
+
+async def test_the_overview_draws_the_last_load_times(workspace: Workspace, run: Run) -> None:
+    """After a few reloads a row of bars tells how long each took, and a mark which one failed."""
+    workspace["one"] = PLAIN
+    running = run(workspace.config())
+    running.manager.rebuild("one", force=True)
+    workspace["one"] = "1 / 0\n" + PLAIN
+    running.manager.rebuild("one")
+    async with console(running.manager, workspace.root, (120, 36)) as it:
+        await it.shows("load times", "▁", "!  ", " ms")

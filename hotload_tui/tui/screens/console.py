@@ -242,7 +242,9 @@ class ConsoleScreen(ViewingScreen):
         """Show the plugins that are to be shown, in their order."""
         every = self.plugins
         self.query_one(StatusLine).narrowed = self.arrangement.describe()
-        self.query_one(PluginTable).show(self.arrangement.of(every), len(every))
+        snapshot = self.query_one(StatusLine).snapshot
+        points = snapshot.points if snapshot else ()
+        self.query_one(PluginTable).show(self.arrangement.of(every), len(every), points)
         self._show_empty()
 
     def on_hooks_view_wanted(self, message: HooksView.Wanted) -> None:

@@ -81,7 +81,7 @@ class DetailTabs(Vertical):
         tab, label = self.query_one(TabbedContent).get_tab("error"), Content(_error_label(status))
         if not label.is_same(tab.label):
             tab.label = label
-        self.query_one(Overview).show(status, detail)
+        self.query_one(Overview).show(status, detail, closeup.history if closeup else ())
         self.query_one(ErrorView).show(status, source, faulty)
         self.query_one(SourceView).show(status, source)
         self.query_one(HashesView).show(detail)

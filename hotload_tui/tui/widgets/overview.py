@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from textual.containers import VerticalScroll
 from textual.content import Content
 
-from hotload_tui.core.plugin import HandlerStatus, PluginDetail, PluginStatus
+from hotload_tui.core.plugin import HandlerStatus, HistoryEntry, PluginDetail, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.text import clean_line, clock_time, count, duration, milliseconds, short_path
 from hotload_tui.tui.widgets.body import Body
@@ -17,6 +17,9 @@ from hotload_tui.tui.widgets.columns import state_text
 
 NOTHING: Final = "No plugin is selected. n makes one from the template."
 _LABEL: Final = 12
+_BARS: Final = "▁▂▃▄▅▆▇█"
+_RELOADS: Final = 30
+"""Load times that are drawn."""
 
 Row: TypeAlias = tuple[str, str]
 """A label and its value."""
@@ -32,11 +35,17 @@ class Overview(VerticalScroll, can_focus=True):
         self._project = project
         self._clock = clock
         self._facts: tuple[PluginStatus | None, PluginDetail | None] = (None, None)
+        self._history: tuple[HistoryEntry, ...] = ()
 
-    def show(self, status: PluginStatus | None, detail: PluginDetail | None) -> None:
-        """Show this plugin; ``detail`` may come later than its status."""
-        if (status, detail) != self._facts:
-            self._facts = (status, detail)
+    def show(
+        self,
+        status: PluginStatus | None,
+        detail: PluginDetail | None,
+        history: tuple[HistoryEntry, ...] = (),
+    ) -> None:
+        """Show this plugin; ``detail`` and ``history`` may come later than its status."""
+        if (status, detail, history) != (*self._facts, self._history):
+            self._facts, self._history = (status, detail), history
             self._draw()
 
     def on_mount(self) -> None:
@@ -87,6 +96,8 @@ class Overview(VerticalScroll, can_focus=True):
                 _took(status.compile_seconds) if status.compile_seconds else "none, the artifact was there"
             )
             yield ("took", f"load {_took(status.load_seconds)}, build {build}")
+        if len(self._history) > 1:
+            yield ("load times", _load_times(self._history[-_RELOADS:]))
         points = ", ".join(f"{clean_line(place.point, 80)} ({place.priority})" for place in status.points)
         yield ("hook points", points or "none")
         if status.held:
@@ -95,6 +106,19 @@ class Overview(VerticalScroll, can_focus=True):
             yield ("memory", f"generation before: {clean_line(status.memory, 300)}")
         for left in status.left:
             yield ("left", f"generation before: {clean_line(left, 300)}")
+
+
+def _load_times(history: Sequence[HistoryEntry]) -> str:
+    """Draw a bar for each generation, the newest on the right, and ``!`` for what failed."""
+    times = [entry.load_seconds for entry in history if entry.fault is None]
+    if not times:
+        return "!" * len(history)
+    low, high = min(times), max(times)
+    step = (high - low) / (len(_BARS) - 1) or 1.0
+    bars = "".join(
+        "!" if entry.fault else _BARS[round((entry.load_seconds - low) / step)] for entry in history
+    )
+    return f"{bars}  {milliseconds(low)} to {milliseconds(high)} ms"
 
 
 def _took(seconds: float) -> str:

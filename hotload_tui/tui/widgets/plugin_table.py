@@ -8,10 +8,10 @@ from typing import ClassVar
 from rich.text import Text
 from textual.message import Message
 
-from hotload_tui.core.plugin import PluginStatus
+from hotload_tui.core.plugin import HookPointStatus, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.widgets.cell_table import CellTable
-from hotload_tui.tui.widgets.columns import FAILED, MARK, STYLES, Column, fitting
+from hotload_tui.tui.widgets.columns import FAILED, MARK, STYLES, Column, Row, figures, fitting
 
 _UNDRAWN = Text()
 
@@ -38,6 +38,7 @@ class PluginTable(CellTable):
         self._clock = clock
         self._columns_now: tuple[Column, ...] = ()
         self._shown: dict[str, PluginStatus] = {}
+        self._figures: dict[str, tuple[int, int]] = {}
         self._marked: set[str] = set()
         self._waiting: set[str] = set()
         """Whose rows are not drawn as they are by now."""
@@ -53,8 +54,11 @@ class PluginTable(CellTable):
         if not self._lay_out():
             self._draw_seen()
 
-    def show(self, plugins: tuple[PluginStatus, ...], of: int) -> None:
+    def show(
+        self, plugins: tuple[PluginStatus, ...], of: int, points: tuple[HookPointStatus, ...] = ()
+    ) -> None:
         """Show these plugins from now on, ``of`` so many; only rows that changed are drawn anew."""
+        earlier, self._figures = self._figures, figures(points)
         before, self._shown = self._shown, {plugin.name: plugin for plugin in plugins}
         for plugin in plugins:
             self._mark(plugin, before.get(plugin.name))
@@ -71,7 +75,12 @@ class PluginTable(CellTable):
         if title != self.border_title:  # setting it paints the whole table
             self.border_title = title
         if not self._lay_out():
-            self._draw(plugin for plugin in plugins if before.get(plugin.name, plugin) != plugin)
+            self._draw(
+                plugin
+                for plugin in plugins
+                if before.get(plugin.name, plugin) != plugin
+                or earlier.get(plugin.name) != self._figures.get(plugin.name)
+            )
         moved = list(self._shown) != [row.key.value for row in self.ordered_rows]
         if moved:
             self._refill()  # another order, or new ones that were added at the end
@@ -120,7 +129,8 @@ class PluginTable(CellTable):
         return [self._cell(plugin, column) for column in self._columns_now]
 
     def _cell(self, plugin: PluginStatus, column: Column) -> Text:
-        text = Text(column.show(plugin, self._clock()), no_wrap=True, overflow="ellipsis")
+        row = Row(plugin, self._clock(), *self._figures.get(plugin.name, ()))
+        text = Text(column.show(row), no_wrap=True, overflow="ellipsis")
         if column.key == "state":
             text.stylize(self.get_component_rich_style(STYLES[plugin.state], partial=True))
             if plugin.name in self._marked:
