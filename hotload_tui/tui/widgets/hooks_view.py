@@ -76,6 +76,8 @@ class HooksView(Vertical):
         self._results: dict[HookCall, CallResult] = {}
         self._before: dict[HookCall, CallResult] = {}
         self._asking = ""
+        self._pins = False
+        """Whether the call that is being typed is to be pinned."""
 
     def compose(self) -> ComposeResult:
         """Lay the table over the prompt and the results."""
@@ -157,7 +159,11 @@ class HooksView(Vertical):
         if row is None:
             self.post_message(Remark(NO_POINTS))
             return
-        self._asking = row.point.point
+        self._ask(row.point.point)
+
+    def _ask(self, point: str) -> None:
+        """Let its user type the arguments of a call."""
+        self._asking, self._pins = point, False
         typed = [call.typed for call in self.earlier if call.point == self._asking]
         latest = typed[0] if typed else ""
         self.query_one(Prompt).open(
@@ -169,6 +175,8 @@ class HooksView(Vertical):
         event.stop()
         call = HookCall(self._asking, event.value.strip())
         self.earlier = [call, *(other for other in self.earlier if other != call)][:KEPT]
+        if self._pins and call not in self.pinned:
+            self.pinned.append(call)
         self.leave_prompt()
         self.post_message(self.Wanted((call,)))
         self.post_message(self.Kept())
@@ -190,7 +198,9 @@ class HooksView(Vertical):
         point = row.point.point
         call = next((call for call in (*self.pinned, *self.earlier) if call.point == point), None)
         if call is None:
-            return f"{clean_line(point, 60)} was not called yet; enter calls it, then space pins that call."
+            self._ask(point)
+            self._pins = True
+            return f"{clean_line(point, 60)} was not called yet: type what to call it with; enter pins that"
         shown = clean_line(str(call), 60)
         pinned = call not in self.pinned
         if pinned:
