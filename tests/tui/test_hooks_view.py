@@ -93,7 +93,7 @@ async def test_space_on_what_was_never_called_asks_and_pins(workspace: Workspace
         await it.press("7", "space")
         await it.until(lambda: any("type what to call it with" in toast for toast in it.toasts))
         await it.press(*'"Ada"', "enter")
-        await it.shows("pinned", "'Hello, Ada'")
+        await it.shows("pinned", "'Hello, Ada'", "100   1 ")  # the call is counted, too
         workspace["one"] = greeting("Hi")
         running.manager.rebuild("one")
         await it.shows("'Hi, Ada'")

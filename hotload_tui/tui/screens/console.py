@@ -161,6 +161,10 @@ class ConsoleScreen(WorkbenchScreen, LeavingScreen):
         """Stop reading."""
         self._facts.stop()
 
+    def read_again(self) -> None:
+        """Read the facts, though nothing is known to have happened."""
+        self._facts.look_at(self.query_one(PluginTable).chosen)
+
     def keep_view(self) -> None:
         """Remember how things look for the next time."""
         self._state.theme = self.app.theme
@@ -189,7 +193,7 @@ class ConsoleScreen(WorkbenchScreen, LeavingScreen):
         status.busy = ""
         self._show_empty()
         self.call_pinned(anyway=True)  # those of the last time
-        self._facts.look_at(self.query_one(PluginTable).chosen)
+        self.read_again()
 
     def on_facts_read(self, message: FactsRead) -> None:
         """Hand the facts to the widgets; at the end only what is waited for is of interest."""

@@ -26,6 +26,10 @@ class WorkbenchScreen(ViewingScreen):
         """Whether the first scan is over."""
 
     @abstractmethod
+    def read_again(self) -> None:
+        """Read the facts, though nothing is known to have happened."""
+
+    @abstractmethod
     def keep_view(self) -> None:
         """Remember how things look for the next time."""
 
@@ -41,6 +45,7 @@ class WorkbenchScreen(ViewingScreen):
         """Show what the handlers gave."""
         hooks = self.query_one(HooksView)
         self.say(hooks.take(message.results, reloaded=message.reloaded))
+        self.read_again()  # no event tells of calls
         if self._call_again:
             self.call_pinned()
 
