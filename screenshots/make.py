@@ -42,6 +42,7 @@ from hotload_tui.core.plugin import (  # noqa: E402
 from hotload_tui.tui.app import ConsoleApp  # noqa: E402
 from hotload_tui.tui.screens.console import ConsoleScreen  # noqa: E402
 from hotload_tui.tui.widgets.hooks_view import HooksView  # noqa: E402
+from hotload_tui.tui.widgets.notice import Notice  # noqa: E402
 
 HERE: Final = Path(__file__).parent
 SIZES: Final = ((80, 24), (120, 36), (200, 50))
@@ -120,11 +121,12 @@ def _still(status: PluginStatus) -> PluginStatus:
 
 
 def _still_point(point: HookPointStatus) -> HookPointStatus:
-    return replace(point, handlers=tuple(map(_still_handler, point.handlers)))
+    # A pinned call may run once or twice for one save.
+    return replace(point, handlers=tuple(map(_still_handler, point.handlers)), calls=min(point.calls, 1))
 
 
 def _still_handler(handler: HandlerStatus) -> HandlerStatus:
-    return replace(handler, mean_seconds=0.0004 if handler.mean_seconds else 0.0)
+    return replace(handler, mean_seconds=0.0004 if handler.mean_seconds else 0.0, calls=min(handler.calls, 1))
 
 
 def _still_text(line: LogLine) -> str:
@@ -229,10 +231,12 @@ async def _picture(view: str, size: tuple[int, int], project: Path) -> str:
         await _until(lambda: console.selected is not None and console.selected.name == BROKEN, pilot)
         await _VIEWS[view](_Stage(console, pilot, manager, project / "plugins" / BROKEN / "plugin.py"))
         await _until(lambda: console.source is not None and not console.is_building, pilot)
+        console.query_one(Notice).hide()  # which of two is there is a matter of moments
         await _settled(app, pilot)
         picture = app.export_screenshot(title="hotload")
     manager.stop()
-    return picture
+    # The name is made from all that is drawn, also from paths behind links.
+    return re.sub(r"\bterminal-\d+\b", f"terminal-{view}-{size[0]}x{size[1]}", picture)
 
 
 async def _settled(app: ConsoleApp, pilot: Pilot[None]) -> None:

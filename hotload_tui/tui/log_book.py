@@ -6,7 +6,9 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from hotload_tui.core.plugin import LogLine
 from hotload_tui.tui.text import clean_line, clean_lines, clock_time
@@ -20,7 +22,7 @@ STAMP: Final = 9
 _GLYPHS: Final = {"debug": ".", "info": " ", "warning": "~", "error": "!"}
 
 
-class Entry(NamedTuple):
+class Entry(Struct, frozen=True, gc=False):
     """One line on the screen, already harmless."""
 
     level: str

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from msgspec.structs import replace
 from rich.cells import cell_len, chop_cells
 
 from hotload_tui.tui.log_book import STAMP, Entry, LogBook
@@ -63,10 +64,10 @@ class LogRows:
     def __getitem__(self, row: int) -> Entry:
         if not self._width and not self._wanted:
             entry = self._book[row]
-            return entry._replace(text=self._text(entry))
+            return replace(entry, text=self._text(entry))
         piece = self._pieces[row]
         entry = self._book[piece.line - (self._book.written - len(self._book))]
-        return entry._replace(text=self._text(entry)[piece.start : piece.end])
+        return replace(entry, text=self._text(entry)[piece.start : piece.end])
 
     def _is_wanted(self, entry: Entry) -> bool:
         text = entry.text.casefold()

@@ -330,3 +330,21 @@ async def test_where_nothing_is_watched_p_says_so(workspace: Workspace, run: Run
         await it.shows("+ ok", "not watching")
         await it.press("p")
         await it.until(toasted(it, "nothing is watched"))
+
+
+async def test_the_help_is_searched(workspace: Workspace, run: Run) -> None:
+    """In the help, / narrows the lines to those with a word; esc takes the word back, then closes."""
+    workspace["one"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
+        await it.shows("+ ok")
+        await it.press("f1")
+        await it.shows("In the table", "/ searches", "take back the last")
+        await it.press("slash", *"HELD")
+        await it.shows("let a HELD plugin follow its source again")
+        await it.until(lambda: "take back the last" not in it.text)
+        await it.press("enter", "escape")
+        await it.shows("take back the last")
+        await it.press("slash", *"no such thing", "enter")
+        await it.shows("Nothing is about no such thing.")
+        await it.press("escape", "escape")
+        await it.until(lambda: "In the table" not in it.text)

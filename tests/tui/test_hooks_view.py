@@ -82,3 +82,18 @@ async def test_without_hook_points_the_tab_says_how_one_is_made(workspace: Works
         await it.shows("No hook points yet")
         await it.press("space")
         await it.until(lambda: any("No hook points yet" in toast for toast in it.toasts))
+
+
+async def test_space_on_what_was_never_called_asks_and_pins(workspace: Workspace, run: Run) -> None:
+    """Space needs no call before it: I type the arguments, and the call is made and pinned."""
+    workspace["one"] = greeting("Hello")
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        await it.press("7", "space")
+        await it.until(lambda: any("type what to call it with" in toast for toast in it.toasts))
+        await it.press(*'"Ada"', "enter")
+        await it.shows("pinned", "'Hello, Ada'", "100   1 ")  # the call is counted, too
+        workspace["one"] = greeting("Hi")
+        running.manager.rebuild("one")
+        await it.shows("'Hi, Ada'")

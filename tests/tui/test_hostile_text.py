@@ -86,7 +86,7 @@ async def test_a_thousand_plugins_are_a_table(workspace: Workspace, run: Run) ->
 
     running.manager.snapshot = snapshot  # type: ignore[assignment,method-assign]
     async with console(running.manager, workspace.root) as it:
-        await it.until(lambda: "? new" in it.row("p0999"))
+        await it.until(lambda: "? new" in it.row("p0000"))
         await it.press("G")
         await it.until(lambda: it.chosen == "p0999")
         given[0] = (*statuses[:-1], PluginStatus("p0999", PluginState.OK, "/p/999"))

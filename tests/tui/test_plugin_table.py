@@ -5,8 +5,10 @@ import shutil
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from hotload_tui import Config
+from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.tui.widgets.columns import COLUMNS, fitting
 from tests.conftest import Running, Workspace
 from tests.tui.console import console
@@ -16,6 +18,7 @@ def one(): return 1
 def register(ctx):
     ctx.hook("one", one)
 """
+DIGEST = "0123456789abcdef" * 4
 Run = Callable[[Config], Running]
 
 
@@ -128,8 +131,9 @@ async def test_j_k_g_and_capital_g_move(workspace: Workspace, run: Run) -> None:
 @pytest.mark.parametrize(
     ("width", "missing"),
     [
-        (52, {"generation", "compile", "points"}),
-        (78, {"points"}),
+        (52, {"generation", "compile", "points", "calls", "faults"}),
+        (78, {"points", "calls", "faults"}),
+        (104, {"faults"}),
         (120, set()),
     ],
 )
@@ -145,3 +149,44 @@ def test_a_long_name_gets_the_room_that_is_left() -> None:
     narrow, wide = (next(c for c in fitting(78, n) if c.key == "plugin") for n in (4, 90))
     assert narrow.width < wide.width
     assert sum(column.width + 2 for column in fitting(78, 90)) <= 78
+
+
+async def test_a_busy_neighbour_moves_nothing(workspace: Workspace, run: Run) -> None:
+    """A plugin that reloads again and again changes its row; the screen is not laid out for it."""
+    running = run(workspace.config())
+    one = PluginStatus("one", PluginState.OK, "/p/one", DIGEST, DIGEST, 1)
+    busy = PluginStatus("two", PluginState.OK, "/p/two", DIGEST, DIGEST, 1)
+    answer = running.manager.snapshot()
+    given = [one, busy]
+    running.manager.snapshot = lambda: replace(answer, plugins=tuple(given))  # type: ignore[method-assign]
+    async with console(running.manager, workspace.root, (120, 36), clock=lambda: 0.0) as it:
+        await it.shows("+ ok", "generation", "two")
+        layouts: list[object] = []
+        it.main.screen_layout_refresh_signal.subscribe(it.main, layouts.append)
+        for number in range(20, 30):
+            given[1] = replace(busy, load_seconds=number / 1000)
+            it.main._facts.look_at("one")
+            await it.until(lambda wanted=f"{number}.0": wanted in it.row("two"))  # type: ignore[misc]
+        assert layouts == []
+
+
+async def test_calls_and_faults_have_columns_on_a_wide_screen(workspace: Workspace, run: Run) -> None:
+    """At 200 columns the table counts the calls of a plugin's handlers and how many raised."""
+    workspace["one"] = PLAIN.replace("return 1", "return 1 / 0")
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, (200, 50)) as it:
+        await it.shows("+ ok", "calls", "faults", "hook points")
+        for _ in range(3):
+            running.manager.invoke("one")
+        await it.until(lambda: it.row("one").split()[-3:-1] == ["3", "3"])
+
+
+async def test_the_overview_draws_the_last_load_times(workspace: Workspace, run: Run) -> None:
+    """After a few reloads a row of bars tells how long each took, and a mark which one failed."""
+    workspace["one"] = PLAIN
+    running = run(workspace.config())
+    running.manager.rebuild("one", force=True)
+    workspace["one"] = "1 / 0\n" + PLAIN
+    running.manager.rebuild("one")
+    async with console(running.manager, workspace.root, (120, 36)) as it:
+        await it.shows("load times", "▁", "!  ", " ms")

@@ -5,25 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
+from textual.timer import Timer
 from textual.widgets import Footer
 
 from hotload_tui.core.api import ManagerApi
-from hotload_tui.core.events import (
-    AnyEvent,
-    PluginDisabled,
-    PluginLoaded,
-    PluginRemoved,
-    PluginRetired,
-)
 from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.log_book import LogBook
 from hotload_tui.tui.messages import (
-    CallsEnded,
     CloseUp,
     CommandEnded,
     FactReader,
@@ -32,18 +24,17 @@ from hotload_tui.tui.messages import (
     Remark,
     SourcePair,
     StartEnded,
-    StopEnded,
 )
 from hotload_tui.tui.report import LINES, Report
 from hotload_tui.tui.requests import Requests
 from hotload_tui.tui.screens.ask_name import AskNameScreen
-from hotload_tui.tui.screens.viewing import ViewingScreen
+from hotload_tui.tui.screens.leaving import LeavingScreen
+from hotload_tui.tui.screens.workbench import WorkbenchScreen
 from hotload_tui.tui.text import clean_line
 from hotload_tui.tui.toasts import Toasts
 from hotload_tui.tui.view_state import ViewStore
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.history_view import HistoryView
-from hotload_tui.tui.widgets.hooks_view import HooksView
 from hotload_tui.tui.widgets.log_view import LogView
 from hotload_tui.tui.widgets.notice import Notice
 from hotload_tui.tui.widgets.plugin_pane import PluginPane
@@ -52,11 +43,11 @@ from hotload_tui.tui.widgets.prompt import Prompt
 from hotload_tui.tui.widgets.status_line import StatusLine
 from hotload_tui.tui.widgets.too_small import TooSmall
 
-_ANSWERS_ANEW = (PluginLoaded, PluginDisabled, PluginRemoved)
-"""After these a hook point may answer otherwise."""
+_DETAILS_DELAY = 0.1
+"""Seconds in which the facts of another plugin should be there."""
 
 
-class ConsoleScreen(ViewingScreen):
+class ConsoleScreen(WorkbenchScreen, LeavingScreen):
     """The console's main screen."""
 
     BINDINGS = keys.SCREEN
@@ -77,7 +68,7 @@ class ConsoleScreen(ViewingScreen):
         self.restart = restart
         self.project = project
         self._start = start
-        self._clock = clock
+        self.clock = clock
         self._facts = FactReader(api, self.post_message)
         self.requests = Requests(api, self.post_message)
         self._toasts = Toasts(self._toast, clock)
@@ -88,17 +79,16 @@ class ConsoleScreen(ViewingScreen):
         self._telling = False
         self._offers_enable = False
         self._made = ""
-        self._waiting: list[tuple[str, int]] = []
         self._missing = False
-        self._call_again = False
         self._trouble = ""
+        self._details_due: Timer | None = None
 
     def compose(self) -> ComposeResult:
         """Lay out the panes; which of them are seen depends on the size."""
         yield StatusLine(self.project)
         with Container(id="body"):
-            yield PluginPane(self._clock)
-            yield DetailTabs(self.project, self._book, self._clock, self._state)
+            yield PluginPane(self.clock)
+            yield DetailTabs(self.project, self._book, self.clock, self._state)
         yield LogView(self._book, id="strip")
         yield Prompt(id="filter")
         yield Notice()
@@ -171,6 +161,10 @@ class ConsoleScreen(ViewingScreen):
         """Stop reading."""
         self._facts.stop()
 
+    def read_again(self) -> None:
+        """Read the facts, though nothing is known to have happened."""
+        self._facts.look_at(self.query_one(PluginTable).chosen)
+
     def keep_view(self) -> None:
         """Remember how things look for the next time."""
         self._state.theme = self.app.theme
@@ -198,22 +192,14 @@ class ConsoleScreen(ViewingScreen):
         self._trouble = status.trouble = message.trouble
         status.busy = ""
         self._show_empty()
-        self._call_again = True  # pinned calls of the last time
-        self._call_pinned(())
-        self._facts.look_at(self.query_one(PluginTable).chosen)
-
-    def on_stop_ended(self, message: StopEnded) -> None:
-        """Leave; what went wrong is printed where the console was."""
-        self.app.exit(message=Text(clean_line(message.trouble)) if message.trouble else None)
+        self.call_pinned(anyway=True)  # those of the last time
+        self.read_again()
 
     def on_facts_read(self, message: FactsRead) -> None:
         """Hand the facts to the widgets; at the end only what is waited for is of interest."""
         if self.is_leaving:
             self._book.add(message.lines)
-            gone = {
-                (event.name, event.generation) for event in message.events if isinstance(event, PluginRetired)
-            }
-            self._tell_waiting([one for one in self._waiting if one not in gone])
+            self.tell_unloaded(message.events)
             return
         self._plugins = {plugin.name: plugin for plugin in message.snapshot.plugins}
         self._closeup = message.closeup
@@ -223,7 +209,7 @@ class ConsoleScreen(ViewingScreen):
         self.rearrange()
         self._book.add(message.lines)
         self._show_details()
-        self._call_pinned(message.events)
+        self.call_pinned(message.events)
         if self._telling:
             reads_error = self.query_one(DetailTabs).active == "error" and self.selected is not None
             self._toasts.tell(message.events, self.selected.name if reads_error and self.selected else "")
@@ -236,31 +222,10 @@ class ConsoleScreen(ViewingScreen):
         """Show the plugins that are to be shown, in their order."""
         every = self.plugins
         self.query_one(StatusLine).narrowed = self.arrangement.describe()
-        self.query_one(PluginTable).show(self.arrangement.of(every), len(every))
+        snapshot = self.query_one(StatusLine).snapshot
+        points = snapshot.points if snapshot else ()
+        self.query_one(PluginTable).show(self.arrangement.of(every), len(every), points)
         self._show_empty()
-
-    def on_hooks_view_wanted(self, message: HooksView.Wanted) -> None:
-        """Call hook points."""
-        self.say(self.requests.call(message.calls, self._clock))
-
-    def on_hooks_view_kept(self) -> None:
-        """Keep earlier arguments even if the console never ends in order."""
-        self.keep_view()
-
-    def on_calls_ended(self, message: CallsEnded) -> None:
-        """Show what the handlers gave."""
-        hooks = self.query_one(HooksView)
-        self.say(hooks.take(message.results, reloaded=message.reloaded))
-        if self._call_again:
-            self._call_pinned(())
-
-    def _call_pinned(self, events: tuple[AnyEvent, ...]) -> None:
-        """Call what is pinned again when another generation may answer; once more if calls are under way."""
-        pinned = tuple(self.query_one(HooksView).pinned)
-        if not pinned or not self._started:
-            return
-        if self._call_again or any(isinstance(event, _ANSWERS_ANEW) for event in events):
-            self._call_again = bool(self.requests.call(pinned, self._clock, reloaded=True))
 
     def on_history_view_wanted(self, message: HistoryView.Wanted) -> None:
         """Go back to an earlier generation."""
@@ -292,11 +257,15 @@ class ConsoleScreen(ViewingScreen):
     def on_plugin_table_chosen(self, message: PluginTable.Chosen) -> None:
         """Show the details of another plugin."""
         self._facts.look_at(message.name)
-        self._show_details()
+        # The cursor's row is painted first: the details come with the next facts, or without them.
+        if self._details_due is not None:
+            self._details_due.stop()
+        self._details_due = self.set_timer(_DETAILS_DELAY, self._show_details)
 
     def on_plugin_table_opened(self) -> None:
         """Go to the details; to the error of what failed."""
         plugin = self.selected
+        self._show_details()
         self.action_open_tab("error" if plugin and plugin.fault else "overview")
 
     def on_print(self, event: events.Print) -> None:
@@ -337,21 +306,6 @@ class ConsoleScreen(ViewingScreen):
 
     def _toast(self, text: str, *, bad: bool) -> None:
         self.query_one(Notice).show(text, bad=bad)
-
-    def unload(self, stop: Callable[[], None]) -> None:
-        """Unload the plugins; the console leaves when that is over."""
-        self.is_leaving = True
-        self.refresh_bindings()
-        self.query_one(StatusLine).snapshot = None
-        self._tell_waiting([(one.name, one.generation) for one in self._plugins.values() if one.generation])
-        self.requests.stop(stop)
-
-    def _tell_waiting(self, generations: list[tuple[str, int]]) -> None:
-        """Name what is not unloaded yet."""
-        self._waiting = generations
-        names = ", ".join(name for name, _ in generations)
-        whom = f" {clean_line(names, 30)}" if names else ""
-        self.query_one(StatusLine).busy = f"unloading{whom}… (q quits at once)"
 
     def choose(self, name: str) -> None:
         """Put the table's cursor on a plugin."""

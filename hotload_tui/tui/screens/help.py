@@ -7,12 +7,13 @@ from typing import ClassVar, Final, TypeAlias
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen, Screen
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from hotload_tui.core.plugin import PluginState
+from hotload_tui.tui.text import clean_line
 
 HelpRow: TypeAlias = tuple[str, str, str]
 """Key or sign, the binding's name in ``[keys]``, what it means."""
@@ -53,7 +54,9 @@ class HelpScreen(ModalScreen[None]):
         Binding("escape,q,question_mark,f1,enter", "close", "Close"),
         Binding("j", "scroll('down')", "Down", show=False),
         Binding("k", "scroll('up')", "Up", show=False),
+        Binding("slash", "search", "Search", show=False),
     ]
+    AUTO_FOCUS = "VerticalScroll"
 
     def __init__(self, pane: str, own: Iterable[HelpRow], common: Iterable[HelpRow]) -> None:
         super().__init__()
@@ -63,24 +66,46 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """Lay out the lists; they scroll where there is no room."""
-        with VerticalScroll(classes="dialog help"):
-            yield Static(Content("\n").join(self._lines()), markup=False)
+        with Vertical(classes="dialog help"):
+            yield Input(placeholder="/ searches, esc closes, arrows scroll", compact=True)
+            with VerticalScroll():
+                yield Static(self._text(""), markup=False)
 
-    def _lines(self) -> Iterable[Content]:
-        yield Content.assemble((f"In the {self._pane}", "bold"), "  key, name in [keys] of hotload.toml")
-        yield from _keys(self._own)
-        yield Content("")
-        yield Content.styled("Everywhere", "bold")
-        yield from _keys(self._common)
-        yield Content("")
-        yield Content.styled("States", "bold")
-        yield from _keys(_STATES)
-        yield Content("")
-        yield Content.styled("esc closes; arrows scroll", "$foreground-muted")
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Show only lines that have the text in them."""
+        self.query_one("VerticalScroll > Static", Static).update(self._text(event.value.strip()))
+
+    def on_input_submitted(self) -> None:
+        """Go back to the lines that were found."""
+        self.set_focus(self.query_one(VerticalScroll))
+
+    def _text(self, wanted: str) -> Content:
+        groups = (
+            (f"In the {self._pane}", "  key, name in [keys] of hotload.toml", self._own),
+            ("Everywhere", "", self._common),
+            ("States", "", _STATES),
+        )
+        blocks = []
+        for title, hint, rows in groups:
+            found = [row for row in rows if wanted.casefold() in " ".join(row).casefold()]
+            if found:
+                blocks.append(Content("\n").join([Content.assemble((title, "bold"), hint), *_keys(found)]))
+        return (
+            Content("\n\n").join(blocks) if blocks else Content(f"Nothing is about {clean_line(wanted, 40)}.")
+        )
+
+    def action_search(self) -> None:
+        """Type what to look for."""
+        self.set_focus(self.query_one(Input))
 
     def action_close(self) -> None:
-        """Go back."""
-        self.dismiss()
+        """Go back: out of a search, then out of the help."""
+        search = self.query_one(Input)
+        if search.value or search.has_focus:
+            search.value = ""
+            self.set_focus(self.query_one(VerticalScroll))
+        else:
+            self.dismiss()
 
     def action_scroll(self, direction: str) -> None:
         """Scroll a line."""

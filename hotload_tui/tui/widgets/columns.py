@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-from hotload_tui.core.plugin import PluginState, PluginStatus
+from hotload_tui.core.plugin import HookPointStatus, PluginState, PluginStatus
 from hotload_tui.tui.text import clean_line, duration, milliseconds
 
 PADDING: Final = 2
@@ -26,6 +26,17 @@ MARK: Final = "*"
 """Between glyph and word of a plugin that broke while another one was looked at."""
 
 
+class Row(NamedTuple):
+    """What a row is drawn from."""
+
+    status: PluginStatus
+    now: float
+    calls: int = 0
+    """Of its handlers, since its generation was loaded."""
+    faults: int = 0
+    """How many of those raised."""
+
+
 class Column(NamedTuple):
     """One column of the table."""
 
@@ -34,8 +45,8 @@ class Column(NamedTuple):
     width: int
     rank: int
     """Columns of high rank go first when there is no room."""
-    show: Callable[[PluginStatus, float], str]
-    """Draws one plugin's cell at a time of day."""
+    show: Callable[[Row], str]
+    """Draws one plugin's cell."""
 
 
 def state_text(status: PluginStatus) -> str:
@@ -44,25 +55,35 @@ def state_text(status: PluginStatus) -> str:
     return f"{status.state.glyph} {status.state}{mark}"
 
 
-def _points(status: PluginStatus, _now: float) -> str:
-    return clean_line(", ".join(place.point for place in status.points) or "-", 100)
+def figures(points: Iterable[HookPointStatus]) -> dict[str, tuple[int, int]]:
+    """Return calls and faults of each plugin's handlers."""
+    found: dict[str, tuple[int, int]] = {}
+    for point in points:
+        for handler in point.handlers:
+            calls, faults = found.get(handler.plugin, (0, 0))
+            found[handler.plugin] = (calls + handler.calls, faults + handler.faults)
+    return found
+
+
+def _points(row: Row) -> str:
+    return clean_line(", ".join(place.point for place in row.status.points) or "-", 100)
+
+
+def _age(row: Row) -> str:
+    return duration(row.now - row.status.loaded_at) if row.status.loaded_at else "-"
 
 
 COLUMNS: Final = (
-    Column("state", "state", 7, 0, lambda status, _: state_text(status)),
-    Column("plugin", "plugin", NAME_ROOM[0], 0, lambda status, _: clean_line(status.name, 100)),
-    Column("digest", "digest", 12, 0, lambda status, _: clean_line(status.digest[:12]) or "-"),
-    Column("generation", "gen", 4, 2, lambda status, _: str(status.generation or "-")),
-    Column("compile", "build ms", 8, 3, lambda status, _: milliseconds(status.compile_seconds)),
-    Column("load", "load ms", 7, 1, lambda status, _: milliseconds(status.load_seconds)),
+    Column("state", "state", 7, 0, lambda row: state_text(row.status)),
+    Column("plugin", "plugin", NAME_ROOM[0], 0, lambda row: clean_line(row.status.name, 100)),
+    Column("digest", "digest", 12, 0, lambda row: clean_line(row.status.digest[:12]) or "-"),
+    Column("generation", "gen", 4, 2, lambda row: str(row.status.generation or "-")),
+    Column("compile", "build ms", 8, 3, lambda row: milliseconds(row.status.compile_seconds)),
+    Column("load", "load ms", 7, 1, lambda row: milliseconds(row.status.load_seconds)),
     Column("points", "hook points", 24, 4, _points),
-    Column(
-        "age",
-        "age",
-        4,
-        0,
-        lambda status, now: duration(now - status.loaded_at) if status.loaded_at else "-",
-    ),
+    Column("calls", "calls", 6, 5, lambda row: str(row.calls or "-")),
+    Column("faults", "faults", 6, 6, lambda row: str(row.faults or "-")),
+    Column("age", "age", 4, 0, _age),
 )
 
 

@@ -74,10 +74,14 @@ class DetailTabs(Vertical):
     ) -> None:
         """Show this plugin; ``faulty`` are all plugins that have a fault."""
         detail, source = (closeup.detail, closeup.source) if closeup else (None, None)
-        self.border_title = Content(clean_line(status.name, 60) if status else "Details")
-        label = Content("2 Error (1)" if status and status.fault else "2 Error")
-        self.query_one(TabbedContent).get_tab("error").label = label
-        self.query_one(Overview).show(status, detail)
+        # Each of the two has the screen laid out or painted anew, also when it is set to what it is.
+        title = Content(clean_line(status.name, 60) if status else "Details")
+        if title.markup != self.border_title:
+            self.border_title = title
+        tab, label = self.query_one(TabbedContent).get_tab("error"), Content(_error_label(status))
+        if not label.is_same(tab.label):
+            tab.label = label
+        self.query_one(Overview).show(status, detail, closeup.history if closeup else ())
         self.query_one(ErrorView).show(status, source, faulty)
         self.query_one(SourceView).show(status, source)
         self.query_one(HashesView).show(detail)
@@ -96,3 +100,7 @@ class DetailTabs(Vertical):
     def _content_of(self, name: str) -> Widget:
         content = next(content for _, pane, content in self._panes if pane == name)
         return content.table if isinstance(content, HooksView) else content
+
+
+def _error_label(status: PluginStatus | None) -> str:
+    return "2 Error (1)" if status and status.fault else "2 Error"

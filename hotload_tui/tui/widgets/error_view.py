@@ -7,7 +7,6 @@ from pathlib import Path
 from textual import events
 from textual.containers import ScrollableContainer
 from textual.content import Content
-from textual.widgets import Static
 
 from hotload_tui.core.plugin import Fault, Frame, PluginStatus
 from hotload_tui.tui import keys
@@ -15,6 +14,7 @@ from hotload_tui.tui.fault_text import FaultOptions, fault_text
 from hotload_tui.tui.messages import Remark, SourcePair
 from hotload_tui.tui.places import moved_text
 from hotload_tui.tui.text import clean_line, count
+from hotload_tui.tui.widgets.body import Body
 
 
 class ErrorView(ScrollableContainer, can_focus=True):
@@ -23,7 +23,7 @@ class ErrorView(ScrollableContainer, can_focus=True):
     BINDINGS = keys.ERROR
 
     def __init__(self, project: Path) -> None:
-        super().__init__(Static(markup=False))
+        super().__init__(Body())
         self._status: PluginStatus | None = None
         self._options = FaultOptions(project)
         self._facts: tuple[PluginStatus | None, SourcePair | None, tuple[str, ...]] | None = None
@@ -39,9 +39,18 @@ class ErrorView(ScrollableContainer, can_focus=True):
         before, fault = self._status, status.fault if status else None
         self._facts, self._status, self._others = news, status, others
         self._moved = moved_text(fault, source.disk) if fault and source else ""
-        self._draw()
+        self._draw_if_seen()
         if before is None or before.fault != fault:
             self.scroll_home(animate=False)
+
+    def on_show(self) -> None:
+        """Draw what came while the tab was hidden."""
+        self._draw_if_seen()
+
+    def _draw_if_seen(self) -> None:
+        # Whatever is drawn has the whole screen laid out anew.
+        if self.is_on_screen:
+            self._draw()
 
     def on_resize(self, event: events.Resize) -> None:
         """Wrap the message to the new width."""
@@ -58,15 +67,15 @@ class ErrorView(ScrollableContainer, can_focus=True):
         return fault_text(status, status.fault, self._moved, self._options).plain
 
     def _draw(self) -> None:
-        body = self.query_one(Static)
+        body = self.query_one(Body)
         status = self._status
         if status is None or status.fault is None:
             lines = Content(self._nothing()).wrap(max(20, self._options.width))
-            body.update(Content("\n").join(lines))
+            body.show(Content("\n").join(lines))
         else:
             text = fault_text(status, status.fault, self._moved, self._options)
             self._lines = text.plain.split("\n")
-            body.update(text)
+            body.show(text)
 
     def _nothing(self) -> str:
         who = f"No errors in {clean_line(self._status.name, 80)}." if self._status else "No errors."

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from textual.containers import ScrollableContainer
 from textual.content import Content
-from textual.widgets import Static
 
 from hotload_tui.core.plugin import FileDigest, PluginDetail
 from hotload_tui.tui import keys
 from hotload_tui.tui.text import clean_line, count
+from hotload_tui.tui.widgets.body import Body
 
 NOTHING = "No plugin is selected. n makes one from the template."
 
@@ -21,20 +21,30 @@ class HashesView(ScrollableContainer, can_focus=True):
     BINDINGS = keys.WIDE
 
     def __init__(self) -> None:
-        super().__init__(Static(NOTHING, markup=False))
+        super().__init__(Body(NOTHING))
         self._detail: PluginDetail | None = None
-        self._shown = Content(NOTHING)
 
     def show(self, detail: PluginDetail | None) -> None:
         """Show this plugin's files."""
         if detail != self._detail:
             self._detail = detail
-            self._shown = Content("\n").join(_lines(detail)) if detail else Content(NOTHING)
-            self.query_one(Static).update(self._shown)
+            self._draw_if_seen()
+
+    def on_show(self) -> None:
+        """Draw what came while the tab was hidden."""
+        self._draw_if_seen()
+
+    def _draw_if_seen(self) -> None:
+        # Whatever is drawn has the whole screen laid out anew.
+        if self.is_on_screen:
+            self.query_one(Body).show(self._text())
+
+    def _text(self) -> Content:
+        return Content("\n").join(_lines(self._detail)) if self._detail else Content(NOTHING)
 
     def text_to_copy(self) -> str:
         """Return all digests."""
-        return self._shown.plain if self._detail else ""
+        return self._text().plain if self._detail else ""
 
 
 def _lines(detail: PluginDetail) -> Iterator[Content]:

@@ -11,13 +11,14 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.coordinate import Coordinate
 from textual.message import Message
-from textual.widgets import DataTable, Input, Static
+from textual.widgets import DataTable, Input
 
 from hotload_tui.core.plugin import HandlerStatus, HookPointStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.calls import CallResult, HookCall, change_words, result_text, short_name
 from hotload_tui.tui.messages import Remark
 from hotload_tui.tui.text import clean_line, count, milliseconds
+from hotload_tui.tui.widgets.body import Body
 from hotload_tui.tui.widgets.prompt import Prompt
 
 KEPT: Final = 50
@@ -75,13 +76,15 @@ class HooksView(Vertical):
         self._results: dict[HookCall, CallResult] = {}
         self._before: dict[HookCall, CallResult] = {}
         self._asking = ""
+        self._pins = False
+        """Whether the call that is being typed is to be pinned."""
 
     def compose(self) -> ComposeResult:
         """Lay the table over the prompt and the results."""
         yield HooksTable(cursor_type="row", cell_padding=1)
         yield Prompt(id="arguments")
         with VerticalScroll(id="results", can_focus=False):
-            yield Static(EMPTY, markup=False)
+            yield Body(EMPTY)
 
     @property
     def table(self) -> HooksTable:
@@ -156,7 +159,11 @@ class HooksView(Vertical):
         if row is None:
             self.post_message(Remark(NO_POINTS))
             return
-        self._asking = row.point.point
+        self._ask(row.point.point)
+
+    def _ask(self, point: str) -> None:
+        """Let its user type the arguments of a call."""
+        self._asking, self._pins = point, False
         typed = [call.typed for call in self.earlier if call.point == self._asking]
         latest = typed[0] if typed else ""
         self.query_one(Prompt).open(
@@ -168,6 +175,8 @@ class HooksView(Vertical):
         event.stop()
         call = HookCall(self._asking, event.value.strip())
         self.earlier = [call, *(other for other in self.earlier if other != call)][:KEPT]
+        if self._pins and call not in self.pinned:
+            self.pinned.append(call)
         self.leave_prompt()
         self.post_message(self.Wanted((call,)))
         self.post_message(self.Kept())
@@ -189,7 +198,9 @@ class HooksView(Vertical):
         point = row.point.point
         call = next((call for call in (*self.pinned, *self.earlier) if call.point == point), None)
         if call is None:
-            return f"{clean_line(point, 60)} was not called yet; enter calls it, then space pins that call."
+            self._ask(point)
+            self._pins = True
+            return f"{clean_line(point, 60)} was not called yet: type what to call it with; enter pins that"
         shown = clean_line(str(call), 60)
         pinned = call not in self.pinned
         if pinned:
@@ -229,7 +240,7 @@ class HooksView(Vertical):
         return self._text().plain if self._results else ""
 
     def _draw(self) -> None:
-        self.query_one("#results Static", Static).update(self._text())
+        self.query_one("#results Body", Body).show(self._text())
 
     def _text(self) -> Content:
         order = [call for call in self.pinned if call in self._results]

@@ -106,7 +106,7 @@ class LogView(ScrollView, can_focus=True):
         return self._book.newest
 
     def _book_grew(self) -> None:
-        if self.is_attached and not self._due:
+        if self.is_on_screen and not self._due:
             self._due = True
             self.set_timer(PACE, self._drain)
 
@@ -116,12 +116,20 @@ class LogView(ScrollView, can_focus=True):
         self._rows.lay_out(width=width if self.wraps else 0, stamped=self.stamped, wanted=self.filter)
         self._rows.keep_pace()
         self._growing = True
-        self.virtual_size = Size(self._rows.widest, max(len(self._rows), 1))
+        self._take_room(Size(self._rows.widest, max(len(self._rows), 1)))
         if self._follows:
             # By force: the scrollbar, without which nothing scrolls, may come only with the next layout.
             self.scroll_end(animate=False, immediate=True, x_axis=False, force=True)
         self._growing = False
         self.refresh()
+
+    def _take_room(self, size: Size) -> None:
+        """Be of this size inside; without a layout of the whole screen where no scrollbar comes or goes."""
+        if self.show_vertical_scrollbar and size.height > self.container_size.height:
+            self.set_reactive(LogView.virtual_size, size)
+            self._scroll_update(size)
+        else:
+            self.virtual_size = size
 
     def render_line(self, y: int) -> Strip:
         """Draw one line of the visible part."""

@@ -7,11 +7,15 @@ from typing import Final
 from textual.containers import Container
 from textual.content import Content
 from textual.timer import Timer
-from textual.widgets import Static
+
+from hotload_tui.tui.widgets.body import Body
 
 SHORT: Final = 3.0
 LONG: Final = 10.0
 """Seconds that a text stays; longer if it tells of trouble."""
+
+PACE: Final = 0.2
+"""Seconds between two texts that are painted."""
 
 
 class Notice(Container):
@@ -22,20 +26,31 @@ class Notice(Container):
     """
 
     def __init__(self) -> None:
-        super().__init__(Static(markup=False))
+        super().__init__(Body())
         self._timer: Timer | None = None
         self.text = ""
+        self._is_bad = False
+        self._due = False
 
     def show(self, text: str, *, bad: bool) -> None:
         """Show a text in the place of the one before."""
         if self._timer is not None:
             self._timer.stop()
         self._timer = self.set_timer(LONG if bad else SHORT, self.hide)
-        self.text = text
-        body = self.query_one(Static)
-        body.set_class(bad, "-bad")
-        body.update(Content(f"! {text}" if bad else text))
-        self.add_class("-shown")
+        self.text, self._is_bad = text, bad
+        if not self.has_class("-shown"):
+            self._draw()
+        elif not self._due:  # one that grows with every reload would have everything painted anew each time
+            self._due = True
+            self.set_timer(PACE, self._draw)
+
+    def _draw(self) -> None:
+        self._due = False
+        if self.text:
+            body = self.query_one(Body)
+            body.set_class(self._is_bad, "-bad")
+            body.show(Content(f"! {self.text}" if self._is_bad else self.text))
+            self.add_class("-shown")
 
     def hide(self) -> None:
         """Show nothing, and paint what lay below."""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widgets import Static
 
-from hotload_tui.core.plugin import HandlerStatus, PluginDetail, PluginStatus
+from hotload_tui.core.plugin import HandlerStatus, HistoryEntry, PluginDetail, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.text import clean_line, clock_time, count, duration, milliseconds, short_path
+from hotload_tui.tui.widgets.body import Body
 from hotload_tui.tui.widgets.columns import state_text
 
 NOTHING: Final = "No plugin is selected. n makes one from the template."
 _LABEL: Final = 12
+_BARS: Final = "▁▂▃▄▅▆▇█"
+_RELOADS: Final = 30
+"""Load times that are drawn."""
 
 Row: TypeAlias = tuple[str, str]
 """A label and its value."""
@@ -28,16 +31,22 @@ class Overview(VerticalScroll, can_focus=True):
     BINDINGS = keys.SCROLL
 
     def __init__(self, project: Path, clock: Callable[[], float]) -> None:
-        super().__init__(Static(NOTHING, markup=False))
+        super().__init__(Body(NOTHING))
         self._project = project
         self._clock = clock
-        self._shown = Content(NOTHING)
         self._facts: tuple[PluginStatus | None, PluginDetail | None] = (None, None)
+        self._history: tuple[HistoryEntry, ...] = ()
 
-    def show(self, status: PluginStatus | None, detail: PluginDetail | None) -> None:
-        """Show this plugin; ``detail`` may come later than its status."""
-        self._facts = (status, detail)
-        self._draw()
+    def show(
+        self,
+        status: PluginStatus | None,
+        detail: PluginDetail | None,
+        history: tuple[HistoryEntry, ...] = (),
+    ) -> None:
+        """Show this plugin; ``detail`` and ``history`` may come later than its status."""
+        if (status, detail, history) != (*self._facts, self._history):
+            self._facts, self._history = (status, detail), history
+            self._draw()
 
     def on_mount(self) -> None:
         """Let the age grow."""
@@ -47,16 +56,20 @@ class Overview(VerticalScroll, can_focus=True):
         """Wrap to the new width."""
         self._draw()
 
+    def on_show(self) -> None:
+        """Draw what came while the tab was hidden."""
+        self._draw()
+
     def text_to_copy(self) -> str:
         """Return all facts."""
-        return self._shown.plain if self._facts[0] else ""
+        status, detail = self._facts
+        return self._text(status, detail).plain if status else ""
 
     def _draw(self) -> None:
+        if not self.is_on_screen:
+            return  # whatever is drawn has the whole screen laid out anew
         status, detail = self._facts
-        text = self._text(status, detail) if status else Content(NOTHING)
-        if not text.is_same(self._shown):
-            self._shown = text
-            self.query_one(Static).update(text)
+        self.query_one(Body).show(self._text(status, detail) if status else Content(NOTHING))
 
     def _text(self, status: PluginStatus, detail: PluginDetail | None) -> Content:
         width = max(20, self.scrollable_content_region.width - 2)
@@ -83,6 +96,8 @@ class Overview(VerticalScroll, can_focus=True):
                 _took(status.compile_seconds) if status.compile_seconds else "none, the artifact was there"
             )
             yield ("took", f"load {_took(status.load_seconds)}, build {build}")
+        if len(self._history) > 1:
+            yield ("load times", _load_times(self._history[-_RELOADS:]))
         points = ", ".join(f"{clean_line(place.point, 80)} ({place.priority})" for place in status.points)
         yield ("hook points", points or "none")
         if status.waits:
@@ -93,6 +108,19 @@ class Overview(VerticalScroll, can_focus=True):
             yield ("memory", f"generation before: {clean_line(status.memory, 300)}")
         for left in status.left:
             yield ("left", f"generation before: {clean_line(left, 300)}")
+
+
+def _load_times(history: Sequence[HistoryEntry]) -> str:
+    """Draw a bar for each generation, the newest on the right, and ``!`` for what failed."""
+    times = [entry.load_seconds for entry in history if entry.fault is None]
+    if not times:
+        return "!" * len(history)
+    low, high = min(times), max(times)
+    step = (high - low) / (len(_BARS) - 1) or 1.0
+    bars = "".join(
+        "!" if entry.fault else _BARS[round((entry.load_seconds - low) / step)] for entry in history
+    )
+    return f"{bars}  {milliseconds(low)} to {milliseconds(high)} ms"
 
 
 def _took(seconds: float) -> str:

@@ -7,14 +7,16 @@ from typing import ClassVar
 
 from rich.text import Text
 from textual.message import Message
-from textual.widgets import DataTable
 
-from hotload_tui.core.plugin import PluginStatus
+from hotload_tui.core.plugin import HookPointStatus, PluginStatus
 from hotload_tui.tui import keys
-from hotload_tui.tui.widgets.columns import FAILED, MARK, STYLES, Column, fitting
+from hotload_tui.tui.widgets.cell_table import CellTable
+from hotload_tui.tui.widgets.columns import FAILED, MARK, STYLES, Column, Row, figures, fitting
+
+_UNDRAWN = Text()
 
 
-class PluginTable(DataTable[Text]):
+class PluginTable(CellTable):
     """Shows the plugins in order of name; tells which one is chosen and which one is opened."""
 
     BINDINGS = keys.TABLE
@@ -36,6 +38,7 @@ class PluginTable(DataTable[Text]):
         self._clock = clock
         self._columns_now: tuple[Column, ...] = ()
         self._shown: dict[str, PluginStatus] = {}
+        self._figures: dict[str, tuple[int, int]] = {}
         self._marked: set[str] = set()
         self._waiting: set[str] = set()
         """Whose rows are not drawn as they are by now."""
@@ -47,11 +50,15 @@ class PluginTable(DataTable[Text]):
         self.set_interval(1, self._grow_old)
 
     def on_resize(self) -> None:
-        """Show as many columns as fit now."""
-        self._lay_out()
+        """Show as many columns and rows as fit now."""
+        if not self._lay_out():
+            self._draw_seen()
 
-    def show(self, plugins: tuple[PluginStatus, ...], of: int) -> None:
+    def show(
+        self, plugins: tuple[PluginStatus, ...], of: int, points: tuple[HookPointStatus, ...] = ()
+    ) -> None:
         """Show these plugins from now on, ``of`` so many; only rows that changed are drawn anew."""
+        earlier, self._figures = self._figures, figures(points)
         before, self._shown = self._shown, {plugin.name: plugin for plugin in plugins}
         for plugin in plugins:
             self._mark(plugin, before.get(plugin.name))
@@ -62,11 +69,18 @@ class PluginTable(DataTable[Text]):
             self.remove_row(name)
         for plugin in plugins:
             if plugin.name in added:
-                self.add_row(*self._cells(plugin), key=plugin.name)
+                self._add(plugin)
         number = f"{len(plugins)} of {of}" if len(plugins) < of else str(of)
-        self.border_title = f"Plugins ({number})" if of else "Plugins"
+        title = f"Plugins ({number})" if of else "Plugins"
+        if title != self.border_title:  # setting it paints the whole table
+            self.border_title = title
         if not self._lay_out():
-            self._draw(plugin for plugin in plugins if before.get(plugin.name, plugin) != plugin)
+            self._draw(
+                plugin
+                for plugin in plugins
+                if before.get(plugin.name, plugin) != plugin
+                or earlier.get(plugin.name) != self._figures.get(plugin.name)
+            )
         moved = list(self._shown) != [row.key.value for row in self.ordered_rows]
         if moved:
             self._refill()  # another order, or new ones that were added at the end
@@ -87,8 +101,14 @@ class PluginTable(DataTable[Text]):
     def _refill(self) -> None:
         self.clear()
         self._waiting.clear()
-        for name, plugin in self._shown.items():
-            self.add_row(*self._cells(plugin), key=name)
+        for plugin in self._shown.values():
+            self._add(plugin)
+        self._draw_seen()
+
+    def _add(self, plugin: PluginStatus) -> None:
+        """Add a row; its cells are drawn when it is seen."""
+        self.add_row(*[_UNDRAWN] * len(self._columns_now), key=plugin.name)
+        self._waiting.add(plugin.name)
 
     def _lay_out(self) -> bool:
         """Choose the columns anew; returns whether they changed."""
@@ -109,7 +129,8 @@ class PluginTable(DataTable[Text]):
         return [self._cell(plugin, column) for column in self._columns_now]
 
     def _cell(self, plugin: PluginStatus, column: Column) -> Text:
-        text = Text(column.show(plugin, self._clock()), no_wrap=True, overflow="ellipsis")
+        row = Row(plugin, self._clock(), *self._figures.get(plugin.name, ()))
+        text = Text(column.show(row), no_wrap=True, overflow="ellipsis")
         if column.key == "state":
             text.stylize(self.get_component_rich_style(STYLES[plugin.state], partial=True))
             if plugin.name in self._marked:
@@ -122,7 +143,7 @@ class PluginTable(DataTable[Text]):
     def _draw(self, plugins: Iterable[PluginStatus]) -> None:
         """Draw the cells of these rows anew, where their text has changed.
 
-        One cell makes the table render all of its rows that are seen: rows that are not seen wait.
+        Rows that are not seen wait.
         """
         self._waiting.update(plugin.name for plugin in plugins)
         self._draw_seen()
@@ -130,12 +151,14 @@ class PluginTable(DataTable[Text]):
     def _draw_seen(self) -> None:
         top = int(self.scroll_offset.y)
         seen = self.ordered_rows[top : top + max(1, self.size.height)]
+        changed = {}
         for name in [row.key.value for row in seen if row.key.value in self._waiting]:
-            plugin = self._shown[name]
             self._waiting.discard(name)
-            for column, cell in zip(self._columns_now, self._cells(plugin), strict=True):
-                if cell != self.get_cell(plugin.name, column.key):
-                    self.update_cell(plugin.name, column.key, cell)
+            cells, before = self._cells(self._shown[name]), self.get_row(name)
+            for column, cell, old in zip(self._columns_now, cells, before, strict=True):
+                if cell != old:
+                    changed[name, column.key] = cell
+        self.put(changed)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Draw what has changed in rows that come to be seen."""

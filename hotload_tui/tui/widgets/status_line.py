@@ -29,7 +29,7 @@ _FOLDER: Final = 28
 class StatusLine(Widget):
     """Tells the state of everything in one line."""
 
-    snapshot: reactive[Snapshot | None] = reactive(None)
+    snapshot: reactive[Snapshot | None] = reactive(None, repaint=False)
     busy: reactive[str] = reactive("starting")
     """What goes on besides watching; empty for nothing."""
     trouble: reactive[str] = reactive("")
@@ -42,16 +42,25 @@ class StatusLine(Widget):
     def __init__(self, project: Path) -> None:
         super().__init__()
         self._project = project
+        self._drawn = Content("")
+
+    def watch_snapshot(self) -> None:
+        """Draw other facts; most news change none of those that are told here."""
+        if not self._facts().is_same(self._drawn):
+            self.refresh()
 
     def render(self) -> Content:
         """Draw facts on the left and the hint, or the last line of the log, on the right."""
-        left = Content("  ").join([part for part in self._parts() if part])
+        left = self._drawn = self._facts()
         room = self.size.width - left.cell_length - 3
         right = clean_line(self.newest) if self.newest else HINT
         if room < len(HINT):
             return left.truncate(self.size.width, ellipsis=True)
         tail = Content.styled(right, "$foreground-muted").truncate(room, ellipsis=True)
         return Content.assemble(left, " " * (self.size.width - left.cell_length - tail.cell_length), tail)
+
+    def _facts(self) -> Content:
+        return Content("  ").join([part for part in self._parts() if part])
 
     def _parts(self) -> list[Content]:
         parts = [Content.styled(self._folder(), "bold")]
