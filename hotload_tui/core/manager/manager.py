@@ -242,10 +242,10 @@ class HotloadManager:
         with self._turns.taken():
             return self._switches.undo()
 
-    def new(self, name: str) -> PluginStatus:
-        """Make a plugin from the template and load it; raises ``UsageError`` for a name it cannot have."""
+    def new(self, name: str, template: str = "simple") -> PluginStatus:
+        """Make a plugin from a template and load it; raises ``UsageError`` for a name it cannot have."""
         with self._turns.taken():
-            self._roster.apply([discovery.create(self._root, name)])
+            self._roster.apply([discovery.create(self._root, name, template)])
             return self._facts.status(name)
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
