@@ -55,7 +55,7 @@ def file_layers(path: Path | None) -> list[Layer]:
 def files_of(path: Path | None) -> tuple[Path, Path]:
     """Return the two files that may be read, the weightier last; they may be the same, or missing."""
     file = Path(FILE_NAME) if path is None else path
-    return file.with_name(PROJECT_FILE), file
+    return file.parent / PROJECT_FILE, file
 
 
 def environment_layers(environment: Mapping[str, str]) -> list[Layer]:
