@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from hotload_tui.core.config import Config
 from hotload_tui.core.config_loader import files_of, resolve
-from hotload_tui.core.errors import HotloadError
+from hotload_tui.core.errors import HotloadError, near
 
 if TYPE_CHECKING:
     from hotload_tui.core.manager import HotloadManager
@@ -37,7 +37,9 @@ def follow_config(
     ended = threading.Event()
 
     def read() -> Config:
-        return resolve(path, runtime_dir=runtime_dir, compiled_dir=compiled_dir).config
+        there = [file for file in files if file.exists()] if path is None else files
+        place = Path(near(there[-1])) if there else None  # the program may have gone to another folder
+        return resolve(place, runtime_dir=runtime_dir, compiled_dir=compiled_dir).config
 
     def look() -> None:
         taken: _Facts | None = None

@@ -86,6 +86,17 @@ def test_a_plugin_that_cannot_take_it_serves_on(running: Running, workspace: Wor
     assert running.host.call("say") == [("none", 2), "b"]
 
 
+def test_the_program_may_go_elsewhere(
+    running: Running, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files are those of the folder where following began, wherever the program goes."""
+    (workspace.root / "elsewhere").mkdir()
+    monkeypatch.chdir(workspace.root / "elsewhere")
+    file = workspace.root / "hotload.toml"
+    file.write_text(f"{FOLDERS}[plugins.a]\nhook_point = 'say'\nsettings = {{ word = 'new' }}\n")
+    assert running.wait_for(lambda: running.host.call("say") == [("new", 2), "b"])
+
+
 def test_who_is_held_stays_so(running: Running, workspace: Workspace) -> None:
     """A plugin that somebody keeps at a version is not moved by its settings."""
     workspace["a"] = SETTLED + "# other\n"
