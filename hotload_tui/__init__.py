@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hotload_tui.core.context import PluginContext
     from hotload_tui.core.errors import HotloadError
     from hotload_tui.core.hooks import HookHost
+    from hotload_tui.core.live_config import follow_config
     from hotload_tui.core.manager import HotloadManager
     from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
 
@@ -31,6 +32,7 @@ __all__ = [
     "PluginContext",
     "PluginState",
     "PluginStatus",
+    "follow_config",
     "load_config",
 ]
 
@@ -45,6 +47,7 @@ _HOMES = {
     "PluginContext": "hotload_tui.core.context",
     "PluginState": "hotload_tui.core.plugin",
     "PluginStatus": "hotload_tui.core.plugin",
+    "follow_config": "hotload_tui.core.live_config",
     "load_config": "hotload_tui.core.config_loader",
 }
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import locale
 import os
 import platform
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -120,8 +121,8 @@ def _writable_by_others(folder: Path, below: list[Path], subject: str) -> Iterat
     """Tell where others can put code that runs as this user: in the folder, or anywhere ``below``."""
     if sys.platform == "win32":
         return  # rights are no mode there
-    paths = [folder, *below, *(path for each in below for path in each.rglob("*") if not path.is_symlink())]
-    facts = {path: path.stat() for path in paths}
+    roots = [each.resolve() for each in below]  # a plugin may be a link
+    facts = _facts([folder.resolve(), *roots, *(path for each in roots for path in each.rglob("*"))])
     strange = [path for path, fact in facts.items() if fact.st_uid not in (os.getuid(), 0)]
     if strange:
         text = f"user {facts[strange[0]].st_uid} owns {_shown(strange)}, and that code runs as you"
@@ -134,6 +135,17 @@ def _writable_by_others(folder: Path, below: list[Path], subject: str) -> Iterat
     if shared:
         text = f"group {facts[shared[0]].st_gid} can write to {_shown(shared)}, and that code runs as you"
         yield Finding(subject, "note", text, f"if that is not meant: chmod -R g-w {near(folder)}")
+
+
+def _facts(paths: Iterable[Path]) -> dict[Path, os.stat_result]:
+    """Return the facts of files and folders; what a link leads to belongs to its own place."""
+    facts = {}
+    for path in paths:
+        with contextlib.suppress(OSError):  # gone meanwhile
+            fact = path.lstat()
+            if not stat.S_ISLNK(fact.st_mode):
+                facts[path] = fact
+    return facts
 
 
 def _is_shared(group: int) -> bool:
@@ -197,7 +209,7 @@ def _is_usable(path: Path) -> bool:
 
 
 def _amount(paths: list[Path]) -> str:
-    size = sum(path.stat().st_size for path in paths)
+    size = sum(fact.st_size for fact in _facts(paths).values())
     shown = f"{size} bytes" if size < _UNIT else f"{size / _UNIT:,.0f} KiB"
     return f"1 artifact, {shown}" if len(paths) == 1 else f"{len(paths)} artifacts, {shown}"
 

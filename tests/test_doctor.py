@@ -46,6 +46,17 @@ def test_plugins_that_others_can_write_are_told(project: Workspace) -> None:
     assert not report().is_fine
 
 
+def test_a_linked_plugin_is_examined_where_it_is(project: Workspace, tmp_path: Path) -> None:
+    """A plugin that is a link to a folder that everybody can write is told; a dead link is nothing."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    elsewhere.chmod(0o777)
+    (elsewhere / "dead").symlink_to(tmp_path / "nowhere")
+    (project.plugins / "linked").symlink_to(elsewhere)
+    (told,) = [finding for finding in of("plugins") if finding.verdict == "do"]
+    assert told.text == "everybody can write to elsewhere, and that code runs as you"
+
+
 def test_a_folder_of_somebody_else_is_told(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Plugins that belong to another user are told, with the user."""
     entry = project.plugins / "greet" / "plugin.py"

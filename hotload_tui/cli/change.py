@@ -12,6 +12,7 @@ from hotload_tui.cli.scope import Scope, choose, scanned, shared_options
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import NotFoundError, UsageError, near
 from hotload_tui.core.plugin import PluginStatus
+from hotload_tui.core.templates import SIMPLE, TEMPLATES
 
 if TYPE_CHECKING:
     from hotload_tui import HotloadManager
@@ -21,15 +22,22 @@ if TYPE_CHECKING:
 @shared_options(host=True)
 @click.command()
 @click.argument("name")
+@click.option(
+    "--template",
+    default=SIMPLE,
+    show_default=True,
+    type=click.Choice(list(TEMPLATES)),
+    help="What it begins as; 'simple' is plugins/TEMPLATE.py where there is one.",
+)
 @click.pass_obj
-def new(scope: Scope, name: str) -> int:
-    """Make a plugin from the template; prints its folder."""
+def new(scope: Scope, name: str, template: str) -> int:
+    """Make a plugin from a template, and a test that it passes; prints its folder."""
     config = scope.settings()
     manager = scope.reach(config) or _scanned_if_there(config)
     existing = [status for status in manager.snapshot().plugins if status.name == name]
     if existing:
         output.narrate(f"{name} exists already; nothing was changed")
-    status = existing[0] if existing else manager.new(name)
+    status = existing[0] if existing else manager.new(name, template)
     output.standard().line(_place(manager, status))
     return report.verdict([status])
 

@@ -77,6 +77,12 @@ class Scope(Struct, frozen=True):
             check_keys(config.keys, str(self.config or FILE_NAME))
         return resolved
 
+    def follow(self, manager: HotloadManager) -> Callable[[], None]:
+        """Have the manager take what changes in the files; returns the undo."""
+        from hotload_tui import follow_config  # the engine: not for --help
+
+        return follow_config(manager, self.config, runtime_dir=self.plugins, compiled_dir=self.compiled)
+
     def as_arguments(self) -> list[str]:
         """Return the options that lead another process to the same place."""
         given = {"--plugins": self.plugins, "--compiled": self.compiled, "--config": self.config}

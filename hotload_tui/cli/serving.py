@@ -110,6 +110,8 @@ def run(scope: Scope, *, as_json: bool) -> int:
         door = _Door(manager, Path(config.runtime_dir))
         try:
             manager.start()
+            if config.enable_watch:
+                scope.follow(manager)
             door.open()
             host = manager.snapshot().host
             output.narrate(f"host {host.pid} serves {folder(config.runtime_dir)}; Ctrl-C stops it")

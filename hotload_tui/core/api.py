@@ -89,8 +89,8 @@ class ManagerApi(Protocol):
         """Take back the last enable, disable or clean, and return what that was; ``RefusedError``: none."""
         ...
 
-    def new(self, name: str) -> PluginStatus:
-        """Make a plugin from the template and load it; ``UsageError`` for a name it cannot have."""
+    def new(self, name: str, template: str = "simple") -> PluginStatus:
+        """Make a plugin from a template, with its test, and load it; ``UsageError`` for a bad name."""
         ...
 
     def pause(self) -> WatcherStatus:

@@ -5,33 +5,22 @@ The name decides: ``_x`` is the disabled plugin ``x``; ``.x``, ``__x`` and plain
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import importlib.util
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
 from hotload_tui.core.errors import RefusedError, RuntimeDirError, UnknownPluginError, UsageError, near
 from hotload_tui.core.source import ENTRY
+from hotload_tui.core.templates import OF_THE_PROJECT, SIMPLE, TEMPLATES
 
 TEMPLATE = "TEMPLATE.py"
 """A plain file in the runtime directory from which new plugins are made."""
-
-_BUILT_IN_TEMPLATE = '''\
-"""Says hello; change me and save."""
-
-
-def greet(name: str = "world") -> str:
-    """Answer the hook point ``greet``."""
-    return f"Hello, {name}!"
-
-
-def register(ctx) -> None:
-    """Tell the host which hook points this plugin answers."""
-    ctx.hook("greet", greet)
-'''
 
 
 class PluginDirectory(Struct, frozen=True):
@@ -119,12 +108,15 @@ def disable(plugin: PluginDirectory) -> PluginDirectory:
     return _rename(plugin, f"_{plugin.path.name}", enabled=False) if plugin.enabled else plugin
 
 
-def create(runtime_dir: Path, name: str) -> PluginDirectory:
-    """Make the plugin ``name`` from ``TEMPLATE.py`` (a built-in one where there is none), and the folder.
+def create(runtime_dir: Path, name: str, template: str = SIMPLE) -> PluginDirectory:
+    """Make the plugin ``name`` from a template, its test ``test_<name>.py`` beside it, and the folder.
+
+    For the template ``simple`` the project's own ``TEMPLATE.py`` is taken, where there is one. A file that is
+    no directory is no plugin: the test reloads nothing.
 
     Raises:
-        UsageError: a plugin cannot have that name.
-        RefusedError: it exists already, or the system refuses.
+        UsageError: a plugin cannot have that name, or there is no such template.
+        RefusedError: it exists already, the template needs what is not installed, or the system refuses.
 
     """
     if not re.fullmatch(r"[^\W_][\w.\- ]*", name):
@@ -132,14 +124,19 @@ def create(runtime_dir: Path, name: str) -> PluginDirectory:
             f'"{name}" cannot name a plugin: begin with a letter or digit; letters, digits, '
             "'_', '-', '.' and spaces may follow"
         )
+    if template not in TEMPLATES:
+        raise UsageError(f'no template "{template}"; {nearest(template, TEMPLATES)}')
     path = runtime_dir / name
     for existing in (path, path.with_name(f"_{name}")):
         if os.path.lexists(existing):
             raise RefusedError(f"{near(existing)} exists already; choose another name")
-    template = runtime_dir / TEMPLATE
+    needs = TEMPLATES[template].needs
+    if needs and importlib.util.find_spec(needs) is None:
+        raise RefusedError(f"{needs} is not installed here: pip install 'hotload-tui[{needs}]'")
     try:
-        text = template.read_text(encoding="utf-8") if template.is_file() else _BUILT_IN_TEMPLATE
-        _make(path, text)
+        files, test = _material(runtime_dir, template)
+        _make(path, files)
+        _add_test(path, test)
     except OSError as error:
         raise RefusedError(f"cannot make {near(path)}: {error.strerror}") from error
     return PluginDirectory(name, path, enabled=True)
@@ -160,12 +157,31 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return "there are: " + ", ".join(names) if names else ""
 
 
-def _make(path: Path, text: str) -> None:
+def _material(runtime_dir: Path, template: str) -> tuple[Mapping[str, str], str]:
+    """Return the files of a new plugin, and its test."""
+    own = runtime_dir / TEMPLATE
+    if template == SIMPLE and own.is_file():
+        return {ENTRY: own.read_text(encoding="utf-8")}, OF_THE_PROJECT
+    return TEMPLATES[template].files, TEMPLATES[template].test
+
+
+def _make(path: Path, files: Mapping[str, str]) -> None:
     # Under a hidden name first: a watcher must not meet a plugin that has no entry yet.
     draft = path.with_name(f".{path.name}.new")
     draft.mkdir(parents=True, exist_ok=True)
-    (draft / ENTRY).write_text(text, encoding="utf-8")
+    for name, text in files.items():
+        (draft / name).write_text(text, encoding="utf-8")
     draft.rename(path)
+
+
+def _add_test(path: Path, text: str) -> None:
+    """Write the plugin's test, unless a file of that name is there: it is somebody's."""
+    word = re.sub(r"\W", "_", path.name)
+    with (
+        contextlib.suppress(FileExistsError),
+        path.with_name(f"test_{word}.py").open("x", encoding="utf-8") as file,
+    ):
+        file.write(text.replace("$name", path.name).replace("$word", word))
 
 
 def _rename(plugin: PluginDirectory, directory_name: str, *, enabled: bool) -> PluginDirectory:

@@ -267,6 +267,8 @@ class HostStatus(Struct, frozen=True):
     started_at: float
     trouble: str = ""
     """What is wrong with the process, seen from outside: it hangs, or died and is not started again."""
+    config_fault: str = ""
+    """What is wrong in the configuration's files since they were edited; what was read before holds."""
 
 
 class Snapshot(Struct, frozen=True):

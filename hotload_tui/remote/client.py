@@ -139,9 +139,9 @@ class RemoteManager:
         """Take back the last enable, disable or clean, and return what that was."""
         return self._command(protocol.Undo(), str)
 
-    def new(self, name: str) -> PluginStatus:
-        """Make a plugin from the template."""
-        return self._command(protocol.New(name), PluginStatus)
+    def new(self, name: str, template: str = "simple") -> PluginStatus:
+        """Make a plugin from a template."""
+        return self._command(protocol.New(name, template), PluginStatus)
 
     def pause(self) -> WatcherStatus:
         """Keep what is saved from now on until ``resume``."""

@@ -207,13 +207,14 @@ class Undo(Struct, frozen=True, tag="undo"):
 
 
 class New(Struct, frozen=True, tag="new"):
-    """Ask for a plugin from the template."""
+    """Ask for a plugin from a template."""
 
     name: str
+    template: str = "simple"
 
     def perform(self, manager: ManagerApi) -> object:
         """Command the manager."""
-        return manager.new(self.name)
+        return manager.new(self.name, self.template)
 
 
 class Pause(Struct, frozen=True, tag="pause"):

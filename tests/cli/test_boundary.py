@@ -178,3 +178,14 @@ def test_help_is_quick_and_complete(workspace: Workspace) -> None:
     assert "\n  trial " not in done.stdout
     loaded = set(done.stderr.split())
     assert loaded.isdisjoint({"textual", "rich", "pygments"})
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_shell_gets_its_completion(hotload: Hotload, shell: str) -> None:
+    """The line that the quickstart gives for a shell makes a script that completes hotload."""
+    quickstart = (Path(__file__).parent.parent.parent / "docs" / "quickstart.md").read_text()
+    assert f"_HOTLOAD_COMPLETE={shell}_source hotload" in quickstart
+    done = hotload(_HOTLOAD_COMPLETE=f"{shell}_source")
+    assert (done.code, f"_HOTLOAD_COMPLETE={shell}_complete" in done.out) == (0, True), done.err
+    words = {"COMP_WORDS": "hotload sta", "COMP_CWORD": "sta" if shell == "fish" else "1"}
+    assert "status" in hotload(_HOTLOAD_COMPLETE=f"{shell}_complete", **words).out

@@ -77,6 +77,8 @@ def test_a_directory_is_no_configuration() -> None:
     Path("hotload.toml").mkdir()
     with pytest.raises(ConfigError, match=r"^hotload\.toml: cannot be read: Is a directory"):
         load_config()
+    with pytest.raises(ConfigError, match=r"^\.: cannot be read: Is a directory"):
+        load_config(Path())
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,8 @@ def test_new_plugins_come_from_the_template(tmp_path: Path) -> None:
         TEMPLATE,
         "greet",
         "my-plugin 2",
+        "test_greet.py",
+        "test_my_plugin_2.py",
     ]
 
 

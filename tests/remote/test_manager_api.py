@@ -105,6 +105,12 @@ def test_commands_are_heard_in_order(api: ManagerApi) -> None:
     ]
 
 
+def test_a_template_is_chosen(api: ManagerApi) -> None:
+    """Whoever asks for a new plugin may say what it begins as."""
+    assert api.new("parted", "package").state is PluginState.OK
+    assert {file.path for file in api.detail("parted").files} >= {"plugin.py", "words.py"}
+
+
 def test_an_earlier_generation_comes_back_and_goes(api: ManagerApi, workspace: Workspace) -> None:
     """History, rollback and release work from wherever they are asked for."""
     workspace["greet"] = GREET.replace("Hello", "Hi")

@@ -41,8 +41,7 @@ def file_layers(path: Path | None) -> list[Layer]:
         ConfigError: a file cannot be read, or is no TOML.
 
     """
-    file = Path(FILE_NAME) if path is None else path
-    project = file.with_name(PROJECT_FILE)
+    project, file = files_of(path)
     layers = []
     if project.exists():
         layers += [_of_project(project, _read(project))]
@@ -51,6 +50,12 @@ def file_layers(path: Path | None) -> list[Layer]:
     if file == project and not layers:
         raise ConfigError(f"{file}: there is no such file; leave --config out to use the defaults")
     return [Layer(layer.source, _beside(file, layer.table), layer.problems) for layer in layers]
+
+
+def files_of(path: Path | None) -> tuple[Path, Path]:
+    """Return the two files that may be read, the weightier last; they may be the same, or missing."""
+    file = Path(FILE_NAME) if path is None else path
+    return file.parent / PROJECT_FILE, file
 
 
 def environment_layers(environment: Mapping[str, str]) -> list[Layer]:

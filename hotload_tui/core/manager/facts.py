@@ -53,7 +53,7 @@ class Facts:
         self._live = live
         self._started_at = time.time()
 
-    def snapshot(self, watcher: WatcherStatus) -> Snapshot:
+    def snapshot(self, watcher: WatcherStatus, config_fault: str) -> Snapshot:
         """Return the whole state at this moment."""
         host = HostStatus(
             pid=os.getpid(),
@@ -62,6 +62,7 @@ class Facts:
             runtime_dir=str(self._root),
             compiled_dir=str(self._compiled),
             started_at=self._started_at,
+            config_fault=config_fault,
         )
         return Snapshot(self._board.statuses(), self._host.points(), watcher, host)
 

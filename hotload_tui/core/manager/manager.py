@@ -27,6 +27,7 @@ from hotload_tui.core.manager.journey import Journey
 from hotload_tui.core.manager.roster import Roster
 from hotload_tui.core.manager.rounds import Rounds
 from hotload_tui.core.manager.switches import Switches
+from hotload_tui.core.manager.tables import Tables
 from hotload_tui.core.manager.turns import Turns
 from hotload_tui.core.manager.watching import Watching
 from hotload_tui.core.plugin import (
@@ -58,7 +59,8 @@ class HotloadManager:
     ) -> None:
         """Load on worker threads unless ``trials`` has another place; ``witness`` hears of each step."""
         self._host = host
-        self._config = config or Config()
+        given = config or Config()
+        self._config = replace(given, plugins=dict(given.plugins))  # whose tables may be exchanged
         self._root = Path(self._config.runtime_dir).absolute()
         self._board = Board()
         self._builds = Builds(self._config, self._board)
@@ -69,6 +71,7 @@ class HotloadManager:
         self._switches = Switches(self._config, self._board, self._builds, self._roster)
         self._holds = Holds(self._config, self._board, self._builds, self._journey)
         self._facts = Facts(host, self._config, self._board, self._journey.live)
+        self._tables = Tables(self._config, self._board, self._roster, self._journey)
         self._turns = Turns(self._journey.is_inside_trial)
         self._watching = Watching(self._config, self._board, self._roster, self._turns, self._facts.watching)
         self._detach: list[Callable[[], None]] = []
@@ -242,10 +245,10 @@ class HotloadManager:
         with self._turns.taken():
             return self._switches.undo()
 
-    def new(self, name: str) -> PluginStatus:
-        """Make a plugin from the template and load it; raises ``UsageError`` for a name it cannot have."""
+    def new(self, name: str, template: str = "simple") -> PluginStatus:
+        """Make a plugin from a template and load it; raises ``UsageError`` for a name it cannot have."""
         with self._turns.taken():
-            self._roster.apply([discovery.create(self._root, name)])
+            self._roster.apply([discovery.create(self._root, name, template)])
             return self._facts.status(name)
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
@@ -267,12 +270,22 @@ class HotloadManager:
         names = self._watching.resume()
         return tuple(status for name in names if (status := self._board.get(name)))
 
+    def reconfigure(self, read: Callable[[], Config]) -> tuple[PluginStatus, ...]:
+        """Take the tables of plugins from the configuration that ``read`` returns; see ``follow_config``.
+
+        Loads anew, or switches, what they touch; returns how that stands now. Raises ``ConfigError`` of
+        ``read``, having changed nothing.
+        """
+        with self._turns.taken():
+            names = self._tables.take(read, is_running=bool(self._detach))
+            return tuple(status for name in names if (status := self._board.get(name)))
+
     # ---- facts
 
     def snapshot(self) -> Snapshot:
         """Return the whole state at this moment; never waits for a reload."""
         self._journey.look_at_held()
-        return self._facts.snapshot(self._watching.status())
+        return self._facts.snapshot(self._watching.status(), self._tables.fault)
 
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
         """Hear every event, in the thread where it happens; returns the undo."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from hotload_tui import HookHost, HotloadManager, load_config
+from hotload_tui import HookHost, HotloadManager, follow_config, load_config
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.generation import identifier
@@ -40,14 +40,14 @@ def main() -> NoReturn:
     _hear_signals(crumbs, stop)
     try:
         config = load_config(options.config, runtime_dir=options.plugins, compiled_dir=options.compiled)
-        _serve(config, crumbs, stop)
+        _serve(config, options, crumbs, stop)
     except HotloadError as error:
         sys.stderr.write(f"{error}\n")
         _leave(error.exit_code)
     _leave(0)
 
 
-def _serve(config: Config, crumbs: Breadcrumbs, stop: threading.Event) -> None:
+def _serve(config: Config, options: argparse.Namespace, crumbs: Breadcrumbs, stop: threading.Event) -> None:
     trials = MainTrials()
     manager = HotloadManager(HookHost(witness=crumbs.step), config, trials=trials, witness=crumbs.step)
     _mark_output(config, manager)
@@ -64,6 +64,8 @@ def _serve(config: Config, crumbs: Breadcrumbs, stop: threading.Event) -> None:
         Guard(crumbs, server.descriptors(), stop)
         threading.Thread(target=end, name="hotload-stop", daemon=True).start()
         manager.start()
+        if config.enable_watch:
+            follow_config(manager, options.config, runtime_dir=options.plugins, compiled_dir=options.compiled)
         crumbs.ready()
         trials.serve()
 

@@ -136,9 +136,9 @@ class HostedManager:
         """Take back the last enable, disable or clean of this host, and return what that was."""
         return self._host().undo()
 
-    def new(self, name: str) -> PluginStatus:
-        """Make a plugin from the template."""
-        return self._host().new(name)
+    def new(self, name: str, template: str = "simple") -> PluginStatus:
+        """Make a plugin from a template."""
+        return self._host().new(name, template)
 
     def pause(self) -> WatcherStatus:
         """Keep what is saved from now on until ``resume``, also in hosts that follow this one."""

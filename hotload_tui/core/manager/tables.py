@@ -1,0 +1,87 @@
+"""The tables of plugins in the configuration, which may change while the manager runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from hotload_tui.core.config import Config
+from hotload_tui.core.config_loader import unmatched_entries
+from hotload_tui.core.errors import ConfigError, RuntimeDirError
+from hotload_tui.core.manager.board import Board
+from hotload_tui.core.manager.journey import Journey
+from hotload_tui.core.manager.roster import Roster
+
+_LIVE: Final = ("plugins", "keys")  # the console alone knows the keys
+
+
+class Tables:
+    """Takes tables anew; used by one thread at a time.
+
+    ``config.plugins`` is exchanged in place, for all parts of the manager look there when they load.
+    """
+
+    def __init__(self, config: Config, board: Board, roster: Roster, journey: Journey) -> None:
+        self._config = config
+        self._board = board
+        self._roster = roster
+        self._journey = journey
+        self._read: Config | None = None  # what was read last
+        self.fault = ""
+        """What is wrong with what should have been read last; empty if nothing is."""
+
+    def take(self, read: Callable[[], Config], *, is_running: bool) -> tuple[str, ...]:
+        """Read a configuration and take its tables; returns the plugins that they touch.
+
+        They are loaded anew if the manager ``is_running``.
+
+        Raises:
+            ConfigError: it cannot be read; nothing has changed.
+
+        """
+        try:
+            config = read()
+        except ConfigError as error:
+            if self.fault != str(error):
+                self.fault = str(error)
+                self._board.write("error", "", f"the configuration stays as it was: {error}")
+            raise
+        if self.fault:
+            self.fault = ""
+            self._board.write("info", "", "the configuration is mended")
+        self._tell_unheeded(config)
+        self._read = config
+        names = {*self._config.plugins, *config.plugins}
+        touched = sorted(name for name in names if self._config.of(name) != config.of(name))
+        if touched:
+            self._config.plugins.clear()
+            self._config.plugins.update(config.plugins)
+            self._board.write("info", "", f"the configuration of {', '.join(touched)} has changed")
+            if is_running:
+                self._reload(touched)
+        return tuple(touched)
+
+    def _reload(self, names: list[str]) -> None:
+        try:
+            found = self._roster.find()
+        except RuntimeDirError:
+            return  # what comes later is loaded with the tables as they are then
+        for warning in unmatched_entries(self._config, found):
+            self._board.write("warning", "", warning)
+        touched = [found[name] for name in names if name in found]
+        running = [
+            each for each in touched if self._journey.live(each.name) and not self._roster.is_held(each)
+        ]
+        self._roster.apply(touched)
+        self._journey.update([each for each in running if self._roster.is_on(each)], again=True)
+
+    def _tell_unheeded(self, config: Config) -> None:
+        if self._read is None:
+            return
+        for key in config.__struct_fields__:
+            before: object = getattr(self._read, key)
+            after: object = getattr(config, key)
+            if key not in _LIVE and before != after:
+                self._board.write(
+                    "warning", "", f"{key} has changed: it takes effect when the host is restarted"
+                )

@@ -1,0 +1,124 @@
+"""The same plugins behind a ``pluggy.PluginManager``; needs the extra ``hotload-tui[pluggy]``.
+
+A program that calls its plugins through pluggy lets hot plugins answer, too::
+
+    hooks = pluggy.PluginManager("app")
+    hooks.add_hookspecs(Hooks)
+    serve_hooks(hooks, host)
+    hooks.hook.greet(name="Ada")  # plugins of pluggy first, then hot ones
+
+and a hot plugin offers functions that are marked as for pluggy with ``register_marked`` in its ``register``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Generator, Mapping
+from types import FunctionType
+from typing import Final, Protocol
+
+import pluggy
+
+from hotload_tui.core.context import PluginContext
+from hotload_tui.core.errors import RefusedError
+from hotload_tui.core.hooks import HookHost
+
+_NAME: Final = "hotload"
+_FIRST, _USUAL, _LAST = 50, None, 150  # priorities for tryfirst and trylast; 100 is what plugins have
+
+
+class _Handler(Protocol):
+    def __call__(self, *arguments: object, **named: object) -> object: ...
+
+
+def serve_hooks(hooks: pluggy.PluginManager, host: HookHost, *, name: str = _NAME) -> Callable[[], None]:
+    """Let the plugins of ``host`` answer every hook that ``hooks`` has specified by now; returns the undo.
+
+    A handler at the hook point of a hook's name gets all arguments by name. One call sees one version of
+    every plugin, and a handler that raises is a fault of its plugin instead of an exception in the program.
+    Hot plugins come after those of pluggy; of a hook with ``firstresult`` they are asked if those had
+    no answer.
+
+    Raises:
+        RefusedError: a hook is historic, which is for plugins that come once and stay; or hot plugins serve
+            these hooks already.
+
+    """
+    if hooks.has_plugin(name):
+        raise RefusedError(f'a plugin "{name}" is registered with pluggy already')
+    answers = {hook.name: _answer(hook, host) for hook in vars(hooks.hook).values() if hook.spec is not None}
+    mark = pluggy.HookimplMarker(hooks.project_name)(wrapper=True)
+    bridge = type("HotPlugins", (), {point: staticmethod(answer) for point, answer in answers.items()})()
+    for answer in answers.values():
+        mark(answer)
+    hooks.register(bridge, name)
+
+    def stop() -> None:
+        if hooks.get_plugin(name) is bridge:
+            hooks.unregister(bridge)
+
+    return stop
+
+
+def _answer(hook: pluggy.HookCaller, host: HookHost) -> FunctionType:
+    """Make the wrapper of a hook that adds what the host's plugins answer now."""
+    if hook.is_historic():
+        raise RefusedError(
+            f"the hook {hook.name} is historic: hot plugins, which come and go, cannot serve it"
+        )
+    assert hook.spec is not None
+    is_first = bool(hook.spec.opts.get("firstresult"))
+
+    def add(named: dict[str, object]) -> Generator[None, object, object]:
+        said = yield
+        if is_first:
+            return host.first(hook.name, **named) if said is None else said
+        own = said if isinstance(said, list) else []
+        return [*own, *(value for value in host.call(hook.name, **named) if value is not None)]
+
+    # pluggy reads the names of a hook's arguments from the code of the function that serves it.
+    names = hook.spec.argnames
+    named = ", ".join(f"{name!r}: {name}" for name in names)
+    source = f"lambda {', '.join(names)}: (yield from __add({{{named}}}))"
+    wrapper: FunctionType = eval(source, {"__add": add})  # noqa: S307 - made of names of arguments only
+    return wrapper
+
+
+def register_marked(ctx: PluginContext, namespace: Mapping[str, object], project: str) -> None:
+    """Offer every function of ``namespace`` (``globals()``, say) that is marked for ``project``.
+
+    ``project`` is the name of the ``pluggy.HookimplMarker``. ``specname``, ``tryfirst`` (priority 50) and
+    ``trylast`` (150) are heeded, and a function may take fewer arguments than its hook has.
+
+    Raises:
+        RefusedError: nothing is marked, or a function is a wrapper around other plugins.
+
+    """
+    marked = [
+        (function, options)
+        for function in namespace.values()
+        if isinstance(function, FunctionType)
+        and isinstance(options := getattr(function, f"{project}_impl", None), dict)
+    ]
+    if not marked:
+        raise RefusedError(f'no function is marked with pluggy.HookimplMarker("{project}")')
+    for function, options in marked:
+        if options.get("wrapper") or options.get("hookwrapper"):
+            raise RefusedError(f"{function.__name__}: a wrapper around other plugins cannot be a hot plugin")
+        priority = _FIRST if options.get("tryfirst") else _LAST if options.get("trylast") else _USUAL
+        ctx.hook(options.get("specname") or function.__name__, _sparing(function), priority=priority)
+
+
+def _sparing(function: FunctionType) -> _Handler:
+    """Return a function that passes on only those named arguments that ``function`` takes."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
+        return function
+    known = {each.name for each in parameters}
+
+    def call(*arguments: object, **named: object) -> object:
+        return function(*arguments, **{name: value for name, value in named.items() if name in known})
+
+    functools.update_wrapper(call, function)
+    return call

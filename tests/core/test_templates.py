@@ -1,0 +1,74 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hotload_tui import Config, PluginState
+from hotload_tui.core.errors import RefusedError, UsageError
+from hotload_tui.core.templates import TEMPLATES
+from tests.conftest import Running, Workspace
+
+
+def passes(test: Path) -> bool:
+    """Run a test as its owner would: pytest, in a process of its own, with warnings as errors."""
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", str(test)]
+    for plugin in ("asyncio", "xdist", "hypothesispytest"):
+        command += ["-p", f"no:{plugin}"]
+    done = subprocess.run(command, cwd=test.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return "1 passed" in done.stdout
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_new_plugin_serves_and_passes_its_own_test(
+    workspace: Workspace, run: Callable[[Config], Running], template: str
+) -> None:
+    """What 'hotload new' makes is ok at once, and so is the test that lies beside it."""
+    running = run(workspace.config())
+    assert running.manager.new("my-first", template).state is PluginState.OK
+    assert passes(workspace.plugins / "test_my_first.py")
+
+
+def test_a_plugin_from_the_projects_own_template_has_a_test(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """With a TEMPLATE.py of my own, the test says that the plugin loads, whatever it answers."""
+    (workspace.plugins / "TEMPLATE.py").write_text("def register(ctx):\n    ctx.hook('x', len)\n")
+    run(workspace.config()).manager.new("mine")
+    assert passes(workspace.plugins / "test_mine.py")
+
+
+def test_a_test_that_is_there_stays(workspace: Workspace, run: Callable[[Config], Running]) -> None:
+    """A file of the test's name is somebody's, and is left alone."""
+    (workspace.plugins / "test_mine.py").write_text("precious")
+    run(workspace.config()).manager.new("mine")
+    assert (workspace.plugins / "test_mine.py").read_text() == "precious"
+
+
+def test_an_edited_test_reloads_nothing(workspace: Workspace, run: Callable[[Config], Running]) -> None:
+    """The test is no part of the plugin: its digest stays when I edit it."""
+    running = run(workspace.config())
+    before = running.manager.new("mine").digest
+    (workspace.plugins / "test_mine.py").write_text("")
+    running.manager.handle_file_change(workspace.plugins / "test_mine.py")
+    assert (running.status("mine").digest, running.status("mine").generation) == (before, 1)
+
+
+def test_an_unknown_template_names_the_nearest(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """A misspelled template is refused, with the one that was meant."""
+    with pytest.raises(UsageError, match=r'no template "packge"; did you mean "package"\?'):
+        run(workspace.config()).manager.new("x", "packge")
+
+
+def test_a_template_without_its_library_is_refused(
+    workspace: Workspace, run: Callable[[Config], Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without pluggy I read how to install it, and nothing is made that cannot run."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(RefusedError, match=r"pip install 'hotload-tui\[pluggy\]'"):
+        run(workspace.config()).manager.new("x", "pluggy")
+    assert not list(workspace.plugins.iterdir())

@@ -1,0 +1,158 @@
+from collections.abc import Callable
+
+import pluggy
+import pytest
+
+from hotload_tui import Config, HookHost
+from hotload_tui.core.errors import RefusedError
+from hotload_tui.integrations.pluggy import serve_hooks
+from tests.conftest import Running, Workspace, answering
+
+spec = pluggy.HookspecMarker("app")
+impl = pluggy.HookimplMarker("app")
+
+MARKED = """
+import pluggy
+from hotload_tui.integrations.pluggy import register_marked
+
+hookimpl = pluggy.HookimplMarker("app")
+
+{}
+
+def register(ctx):
+    register_marked(ctx, globals(), "app")
+"""
+
+
+class Hooks:
+    """What the program asks."""
+
+    @spec
+    def greet(self, name: str, language: str) -> None:
+        """Greet somebody."""
+
+    @spec(firstresult=True)
+    def find(self, name: str) -> None:
+        """Find something."""
+
+
+class Settled:
+    """A plugin of pluggy's own."""
+
+    @impl
+    def greet(self, name: str) -> str:
+        """Greet in the usual way."""
+        return f"Good day, {name}"
+
+    @impl
+    def find(self, name: str) -> str | None:
+        """Know one thing."""
+        return "settled" if name == "old" else None
+
+
+def manager_of_hooks() -> pluggy.PluginManager:
+    """Return a manager of pluggy with the program's hooks."""
+    hooks = pluggy.PluginManager("app")
+    hooks.add_hookspecs(Hooks)
+    return hooks
+
+
+def test_hot_plugins_answer_beside_those_of_pluggy(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """A program that calls through pluggy hears its own plugins, then hot ones, in the newest version."""
+    workspace["hot"] = MARKED.format("@hookimpl\ndef greet(name):\n    return f'Hi, {name}'")
+    running = run(workspace.config())
+    hooks = manager_of_hooks()
+    hooks.register(Settled())
+    serve_hooks(hooks, running.host)
+    assert hooks.hook.greet(name="Ada", language="en") == ["Good day, Ada", "Hi, Ada"]
+    workspace["hot"] = MARKED.format(
+        "@hookimpl\ndef greet(name, language):\n    return f'{language}: {name}'"
+    )
+    running.manager.rebuild()
+    assert hooks.hook.greet(name="Ada", language="en") == ["Good day, Ada", "en: Ada"]
+
+
+def test_the_first_result_is_pluggys_then_that_of_hot_plugins(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """A hook that wants one answer asks hot plugins if nobody else had one."""
+    workspace["hot"] = MARKED.format("@hookimpl(specname='find')\ndef look(name):\n    return 'hot'")
+    hooks = manager_of_hooks()
+    hooks.register(Settled())
+    serve_hooks(hooks, run(workspace.config()).host)
+    assert (hooks.hook.find(name="old"), hooks.hook.find(name="new")) == ("settled", "hot")
+
+
+def test_order_follows_tryfirst_and_trylast(workspace: Workspace, run: Callable[[Config], Running]) -> None:
+    """Marks of order are priorities among hot plugins."""
+    for name, options in {"a": "trylast=True", "b": "", "c": "tryfirst=True"}.items():
+        workspace[name] = MARKED.format(f"@hookimpl({options})\ndef greet():\n    return {name!r}")
+    hooks = manager_of_hooks()
+    serve_hooks(hooks, run(workspace.config()).host)
+    assert hooks.hook.greet(name="", language="") == ["c", "b", "a"]
+
+
+def test_a_hot_plugin_that_raises_is_fenced(workspace: Workspace, run: Callable[[Config], Running]) -> None:
+    """A hot plugin's exception is its fault, and no exception in the program."""
+    workspace["bad"] = MARKED.format("@hookimpl\ndef greet():\n    raise ValueError('no')")
+    workspace["good"] = MARKED.format("@hookimpl\ndef greet(**everything):\n    return sorted(everything)")
+    running = run(workspace.config())
+    hooks = manager_of_hooks()
+    serve_hooks(hooks, running.host)
+    assert hooks.hook.greet(name="", language="") == [["language", "name"]]
+    assert running.fault("bad").message == "no"
+
+
+def test_the_undo_ends_it(workspace: Workspace, run: Callable[[Config], Running]) -> None:
+    """Once it is undone, hot plugins answer no more; twice at once is refused."""
+    workspace["hot"] = MARKED.format("@hookimpl\ndef greet():\n    return 1")
+    host = run(workspace.config()).host
+    hooks = manager_of_hooks()
+    stop = serve_hooks(hooks, host)
+    with pytest.raises(RefusedError, match="registered with pluggy already"):
+        serve_hooks(hooks, host)
+    stop()
+    stop()
+    assert hooks.hook.greet(name="", language="") == []
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (
+            "@hookimpl(wrapper=True)\ndef greet():\n    return (yield)",
+            "greet: a wrapper around other plugins",
+        ),
+        ("def greet():\n    return 1", 'no function is marked with pluggy.HookimplMarker("app")'),
+    ],
+)
+def test_what_cannot_be_hot_is_a_fault(
+    workspace: Workspace, run: Callable[[Config], Running], source: str, said: str
+) -> None:
+    """A wrapper, or a plugin that marks nothing, is refused with the reason."""
+    workspace["hot"] = MARKED.format(source)
+    assert said in run(workspace.config()).fault("hot").message
+
+
+def test_a_historic_hook_is_refused() -> None:
+    """A hook that is called for plugins yet to come is no hook for plugins that come and go."""
+
+    class Historic:
+        @spec(historic=True)
+        def began(self) -> None:
+            """Tell of the past."""
+
+    hooks = pluggy.PluginManager("app")
+    hooks.add_hookspecs(Historic)
+    with pytest.raises(RefusedError, match="the hook began is historic"):
+        serve_hooks(hooks, HookHost())
+
+
+def test_plain_hot_plugins_answer_too(workspace: Workspace, run: Callable[[Config], Running]) -> None:
+    """A hot plugin that knows nothing of pluggy answers by the name of its hook point."""
+    workspace["plain"] = answering("x", "find").replace("def answer()", "def answer(name)")
+    hooks = manager_of_hooks()
+    serve_hooks(hooks, run(workspace.config()).host)
+    assert hooks.hook.find(name="n") == "x"
