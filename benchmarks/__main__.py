@@ -56,9 +56,9 @@ class Bench:
         for shape in _SHAPES[:2] if self.quick else _SHAPES:
             if shape.plugins > 1:  # jurigged's threads run into each other there and it loses saves
                 peers = tuple(peer for peer in peers if peer != "jurigged")
-            yield save_to_live(shape, self.rounds(11, 3) if shape.lines < 1000 else 5, peers)
+            yield save_to_live(shape, self.rounds(11, 3) if shape.lines < 1000 else 4, peers)
         sizes = {size: Shape("one-of", "", plugins=size, only=1) for size in (10, 100, 1000)}
-        yield grown({10: sizes[10], 100: sizes[100]} if self.quick else sizes, self.rounds(20, 3))
+        yield grown({10: sizes[10], 100: sizes[100]} if self.quick else sizes, self.rounds(12, 3))
         with Sample() as sample:
             contestants = {
                 OURS: lambda: reload_alone(sample, 1)[0],
@@ -69,7 +69,7 @@ class Bench:
         for key, objects in (("stall", 0), ("stall-heap", 1_000_000)):
             word = "longest stall of a 1 ms ticker, 5,000 lines" + (", a million objects" if objects else "")
             stalled = () if self.quick else ("jurigged", "importlib")
-            yield stall(Shape(key, word, lines=5000), self.rounds(5, 1), stalled, objects)
+            yield stall(Shape(key, word, lines=5000), self.rounds(4, 1), stalled, objects)
 
     def _calls(self) -> Iterator[Contest]:
         for handlers in (1, 5, 20):
@@ -78,13 +78,13 @@ class Bench:
 
     def _starts(self) -> Iterator[Contest]:
         for plugins in (100,) if self.quick else (10, 100, 1000):
-            contest, memory = starts(plugins, self.rounds(4, 1))
+            contest, memory = starts(plugins, self.rounds(3, 1))
             yield contest
             for who, megabytes in memory.items():
                 if "," not in who:
                     word = "plain imports" if who == FLOOR else who
                     self.facts[f"memory of {word} with {plugins:,} plugins, MB"] = megabytes
-        yield commands(self.rounds(9, 2))
+        yield commands(self.rounds(7, 2))
 
     def _watching(self) -> Iterator[Contest]:
         saves = self.rounds(200, 20)
@@ -97,11 +97,11 @@ class Bench:
             self.facts["events"], missed = remote.events_per_second(host, self.rounds(50_000, 5000))
             self.facts["missed"] = missed
         yield Contest("socket", "through the socket", "ms", through)
-        kept = growth(self.rounds(500, 60))
+        kept = growth(self.rounds(400, 60))
         self.facts["growth"], self.facts["alive"] = kept.kilobytes, kept.alive
 
     def _console(self) -> Iterator[Contest]:
-        rounds = self.rounds(5, 1)
+        rounds = self.rounds(3, 1)
         contestants: dict[str, Callable[[], float]] = {
             OURS: lambda: first_paint(cold=False)[0],
             "empty Textual app": empty_paint,

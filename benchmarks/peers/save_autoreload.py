@@ -18,7 +18,7 @@ if __name__ == "__main__":
 
     def lowest() -> int:
         """Run a cell that calls the plugins."""
-        shell.run_cell("lowest = lowest_of(modules)", silent=True)
+        shell.run_cell("lowest = lowest_of(modules)")
         return cast("int", shell.user_ns["lowest"])
 
     lowest()  # after its first cell it knows which modules there are
