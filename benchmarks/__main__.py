@@ -45,11 +45,11 @@ class Bench:
 
     def contests(self) -> Iterator[Contest]:
         """Measure all works."""
-        yield from self._saves()
         yield from self._calls()
-        yield from self._starts()
+        yield from self._saves()
         yield from self._watching()
         yield from self._console()
+        yield from self._starts()
 
     def _saves(self) -> Iterator[Contest]:
         peers: tuple[str, ...] = ("importlib",) if self.quick else _PEERS
@@ -57,8 +57,6 @@ class Bench:
             if shape.plugins > 1:  # jurigged's threads run into each other there and it loses saves
                 peers = tuple(peer for peer in peers if peer != "jurigged")
             yield save_to_live(shape, self.rounds(11, 3) if shape.lines < 1000 else 4, peers)
-        sizes = {size: Shape("one-of", "", plugins=size, only=1) for size in (10, 100, 1000)}
-        yield grown({10: sizes[10], 100: sizes[100]} if self.quick else sizes, self.rounds(12, 3))
         with Sample() as sample:
             contestants = {
                 OURS: lambda: reload_alone(sample, 1)[0],
@@ -77,6 +75,9 @@ class Bench:
         yield hook_calls_in_a_storm(self.rounds(20, 5))
 
     def _starts(self) -> Iterator[Contest]:
+        yield commands(self.rounds(7, 2))
+        sizes = {size: Shape("one-of", "", plugins=size, only=1) for size in (10, 100, 1000)}
+        yield grown({10: sizes[10], 100: sizes[100]} if self.quick else sizes, self.rounds(12, 3))
         for plugins in (100,) if self.quick else (10, 100, 1000):
             contest, memory = starts(plugins, self.rounds(3, 1))
             yield contest
@@ -84,7 +85,6 @@ class Bench:
                 if "," not in who:
                     word = "plain imports" if who == FLOOR else who
                     self.facts[f"memory of {word} with {plugins:,} plugins, MB"] = megabytes
-        yield commands(self.rounds(7, 2))
 
     def _watching(self) -> Iterator[Contest]:
         saves = self.rounds(200, 20)
@@ -124,6 +124,8 @@ def main() -> None:
     """Measure, print each work's medians as soon as they are there, and write the results of a full run."""
     bench = Bench(quick="--quick" in sys.argv)
     started = time.monotonic()
+    folder = Path(tempfile.gettempdir()) if bench.quick else Path(__file__).parent
+    path = folder / "RESULTS.md"
     contests = []
     for contest in bench.contests():
         contests.append(contest)
@@ -132,9 +134,8 @@ def main() -> None:
             for who, samples in contest.samples.items()
         ]
         print(f"{contest.work} (ms): {'; '.join(medians)}", flush=True)
-    folder = Path(tempfile.gettempdir()) if bench.quick else Path(__file__).parent
-    path = folder / "RESULTS.md"
-    write(path, contests, bench.facts, time.monotonic() - started)
+        write(path, contests, bench.facts, time.monotonic() - started)  # a run that is cut short leaves these
+    write(path, contests, bench.facts, time.monotonic() - started)  # with the facts of the last work
     print(f"written: {path}")
 
 

@@ -13,7 +13,8 @@ class Aim(NamedTuple):
 
     text: str
     measured: str
-    kept: bool
+    kept: bool | None
+    """``None``: not measured in this run."""
     next: str
     """Why it is missed, and what to try next."""
 
@@ -113,9 +114,7 @@ def aims(contests: Mapping[str, Contest], facts: Mapping[str, float]) -> list[Ai
         contest = contests.get(ratio.key)
         figures = contest.ratio(ratio.other, ratio.ours) if contest else None
         if figures is None:
-            found.append(
-                Aim(ratio.text, "not measured in this run", kept=False, next="a full run with this peer")
-            )
+            found.append(Aim(ratio.text, "", kept=None, next=""))
             continue
         measured = f"{figures.middle:.2f} ({figures.low:.2f}-{figures.high:.2f})"
         found.append(Aim(ratio.text, measured, figures.middle <= ratio.most, ratio.next))

@@ -47,13 +47,13 @@ class Contestant:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{text}\n")
 
-    def hear(self) -> str:
-        """Return the next line.
+    def hear(self, patience: float = PATIENCE) -> str:
+        """Return the next line, waiting at most ``patience`` seconds.
 
         Raises: LostError.
         """
         try:
-            return self._lines.get(timeout=PATIENCE)
+            return self._lines.get(timeout=patience)
         except Empty:
             raise LostError from None
 

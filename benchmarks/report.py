@@ -35,6 +35,8 @@ def _lines(contests: list[Contest], facts: Mapping[str, float], seconds: float) 
     yield "|---|---|---|---|"
     for aim in aims({contest.key: contest for contest in contests}, facts):
         verdict = "met | " if aim.kept else f"missed | {aim.next}"
+        if aim.kept is None:
+            verdict = "not measured in this run | "
         yield f"| {aim.text} | {aim.measured} | {verdict} |"
     yield "\n## Work\n"
     for contest in contests:
