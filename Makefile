@@ -28,8 +28,8 @@ check: $(STAMP)          ## lint, format, types, architecture
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(STAMP)          ## measure; prints a table
-	@$(BIN)/python -m benchmarks
+bench: $(STAMP)          ## measure beside the peers; writes benchmarks/RESULTS.md
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks
 
 screenshots: $(STAMP)    ## make screenshots/ anew from the running app
 	@$(BIN)/python -m screenshots.make

@@ -1,4 +1,4 @@
-"""Measure what a user waits for and print a table: medians and 99th percentiles of several runs.
+"""Measure the project beside its peers and write ``RESULTS.md``; ``--quick`` makes fewer runs.
 
 Absolute times depend on the machine and on what else it does: compare the rows of one run.
 """
@@ -7,59 +7,137 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from benchmarks import remote
+from benchmarks.calls import hook_calls, hook_calls_in_a_storm
 from benchmarks.console import crowded_paint, empty_paint, first_paint, key_to_paint
+from benchmarks.figures import FLOOR, OURS, Contest, take_turns
 from benchmarks.growth import growth
-from benchmarks.reload import Sample, hook_call, read_compile_execute, reload_alone, save_to_result
+from benchmarks.reload import Sample, read_compile_execute, reload_alone
+from benchmarks.report import write
+from benchmarks.saves import Shape, grown, save_to_live, stall
+from benchmarks.starts import commands, starts
 from benchmarks.watch import by_inotify, by_watcher, by_watchfiles, idle
+
+_PEERS = ("jurigged", "importlib", "autoreload", "restart", "hmr")
+_SHAPES = (
+    Shape("one", "save → live, 1 file of 50 lines"),
+    Shape("leaf", "save → live, a leaf of 20 files", parts=True),
+    Shape("big", "save → live, 1 file of 5,000 lines", lines=5000),
+    Shape("fifty", "save → live, 50 plugins at once", plugins=50),
+)
+
+
+class Bench:
+    """One run: what was measured so far."""
+
+    def __init__(self, *, quick: bool) -> None:
+        self.quick = quick
+        self.facts: dict[str, float] = {}
+
+    def rounds(self, full: int, quick: int) -> int:
+        """Return how often a work is measured."""
+        return quick if self.quick else full
+
+    def contests(self) -> Iterator[Contest]:
+        """Measure all works."""
+        yield from self._calls()
+        yield from self._saves()
+        yield from self._watching()
+        yield from self._console()
+        yield from self._starts()
+
+    def _saves(self) -> Iterator[Contest]:
+        peers: tuple[str, ...] = ("importlib",) if self.quick else _PEERS
+        for shape in _SHAPES[:2] if self.quick else _SHAPES:
+            if shape.plugins > 1:  # jurigged's threads run into each other there and it loses saves
+                peers = tuple(peer for peer in peers if peer != "jurigged")
+            yield save_to_live(shape, self.rounds(11, 3) if shape.lines < 1000 else 4, peers)
+        with Sample() as sample:
+            contestants = {
+                OURS: lambda: reload_alone(sample, 1)[0],
+                FLOOR: lambda: read_compile_execute(sample, 1)[0],
+            }
+            samples = take_turns(contestants, self.rounds(200, 20))
+        yield Contest("reload", "the reload alone, 1 file of 50 lines", "ms", samples)
+        for key, objects in (("stall", 0), ("stall-heap", 1_000_000)):
+            word = "longest stall of a 1 ms ticker, 5,000 lines" + (", a million objects" if objects else "")
+            stalled = () if self.quick else ("jurigged", "importlib")
+            yield stall(Shape(key, word, lines=5000), self.rounds(4, 1), stalled, objects)
+
+    def _calls(self) -> Iterator[Contest]:
+        for handlers in (1, 5, 20):
+            yield hook_calls(handlers, self.rounds(60, 20))
+        yield hook_calls_in_a_storm(self.rounds(20, 5))
+
+    def _starts(self) -> Iterator[Contest]:
+        yield commands(self.rounds(7, 2))
+        sizes = {size: Shape("one-of", "", plugins=size, only=1) for size in (10, 100, 1000)}
+        yield grown({10: sizes[10], 100: sizes[100]} if self.quick else sizes, self.rounds(12, 3))
+        for plugins in (100,) if self.quick else (10, 100, 1000):
+            contest, memory = starts(plugins, self.rounds(3, 1))
+            yield contest
+            for who, megabytes in memory.items():
+                if "," not in who:
+                    word = "plain imports" if who == FLOOR else who
+                    self.facts[f"memory of {word} with {plugins:,} plugins, MB"] = megabytes
+
+    def _watching(self) -> Iterator[Contest]:
+        saves = self.rounds(200, 20)
+        floor = by_inotify(saves) if sys.platform == "linux" else []
+        samples = {OURS: by_watcher(saves), FLOOR: floor, "watchfiles": by_watchfiles(saves)}
+        yield Contest("notified", "save → notified, with what was read (one after the other)", "ms", samples)
+        self.facts["idle"] = idle(1000, self.rounds(10, 2)) * 100
+        with remote.attached() as host:
+            through = {"command": remote.command(host, saves), "event": remote.event(host, saves)}
+            self.facts["events"], missed = remote.events_per_second(host, self.rounds(50_000, 5000))
+            self.facts["missed"] = missed
+        yield Contest("socket", "through the socket", "ms", through)
+        kept = growth(self.rounds(400, 60))
+        self.facts["growth"], self.facts["alive"] = kept.kilobytes, kept.alive
+
+    def _console(self) -> Iterator[Contest]:
+        rounds = self.rounds(3, 1)
+        contestants: dict[str, Callable[[], float]] = {
+            OURS: lambda: first_paint(cold=False)[0],
+            "empty Textual app": empty_paint,
+        }
+        more: dict[str, Callable[[], float]] = {
+            f"{OURS}, nothing compiled": lambda: first_paint(cold=True)[0],
+            "console alone, 7 plugins": lambda: crowded_paint(7),
+            "console alone, 1,000 plugins": lambda: crowded_paint(1000),
+        }
+        if not self.quick:
+            contestants |= more
+        yield Contest("paint", "start of the console → first picture", "ms", take_turns(contestants, rounds))
+        keys, kilobytes = key_to_paint(self.rounds(200, 20))
+        self.facts["console"] = kilobytes / 1024
+        samples = {"key to paint, 1,000 plugins, 200 reloads a second": keys}
+        yield Contest("key", "key → picture", "ms", samples)
 
 
 def main() -> None:
-    """Print one row for each measurement; ``--quick`` makes fewer runs."""
-    rounds, starts = (10, 3) if "--quick" in sys.argv else (100, 9)
-    print(f"{'work':<52}{'median ms':>11}{'99 % ms':>11}{'n':>7}")
-    with Sample() as sample:
-        _row("floor: read, compile, execute 1 file of 50 lines", read_compile_execute(sample, rounds))
-        _row("reload alone, 1 file of 50 lines", reload_alone(sample, rounds))
-        _row("hook call, 1 handler", hook_call(sample, rounds * 100))
-    saves = rounds * 3
-    if sys.platform == "linux":
-        _row("save to notification: inotify alone, the floor", by_inotify(saves))
-    _row("save to notification: watchfiles, its defaults", by_watchfiles(saves))
-    _row("save to on_change, with what was read", by_watcher(saves))
-    print(f"  1,000 plugins watched, nothing happens: {idle(1000, rounds / 10):.2%} of a core")
-    with Sample(watched=True) as sample:
-        _row("save to new result, watched, default settings", save_to_result(sample, rounds))
-    with remote.attached() as host:
-        _row("command through the socket", remote.command(host, rounds * 20))
-        _row("event through the socket", remote.event(host, rounds * 20))
-        rate, missed = remote.events_per_second(host, rounds * 500)
-    print(
-        f"  events through the socket: {rate:,.0f} a second while a plugin logs in a loop, {missed} left out"
-    )
-    kept = growth(rounds * 20)
-    _row("reload and retire, 20 files", [kept.milliseconds / 1000])
-    print(f"  {kept.reloads} times: {kept.alive} old generations alive, {kept.kilobytes:.2f} KB growth each")
-    for cold, word in ((True, "nothing compiled yet"), (False, "all compiled")):
-        painted, loaded = zip(*(first_paint(cold=cold) for _ in range(starts)), strict=True)
-        _row(f"start to painted table of 7 plugins, {word}", painted)
-        _row(f"start to all 7 plugins ok, {word}", loaded)
-    _row("start to picture of an empty Textual app", [empty_paint() for _ in range(starts)])
-    for plugins in (7, 1000):
-        word = f"start to table of {plugins:,} plugins, console alone"
-        _row(word, [crowded_paint(plugins) for _ in range(starts)])
-    keys, kilobytes = key_to_paint(rounds * 3)
-    _row("key to paint, 1,000 plugins, 200 reloads a second", keys)
-    print(f"  memory of the console then, with 50,000 log lines: {kilobytes / 1024:.0f} MB")
+    """Measure, print each work's medians as soon as they are there, and write the results of a full run."""
+    bench = Bench(quick="--quick" in sys.argv)
+    started = time.monotonic()
+    folder = Path(tempfile.gettempdir()) if bench.quick else Path(__file__).parent
+    path = folder / "RESULTS.md"
+    contests = []
+    for contest in bench.contests():
+        contests.append(contest)
+        medians = [
+            f"{who} {statistics.median(samples) * 1000:,.3f}" if samples else f"{who} lost"
+            for who, samples in contest.samples.items()
+        ]
+        print(f"{contest.work} (ms): {'; '.join(medians)}", flush=True)
+        write(path, contests, bench.facts, time.monotonic() - started)  # a run that is cut short leaves these
+    write(path, contests, bench.facts, time.monotonic() - started)  # with the facts of the last work
+    print(f"written: {path}")
 
 
-def _row(work: str, seconds: Sequence[float]) -> None:
-    ordered = sorted(seconds)
-    late = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
-    middle = statistics.median(ordered)
-    print(f"{work:<52}{middle * 1000:>11.3f}{late * 1000:>11.3f}{len(ordered):>7}", flush=True)
-
-
-main()
+if __name__ == "__main__":
+    main()

@@ -91,7 +91,7 @@ class CallsInFlight:
         """Begin a call."""
         next(self.counts[point])
         outer = _current.get()
-        enclosing = self._enclosing(outer)
+        enclosing = None if outer is None else self._enclosing(outer)
         while True:
             table = self.table if enclosing is None else enclosing.table
             record = CallRecord(self, point, table, outer)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from hotload_tui.core.plugin import HandlerStatus, encodable
 
-_SAMPLE = 64  # one call in so many is timed: timing costs more than the call itself
+SAMPLE = 64  # one call in so many is timed: timing costs more than the call itself
 
 
 class HookFunction(Protocol):
@@ -23,10 +23,10 @@ class Handler:
     """A plugin's callable at a hook point; identity counts."""
 
     __slots__ = (
-        "_calls",
         "_samples",
         "_seconds",
         "call",
+        "calls",
         "faults",
         "function",
         "generation",
@@ -45,13 +45,13 @@ class Handler:
         self.priority = priority
         self.function = _name_of(call)
         self.faults = 0
-        self._calls = itertools.count(1)  # next() is atomic; += is not
+        self.calls = itertools.count(1)  # next() is atomic; += is not
         self._samples = 0
         self._seconds = 0.0
 
     def count(self) -> bool:
         """Count a call and tell whether it is one of those to be timed."""
-        return next(self._calls) % _SAMPLE == 1
+        return next(self.calls) % SAMPLE == 1
 
     def add_sample(self, seconds: float) -> None:
         """Add a timed call."""
@@ -65,7 +65,7 @@ class Handler:
             function=self.function,
             priority=self.priority,
             generation=self.generation,
-            calls=peek(self._calls) - 1,
+            calls=peek(self.calls) - 1,
             faults=self.faults,
             mean_seconds=self._seconds / self._samples if self._samples else 0.0,
         )

@@ -1,0 +1,65 @@
+"""Calls of hook points beside pluggy and blinker, and during reloads without end."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from benchmarks.environment import PEERS, peers_python
+from benchmarks.figures import FLOOR, OURS, Contest, take_turns
+from benchmarks.process import Contestant
+from benchmarks.reload import Sample, hook_call
+
+_BATCH = 2000
+
+
+def hook_calls(handlers: int, rounds: int) -> Contest:
+    """Time one call of a hook point with so many handlers."""
+    with ExitStack() as stack:
+        contestants: dict[str, Callable[[], float]] = {}
+        for who in (OURS, FLOOR, "pluggy", "blinker"):
+            python = sys.executable if who == OURS else peers_python()
+            command = [python, str(PEERS / "calls.py"), who, str(handlers)]
+            process = stack.enter_context(Contestant(command))
+            process.hear()
+            contestants[who] = _batch(process)
+        samples = take_turns(contestants, rounds)
+    return Contest(f"hook-{handlers}", f"hook call, handlers: {handlers}", "µs", samples)
+
+
+def hook_calls_in_a_storm(rounds: int) -> Contest:
+    """Time calls of a hook point while nothing happens, and while its plugin is reloaded without end."""
+    with Sample() as sample:
+        over, storm = threading.Event(), threading.Event()
+
+        def reload_for_ever() -> None:
+            while not over.is_set():
+                storm.wait()
+                sample.edit()
+                sample.manager.rebuild("sample")
+
+        def stormy() -> float:
+            storm.set()
+            mean = statistics.fmean(hook_call(sample, _BATCH))
+            storm.clear()
+            return mean
+
+        thread = threading.Thread(target=reload_for_ever)
+        thread.start()
+        quiet = lambda: statistics.fmean(hook_call(sample, _BATCH))  # noqa: E731
+        samples = take_turns({f"{OURS}, reloads without end": stormy, f"{OURS}, quiet": quiet}, rounds)
+        over.set()
+        storm.set()
+        thread.join()
+    return Contest("storm", "hook call, 1 handler, mean of 2,000", "µs", samples)
+
+
+def _batch(process: Contestant) -> Callable[[], float]:
+    def measure() -> float:
+        process.tell(str(_BATCH))
+        return float(process.hear()) / _BATCH
+
+    return measure

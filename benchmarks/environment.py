@@ -1,0 +1,73 @@
+"""The peers' environments: made once, below the user's cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+PEERS = Path(__file__).parent / "peers"
+_HMR_NEEDS = (3, 12)
+
+
+def peers_python() -> str:
+    """Return an interpreter of the running version that has the peers installed."""
+    return _environment(sys.executable, f"python{sys.version_info[0]}.{sys.version_info[1]}")
+
+
+def hmr_python() -> str | None:
+    """Return an interpreter that has hmr, which needs a newer Python than this project; else ``None``."""
+    if sys.version_info >= _HMR_NEEDS:
+        return peers_python()
+    for python in (os.environ.get("HMR_PYTHON", ""), "python3.12", "python3.13"):
+        found = shutil.which(python)
+        if found is not None and _answers(found):
+            return _environment(found, "hmr")
+    return None
+
+
+def versions() -> list[str]:
+    """Return what was measured, with versions."""
+    lines = (PEERS / "requirements.txt").read_text().splitlines()
+    named = [line.split(";")[0].strip() for line in lines if not line.startswith("#")]
+    left_out = "" if hmr_python() else " (left out: no Python 3.12 or newer was found)"
+    pinned = [line.replace("==", " ") + (left_out if line.startswith("hmr") else "") for line in named]
+    python = ".".join(map(str, sys.version_info[:3]))
+    return [f"hotload-tui {metadata.version('hotload-tui')}", f"CPython {python}", *pinned]
+
+
+def variables() -> dict[str, str]:
+    """Return the environment of measured processes: with bytecode caches, and this project importable."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPATH": str(Path(__file__).parent.parent)}
+
+
+def _answers(python: str) -> bool:
+    """Tell whether the interpreter runs: a version manager's stand-in may only say that it has none."""
+    return subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode == 0
+
+
+def _environment(python: str, version: str) -> str:
+    requirements = PEERS / "requirements.txt"
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "hotload-bench" / f"{version}-{digest}"
+    done = folder / "complete"
+    if not done.exists():
+        print(f"installing the peers for {version} …", file=sys.stderr, flush=True)
+        subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
+        pip = [
+            str(folder / "bin" / "python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
+        subprocess.run([*pip, "--requirement", str(requirements)], check=True)
+        done.touch()
+    return str(folder / "bin" / "python")

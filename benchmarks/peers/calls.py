@@ -1,0 +1,80 @@
+"""Calls of hook points: ``calls.py WHO HANDLERS`` answers each number with the seconds of so many calls."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+
+def handlers(count: int) -> list[Callable[[int], int]]:
+    """Return so many functions that answer what they are asked."""
+
+    def handler() -> Callable[[int], int]:
+        def work(x: int) -> int:
+            return x
+
+        return work
+
+    return [handler() for _ in range(count)]
+
+
+def by_floor(count: int) -> Callable[[], object]:
+    """Call functions in a loop, without fence, count or order."""
+    functions = handlers(count)
+    return lambda: [function(1) for function in functions]
+
+
+def by_hotload(count: int) -> Callable[[], object]:
+    """Call the way a host does."""
+    from hotload_tui import HookHost
+    from hotload_tui.core.hooks import Handler
+
+    host = HookHost()
+    for number, function in enumerate(handlers(count)):
+        name = f"p{number:02}"
+        host.swap({name: [Handler("work", function, plugin=name, generation=1, priority=100)]})  # type: ignore[arg-type]
+    return lambda: host.call("work", 1)
+
+
+def by_pluggy(count: int) -> Callable[[], object]:
+    """Call the way pluggy's README does."""
+    import pluggy
+
+    class Specification:
+        @pluggy.HookspecMarker("bench")
+        def work(self, x: int) -> int:
+            """Answer."""
+            raise NotImplementedError
+
+    class Plugin:
+        @pluggy.HookimplMarker("bench")
+        def work(self, x: int) -> int:
+            """Answer."""
+            return x
+
+    manager = pluggy.PluginManager("bench")
+    manager.add_hookspecs(Specification)
+    for _ in range(count):
+        manager.register(Plugin())
+    return lambda: manager.hook.work(x=1)
+
+
+def by_blinker(count: int) -> Callable[[], object]:
+    """Call the way blinker's documentation does."""
+    import blinker
+
+    signal = blinker.Signal("work")
+    for function in handlers(count):
+        signal.connect(function, weak=False)
+    return lambda: signal.send(1)
+
+
+if __name__ == "__main__":
+    call = globals()[f"by_{sys.argv[1]}"](int(sys.argv[2]))
+    print("ready", flush=True)
+    for line in sys.stdin:
+        started = time.perf_counter()
+        for _ in range(int(line)):
+            call()
+        print(time.perf_counter() - started, flush=True)
