@@ -58,6 +58,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Seconds that calls in flight in an old generation are waited for."""
     keep_generations: int = 10
     """Artifacts kept per plugin."""
+    max_error_rate: float | None = None
+    """The share of calls of a new version's handlers that may fail, from 0 to 1; more, and the version before
+    serves again. Absent: a version that loads serves on."""
+    probation: float = 10.0
+    """Seconds after a swap in which ``max_error_rate`` holds."""
     sweep_interval: float = 5.0
     """Seconds between two looks at all plugins, for changes that the system did not report."""
     watch: WatchConfig = field(default_factory=WatchConfig)
@@ -69,12 +74,14 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Check ranges; accept path objects for the two folders."""
         for name in ("runtime_dir", "compiled_dir"):
             force_setattr(self, name, os.fspath(getattr(self, name)))
-        for name in ("debounce_time", "load_timeout", "drain_timeout", "sweep_interval"):
+        for name in ("debounce_time", "load_timeout", "drain_timeout", "sweep_interval", "probation"):
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 raise ConfigError(f"{name} = {value}: must be a number of seconds greater than 0")
         if not 0 <= self.settle_time < math.inf:
             raise ConfigError(f"settle_time = {self.settle_time}: must be a number of seconds, not negative")
+        if self.max_error_rate is not None and not 0 <= self.max_error_rate <= 1:
+            raise ConfigError(f"max_error_rate = {self.max_error_rate}: must be a share from 0 to 1, as 0.5")
         if self.keep_generations < 1:
             raise ConfigError(f"keep_generations = {self.keep_generations}: must be at least 1")
         if not self.module_path.isidentifier() or keyword.iskeyword(self.module_path):

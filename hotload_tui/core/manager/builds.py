@@ -118,6 +118,11 @@ class Builds:
             return None
         return Hold(source, self._last_good(name), barred.fault.message, barred.fault)
 
+    def is_barred(self, name: str, source: str) -> bool:
+        """Tell whether this source killed a host."""
+        barred = self._record.barred(name)
+        return barred is not None and source in barred.digests
+
     def keep(self, name: str, hold: Hold) -> None:
         """Hold the plugin, also in hosts to come."""
         with self._warned():

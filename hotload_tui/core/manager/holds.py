@@ -41,8 +41,24 @@ class Holds:
         before = next((other for other in others if other != digest), "")
         return self._builds.files(name, before) if before else ()
 
-    def rollback(self, directory: PluginDirectory, generation: int) -> None:
+    def go_back(self, directory: PluginDirectory, generation: int, why: Fault) -> None:
+        """Let what served before ``generation`` serve again, and hold the plugin there, because of a fault.
+
+        Raises what ``rollback`` raises.
+        """
+        entries = self.history(directory.name)
+        failing = next((entry.digest for entry in entries if entry.generation == generation), "")
+        before = [
+            e for e in entries if 0 < e.generation < generation and e.digest != failing and e.can_return
+        ]
+        if not before:
+            raise RefusedError("there is no version before it")
+        self.rollback(directory, before[-1].generation, why)
+
+    def rollback(self, directory: PluginDirectory, generation: int, why: Fault | None = None) -> None:
         """Let what served as ``generation`` serve again, as a new one, and hold the plugin there.
+
+        ``why`` is the fault of the source, if that is the reason.
 
         Raises:
             RefusedError: there was no such generation, or its artifact is gone.
@@ -54,9 +70,8 @@ class Holds:
         if not chosen:
             raise RefusedError(f"{directory.name} has no generation {generation}; {_choices(entries)}")
         try:
-            hold = Hold(
-                self._source_digest(directory), chosen[0].digest, f"rolled back to generation {generation}"
-            )
+            reason = f"rolled back to generation {generation}" + (f": {why.message}" if why else "")
+            hold = Hold(self._source_digest(directory), chosen[0].digest, reason, why)
             self._journey.hold(directory, hold)
         except ArtifactError as error:
             reason = f"the artifact of {directory.name}'s generation {generation} cannot be used: {error}"

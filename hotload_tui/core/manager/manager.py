@@ -24,6 +24,7 @@ from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.facts import Facts
 from hotload_tui.core.manager.holds import Holds
 from hotload_tui.core.manager.journey import Journey
+from hotload_tui.core.manager.probation import Probation
 from hotload_tui.core.manager.roster import Roster
 from hotload_tui.core.manager.rounds import Rounds
 from hotload_tui.core.manager.switches import Switches
@@ -31,6 +32,7 @@ from hotload_tui.core.manager.tables import Tables
 from hotload_tui.core.manager.turns import Turns
 from hotload_tui.core.manager.watching import Watching
 from hotload_tui.core.plugin import (
+    Fault,
     HistoryEntry,
     Invocation,
     LogLine,
@@ -73,6 +75,7 @@ class HotloadManager:
         self._facts = Facts(host, self._config, self._board, self._journey.live)
         self._tables = Tables(self._config, self._board, self._roster, self._journey)
         self._turns = Turns(self._journey.is_inside_trial)
+        self._probation = Probation(self._config, self._board, host, self._go_back)
         self._watching = Watching(self._config, self._board, self._roster, self._turns, self._facts.watching)
         self._detach: list[Callable[[], None]] = []
 
@@ -87,7 +90,7 @@ class HotloadManager:
             if self._detach:
                 return
             self._detach = [
-                self._host.observe(self._board.handler_failed, self._config.module_path),
+                self._host.observe(self._handler_failed, self._config.module_path),
                 LogCollector(self._config.module_path, self._board.collect, self._plugin_of).attach(),
             ]
             self._journey.start()
@@ -320,6 +323,16 @@ class HotloadManager:
 
         """
         return self._facts.source(name, file, generation)
+
+    def _handler_failed(self, fault: Fault, generation: int) -> None:
+        self._board.handler_failed(fault, generation)
+        self._probation.handler_failed(fault, generation)
+
+    def _go_back(self, name: str, generation: int, why: Fault) -> None:
+        with self._turns.taken():
+            live = self._journey.live(name)
+            if self._detach and live is not None and live.generation.number == generation:
+                self._holds.go_back(self._roster.find_on(name), generation, why)
 
     def _plugin_of(self, module_name: str) -> str:
         """Return the plugin whose modules go by ``module_name``."""

@@ -151,7 +151,7 @@ class Proofs:
 
     def _cannot_hold(self, status: PluginStatus, hold: Hold, error: HotloadError) -> bool:
         """Tell whether the plugin stays held although what it is held at cannot serve."""
-        if hold.fault is not None:  # it killed a host: then nothing serves
+        if self._builds.is_barred(status.name, hold.source):  # it killed a host: then nothing serves
             self._builds.was_vain(status.name, hold.digest, error)
             self.put_held(status, replace(hold, digest=""))
             return True
