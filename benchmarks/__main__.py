@@ -18,7 +18,7 @@ from benchmarks.console import crowded_paint, empty_paint, first_paint, key_to_p
 from benchmarks.figures import FLOOR, OURS, Contest, take_turns
 from benchmarks.growth import growth
 from benchmarks.reload import Sample, read_compile_execute, reload_alone
-from benchmarks.report import write
+from benchmarks.report import SCALE, write
 from benchmarks.saves import Shape, grown, save_to_live, stall
 from benchmarks.starts import commands, starts
 from benchmarks.watch import by_inotify, by_watcher, by_watchfiles, idle
@@ -130,10 +130,10 @@ def main() -> None:
     for contest in bench.contests():
         contests.append(contest)
         medians = [
-            f"{who} {statistics.median(samples) * 1000:,.3f}" if samples else f"{who} lost"
+            f"{who} {statistics.median(samples) * SCALE[contest.unit]:,.2f}" if samples else f"{who} lost"
             for who, samples in contest.samples.items()
         ]
-        print(f"{contest.work} (ms): {'; '.join(medians)}", flush=True)
+        print(f"{contest.work} ({contest.unit}): {'; '.join(medians)}", flush=True)
         write(path, contests, bench.facts, time.monotonic() - started)  # a run that is cut short leaves these
     write(path, contests, bench.facts, time.monotonic() - started)  # with the facts of the last work
     print(f"written: {path}")

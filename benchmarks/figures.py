@@ -34,7 +34,7 @@ class Contest(NamedTuple):
     work: str
     unit: str
     samples: Mapping[str, Sequence[float]]
-    """By contestant, one for each round; in seconds, or in ``unit`` where that is no time."""
+    """By contestant, in seconds, one for each round; shown in ``unit``."""
 
     def ratio(self, other: str, ours: str = OURS) -> Figure | None:
         """Return ours of another's, round by round."""

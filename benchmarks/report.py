@@ -9,7 +9,7 @@ from benchmarks.aims import aims
 from benchmarks.environment import versions
 from benchmarks.figures import FLOOR, OURS, Contest, Figure, figure
 
-_SCALE = {"ms": 1e3, "µs": 1e6}
+SCALE = {"ms": 1e3, "µs": 1e6}
 _HEAD = """# Results
 
 Written by `make bench`. Everything here was measured in one run, and the contestants of one work
@@ -60,7 +60,7 @@ _WORDS = {
 
 def _table(contest: Contest) -> Iterator[str]:
     best = contest.best_peer()
-    scale = _SCALE.get(contest.unit, 1.0)
+    scale = SCALE[contest.unit]
     yield f"### {contest.work}\n"
     yield f"| who | median {contest.unit} | 95 % | n | of the floor | of the best peer |"
     yield "|---|---:|---:|---:|---:|---:|"

@@ -71,6 +71,23 @@ def test_first_and_pipe() -> None:
     assert host.pipe("nowhere", "hi") == "hi"
 
 
+def test_a_call_does_the_same_whether_it_is_timed_or_not() -> None:
+    """A coroutine that nobody awaits, a fault and keywords are treated alike in all calls."""
+
+    async def awaits(*_: object, **__: object) -> None:
+        pass
+
+    faults: list[Fault] = []
+    host = serving(awaits, broken, lambda value, *, mark="": f"{value}{mark}")
+    host.observe(lambda fault, _: faults.append(fault), "hotplug")
+    for number in range(1, 130):
+        assert host.call("greet", "hi") == ["hi"]
+        assert host.call("greet", "hi", mark="!") == ["hi!"]
+        assert [fault.type for fault in faults].count("HookError") == 2 * number
+    calls = [handler.calls for handler in host.points()[0].handlers]
+    assert calls == [258, 258, 258]
+
+
 @pytest.mark.parametrize("error", [ValueError, SystemExit, RecursionError, MemoryError, StopIteration])
 def test_a_handler_that_raises_is_fenced(error: type[BaseException]) -> None:
     """Its fault is told, the other handlers run, and the caller hears nothing of it."""
