@@ -85,6 +85,8 @@ class Batch:
                     is_growing = True
 
     def _drawn_in(self, status: PluginStatus, *, with_failed: bool) -> Candidate | None:
+        if status.state is PluginState.OFF:
+            return None
         name, live = status.name, self._loader.live(status.name)
         directory = PluginDirectory(name, Path(status.path), enabled=True)
         found = None
