@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias, cast
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -25,6 +26,18 @@ BROKEN = {"syntax": "def register(ctx)\n", "register": "def register(ctx):\n    
 
 _names = st.sampled_from(NAMES)
 _required = st.lists(_names, max_size=2, unique=True)
+
+
+Told: TypeAlias = "tuple[int, Peers]"
+"""A plugin's version, and what those tell that it requires."""
+Peers: TypeAlias = dict[str, Told]
+
+
+def seen(peers: Peers) -> Iterator[tuple[str, int]]:
+    """Yield each plugin that is reached, and the version that is met there."""
+    for name, (version, others) in peers.items():
+        yield name, version
+        yield from seen(others)
 
 
 @dataclass(frozen=True)
@@ -175,13 +188,7 @@ class Families(RuleBasedStateMachine):
     @invariant()
     def nobody_meets_another_version_than_its_own(self) -> None:
         """What a plugin reaches of another, directly or through others, is what the host calls."""
-        calls = {name: (version, peers) for name, version, peers in self.host.host.call("all")}
-
-        def seen(peers: dict[str, tuple[int, dict]]) -> Iterator[tuple[str, int]]:  # type: ignore[type-arg]
-            for name, (version, others) in peers.items():
-                yield name, version
-                yield from seen(others)
-
+        calls = self.called()
         for _, peers in calls.values():
             for name, version in seen(peers):
                 assert calls[name][0] == version
@@ -196,7 +203,7 @@ class Families(RuleBasedStateMachine):
             if any(statuses[name].state is PluginState.HELD for name in family):
                 continue
             if all(self.is_good(name) for name in family):
-                found = {name: version for name, version, _ in self.host.host.call("all") if name in family}
+                found = {name: version for name, (version, _) in self.called().items() if name in family}
                 assert found == {name: self.disk[name].version for name in family}
                 assert {statuses[name].state for name in family} == {PluginState.OK}
 
@@ -244,6 +251,11 @@ class Families(RuleBasedStateMachine):
     def chosen(self, data: st.DataObject) -> str:
         """Return one of the plugins that there are."""
         return data.draw(st.sampled_from(sorted(self.disk)))
+
+    def called(self) -> dict[str, Told]:
+        """Return what each plugin that serves tells."""
+        values = cast("list[tuple[str, int, Peers]]", self.host.host.call("all"))
+        return {name: (version, peers) for name, version, peers in values}
 
     def served(self) -> dict[str, int]:
         """Return the generation that serves of each plugin; 0: none."""

@@ -39,11 +39,25 @@ class Batch:
         if candidate is not None:
             self._candidates[name] = candidate
 
+    def add_tied(self) -> None:
+        """Take in who waits for another plugin's version: something was unloaded, which may have been it."""
+        for status in self._board.statuses():
+            name = status.name
+            if name in self._bonds.tied and name not in self._given and status.state is not PluginState.OFF:
+                self.add(name, self._proofs.candidate(_directory(status), anew=True))
+
     def prove(self) -> list[Ready]:
         """Try everything; returns what may serve, each after those that it requires."""
         self._widen()
-        for name in self._bonds.in_order(self._candidates):
-            self._prove(self._candidates[name])
+        pending = [self._candidates[name] for name in self._bonds.in_order(self._candidates)]
+        unmet: list[tuple[Candidate, RequirementError]] = []
+        while pending:
+            before = len(self._ready)
+            instead, unmet = self._prove(pending)
+            has_gained = bool(instead) or len(self._ready) > before
+            pending = [*instead, *(one for one, _ in unmet)] if has_gained else []
+        for one, error in unmet:
+            self._leave(one, error)
         self._keep_together()
         self._bonds.tied -= self._ready.keys()
         return [self._ready[name] for name in self._bonds.in_order(self._ready)]
@@ -88,7 +102,7 @@ class Batch:
         if status.state is PluginState.OFF:
             return None
         name, live = status.name, self._loader.live(status.name)
-        directory = PluginDirectory(name, Path(status.path), enabled=True)
+        directory = _directory(status)
         found = None
         if with_failed and name not in self._given and self._is_retried(status):
             self._given.add(name)
@@ -113,14 +127,22 @@ class Batch:
 
     # ---- one after the other
 
-    def _prove(self, one: Candidate) -> None:
-        try:
-            ready = self._proofs.prove(one, self._required)
-        except RequirementError as error:
-            self._leave(one, error)
-        else:
-            if ready is not None:
-                self._ready[one.name] = ready
+    def _prove(
+        self, pending: list[Candidate]
+    ) -> tuple[list[Candidate], list[tuple[Candidate, RequirementError]]]:
+        """Try some; returns what is to be tried in place of those that failed, and what lacks another."""
+        instead, unmet = [], []
+        for one in pending:
+            try:
+                found = self._proofs.prove(one, self._required)
+            except RequirementError as error:
+                unmet.append((one, error))
+                continue
+            if isinstance(found, Candidate):
+                instead.append(found)
+            elif found is not None:
+                self._ready[one.name] = found
+        return instead, unmet
 
     def _required(self, name: str, artifact: Artifact) -> list[Generation]:
         """Return the generations that a version of a plugin belongs to; raises ``RequirementError``."""
@@ -167,16 +189,16 @@ class Batch:
             if other not in self._ready and name in self._bonds.bound(other):
                 return f"{other} requires it, and does not load with it"
         for other, peer in self._ready[name].trial.generation.peers.items():
-            live = self._loader.live(other)
-            generation = peer.generation()
-            if other not in self._ready and (live is None or live.generation is not generation):
+            ready = self._ready.get(other)
+            live = ready.trial if ready is not None else self._loader.live(other)
+            if live is None or live.generation is not peer.generation():
                 return f"it requires {other}, whose newest version cannot serve"
         return ""
 
     def _leave(self, one: Candidate, error: RequirementError) -> None:
         """Have a plugin stay as it is, or wait, until what it belongs to can serve."""
         name = one.name
-        if one.attempt is None and self._loader.live(name) is not None:
+        if one.attempt is None and (one.fault is not None or self._loader.live(name) is not None):
             self._board.put(one.status)
             return
         self._bonds.tied.add(name)
@@ -187,3 +209,8 @@ class Batch:
             self._proofs.put_waiting(one.status, str(error))
         else:
             self._proofs.fail(one.status, self._proofs.failure(error, name), source)
+
+
+def _directory(status: PluginStatus) -> PluginDirectory:
+    """Return the directory of a plugin that is on."""
+    return PluginDirectory(status.name, Path(status.path), enabled=True)

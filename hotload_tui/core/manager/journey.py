@@ -54,6 +54,7 @@ class Journey:
             attempts=attempts,
             bonds=self._bonds,
         )
+        self._has_unloaded = False
         self._is_closed = False
 
     def start(self) -> None:
@@ -108,6 +109,9 @@ class Journey:
         for directory in directories:  # all are compiled before one is tried
             name = directory.name
             batch.add(name, self._proofs.candidate(directory, seen.get(name), again=again, fresh=fresh))
+        if self._has_unloaded:
+            self._has_unloaded = False
+            batch.add_tied()
         ready = batch.prove()
         if ready:
             self._swap(ready)
@@ -174,6 +178,7 @@ class Journey:
             assert status is not None
             self._proofs.put_waiting(status, f"it requires {name}, which has been unloaded")
         self._loader.unload(name)
+        self._has_unloaded = True
         self._retirer.ring()
 
     def status_of(self, directory: PluginDirectory) -> PluginStatus:

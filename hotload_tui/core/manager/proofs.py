@@ -184,8 +184,8 @@ class Proofs:
 
     # ---- from candidate to trial
 
-    def prove(self, one: Candidate, required: Required) -> Ready | None:
-        """Try a candidate, or what there is in its place; a failure is noted.
+    def prove(self, one: Candidate, required: Required) -> Ready | Candidate | None:
+        """Try a candidate; a failure is noted, and what there is to try in its place returned.
 
         Raises ``RequirementError`` where nothing was tried.
         """
@@ -194,8 +194,7 @@ class Proofs:
         except RequirementError:
             raise
         except HotloadError as error:
-            other = self._instead(one, error)
-        return self.prove(other, required) if other is not None else None
+            return self._instead(one, error)
 
     def trial(self, one: Candidate, required: Required) -> LivePlugin:
         """Try a candidate; raises ``HotloadError``."""
