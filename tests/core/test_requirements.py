@@ -205,6 +205,16 @@ def test_a_cycle_is_a_fault_of_its_members(workspace: Workspace, run: Run) -> No
     assert running.host.call("use") == [(1,)]
 
 
+def test_a_requirement_is_turned_round_in_one_change(workspace: Workspace, run: Run) -> None:
+    """One stops requiring the other, which begins to require it: no cycle, and both load."""
+    workspace["a"], workspace["b"] = using("b"), base(1)
+    running = run(workspace.config())
+    workspace["a"], workspace["b"] = base(2), using("a")
+    running.manager.rebuild()
+    assert states(running) == {"a": "ok", "b": "ok"}
+    assert running.host.call("use") == [(2,)]
+
+
 def test_a_rollback_takes_those_that_require_it_along(workspace: Workspace, run: Run) -> None:
     """And is refused, with nothing changed, if one of them does not load with the old version."""
     workspace["base"], workspace["user"] = base(1), using("base")

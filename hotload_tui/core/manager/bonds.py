@@ -46,7 +46,8 @@ class Bonds:
 
     def wanted(self, name: str) -> Collection[str]:
         """Return what the newest version of a plugin requires that was seen."""
-        return self._wanted.get(name) or (*self._config.of(name).requires, *self.bound(name))
+        found = self._wanted.get(name)
+        return (*self._config.of(name).requires, *self.bound(name)) if found is None else found
 
     def bound(self, name: str) -> Collection[str]:
         """Return the plugins with which what serves of a plugin was loaded."""
