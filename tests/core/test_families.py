@@ -1,4 +1,4 @@
-"""Random plugins that require each other: whatever is done to them, nobody meets another version than its own."""
+"""Random plugins that require each other: whatever is done, nobody meets a version that is not its own."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ class Families(RuleBasedStateMachine):
 
     @invariant()
     def nobody_meets_another_version_than_its_own(self) -> None:
-        """What a plugin reaches of another, directly or through others, is what the host calls."""
+        """Compare what plugins reach of others, directly or through others, with what the host calls."""
         calls = self.called()
         for _, peers in calls.values():
             for name, version in seen(peers):
