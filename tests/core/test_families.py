@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, cast
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -284,4 +285,4 @@ class Families(RuleBasedStateMachine):
 
 
 TestFamilies = Families.TestCase
-TestFamilies.settings = BOUNDED
+TestFamilies.settings = settings(BOUNDED, max_examples=max(1, BOUNDED.max_examples // 4))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.discovery import PluginDirectory
 from hotload_tui.core.errors import HotloadError, RefusedError, RequirementError
@@ -206,7 +208,7 @@ class Batch:
         if not one.is_settled or any(other in self._proofs.unproven for other in self._bonds.wanted(name)):
             self._proofs.postpone(one.status)
         elif self._loader.live(name) is None and not self._bonds.cycle(name):
-            self._proofs.put_waiting(one.status, str(error))
+            self._proofs.put_waiting(replace(one.status, source_digest=source), str(error))
         else:
             self._proofs.fail(one.status, self._proofs.failure(error, name), source)
 
