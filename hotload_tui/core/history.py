@@ -122,7 +122,9 @@ class Record:
                         del facts[key]
                     if facts:
                         self._kept[plugin] = facts
-                replace_file(self._path, msgspec.json.encode(dict(sorted(self._kept.items()))))
+                content = msgspec.json.encode(dict(sorted(self._kept.items())))
+                # Each reload comes here: what served last is not worth waiting for the disk.
+                replace_file(self._path, content, is_durable=key != _LAST_GOOD)
         except OSError as error:
             self.read()
             raise ArtifactError(f"cannot write {near(self._path)}: {error.strerror}") from error

@@ -87,16 +87,20 @@ def remove(folder: Path, paths: Iterable[Path]) -> int:
     return count
 
 
-def replace_file(target: Path, content: bytes) -> None:
-    """Put ``content`` at ``target`` so that no reader and no crash ever sees half of it."""
+def replace_file(target: Path, content: bytes, *, is_durable: bool = True) -> None:
+    """Put ``content`` at ``target`` so that no reader, and no process that dies, ever sees half of it.
+
+    ``is_durable``: nor does anybody after a power failure, for which the disk is waited for.
+    """
     prefix, suffix = _DRAFT
     handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=target.parent)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
