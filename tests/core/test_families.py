@@ -263,10 +263,12 @@ class Families(RuleBasedStateMachine):
         return {one.name: one.generation for one in self.host.manager.snapshot().plugins}
 
     def families(self) -> list[set[str]]:
-        """Return the plugins in groups that hang together by their sources."""
+        """Return the plugins in groups that hang together by their sources, or by what serves."""
         groups: list[set[str]] = []
+        called = self.called()
         for name, source in self.disk.items():
-            group = {name, *source.requires} & set(self.disk)
+            serving = called[name][1] if name in called else {}
+            group = {name, *source.requires, *serving} & set(self.disk)
             for other in [each for each in groups if each & group]:
                 groups.remove(other)
                 group |= other
