@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from hotload_tui.core.manager.proofs import Proofs
 from hotload_tui.core.manager.ready import Ready
 from hotload_tui.core.manager.retirer import Retirer
 from hotload_tui.core.plugin import PluginState, PluginStatus
+from hotload_tui.core.requirements import in_order
 
 _RETRIED = (PluginState.FAIL, PluginState.STALE)
 
@@ -62,7 +64,7 @@ class Batch:
             self._leave(one, error)
         self._keep_together()
         self._bonds.tied -= self._ready.keys()
-        return [self._ready[name] for name in self._bonds.in_order(self._ready)]
+        return [self._ready[name] for name in in_order(self._ready, self._bound_now)]
 
     def prove_all(self) -> list[Ready]:
         """Try everything, with what serves now; if any of it fails nothing has changed.
@@ -150,7 +152,7 @@ class Batch:
         """Return the generations that a version of a plugin belongs to; raises ``RequirementError``."""
         found = []
         one = self._candidates.get(name)
-        is_new = one is not None and one.attempt is not None
+        is_new = one is not None and one.attempt is not None and one.artifact is artifact
         cycle = self._bonds.cycle(name) if is_new else ""
         if cycle:
             raise RequirementError(name, f"it requires itself: {cycle}; one of these has to do without")
@@ -165,6 +167,9 @@ class Batch:
                 raise RequirementError(name, f"it requires {other}, whose newest version does not load")
             found.append(live.generation)
         return found
+
+    def _bound_now(self, name: str) -> Collection[str]:
+        return self._ready[name].trial.generation.peers.keys()
 
     def _has_failed(self, name: str) -> bool:
         status = self._board.get(name)

@@ -18,7 +18,7 @@ from hotload_tui.core.manager.bonds import Bonds
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.candidate import Candidate
 from hotload_tui.core.manager.failures import failure, is_same
-from hotload_tui.core.manager.ready import Ready
+from hotload_tui.core.manager.ready import Ready, unserved
 from hotload_tui.core.manager.retirer import Retirer
 from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
 from hotload_tui.core.source import Source, SourceRule, read_source
@@ -242,7 +242,7 @@ class Proofs:
     def put_held(self, status: PluginStatus, hold: Hold) -> None:
         """Note that a plugin is held at what serves, or at nothing."""
         if not hold.digest:
-            status = replace(status, digest="", generation=0, points=(), loaded_at=0.0, load_seconds=0.0)
+            status = unserved(status)
         self._board.put(
             replace(
                 status,
@@ -259,19 +259,6 @@ class Proofs:
     def put_waiting(self, status: PluginStatus, reason: str) -> None:
         """Note that nothing of a plugin serves, and what it waits for."""
         before = self._board.get(status.name)
-        self._board.put(
-            replace(
-                status,
-                state=PluginState.WAIT,
-                digest="",
-                generation=0,
-                points=(),
-                loaded_at=0.0,
-                load_seconds=0.0,
-                fault=None,
-                held="",
-                waits=reason,
-            )
-        )
+        self._board.put(replace(unserved(status), state=PluginState.WAIT, waits=reason))
         if before is None or before.waits != reason:
             self._board.write("warning", status.name, f"waits: {reason}")

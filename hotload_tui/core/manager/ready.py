@@ -55,3 +55,18 @@ class Ready(Struct, frozen=True):
         return PluginLoaded(
             trial.loaded_at, trial.name, number, self.digest, trial.places, trial.load_seconds
         )
+
+
+def unserved(status: PluginStatus) -> PluginStatus:
+    """Return how a plugin stands of which nothing serves; why is for the caller to say."""
+    return replace(
+        status,
+        digest="",
+        generation=0,
+        points=(),
+        loaded_at=0.0,
+        load_seconds=0.0,
+        fault=None,
+        held="",
+        waits="",
+    )

@@ -16,6 +16,7 @@ from hotload_tui.core.errors import RefusedError, RuntimeDirError
 from hotload_tui.core.events import PluginDisabled, PluginDiscovered, PluginRemoved
 from hotload_tui.core.manager.board import Board
 from hotload_tui.core.manager.journey import Journey
+from hotload_tui.core.manager.ready import unserved
 from hotload_tui.core.manager.rounds import Rounds
 from hotload_tui.core.plugin import PluginState
 from hotload_tui.core.watcher import Change
@@ -120,20 +121,7 @@ class Roster:
         self._journey.unload(name)
         status = self._board.get(name)
         if status is not None:
-            self._board.put(
-                replace(
-                    status,
-                    state=state,
-                    digest="",
-                    generation=0,
-                    points=(),
-                    loaded_at=0.0,
-                    load_seconds=0.0,
-                    fault=None,
-                    held="",
-                    waits="",
-                )
-            )
+            self._board.put(replace(unserved(status), state=state))
 
     def _forget(self, names: Iterable[str]) -> None:
         for name in names:
