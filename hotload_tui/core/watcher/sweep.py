@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from hotload_tui.core.watcher.looker import Looker
 
-_SLICES = 20  # of a whole sweep
-_SHORTEST, _LONGEST = 0.1, 0.25  # seconds between two slices; waking up costs more than a small slice
+_SLICES = 5  # of a whole sweep
+_SHORTEST, _LONGEST = 0.1, 1.0  # seconds between two slices; waking up costs more than a small slice
 _GRAIN = 20_000_000  # ns: two changes this close may leave the same mtime
 
 _RootFacts: TypeAlias = tuple[int, int, int]
