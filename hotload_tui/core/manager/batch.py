@@ -53,7 +53,7 @@ class Batch:
     def prove(self) -> list[Ready]:
         """Try everything; returns what may serve, each after those that it requires."""
         self._widen()
-        pending = [self._candidates[name] for name in self._bonds.in_order(self._candidates)]
+        pending = self._in_order()
         unmet: list[tuple[Candidate, RequirementError]] = []
         while pending:
             before = len(self._ready)
@@ -75,8 +75,8 @@ class Batch:
 
         """
         self._widen(with_failed=False)
-        for name in self._bonds.in_order(self._candidates):
-            one = self._candidates[name]
+        for one in self._in_order():
+            name = one.name
             try:
                 self._ready[name] = one.ready(self._proofs.trial(one, self._required))
             except HotloadError as error:
@@ -167,6 +167,14 @@ class Batch:
                 raise RequirementError(name, f"it requires {other}, whose newest version does not load")
             found.append(live.generation)
         return found
+
+    def _in_order(self) -> list[Candidate]:
+        """Return the candidates, each after those that it, and not another version of it, requires."""
+
+        def required(name: str) -> Collection[str]:
+            return self._bonds.of(name, self._candidates[name].artifact)
+
+        return [self._candidates[name] for name in in_order(self._candidates, required)]
 
     def _bound_now(self, name: str) -> Collection[str]:
         return self._ready[name].trial.generation.peers.keys()

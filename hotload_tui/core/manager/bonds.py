@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.config import Config
@@ -59,10 +59,6 @@ class Bonds:
         serving = self._loader.names()
         found = depending_on([name], serving, self.bound)
         return in_order((each for each in serving if each in found), self.bound)[::-1]
-
-    def in_order(self, names: Iterable[str]) -> list[str]:
-        """Return plugins, each after those that its newest version requires."""
-        return in_order(names, self.wanted)
 
     def cycle(self, name: str) -> str:
         """Return how a plugin requires itself; empty if it does not."""
