@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ import pytest
 
 from hotload_tui import Config, Fault, HookHost, HotloadManager, PluginStatus
 from hotload_tui.core.events import AnyEvent, Event
+from hotload_tui.core.hooks import Handler
 
 PATIENCE = 20.0  # seconds until a test gives up waiting; never slept through
 
@@ -47,11 +48,22 @@ class Workspace:
         return msgspec.convert({**folders, "enable_watch": False, **settings}, Config)
 
 
+class CountingHost(HookHost):
+    """Counts the assignments of the hook table."""
+
+    swaps = 0
+
+    def swap(self, changes: Mapping[str, Sequence[Handler]]) -> None:
+        """Count, and swap."""
+        self.swaps += 1
+        super().swap(changes)
+
+
 class Running:
     """A manager with its host, and everything that it told."""
 
     def __init__(self, config: Config) -> None:
-        self.host = HookHost()
+        self.host = CountingHost()
         self.manager = HotloadManager(self.host, config)
         self.events: list[AnyEvent] = []
         self._told = threading.Condition()

@@ -1,14 +1,14 @@
 """What a start and a reload do, counted: figures that do not depend on the machine."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from hotload_tui import Config, HookHost, HotloadManager
-from hotload_tui.core.hooks import Handler
+from tests.conftest import CountingHost
 
 PLUGINS = 12
 
@@ -38,17 +38,6 @@ class Ear:
 
 
 EAR = Ear()
-
-
-class CountingHost(HookHost):
-    """Counts the assignments of the hook table."""
-
-    swaps = 0
-
-    def swap(self, changes: Mapping[str, Sequence[Handler]]) -> None:
-        """Count, and swap."""
-        self.swaps += 1
-        super().swap(changes)
 
 
 @pytest.fixture

@@ -315,21 +315,21 @@ def test_a_checkout_under_load_is_one_swap(workspace: Workspace, run: Run, tmp_p
         git("commit", "-q", "-m", str(value))
         git("branch", f"v{value}")
     running = run(workspace.config(enable_watch=True, debounce_time=20.0))
-    ended, calls = threading.Event(), [0]
+    ended = threading.Event()
     mixed: list[list[object]] = []
 
     def call() -> None:
-        while not ended.wait(0.0005):
+        while not ended.wait(0.002):  # callers that never pause would starve the reload of the interpreter
             seen = running.host.call("all")
-            calls[0] += 1
             if seen not in ([{1}] * 10, [{2}] * 10):
                 mixed.append(seen)
 
-    callers = [threading.Thread(target=call) for _ in range(2)]
+    callers = [threading.Thread(target=call) for _ in range(8)]
     for caller in callers:
         caller.start()
     try:
         for value, generation in ((1, 2), (2, 3), (1, 4)):
+            swaps = running.host.swaps
             git("checkout", "-q", f"v{value}")
             assert running.wait_for(lambda value=value: running.host.call("all") == [{value}] * 10)  # type: ignore[misc]
             assert running.wait_for(
@@ -337,10 +337,10 @@ def test_a_checkout_under_load_is_one_swap(workspace: Workspace, run: Run, tmp_p
                     plugin.generation == generation for plugin in running.manager.snapshot().plugins
                 )
             )
+            assert running.host.swaps == swaps + 1
     finally:
         ended.set()
         for caller in callers:
             caller.join()
-    assert calls[0] > 0
     assert not mixed
     assert len(running.told(PluginLoaded)) == 40
