@@ -213,6 +213,8 @@ def test_a_requirement_is_turned_round_in_one_change(workspace: Workspace, run: 
     running.manager.rebuild()
     assert states(running) == {"a": "ok", "b": "ok"}
     assert running.host.call("use") == [(2,)]
+    running.manager.stop()
+    assert "waits" not in running.said()
 
 
 def test_a_rollback_takes_those_that_require_it_along(workspace: Workspace, run: Run) -> None:
@@ -234,6 +236,23 @@ def test_a_rollback_takes_those_that_require_it_along(workspace: Workspace, run:
     after = [(plugin.state, plugin.generation) for plugin in running.manager.snapshot().plugins]
     assert after == before
     assert running.host.call("use") == [(2,)]
+
+
+def test_a_rollback_lets_load_what_only_the_old_version_suits(workspace: Workspace, run: Run) -> None:
+    """Who failed beside the newest version, serving or not, and who waited for any, is tried again."""
+    suits = "from hotplug.base.plugin import VALUE\nassert VALUE == 1"
+    workspace["base"], workspace["user"] = base(1), using("base")
+    running = run(workspace.config())
+    workspace["base"] = base(2)
+    workspace["user"] = using("base", body="import hotplug.base.plugin")
+    running.manager.scan_and_load_all()
+    workspace["late"], workspace["user"] = using("base", body=suits), using("base", body=suits + "  # again")
+    workspace["above"] = using("late")
+    running.manager.scan_and_load_all()
+    assert states(running) == {"above": "wait", "base": "ok", "late": "FAIL", "user": "STALE"}
+    running.manager.rollback("base", 1)
+    assert states(running) == {"above": "ok", "base": "HELD", "late": "ok", "user": "ok"}
+    assert sorted(running.host.call("use"), key=repr) == [((1,),), (1,), (1,)]
 
 
 def test_what_is_held_stays_held_when_it_is_loaded_again(workspace: Workspace, run: Run) -> None:

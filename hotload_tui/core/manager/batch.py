@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -49,6 +50,12 @@ class Batch:
             name = status.name
             if name in self._bonds.tied and name not in self._given and status.state is not PluginState.OFF:
                 self.add(name, self._proofs.candidate(_directory(status), anew=True))
+
+    def add_following(self, name: str) -> None:
+        """Take in who waits for ``name``, or failed to load beside another version of it."""
+        for status in self._board.statuses():
+            if status.state is not PluginState.OFF and self._is_retried(status, {name}):
+                self.add(status.name, self._proofs.candidate(_directory(status), anew=True))
 
     def prove(self) -> list[Ready]:
         """Try everything; returns what may serve, each after those that it requires."""
@@ -108,7 +115,7 @@ class Batch:
         name, live = status.name, self._loader.live(status.name)
         directory = _directory(status)
         found = None
-        if with_failed and name not in self._given and self._is_retried(status):
+        if with_failed and name not in self._given and self._is_retried(status, self._candidates.keys()):
             self._given.add(name)
             found = self._proofs.candidate(directory, anew=True)
         if (
@@ -119,11 +126,11 @@ class Batch:
             found = again(directory, self._proofs.status_of(directory), live)
         return found
 
-    def _is_retried(self, status: PluginStatus) -> bool:
-        """Tell whether the newest version of a plugin may load now that others do."""
-        requires_one = not self._candidates.keys().isdisjoint(self._bonds.wanted(status.name))
+    def _is_retried(self, status: PluginStatus, others: AbstractSet[str]) -> bool:
+        """Tell whether the newest version of a plugin may load now that ``others`` do."""
+        requires_one = not others.isdisjoint(self._bonds.wanted(status.name))
         if status.name in self._bonds.tied:
-            return requires_one or any(status.name in self._bonds.wanted(name) for name in self._candidates)
+            return requires_one or any(status.name in self._bonds.wanted(name) for name in others)
         is_loading_at_fault = status.fault is not None and status.fault.phase in ("load", "register")
         return requires_one and (
             status.state is PluginState.WAIT or (status.state in _RETRIED and is_loading_at_fault)

@@ -26,6 +26,7 @@ from hotload_tui.core.manager.ready import Ready
 from hotload_tui.core.manager.retirer import Retirer
 from hotload_tui.core.manager.rounds import Rounds
 from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
+from hotload_tui.core.requirements import in_order
 from hotload_tui.core.source import Source, SourceRule, check_entry
 from hotload_tui.core.watcher import Change
 
@@ -86,8 +87,8 @@ class Journey:
         return self._loader.live(name)
 
     def live_names(self) -> tuple[str, ...]:
-        """Return the plugins that serve, in order of loading."""
-        return self._loader.names()
+        """Return the plugins that serve, in order of loading, each after those that it requires."""
+        return tuple(in_order(self._loader.names(), self._bonds.bound))
 
     def update(
         self,
@@ -218,8 +219,16 @@ class Journey:
         self._builds.keep(name, hold)
         if ready:
             self._swap(ready)
+            self._follow(name)
         else:
             self._proofs.put_held(self.status_of(directory), hold)
+
+    def _follow(self, name: str) -> None:
+        """Load what can load only now that this version of a plugin serves."""
+        batch = self._new_batch()
+        batch.add_following(name)
+        if ready := batch.prove():
+            self._swap(ready)
 
     # ---- swap and retire
 
