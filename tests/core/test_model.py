@@ -9,11 +9,13 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from hotload_tui import HookHost, HotloadManager, PluginState
+from hotload_tui.core.errors import RefusedError
 from hotload_tui.core.events import PluginLoaded, PluginRetired
 from hotload_tui.core.generation import identifier
 from hotload_tui.core.generation.remnant import Remnant
@@ -106,6 +108,7 @@ class Plugins(RuleBasedStateMachine):
         self.workspace = Workspace(self.root)
         self.model: dict[str, Expected] = {}
         self.forgotten: dict[str, str | None] = {}  # last goods of plugins that are gone
+        self.twins: dict[str, str] = {}  # what the _x that stand beside an x would answer
         self.count = 0
         self.host = self.started()
 
@@ -161,6 +164,7 @@ class Plugins(RuleBasedStateMachine):
         name = self.chosen(data)
         shutil.rmtree(self.workspace.plugins / self.place(name))
         self.forgotten[name] = self.model.pop(name).on_record
+        self.uncover(name)
         self.noticed(name)
 
     @precondition(lambda self: self.model)
@@ -174,6 +178,7 @@ class Plugins(RuleBasedStateMachine):
         path = self.workspace.plugins / (other if was.is_on else f"_{other}")
         (self.workspace.plugins / (name if was.is_on else f"_{name}")).rename(path)
         self.forgotten[name] = was.on_record
+        self.uncover(name)
         self.model[other] = Expected(was.source, is_on=was.is_on, on_record=self.forgotten.get(other))
         self.noticed(name, other)
 
@@ -183,12 +188,31 @@ class Plugins(RuleBasedStateMachine):
         """Disable what is on, enable what is off: by command or by renaming the directory."""
         name = self.chosen(data)
         is_on = self.model[name].is_on
+        if name in self.twins:
+            with pytest.raises(RefusedError, match="exists already"):
+                (self.host.manager.disable if by_command else self.host.manager.enable)(name)
+            return
         if by_command:
             (self.host.manager.disable if is_on else self.host.manager.enable)(name)
         else:
             path = self.workspace.plugins / self.place(name)
             path.rename(path.with_name(f"_{name}" if is_on else name))
         self.model[name] = replace(self.model[name], is_on=not is_on)
+        self.noticed(name)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def put_beside(self, data: st.DataObject) -> None:
+        """Make x beside _x, or _x beside x: it is x that counts."""
+        name = self.chosen(data)
+        if name in self.twins:
+            return
+        self.count += 1
+        answer, was = f"{name} {self.count}", self.model[name]
+        self.workspace[f"_{name}" if was.is_on else name] = answering(answer)
+        self.twins[name] = answer if was.is_on else was.source
+        if not was.is_on:
+            self.model[name] = replace(was, source=answer, is_on=True)
         self.noticed(name)
 
     # ---- what users tell the manager
@@ -295,6 +319,12 @@ class Plugins(RuleBasedStateMachine):
     def chosen(self, data: st.DataObject) -> str:
         """Return one of the plugins that there are."""
         return data.draw(st.sampled_from(sorted(self.model)))
+
+    def uncover(self, name: str) -> None:
+        """Note that there is no x any more, so that its _x counts, if there is one."""
+        if name in self.twins:
+            on_record = self.forgotten.pop(name)
+            self.model[name] = Expected(self.twins.pop(name), is_on=False, on_record=on_record)
 
     def artifacts(self) -> list[Path]:
         """Return all artifacts."""
