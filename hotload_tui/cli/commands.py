@@ -45,6 +45,7 @@ for command in (
     serving.run,
     attach.attach,
     look.status,
+    look.plan,
     look.build,
     look.check,
     look.call,

@@ -50,6 +50,34 @@ def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
     return 0
 
 
+@shared_options(host=True)
+@click.command()
+@click.argument("name", required=False)
+@_JSON
+@click.pass_obj
+def plan(scope: Scope, name: str | None, *, as_json: bool) -> int:
+    """Tell what a reload would do now, and why; nothing is changed, no plugin's code is run.
+
+    Of the running host, else what a start would do. Exit 1 if not all of it could be applied.
+    """
+    config = scope.settings()
+    remote = scope.reach(config)
+    if remote is None:
+        output.narrate(f"no host runs on {text.folder(config.runtime_dir)}; this is what a start would do")
+        manager = scanned(config)
+        chosen = {each.name for each in choose(manager.snapshot().plugins, [name] if name else [])}
+        found = manager.plan()
+        found = structs.replace(found, plugins=tuple(each for each in found.plugins if each.name in chosen))
+    else:
+        found = remote.plan(name)
+    if as_json:
+        output.standard().record(found)
+    else:
+        for line in found.lines():
+            output.standard().line(output.printable(line))
+    return 0 if found.can_be_applied else HotloadError.exit_code
+
+
 @shared_options(host=False)
 @click.command()
 @_NAMES

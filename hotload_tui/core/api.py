@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from hotload_tui.core.events import Subscriber
+from hotload_tui.core.plan import Plan
 from hotload_tui.core.plugin import (
     HistoryEntry,
     Invocation,
@@ -57,6 +58,13 @@ class ManagerApi(Protocol):
 
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
         """Return what happened to a plugin in this host, the oldest first; at most 100 entries."""
+        ...
+
+    def plan(self, name: str | None = None) -> Plan:
+        """Return what ``rebuild`` of this plugin, or of all that changed, would do now, and why.
+
+        Nothing is written, and no code of a plugin is run.
+        """
         ...
 
     def rollback(self, name: str, generation: int) -> PluginStatus:

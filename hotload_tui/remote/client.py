@@ -12,6 +12,7 @@ from typing import Final, Self, TypeVar
 
 from hotload_tui.core.errors import HotloadError, NoHostError, ProtocolError, UsageError
 from hotload_tui.core.events import EventBus, Subscriber
+from hotload_tui.core.plan import Plan
 from hotload_tui.core.plugin import (
     HistoryEntry,
     Invocation,
@@ -21,7 +22,7 @@ from hotload_tui.core.plugin import (
     Snapshot,
     WatcherStatus,
 )
-from hotload_tui.remote import frames, protocol
+from hotload_tui.remote import frames, protocol, questions
 from hotload_tui.remote.address import born, successor_of
 from hotload_tui.remote.listener import Listener
 from hotload_tui.remote.peer import check_peer
@@ -82,7 +83,7 @@ class RemoteManager:
 
     def snapshot(self) -> Snapshot:
         """Return the whole state at this moment."""
-        return self._look_up(protocol.GetSnapshot(), Snapshot)
+        return self._look_up(questions.GetSnapshot(), Snapshot)
 
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
         """Hear every event from now on, in a thread of this object's; returns the undo.
@@ -97,75 +98,79 @@ class RemoteManager:
 
     def detail(self, name: str) -> PluginDetail:
         """Return everything known about one plugin."""
-        return self._look_up(protocol.GetDetail(name), PluginDetail)
+        return self._look_up(questions.GetDetail(name), PluginDetail)
 
     def source(self, name: str, file: str, generation: int | None = None) -> str:
         """Return one file's text: as loaded by the serving ``generation``, or (``None``) as on disk."""
-        return self._look_up(protocol.GetSource(name, file, generation), str)
+        return self._look_up(questions.GetSource(name, file, generation), str)
 
     def log(self, since: int = 0) -> tuple[LogLine, ...]:
         """Return the kept log lines with a number greater than ``since``."""
-        return self._look_up(protocol.GetLog(since), tuple[LogLine, ...])
+        return self._look_up(questions.GetLog(since), tuple[LogLine, ...])
 
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
         """Return what happened to a plugin in its host, the oldest first."""
-        return self._look_up(protocol.GetHistory(name), tuple[HistoryEntry, ...])
+        return self._look_up(questions.GetHistory(name), tuple[HistoryEntry, ...])
+
+    def plan(self, name: str | None = None) -> Plan:
+        """Return what ``rebuild`` would do now."""
+        return self._command(questions.GetPlan(name), Plan)
 
     def rollback(self, name: str, generation: int) -> PluginStatus:
         """Let an earlier generation serve again, and hold the plugin there."""
-        return self._command(protocol.Rollback(name, generation), PluginStatus)
+        return self._command(questions.Rollback(name, generation), PluginStatus)
 
     def release(self, name: str) -> PluginStatus:
         """Let a HELD plugin follow its source again."""
-        return self._command(protocol.Release(name), PluginStatus)
+        return self._command(questions.Release(name), PluginStatus)
 
     def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:
         """Build and load one plugin, or all that changed."""
-        return self._command(protocol.Rebuild(name, force), tuple[PluginStatus, ...])
+        return self._command(questions.Rebuild(name, force), tuple[PluginStatus, ...])
 
     def enable(self, name: str) -> PluginStatus:
         """Switch a plugin on."""
-        return self._command(protocol.Enable(name), PluginStatus)
+        return self._command(questions.Enable(name), PluginStatus)
 
     def disable(self, name: str) -> PluginStatus:
         """Switch a plugin off."""
-        return self._command(protocol.Disable(name), PluginStatus)
+        return self._command(questions.Disable(name), PluginStatus)
 
     def clean(self, name: str | None = None) -> int:
         """Remove the artifacts of one plugin, or of all; returns their number."""
-        return self._command(protocol.Clean(name), int)
+        return self._command(questions.Clean(name), int)
 
     def undo(self) -> str:
         """Take back the last enable, disable or clean, and return what that was."""
-        return self._command(protocol.Undo(), str)
+        return self._command(questions.Undo(), str)
 
     def new(self, name: str, template: str = "simple") -> PluginStatus:
         """Make a plugin from a template."""
-        return self._command(protocol.New(name, template), PluginStatus)
+        return self._command(questions.New(name, template), PluginStatus)
 
     def pause(self) -> WatcherStatus:
         """Keep what is saved from now on until ``resume``."""
-        return self._command(protocol.Pause(), WatcherStatus)
+        return self._command(questions.Pause(), WatcherStatus)
 
     def resume(self) -> tuple[PluginStatus, ...]:
         """Bring what changed since ``pause`` up to date, and follow saves again."""
-        return self._command(protocol.Resume(), tuple[PluginStatus, ...])
+        return self._command(questions.Resume(), tuple[PluginStatus, ...])
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
         """Call a hook point once; the arguments must be JSON values."""
-        return self._command(protocol.Invoke(point, args, kwargs), Invocation)
+        return self._command(questions.Invoke(point, args, kwargs), Invocation)
 
-    def _look_up(self, question: protocol.Question, expected: type[_T]) -> _T:
+    def _look_up(self, question: questions.Question, expected: type[_T]) -> _T:
         return frames.decode(self._ask(question, self._timeout).result, expected)
 
-    def _command(self, command: protocol.Question, expected: type[_T]) -> _T:
+    def _command(self, command: questions.Question, expected: type[_T]) -> _T:
         """Give a command; when it returns, subscribers have heard what it did, as beside the manager."""
         done = self._ask(command, self._work_timeout)
         if self._listener is not None:
             self._listener.wait_for(done.after, _CATCH_UP)
         return frames.decode(done.result, expected)
 
-    def _ask(self, question: protocol.Question, timeout: float) -> protocol.Done:
+    def _ask(self, question: questions.Question, timeout: float) -> protocol.Done:
         if self._listener is not None and self._listener.trouble:
             raise NoHostError(self._listener.trouble)
         try:

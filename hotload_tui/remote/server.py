@@ -25,6 +25,7 @@ from hotload_tui.remote import frames, protocol
 from hotload_tui.remote.address import is_alive, private_folder, socket_name
 from hotload_tui.remote.feed import Feed, Portion
 from hotload_tui.remote.peer import check_peer
+from hotload_tui.remote.questions import Question
 
 logger = logging.getLogger("hotload.engine")
 
@@ -208,7 +209,7 @@ class Server:
             return protocol.Events(number + 1, portion.events)
         return protocol.Farewell() if portion.is_last else protocol.Beat()
 
-    def _reply(self, request: protocol.Question) -> bytes:
+    def _reply(self, request: Question) -> bytes:
         def perform() -> protocol.Done:
             result = Raw(frames.encode(request.perform(self._manager)))
             return protocol.Done(result, self._feed.number)

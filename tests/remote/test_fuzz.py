@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from hotload_tui import HotloadManager
 from hotload_tui.core.events import AnyEvent, PluginLoaded
-from hotload_tui.remote import RemoteManager, Server, frames, protocol
+from hotload_tui.remote import RemoteManager, Server, frames, protocol, questions
 from tests.conftest import PATIENCE
 
 Connect = Callable[[Server], RemoteManager]
@@ -21,13 +21,13 @@ VALID = [
     for message in (
         protocol.Hello(protocol.VERSION),
         protocol.Listen(),
-        protocol.GetSnapshot(),
-        protocol.GetDetail("greet"),
-        protocol.GetSource("greet", "plugin.py", None),
-        protocol.GetLog(0),
-        protocol.Enable("greet"),
-        protocol.Clean("nobody"),
-        protocol.Invoke("greet", ("Ada", [1, {"a": None}]), {"b": 1e300}),
+        questions.GetSnapshot(),
+        questions.GetDetail("greet"),
+        questions.GetSource("greet", "plugin.py", None),
+        questions.GetLog(0),
+        questions.Enable("greet"),
+        questions.Clean("nobody"),
+        questions.Invoke("greet", ("Ada", [1, {"a": None}]), {"b": 1e300}),
     )
 ]
 

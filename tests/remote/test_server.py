@@ -11,7 +11,7 @@ from hotload_tui import Config, HookHost, HotloadManager
 from hotload_tui.core.errors import HotloadError, RefusedError
 from hotload_tui.core.events import AnyEvent, PluginLoaded
 from hotload_tui.core.plugin import Snapshot
-from hotload_tui.remote import RemoteManager, Server, frames, protocol, serve
+from hotload_tui.remote import RemoteManager, Server, frames, protocol, questions, serve
 from tests.conftest import PATIENCE, Running, Workspace
 
 Connect = Callable[[Server], RemoteManager]
@@ -54,12 +54,12 @@ def hotload_threads() -> list[str]:
         (framed(b""), b"not as the protocol has it"),
         (framed(b"\xc1\xc1"), b"not as the protocol has it"),
         (framed(frames.encode(protocol.Hello(99))), b"speaks protocol 3, the client 99"),
-        (framed(frames.encode(protocol.GetSnapshot())), b"not as the protocol has it"),
+        (framed(frames.encode(questions.GetSnapshot())), b"not as the protocol has it"),
         (framed(HELLO) + framed(b"\x81\xa4type\xa4melt"), b"not as the protocol has it"),
         (framed(HELLO) + framed(frames.encode({"type": "enable"})), b"not as the protocol has it"),
         (framed(HELLO) + framed(HELLO), b"not as the protocol has it"),
         (framed(HELLO) + framed(b"\x91" * 100_000), b"not as the protocol has it"),
-        (framed(HELLO) + framed(frames.encode(protocol.GetSnapshot())) + b"\0\0\0\x09half", b"broke off"),
+        (framed(HELLO) + framed(frames.encode(questions.GetSnapshot())) + b"\0\0\0\x09half", b"broke off"),
         (b"\0\0", b"broke off"),
         (b"", b""),
     ],

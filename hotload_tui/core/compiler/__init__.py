@@ -1,7 +1,19 @@
 """``Compiler``: a plugin's source becomes an artifact."""
 
 from hotload_tui.core.compiler.code import description_of, is_module
-from hotload_tui.core.compiler.compiler import Build, Compiler
-from hotload_tui.core.compiler.imports import UnresolvedImport, unresolved_imports
+from hotload_tui.core.compiler.compiler import Build, Compiler, Preview
+from hotload_tui.core.compiler.imports import UnresolvedImport, foreign_packages, unresolved_imports
+from hotload_tui.core.compiler.points import NamedPoints, named_points
 
-__all__ = ["Build", "Compiler", "UnresolvedImport", "description_of", "is_module", "unresolved_imports"]
+__all__ = [
+    "Build",
+    "Compiler",
+    "NamedPoints",
+    "Preview",
+    "UnresolvedImport",
+    "description_of",
+    "foreign_packages",
+    "is_module",
+    "named_points",
+    "unresolved_imports",
+]

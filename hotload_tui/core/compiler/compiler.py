@@ -53,6 +53,16 @@ class Build(Struct, frozen=True):
     """Why an artifact that should have served was not used; empty when all was well."""
 
 
+class Preview(Struct, frozen=True):
+    """What compiling a source would do."""
+
+    compiled: tuple[str, ...]
+    """Paths of the Python files that would be compiled; none with nothing reused: the artifact is there."""
+    reused: int
+    requires: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
 class Compiler:
     """Builds artifacts in ``compiled_dir``."""
 
@@ -75,16 +85,28 @@ class Compiler:
         there, rejected = (None, "") if fresh else self._usable(source)
         if there is not None:
             return Build(there, 0, 0, 0, time.perf_counter() - started, _warnings_of(there))
-        entries, count = _entries(source, None if fresh else self._earlier(source.name))
+        entries, changed = _entries(source, None if fresh else self._earlier(source.name))
         about = _about(source, next(entry.content for entry in entries if entry.path == ENTRY))
         with sharing(self._folder):  # nobody removes it before it is open
             written, size = write_artifact(self._folder, source.name, source.digest, about, entries)
             artifact = Artifact(written)
+        count = len(changed)
         reused = sum(1 for entry in entries if entry.code) - count
         # Not kept in the artifact: it is about what is installed, not about the source.
         missing = tuple(each.describe() for each in unresolved_imports(source))
         seconds = time.perf_counter() - started
         return Build(artifact, count, reused, size, seconds, _warnings_of(artifact) + missing, rejected)
+
+    def preview(self, source: Source) -> Preview:
+        """Tell what ``compile`` would do: all of it, but that nothing is written. Raises ``CompileError``."""
+        there, _ = self._usable(source)
+        if there is not None:
+            return Preview((), 0, there.manifest.requires, _warnings_of(there))
+        entries, changed = _entries(source, self._earlier(source.name))
+        about = _about(source, next(entry.content for entry in entries if entry.path == ENTRY))
+        reused = sum(1 for entry in entries if entry.code) - len(changed)
+        said = tuple(text for entry in entries for text in entry.warnings)
+        return Preview(changed, reused, about.requires, said)
 
     def needs_recompile(self, path: Path, last_digest: str) -> bool:
         """Tell whether the plugin at ``path`` differs from ``last_digest``; raises ``DiscoverError``."""
@@ -192,9 +214,9 @@ def _foreign(artifact: Artifact, source: Source) -> str:
     return "" if is_same else "another source"
 
 
-def _entries(source: Source, earlier: Artifact | None) -> tuple[list[Entry], int]:
-    """Return what goes into the artifact, and how many files were compiled for it."""
-    entries, count = [], 0
+def _entries(source: Source, earlier: Artifact | None) -> tuple[list[Entry], tuple[str, ...]]:
+    """Return what goes into the artifact, and the paths of the files that were compiled for it."""
+    entries, changed = [], []
     for file in source.files:
         if not is_module(file.path):
             entries.append(Entry(file.path, file.content, file.sha256))
@@ -202,9 +224,9 @@ def _entries(source: Source, earlier: Artifact | None) -> tuple[list[Entry], int
         entry = _reused(file, earlier)
         if entry is None:
             entry = compiled(source, file)
-            count += 1
+            changed.append(file.path)
         entries.append(entry)
-    return entries, count
+    return entries, tuple(changed)
 
 
 def _reused(file: SourceFile, earlier: Artifact | None) -> Entry | None:

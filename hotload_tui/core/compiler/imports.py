@@ -46,6 +46,22 @@ def unresolved_imports(source: Source) -> tuple[UnresolvedImport, ...]:
     return tuple(found for file in files for found in _of_file(file, own))
 
 
+def foreign_packages(source: Source) -> frozenset[str]:
+    """Return the first names of what a plugin imports and is neither its own nor the standard library's."""
+    own = _Own(source)
+    words = {
+        (word.partition(".")[0], file.path)
+        for file in source.files
+        if is_module(file.path)
+        for word in _words(decoded(file.content))
+    }
+    return frozenset(
+        head
+        for head, path in words
+        if head and head not in sys.stdlib_module_names and not own.answers(path, head)
+    )
+
+
 class _Own:
     """What the plugin's own files answer."""
 

@@ -14,6 +14,7 @@ import importlib.machinery
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 
@@ -33,6 +34,13 @@ def module_name(path: str) -> str | None:
         if path.endswith(suffix):
             return path.removesuffix(suffix).replace("/", ".")
     return None
+
+
+def foreign(paths: Iterable[str]) -> list[str]:
+    """Return the native modules among files that are built for another Python or system only."""
+    natives = [path for path in paths if path.endswith(_OTHERS)]
+    usable = {path.partition(".")[0] for path in natives if module_name(path)}
+    return [path for path in natives if path.partition(".")[0] not in usable]
 
 
 def refusal(artifact: Artifact, module: str) -> ImportError | None:

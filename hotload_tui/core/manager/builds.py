@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from hotload_tui.core.artifact import Artifact
-from hotload_tui.core.compiler import Build, Compiler
+from hotload_tui.core.compiler import Build, Compiler, Preview
 from hotload_tui.core.config import Config
 from hotload_tui.core.discovery import PluginDirectory
 from hotload_tui.core.errors import ArtifactError, HotloadError
@@ -61,6 +61,10 @@ class Builds:
             for warning in build.warnings:
                 self._board.write("warning", source.name, warning)
         return build
+
+    def preview(self, source: Source) -> Preview:
+        """Tell what ``compile`` would do; nothing is written or told. Raises ``CompileError``."""
+        return self._compiler.preview(source)
 
     def served(self, digests: Mapping[str, str]) -> None:
         """Remember the digests that serve now as each plugin's last good."""

@@ -24,6 +24,7 @@ from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.facts import Facts
 from hotload_tui.core.manager.holds import Holds
 from hotload_tui.core.manager.journey import Journey
+from hotload_tui.core.manager.planner import Planner
 from hotload_tui.core.manager.probation import Probation
 from hotload_tui.core.manager.roster import Roster
 from hotload_tui.core.manager.rounds import Rounds
@@ -31,6 +32,7 @@ from hotload_tui.core.manager.switches import Switches
 from hotload_tui.core.manager.tables import Tables
 from hotload_tui.core.manager.turns import Turns
 from hotload_tui.core.manager.watching import Watching
+from hotload_tui.core.plan import Plan
 from hotload_tui.core.plugin import (
     Fault,
     HistoryEntry,
@@ -72,6 +74,14 @@ class HotloadManager:
         self._roster = Roster(self._root, self._config, self._board, self._journey, rounds)
         self._switches = Switches(self._config, self._board, self._builds, self._roster)
         self._holds = Holds(self._config, self._board, self._builds, self._journey)
+        self._planner = Planner(
+            self._root,
+            self._config,
+            self._board,
+            self._builds,
+            live=self._journey.live,
+            requires=self._journey.requires,
+        )
         self._facts = Facts(host, self._config, self._board, self._journey.live)
         self._tables = Tables(self._config, self._board, self._roster, self._journey)
         self._turns = Turns(self._journey.is_inside_trial)
@@ -309,6 +319,15 @@ class HotloadManager:
             requires=self._journey.requires(name),
             required_by=tuple(other for other in others if name in self._journey.requires(other)),
         )
+
+    def plan(self, name: str | None = None) -> Plan:
+        """Return what ``rebuild`` of this plugin, or of all that changed or fail, would do now, and why.
+
+        Sources are read and compiled in memory: nothing is written, and no code of a plugin is run. Raises
+        ``RefusedError`` for a plugin that is disabled.
+        """
+        with self._turns.taken():
+            return self._planner.plan(name)
 
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
         """Return what happened to a plugin in this host, the oldest first; at most 100 entries."""

@@ -24,6 +24,7 @@ from hotload_tui.core.events import (
     WatcherChanged,
 )
 from hotload_tui.core.log import HostLog
+from hotload_tui.core.plan import Plan
 from hotload_tui.core.plugin import (
     HistoryEntry,
     HostStatus,
@@ -107,6 +108,10 @@ class HostedManager:
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
         """Return what happened to a plugin in this host, the oldest first."""
         return self._host().history(name)
+
+    def plan(self, name: str | None = None) -> Plan:
+        """Return what ``rebuild`` would do now."""
+        return self._host().plan(name)
 
     def rollback(self, name: str, generation: int) -> PluginStatus:
         """Let an earlier generation serve again, and hold the plugin there."""
