@@ -16,6 +16,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from hotload_tui.core.events import PluginLoaded, Subscriber
+from hotload_tui.core.plan import Plan
 from hotload_tui.core.plugin import (
     FileDigest,
     HandlerStatus,
@@ -129,6 +130,10 @@ class Crowd:
     def resume(self) -> tuple[PluginStatus, ...]:
         """Resume nothing."""
         return ()
+
+    def plan(self, name: str | None = None) -> Plan:  # noqa: ARG002
+        """Plan nothing."""
+        return Plan(())
 
 
 def main() -> None:

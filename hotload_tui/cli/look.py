@@ -63,8 +63,8 @@ def plan(scope: Scope, name: str | None, *, as_json: bool) -> int:
     config = scope.settings()
     remote = scope.reach(config)
     if remote is None:
-        output.narrate(f"no host runs on {text.folder(config.runtime_dir)}; this is what a start would do")
         manager = scanned(config)
+        output.narrate(f"no host runs on {text.folder(config.runtime_dir)}; this is what a start would do")
         chosen = {each.name for each in choose(manager.snapshot().plugins, [name] if name else [])}
         found = manager.plan()
         found = structs.replace(found, plugins=tuple(each for each in found.plugins if each.name in chosen))

@@ -75,6 +75,7 @@ def _of_plugins(console: ConsoleScreen, plugins: list[PluginStatus]) -> Iterator
         switch = "enable" if plugin.state is PluginState.OFF else "disable"
         for verb, action, meaning in (
             ("rebuild", console.action_rebuild, "compile and load again"),
+            ("plan", console.action_plan_plugin, "what a rebuild would do, and why"),
             (switch, getattr(console, f"action_{switch}"), "rename its folder"),
             ("clean", console.action_clean, "remove its artifacts"),
             ("release", console.action_release, "let a HELD one follow its source"),
@@ -93,6 +94,7 @@ def _of_all(console: ConsoleScreen) -> Iterator[Command]:
     app = console.app
     yield Command("plugin: new", console.action_new, "make one from the template")
     yield Command("all: rebuild what changed", console.action_rebuild_all, "everything, if nothing did")
+    yield Command("all: plan", console.action_plan, "what a rebuild would do now, and why")
     yield Command("all: clean", console.action_clean_all, "remove all artifacts; asks first")
     for tab in TABS:
         yield Command(f"view: {tab}", partial(console.action_open_tab, tab), "go to this tab")

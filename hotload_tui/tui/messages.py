@@ -16,6 +16,7 @@ from textual.message import Message
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.events import AnyEvent, HostLost, HostReached, HostStalled
+from hotload_tui.core.plan import Plan
 from hotload_tui.core.plugin import HistoryEntry, LogLine, PluginDetail, PluginStatus, Snapshot
 from hotload_tui.tui.calls import CallResult
 from hotload_tui.tui.places import failing_file
@@ -107,6 +108,15 @@ class CallsEnded(Message):
         super().__init__()
         self.results = results
         self.reloaded = reloaded
+
+
+class PlanMade(Message):
+    """What a rebuild of a plugin, or of what changed, would do."""
+
+    def __init__(self, plan: Plan, plugin: PluginStatus | None) -> None:
+        super().__init__()
+        self.plan = plan
+        self.plugin = plugin
 
 
 class Remark(Message):

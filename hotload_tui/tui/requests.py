@@ -14,7 +14,7 @@ from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.errors import RuntimeDirError
 from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.tui.calls import CallResult, HookCall, call_result
-from hotload_tui.tui.messages import CallsEnded, CommandEnded, StartEnded, StopEnded, reason_of
+from hotload_tui.tui.messages import CallsEnded, CommandEnded, PlanMade, StartEnded, StopEnded, reason_of
 from hotload_tui.tui.text import clean_line, count
 
 NOTHING_SELECTED = "No plugin is selected: the table is empty. n makes one."
@@ -82,6 +82,15 @@ class Requests:
             return CommandEnded("There are no plugins to rebuild; n makes one.")
 
         return self._submit("rebuild all", work)
+
+    def plan(self, plugin: PluginStatus | None) -> str:
+        """Ask what a rebuild of a plugin, or of what changed, would do; ``PlanMade`` tells."""
+        name = plugin.name if plugin else None
+
+        def work() -> PlanMade:
+            return PlanMade(self._api.plan(name), plugin)
+
+        return self._submit(f"plan {name or 'all'}", work)
 
     def enable(self, plugin: PluginStatus | None) -> str:
         """Switch a plugin on."""

@@ -79,7 +79,7 @@ def test_names_choose_plugins(workspace: Workspace, hotload: Hotload) -> None:
     assert done.err == 'no plugin "greter"; did you mean "greeter"?\n'
 
 
-@pytest.mark.parametrize("command", ["status", "build", "check", "call", "run", "disable", "clean"])
+@pytest.mark.parametrize("command", ["status", "plan", "build", "check", "call", "run", "disable", "clean"])
 def test_a_missing_folder_is_told(workspace: Workspace, hotload: Hotload, command: str) -> None:
     """Without a folder of plugins every command says so, and how to get one."""
     workspace.plugins.rmdir()
@@ -109,6 +109,34 @@ def test_options_stand_before_and_after_the_command(workspace: Workspace, hotloa
         ["--plugins", "nowhere", "status", "--json", "--plugins", "others"],
     ):
         assert [plugin["name"] for plugin in hotload(*arguments).plugins] == ["clock"]
+
+
+@pytest.mark.parametrize("with_host", ["with a host", "without"])
+def test_a_plan_tells_what_would_be_done(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
+    """In words and as JSON: what would be loaded and why, and with exit code 1 that not all of it can be."""
+    workspace["greet"], workspace["echo"] = GREET, GREET
+    if with_host == "with a host":
+        hotload.host()
+        hotload("pause")
+        workspace["greet"] = GREET.replace("'count'", "'sum'").replace('"count"', '"sum"')
+        first, reason = "1 to reload; 1 stays as it is", "its source changed"
+    else:
+        first, reason = "2 to load", "nothing of it serves"
+    done = hotload("plan")
+    assert (done.code, done.out.splitlines()[0]) == (0, first)
+    assert reason in done.out
+    (told,) = json.loads(hotload("plan", "greet", "--json").out)["plugins"]
+    assert (told["name"], told["generation"], told["compiles"]) == (
+        "greet",
+        int(with_host == "with a host"),
+        ["plugin.py"],
+    )
+    workspace["greet"] = "def register(ctx)\n"
+    done = hotload("plan")
+    assert done.code == 1
+    assert "! greet: cannot be loaded" in done.out
+    assert "SyntaxError: expected ':' (plugins/greet/plugin.py:1)" in done.out
+    assert hotload("plan", "gret").err.endswith('no plugin "gret"; did you mean "greet"?\n')
 
 
 def test_building_runs_nothing(workspace: Workspace, hotload: Hotload) -> None:

@@ -53,7 +53,7 @@ def hotload_threads() -> list[str]:
         (b"\xff\xff\xff\xff", b"is announced"),
         (framed(b""), b"not as the protocol has it"),
         (framed(b"\xc1\xc1"), b"not as the protocol has it"),
-        (framed(frames.encode(protocol.Hello(99))), b"speaks protocol 3, the client 99"),
+        (framed(frames.encode(protocol.Hello(99))), b"speaks protocol 4, the client 99"),
         (framed(frames.encode(questions.GetSnapshot())), b"not as the protocol has it"),
         (framed(HELLO) + framed(b"\x81\xa4type\xa4melt"), b"not as the protocol has it"),
         (framed(HELLO) + framed(frames.encode({"type": "enable"})), b"not as the protocol has it"),

@@ -200,6 +200,31 @@ async def test_the_palette_finds_commands_of_any_plugin(workspace: Workspace, ru
         assert it.chosen == "two"
 
 
+async def test_a_plan_is_shown_and_can_be_carried_out(workspace: Workspace, run: Run) -> None:
+    """The palette has it, for one plugin and for all: what would be done and why; r does it."""
+    workspace["one"], workspace["two"] = PLAIN, PLAIN
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, (80, 24)) as it:
+        await it.until(lambda: "+ ok" in it.row("two"))
+        workspace["two"] = PLAIN + "    ctx.hook('come', print)\n"
+        await it.press("colon", *"all: plan")
+        await it.until(lambda: "all: plan" in it.text and "all: clean" not in it.text)
+        await it.press("down", "enter")
+        await it.shows(
+            "1 to reload; 1 stays as it is", "its source changed", "hook points: + come", "r does it"
+        )
+        assert running.status("two").generation == 1
+        await it.press("r")
+        await it.until(lambda: running.status("two").generation == 2)
+        await it.press("colon", *"plugin: plan one")
+        await it.until(lambda: "plugin: plan one" in it.text and "clean one" not in it.text)
+        await it.press("down", "enter")
+        await it.shows("~ one: would be reloaded", "asked for")
+        await it.press("escape")
+        await it.until(lambda: "asked for" not in it.text)
+        assert running.status("one").generation == 1
+
+
 async def test_keys_of_the_configuration_replace_the_built_in_ones(workspace: Workspace, run: Run) -> None:
     """A key from hotload.toml does the work, the old one does not, and the footer shows the new one."""
     workspace["one"] = PLAIN

@@ -39,7 +39,9 @@ def module_name(path: str) -> str | None:
 def foreign(paths: Iterable[str]) -> list[str]:
     """Return the native modules among files that are built for another Python or system only."""
     natives = [path for path in paths if path.endswith(_OTHERS)]
-    usable = {path.partition(".")[0] for path in natives if module_name(path)}
+    named = {path: module_name(path) or "" for path in natives}
+    # A tag that is not this Python's stays in the name, where no import can ask for it.
+    usable = {path.partition(".")[0] for path in natives if named[path].replace(".", "_").isidentifier()}
     return [path for path in natives if path.partition(".")[0] not in usable]
 
 

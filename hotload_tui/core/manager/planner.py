@@ -95,7 +95,8 @@ class Planner:
             if name in (None, each):
                 self._look(drafts[each], found.get(each), is_asked_for=name is not None)
         _Family(drafts, self._reason_for(found)).settle()
-        return Plan(tuple(map(self._described, _ordered(drafts))))
+        concerned = [each for each in _ordered(drafts) if name in (None, each.name) or each.action != "keep"]
+        return Plan(tuple(map(self._described, concerned)))
 
     def _found(self) -> dict[str, PluginDirectory]:
         try:

@@ -11,13 +11,14 @@ from textual.screen import Screen
 from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.tui.clipboard import Copyable, hand_out, keep_copy
 from hotload_tui.tui.editor import open_editor
-from hotload_tui.tui.messages import SourcePair
+from hotload_tui.tui.messages import PlanMade, SourcePair
 from hotload_tui.tui.places import failing_file, failing_line
 from hotload_tui.tui.report import Report
 from hotload_tui.tui.requests import NOTHING_SELECTED, Requests
 from hotload_tui.tui.screens.ask_name import AskNameScreen
 from hotload_tui.tui.screens.confirm import ConfirmScreen
 from hotload_tui.tui.screens.help import HelpScreen, key_lines
+from hotload_tui.tui.screens.plan import PlanScreen
 from hotload_tui.tui.text import clean
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.plugin_table import PluginTable
@@ -136,6 +137,25 @@ class ActionScreen(Screen[None]):
             self.say(NOTHING_SELECTED)
             return
         self._copy(report.markdown() if markdown else report.plain())
+
+    def action_plan(self) -> None:
+        """Show what a rebuild of what changed would do."""
+        self.say(self.requests.plan(None))
+
+    def action_plan_plugin(self) -> None:
+        """Show what a rebuild of the selected plugin would do."""
+        self.say(self.requests.plan(self.selected) if self.selected else NOTHING_SELECTED)
+
+    def on_plan_made(self, message: PlanMade) -> None:
+        """Show the plan; its user may have it done."""
+
+        def answered(yes: bool | None) -> None:  # noqa: FBT001 - called by Textual
+            if yes and message.plugin is None:
+                self.say(self.requests.rebuild_all())
+            elif yes:
+                self.say(self.requests.rebuild(message.plugin))
+
+        self.app.push_screen(PlanScreen(message.plan), answered)
 
     def action_undo(self) -> None:
         """Take back the last disable, enable or clean."""
