@@ -60,6 +60,7 @@ class Bench:
         with Sample() as sample:
             contestants = {
                 OURS: lambda: reload_alone(sample, 1)[0],
+                "hotload, until the command returns": lambda: reload_alone(sample, 1, to_the_end=True)[0],
                 FLOOR: lambda: read_compile_execute(sample, 1)[0],
             }
             samples = take_turns(contestants, self.rounds(200, 20))

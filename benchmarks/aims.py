@@ -28,7 +28,7 @@ class _Ratio(NamedTuple):
     ours: str = OURS
 
 
-_WATCHER = "waiting for quiet (2 ms), reading, fsync and the trial load are most of it; see NOTES.md"
+_WATCHER = "waiting for quiet (2 ms), reading, publishing and the trial load are most of it; see NOTES.md"
 _RATIOS = (
     _Ratio("save → live, 1 file: ≤ 0.3 of jurigged", "one", "jurigged", 0.3, _WATCHER),
     _Ratio("save → live, 1 file: ≤ 0.3 of hmr", "one", "hmr", 0.3, _WATCHER),
@@ -37,7 +37,7 @@ _RATIOS = (
         "reload",
         FLOOR,
         2.0,
-        "publishing (fsync), the ledger's looks before and after; next: publish behind the swap",
+        "publishing, the ledger's looks before and after, a thread for the load; next: publish behind the swap",
     ),
     _Ratio(
         "20 files, a leaf: ≤ 0.5 of importlib-style reloading",

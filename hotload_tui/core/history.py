@@ -113,7 +113,8 @@ class Record:
         if all(self._kept.get(plugin, {}).get(key) == (value or None) for plugin, value in values.items()):
             return
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if not self._path.parent.is_dir():
+                self._path.parent.mkdir(parents=True, exist_ok=True)
             with alone(self._path.parent):
                 self.read()
                 for plugin, value in values.items():

@@ -181,8 +181,8 @@ def write_artifact(
 ) -> tuple[Path, int]:
     """Publish an artifact in ``folder`` and return its path and size in bytes.
 
-    A reader sees the whole file or none of it: it is written under a temporary name in the same folder,
-    synchronised, and renamed.
+    A reader sees the whole file or none of it: it is written under a temporary name in the same folder, and
+    renamed. The disk is not waited for: who relies on the artifact calls ``make_durable``.
 
     Raises:
         ArtifactError: the folder cannot be made or written.
@@ -191,8 +191,7 @@ def write_artifact(
     content = _encode(plugin, digest, about, entries)
     target = folder / artifact_name(plugin, digest)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_file(target, content)
+        replace_file(target, content, is_durable=False)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ArtifactError(

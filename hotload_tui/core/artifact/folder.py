@@ -90,10 +90,15 @@ def remove(folder: Path, paths: Iterable[Path]) -> int:
 def replace_file(target: Path, content: bytes, *, is_durable: bool = True) -> None:
     """Put ``content`` at ``target`` so that no reader, and no process that dies, ever sees half of it.
 
-    ``is_durable``: nor does anybody after a power failure, for which the disk is waited for.
+    ``is_durable``: nor does anybody after a power failure, for which the disk is waited for. A folder that
+    is not there is made.
     """
     prefix, suffix = _DRAFT
-    handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=target.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=target.parent)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=target.parent)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -105,6 +110,13 @@ def replace_file(target: Path, content: bytes, *, is_durable: bool = True) -> No
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def make_durable(paths: Iterable[Path]) -> None:
+    """Wait until the disk has these files; those that are gone, or cannot be waited for, are left out."""
+    for path in paths:
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -119,14 +119,18 @@ class Compiler:
             ArtifactError: it is not there or not usable.
 
         """
-        artifact = Artifact(self._folder / artifact_name(plugin, digest))
+        artifact = Artifact(self.path(plugin, digest))
         if (artifact.manifest.plugin, artifact.manifest.digest) != (plugin, digest):
             raise ArtifactError(f"{near(artifact.path)} is the artifact of another plugin or source")
         return artifact
 
+    def path(self, plugin: str, digest: str) -> Path:
+        """Return where the artifact of ``plugin`` at ``digest`` is, or would be."""
+        return self._folder / artifact_name(plugin, digest)
+
     def is_there(self, plugin: str, digest: str) -> bool:
         """Tell whether the artifact of ``plugin`` at ``digest`` is there; it is not opened."""
-        return (self._folder / artifact_name(plugin, digest)).is_file()
+        return self.path(plugin, digest).is_file()
 
     def clean(self, plugin: str, when: str = "") -> int:
         """Move all artifacts of the plugin to the trash; returns how many there were.
@@ -176,7 +180,7 @@ class Compiler:
 
     def _usable(self, source: Source) -> tuple[Artifact | None, str]:
         """Return the artifact of this very source, or why the file of its name is not used."""
-        path = self._folder / artifact_name(source.name, source.digest)
+        path = self.path(source.name, source.digest)
         try:
             artifact = Artifact(path)
             foreign = _foreign(artifact, source)

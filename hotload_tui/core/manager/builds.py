@@ -71,6 +71,10 @@ class Builds:
         with self._warned():
             self._record.serve(digests)
 
+    def new_among(self, digests: Mapping[str, str]) -> list[Path]:
+        """Return the artifacts of these digests that were published since the last pruning."""
+        return [self._compiler.path(name, digests[name]) for name in self._published & digests.keys()]
+
     def last_good(self, name: str, was_tried: str) -> Artifact | None:
         """Return the artifact that served last, unless it is ``was_tried``, barred, or cannot be used."""
         digest = self._last_good(name)

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
+from hotload_tui.core.artifact import make_durable
 from hotload_tui.core.config import Config
 from hotload_tui.core.discovery import PluginDirectory
 from hotload_tui.core.errors import DiscoverError, HotloadError, RefusedError
@@ -247,4 +248,7 @@ class Journey:
                 self._board.tell(PluginHeld(time.time(), before.name, one.trial.generation.number, one.held))
             elif one.fault is None:
                 self._builds.unbar(before.name, "another version serves")
-        self._builds.served({one.trial.name: one.digest for one in ready})
+        digests = {one.trial.name: one.digest for one in ready}
+        self._builds.served(digests)
+        # Nobody waits for the disk: an artifact that a power failure damages before is built once again.
+        self._retirer.then(make_durable, self._builds.new_among(digests))

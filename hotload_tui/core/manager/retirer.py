@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 import time
+from collections.abc import Callable
+from typing import ParamSpec
 
 from hotload_tui.core.events import PluginFailed, PluginRetired
 from hotload_tui.core.loader import LivePlugin, Loader, Retirement
 from hotload_tui.core.manager.board import Board
+
+_P = ParamSpec("_P")
 
 
 class Retirer:
@@ -17,7 +22,7 @@ class Retirer:
     def __init__(self, loader: Loader, board: Board) -> None:
         self._loader = loader
         self._board = board
-        self._queue: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_asked = False
         self._discarded: dict[tuple[str, int], str] = {}
@@ -26,7 +31,7 @@ class Retirer:
         """Begin, before plugins are loaded: a thread keeps the hooks that were set when it was started."""
         if self._thread is None:
             self._thread = threading.Thread(
-                target=self._retire, args=(self._queue,), name="hotload-retire", daemon=True
+                target=self._work, args=(self._queue,), name="hotload-retire", daemon=True
             )
             self._thread.start()
 
@@ -38,14 +43,18 @@ class Retirer:
 
     def ring(self) -> None:
         """Say that there is something to retire; one thread at a time may."""
+        self.then(self._retire)
+
+    def then(self, chore: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
+        """Do something that nobody waits for, after what is to be retired."""
         self.start()
-        self._queue.put(True)
+        self._queue.put(functools.partial(chore, *args, **kwargs))
 
     def ask(self) -> None:
         """Have somebody look, soon, whether generations that were held are freed by now."""
         if self._loader.is_held() and not self._is_asked:
             self._is_asked = True
-            self._queue.put(True)
+            self._queue.put(self._retire)
 
     def stop(self, *, wait: bool = True) -> None:
         """Retire what is queued, and end; without ``wait`` that goes on after the return.
@@ -55,23 +64,26 @@ class Retirer:
         """
         wait = wait and self._loader.unloading() is None
         if self._thread is not None:
-            self._queue.put(False)
+            self._queue.put(None)
             if wait and self._thread is not threading.current_thread():
                 with self._loader.step_aside():
                     self._thread.join()
             # A thread that still ends keeps its queue: the next one must not take its last word.
             self._thread, self._queue = None, queue.SimpleQueue()
 
-    def _retire(self, rings: queue.SimpleQueue[bool]) -> None:
-        while rings.get():
-            self._is_asked = False
-            for gone in self._loader.retire():
-                for fault in gone.faults:
-                    self._board.tell(PluginFailed(fault.at, gone.plugin, fault, self._serving(gone.plugin)))
-                memory = self._loader.memory_of(gone.plugin)
-                self._board.remember(gone.plugin, gone.generation, memory, gone.ledger)
-                self._tell(gone)
-            self._look_again()
+    def _work(self, chores: queue.SimpleQueue[Callable[[], None] | None]) -> None:
+        while (chore := chores.get()) is not None:
+            chore()
+
+    def _retire(self) -> None:
+        self._is_asked = False
+        for gone in self._loader.retire():
+            for fault in gone.faults:
+                self._board.tell(PluginFailed(fault.at, gone.plugin, fault, self._serving(gone.plugin)))
+            memory = self._loader.memory_of(gone.plugin)
+            self._board.remember(gone.plugin, gone.generation, memory, gone.ledger)
+            self._tell(gone)
+        self._look_again()
 
     def _tell(self, gone: Retirement) -> None:
         reason = self._discarded.pop((gone.plugin, gone.generation), None)
