@@ -37,7 +37,7 @@ _RATIOS = (
         "reload",
         FLOOR,
         2.0,
-        "publishing, the ledger's looks before and after, a thread for the load; next: publish behind the swap",
+        "publishing, the ledger's looks, a thread for the load; next: publish behind the swap",
     ),
     _Ratio(
         "20 files, a leaf: ≤ 0.5 of importlib-style reloading",
