@@ -5,6 +5,7 @@ Absolute times depend on the machine and on what else it does: compare the rows 
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 import tempfile
@@ -123,7 +124,13 @@ class Bench:
 
 def main() -> None:
     """Measure, print each work's medians as soon as they are there, and write the results of a full run."""
-    bench = Bench(quick="--quick" in sys.argv)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measure hotload and its peers."
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer runs and peers; RESULTS.md stays as it is"
+    )
+    bench = Bench(quick=parser.parse_args().quick)
     started = time.monotonic()
     folder = Path(tempfile.gettempdir()) if bench.quick else Path(__file__).parent
     path = folder / "RESULTS.md"

@@ -1,5 +1,7 @@
+import marshal
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -207,3 +209,36 @@ def test_a_moved_project_shows_its_new_place(workspace: Workspace, tmp_path: Pat
     code = artifact.code_object("plugin.py", str(tmp_path / "new" / "plugin.py"))
     inner = [constant for constant in code.co_consts if hasattr(constant, "co_filename")]
     assert {each.co_filename for each in (code, *inner)} == {str(tmp_path / "new" / "plugin.py")}
+
+
+@pytest.mark.parametrize("python", ["this one", "none", "another program", "one that fails", "nonsense"])
+def test_a_large_file_gives_the_same_wherever_it_is_compiled(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: str
+) -> None:
+    """The code, and what the compiler says about it; also where no other process could do it."""
+    programs = {"none": "", "another program": "/bin/cat", "one that fails": str(tmp_path / "python3")}
+    programs |= {"nonsense": str(tmp_path / "python3.99")}
+    for name, text in {"python3": "exit 3", "python3.99": "echo nonsense"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\ncat >/dev/null\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    text = "".join(f"def step_{n}(x):\n    return x + {n}\n\n" for n in range(2000)) + "1 is 1\n" + ENTRY
+    workspace["large"] = text
+    if python in programs:
+        monkeypatch.setattr(sys, "executable", programs[python])
+    path = workspace.plugins / "large"
+    made = Compiler(workspace.compiled).compile(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = compile(text, str(path / "plugin.py"), "exec")
+    assert marshal.loads(made.artifact.code("plugin.py")) == expected
+    assert [warning.partition(": ")[0] for warning in made.warnings] == ["plugin.py:6001"]
+
+
+def test_what_is_wrong_in_a_large_file_is_told_as_in_a_small_one(workspace: Workspace) -> None:
+    """With its line, although another process met it first."""
+    workspace["large"] = "x = 1\n" * 9000 + "def register(ctx)\n"
+    with pytest.raises(CompileError) as raised:
+        Compiler(workspace.compiled).compile(workspace.plugins / "large")
+    cause = raised.value.__cause__
+    assert isinstance(cause, SyntaxError)
+    assert (cause.lineno, cause.text) == (9001, "def register(ctx)\n")

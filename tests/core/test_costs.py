@@ -11,6 +11,7 @@ from hotload_tui import Config, HookHost, HotloadManager
 from tests.conftest import CountingHost
 
 PLUGINS = 12
+LARGE = "".join(f"def step_{n}(x):\n    return x + {n}\n\n" for n in range(2000))
 
 
 class Ear:
@@ -89,3 +90,13 @@ def test_plugins_that_change_together_are_one_assignment_of_the_hook_table(proje
         manager.rebuild()
         assert host.call("answer").count(2) == 5
         assert host.swaps == 1
+
+
+def test_a_large_file_is_compiled_outside_this_process(project: Path) -> None:
+    """Compiling it here would keep the interpreter from all other threads for that long."""
+    entry = project / "plugins" / "p03" / "plugin.py"
+    entry.write_text(LARGE + entry.read_text())
+    with EAR.listening(project / "plugins"), manager_of(project, host := HookHost()):
+        assert host.call("answer") == [1] * PLUGINS
+    assert "p03/plugin.py" not in EAR.compiled
+    assert "p03/part.py" in EAR.compiled

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import CodeType
 
 from hotload_tui.core.artifact import Entry
+from hotload_tui.core.compiler.outside import LARGE, Compiled, compiled_outside
 from hotload_tui.core.errors import CompileError
 from hotload_tui.core.plugin import encodable
 from hotload_tui.core.source import ENTRY, Source, SourceFile, decoded
@@ -34,15 +35,14 @@ def compiled(source: Source, file: SourceFile) -> Entry:
     problem, line = _unfit(file)
     if problem:
         raise CompileError(source.name, f"{file.path} {problem}", file=file_name, line=line)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        code = _code(source.name, file, file_name)
-    if file.path == ENTRY and not _may_bind(code, "register"):
+    found = compiled_outside(file.content, file_name) if len(file.content) >= LARGE else None
+    found = found or _compiled_here(source.name, file, file_name)
+    if file.path == ENTRY and not _may_bind(found.code, "register"):
         message = f"{ENTRY} defines no register; add: def register(ctx) -> None: ..."
         raise CompileError(source.name, message, file=file_name, line=1)
-    said = [f"{file.path}:{w.lineno}: {w.category.__name__}: {w.message}" for w in caught]
+    said = [f"{file.path}:{line}: {category}: {text}" for line, category, text in found.warnings]
     said += _shadowing(file.path)
-    return Entry(file.path, file.content, file.sha256, marshal.dumps(code), tuple(said))
+    return Entry(file.path, file.content, file.sha256, found.marshalled, tuple(said))
 
 
 def _unfit(file: SourceFile) -> tuple[str, int]:
@@ -57,6 +57,14 @@ def _unfit(file: SourceFile) -> tuple[str, int]:
         line = file.content.partition(b"\0")[0].count(b"\n") + 1
         return f"has a NUL byte in line {line}; save it as UTF-8 text", line
     return "", 0
+
+
+def _compiled_here(plugin: str, file: SourceFile, file_name: str) -> Compiled:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        code = _code(plugin, file, file_name)
+    said = tuple((w.lineno, w.category.__name__, str(w.message)) for w in caught)
+    return Compiled(code, marshal.dumps(code), said)
 
 
 def _code(plugin: str, file: SourceFile, file_name: str) -> CodeType:
