@@ -191,8 +191,8 @@ LATE = [
 def tidy(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[None]:
     """Give a process with a few things of the host's, and put back what a failing test leaves."""
     monkeypatch.setenv("HOTLOAD_KEPT", "kept")
+    weakref.finalize(handler := logging.NullHandler(), len, "").detach()  # the first is for atexit
     monkeypatch.chdir(str(tmp_path))
-    handler = logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("formatted").handlers[:] = [handler]
     with warnings.catch_warnings():

@@ -36,6 +36,7 @@ _COMMENT = re.compile(rb"hotplug (\d+) (\d+) ([0-9a-f]{64})")
 _END_RECORD = 22  # bytes of a zip's end record without its comment
 _TAIL = 512  # more than the end record and our comment
 _IN_MEMORY = 1 << 20  # a larger file is read member by member through an open handle
+_SOON_SEARCHED = 1 << 17  # bytes; in more it takes longer to look for words than to do what they spare
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip: equal input gives equal bytes
 
 
@@ -126,6 +127,11 @@ class Artifact:
         if not isinstance(code, CodeType):
             raise self._damaged(f"{path} holds no code")
         return code if code.co_filename == file_name else _relocated(code, file_name)
+
+    def may_say(self, words: Iterable[str]) -> bool:
+        """Tell whether one of the words may stand in it; quick rather than certain, and verifies nothing."""
+        content = self._bytes
+        return not 0 < len(content) <= _SOON_SEARCHED or any(word.encode() in content for word in words)
 
     def _open(self) -> None:
         # Opened once: by the next look another process may have put a file of another size there.

@@ -36,9 +36,15 @@ def held_from_outside(references: Iterable[weakref.ref[object]], root: str) -> s
 
 
 def garbage(
-    references: Iterable[weakref.ref[object]], root: str, is_wanted: Callable[[object], bool]
-) -> list[object]:
-    """Return the generation's objects if some are wanted and nothing outside refers to any; else none."""
+    references: Iterable[weakref.ref[object]],
+    root: str,
+    is_wanted: Callable[[object], bool],
+    keeper: list[object],
+) -> list[object] | None:
+    """Return the generation's objects if some are wanted, else none; ``None`` if something outside has any.
+
+    ``keeper`` does not count: it is there to keep them until they are looked at.
+    """
     references = list(references)
     island = _Island(root)
     for reference in references:
@@ -50,8 +56,8 @@ def garbage(
     if not any(map(is_wanted, island.members)):
         return []  # as most: the whole look would cost a look at all objects of the process
     del island, namespace  # they would count as somebody outside
-    island = _explored(references, root)
-    return [] if island.held() else island.members
+    island = _explored(references, root, keeper)
+    return None if any(thing is not keeper for thing in island.held()) else island.members
 
 
 def held_object(
@@ -67,8 +73,11 @@ def held_object(
     return None
 
 
-def _explored(references: Iterable[weakref.ref[object]], root: str) -> _Island:
+def _explored(
+    references: Iterable[weakref.ref[object]], root: str, keeper: list[object] | None = None
+) -> _Island:
     island = _Island(root)
+    island.add(keeper)
     for reference in references:
         island.add(reference())
     island.grow()

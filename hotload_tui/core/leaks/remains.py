@@ -41,6 +41,8 @@ class Remains:
         self._plugin = plugin
         self.root = root
         """What the unique names of its modules begin with."""
+        # The collector may come by any time, and would leave what is open to itself: a process runs on.
+        self._keeper: list[object] = list(modules.values())
         self._references: dict[str, weakref.ref[object]] = {}
         self._held: set[str] = set()
         self._said = ""
@@ -53,13 +55,17 @@ class Remains:
         """Tell whether nothing is left; costs next to nothing."""
         return all(reference() is None for reference in self._references.values())
 
-    def garbage(self, is_wanted: Callable[[object], bool]) -> list[object]:
-        """Return the generation's objects if nobody holds any and some are wanted."""
-        return garbage(self._references.values(), self.root, is_wanted)
+    def garbage(self, is_wanted: Callable[[object], bool]) -> list[object] | None:
+        """Return the generation's objects if some are wanted, else none; ``None`` if somebody holds any."""
+        return garbage(self._references.values(), self.root, is_wanted, self._keeper)
+
+    def let_go(self) -> None:
+        """Hold nothing of the generation from now on: until then the collector does not free it."""
+        self._keeper.clear()
 
     def cut(self) -> None:
         """Take dates out of the cycles that they close unseen by the collector, if nobody holds any part."""
-        for clock in filter(is_clock, self.garbage(is_clock)):
+        for clock in filter(is_clock, self.garbage(is_clock) or ()):
             zone = zone_of(clock)
             if zone is not None and any(True for _ in names_of(zone, self.root)):
                 with contextlib.suppress(TypeError, AttributeError):  # of another layout, or has no namespace

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Hashable, Iterable, Iterator, Mapping
+from itertools import filterfalse
 from types import FunctionType, ModuleType, TracebackType
 from typing import TypeAlias, cast
 
@@ -30,6 +31,8 @@ class Attributes(Register):
     def __init__(self, plugins: Owner) -> None:
         self._plugins = plugins
         self._originals: Entries = {}
+        self._seen: set[object] = set()
+        self._shared: list[str] = []
 
     def read(self) -> Entries:
         """Return each namespace with a copy of it, by the module's name."""
@@ -98,16 +101,19 @@ class Attributes(Register):
         return vars(wrapper).get("__wrapped__", MISSING) if type(wrapper) is FunctionType else MISSING
 
     def _namespaces(self) -> list[tuple[str, dict[str, object]]]:
-        # Hundreds of modules at each load: no calls but C's.
-        root, start = self._plugins.root, f"{self._plugins.root}."
+        # Hundreds of modules of others, and thousands of plugins', at each load: no calls but C's.
+        modules = sys.modules.copy()
+        if len(self._seen) > 2 * len(modules):  # mostly names of generations that are gone
+            self._seen.clear()
+            self._shared.clear()
+        unseen = list(filterfalse(self._seen.__contains__, modules))
+        self._seen.update(unseen)
+        self._shared += [name for name in unseen if type(name) is str and not self._plugins.has_name(name)]
         namespace_of = ModuleType.__getattribute__
         return [
             (name, namespace_of(module, "__dict__"))
-            for name, module in sys.modules.copy().items()
-            if type(name) is str
-            and issubclass(type(module), ModuleType)
-            and name != root
-            and not name.startswith(start)
+            for name, module in zip(self._shared, map(modules.get, self._shared), strict=True)
+            if issubclass(type(module), ModuleType)
         ]
 
 

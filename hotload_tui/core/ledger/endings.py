@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import signal
+import sys
 import weakref
 from collections.abc import Callable, Hashable
 from typing import cast
@@ -12,6 +13,9 @@ from hotload_tui.core.ledger.mainly import in_main_thread
 from hotload_tui.core.ledger.owner import name_of
 from hotload_tui.core.ledger.register import MISSING, Entries, Register
 
+_handler_of: Callable[[int], object] = getattr(
+    sys.modules.get("_signal"), "getsignal", signal.getsignal
+)  # the public one makes a member of an enumeration of each answer, at each load
 _SIGNALS = [signal.Signals(number) for number in signal.valid_signals() if number in {*signal.Signals}]
 
 
@@ -83,8 +87,10 @@ class Signals(Register):
         self._original: Entries = {}
 
     def read(self) -> Entries:  # noqa: D102 - as Register
-        found: Entries = {number: signal.getsignal(number) for number in _SIGNALS}
-        self._original.update((key, value) for key, value in found.items() if not self._is_plugins(value))
+        found: Entries = {number: _handler_of(number) for number in _SIGNALS}
+        for number, value in found.items():
+            if type(value) is int or not self._is_plugins(value):
+                self._original[number] = value
         return found
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
@@ -97,4 +103,5 @@ class Signals(Register):
         )
 
     def tell(self, key: Hashable, value: object) -> str:  # noqa: D102 - as Register
-        return f"{cast('signal.Signals', key).name}: {name_of(value)}"
+        shown = str(signal.Handlers(value).name) if type(value) is int else name_of(value)
+        return f"{cast('signal.Signals', key).name}: {shown}"

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.ledger.owner import Owner, Place, place_of
 from hotload_tui.core.ledger.process import Process
 from hotload_tui.core.ledger.register import MISSING, Change, Entries, Register
@@ -51,10 +52,14 @@ class Ledger:
 
     # ---- the load
 
-    def begin(self) -> None:
-        """Read everything; until ``end`` nothing else may load or be undone."""
+    def begin(self, artifact: Artifact) -> None:
+        """Read everything that ``artifact`` may change; until ``end`` nothing else may load or be undone."""
         self._process.lock.acquire()
-        self._before = [(register, register.read()) for register in self._process.registers]
+        self._before = [
+            (register, register.read())
+            for register in self._process.registers
+            if not register.is_long or artifact.may_say(register.words)
+        ]
         self._threads.update(threading.enumerate())
 
     def end(self, codes: Iterable[CodeType]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from typing import cast
 
 from hotload_tui.core.ledger.owner import name_of
@@ -12,13 +12,15 @@ from hotload_tui.core.ledger.register import MISSING, Entries, Register
 
 
 class Logging(Register):
-    """What is set on all loggers; those of plugins go with them."""
+    """What is set on all loggers, where it is not what a new one has; those of plugins go with them."""
 
     category = "logging"
     words = (
         "addHandler", "removeHandler", "addFilter", "removeFilter", "setFormatter", "setLevel", "propagate",
         "basicConfig", "dictConfig", "fileConfig", "handlers", "level",
     )  # fmt: skip
+
+    is_long = True
 
     def __init__(self, is_plugins: Callable[[object], bool]) -> None:
         """Put back the formatter that a handler had when it was no plugin's."""
@@ -29,9 +31,11 @@ class Logging(Register):
 
     def read(self) -> Entries:  # noqa: D102 - as Register
         found: Entries = {}
-        for name, logger in _loggers():
-            found[name, "level", 0] = logger.level
-            found[name, "propagate", 0] = logger.propagate
+        for name, logger in _set_loggers():
+            if logger.level:
+                found[name, "level", 0] = logger.level
+            if not logger.propagate:
+                found[name, "propagate", 0] = logger.propagate
             for condition in logger.filters:
                 found[name, "filter", id(condition)] = condition
             for handler in logger.handlers:
@@ -51,7 +55,7 @@ class Logging(Register):
             case "level":
                 logger.setLevel(0 if value is MISSING else cast("int", value))
             case "propagate":
-                logger.propagate = bool(value)
+                logger.propagate = value is MISSING or bool(value)
             case "handler":
                 _replace(logger.handlers, number, value)
             case "filter":
@@ -72,11 +76,15 @@ class Logging(Register):
                 handler.formatter = cast("logging.Formatter | None", before)
 
 
-def _loggers() -> Iterator[tuple[str, logging.Logger]]:
-    yield "", logging.getLogger()
-    for name, logger in logging.Logger.manager.loggerDict.copy().items():
-        if isinstance(logger, logging.Logger):
-            yield name, logger
+def _set_loggers() -> list[tuple[str, logging.Logger]]:
+    """Return the loggers that are not as new, which of thousands are few."""
+    loggers = ("", logging.getLogger()), *logging.Logger.manager.loggerDict.copy().items()
+    return [
+        (name, logger)
+        for name, logger in loggers
+        if isinstance(logger, logging.Logger)
+        and (logger.handlers or logger.filters or logger.level or not logger.propagate)
+    ]
 
 
 def _replace(items: object, number: int, value: object) -> None:

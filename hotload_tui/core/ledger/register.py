@@ -31,6 +31,8 @@ class Register(ABC):
     category: str
     words: tuple[str, ...] = ()
     """What code that changes it mentions; with none, the key of the entry itself."""
+    is_long = False
+    """Whether it grows with each plugin: then it is read only for a load whose artifact has its words."""
 
     @abstractmethod
     def read(self) -> Entries:
@@ -81,16 +83,24 @@ class Environment(Register):
     category = "environment"
 
     def read(self) -> Entries:  # noqa: D102 - as Register
-        return dict(os.environ.items())
+        # As they are kept: to decode all of them at each load takes longer than all else here.
+        return cast("Entries", dict(getattr(os.environ, "_data", os.environ)))
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         if value is MISSING:
-            os.environ.pop(str(key), None)
+            os.environ.pop(_text(key), None)
         else:
-            os.environ[str(key)] = str(value)
+            os.environ[_text(key)] = _text(value)
+
+    def words_of(self, key: Hashable) -> tuple[str, ...]:  # noqa: D102 - as Register
+        return (_text(key),)
 
     def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - it may be a secret
-        return f"variable {key}"
+        return f"variable {_text(key)}"
+
+
+def _text(raw: object) -> str:
+    return os.fsdecode(cast("str | bytes", raw))
 
 
 class Setting(Register):

@@ -25,26 +25,25 @@ class HeldGenerations:
         left = [gone for gone in parted if not gone.remains.is_freed()]
         if not left:
             return
+        left = _still_there(left)
         for gone in left:
-            gone.close()
-        collect()
-        if not all(gone.remains.is_freed() for gone in left):
-            for gone in left:
-                gone.undo_patches()
-                gone.remains.cut()
-            collect()
-        for pause in _SECOND_LOOKS:
-            if all(gone.remains.is_freed() for gone in left):
-                break
+            gone.undo_patches()
+            gone.remains.cut()
+        for pause in (0.0, *_SECOND_LOOKS):
+            if not left:
+                return
             # A caller that was just entering, or just leaving, holds the old table for an instant more.
             time.sleep(pause)
-            collect()
-        self._held += [gone for gone in left if not gone.remains.is_freed()]
+            left = _still_there(left)
+        for gone in left:
+            gone.remains.let_go()
+        self._held += left
 
     def look_again(self) -> list[Parting]:
         """Return those that have been let go since, and are freed; collects only if there is one."""
         let_go = [gone for gone in self._held if gone.remains.is_let_go()]
         for gone in let_go:
+            gone.close()
             gone.remains.cut()
         if let_go:
             collect()
@@ -62,3 +61,11 @@ class HeldGenerations:
         newest = held[-1].retirement()
         others = f", and {len(held) - 1} older" if len(held) > 1 else ""
         return f"{newest.memory} (generation {newest.generation}{others})"
+
+
+def _still_there(parted: list[Parting]) -> list[Parting]:
+    """Close what they left open, collect, and return those that are not freed by that."""
+    for gone in parted:
+        gone.close()
+    collect()
+    return [gone for gone in parted if not gone.remains.is_freed()]

@@ -147,7 +147,7 @@ class Loader:
             peers=generation.peers,
         )
         ledger = Ledger(generation.root, number, self._process)
-        ledger.begin()
+        ledger.begin(artifact)
 
         def proof() -> LivePlugin:
             with self._witness("load", name, artifact.manifest.digest):

@@ -41,7 +41,7 @@ class Retirement(Struct, frozen=True):
 
 @dataclass(eq=False, slots=True)
 class Parting:
-    """A generation that is gone, and what there is to see whether its memory is; holds nothing of it."""
+    """A generation that is gone, and what tells whether its memory is; holds nothing once it is closed."""
 
     plugin: str
     generation: int
@@ -54,8 +54,11 @@ class Parting:
     """What became of what it had started or changed."""
 
     def close(self) -> None:
-        """Close what it left open, if nobody holds it any more."""
-        self.entries += self.ledger.close(self.remains.garbage(is_resource))
+        """Close what it left open, and let go of it, as soon as nobody else holds it any more."""
+        things = self.remains.garbage(is_resource)
+        if things is not None:
+            self.entries += self.ledger.close(things)
+            self.remains.let_go()
 
     def undo_patches(self) -> None:
         """Undo patches of shared modules that it made while it served."""
