@@ -142,8 +142,7 @@ def register(ctx): ...
         await it.press("r")
         await it.press("q")
         await it.shows("A build is under way", "n or esc cancel")
-        assert it.app.focused is not None
-        assert it.app.focused.id == "cancel"
+        await it.until(lambda: it.app.focused is not None and it.app.focused.id == "cancel")
         await it.press("escape")
         assert it.app.is_running
         gate.touch()

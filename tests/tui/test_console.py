@@ -86,7 +86,7 @@ async def test_capital_c_asks_with_cancel_focused(workspace: Workspace, run: Run
         await it.press("C")
         await it.shows("Remove the artifacts of all plugins?", "n or esc cancel")
         await it.press("enter")
-        assert not isinstance(it.app.screen, ConfirmScreen)
+        await it.until(lambda: not isinstance(it.app.screen, ConfirmScreen))
         assert len(list(workspace.compiled.glob("*.hotplug"))) == 2
         await it.press("C", "y")
         await it.until(toasted(it, "2 artifacts removed; R builds all again, z brings them back"))
@@ -150,14 +150,12 @@ async def test_numbers_enter_tab_and_esc_move_between_panes(workspace: Workspace
     workspace["one"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("one"))
-        seen = []
-        for key in ("2", "0", "3", "escape", "4", "1", "0", "enter", "tab", "tab", "shift+tab"):
-            await it.press(key)
-            seen.append(type(it.main.focused).__name__)
+        keys = ("2", "0", "3", "escape", "4", "1", "0", "enter", "tab", "tab", "shift+tab")
         table = "PluginTable"
-        expected = ["ErrorView", table, "LogView", table, "SourceView", "Overview", table, "Overview"]
-        assert seen[:8] == expected
-        assert seen[8:] == [table, "Overview", table]
+        panes = ["ErrorView", table, "LogView", table, "SourceView", "Overview", table, "Overview"]
+        for key, pane in zip(keys, [*panes, table, "Overview", table], strict=True):
+            await it.press(key)
+            await it.until(lambda pane=pane: type(it.main.focused).__name__ == pane)  # type: ignore[misc]
 
 
 async def test_the_focused_pane_shows_it_by_more_than_colour(workspace: Workspace, run: Run) -> None:
@@ -181,7 +179,7 @@ async def test_question_mark_lists_the_keys_of_the_focused_pane(workspace: Works
         await it.press("escape")
         await it.press("0", "f1")
         await it.shows("In the table", "first row")
-        assert "local variables" not in it.text
+        await it.until(lambda: "local variables" not in it.text)
 
 
 async def test_the_palette_finds_commands_of_any_plugin(workspace: Workspace, run: Run) -> None:
@@ -197,7 +195,7 @@ async def test_the_palette_finds_commands_of_any_plugin(workspace: Workspace, ru
         await it.until(lambda: "plugin: rebuild two" in it.text and "rebuild one" not in it.text)
         await it.press("down", "enter")
         await it.until(toasted(it, "two reloaded"))
-        assert it.chosen == "two"
+        await it.until(lambda: it.chosen == "two")
 
 
 async def test_a_plan_is_shown_and_can_be_carried_out(workspace: Workspace, run: Run) -> None:

@@ -84,8 +84,9 @@ async def test_causes_are_blocks_and_library_frames_are_folded(workspace: Worksp
         await it.shows(
             "RuntimeError: settings are broken", "caused by", "JSONDecodeError", "folded (x shows)"
         )
-        lines = it.text.splitlines()
         places = ("plugin.py:10 in read", "plugin.py:13 in register")
+        await it.shows(*places)
+        lines = it.text.splitlines()
         order = [next(i for i, line in enumerate(lines) if place in line) for place in places]
         assert order == sorted(order), "the newest frame comes first"
         assert "decoder.py" not in it.text

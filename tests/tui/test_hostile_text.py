@@ -43,7 +43,7 @@ async def test_text_of_plugins_is_shown_and_never_interpreted(
         for name in (NAME, "bad[b]"):
             it.main.choose(name)
             await it.until(lambda name=name: it.chosen == name and it.main.source is not None)  # type: ignore[misc]
-            assert "[@click=quit]n" in it.text
+            await it.shows("[@click=quit]n")
             assert harmless(it)
         await it.press("r", "colon", *"rebuild")
         await it.until(lambda: "plugin: rebuild [@click=quit]n" in it.text)

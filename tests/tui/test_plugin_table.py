@@ -11,7 +11,7 @@ from hotload_tui import Config
 from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.tui.widgets.columns import COLUMNS, fitting
 from tests.conftest import Running, Workspace
-from tests.tui.console import console
+from tests.tui.console import Console, console
 
 PLAIN = """
 def one(): return 1
@@ -20,6 +20,12 @@ def register(ctx):
 """
 DIGEST = "0123456789abcdef" * 4
 Run = Callable[[Config], Running]
+
+
+def painted(it: Console, number: int) -> list[str]:
+    """Return the names in the first rows of the table, as they are on the screen."""
+    words = [line.split() for line in it.text.splitlines()[3 : 3 + number]]
+    return [row[2] if len(row) > 2 else "" for row in words]
 
 
 async def test_every_plugin_has_a_row_with_glyph_and_word(workspace: Workspace, run: Run) -> None:
@@ -31,8 +37,8 @@ async def test_every_plugin_has_a_row_with_glyph_and_word(workspace: Workspace, 
         await it.until(lambda: "+ ok" in it.row("good"))
         assert "! FAIL" in it.row("bad")
         assert "- off" in it.row("away")
-        assert "+ ok 1" in it.text.splitlines()[0]
-        assert "! FAIL 1" in it.text.splitlines()[0]
+        await it.until(lambda: "+ ok 1" in it.text.splitlines()[0])
+        await it.until(lambda: "! FAIL 1" in it.text.splitlines()[0])
 
 
 async def test_a_saved_file_shows_a_new_generation_and_digest(workspace: Workspace, run: Run) -> None:
@@ -56,16 +62,16 @@ async def test_the_cursor_stays_on_its_plugin_when_rows_come_and_go(workspace: W
     async with console(running.manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("cat"))
         await it.press("G")
-        assert it.chosen == "cat"
+        await it.until(lambda: it.chosen == "cat")
         workspace["ant"] = PLAIN
         await it.until(lambda: "+ ok" in it.row("ant"))
         assert it.chosen == "cat"
-        assert [line.split()[2] for line in it.text.splitlines()[3:6]] == ["ant", "bee", "cat"]
+        await it.until(lambda: painted(it, 3) == ["ant", "bee", "cat"])
         shutil.rmtree(workspace.plugins / "bee")
         await it.until(lambda: not it.row("bee"))
         assert it.chosen == "cat"
         await it.press("k")
-        assert it.chosen == "ant"
+        await it.until(lambda: it.chosen == "ant")
 
 
 async def test_when_the_chosen_plugin_goes_another_one_is_chosen(workspace: Workspace, run: Run) -> None:
@@ -105,7 +111,7 @@ async def test_a_plugin_whose_calls_raise_is_marked_though_it_serves(workspace: 
         await it.until(lambda: "+ ok" in it.row("bad"))
         await asyncio.to_thread(running.manager.invoke, "one")
         await it.until(lambda: "+ ok ! bad" in it.row("bad"))
-        assert "1 fault" in it.text.splitlines()[0]
+        await it.until(lambda: "1 fault" in it.text.splitlines()[0])
         assert "!" not in it.row("good")
         await it.press("enter")
         await it.shows("ZeroDivisionError", "in hook of bad", "2 Error (1)")
@@ -121,11 +127,10 @@ async def test_j_k_g_and_capital_g_move(workspace: Workspace, run: Run) -> None:
         workspace[name] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("cat"))
-        seen = []
-        for key in ("j", "G", "k", "g", "down", "up"):
+        ways = {"j": "bee", "G": "cat", "k": "bee", "g": "ant", "down": "bee", "up": "ant"}
+        for key, name in ways.items():
             await it.press(key)
-            seen.append(it.chosen)
-        assert seen == ["bee", "cat", "bee", "ant", "bee", "ant"]
+            await it.until(lambda name=name: it.chosen == name)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
