@@ -14,6 +14,7 @@ from pathlib import Path
 from types import CodeType
 
 from hotload_tui.core.artifact import Entry
+from hotload_tui.core.compiler.live_reads import live_reads
 from hotload_tui.core.errors import CompileError
 from hotload_tui.core.plugin import encodable
 from hotload_tui.core.source import ENTRY, Source, SourceFile, decoded
@@ -41,7 +42,7 @@ def compiled(source: Source, file: SourceFile) -> Entry:
         message = f"{ENTRY} defines no register; add: def register(ctx) -> None: ..."
         raise CompileError(source.name, message, file=file_name, line=1)
     said = [f"{file.path}:{w.lineno}: {w.category.__name__}: {w.message}" for w in caught]
-    said += _shadowing(file.path)
+    said += [*_shadowing(file.path), *live_reads(file)]
     return Entry(file.path, file.content, file.sha256, marshal.dumps(code), tuple(said))
 
 
