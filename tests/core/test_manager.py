@@ -820,7 +820,7 @@ def test_the_log_tells_what_each_step_of_a_reload_took(workspace: Workspace, run
     running = run(workspace.config())
     lines = " ".join(line.text for line in running.manager.log())
     assert re.search(r"1 compiled, .*; read [\d.]+, compile [\d.]+, write [\d.]+ ms\)", lines)
-    assert re.search(r"loaded .* \(execute [\d.]+, register [\d.]+, swap [\d.]+ ms\): greet", lines)
+    assert re.search(r"loaded .*: greet:100 \(execute [\d.]+, register [\d.]+, swap [\d.]+ ms\)", lines)
     [loaded] = running.told(PluginLoaded, "greet")
     assert sum(step.seconds for step in loaded.steps[:2]) == pytest.approx(loaded.seconds)
 

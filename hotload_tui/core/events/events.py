@@ -108,7 +108,7 @@ class PluginLoaded(PluginEvent, frozen=True, tag=True):
         points = ", ".join(f"{place.point}:{place.priority}" for place in self.points) or "no hook points"
         loaded = f"loaded generation {self.generation} ({self.digest[:_SHORT]})"
         steps = f" ({in_words(self.steps)})" if self.steps else ""
-        return f"{loaded} in {self.seconds * 1000:.1f} ms{steps}: {points}"
+        return f"{loaded} in {self.seconds * 1000:.1f} ms: {points}{steps}"
 
 
 class PluginFailed(PluginEvent, frozen=True, tag=True):
