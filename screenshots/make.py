@@ -132,7 +132,8 @@ def _still_handler(handler: HandlerStatus) -> HandlerStatus:
 def _still_text(line: LogLine) -> str:
     text = re.sub(r"/\S*/demo/", "", line.text)
     text = re.sub(r"\b[0-9a-f]{8}\b", _digest(line.plugin, "1")[:8], text)
-    text = re.sub(r"[\d.]+ ms", "1.5 ms", text)
+    text = re.sub(r"\b(read|compile|write|execute|register|swap) [\d.]+", r"\1 0.5", text)
+    text = re.sub(r"in [\d.]+ ms", "in 1.5 ms", text)
     return re.sub(r"[\d,]+ bytes", "2,048 bytes", text)
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hotload_tui.core.config import Config
     from hotload_tui.core.loader import MainTrials
     from hotload_tui.remote import Server
+    from hotload_tui.tui.screens.actions import Restart
 
 logger = logging.getLogger("hotload.engine")
 
@@ -68,14 +69,22 @@ def _console(
     *,
     start: Callable[[], None],
     stop: Callable[[], None],
-    restart: Callable[[], str] | None = None,
+    restart: Restart | None = None,
 ) -> int:
     from hotload_tui.tui.app import ConsoleApp  # 200 ms that no other command pays
     from hotload_tui.tui.keys import check_keys
     from hotload_tui.tui.system import give_size
 
     check_keys(config.keys, str(scope.config or FILE_NAME))
-    app = ConsoleApp(api, project=Path.cwd(), keys=config.keys, start=start, stop=stop, restart=restart)
+    app = ConsoleApp(
+        api,
+        project=Path.cwd(),
+        keys=config.keys,
+        start=start,
+        stop=stop,
+        restart=restart,
+        settings=scope.resolved,
+    )
     give_size()
     app.run()
     return app.return_code or 0

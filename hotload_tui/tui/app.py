@@ -11,9 +11,11 @@ from rich.console import RenderableType
 from textual.screen import Screen
 
 from hotload_tui.core.api import ManagerApi
+from hotload_tui.core.config_loader import Resolved
 from hotload_tui.tui import keys as bindings
 from hotload_tui.tui.commands import ConsoleCommands
 from hotload_tui.tui.plain_app import PlainApp
+from hotload_tui.tui.screens.actions import Restart
 from hotload_tui.tui.screens.confirm import ConfirmScreen
 from hotload_tui.tui.screens.console import ConsoleScreen
 from hotload_tui.tui.system import give_size, hear_signals, leave_within
@@ -41,14 +43,15 @@ class ConsoleApp(PlainApp):
         keys: Mapping[str, str] = MappingProxyType({}),
         start: Callable[[], None] | None = None,
         stop: Callable[[], None] | None = None,
-        restart: Callable[[], str] | None = None,
+        restart: Restart | None = None,
+        settings: Callable[[], Resolved] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
         self._stop = stop
         self._leaving = False
         self._code: int | None = None
-        self._console = ConsoleScreen(api, project, start, clock, restart)
+        self._console = ConsoleScreen(api, project, start, clock, restart=restart, settings=settings)
         self.set_keymap(dict(keys))
 
     def get_default_screen(self) -> Screen[None]:

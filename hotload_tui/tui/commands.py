@@ -117,6 +117,8 @@ def _of_all(console: ConsoleScreen) -> Iterator[Command]:
         "for an issue tracker",
     )
     yield Command("view: table", console.action_focus_table, "go to the table of plugins")
+    yield Command("app: settings", console.action_settings, "each value, and where it came from")
+    yield Command("app: restart the host", console.action_restart, "asks if it answers")
     yield Command("app: help", console.action_help, "the keys of the pane that has the focus")
     yield Command(
         "app: screenshot", partial(app.set_timer, 0.1, app.deliver_screenshot), "save the screen as SVG"

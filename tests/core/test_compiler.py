@@ -121,6 +121,30 @@ def test_warnings_stay_with_the_file_that_is_reused(workspace: Workspace) -> Non
     assert "odd.py:2: SyntaxWarning" in again.warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("from pathlib import Path\nText = (Path(__file__).parent / 'a').read_text()\n", "2: read_text()"),
+        (
+            "from pathlib import Path\nH = Path(__file__).parent\nF = H / 'a'\ndef f():\n    open(F)\n",
+            "5: open()",
+        ),
+        ("import os\nwith open(os.path.join(os.path.dirname(__file__), 'a')) as f: ...\n", "2: open()"),
+        ("import os\ndef f(name):\n    print(__file__)\n    return open(name)\n", ""),
+        ("from importlib.resources import files\nT = files(__package__).joinpath('a').read_text()\n", ""),
+    ],
+)
+def test_data_that_is_read_past_the_artifact_is_warned_about(
+    workspace: Workspace, source: str, said: str
+) -> None:
+    """Reading beside ``__file__`` is told with its line and the way out; other reads are not."""
+    workspace["greet"] = ENTRY
+    workspace["greet/more.py"] = source
+    text = "\n".join(build(workspace).warnings)
+    assert text.startswith(f"more.py:{said} of a path made from __file__") if said else not text
+    assert ("importlib.resources" in text) == bool(said)
+
+
 def test_a_file_named_like_the_standard_library_is_warned_about(workspace: Workspace) -> None:
     """``import json`` is never my json.py, so I am told how to reach it."""
     workspace["greet"] = ENTRY

@@ -1,5 +1,6 @@
 import linecache
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -811,6 +812,17 @@ def test_what_failed_to_load_is_not_tried_twice(workspace: Workspace, run: Run) 
     run(workspace.config()).manager.stop()
     assert run(workspace.config()).status("greet").state is FAIL
     assert count.read_text() == "xx"
+
+
+def test_the_log_tells_what_each_step_of_a_reload_took(workspace: Workspace, run: Run) -> None:
+    """Reading, compiling, writing, executing, registering and the swap have milliseconds of their own."""
+    workspace["greet"] = answering("Hi")
+    running = run(workspace.config())
+    lines = " ".join(line.text for line in running.manager.log())
+    assert re.search(r"1 compiled, .*; read [\d.]+, compile [\d.]+, write [\d.]+ ms\)", lines)
+    assert re.search(r"loaded .*: greet:100 \(execute [\d.]+, register [\d.]+, swap [\d.]+ ms\)", lines)
+    [loaded] = running.told(PluginLoaded, "greet")
+    assert sum(step.seconds for step in loaded.steps[:2]) == pytest.approx(loaded.seconds)
 
 
 @pytest.mark.parametrize("event", [PluginFailed, PluginCompiled, PluginLoaded, PluginRetired])

@@ -15,7 +15,9 @@ os.environ["TEXTUAL_ANIMATIONS"] = "none"  # read when textual is imported
 from textual.pilot import Pilot
 
 from hotload_tui.core.api import ManagerApi
+from hotload_tui.core.config_loader import Resolved
 from hotload_tui.tui.app import ConsoleApp
+from hotload_tui.tui.screens.actions import Restart
 from hotload_tui.tui.screens.console import ConsoleScreen
 from hotload_tui.tui.widgets.notice import Notice
 from hotload_tui.tui.widgets.plugin_table import PluginTable
@@ -98,10 +100,21 @@ async def console(
     keys: Mapping[str, str] = MappingProxyType({}),
     start: Callable[[], None] | None = None,
     stop: Callable[[], None] | None = None,
+    restart: Restart | None = None,
+    settings: Callable[[], Resolved] | None = None,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Console]:
     """Open the console on a manager."""
-    app = ConsoleApp(api, project=project, keys=keys, start=start, stop=stop, clock=clock)
+    app = ConsoleApp(
+        api,
+        project=project,
+        keys=keys,
+        start=start,
+        stop=stop,
+        restart=restart,
+        settings=settings,
+        clock=clock,
+    )
     async with app.run_test(size=size, notifications=True) as pilot:
         await pilot.pause()
         yield Console(app, pilot)

@@ -167,6 +167,37 @@ async def test_the_focused_pane_shows_it_by_more_than_colour(workspace: Workspac
         await it.until(lambda: "─Plugins (1)─" in it.text and "━one━" in it.text)
 
 
+async def test_u_restarts_a_host_and_asks_while_it_answers(workspace: Workspace, run: Run) -> None:
+    """A host that hangs is restarted at once; of one that is well its user is asked, with Cancel focused."""
+    asked: list[bool] = []
+
+    def hangs(*, anyway: bool) -> str:
+        asked.append(anyway)
+        return ""
+
+    def is_well(*, anyway: bool) -> str:
+        asked.append(anyway)
+        return "" if anyway else "The host is well."
+
+    manager = run(workspace.config()).manager
+    async with console(manager, workspace.root, restart=hangs) as it:
+        await it.press("u")
+        assert asked == [False]
+        assert not isinstance(it.app.screen, ConfirmScreen)
+    asked.clear()
+    async with console(manager, workspace.root, restart=is_well) as it:
+        await it.press("u")
+        await it.shows("The host answers. Restart it all the same?")
+        await it.press("enter")
+        await it.until(lambda: not isinstance(it.app.screen, ConfirmScreen))
+        assert asked == [False]
+        await it.press("u", "y")
+        await it.until(lambda: asked == [False, False, True])
+    async with console(manager, workspace.root) as it:
+        await it.press("u")
+        await it.until(toasted(it, "The host is another program; restart it there."))
+
+
 async def test_question_mark_lists_the_keys_of_the_focused_pane(workspace: Workspace, run: Run) -> None:
     """Help shows what the keys of this pane do, then those that work everywhere, then the states."""
     async with console(run(workspace.config()).manager, workspace.root, (80, 70)) as it:

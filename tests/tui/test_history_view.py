@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hotload_tui import Config
+from hotload_tui.tui.widgets.history_view import HistoryView
 from tests.conftest import Running, Workspace, answering
 from tests.tui.console import console
 
@@ -46,6 +47,29 @@ async def test_enter_goes_back_and_h_releases(workspace: Workspace, run: Run) ->
         assert running.host.call("greet") == ["new"]
         await it.press("h")
         await it.until(lambda: any("is not held" in toast for toast in it.toasts))
+
+
+async def test_a_click_does_not_roll_back_but_a_double_click_does(workspace: Workspace, run: Run) -> None:
+    """One click on a generation, also where the cursor is, changes nothing; two let it serve again."""
+    workspace["one"] = answering("old")
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        workspace["one"] = answering("new")
+        running.manager.rebuild()
+        await it.press("6")
+        await it.shows(">2")
+        row = next(
+            number for number, line in enumerate(it.text.splitlines()) if " 1 " in line and "freed" in line
+        )
+        await it.click(70, row)
+        await it.press("escape")
+        await it.click(70, row)
+        await it.until(lambda: it.main.focused is it.main.query_one(HistoryView))
+        assert running.host.call("greet") == ["new"]
+        await it.click(70, row, times=2)
+        await it.until(lambda: "= HELD" in it.row("one"))
+        assert running.host.call("greet") == ["old"]
 
 
 async def test_hashes_show_what_changed(workspace: Workspace, run: Run) -> None:

@@ -44,4 +44,4 @@ def test_what_is_no_key_is_refused(key: str) -> None:
 @pytest.mark.parametrize("key", ["m", "X", "?", "question_mark", "comma", "f5", "ctrl+x", "alt+up", "ö", "+"])
 def test_all_keys_of_a_keyboard_are_accepted(key: str) -> None:
     """Characters, names and modifiers before them are keys."""
-    check_keys({"quit": key, "help": "f11", "maximise": "f12"})
+    check_keys({"quit": key, "help": "f11", "maximise": "f12", "settings": "f9"})

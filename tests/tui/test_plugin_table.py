@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from hotload_tui import Config
 from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.tui.widgets.columns import COLUMNS, fitting
+from hotload_tui.tui.widgets.overview import Overview
+from hotload_tui.tui.widgets.plugin_table import PluginTable
 from tests.conftest import Running, Workspace
 from tests.tui.console import Console, console
 
@@ -195,3 +197,18 @@ async def test_the_overview_draws_the_last_load_times(workspace: Workspace, run:
     running.manager.rebuild("one")
     async with console(running.manager, workspace.root, (120, 36)) as it:
         await it.shows("load times", "▁", "!  ", " ms")
+
+
+async def test_a_click_selects_and_a_double_click_opens(workspace: Workspace, run: Run) -> None:
+    """One click, also on the cursor's own row, leaves the focus in the table; two go into the details."""
+    workspace["one"] = workspace["two"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("two"))
+        table = it.main.query_one(PluginTable)
+        for _ in range(2):
+            await it.click(20, 4)
+            await it.until(lambda: it.chosen == "two")
+            assert it.main.focused is table
+        await it.click(40, 3, times=2)
+        await it.until(lambda: it.main.focused is it.main.query_one(Overview))
+        assert it.chosen == "one"

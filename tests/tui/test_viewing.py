@@ -77,7 +77,7 @@ async def test_the_log_has_a_filter_of_its_own(workspace: Workspace, run: Run) -
         await it.until(lambda: "! FAIL" in it.row("cherry"))
         await it.press("3")
         await it.shows("apple: loaded", "cherry: register failed")
-        await it.press("slash", *"REGISTER", "enter")
+        await it.press("slash", *"FAILED", "enter")
         await it.until(lambda: "apple: loaded" not in it.text and "cherry: register failed" in it.text)
         await it.press("slash", "home", "exclamation_mark", "enter")
         await it.until(lambda: "apple: loaded" in it.text and "cherry: register failed" not in it.text)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import CodeType
 
 from hotload_tui.core.artifact import Entry
+from hotload_tui.core.compiler.live_reads import live_reads
 from hotload_tui.core.compiler.outside import LARGE, Compiled, compiled_outside
 from hotload_tui.core.errors import CompileError
 from hotload_tui.core.plugin import encodable
@@ -41,7 +42,7 @@ def compiled(source: Source, file: SourceFile) -> Entry:
         message = f"{ENTRY} defines no register; add: def register(ctx) -> None: ..."
         raise CompileError(source.name, message, file=file_name, line=1)
     said = [f"{file.path}:{line}: {category}: {text}" for line, category, text in found.warnings]
-    said += _shadowing(file.path)
+    said += [*_shadowing(file.path), *live_reads(file)]
     return Entry(file.path, file.content, file.sha256, found.marshalled, tuple(said))
 
 

@@ -32,6 +32,7 @@ from hotload_tui.core.compiler.code import compiled, description_of, is_module
 from hotload_tui.core.compiler.imports import unresolved_imports
 from hotload_tui.core.compiler.requires import requires_of
 from hotload_tui.core.errors import ArtifactError, near
+from hotload_tui.core.events import Step
 from hotload_tui.core.source import ENTRY, Source, SourceFile, read_source
 
 _SMALL = 1 << 20  # bytes of a data file that is verified before each load; others when they are read
@@ -49,6 +50,8 @@ class Build(Struct, frozen=True):
     seconds: float
     warnings: tuple[str, ...]
     """Of all files, also of reused ones: ``file:line: text``."""
+    steps: tuple[Step, ...] = ()
+    """What took how long; also the reading, which is not part of ``seconds`` where it was done before."""
     rejected: str = ""
     """Why an artifact that should have served was not used; empty when all was well."""
 
@@ -87,15 +90,23 @@ class Compiler:
             return Build(there, 0, 0, 0, time.perf_counter() - started, _warnings_of(there))
         entries, changed = _entries(source, None if fresh else self._earlier(source.name))
         about = _about(source, next(entry.content for entry in entries if entry.path == ENTRY))
+        writing = time.perf_counter()
         with sharing(self._folder):  # nobody removes it before it is open
             written, size = write_artifact(self._folder, source.name, source.digest, about, entries)
             artifact = Artifact(written)
+        written_at = time.perf_counter()
         count = len(changed)
         reused = sum(1 for entry in entries if entry.code) - count
         # Not kept in the artifact: it is about what is installed, not about the source.
         missing = tuple(each.describe() for each in unresolved_imports(source))
         seconds = time.perf_counter() - started
-        return Build(artifact, count, reused, size, seconds, _warnings_of(artifact) + missing, rejected)
+        warnings = _warnings_of(artifact) + missing
+        steps = (
+            Step("read", source.seconds),
+            Step("compile", writing - started),
+            Step("write", written_at - writing),
+        )
+        return Build(artifact, count, reused, size, seconds, warnings, steps, rejected)
 
     def preview(self, source: Source) -> Preview:
         """Tell what ``compile`` would do: all of it, but that nothing is written. Raises ``CompileError``."""

@@ -28,6 +28,7 @@ from hotload_tui.core.events.events import (
     PluginRetired,
     WatcherChanged,
 )
+from hotload_tui.core.events.steps import Step
 
 __all__ = [
     "AnyEvent",
@@ -55,6 +56,7 @@ __all__ = [
     "PluginReleased",
     "PluginRemoved",
     "PluginRetired",
+    "Step",
     "Subscriber",
     "WatcherChanged",
 ]

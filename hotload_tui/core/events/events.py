@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 from msgspec import Struct
 
+from hotload_tui.core.events.steps import Step, in_words
 from hotload_tui.core.plugin import Fault, HookPlace, LedgerEntry, Level, LogLine
 
 _SHORT = 8  # digits of a digest in a line
@@ -74,10 +75,13 @@ class PluginCompiled(PluginEvent, frozen=True, tag=True):
     seconds: float
     warnings: tuple[str, ...] = ()
     """What the compiler warned about, with file and line."""
+    steps: tuple[Step, ...] = ()
+    """What took how long: read, compile, write."""
 
     def describe(self) -> str:  # noqa: D102 - as PluginEvent
         files = f"{self.compiled} compiled, {self.reused} reused, {self.size:,} bytes"
-        return f"compiled {self.digest[:_SHORT]} in {self.seconds * 1000:.1f} ms ({files})"
+        parts = "; ".join(part for part in (files, in_words(self.steps)) if part)
+        return f"compiled {self.digest[:_SHORT]} in {self.seconds * 1000:.1f} ms ({parts})"
 
 
 class ArtifactRejected(PluginEvent, frozen=True, tag=True):
@@ -97,11 +101,14 @@ class PluginLoaded(PluginEvent, frozen=True, tag=True):
     digest: str
     points: tuple[HookPlace, ...]
     seconds: float
+    steps: tuple[Step, ...] = ()
+    """What took how long: execute, register, and the swap, which may be that of several plugins."""
 
     def describe(self) -> str:  # noqa: D102 - as PluginEvent
         points = ", ".join(f"{place.point}:{place.priority}" for place in self.points) or "no hook points"
         loaded = f"loaded generation {self.generation} ({self.digest[:_SHORT]})"
-        return f"{loaded} in {self.seconds * 1000:.1f} ms: {points}"
+        steps = f" ({in_words(self.steps)})" if self.steps else ""
+        return f"{loaded} in {self.seconds * 1000:.1f} ms: {points}{steps}"
 
 
 class PluginFailed(PluginEvent, frozen=True, tag=True):

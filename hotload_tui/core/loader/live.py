@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hotload_tui.core.context import PluginContext, PluginState
+from hotload_tui.core.events import Step
 from hotload_tui.core.generation import Generation
 from hotload_tui.core.hooks import Handler
 from hotload_tui.core.ledger import Ledger
@@ -25,6 +26,8 @@ class LivePlugin:
     load_seconds: float
     ledger: Ledger
     """What it started or changed in the process."""
+    steps: tuple[Step, ...] = ()
+    """What took how long while it was loaded."""
     loaded_at: float = _NEVER
     """When it was swapped in, seconds since the epoch; 0 before that."""
 

@@ -10,6 +10,7 @@ from typing import cast
 
 from hotload_tui.core.context import PluginContext, PluginState
 from hotload_tui.core.errors import LoadError, RegisterError
+from hotload_tui.core.events import Step
 from hotload_tui.core.generation import Generation
 from hotload_tui.core.hooks import Handler
 from hotload_tui.core.ledger import Ledger
@@ -28,6 +29,7 @@ def prove(generation: Generation, context: PluginContext, state: PluginState, le
         module = generation.execute()
     except BaseException as error:  # foreign code: whatever a module raises, the old generation serves on
         raise LoadError(context.name, "the plugin's modules did not execute") from error
+    executed = time.perf_counter()
     file = str(generation.root_dir / ENTRY)
     register, problem, line = _register_of(module)
     if problem:
@@ -51,8 +53,9 @@ def prove(generation: Generation, context: PluginContext, state: PluginState, le
         )
         for hook in context.staged
     )
-    seconds = time.perf_counter() - started
-    return LivePlugin(context.name, generation, context, state, handlers, seconds, ledger)
+    ended = time.perf_counter()
+    steps = (Step("execute", executed - started), Step("register", ended - executed))
+    return LivePlugin(context.name, generation, context, state, handlers, ended - started, ledger, steps)
 
 
 def _register_of(module: object) -> tuple[Callable[[object], object], str, int]:

@@ -56,6 +56,7 @@ class Builds:
                     build.size,
                     build.seconds,
                     build.warnings,
+                    build.steps,
                 )
             )
             for warning in build.warnings:

@@ -237,13 +237,15 @@ class Journey:
         return Batch(self._board, self._loader, self._retirer, self._bonds, self._proofs)
 
     def _swap(self, ready: list[Ready]) -> None:
+        began = time.perf_counter()
         self._loader.swap([one.trial for one in ready])
+        seconds = time.perf_counter() - began
         self._retirer.ring()
         for one in ready:
             before = self._board.get(one.trial.name)
             assert before is not None
             self._board.put(one.status(before))
-            self._board.tell(one.event())
+            self._board.tell(one.event(seconds))
             if one.held:
                 self._board.tell(PluginHeld(time.time(), before.name, one.trial.generation.number, one.held))
             elif one.fault is None:

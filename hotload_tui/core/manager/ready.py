@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from hotload_tui.core.events import PluginLoaded
+from hotload_tui.core.events import PluginLoaded, Step
 from hotload_tui.core.loader import LivePlugin
 from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
 
@@ -48,12 +48,17 @@ class Ready(Struct, frozen=True):
             waits="",
         )
 
-    def event(self) -> PluginLoaded:
-        """Return what is told once it serves."""
+    def event(self, swap_seconds: float) -> PluginLoaded:
+        """Return what is told once it serves; the swap is that of its whole batch."""
         trial = self.trial
-        number = trial.generation.number
         return PluginLoaded(
-            trial.loaded_at, trial.name, number, self.digest, trial.places, trial.load_seconds
+            trial.loaded_at,
+            trial.name,
+            trial.generation.number,
+            self.digest,
+            trial.places,
+            trial.load_seconds,
+            (*trial.steps, Step("swap", swap_seconds)),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import time
 from collections.abc import Iterable
 from importlib.util import MAGIC_NUMBER, decode_source
 from pathlib import Path
@@ -44,6 +45,8 @@ class Source(Struct, frozen=True):
     """64 hexadecimal digits."""
     facts: dict[str, FileFacts | None]
     """By which a later change shows without reading."""
+    seconds: float = 0.0
+    """What reading took."""
 
 
 def read_source(name: str, root: Path, rule: SourceRule = _NO_PATTERNS) -> Source:
@@ -110,6 +113,7 @@ def digest_of(files: Iterable[tuple[str, str]]) -> str:
 
 
 def _read(name: str, root: Path, rule: SourceRule) -> Source:
+    started = time.perf_counter()
     try:
         _check_entry(name, root)
         facts = scan(root, rule).files
@@ -120,7 +124,8 @@ def _read(name: str, root: Path, rule: SourceRule) -> Source:
         raise _unreadable(name, error) from None
     files.sort(key=lambda file: file.path)
     digest = digest_of((file.path, file.sha256) for file in files)
-    return Source(name, str(root.absolute()), tuple(files), digest, facts)
+    seconds = time.perf_counter() - started
+    return Source(name, str(root.absolute()), tuple(files), digest, facts, seconds)
 
 
 def _unreadable(name: str, error: OSError) -> DiscoverError:

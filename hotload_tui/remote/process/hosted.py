@@ -41,6 +41,7 @@ from hotload_tui.remote.client import RemoteManager
 from hotload_tui.remote.process.keeper import Keeper
 
 _TIMEOUT = 0.75  # seconds for a question: of a host that does not answer the last facts are shown
+_RESTARTING = "the host is being restarted"
 _PAUSE = 0.02  # seconds between two attempts to connect
 
 
@@ -58,6 +59,7 @@ class HostedManager:
         self._lock = threading.Lock()
         self._remote: RemoteManager | None = None
         self._pid = 0
+        self._was_reached = False
         self._copied = 0
         self._is_paused = False
         self._last = _nothing(config)
@@ -76,9 +78,9 @@ class HostedManager:
         self._keeper.close()
         self._hang_up()
 
-    def restart(self) -> str:
-        """Restart a host that hangs, without the plugin that does; returns why not, if it makes no sense."""
-        return self._keeper.restart()
+    def restart(self, *, anyway: bool = False) -> str:
+        """Restart a host that hangs, without the plugin that does, or ``anyway``; returns why not."""
+        return self._keeper.restart(anyway=anyway)
 
     # ---- ManagerApi
 
@@ -87,7 +89,8 @@ class HostedManager:
         if self._remote is not None and not (self._keeper.trouble or self._keeper.is_late):
             with contextlib.suppress(NoHostError):
                 self._last = self._remote.snapshot()
-        return replace(self._last, host=replace(self._last.host, trouble=self._keeper.trouble))
+        trouble = self._keeper.trouble or (_RESTARTING if self._was_reached and not self._remote else "")
+        return replace(self._last, host=replace(self._last.host, trouble=trouble))
 
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
         """Hear every event from now on, of this host and those that follow it."""
@@ -187,6 +190,7 @@ class HostedManager:
         """Forget the host."""
         self._pid = 0
         self._hang_up()
+        self.changed()
 
     def changed(self) -> None:
         """Have subscribers look at the state again."""
@@ -210,7 +214,7 @@ class HostedManager:
             self._copied = 0
             remote.subscribe(self._heard)
             self._copy(remote.log())  # what was logged before this side listened
-        self._remote = remote
+        self._remote, self._was_reached = remote, True
         self.changed()
 
     def _hang_up(self) -> None:

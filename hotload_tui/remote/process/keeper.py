@@ -11,13 +11,13 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.history import Record
-from hotload_tui.core.plugin import Level
 from hotload_tui.core.source import SourceRule, read_source
+from hotload_tui.remote.process.audience import Audience
 from hotload_tui.remote.process.breadcrumbs import (
     BEAT,
     CRASH,
@@ -39,26 +39,6 @@ _MINUTE: Final = 60.0
 _CRASHES: Final = 3  # within a minute, with nobody to blame: then it is enough
 _STOP: Final = 2.0  # seconds
 _JOIN: Final = 1.0  # seconds
-
-
-class Audience(Protocol):
-    """Who hears of the host."""
-
-    def say(self, level: Level, plugin: str, text: str) -> None:
-        """Hear a line for the log."""
-        ...
-
-    def started(self, pid: int) -> None:
-        """Hear that a host was started; it may not answer yet."""
-        ...
-
-    def lost(self) -> None:
-        """Hear that the host ended."""
-        ...
-
-    def changed(self) -> None:
-        """Hear that ``trouble`` is another one."""
-        ...
 
 
 class Keeper:
@@ -85,6 +65,7 @@ class Keeper:
         self._hang: Hang | None = None
         self._deaths: deque[float] = deque(maxlen=_CRASHES)
         self._has_given_up = False
+        self._is_renewed = False  # whether its user wants another one, though it is well
         self._is_wanted = True  # whether an end of the host is to be followed by another start
         self._ready = threading.Event()
         self._ended = threading.Event()
@@ -102,9 +83,9 @@ class Keeper:
         """Wait until the host's first scan is over, or nothing will come of it."""
         self._ready.wait()
 
-    def restart(self) -> str:
-        """Start the host anew, without the plugin that hangs; returns why not, if that makes no sense."""
-        if not self._hang and not self._has_given_up:
+    def restart(self, *, anyway: bool = False) -> str:
+        """Start the host anew, without the plugin that hangs; tells why not: it is well (not ``anyway``)."""
+        if not (self._hang or self._has_given_up or anyway):
             return "The host is well; r loads a plugin anew."
         self._restart.set()
         return ""
@@ -168,8 +149,11 @@ class Keeper:
         if not self._is_wanted:
             return
         hang, self._hang = self._hang, None
-        if hang and hang.is_ended:
-            if hang.culprit is not None:  # not before the end: a host that hangs may have the file locked
+        is_renewed, self._is_renewed = self._is_renewed, False
+        if is_renewed or (hang and hang.is_ended):
+            if (
+                hang and hang.culprit is not None
+            ):  # not before the end: a host that hangs may have the file locked
                 self._hold(hang.culprit)
             self._again()
             return
@@ -199,7 +183,7 @@ class Keeper:
     def _give_up(self, text: str) -> None:
         self._has_given_up = True
         self._audience.say("error", "", text)
-        self._set_trouble(f"{text}; K starts it again")
+        self._set_trouble(f"{text}; u starts it again")
         self._ready.set()
 
     def _again(self) -> None:
@@ -274,16 +258,14 @@ class Keeper:
         if hang.culprit is None:
             text = "the host does not answer"
             self._audience.say("error", "", f"{text}; no plugin was being loaded or called")
-            self._set_trouble(f"{text}; K restarts it")
+            self._set_trouble(f"{text}; u restarts it")
             return
         place = hang.culprit.fault.place
-        where = f" at {Path(place.file).name}:{place.line} in {place.function}" if place else ""
-        phase = hang.culprit.fault.phase
-        self._audience.say(
-            "error", hang.culprit.plugin, f"hangs{where} ({phase}); K restarts the host without it"
-        )
-        place_of = f" at {Path(place.file).name}:{place.line}" if place else ""
-        self._set_trouble(f"{hang.culprit.plugin} hangs{place_of}; K restarts")  # short: it has half a line
+        where = f" at {Path(place.file).name}:{place.line}" if place else ""
+        what = f"{where} in {place.function}" if place else ""
+        text = f"hangs{what} ({hang.culprit.fault.phase}); u restarts the host without it"
+        self._audience.say("error", hang.culprit.plugin, text)
+        self._set_trouble(f"{hang.culprit.plugin} hangs{where}; u restarts")  # short: it has half a line
 
     def _restart_now(self) -> None:
         self._restart.clear()
@@ -294,6 +276,9 @@ class Keeper:
         elif self._hang is not None and self._pid:
             self._hang.is_ended = True
             self._send("kill")
+        elif self._pid:
+            self._is_renewed = True
+            self._send("stop")
 
     def _send(self, word: str) -> None:
         if self._link is not None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from textual.screen import Screen
 
+from hotload_tui.core.config_loader import Resolved
 from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.tui.clipboard import Copyable, hand_out, keep_copy
 from hotload_tui.tui.editor import open_editor
@@ -19,9 +21,18 @@ from hotload_tui.tui.screens.ask_name import AskNameScreen
 from hotload_tui.tui.screens.confirm import ConfirmScreen
 from hotload_tui.tui.screens.help import HelpScreen, key_lines
 from hotload_tui.tui.screens.plan import PlanScreen
+from hotload_tui.tui.screens.settings import SettingsScreen
 from hotload_tui.tui.text import clean
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.plugin_table import PluginTable
+
+
+class Restart(Protocol):
+    """Restarts the host."""
+
+    def __call__(self, *, anyway: bool) -> str:
+        """Restart one that hangs, or ``anyway``; returns why not, or nothing."""
+        ...
 
 
 class ActionScreen(Screen[None]):
@@ -29,8 +40,10 @@ class ActionScreen(Screen[None]):
 
     requests: Requests
     project: Path
-    restart: Callable[[], str] | None
-    """Restarts a host that hangs, and returns why not; ``None`` where that is not the console's to do."""
+    restart: Restart | None
+    """``None`` where restarting the host is not the console's to do."""
+    settings: Callable[[], Resolved] | None
+    """Reads the configuration; ``None`` where a program made its own."""
     is_leaving = False
     """Whether the plugins are being unloaded: there is nothing left to do but to wait."""
 
@@ -69,8 +82,18 @@ class ActionScreen(Screen[None]):
         self.say(self.requests.rebuild_all())
 
     def action_restart(self) -> None:
-        """Restart a host that hangs, without the plugin that does."""
-        self.say(self.restart() if self.restart else "The host is another program; restart it there.")
+        """Restart a host that hangs, without the plugin that does; ask first if it answers."""
+        restart = self.restart
+
+        def answered(yes: bool | None) -> None:  # noqa: FBT001 - called by Textual
+            if yes and restart is not None:
+                self.say(restart(anyway=True))
+
+        if restart is None:
+            self.say("The host is another program; restart it there.")
+        elif restart(anyway=False):
+            question = "The host answers. Restart it all the same? What plugins keep in memory is lost."
+            self.app.push_screen(ConfirmScreen(question, "Restart"), answered)
 
     def action_enable(self) -> None:
         """Switch the selected plugin on."""
@@ -177,6 +200,18 @@ class ActionScreen(Screen[None]):
     def action_edit_at(self, file: str, line: int) -> None:
         """Open the editor at a place that was clicked."""
         self.run_worker(self._edit(Path(file), line), group="editor", exclusive=True)
+
+    @property
+    @abstractmethod
+    def config_fault(self) -> str:
+        """What is wrong in the configuration's files."""
+
+    def action_settings(self) -> None:
+        """Show each value of the configuration, and where it came from."""
+        if self.settings is None:
+            self.say("The program made its configuration itself: no file says it.")
+        else:
+            self.app.push_screen(SettingsScreen(self.settings, self.config_fault, self.project))
 
     def action_help(self) -> None:
         """Show the keys of the pane that has the focus."""

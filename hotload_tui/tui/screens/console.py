@@ -7,11 +7,12 @@ from pathlib import Path
 
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import Container
+from textual.containers import Container, Horizontal
 from textual.timer import Timer
 from textual.widgets import Footer
 
 from hotload_tui.core.api import ManagerApi
+from hotload_tui.core.config_loader import Resolved
 from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.log_book import LogBook
@@ -23,14 +24,13 @@ from hotload_tui.tui.messages import (
     FactsRead,
     Remark,
     SourcePair,
-    StartEnded,
 )
 from hotload_tui.tui.report import LINES, Report
 from hotload_tui.tui.requests import Requests
+from hotload_tui.tui.screens.actions import Restart
 from hotload_tui.tui.screens.ask_name import AskNameScreen
 from hotload_tui.tui.screens.leaving import LeavingScreen
-from hotload_tui.tui.screens.workbench import WorkbenchScreen
-from hotload_tui.tui.text import clean_line
+from hotload_tui.tui.screens.starting import StartingScreen
 from hotload_tui.tui.toasts import Toasts
 from hotload_tui.tui.view_state import ViewStore
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
@@ -41,13 +41,14 @@ from hotload_tui.tui.widgets.plugin_pane import PluginPane
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 from hotload_tui.tui.widgets.prompt import Prompt
 from hotload_tui.tui.widgets.status_line import StatusLine
+from hotload_tui.tui.widgets.timeline import Timeline
 from hotload_tui.tui.widgets.too_small import TooSmall
 
 _DETAILS_DELAY = 0.1
 """Seconds in which the facts of another plugin should be there."""
 
 
-class ConsoleScreen(WorkbenchScreen, LeavingScreen):
+class ConsoleScreen(StartingScreen, LeavingScreen):
     """The console's main screen."""
 
     BINDINGS = keys.SCREEN
@@ -59,15 +60,19 @@ class ConsoleScreen(WorkbenchScreen, LeavingScreen):
         project: Path,
         start: Callable[[], None] | None,
         clock: Callable[[], float],
-        restart: Callable[[], str] | None = None,
+        *,
+        restart: Restart | None = None,
+        settings: Callable[[], Resolved] | None = None,
     ) -> None:
         super().__init__()
         self._store = ViewStore(project)
         self._state = self._store.read()
         self.restore(self._state)
         self.restart = restart
+        self.settings = settings
         self.project = project
-        self._start = start
+        self.start = start
+        self.is_ready = start is None
         self.clock = clock
         self._facts = FactReader(api, self.post_message)
         self.requests = Requests(api, self.post_message)
@@ -75,12 +80,9 @@ class ConsoleScreen(WorkbenchScreen, LeavingScreen):
         self._book = LogBook(clock, project)
         self._plugins: dict[str, PluginStatus] = {}
         self._closeup: CloseUp | None = None
-        self._started = start is None
         self._telling = False
         self._offers_enable = False
         self._made = ""
-        self._missing = False
-        self._trouble = ""
         self._details_due: Timer | None = None
 
     def compose(self) -> ComposeResult:
@@ -89,7 +91,9 @@ class ConsoleScreen(WorkbenchScreen, LeavingScreen):
         with Container(id="body"):
             yield PluginPane(self.clock)
             yield DetailTabs(self.project, self._book, self.clock, self._state)
-        yield LogView(self._book, id="strip")
+        with Horizontal(id="foot"):
+            yield LogView(self._book, id="strip")
+            yield Timeline()
         yield Prompt(id="filter")
         yield Notice()
         yield TooSmall()
@@ -132,9 +136,10 @@ class ConsoleScreen(WorkbenchScreen, LeavingScreen):
         return snapshot is not None and snapshot.watcher.paused
 
     @property
-    def is_ready(self) -> bool:
-        """Whether the first scan is over."""
-        return self._started
+    def config_fault(self) -> str:
+        """What is wrong in the configuration's files."""
+        snapshot = self.query_one(StatusLine).snapshot
+        return snapshot.host.config_fault if snapshot else ""
 
     @property
     def is_building(self) -> bool:
@@ -151,7 +156,8 @@ class ConsoleScreen(WorkbenchScreen, LeavingScreen):
         self.app.begin_capture_print(self)
         self.query_one("#strip", LogView).border_title = "Log"
         self._book.subscribe(self._tell_newest)
-        self._begin()
+        self._facts.start()
+        self.begin()
 
     def on_resize(self) -> None:
         """Show the newest log line where the log itself is not to be seen now."""
@@ -170,30 +176,7 @@ class ConsoleScreen(WorkbenchScreen, LeavingScreen):
         self._state.theme = self.app.theme
         self._store.write(self.view_state(self._state))
 
-    def _begin(self) -> None:
-        self.query_one(PluginPane).empty = "" if self._started else "Looking for plugins …"
-        if self._started:
-            self.query_one(StatusLine).busy = ""
-        self._facts.start()
-        self.run_start()
-
-    def run_start(self) -> None:
-        """Scan, load and watch; ``StartEnded`` tells how it went."""
-        if self._start is not None:
-            self.requests.start(self._start)
-
     # What happens
-
-    def on_start_ended(self, message: StartEnded) -> None:
-        """Say that the console is ready, or why not."""
-        self._started = True
-        self._missing = message.folder_missing
-        status = self.query_one(StatusLine)
-        self._trouble = status.trouble = message.trouble
-        status.busy = ""
-        self._show_empty()
-        self.call_pinned(anyway=True)  # those of the last time
-        self.read_again()
 
     def on_facts_read(self, message: FactsRead) -> None:
         """Hand the facts to the widgets; at the end only what is waited for is of interest."""
@@ -205,15 +188,16 @@ class ConsoleScreen(WorkbenchScreen, LeavingScreen):
         self._closeup = message.closeup
         status = self.query_one(StatusLine)
         status.snapshot = message.snapshot
-        status.trouble = message.snapshot.host.trouble or self._trouble
+        status.trouble = message.snapshot.host.trouble or self.trouble
         self.rearrange()
+        self.query_one(Timeline).show(message.snapshot.plugins, self.clock())
         self._book.add(message.lines)
         self._show_details()
         self.call_pinned(message.events)
         if self._telling:
             reads_error = self.query_one(DetailTabs).active == "error" and self.selected is not None
             self._toasts.tell(message.events, self.selected.name if reads_error and self.selected else "")
-        self._telling = self._started  # the loads of the start itself are on the screen already
+        self._telling = self.is_ready  # the loads of the start itself are on the screen already
         if self._made in self._plugins:
             self.query_one(PluginTable).choose(self._made)
             self._made = ""
@@ -225,7 +209,7 @@ class ConsoleScreen(WorkbenchScreen, LeavingScreen):
         snapshot = self.query_one(StatusLine).snapshot
         points = snapshot.points if snapshot else ()
         self.query_one(PluginTable).show(self.arrangement.of(every), len(every), points)
-        self._show_empty()
+        self.show_empty()
 
     def on_history_view_wanted(self, message: HistoryView.Wanted) -> None:
         """Go back to an earlier generation."""
@@ -246,9 +230,8 @@ class ConsoleScreen(WorkbenchScreen, LeavingScreen):
         words = f"{message.command}: " if message.command else ""
         self._toasts.say(f"{words}{message.text}" if message.text else "", bad=message.failed)
         self._made = message.made or self._made
-        if message.made and self._missing:
-            self._missing, self._trouble = False, ""
-            self.run_start()
+        if message.made:
+            self.start_again()
 
     def on_remark(self, message: Remark) -> None:
         """Show what a pane has to say."""
@@ -273,24 +256,8 @@ class ConsoleScreen(WorkbenchScreen, LeavingScreen):
         self._book.add_print(event.text, stderr=event.stderr)
 
     def _tell_newest(self) -> None:
-        seen = self.query_one("#strip").display
+        seen = self.query_one("#foot").display
         self.query_one(StatusLine).newest = "" if seen else self._book.newest
-
-    def _show_empty(self) -> None:
-        pane = self.query_one(PluginPane)
-        if self._plugins:
-            shown = self.query_one(PluginTable).row_count
-            pane.empty = "" if shown else self.arrangement.nothing(len(self._plugins))
-        elif not self._started:
-            pane.empty = "Looking for plugins …"
-        elif trouble := self._trouble or self._watcher_trouble():
-            pane.empty = f"{clean_line(trouble)}\nn makes it with a first plugin from the template."
-        else:
-            pane.empty = "No plugins yet. n makes one from the template."
-
-    def _watcher_trouble(self) -> str:
-        snapshot = self.query_one(StatusLine).snapshot
-        return snapshot.watcher.trouble if snapshot and snapshot.watcher.state == "failed" else ""
 
     def _show_details(self) -> None:
         plugin, closeup = self.selected, self._closeup

@@ -18,12 +18,8 @@ class WorkbenchScreen(ViewingScreen):
     """Has the calls made that the Hooks tab wants."""
 
     clock: Callable[[], float]
+    is_ready: bool
     _call_again = False
-
-    @property
-    @abstractmethod
-    def is_ready(self) -> bool:
-        """Whether the first scan is over."""
 
     @abstractmethod
     def read_again(self) -> None:

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rich.text import Text
+from textual import events
 from textual.widgets import DataTable
 from textual.widgets.data_table import ColumnKey, RowKey
 
 
-class CellTable(DataTable[Text]):
+class RowTable(DataTable[Text]):
+    """A click puts the cursor on a row, and only a double click does what enter does."""
+
+    def on_click(self, event: events.Click) -> None:
+        """Keep Textual from taking a single click on the cursor's own row for enter."""
+        row: object = event.style.meta.get("row")
+        if row == self.cursor_row:
+            event.prevent_default()
+            if event.chain == 2:  # noqa: PLR2004 - a double click
+                self.action_select_cursor()
+
+
+class CellTable(RowTable):
     """Keeps what it has rendered of the other cells: ``update_cell`` alone throws all of it away."""
 
     def put(self, cells: Mapping[tuple[str, str], Text]) -> None:

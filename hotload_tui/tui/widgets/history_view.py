@@ -6,12 +6,12 @@ from typing import ClassVar, Final, NamedTuple
 
 from rich.text import Text
 from textual.message import Message
-from textual.widgets import DataTable
 
 from hotload_tui.core.plugin import HistoryEntry, PluginState, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.messages import Remark
 from hotload_tui.tui.text import clean_line, clock_time, milliseconds
+from hotload_tui.tui.widgets.cell_table import RowTable
 
 _COLUMNS: Final = (("gen", 4), ("time", 8), ("digest", 12))
 _FIGURES: Final = (("build ms", 8), ("load ms", 7))
@@ -29,7 +29,7 @@ class Row(NamedTuple):
     serves: bool
 
 
-class HistoryView(DataTable[Text]):
+class HistoryView(RowTable):
     """Lists the newest first."""
 
     BINDINGS = keys.HISTORY

@@ -11,7 +11,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.coordinate import Coordinate
 from textual.message import Message
-from textual.widgets import DataTable, Input
+from textual.widgets import Input
 
 from hotload_tui.core.plugin import HandlerStatus, HookPointStatus
 from hotload_tui.tui import keys
@@ -19,6 +19,7 @@ from hotload_tui.tui.calls import CallResult, HookCall, change_words, result_tex
 from hotload_tui.tui.messages import Remark
 from hotload_tui.tui.text import clean_line, count, milliseconds
 from hotload_tui.tui.widgets.body import Body
+from hotload_tui.tui.widgets.cell_table import RowTable
 from hotload_tui.tui.widgets.prompt import Prompt
 
 KEPT: Final = 50
@@ -44,7 +45,7 @@ class Row(NamedTuple):
     handler: HandlerStatus | None
 
 
-class HooksTable(DataTable[Text]):
+class HooksTable(RowTable):
     """The hook points, a row per handler in calling order."""
 
     BINDINGS = keys.HOOKS

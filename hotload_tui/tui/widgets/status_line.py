@@ -64,6 +64,8 @@ class StatusLine(Widget):
 
     def _parts(self) -> list[Content]:
         parts = [Content.styled(self._folder(), "bold")]
+        if self.snapshot is not None and self.snapshot.host.config_fault:
+            parts.append(Content.styled("! settings", "bold $text-error"))
         if self.snapshot is not None:
             parts.extend(self._counts(self.snapshot))
             if not self.busy and not self.trouble:

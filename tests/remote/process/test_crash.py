@@ -67,6 +67,18 @@ def test_three_deaths_with_nobody_to_blame_are_enough(console: Console) -> None:
     console.wait_for(lambda: console.manager.snapshot().host.trouble == "" and console.pid not in seen)
 
 
+def test_a_host_that_is_well_is_restarted_when_that_is_wanted(console: Console) -> None:
+    """Asked once more it makes way for another one; nobody is blamed, nothing is held, all plugins load."""
+    console.wait_for(lambda: console.state("good") is PluginState.OK)
+    first = console.pid
+    assert console.manager.restart() == "The host is well; r loads a plugin anew."
+    assert console.manager.restart(anyway=True) == ""
+    console.wait_for(lambda: console.pid != first and console.state("good") is PluginState.OK)
+    console.wait_for(lambda: console.manager.snapshot().host.trouble == "")
+    assert not console.lines("the host died")
+    assert not console.lines("the host ended")
+
+
 def test_a_pause_outlives_the_host(console: Console) -> None:
     """After a crash it is still paused; the new host began with what is on disk, so that nothing waits."""
     console.manager.pause()

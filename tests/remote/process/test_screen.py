@@ -12,16 +12,16 @@ BOOM = "import ctypes\ndef boom():\n    ctypes.string_at(0)\ndef register(ctx):\
 
 
 def test_a_hang_and_a_crash_are_shown_and_survived(tmp_path: Path) -> None:
-    """The hanging plugin and its line are named, K goes on without it; a crash names its signal."""
+    """The hanging plugin and its line are named, u goes on without it; a crash names its signal."""
     for name, code in (("spin", SPIN), ("boom", BOOM)):
         (tmp_path / "plugins" / name).mkdir(parents=True)
         (tmp_path / "plugins" / name / "plugin.py").write_text(code)
     with Terminal([HOTLOAD], cwd=tmp_path) as terminal:
         terminal.wait_for(lambda screen: screen.count("+ ok") >= 2 and "watching" in screen)
         with subprocess.Popen([HOTLOAD, "call", "spin"], cwd=tmp_path, stderr=subprocess.DEVNULL):
-            terminal.wait_for("spin hangs at plugin.py:2; K restarts")
+            terminal.wait_for("spin hangs at plugin.py:2; u restarts")
             terminal.press("3", "0")  # the keys are the console's
-            terminal.press("K")
+            terminal.press("u")
         terminal.wait_for("= HELD 1")
         terminal.wait_for("watching")
         subprocess.run([HOTLOAD, "call", "boom"], cwd=tmp_path, stderr=subprocess.DEVNULL, check=False)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hotload_tui import Config
+from hotload_tui.core.config_loader import Resolved, resolve
+from hotload_tui.core.live_config import follow_config
+from tests.conftest import Running, Workspace
+from tests.tui.console import console
+
+Run = Callable[[Config], Running]
+
+
+async def test_a_comma_shows_each_setting_and_where_it_came_from(workspace: Workspace, run: Run) -> None:
+    """Files, variables and defaults are named beside the values; esc goes back to the table."""
+    file = workspace.root / "hotload.toml"
+    file.write_text("load_timeout = 3.0\n[plugins.one]\npriority = 7\n")
+
+    def settings() -> Resolved:
+        return resolve(file, environment={"HOTLOAD_DRAIN_TIMEOUT": "1.5"})
+
+    async with console(run(workspace.config()).manager, workspace.root, (120, 36), settings=settings) as it:
+        await it.press("comma")
+        await it.shows("plugins.one.priority  7")
+        lines = [" ".join(line.split()).strip("┃│ ") for line in it.text.splitlines()]
+        wanted = ("load_timeout 3.0", "drain_timeout 1.5", "sweep_interval 5.0")
+        found = [next((line for line in lines if name in line), "") for name in wanted]
+        assert "hotload.toml" in found[0]
+        assert "HOTLOAD_DRAIN_TIMEOUT" in found[1]
+        assert "default" in found[2]
+        await it.press("escape")
+        await it.until(lambda: "load_timeout" not in it.text)
+
+
+async def test_a_broken_file_is_told_in_the_status_line_and_in_full(workspace: Workspace, run: Run) -> None:
+    """A mistake in hotload.toml shows at once, with its line; mending the file takes it from the screen."""
+    file = workspace.root / "hotload.toml"
+    file.write_text("[plugins.one]\npriority = 7\n")
+    running = run(workspace.config())
+    undo = follow_config(running.manager, file)
+
+    def settings() -> Resolved:
+        return resolve(file)
+
+    try:
+        async with console(running.manager, workspace.root, settings=settings) as it:
+            await it.shows("watching")
+            file.write_text("[plugins.one]\npriority = = 7\n")
+            await it.shows("! settings")
+            await it.press("comma")
+            await it.shows("line 2", "not valid TOML", "What was read before holds")
+            await it.press("escape")
+            file.write_text("[plugins.one]\npriority = 8\n")
+            await it.until(lambda: "! settings" not in it.text)
+    finally:
+        undo()
+
+
+async def test_a_program_that_made_its_configuration_itself_is_told_of(
+    workspace: Workspace, run: Run
+) -> None:
+    """Where there are no files to name, the key says why it shows nothing."""
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.press("comma")
+        await it.shows("made its configuration itself")

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hotload_tui import Config
+from hotload_tui.tui.widgets.timeline import Timeline
+from tests.conftest import Running, Workspace, answering
+from tests.tui.console import Console, console
+
+Run = Callable[[Config], Running]
+
+
+def told(it: Console) -> list[str]:
+    """Return the timeline's lines without their times."""
+    return [line.partition(" ")[2] for line in str(it.main.query_one(Timeline).render()).splitlines()]
+
+
+async def test_a_wide_screen_tells_what_became_of_plugins(workspace: Workspace, run: Run) -> None:
+    """Loads, failures, disabling and removals come in one line each, the newest on top."""
+    workspace["one"] = answering(1)
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, (200, 50)) as it:
+        await it.shows("─ Timeline─", "+ one              generation 1, load")
+        workspace["one"] = "1 / 0\n" + answering(2)
+        running.manager.rebuild()
+        await it.shows("! one              load failed: ZeroDivisionError")
+        workspace["one"] = answering(3)
+        running.manager.rebuild()
+        await it.shows("+ one              generation 3, load")
+        running.manager.disable("one")
+        await it.shows("- one              disabled")
+        lines = told(it)
+        assert [line[0] for line in lines] == ["-", "+", "!", "+"]
+
+
+async def test_a_narrower_screen_has_no_timeline(workspace: Workspace, run: Run) -> None:
+    """At 120 columns the log has the whole row; a resize brings the timeline with what was before."""
+    workspace["one"] = answering(1)
+    async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
+        await it.shows("one: loaded generation 1", "─Log─")
+        assert "Timeline" not in it.text
+        await it.resize(200, 50)
+        await it.shows("─ Timeline─", "+ one              generation 1, load")
+
+
+async def test_the_timeline_gives_way_to_a_maximised_log(workspace: Workspace, run: Run) -> None:
+    """The log that was given the whole screen has all of it, and gives it back."""
+    async with console(run(workspace.config()).manager, workspace.root, (200, 50)) as it:
+        await it.shows("─ Timeline─")
+        await it.press("tab", "tab")
+        await it.until(lambda: it.main.focused is not None and it.main.focused.id == "strip")
+        await it.press("plus")
+        await it.until(lambda: "Timeline" not in it.text and "Plugins" not in it.text)
+        await it.press("plus")
+        await it.shows("─ Timeline─", "Plugins")
