@@ -40,7 +40,8 @@ def find_plugins(runtime_dir: Path) -> dict[str, PluginDirectory]:
     """
     found: dict[str, PluginDirectory] = {}
     try:
-        names = sorted(os.listdir(runtime_dir))  # noqa: PTH208 - names are all that is wanted
+        with os.scandir(runtime_dir) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
     except FileNotFoundError:
         raise RuntimeDirError(
             f"no plugin directory {near(runtime_dir)}: make it (mkdir {near(runtime_dir)}), "
@@ -50,10 +51,10 @@ def find_plugins(runtime_dir: Path) -> dict[str, PluginDirectory]:
         raise RuntimeDirError(
             f"cannot list plugin directory {near(runtime_dir)}: {error.strerror}"
         ) from error
-    for directory_name in names:
-        plugin = plugin_at(runtime_dir / directory_name)
-        if plugin is not None and (plugin.enabled or plugin.name not in found):
-            found[plugin.name] = plugin
+    for entry in entries:
+        name, enabled = name_of(entry.name), not entry.name.startswith("_")
+        if name is not None and (enabled or name not in found) and _is_directory(entry):
+            found[name] = PluginDirectory(name, runtime_dir / entry.name, enabled)
     return found
 
 
@@ -69,11 +70,10 @@ def find_plugin(runtime_dir: Path, name: str) -> PluginDirectory | None:
 
 def plugin_at(path: Path) -> PluginDirectory | None:
     """Return the plugin that ``path`` is by its name, or ``None``; it need not have an entry."""
-    name = path.name
-    if name.startswith((".", "__")) or name in ("", "_") or not _is_directory(path):
+    name = name_of(path.name)
+    if name is None or not _is_directory(path):
         return None
-    shown = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return PluginDirectory(shown.removeprefix("_"), path, enabled=not name.startswith("_"))
+    return PluginDirectory(name, path, enabled=not path.name.startswith("_"))
 
 
 def name_of(directory_name: str) -> str | None:
@@ -201,7 +201,7 @@ def _in_the_way(plugin: PluginDirectory, target: Path, verb: str) -> RefusedErro
     return RefusedError(f"cannot {verb} {plugin.name}: {there}; remove or rename one of the two")
 
 
-def _is_directory(path: Path) -> bool:
+def _is_directory(path: Path | os.DirEntry[str]) -> bool:
     try:
         return path.is_dir()
     except OSError:  # a loop of links

@@ -62,8 +62,10 @@ def find_artifacts(folder: Path, plugins: Iterable[str] | None = None) -> dict[s
         return {}  # none made yet; that no folder can be made is said when writing
     except OSError as error:
         raise ArtifactError(f"cannot list {near(folder)}: {error.strerror}") from error
+    starts = tuple(f"{stem}-" for stem in wanted) if wanted is not None else ("",)
     for name in names:
-        match = _NAME.fullmatch(name) if name.endswith(SUFFIX) else None
+        is_likely = name.endswith(SUFFIX) and name.startswith(starts)
+        match = _NAME.fullmatch(name) if is_likely else None
         owner = match and (match[1] if wanted is None else wanted.get(match[1]))
         if owner:
             path = folder / name

@@ -172,7 +172,12 @@ class Generation:
         module.__dict__["__builtins__"] = self._builtins
 
     def _found(self) -> Iterator[tuple[str, ModuleType]]:
-        return ((name, module) for name, module in sys.modules.copy().items() if self.owns(name))
+        root, start = self.root, f"{self.root}."
+        return (
+            (name, module)
+            for name, module in sys.modules.copy().items()
+            if name.startswith(start) or name == root
+        )
 
     def _withdraw(self) -> None:
         finder.remove(self)

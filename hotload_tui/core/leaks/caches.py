@@ -10,6 +10,7 @@ import sys
 import typing
 import warnings
 from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import cast
 
 from hotload_tui.core.leaks.island import is_module, namespace_of, of_type
@@ -73,7 +74,10 @@ def _forget_types(cache: object, root: str) -> None:
 
 def _forget_warnings(root: str) -> None:
     """Forget warnings of the plugin's own categories, noted in the namespaces of modules of others."""
-    for module in list(sys.modules.values()):
-        if is_module(module):
+    plugins = f"{root.rsplit('.', 2)[0]}."
+    for name, module in sys.modules.copy().items():
+        # A plugin's stable names lead to namespaces that are seen under their own, and cost most of the time.
+        is_another = type(module) is not ModuleType and type(name) is str and name.startswith(plugins)
+        if is_module(module) and not is_another:
             _forget_types(namespace_of(module).get("__warningregistry__"), root)
     _forget_types(getattr(warnings, "onceregistry", None), root)

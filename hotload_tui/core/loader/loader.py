@@ -93,11 +93,15 @@ class Loader:
             live.handlers = tuple(handler for handler in live.handlers if handler.point != hook_point)
             self._host.swap({name: live.handlers})
             return
+        self.unload_together([name])
+
+    def unload_together(self, names: Sequence[str]) -> None:
+        """Take plugins that serve out of service, in one assignment; then they wait for ``retire``."""
         _spare_caller()
-        self._host.swap({name: ()})
-        del self._live[name]
-        self._order.remove(name)
-        self._parting.put(live)
+        self._host.swap(dict.fromkeys(names, ()))
+        for name in names:
+            self._order.remove(name)
+            self._parting.put(self._live.pop(name))
 
     def reload(self, name: str, hook_point: str | None = None, priority: int | None = None) -> None:
         """Load the artifact that serves once more; as ``load``, and raises ``UnknownPluginError``."""

@@ -113,16 +113,16 @@ class Batch:
         if status.state is PluginState.OFF:
             return None
         name, live = status.name, self._loader.live(status.name)
-        directory = _directory(status)
         found = None
         if with_failed and name not in self._given and self._is_retried(status, self._candidates.keys()):
             self._given.add(name)
-            found = self._proofs.candidate(directory, anew=True)
+            found = self._proofs.candidate(_directory(status), anew=True)
         if (
             found is None
             and live is not None
             and not self._candidates.keys().isdisjoint(self._bonds.bound(name))
         ):
+            directory = _directory(status)
             found = again(directory, self._proofs.status_of(directory), live)
         return found
 

@@ -87,9 +87,13 @@ class Journey:
         """Return what serves of a plugin, or ``None``."""
         return self._loader.live(name)
 
-    def live_names(self) -> tuple[str, ...]:
-        """Return the plugins that serve, in order of loading, each after those that it requires."""
-        return tuple(in_order(self._loader.names(), self._bonds.bound))
+    def unload_all(self) -> list[str]:
+        """Take everything out of service: who was loaded last, or requires another, leaves first."""
+        names = in_order(self._loader.names(), self._bonds.bound)[::-1]
+        self._loader.unload_together(names)
+        self._has_unloaded = True
+        self._retirer.ring()
+        return names
 
     def update(
         self,

@@ -39,7 +39,6 @@ from hotload_tui.core.plugin import (
     Invocation,
     LogLine,
     PluginDetail,
-    PluginState,
     PluginStatus,
     Snapshot,
     WatcherStatus,
@@ -126,8 +125,7 @@ class HotloadManager:
             with self._turns.taken():
                 self._journey.close()
                 if unload:
-                    for name in reversed(self._journey.live_names()):
-                        self._roster.unload(name, PluginState.NEW)
+                    self._roster.unload_all()
                 detach, self._detach = self._detach, []
             self._journey.stop()
         for each in reversed(detach):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from hotload_tui.core import discovery
 from hotload_tui.core.config import Config
 from hotload_tui.core.discovery import PluginDirectory
-from hotload_tui.core.errors import RefusedError, RuntimeDirError
+from hotload_tui.core.errors import RefusedError
 from hotload_tui.core.events import PluginDisabled, PluginDiscovered, PluginRemoved
 from hotload_tui.core.manager.board import Board
 from hotload_tui.core.manager.journey import Journey
@@ -36,11 +36,24 @@ class Roster:
         """List the plugins, and tell which came and went. Raises ``RuntimeDirError``."""
         found = discovery.find_plugins(self._root)
         self._forget(status.name for status in self._board.statuses() if status.name not in found)
+        self._greet(found)
+        return found
+
+    def _find_some(self, names: Collection[str]) -> dict[str, PluginDirectory]:
+        """List the plugins of these names, and tell which came and went: the cost of one is that of one."""
+        if not self._root.is_dir():  # with the whole directory gone, all go
+            self._forget(status.name for status in self._board.statuses())
+            return {}
+        found = {name: each for name in names if (each := discovery.find_plugin(self._root, name))}
+        self._forget(name for name in names if name not in found and self._board.get(name) is not None)
+        self._greet(found)
+        return found
+
+    def _greet(self, found: Mapping[str, PluginDirectory]) -> None:
         for name, directory in found.items():
             if self._board.get(name) is None:
                 self._board.put(self._journey.status_of(directory))
                 self._board.tell(PluginDiscovered(time.time(), name))
-        return found
 
     def find_one(self, name: str) -> PluginDirectory:
         """Return the plugin's directory; raises ``UnknownPluginError`` and ``RuntimeDirError``."""
@@ -62,12 +75,8 @@ class Roster:
 
     def take(self, changes: Iterable[Change]) -> set[str]:
         """Bring changed plugins up to date; returns those to hear of again once they have stood still."""
-        try:
-            found = self.find()
-        except RuntimeDirError:
-            found = {}
-            self._forget(status.name for status in self._board.statuses())
         changes = list(changes)
+        found = self._find_some([change.name for change in changes])
         rounds = {change.name: self._rounds.count(change) for change in changes}
         seen = {change.name: change for change in changes if change.name in found}
         waiting = {name for name in seen if self._rounds.is_last(rounds[name]) and seen[name].modified}
@@ -115,6 +124,13 @@ class Roster:
     def is_on(self, directory: PluginDirectory) -> bool:
         """Tell whether both the directory's name and the configuration let the plugin run."""
         return directory.enabled and self._config.of(directory.name).enabled
+
+    def unload_all(self) -> None:
+        """Take everything out of service, in one swap."""
+        for name in self._journey.unload_all():
+            status = self._board.get(name)
+            if status is not None:
+                self._board.put(replace(unserved(status), state=PluginState.NEW))
 
     def unload(self, name: str, state: PluginState) -> None:
         """Take a plugin out of service."""
