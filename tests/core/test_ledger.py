@@ -468,6 +468,91 @@ def test_another_plugins_change_of_the_same_is_not_trodden_on(workspace: Workspa
     assert json.dumps is original
 
 
+# How a patch may keep what it calls, by ``now`` for the one that is there and ``put`` for the new one.
+WRAPS = {
+    "closure": "def wrap(old):\n    return lambda: [N, *old()]\nput(wrap(now()))",
+    "functools.wraps": ("import functools\ndef wrap(old):\n    @functools.wraps(old)\n"
+                        "    def new(): return [N, *old()]\n    return new\nput(wrap(now()))"),
+    "global": "old = now()\ndef new(): return [N, *old()]\nput(new)",
+    "object": ("class Wrapper:\n    def __init__(self): self.old = now()\n"
+               "    def __call__(self): return [N, *self.old()]\nput(Wrapper())"),
+    "method": ("class Wrapper:\n    def __init__(self): self.old = now()\n"
+               "    def call(self): return [N, *self.old()]\nput(Wrapper().call)"),
+    "two of its own": ("def wrap(old, n):\n    return lambda: [n, *old()]\nput(wrap(now(), 0))\n"
+                       "put(wrap(now(), N))"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRAPS)
+def test_a_patch_that_calls_what_was_there_does_not_pile_up(
+    workspace: Workspace, run: Run, host: ModuleType, kind: str
+) -> None:
+    """Each version found that of the version before; only the one that serves is called, then none."""
+    vars(host)["act"] = original = list
+
+    def version(number: int) -> str:
+        return (
+            "import host_of_the_test as host\ndef now(): return host.act\ndef put(new): host.act = new\n"
+            f"N = {number}\n{WRAPS[kind]}\n{CLEAN}"
+        )
+
+    more = [0] if kind == "two of its own" else []
+    workspace["greet"] = version(1)
+    running = run(workspace.config())
+    for number in (2, 3):
+        workspace["greet"] = version(number)
+        running.manager.scan_and_load_all()
+        assert retire(running, number - 1).memory == "freed"
+        assert vars(host)["act"]() == [number, *more]
+    workspace["greet"] = f"{version(4)}raise ValueError"
+    running.manager.scan_and_load_all()
+    assert vars(host)["act"]() == [3, *more]
+    running.manager.disable("greet")
+    retire(running, 3)
+    assert vars(host)["act"] is original
+
+
+def test_patches_of_two_plugins_on_one_another_go_one_by_one(
+    workspace: Workspace, run: Run, host: ModuleType
+) -> None:
+    """Whoever goes, the wrapper of the other is called, and what the host had below it."""
+    vars(host)["act"] = original = list
+    for name in ("first", "greet"):
+        workspace[name] = (
+            "import host_of_the_test as host\ndef wrap(old):\n"
+            f"    return lambda: [{name!r}, *old()]\nhost.act = wrap(host.act)\n{CLEAN}"
+        )
+    running = run(workspace.config())
+    assert vars(host)["act"]() == ["greet", "first"]
+    running.manager.rebuild("first", force=True)
+    assert running.wait_for(lambda: bool(running.told(PluginRetired, "first")))
+    assert vars(host)["act"]() == ["first", "greet"]
+    running.manager.disable("greet")
+    assert retire(running).memory == "freed"
+    assert vars(host)["act"]() == ["first"]
+    running.manager.disable("first")
+    assert running.wait_for(lambda: len(running.told(PluginRetired, "first")) == 2)
+    assert vars(host)["act"] is original
+
+
+def test_a_patch_on_one_that_came_unseen_is_named_where_nobody_knows_the_original(
+    workspace: Workspace, run: Run, host: ModuleType
+) -> None:
+    """The attribute of the host is neither taken away nor given to somebody else."""
+    vars(host)["act"] = list
+    workspace["greet"] = a_plugin("host.act = lambda: ['late']", late=True)
+    running = run(workspace.config())
+    running.host.call("late")
+    workspace["greet"] = a_plugin("host.act = lambda: ['newer']")
+    running.manager.scan_and_load_all()
+    retire(running)
+    running.manager.disable("greet")
+    (entry, *_) = retire(running, 2).ledger
+    assert (entry.category, entry.outcome) == ("attribute", "named")
+    assert "not known" in entry.now
+    assert vars(host)["act"]() == ["newer"]
+
+
 @pytest.mark.usefixtures("tidy", "host")
 def test_what_the_host_changed_since_stays(workspace: Workspace, run: Run) -> None:
     """A value that somebody else has set after the plugin is theirs."""

@@ -179,10 +179,10 @@ class Ledger:
         with self._process.lock:
             found = []
             for key in list(attributes.owned(self._owner)):
-                original = attributes.original(key)
                 value = attributes.current(key)
+                original = attributes.original(key, value)
                 entry = self._entry(attributes.category, attributes.tell(key, value), place_of(value))
-                if original is MISSING or self._owner.owns(original):
+                if original is MISSING:
                     found.append(replace(entry, outcome="named"))
                 else:
                     found.append(self._undone(entry, functools.partial(attributes.write, key, original)))
