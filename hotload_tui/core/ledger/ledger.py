@@ -23,6 +23,14 @@ from hotload_tui.core.plugin import LedgerEntry
 
 _MACHINERY = Owner(__name__.partition(".")[0])
 _MOMENT = 0.05  # seconds
+_HIDDEN = {
+    "addaudithook": "audit hook",
+    "register_at_fork": "at-fork hook",
+    "create_function": "SQLite function",
+    "create_aggregate": "SQLite function",
+    "create_window_function": "SQLite function",
+    "create_collation": "SQLite collation",
+}  # by what sets it: nobody can look into the place where it is kept, nor take it out of there
 _STARTS = ("start", "submit", "map", "run_in_executor", "serve_forever")  # what begins a thread
 
 
@@ -52,6 +60,7 @@ class Ledger:
         self._lines: list[_Line] = []
         self._called: list[LedgerEntry] = []
         self._given: set[Hashable] = set()
+        self._hidden: list[LedgerEntry] = []
 
     # ---- the load
 
@@ -163,6 +172,11 @@ class Ledger:
                 *(self._stopped(activity) for activity in self._activities()),
             ]
             self._lines.clear()
+            self._hidden = [
+                replace(self._entry(category, f"set by {word}", place), outcome="named")
+                for word, category in _HIDDEN.items()
+                if (place := self._script.mentions(word))
+            ]
             self._script = Script(())
             return tuple(found)
 
@@ -174,10 +188,13 @@ class Ledger:
         )
 
     def undo_patches(self) -> tuple[LedgerEntry, ...]:
-        """Undo patches of shared modules made after the load; worth a search if something is left."""
+        """Undo patches of shared modules made after the load, and name what nobody can see.
+
+        Worth a search if something is left.
+        """
         attributes = self._process.attributes
         with self._process.lock:
-            found = []
+            found, self._hidden = self._hidden, []
             for key in list(attributes.owned(self._owner)):
                 value = attributes.current(key)
                 original = attributes.original(key, value)
