@@ -1,7 +1,9 @@
 import asyncio
 import contextvars
 import functools
+import logging
 import queue
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,9 +18,9 @@ from tests.conftest import PATIENCE, Running, Workspace, answering
 Run = Callable[[Config], Running]
 
 PLUGIN = """\
-import asyncio, contextvars, ctypes, functools, os, sys, threading
+import asyncio, codecs, contextvars, ctypes, datetime, functools, logging, os, signal, sqlite3, sys
+import threading, typing
 import host_of_the_test as host
-
 
 class C:
     pass
@@ -45,6 +47,10 @@ def stream():
 async def work():
     host.began.set()
     await host.future()
+
+
+async def astream():
+    yield 1
 
 
 def act():
@@ -113,6 +119,14 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     vars(module).clear()
 
 
+_OPEN = "host.any = sqlite3.connect(':memory:', check_same_thread=False)"
+
+# Where nobody can look, the line is told: category in the ledger, line.
+HIDDEN = {
+    "at-fork hook": ("at-fork hook", 37), "at-fork hook in the child": ("at-fork hook", 37),
+    "audit hook": ("audit hook", 37), "SQLite function": ("SQLite function", 37),
+}  # fmt: skip
+
 # What the handler does, what is held, who holds it.
 HOLDERS = {
     "list": ("host.tools.append(handler)", "handler", "host_of_the_test.tools[0]"),
@@ -140,6 +154,17 @@ HOLDERS = {
     "context variable": ("host.context.run(host.variable.set, C())", "C", "a context of contextvars → C"),
     "thread local": ("host.local.thing = C()", "C", ""),
     "at-fork hook": ("os.register_at_fork(before=handler)", "handler", "a list inside the interpreter"),
+    "at-fork hook in the child": ("os.register_at_fork(after_in_child=handler)", "handler",
+                                  "a list inside the interpreter"),
+    "audit hook": ("sys.addaudithook(lambda *_: None)", "act.<locals>.<lambda>", "C code"),
+    "traceback": ("host.any = host.keep_error(fail).__traceback__", "act, greet.plugin.fail",
+                  "host_of_the_test.any"),
+    "coroutine": ("host.any = work()", "work", "host_of_the_test.any → coroutine work (plugin.py:27)"),
+    "async generator": ("host.any = astream()", "astream",
+                        "host_of_the_test.any → async_generator astream (plugin.py:32)"),
+    "SQLite function": (f"{_OPEN}; host.any.create_function('f', 0, handler)", "handler", "C code"),
+    "SQLite row factory": (f"{_OPEN}; host.any.row_factory = handler", "handler",
+                           "host_of_the_test.any.row_factory"),
     "callback of C": ("host.any = ctypes.CFUNCTYPE(None)(handler)", "handler", "host_of_the_test.any"),
 }  # fmt: skip
 
@@ -151,7 +176,8 @@ def test_who_holds_an_old_version_is_told(
     """A path from something that the user knows; when it is let go, the verdict turns to freed."""
     line, what, holder = HOLDERS[kind]
     workspace["greet"] = PLUGIN.format(line=line)
-    stays = kind in ("singledispatch", "at-fork hook")  # what was registered there cannot be taken back
+    # What was registered there cannot be taken back.
+    stays = kind in ("singledispatch", "at-fork hook", "at-fork hook in the child", "audit hook")
     running = run(workspace.config(module_path="staying" if stays else "hotplug"))
     running.host.call("greet")
     workspace["greet"] = answering("new")
@@ -161,6 +187,10 @@ def test_who_holds_an_old_version_is_told(
     assert event.memory.startswith(f"alive: greet.plugin.{what}, held by ")
     assert holder in event.memory
     assert running.status("greet").memory == f"{event.memory} (generation 1)"
+    named = [
+        (entry.category, entry.line) for entry in event.ledger if entry.category in dict(HIDDEN.values())
+    ]
+    assert named == ([HIDDEN[kind]] if kind in HIDDEN else [])
     host.gate.set()
     for thread in threading.enumerate():
         if thread.name == "poller":
@@ -168,11 +198,48 @@ def test_who_holds_an_old_version_is_told(
     cached.cache_clear()
     if stays:
         return
+    if hasattr(host.any, "close"):
+        host.any.close()  # else the interpreter warns
     if hasattr(host.Tool, "run"):
         del host.Tool.run  # the class is a cycle, which goes when the host's own collector comes by
     vars(host).clear()
     assert running.wait_for(lambda: bool(running.manager.snapshot()) and "is freed now" in running.said())
     assert running.status("greet").memory == "freed"
+
+
+# What would hold it, and is taken back, or let go of, when it retires.
+LET_GO = {
+    "signal handler": "signal.signal(signal.SIGUSR2, handler)",
+    "codec error handler": "codecs.register_error('hotload-test', handler)",
+    "formatter on a handler of others": ("logging.getLogger('formatted').handlers[0].setFormatter("
+                                         "type('F', (logging.Formatter,), {})())"),
+    "overloads": "typing.overload(handler)",
+    "last exception": "sys.last_value = host.keep_error(fail)",
+    "date with a zone of its own": ("C.zone = type('Z', (datetime.tzinfo,), {'__module__': __name__})\n"
+                                    "    C.zone.since = datetime.datetime(2000, 1, 1, tzinfo=C.zone())"),
+    "cache of the standard library": "functools.lru_cache(handler)\n    typing.Optional[C]",
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize("kind", LET_GO)
+def test_what_would_hold_an_old_version_lets_it_go(workspace: Workspace, run: Run, kind: str) -> None:
+    """The memory of the old version is free without anybody's doing."""
+    handler = logging.NullHandler()
+    logging.getLogger("formatted").handlers[:] = [handler]
+    before = signal.getsignal(signal.SIGUSR2), handler.formatter
+    workspace["greet"] = PLUGIN.format(line=LET_GO[kind])
+    running = run(workspace.config())
+    assert running.host.invoke("greet").faults == ()
+    workspace["greet"] = answering("new")
+    running.manager.scan_and_load_all()
+    assert running.wait_for(lambda: bool(running.told(PluginRetired)))
+    # Only the main thread can set a signal's handler, as soon as it runs again.
+    assert running.wait_for(
+        lambda: bool(running.manager.snapshot()) and running.status("greet").memory == "freed"
+    )
+    assert (signal.getsignal(signal.SIGUSR2), handler.formatter) == before
+    logging.getLogger("formatted").handlers.clear()
 
 
 LOOP_HOLDERS = {

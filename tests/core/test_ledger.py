@@ -1,3 +1,4 @@
+import atexit
 import builtins
 import codecs
 import copyreg
@@ -17,7 +18,7 @@ from types import ModuleType
 import pytest
 
 from hotload_tui import Config
-from hotload_tui.core.events import PluginRetired
+from hotload_tui.core.events import PluginFailed, PluginRetired
 from hotload_tui.core.ledger.codings import SearchFunctions
 from hotload_tui.core.ledger.endings import ExitFunctions
 from tests.conftest import Running, Workspace
@@ -179,7 +180,7 @@ LATE = [
         # What is no function, class or object of the plugin's cannot be told from the host's own later.
         "environment variable", "variable taken out", "working directory", "locale", "recursion limit",
         "switch interval", "collector off", "logging off", "sys.path", "warnings filter", "logging level",
-        "logging handler of the standard library", "atexit with another's function", "sqlite3 converter",
+        "logging handler of the standard library", "sqlite3 converter",
         "sys.stdout", "patched with a plain value", "attribute deleted", "mock.patch",
         # Nobody knows what these were before.
         "patched function", "patched host", "attribute added", "patched builtin",
@@ -269,6 +270,105 @@ def test_a_failed_load_is_freed_without_waiting_for_the_hosts_collector(
         assert kept() == before
     finally:
         gc.enable()
+
+
+# ---- what was to be called at the end
+
+ENDS = {
+    "atexit": ("atexit.register(act, 1, b=2)", ["act (1,) {'b': 2}"]),
+    "atexit as a decorator": ("from atexit import register as at\n@at\ndef bye(): act(1)", ["act (1,) {}"]),
+    "atexit with another's function": ("atexit.register(host.told.append, 'x')", ["x"]),
+    "atexit twice, the newest first": ("atexit.register(act, 1)\natexit.register(act, 2)",
+                                       ["act (2,) {}", "act (1,) {}"]),
+    "atexit taken back": ("atexit.register(act)\natexit.unregister(act)", []),
+    "finalizer of the host's object": ("weakref.finalize(host.wake, act, 1)", ["act (1,) {}"]),
+    "finalizer of its own object": ("weakref.finalize(kept, act).atexit = False", ["act () {}"]),
+    "finalizer that is not for the program's end": ("weakref.finalize(host.wake, act).atexit = False", []),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("tidy")
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("kind", ENDS)
+def test_what_was_to_run_at_the_programs_end_runs_when_its_version_goes(
+    workspace: Workspace, run: Run, host: ModuleType, kind: str, *, late: bool
+) -> None:
+    """What it flushes is flushed, once, after ``on_unload``; the next version has its own."""
+    line, told = ENDS[kind]
+    source = (
+        a_plugin(f"import atexit, weakref\n{line}", late=late)
+        .replace(
+            "class C: ...\n",
+            "class C: ...\nkept = C()\ndef act(*a, **k): host.told.append(f'act {a} {k}')\n",
+        )
+        .replace("def act():", "def start():")
+        .replace("'late', act", "'late', start")
+        .replace(
+            "def register(ctx):\n",
+            "def register(ctx):\n    ctx.on_unload(lambda: host.told.append('unloaded'))\n",
+        )
+    )
+    vars(host)["told"] = []
+    before = exit_functions(), finalizers()
+    workspace["greet"] = source
+    running = run(workspace.config())
+    if late:
+        running.host.call("late")
+    workspace["greet"] = f"{source}# newer"
+    running.manager.scan_and_load_all()
+    event = retire(running)
+    assert sys.modules["host_of_the_test"].told == ["unloaded", *told]
+    assert len([entry for entry in event.ledger if entry.outcome == "undone"]) == max(
+        len(told), "not for" in kind
+    )
+    assert event.memory == "freed"
+    running.manager.disable("greet")
+    retire(running, 2)
+    assert (exit_functions(), finalizers()) == before
+
+
+def test_a_function_for_the_programs_end_that_fails_is_a_fault_of_the_old_version_only(
+    workspace: Workspace, run: Run, host: ModuleType
+) -> None:
+    """The others still run, and the new version serves."""
+    vars(host)["told"] = []
+    workspace["greet"] = a_plugin(
+        "import atexit\natexit.register(host.told.append, 'first')\natexit.register(lambda: 1 / 0)"
+    )
+    running = run(workspace.config())
+    workspace["greet"] = CLEAN
+    running.manager.scan_and_load_all()
+    retire(running)
+    assert vars(host)["told"] == ["first"]
+    (failed,) = running.told(PluginFailed, "greet")
+    assert (failed.fault.phase, failed.fault.type) == ("unload", "ZeroDivisionError")
+    assert running.host.call("late") == ["clean"]
+
+
+def test_a_load_that_fails_runs_what_it_left_for_the_programs_end(
+    workspace: Workspace, run: Run, host: ModuleType
+) -> None:
+    """As Python does when a program fails: a directory that it made is removed."""
+    vars(host)["told"] = []
+    workspace["greet"] = a_plugin("import atexit\natexit.register(host.told.append, 1)\nraise ValueError")
+    assert run(workspace.config()).fault("greet").type == "ValueError"
+    assert vars(host)["told"] == [1]
+
+
+def test_what_a_library_leaves_for_the_programs_end_stays(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module of others that is first imported by a plugin is shared, and so is its clean-up."""
+    (workspace.root / "library_of_the_test.py").write_text("import atexit\natexit.register(len, '')\n")
+    monkeypatch.syspath_prepend(workspace.root)
+    before = exit_functions()
+    workspace["greet"] = "import atexit, library_of_the_test\n" + CLEAN
+    running = run(workspace.config())
+    running.manager.disable("greet")
+    assert retire(running).ledger == ()
+    assert exit_functions() == before + 1
+    atexit.unregister(len)
+    del sys.modules["library_of_the_test"]
 
 
 # ---- what is open
@@ -366,6 +466,91 @@ def test_another_plugins_change_of_the_same_is_not_trodden_on(workspace: Workspa
     running.manager.disable("second")
     assert running.wait_for(lambda: bool(running.told(PluginRetired, "second")))
     assert json.dumps is original
+
+
+# How a patch may keep what it calls, by ``now`` for the one that is there and ``put`` for the new one.
+WRAPS = {
+    "closure": "def wrap(old):\n    return lambda: [N, *old()]\nput(wrap(now()))",
+    "functools.wraps": ("import functools\ndef wrap(old):\n    @functools.wraps(old)\n"
+                        "    def new(): return [N, *old()]\n    return new\nput(wrap(now()))"),
+    "global": "old = now()\ndef new(): return [N, *old()]\nput(new)",
+    "object": ("class Wrapper:\n    def __init__(self): self.old = now()\n"
+               "    def __call__(self): return [N, *self.old()]\nput(Wrapper())"),
+    "method": ("class Wrapper:\n    def __init__(self): self.old = now()\n"
+               "    def call(self): return [N, *self.old()]\nput(Wrapper().call)"),
+    "two of its own": ("def wrap(old, n):\n    return lambda: [n, *old()]\nput(wrap(now(), 0))\n"
+                       "put(wrap(now(), N))"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRAPS)
+def test_a_patch_that_calls_what_was_there_does_not_pile_up(
+    workspace: Workspace, run: Run, host: ModuleType, kind: str
+) -> None:
+    """Each version found that of the version before; only the one that serves is called, then none."""
+    vars(host)["act"] = original = list
+
+    def version(number: int) -> str:
+        return (
+            "import host_of_the_test as host\ndef now(): return host.act\ndef put(new): host.act = new\n"
+            f"N = {number}\n{WRAPS[kind]}\n{CLEAN}"
+        )
+
+    more = [0] if kind == "two of its own" else []
+    workspace["greet"] = version(1)
+    running = run(workspace.config())
+    for number in (2, 3):
+        workspace["greet"] = version(number)
+        running.manager.scan_and_load_all()
+        assert retire(running, number - 1).memory == "freed"
+        assert vars(host)["act"]() == [number, *more]
+    workspace["greet"] = f"{version(4)}raise ValueError"
+    running.manager.scan_and_load_all()
+    assert vars(host)["act"]() == [3, *more]
+    running.manager.disable("greet")
+    retire(running, 3)
+    assert vars(host)["act"] is original
+
+
+def test_patches_of_two_plugins_on_one_another_go_one_by_one(
+    workspace: Workspace, run: Run, host: ModuleType
+) -> None:
+    """Whoever goes, the wrapper of the other is called, and what the host had below it."""
+    vars(host)["act"] = original = list
+    for name in ("first", "greet"):
+        workspace[name] = (
+            "import host_of_the_test as host\ndef wrap(old):\n"
+            f"    return lambda: [{name!r}, *old()]\nhost.act = wrap(host.act)\n{CLEAN}"
+        )
+    running = run(workspace.config())
+    assert vars(host)["act"]() == ["greet", "first"]
+    running.manager.rebuild("first", force=True)
+    assert running.wait_for(lambda: bool(running.told(PluginRetired, "first")))
+    assert vars(host)["act"]() == ["first", "greet"]
+    running.manager.disable("greet")
+    assert retire(running).memory == "freed"
+    assert vars(host)["act"]() == ["first"]
+    running.manager.disable("first")
+    assert running.wait_for(lambda: len(running.told(PluginRetired, "first")) == 2)
+    assert vars(host)["act"] is original
+
+
+def test_a_patch_on_one_that_came_unseen_is_named_where_nobody_knows_the_original(
+    workspace: Workspace, run: Run, host: ModuleType
+) -> None:
+    """The attribute of the host is neither taken away nor given to somebody else."""
+    vars(host)["act"] = list
+    workspace["greet"] = a_plugin("host.act = lambda: ['late']", late=True)
+    running = run(workspace.config())
+    running.host.call("late")
+    workspace["greet"] = a_plugin("host.act = lambda: ['newer']")
+    running.manager.scan_and_load_all()
+    retire(running)
+    running.manager.disable("greet")
+    (entry, *_) = retire(running, 2).ledger
+    assert (entry.category, entry.outcome) == ("attribute", "named")
+    assert "not known" in entry.now
+    assert vars(host)["act"]() == ["newer"]
 
 
 @pytest.mark.usefixtures("tidy", "host")

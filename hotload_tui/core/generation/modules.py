@@ -48,6 +48,8 @@ class Generation:
         self.top_names = frozenset(name for name in self._places if name and "." not in name)
         self.peers: Mapping[str, Peer] = MappingProxyType({})
         """The plugins that it requires, by their names."""
+        self.exit_calls: list[Callable[[], object]] = []
+        """What it gave to ``atexit``, the oldest first."""
         self.is_released = False
         self._has_remnants = False
         self._is_confirmed = False

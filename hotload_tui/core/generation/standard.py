@@ -2,10 +2,12 @@
 
 ``importlib.import_module("part")`` looks in ``sys.modules``, where only unique names stand. A plugin that
 imports one of these modules gets a stand-in, which maps the author's names first and forwards the rest.
+That of ``atexit`` remembers what is registered: the interpreter does not tell, and not with which arguments.
 """
 
 from __future__ import annotations
 
+import atexit
 import builtins
 import functools
 import importlib
@@ -16,7 +18,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
 from hotload_tui.core.generation.listing import Listing
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from hotload_tui.core.generation.modules import Generation
 
 _R = TypeVar("_R")
+_P = ParamSpec("_P")
 
 
 class Standard:
@@ -165,8 +168,27 @@ def _logging_config(_: Generation, private: PrivateImport) -> Mapping[str, objec
     return {"dictConfig": dict_config, "DictConfigurator": Configurator, "fileConfig": file_config}
 
 
+def _atexit(generation: Generation, _: PrivateImport) -> Mapping[str, object]:
+    def register(function: Callable[_P, _R], *values: _P.args, **named: _P.kwargs) -> Callable[_P, _R]:
+        entry = functools.partial(function, *values, **named)  # which is nobody else's, as `print` may be
+        atexit.register(entry)
+        generation.exit_calls.append(entry)
+        given.append((function, entry))
+        return function
+
+    def unregister(function: Callable[_P, object]) -> None:
+        atexit.unregister(function)
+        for _, entry in [each for each in given if each[0] == function]:
+            atexit.unregister(entry)
+        given[:] = [each for each in given if each[0] != function]
+
+    given: list[tuple[object, Callable[[], object]]] = []
+    return {"register": register, "unregister": unregister}
+
+
 _Make: TypeAlias = "Callable[[Generation, PrivateImport], Mapping[str, object]]"
 _PARTS: Mapping[str, _Make] = {
+    "atexit": _atexit,
     "importlib": _importlib,
     "importlib.util": _importlib_util,
     "importlib.resources": _importlib_resources,

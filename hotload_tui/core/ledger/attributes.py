@@ -90,15 +90,16 @@ class Attributes(Register):
                 if (module == "sys" and name in _LAST and _is_trace_of(value, owner)) or owner.owns(value):
                     yield module, name
 
-    def original(self, key: Hashable) -> object:
-        """Return what an attribute was that was patched after the load; ``MISSING`` if nobody knows."""
+    def original(self, key: Hashable, patch: object) -> object:
+        """Return what an attribute was before a plugin's ``patch``; ``MISSING`` if nobody knows."""
         module, name = cast("tuple[str, str]", key)
         if module == "sys" and name in _LAST:
             return None
         if key in self._originals:
             return self._originals[key]
-        wrapper = self.current(key)
-        return vars(wrapper).get("__wrapped__", MISSING) if type(wrapper) is FunctionType else MISSING
+        while self._plugins.owns(patch):
+            patch = vars(patch).get("__wrapped__", MISSING) if type(patch) is FunctionType else MISSING
+        return patch
 
     def _namespaces(self) -> list[tuple[str, dict[str, object]]]:
         # Hundreds of modules of others, and thousands of plugins', at each load: no calls but C's.

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import signal
 import sys
 import weakref
-from collections.abc import Callable, Hashable
-from typing import cast
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias, cast
 
 from hotload_tui.core.ledger.mainly import in_main_thread
-from hotload_tui.core.ledger.owner import name_of
+from hotload_tui.core.ledger.owner import Owner, Place, name_of, place_of
 from hotload_tui.core.ledger.register import MISSING, Entries, Register
 
 _handler_of: Callable[[int], object] = getattr(
     sys.modules.get("_signal"), "getsignal", signal.getsignal
 )  # the public one makes a member of an enumeration of each answer, at each load
+_NO_HANDLERS: dict[int, object] = {kind.value: kind for kind in signal.Handlers}
 _SIGNALS = [signal.Signals(number) for number in signal.valid_signals() if number in {*signal.Signals}]
+
+
+ExitCalls: TypeAlias = Sequence[Callable[[], object]]
+"""What a generation gave to ``atexit``, the oldest first."""
 
 
 class _Lookout:
@@ -33,7 +40,24 @@ class _Lookout:
     def __call__(self) -> None: ...
 
 
-class ExitFunctions(Register):
+class Ending(NamedTuple):
+    """What was to be called when the program ends, and is called when its generation does."""
+
+    key: Hashable
+    name: str
+    place: Place
+    call: Callable[[], object]
+
+
+class Endings(Register):
+    """Functions for the end, which are called when their generation ends."""
+
+    @abstractmethod
+    def endings(self, keys: Collection[Hashable], calls: ExitCalls, owner: Owner) -> Iterator[Ending]:
+        """Yield what is to be called of these entries, the newest first."""
+
+
+class ExitFunctions(Endings):
     """Functions of ``atexit``; one that is taken out is not called."""
 
     category = "atexit"
@@ -56,9 +80,24 @@ class ExitFunctions(Register):
     def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - as Register
         return f"function {name_of(value)}"
 
+    def endings(  # noqa: D102 - as Register
+        self,
+        keys: Collection[Hashable],  # noqa: ARG002
+        calls: ExitCalls,
+        owner: Owner,  # noqa: ARG002
+    ) -> Iterator[Ending]:
+        there = self.read()
+        for call in reversed(calls):
+            if id(call) in there:
+                yield Ending(id(call), name_of(call), place_of(call), call)
 
-class Finalizers(Register):
-    """``weakref.finalize`` with functions of a plugin's; one that is taken out is not called."""
+
+class Finalizers(Endings):
+    """``weakref.finalize`` with functions of a plugin's; one that is taken out is not called.
+
+    Before that those are called which would be at the program's end, or whose object goes with the plugin:
+    the finalizer is what holds the generation, and with it perhaps that object, for ever.
+    """
 
     category = "finalizer"
     words = ("finalize",)
@@ -70,6 +109,20 @@ class Finalizers(Register):
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         if value is MISSING:
             cast("weakref.finalize[[], object]", key).detach()
+
+    def endings(  # noqa: D102 - as Register
+        self,
+        keys: Collection[Hashable],
+        calls: ExitCalls,  # noqa: ARG002
+        owner: Owner,
+    ) -> Iterator[Ending]:
+        for key, function in reversed(self.read().items()):
+            finalizer = cast("weakref.finalize[[], object]", key)
+            found = finalizer.peek() if key in keys else None
+            if found and (finalizer.atexit or owner.owns(found[0])):
+                _, call, values, named = found
+                run = functools.partial(call, *values, **named)
+                yield Ending(key, name_of(function), place_of(function), run)
 
     def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - as Register
         return f"function {name_of(value)}"
@@ -87,9 +140,11 @@ class Signals(Register):
         self._original: Entries = {}
 
     def read(self) -> Entries:  # noqa: D102 - as Register
-        found: Entries = {number: _handler_of(number) for number in _SIGNALS}
-        for number, value in found.items():
-            if type(value) is int or not self._is_plugins(value):
+        found: Entries = {}
+        for number in _SIGNALS:
+            value = _handler_of(number)
+            value = found[number] = _NO_HANDLERS[value] if type(value) is int else value
+            if type(value) is signal.Handlers or not self._is_plugins(value):
                 self._original[number] = value
         return found
 
@@ -103,5 +158,4 @@ class Signals(Register):
         )
 
     def tell(self, key: Hashable, value: object) -> str:  # noqa: D102 - as Register
-        shown = str(signal.Handlers(value).name) if type(value) is int else name_of(value)
-        return f"{cast('signal.Signals', key).name}: {shown}"
+        return f"{cast('signal.Signals', key).name}: {name_of(value)}"

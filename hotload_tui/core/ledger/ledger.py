@@ -12,6 +12,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.ledger.endings import Ending, Endings, ExitCalls, ExitFunctions
 from hotload_tui.core.ledger.owner import Owner, Place, place_of
 from hotload_tui.core.ledger.process import Process
 from hotload_tui.core.ledger.register import MISSING, Change, Entries, Register
@@ -22,6 +23,14 @@ from hotload_tui.core.plugin import LedgerEntry
 
 _MACHINERY = Owner(__name__.partition(".")[0])
 _MOMENT = 0.05  # seconds
+_HIDDEN = {
+    "addaudithook": "audit hook",
+    "register_at_fork": "at-fork hook",
+    "create_function": "SQLite function",
+    "create_aggregate": "SQLite function",
+    "create_window_function": "SQLite function",
+    "create_collation": "SQLite collation",
+}  # by what sets it: nobody can look into the place where it is kept, nor take it out of there
 _STARTS = ("start", "submit", "map", "run_in_executor", "serve_forever")  # what begins a thread
 
 
@@ -49,6 +58,9 @@ class Ledger:
         self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._modules = 0
         self._lines: list[_Line] = []
+        self._called: list[LedgerEntry] = []
+        self._given: set[Hashable] = set()
+        self._hidden: list[LedgerEntry] = []
 
     # ---- the load
 
@@ -62,9 +74,10 @@ class Ledger:
         ]
         self._threads.update(threading.enumerate())
 
-    def end(self, codes: Iterable[CodeType]) -> None:
-        """Compare; ``codes`` is the code of the modules that were executed."""
+    def end(self, codes: Iterable[CodeType], calls: ExitCalls) -> None:
+        """Compare; ``codes`` is the code of the modules that were executed, ``calls`` as for ``leave``."""
         try:
+            self._given = {*map(id, calls)}
             self._script = Script(codes)
             for register, before in self._before:
                 for change in register.changes(before):
@@ -81,9 +94,11 @@ class Ledger:
         value = change.before if change.after is MISSING else change.after
         if _MACHINERY.owns(value):
             return  # the finder, with the first plugin
-        is_own = self._owner.owns(change.after) or self._owner.owns(change.key)
+        is_exit = isinstance(register, ExitFunctions)  # of which it is known who registered them
+        is_given = is_exit and change.key in self._given
+        is_own = is_given or self._owner.owns(change.after) or self._owner.owns(change.key)
         place = self._script.mentions(*register.words_of(change.key))
-        if not is_own and place is None:
+        if not is_own and (place is None or is_exit):
             return  # a library's doing, or another thread's
         place = place or place_of(change.after)
         self._process.record(self.root, register, change)
@@ -114,21 +129,54 @@ class Ledger:
 
     # ---- the end
 
-    def undo(self, successor: Ledger | None = None) -> tuple[LedgerEntry, ...]:
-        """Undo what can be, and name what cannot; a ``successor`` takes over what it needs as well."""
+    def leave(self, calls: ExitCalls, successor: Ledger | None = None) -> list[Ending]:
+        """Let ``successor`` take over what it needs as well; return what is to be called now.
+
+        These functions were to be called when the program ends. What they flush and remove would be lost:
+        for the plugin, the end is now. ``calls`` are those that the generation gave to ``atexit``.
+        """
+        with self._process.lock:
+            self._lines = [*self._left(successor)][::-1]
+            return [
+                self._taken(register, ending)
+                for register in self._process.registers
+                if isinstance(register, Endings)
+                for ending in [*register.endings(self._keys(register), calls, self._owner)]
+            ]
+
+    def _keys(self, register: Register) -> set[Hashable]:
+        noted = (line.key for line in self._lines if line.register is register)
+        return {*noted, *register.owned(self._owner)}
+
+    def _taken(self, register: Register, ending: Ending) -> Ending:
+        """Take out what is about to be called, so that nobody else calls it; tell it if nobody did yet."""
+        if all((line.register, line.key) != (register, ending.key) for line in self._lines):
+            entry = self._entry(register.category, f"function {ending.name}", ending.place)
+            self._called.append(replace(entry, outcome="undone"))
+        register.write(ending.key, MISSING)
+        return ending
+
+    def undo(self) -> tuple[LedgerEntry, ...]:
+        """Undo what can be, and name what cannot."""
         with self._process.lock:
             found = [
+                *self._called,
                 *(
                     self._undone(
                         line.entry,
                         functools.partial(self._process.undo, self._owner, line.register, line.key),
                     )
-                    for line in self._left(successor)
+                    for line in reversed(self._lines)
                 ),
                 *self._undo_late(),
                 *(self._stopped(activity) for activity in self._activities()),
             ]
             self._lines.clear()
+            self._hidden = [
+                replace(self._entry(category, f"set by {word}", place), outcome="named")
+                for word, category in _HIDDEN.items()
+                if (place := self._script.mentions(word))
+            ]
             self._script = Script(())
             return tuple(found)
 
@@ -140,15 +188,18 @@ class Ledger:
         )
 
     def undo_patches(self) -> tuple[LedgerEntry, ...]:
-        """Undo patches of shared modules made after the load; worth a search if something is left."""
+        """Undo patches of shared modules made after the load, and name what nobody can see.
+
+        Worth a search if something is left.
+        """
         attributes = self._process.attributes
         with self._process.lock:
-            found = []
+            found, self._hidden = self._hidden, []
             for key in list(attributes.owned(self._owner)):
-                original = attributes.original(key)
                 value = attributes.current(key)
+                original = attributes.original(key, value)
                 entry = self._entry(attributes.category, attributes.tell(key, value), place_of(value))
-                if original is MISSING or self._owner.owns(original):
+                if original is MISSING:
                     found.append(replace(entry, outcome="named"))
                 else:
                     found.append(self._undone(entry, functools.partial(attributes.write, key, original)))

@@ -7,9 +7,12 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from hotload_tui.core.ledger.attributes import Attributes
+from hotload_tui.core.ledger.chain import relink
 from hotload_tui.core.ledger.owner import Owner
 from hotload_tui.core.ledger.register import MISSING, Change, Register, is_same
 from hotload_tui.core.ledger.registers import registers
+
+_UNKNOWN = object()
 
 
 @dataclass(eq=False, slots=True)
@@ -42,10 +45,17 @@ class Process:
         """Note that the generation ``root`` changed an entry."""
         stack = self._stacks.get((register, change.key))
         if stack is None:
-            # What another generation left there unseen is no original, and would be held by it.
-            original = MISSING if self._plugins.owns(change.before) else change.before
-            stack = self._stacks[register, change.key] = _Stack(original)
+            stack = self._stacks[register, change.key] = _Stack(self._original(register, change))
         stack.layers.append((root, change.after))
+
+    def _original(self, register: Register, change: Change) -> object:
+        """Return what was there before all plugins: what one left there unseen would be held by that."""
+        if not self._plugins.owns(change.before):
+            return change.before
+        if register is not self.attributes:
+            return MISSING
+        known = self.attributes.original(change.key, change.before)
+        return _UNKNOWN if known is MISSING else known
 
     def hand_over(self, root: str, to: str, register: Register, key: Hashable) -> None:
         """Let a change go on as one of the generation ``to``."""
@@ -53,14 +63,27 @@ class Process:
         layers[:] = [(to if layer[0] == root else layer[0], layer[1]) for layer in layers]
 
     def undo(self, owner: Owner, register: Register, key: Hashable) -> None:
-        """Put back what was below a generation's change, unless somebody changed it since."""
+        """Put back what was below a generation's change, unless somebody changed it since.
+
+        Raises:
+            LookupError: nobody knows what that was.
+
+        """
         stack = self._stacks[register, key]
         index = next(index for index, layer in enumerate(stack.layers) if layer[0] == owner.root)
         _, value = stack.layers.pop(index)
         if not stack.layers:
             del self._stacks[register, key]
+        below = stack.layers[index - 1][1] if index else stack.original
+        if below is _UNKNOWN:
+            raise LookupError(
+                "another version had put something there, and what was before that is not known"
+            )
         current = register.current(key)
-        is_on_top = index == len(stack.layers)
-        if is_on_top and (is_same(current, value) or owner.owns(current)):
-            register.write(key, stack.layers[-1][1] if stack.layers else stack.original)
+        if index < len(stack.layers):
+            root, above = stack.layers[index]
+            if owner.owns(value) and below is not MISSING:
+                relink(above, Owner(root), value, below)
+        elif is_same(current, value) or owner.owns(current):
+            register.write(key, below)
         register.forget(key, value)

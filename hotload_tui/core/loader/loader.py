@@ -161,14 +161,16 @@ class Loader:
             live = self._trials.run(name, proof, self._config.load_timeout)
         except BaseException as error:
             context.abandon()
+            ledger.end(generation.origin.codes(), generation.exit_calls)
+            for fault in self._undertaker.call_endings(generation, ledger):
+                error.add_note(f"cleaning up failed: {fault.type}: {fault.message}")
             generation.release()
-            ledger.end(generation.origin.codes())
             left = [entry for entry in ledger.undo() if entry.outcome == "named"]
             for entry in left:
                 error.add_note(f"left behind: {entry.describe()}")
             self._aborted.put(self._undertaker.bury(generation, ledger))
             raise
-        ledger.end(generation.origin.codes())
+        ledger.end(generation.origin.codes(), generation.exit_calls)
         return live
 
     def swap(self, trials: Sequence[LivePlugin]) -> None:

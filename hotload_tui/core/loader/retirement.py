@@ -105,13 +105,24 @@ class Undertaker:
         number = live.generation.number
         own = [call for call in calls if call.table.reaches({(live.name, number)})]
         stuck, inside = self._still_inside(live.name, own)
-        faults = (*stuck, *self._unload(live))
+        faults = (*stuck, *self._unload(live), *self.call_endings(live.generation, live.ledger, successor))
         live.generation.release()
         live.generation.leave_remnants()
-        entries = live.ledger.undo(successor)
+        entries = live.ledger.undo()
         gone = self.bury(live.generation, live.ledger)
         gone.faults, gone.inside, gone.entries = faults, inside, entries
         return gone
+
+    def call_endings(
+        self, generation: Generation, ledger: Ledger, successor: Ledger | None = None
+    ) -> list[Fault]:
+        """Call what was to be called when the program ends; return what failed."""
+        plugin = generation.plugin
+        errors = (
+            self._error_of(plugin, ending.call, f"the function {ending.name} for the program's end")
+            for ending in ledger.leave(generation.exit_calls, successor)
+        )
+        return [self._fault_of(plugin, error) for error in errors if error is not None]
 
     def bury(self, generation: Generation, ledger: Ledger) -> Parting:
         """Prepare for the look whether a generation is freed that has left ``sys.modules``."""
@@ -151,10 +162,15 @@ class Undertaker:
         while live.context.unloaders:
             unloader = live.context.unloaders.pop()
             error = (
-                self._end(unloader) if isinstance(unloader, Worker) else self._error_of(live.name, unloader)
+                self._end(unloader)
+                if isinstance(unloader, Worker)
+                else self._error_of(live.name, unloader, f"on_unload function {_name_of(unloader)}")
             )
             if error is not None:
-                yield fault_of(error, phase="unload", plugin=live.name, module_path=self._module_path)
+                yield self._fault_of(live.name, error)
+
+    def _fault_of(self, plugin: str, error: BaseException) -> Fault:
+        return fault_of(error, phase="unload", plugin=plugin, module_path=self._module_path)
 
     def _end(self, worker: Worker) -> BaseException | None:
         error = worker.end(self._limit, self._aside)
@@ -163,13 +179,13 @@ class Undertaker:
             self._spared.append(worker)
         return error
 
-    def _error_of(self, plugin: str, function: Callable[[], object]) -> BaseException | None:
+    def _error_of(self, plugin: str, function: Callable[[], object], what: str) -> BaseException | None:
         def run() -> None:
             thread = threading.get_ident()
             self._unloading[thread] = plugin
             try:
                 with self._witness("unload", plugin):
-                    _refuse_unfinished(function())
+                    _refuse_unfinished(function(), what)
             finally:
                 del self._unloading[thread]
 
@@ -177,16 +193,17 @@ class Undertaker:
         if call.ends_within(self._limit):
             return call.error
         trace = trace_of(thread_stack(call.thread.ident or 0))
-        name = getattr(function, "__qualname__", type(function).__qualname__)
         ending = (
             "was interrupted" if call.interrupt() else f"goes on in thread '{call.thread.name}', left behind"
         )
-        message = (
-            f"on_unload function {name} did not end within drain_timeout = {self._limit:g} s and {ending}"
-        )
+        message = f"{what} did not end within drain_timeout = {self._limit:g} s and {ending}"
         return TimeoutError(message).with_traceback(trace)
 
 
-def _refuse_unfinished(value: object) -> None:
+def _name_of(function: object) -> str:
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def _refuse_unfinished(value: object, what: str) -> None:
     if is_unfinished(value):
-        raise TypeError("the on_unload function returned a coroutine or generator, which nobody would run")
+        raise TypeError(f"{what} returned a coroutine or generator, which nobody would run")
