@@ -75,7 +75,9 @@ class Tmux:
 
     def _do(self, *words: str) -> str:
         command = ["tmux", "-S", self._socket, *words]
-        environment = {**os.environ, "TERM": "xterm-256color", "LANG": "C.UTF-8", "PS1": "shell> "}
+        # A test runner's idea of its own size would be believed over the terminal's, also after a resize.
+        inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        environment = {**inherited, "TERM": "xterm-256color", "LANG": "C.UTF-8", "PS1": "shell> "}
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
         return done.stdout
 
