@@ -33,6 +33,7 @@ from hotload_tui.core.plugin import (
     WatcherStatus,
 )
 from hotload_tui.tui.app import ConsoleApp
+from hotload_tui.tui.garbage import hold_off
 
 DIGEST = "0123456789abcdef" * 4
 PLACE = (HookPlace("work", 100),)
@@ -142,6 +143,7 @@ def main() -> None:
     crowd = Crowd(plugins, lines)
     if a_second:
         threading.Thread(target=crowd.reload_for_ever, args=(a_second,), daemon=True).start()
+    hold_off()  # as the command does
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_STATE_HOME"] = folder
         ConsoleApp(crowd, project=Path(folder)).run()

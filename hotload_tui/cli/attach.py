@@ -12,6 +12,7 @@ from hotload_tui.cli.scope import Scope, refuse_dumb_terminal, shared_options
 from hotload_tui.cli.signals import GRACE
 from hotload_tui.core.config_loader import FILE_NAME
 from hotload_tui.core.errors import UsageError
+from hotload_tui.tui.garbage import hold_off
 
 
 @shared_options(host=True)
@@ -25,6 +26,7 @@ def attach(scope: Scope, socket: Path | None) -> int:
     refuse_dumb_terminal()
     if socket is not None and scope.host is not None:
         raise UsageError("--host chooses among hosts, and SOCKET names one: leave one of them out")
+    hold_off()  # no plugin runs in this process
     from hotload_tui.remote import RemoteManager  # the console: 200 ms that no other command pays
     from hotload_tui.tui.app import ConsoleApp
     from hotload_tui.tui.keys import check_keys

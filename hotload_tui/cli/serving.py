@@ -21,6 +21,7 @@ from hotload_tui.cli.text import folder, log_line
 from hotload_tui.core.config_loader import FILE_NAME
 from hotload_tui.core.errors import HotloadError, UsageError
 from hotload_tui.core.events import AnyEvent, LogWritten
+from hotload_tui.tui.garbage import hold_off
 
 if TYPE_CHECKING:
     from hotload_tui import HotloadManager, ManagerApi
@@ -45,6 +46,7 @@ def open_console(scope: Scope) -> int:
 
         inside = HotloadManager(HookHost(), config)
         return _console(inside, config, scope, start=inside.start, stop=inside.stop)
+    hold_off()  # no plugin runs in this process
     from hotload_tui.remote.process import HostedManager  # processes: not for --help
 
     hosted = HostedManager(config, scope.as_arguments())

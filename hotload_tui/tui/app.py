@@ -55,7 +55,10 @@ class ConsoleApp(PlainApp):
         self.set_keymap(dict(keys))
 
     def get_default_screen(self) -> Screen[None]:
-        """Open with the console."""
+        """Open with the console, of the classes of its size: else all is styled twice before it is seen."""
+        width, height = self.size
+        for size, breakpoints in ((width, self.HORIZONTAL_BREAKPOINTS), (height, self.VERTICAL_BREAKPOINTS)):
+            self._console.add_class(max(each for each in breakpoints if each[0] <= size)[1])
         return self._console
 
     def say(self, text: str, *, bad: bool = False) -> None:

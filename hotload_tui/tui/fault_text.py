@@ -10,10 +10,10 @@ from typing import Final, NamedTuple
 
 from rich.cells import cell_len
 from textual.content import Content
-from textual.highlight import highlight
 from textual.style import Style
 
 from hotload_tui.core.plugin import Fault, Frame, PluginState, PluginStatus
+from hotload_tui.tui.colouring import coloured
 from hotload_tui.tui.places import own_causes
 from hotload_tui.tui.text import LONGEST_LINE, clean, clean_line, clean_lines, clock_time, count, short_path
 
@@ -142,14 +142,14 @@ def _source(frame: Frame, options: FaultOptions) -> Iterator[Content]:
     high = min(last, max(frame.line, min(frame.end_line, frame.line + near)) + near)
     # The whole piece is coloured at once: a string may begin above the failing line.
     texts = [clean_line(clean(line).expandtabs(4)) for line in frame.lines]
-    coloured = highlight("\n".join(texts), language="python").split("\n", allow_blank=True)
+    source = coloured(texts)
     width = len(str(high))
     for number in range(low, high + 1):
         index = number - frame.first_line
         failing = frame.line <= number <= max(frame.line, frame.end_line)
         gutter = f"{'>' if failing else ' '} {number:>{width}} | "
         yield Content.assemble(
-            (gutter, "bold $text-error" if failing else "$foreground-muted"), coloured[index]
+            (gutter, "bold $text-error" if failing else "$foreground-muted"), source[index]
         )
         if failing and (carets := _carets(frame, number)):
             yield Content.assemble((f"  {'':{width}} | ", "$foreground-muted"), (carets, "bold $text-error"))

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Final
 
 from hotload_tui.core.plugin import PluginStatus
+from hotload_tui.tui.garbage import settle
 from hotload_tui.tui.messages import StartEnded
 from hotload_tui.tui.screens.workbench import WorkbenchScreen
 from hotload_tui.tui.text import clean_line
 from hotload_tui.tui.widgets.plugin_pane import PluginPane
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 from hotload_tui.tui.widgets.status_line import StatusLine
+
+SETTLED: Final = 1.0
+"""Seconds after which all rows should be there."""
+
+PATIENCE: Final = 10.0
+"""Seconds after which no more is expected of a first scan that has not ended."""
 
 
 class StartingScreen(WorkbenchScreen):
@@ -34,6 +42,7 @@ class StartingScreen(WorkbenchScreen):
         self.query_one(PluginPane).empty = "" if self.is_ready else "Looking for plugins …"
         if self.is_ready:
             self.query_one(StatusLine).busy = ""
+        self.set_timer(SETTLED if self.is_ready else PATIENCE, settle)
         self.run_start()
 
     def run_start(self) -> None:
@@ -44,6 +53,7 @@ class StartingScreen(WorkbenchScreen):
     def on_start_ended(self, message: StartEnded) -> None:
         """Say that the console is ready, or why not."""
         self.is_ready = True
+        self.set_timer(SETTLED, settle)
         self._missing = message.folder_missing
         status = self.query_one(StatusLine)
         self.trouble = status.trouble = message.trouble

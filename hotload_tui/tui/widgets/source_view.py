@@ -7,11 +7,11 @@ from typing import Final, Literal, TypeAlias
 
 from textual.containers import ScrollableContainer
 from textual.content import Content
-from textual.highlight import highlight
 from textual.widgets import Static
 
 from hotload_tui.core.plugin import PluginStatus
 from hotload_tui.tui import keys
+from hotload_tui.tui.colouring import coloured
 from hotload_tui.tui.messages import Remark, SourcePair
 from hotload_tui.tui.places import line_now
 from hotload_tui.tui.text import clean_line, clean_lines
@@ -167,16 +167,13 @@ def _numbered(text: str, failing: int) -> list[Content]:
     if not lines:
         return [Content("(the file is empty)")]
     shown = lines[:SHOWN]
-    if len(shown) <= COLOURED:
-        coloured = highlight("\n".join(shown), language="python").split("\n", allow_blank=True)
-    else:
-        coloured = [Content(line) for line in shown]
+    source = coloured(shown) if len(shown) <= COLOURED else [Content(line) for line in shown]
     width = len(str(len(shown)))
     rows = [
         Content.assemble(
             (f"{'>' if number == failing else ' '} {number:>{width}} | ", _gutter(number == failing)), line
         )
-        for number, line in enumerate(coloured[: len(shown)], 1)
+        for number, line in enumerate(source[: len(shown)], 1)
     ]
     cut = len(lines) > len(shown) or len(text) > READ
     return [*rows, Content(f"… the file goes on: {len(text):,} characters")] if cut else rows

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from hotload_tui import Config
+from hotload_tui.tui import garbage
+from tests.conftest import Running, Workspace, answering
+from tests.tui.console import console
+
+Run = Callable[[Config], Running]
+
+
+@pytest.fixture(autouse=True)
+def collector() -> Iterator[None]:
+    """Leave the collector as it was found."""
+    yield
+    garbage._is_held_off.clear()
+    gc.unfreeze()
+    gc.enable()
+
+
+def test_a_program_that_embeds_the_console_keeps_its_collector() -> None:
+    """Whoever did not hold it off finds it as it was, with nothing frozen."""
+    gc.disable()
+    garbage.settle()
+    assert (gc.isenabled(), gc.get_freeze_count()) == (False, 0)
+
+
+async def test_the_collector_is_on_again_once_the_rows_are_there(workspace: Workspace, run: Run) -> None:
+    """A start that held it off ends with it on, and with what is there to stay out of its way."""
+    workspace["one"] = answering(1)
+    manager = run(workspace.config()).manager
+    garbage.hold_off()
+    async with console(manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        await it.until(gc.isenabled)
+        assert gc.get_freeze_count() > 10_000
+        cycle: list[object] = []
+        cycle.append(cycle)
+        del cycle
+        assert gc.collect() > 0
