@@ -45,7 +45,7 @@ def _faults(it: Console) -> Iterator[str]:
 def _misplaced(it: Console) -> Iterator[str]:
     """Find widgets that are to be seen and have no size, or are partly outside of the screen."""
     for widget in it.app.screen.query("*"):
-        if not all(node.display for node in widget.ancestors_with_self if isinstance(node, Widget)):
+        if not _is_displayed(widget):
             continue
         if any(isinstance(node, Widget) and node.is_scrollable for node in widget.ancestors):
             continue  # what scrolls may be longer than what is seen of it
@@ -53,6 +53,10 @@ def _misplaced(it: Console) -> Iterator[str]:
             yield f"{widget} has no size"
         elif not it.app.screen.region.contains_region(widget.region):
             yield f"{widget} is outside of the screen: {widget.region}"
+
+
+def _is_displayed(widget: Widget) -> bool:
+    return all(node.display for node in widget.ancestors_with_self if isinstance(node, Widget))
 
 
 def _is_seen(widget: Widget) -> bool:
@@ -67,7 +71,7 @@ def _overlaps(it: Console) -> Iterator[str]:
     panes = [
         it.main.query_one(selector) for selector in ("StatusLine", "#plugins", "#detail", "#strip", "Footer")
     ]
-    seen = [pane for pane in panes if pane.display]
+    seen = [pane for pane in panes if _is_displayed(pane)]
     for number, pane in enumerate(seen):
         for other in seen[number + 1 :]:
             if pane.region.overlaps(other.region):

@@ -16,10 +16,12 @@ from textual.command import CommandPalette
 from textual.widgets import DataTable, Static
 
 from hotload_tui import Config
+from hotload_tui.core.config_loader import resolve
 from hotload_tui.tui import keys
 from hotload_tui.tui.screens.ask_name import AskNameScreen
 from hotload_tui.tui.screens.confirm import ConfirmScreen
 from hotload_tui.tui.screens.help import HelpScreen
+from hotload_tui.tui.screens.settings import SettingsScreen
 from hotload_tui.tui.widgets.notice import Notice
 from tests.conftest import Running, Workspace, answering
 from tests.tui.console import Console, console
@@ -221,7 +223,8 @@ EVERYWHERE = Pane(
         Key("clean", toast("apple: . artifacts? removed")),
         Key("undo", toast("Taken back")),
         Key("clean_all", over(ConfirmScreen), ("escape",)),
-        Key("restart", toast("no host to restart")),
+        Key("restart", over(ConfirmScreen), ("escape",)),
+        Key("settings", over(SettingsScreen), ("escape",)),
         Key("edit", opened),
         Key("new", over(AskNameScreen), ("escape",)),
         Key("copy", toast("Copied 1 line")),
@@ -349,7 +352,8 @@ async def test_every_key_does_what_help_says_of_it(
         project.root,
         size,
         stop=lambda: void(release.wait()),
-        restart=lambda: "There is no host to restart.",
+        restart=lambda anyway: "The host answers.",  # noqa: ARG005 - by name
+        settings=resolve,
         clock=lambda: time.time() + late[0],
     ) as it:
         await it.until(lambda: "+ ok" in it.row("date"))
