@@ -12,6 +12,8 @@ from types import MappingProxyType
 
 os.environ["TEXTUAL_ANIMATIONS"] = "none"  # read when textual is imported
 
+from textual import events
+from textual.keys import key_to_character
 from textual.pilot import Pilot
 
 from hotload_tui.core.api import ManagerApi
@@ -67,6 +69,12 @@ class Console:
         """Press keys, one after the other."""
         await self._pilot.press(*keys)
         await self._pilot.pause()
+
+    async def type(self, *keys: str) -> None:
+        """Press keys as fast as each is acted upon, whether it is painted already or not."""
+        for key in keys:
+            self.app.post_message(events.Key(key, key_to_character(key)))
+            await self._pilot._wait_for_screen()
 
     async def click(self, column: int, row: int, times: int = 1) -> None:
         """Click at a place of the screen."""

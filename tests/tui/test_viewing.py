@@ -108,34 +108,6 @@ async def test_plus_gives_the_screen_to_a_pane(workspace: Workspace, run: Run, s
         await it.shows("Plugins (1)", "1 Overview")
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 50)])
-@pytest.mark.parametrize(
-    ("key", "text"),
-    [
-        ("1", "hook points"),
-        ("2", "No errors in apple"),
-        ("3", "apple: loaded generation 1"),
-        ("4", "the same on disk"),
-        ("5", "file, as generation 1 loaded"),
-        ("6", "serves"),
-        ("7", "apple.answer"),
-    ],
-)
-async def test_every_tab_has_its_key_at_every_size(
-    workspace: Workspace, run: Run, size: tuple[int, int], key: str, text: str
-) -> None:
-    """The number of a tab shows it and goes there; 0 goes back to the table."""
-    workspace["apple"] = answering(1)
-    async with console(run(workspace.config()).manager, workspace.root, size) as it:
-        await it.until(lambda: "+ ok" in it.row("apple"))
-        await it.press(key)
-        await it.shows(text)
-        assert it.app.focused is not None
-        assert "DetailTabs" in {type(node).__name__ for node in it.app.focused.ancestors}
-        await it.press("0")
-        assert type(it.app.focused).__name__ == "PluginTable"
-
-
 async def test_z_takes_back_and_says_what(workspace: Workspace, run: Run) -> None:
     """After d, z brings the plugin back; with nothing to take back it says so."""
     workspace["apple"] = answering(1)

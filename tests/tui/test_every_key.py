@@ -1,0 +1,380 @@
+"""Every key of the console, in every pane, at three sizes: it does what help says of it there."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from textual.binding import Binding
+from textual.command import CommandPalette
+from textual.widgets import DataTable, Static
+
+from hotload_tui import Config
+from hotload_tui.core.config_loader import resolve
+from hotload_tui.tui import keys
+from hotload_tui.tui.screens.ask_name import AskNameScreen
+from hotload_tui.tui.screens.confirm import ConfirmScreen
+from hotload_tui.tui.screens.help import HelpScreen
+from hotload_tui.tui.screens.settings import SettingsScreen
+from hotload_tui.tui.widgets.notice import Notice
+from tests.conftest import Running, Workspace, answering
+from tests.tui.console import Console, console
+from tests.tui.layout import broken_layout, text_of
+
+LONG = "x" * 300
+TAIL = f"# {LONG}\n" * 80
+APPLE = f'''
+"""{"Described at length. " * 200}"""
+
+def an_apple():
+    return "an apple"
+
+def register(ctx):
+    for number in range(100):
+        ctx.log.info("line %s of {LONG}", number)
+    for number in range(60):
+        ctx.hook(f"point{{number:02}}", an_apple)
+'''
+BROKEN = f"""
+import json
+
+def read(text, depth):
+    return read(text, depth - 1) if depth else json.loads(text)  # {LONG}
+
+def register(ctx):
+    try:
+        1 / 0
+    except ZeroDivisionError:
+        read("{{", 15)
+
+{TAIL}
+"""
+
+Run = Callable[[Config], Running]
+See = Callable[[Console], bool]
+
+
+class Key(NamedTuple):
+    """A binding: what is seen after each of its keys, and was not seen before."""
+
+    name: str
+    """Its name in ``[keys]``; the key itself of one that cannot be changed."""
+    does: See
+    back: tuple[str, ...] = ()
+    """Keys after which it is not seen any more."""
+    before: tuple[str, ...] = ()
+    """Keys that are pressed first, when the pane is at its top."""
+
+
+class Pane(NamedTuple):
+    """A pane: how to get there, and what its keys do."""
+
+    plugin: str
+    """The one that is looked at."""
+    key: str
+    own: tuple[Key, ...]
+
+
+def toast(pattern: str) -> See:
+    """Ask whether a toast says so."""
+    return lambda it: any(re.search(pattern, toast) for toast in it.toasts)
+
+
+def chosen(name: str) -> See:
+    """Ask whether the cursor is on this plugin."""
+    return lambda it: it.chosen == name
+
+
+def row(name: str, text: str) -> See:
+    """Ask whether the row of a plugin shows a text."""
+    return lambda it: text in it.row(name)
+
+
+def shown(text: str) -> See:
+    """Ask whether a text is on the screen."""
+    return lambda it: text in it.text
+
+
+def inside(pattern: str) -> See:
+    """Ask whether the pane that has the focus shows this."""
+    return lambda it: (pane := it.app.focused) is not None and bool(re.search(pattern, text_of(it, pane)))
+
+
+def focused(kind: str) -> See:
+    """Ask whether such a pane has the focus."""
+    return lambda it: type(it.app.focused).__name__ == kind
+
+
+def no(other: See) -> See:
+    """Ask for the contrary."""
+    return lambda it: not other(it)
+
+
+def over(screen: type) -> See:
+    """Ask whether a dialog of this kind lies over the console."""
+    return lambda it: isinstance(it.app.screen, screen)
+
+
+def scrolled(it: Console) -> bool:
+    """Tell whether the focused pane is not at its top."""
+    return it.app.focused is not None and round(it.app.focused.scroll_y) > 0
+
+
+def at_end(it: Console) -> bool:
+    """Tell whether the focused pane is at its end, which is not its top."""
+    return scrolled(it) and it.app.focused is not None and it.app.focused.is_vertical_scroll_end
+
+
+def moved_right(it: Console) -> bool:
+    """Tell whether the focused pane is scrolled to the right."""
+    return it.app.focused is not None and round(it.app.focused.scroll_x) > 0
+
+
+def cursor(is_there: Callable[[int, int], bool]) -> See:
+    """Ask for the row of the focused table that has the cursor, of how many."""
+
+    def see(it: Console) -> bool:
+        table = it.app.focused
+        return isinstance(table, DataTable) and is_there(table.cursor_row, table.row_count)
+
+    return see
+
+
+def opened(_: Console) -> bool:
+    """Tell whether the editor was started."""
+    return Path(os.environ["OPENED"]).exists()
+
+
+def palette(it: Console) -> bool:
+    """Tell whether the palette lies over the console."""
+    return isinstance(it.app.screen, CommandPalette)
+
+
+TEXT = (
+    Key("down", scrolled, ("g",)),
+    Key("bottom", at_end, ("g",)),
+    Key("up", no(at_end), before=("G",)),
+    Key("top", no(scrolled), before=("G",)),
+)
+SIDEWAYS = (Key("right", moved_right, ("left",)), Key("left", no(moved_right), before=("right",)))
+ROWS = (
+    Key("down", cursor(lambda row, _: row == 1), ("k",)),
+    Key("bottom", cursor(lambda row, rows: row == rows - 1 > 0), ("g",)),
+    Key("up", cursor(lambda row, _: row == 0), before=("j",)),
+    Key("top", cursor(lambda row, _: row == 0), before=("G",)),
+)
+OWN = {
+    "TABLE": Pane("apple", "0", (*ROWS, Key("open", focused("Overview"), ("0",)))),
+    "SCROLL": Pane("apple", "1", TEXT),
+    "ERROR": Pane(
+        "banana",
+        "2",
+        (
+            *TEXT,
+            *SIDEWAYS,
+            Key("frames", shown("decoder.py"), ("x",)),
+            Key("locals", inside(r"text = '"), ("v",), before=("right_square_bracket",)),
+            Key("next_frame", scrolled, ("left_square_bracket",)),
+            Key("last_frame", no(scrolled), before=("right_square_bracket",)),
+        ),
+    ),
+    "LOG": Pane(
+        "apple",
+        "3",
+        (
+            *TEXT,
+            *SIDEWAYS,
+            Key("follow", toast("Following new lines"), ("f",)),
+            Key("wrap", inside(r"(?m)^[^\d\s]"), ("w",)),
+            Key("timestamps", no(inside(r"\d\d:\d\d:\d\d")), ("t",)),
+        ),
+    ),
+    "SOURCE": Pane(
+        "banana", "4", (*TEXT, *SIDEWAYS, Key("version", inside(r"\(-\) to the disk \(\+\)"), ("v", "v")))
+    ),
+    "WIDE": Pane("apple", "5", (*TEXT, *SIDEWAYS)),
+    "HISTORY": Pane("date", "6", (*ROWS, Key("rollback", row("date", "= HELD"), before=("j",)))),
+    "HOOKS": Pane(
+        "apple",
+        "7",
+        (
+            *ROWS,
+            Key("call", focused("Prompt"), ("escape",)),
+            Key("pin", toast("enter pins that"), ("escape",)),
+        ),
+    ),
+}
+"""The keys of each pane, by the name of their list in ``keys.py``."""
+
+EVERYWHERE = Pane(
+    "apple",
+    "0",
+    (
+        Key("release", no(row("date", "= HELD")), before=("G",)),
+        Key("rebuild", toast("apple reloaded")),
+        Key("rebuild_all", toast("^banana failed")),
+        Key("toggle", row("apple", "- off"), ("d",)),
+        Key("clean", toast("apple: . artifacts? removed")),
+        Key("undo", toast("Taken back")),
+        Key("clean_all", over(ConfirmScreen), ("escape",)),
+        Key("restart", over(ConfirmScreen), ("escape",)),
+        Key("settings", over(SettingsScreen), ("escape",)),
+        Key("edit", opened),
+        Key("new", over(AskNameScreen), ("escape",)),
+        Key("copy", toast("Copied 1 line")),
+        Key("report", toast(r"Copied \d\d+ lines")),
+        Key("help", over(HelpScreen), ("escape",)),
+        Key("pause", shown("PAUSED"), ("p",)),
+        Key("filter", focused("Prompt"), ("escape",)),
+        Key("problems", no(row("apple", "apple")), ("exclamation_mark",)),
+        Key("sort", toast("Sorted by state"), ("s", "s", "s")),
+        Key("reverse", lambda it: it.text.find(" banana ") < it.text.find(" apple "), ("S",)),
+        Key("maximise", no(shown("1 Overview")), ("plus",)),
+        Key("back", focused("PluginTable"), before=("1",)),
+        Key("table", focused("PluginTable"), before=("1",)),
+        Key("overview", focused("Overview"), ("0",)),
+        Key("error", focused("ErrorView"), ("0",)),
+        Key("log", focused("LogView"), ("0",)),
+        Key("source", focused("SourceView"), ("0",)),
+        Key("hashes", focused("HashesView"), ("0",)),
+        Key("history", focused("HistoryView"), ("0",)),
+        Key("hooks", focused("HooksTable"), ("0",)),
+        Key("palette", palette, ("escape",)),
+        Key("ctrl+p", palette, ("escape",)),
+        Key("quit", shown("q quits at once")),
+        Key("ctrl+q", lambda it: not it.app.is_running),
+    ),
+)
+
+
+def bindings(*groups: str) -> Iterator[tuple[str, Binding]]:
+    """Yield the bindings of these lists of ``keys.py``, a key each, with their names."""
+    for group in groups:
+        for binding in Binding.make_bindings(getattr(keys, group)):
+            yield binding.id or binding.key, binding
+
+
+def test_no_key_is_without_a_row_here() -> None:
+    """A key that is new in ``keys.py`` needs a row above, which says what it does."""
+    groups = {name for name, value in vars(keys).items() if name[0].isupper() and isinstance(value, list)}
+    assert groups == {*OWN, "APP", "SCREEN"}
+    rows = {"everywhere": {key.name for key in EVERYWHERE.own}}
+    rows |= {group: {key.name for key in pane.own} for group, pane in OWN.items()}
+    wanted = {"everywhere": {name for name, _ in bindings("APP", "SCREEN")}}
+    wanted |= {group: {name for name, _ in bindings(group)} for group in OWN}
+    assert rows == wanted
+
+
+class Stage:
+    """The console with its plugins, on which keys are tried."""
+
+    def __init__(self, it: Console, late: list[float]) -> None:
+        self._it = it
+        self._late = late
+
+    async def go_to(self, pane: Pane) -> None:
+        """Look at the pane's plugin, and give the pane the focus; a key typed ahead would be before it."""
+        if self._it.chosen == pane.plugin and focused("PluginTable")(self._it) and pane.key == "0":
+            return
+        self._it.main.choose(pane.plugin)
+        await self._it.type(pane.key)
+        await self._it.until(lambda: self._it.chosen == pane.plugin and self._it.main.source is not None)
+
+    async def try_key(self, key: Key, binding: Binding) -> None:
+        """Press it where it makes sense, and see what help says of it."""
+        it = self._it
+        self._late[0] += 10  # news from before are not told again in the toast
+        await it.type(*([] if key in EVERYWHERE.own else ["g"]), *key.before)
+        it.main.query_one(Notice).hide()
+        await it.until(lambda: not key.does(it))
+        await it.type(binding.key)
+        await it.until(lambda: key.does(it))
+        self.look_around(key)
+        if key.back:
+            await it.type(*key.back)
+            await it.until(lambda: not key.does(it))
+
+    async def read_help(self, pane: Pane, *groups: str) -> None:
+        """See that help lists exactly the keys of this pane, with what they mean."""
+        it = self._it
+        await it.type("f1")
+        await it.until(lambda: isinstance(it.app.screen, HelpScreen))
+        help_text = str(it.app.screen.query_one("VerticalScroll > Static", Static).content)
+        for name, binding in bindings(*groups):
+            if name in ("clean", "clean_all") and pane.key != "0":
+                assert binding.tooltip not in help_text, f"{name} has no key here"
+            elif binding.tooltip:
+                line = rf"(?m)^  .*{name} +{re.escape(binding.tooltip)}$"
+                assert re.search(line, help_text), f"help at {pane.key} does not tell of {name}:\n{help_text}"
+        assert not broken_layout(it)
+        await it.type("escape")
+        await it.until(lambda: it.app.screen is it.main)
+
+    def look_around(self, key: Key) -> None:
+        """See that the layout is whole."""
+        if self._it.app.is_running:
+            assert not broken_layout(self._it), f"after {key.name}:\n{self._it.text}"
+
+
+@pytest.fixture
+def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """Give plugins of all kinds, long enough that everything can be scrolled, and an editor."""
+    workspace["apple"] = APPLE
+    workspace["banana"] = answering("a banana", "banana") + TAIL
+    workspace["_cherry"] = answering("a cherry", "cherry")
+    workspace["date"] = answering("a date", "date")
+    for number in range(30):
+        workspace[f"apple/part{number}.py"] = ""
+    workspace[f"apple/{'n' * 200}.py"] = ""
+    editor = workspace.root / "code"
+    editor.write_text(f'#!/bin/sh\necho "$@" > {workspace.root}/opened\n')
+    editor.chmod(0o755)
+    monkeypatch.setenv("VISUAL", str(editor))
+    monkeypatch.setenv("OPENED", str(workspace.root / "opened"))
+    return workspace
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 50)], ids="{0[0]}x{0[1]}".format)
+async def test_every_key_does_what_help_says_of_it(
+    project: Workspace, run: Run, size: tuple[int, int]
+) -> None:
+    """In each pane each key does its work, and help lists it; nothing crashes, and the layout holds."""
+    running = run(project.config(enable_watch=True, settle_time=0.0))
+    release, late = threading.Event(), [0.0]
+    async with console(
+        running.manager,
+        project.root,
+        size,
+        stop=lambda: void(release.wait()),
+        restart=lambda anyway: "The host answers.",  # noqa: ARG005 - by name
+        settings=resolve,
+        clock=lambda: time.time() + late[0],
+    ) as it:
+        await it.until(lambda: "+ ok" in it.row("date"))
+        project["banana"], project["date"] = BROKEN, answering("another date", "date")
+        await it.until(lambda: "STALE" in it.row("banana") and running.status("date").generation == 2)
+        stage = Stage(it, late)
+        for group, pane in OWN.items():
+            await stage.go_to(pane)
+            await stage.read_help(pane, group, "APP", "SCREEN")
+            for key in pane.own:
+                for name, binding in bindings(group):
+                    if name == key.name:
+                        await stage.try_key(key, binding)
+        for key in EVERYWHERE.own:
+            await stage.go_to(EVERYWHERE)
+            # One key may have two bindings, of which one holds: d switches off, or on.
+            named = {binding.key: binding for name, binding in bindings("APP", "SCREEN") if name == key.name}
+            for binding in named.values():
+                await stage.try_key(key, binding)
+        release.set()
+
+
+def void(_value: object) -> None:
+    """Forget a value."""
