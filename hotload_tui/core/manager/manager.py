@@ -19,6 +19,7 @@ from hotload_tui.core.generation import identifier
 from hotload_tui.core.hooks import HookHost
 from hotload_tui.core.loader import Loader, Trials
 from hotload_tui.core.log import LogCollector
+from hotload_tui.core.manager.asynchronous import AsyncLife
 from hotload_tui.core.manager.board import Board
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.facts import Facts
@@ -46,10 +47,11 @@ from hotload_tui.core.plugin import (
 from hotload_tui.core.witness import Witness, nobody
 
 
-class HotloadManager:
+class HotloadManager(AsyncLife):
     """Compiles, loads, watches and reloads the plugins of ``config.runtime_dir`` into ``host``.
 
-    Safe to use from any thread; one command runs at a time. As a context manager it starts and stops.
+    Safe to use from any thread; one command runs at a time. As a context manager it starts and stops;
+    ``async with`` does so in a thread.
     """
 
     def __init__(

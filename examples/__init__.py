@@ -1,0 +1,1 @@
+"""Programs with plugins, to look at and to start from."""

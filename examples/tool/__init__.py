@@ -1,0 +1,1 @@
+"""A command-line tool whose subcommands are plugins."""

@@ -1,0 +1,1 @@
+"""A web program whose routes and middleware are plugins, and its load generator."""

@@ -1,0 +1,3 @@
+"""What the pages say."""
+
+VERSION = 1

@@ -1,0 +1,156 @@
+"""A manager in a program on asyncio: ``async with``, and the events as an asynchronous iterator."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import threading
+from types import ModuleType
+
+import pytest
+
+from hotload_tui import HookHost, HotloadManager
+from hotload_tui.core.events import AnyEvent, EventBus, EventsMissed, PluginLoaded, WatcherChanged
+from hotload_tui.core.manager.stream import LIMIT, EventStream
+from tests.conftest import PATIENCE, Workspace, answering
+
+
+async def test_async_with_loads_and_unloads_beside_the_event_loop(workspace: Workspace) -> None:
+    """While plugins load, others of the event loop run; behind ``async with`` nothing serves."""
+    workspace["greet"] = f"import time\ntime.sleep(0.05)\n{answering('hello')}"
+    host = HookHost()
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    ticking = asyncio.create_task(tick())
+    before = ticks
+    async with HotloadManager(host, workspace.config()):
+        assert ticks > before + 10
+        assert await host.acall("greet") == ["hello"]
+    assert await host.acall("greet") == []
+    ticking.cancel()
+
+
+async def test_cancelled_while_it_starts(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who cancels an ``async with`` that still loads plugins gets them unloaded, then the cancellation."""
+    loading, go_on = threading.Event(), threading.Event()
+    gate = ModuleType("gate")
+    vars(gate).update(loading=loading, go_on=go_on)
+    monkeypatch.setitem(sys.modules, "gate", gate)
+    workspace["greet"] = f"import gate\ngate.loading.set()\ngate.go_on.wait()\n{answering('hello')}"
+    host = HookHost()
+
+    async def embed() -> None:
+        async with HotloadManager(host, workspace.config()):
+            raise AssertionError("it was cancelled before")
+
+    task = asyncio.create_task(embed())
+    assert await asyncio.to_thread(loading.wait, PATIENCE)
+    task.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert host.call("greet") == []
+
+
+async def test_cancelled_while_it_stops(workspace: Workspace) -> None:
+    """A cancellation at the end of ``async with`` does not leave a plugin half unloaded."""
+    workspace["greet"] = answering("hello")
+    host = HookHost()
+    serving = asyncio.Event()
+
+    async def embed() -> None:
+        async with HotloadManager(host, workspace.config()):
+            serving.set()
+        raise AssertionError("it was cancelled before")
+
+    task = asyncio.create_task(embed())
+    async with asyncio.timeout(PATIENCE):
+        await serving.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert host.call("greet") == []
+
+
+async def test_events_come_in_order_and_end_with_the_manager(workspace: Workspace) -> None:
+    """The iterator gives what happens from its making on, and ends behind the manager's ``async with``."""
+    workspace["greet"] = answering("hello")
+    async with asyncio.timeout(PATIENCE):
+        async with HotloadManager(HookHost(), workspace.config()) as manager:
+            events = manager.events()
+            workspace["greet"] = answering("bye")
+            await asyncio.to_thread(manager.rebuild, "greet")
+        seen = [event async for event in events]
+    loaded = [event for event in seen if isinstance(event, PluginLoaded)]
+    assert [event.generation for event in loaded] == [2]
+    assert [event.at for event in seen] == sorted(event.at for event in seen)
+
+
+def _event(number: int) -> AnyEvent:
+    return WatcherChanged(at=float(number), state="", trouble="")
+
+
+async def test_a_slow_consumer_is_told_what_it_missed() -> None:
+    """Who does not read costs no memory without end: the newest are kept, the number of others told first."""
+    bus = EventBus()
+    events = EventStream(bus.subscribe)
+    for number in range(LIMIT + 7):
+        bus.publish(_event(number))
+    events.close()
+    first, *others = [event async for event in events]
+    assert isinstance(first, EventsMissed)
+    assert first.count == 7
+    assert [event.at for event in others] == [float(number) for number in range(7, LIMIT + 7)]
+
+
+async def test_a_cancelled_wait_loses_no_event() -> None:
+    """A consumer that gives up waiting reads the next event later, and each just once."""
+    bus = EventBus()
+    async with asyncio.timeout(PATIENCE), EventStream(bus.subscribe) as events:
+        for number in range(20):
+            waiting = asyncio.ensure_future(anext(events))
+            await asyncio.sleep(0)
+            threading.Thread(target=bus.publish, args=[_event(number)]).start()
+            if number % 2:
+                await asyncio.sleep(0)  # the event comes at about the same time as the cancellation
+            waiting.cancel()
+            try:
+                event = await waiting
+            except asyncio.CancelledError:
+                event = await anext(events)
+            assert event == _event(number)
+
+
+async def test_closing_ends_a_consumer_that_waits() -> None:
+    """``close()``, also in another thread, ends the ``async for`` of whoever waits in it."""
+    bus = EventBus()
+    events = EventStream(bus.subscribe)
+
+    async def consume() -> list[AnyEvent]:
+        return [event async for event in events]
+
+    consumer = asyncio.create_task(consume())
+    await asyncio.sleep(0)
+    await asyncio.to_thread(events.close)
+    async with asyncio.timeout(PATIENCE):
+        assert await consumer == []
+
+
+async def test_a_dropped_iterator_hears_no_more() -> None:
+    """An ``async for`` that is left by ``break`` leaves no subscriber behind."""
+    bus = EventBus()
+    events = EventStream(bus.subscribe)
+    bus.publish(_event(1))
+    async for _ in events:
+        break
+    assert len(bus._subscribers) == 1
+    del events
+    gc.collect()
+    assert list(bus._subscribers) == []
