@@ -76,8 +76,12 @@ def _forget_warnings(root: str) -> None:
     """Forget warnings of the plugin's own categories, noted in the namespaces of modules of others."""
     plugins = f"{root.rsplit('.', 2)[0]}."
     for name, module in sys.modules.copy().items():
-        # A plugin's stable names lead to namespaces that are seen under their own, and cost most of the time.
-        is_another = type(module) is not ModuleType and type(name) is str and name.startswith(plugins)
-        if is_module(module) and not is_another:
-            _forget_types(namespace_of(module).get("__warningregistry__"), root)
+        if type(module) is ModuleType:  # of thousands nearly all, and this is done for each generation
+            registry = module.__dict__.get("__warningregistry__")
+        elif is_module(module) and not (type(name) is str and name.startswith(plugins)):
+            registry = namespace_of(module).get("__warningregistry__")
+        else:
+            continue  # a plugin's stable name: what it leads to is seen under its own
+        if registry:
+            _forget_types(registry, root)
     _forget_types(getattr(warnings, "onceregistry", None), root)

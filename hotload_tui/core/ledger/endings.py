@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import atexit
 import functools
+import os
 import signal
 import sys
 import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from pathlib import Path
+from types import FunctionType
 from typing import NamedTuple, TypeAlias, cast
 
 from hotload_tui.core.ledger.mainly import in_main_thread
@@ -20,7 +23,7 @@ _handler_of: Callable[[int], object] = getattr(
 )  # the public one makes a member of an enumeration of each answer, at each load
 _NO_HANDLERS: dict[int, object] = {kind.value: kind for kind in signal.Handlers}
 _SIGNALS = [signal.Signals(number) for number in signal.valid_signals() if number in {*signal.Signals}]
-
+_PACKAGE = f"{Path(__file__).parents[2]}{os.sep}"
 
 ExitCalls: TypeAlias = Sequence[Callable[[], object]]
 """What a generation gave to ``atexit``, the oldest first."""
@@ -104,7 +107,8 @@ class Finalizers(Endings):
 
     def read(self) -> Entries:  # noqa: D102 - as Register
         registry: dict[Hashable, object] = getattr(weakref.finalize, "_registry", {})
-        return {key: getattr(entry, "func", None) for key, entry in registry.copy().items()}
+        functions = ((key, getattr(entry, "func", None)) for key, entry in registry.copy().items())
+        return {key: function for key, function in functions if not _is_machinery(function)}
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         if value is MISSING:
@@ -126,6 +130,11 @@ class Finalizers(Endings):
 
     def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - as Register
         return f"function {name_of(value)}"
+
+
+def _is_machinery(function: object) -> bool:
+    """Tell whether it is of this package, which has one for each generation."""
+    return type(function) is FunctionType and function.__code__.co_filename.startswith(_PACKAGE)
 
 
 class Signals(Register):
