@@ -59,9 +59,11 @@ class Remains:
         """Return the generation's objects if some are wanted, else none; ``None`` if somebody holds any."""
         return garbage(self._references.values(), self.root, is_wanted, self._keeper)
 
-    def let_go(self) -> None:
-        """Hold nothing of the generation from now on: until then the collector does not free it."""
+    def let_go(self) -> bool:
+        """Hold nothing of the generation from now on, so that it can be freed; tell whether anything was."""
+        was_kept = bool(self._keeper)
         self._keeper.clear()
+        return was_kept
 
     def cut(self) -> None:
         """Take dates out of the cycles that they close unseen by the collector, if nobody holds any part."""

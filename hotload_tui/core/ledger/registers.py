@@ -73,12 +73,19 @@ def _lists() -> Iterator[Sequence]:
     yield Sequence("sys.meta_path", ("meta_path",), lambda: cast("list[object]", sys.meta_path))
     yield Sequence("sys.path_hooks", ("path_hooks",), lambda: cast("list[object]", sys.path_hooks))
     yield Sequence("gc.callbacks", ("callbacks",), lambda: cast("list[object]", gc.callbacks))
+    yield Sequence("mock patcher", ("patch",), _active_patches)
     yield Sequence(
         "warnings filter",
         ("simplefilter", "filterwarnings", "filters", "resetwarnings"),
         lambda: cast("list[object]", warnings.filters),
         getattr(warnings, "_filters_mutated", None),  # else the registries of modules do not notice
     )
+
+
+def _active_patches() -> list[object]:
+    """Return what ``unittest.mock`` keeps of patches that were started, for ``patch.stopall``."""
+    patcher = getattr(sys.modules.get("unittest.mock"), "_patch", None)
+    return cast("list[object]", getattr(patcher, "_active_patches", []))
 
 
 def _of_module(module: str, name: str) -> Callable[[], MutableMapping[Hashable, object] | None]:

@@ -68,4 +68,6 @@ def _still_there(parted: list[Parting]) -> list[Parting]:
     for gone in parted:
         gone.close()
     collect()
+    if any(list(map(Parting.close, parted))):  # what had held some was garbage, too; each is to be closed
+        collect()
     return [gone for gone in parted if not gone.remains.is_freed()]

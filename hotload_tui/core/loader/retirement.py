@@ -53,12 +53,13 @@ class Parting:
     entries: tuple[LedgerEntry, ...] = ()
     """What became of what it had started or changed."""
 
-    def close(self) -> None:
-        """Close what it left open, and let go of it, as soon as nobody else holds it any more."""
+    def close(self) -> bool:
+        """Close what it left open, and let go of it, if nobody else holds it; tell whether it did so now."""
         things = self.remains.garbage(is_resource)
-        if things is not None:
-            self.entries += self.ledger.close(things)
-            self.remains.let_go()
+        if things is None:
+            return False
+        self.entries += self.ledger.close(things)
+        return self.remains.let_go()
 
     def undo_patches(self) -> None:
         """Undo patches of shared modules that it made while it served."""
