@@ -8,6 +8,7 @@ from textual import events
 from textual.command import CommandPalette
 
 from hotload_tui import Config
+from hotload_tui.tui.messages import CommandEnded
 from hotload_tui.tui.screens.confirm import ConfirmScreen
 from hotload_tui.tui.widgets.notice import Notice
 from hotload_tui.tui.widgets.plugin_table import PluginTable
@@ -135,6 +136,15 @@ async def test_n_with_a_name_it_cannot_have_lets_it_be_mended(workspace: Workspa
         assert not list(workspace.plugins.iterdir())
         await it.press("backspace", "backspace", "enter")
         await it.until(lambda: it.app.screen is it.main and "+ ok" in it.row("a"))
+
+
+async def test_a_new_plugin_is_chosen_though_it_was_seen_before(workspace: Workspace, run: Run) -> None:
+    """The cursor goes to a plugin made by n also when its row was there before the request ended."""
+    workspace["one"] = workspace["two"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("two") and it.chosen == "one")
+        it.main.post_message(CommandEnded("Made two", made="two"))
+        await it.until(lambda: it.chosen == "two")
 
 
 async def test_esc_leaves_the_prompt_of_n_without_making_anything(workspace: Workspace, run: Run) -> None:

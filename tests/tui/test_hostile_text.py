@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from hotload_tui import Config
 from hotload_tui.core.plugin import PluginState, PluginStatus
@@ -146,3 +150,122 @@ async def test_a_report_of_nasty_text_is_plain(workspace: Workspace, run: Run, s
     assert "ValueError" in report
     assert not any(character in report for character in "\x1b\x07\x9b\x00\u202e")
     assert len(report) < 50_000
+
+
+# Sequences for clipboard and device, C1, both directions, a wide sign, an accent, a family of joined signs.
+SEQUENCES = (
+    "[/x][@click=quit]\x1b]52;c;b3duZWQ=\x07\x1bPq\x1b\\\x9b2J\x85"
+    "\u202e\u2067\u200f漢e\u0301👩\u200d👩\u200d👧"
+)
+LONE = SEQUENCES + "\udc80"
+NAMES = f"""
+class Odd(Exception):
+    pass
+
+def answer(*arguments):
+    return {LONE!r} + "r" * 1_000_000
+
+def loud(*arguments):
+    raising({LONE!r})
+
+def raising(text):
+    error = Odd(text + "m" * 1_000_000)
+    error.add_note("note " + text)
+    error.add_note("n" * 1_000_000)
+    raise error
+
+for named in (Odd, answer, loud, raising):
+    named.__name__ = named.__qualname__ = named.__name__[0] + {SEQUENCES!r}
+"""
+SERVES = f"""
+{NAMES}
+def register(ctx):
+    ctx.log.error({LONE!r})
+    ctx.log.info("i" * 1_000_000)
+    print("o" * 1_000_000)
+    ctx.hook("p" + {SEQUENCES!r}, answer)
+    ctx.hook("p" + {SEQUENCES!r}, loud)
+"""
+FAILS = f"""
+{NAMES}
+def register(ctx):
+    local, long = {LONE!r}, "l" * 1_000_000
+    raising(local); text = "{"s" * 1_000_000}"  # {SEQUENCES.replace(chr(0x85), "")}
+"""
+
+
+def interpretable(text: str) -> set[str]:
+    """Return what a terminal could take for an order: controls, surrogates, marks of direction."""
+    return {
+        sign
+        for sign in text
+        if (unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") and sign != "\n")
+        or unicodedata.bidirectional(sign) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+        or sign in "\u061c\u200e\u200f"
+    }
+
+
+def check_painted(it: Console) -> None:
+    """Check that every painted row is harmless and exactly as wide as the screen."""
+    width, height = it.app.size
+    strips = it.app.screen._compositor.render_strips()
+    assert [sum(cell_len(segment.text) for segment in strip) for strip in strips] == [width] * height
+    assert interpretable(it.text) == set()
+
+
+async def test_nothing_foreign_is_interpreted_in_any_pane(workspace: Workspace, run: Run) -> None:
+    """Names of plugins, files, classes and functions, notes, locals, source and log lines are plain text."""
+    workspace["serves"], workspace["fails\x1b[2J\u202e"] = SERVES, FAILS
+    workspace["serves/d\x1b[2J\u202e[/x].txt"] = "a file"
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("serves") and "! FAIL" in it.row("fails\x1b[2J\u202e"))
+        for name in ("serves", "fails\x1b[2J\u202e"):
+            it.main.choose(name)
+            await it.until(lambda name=name: it.chosen == name and it.main.source is not None)  # type: ignore[misc]
+            # In each tab, with locals and folded frames, wrapped lines and the other versions of the source.
+            for keys in ("1", "2v", "x", "3w", "4v", "5", "6", "7"):
+                await it.press(*keys, "y")
+                check_painted(it)
+                assert interpretable(it.app.clipboard.replace("\t", " ")) == set()
+            await it.press("Y")
+            assert interpretable(it.app.clipboard) == set()
+
+
+async def test_nothing_foreign_is_interpreted_in_results(workspace: Workspace, run: Run) -> None:
+    """A prompt, results of a megabyte, odd class names, toasts and pinned calls are plain text."""
+    workspace["serves"] = SERVES
+    async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok" in it.row("serves"))
+        await it.press("7", "enter")
+        await it.shows("JSON with commas")
+        check_painted(it)
+        await it.press("a", "enter")
+        await it.shows("('a')", "rrrr", "! serves.l")
+        check_painted(it)
+        await it.press("space")
+        await it.shows("pinned")
+        check_painted(it)
+        await it.until(lambda: "+ ok !" in it.row("serves"))  # the fault of the call
+        await it.press("0", "enter")
+        await it.shows("2 Error (1)", "mmmm")
+        check_painted(it)
+
+
+def test_nothing_foreign_is_interpreted_on_the_command_line(workspace: Workspace) -> None:
+    """What the commands print of odd names and messages could not be an order to the terminal."""
+    # What a plugin logs by itself while it is checked is its own affair, as what it prints.
+    workspace["serves"] = SERVES.replace("ctx.log.error", "str").replace("print(", "str(")
+    workspace["fails\x1b[2J\u202e"] = FAILS
+    for command in ("check", "build", "status"):
+        done = subprocess.run(
+            [sys.executable, "-m", "hotload_tui", command],
+            cwd=workspace.root,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        said = done.stdout + done.stderr
+        assert "Traceback (most" not in said
+        assert interpretable(said) == set(), (command, said[:2000])

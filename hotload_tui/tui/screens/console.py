@@ -198,9 +198,7 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
             reads_error = self.query_one(DetailTabs).active == "error" and self.selected is not None
             self._toasts.tell(message.events, self.selected.name if reads_error and self.selected else "")
         self._telling = self.is_ready  # the loads of the start itself are on the screen already
-        if self._made in self._plugins:
-            self.query_one(PluginTable).choose(self._made)
-            self._made = ""
+        self._choose_made()
 
     def rearrange(self) -> None:
         """Show the plugins that are to be shown, in their order."""
@@ -230,8 +228,14 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
         words = f"{message.command}: " if message.command else ""
         self._toasts.say(f"{words}{message.text}" if message.text else "", bad=message.failed)
         self._made = message.made or self._made
+        self._choose_made()  # its facts may have come before the end of the request, and no more may come
         if message.made:
             self.start_again()
+
+    def _choose_made(self) -> None:
+        if self._made in self._plugins:
+            self.choose(self._made)
+            self._made = ""
 
     def on_remark(self, message: Remark) -> None:
         """Show what a pane has to say."""
