@@ -177,6 +177,13 @@ async def test_the_focused_pane_shows_it_by_more_than_colour(workspace: Workspac
         await it.until(lambda: "─Plugins (1)─" in it.text and "━one━" in it.text)
 
 
+async def test_capital_b_says_how_a_breakpoint_gets_a_terminal(workspace: Workspace, run: Run) -> None:
+    """The console has the terminal, so the key names the two commands that give a debugger one."""
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.press("B")
+        await it.until(toasted(it, "breakpoint() stops in 'hotload run'"))
+
+
 async def test_u_restarts_a_host_and_asks_while_it_answers(workspace: Workspace, run: Run) -> None:
     """A host that hangs is restarted at once; of one that is well its user is asked, with Cancel focused."""
     asked: list[bool] = []

@@ -95,6 +95,12 @@ class ActionScreen(Screen[None]):
             question = "The host answers. Restart it all the same? What plugins keep in memory is lost."
             self.app.push_screen(ConfirmScreen(question, "Restart"), answered)
 
+    def action_debug(self) -> None:
+        """Say how ``breakpoint()`` gets a terminal: this one is the console's."""
+        self.say(
+            "breakpoint() stops in 'hotload run', in its own terminal; 'hotload attach' is a console on it."
+        )
+
     def action_enable(self) -> None:
         """Switch the selected plugin on."""
         self.say(self.requests.enable(self.selected))
