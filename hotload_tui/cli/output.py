@@ -14,7 +14,9 @@ import msgspec
 
 from hotload_tui.core.errors import HotloadError
 
-_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROLS: Final = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
+)
 
 
 class DataStream:
@@ -98,8 +100,11 @@ def narrate(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    r"""Show control characters as ``\x1b``: names and messages of plugins must not steer a terminal."""
-    return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    r"""Show control characters as ``\x1b``: names and messages of plugins must not steer a terminal.
+
+    The same goes for marks that turn the direction of writing, and for what is not seen at all.
+    """
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def json_bytes(value: object) -> bytes:
