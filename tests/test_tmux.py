@@ -136,6 +136,22 @@ def test_the_layout_follows_the_size(tmux: Tmux) -> None:
     tmux.wait_for(lambda screen: "+ ok" in screen and "Overview" in screen and width(screen) > 80)
 
 
+def test_after_many_sizes_the_shell_has_its_screen_back(tmux: Tmux) -> None:
+    """Resized while it runs, down to almost nothing, the console leaves a clean screen when it is quit."""
+    tmux.run(f"echo before; {HOTLOAD}")
+    tmux.wait_for("+ ok")
+    for columns, rows in ((120, 36), (40, 10), (10, 3)):
+        tmux.resize(columns, rows)
+        tmux.wait_for(lambda screen, columns=columns: "+ ok" in screen or f"{columns}x" in screen)  # type: ignore[misc]
+    tmux.resize(80, 24)
+    tmux.wait_for(lambda screen: "+ ok" in screen and "Overview" in screen)
+    tmux.press("q")
+    left = ("Plugins", "Overview", "Terminal", "needs")
+    tmux.wait_for(
+        lambda screen: screen.strip().endswith("shell>") and not any(word in screen for word in left)
+    )
+
+
 def test_what_a_plugin_prints_is_in_the_log_only(project: Path, tmux: Tmux) -> None:
     """A plugin that prints while it loads does not draw over the table; its words are in the log."""
     tmux.run(HOTLOAD)

@@ -80,7 +80,9 @@ class _Printer:
             return True
         for line in lines:
             self._last = line.number
-            if self._name in (None, line.plugin) and not self._data.line(text.log_line(line)):
+            if self._name in (None, line.plugin) and not self._data.line(
+                output.printable(text.log_line(line))
+            ):
                 return False
         return True
 

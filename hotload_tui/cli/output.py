@@ -15,7 +15,7 @@ import msgspec
 from hotload_tui.core.errors import HotloadError
 
 _CONTROLS: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
 )
 
 
@@ -100,16 +100,11 @@ def narrate(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    r"""Show control characters as ``\x1b``, marks that turn the direction of writing as ``\u202e``.
+    r"""Show control characters as ``\x1b``: names and messages of plugins must not steer a terminal.
 
-    Names and messages of plugins must not steer a terminal, nor show what is not there.
+    The same goes for marks that turn the direction of writing, and for what is not seen at all.
     """
-    return _CONTROLS.sub(_escape, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    sign = ord(match[0])
-    return f"\\x{sign:02x}" if sign <= 0xFF else f"\\u{sign:04x}"  # noqa: PLR2004 - the last of one byte
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def json_bytes(value: object) -> bytes:

@@ -30,7 +30,7 @@ class HookCall(NamedTuple):
             return ()
         try:
             values: list[object] = json.loads(f"[{text}]")
-        except ValueError:
+        except (ValueError, RecursionError):  # brackets within brackets without end
             return (text,)
         return tuple(values)
 

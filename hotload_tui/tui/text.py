@@ -16,15 +16,25 @@ LONGEST_LINE: Final = 2000
 """Characters of one line that are shown; a line of a megabyte would stall the layout."""
 
 # C0 but tab and newline, DEL and C1 (escape sequences), separators that break lines in odd places, marks
-# that turn the direction of writing, and lone surrogates, which no terminal's encoding can write.
+# that turn the direction of writing, characters that are not seen, in which text can hide, and lone
+# surrogates, which no terminal's encoding can write.
 _HARMFUL: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
 )
+
+# What makes one sign of several emoji, or another of one: terminals differ in how wide that is.
+_JOINING: Final = re.compile("[\u200d\ufe0f\U0001f3fb-\U0001f3ff]")
+_NON_JOINER: Final = "\N{ZERO WIDTH NON-JOINER}"
 
 
 def clean(text: str) -> str:
-    """Return ``text`` with every control character but tab and newline replaced, one for one."""
-    return _HARMFUL.sub(REPLACEMENT, text.replace("\r\n", "\n"))
+    """Return ``text`` with every control character but tab and newline replaced, one for one.
+
+    Emoji are taken apart where they are joined, so that they are as wide in every terminal.
+    """
+    text = _HARMFUL.sub(REPLACEMENT, text.replace("\r\n", "\n"))
+    return text if text.isascii() else _JOINING.sub(_NON_JOINER, text)
 
 
 def clean_line(text: str, limit: int = LONGEST_LINE) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,8 +41,9 @@ class ViewStore:
     def read(self) -> ViewState:
         """Return what was kept; what is damaged or not there counts as nothing."""
         try:
-            state = msgspec.json.decode(self._path.read_bytes() if self._path else b"{}", type=ViewState)
-        except (OSError, ValueError, msgspec.DecodeError):
+            kept = json.loads(self._path.read_bytes() if self._path else b"{}")
+            state = msgspec.convert(kept, ViewState)
+        except (OSError, ValueError, RecursionError, msgspec.ValidationError):
             return ViewState()
         if state.sort not in SORTS:
             state.sort = SORTS[0]
@@ -56,7 +58,8 @@ class ViewStore:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # Arguments of calls may tell secrets: for their owner only.
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(msgspec.json.encode(state))
+                # Names that are not UTF-8 are escaped: msgspec refuses them.
+                file.write(json.dumps(msgspec.to_builtins(state)).encode())
             draft.replace(self._path)
 
 

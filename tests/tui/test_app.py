@@ -3,6 +3,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import pytest
+
 from hotload_tui import Config, HookHost, HotloadError, HotloadManager
 from tests.conftest import Running, Workspace
 from tests.tui.console import console
@@ -68,8 +70,7 @@ async def test_without_a_plugin_directory_n_makes_it_with_a_first_plugin(workspa
     async with console(manager, workspace.root, start=manager.start, stop=manager.stop) as it:
         await it.shows("no plugin directory", "n makes it with a first plugin from the template")
         await it.press("n", *"hello", "enter")
-        await it.until(lambda: "+ ok" in it.row("hello"))
-        assert it.chosen == "hello"
+        await it.until(lambda: "+ ok" in it.row("hello") and it.chosen == "hello")
         assert (workspace.plugins / "hello" / "plugin.py").is_file()
     manager.stop()
 
@@ -167,6 +168,18 @@ async def test_a_small_terminal_names_the_size_needed_and_recovers(
         await it.press("escape")
         await it.resize(80, 24)
         await it.shows("greet", "+ ok", "c Clean")
+
+
+@pytest.mark.parametrize("size", [(10, 3), (19, 4), (20, 5), (40, 10)], ids="{0[0]}x{0[1]}".format)
+async def test_the_smallest_terminal_names_the_size_needed(
+    workspace: Workspace, run: Callable[[Config], Running], size: tuple[int, int]
+) -> None:
+    """However few cells there are, both sizes are among them; keys that open dialogs do no harm."""
+    workspace["greet"] = GREET
+    async with console(run(workspace.config()).manager, workspace.root, size) as it:
+        await it.until(lambda: "+ ok" in it.row("greet"))
+        await it.press("question_mark", "escape", "n", "escape", "colon", "escape")
+        await it.until(lambda: f"{size[0]}x{size[1]}: needs 60x15" in " ".join(it.text.split()))
 
 
 async def test_while_unloading_only_quitting_is_left(

@@ -88,7 +88,7 @@ async def test_when_the_chosen_plugin_goes_another_one_is_chosen(workspace: Work
         await it.shows("plugins/ant")
         shutil.rmtree(workspace.plugins / "ant")
         await it.shows("No plugins yet. n makes one")
-        assert it.chosen == ""
+        await it.until(lambda: it.chosen == "")
 
 
 async def test_what_breaks_elsewhere_is_marked_and_takes_no_focus(workspace: Workspace, run: Run) -> None:
@@ -210,5 +210,4 @@ async def test_a_click_selects_and_a_double_click_opens(workspace: Workspace, ru
             await it.until(lambda: it.chosen == "two")
             assert it.main.focused is table
         await it.click(40, 3, times=2)
-        await it.until(lambda: it.main.focused is it.main.query_one(Overview))
-        assert it.chosen == "one"
+        await it.until(lambda: it.main.focused is it.main.query_one(Overview) and it.chosen == "one")

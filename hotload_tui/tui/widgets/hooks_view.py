@@ -168,7 +168,7 @@ class HooksView(Vertical):
         typed = [call.typed for call in self.earlier if call.point == self._asking]
         latest = typed[0] if typed else ""
         self.query_one(Prompt).open(
-            Content(f"{clean_line(self._asking, 60)}(…)").markup, HINT, latest, list(dict.fromkeys(typed))
+            Content(f"{clean_line(self._asking, 60)}(…)"), HINT, latest, list(dict.fromkeys(typed))
         )
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

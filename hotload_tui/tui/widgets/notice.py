@@ -8,6 +8,7 @@ from textual.containers import Container
 from textual.content import Content
 from textual.timer import Timer
 
+from hotload_tui.tui.text import clean_line
 from hotload_tui.tui.widgets.body import Body
 
 SHORT: Final = 3.0
@@ -37,7 +38,7 @@ class Notice(Container):
         if self._timer is not None:
             self._timer.stop()
         self._timer = self.set_timer(LONG if bad else SHORT, self.hide)
-        self.text, self._is_bad = text, bad
+        self.text, self._is_bad = clean_line(text), bad
         if not self.has_class("-shown"):
             self._draw()
         elif not self._due:  # one that grows with every reload would have everything painted anew each time

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.suggester import Suggester
 from textual.widgets import Input
 
@@ -36,7 +37,7 @@ class Prompt(Input):
         super().__init__(compact=True, suggester=self._earlier, id=id)
         self._turn = -1
 
-    def open(self, title: str, hint: str, text: str, earlier: Sequence[str] = ()) -> None:
+    def open(self, title: str | Content, hint: str, text: str, earlier: Sequence[str] = ()) -> None:
         """Show the line with ``text`` in it, selected so that typing replaces it, and go there."""
         self._earlier.texts = tuple(earlier)
         self._turn = -1
