@@ -46,7 +46,7 @@ FITTING = [
     "def handler(name: str, *, loud: bool = False) -> str: return name",
     "def handler(name: object, more: int = 3, *, loud: object = None) -> str: return name",
     "def handler(*args, **kwargs): return args[0]",
-    "handler = str.format",
+    "handler = range",  # its signature cannot be told
     "async def handler(name: str, *, loud: bool = False) -> str: return name",
     "from __future__ import annotations\ndef handler(name: Unknown, *, loud=False) -> Unknown: return name",
     "from typing import Any\ndef handler(name: Any, *, loud: Any = 0) -> Any: return name",
