@@ -22,10 +22,14 @@ test: $(STAMP)           ## all tests but those that need tmux and editors
 test-terminal: $(STAMP)  ## the tests that need tmux, vim, a C compiler and the like
 	@$(BIN)/pytest -m terminal
 
-check: $(STAMP)          ## lint, format, types, architecture
+$(BIN)/basedpyright: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[check]'
+
+check: $(STAMP) $(BIN)/basedpyright  ## lint, format, types, architecture
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/basedpyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
 
 bench: $(STAMP)          ## measure beside the peers; writes benchmarks/RESULTS.md

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hotload_tui.core.config_loader import load_config
     from hotload_tui.core.context import PluginContext
     from hotload_tui.core.errors import HotloadError
-    from hotload_tui.core.hooks import HookHost
+    from hotload_tui.core.hooks import HookHost, HookPoint
     from hotload_tui.core.live_config import follow_config
     from hotload_tui.core.manager import HotloadManager
     from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
@@ -26,6 +26,7 @@ __all__ = [
     "Config",
     "Fault",
     "HookHost",
+    "HookPoint",
     "HotloadError",
     "HotloadManager",
     "ManagerApi",
@@ -41,6 +42,7 @@ _HOMES = {
     "Config": "hotload_tui.core.config",
     "Fault": "hotload_tui.core.plugin",
     "HookHost": "hotload_tui.core.hooks",
+    "HookPoint": "hotload_tui.core.hooks",
     "HotloadError": "hotload_tui.core.errors",
     "HotloadManager": "hotload_tui.core.manager",
     "ManagerApi": "hotload_tui.core.api",

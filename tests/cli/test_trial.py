@@ -144,3 +144,20 @@ def test_a_check_leaves_no_file(workspace: Workspace, hotload: Hotload) -> None:
     workspace["hostile"] = "import os\nos._exit(1)\n\ndef register(ctx): ...\n"
     assert hotload("check", TMPDIR=str(workspace.root / "tmp")).code == 1
     assert list((workspace.root / "tmp").iterdir()) == []
+
+
+def test_a_handler_that_does_not_fit_its_point(workspace: Workspace, hotload: Hotload) -> None:
+    """Check says where a handler is that a typed hook point cannot call, why, and what to write."""
+    workspace["points/plugin.py"] = (
+        "from hotload_tui import HookPoint\n\n@HookPoint\ndef greet(name: str) -> str:\n"
+        "    raise NotImplementedError\n\ndef register(ctx):\n    pass\n"
+    )
+    workspace["hello"] = (
+        "REQUIRES = ['points']\n\ndef hello():\n    return ''\n\n"
+        "def register(ctx):\n    ctx.hook(ctx.plugin('points').greet, hello)\n"
+    )
+    done = hotload("check", "hello")
+    assert done.code == 1
+    assert "plugin.py:3" in done.out + done.err
+    assert "hello() does not fit hook point 'greet'" in done.out + done.err
+    assert "write: def hello(name: str) -> str:" in done.out + done.err

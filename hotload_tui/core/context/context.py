@@ -14,7 +14,7 @@ from msgspec import Struct
 from hotload_tui.core.context.state import PluginState
 from hotload_tui.core.context.workers import TaskLoop, TaskWorker, ThreadWorker, Worker
 from hotload_tui.core.errors import RefusedError, RegisterError
-from hotload_tui.core.hooks import HookFunction
+from hotload_tui.core.hooks import Decorator, Fitting, HookFunction, HookPoint, place_of
 from hotload_tui.core.plugin import encodable
 
 DEFAULT_PRIORITY = 100
@@ -88,6 +88,10 @@ class PluginContext:
         return self._peers[name]
 
     @overload
+    def hook(self, point: Fitting[_T], handler: _T, *, priority: int | None = None) -> _T: ...
+    @overload
+    def hook(self, point: HookPoint[_P, _R], *, priority: int | None = None) -> Decorator[_P, _R]: ...
+    @overload
     def hook(
         self, point: str, handler: Callable[_P, _R], *, priority: int | None = None
     ) -> Callable[_P, _R]: ...
@@ -105,7 +109,8 @@ class PluginContext:
         configuration, else 100.
 
         Raises:
-            RegisterError: the handler cannot be called, or no hook point is known.
+            RegisterError: the handler cannot be called, does not fit a ``HookPoint``, or no hook point is
+                known.
             RefusedError: ``register`` has ended.
 
         """
@@ -231,11 +236,14 @@ class PluginContext:
             raise RegisterError(
                 self.name, f"the handler at hook point '{point}' cannot be called: it is {_kind(handler)}"
             )
+        if isinstance(point, HookPoint) and (reason := point.misfit(handler)):
+            file, line = place_of(handler)
+            raise RegisterError(self.name, reason, file=file, line=line)
         if priority is None:
             priority = self._priority
         elif type(priority) is not int:
             raise RegisterError(self.name, f"priority at hook point '{point}' must be a whole number")
-        self.staged.append(StagedHook(point, cast(HookFunction, handler), priority))
+        self.staged.append(StagedHook(str(point), cast(HookFunction, handler), priority))
         return handler
 
     def _check_open(self, what: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar, Token
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from hotload_tui.core.faults import coroutine_stack, thread_stack
 from hotload_tui.core.hooks.handler import Handler
+from hotload_tui.core.hooks.point import NamedPoint
 from hotload_tui.core.hooks.table import HookTable, replaced
 
 if TYPE_CHECKING:
@@ -59,6 +59,13 @@ class CallRecord:
         return running if waiting and waiting[0] in running else waiting
 
 
+class _Counts(dict[str, "itertools.count[int]"]):
+    """Counters by hook point; a key is a plain string, which is found faster than a ``HookPoint``."""
+
+    def __missing__(self, point: str) -> itertools.count[int]:
+        return self.setdefault(str(point), itertools.count())
+
+
 _NOWHERE = HookTable({})
 
 _current: ContextVar[CallRecord | None] = ContextVar("hotload_call", default=None)
@@ -70,7 +77,7 @@ class CallsInFlight:
     def __init__(self) -> None:
         self.table = HookTable({})
         self.superseded: list[HookTable] = []
-        self.counts: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)
+        self.counts = _Counts()
         """Calls so far, by hook point."""
         self._swap_lock = threading.Lock()
         self._left = threading.Condition()
@@ -87,14 +94,14 @@ class CallsInFlight:
 
     # ---- one call
 
-    def enter(self, point: str) -> CallRecord:
+    def enter(self, point: str | NamedPoint) -> CallRecord:
         """Begin a call."""
-        next(self.counts[point])
+        next(self.counts[point])  # type: ignore[index]  # a NamedPoint is a string
         outer = _current.get()
         enclosing = None if outer is None else self._enclosing(outer)
         while True:
             table = self.table if enclosing is None else enclosing.table
-            record = CallRecord(self, point, table, outer)
+            record = CallRecord(self, point, table, outer)  # type: ignore[arg-type]  # as above
             table.calls.add(record)
             if self.table is table if enclosing is None else enclosing.is_open:
                 break
@@ -103,7 +110,7 @@ class CallsInFlight:
         record.token = _current.set(record)
         return record
 
-    def enter_task(self, point: str) -> CallRecord:
+    def enter_task(self, point: str | NamedPoint) -> CallRecord:
         """Begin a call that may give way to others of its event loop."""
         from asyncio import current_task
 

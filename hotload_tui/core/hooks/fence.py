@@ -1,0 +1,166 @@
+"""``Fence``: handlers called in order, of which one that raises stops no other."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from types import CoroutineType
+from typing import NoReturn, TypeAlias
+
+from hotload_tui.core.errors import HookError
+from hotload_tui.core.faults import fault_of
+from hotload_tui.core.hooks.handler import SAMPLE, Handler
+from hotload_tui.core.plugin import Fault, HandlerCall, Invocation
+from hotload_tui.core.witness import Witness
+
+logger = logging.getLogger("hotload.engine")
+
+_Handlers: TypeAlias = tuple[Handler, ...]
+_Args: TypeAlias = tuple[object, ...]
+_Kwargs: TypeAlias = dict[str, object]
+
+FaultObserver: TypeAlias = Callable[[Fault, int], None]
+"""Called with a handler's fault and the number of its generation, in the thread of the call."""
+
+
+class Fence:
+    """Calls handlers and reports those that raise."""
+
+    def __init__(self, witness: Witness) -> None:
+        self._witness = witness
+        self._observer: FaultObserver | None = None
+        self._module_path = "hotplug"
+
+    # ---- handlers in order. In frames of their own: who has left must hold no handler, or a retirement that
+    # waited for it finds the old generation alive.
+
+    def _all(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> list[object]:
+        # What _run does, without a frame and a pair for each handler: they cost more than many a handler.
+        values: list[object] = []
+        for handler in handlers:
+            try:
+                if next(handler.calls) % SAMPLE == 1:
+                    value = _timed(handler, args, kwargs)
+                else:
+                    value = handler.call(*args, **kwargs) if kwargs else handler.call(*args)
+                    if type(value) is CoroutineType:
+                        _refuse(handler, value)
+            except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
+                self._report(handler, error)
+            else:
+                values.append(value)
+        return values
+
+    def _first(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> object:
+        for handler in handlers:
+            _, value = self._run(handler, args, kwargs)
+            if value is not None:
+                return value
+        return None
+
+    def _pipe(self, handlers: _Handlers, value: object, args: _Args, kwargs: _Kwargs) -> object:
+        for handler in handlers:
+            failed, returned = self._run(handler, (value, *args), kwargs)
+            value = value if failed else returned
+        return value
+
+    async def _aall(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> list[object]:
+        values = []
+        for handler in handlers:
+            failed, value = await self._arun(handler, args, kwargs)
+            if not failed:
+                values.append(value)
+        return values
+
+    async def _afirst(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> object:
+        for handler in handlers:
+            _, value = await self._arun(handler, args, kwargs)
+            if value is not None:
+                return value
+        return None
+
+    async def _apipe(self, handlers: _Handlers, value: object, args: _Args, kwargs: _Kwargs) -> object:
+        for handler in handlers:
+            failed, returned = await self._arun(handler, (value, *args), kwargs)
+            value = value if failed else returned
+        return value
+
+    def _invoke(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> Invocation:
+        values: list[object] = []
+        faults: list[Fault] = []
+        seconds: list[float] = []
+        called: list[HandlerCall] = []
+        for handler in handlers:
+            handler.count()
+            raised = len(faults)
+            started = time.perf_counter()
+            try:
+                with self._witness("hook", handler.plugin):
+                    values.append(_returned(handler, handler.call(*args, **kwargs)))
+            except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
+                faults.append(self._report(handler, error))
+            seconds.append(time.perf_counter() - started)
+            handler.add_sample(seconds[-1])
+            called.append(HandlerCall(handler.plugin, handler.function, len(faults) > raised))
+        return Invocation(tuple(values), tuple(faults), tuple(seconds), tuple(called))
+
+    # ---- one handler, fenced
+
+    def _run(self, handler: Handler, args: _Args, kwargs: _Kwargs) -> tuple[bool, object]:
+        """Call a handler; return whether it failed, and its value."""
+        try:
+            if not handler.count():
+                return False, _returned(handler, handler.call(*args, **kwargs))
+            return False, _timed(handler, args, kwargs)
+        except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
+            self._report(handler, error)
+            return True, None
+
+    async def _arun(self, handler: Handler, args: _Args, kwargs: _Kwargs) -> tuple[bool, object]:
+        handler.count()
+        started = time.perf_counter()
+        try:
+            value = handler.call(*args, **kwargs)
+            if inspect.isawaitable(value):
+                awaitable: Awaitable[object] = value
+                value = await awaitable
+            handler.add_sample(time.perf_counter() - started)
+        except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
+            self._report(handler, error)
+            return True, None
+        return False, value
+
+    def _report(self, handler: Handler, error: BaseException) -> Fault:
+        handler.faults += 1
+        fault = fault_of(error, phase="hook", plugin=handler.plugin, module_path=self._module_path)
+        if self._observer is not None:
+            self._observer(fault, handler.generation)
+        else:
+            logger.error("%s: hook %s: %s: %s", fault.plugin, handler.point, fault.type, fault.message)
+        return fault
+
+
+def _timed(handler: Handler, args: _Args, kwargs: _Kwargs) -> object:
+    started = time.perf_counter()
+    value = _returned(handler, handler.call(*args, **kwargs))
+    handler.add_sample(time.perf_counter() - started)
+    return value
+
+
+def _returned(handler: Handler, value: object) -> object:
+    if type(value) is CoroutineType:
+        _refuse(handler, value)
+    return value
+
+
+def _refuse(handler: Handler, coroutine: CoroutineType[object, object, object]) -> NoReturn:
+    """Close a coroutine that nobody would await.
+
+    Raises: HookError.
+    """
+    coroutine.close()
+    message = "the handler is a coroutine function; the host must use acall, afirst or apipe"
+    code = coroutine.cr_code
+    raise HookError(handler.plugin, message, file=code.co_filename, line=code.co_firstlineno)

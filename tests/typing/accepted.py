@@ -1,0 +1,135 @@
+"""A program and its plugin that use the whole public API; type checkers must find nothing in it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from hotload_tui import (
+    Config,
+    Fault,
+    HookHost,
+    HookPoint,
+    HotloadError,
+    HotloadManager,
+    ManagerApi,
+    PluginContext,
+    PluginState,
+    PluginStatus,
+    follow_config,
+    load_config,
+)
+from hotload_tui.core.events import AnyEvent, PluginLoaded
+
+# ---- what program and plugins share
+
+
+@HookPoint
+def greet(name: str, *, loud: bool = False) -> str:
+    """Return a greeting."""
+    raise NotImplementedError
+
+
+@HookPoint
+def polish(text: str, language: str) -> str:
+    """Return a better text."""
+    raise NotImplementedError
+
+
+# ---- the plugin
+
+
+def hello(name: str, *, loud: bool = False) -> str:
+    """Answer with the very parameters."""
+    return name.upper() if loud else name
+
+
+def generous(name: object, greeting: str = "Hello", *, loud: object = None) -> str:
+    """Take more than it has to."""
+    return f"{greeting} {name} {loud}"
+
+
+async def later(name: str, *, loud: bool = False) -> str:
+    """Answer where the program awaits."""
+    await asyncio.sleep(0)
+    return hello(name, loud=loud)
+
+
+def register(ctx: PluginContext) -> None:
+    """Use all of ``ctx``."""
+    ctx.hook(greet, hello)
+    ctx.hook(greet, generous, priority=50)
+    ctx.hook(greet, later)
+
+    @ctx.hook(greet)
+    def again(name: str, *, loud: bool = False) -> str:
+        return hello(name, loud=loud)
+
+    @ctx.hook(polish, priority=10)
+    async def polished(text: str, language: str) -> str:
+        return await later(text + language)
+
+    @ctx.hook("by name")
+    def untyped(number: int) -> int:
+        return number + 1
+
+    ctx.hook("by name", untyped)
+    ctx.hook(untyped)
+    ctx.on_unload(lambda: None)
+    ctx.state["greeted"] = again("Ada")
+    ctx.log.info("%s %d %s", ctx.name, ctx.generation, ctx.settings.get("x"))
+    ctx.thread(lambda: None)
+    ctx.task(polished("a", "b"))
+    ctx.plugin("other")
+
+
+# ---- the program
+
+
+def report(fault: Fault | None, state: PluginState) -> str:
+    """Use the records."""
+    return f"{state.glyph} {fault.message}" if fault is not None else state.value
+
+
+def watch(manager: ManagerApi) -> list[str]:
+    """Use the interface that consoles use."""
+
+    def hear(event: AnyEvent) -> None:
+        if isinstance(event, PluginLoaded):
+            event.describe()
+
+    undo = manager.subscribe(hear)
+    undo()
+    statuses: tuple[PluginStatus, ...] = manager.snapshot().plugins
+    return [report(status.fault, status.state) for status in statuses]
+
+
+def run() -> int:
+    """Call from a script."""
+    host = HookHost()
+    try:
+        config = load_config(Path("hotload.toml"))
+        with HotloadManager(host, config) as manager:
+            follow_config(manager)
+            texts: list[str] = host.call(greet, "Ada", loud=True)
+            first: str | None = host.first(greet, "Ada")
+            piped: str = host.pipe(polish, "text", "en")
+            values: list[object] = host.call("by name", 1)
+            shown = host.invoke(greet, "Ada").values
+            return len([*texts, first, piped, *values, *shown, *watch(manager)])
+    except HotloadError as error:
+        return error.exit_code
+
+
+async def run_async() -> str:
+    """Call from asyncio."""
+    host = HookHost()
+    async with HotloadManager(host, Config(enable_watch=False)) as manager:
+        async with manager.events() as events:
+            async for event in events:
+                if isinstance(event, PluginLoaded):
+                    break
+        texts: list[str] = await host.acall(greet, "Ada")
+        first: str | None = await host.afirst(greet, "Ada", loud=True)
+        piped: str = await host.apipe(polish, "text", "en")
+        return "".join([*texts, first or "", piped])
