@@ -32,9 +32,9 @@ def attach(scope: Scope, socket: Path | None) -> int:
     from hotload_tui.tui.keys import check_keys
     from hotload_tui.tui.system import give_size
 
-    config = scope.settings()
+    config = scope.settings(of_host=True)
     check_keys(config.keys, str(scope.config or FILE_NAME))
-    with RemoteManager(socket) if socket else scope.reach_running(config, "attach") as remote:
+    with RemoteManager(socket) if socket else scope.reach_running("attach", config) as remote:
         runtime_dir = Path(remote.snapshot().host.runtime_dir)
         project = Path.cwd() if runtime_dir.is_relative_to(Path.cwd()) else runtime_dir.parent
         settings = None if socket else scope.resolved  # a program's own socket: its settings are its own

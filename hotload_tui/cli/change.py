@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def new(scope: Scope, name: str, template: str) -> int:
     """Make a plugin from a template, and a test that it passes; prints its folder."""
-    config = scope.settings()
+    config = scope.settings(of_host=True)
     manager = scope.reach(config) or _scanned_if_there(config)
     existing = [status for status in manager.snapshot().plugins if status.name == name]
     if existing:
@@ -87,7 +87,7 @@ def clean(scope: Scope, names: tuple[str, ...], *, everything: bool) -> int:
 @click.pass_obj
 def reload(scope: Scope, names: tuple[str, ...]) -> int:
     """Build and load plugins anew in the running host, changed or not."""
-    manager = scope.reach_running(scope.settings(), "reload")
+    manager = scope.reach_running("reload")
     plugins = choose(manager.snapshot().plugins, names)
     if not plugins:
         raise NotFoundError("the host has no plugins; 'hotload new NAME' makes one")
@@ -105,7 +105,7 @@ def reload(scope: Scope, names: tuple[str, ...]) -> int:
 @click.pass_obj
 def undo(scope: Scope) -> int:
     """Take back the last enable, disable or clean in the running host."""
-    output.narrate(f"undone: {scope.reach_running(scope.settings(), 'undo').undo()}")
+    output.narrate(f"undone: {scope.reach_running('undo').undo()}")
     return 0
 
 
@@ -116,7 +116,7 @@ def undo(scope: Scope) -> int:
 @click.pass_obj
 def rollback(scope: Scope, name: str, generation: int) -> int:
     """Let an earlier generation serve again in the running host, and hold the plugin there."""
-    manager = scope.reach_running(scope.settings(), "rollback")
+    manager = scope.reach_running("rollback")
     status = manager.rollback(name, generation)
     output.narrate(
         f"{name} is {status.held}, as generation {status.generation}; 'hotload release {name}' ends that"
@@ -130,7 +130,7 @@ def rollback(scope: Scope, name: str, generation: int) -> int:
 @click.pass_obj
 def release(scope: Scope, name: str) -> int:
     """Let a plugin that is HELD follow its source again, in the running host."""
-    manager = scope.reach_running(scope.settings(), "release")
+    manager = scope.reach_running("release")
     status = manager.release(name)
     report.show([status])
     return report.verdict([status])
@@ -141,7 +141,7 @@ def release(scope: Scope, name: str) -> int:
 @click.pass_obj
 def pause(scope: Scope) -> int:
     """Keep what is saved from now on for 'hotload resume', in the running host; commands work as ever."""
-    scope.reach_running(scope.settings(), "pause").pause()
+    scope.reach_running("pause").pause()
     output.narrate("paused: changes are kept; 'hotload resume' applies them, 'hotload reload' one of them")
     return 0
 
@@ -151,7 +151,7 @@ def pause(scope: Scope) -> int:
 @click.pass_obj
 def resume(scope: Scope) -> int:
     """Apply what changed since 'hotload pause' in the running host, and follow saves again."""
-    statuses = scope.reach_running(scope.settings(), "resume").resume()
+    statuses = scope.reach_running("resume").resume()
     report.show(statuses)
     if not statuses:
         output.narrate("nothing had changed")
@@ -167,7 +167,7 @@ def _scanned_if_there(config: Config) -> HotloadManager:
 
 
 def _manager(scope: Scope) -> Manager:
-    config = scope.settings()
+    config = scope.settings(of_host=True)
     return scope.reach(config) or scanned(config)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def logs(scope: Scope, name: str | None, *, follow: bool) -> int:
     """Print the running host's log, or the lines about one plugin."""
-    with scope.reach_running(scope.settings(), "logs") as remote:
+    with scope.reach_running("logs") as remote:
         printer = _Printer(remote, name)
         if not follow:
             printer.check()

@@ -30,7 +30,7 @@ _NAMES = click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.pass_obj
 def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
     """Show the state of the running host's plugins, else what the disk says."""
-    config = scope.settings()
+    config = scope.settings(of_host=True)
     remote = scope.reach(config)
     snapshot = (remote or scanned(config)).snapshot()
     statuses = choose(snapshot.plugins, names)
@@ -60,7 +60,7 @@ def plan(scope: Scope, name: str | None, *, as_json: bool) -> int:
 
     Of the running host, else what a start would do. Exit 1 if not all of it could be applied.
     """
-    config = scope.settings()
+    config = scope.settings(of_host=True)
     remote = scope.reach(config)
     if remote is None:
         manager = scanned(config)
@@ -138,7 +138,7 @@ def call(scope: Scope, point: str, args: tuple[str, ...], *, as_json: bool) -> i
 
     An ARG that is JSON is taken as JSON, any other as text.
     """
-    config = scope.settings()
+    config = scope.settings(of_host=True)
     data = output.take_standard()
     values = [_value(arg) for arg in args]
     remote = scope.reach(config)

@@ -15,7 +15,7 @@ from hotload_tui.cli.text import folder
 from hotload_tui.core.config import Config
 from hotload_tui.core.config_loader import FILE_NAME, Resolved, resolve, unmatched_entries
 from hotload_tui.core.discovery import unknown
-from hotload_tui.core.errors import NoHostError, UsageError
+from hotload_tui.core.errors import ConfigError, NoHostError, UsageError
 from hotload_tui.core.plugin import PluginStatus
 
 if TYPE_CHECKING:
@@ -50,14 +50,23 @@ class Scope(Struct, frozen=True):
     config: Path | None = None
     host: int | None = None
 
-    def settings(self) -> Config:
-        """Return the configuration.
+    def settings(self, *, of_host: bool = False) -> Config:
+        """Return the configuration; ``of_host``: for a command that a running host carries out.
+
+        Such a host goes on with what it read before, and must be reachable with files that are broken.
 
         Raises:
-            ConfigError: it is wrong somewhere.
+            ConfigError: it is wrong somewhere, and no host runs on the folder that the options name.
 
         """
-        resolved = self.resolved()
+        try:
+            resolved = self.resolved()
+        except ConfigError as error:
+            config = self._without_files()
+            if not (of_host and self._hosts(config)):
+                raise
+            output.narrate(f"warning: {error}; the host that runs goes on with what it read before")
+            return config
         for warning in resolved.warnings:
             output.narrate(f"warning: {warning}")
         return resolved.config
@@ -106,9 +115,9 @@ class Scope(Struct, frozen=True):
             NoHostError: the chosen one is not there, or does not answer.
 
         """
-        from hotload_tui.remote import RemoteManager, find_hosts  # sockets: not for --help
+        from hotload_tui.remote import RemoteManager  # sockets: not for --help
 
-        hosts = find_hosts(Path(config.runtime_dir))
+        hosts = self._hosts(config)
         place = folder(config.runtime_dir)
         if self.host is not None:
             chosen = [host for host in hosts if host.pid == self.host]
@@ -120,13 +129,15 @@ class Scope(Struct, frozen=True):
             raise UsageError(f"{len(hosts)} hosts run on {place}; choose one with --host PID: {pids}")
         return RemoteManager(hosts[0].socket) if hosts else None
 
-    def reach_running(self, config: Config, command: str) -> RemoteManager:
-        """Connect to the running host.
+    def reach_running(self, command: str, config: Config | None = None) -> RemoteManager:
+        """Connect to the running host; ``config`` if it was read already.
 
         Raises:
+            ConfigError: as ``settings``.
             NoHostError: there is none.
 
         """
+        config = config or self.settings(of_host=True)
         remote = self.reach(config)
         if remote is None:
             raise NoHostError(
@@ -134,6 +145,18 @@ class Scope(Struct, frozen=True):
                 " start one with 'hotload' or 'hotload run'"
             )
         return remote
+
+    def _without_files(self) -> Config:
+        """Return what options and environment say of the folders."""
+        config = Config()
+        runtime_dir = self.plugins or os.environ.get("HOTLOAD_RUNTIME_DIR") or config.runtime_dir
+        compiled_dir = self.compiled or os.environ.get("HOTLOAD_COMPILED_DIR") or config.compiled_dir
+        return structs.replace(config, runtime_dir=str(runtime_dir), compiled_dir=str(compiled_dir))
+
+    def _hosts(self, config: Config) -> list[Host]:
+        from hotload_tui.remote import find_hosts  # sockets: not for --help
+
+        return find_hosts(Path(config.runtime_dir))
 
 
 def shared_options(*, host: bool) -> Callable[[_Command], _Command]:

@@ -111,6 +111,33 @@ def test_options_stand_before_and_after_the_command(workspace: Workspace, hotloa
         assert [plugin["name"] for plugin in hotload(*arguments).plugins] == ["clock"]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["status"], ["plan"], ["call", "count", "1"], ["logs"], ["reload"], ["disable", "greet"], ["pause"]],
+)
+def test_a_host_is_reached_though_its_files_are_broken(
+    workspace: Workspace, hotload: Hotload, command: list[str]
+) -> None:
+    """It goes on with what it read before; the mistake is told, and refused where a host has yet to start."""
+    workspace["greet"] = GREET
+    hotload.host()
+    (workspace.root / "hotload.toml").write_text("debounce_time = 'soon'\n")
+    done = hotload(*command)
+    assert done.code == 0
+    assert "hotload.toml" in done.err
+    assert "goes on with what it read before" in done.err
+    assert hotload("check").code == 2
+
+
+def test_without_a_host_broken_files_are_refused(workspace: Workspace, hotload: Hotload) -> None:
+    """Nobody knows then what was meant."""
+    workspace["greet"] = GREET
+    (workspace.root / "hotload.toml").write_text("debounce_time = 'soon'\n")
+    done = hotload("status")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("hotload.toml")
+
+
 @pytest.mark.parametrize("with_host", ["with a host", "without"])
 def test_a_plan_tells_what_would_be_done(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
     """In words and as JSON: what would be loaded and why, and with exit code 1 that not all of it can be."""
