@@ -642,7 +642,7 @@ _LEFT_OPEN = (
     "import socket, subprocess, tempfile\nC.sockets, C.file = socket.socketpair(), tempfile.TemporaryFile()\n"
     "C.process = subprocess.Popen(['cat'], stdin=subprocess.PIPE)"
 )
-_RELOADS = int(os.environ.get("HOTLOAD_RELOADS", "250"))  # the cost of each does not grow: more to hunt
+_RELOADS = int(os.environ.get("HOTLOAD_RELOADS", "500"))  # the cost of each does not grow: more to hunt
 
 
 @pytest.mark.usefixtures("tidy")
