@@ -1,11 +1,13 @@
 """Make the screenshots from the running console: ``python -m screenshots.make``.
 
 The shipped plugins run in a real manager. Only what differs from run to run and from machine to machine
-(times, digests) is replaced by fixed values, so that the same console gives the same files.
+(times, digests) is replaced by fixed values, so that the same console gives the same files. Each view is
+also written as text, for the tests to compare with (``--texts FOLDER``: nothing but these, to that folder).
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import hashlib
 import logging
@@ -16,7 +18,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -41,10 +44,12 @@ from hotload_tui.core.plugin import (  # noqa: E402
 )
 from hotload_tui.tui.app import ConsoleApp  # noqa: E402
 from hotload_tui.tui.screens.console import ConsoleScreen  # noqa: E402
+from hotload_tui.tui.screens.plan import PlanScreen  # noqa: E402
 from hotload_tui.tui.widgets.hooks_view import HooksView  # noqa: E402
 from hotload_tui.tui.widgets.notice import Notice  # noqa: E402
 
 HERE: Final = Path(__file__).parent
+TEXTS: Final = HERE.parent / "tests" / "tui" / "screens"
 SIZES: Final = ((80, 24), (120, 36), (200, 50))
 NOON: Final = 1_767_268_800.0  # 2026-01-01 12:00:00 UTC
 LATER: Final = NOON + 300
@@ -106,7 +111,7 @@ class StillManager(HotloadManager):
 def _still(status: PluginStatus) -> PluginStatus:
     fault = replace(status.fault, at=LATER) if status.fault else None
     if not status.generation:
-        return replace(status, fault=fault)
+        return replace(status, fault=fault, compile_seconds=0.0)
     running = _digest(status.name, str(status.generation))
     same = status.digest == status.source_digest
     return replace(
@@ -210,6 +215,37 @@ async def _hooks(stage: _Stage) -> None:
     await stage.generations(2)
 
 
+async def _states(stage: _Stage) -> None:
+    plugins = stage.entry.parent.parent
+    (plugins / "todo_scanner").rename(plugins / "_todo_scanner")
+    stage.write(BAD_LINE)
+    await _broken(stage)
+    await _until(lambda: "off" in {status.state for status in stage.console.plugins}, stage.pilot)
+
+
+async def _help(stage: _Stage) -> None:
+    await stage.pilot.press("question_mark")
+
+
+async def _filter(stage: _Stage) -> None:
+    await stage.pilot.press("slash", *"scanner")
+
+
+async def _confirmation(stage: _Stage) -> None:
+    await stage.pilot.press("C")
+
+
+async def _palette(stage: _Stage) -> None:
+    await stage.pilot.press("colon", *"view: ")
+
+
+async def _plan(stage: _Stage) -> None:
+    stage.manager.pause()
+    stage.write(BAD_LINE.replace("(", "(("))
+    stage.console.action_plan()
+    await _until(lambda: isinstance(stage.pilot.app.screen, PlanScreen), stage.pilot)
+
+
 _VIEWS: Final[dict[str, Callable[[_Stage], Awaitable[None]]]] = {
     "overview": _overview,
     "error": _error,
@@ -217,37 +253,74 @@ _VIEWS: Final[dict[str, Callable[[_Stage], Awaitable[None]]]] = {
     "history": _history,
     "hooks": _hooks,
 }
+_TEXT_VIEWS: Final = _VIEWS | {
+    "empty": _overview,
+    "states": _states,
+    "help": _help,
+    "filter": _filter,
+    "confirmation": _confirmation,
+    "palette": _palette,
+    "plan": _plan,
+}
 
 
-async def _picture(view: str, size: tuple[int, int], project: Path) -> str:
-    """Open the console in ``project``, bring ``view`` on the screen and return it as SVG."""
+@asynccontextmanager
+async def _opened(
+    view: str, size: tuple[int, int], project: Path
+) -> AsyncIterator[tuple[ConsoleApp, Pilot[None]]]:
+    """Open the console in ``project``, and bring ``view`` on the screen."""
     config = Config(runtime_dir=str(project / "plugins"), compiled_dir=str(project / "compiled"))
     manager = StillManager(HookHost(), config)
     app = ConsoleApp(manager, project=project, start=manager.start, stop=manager.stop, clock=lambda: LATER)
     async with app.run_test(size=size) as pilot:
         console = app.screen
         assert isinstance(console, ConsoleScreen)
-        await _until(lambda: len(console.plugins) > 0 and console.is_ready, pilot)
-        console.choose(BROKEN)
-        await _until(lambda: console.selected is not None and console.selected.name == BROKEN, pilot)
-        await _VIEWS[view](_Stage(console, pilot, manager, project / "plugins" / BROKEN / "plugin.py"))
-        await _until(lambda: console.source is not None and not console.is_building, pilot)
+        await _until(lambda: console.is_ready, pilot)
+        if view != "empty":
+            await _until(lambda: len(console.plugins) > 0, pilot)
+            console.choose(BROKEN)
+            await _until(lambda: console.selected is not None and console.selected.name == BROKEN, pilot)
+        stage = _Stage(console, pilot, manager, project / "plugins" / BROKEN / "plugin.py")
+        await _TEXT_VIEWS[view](stage)
+        await _until(lambda: view == "empty" or console.source is not None, pilot)
+        await _until(lambda: not console.is_building, pilot)
         console.query_one(Notice).hide()  # which of two is there is a matter of moments
-        await _settled(app, pilot)
-        picture = app.export_screenshot(title="hotload")
+        yield app, pilot
     manager.stop()
+
+
+async def _picture(view: str, size: tuple[int, int], project: Path) -> str:
+    """Return a view as SVG."""
+    async with _opened(view, size, project) as (app, pilot):
+        picture = await _settled(app.export_screenshot, pilot)
     # The name is made from all that is drawn, also from paths behind links.
     return re.sub(r"\bterminal-\d+\b", f"terminal-{view}-{size[0]}x{size[1]}", picture)
 
 
-async def _settled(app: ConsoleApp, pilot: Pilot[None]) -> None:
-    """Wait until the picture does not change any more."""
+async def _texts(view: str, project: Path) -> dict[tuple[int, int], str]:
+    """Return a view as text in each size: the terminal is resized."""
+    found = {}
+    async with _opened(view, SIZES[0], project) as (app, pilot):
+
+        def text() -> str:
+            strips = app.screen._compositor.render_strips()  # noqa: SLF001 - what is painted, as text
+            return "".join(f"{''.join(part.text for part in strip).rstrip()}\n" for strip in strips)
+
+        for size in SIZES:
+            await pilot.resize_terminal(*size)
+            found[size] = await _settled(text, pilot)
+    return found
+
+
+async def _settled(look: Callable[[], str], pilot: Pilot[None]) -> str:
+    """Return the picture once it does not change any more."""
     before, same = "", 0
     while same < QUIET:
         await pilot.pause(0.1)
-        picture = app.export_screenshot()
+        picture = look()
         same = same + 1 if picture == before else 0
         before = picture
+    return before
 
 
 def _paint(file: Path, picture: str) -> None:
@@ -264,19 +337,43 @@ def _paint(file: Path, picture: str) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)  # noqa: S603 - a fixed command
 
 
+@contextmanager
+def _project(*, is_empty: bool = False) -> Iterator[Path]:
+    """Give a folder with the shipped plugins, and make it the working directory."""
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder) / "demo"
+        os.environ["XDG_STATE_HOME"] = folder  # not as its user left the console
+        shutil.copytree(HERE.parent / "plugins", project / "plugins")
+        if is_empty:
+            shutil.rmtree(project / "plugins")
+            project.joinpath("plugins").mkdir()
+        project.joinpath("notes.md").write_text(NOTES, "utf-8")
+        os.chdir(project)  # calls by hand name files in it
+        yield project
+        os.chdir(HERE)
+
+
+def write_texts(folder: Path) -> None:
+    """Write each view in each size as text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for view in _TEXT_VIEWS:
+        with _project(is_empty=view == "empty") as project:
+            texts = asyncio.run(_texts(view, project))
+        for (width, height), text in texts.items():
+            (folder / f"{view}-{width}x{height}.txt").write_text(text, "utf-8")
+
+
 def main() -> None:
-    """Write all pictures next to this file."""
+    """Write all pictures next to this file, and the texts beside their test."""
+    parser = argparse.ArgumentParser(prog="python -m screenshots.make")
+    parser.add_argument("--texts", type=Path, metavar="FOLDER", help="write nothing but the texts, to FOLDER")
+    texts: Path | None = parser.parse_args().texts
     logging.getLogger("hotload").addHandler(logging.NullHandler())  # else it comes on the screen twice
-    for view in _VIEWS:
+    write_texts((texts or TEXTS).absolute())
+    for view in {} if texts else _VIEWS:
         for size in SIZES:
-            with tempfile.TemporaryDirectory() as folder:
-                project = Path(folder) / "demo"
-                os.environ["XDG_STATE_HOME"] = folder  # not as its user left the console
-                shutil.copytree(HERE.parent / "plugins", project / "plugins")
-                project.joinpath("notes.md").write_text(NOTES, "utf-8")
-                os.chdir(project)  # calls by hand name files in it
+            with _project() as project:
                 picture = asyncio.run(_picture(view, size, project))
-                os.chdir(HERE)
             file = HERE / f"{view}-{size[0]}x{size[1]}.svg"
             file.write_text(picture, "utf-8")
             _paint(file, picture)

@@ -1,0 +1,36 @@
+"""The whole screen as text: each view at the three sizes is just as it was agreed upon."""
+
+import difflib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+AGREED = Path(__file__).parent / "screens"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.timeout(400)  # thirty-six screens, each until it stands still
+def test_every_view_is_as_agreed(tmp_path: Path) -> None:
+    """At 80x24, 120x36 and 200x50; ``python -m screenshots.make --texts tests/tui/screens`` agrees anew."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    command = [sys.executable, "-m", "screenshots.make", "--texts", str(tmp_path / "now")]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=380)
+    assert sorted(path.name for path in AGREED.iterdir()) == sorted(
+        path.name for path in (tmp_path / "now").iterdir()
+    )
+    differences = "\n".join(
+        line for path in sorted(AGREED.iterdir()) for line in differing(path, tmp_path / "now")
+    )
+    assert not differences, differences
+
+
+def differing(agreed: Path, now: Path) -> Iterator[str]:
+    """Yield the lines of a view that are not as agreed."""
+    before, after = agreed.read_text("utf-8"), (now / agreed.name).read_text("utf-8")
+    yield from difflib.unified_diff(
+        before.splitlines(), after.splitlines(), f"{agreed.name}, agreed", f"{agreed.name}, now", lineterm=""
+    )
