@@ -12,7 +12,7 @@ from typing import NoReturn, TypeAlias
 from hotload_tui.core.errors import HookError
 from hotload_tui.core.faults import fault_of
 from hotload_tui.core.hooks.handler import SAMPLE, Handler
-from hotload_tui.core.plugin import Fault, HandlerCall, Invocation
+from hotload_tui.core.plugin import Fault, HandlerCall, Invocation, encodable
 from hotload_tui.core.witness import Witness
 
 logger = logging.getLogger("hotload.engine")
@@ -138,7 +138,9 @@ class Fence:
         if self._observer is not None:
             self._observer(fault, handler.generation)
         else:
-            logger.error("%s: hook %s: %s: %s", fault.plugin, handler.point, fault.type, fault.message)
+            logger.error(
+                "%s: hook %s: %s: %s", fault.plugin, handler.point, fault.type, encodable(fault.message)
+            )
         return fault
 
 

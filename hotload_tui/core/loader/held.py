@@ -37,7 +37,8 @@ class HeldGenerations:
             left = _still_there(left)
         for gone in left:
             gone.remains.let_go()
-        self._held += left
+        collect()  # of what is held in ways that only the collector can follow
+        self._held += [gone for gone in left if not gone.remains.is_freed()]
 
     def look_again(self) -> list[Parting]:
         """Return those that have been let go since, and are freed; collects only if there is one."""

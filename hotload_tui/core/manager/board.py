@@ -19,7 +19,15 @@ from hotload_tui.core.events import (
     WatcherChanged,
 )
 from hotload_tui.core.log import EVENT_LOGGER, HostLog
-from hotload_tui.core.plugin import Fault, LedgerEntry, Level, LogLine, PluginState, PluginStatus
+from hotload_tui.core.plugin import (
+    Fault,
+    LedgerEntry,
+    Level,
+    LogLine,
+    PluginState,
+    PluginStatus,
+    encodable,
+)
 
 _event_logger = logging.getLogger(EVENT_LOGGER)
 _LEVELS: dict[Level, int] = {
@@ -58,6 +66,7 @@ class Board:
 
     def write(self, level: Level, plugin: str, text: str) -> None:
         """Add a line to the log, and to the program's own."""
+        text = encodable(text)  # the program's log may be a file in UTF-8, which names need not fit
         _event_logger.log(_LEVELS[level], "%s", f"{plugin}: {text}" if plugin else text)
         self.collect(level, plugin, text)
 
