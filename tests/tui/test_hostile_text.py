@@ -241,7 +241,7 @@ async def test_nothing_foreign_is_interpreted_in_results(workspace: Workspace, r
         await it.shows("JSON with commas")
         check_painted(it)
         await it.press("a", "enter")
-        await it.shows("('a')", "rrrr", "! serves.l")
+        await it.shows("('a')", "rrrr", " characters)")
         check_painted(it)
         await it.press("space")
         await it.shows("pinned")
