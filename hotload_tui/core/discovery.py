@@ -65,7 +65,8 @@ def find_plugin(runtime_dir: Path, name: str) -> PluginDirectory | None:
             return find_plugins(runtime_dir).get(name)
         except RuntimeDirError:
             return None
-    return plugin_at(runtime_dir / name) or plugin_at(runtime_dir / f"_{name}")
+    on, off = runtime_dir / name, runtime_dir / f"_{name}"
+    return plugin_at(on) or plugin_at(off) or plugin_at(on)  # it may be enabled between two looks
 
 
 def plugin_at(path: Path) -> PluginDirectory | None:
