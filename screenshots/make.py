@@ -218,9 +218,9 @@ async def _hooks(stage: _Stage) -> None:
 async def _states(stage: _Stage) -> None:
     plugins = stage.entry.parent.parent
     (plugins / "todo_scanner").rename(plugins / "_todo_scanner")
+    await _until(lambda: any("retired" in line.text for line in stage.manager.log()), stage.pilot)
     stage.write(BAD_LINE)
     await _broken(stage)
-    await _until(lambda: "off" in {status.state for status in stage.console.plugins}, stage.pilot)
 
 
 async def _help(stage: _Stage) -> None:

@@ -472,6 +472,25 @@ def test_a_plugin_cannot_command_its_manager_while_it_loads(
     assert running.manager.snapshot().watcher.state == "watching"
 
 
+@pytest.mark.parametrize("command", ["enable", "disable"])
+def test_a_switch_that_is_taken_back_by_hand_at_once_is_seen(
+    workspace: Workspace, run: Run, command: str
+) -> None:
+    """Before the watcher has looked what the command did: the name on disk counts."""
+    on, off = workspace.plugins / "x", workspace.plugins / "_x"
+    workspace["x" if command == "disable" else "_x"] = answering("x")
+    running = run(workspace.config(enable_watch=True))
+    for _ in range(5):
+        if command == "enable":
+            running.manager.enable("x")
+            on.rename(off)
+            assert running.wait_for(lambda: running.status("x").state is PluginState.OFF)
+        else:
+            running.manager.disable("x")
+            off.rename(on)
+            assert running.wait_for(lambda: running.status("x").state is PluginState.OK)
+
+
 def test_no_call_is_lost_while_reloading(workspace: Workspace, run: Run) -> None:
     """Eight threads call through fifty reloads: all are answered, none by a version older than promised."""
     workspace["greet"] = answering(0)

@@ -188,8 +188,6 @@ class Plugins(RuleBasedStateMachine):
         """Disable what is on, enable what is off: by command or by renaming the directory."""
         name = self.chosen(data)
         is_on = self.model[name].is_on
-        # Renamed back by hand before the watcher has seen what the command did, nothing has changed for it.
-        by_command = by_command and not self.watched
         if name in self.twins:
             with pytest.raises(RefusedError, match="exists already"):
                 (self.host.manager.disable if by_command else self.host.manager.enable)(name)

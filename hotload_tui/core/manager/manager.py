@@ -73,7 +73,8 @@ class HotloadManager(AsyncLife):
         loader = Loader(host, self._config, trials=trials, witness=witness)
         self._journey = Journey(loader, self._config, self._board, self._builds, rounds)
         self._roster = Roster(self._root, self._config, self._board, self._journey, rounds)
-        self._switches = Switches(self._config, self._board, self._builds, self._roster)
+        doubted: set[str] = set()
+        self._switches = Switches(self._config, self._board, self._builds, self._roster, doubted)
         self._holds = Holds(self._config, self._board, self._builds, self._journey)
         self._planner = Planner(
             self._root,
@@ -87,7 +88,9 @@ class HotloadManager(AsyncLife):
         self._tables = Tables(self._config, self._board, self._roster, self._journey)
         self._turns = Turns(self._journey.is_inside_trial)
         self._probation = Probation(self._config, self._board, host, self._go_back)
-        self._watching = Watching(self._config, self._board, self._roster, self._turns, self._facts.watching)
+        self._watching = Watching(
+            self._config, self._board, self._roster, self._turns, self._facts.watching, doubted=doubted
+        )
         self._detach: list[Callable[[], None]] = []
 
     # ---- life

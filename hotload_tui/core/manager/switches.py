@@ -18,7 +18,11 @@ from hotload_tui.core.manager.undo import Undo
 class Switches:
     """Carries out commands that can be taken back; used by one thread at a time."""
 
-    def __init__(self, config: Config, board: Board, builds: Builds, roster: Roster) -> None:
+    def __init__(
+        self, config: Config, board: Board, builds: Builds, roster: Roster, doubted: set[str]
+    ) -> None:
+        """Put who is switched into ``doubted``: it may be switched back before the watcher has looked."""
+        self._doubted = doubted
         self._config = config
         self._board = board
         self._builds = builds
@@ -67,6 +71,7 @@ class Switches:
         return command
 
     def _switch_on(self, directory: PluginDirectory) -> bool:
+        self._doubted.add(directory.name)
         enabled = discovery.enable(directory)
         if enabled is not directory:
             self._board.tell(PluginEnabled(time.time(), enabled.name))
@@ -75,5 +80,6 @@ class Switches:
 
     def _switch_off(self, directory: PluginDirectory) -> bool:
         if directory.enabled:
+            self._doubted.add(directory.name)
             self._roster.apply([discovery.disable(directory)])
         return directory.enabled

@@ -30,7 +30,10 @@ class Watching:
         roster: Roster,
         turns: Turns,
         examined: Callable[[WatcherStatus], WatcherStatus],
+        *,
+        doubted: set[str],
     ) -> None:
+        self._doubted = doubted
         self._root = Path(config.runtime_dir).absolute()
         self._config = config
         self._board = board
@@ -111,6 +114,7 @@ class Watching:
             debounce_time=self._config.debounce_time,
             sweep_interval=self._config.sweep_interval,
             rule=SourceRule(self._config.watch.ignore),
+            doubted=self._doubted,
         )
 
     def _noticed(self, changes: Sequence[Change]) -> Collection[str]:

@@ -40,6 +40,7 @@ class Dispatcher:
         settle_time: float,
         debounce_time: float,
         sweep_interval: float,
+        doubted: set[str],
     ) -> None:
         self._root = root
         self._prefixes = _prefixes(root)
@@ -47,7 +48,7 @@ class Dispatcher:
         self._rings = rings
         self._on_change = on_change
         self._sweep_interval = sweep_interval
-        self.looker = Looker(root, rule)
+        self.looker = Looker(root, rule, doubted)
         self._pace = Pace(settle_time, debounce_time)
         self._repositories = Repositories(root, debounce_time)
         self._unproven: set[str] = set()  # told, and to be told once more when settled

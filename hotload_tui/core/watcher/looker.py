@@ -76,9 +76,11 @@ class _Known(Struct):
 class Looker:
     """Keeps the facts of all plugins' files, and reads what differs; used by one thread."""
 
-    def __init__(self, root: Path, rule: SourceRule) -> None:
+    def __init__(self, root: Path, rule: SourceRule, doubted: set[str]) -> None:
+        """Compare what is under ``root``; who is ``doubted`` is told at the next look, whatever is there."""
         self._root = root
         self._rule = rule
+        self._doubted = doubted
         self._known: dict[str, _Known] = {}
         self._by_folder: dict[tuple[int, int], set[str]] = {}
         self._has_new_links = False
@@ -151,6 +153,13 @@ class Looker:
         ``settled`` takes also what looks like the middle of a save; ``again`` gives what is there as a
         change, even if it is known.
         """
+        is_doubted = name in self._doubted
+        found = self._look(name, settled=settled, again=again or is_doubted)
+        if is_doubted and found is not Verdict.TORN:
+            self._doubted.discard(name)
+        return found
+
+    def _look(self, name: str, *, settled: bool, again: bool) -> Change | Verdict:
         known = self._known.get(name)
         directory = discovery.find_plugin(self._root, name)
         if directory is None:

@@ -30,10 +30,12 @@ class Watcher:
         sweep_interval: float,
         rule: SourceRule | None = None,
         hang: Hang = system_bell,
+        doubted: set[str] | None = None,
     ) -> None:
         """Watch ``root`` once started; a save is looked at after ``settle_time`` s of quiet.
 
-        A stream of changes puts that off for ``debounce_time`` s at most.
+        A stream of changes puts that off for ``debounce_time`` s at most. Who is added to ``doubted`` is told
+        at the next look, also if what is there is known.
         """
         self._root = root.absolute()
         self._on_status = on_status
@@ -46,6 +48,7 @@ class Watcher:
             settle_time=settle_time,
             debounce_time=debounce_time,
             sweep_interval=sweep_interval,
+            doubted=set() if doubted is None else doubted,
         )
         self._threads: Threads | None = None
 
