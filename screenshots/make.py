@@ -162,9 +162,11 @@ class _Stage(NamedTuple):
     manager: HotloadManager
     entry: Path
 
-    def write(self, line: str) -> None:
-        """Write another version of the plugin."""
-        self.entry.write_text(self.entry.read_text("utf-8").replace(GOOD_LINE, line), "utf-8")
+    def write(self, line: str, instead_of: str = GOOD_LINE) -> None:
+        """Save another version of the plugin, in one step: on a busy machine half a save would be seen."""
+        draft = self.entry.with_name(".draft")
+        draft.write_text(self.entry.read_text("utf-8").replace(instead_of, line), "utf-8")
+        draft.replace(self.entry)
 
     async def generations(self, number: int) -> None:
         """Wait until so many generations have been there, and the ones before are gone."""
@@ -200,7 +202,7 @@ async def _difference(stage: _Stage) -> None:
 async def _history(stage: _Stage) -> None:
     stage.write(CHANGED_LINE)
     await stage.generations(2)
-    stage.entry.write_text(stage.entry.read_text("utf-8").replace(CHANGED_LINE, BAD_LINE), "utf-8")
+    stage.write(BAD_LINE, instead_of=CHANGED_LINE)
     await _broken(stage)
     await stage.pilot.press("6")
 
