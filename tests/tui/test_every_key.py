@@ -341,6 +341,7 @@ def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return workspace
 
 
+@pytest.mark.timeout(600)  # a hundred keys, each until it is seen what it did
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 50)], ids="{0[0]}x{0[1]}".format)
 async def test_every_key_does_what_help_says_of_it(
     project: Workspace, run: Run, size: tuple[int, int]
