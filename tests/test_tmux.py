@@ -248,5 +248,5 @@ def test_a_poor_terminal_is_usable(tmux: Tmux, setting: str) -> None:
 def test_a_dumb_terminal_is_refused_with_what_works_there(tmux: Tmux) -> None:
     """A terminal that cannot move its cursor gets a clear line, and no console that never changes."""
     tmux.run(f"env TERM=dumb {HOTLOAD}; echo code-$?")
-    screen = tmux.wait_for("code-2")
-    assert "needs a terminal that can move its" in " ".join(screen.split())
+    refusal = "needs a terminal that can move its"
+    tmux.wait_for(lambda screen: "code-2" in screen and refusal in " ".join(screen.split()))

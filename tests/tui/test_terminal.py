@@ -102,8 +102,8 @@ def test_a_key_that_is_none_is_refused_like_all_mistakes_of_the_configuration(wo
     """The message begins with the file's name, and the command ends with the code for configuration."""
     (workspace.root / "hotload.toml").write_text('[keys]\nquit = "foo+bar"\n')
     with Terminal(PROGRAM, cwd=workspace.root) as terminal:
-        screen = terminal.wait_for("there is no key")
-        assert screen.startswith('hotload.toml: [keys] quit = "foo+bar": there is no key "foo+bar"')
+        message = 'hotload.toml: [keys] quit = "foo+bar": there is no key "foo+bar"'
+        terminal.wait_for(lambda screen: screen.startswith(message))
         assert terminal.wait_for_exit() == 2
 
 
