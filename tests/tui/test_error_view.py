@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 
 import pytest
 from textual.selection import SELECT_ALL
 
 from hotload_tui import Config
+from hotload_tui.core.plugin import PluginDetail
 from hotload_tui.tui.widgets.error_view import ErrorView
 from tests.conftest import Running, Workspace
 from tests.tui.console import Console, console
@@ -58,6 +60,29 @@ async def test_enter_on_a_failed_plugin_opens_its_traceback_at_the_line(
             "2 Error (1)",
         )
         assert isinstance(it.app.focused, ErrorView)
+
+
+async def test_keys_that_come_before_the_details_are_for_the_plugin_under_the_cursor(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Down, 2 and v show the local variables of the plugin that was gone to, however slow the host is."""
+    monkeypatch.setattr("hotload_tui.tui.screens.console._DETAILS_DELAY", 60.0)
+    workspace["bad"] = "def register(ctx):\n    retun 1\n"
+    workspace["causes"] = CAUSES
+    manager = run(workspace.config()).manager
+    answers, detail = threading.Event(), manager.detail
+    async with console(manager, workspace.root, (120, 40)) as it:
+        await it.until(lambda: "! FAIL" in it.row("causes") and it.chosen == "bad")
+        await it.shows("2 Error (1)")
+
+        def slow(name: str) -> PluginDetail:
+            answers.wait()
+            return detail(name)
+
+        monkeypatch.setattr(manager, "detail", slow)
+        await it.type("j", "2", "v")
+        await it.shows("settings are broken", "limit = 3")
+        answers.set()
 
 
 async def test_a_syntax_error_of_a_running_plugin_tells_what_still_runs(

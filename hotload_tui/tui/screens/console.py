@@ -249,10 +249,15 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
             self._details_due.stop()
         self._details_due = self.set_timer(_DETAILS_DELAY, self._show_details)
 
+    def watch_focused(self) -> None:
+        """Have the details ready for the next key, which may be here already and is meant for them."""
+        if self._details_due is not None:
+            self._details_due.stop()
+            self._show_details()
+
     def on_plugin_table_opened(self) -> None:
         """Go to the details; to the error of what failed."""
         plugin = self.selected
-        self._show_details()
         self.action_open_tab("error" if plugin and plugin.fault else "overview")
 
     def on_print(self, event: events.Print) -> None:
@@ -264,6 +269,7 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
         self.query_one(StatusLine).newest = "" if seen else self._book.newest
 
     def _show_details(self) -> None:
+        self._details_due = None
         plugin, closeup = self.selected, self._closeup
         if closeup is not None and (plugin is None or closeup.name != plugin.name):
             closeup = None
