@@ -15,7 +15,7 @@ from hotload_tui import Config, Fault, HookHost, HotloadManager, PluginStatus
 from hotload_tui.core.events import AnyEvent, Event
 from hotload_tui.core.hooks import Handler
 
-PATIENCE = 20.0  # seconds until a test gives up waiting; never slept through
+PATIENCE = 60.0  # seconds until a test gives up waiting; never slept through, and long for a busy machine
 
 _E = TypeVar("_E", bound=Event)
 

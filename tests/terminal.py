@@ -19,7 +19,8 @@ from typing import Self
 
 import pyte
 
-PATIENCE = 30.0  # seconds until a test gives up waiting
+from tests.conftest import PATIENCE
+
 KEYS: Mapping[str, bytes] = {
     "enter": b"\r",
     "escape": b"\x1b",

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PATIENCE
+
 pytestmark = pytest.mark.terminal
 
 HOTLOAD = str(Path(sys.executable).with_name("hotload"))
-PATIENCE = 30.0
 
 
 class Tmux:

@@ -23,8 +23,7 @@ from hotload_tui.tui.screens.actions import Restart
 from hotload_tui.tui.screens.console import ConsoleScreen
 from hotload_tui.tui.widgets.notice import Notice
 from hotload_tui.tui.widgets.plugin_table import PluginTable
-
-PATIENCE = 20.0  # seconds until a test gives up waiting; never slept through
+from tests.conftest import PATIENCE
 
 
 class Console:

