@@ -440,6 +440,20 @@ def test_a_failing_handler_of_a_stale_plugin_does_not_flood(workspace: Workspace
     assert len(running.told(PluginFailed, "bad")) <= 3
 
 
+def test_a_new_version_with_the_same_fault_does_not_look_well(workspace: Workspace, run: Run) -> None:
+    """A handler that fails again as it did just before its reload is a fault of the new version, too."""
+    broken = "def register(ctx):\n    ctx.hook('greet', lambda: 1 / 0)\n"
+    workspace["bad"] = broken
+    running = run(workspace.config())
+    for generation in (1, 2, 3):
+        running.host.call("greet")
+        assert running.status("bad").generation == generation
+        assert running.fault("bad").type == "ZeroDivisionError"
+        save(running, workspace, broken + "\n" * generation, "bad")
+        assert running.status("bad").fault is None
+    assert [event.serving for event in running.told(PluginFailed, "bad")] == [1, 2, 3]
+
+
 def test_a_handler_can_ask_for_its_own_reload(workspace: Workspace, run: Run) -> None:
     """The command returns after the swap; the call in flight ends in the old version."""
     workspace["greet"] = "def register(ctx):\n    ctx.hook('greet', lambda act: [act(), 'old'][1])\n"

@@ -123,10 +123,14 @@ class Board:
         """Note a handler's fault; the plugin goes on serving."""
         with self._lock:
             status = self._statuses.get(fault.plugin)
-            if status is None or _is_repeated(fault, self._hook_faults.get(fault.plugin)):
+            if status is None:
+                return
+            serves = status.generation == generation and status.state in (PluginState.OK, PluginState.HELD)
+            looks_well = serves and status.fault is None  # a new generation has the same fault again
+            if not looks_well and _is_repeated(fault, self._hook_faults.get(fault.plugin)):
                 return
             self._hook_faults[fault.plugin] = fault
-            if status.generation == generation and status.state in (PluginState.OK, PluginState.HELD):
+            if serves:
                 self._statuses[fault.plugin] = replace(status, fault=fault)
         self.tell(PluginFailed(fault.at, fault.plugin, fault, generation))
 
