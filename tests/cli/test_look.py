@@ -210,6 +210,16 @@ def test_a_call_prints_a_value_a_line(workspace: Workspace, hotload: Hotload, wi
 
 
 @pytest.mark.parametrize("with_host", ["", "with host"])
+def test_a_call_waits_for_coroutine_handlers(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
+    """The plugin of the template async answers like the others, and no fault is told of it."""
+    assert hotload("new", "slow", "--template", "async").code == 0
+    if with_host:
+        hotload.host()
+    assert hotload("call", "greet", "Ada").out == "Hello, Ada!\n"
+    assert "!" not in hotload("status").out
+
+
+@pytest.mark.parametrize("with_host", ["", "with host"])
 def test_a_handler_that_raises_is_told(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
     """One handler's fault gives code 1 and its place; the others' values are printed."""
     workspace["a_bad"] = BAD

@@ -7,13 +7,16 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from types import CoroutineType
-from typing import NoReturn, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from hotload_tui.core.errors import HookError
 from hotload_tui.core.faults import fault_of
+from hotload_tui.core.hooks.awaiting import refuse, waited_for
 from hotload_tui.core.hooks.handler import SAMPLE, Handler
 from hotload_tui.core.plugin import Fault, HandlerCall, Invocation, encodable
 from hotload_tui.core.witness import Witness
+
+if TYPE_CHECKING:
+    import asyncio
 
 logger = logging.getLogger("hotload.engine")
 
@@ -46,7 +49,7 @@ class Fence:
                 else:
                     value = handler.call(*args, **kwargs) if kwargs else handler.call(*args)
                     if type(value) is CoroutineType:
-                        _refuse(handler, value)
+                        refuse(handler, value)
             except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
                 self._report(handler, error)
             else:
@@ -87,7 +90,9 @@ class Fence:
             value = value if failed else returned
         return value
 
-    def _invoke(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> Invocation:
+    def _invoke(
+        self, handlers: _Handlers, args: _Args, kwargs: _Kwargs, loop: asyncio.AbstractEventLoop | None
+    ) -> Invocation:
         values: list[object] = []
         faults: list[Fault] = []
         seconds: list[float] = []
@@ -98,7 +103,7 @@ class Fence:
             started = time.perf_counter()
             try:
                 with self._witness("hook", handler.plugin):
-                    values.append(_returned(handler, handler.call(*args, **kwargs)))
+                    values.append(waited_for(handler, handler.call(*args, **kwargs), loop))
             except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
                 faults.append(self._report(handler, error))
             seconds.append(time.perf_counter() - started)
@@ -153,16 +158,5 @@ def _timed(handler: Handler, args: _Args, kwargs: _Kwargs) -> object:
 
 def _returned(handler: Handler, value: object) -> object:
     if type(value) is CoroutineType:
-        _refuse(handler, value)
+        refuse(handler, value)
     return value
-
-
-def _refuse(handler: Handler, coroutine: CoroutineType[object, object, object]) -> NoReturn:
-    """Close a coroutine that nobody would await.
-
-    Raises: HookError.
-    """
-    coroutine.close()
-    message = "the handler is a coroutine function; the host must use acall, afirst or apipe"
-    code = coroutine.cr_code
-    raise HookError(handler.plugin, message, file=code.co_filename, line=code.co_firstlineno)

@@ -79,6 +79,8 @@ class CallsInFlight:
         self.superseded: list[HookTable] = []
         self.counts = _Counts()
         """Calls so far, by hook point."""
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The event loop that last awaited handlers."""
         self._swap_lock = threading.Lock()
         self._left = threading.Condition()
         self._waiting = 0
@@ -116,7 +118,8 @@ class CallsInFlight:
 
         record = self.enter(point)
         with suppress(RuntimeError):  # an event loop that is not asyncio's
-            record.task = current_task()
+            record.task = task = current_task()
+            self.loop = task.get_loop() if task else None
         return record
 
     def _enclosing(self, record: CallRecord | None) -> CallRecord | None:

@@ -117,10 +117,14 @@ class HookHost(Fence):
     @overload
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation: ...
     def invoke(self, point: str | NamedPoint, /, *args: object, **kwargs: object) -> Invocation:
-        """As ``call``, and tell each handler's fault and time; the values are the handlers' own objects."""
+        """As ``call``, and tell each handler's fault and time; the values are the handlers' own objects.
+
+        Coroutine functions are waited for, on the event loop that last awaited handlers if it runs.
+        """
         record = self._flight.enter(point)
         try:
-            return self._invoke(record.table.points.get(record.point, ()), args, kwargs)
+            handlers = record.table.points.get(record.point, ())
+            return self._invoke(handlers, args, kwargs, self._flight.loop)
         finally:
             self._flight.leave(record)
 
