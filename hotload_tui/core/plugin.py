@@ -99,6 +99,8 @@ class Fault(Struct, frozen=True):
     causes: tuple[Fault, ...] = ()
     relation: Literal["", "cause", "context", "member"] = ""
     """How this fault belongs to the one that lists it in ``causes``."""
+    missing_module: str = ""
+    """What was imported and is not installed; the plugin is tried again once it can be found."""
 
     @property
     def place(self) -> Frame | None:

@@ -210,7 +210,7 @@ def test_a_call_prints_a_value_a_line(workspace: Workspace, hotload: Hotload, wi
 
 
 @pytest.mark.parametrize("with_host", ["", "with host"])
-def test_a_call_waits_for_coroutine_handlers(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
+def test_a_call_waits_for_coroutine_handlers(hotload: Hotload, with_host: str) -> None:
     """The plugin of the template async answers like the others, and no fault is told of it."""
     assert hotload("new", "slow", "--template", "async").code == 0
     if with_host:

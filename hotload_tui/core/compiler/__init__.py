@@ -2,7 +2,12 @@
 
 from hotload_tui.core.compiler.code import description_of, is_module
 from hotload_tui.core.compiler.compiler import Build, Compiler, Preview
-from hotload_tui.core.compiler.imports import UnresolvedImport, foreign_packages, unresolved_imports
+from hotload_tui.core.compiler.imports import (
+    UnresolvedImport,
+    foreign_packages,
+    is_installed,
+    unresolved_imports,
+)
 from hotload_tui.core.compiler.points import NamedPoints, named_points
 
 __all__ = [
@@ -13,6 +18,7 @@ __all__ = [
     "UnresolvedImport",
     "description_of",
     "foreign_packages",
+    "is_installed",
     "is_module",
     "named_points",
     "unresolved_imports",

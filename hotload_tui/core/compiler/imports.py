@@ -62,6 +62,16 @@ def foreign_packages(source: Source) -> frozenset[str]:
     )
 
 
+def is_installed(name: str) -> bool:
+    """Tell whether there is a module of this name, without dots; none of its code is run."""
+    if name in sys.modules or name in sys.stdlib_module_names:
+        return True
+    try:
+        return importlib.util.find_spec(name) is not None
+    except Exception:  # foreign code: a finder of somebody else's; nothing is known then
+        return True
+
+
 class _Own:
     """What the plugin's own files answer."""
 
@@ -128,15 +138,8 @@ def _is_there(module: str, importer: str, own: _Own) -> bool:
     if own.answers(importer, module):
         return True
     head = module.partition(".")[0]
-    if not head:
-        return False
-    if head in sys.modules or head in sys.stdlib_module_names:
-        return True
-    try:
-        # The head only: to find what is below it, its code would have to run.
-        return importlib.util.find_spec(head) is not None
-    except Exception:  # foreign code: a finder of somebody else's; nothing is known then
-        return True
+    # The head only: to find what is below it, its code would have to run.
+    return bool(head) and is_installed(head)
 
 
 def _certain(body: Iterable[ast.AST]) -> Iterator[_Import]:

@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 from typing import Final, Literal, TypeAlias
 
 from hotload_tui.core.errors import PluginError
-from hotload_tui.core.faults.values import FOREIGN, locals_of, message_of, notes_of
+from hotload_tui.core.faults.values import FOREIGN, locals_of, message_of, missing_module, notes_of
 from hotload_tui.core.plugin import Fault, Frame, Owner, Phase, encodable
 
 TextOf = Callable[[str], str | None]
@@ -89,6 +89,7 @@ class _Describer:
             frames=(*frames, place) if place else tuple(frames),
             causes=causes,
             relation=relation,
+            missing_module=missing_module(error),
         )
 
     def _causes(self, error: BaseException) -> tuple[tuple[Fault, ...], bool]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from types import FrameType
@@ -52,8 +53,16 @@ def message_of(error: BaseException) -> str:
     return encodable(text if len(text) <= _MESSAGE else f"{text[:_MESSAGE]}… ({len(text):,} characters)")
 
 
+def missing_module(error: BaseException) -> str:
+    """Return the module that would have to be installed; empty if the error is about something else."""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    if type(name) is not str or not name.isidentifier():
+        return ""  # a dotted name is of a package that is there, or of a plugin
+    return "" if name in sys.stdlib_module_names or name in sys.modules else name
+
+
 def notes_of(error: BaseException) -> Iterator[str]:
-    """Yield what ``add_note`` said, and the nearest name where one was not found."""
+    """Yield what ``add_note`` said, the nearest name where one was not found, and how to get a module."""
     notes = getattr(error, "__notes__", ())
     if type(notes) is list:
         yield from (encodable(note[:_MESSAGE]) for note in notes if type(note) is str)
@@ -61,6 +70,9 @@ def notes_of(error: BaseException) -> Iterator[str]:
     nearest = difflib.get_close_matches(wanted, names, n=1) if wanted else []
     if nearest:
         yield f"Did you mean: '{encodable(nearest[0])}'?"
+    if module := missing_module(error):
+        python = shlex.quote(encodable(sys.executable)) or "python"
+        yield f"Install what has it (the distribution's name may differ): {python} -m pip install {module}"
 
 
 def _looked_for(error: BaseException) -> tuple[str, Iterable[str]]:

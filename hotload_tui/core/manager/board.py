@@ -88,6 +88,15 @@ class Board:
         """Return how a plugin stands; ``None`` if there is no such plugin."""
         return self._statuses.get(name)
 
+    def lacking(self) -> dict[str, str]:
+        """Return the plugins that could not be loaded for want of a module, with its name."""
+        with self._lock:
+            return {
+                name: status.fault.missing_module
+                for name, status in self._statuses.items()
+                if status.fault and status.fault.missing_module and status.fault.phase != "hook"
+            }
+
     def put(self, status: PluginStatus) -> None:
         """Set how a plugin stands."""
         with self._lock:

@@ -111,6 +111,12 @@ class Roster:
         if force or (self._loaded() == loaded and not failing):
             self._journey.update(on, again=True, fresh=force)
 
+    def try_again(self, names: Iterable[str]) -> None:
+        """Load plugins that failed, if they are still on."""
+        found = self._find_some(list(names))
+        on = [each for each in found.values() if self.is_on(each) and not self.is_held(each)]
+        self._journey.update(on, again=True)
+
     def _loaded(self) -> dict[str, tuple[PluginState, int, str]]:
         """Return what a look at the sources may change of each plugin."""
         statuses = self._board.statuses()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from hotload_tui.core.compiler import is_installed
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import RefusedError
 from hotload_tui.core.events import WatcherChanged
@@ -18,6 +20,8 @@ from hotload_tui.core.manager.turns import Turns
 from hotload_tui.core.plugin import PluginState, WatcherStatus
 from hotload_tui.core.source import SourceRule
 from hotload_tui.core.watcher import Change, Watcher
+
+_SIGHTS = 2  # of a module before it is imported: at the first one, its installer may still be at it
 
 
 class Watching:
@@ -44,6 +48,7 @@ class Watching:
         self._is_on = False
         self._lock = threading.Lock()
         self._is_paused = False
+        self._installed: dict[str, int] = {}  # modules that plugins failed for want of: how often seen since
         self._waiting: dict[str, str] = {}  # the digest of each that changed; empty if it has no source now
 
     def start(self) -> None:
@@ -110,6 +115,7 @@ class Watching:
             self._root,
             self._noticed,
             on_status=self.tell,
+            on_tick=self._try_installed,
             settle_time=self._config.settle_time,
             debounce_time=self._config.debounce_time,
             sweep_interval=self._config.sweep_interval,
@@ -126,6 +132,20 @@ class Watching:
                 return self._roster.take(changes)
         self.tell()
         return ()
+
+    def _try_installed(self) -> None:
+        """Try those again, once, that failed for want of a module which can be found by now."""
+        lacking = self._board.lacking()
+        if lacking:
+            importlib.invalidate_caches()
+        found = filter(is_installed, set(lacking.values()))
+        self._installed = {module: self._installed.get(module, 0) + 1 for module in found}
+        names = [name for name, module in lacking.items() if self._installed.get(module) == _SIGHTS]
+        if not names:
+            return
+        with self._turns.taken():
+            if self._is_on and not self._is_paused:
+                self._roster.try_again(names)
 
     def _keep(self, changes: Sequence[Change]) -> bool:
         """Keep the changes for the end of the pause; false if there is none."""

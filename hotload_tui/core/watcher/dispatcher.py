@@ -37,6 +37,7 @@ class Dispatcher:
         *,
         rings: Rings,
         on_change: OnChange,
+        on_tick: Callable[[], None],
         settle_time: float,
         debounce_time: float,
         sweep_interval: float,
@@ -47,6 +48,7 @@ class Dispatcher:
         self._rule = rule
         self._rings = rings
         self._on_change = on_change
+        self._on_tick = on_tick
         self._sweep_interval = sweep_interval
         self.looker = Looker(root, rule, doubted)
         self._pace = Pace(settle_time, debounce_time)
@@ -76,6 +78,7 @@ class Dispatcher:
                 interval = min(self._sweep_interval, SWEEP_WHEN_DEAF) if is_deaf() else self._sweep_interval
                 if self._sweep(now, interval):
                     hang_anew()
+                self._on_tick()
                 next_slice = now + tick(interval)
             self._dispatch(is_ended)
             if self.looker.take_new_links():

@@ -25,6 +25,7 @@ class Watcher:
         on_change: OnChange,
         *,
         on_status: Callable[[], None] = lambda: None,
+        on_tick: Callable[[], None] = lambda: None,
         settle_time: float,
         debounce_time: float,
         sweep_interval: float,
@@ -35,7 +36,7 @@ class Watcher:
         """Watch ``root`` once started; a save is looked at after ``settle_time`` s of quiet.
 
         A stream of changes puts that off for ``debounce_time`` s at most. Who is added to ``doubted`` is told
-        at the next look, also if what is there is known.
+        at the next look, also if what is there is known. ``on_tick`` is called about once a second.
         """
         self._root = root.absolute()
         self._on_status = on_status
@@ -45,6 +46,7 @@ class Watcher:
             self._root,
             rule or SourceRule(),
             on_change=on_change,
+            on_tick=on_tick,
             settle_time=settle_time,
             debounce_time=debounce_time,
             sweep_interval=sweep_interval,
