@@ -78,13 +78,21 @@ class Scope(Struct, frozen=True):
             ConfigError: it is wrong somewhere.
 
         """
-        resolved = resolve(self.config, runtime_dir=self.plugins, compiled_dir=self.compiled)
-        config = resolved.config
-        if config.keys:
+        resolved = self.read()
+        if resolved.config.keys:
             from hotload_tui.tui.keys import check_keys  # the bindings: only for who changes them
 
-            check_keys(config.keys, str(self.config or FILE_NAME))
+            check_keys(resolved.config.keys, str(self.config or FILE_NAME))
         return resolved
+
+    def read(self) -> Resolved:
+        """Return the configuration as a host takes it, which does not know the keys of a console.
+
+        Raises:
+            ConfigError: it is wrong somewhere.
+
+        """
+        return resolve(self.config, runtime_dir=self.plugins, compiled_dir=self.compiled)
 
     def follow(self, manager: HotloadManager) -> Callable[[], None]:
         """Have the manager take what changes in the files; returns the undo."""

@@ -85,7 +85,7 @@ def _console(
         start=start,
         stop=stop,
         restart=restart,
-        settings=scope.resolved,
+        settings=scope.read,
     )
     give_size()
     app.run()

@@ -27,8 +27,9 @@ def running(
 
 
 def write(text: str) -> None:
-    """Save hotload.toml."""
-    Path("hotload.toml").write_text(FOLDERS + text)
+    """Save hotload.toml, in one step: it is looked at so often here that half of it would be read, too."""
+    Path("hotload.new").write_text(FOLDERS + text)
+    Path("hotload.new").replace("hotload.toml")
 
 
 def generations(running: Running) -> dict[str, int]:

@@ -56,6 +56,27 @@ async def test_a_broken_file_is_told_in_the_status_line_and_in_full(workspace: W
         undo()
 
 
+async def test_a_wrong_key_changes_no_key_and_all_else_applies(workspace: Workspace, run: Run) -> None:
+    """The log tells that a console takes keys when it is opened; the settings tell all that is wrong."""
+    workspace["one"] = "def register(ctx):\n    ctx.hook('one', print)\n"
+    file = workspace.root / "hotload.toml"
+    file.write_text("")
+    running = run(workspace.config())
+    undo = follow_config(running.manager, file, interval=0.01)
+    try:
+        async with console(running.manager, workspace.root, settings=lambda: resolve(file)) as it:
+            await it.until(lambda: "+ ok" in it.row("one"))
+            await it.press("3")
+            file.with_suffix(".new").write_text('[keys]\nquitt = "x"\n[plugins.one]\npriority = 7\n')
+            file.with_suffix(".new").replace(file)
+            await it.shows("keys has changed: a console takes it when it is opened anew", "one:7")
+            await it.press("comma")
+            await it.shows("[keys] quitt: no such binding", "version, wrap", "The keys are as they were")
+            await it.shows("runtime_dir")
+    finally:
+        undo()
+
+
 async def test_a_program_that_made_its_configuration_itself_is_told_of(
     workspace: Workspace, run: Run
 ) -> None:

@@ -12,7 +12,8 @@ from hotload_tui.core.manager.board import Board
 from hotload_tui.core.manager.journey import Journey
 from hotload_tui.core.manager.roster import Roster
 
-_LIVE: Final = ("plugins", "keys")  # the console alone knows the keys
+_UNHEEDED: Final = {"keys": "a console takes it when it is opened anew"}
+_RESTART: Final = "it takes effect when the host is restarted"
 
 
 class Tables:
@@ -81,7 +82,5 @@ class Tables:
         for key in config.__struct_fields__:
             before: object = getattr(self._read, key)
             after: object = getattr(config, key)
-            if key not in _LIVE and before != after:
-                self._board.write(
-                    "warning", "", f"{key} has changed: it takes effect when the host is restarted"
-                )
+            if key != "plugins" and before != after:
+                self._board.write("warning", "", f"{key} has changed: {_UNHEEDED.get(key, _RESTART)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -18,11 +18,14 @@ from textual.widgets import Static
 
 from hotload_tui.core.config_loader import Resolved
 from hotload_tui.core.errors import ConfigError
+from hotload_tui.tui.keys import check_keys
 from hotload_tui.tui.text import clean_line
 
 _KEY: Final = 40  # cells
 _VALUE: Final = 40
 _GAP: Final = "  "
+_BEFORE: Final = "What was read before holds; it is read again at the next save."
+_KEYS: Final = "The keys are as they were when the console was opened; all else in the file applies."
 
 
 class SettingsScreen(ModalScreen[None]):
@@ -47,7 +50,10 @@ class SettingsScreen(ModalScreen[None]):
         """Lay out the values; they scroll where there is no room."""
         with Vertical(classes="dialog wide"):
             with VerticalScroll():
-                yield Static(self._text(), markup=False)
+                resolved, faults = self._found()
+                yield Static(Content("\n").join(faults), classes="faults", markup=False)
+                if resolved:
+                    yield Static(Content("\n").join(_settings(resolved, self._inside)), markup=False)
             yield Static("a later source outweighs an earlier one; esc closes", classes="keys", markup=False)
 
     def action_scroll(self, direction: str) -> None:
@@ -55,19 +61,22 @@ class SettingsScreen(ModalScreen[None]):
         body = self.query_one(VerticalScroll)
         body.scroll_relative(y=1 if direction == "down" else -1, animate=False)
 
-    def _text(self) -> Content:
+    def _found(self) -> tuple[Resolved | None, list[Content]]:
+        """Return what is set, as far as it can be read, and what is wrong with it."""
         try:
-            resolved, fault = self._read(), self._fault.replace(self._inside, "")
+            resolved = self._read()
         except ConfigError as error:
-            resolved, fault = None, str(error).replace(self._inside, "")
-        return Content("\n").join([*_faults(fault), *(_settings(resolved, self._inside) if resolved else ())])
+            return None, self._faults(str(error), _BEFORE)
+        try:
+            check_keys(resolved.config.keys)
+        except ConfigError as error:
+            return resolved, self._faults(str(error), _KEYS)
+        return resolved, self._faults(self._fault, _BEFORE)
 
-
-def _faults(fault: str) -> Iterator[Content]:
-    for line in fault.splitlines():
-        yield Content.styled(f"! {clean_line(line)}", "bold $text-error")
-    if fault:
-        yield Content.styled("What was read before holds; it is read again at the next save.\n", "italic")
+    def _faults(self, fault: str, meaning: str) -> list[Content]:
+        lines = fault.replace(self._inside, "").splitlines()
+        marked = [Content.styled(f"! {clean_line(line)}", "bold $text-error") for line in lines]
+        return [*marked, Content.styled(f"{meaning}\n", "italic")] if marked else []
 
 
 def _settings(resolved: Resolved, inside: str) -> Iterable[Content]:
