@@ -40,6 +40,18 @@ async def test_r_builds_the_selected_plugin_again(workspace: Workspace, run: Run
         assert running.manager.snapshot().plugins[0].generation == 2
 
 
+async def test_a_long_toast_hides_no_row_of_a_table_on_top(workspace: Workspace, run: Run) -> None:
+    """At 80 by 24 it lies at the end of the details, and a short one on the border above the table."""
+    workspace["one"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.shows("+ ok")
+        it.main.say("short news")
+        await it.shows("short news")
+        assert "short news" in it.text.splitlines()[1]
+        it.main.say("long news, " * 9 + "the end", bad=True)
+        await it.until(lambda: "+ ok     one" in it.text and "the end" in it.text.splitlines()[-2])
+
+
 async def test_capital_r_rebuilds_what_changed(workspace: Workspace, run: Run) -> None:
     """Pressing R loads the plugin that was edited and leaves the others."""
     workspace["one"] = workspace["two"] = PLAIN

@@ -99,3 +99,16 @@ async def test_space_on_what_was_never_called_asks_and_pins(workspace: Workspace
         workspace["one"] = greeting("Hi")
         running.manager.rebuild("one")
         await it.shows("'Hi, Ada'")
+
+
+async def test_a_new_answer_is_in_sight_above_the_pinned_ones(workspace: Workspace, run: Run) -> None:
+    """At 80 by 24, the answer to a call is on the screen at once, however long those of pinned calls are."""
+    workspace["one"] = greeting("Hello") + "    for _ in range(9):\n        ctx.hook('greet', greet)\n"
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        await it.press("7", "enter", *"Ada", "enter")
+        await it.shows("'Hello, Ada'")
+        await it.press("space")
+        await it.shows("pinned")
+        await it.press("enter", *"Bob", "enter")
+        await it.shows("'Hello, Bob'")

@@ -76,6 +76,8 @@ class HooksView(Vertical):
         self._rows: tuple[Row, ...] = ()
         self._results: dict[HookCall, CallResult] = {}
         self._before: dict[HookCall, CallResult] = {}
+        self._newest: HookCall | None = None
+        """What was called by hand since the last reload; it stands on top."""
         self._asking = ""
         self._pins = False
         """Whether the call that is being typed is to be pinned."""
@@ -230,6 +232,9 @@ class HooksView(Vertical):
             else:
                 self._before.pop(call, None)
             self._results[call] = result
+        self._newest = None if reloaded or not results else results[-1].call
+        if self._newest:
+            self.query_one("#results").scroll_home(animate=False)
         loose = [call for call in self._results if call not in self.pinned]
         for call in loose[:-SHOWN]:
             del self._results[call]
@@ -246,6 +251,7 @@ class HooksView(Vertical):
     def _text(self) -> Content:
         order = [call for call in self.pinned if call in self._results]
         order += [call for call in reversed(self._results) if call not in self.pinned]
+        order.sort(key=lambda call: call != self._newest)
         blocks = [
             result_text(self._results[call], self._before.get(call), pinned=call in self.pinned)
             for call in order

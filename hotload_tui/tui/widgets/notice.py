@@ -18,6 +18,9 @@ LONG: Final = 10.0
 PACE: Final = 0.2
 """Seconds between two texts that are painted."""
 
+_ROW: Final = 0.75
+"""Share of the screen's width that fits into one row."""
+
 
 class Notice(Container):
     """Shows one text at a time, at the right, where it hides nothing but a pane's border.
@@ -50,7 +53,9 @@ class Notice(Container):
         if self.text:
             body = self.query_one(Body)
             body.set_class(self._is_bad, "-bad")
-            body.show(Content(f"! {self.text}" if self._is_bad else self.text))
+            text = Content(f"! {self.text}" if self._is_bad else self.text)
+            self.set_class(text.cell_length > _ROW * self.screen.size.width, "-long")
+            body.show(text)
             self.add_class("-shown")
 
     def hide(self) -> None:
