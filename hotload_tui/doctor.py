@@ -58,27 +58,30 @@ class Report(Struct, frozen=True):
 
 def examine(resolved: Resolved, environment: Mapping[str, str] = os.environ) -> Report:
     """Look at everything; runs no code of plugins and changes nothing."""
-    config = resolved.config
-    findings = [
-        *_python(),
-        *(Finding("settings", "do", warning) for warning in resolved.warnings),
-        *_plugins(config),
-        *_compiled(config),
-        *_watcher(config),
-        _locale(),
-        *_terminal(environment),
-        _hosts(config),
-    ]
-    return Report(tuple(findings), resolved.settings)
+    settings = [Finding("settings", "do", warning) for warning in resolved.warnings]
+    return Report(tuple(_findings(resolved.config, settings, environment)), resolved.settings)
 
 
-def examine_broken(problem: HotloadError, environment: Mapping[str, str] = os.environ) -> Report:
-    """Look at what can be looked at without a configuration, which ``problem`` has refused."""
-    wrong = [
-        Finding("settings", "do", line, "mend it: no command works before")
-        for line in str(problem).splitlines()
-    ]
-    return Report((*_python(), *wrong, _locale(), *_terminal(environment)), ())
+def examine_broken(
+    problem: HotloadError, config: Config, environment: Mapping[str, str] = os.environ
+) -> Report:
+    """Look at everything as ``config`` has it; ``problem`` has refused the configuration itself."""
+    advice = "mend it: only what a running host carries out works before"
+    settings = [Finding("settings", "do", line, advice) for line in str(problem).splitlines()]
+    return Report(tuple(_findings(config, settings, environment)), ())
+
+
+def _findings(
+    config: Config, settings: Iterable[Finding], environment: Mapping[str, str]
+) -> Iterator[Finding]:
+    yield from _python()
+    yield from settings
+    yield from _plugins(config)
+    yield from _compiled(config)
+    yield from _watcher(config)
+    yield _locale()
+    yield from _terminal(environment)
+    yield _hosts(config)
 
 
 def _python() -> Iterator[Finding]:

@@ -28,7 +28,7 @@ def doctor(scope: Scope, *, as_json: bool) -> int:
     try:
         report = examine(scope.resolved())
     except ConfigError as error:
-        report = examine_broken(error)
+        report = examine_broken(error, scope.without_files())
     data = output.standard()
     if as_json:
         data.record(report)

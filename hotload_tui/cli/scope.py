@@ -62,7 +62,7 @@ class Scope(Struct, frozen=True):
         try:
             resolved = self.resolved()
         except ConfigError as error:
-            config = self._without_files()
+            config = self.without_files()
             if not (of_host and self._hosts(config)):
                 raise
             output.narrate(f"warning: {error}; the host that runs goes on with what it read before")
@@ -154,7 +154,7 @@ class Scope(Struct, frozen=True):
             )
         return remote
 
-    def _without_files(self) -> Config:
+    def without_files(self) -> Config:
         """Return what options and environment say of the folders."""
         config = Config()
         runtime_dir = self.plugins or os.environ.get("HOTLOAD_RUNTIME_DIR") or config.runtime_dir

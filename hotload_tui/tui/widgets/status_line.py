@@ -108,4 +108,4 @@ class StatusLine(Widget):
             case "off":
                 return Content.styled(f"not watching{trouble}", "$text-warning")
             case "failed":
-                return Content.styled(f"watching FAILED{trouble}", "bold $text-error")
+                return Content.styled(trouble.removeprefix(": ") or "watching FAILED", "bold $text-error")
