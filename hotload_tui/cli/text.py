@@ -109,7 +109,7 @@ def _carets(frame: Frame, source: str, margin: int) -> str:
 
 def _row(status: PluginStatus) -> tuple[str, ...]:
     return (
-        f"{status.state.glyph} {status.state.value}",
+        status.sign,
         status.name,
         str(status.generation or "-"),
         (status.digest or status.source_digest)[:_DIGEST] or "-",

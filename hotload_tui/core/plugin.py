@@ -171,6 +171,16 @@ class PluginStatus(Struct, frozen=True):
     waits: str = ""
     """What a plugin in ``wait`` waits for; empty for all others."""
 
+    @property
+    def raises(self) -> bool:
+        """Whether it is well but for a call of it that raised."""
+        return self.fault is not None and self.state not in (PluginState.FAIL, PluginState.STALE)
+
+    @property
+    def sign(self) -> str:
+        """Glyph and word of its state, with ``!`` behind them if it ``raises``."""
+        return f"{self.state.glyph} {self.state.value}{' !' * self.raises}"
+
 
 class HistoryEntry(Struct, frozen=True):
     """One generation of a plugin, or a change that did not become one."""

@@ -235,6 +235,8 @@ def test_a_handler_that_raises_is_told(workspace: Workspace, hotload: Hotload, w
         "    2 | return 1 / value",
         "      |        ^^^^^^^^^",
     ]
+    if with_host:  # it serves on, and the table says what was seen of it
+        assert hotload("status").out.splitlines()[1].startswith("+ ok !  a_bad ")
     (fault,) = json.loads(hotload("call", "echo", "0", "--json").out)["faults"]
     assert (fault["phase"], fault["type"], fault["plugin"], fault["line"]) == (
         "hook",

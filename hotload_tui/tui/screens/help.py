@@ -27,6 +27,7 @@ _STATES: Final[tuple[HelpRow, ...]] = (
             (PluginState.FAIL, "nothing serves"),
             (PluginState.HELD, "kept at a version chosen by hand, or back from one that killed the host"),
             (PluginState.OFF, "disabled: its folder's name begins with _"),
+            (PluginState.WAIT, "waits for a plugin that it requires"),
             (PluginState.BUILD, "being built"),
             (PluginState.NEW, "found, not loaded yet"),
         )

@@ -14,11 +14,6 @@ PADDING: Final = 2
 NAME_ROOM: Final = (12, 40)
 """Least and most cells for a plugin's name."""
 
-
-FAILED: Final = (PluginState.FAIL, PluginState.STALE)
-"""States that tell of a fault by themselves."""
-
-
 STYLES: Final = {state: f"plugins--{state.name.lower()}" for state in PluginState}
 """Component classes of the states."""
 
@@ -49,12 +44,6 @@ class Column(NamedTuple):
     """Draws one plugin's cell."""
 
 
-def state_text(status: PluginStatus) -> str:
-    """Return glyph and word; behind them ``!`` for a plugin that serves, though its handlers raise."""
-    mark = " !" if status.fault and status.state not in FAILED else ""
-    return f"{status.state.glyph} {status.state}{mark}"
-
-
 def figures(points: Iterable[HookPointStatus]) -> dict[str, tuple[int, int]]:
     """Return calls and faults of each plugin's handlers."""
     found: dict[str, tuple[int, int]] = {}
@@ -74,7 +63,7 @@ def _age(row: Row) -> str:
 
 
 COLUMNS: Final = (
-    Column("state", "state", 7, 0, lambda row: state_text(row.status)),
+    Column("state", "state", 7, 0, lambda row: row.status.sign),
     Column("plugin", "plugin", NAME_ROOM[0], 0, lambda row: clean_line(row.status.name, 100)),
     Column("digest", "digest", 12, 0, lambda row: clean_line(row.status.digest[:12]) or "-"),
     Column("generation", "gen", 4, 2, lambda row: str(row.status.generation or "-")),

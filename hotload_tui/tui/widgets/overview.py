@@ -13,7 +13,6 @@ from hotload_tui.core.plugin import HandlerStatus, HistoryEntry, PluginDetail, P
 from hotload_tui.tui import keys
 from hotload_tui.tui.text import clean_line, clock_time, count, duration, milliseconds, short_path
 from hotload_tui.tui.widgets.body import Body
-from hotload_tui.tui.widgets.columns import state_text
 
 NOTHING: Final = "No plugin is selected. n makes one from the template."
 _LABEL: Final = 12
@@ -73,7 +72,7 @@ class Overview(VerticalScroll, can_focus=True):
 
     def _text(self, status: PluginStatus, detail: PluginDetail | None) -> Content:
         width = max(20, self.scrollable_content_region.width - 2)
-        title = Content.assemble((clean_line(status.name, 200), "bold"), f"  {state_text(status)}")
+        title = Content.assemble((clean_line(status.name, 200), "bold"), f"  {status.sign}")
         text = Content(clean_line(detail.description)).wrap(width) if detail and detail.description else []
         rows = [*self._rows(status), *(_details(detail) if detail else ())]
         lines = [line for label, value in rows for line in _row(label, value, width)]

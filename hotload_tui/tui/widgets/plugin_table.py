@@ -11,7 +11,7 @@ from textual.message import Message
 from hotload_tui.core.plugin import HookPointStatus, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.widgets.cell_table import CellTable
-from hotload_tui.tui.widgets.columns import FAILED, MARK, STYLES, Column, Row, figures, fitting
+from hotload_tui.tui.widgets.columns import MARK, STYLES, Column, Row, figures, fitting
 
 _UNDRAWN = Text()
 
@@ -136,7 +136,7 @@ class PluginTable(CellTable):
             if plugin.name in self._marked:
                 style = self.get_component_rich_style("plugins--mark", partial=True)
                 text = text[:1] + Text(MARK, style) + text[2:]
-            if plugin.fault and plugin.state not in FAILED:
+            if plugin.raises:
                 text.stylize(self.get_component_rich_style("plugins--fail", partial=True), len(text) - 1)
         return text
 

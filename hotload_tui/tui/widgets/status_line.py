@@ -12,7 +12,6 @@ from textual.widget import Widget
 
 from hotload_tui.core.plugin import PluginState, Snapshot
 from hotload_tui.tui.text import clean_line, count
-from hotload_tui.tui.widgets.columns import FAILED
 
 HINT: Final = "? help"
 
@@ -89,7 +88,7 @@ class StatusLine(Widget):
             for state in PluginState
             if states[state]
         ]
-        raising = sum(plugin.fault is not None and plugin.state not in FAILED for plugin in snapshot.plugins)
+        raising = sum(plugin.raises for plugin in snapshot.plugins)
         if raising:
             counts.append(Content.styled(f"! {count(raising, 'fault')}", "bold $text-error"))
         return counts
