@@ -229,7 +229,7 @@ async def test_u_restarts_a_host_and_asks_while_it_answers(workspace: Workspace,
 
 async def test_question_mark_lists_the_keys_of_the_focused_pane(workspace: Workspace, run: Run) -> None:
     """Help shows what the keys of this pane do, then those that work everywhere, then the states."""
-    async with console(run(workspace.config()).manager, workspace.root, (80, 70)) as it:
+    async with console(run(workspace.config()).manager, workspace.root, (80, 76)) as it:
         await it.press("2", "question_mark")
         await it.shows(
             "In the Error tab", "v        locals       show or hide local", "Everywhere", "~ STALE"
