@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from _thread import get_ident
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar, Token
@@ -29,17 +30,18 @@ class CallRecord:
 
     __slots__ = ("excuses", "flight", "is_open", "outer", "point", "table", "task", "thread", "token")
 
-    def __init__(self, flight: CallsInFlight, point: str, table: HookTable, outer: CallRecord | None) -> None:
-        """Begin a call of ``point`` through ``table``, inside the call ``outer`` of this host or another."""
-        self.flight = flight
-        self.point = point
-        self.table = table
-        self.outer = outer
-        self.is_open = True
-        self.excuses = 0
-        self.thread = threading.get_ident()
-        self.task: asyncio.Task[object] | None = None
-        self.token: Token[CallRecord | None] | None = None
+    # No __init__: a call of one costs a tenth of a whole call of a hook point. ``enter`` fills them all.
+    flight: CallsInFlight
+    point: str
+    table: HookTable
+    """Through which it began."""
+    outer: CallRecord | None
+    """The call of this host or another that it is part of."""
+    is_open: bool
+    excuses: int
+    thread: int
+    task: asyncio.Task[object] | None
+    token: Token[CallRecord | None]
 
     def where(self) -> str:
         """Name the thread or task that is calling."""
@@ -99,18 +101,36 @@ class CallsInFlight:
     def enter(self, point: str | NamedPoint) -> CallRecord:
         """Begin a call."""
         next(self.counts[point])  # type: ignore[index]  # a NamedPoint is a string
-        outer = _current.get()
-        enclosing = None if outer is None else self._enclosing(outer)
-        while True:
-            table = self.table if enclosing is None else enclosing.table
-            record = CallRecord(self, point, table, outer)  # type: ignore[arg-type]  # as above
+        record = CallRecord()
+        record.flight, record.point, record.thread = self, point, get_ident()  # type: ignore[assignment]  # as above
+        record.is_open, record.excuses, record.task = True, 0, None
+        record.outer = outer = _current.get()
+        if outer is None:
+            record.table = table = self.table
             table.calls.add(record)
-            if self.table is table if enclosing is None else enclosing.is_open:
-                break
-            table.calls.discard(record)
-            enclosing = None  # if there was one, it ended in another thread just now
+            if self.table is not table:
+                self._start_over(record)
+        else:
+            self._enter_within(record, outer)
         record.token = _current.set(record)
         return record
+
+    def _enter_within(self, record: CallRecord, outer: CallRecord) -> None:
+        """Let a call see the table of the innermost call of this host that it is part of."""
+        enclosing = self._enclosing(outer)
+        record.table = table = self.table if enclosing is None else enclosing.table
+        table.calls.add(record)
+        if self.table is not table if enclosing is None else not enclosing.is_open:
+            self._start_over(record)  # perhaps the enclosing one ended in another thread just now
+
+    def _start_over(self, record: CallRecord) -> None:
+        """Let a call enter the table of now, after another than the one that it was about to enter."""
+        while True:
+            record.table.calls.discard(record)
+            record.table = table = self.table
+            table.calls.add(record)
+            if self.table is table:
+                return
 
     def enter_task(self, point: str | NamedPoint) -> CallRecord:
         """Begin a call that may give way to others of its event loop."""
@@ -131,15 +151,15 @@ class CallsInFlight:
     def leave(self, record: CallRecord) -> None:
         """End a call."""
         record.is_open = False
+        table, token = record.table, record.token
         # A task may keep this record for long; it must not keep the handlers of then.
-        calls, record.table = record.table.calls, _NOWHERE
-        token, record.token, record.outer, record.task = record.token, None, None, None
-        calls.discard(record)
-        if token is not None:
-            try:  # noqa: SIM105 - suppress() costs more than the rest of this
-                _current.reset(token)
-            except ValueError:
-                pass  # a coroutine that is closed in another context than it ran in
+        record.table, record.outer, record.task = _NOWHERE, None, None
+        del record.token
+        table.calls.discard(record)
+        try:  # noqa: SIM105 - suppress() costs more than the rest of this
+            _current.reset(token)
+        except ValueError:
+            pass  # a coroutine that is closed in another context than it ran in
         if self._waiting:
             with self._left:
                 self._left.notify_all()
