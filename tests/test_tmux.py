@@ -127,6 +127,23 @@ def test_the_editor_opens_at_the_failing_line(project: Path, tmux: Tmux) -> None
     assert "1 / 0" not in (project / "plugins" / "greet" / "plugin.py").read_text()
 
 
+def test_ctrl_z_goes_back_to_the_shell_and_fg_to_the_console(project: Path, tmux: Tmux) -> None:
+    """The shell has its terminal, a save meanwhile goes live, and the console is back with it."""
+    tmux.run(HOTLOAD)
+    tmux.wait_for("+ ok")
+    tmux.press("C-z")
+    tmux.wait_for(lambda screen: screen.strip().endswith("shell>") and "Plugins" not in screen)
+    write(project, "greet", "def register(ctx):\n    ctx.hook('greet', lambda: 'Welcome')\n")
+    tmux.run(f"until {HOTLOAD} call greet | grep Welcome; do :; done")
+    tmux.wait_for(lambda screen: any(line.startswith("Welcome") for line in screen.splitlines()))
+    tmux.run("fg")
+    tmux.wait_for(lambda screen: "+ ok" in screen and "Rebuild" in screen and "watching" in screen)
+    tmux.press("6")
+    tmux.wait_for(lambda screen: "serves" in screen and " 2  " in screen)
+    tmux.press("q")
+    tmux.wait_for(lambda screen: screen.strip().endswith("shell>"))
+
+
 def test_the_layout_follows_the_size(tmux: Tmux) -> None:
     """A terminal too small says which size it needs; larger again, the console is there again."""
     tmux.run(HOTLOAD)

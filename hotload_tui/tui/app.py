@@ -18,7 +18,7 @@ from hotload_tui.tui.plain_app import PlainApp
 from hotload_tui.tui.screens.actions import Restart
 from hotload_tui.tui.screens.confirm import ConfirmScreen
 from hotload_tui.tui.screens.console import ConsoleScreen
-from hotload_tui.tui.system import give_size, hear_signals, leave_within
+from hotload_tui.tui.system import give_size, has_shell, hear_signals, leave_within, stop_job
 from hotload_tui.tui.widgets.too_small import NEEDED
 
 GRACE = 2.0  # seconds that plugins have for their clean-up once a signal has come
@@ -103,6 +103,14 @@ class ConsoleApp(PlainApp):
                 self.push_screen(ConfirmScreen("A build is under way. Quit all the same?", "Quit"), answered)
         else:
             self.leave()
+
+    def action_suspend_process(self) -> None:
+        """Go back to the shell until it says fg."""
+        if not has_shell() or self.is_headless:
+            self.say("There is no shell below the console to go back to.")
+            return
+        with self.suspend():
+            stop_job()
 
     def leave(self) -> None:
         """Unload the plugins in a thread, then exit; a second call does not wait for them."""

@@ -42,6 +42,13 @@ APP: Final[list[BindingType]] = [
     # Above dialogs, too; not to be changed, so that there is always a way out.
     Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
     _key("palette", "colon", "command_palette", "Palette", "all commands, by name"),
+    _key(
+        "suspend",
+        "ctrl+z",
+        "suspend_process",
+        "Suspend",
+        "go to the shell; fg comes back, and plugins go on",
+    ),
 ]
 SCREEN: Final[list[BindingType]] = [
     _key("rebuild", "r", "rebuild", "Rebuild", "compile and load the selected plugin again", shown=True),

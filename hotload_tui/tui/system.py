@@ -39,6 +39,22 @@ def hear_signals(end: Callable[[int], None], limit: float) -> None:
         return  # not the main thread, or a system without these signals
 
 
+def has_shell() -> bool:
+    """Tell whether a shell could continue this job: what runs in its session's first group has none below."""
+    try:
+        return os.getpgrp() != os.getsid(0)
+    except AttributeError:  # not on every system
+        return False
+
+
+def stop_job() -> None:
+    """Stop the whole job until its shell continues it: it may have begun with another program, like make."""
+    # Textual's own handler would begin to draw, too, perhaps a moment later than who called this.
+    heard = signal.signal(signal.SIGCONT, signal.SIG_IGN)
+    os.killpg(0, signal.SIGSTOP)
+    signal.signal(signal.SIGCONT, heard)
+
+
 def leave_within(seconds: float, code: int) -> None:
     """Exit with ``code`` after ``seconds``, come what may: writing to a terminal that is gone can block."""
 

@@ -248,6 +248,7 @@ EVERYWHERE = Pane(
         Key("hooks", focused("HooksTable"), ("0",)),
         Key("palette", palette, ("escape",)),
         Key("ctrl+p", palette, ("escape",)),
+        Key("suspend", toast("no shell below")),
         Key("quit", shown("q quits at once")),
         Key("ctrl+q", lambda it: not it.app.is_running),
     ),
