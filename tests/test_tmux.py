@@ -144,6 +144,31 @@ def test_ctrl_z_goes_back_to_the_shell_and_fg_to_the_console(project: Path, tmux
     tmux.wait_for(lambda screen: screen.strip().endswith("shell>"))
 
 
+def test_a_breakpoint_has_the_terminal_and_gives_it_back(project: Path, tmux: Tmux) -> None:
+    """The status line says where a plugin waits; B hands over the terminal, and c brings the console back."""
+    source = "def add(a, b):\n    total = a + b\n    breakpoint()\n    return total\n\n\n"
+    write(project, "greet", source + "def register(ctx):\n    ctx.hook('add', add)\n")
+    tmux.run(HOTLOAD)
+    tmux.wait_for("+ ok")
+    call = subprocess.Popen([HOTLOAD, "call", "add", "2", "3"], cwd=project, stdout=subprocess.PIPE)
+    try:
+        tmux.wait_for("B: breakpoint at plugins/greet")
+        tmux.press("B")
+        tmux.wait_for(lambda screen: screen.strip().endswith("(Pdb)"))
+        tmux.press("C-c")  # which would end a console
+        tmux.run("p total")
+        tmux.wait_for(lambda screen: "\n5\n" in screen)
+        tmux.run("total = 7")
+        tmux.run("c")
+        tmux.wait_for(lambda screen: "Rebuild" in screen and "B: breakpoint" not in screen)
+        assert call.communicate(timeout=PATIENCE)[0] == b"7\n"
+    finally:
+        call.kill()
+        call.wait()
+    tmux.press("q")
+    tmux.wait_for(lambda screen: screen.strip().endswith("shell>"))
+
+
 def test_the_layout_follows_the_size(tmux: Tmux) -> None:
     """A terminal too small says which size it needs; larger again, the console is there again."""
     tmux.run(HOTLOAD)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hotload_tui.core.config import Config
     from hotload_tui.core.loader import MainTrials
     from hotload_tui.remote import Server
+    from hotload_tui.tui.debugger import Debug
     from hotload_tui.tui.screens.actions import Restart
 
 logger = logging.getLogger("hotload.engine")
@@ -59,6 +60,7 @@ def open_console(scope: Scope) -> int:
             start=hosted.wait_until_ready,
             stop=hosted.close,
             restart=hosted.restart,
+            debug=hosted.debug,
         )
     finally:
         hosted.close()
@@ -72,6 +74,7 @@ def _console(
     start: Callable[[], None],
     stop: Callable[[], None],
     restart: Restart | None = None,
+    debug: Debug | None = None,
 ) -> int:
     from hotload_tui.tui.app import ConsoleApp  # 200 ms that no other command pays
     from hotload_tui.tui.keys import check_keys
@@ -85,6 +88,7 @@ def _console(
         start=start,
         stop=stop,
         restart=restart,
+        debug=debug,
         settings=scope.read,
     )
     give_size()

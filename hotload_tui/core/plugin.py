@@ -281,6 +281,8 @@ class HostStatus(Struct, frozen=True):
     """What is wrong with the process, seen from outside: it hangs, or died and is not started again."""
     config_fault: str = ""
     """What is wrong in the configuration's files since they were edited; what was read before holds."""
+    breakpoint: str = ""
+    """Where ``breakpoint()`` waits for the console's terminal."""
 
 
 class Snapshot(Struct, frozen=True):

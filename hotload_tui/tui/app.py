@@ -14,6 +14,7 @@ from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.config_loader import Resolved
 from hotload_tui.tui import keys as bindings
 from hotload_tui.tui.commands import ConsoleCommands
+from hotload_tui.tui.debugger import Debug
 from hotload_tui.tui.plain_app import PlainApp
 from hotload_tui.tui.screens.actions import Restart
 from hotload_tui.tui.screens.confirm import ConfirmScreen
@@ -44,6 +45,7 @@ class ConsoleApp(PlainApp):
         start: Callable[[], None] | None = None,
         stop: Callable[[], None] | None = None,
         restart: Restart | None = None,
+        debug: Debug | None = None,
         settings: Callable[[], Resolved] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -51,7 +53,9 @@ class ConsoleApp(PlainApp):
         self._stop = stop
         self._leaving = False
         self._code: int | None = None
-        self._console = ConsoleScreen(api, project, start, clock, restart=restart, settings=settings)
+        self._console = ConsoleScreen(
+            api, project, start, clock, restart=restart, debug=debug, settings=settings
+        )
         self.set_keymap(dict(keys))
 
     def get_default_screen(self) -> Screen[None]:

@@ -7,14 +7,14 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from textual.app import SuspendNotSupported
+
+from hotload_tui.tui.system import lent_terminal
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -106,10 +106,7 @@ def _open_window(command: EditorCommand) -> str:
 async def _open_here(app: App[None], command: EditorCommand) -> str:
     """Hand the terminal to the editor until it ends."""
     trouble = ""
-    captured_out, captured_err = sys.stdout, sys.stderr
-    # What plugins print goes on to the log, not into the editor's screen; batch_update keeps repaints from
-    # filling the writer's queue, which nobody empties now; nothing may be raised before the terminal is back.
-    with app.suspend(), app.batch_update(), redirect_stdout(captured_out), redirect_stderr(captured_err):
+    with lent_terminal(app):
         try:
             process = await asyncio.create_subprocess_exec(*command.arguments)
             status = await process.wait()

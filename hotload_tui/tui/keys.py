@@ -85,7 +85,7 @@ SCREEN: Final[list[BindingType]] = [
         "Restart",
         "restart the host; asks if it answers",
     ),
-    _key("debug", "B", "debug", "Debug", "how breakpoint() gets a terminal"),
+    _key("debug", "B", "debug", "Debug", "hand this terminal to a breakpoint() that waits"),
     _key("edit", "e", "edit", "Edit", "open $VISUAL or $EDITOR, at the failing line", shown=True),
     _key("new", "n", "new", "New", "make a new plugin from the template", shown=True),
     _key("copy", "y", "copy", "Copy", "copy what is under the cursor, also to a file"),

@@ -8,9 +8,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from textual.app import App
 
 CODES: Final[Mapping[str, int]] = {"SIGTERM": 0, "SIGHUP": 0, "SIGINT": 130}
 """Signals that end the console, with its exit codes: those of ``hotload run``."""
@@ -37,6 +41,18 @@ def hear_signals(end: Callable[[int], None], limit: float) -> None:
             signal.signal(getattr(signal, name), hear)
     except (AttributeError, ValueError):
         return  # not the main thread, or a system without these signals
+
+
+@contextmanager
+def lent_terminal(app: App[None]) -> Iterator[None]:
+    """Have the console step aside; nothing may be raised inside, or the terminal would not be taken back.
+
+    What plugins print goes on to the log, not into what is on the screen now; ``batch_update`` keeps repaints
+    from filling the writer's queue, which nobody empties.
+    """
+    out, err = sys.stdout, sys.stderr
+    with app.suspend(), app.batch_update(), redirect_stdout(out), redirect_stderr(err):
+        yield
 
 
 def has_shell() -> bool:

@@ -19,6 +19,7 @@ from textual.pilot import Pilot
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.config_loader import Resolved
 from hotload_tui.tui.app import ConsoleApp
+from hotload_tui.tui.debugger import Debug
 from hotload_tui.tui.screens.actions import Restart
 from hotload_tui.tui.screens.console import ConsoleScreen
 from hotload_tui.tui.widgets.notice import Notice
@@ -108,6 +109,7 @@ async def console(
     start: Callable[[], None] | None = None,
     stop: Callable[[], None] | None = None,
     restart: Restart | None = None,
+    debug: Debug | None = None,
     settings: Callable[[], Resolved] | None = None,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Console]:
@@ -119,6 +121,7 @@ async def console(
         start=start,
         stop=stop,
         restart=restart,
+        debug=debug,
         settings=settings,
         clock=clock,
     )

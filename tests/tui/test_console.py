@@ -189,11 +189,15 @@ async def test_the_focused_pane_shows_it_by_more_than_colour(workspace: Workspac
         await it.until(lambda: "─Plugins (1)─" in it.text and "━one━" in it.text)
 
 
-async def test_capital_b_says_how_a_breakpoint_gets_a_terminal(workspace: Workspace, run: Run) -> None:
-    """The console has the terminal, so the key names the two commands that give a debugger one."""
-    async with console(run(workspace.config()).manager, workspace.root) as it:
+async def test_capital_b_says_when_there_is_nothing_to_debug(workspace: Workspace, run: Run) -> None:
+    """Where the host has its own terminal, and where no breakpoint waits, the key says so."""
+    manager = run(workspace.config()).manager
+    async with console(manager, workspace.root) as it:
         await it.press("B")
-        await it.until(toasted(it, "breakpoint() stops in 'hotload run'"))
+        await it.until(toasted(it, "stops in its own terminal"))
+    async with console(manager, workspace.root, debug=lambda: None) as it:
+        await it.press("B")
+        await it.until(toasted(it, "No breakpoint() waits"))
 
 
 async def test_u_restarts_a_host_and_asks_while_it_answers(workspace: Workspace, run: Run) -> None:

@@ -225,7 +225,7 @@ EVERYWHERE = Pane(
         Key("clean_all", over(ConfirmScreen), ("escape",)),
         Key("restart", over(ConfirmScreen), ("escape",)),
         Key("settings", over(SettingsScreen), ("escape",)),
-        Key("debug", toast("stops in .hotload run.")),
+        Key("debug", toast("stops in its own terminal")),
         Key("edit", opened),
         Key("new", over(AskNameScreen), ("escape",)),
         Key("copy", toast("Copied 1 line")),

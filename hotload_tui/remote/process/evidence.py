@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from hotload_tui.remote.process.breadcrumbs import CRASH, HANG, TRAIL, Trail, make_trail, read_trail
+from hotload_tui.remote.process.debugging import PLACES, SOCKET
 from hotload_tui.remote.process.inquest import Culprit
 
 
@@ -21,6 +22,8 @@ class Evidence:
         make_trail(self.folder / TRAIL)
         for name in (CRASH, HANG):
             (self.folder / name).write_bytes(b"")
+        for name in (SOCKET, PLACES):
+            (self.folder / name).unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove the folder."""

@@ -22,6 +22,7 @@ from hotload_tui.core.generation import identifier
 from hotload_tui.core.loader import MainTrials
 from hotload_tui.core.log import EVENT_LOGGER
 from hotload_tui.remote.process.breadcrumbs import CRASH, HANG, TRAIL, Breadcrumbs
+from hotload_tui.remote.process.debugging import Breakpoints
 from hotload_tui.remote.process.guard import Guard
 from hotload_tui.remote.process.inquest import AFTERMATH, recent
 from hotload_tui.remote.process.output import MarkedStream
@@ -38,7 +39,7 @@ def main() -> NoReturn:
     crumbs = Breadcrumbs(options.folder / TRAIL)
     crumbs.beat()
     _hear_signals(crumbs, stop)
-    _explain_breakpoints()
+    Breakpoints(options.folder).install()
     try:
         config = load_config(options.config, runtime_dir=options.plugins, compiled_dir=options.compiled)
         _serve(config, options, crumbs, stop)
@@ -46,19 +47,6 @@ def main() -> NoReturn:
         sys.stderr.write(f"{error}\n")
         _leave(error.exit_code)
     _leave(0)
-
-
-def _explain_breakpoints() -> None:
-    """Have ``breakpoint()`` say why it cannot stop here, unless its user has named another debugger."""
-
-    def refuse(*_arguments: object, **_named: object) -> None:
-        raise RuntimeError(
-            "breakpoint() has no terminal here, for the console has it; 'hotload run' in one terminal, and"
-            " 'hotload attach' in another, let it stop; or set PYTHONBREAKPOINT to a debugger that needs none"
-        )
-
-    if not os.environ.get("PYTHONBREAKPOINT"):
-        sys.breakpointhook = refuse
 
 
 def _serve(config: Config, options: argparse.Namespace, crumbs: Breadcrumbs, stop: threading.Event) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -38,6 +39,7 @@ from hotload_tui.core.plugin import (
 )
 from hotload_tui.remote.address import folder, socket_name
 from hotload_tui.remote.client import RemoteManager
+from hotload_tui.remote.process.debugging import connect, places
 from hotload_tui.remote.process.keeper import Keeper
 
 _TIMEOUT = 0.75  # seconds for a question: of a host that does not answer the last facts are shown
@@ -82,6 +84,10 @@ class HostedManager:
         """Restart a host that hangs, without the plugin that does, or ``anyway``; returns why not."""
         return self._keeper.restart(anyway=anyway)
 
+    def debug(self) -> socket.socket | None:
+        """Connect to the debugger of a ``breakpoint()`` that waits in the host; ``None`` if none does."""
+        return connect(self._keeper.folder)
+
     # ---- ManagerApi
 
     def snapshot(self) -> Snapshot:
@@ -90,7 +96,8 @@ class HostedManager:
             with contextlib.suppress(NoHostError):
                 self._last = self._remote.snapshot()
         trouble = self._keeper.trouble or (_RESTARTING if self._was_reached and not self._remote else "")
-        return replace(self._last, host=replace(self._last.host, trouble=trouble))
+        waits = ", ".join(places(self._keeper.folder))
+        return replace(self._last, host=replace(self._last.host, trouble=trouble, breakpoint=waits))
 
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
         """Hear every event from now on, of this host and those that follow it."""

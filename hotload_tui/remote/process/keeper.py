@@ -74,6 +74,11 @@ class Keeper:
 
     # ---- what the console asks for
 
+    @property
+    def folder(self) -> Path:
+        """The folder that is shared with the host."""
+        return self._evidence.folder
+
     def open(self) -> None:
         """Start the supervisor and the host; does not wait for it."""
         self._start()

@@ -12,6 +12,7 @@ from textual.screen import Screen
 from hotload_tui.core.config_loader import Resolved
 from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.tui.clipboard import Copyable, hand_out, keep_copy
+from hotload_tui.tui.debugger import Debug, hand_over
 from hotload_tui.tui.editor import open_editor
 from hotload_tui.tui.messages import PlanMade, SourcePair
 from hotload_tui.tui.places import failing_file, failing_line
@@ -42,6 +43,8 @@ class ActionScreen(Screen[None]):
     project: Path
     restart: Restart | None
     """``None`` where restarting the host is not the console's to do."""
+    debug: Debug | None
+    """``None`` where the host has a terminal of its own."""
     settings: Callable[[], Resolved] | None
     """Reads the configuration; ``None`` where a program made its own."""
     is_leaving = False
@@ -95,11 +98,14 @@ class ActionScreen(Screen[None]):
             question = "The host answers. Restart it all the same? What plugins keep in memory is lost."
             self.app.push_screen(ConfirmScreen(question, "Restart"), answered)
 
-    def action_debug(self) -> None:
-        """Say how ``breakpoint()`` gets a terminal: this one is the console's."""
-        self.say(
-            "breakpoint() stops in 'hotload run', in its own terminal; 'hotload attach' is a console on it."
-        )
+    async def action_debug(self) -> None:
+        """Hand the terminal to a ``breakpoint()`` that waits."""
+        if self.debug is None:
+            self.say("The host is another program: breakpoint() stops in its own terminal.")
+        elif connection := self.debug():
+            await hand_over(self.app, connection)
+        else:
+            self.say("No breakpoint() waits. Where one does is told in the status line.")
 
     def action_enable(self) -> None:
         """Switch the selected plugin on."""

@@ -15,6 +15,7 @@ from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.config_loader import Resolved
 from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.tui import keys
+from hotload_tui.tui.debugger import Debug
 from hotload_tui.tui.log_book import LogBook
 from hotload_tui.tui.messages import (
     CloseUp,
@@ -62,6 +63,7 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
         clock: Callable[[], float],
         *,
         restart: Restart | None = None,
+        debug: Debug | None = None,
         settings: Callable[[], Resolved] | None = None,
     ) -> None:
         super().__init__()
@@ -69,6 +71,7 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
         self._state = self._store.read()
         self.restore(self._state)
         self.restart = restart
+        self.debug = debug
         self.settings = settings
         self.project = project
         self.start = start

@@ -69,6 +69,9 @@ class StatusLine(Widget):
             parts.extend(self._counts(self.snapshot))
             if not self.busy and not self.trouble:
                 parts.append(self._watching(self.snapshot))
+        if self.snapshot is not None and self.snapshot.host.breakpoint:
+            text = f"B: breakpoint at {clean_line(self.snapshot.host.breakpoint, 60)}"
+            parts.append(Content.styled(text, "bold reverse"))
         if self.narrowed:
             parts.append(Content.styled(self.narrowed, "bold reverse"))
         if self.trouble:

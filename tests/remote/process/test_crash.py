@@ -92,16 +92,3 @@ def test_a_pause_outlives_the_host(console: Console) -> None:
     console.wait_for(lambda: console.manager.snapshot().watcher.waiting == ("good",))
     assert [status.name for status in console.manager.resume()] == ["good"]
     assert console.manager.invoke("greet").values == ("hello", "hello")
-
-
-def test_a_breakpoint_says_why_it_cannot_stop_here(console: Console) -> None:
-    """The console has the terminal: ``breakpoint()`` is a fault that names the way, and nothing waits."""
-    console.workspace["stop"] = (
-        "def stop():\n    breakpoint()\n\n\ndef register(ctx):\n    ctx.hook('stop', stop)\n"
-    )
-    console.wait_for(lambda: console.state("stop") is PluginState.OK)
-    [fault] = console.manager.invoke("stop").faults
-    assert fault.type == "RuntimeError"
-    assert "'hotload run' in one terminal" in fault.message
-    assert fault.place is not None
-    assert fault.place.line == 2

@@ -1,0 +1,131 @@
+"""A plugin that calls ``breakpoint()`` waits for the console's terminal."""
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from hotload_tui.core.plugin import Invocation, PluginState
+from tests.conftest import PATIENCE, Workspace
+from tests.remote.process.conftest import Console
+
+STOPS = (
+    "def stop(a):\n    a += 1\n    breakpoint()\n    return a\n\n\n"
+    "def register(ctx):\n    ctx.hook('stop', stop)\n"
+)
+
+
+class Debugging:
+    """A console whose plugin ``stop`` stops in its handler, and the terminal of who debugs it."""
+
+    def __init__(self, console: Console, pool: ThreadPoolExecutor) -> None:
+        self.console = console
+        self._pool = pool
+        console.workspace["stop"] = STOPS
+        console.wait_for(lambda: console.state("stop") is PluginState.OK)
+
+    def call(self, value: int) -> Future[Invocation]:
+        """Call the handler; it waits when this returns."""
+        found = self._pool.submit(self.console.manager.invoke, "stop", value)
+        self.console.wait_for(lambda: "stop/plugin.py:3 in stop" in self.place())
+        return found
+
+    def place(self) -> str:
+        """Return where the console says that somebody waits."""
+        return self.console.manager.snapshot().host.breakpoint
+
+    def connect(self) -> socket.socket:
+        """Take a terminal to who waits, and read the first prompt."""
+        connection = self.console.manager.debug()
+        assert connection is not None
+        connection.settimeout(PATIENCE)
+        assert "-> return a" in read(connection)
+        return connection
+
+
+def read(connection: socket.socket) -> str:
+    """Return what comes up to the next prompt, or to the end."""
+    said = ""
+    while not said.endswith("(Pdb) ") and (part := connection.recv(4096)):
+        said += part.decode()
+    return said
+
+
+@pytest.fixture
+def debugging(console: Console) -> Iterator[Debugging]:
+    """Give a console whose plugin ``stop`` stops in its handler."""
+    with ThreadPoolExecutor() as pool:
+        yield Debugging(console, pool)
+
+
+def test_a_breakpoint_waits_and_goes_on_when_told_to(debugging: Debugging) -> None:
+    """Names are shown and set there; others are served meanwhile; afterwards nobody waits any more."""
+    answer = debugging.call(1)
+    with debugging.connect() as terminal:
+        terminal.sendall(b"p a\n")
+        assert read(terminal).startswith("2")
+        assert debugging.console.manager.invoke("good").values == ("good",)
+        terminal.sendall(b"!a = 40\n")
+        read(terminal)
+        terminal.sendall(b"c\n")
+        assert read(terminal) == ""
+    assert answer.result(PATIENCE).values == (40,)
+    assert debugging.place() == ""
+    assert debugging.console.manager.debug() is None
+    assert debugging.console.lines("waits no more")
+
+
+def test_a_terminal_that_goes_away_lets_the_plugin_go_on(debugging: Debugging) -> None:
+    """Its call ends as if nobody had looked."""
+    answer = debugging.call(1)
+    debugging.connect().close()
+    assert answer.result(PATIENCE).values == (2,)
+
+
+def test_quitting_the_debugger_ends_the_call(debugging: Debugging) -> None:
+    """As everywhere in Python it raises BdbQuit, which is a fault of that call."""
+    answer = debugging.call(1)
+    with debugging.connect() as terminal:
+        terminal.sendall(b"q\n")
+        assert read(terminal) == ""
+    assert [fault.type for fault in answer.result(PATIENCE).faults] == ["BdbQuit"]
+
+
+def test_two_that_wait_are_debugged_one_after_the_other(debugging: Debugging) -> None:
+    """Each has a terminal of its own."""
+    answers = [debugging.call(1), debugging.call(1)]
+    debugging.console.wait_for(lambda: debugging.place().count("in stop") == len(answers))
+    for value in (b"10", b"20"):
+        with debugging.connect() as terminal:
+            terminal.sendall(b"!a = " + value + b"\n")
+            read(terminal)
+            terminal.sendall(b"c\n")
+            read(terminal)
+    assert {answer.result(PATIENCE).values for answer in answers} == {(10,), (20,)}
+
+
+def test_a_load_that_is_debugged_too_long_gives_the_terminal_back(console: Console) -> None:
+    """A load is bound to its time limit, also while somebody looks at it."""
+    console.workspace["slow"] = "breakpoint()\nX = 1\ndef register(ctx): ...\n"
+    console.wait_for(lambda: "slow/plugin.py:1" in console.manager.snapshot().host.breakpoint)
+    connection = console.manager.debug()
+    assert connection is not None
+    connection.settimeout(PATIENCE)
+    with connection:
+        assert "-> X = 1" in read(connection)
+        assert read(connection) == ""
+    console.wait_for(lambda: console.state("slow") is PluginState.FAIL)
+    assert "did not end within load_timeout" in console.fault("slow").message
+
+
+def test_the_users_own_debugger_is_left_alone(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What PYTHONBREAKPOINT names is called, and with 0 nothing stops."""
+    monkeypatch.setenv("PYTHONBREAKPOINT", "0")
+    workspace["stop"] = STOPS
+    console = Console(workspace)
+    try:
+        console.wait_for(lambda: console.state("stop") is PluginState.OK)
+        assert console.manager.invoke("stop", 1).values == (2,)
+    finally:
+        console.manager.close()
