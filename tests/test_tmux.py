@@ -152,7 +152,7 @@ def test_a_breakpoint_has_the_terminal_and_gives_it_back(project: Path, tmux: Tm
     tmux.wait_for("+ ok")
     call = subprocess.Popen([HOTLOAD, "call", "add", "2", "3"], cwd=project, stdout=subprocess.PIPE)
     try:
-        tmux.wait_for("B: breakpoint at plugins/greet")
+        tmux.wait_for("B: breakpoint at greet/plu")
         tmux.press("B")
         tmux.wait_for(lambda screen: screen.strip().endswith("(Pdb)"))
         tmux.press("C-c")  # which would end a console

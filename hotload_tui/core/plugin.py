@@ -282,7 +282,7 @@ class HostStatus(Struct, frozen=True):
     config_fault: str = ""
     """What is wrong in the configuration's files since they were edited; what was read before holds."""
     breakpoint: str = ""
-    """Where ``breakpoint()`` waits for the console's terminal."""
+    """Where ``breakpoint()`` waits for the console's terminal, shortened; empty where it does not."""
 
 
 class Snapshot(Struct, frozen=True):

@@ -42,10 +42,14 @@ class Breakpoints:
         from hotload_tui.remote.process.session import Session  # pdb: only for who debugs
 
         frame = sys._getframe(1)  # noqa: SLF001 - it is how Python's own hook finds its caller
-        place = f"{near(frame.f_code.co_filename)}:{frame.f_lineno} in {frame.f_code.co_name}"
+        file = Path(frame.f_code.co_filename)
+        place = f"{near(file)}:{frame.f_lineno} in {frame.f_code.co_name}"
         listener = self._listening()
-        with self._told(place):
+        with self._noted(f"{file.parent.name}/{file.name}:{frame.f_lineno}"):
+            # What is logged has the console look at the facts: they are there before.
+            logger.warning("breakpoint() waits at %s; B in the console goes there", place)
             connection, _ = listener.accept()
+        logger.warning("breakpoint() at %s waits no more", place)
         Session(connection).set_trace(frame)
 
     def _listening(self) -> socket.socket:
@@ -57,15 +61,13 @@ class Breakpoints:
             return self._listener
 
     @contextlib.contextmanager
-    def _told(self, place: str) -> Iterator[None]:
+    def _noted(self, place: str) -> Iterator[None]:
         """Have the console know that somebody waits at ``place``."""
         self._note(place, waits=True)
-        logger.warning("breakpoint() waits at %s; B in the console goes there", place)
         try:
             yield
         finally:
             self._note(place, waits=False)
-            logger.warning("breakpoint() at %s waits no more", place)
 
     def _note(self, place: str, *, waits: bool) -> None:
         with self._lock:

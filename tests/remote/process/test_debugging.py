@@ -28,7 +28,7 @@ class Debugging:
     def call(self, value: int) -> Future[Invocation]:
         """Call the handler; it waits when this returns."""
         found = self._pool.submit(self.console.manager.invoke, "stop", value)
-        self.console.wait_for(lambda: "stop/plugin.py:3 in stop" in self.place())
+        self.console.wait_for(lambda: "stop/plugin.py:3" in self.place())
         return found
 
     def place(self) -> str:
@@ -95,7 +95,7 @@ def test_quitting_the_debugger_ends_the_call(debugging: Debugging) -> None:
 def test_two_that_wait_are_debugged_one_after_the_other(debugging: Debugging) -> None:
     """Each has a terminal of its own."""
     answers = [debugging.call(1), debugging.call(1)]
-    debugging.console.wait_for(lambda: debugging.place().count("in stop") == len(answers))
+    debugging.console.wait_for(lambda: debugging.place().count("plugin.py:3") == len(answers))
     for value in (b"10", b"20"):
         with debugging.connect() as terminal:
             terminal.sendall(b"!a = " + value + b"\n")
