@@ -215,7 +215,7 @@ def test_a_call_waits_for_coroutine_handlers(hotload: Hotload, with_host: str) -
     assert hotload("new", "slow", "--template", "async").code == 0
     if with_host:
         hotload.host()
-    assert hotload("call", "greet", "Ada").out == "Hello, Ada!\n"
+    assert hotload("call", "slow", "Ada").out == "Hello, Ada!\n"
     assert "!" not in hotload("status").out
 
 
