@@ -116,8 +116,8 @@ def disable(plugin: PluginDirectory) -> PluginDirectory:
 def create(runtime_dir: Path, name: str, template: str = SIMPLE) -> PluginDirectory:
     """Make the plugin ``name`` from a template, its test ``test_<name>.py`` beside it, and the folder.
 
-    For the template ``simple`` the project's own ``TEMPLATE.py`` is taken, where there is one; the name takes the
-    place of each ``$name``. A file that is no directory is no plugin: the test reloads nothing.
+    For the template ``simple`` the project's own ``TEMPLATE.py`` is taken, where there is one; in it the name
+    takes the place of each ``$name``. A file that is no directory is no plugin: the test reloads nothing.
 
     Raises:
         UsageError: a plugin cannot have that name, or there is no such template.
