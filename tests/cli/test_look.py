@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,18 @@ def test_a_build_that_fails_shows_the_line(workspace: Workspace, hotload: Hotloa
         "  plugins/broken/plugin.py:2",
     ]
     assert [path.name.partition("-")[0] for path in workspace.compiled.glob("*.*")] == ["greet"]
+
+
+@pytest.mark.parametrize(("command", "with_host"), [("status", "with host"), ("plan", ""), ("check", "")])
+def test_a_missing_package_is_told_with_what_installs_it(
+    workspace: Workspace, hotload: Hotload, command: str, with_host: str
+) -> None:
+    """Wherever the fault is shown stands the command, with the Python that needs it."""
+    workspace["user"] = "import not_installed\ndef register(ctx): ...\n"
+    if with_host:
+        hotload.host()
+    done = hotload(command)
+    assert f"{sys.executable} -m pip install not_installed" in done.out + done.err
 
 
 @pytest.mark.parametrize("with_host", ["", "with host"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,17 @@ def test_the_fault_says_how_to_install_what_is_missing(workspace: Workspace, run
     for name in ("typo", "own"):
         assert running.fault(name).missing_module == ""
         assert not any("pip" in note for note in running.fault(name).notes)
+
+
+def test_without_pip_the_advice_is_uvs(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An environment that uv made has no pip; a command that cannot run is no help."""
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pip" else find_spec(name))
+    workspace["user"] = NEEDS.format(module="not_installed")
+    (note,) = run(workspace.config()).fault("user").notes
+    assert note.endswith(f"uv pip install --python {sys.executable} not_installed")
 
 
 def test_a_plugin_loads_once_what_it_needs_is_installed(
