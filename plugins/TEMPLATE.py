@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 def greet(name: str = "you") -> str:
-    """Answer a call of the hook point "greet"; try it: hotload call greet Ada."""
+    """Answer a call of the hook point "$name"; try it: hotload call $name Ada."""
     return f"Hello, {name}!"
 
 
 def register(ctx: PluginContext) -> None:
     """Say what the plugin offers; runs once for each version that is loaded."""
-    ctx.hook("greet", greet)  # priority=50 would run before the others: they have 100
+    ctx.hook("$name", greet)  # priority=50 would run before the others: they have 100
 
     # Change something, save: the new version serves. Break it: the last good one goes on.
     # When you need more:

@@ -129,9 +129,9 @@ def test_descriptions_and_readme(project: Project) -> None:
 
 
 def test_template_works_at_once(project: Project) -> None:
-    """A plugin made from the template answers at "greet" without an edit."""
+    """A plugin made from the template answers a call of its name without an edit."""
     assert project.manager.new("hello").state is PluginState.OK
-    assert project.host.call("greet", "Ada") == ["Hello, Ada!"]
+    assert project.host.call("hello", "Ada") == ["Hello, Ada!"]
     assert len((SHIPPED / "TEMPLATE.py").read_text().splitlines()) <= 40
 
 

@@ -10,6 +10,7 @@ import click
 from hotload_tui.cli import output, report
 from hotload_tui.cli.scope import Scope, choose, scanned, shared_options
 from hotload_tui.core.config import Config
+from hotload_tui.core.discovery import oddity
 from hotload_tui.core.errors import NotFoundError, UsageError, near
 from hotload_tui.core.plugin import PluginStatus
 from hotload_tui.core.templates import SIMPLE, TEMPLATES
@@ -38,6 +39,8 @@ def new(scope: Scope, name: str, template: str) -> int:
     if existing:
         output.narrate(f"{name} exists already; nothing was changed")
     status = existing[0] if existing else manager.new(name, template)
+    if not existing and (odd := oddity(name)):
+        output.narrate(odd)
     output.standard().line(_place(manager, status))
     return report.verdict([status])
 

@@ -47,6 +47,8 @@ def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
     for plugin in () if as_json else statuses:
         if plugin.fault is not None:
             output.narrate(f"{plugin.name}: {text.brief(plugin.fault)}")
+            for note in plugin.fault.notes if plugin.fault.missing_module else ():
+                output.narrate(f"  note: {note}")
     return 0
 
 

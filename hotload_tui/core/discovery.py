@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib.util
+import keyword
 import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
 
@@ -21,6 +23,8 @@ from hotload_tui.core.templates import OF_THE_PROJECT, SIMPLE, TEMPLATES
 
 TEMPLATE = "TEMPLATE.py"
 """A plain file in the runtime directory from which new plugins are made."""
+
+_NAME: Final = re.compile(r"[^\W_][\w.\- ]*")
 
 
 class PluginDirectory(Struct, frozen=True):
@@ -112,15 +116,15 @@ def disable(plugin: PluginDirectory) -> PluginDirectory:
 def create(runtime_dir: Path, name: str, template: str = SIMPLE) -> PluginDirectory:
     """Make the plugin ``name`` from a template, its test ``test_<name>.py`` beside it, and the folder.
 
-    For the template ``simple`` the project's own ``TEMPLATE.py`` is taken, where there is one. A file that is
-    no directory is no plugin: the test reloads nothing.
+    For the template ``simple`` the project's own ``TEMPLATE.py`` is taken, where there is one; in it the name
+    takes the place of each ``$name``. A file that is no directory is no plugin: the test reloads nothing.
 
     Raises:
         UsageError: a plugin cannot have that name, or there is no such template.
         RefusedError: it exists already, the template needs what is not installed, or the system refuses.
 
     """
-    if not re.fullmatch(r"[^\W_][\w.\- ]*", name):
+    if not _NAME.fullmatch(name):
         raise UsageError(
             f'"{name}" cannot name a plugin: begin with a letter or digit; letters, digits, '
             "'_', '-', '.' and spaces may follow"
@@ -141,6 +145,13 @@ def create(runtime_dir: Path, name: str, template: str = SIMPLE) -> PluginDirect
     except OSError as error:
         raise RefusedError(f"cannot make {near(path)}: {error.strerror}") from error
     return PluginDirectory(name, path, enabled=True)
+
+
+def oddity(name: str) -> str:
+    """Return what a plugin of this name cannot have; empty for a name of Python's, or of no plugin."""
+    if not _NAME.fullmatch(name) or (name.isidentifier() and not keyword.iskeyword(name)):
+        return ""
+    return f'"{name}" is no Python name: "import {name}.x" is not possible, "from . import x" is'
 
 
 def unknown(name: str, known: Iterable[str]) -> UnknownPluginError:
@@ -171,7 +182,7 @@ def _make(path: Path, files: Mapping[str, str]) -> None:
     draft = path.with_name(f".{path.name}.new")
     draft.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        (draft / name).write_text(text, encoding="utf-8")
+        (draft / name).write_text(text.replace("$name", path.name), encoding="utf-8")
     draft.rename(path)
 
 

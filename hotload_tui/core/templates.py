@@ -9,12 +9,11 @@ SIMPLE: Final = "simple"
 
 
 class Template(NamedTuple):
-    """The beginning of a plugin."""
+    """The beginning of a plugin, and a test; ``$name`` stands for the plugin's name."""
 
     files: Mapping[str, str]
     """Text by path in the plugin's directory."""
     test: str
-    """A test, with ``$name`` for the plugin's name."""
     needs: str = ""
     """The package without which it cannot run; also the name of the extra that brings it."""
 
@@ -54,13 +53,13 @@ _SIMPLE: Final = '''\
 
 
 def greet(name: str = "world") -> str:
-    """Answer the hook point ``greet``."""
+    """Answer the hook point ``$name``."""
     return f"Hello, {name}!"
 
 
 def register(ctx) -> None:
     """Tell the host which hook points this plugin answers."""
-    ctx.hook("greet", greet)
+    ctx.hook("$name", greet)
 '''
 
 _PACKAGE_ENTRY: Final = '''\
@@ -70,13 +69,13 @@ from .words import greeting
 
 
 def greet(name: str = "world") -> str:
-    """Answer the hook point ``greet``."""
+    """Answer the hook point ``$name``."""
     return f"{greeting()}, {name}!"
 
 
 def register(ctx) -> None:
     """Tell the host which hook points this plugin answers."""
-    ctx.hook("greet", greet)
+    ctx.hook("$name", greet)
 '''
 _PACKAGE_WORDS: Final = '''\
 """A module of the plugin; it is reloaded with it, and no other plugin sees it."""
@@ -96,14 +95,14 @@ import asyncio
 
 
 async def greet(name: str = "world") -> str:
-    """Answer the hook point ``greet``; the host awaits it with ``acall``."""
+    """Answer the hook point ``$name``; the host awaits it with ``acall``."""
     await asyncio.sleep(0)
     return f"Hello, {name}!"
 
 
 def register(ctx) -> None:
     """Tell the host which hook points this plugin answers, and what runs beside them."""
-    ctx.hook("greet", greet)
+    ctx.hook("$name", greet)
 
     @ctx.task
     async def count() -> None:
@@ -147,7 +146,7 @@ class Hooks:
     def greet(self, name: str) -> str:
         \"\"\"Greet somebody.\"\"\"
 """
-_ANSWERS: Final = 'assert host.call("greet", "Ada") == ["Hello, Ada!"]'
+_ANSWERS: Final = 'assert host.call("$name", "Ada") == ["Hello, Ada!"]'
 
 TEMPLATES: Final[Mapping[str, Template]] = {
     SIMPLE: Template({"plugin.py": _SIMPLE}, _test(_ANSWERS)),
@@ -157,7 +156,7 @@ TEMPLATES: Final[Mapping[str, Template]] = {
     "async": Template(
         {"plugin.py": _ASYNC},
         _test(
-            'assert asyncio.run(host.acall("greet", "Ada")) == ["Hello, Ada!"]',
+            'assert asyncio.run(host.acall("$name", "Ada")) == ["Hello, Ada!"]',
             standard="import asyncio\n",
         ),
     ),

@@ -15,7 +15,16 @@ def test_a_new_plugin_works_at_once(workspace: Workspace, hotload: Hotload, with
     done = hotload("new", "first")
     assert done.code == 0
     assert (workspace.root / done.out.strip() / "plugin.py").is_file()
-    assert hotload("call", "greet", "Ada").out == "Hello, Ada!\n"
+    assert hotload("call", "first", "Ada").out == "Hello, Ada!\n"
+
+
+@pytest.mark.parametrize("name", ["my hello", "1x", "class"])
+def test_a_name_that_no_import_can_say_is_told(hotload: Hotload, name: str) -> None:
+    """Such a plugin works, and I learn at once what it cannot have; other names have nothing to tell."""
+    done = hotload("new", name)
+    assert (done.code, done.err.startswith(f'"{name}" is no Python name')) == (0, True)
+    assert hotload("call", name, "Ada").out == "Hello, Ada!\n"
+    assert hotload("new", "plain").err == ""
 
 
 def test_a_host_elsewhere_makes_it_where_i_see_it(workspace: Workspace, hotload: Hotload) -> None:

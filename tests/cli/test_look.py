@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,18 @@ def test_a_build_that_fails_shows_the_line(workspace: Workspace, hotload: Hotloa
     assert [path.name.partition("-")[0] for path in workspace.compiled.glob("*.*")] == ["greet"]
 
 
+@pytest.mark.parametrize(("command", "with_host"), [("status", "with host"), ("plan", ""), ("check", "")])
+def test_a_missing_package_is_told_with_what_installs_it(
+    workspace: Workspace, hotload: Hotload, command: str, with_host: str
+) -> None:
+    """Wherever the fault is shown stands the command, with the Python that needs it."""
+    workspace["user"] = "import not_installed\ndef register(ctx): ...\n"
+    if with_host:
+        hotload.host()
+    done = hotload(command)
+    assert f"{sys.executable} -m pip install not_installed" in done.out + done.err
+
+
 @pytest.mark.parametrize("with_host", ["", "with host"])
 def test_a_call_prints_a_value_a_line(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
     """Call prints what the handlers returned and nothing else, with a host and without."""
@@ -215,7 +228,7 @@ def test_a_call_waits_for_coroutine_handlers(hotload: Hotload, with_host: str) -
     assert hotload("new", "slow", "--template", "async").code == 0
     if with_host:
         hotload.host()
-    assert hotload("call", "greet", "Ada").out == "Hello, Ada!\n"
+    assert hotload("call", "slow", "Ada").out == "Hello, Ada!\n"
     assert "!" not in hotload("status").out
 
 

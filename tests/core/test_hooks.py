@@ -1,13 +1,16 @@
 import asyncio
 import contextvars
 import gc
+import signal
 import threading
+from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 import pytest
 
 from hotload_tui import Fault
 from hotload_tui.core.hooks import Handler, HookFunction, HookHost
+from tests.conftest import PATIENCE
 
 
 def handler(call: object, plugin: str = "greet", *, point: str = "greet", priority: int = 100) -> Handler:
@@ -34,6 +37,17 @@ def says(value: object) -> HookFunction:
 def broken(*_: object, **__: object) -> object:
     """Raise, as a handler with a mistake does."""
     raise ValueError("broken")
+
+
+def stop(loop: asyncio.AbstractEventLoop) -> None:
+    """Let an event loop stand still."""
+    loop.stop()
+
+
+def cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what runs on an event loop, as its orderly end does."""
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
 
 
 async def later(value: object = "later") -> object:
@@ -184,6 +198,65 @@ async def test_invoke_waits_on_the_hosts_own_event_loop() -> None:
     assert await host.acall("greet") == [loop]
     assert (await asyncio.to_thread(host.invoke, "greet")).values == (loop,)
     assert "acall" in host.invoke("greet").faults[0].message
+
+
+@pytest.mark.parametrize("end", [stop, cancel_all])
+def test_invoke_does_not_wait_for_a_loop_that_ends(end: Callable[[asyncio.AbstractEventLoop], None]) -> None:
+    """A program whose event loop stops, or is ended in order, takes nobody's answer with it."""
+
+    async def waits() -> object:
+        loop.call_soon(end, loop)
+        return await loop.create_future()
+
+    host = HookHost()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(host.acall("greet"), loop).result()
+    host.swap({"greet": [handler(waits), handler(says("now"), priority=200)]})
+    found = host.invoke("greet")
+    assert found.values == ("now",)
+    assert [fault.message for fault in found.faults] == ["the host's event loop ended before the handler did"]
+    if loop.is_running():
+        loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    left = asyncio.all_tasks(loop)
+    assert not left or loop.run_until_complete(asyncio.wait(left, timeout=PATIENCE))[1] == set()
+    loop.close()
+
+
+def test_ctrl_c_ends_an_invocation_that_waits() -> None:
+    """A coroutine that hangs does not take the interrupt for its own."""
+
+    async def hangs() -> object:
+        signal.raise_signal(signal.SIGINT)
+        return await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(KeyboardInterrupt):
+        serving(hangs, says("now")).invoke("greet")
+
+
+def test_an_asynchronous_generator_is_refused_and_no_fault_of_its_plugin() -> None:
+    """Called by hand it has nothing to show; what to write instead is said, and the others answer."""
+
+    async def streams() -> AsyncIterator[str]:
+        yield "never"
+
+    async def returns_one() -> object:
+        return streams()
+
+    host = serving(streams, returns_one, says("now"))
+    booked: list[Fault] = []
+    host.observe(lambda fault, _: booked.append(fault), "hotplug")
+    found = host.invoke("greet")
+    assert found.values == ("now",)
+    assert [call.failed for call in found.handlers] == [True, True, False]
+    for fault in found.faults:
+        assert "asynchronous generator" in fault.message
+        assert fault.place is not None
+        assert fault.place.line == streams.__code__.co_firstlineno
+    assert booked == []
+    assert sum(each.faults for each in host.points()[0].handlers) == 0
 
 
 def test_invoke_tells_values_faults_and_seconds() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 
 from hotload_tui import Config, PluginState
 from hotload_tui.core.events import PluginFailed
-from tests.conftest import Running, Workspace
+from hotload_tui.core.manager.installs import Installs
+from tests.conftest import Running, Workspace, answering
 
 Run = Callable[[Config], Running]
 NEEDS = "import {module}\ndef register(ctx):\n    ctx.hook('name', lambda: {module}.__name__)\n"
@@ -38,6 +40,17 @@ def test_the_fault_says_how_to_install_what_is_missing(workspace: Workspace, run
         assert not any("pip" in note for note in running.fault(name).notes)
 
 
+def test_without_pip_the_advice_is_uvs(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An environment that uv made has no pip; a command that cannot run is no help."""
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pip" else find_spec(name))
+    workspace["user"] = NEEDS.format(module="not_installed")
+    (note,) = run(workspace.config()).fault("user").notes
+    assert note.endswith(f"uv pip install --python {sys.executable} not_installed")
+
+
 def test_a_plugin_loads_once_what_it_needs_is_installed(
     workspace: Workspace, run: Run, packages: Path
 ) -> None:
@@ -53,13 +66,58 @@ def test_a_plugin_loads_once_what_it_needs_is_installed(
     assert len(running.told(PluginFailed, "lacks")) == 1
 
 
-def test_a_package_that_does_not_do_is_tried_once(workspace: Workspace, run: Run, packages: Path) -> None:
-    """What is installed and still not what the plugin needs is its fault, told once."""
+def test_a_package_that_does_not_do_is_tried_once(
+    workspace: Workspace, run: Run, packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is installed and still not what the plugin needs is its fault, told once until that changes."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.syspath_prepend(elsewhere)
     workspace["user"] = NEEDS.format(module="does_not_do")
     workspace["after"] = NEEDS.format(module="installed_last")
     running = run(workspace.config(enable_watch=True, sweep_interval=0.5))
     (packages / "does_not_do.py").write_text("raise ModuleNotFoundError('no', name='does_not_do')")
     assert running.wait_for(lambda: len(running.told(PluginFailed, "user")) == 2)
-    (packages / "installed_last.py").write_text("")
+    (elsewhere / "installed_last.py").write_text("")
     assert running.wait_for(lambda: running.status("after").state is PluginState.OK)
     assert len(running.told(PluginFailed, "user")) == 2
+    (packages / "does_not_do.py").write_text("")
+    assert running.wait_for(lambda: running.status("user").state is PluginState.OK)
+
+
+def test_a_package_is_not_imported_while_it_is_being_installed(packages: Path) -> None:
+    """Half of one would stay in the process; it is whole when nothing has changed since the look before."""
+    folder = packages / "comes_slowly"
+    installs = Installs()
+    lacking = {"user": "comes_slowly", "other": "not_installed"}
+    assert installs.ready(lacking) == []
+    for count in range(3):
+        (folder / "inner").mkdir(parents=True, exist_ok=True)
+        (folder / "inner" / f"part{count}.py").write_text("")
+        assert installs.ready(lacking) == []
+    (packages / "comes_slowly.dist-info").mkdir()
+    assert installs.ready(lacking) == []
+    assert installs.ready(lacking) == ["user"]
+    (folder / "__pycache__").mkdir()
+    (packages / "__pycache__").mkdir()
+    assert installs.ready(lacking) == []
+    (folder / "inner" / "part0.py").write_text("MENDED = 1\n")
+    assert [installs.ready(lacking) for _ in range(3)] == [[], ["user"], []]
+
+
+def test_what_is_installed_during_a_pause_is_tried_after_it(
+    workspace: Workspace, run: Run, packages: Path
+) -> None:
+    """A pause keeps the try for its end, as it keeps saves."""
+    workspace["user"] = NEEDS.format(module="installed_in_the_pause")
+    running = run(workspace.config(enable_watch=True, settle_time=0.1, sweep_interval=0.5))
+    running.manager.pause()
+    (packages / "installed_in_the_pause.py").write_text("")
+    waiting: tuple[str, ...] = ()
+    for name in "abcde":  # each is noticed a moment later than the one before: the watcher has looked often
+        waiting = (*waiting, name)
+        workspace[name] = answering(name, "other")
+        assert running.wait_for(lambda: running.manager.snapshot().watcher.waiting == waiting)  # noqa: B023
+    assert running.host.call("name") == []
+    running.manager.resume()
+    assert running.wait_for(lambda: running.host.call("name") == ["installed_in_the_pause"])

@@ -141,6 +141,26 @@ def test_a_generator_of_the_old_version_ends_in_it(workspace: Workspace, run: Ru
     assert next(numbers) == "old"
 
 
+def test_a_coroutine_called_by_hand_is_named_with_its_own_place(
+    workspace: Workspace, run: Run, stage: Stage
+) -> None:
+    """Not with the event loop's that waits for it."""
+    workspace["greet"] = (
+        "import asyncio, stage\n"
+        "async def slow():\n    stage.entered.set()\n    await asyncio.to_thread(stage.gate.wait)\n"
+        "def register(ctx):\n    ctx.hook('greet', slow)\n"
+    )
+    running = run(workspace.config(drain_timeout=0.1))
+    caller = threading.Thread(target=running.manager.invoke, args=("greet",))
+    caller.start()
+    assert stage.entered.wait(PATIENCE)
+    workspace["greet"] = answering("new")
+    running.manager.scan_and_load_all()
+    assert f"{workspace.plugins}/greet/plugin.py:4 in slow" in retired(running).memory
+    stage.gate.set()
+    caller.join()
+
+
 def test_only_calls_that_reach_the_old_version_are_waited_for(
     workspace: Workspace, run: Run, stage: Stage
 ) -> None:

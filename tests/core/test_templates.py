@@ -31,12 +31,25 @@ def test_a_new_plugin_serves_and_passes_its_own_test(
     assert passes(workspace.plugins / "test_my_first.py")
 
 
+def test_new_plugins_do_not_answer_each_others_calls(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """Each begins with a hook point of its own name; only pluggy's hooks are the program's to name."""
+    running = run(workspace.config())
+    for template in ("simple", "package", "async"):
+        running.manager.new(f"my-{template}", template)
+        assert running.host.invoke(f"my-{template}", "Ada").values == ("Hello, Ada!",)
+
+
 def test_a_plugin_from_the_projects_own_template_has_a_test(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
     """With a TEMPLATE.py of my own, the test says that the plugin loads, whatever it answers."""
-    (workspace.plugins / "TEMPLATE.py").write_text("def register(ctx):\n    ctx.hook('x', len)\n")
-    run(workspace.config()).manager.new("mine")
+    template = "def register(ctx):\n    ctx.hook('$name', lambda: 'of $name')\n"
+    (workspace.plugins / "TEMPLATE.py").write_text(template)
+    running = run(workspace.config())
+    running.manager.new("mine")
+    assert running.host.call("mine") == ["of mine"]
     assert passes(workspace.plugins / "test_mine.py")
 
 

@@ -150,6 +150,17 @@ async def test_n_with_a_name_it_cannot_have_lets_it_be_mended(workspace: Workspa
         await it.until(lambda: it.app.screen is it.main and "+ ok" in it.row("a"))
 
 
+async def test_n_tells_what_an_odd_name_cannot_have(workspace: Workspace, run: Run) -> None:
+    """While I type I read which import could not be written; I may take the name all the same."""
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.press("n", *"class")
+        await it.shows('"class" is no Python name')
+        await it.press("y")
+        await it.until(lambda: "Python name" not in it.text)
+        await it.press("backspace", "enter")
+        await it.until(lambda: it.app.screen is it.main and "+ ok" in it.row("class"))
+
+
 async def test_a_new_plugin_is_chosen_though_it_was_seen_before(workspace: Workspace, run: Run) -> None:
     """The cursor goes to a plugin made by n also when its row was there before the request ended."""
     workspace["one"] = workspace["two"] = PLAIN

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 
 from hotload_tui.core.compiler.code import is_module
+from hotload_tui.core.faults import install_command
 from hotload_tui.core.source import Source, SourceFile, decoded
 
 _LINE = re.compile(r"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import\b|import[ \t]+([^#;\n]+))", re.MULTILINE)
@@ -31,6 +32,11 @@ class UnresolvedImport(Struct, frozen=True):
     def describe(self) -> str:
         """Say it as ``file:line: text``."""
         return f"{self.file}:{self.line}: no module named {self.module} is installed or in this plugin"
+
+    def obstacle(self) -> str:
+        """Say also what installs it."""
+        head = self.module.partition(".")[0]
+        return f"{self.describe()}; install it first: {install_command(head)}" if head else self.describe()
 
 
 def unresolved_imports(source: Source) -> tuple[UnresolvedImport, ...]:

@@ -7,6 +7,7 @@ exception) is asked behind a fence.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import itertools
 import shlex
 import sys
@@ -61,6 +62,14 @@ def missing_module(error: BaseException) -> str:
     return "" if name in sys.stdlib_module_names or name in sys.modules else name
 
 
+def install_command(module: str) -> str:
+    """Return the command that installs a distribution of this name for this Python."""
+    python = shlex.quote(encodable(sys.executable)) if sys.executable else "python"
+    if importlib.util.find_spec("pip") is None:  # as in the environments that uv makes
+        return f"uv pip install --python {python} {module}"
+    return f"{python} -m pip install {module}"
+
+
 def notes_of(error: BaseException) -> Iterator[str]:
     """Yield what ``add_note`` said, the nearest name where one was not found, and how to get a module."""
     notes = getattr(error, "__notes__", ())
@@ -71,8 +80,7 @@ def notes_of(error: BaseException) -> Iterator[str]:
     if nearest:
         yield f"Did you mean: '{encodable(nearest[0])}'?"
     if module := missing_module(error):
-        python = shlex.quote(encodable(sys.executable)) or "python"
-        yield f"Install what has it (the distribution's name may differ): {python} -m pip install {module}"
+        yield f"Install what has it (the distribution's name may differ): {install_command(module)}"
 
 
 def _looked_for(error: BaseException) -> tuple[str, Iterable[str]]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable
-from types import CoroutineType
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Awaitable, Coroutine
+from types import AsyncGeneratorType, CoroutineType
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from hotload_tui.core.errors import HookError
+from hotload_tui.core.hooks.flight import CallRecord
 from hotload_tui.core.hooks.handler import Handler
 
 if TYPE_CHECKING:
     import asyncio  # 20 ms, which a host without an event loop does not pay
+
+_LOOK: Final = 1.0
+"""Seconds between two looks whether the event loop that is waited for still runs."""
 
 
 def refuse(handler: Handler, coroutine: CoroutineType[object, object, object]) -> NoReturn:
@@ -25,8 +29,20 @@ def refuse(handler: Handler, coroutine: CoroutineType[object, object, object]) -
     raise HookError(handler.plugin, message, file=code.co_filename, line=code.co_firstlineno)
 
 
-def waited_for(handler: Handler, value: object, loop: asyncio.AbstractEventLoop | None) -> object:
-    """Return what is awaited, on ``loop`` if that runs, else on a loop of its own; other values as they are.
+def unread(handler: Handler, generator: AsyncGeneratorType[object, object]) -> HookError:
+    """Return why what a handler gave cannot be shown; the host that asks for it reads it."""
+    message = (
+        "the handler is an asynchronous generator, which a call by hand does not read; the host does, with"
+        " 'async for'"
+    )
+    code = generator.ag_code
+    return HookError(handler.plugin, message, file=code.co_filename, line=code.co_firstlineno)
+
+
+def waited_for(handler: Handler, value: object, record: CallRecord) -> object:
+    """Return what is awaited, on the host's event loop if that runs, else on a new one; others as they are.
+
+    ``record`` tells meanwhile where it is.
 
     Raises: HookError in a thread whose event loop would have to stand still meanwhile.
     """
@@ -39,11 +55,37 @@ def waited_for(handler: Handler, value: object, loop: asyncio.AbstractEventLoop 
     awaitable: Awaitable[object] = value
 
     async def waiting() -> object:
+        record.task = task = asyncio.current_task()
         try:
             return await awaitable
         except asyncio.CancelledError:
+            if task and task.cancelling():  # by Ctrl-C, or the end of the host's loop
+                raise
             raise HookError(handler.plugin, "the handler was cancelled") from None
+        finally:
+            record.task = None
 
+    loop = record.flight.loop
     if loop is not None and loop.is_running():
-        return asyncio.run_coroutine_threadsafe(waiting(), loop).result()
+        return _elsewhere(handler, waiting(), loop)
     return asyncio.run(waiting())
+
+
+def _elsewhere(
+    handler: Handler, coroutine: Coroutine[object, object, object], loop: asyncio.AbstractEventLoop
+) -> object:
+    """Wait for what runs on the event loop of another thread, as long as that goes on."""
+    import asyncio
+    from concurrent.futures import CancelledError, wait
+
+    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    try:
+        while loop.is_running() and not wait([future], _LOOK).done:
+            pass
+    finally:
+        future.cancel()  # if it is not done: the loop ended, or who waits was interrupted
+    try:
+        return future.result()
+    except CancelledError:
+        message = "the host's event loop ended before the handler did"
+        raise HookError(handler.plugin, message) from None

@@ -6,17 +6,15 @@ import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from types import CoroutineType
-from typing import TYPE_CHECKING, TypeAlias
+from types import AsyncGeneratorType, CoroutineType
+from typing import TypeAlias
 
 from hotload_tui.core.faults import fault_of
-from hotload_tui.core.hooks.awaiting import refuse, waited_for
+from hotload_tui.core.hooks.awaiting import refuse, unread, waited_for
+from hotload_tui.core.hooks.flight import CallRecord
 from hotload_tui.core.hooks.handler import SAMPLE, Handler
 from hotload_tui.core.plugin import Fault, HandlerCall, Invocation, encodable
 from hotload_tui.core.witness import Witness
-
-if TYPE_CHECKING:
-    import asyncio
 
 logger = logging.getLogger("hotload.engine")
 
@@ -90,22 +88,25 @@ class Fence:
             value = value if failed else returned
         return value
 
-    def _invoke(
-        self, handlers: _Handlers, args: _Args, kwargs: _Kwargs, loop: asyncio.AbstractEventLoop | None
-    ) -> Invocation:
+    def _invoke(self, record: CallRecord, args: _Args, kwargs: _Kwargs) -> Invocation:
         values: list[object] = []
         faults: list[Fault] = []
         seconds: list[float] = []
         called: list[HandlerCall] = []
-        for handler in handlers:
+        for handler in record.table.points.get(record.point, ()):
             handler.count()
             raised = len(faults)
             started = time.perf_counter()
             try:
                 with self._witness("hook", handler.plugin):
-                    values.append(waited_for(handler, handler.call(*args, **kwargs), loop))
+                    value = waited_for(handler, handler.call(*args, **kwargs), record)
             except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
                 faults.append(self._report(handler, error))
+            else:
+                if type(value) is AsyncGeneratorType:  # right for its host: no fault of the plugin's
+                    faults.append(self._fault(handler, unread(handler, value)))
+                else:
+                    values.append(value)
             seconds.append(time.perf_counter() - started)
             handler.add_sample(seconds[-1])
             called.append(HandlerCall(handler.plugin, handler.function, len(faults) > raised))
@@ -139,7 +140,7 @@ class Fence:
 
     def _report(self, handler: Handler, error: BaseException) -> Fault:
         handler.faults += 1
-        fault = fault_of(error, phase="hook", plugin=handler.plugin, module_path=self._module_path)
+        fault = self._fault(handler, error)
         if self._observer is not None:
             self._observer(fault, handler.generation)
         else:
@@ -147,6 +148,9 @@ class Fence:
                 "%s: hook %s: %s: %s", fault.plugin, handler.point, fault.type, encodable(fault.message)
             )
         return fault
+
+    def _fault(self, handler: Handler, error: BaseException) -> Fault:
+        return fault_of(error, phase="hook", plugin=handler.plugin, module_path=self._module_path)
 
 
 def _timed(handler: Handler, args: _Args, kwargs: _Kwargs) -> object:

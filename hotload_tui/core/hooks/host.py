@@ -123,8 +123,7 @@ class HookHost(Fence):
         """
         record = self._flight.enter(point)
         try:
-            handlers = record.table.points.get(record.point, ())
-            return self._invoke(handlers, args, kwargs, self._flight.loop)
+            return self._invoke(record, args, kwargs)
         finally:
             self._flight.leave(record)
 

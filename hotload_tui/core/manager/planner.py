@@ -298,8 +298,7 @@ def _changes(source: Source, served: Manifest | None) -> Iterator[FileChange]:
 
 def _obstacles(source: Source) -> Iterator[str]:
     """Yield what would keep a source from working in this process, as it runs now."""
-    for missing in unresolved_imports(source):
-        yield f"{missing.describe()}; install it first"
+    yield from (missing.obstacle() for missing in unresolved_imports(source))
     for path in native.foreign(file.path for file in source.files):
         yield f"{path} is a native module for another Python or system; build it for this one"
     for package in sorted(foreign_packages(source)):

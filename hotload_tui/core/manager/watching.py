@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -10,18 +9,16 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from hotload_tui.core.compiler import is_installed
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import RefusedError
 from hotload_tui.core.events import WatcherChanged
 from hotload_tui.core.manager.board import Board
+from hotload_tui.core.manager.installs import Installs
 from hotload_tui.core.manager.roster import Roster
 from hotload_tui.core.manager.turns import Turns
 from hotload_tui.core.plugin import PluginState, WatcherStatus
 from hotload_tui.core.source import SourceRule
 from hotload_tui.core.watcher import Change, Watcher
-
-_SIGHTS = 2  # of a module before it is imported: at the first one, its installer may still be at it
 
 
 class Watching:
@@ -48,7 +45,7 @@ class Watching:
         self._is_on = False
         self._lock = threading.Lock()
         self._is_paused = False
-        self._installed: dict[str, int] = {}  # modules that plugins failed for want of: how often seen since
+        self._installs = Installs()
         self._waiting: dict[str, str] = {}  # the digest of each that changed; empty if it has no source now
 
     def start(self) -> None:
@@ -134,18 +131,12 @@ class Watching:
         return ()
 
     def _try_installed(self) -> None:
-        """Try those again, once, that failed for want of a module which can be found by now."""
-        lacking = self._board.lacking()
-        if lacking:
-            importlib.invalidate_caches()
-        found = filter(is_installed, set(lacking.values()))
-        self._installed = {module: self._installed.get(module, 0) + 1 for module in found}
-        names = [name for name, module in lacking.items() if self._installed.get(module) == _SIGHTS]
-        if not names:
-            return
-        with self._turns.taken():
-            if self._is_on and not self._is_paused:
-                self._roster.try_again(names)
+        """Try those again that failed for want of a module which can be found by now."""
+        names = () if self._is_paused else self._installs.ready(self._board.lacking())
+        if names:
+            with self._turns.taken():
+                if self._is_on:
+                    self._roster.try_again(names)
 
     def _keep(self, changes: Sequence[Change]) -> bool:
         """Keep the changes for the end of the pause; false if there is none."""

@@ -11,6 +11,9 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from hotload_tui.core.discovery import oddity
+from hotload_tui.tui.text import clean_line
+
 
 class AskNameScreen(ModalScreen[None]):
     """Hands each name to ``make`` and stays open, so that a refused name can be mended."""
@@ -29,6 +32,10 @@ class AskNameScreen(ModalScreen[None]):
             yield Static(classes="error -empty", markup=False)
             yield Static("enter make it  esc cancel", classes="keys", markup=False)
 
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Say what a plugin of this name could not have, while another can be chosen."""
+        self._tell(oddity(event.value.strip()))
+
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Try the name; the manager judges it."""
         if event.value.strip():
@@ -36,9 +43,12 @@ class AskNameScreen(ModalScreen[None]):
 
     def refuse(self, reason: str) -> None:
         """Say why there is no such plugin; nothing for an empty reason."""
-        error = self.query_one(".error", Static)
-        error.update(f"! {reason}")
-        error.set_class(not reason, "-empty")
+        self._tell(f"! {reason}" if reason else "")
+
+    def _tell(self, text: str) -> None:
+        line = self.query_one(".error", Static)
+        line.update(clean_line(text))
+        line.set_class(not text, "-empty")
 
     def action_cancel(self) -> None:
         """Make nothing."""
