@@ -38,6 +38,23 @@ def test_only_changed_files_are_compiled(workspace: Workspace) -> None:
     assert (again.compiled, again.reused) == (1, 9)
 
 
+@pytest.mark.parametrize("harm", ["removed", "damaged"])
+def test_where_the_newest_artifact_is_lost_an_older_one_is_taken_over_from(
+    workspace: Workspace, harm: str
+) -> None:
+    """Whatever becomes of the artifact that was written last, what can be is taken over."""
+    compiler = Compiler(workspace.compiled)
+    workspace["greet"] = ENTRY
+    workspace["greet/part.py"] = "x = 1\n"
+    compiler.compile(workspace.plugins / "greet")
+    workspace["greet/part.py"] = "x = 2\n"
+    newest = compiler.compile(workspace.plugins / "greet").artifact.path
+    newest.unlink() if harm == "removed" else newest.write_bytes(b"PK")
+    workspace["greet/part.py"] = "x = 3\n"
+    again = compiler.compile(workspace.plugins / "greet")
+    assert (again.compiled, again.reused) == (1, 1)
+
+
 def test_a_changed_data_file_compiles_nothing(workspace: Workspace) -> None:
     """Data belongs to the version, but no Python file is compiled for it."""
     workspace["greet"] = ENTRY

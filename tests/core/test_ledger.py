@@ -469,6 +469,21 @@ def test_another_plugins_change_of_the_same_is_not_trodden_on(workspace: Workspa
     assert json.dumps is original
 
 
+def test_what_one_plugin_of_a_batch_changed_is_not_taken_for_the_next_ones(
+    workspace: Workspace, run: Run, host: ModuleType
+) -> None:
+    """Who only mentions what was changed a moment before has not changed it."""
+    workspace["first"] = a_plugin("host.number = 2")
+    workspace["second"] = a_plugin("host.number")
+    running = run(workspace.config())
+    told = {name: running.manager.detail(name).ledger for name in ("first", "second")}
+    assert [entry.what for entry in told["first"]] == ["host_of_the_test.number = 2"]
+    assert told["second"] == ()
+    running.manager.disable("first")
+    assert running.wait_for(lambda: bool(running.told(PluginRetired, "first")))
+    assert host.number == 1
+
+
 # How a patch may keep what it calls, by ``now`` for the one that is there and ``put`` for the new one.
 WRAPS = {
     "closure": "def wrap(old):\n    return lambda: [N, *old()]\nput(wrap(now()))",

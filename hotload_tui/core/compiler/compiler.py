@@ -71,6 +71,7 @@ class Compiler:
 
     def __init__(self, compiled_dir: Path) -> None:
         self._folder = compiled_dir
+        self._newest: dict[str, Path] = {}  # the artifacts written last, by plugin: found without a search
 
     def compile(self, path: Path, source: Source | None = None, *, fresh: bool = False) -> Build:
         """Build the artifact of the plugin at ``path`` (from ``source``, when it was read already).
@@ -88,12 +89,13 @@ class Compiler:
         there, rejected = (None, "") if fresh else self._usable(source)
         if there is not None:
             return Build(there, 0, 0, 0, time.perf_counter() - started, _warnings_of(there))
-        entries, changed = _entries(source, None if fresh else self._earlier(source.name))
+        entries, changed = _entries(source, None if fresh else self._earlier(source))
         about = _about(source, next(entry.content for entry in entries if entry.path == ENTRY))
         writing = time.perf_counter()
         with sharing(self._folder):  # nobody removes it before it is open
             written, size = write_artifact(self._folder, source.name, source.digest, about, entries)
             artifact = Artifact(written)
+        self._newest[source.name] = written
         written_at = time.perf_counter()
         count = len(changed)
         reused = sum(1 for entry in entries if entry.code) - count
@@ -113,7 +115,7 @@ class Compiler:
         there, _ = self._usable(source)
         if there is not None:
             return Preview((), 0, there.manifest.requires, _warnings_of(there))
-        entries, changed = _entries(source, self._earlier(source.name))
+        entries, changed = _entries(source, self._earlier(source))
         about = _about(source, next(entry.content for entry in entries if entry.path == ENTRY))
         reused = sum(1 for entry in entries if entry.code) - len(changed)
         said = tuple(text for entry in entries for text in entry.warnings)
@@ -206,8 +208,14 @@ class Compiler:
             return None, str(error) if os.path.lexists(path) else ""
         return artifact, ""
 
-    def _earlier(self, plugin: str) -> Artifact | None:
+    def _earlier(self, source: Source) -> Artifact | None:
         """Return the newest usable artifact, from which unchanged files are taken over."""
+        if len(source.files) == 1:  # which has changed: else this very source would have its artifact
+            return None
+        plugin = source.name
+        if plugin in self._newest:
+            with contextlib.suppress(ArtifactError):  # removed or replaced by another process
+                return Artifact(self._newest[plugin])
         with contextlib.suppress(ArtifactError):  # reuse only saves time; what is wrong is said when writing
             for path in self.artifacts(plugin):
                 with contextlib.suppress(ArtifactError):  # the next older one will do

@@ -16,6 +16,7 @@ from hotload_tui.core.faults import install_command
 from hotload_tui.core.source import Source, SourceFile, decoded
 
 _LINE = re.compile(r"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import\b|import[ \t]+([^#;\n]+))", re.MULTILINE)
+_MOST = 4096  # files whose words are kept
 _CAUGHT = frozenset({"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
 _Import = ast.Import | ast.ImportFrom
 
@@ -110,10 +111,10 @@ class _Own:
 
 
 def _of_file(file: SourceFile, own: _Own) -> Iterator[UnresolvedImport]:
-    text = decoded(file.content)
     # Reading the words costs a hundredth of parsing, and in nearly every file all of them are there.
-    if all(_is_there(module, file.path, own) for module in _words(text)):
+    if all(_is_there(module, file.path, own) for module in _words_of(file)):
         return
+    text = decoded(file.content)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -124,6 +125,19 @@ def _of_file(file: SourceFile, own: _Own) -> Iterator[UnresolvedImport]:
         for module in _modules(node):
             if not _is_there(module, file.path, own):
                 yield UnresolvedImport(file.path, node.lineno, module)
+
+
+_known: dict[str, tuple[str, ...]] = {}
+"""What files import, by their SHA-256: most files of a plugin that changed did not."""
+
+
+def _words_of(file: SourceFile) -> tuple[str, ...]:
+    found = _known.get(file.sha256)
+    if found is None:
+        if len(_known) >= _MOST:
+            _known.clear()
+        found = _known[file.sha256] = tuple(_words(decoded(file.content)))
+    return found
 
 
 def _words(text: str) -> Iterator[str]:

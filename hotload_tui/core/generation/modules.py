@@ -158,12 +158,12 @@ class Generation:
         if place is None:
             message = f"No module named '{self.plugin}.{name}'"
             raise native.refusal(self.artifact, name) or ModuleNotFoundError(message, name=fullname)
-        file = str(self.root_dir / place.path)
+        loader: GenerationLoader | native.NativeLoader
         if place.is_native:
-            native_loader = native.NativeLoader(self.artifact, place.path, file)
-            spec = importlib.machinery.ModuleSpec(fullname, native_loader, origin=file)
+            loader = native.NativeLoader(self.artifact, place.path, str(self.root_dir / place.path))
         else:
-            spec = importlib.machinery.ModuleSpec(fullname, GenerationLoader(self, place), origin=file)
+            loader = GenerationLoader(self, place)
+        spec = importlib.machinery.ModuleSpec(fullname, loader, origin=loader.file)
         spec.has_location = True
         if place.folder is not None:
             spec.submodule_search_locations = [str(self.root_dir / place.folder)]

@@ -11,8 +11,10 @@ from typing import TypeAlias, cast
 
 from hotload_tui.core.ledger.owner import Owner, name_of
 from hotload_tui.core.ledger.register import MISSING, Change, Entries, Register, is_same
+from hotload_tui.core.ledger.versions import version_of
 
-_Copies: TypeAlias = Mapping[str, tuple[dict[str, object], dict[str, object]]]
+_Copies: TypeAlias = dict[str, tuple[dict[str, object], dict[str, object], int]]
+"""By the module's name: its namespace, a copy of that, and its version just before it was copied."""
 
 _LAST = ("last_exc", "last_value", "last_type", "last_traceback")  # of sys, set by an interactive loop
 _HOOKS: Mapping[str, Iterable[str]] = {
@@ -33,19 +35,37 @@ class Attributes(Register):
         self._originals: Entries = {}
         self._seen: set[object] = set()
         self._shared: list[str] = []
+        self._copies: _Copies = {}
 
     def read(self) -> Entries:
-        """Return each namespace with a copy of it, by the module's name."""
+        """Return each namespace with a copy of it, by the module's name.
+
+        The copies are kept for the next load, until ``let_go``: only what has changed is copied again.
+        """
         for module, names in _HOOKS.items():
             for name in names:
                 value = self.current((module, name))
                 if not self._plugins.owns(value):
                     self._originals[module, name] = value
-        return {name: (namespace, namespace.copy()) for name, namespace in self._namespaces()}
+        kept = self._copies
+        copies: _Copies = {}
+        for name, namespace in self._namespaces():
+            version = version_of(namespace)
+            known = kept.get(name)
+            if known is None or known[0] is not namespace or known[2] != version:
+                known = (namespace, namespace.copy(), version)
+            copies[name] = known
+        self._copies = copies
+        return cast("Entries", copies)
+
+    def let_go(self) -> None:
+        """Keep no copies: they hold what others may wish to be freed."""
+        self._copies = {}
 
     def changes(self, before: Entries) -> Iterator[Change]:
         """Yield what differs; modules that were not there are new, not changed."""
         for name, namespace, old in _touched(cast("_Copies", before)):
+            self._copies.pop(name, None)
             for key in (*old, *(key for key in namespace.copy() if key not in old)):
                 was, now = old.get(key, MISSING), namespace.get(key, MISSING)
                 if not is_same(was, now) and _counts(key) and not (was is MISSING and _is_part(now, name)):
@@ -63,6 +83,7 @@ class Attributes(Register):
     def write(self, key: Hashable, value: object) -> None:
         """Set it without running the code of a module that watches its attributes."""
         module, name = cast("tuple[str, str]", key)
+        self._copies.pop(module, None)
         if value is MISSING:
             _namespace(sys.modules.get(module)).pop(name, None)
         else:
@@ -131,10 +152,11 @@ def _touched(before: _Copies) -> list[tuple[str, dict[str, object], dict[str, ob
     Compares in C, by identity first. What differs may be asked whether it is equal, and such an answer may be
     an array, or raise: then each module is compared by itself.
     """
+    changed = [(name, now, old) for name, (now, old, version) in before.items() if version_of(now) != version]
     try:
-        return [(name, now, old) for name, (now, old) in before.items() if now != old]
+        return [(name, now, old) for name, now, old in changed if now != old]
     except Exception:  # foreign code, as said
-        return [(name, now, old) for name, (now, old) in before.items() if not _is_equal(now, old)]
+        return [(name, now, old) for name, now, old in changed if not _is_equal(now, old)]
 
 
 def _is_equal(now: dict[str, object], old: dict[str, object]) -> bool:

@@ -10,6 +10,8 @@ from typing import cast
 from hotload_tui.core.ledger.owner import name_of
 from hotload_tui.core.ledger.register import MISSING, Entries, Register
 
+_FEW = 200  # loggers; to read them takes no longer than to search an artifact for words
+
 
 class Logging(Register):
     """What is set on all loggers, where it is not what a new one has; those of plugins go with them."""
@@ -20,14 +22,16 @@ class Logging(Register):
         "basicConfig", "dictConfig", "fileConfig", "handlers", "level",
     )  # fmt: skip
 
-    is_long = True
-
     def __init__(self, is_plugins: Callable[[object], bool]) -> None:
         """Put back the formatter that a handler had when it was no plugin's."""
         self._is_plugins = is_plugins
         self._formatters: weakref.WeakKeyDictionary[logging.Handler, logging.Formatter] = (
             weakref.WeakKeyDictionary()
         )
+
+    @property
+    def is_long(self) -> bool:  # noqa: D102 - as Register
+        return len(logging.root.manager.loggerDict) > _FEW
 
     def read(self) -> Entries:  # noqa: D102 - as Register
         found: Entries = {}

@@ -31,8 +31,11 @@ class Register(ABC):
     category: str
     words: tuple[str, ...] = ()
     """What code that changes it mentions; with none, the key of the entry itself."""
-    is_long = False
-    """Whether it grows with each plugin: then it is read only for a load whose artifact has its words."""
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it has grown with the plugins: then it is read only for artifacts that have its words."""
+        return False
 
     @abstractmethod
     def read(self) -> Entries:

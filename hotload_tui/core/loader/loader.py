@@ -193,6 +193,7 @@ class Loader:
                 self._order.append(trial.name)
             self._live[trial.name] = trial
             trial.context.begin()
+        self._process.attributes.let_go()
 
     def discard(self, trial: LivePlugin) -> None:
         """Have a trial that is not to serve wait for ``retire``: what it started must end."""
@@ -204,6 +205,7 @@ class Loader:
         Waits for calls in flight, runs ``on_unload``, drops the modules and looks whether they are freed.
         May run in another thread than the loads.
         """
+        self._process.attributes.let_go()
         aborted, parting = list(_drained(self._aborted)), list(_drained(self._parting))
         if not parting:
             self._held.free(aborted)
