@@ -37,7 +37,7 @@ def attach(scope: Scope, socket: Path | None) -> int:
     with RemoteManager(socket) if socket else scope.reach_running("attach", config) as remote:
         runtime_dir = Path(remote.snapshot().host.runtime_dir)
         project = Path.cwd() if runtime_dir.is_relative_to(Path.cwd()) else runtime_dir.parent
-        settings = None if socket else scope.resolved  # a program's own socket: its settings are its own
+        settings = None if socket else scope.read  # a program's own socket: its settings are its own
         app = ConsoleApp(remote, project=project, keys=config.keys, settings=settings)
         give_size()
         app.run()

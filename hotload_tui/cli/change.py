@@ -134,8 +134,11 @@ def rollback(scope: Scope, name: str, generation: int) -> int:
 def release(scope: Scope, name: str) -> int:
     """Let a plugin that is HELD follow its source again, in the running host."""
     manager = scope.reach_running("release")
+    was_held = any(one.name == name and one.held for one in manager.snapshot().plugins)
     status = manager.release(name)
     report.show([status])
+    if not was_held:
+        output.narrate(f"{name} was not held: it follows its source")
     return report.verdict([status])
 
 

@@ -39,7 +39,7 @@ def test_closing_an_attached_console_leaves_the_host_alone(workspace: Workspace,
     workspace["greet"] = GREET
     host = hotload.host()
     with attached(hotload) as console:
-        console.wait_for("+ ok")
+        console.wait_for(lambda screen: "+ ok" in screen and f"attached to {host.process.pid}" in screen)
         console.press("r")
         host.err.wait_for("greet: loaded generation 2")
         console.wait_for("loaded generation 2")

@@ -22,6 +22,16 @@ def refusal(text: str | bytes) -> list[str]:
     return str(caught.value).splitlines()
 
 
+def test_a_number_with_a_fraction_is_named_where_a_whole_one_belongs(tmp_path: Path) -> None:
+    """What was written is in the message, with an example."""
+    file = tmp_path / "hotload.toml"
+    file.write_text("[plugins.one]\npriority = 2.5\n")
+    with pytest.raises(
+        ConfigError, match=r"plugins\.one\.priority: expected a whole number, got 2\.5; such as"
+    ):
+        load_config(file)
+
+
 def test_without_a_file_the_defaults_hold() -> None:
     """A project without hotload.toml has its plugins in plugins/ and its artifacts in compiled/."""
     config = load_config()

@@ -63,7 +63,8 @@ def _misfit(value: object, expected: object, key: tuple[str, ...]) -> Iterator[s
         else:
             wanted = mismatch[1].removesuffix(" | null")
             written = f"{key[-1]} = {_EXAMPLES[wanted]}" if wanted in _EXAMPLES else f"[{dotted(key)}]"
-            yield f"{dotted(key)}: {_expected(wanted, _WORDS.get(mismatch[2], mismatch[2]), written)}"
+            got = str(value) if type(value) is float else _WORDS.get(mismatch[2], mismatch[2])
+            yield f"{dotted(key)}: {_expected(wanted, got, written)}"
 
 
 def problem_of(expected: type, got: str, written: str) -> str:

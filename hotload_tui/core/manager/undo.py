@@ -26,7 +26,9 @@ class Undo:
         Raises ``RefusedError``: there is none; and what taking it back raises.
         """
         if not self._steps:
-            raise RefusedError("there is nothing to undo: no disable, enable or clean since the host started")
+            raise RefusedError(
+                "there is nothing to undo: no disable, enable or clean is left to be taken back"
+            )
         command, reverse = self._steps.pop()
         reverse()
         return command

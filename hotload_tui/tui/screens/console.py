@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -190,6 +191,7 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
         self._plugins = {plugin.name: plugin for plugin in message.snapshot.plugins}
         self._closeup = message.closeup
         status = self.query_one(StatusLine)
+        status.is_foreign = self.restart is None and message.snapshot.host.pid != os.getpid()
         status.snapshot = message.snapshot
         status.trouble = message.snapshot.host.trouble or self.trouble
         self.rearrange()

@@ -41,6 +41,8 @@ class StatusLine(Widget):
     def __init__(self, project: Path) -> None:
         super().__init__()
         self._project = project
+        self.is_foreign = False
+        """Whether the host is another program, which goes on when the console is left."""
         self._drawn = Content("")
 
     def watch_snapshot(self) -> None:
@@ -63,6 +65,8 @@ class StatusLine(Widget):
 
     def _parts(self) -> list[Content]:
         parts = [Content.styled(self._folder(), "bold")]
+        if self.is_foreign and self.snapshot is not None:
+            parts.append(Content(f"attached to {self.snapshot.host.pid}"))
         if self.snapshot is not None and self.snapshot.host.config_fault:
             parts.append(Content.styled("! settings", "bold $text-error"))
         if self.snapshot is not None:
