@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from msgspec import structs
 from hotload_tui.cli import output, report, text
 from hotload_tui.cli.records import call_record
 from hotload_tui.cli.scope import Scope, choose, scanned, shared_options
-from hotload_tui.core.errors import HotloadError, NotFoundError
+from hotload_tui.core.errors import HotloadError, NotFoundError, UsageError
 from hotload_tui.core.plugin import Invocation, PluginStatus, Snapshot
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _NAMES = click.argument("names", nargs=-1, metavar="[NAME]...")
+_KEYWORD = re.compile(r"([^\W\d]\w*)=(?!=)(.*)", re.DOTALL)  # x==1 is text
 
 
 @shared_options(host=True)
@@ -138,18 +140,19 @@ class _Call(click.Command):
 def call(scope: Scope, point: str, args: tuple[str, ...], *, as_json: bool) -> int:
     """Call a hook point, in the running host or else in a process of its own.
 
-    An ARG that is JSON is taken as JSON, any other as text.
+    An ARG that is JSON is taken as JSON, any other as text. NAME=ARG is a keyword argument; to give such a
+    text itself, write it as JSON: '"NAME=ARG"'.
     """
     config = scope.settings(of_host=True)
     data = output.take_standard()
-    values = [_value(arg) for arg in args]
+    values, keywords = _arguments(args)
     remote = scope.reach(config)
     if remote is not None:
-        invocation, snapshot = remote.invoke(point, *values), remote.snapshot()
+        invocation, snapshot = remote.invoke(point, *values, **keywords), remote.snapshot()
         for plugin in () if invocation.seconds else snapshot.plugins:
             _tell_failed(plugin)
     else:
-        invocation, snapshot = _call_here(config, point, values)
+        invocation, snapshot = _call_here(config, point, values, keywords)
     if as_json:
         data.record(call_record(invocation))
     else:
@@ -179,7 +182,9 @@ def trial(scope: Scope, names: tuple[str, ...], trace: Path) -> int:
     return 0
 
 
-def _call_here(config: Config, point: str, values: list[object]) -> tuple[Invocation, Snapshot]:
+def _call_here(
+    config: Config, point: str, values: list[object], keywords: dict[str, object]
+) -> tuple[Invocation, Snapshot]:
     from hotload_tui import HookHost, HotloadManager  # the engine: not for --help
 
     manager = HotloadManager(HookHost(), structs.replace(config, enable_watch=False))
@@ -189,7 +194,7 @@ def _call_here(config: Config, point: str, values: list[object]) -> tuple[Invoca
         snapshot = manager.snapshot()
         for plugin in snapshot.plugins:
             _tell_failed(plugin)
-        return manager.invoke(point, *values), snapshot
+        return manager.invoke(point, *values, **keywords), snapshot
     finally:
         manager.stop()
 
@@ -212,6 +217,20 @@ def _hint(point: str, known: list[str]) -> str:
     if near:
         return f'did you mean "{near[0]}"?'
     return f"there are: {', '.join(known)}" if known else "no plugin answers anywhere"
+
+
+def _arguments(args: tuple[str, ...]) -> tuple[list[object], dict[str, object]]:
+    values: list[object] = []
+    keywords: dict[str, object] = {}
+    for arg in args:
+        keyword = _KEYWORD.fullmatch(arg)
+        if keyword is None:
+            values.append(_value(arg))
+        elif keyword[1] in keywords:
+            raise UsageError(f"'{arg}': {keyword[1]} is given twice")
+        else:
+            keywords[keyword[1]] = _value(keyword[2])
+    return values, keywords
 
 
 def _value(arg: str) -> object:

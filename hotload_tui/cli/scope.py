@@ -148,9 +148,10 @@ class Scope(Struct, frozen=True):
         config = config or self.settings(of_host=True)
         remote = self.reach(config)
         if remote is None:
+            place = Path(config.runtime_dir).absolute()
             raise NoHostError(
-                f"'{command}' needs a host that runs on {folder(config.runtime_dir)};"
-                " start one with 'hotload' or 'hotload run'"
+                f"'{command}' needs a host that runs on {place}/: start one with"
+                " 'hotload' or 'hotload run', or let your program say serve(manager)"
             )
         return remote
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import Final, NamedTuple
@@ -11,6 +10,7 @@ from textual.content import Content
 
 from hotload_tui.core.plugin import Fault, Invocation
 from hotload_tui.tui.text import clean_line, clock_time, count, milliseconds
+from hotload_tui.tui.typed import Arguments, arguments_of
 
 SHOWN: Final = 600
 """Characters of a value that are shown."""
@@ -23,20 +23,15 @@ class HookCall(NamedTuple):
     typed: str
 
     @property
-    def arguments(self) -> tuple[object, ...]:
-        """The arguments: JSON values with commas between, else the whole text as one."""
-        text = self.typed.strip()
-        if not text:
-            return ()
-        try:
-            values: list[object] = json.loads(f"[{text}]")
-        except (ValueError, RecursionError):  # brackets within brackets without end
-            return (text,)
-        return tuple(values)
+    def arguments(self) -> Arguments:
+        """What it is called with."""
+        return arguments_of(self.typed)
 
     def __str__(self) -> str:
         """Return the call as Python would write it."""
-        return f"{self.point}({', '.join(map(repr, self.arguments))})"
+        positional, keywords = self.arguments
+        parts = [*map(repr, positional), *(f"{name}={value!r}" for name, value in keywords.items())]
+        return f"{self.point}({', '.join(parts)})"
 
 
 class Answer(NamedTuple):

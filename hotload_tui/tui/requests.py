@@ -207,8 +207,9 @@ class Requests:
         """Call hook points one after the other; ``CallsEnded`` tells what came back."""
 
         def one(call: HookCall) -> CallResult:
+            positional, keywords = call.arguments
             try:
-                return call_result(call, now(), self._api.invoke(call.point, *call.arguments))
+                return call_result(call, now(), self._api.invoke(call.point, *positional, **keywords))
             except BaseException as error:  # as with commands: whatever it raises is shown
                 return CallResult(call, now(), trouble=reason_of(error))
 

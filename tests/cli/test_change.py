@@ -137,7 +137,8 @@ def test_reload_needs_a_host(workspace: Workspace, hotload: Hotload) -> None:
     workspace["greet"] = GREET
     done = hotload("reload")
     assert (done.code, done.out) == (3, "")
-    assert "'reload' needs a host that runs on plugins/; start one with" in done.err
+    assert f"'reload' needs a host that runs on {workspace.plugins}/: start one with 'hotload'" in done.err
+    assert "serve(manager)" in done.err
 
 
 def test_reload_makes_a_new_generation(workspace: Workspace, hotload: Hotload) -> None:

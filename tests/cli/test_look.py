@@ -223,6 +223,22 @@ def test_a_call_prints_a_value_a_line(workspace: Workspace, hotload: Hotload, wi
 
 
 @pytest.mark.parametrize("with_host", ["", "with host"])
+def test_a_call_takes_keyword_arguments(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
+    """NAME=VALUE is one, its value JSON or text; what only looks like one can be said as JSON, too."""
+    workspace["echo"] = "def register(ctx):\n    ctx.hook('echo', lambda *a, **k: [a, k])\n"
+    if with_host:
+        hotload.host()
+    done = hotload("call", "echo", "1", "times=3", "name=Ada", "empty=", "point=x", "sum=a=b")
+    assert json.loads(done.out) == [
+        [1], {"times": 3, "name": "Ada", "empty": "", "point": "x", "sum": "a=b"},
+    ]  # fmt: skip
+    done = hotload("call", "echo", '"a=b"', "x==1", "http://host/?q=1", "1=2", "=")
+    assert json.loads(done.out) == [["a=b", "x==1", "http://host/?q=1", "1=2", "="], {}]
+    done = hotload("call", "echo", "n=1", "n=2")
+    assert (done.code, done.err) == (2, "'n=2': n is given twice\n")
+
+
+@pytest.mark.parametrize("with_host", ["", "with host"])
 def test_a_call_waits_for_coroutine_handlers(hotload: Hotload, with_host: str) -> None:
     """The plugin of the template async answers like the others, and no fault is told of it."""
     assert hotload("new", "slow", "--template", "async").code == 0

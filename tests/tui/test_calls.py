@@ -19,7 +19,30 @@ from hotload_tui.tui.calls import CallResult, HookCall, call_result, change_word
 )
 def test_what_is_typed_is_json_or_else_one_text(typed: str, arguments: tuple[object, ...]) -> None:
     """JSON values with commas between are arguments; anything else is one argument, as it was typed."""
-    assert HookCall("greet", typed).arguments == arguments
+    assert HookCall("greet", typed).arguments == (arguments, {})
+
+
+@pytest.mark.parametrize(
+    ("typed", "written"),
+    [
+        ("times=3", "greet(times=3)"),
+        ('"Ada", times = 3, sep=", a=b"', "greet('Ada', times=3, sep=', a=b')"),
+        ("name=Ada Lovelace, times=3", "greet(name='Ada Lovelace', times=3)"),
+        ("Ada Lovelace, times=3", "greet('Ada Lovelace', times=3)"),
+        ("text=one, two", "greet(text='one, two')"),
+        ("name=", "greet(name='')"),
+        ('"a=b"', "greet('a=b')"),
+        ("a == b, 1=2", "greet('a == b, 1=2')"),
+        ("http://host/?q=1", "greet('http://host/?q=1')"),
+        ("3, four", "greet('3, four')"),
+        ('{"a": "b=1"}, "c"', "greet({'a': 'b=1'}, 'c')"),
+        ("a=1, 2", "greet(2, a=1)"),
+        ("1, 2,", "greet('1, 2,')"),
+    ],
+)
+def test_a_name_before_a_value_makes_it_a_keyword_argument(typed: str, written: str) -> None:
+    """As Python would write it, where a value may be text; a text in quotes is never one."""
+    assert str(HookCall("greet", typed)) == written
 
 
 def result(*texts: str, call: HookCall | None = None) -> CallResult:

@@ -214,7 +214,7 @@ def test_what_is_clean_takes_the_same_room_in_every_terminal() -> None:
 def test_whatever_is_typed_as_arguments_is_taken(typed: str) -> None:
     """What is no JSON that can be read is one text; nothing is raised for it."""
     call = HookCall("point", typed)
-    assert len(call.arguments) == 1
+    assert len(call.arguments.positional) == 1
     assert str(call)
 
 
