@@ -34,7 +34,7 @@ EMPTY: Final = (
     "enter asks for arguments and calls the hook point; space pins the call: it runs again after each reload."
 )
 NO_POINTS: Final = 'No hook points yet: a plugin registers at one with ctx.hook("point", handler).'
-HINT: Final = 'JSON with commas between: "Ada", times=3, or plain text; enter calls, esc does not'
+HINT: Final = 'JSON with commas: "Ada", times=3, or plain text; enter calls, esc does not'
 
 
 class Row(NamedTuple):
