@@ -26,10 +26,10 @@ SETTINGS = "load_timeout = 0.5\ndrain_timeout = 0.5\nsettle_time = 0.0\n"
 class Console:
     """What a console has of its host; plugins are in the workspace."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, wanted: str = SETTINGS) -> None:
         self.workspace = workspace
         settings = workspace.root / "hotload.toml"
-        settings.write_text(SETTINGS)
+        settings.write_text(wanted)
         config = load_config(settings, runtime_dir=workspace.plugins, compiled_dir=workspace.compiled)
         options = {"--config": settings, "--plugins": workspace.plugins, "--compiled": workspace.compiled}
         words = [str(word) for pair in options.items() for word in pair]

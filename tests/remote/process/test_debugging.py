@@ -105,18 +105,22 @@ def test_two_that_wait_are_debugged_one_after_the_other(debugging: Debugging) ->
     assert {answer.result(PATIENCE).values for answer in answers} == {(10,), (20,)}
 
 
-def test_a_load_that_is_debugged_too_long_gives_the_terminal_back(console: Console) -> None:
+def test_a_load_that_is_debugged_too_long_gives_the_terminal_back(workspace: Workspace) -> None:
     """A load is bound to its time limit, also while somebody looks at it."""
-    console.workspace["slow"] = "breakpoint()\nX = 1\ndef register(ctx): ...\n"
-    console.wait_for(lambda: "slow/plugin.py:1" in console.manager.snapshot().host.breakpoint)
-    connection = console.manager.debug()
-    assert connection is not None
-    connection.settimeout(PATIENCE)
-    with connection:
-        assert "-> X = 1" in read(connection)
-        assert read(connection) == ""
-    console.wait_for(lambda: console.state("slow") is PluginState.FAIL)
-    assert "did not end within load_timeout" in console.fault("slow").message
+    workspace["slow"] = "breakpoint()\nX = 1\ndef register(ctx): ...\n"
+    console = Console(workspace, "load_timeout = 3.0\nenable_watch = false\n")
+    try:
+        console.wait_for(lambda: "slow/plugin.py:1" in console.manager.snapshot().host.breakpoint)
+        connection = console.manager.debug()
+        assert connection is not None
+        connection.settimeout(PATIENCE)
+        with connection:
+            assert "-> X = 1" in read(connection)
+            assert read(connection) == ""
+        console.wait_for(lambda: console.state("slow") is PluginState.FAIL)
+        assert "did not end within load_timeout" in console.fault("slow").message
+    finally:
+        console.manager.close()
 
 
 def test_the_users_own_debugger_is_left_alone(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
