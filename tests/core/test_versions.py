@@ -52,7 +52,9 @@ def test_between_two_loads_of_a_batch_only_changed_modules_are_copied(module: Mo
     exec("number = 1", vars(module))
     second = attributes.read()
     copied = [name for name in second if second[name] is not first.get(name)]
-    assert copied == ["module_of_the_test"] if IS_EXACT else len(copied) == len(second)
+    assert "module_of_the_test" in copied
+    # Threads of other tests may change modules of theirs meanwhile.
+    assert len(copied) < len(second) / 10 if IS_EXACT else len(copied) == len(second)
     attributes.let_go()
     third = attributes.read()
     assert [name for name in third if third[name] is second.get(name)] == []
