@@ -173,12 +173,13 @@ def call(scope: Scope, point: str, args: tuple[str, ...], *, as_json: bool) -> i
 @click.command("trial", hidden=True)
 @click.argument("names", nargs=-1, required=True)
 @click.option("--trace", type=click.Path(path_type=Path), required=True)
+@click.option("--parent", type=int, required=True)
 @click.pass_obj
-def trial(scope: Scope, names: tuple[str, ...], trace: Path) -> int:
+def trial(scope: Scope, names: tuple[str, ...], trace: Path, parent: int) -> int:
     """Load plugins and tell ``check`` of each step; it starts this."""
     from hotload_tui.cli.trial_child import run_trial  # processes: not for --help
 
-    run_trial(scope.resolved().config, names, trace)  # warnings are told by who started this
+    run_trial(scope.resolved().config, names, trace, parent)  # warnings are told by who started this
     return 0
 
 

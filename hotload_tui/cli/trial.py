@@ -94,7 +94,8 @@ class _Child:
         self._load_timeout = load_timeout
         self._folder = tempfile.TemporaryDirectory(prefix="hotload-")
         self._trace = Path(self._folder.name, "trace")
-        command = [sys.executable, *_path_option(), "-m", "hotload_tui", "trial", "--trace", str(self._trace)]
+        command = [sys.executable, *_path_option(), "-m", "hotload_tui", "trial"]
+        command += ["--trace", str(self._trace), "--parent", str(os.getpid())]
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [*command, *arguments],
             stdin=subprocess.DEVNULL,  # a plugin that asks gets the end of the file

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,10 +23,12 @@ from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
 from hotload_tui.remote.process.autopsy import CUT_OFF
 
 _SECOND = 1.0  # what the manager gets to notice a hang itself
+_LOOK = 0.2  # seconds between two looks whether the parent lives
 
 
-def run_trial(config: Config, names: Sequence[str], trace: Path) -> NoReturn:
-    """Compile and load plugins, one line of JSON for each step; ends the process."""
+def run_trial(config: Config, names: Sequence[str], trace: Path, parent: int) -> NoReturn:
+    """Compile and load plugins, one line of JSON for each step; ends the process, with ``parent`` at last."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     report = output.take_standard()
     manager = HotloadManager(HookHost(), config)
     manager.scan()
@@ -34,6 +38,14 @@ def run_trial(config: Config, names: Sequence[str], trace: Path) -> NoReturn:
             for mark in _try(manager, name, config.load_timeout + _SECOND, file):
                 _tell(report, mark)
     os._exit(0)  # what plugins left running, threads for instance, must not keep the process
+
+
+def _end_with(parent: int) -> None:
+    """End, with all that plugins started, when the process that is told of them has ended without a word."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
+    if hasattr(os, "killpg"):
+        os.killpg(0, signal.SIGKILL)
 
 
 def _try(manager: HotloadManager, name: str, limit: float, trace: IO[str]) -> Iterator[Mark]:

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ GREET = "def register(ctx):\n    ctx.hook('greet', lambda name='you': f'Hello, {
 WAITS = "import os, signal\nprint('pid', os.getpid())\nsignal.pause()\ndef register(ctx): ...\n"
 DEFECT = """
 import sys
+import time
 from hotload_tui.cli import look, main
 def defect(*_):
     raise ZeroDivisionError("oops")
@@ -131,6 +133,23 @@ def test_closed_streams_are_no_error(workspace: Workspace, hotload: Hotload) -> 
     assert hotload.shell('"$HOTLOAD" call greet >&- 2>&-').code == 0
 
 
+def await_end(process: int) -> None:
+    """Wait until a process is gone."""
+    end = time.monotonic() + PATIENCE
+    while Path("/proc", str(process)).exists():
+        assert time.monotonic() < end
+        os.sched_yield()
+
+
+def test_what_check_started_ends_with_it(workspace: Workspace, hotload: Hotload) -> None:
+    """Also when it is killed, and can end nothing itself."""
+    workspace["waits"] = WAITS
+    check = hotload.start("check")
+    child = int(check.err.wait_for("pid ").split()[1])
+    check.process.kill()
+    await_end(child)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_is_quiet(workspace: Workspace, hotload: Hotload, number: signal.Signals) -> None:
     """Ctrl-C and its like end a command with code 130, and what it started with it."""
@@ -142,7 +161,7 @@ def test_an_interrupt_is_quiet(workspace: Workspace, hotload: Hotload, number: s
     assert code == 130, check.err.end()
     assert check.out.end() == []
     assert "".join(line for line in check.err.end() if "pid" not in line) == ""
-    assert not Path("/proc", str(child)).exists()
+    await_end(child)
 
 
 def test_the_module_is_the_command(workspace: Workspace) -> None:
