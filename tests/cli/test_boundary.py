@@ -143,6 +143,7 @@ def await_end(process: int) -> None:
 
 def test_what_check_started_ends_with_it(workspace: Workspace, hotload: Hotload) -> None:
     """Also when it is killed, and can end nothing itself."""
+    (workspace.root / "hotload.toml").write_text("load_timeout = 1000\n")
     workspace["waits"] = WAITS
     check = hotload.start("check")
     child = int(check.err.wait_for("pid ").split()[1])
