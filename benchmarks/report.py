@@ -52,6 +52,7 @@ _WORDS = {
     "idle": "CPU of a core while 1,000 plugins are watched and nothing happens, %",
     "growth": "resident memory that a reload of 20 files adds, KB",
     "alive": "old generations not freed after those reloads",
+    "slow-key": "key to picture as above, the slowest of 99 in 100, ms",
     "console": "memory of the console with 1,000 plugins and 50,000 log lines, MB",
     "events": "events a second through the socket while a plugin logs in a loop",
     "missed": "of those events left out",
