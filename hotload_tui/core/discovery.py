@@ -17,7 +17,9 @@ from typing import Final
 
 from msgspec import Struct
 
+from hotload_tui.core.config import Config
 from hotload_tui.core.errors import RefusedError, RuntimeDirError, UnknownPluginError, UsageError, near
+from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.core.source import ENTRY
 from hotload_tui.core.templates import OF_THE_PROJECT, SIMPLE, TEMPLATES
 
@@ -60,6 +62,13 @@ def find_plugins(runtime_dir: Path) -> dict[str, PluginDirectory]:
         if name is not None and (enabled or name not in found) and _is_directory(entry):
             found[name] = PluginDirectory(name, runtime_dir / entry.name, enabled)
     return found
+
+
+def found_status(directory: PluginDirectory, config: Config) -> PluginStatus:
+    """Return how a plugin stands of which nothing but its directory is known."""
+    enabled = directory.enabled and config.of(directory.name).enabled
+    state = PluginState.NEW if enabled else PluginState.OFF
+    return PluginStatus(directory.name, state, str(directory.path))
 
 
 def find_plugin(runtime_dir: Path, name: str) -> PluginDirectory | None:

@@ -44,16 +44,25 @@ class Barred(Struct, frozen=True):
     """What the newest of them did."""
 
 
+_Stamp: TypeAlias = tuple[int, int, int, int]
+_NONE: _Stamp = (0, 0, 0, 0)
+
+
 class Record:
     """What ``compiled_dir`` has on record of each plugin."""
 
     def __init__(self, compiled_dir: Path) -> None:
         self._path = compiled_dir / FILE
         self._kept: _Kept = {}
+        self._stamp = _NONE
         self.read()
 
     def read(self) -> None:
         """Look what is on record now: another process may have added to it."""
+        stamp = _stamp_of(self._path)
+        if stamp == self._stamp != _NONE:
+            return
+        self._stamp = stamp  # of before: what changes now is read the next time
         try:
             self._kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
         except (OSError, ValueError, msgspec.DecodeError):
@@ -66,15 +75,17 @@ class Record:
 
     def hold(self, plugin: str) -> Hold | None:
         """Return what keeps the plugin from following its source."""
+        kept = self._kept.get(plugin, {}).get(_HOLD)
         try:
-            return msgspec.convert(self._kept.get(plugin, {}).get(_HOLD), Hold)
+            return None if kept is None else msgspec.convert(kept, Hold)
         except msgspec.ValidationError:
             return None
 
     def barred(self, plugin: str) -> Barred | None:
         """Return which versions of the plugin must not be loaded."""
+        kept = self._kept.get(plugin, {}).get(_BARRED)
         try:
-            return msgspec.convert(self._kept.get(plugin, {}).get(_BARRED), Barred)
+            return None if kept is None else msgspec.convert(kept, Barred)
         except msgspec.ValidationError:
             return None
 
@@ -117,6 +128,7 @@ class Record:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
             with alone(self._path.parent):
                 self.read()
+                self._stamp = _NONE  # whatever comes between, it is not on record before it is written
                 for plugin, value in values.items():
                     facts = {**self._kept.pop(plugin, {}), key: value}
                     if not value:
@@ -126,6 +138,16 @@ class Record:
                 content = msgspec.json.encode(dict(sorted(self._kept.items())))
                 # Each reload comes here: what served last is not worth waiting for the disk.
                 replace_file(self._path, content, is_durable=key != _LAST_GOOD)
+                self._stamp = _stamp_of(self._path)  # nobody else writes meanwhile
         except OSError as error:
             self.read()
             raise ArtifactError(f"cannot write {near(self._path)}: {error.strerror}") from error
+
+
+def _stamp_of(path: Path) -> _Stamp:
+    """Return what tells one version of a file from the next: each is a new one, never written into."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return _NONE
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns

@@ -7,8 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from hotload_tui.core.context import PLUGIN_LOGGER
-from hotload_tui.core.plugin import Level, LogLine, encodable
+from hotload_tui.core.plugin import PLUGIN_LOGGER, Level, LogLine, encodable
 
 ENGINE_LOGGER = "hotload.engine"
 """Where hotload's own rooms complain."""

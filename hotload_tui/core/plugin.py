@@ -22,6 +22,9 @@ Owner = Literal["plugin", "host", "library"]
 Level = Literal["debug", "info", "warning", "error"]
 """How much a log line matters."""
 
+PLUGIN_LOGGER: Final = "hotload.plugin"
+"""The logger above those of all plugins (``ctx.log``)."""
+
 
 def encodable(text: str) -> str:
     """Return ``text`` with lone surrogates escaped: every record can be sent as UTF-8."""

@@ -175,7 +175,13 @@ def test_a_file_named_like_the_standard_library_is_warned_about(workspace: Works
     ("source", "description"),
     [(ENTRY, "Greets."), ("def register(ctx): ...", ""), ('"""\n  Ädds. \n"""\nregister = 1', "Ädds."),
      ('""\nregister = 1', ""),
-     ("'x'.upper()\nregister = 1", ""), ("1\nregister = 1", "")],
+     ("'x'.upper()\nregister = 1", ""), ("1\nregister = 1", ""),
+     ('# coding: utf-8\n\n"""Adds."""  # all\nregister = 1', "Adds."),
+     ("# c\r'Adds.'\nregister = 1", "Adds."),
+     ('"""Adds""" " up."\nregister = 1', "Adds up."), ('"""Adds""".upper()\nregister = 1', ""),
+     ('"""A\\x64ds."""\nregister = 1', "Adds."), ('"""A "b" c."""\nregister = 1', 'A "b" c.'),
+     ('r"""Adds."""\nregister = 1', "Adds."), ('"""\tA\tb."""\nregister = 1', "A       b."),
+     ('import os\n"""No."""\nregister = 1', ""), ('@len\nclass register:\n    """No."""\n', "")],
 )  # fmt: skip
 def test_the_first_line_of_the_docstring_is_the_description(
     workspace: Workspace, source: str, description: str

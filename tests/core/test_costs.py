@@ -1,14 +1,19 @@
 """What a start and a reload do, counted: figures that do not depend on the machine."""
 
+import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from hotload_tui import Config, HookHost, HotloadManager
-from tests.conftest import CountingHost
+from hotload_tui.core import source_index
+from hotload_tui.core.events import PluginRetired
+from tests.conftest import CountingHost, Running, Workspace
+
+Run = Callable[[Config], Running]
 
 PLUGINS = 12
 LARGE = "".join(f"def step_{n}(x):\n    return x + {n}\n\n" for n in range(2000))
@@ -21,19 +26,21 @@ class Ear:
         self.root = ""
         self.opened: list[str] = []
         self.compiled: list[str] = []
+        self.parsed = 0
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, arguments: tuple[object, ...]) -> None:
         if not self.root or event not in {"open", "compile"}:
             return
         path = str(arguments[0 if event == "open" else 1])
+        self.parsed += path == "<unknown>"  # what ast.parse calls a text
         if path.startswith(self.root):
             (self.opened if event == "open" else self.compiled).append(path[len(self.root) + 1 :])
 
     @contextmanager
     def listening(self, root: Path) -> Iterator[None]:
         """Keep what happens to files under ``root``."""
-        self.opened, self.compiled, self.root = [], [], str(root)
+        self.opened, self.compiled, self.parsed, self.root = [], [], 0, str(root)
         yield
         self.root = ""
 
@@ -70,6 +77,20 @@ def test_a_first_start_compiles_each_file_once_and_a_second_one_compiles_nothing
     assert EAR.compiled == []
 
 
+def test_a_start_reads_no_source_that_nobody_touched_since_the_last(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Size, times and inode say that it is the one that was compiled, once they are old enough to be sure."""
+    monkeypatch.setattr(source_index, "_RECENT", 0)
+    with manager_of(project, HookHost()):
+        pass
+    (project / "plugins" / "p03" / "part.py").write_text("def answer():\n    return 2\n")
+    with EAR.listening(project / "plugins"), manager_of(project, host := HookHost()):
+        assert host.call("answer").count(1) == PLUGINS - 1
+    assert sorted(EAR.opened) == ["p03/part.py", "p03/plugin.py"]
+    assert EAR.compiled == ["p03/part.py"]
+
+
 def test_a_change_compiles_the_changed_file_and_opens_no_file_of_another_plugin(project: Path) -> None:
     """The cost of one change does not grow with the number of plugins or of files beside it."""
     with manager_of(project, host := HookHost()) as manager:
@@ -79,6 +100,21 @@ def test_a_change_compiles_the_changed_file_and_opens_no_file_of_another_plugin(
         assert host.call("answer").count(2) == 1
     assert EAR.compiled == ["p03/part.py"]
     assert {path.split("/")[0] for path in EAR.opened} == {"p03"}
+
+
+@pytest.mark.parametrize("docstring", ["", '"""Answers."""\n'])
+def test_a_reload_compiles_a_plain_file_once_and_parses_nothing_besides(
+    project: Path, docstring: str
+) -> None:
+    """What a file says of itself is found without a second look of the parser."""
+    with manager_of(project, host := HookHost()) as manager:
+        entry = project / "plugins" / "p03" / "plugin.py"
+        entry.write_text(f"{docstring}def register(ctx):\n    ctx.hook('answer', lambda: 2)\n")
+        with EAR.listening(project / "plugins"):
+            manager.rebuild("p03")
+        assert host.call("answer").count(2) == 1
+        assert manager.detail("p03").description == ("Answers." if docstring else "")
+    assert (EAR.compiled, EAR.parsed) == (["p03/plugin.py"], 0)
 
 
 def test_plugins_that_change_together_are_one_assignment_of_the_hook_table(project: Path) -> None:
@@ -100,3 +136,64 @@ def test_a_large_file_is_compiled_outside_this_process(project: Path) -> None:
         assert host.call("answer") == [1] * PLUGINS
     assert "p03/plugin.py" not in EAR.compiled
     assert "p03/part.py" in EAR.compiled
+
+
+CYCLES = """
+import dataclasses, enum, functools, logging, typing
+
+logger = logging.getLogger(__name__)
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+@dataclasses.dataclass
+class Part:
+    colour: Colour = Colour.RED
+    others: "list[Part]" = dataclasses.field(default_factory=list)
+
+
+@functools.lru_cache
+def made():
+    part = Part()
+    part.others.append(part)
+    return part
+
+
+def register(ctx):
+    kept = [made()]
+    ctx.hook("answer", lambda: (kept, ANSWER))
+"""
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_a_reload_collects_only_what_is_young(workspace: Workspace, run: Run, *, is_frozen: bool) -> None:
+    """A program with millions of objects is not looked through; nor does it matter whether it froze them."""
+    workspace["cyclic"] = f"ANSWER = 0{CYCLES}"
+    running = run(workspace.config())
+    assert running.host.call("answer")
+    collected: list[object] = []
+
+    def note(phase: str, facts: dict[str, int]) -> None:
+        if phase == "start":
+            collected.append(facts["generation"])
+
+    was_enabled = gc.isenabled()
+    gc.disable()
+    gc.collect()
+    gc.callbacks.append(note)
+    try:
+        for number in range(1, 4):
+            if is_frozen:
+                gc.freeze()
+            workspace["cyclic"] = f"ANSWER = {number}{CYCLES}"
+            running.manager.rebuild("cyclic")
+            assert running.wait_for(lambda number=number: len(running.told(PluginRetired)) == number)  # type: ignore[misc]
+    finally:
+        gc.callbacks.remove(note)
+        gc.unfreeze()
+        if was_enabled:
+            gc.enable()
+    assert [gone.memory for gone in running.told(PluginRetired)] == ["freed"] * 3
+    assert set(collected) == {0}

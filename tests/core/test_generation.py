@@ -281,3 +281,20 @@ def test_every_name_has_an_identifier_of_its_own(pair: tuple[str, str]) -> None:
     """Names that look alike do not share modules."""
     assert identifier(pair[0]) != identifier(pair[1])
     assert all(identifier(name).isidentifier() for name in pair)
+
+
+def test_modules_have_what_the_import_system_gives_them(workspace: Workspace, run: Run) -> None:
+    """Also a package without code, which the import system does not make."""
+    facts = (
+        "__cached__ == importlib.util.cache_from_source(__file__)",
+        "PACKAGE.__name__ == PACKAGE.__spec__.name == PACKAGE.__package__ == __package__",
+        "PACKAGE.plugin is sys.modules[__name__]",
+        "[f'{path}/plugin.py' for path in PACKAGE.__path__] == [__file__]",
+        "PACKAGE.__loader__ is PACKAGE.__spec__.loader",
+        "importlib.util.find_spec('.plugin', __package__).origin == __file__",
+    )
+    workspace["greet"] = USING.format(
+        imports="import importlib.util\nimport sys\n\nPACKAGE = sys.modules[__package__]",
+        expression=f"[{', '.join(facts)}]",
+    )
+    assert run(workspace.config()).host.call("greet") == [[True] * len(facts)]

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,20 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "compiled").write_text("in the way")
     with pytest.raises(ArtifactError, match=FILE):
         Record(tmp_path / "compiled").serve({"a": "1"})
+
+
+def test_what_was_interrupted_before_it_was_written_is_not_on_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C may come at any moment; the next look tells what the file has."""
+    record = Record(tmp_path)
+    record.serve({"greet": "1"})
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        record.serve({"greet": "2"})
+    record.read()
+    assert record.last_good("greet") == "1"

@@ -102,6 +102,70 @@ def test_a_call_does_the_same_whether_it_is_timed_or_not() -> None:
     assert calls == [258, 258, 258]
 
 
+def test_each_way_to_call_is_counted_also_when_another_plugin_is_reloaded() -> None:
+    """A handler's calls begin with it and end with it; those of its hook point go on, also without any."""
+    host = HookHost()
+    stays, goes, comes = handler(says(1), "stays"), handler(says(2), "other"), handler(says(3), "other")
+    host.call("greet")
+    host.swap({"stays": [stays], "other": [goes]})
+    for _ in range(3):
+        host.call("greet")
+    assert host.first("greet") == 2  # other comes before stays, which is not asked
+    host.swap({"other": [comes]})
+    host.call("greet")
+    host.pipe("greet", 0)
+    host.invoke("greet")
+    host.swap({"stays": [], "other": []})
+    host.call("greet")
+    assert [each.status().calls for each in (stays, goes, comes)] == [6, 4, 3]
+    assert [(point.point, point.calls) for point in host.points()] == [("greet", 9)]
+
+
+def test_calls_within_a_call_that_began_before_a_reload_are_counted() -> None:
+    """They still reach the handlers of then, which may be those of plugins that were not reloaded."""
+    host = HookHost()
+    stays, goes, comes = handler(says(1), "stays"), handler(says(2), "other"), handler(says(3), "other")
+
+    def reload_and_call() -> object:
+        host.swap({"other": [comes]})
+        return [host.call("greet") for _ in range(5)]
+
+    outer = handler(reload_and_call, "outer", point="outer")
+    host.swap({"stays": [stays], "other": [goes], "outer": [outer]})
+    assert host.call("outer") == [[[2, 1]] * 5]
+    host.call("greet")
+    assert [each.status().calls for each in (stays, goes, comes)] == [6, 5, 1]
+    assert [(point.point, point.calls) for point in host.points()] == [("greet", 6), ("outer", 1)]
+
+
+def test_no_call_is_left_uncounted_while_plugins_are_reloaded() -> None:
+    """Threads go on calling during each swap."""
+    host = HookHost()
+    stays = handler(says(1), "stays")
+    host.swap({"stays": [stays]})
+    made: list[int] = []
+    is_over = threading.Event()
+
+    def go_on() -> None:
+        calls = 0
+        while not is_over.is_set():
+            host.call("greet")
+            calls += 1
+        made.append(calls)
+
+    threads = [threading.Thread(target=go_on) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(60):
+        others = {f"other{n}": [handler(says(n), f"other{n}", point=f"point{n}")] for n in range(100)}
+        host.swap({"reloaded": [handler(says(2), "reloaded")], **others})
+    is_over.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    calls = next(point.calls for point in host.points() if point.point == "greet")
+    assert (calls, stays.status().calls) == (sum(made), sum(made))
+
+
 @pytest.mark.parametrize("error", [ValueError, SystemExit, RecursionError, MemoryError, StopIteration])
 def test_a_handler_that_raises_is_fenced(error: type[BaseException]) -> None:
     """Its fault is told, the other handlers run, and the caller hears nothing of it."""

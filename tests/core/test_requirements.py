@@ -13,7 +13,7 @@ import pytest
 
 from hotload_tui import Config
 from hotload_tui.core.errors import RefusedError
-from hotload_tui.core.events import PluginLoaded
+from hotload_tui.core.events import PluginLoaded, PluginRetired
 from tests.conftest import Running, Workspace, answering
 
 Run = Callable[[Config], Running]
@@ -275,7 +275,8 @@ def test_nothing_of_it_stays_in_memory(workspace: Workspace, run: Run) -> None:
     for number in range(1, 30):
         workspace["base"] = base(number)
         running.manager.load_plugin(workspace.plugins / "base")
-    assert running.wait_for(lambda: running.status("user").memory == running.status("base").memory == "freed")
+    assert running.wait_for(lambda: len(running.told(PluginRetired)) == 2 * 29)
+    assert running.status("user").memory == running.status("base").memory == "freed"
     gc.collect()
     names = [name for name in sys.modules if name.startswith(("hotplug.base.g", "hotplug.user.g"))]
     assert {name.split(".")[2] for name in names} == {name.split(".")[2] for name in names if ".g30_" in name}

@@ -1,8 +1,12 @@
 import contextlib
 import contextvars
+import gc
 import signal
 import threading
 import time
+import weakref
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import pytest
 
@@ -10,7 +14,29 @@ from hotload_tui.core.errors import LoadError
 from hotload_tui.core.loader import MainTrials
 
 LIMIT = 0.2
+T = TypeVar("T")
 VALUE = contextvars.ContextVar("VALUE", default="the host's")
+
+
+class Step(Generic[T]):
+    """A load that is nothing but its proof."""
+
+    def __init__(self, name: str, prove: Callable[[], T]) -> None:
+        self.name = name
+        self.prove = prove
+
+    def begin(self, *, follows: bool) -> None:
+        """Have nothing to prepare."""
+
+    def end(self) -> None:
+        """Have nothing to look at."""
+
+
+def proven(trials: MainTrials, plugin: str, prove: Callable[[], T], limit: float) -> T:
+    """Return what a proof returns."""
+    done: list[T] = []
+    trials.run([Step(plugin, prove)], limit, done)
+    return done[0]
 
 
 def sleep() -> str:
@@ -23,7 +49,7 @@ def test_a_sleep_on_the_main_thread_is_interrupted() -> None:
     """A proof that sleeps ends at the limit, and the program's own timer and handler are as before."""
     before = signal.getsignal(signal.SIGALRM)
     with pytest.raises(LoadError, match="was interrupted"):
-        MainTrials().run("sleepy", sleep, LIMIT)
+        proven(MainTrials(), "sleepy", sleep, LIMIT)
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
@@ -34,7 +60,7 @@ def test_another_threads_proof_runs_on_the_main_thread() -> None:
     values: list[object] = []
 
     def command() -> None:
-        values.append(trials.run("greet", threading.current_thread, LIMIT))
+        values.append(proven(trials, "greet", threading.current_thread, LIMIT))
         trials.end()
 
     threading.Thread(target=command).start()
@@ -57,7 +83,7 @@ def test_what_swallows_the_interrupt_is_named_to_the_next_one() -> None:
     def command() -> None:
         for plugin in ("stubborn", "innocent"):
             with pytest.raises(LoadError) as caught:
-                trials.run(plugin, stubborn, LIMIT)
+                proven(trials, plugin, stubborn, LIMIT)
             told.append(str(caught.value))
         release.set()
         trials.end()
@@ -71,6 +97,68 @@ def test_what_swallows_the_interrupt_is_named_to_the_next_one() -> None:
 def test_a_proof_has_a_context_of_its_own() -> None:
     """What a plugin sets in a context variable is not seen by the host, nor by the next plugin."""
     trials = MainTrials()
-    trials.run("first", lambda: VALUE.set("the first's"), LIMIT)
-    assert trials.run("second", VALUE.get, LIMIT) == "the host's"
+    proven(trials, "first", lambda: VALUE.set("the first's"), LIMIT)
+    assert proven(trials, "second", VALUE.get, LIMIT) == "the host's"
     assert VALUE.get() == "the host's"
+
+
+def test_loads_of_another_thread_have_the_main_thread_in_one_turn_until_one_fails() -> None:
+    """A thousand of them are not handed over a thousand times; what is left can be asked for again."""
+    trials = MainTrials()
+    seen: list[str] = []
+
+    def fail() -> str:
+        raise LoadError("third", "of the test")
+
+    proofs = {"first": lambda: "1", "second": lambda: "2", "third": fail, "fourth": lambda: "4"}
+    loads = [Step(name, proof) for name, proof in proofs.items()]
+
+    def command() -> None:
+        done: list[str] = []
+        with pytest.raises(LoadError, match="of the test"):
+            trials.run(loads, LIMIT, done)
+        seen.extend(done)
+        trials.run(loads[3:], LIMIT, seen)
+        trials.end()
+
+    threading.Thread(target=command).start()
+    trials.serve()
+    assert seen == ["1", "2", "4"]
+
+
+class Value:
+    """What a proof returns."""
+
+
+def test_a_load_that_was_left_behind_neither_goes_on_nor_holds_what_others_gave() -> None:
+    """Whoever waited has been told that it failed, and asks for the others himself."""
+    trials = MainTrials()
+    release = threading.Event()
+    is_freed: list[bool] = []
+    ran: list[None] = []
+
+    def stubborn() -> object:
+        while not release.is_set():
+            with contextlib.suppress(BaseException):  # what the test is about
+                release.wait(9999)
+        return "at last"
+
+    def command() -> None:
+        done: list[object] = []
+        proofs: dict[str, Callable[[], object]] = {
+            "first": Value,
+            "stubborn": stubborn,
+            "next": lambda: ran.append(None),
+        }
+        with pytest.raises(LoadError, match="still runs on the main thread"):
+            trials.run([Step(name, proof) for name, proof in proofs.items()], LIMIT, done)
+        (first,) = map(weakref.ref, done)
+        del done
+        gc.collect()
+        is_freed.append(first() is None)
+        release.set()
+        trials.end()
+
+    threading.Thread(target=command).start()
+    trials.serve()
+    assert (is_freed, ran) == ([True], [])

@@ -6,6 +6,7 @@ import ast
 import io
 import itertools
 import marshal
+import re
 import sys
 import tokenize
 import warnings
@@ -21,6 +22,10 @@ from hotload_tui.core.plugin import encodable
 from hotload_tui.core.source import ENTRY, Source, SourceFile, decoded
 
 _LARGEST = 4 << 20  # bytes of a Python file; compiling more stalls the whole process for seconds
+_HEAD = r"(?:[ \t]*(?:#[^\n\r\f\0]*)?\n)*"  # empty lines and comments
+# What begins with a decorator, or a word and a space, has no docstring.
+_NO_TEXT = re.compile(_HEAD + r"(?:@|[A-Za-z_]\w*[ \t])")
+_PLAIN_TEXT = re.compile(_HEAD + r'"""([^"\\\t\r\f\0]*)"""[ \t]*(?:#[^\n\r\f\0]*)?(?:\n|\Z)')
 _STAR = ("*",)  # the constant that `from x import *` leaves in compiled code
 
 
@@ -123,6 +128,14 @@ def _shadowing(path: str) -> Iterator[str]:
 def description_of(content: bytes) -> str:
     """Return the first line of a Python file's docstring, also if it does not compile; empty for none."""
     text = decoded(content)
+    if _NO_TEXT.match(text):  # parsing takes 0.4 of what compiling a small file does
+        return ""
+    plain = _PLAIN_TEXT.match(text)
+    docstring = plain[1] if plain else _parsed_docstring(text)
+    return encodable(next(iter(docstring.strip().splitlines()), ""))
+
+
+def _parsed_docstring(text: str) -> str:
     try:
         tokens = tokenize.generate_tokens(io.StringIO(text).readline)
         end = next(token.end[0] for token in tokens if token.type == tokenize.NEWLINE)
@@ -130,7 +143,6 @@ def description_of(content: bytes) -> str:
         first = "".join(itertools.islice(io.StringIO(text), end))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            docstring = ast.get_docstring(ast.parse(first))
+            return ast.get_docstring(ast.parse(first)) or ""
     except Exception:  # foreign code: whatever keeps it from being read, it has no description
         return ""
-    return encodable(next(iter((docstring or "").strip().splitlines()), ""))

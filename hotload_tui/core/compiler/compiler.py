@@ -33,7 +33,7 @@ from hotload_tui.core.compiler.imports import unresolved_imports
 from hotload_tui.core.compiler.requires import requires_of
 from hotload_tui.core.errors import ArtifactError, near
 from hotload_tui.core.events import Step
-from hotload_tui.core.source import ENTRY, Source, SourceFile, read_source
+from hotload_tui.core.source import ENTRY, Source, SourceFile, digest_of, read_source
 
 _SMALL = 1 << 20  # bytes of a data file that is verified before each load; others when they are read
 
@@ -137,6 +137,16 @@ class Compiler:
             raise ArtifactError(f"{near(artifact.path)} is the artifact of another plugin or source")
         return artifact
 
+    def known(self, plugin: str, digest: str) -> Artifact | None:
+        """Return the artifact of a source that need not be read, verified; ``None`` if it cannot be used."""
+        try:
+            artifact = self.open(plugin, digest)
+            _verify(artifact)
+        except ArtifactError:
+            return None
+        members = artifact.manifest.members
+        return artifact if digest_of((each.path, each.sha256) for each in members) == digest else None
+
     def path(self, plugin: str, digest: str) -> Path:
         """Return where the artifact of ``plugin`` at ``digest`` is, or would be."""
         return self._folder / artifact_name(plugin, digest)
@@ -194,16 +204,14 @@ class Compiler:
     def _usable(self, source: Source) -> tuple[Artifact | None, str]:
         """Return the artifact of this very source, or why the file of its name is not used."""
         path = self.path(source.name, source.digest)
+        if not os.path.lexists(path):  # as of most sources that changed; failing to open it takes longer
+            return None, ""
         try:
             artifact = Artifact(path)
             foreign = _foreign(artifact, source)
             if foreign:
                 return None, f"{near(path)} is the artifact of {foreign}"
-            for member in artifact.manifest.members:
-                if member.code_size:
-                    artifact.code(member.path)
-                if member.code_size or member.size <= _SMALL:
-                    artifact.source(member.path)
+            _verify(artifact)
         except ArtifactError as error:
             return None, str(error) if os.path.lexists(path) else ""
         return artifact, ""
@@ -221,6 +229,15 @@ class Compiler:
                 with contextlib.suppress(ArtifactError):  # the next older one will do
                     return Artifact(path)
         return None
+
+
+def _verify(artifact: Artifact) -> None:
+    """Raise ``ArtifactError`` if something of it is damaged that a load needs."""
+    for member in artifact.manifest.members:
+        if member.code_size:
+            artifact.code(member.path)
+        if member.code_size or member.size <= _SMALL:
+            artifact.source(member.path)
 
 
 def _now() -> str:

@@ -16,7 +16,7 @@ from hotload_tui.core.faults import install_command
 from hotload_tui.core.source import Source, SourceFile, decoded
 
 _LINE = re.compile(r"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import\b|import[ \t]+([^#;\n]+))", re.MULTILINE)
-_MOST = 4096  # files whose words are kept
+_MOST = 4096  # plugins whose words are kept
 _CAUGHT = frozenset({"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
 _Import = ast.Import | ast.ImportFrom
 
@@ -50,7 +50,8 @@ def unresolved_imports(source: Source) -> tuple[UnresolvedImport, ...]:
     if any(b"sys.path" in file.content for file in files):
         return ()
     own = _Own(source)
-    return tuple(found for file in files for found in _of_file(file, own))
+    words = _words_of(source.root, files)
+    return tuple(found for file in files for found in _of_file(file, own, words[file.sha256]))
 
 
 def foreign_packages(source: Source) -> frozenset[str]:
@@ -110,9 +111,9 @@ class _Own:
         )
 
 
-def _of_file(file: SourceFile, own: _Own) -> Iterator[UnresolvedImport]:
+def _of_file(file: SourceFile, own: _Own, words: Iterable[str]) -> Iterator[UnresolvedImport]:
     # Reading the words costs a hundredth of parsing, and in nearly every file all of them are there.
-    if all(_is_there(module, file.path, own) for module in _words_of(file)):
+    if all(_is_there(module, file.path, own) for module in words):
         return
     text = decoded(file.content)
     try:
@@ -127,17 +128,20 @@ def _of_file(file: SourceFile, own: _Own) -> Iterator[UnresolvedImport]:
                 yield UnresolvedImport(file.path, node.lineno, module)
 
 
-_known: dict[str, tuple[str, ...]] = {}
-"""What files import, by their SHA-256: most files of a plugin that changed did not."""
+_known: dict[str, dict[str, tuple[str, ...]]] = {}
+"""By plugin's directory, what its files import, by their SHA-256: most files of one that changed did not."""
 
 
-def _words_of(file: SourceFile) -> tuple[str, ...]:
-    found = _known.get(file.sha256)
-    if found is None:
-        if len(_known) >= _MOST:
-            _known.clear()
-        found = _known[file.sha256] = tuple(_words(decoded(file.content)))
-    return found
+def _words_of(root: str, files: Iterable[SourceFile]) -> dict[str, tuple[str, ...]]:
+    """Return what files import, by their SHA-256."""
+    before = _known.get(root, {})
+    if len(_known) >= _MOST:
+        _known.clear()
+    now = _known[root] = {
+        file.sha256: before.get(file.sha256) or tuple(map(sys.intern, _words(decoded(file.content))))
+        for file in files
+    }
+    return now
 
 
 def _words(text: str) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, get_type_hints
@@ -124,6 +123,8 @@ def _read(file: Path) -> dict[str, object]:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError(f"{file}: line {line}: not UTF-8; save the file in that encoding") from error
+    import tomllib  # for those only who have a file
+
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -15,11 +15,9 @@ from hotload_tui.core.context.state import PluginState
 from hotload_tui.core.context.workers import TaskLoop, TaskWorker, ThreadWorker, Worker
 from hotload_tui.core.errors import RefusedError, RegisterError
 from hotload_tui.core.hooks import Decorator, Fitting, HookFunction, HookPoint, place_of
-from hotload_tui.core.plugin import encodable
+from hotload_tui.core.plugin import PLUGIN_LOGGER, encodable
 
 DEFAULT_PRIORITY = 100
-PLUGIN_LOGGER = "hotload.plugin"
-"""The logger above those of all plugins (``ctx.log``)."""
 
 _MISSING: Final = object()  # None is what a handler may be by mistake
 

@@ -33,7 +33,7 @@ class GenerationLoader(importlib.abc.InspectLoader):
         self._generation = generation
         self._path = place.path
         self._folder = place.folder
-        self.file = str(generation.root_dir / place.path)
+        self.file = generation.file_of(place.path)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:  # noqa: ARG002 - the import protocol's
         """Let the import system make an ordinary module."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import builtins
 import importlib.machinery
+import importlib.util
+import os
 import sys
 import threading
 import weakref
@@ -42,6 +44,7 @@ class Generation:
         while self.root in sys.modules:  # of another manager in this process, or one that is still held
             self.root += "x"
         self.root_dir = root_dir
+        self._folder = str(root_dir)
         self.modules: dict[str, ModuleType] = {}
         """Its modules by unique name, once it has left ``sys.modules``; before that they are found there."""
         self._places = dict(module_places(artifact))
@@ -65,6 +68,12 @@ class Generation:
         The entry may have put another object in its place. Raises whatever the plugin's code raises.
         """
         finder.add(self)
+        if (
+            self._places[""].path not in self.artifact.members
+        ):  # there is no code for the import system to run
+            package = importlib.util.module_from_spec(self.find_spec(self.root))
+            self.prepare(package)
+            sys.modules[self.root] = package
         entry = f"{self.root}.{ENTRY.removesuffix('.py')}"
         __import__(entry)  # not import_module: its frame would stand in every traceback of a plugin
         return sys.modules[entry]
@@ -160,14 +169,19 @@ class Generation:
             raise native.refusal(self.artifact, name) or ModuleNotFoundError(message, name=fullname)
         loader: GenerationLoader | native.NativeLoader
         if place.is_native:
-            loader = native.NativeLoader(self.artifact, place.path, str(self.root_dir / place.path))
+            loader = native.NativeLoader(self.artifact, place.path, self.file_of(place.path))
         else:
             loader = GenerationLoader(self, place)
         spec = importlib.machinery.ModuleSpec(fullname, loader, origin=loader.file)
         spec.has_location = True
+        spec.cached = _cached(loader.file)
         if place.folder is not None:
-            spec.submodule_search_locations = [str(self.root_dir / place.folder)]
+            spec.submodule_search_locations = [self.file_of(place.folder)]
         return spec
+
+    def file_of(self, path: str) -> str:
+        """Return where a file of the plugin lies."""
+        return f"{self._folder}{os.sep}{path.replace('/', os.sep)}" if path else self._folder
 
     def prepare(self, module: ModuleType) -> None:
         """Give a module the private builtins before its code runs."""
@@ -192,3 +206,12 @@ class Generation:
                 sys.path_importer_cache.pop(path, None)
         if self._has_remnants:
             self.leave_remnants()
+
+
+def _cached(file: str) -> str | None:
+    """Return where the import system would keep the code of a file, as far as that is told in a moment."""
+    folder, _, name = file.rpartition(os.sep)
+    tag = sys.implementation.cache_tag
+    if not tag or sys.pycache_prefix is not None or sys.flags.optimize or not name.endswith(".py"):
+        return None  # it finds out by itself
+    return f"{folder}{os.sep}__pycache__{os.sep}{name[:-3]}.{tag}.pyc"

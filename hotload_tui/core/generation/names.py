@@ -6,7 +6,6 @@ import hashlib
 import keyword
 import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from hotload_tui.core.artifact import Artifact
@@ -33,6 +32,13 @@ def identifier(plugin: str) -> str:
     return f"p_{readable}_{hashlib.sha256(plugin.encode()).hexdigest()[:6]}"
 
 
+def _above(path: str) -> Iterator[str]:
+    """Yield the folders above a file; the last is ``''``."""
+    while path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
 def module_places(artifact: Artifact) -> Iterator[tuple[str, Place]]:
     """Yield (dotted name, place) of each module; ``''`` is the plugin's directory itself.
 
@@ -40,9 +46,7 @@ def module_places(artifact: Artifact) -> Iterator[tuple[str, Place]]:
     """
     natives = {path: name for path in artifact.members if (name := native.module_name(path))}
     modules = [path for path, member in artifact.members.items() if member.code_size]
-    folders = {
-        str(parent).lstrip(".") for path in [*natives, *modules] for parent in PurePosixPath(path).parents
-    }
+    folders = {folder for path in [*natives, *modules] for folder in _above(path)}
     packages = {folder: Place(f"{folder}/{_INIT}".lstrip("/"), folder) for folder in folders}
     # Later ones win: a module beats a bare folder of its name, a native one beats that, a package with
     # __init__.py beats both. As Python has it.

@@ -65,7 +65,8 @@ def waited_for(handler: Handler, value: object, record: CallRecord) -> object:
         finally:
             record.task = None
 
-    loop = record.flight.loop
+    flight = record.table.flight
+    loop = flight.loop if flight is not None else None
     if loop is not None and loop.is_running():
         return _elsewhere(handler, waiting(), loop)
     return asyncio.run(waiting())

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from hotload_tui.core.faults import fault_of
 from hotload_tui.core.hooks.awaiting import refuse, unread, waited_for
-from hotload_tui.core.hooks.flight import CallRecord
+from hotload_tui.core.hooks.flight import CallRecord, CallsInFlight
 from hotload_tui.core.hooks.handler import SAMPLE, Handler
 from hotload_tui.core.plugin import Fault, HandlerCall, Invocation, encodable
 from hotload_tui.core.witness import Witness
@@ -31,27 +31,49 @@ class Fence:
 
     def __init__(self, witness: Witness) -> None:
         self._witness = witness
+        self._flight = CallsInFlight()
         self._observer: FaultObserver | None = None
         self._module_path = "hotplug"
 
     # ---- handlers in order. In frames of their own: who has left must hold no handler, or a retirement that
     # waited for it finds the old generation alive.
 
-    def _all(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> list[object]:
-        # What _run does, without a frame and a pair for each handler: they cost more than many a handler.
+    def _all(self, record: CallRecord, args: _Args, kwargs: _Kwargs) -> list[object]:
+        # What _run does, without a frame, a pair and a count for each: they cost more than many a handler.
         values: list[object] = []
+        counted = record.table.counted.get(record.point)
+        if counted is None:  # no handlers: there is nothing to count but the call
+            next(self._flight.counts[record.point])
+            return values
+        counter, handlers = counted
+        if record.table is not self._flight.table:  # its counter was read when it was superseded
+            next(self._flight.counts[record.point])
+            return self._all_counted(handlers, args, kwargs)
+        # Between these two no other thread gets the interpreter: else a swap could miss the call.
+        if next(counter) % SAMPLE == 1:
+            return self._all_timed(handlers, args, kwargs)
         for handler in handlers:
             try:
-                if next(handler.calls) % SAMPLE == 1:
-                    value = _timed(handler, args, kwargs)
-                else:
-                    value = handler.call(*args, **kwargs) if kwargs else handler.call(*args)
-                    if type(value) is CoroutineType:
-                        refuse(handler, value)
+                value = handler.call(*args, **kwargs) if kwargs else handler.call(*args)
+                if type(value) is CoroutineType:
+                    refuse(handler, value)
             except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
                 self._report(handler, error)
             else:
                 values.append(value)
+        return values
+
+    def _all_counted(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> list[object]:
+        results = [self._run(handler, args, kwargs) for handler in handlers]
+        return [value for failed, value in results if not failed]
+
+    def _all_timed(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> list[object]:
+        values: list[object] = []
+        for handler in handlers:
+            try:
+                values.append(_timed(handler, args, kwargs))
+            except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
+                self._report(handler, error)
         return values
 
     def _first(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> object:

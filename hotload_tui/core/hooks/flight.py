@@ -10,6 +10,7 @@ import itertools
 import threading
 import time
 from _thread import get_ident
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar, Token
@@ -17,9 +18,9 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from hotload_tui.core.faults import coroutine_stack, thread_stack
-from hotload_tui.core.hooks.handler import Handler
+from hotload_tui.core.hooks.handler import Handler, peek
 from hotload_tui.core.hooks.point import NamedPoint
-from hotload_tui.core.hooks.table import HookTable, replaced
+from hotload_tui.core.hooks.table import Counted, HookTable
 
 if TYPE_CHECKING:
     import asyncio  # 20 ms, which a host without an event loop does not pay
@@ -28,24 +29,33 @@ if TYPE_CHECKING:
 class CallRecord:
     """One call in flight; closed when it ends, because tasks started in it inherit its context."""
 
-    __slots__ = ("excuses", "flight", "is_open", "outer", "point", "table", "task", "thread", "token")
+    __slots__ = ("excuses", "outer", "point", "table", "task", "thread", "token")
 
-    # No __init__: a call of one costs a tenth of a whole call of a hook point. ``enter`` fills them all.
-    flight: CallsInFlight
+    # No __init__: a call of one costs a tenth of a whole call of a hook point. ``enter`` fills what each
+    # needs; excuses and task are there only in those few that have any.
     point: str
     table: HookTable
-    """Through which it began."""
+    """Through which it began; ``NOWHERE`` once it has ended."""
     outer: CallRecord | None
     """The call of this host or another that it is part of."""
-    is_open: bool
     excuses: int
     thread: int
     task: asyncio.Task[object] | None
     token: Token[CallRecord | None]
 
+    @property
+    def own_task(self) -> asyncio.Task[object] | None:
+        """The task that is calling, or waiting for a handler; ``None`` if that is none."""
+        return getattr(self, "task", None)
+
+    @property
+    def is_excused(self) -> bool:
+        """Whether nobody is to wait for it."""
+        return getattr(self, "excuses", 0) > 0
+
     def where(self) -> str:
         """Name the thread or task that is calling."""
-        task = self.task
+        task = self.own_task
         if task is not None:
             return f"task '{task.get_name()}'"
         names = {thread.ident: thread.name for thread in threading.enumerate()}
@@ -54,7 +64,7 @@ class CallRecord:
     def stack(self) -> list[FrameType]:
         """Return where the call is now, the oldest frame first; empty if that cannot be told."""
         running = thread_stack(self.thread)
-        task = self.task
+        task = self.own_task
         if task is None:
             return running
         waiting = coroutine_stack(task.get_coro())
@@ -68,7 +78,7 @@ class _Counts(dict[str, "itertools.count[int]"]):
         return self.setdefault(str(point), itertools.count())
 
 
-_NOWHERE = HookTable({})
+NOWHERE = HookTable(None)
 
 _current: ContextVar[CallRecord | None] = ContextVar("hotload_call", default=None)
 
@@ -77,10 +87,11 @@ class CallsInFlight:
     """The table that serves, those before it that are still called through, and the calls."""
 
     def __init__(self) -> None:
-        self.table = HookTable({})
+        self.table = HookTable(self)
         self.superseded: list[HookTable] = []
         self.counts = _Counts()
-        """Calls so far, by hook point."""
+        """Calls so far, by hook point; those of all handlers are counted by the tables."""
+        self._counted_before: Counter[str] = Counter()
         self.loop: asyncio.AbstractEventLoop | None = None
         """The event loop that last awaited handlers."""
         self._swap_lock = threading.Lock()
@@ -91,19 +102,42 @@ class CallsInFlight:
         """Give each plugin in ``changes`` just these handlers, all plugins in one assignment."""
         with self._swap_lock:
             before = self.table
-            after = HookTable(replaced(before.points, changes))
+            after, touched = before.changed(changes)
             self.superseded = [table for table in self.superseded if table.calls]
             self.superseded.append(before)
             self.table = after
+            for point in touched:  # now: nobody counts by the table before any more
+                self._take_over(before.counted.get(point), after.counted.get(point), point)
+
+    def _take_over(self, before: Counted | None, after: Counted | None, point: str) -> None:
+        given = peek(before[0]) - 1 if before else 0
+        if given:
+            self._counted_before[point] += given
+        if after:
+            for handler in after[1]:
+                handler.join(after[0], given)
+
+    def calls_of(self, point: str) -> int:
+        """Return how often a hook point was called, whether it had handlers or not."""
+        alone = peek(self.counts[point]) if point in self.counts else 0
+        counted = self.table.counted.get(point)
+        return alone + self._counted_before[point] + (peek(counted[0]) - 1 if counted else 0)
+
+    def points(self) -> set[str]:
+        """Return the hook points that have handlers or were called."""
+        return {*self.table.points, *list(self.counts), *self._counted_before}  # list(): others go on calling
 
     # ---- one call
 
     def enter(self, point: str | NamedPoint) -> CallRecord:
-        """Begin a call."""
+        """Begin a call that is counted."""
         next(self.counts[point])  # type: ignore[index]  # a NamedPoint is a string
+        return self.enter_uncounted(point)
+
+    def enter_uncounted(self, point: str | NamedPoint) -> CallRecord:
+        """Begin a call of all handlers of a hook point."""
         record = CallRecord()
-        record.flight, record.point, record.thread = self, point, get_ident()  # type: ignore[assignment]  # as above
-        record.is_open, record.excuses, record.task = True, 0, None
+        record.point, record.thread = point, get_ident()  # type: ignore[assignment]  # a NamedPoint is a string
         record.outer = outer = _current.get()
         if outer is None:
             record.table = table = self.table
@@ -120,7 +154,7 @@ class CallsInFlight:
         enclosing = self._enclosing(outer)
         record.table = table = self.table if enclosing is None else enclosing.table
         table.calls.add(record)
-        if self.table is not table if enclosing is None else not enclosing.is_open:
+        if (self if enclosing is None else enclosing).table is not table or table is NOWHERE:
             self._start_over(record)  # perhaps the enclosing one ended in another thread just now
 
     def _start_over(self, record: CallRecord) -> None:
@@ -137,6 +171,7 @@ class CallsInFlight:
         from asyncio import current_task
 
         record = self.enter(point)
+        record.task = None
         with suppress(RuntimeError):  # an event loop that is not asyncio's
             record.task = task = current_task()
             self.loop = task.get_loop() if task else None
@@ -144,16 +179,20 @@ class CallsInFlight:
 
     def _enclosing(self, record: CallRecord | None) -> CallRecord | None:
         """Return the innermost call of this host that ``record`` is part of."""
-        while record is not None and not (record.is_open and record.flight is self):
+        while record is not None and record.table.flight is not self:
             record = record.outer
         return record
 
+    def leave_task(self, record: CallRecord) -> None:
+        """End a call that may have given way to others."""
+        record.task = None
+        self.leave(record)
+
     def leave(self, record: CallRecord) -> None:
         """End a call."""
-        record.is_open = False
         table, token = record.table, record.token
         # A task may keep this record for long; it must not keep the handlers of then.
-        record.table, record.outer, record.task = _NOWHERE, None, None
+        record.table, record.outer = NOWHERE, None
         del record.token
         table.calls.discard(record)
         try:  # noqa: SIM105 - suppress() costs more than the rest of this
@@ -181,7 +220,7 @@ class CallsInFlight:
             self._waiting += 1
             try:
                 while inside := [
-                    record for table in tables for record in tuple(table.calls) if not record.excuses
+                    record for table in tables for record in tuple(table.calls) if not record.is_excused
                 ]:
                     remaining = deadline - time.monotonic()
                     if remaining <= 0:
@@ -215,7 +254,7 @@ class CallsInFlight:
     def _excuse(self, records: set[CallRecord], number: int) -> None:
         with self._left:
             for record in records:
-                record.excuses += number
+                record.excuses = getattr(record, "excuses", 0) + number
             self._left.notify_all()
 
 

@@ -23,8 +23,10 @@ class Handler:
     """A plugin's callable at a hook point; identity counts."""
 
     __slots__ = (
+        "_before",
         "_samples",
         "_seconds",
+        "_shared",
         "call",
         "calls",
         "faults",
@@ -46,12 +48,21 @@ class Handler:
         self.function = _name_of(call)
         self.faults = 0
         self.calls = itertools.count(1)  # next() is atomic; += is not
+        """Calls of this one handler; where all of a hook point are called, the table counts for all."""
+        self._shared: itertools.count[int] | None = None
+        self._before = 0
         self._samples = 0
         self._seconds = 0.0
 
     def count(self) -> bool:
         """Count a call and tell whether it is one of those to be timed."""
         return next(self.calls) % SAMPLE == 1
+
+    def join(self, counter: itertools.count[int], before: int) -> None:
+        """Be counted by the counter of a table's hook point; the one that it was in gave ``before``."""
+        if self._shared is not None:
+            self._before += before
+        self._shared = counter
 
     def add_sample(self, seconds: float) -> None:
         """Add a timed call."""
@@ -65,7 +76,7 @@ class Handler:
             function=self.function,
             priority=self.priority,
             generation=self.generation,
-            calls=peek(self.calls) - 1,
+            calls=self._before + (peek(self._shared) if self._shared else 1) + peek(self.calls) - 2,
             faults=self.faults,
             mean_seconds=self._seconds / self._samples if self._samples else 0.0,
         )

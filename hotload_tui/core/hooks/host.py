@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager
 from typing import Concatenate, overload
 
 from hotload_tui.core.hooks.fence import FaultObserver, Fence
-from hotload_tui.core.hooks.flight import CallRecord, CallsInFlight
-from hotload_tui.core.hooks.handler import Handler, peek
+from hotload_tui.core.hooks.flight import CallRecord
+from hotload_tui.core.hooks.handler import Handler
 from hotload_tui.core.hooks.point import HookPoint, NamedPoint, P, R
 from hotload_tui.core.plugin import HookPointStatus, Invocation
 from hotload_tui.core.witness import Witness, nobody
@@ -24,7 +24,6 @@ class HookHost(Fence):
     def __init__(self, *, witness: Witness = nobody) -> None:
         """Have ``witness`` hear of each handler that ``invoke`` calls."""
         super().__init__(witness)
-        self._flight = CallsInFlight()
 
     # ---- the program's side
 
@@ -37,9 +36,9 @@ class HookHost(Fence):
 
         A handler that raises becomes a fault of its plugin, and the others still run.
         """
-        record = self._flight.enter(point)
+        record = self._flight.enter_uncounted(point)
         try:
-            return self._all(record.table.points.get(record.point, ()), args, kwargs)
+            return self._all(record, args, kwargs)
         finally:
             self._flight.leave(record)
 
@@ -82,7 +81,7 @@ class HookHost(Fence):
         try:
             return await self._aall(record.table.points.get(record.point, ()), args, kwargs)
         finally:
-            self._flight.leave(record)
+            self._flight.leave_task(record)
 
     @overload
     async def afirst(self, point: HookPoint[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R | None: ...
@@ -94,7 +93,7 @@ class HookHost(Fence):
         try:
             return await self._afirst(record.table.points.get(record.point, ()), args, kwargs)
         finally:
-            self._flight.leave(record)
+            self._flight.leave_task(record)
 
     @overload
     async def apipe(
@@ -110,7 +109,7 @@ class HookHost(Fence):
         try:
             return await self._apipe(record.table.points.get(record.point, ()), value, args, kwargs)
         finally:
-            self._flight.leave(record)
+            self._flight.leave_task(record)
 
     @overload
     def invoke(self, point: HookPoint[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Invocation: ...
@@ -130,14 +129,13 @@ class HookHost(Fence):
     def points(self) -> tuple[HookPointStatus, ...]:
         """Return every hook point that has handlers or was called, in order of name."""
         table = self._flight.table.points
-        calls = self._flight.counts
         return tuple(
             HookPointStatus(
                 point=point,
                 handlers=tuple(handler.status() for handler in table.get(point, ())),
-                calls=peek(calls[point]) if point in calls else 0,
+                calls=self._flight.calls_of(point),
             )
-            for point in sorted({*table, *list(calls)})  # list(): other threads go on calling
+            for point in sorted(self._flight.points())
         )
 
     # ---- the loader's side
@@ -164,8 +162,8 @@ class HookHost(Fence):
 
     def handlers_of(self, plugin: str) -> tuple[Handler, ...]:
         """Return the plugin's live handlers, in order of hook point."""
-        table = self._flight.table.points
-        return tuple(h for point in sorted(table) for h in table[point] if h.plugin == plugin)
+        handlers = self._flight.table.plugins.get(plugin, ())
+        return tuple(sorted(handlers, key=lambda handler: (handler.point, handler.priority)))
 
     def drain(
         self, timeout: float, leaving: Collection[tuple[str, int]] | None = None

@@ -17,7 +17,7 @@ from hotload_tui.core.leaks.island import is_module, namespace_of, of_type
 
 
 def collect() -> None:
-    """Free what is only held by cycles, as every module with a function is; 0.1 s with a million objects."""
+    """Free what is only held by cycles; 0.1 s with a million objects."""
     gc.collect()
 
 

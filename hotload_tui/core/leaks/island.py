@@ -35,27 +35,24 @@ def held_from_outside(references: Iterable[weakref.ref[object]], root: str) -> s
     return names or {name for thing in island.held() for name in island.owners_of(thing)}
 
 
-def garbage(
-    references: Iterable[weakref.ref[object]],
-    root: str,
-    is_wanted: Callable[[object], bool],
-    keeper: list[object],
-) -> list[object] | None:
-    """Return the generation's objects if some are wanted, else none; ``None`` if something outside has any.
-
-    ``keeper`` does not count: it is there to keep them until they are looked at.
-    """
-    references = list(references)
+def members(references: Iterable[weakref.ref[object]], root: str) -> list[object]:
+    """Return the generation's objects, as far as its modules lead to them."""
     island = _Island(root)
     for reference in references:
         island.add(reference())
-    namespace: object = None
     for namespace in island.namespaces():
         island.add(namespace)  # whoever else has it
     island.grow()
-    if not any(map(is_wanted, island.members)):
-        return []  # as most: the whole look would cost a look at all objects of the process
-    del island, namespace  # they would count as somebody outside
+    return island.members
+
+
+def garbage(
+    references: Iterable[weakref.ref[object]], root: str, keeper: list[object]
+) -> list[object] | None:
+    """Return the generation's objects; ``None`` if something outside has any.
+
+    ``keeper`` does not count: it is there to keep them until they are looked at.
+    """
     island = _explored(references, root, keeper)
     return None if any(thing is not keeper for thing in island.held()) else island.members
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import tzinfo
 from types import FunctionType
 from typing import Final
@@ -16,10 +16,12 @@ from hotload_tui.core.leaks.island import (
     held_object,
     is_clock,
     is_module,
+    members,
     names_of,
     namespace_of,
     zone_of,
 )
+from hotload_tui.core.leaks.young import make_young
 
 FREED: Final = "freed"
 
@@ -36,16 +38,25 @@ class _Nowhere(tzinfo):
 class Remains:
     """Watches a generation that is about to be dropped: its modules, their namespaces, classes, functions."""
 
-    def __init__(self, plugin: str, root: str, modules: Mapping[str, object]) -> None:
-        """Watch the modules, given by unique name; all begin with ``root``, shown as ``plugin``."""
+    def __init__(
+        self, plugin: str, root: str, modules: Mapping[str, object], others: Iterable[object] = ()
+    ) -> None:
+        """Watch the modules, given by unique name; all begin with ``root``, shown as ``plugin``.
+
+        Modules need not lead to ``others``, which are in cycles with them, as what closes over its context.
+        """
         self._plugin = plugin
         self.root = root
         """What the unique names of its modules begin with."""
         # The collector may come by any time, and would leave what is open to itself: a process runs on.
         self._keeper: list[object] = list(modules.values())
         self._references: dict[str, weakref.ref[object]] = {}
+        self._others: list[weakref.ref[object]] = []
         self._held: set[str] = set()
         self._said = ""
+        for thing in others:
+            with contextlib.suppress(TypeError):  # as below
+                self._others.append(weakref.ref(thing))
         for name, module in modules.items():
             self._watch(name, module)
             if is_module(module):
@@ -56,8 +67,16 @@ class Remains:
         return all(reference() is None for reference in self._references.values())
 
     def garbage(self, is_wanted: Callable[[object], bool]) -> list[object] | None:
-        """Return the generation's objects if some are wanted, else none; ``None`` if somebody holds any."""
-        return garbage(self._references.values(), self.root, is_wanted, self._keeper)
+        """Return the generation's objects if some are wanted, else none; ``None`` if somebody holds any.
+
+        The next collection of what is young frees them, once they are let go and if nobody holds them.
+        """
+        found = members([*self._references.values(), *self._others], self.root)
+        make_young(found)
+        if not any(map(is_wanted, found)):
+            return []  # as most: the whole look would cost a look at all objects of the process
+        del found  # it would count as somebody outside
+        return garbage(self._references.values(), self.root, self._keeper)
 
     def let_go(self) -> bool:
         """Hold nothing of the generation from now on, so that it can be freed; tell whether anything was."""

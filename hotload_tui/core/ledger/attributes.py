@@ -5,16 +5,42 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from itertools import filterfalse
+from operator import is_
 from types import FunctionType, ModuleType, TracebackType
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
 from hotload_tui.core.ledger.owner import Owner, name_of
 from hotload_tui.core.ledger.register import MISSING, Change, Entries, Register, is_same
-from hotload_tui.core.ledger.versions import version_of
+from hotload_tui.core.ledger.shared import SharedModules
+from hotload_tui.core.ledger.versions import Version, teller_of, version_of
 
-_Copies: TypeAlias = dict[str, tuple[dict[str, object], dict[str, object], int]]
+_Namespace: TypeAlias = dict[str, object]
+_Copies: TypeAlias = dict[str, tuple[_Namespace, _Namespace, int]]
 """By the module's name: its namespace, a copy of that, and its version just before it was copied."""
+
+
+class _Look(NamedTuple):
+    """What was copied for the last load, side by side."""
+
+    modules: list[ModuleType | None] | None
+    """As ``SharedModules.modules`` returned them; ``None`` at a first look, which mostly is the only one."""
+    copies: _Copies
+    tellers: list[Version]
+    """Of the copied namespaces."""
+    versions: list[int]
+
+    def is_of(self, modules: list[ModuleType | None] | None) -> bool:
+        """Tell whether the same modules were there, as far as is known."""
+        if modules is None or self.modules is None:
+            return False
+        return len(modules) == len(self.modules) and all(map(is_, modules, self.modules))
+
+    def is_current(self) -> bool:
+        """Tell whether none of the copied namespaces has changed."""
+        return [teller.value for teller in self.tellers] == self.versions
+
+
+_NOTHING = _Look(None, {}, [], [])
 
 _LAST = ("last_exc", "last_value", "last_type", "last_traceback")  # of sys, set by an interactive loop
 _HOOKS: Mapping[str, Iterable[str]] = {
@@ -33,39 +59,63 @@ class Attributes(Register):
     def __init__(self, plugins: Owner) -> None:
         self._plugins = plugins
         self._originals: Entries = {}
-        self._seen: set[object] = set()
-        self._shared: list[str] = []
-        self._copies: _Copies = {}
+        self._shared = SharedModules(plugins)
+        self._kept = _NOTHING
+        self._has_changes = False
 
     def read(self) -> Entries:
         """Return each namespace with a copy of it, by the module's name.
 
         The copies are kept for the next load, until ``let_go``: only what has changed is copied again.
         """
+        return self._read(is_current=self._kept.is_current())
+
+    def _read(self, *, is_current: bool) -> Entries:
+        kept = self._kept
+        modules = self._shared.modules() if kept.copies else None
+        if is_current and kept.is_of(modules):
+            return cast("Entries", kept.copies)
+        self._note_hooks()
+        copies: _Copies = {}
+        for name, namespace in self._namespaces():
+            version = version_of(namespace)
+            known = kept.copies.get(name)
+            if known is None or known[0] is not namespace or known[2] != version:
+                known = (namespace, namespace.copy(), version)
+            copies[name] = known
+        tellers = [teller_of(namespace) for namespace, _, _ in copies.values()]
+        self._kept = _Look(modules, copies, tellers, [version for _, _, version in copies.values()])
+        return cast("Entries", copies)
+
+    def look(self) -> Entries:
+        """Return what ``read`` does, which keeps its copies itself."""
+        return self.read()
+
+    def look_on(self) -> Entries:
+        """Return what ``read`` does; the namespaces have just been looked at."""
+        return self._read(is_current=not self._has_changes)
+
+    def let_go(self) -> None:
+        """Keep no copies: they hold what others may wish to be freed."""
+        self._kept = _NOTHING
+        self._shared.let_go()
+
+    def _note_hooks(self) -> None:
         for module, names in _HOOKS.items():
             for name in names:
                 value = self.current((module, name))
                 if not self._plugins.owns(value):
                     self._originals[module, name] = value
-        kept = self._copies
-        copies: _Copies = {}
-        for name, namespace in self._namespaces():
-            version = version_of(namespace)
-            known = kept.get(name)
-            if known is None or known[0] is not namespace or known[2] != version:
-                known = (namespace, namespace.copy(), version)
-            copies[name] = known
-        self._copies = copies
-        return cast("Entries", copies)
 
-    def let_go(self) -> None:
-        """Keep no copies: they hold what others may wish to be freed."""
-        self._copies = {}
+    def is_as_before(self, before: Entries) -> bool:
+        """Tell whether no namespace has changed since ``read`` returned its copies."""
+        kept = self._kept
+        self._has_changes = not (before is kept.copies and kept.is_current())
+        return not self._has_changes
 
     def changes(self, before: Entries) -> Iterator[Change]:
         """Yield what differs; modules that were not there are new, not changed."""
         for name, namespace, old in _touched(cast("_Copies", before)):
-            self._copies.pop(name, None)
             for key in (*old, *(key for key in namespace.copy() if key not in old)):
                 was, now = old.get(key, MISSING), namespace.get(key, MISSING)
                 if not is_same(was, now) and _counts(key) and not (was is MISSING and _is_part(now, name)):
@@ -83,7 +133,6 @@ class Attributes(Register):
     def write(self, key: Hashable, value: object) -> None:
         """Set it without running the code of a module that watches its attributes."""
         module, name = cast("tuple[str, str]", key)
-        self._copies.pop(module, None)
         if value is MISSING:
             _namespace(sys.modules.get(module)).pop(name, None)
         else:
@@ -122,31 +171,22 @@ class Attributes(Register):
             patch = vars(patch).get("__wrapped__", MISSING) if type(patch) is FunctionType else MISSING
         return patch
 
-    def _namespaces(self) -> list[tuple[str, dict[str, object]]]:
-        # Hundreds of modules of others, and thousands of plugins', at each load: no calls but C's.
-        modules = sys.modules.copy()
-        if len(self._seen) > 2 * len(modules):  # mostly names of generations that are gone
-            self._seen.clear()
-            self._shared.clear()
-        unseen = list(filterfalse(self._seen.__contains__, modules))
-        self._seen.update(unseen)
-        self._shared += [name for name in unseen if type(name) is str and not self._plugins.has_name(name)]
+    def _namespaces(self) -> list[tuple[str, _Namespace]]:
+        names = self._shared.names()
         namespace_of = ModuleType.__getattribute__
         return [
             (name, namespace_of(module, "__dict__"))
-            for name, module in zip(self._shared, map(modules.get, self._shared), strict=True)
+            for name, module in zip(names, map(sys.modules.get, names), strict=True)
             if issubclass(type(module), ModuleType)
         ]
 
 
-def _namespace(module: ModuleType | None) -> dict[str, object]:
+def _namespace(module: ModuleType | None) -> _Namespace:
     """Return a module's namespace, without running its code; an empty one if it is gone."""
-    return (
-        {} if module is None else cast("dict[str, object]", ModuleType.__getattribute__(module, "__dict__"))
-    )
+    return {} if module is None else cast("_Namespace", ModuleType.__getattribute__(module, "__dict__"))
 
 
-def _touched(before: _Copies) -> list[tuple[str, dict[str, object], dict[str, object]]]:
+def _touched(before: _Copies) -> list[tuple[str, _Namespace, _Namespace]]:
     """Return the modules, now and then, whose attributes are not the same objects any more.
 
     Compares in C, by identity first. What differs may be asked whether it is equal, and such an answer may be
@@ -159,7 +199,7 @@ def _touched(before: _Copies) -> list[tuple[str, dict[str, object], dict[str, ob
         return [(name, now, old) for name, now, old in changed if not _is_equal(now, old)]
 
 
-def _is_equal(now: dict[str, object], old: dict[str, object]) -> bool:
+def _is_equal(now: _Namespace, old: _Namespace) -> bool:
     try:
         return bool(now == old)
     except Exception:  # foreign code, as said

@@ -22,6 +22,9 @@ class SearchFunctions(Register):
     def read(self) -> Entries:  # noqa: D102 - as Register
         return {id(function): function for function in _functions()}
 
+    def sight(self) -> object:  # noqa: D102 - as Register
+        return [*map(id, _functions())]
+
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         for function in _functions().copy():
             if id(function) == key and value is MISSING:

@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias, cast
 
 from hotload_tui.core.ledger.mainly import in_main_thread
 from hotload_tui.core.ledger.owner import Owner, Place, name_of, place_of
-from hotload_tui.core.ledger.register import MISSING, Entries, Register
+from hotload_tui.core.ledger.register import MISSING, Entries, Register, sight_of
 
 _handler_of: Callable[[int], object] = getattr(
     sys.modules.get("_signal"), "getsignal", signal.getsignal
@@ -110,6 +110,9 @@ class Finalizers(Endings):
         functions = ((key, getattr(entry, "func", None)) for key, entry in registry.copy().items())
         return {key: function for key, function in functions if not _is_machinery(function)}
 
+    def sight(self) -> object:  # noqa: D102 - as Register
+        return sight_of(getattr(weakref.finalize, "_registry", None))
+
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         if value is MISSING:
             cast("weakref.finalize[[], object]", key).detach()
@@ -156,6 +159,9 @@ class Signals(Register):
             if type(value) is signal.Handlers or not self._is_plugins(value):
                 self._original[number] = value
         return found
+
+    def sight(self) -> object:  # noqa: D102 - as Register
+        return [*map(id, map(_handler_of, _SIGNALS))]
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         handler = self._original.get(key) if value is MISSING else value

@@ -55,6 +55,7 @@ class Ledger:
         self._owner = Owner(root)
         self._script = Script(())
         self._before: list[tuple[Register, Entries]] = []
+        self._others: list[threading.Thread] = []
         self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._modules = 0
         self._lines: list[_Line] = []
@@ -64,15 +65,17 @@ class Ledger:
 
     # ---- the load
 
-    def begin(self, artifact: Artifact) -> None:
-        """Read everything that ``artifact`` may change; until ``end`` nothing else may load or be undone."""
-        self._process.lock.acquire()
+    def begin(self, artifact: Artifact, *, follows: bool = False) -> None:
+        """Read everything that ``artifact`` may change; until ``end`` the caller has the process's lock.
+
+        ``follows``: the ``end`` of another one was just now.
+        """
         self._before = [
-            (register, register.read())
+            (register, register.look_on() if follows else register.look())
             for register in self._process.registers
-            if not register.is_long or artifact.may_say(register.words)
+            if not register.searched or artifact.may_say(register.clues, register.searched)
         ]
-        self._threads.update(threading.enumerate())
+        self._others = threading.enumerate()
 
     def end(self, codes: Iterable[CodeType], calls: ExitCalls) -> None:
         """Compare; ``codes`` is the code of the modules that were executed, ``calls`` as for ``leave``."""
@@ -80,15 +83,14 @@ class Ledger:
             self._given = {*map(id, calls)}
             self._script = Script(codes)
             for register, before in self._before:
-                for change in register.changes(before):
+                for change in () if register.is_as_before(before) else register.changes(before):
                     self._note(register, change)
-            started = [thread for thread in threading.enumerate() if thread not in self._threads]
-            self._threads.clear()
+            started = [thread for thread in threading.enumerate() if thread not in self._others]
             if started and self._script.mentions(*_STARTS):
                 self._threads.update(started)
         finally:
             self._before = []  # it holds what the generation before has left
-            self._process.lock.release()
+            self._others = []
 
     def _note(self, register: Register, change: Change) -> None:
         value = change.before if change.after is MISSING else change.after

@@ -10,7 +10,8 @@ from typing import cast
 from hotload_tui.core.ledger.owner import name_of
 from hotload_tui.core.ledger.register import MISSING, Entries, Register
 
-_FEW = 200  # loggers; to read them takes no longer than to search an artifact for words
+_BYTES = 100  # of an artifact that are searched for all words while one logger is read
+_MOST = 1 << 17  # bytes that are searched
 
 
 class Logging(Register):
@@ -22,6 +23,8 @@ class Logging(Register):
         "basicConfig", "dictConfig", "fileConfig", "handlers", "level",
     )  # fmt: skip
 
+    clues = ("Handler", "handlers", "Filter", "Formatter", "Level", "level", "propagate", "Config")
+
     def __init__(self, is_plugins: Callable[[object], bool]) -> None:
         """Put back the formatter that a handler had when it was no plugin's."""
         self._is_plugins = is_plugins
@@ -30,8 +33,8 @@ class Logging(Register):
         )
 
     @property
-    def is_long(self) -> bool:  # noqa: D102 - as Register
-        return len(logging.root.manager.loggerDict) > _FEW
+    def searched(self) -> int:  # noqa: D102 - as Register
+        return min(_BYTES * len(logging.root.manager.loggerDict), _MOST)
 
     def read(self) -> Entries:  # noqa: D102 - as Register
         found: Entries = {}

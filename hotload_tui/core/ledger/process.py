@@ -37,6 +37,11 @@ class Process:
         self._plugins = plugins
         self._stacks: dict[tuple[Register, Hashable], _Stack] = {}
 
+    def let_go(self) -> None:
+        """Keep nothing of what was read for the loads of a batch."""
+        for register in self.registers:
+            register.let_go()
+
     def is_recorded(self, register: Register, key: Hashable) -> bool:
         """Tell whether some generation changed this entry when it was loaded."""
         return (register, key) in self._stacks

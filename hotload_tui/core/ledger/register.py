@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterator, MutableMapping
 from typing import Final, NamedTuple, TypeAlias, cast
 
 from hotload_tui.core.ledger.owner import Owner, name_of
+from hotload_tui.core.ledger.versions import version_of
 
 MISSING: Final = object()
 """Stands for what is not there."""
@@ -32,10 +33,37 @@ class Register(ABC):
     words: tuple[str, ...] = ()
     """What code that changes it mentions; with none, the key of the entry itself."""
 
+    _sight: object = None
+    _entries: Entries | None = None
+
+    clues: tuple[str, ...] = ()
+    """One of these stands in an artifact wherever one of the words does."""
+
     @property
-    def is_long(self) -> bool:
-        """Whether it has grown with the plugins: then it is read only for artifacts that have its words."""
-        return False
+    def searched(self) -> int:
+        """Bytes of an artifact that are searched for its clues before it is read; 0: it is always read."""
+        return 0
+
+    def sight(self) -> object:
+        """Return what is another value after each change, and is got sooner than the entries; or ``None``."""
+        return None
+
+    def look(self) -> Entries:
+        """Return what ``read`` would; read only if it changed since the look before, until ``let_go``."""
+        sight, entries = self.sight(), self._entries
+        if entries is None or sight is None or sight != self._sight:
+            entries = self.read()
+            self._sight, self._entries = sight, entries
+        return entries
+
+    def look_on(self) -> Entries:
+        """As ``look``, at once after ``changes``: what was the same then is not looked at again."""
+        entries = self._entries
+        return self.look() if entries is None or self._sight is None else entries
+
+    def let_go(self) -> None:
+        """Keep nothing that was read: it holds what others may wish to be freed."""
+        self._sight = self._entries = None
 
     @abstractmethod
     def read(self) -> Entries:
@@ -57,8 +85,13 @@ class Register(ABC):
         """Return what is there now."""
         return self.read().get(key, MISSING)
 
+    def is_as_before(self, before: Entries) -> bool:
+        """Tell whether nothing differs from what ``look`` returned; false where only reading would tell."""
+        return before is self._entries and self._sight is not None and self._sight == self.sight()
+
     def changes(self, before: Entries) -> Iterator[Change]:
         """Yield what differs from an earlier reading."""
+        self._entries = None
         after = self.read()
         for key in (*before, *(key for key in after if key not in before)):
             old, new = before.get(key, MISSING), after.get(key, MISSING)
@@ -80,6 +113,11 @@ def is_same(one: object, other: object) -> bool:
     return one is other or (type(one) is type(other) and type(one) in _PLAIN and one == other)
 
 
+def sight_of(table: object) -> object:
+    """Return the identity and version of a dictionary; ``None`` of what is none."""
+    return (id(table), version_of(cast("Entries", table))) if type(table) is dict else None
+
+
 class Environment(Register):
     """The variables of ``os.environ``."""
 
@@ -88,6 +126,9 @@ class Environment(Register):
     def read(self) -> Entries:  # noqa: D102 - as Register
         # As they are kept: to decode all of them at each load takes longer than all else here.
         return cast("Entries", dict(getattr(os.environ, "_data", os.environ)))
+
+    def sight(self) -> object:  # noqa: D102 - as Register
+        return sight_of(getattr(os.environ, "_data", None))
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         if value is MISSING:
@@ -127,6 +168,10 @@ class Setting(Register):
         except OSError:  # a working directory that is gone
             return {}
 
+    def sight(self) -> object:  # noqa: D102 - as Register
+        found = tuple(self.read().values())
+        return found if found and type(found[0]) in _PLAIN else None
+
     def write(self, key: Hashable, value: object) -> None:  # noqa: ARG002, D102 - as Register
         if value is not MISSING:
             self._put(value)
@@ -152,6 +197,9 @@ class Sequence(Register):
 
     def read(self) -> Entries:  # noqa: D102 - as Register
         return {_key(item): item for item in self._get()}
+
+    def sight(self) -> object:  # noqa: D102 - as Register
+        return [*map(_key, self._get())]
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         items = self._get()
@@ -183,6 +231,10 @@ class Table(Register):
 
     def read(self) -> Entries:  # noqa: D102 - as Register
         return dict(self._get() or ())
+
+    def sight(self) -> object:  # noqa: D102 - as Register
+        table = self._get()
+        return 0 if table is None else sight_of(table)
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         table = self._get()

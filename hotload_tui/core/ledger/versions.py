@@ -10,24 +10,46 @@ from __future__ import annotations
 import ctypes
 import itertools
 import sys
+from typing import Protocol, TypeVar
 
 _OFFSET = object.__basicsize__ + 8  # bytes before the field: the head of every object, the number of entries
 _IS_THERE = sys.implementation.name == "cpython" and sys.version_info < (3, 14) and sys.maxsize > 1 << 32
+_K = TypeVar("_K")
 _CHANGES = ("added = 1", "added = 2", "global added; added = 3", "del added", "globals().update(kept=1)")
 
 _fields: dict[int, ctypes.c_uint64] = {}  # by address, which is all that they depend on
 _never_the_same = itertools.count()
 
 
-def version_of(namespace: dict[str, object]) -> int:
-    """Return a number that is another one after each change of the namespace, and may be at other times."""
-    if not IS_EXACT:
+class Version(Protocol):
+    """What tells the version of one namespace, as long as that is kept."""
+
+    @property
+    def value(self) -> int:
+        """A number that is another one after each change, and may be at other times."""
+        ...
+
+
+class _Unknown:
+    @property
+    def value(self) -> int:
         return next(_never_the_same)
+
+
+def teller_of(namespace: dict[_K, object]) -> Version:
+    """Return what tells the version of a namespace again and again; whoever keeps it keeps the namespace."""
+    if not IS_EXACT:
+        return _Unknown()
     address = id(namespace)
     field = _fields.get(address)
     if field is None:
         field = _fields[address] = ctypes.c_uint64.from_address(address + _OFFSET)
-    return field.value
+    return field
+
+
+def version_of(namespace: dict[_K, object]) -> int:
+    """Return a number that is another one after each change of the namespace, and may be at other times."""
+    return teller_of(namespace).value
 
 
 def _is_reliable() -> bool:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-_GRACE = 1.0  # seconds for an interrupted call to end
+GRACE = 1.0  # seconds for an interrupted call to end
 
 _T = TypeVar("_T")
 
@@ -29,23 +29,18 @@ class BoundedCall(Generic[_T]):
 
     def ends_within(self, seconds: float) -> bool:
         """Start, and wait that long for the end; whatever ends the waiting interrupts the call, too."""
-        try:
-            self.thread.start()
-        except RuntimeError:  # none can be started while the interpreter ends: better here than not at all
-            self.thread.run()
+        if not start(self.thread):
             return True
         try:
             self.thread.join(seconds)
         except BaseException:
-            self._raise_in_thread()
+            raise_in(self.thread)
             raise
         return not self.thread.is_alive()
 
     def interrupt(self) -> bool:
         """End the call if the interpreter can (not in a system call or a lock); tell whether it did."""
-        self._raise_in_thread()
-        self.thread.join(_GRACE)
-        return not self.thread.is_alive()
+        return end(self.thread)
 
     def _run(self, function: Callable[[], _T]) -> None:
         try:
@@ -53,6 +48,25 @@ class BoundedCall(Generic[_T]):
         except BaseException as error:  # foreign code: SystemExit and the like end this call only
             self.error = error
 
-    def _raise_in_thread(self) -> None:
-        ident = ctypes.c_ulong(self.thread.ident or 0)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(_Interrupted))
+
+def start(thread: threading.Thread) -> bool:
+    """Start a thread; false if what it is for had to be done here, and is done."""
+    try:
+        thread.start()
+    except RuntimeError:  # none can be started while the interpreter ends: better here than not at all
+        thread.run()
+        return False
+    return True
+
+
+def end(thread: threading.Thread) -> bool:
+    """Interrupt what a thread runs, and wait a moment for its end; tell whether it ended."""
+    raise_in(thread)
+    thread.join(GRACE)
+    return not thread.is_alive()
+
+
+def raise_in(thread: threading.Thread) -> None:
+    """Interrupt what a thread runs, as soon as that is Python code again."""
+    ident = ctypes.c_ulong(thread.ident or 0)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(_Interrupted))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from hotload_tui.core.leaks import FREED, collect, forget
+from hotload_tui.core.leaks import FREED, collect, collect_young, forget
 from hotload_tui.core.loader.retirement import Parting
 
-_SECOND_LOOKS = (0.01, 0.1)  # seconds until a generation that is not freed is looked at again
+_SECOND_LOOKS = ((0.01, collect_young), (0.0, collect), (0.1, collect_young))
+"""Seconds until a generation that is not freed is looked at again, and how."""
 
 
 class HeldGenerations:
@@ -23,21 +24,20 @@ class HeldGenerations:
     def free(self, parted: Iterable[Parting]) -> None:
         """Have the collector free generations that have just retired, as far as it can."""
         left = [gone for gone in parted if not gone.remains.is_freed()]
-        if not left:
-            return
-        left = _still_there(left)
+        left = _still_there(left, collect_young)
         for gone in left:
             gone.undo_patches()
             gone.remains.cut()
-        for pause in (0.0, *_SECOND_LOOKS):
+        # A caller that was just entering, or just leaving, holds the old table for an instant more.
+        for pause, collect_some in _SECOND_LOOKS:
             if not left:
                 return
-            # A caller that was just entering, or just leaving, holds the old table for an instant more.
             time.sleep(pause)
-            left = _still_there(left)
+            left = _still_there(left, collect_some)
         for gone in left:
             gone.remains.let_go()
-        collect()  # of what is held in ways that only the collector can follow
+        if left:
+            collect()  # of what is held in ways that only the collector can follow
         self._held += [gone for gone in left if not gone.remains.is_freed()]
 
     def look_again(self) -> list[Parting]:
@@ -46,8 +46,7 @@ class HeldGenerations:
         for gone in let_go:
             gone.close()
             gone.remains.cut()
-        if let_go:
-            collect()
+        _still_there(_still_there(let_go, collect_young), collect)
         freed = [gone for gone in self._held if gone.remains.is_freed()]
         self._held = [gone for gone in self._held if gone not in freed]
         for gone in freed:
@@ -64,11 +63,14 @@ class HeldGenerations:
         return f"{newest.memory} (generation {newest.generation}{others})"
 
 
-def _still_there(parted: list[Parting]) -> list[Parting]:
+def _still_there(parted: list[Parting], collect_some: Callable[[], None]) -> list[Parting]:
     """Close what they left open, collect, and return those that are not freed by that."""
     for gone in parted:
         gone.close()
-    collect()
-    if any(list(map(Parting.close, parted))):  # what had held some was garbage, too; each is to be closed
-        collect()
-    return [gone for gone in parted if not gone.remains.is_freed()]
+    is_closing = True
+    while parted and is_closing:
+        collect_some()
+        parted = [gone for gone in parted if not gone.remains.is_freed()]
+        # What had held some may have been garbage, too: each is to be closed.
+        is_closing = any([gone.close() for gone in parted])  # noqa: C419 - each
+    return parted

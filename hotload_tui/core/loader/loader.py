@@ -16,14 +16,14 @@ from typing import TypeVar
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.config import Config
-from hotload_tui.core.context import KeptState, PluginContext, PluginState, current_worker
-from hotload_tui.core.errors import UnknownPluginError
-from hotload_tui.core.generation import Generation, Peer
+from hotload_tui.core.context import KeptState, current_worker
+from hotload_tui.core.errors import HotloadError, UnknownPluginError
+from hotload_tui.core.generation import Generation
 from hotload_tui.core.hooks import HookHost
-from hotload_tui.core.ledger import Ledger, Process
+from hotload_tui.core.ledger import Process
 from hotload_tui.core.loader.held import HeldGenerations
 from hotload_tui.core.loader.live import LivePlugin
-from hotload_tui.core.loader.proof import prove
+from hotload_tui.core.loader.load import Load, Outcome, Wanted
 from hotload_tui.core.loader.retirement import Parting, Retirement, Undertaker
 from hotload_tui.core.loader.trials import Trials, WorkerTrials
 from hotload_tui.core.witness import Witness, nobody
@@ -42,6 +42,7 @@ class Loader:
         self._trials = trials or WorkerTrials()
         self._witness = witness
         self._live: dict[str, LivePlugin] = {}
+        self._bound: set[str] = set()
         self._order: list[str] = []
         self._numbers: dict[str, int] = {}
         self._states: dict[str, KeptState] = {}
@@ -54,6 +55,10 @@ class Loader:
     def live(self, name: str) -> LivePlugin | None:
         """Return what serves of the plugin, or ``None``."""
         return self._live.get(name)
+
+    def bound(self) -> list[str]:
+        """Return the names of the live plugins that were loaded with others that they require."""
+        return sorted(self._bound)  # kept, not looked for: many plugins require none
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all live plugins in the order in which they were first loaded."""
@@ -101,6 +106,7 @@ class Loader:
         self._host.swap(dict.fromkeys(names, ()))
         for name in names:
             self._order.remove(name)
+            self._bound.discard(name)
             self._parting.put(self._live.pop(name))
 
     def reload(self, name: str, hook_point: str | None = None, priority: int | None = None) -> None:
@@ -131,47 +137,51 @@ class Loader:
             RegisterError: ``register`` is missing, has another shape, or raised.
 
         """
-        number = self._numbers[name] = self._numbers.get(name, 0) + 1
-        generation = Generation(
-            artifact,
-            root_dir=root_dir or Path(self._config.runtime_dir, name).absolute(),
-            module_path=self._config.module_path,
-            number=number,
-        )
-        generation.peers = {other.plugin: Peer(other) for other in required}
-        settings = self._config.of(name).settings
-        state = PluginState(self._states.setdefault(name, KeptState()))
-        context = PluginContext(
-            name,
-            number,
-            state=state,
-            settings=settings,
-            hook_point=hook_point,
-            priority=priority,
-            peers=generation.peers,
-        )
-        ledger = Ledger(generation.root, number, self._process)
-        ledger.begin(artifact)
+        wanted = Wanted(name, artifact, hook_point, priority, root_dir, tuple(required))
+        (outcome,) = self.trial_each([wanted])
+        if outcome.trial is None:
+            assert outcome.error is not None
+            raise outcome.error
+        return outcome.trial
 
-        def proof() -> LivePlugin:
-            with self._witness("load", name, artifact.manifest.digest):
-                return prove(generation, context, state, ledger)
+    def trial_each(self, wanted: Sequence[Wanted]) -> list[Outcome]:
+        """As ``trial``, of plugins that require none of each other; who fails keeps nobody else from it."""
+        loads = [self._load(each) for each in wanted]
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(loads):
+            outcomes += self._first(loads[len(outcomes) :])
+        return outcomes
 
+    def _first(self, loads: Sequence[Load]) -> list[Outcome]:
+        """Try the first, and as many more as may follow it in its thread; only the last may have failed."""
+        trials: list[LivePlugin] = []
+        error: HotloadError | None = None
         try:
-            live = self._trials.run(name, proof, self._config.load_timeout)
-        except BaseException as error:
-            context.abandon()
-            ledger.end(generation.origin.codes(), generation.exit_calls)
-            for fault in self._undertaker.call_endings(generation, ledger):
-                error.add_note(f"cleaning up failed: {fault.type}: {fault.message}")
-            generation.release()
-            left = [entry for entry in ledger.undo() if entry.outcome == "named"]
-            for entry in left:
-                error.add_note(f"left behind: {entry.describe()}")
-            self._aborted.put(self._undertaker.bury(generation, ledger))
-            raise
-        ledger.end(generation.origin.codes(), generation.exit_calls)
-        return live
+            with self._process.lock:
+                self._trials.run(loads, self._config.load_timeout, trials)
+        except BaseException as failure:
+            for load in loads[len(trials) :][:1]:
+                self._clear_up(load, failure)
+            if not isinstance(failure, HotloadError):
+                for trial in trials:
+                    self.discard(trial)
+                raise
+            error = failure
+        outcomes = [Outcome(load, trial, None) for load, trial in zip(loads, trials, strict=False)]
+        return outcomes if error is None else [*outcomes, Outcome(loads[len(trials)], None, error)]
+
+    def _load(self, wanted: Wanted) -> Load:
+        number = self._numbers[wanted.name] = self._numbers.get(wanted.name, 0) + 1
+        kept = self._states.setdefault(wanted.name, KeptState())
+        return Load(wanted, number, kept, config=self._config, process=self._process, witness=self._witness)
+
+    def _clear_up(self, load: Load, error: BaseException) -> None:
+        """Leave nothing of a load that failed."""
+        if load.began:
+            load.abandon()
+            with self._process.lock:
+                load.end()
+            self._aborted.put(load.clear_up(error, self._undertaker))
 
     def swap(self, trials: Sequence[LivePlugin]) -> None:
         """Let proven trials serve, all in one assignment; what they replace waits for ``retire``.
@@ -192,8 +202,9 @@ class Loader:
             if trial.name not in self._live:
                 self._order.append(trial.name)
             self._live[trial.name] = trial
+            (self._bound.add if trial.generation.peers else self._bound.discard)(trial.name)
             trial.context.begin()
-        self._process.attributes.let_go()
+        self._process.let_go()
 
     def discard(self, trial: LivePlugin) -> None:
         """Have a trial that is not to serve wait for ``retire``: what it started must end."""
@@ -205,7 +216,7 @@ class Loader:
         Waits for calls in flight, runs ``on_unload``, drops the modules and looks whether they are freed.
         May run in another thread than the loads.
         """
-        self._process.attributes.let_go()
+        self._process.let_go()
         aborted, parting = list(_drained(self._aborted)), list(_drained(self._parting))
         if not parting:
             self._held.free(aborted)

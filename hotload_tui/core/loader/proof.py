@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import cast
 
 from hotload_tui.core.context import PluginContext, PluginState
@@ -19,6 +19,9 @@ from hotload_tui.core.loader.migration import defined, is_unfinished, migrate
 from hotload_tui.core.source import ENTRY
 
 _SIGNATURE = "def register(ctx) -> None: ..."
+_SPECIAL = (
+    inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
+)
 _WAY_OUT = f"write: {_SIGNATURE}"
 
 
@@ -63,6 +66,8 @@ def _register_of(module: object) -> tuple[Callable[[object], object], str, int]:
     line = 1
     try:
         register = defined(module, "register")
+        if type(register) is FunctionType and _plainly_takes_one(register):
+            return register, "", register.__code__.co_firstlineno
         code = getattr(inspect.unwrap(register) if callable(register) else None, "__code__", None)
         line = code.co_firstlineno if type(code) is CodeType else 1
         problem = "" if register is None else _misshapen(register)
@@ -71,6 +76,14 @@ def _register_of(module: object) -> tuple[Callable[[object], object], str, int]:
     if register is None:
         return _nothing, f"{ENTRY} has run and defines no register; add: {_SIGNATURE}", line
     return cast("Callable[[object], object]", register), problem and f"{problem}; {_WAY_OUT}", line
+
+
+def _plainly_takes_one(function: FunctionType) -> bool:
+    """Tell of most functions that can be called with one argument that they can, and soon."""
+    code = function.__code__
+    needed = code.co_argcount - len(function.__defaults__ or ())
+    is_plain = not (code.co_flags & _SPECIAL or code.co_kwonlyargcount or vars(function))
+    return is_plain and needed <= 1 <= code.co_argcount
 
 
 def _nothing(_: object) -> None: ...

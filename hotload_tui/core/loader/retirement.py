@@ -110,7 +110,8 @@ class Undertaker:
         live.generation.release()
         live.generation.leave_remnants()
         entries = live.ledger.undo()
-        gone = self.bury(live.generation, live.ledger)
+        functions = [handler.function for handler in live.handlers]
+        gone = self.bury(live.generation, live.ledger, live.context, *functions)
         gone.faults, gone.inside, gone.entries = faults, inside, entries
         return gone
 
@@ -125,10 +126,13 @@ class Undertaker:
         )
         return [self._fault_of(plugin, error) for error in errors if error is not None]
 
-    def bury(self, generation: Generation, ledger: Ledger) -> Parting:
-        """Prepare for the look whether a generation is freed that has left ``sys.modules``."""
+    def bury(self, generation: Generation, ledger: Ledger, *others: object) -> Parting:
+        """Prepare for the look whether a generation is freed that has left ``sys.modules``.
+
+        ``others`` is what it had that its modules need not lead to.
+        """
         forget(generation.root)
-        remains = Remains(generation.plugin, generation.root, generation.modules)
+        remains = Remains(generation.plugin, generation.root, generation.modules, others)
         return Parting(generation.plugin, generation.number, remains, ledger)
 
     # ---- calls that did not leave

@@ -20,12 +20,13 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Generic, Protocol, TypeVar
 
 from hotload_tui.core.errors import LoadError, PluginError, RegisterError
-from hotload_tui.core.loader.bounded import BoundedCall
+from hotload_tui.core.loader.series import Load, Series
 
 _GRACE = 1.0  # seconds for an interrupted call to end
 _AGAIN = 0.25  # seconds between two signals, for code that swallows the first
@@ -34,13 +35,15 @@ _T = TypeVar("_T")
 
 
 class Trials(Protocol):
-    """A way to run the proof of a plugin."""
+    """A way to run the loads of plugins."""
 
-    def run(self, plugin: str, proof: Callable[[], _T], limit: float) -> _T:
-        """Return what ``proof`` returns.
+    def run(self, loads: Sequence[Load[_T]], limit: float, done: list[_T]) -> None:
+        """Run the first of some loads, or several; add what each proof returns to ``done``.
+
+        Of a load that fails, ``end`` is not called.
 
         Raises:
-            PluginError: what the proof raised.
+            PluginError: what the proof of the load raised that is next in ``done``.
             LoadError: it did not end within ``limit`` seconds.
 
         """
@@ -52,32 +55,34 @@ class Trials(Protocol):
 
 
 class WorkerTrials:
-    """Runs each proof in a thread of its own; one at a time."""
+    """Runs loads one after the other in a thread of their own."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
 
-    def run(self, plugin: str, proof: Callable[[], _T], limit: float) -> _T:
-        """Run a proof; as ``Trials``."""
-        call = BoundedCall(proof, f"hotload-load-{plugin}")
-        self._thread = call.thread
+    def run(self, loads: Sequence[Load[_T]], limit: float, done: list[_T]) -> None:
+        """Run as many loads as may share a thread; as ``Trials``."""
+        before = len(done)
+        series = Series(loads, limit, done)
+        self._thread = series.thread
         try:
-            if not call.ends_within(limit):
-                raise self._interrupt(plugin, call, limit)
+            if not series.ends_in_time():
+                raise self._interrupt(loads[len(done) - before].name, series, limit)
         finally:
             self._thread = None
-        return _outcome(plugin, call.value, call.error)
+        if series.error is not None:
+            raise _failure(loads[len(done) - before].name, series.error)
 
     def is_inside(self) -> bool:
         """Tell whether the calling thread is executing a proof."""
         return threading.current_thread() is self._thread
 
-    def _interrupt(self, plugin: str, call: BoundedCall[_T], limit: float) -> LoadError:
+    def _interrupt(self, plugin: str, series: Series[_T], limit: float) -> LoadError:
         """End a load that takes too long, if the interpreter can; returns the error to raise."""
-        if not call.interrupt():
-            return _stuck(plugin, limit, f"its thread '{call.thread.name}' still runs")
-        error = _interrupted(plugin, limit, call.error)
-        call.error = call.value = None
+        if not series.interrupt():
+            return _stuck(plugin, limit, f"its thread '{series.thread.name}' still runs")
+        error = _interrupted(plugin, limit, series.error)
+        series.error = None
         return error
 
 
@@ -96,7 +101,6 @@ class _Job(Generic[_T]):
         self.in_time = True
         self._proof: Callable[[], _T] | None = proof
         self._is_armed = False
-        self._ended = threading.Event()
 
     def run(self) -> None:
         """Run on the main thread, under a timer of the kernel's."""
@@ -121,11 +125,14 @@ class _Job(Generic[_T]):
             if os.getpid() != pid:  # the plugin forked, and this is the copy
                 os._exit(0)
             self._proof = None
-            self._ended.set()
 
-    def wait(self, seconds: float) -> bool:
-        """Wait for the end, and tell whether it came."""
-        return self._ended.wait(seconds)
+    def failure(self) -> PluginError | None:
+        """Return why there is no value."""
+        if self.in_time:
+            return None if self.error is None else _failure(self.plugin, self.error)
+        error = _interrupted(self.plugin, self.limit, self.error)
+        self.error = self.value = None
+        return error
 
     def _time_is_up(self, _number: int, _frame: FrameType | None) -> None:
         if self._is_armed:
@@ -133,29 +140,90 @@ class _Job(Generic[_T]):
             raise _Interrupted
 
 
+class _Turn(Generic[_T]):
+    """Loads that have the main thread one after the other, until one fails."""
+
+    def __init__(
+        self, loads: Sequence[Load[_T]], limit: float, done: list[_T], perform: Callable[[_Job[_T]], None]
+    ) -> None:
+        self._waiting = [*loads][::-1]
+        self._limit = limit
+        self._done = done
+        self._perform = perform
+        self.error: BaseException | None = None
+        """What ended it."""
+        self._since = time.monotonic()  # when the load began whose turn it is
+        self._lock = threading.Lock()
+        self._is_left = False
+        self._is_over = threading.Event()
+
+    def run(self) -> None:
+        """Run on the main thread."""
+        try:
+            follows = False
+            while self._waiting:
+                load = self._waiting.pop()
+                self._since = time.monotonic()
+                load.begin(follows=follows)
+                if not self._prove(load):
+                    break
+                follows = True
+        except BaseException as error:  # foreign code may be part of looking at what a load has changed
+            self.error = error
+        finally:
+            self._is_over.set()
+
+    def ends_in_time(self) -> bool:
+        """Wait for the end; false if a load cannot be ended, which is left behind."""
+        while not self._is_over.wait(self._left()):
+            with self._lock:
+                if self._left() <= 0:
+                    self._is_left = True
+                    self._waiting, self._done = [], []  # what is left behind holds its own load and no other
+                    return False
+        return True
+
+    def _prove(self, load: Load[_T]) -> bool:
+        """Run one load, and tell whether another may follow."""
+        job = _Job(load.name, load.prove, self._limit)
+        self._perform(job)
+        with self._lock:
+            if self._is_left:  # nobody waits for it any more
+                return False
+            self._since = time.monotonic()
+        self.error = job.failure()
+        if self.error is not None:
+            return False
+        assert job.value is not None
+        load.end()
+        self._done.append(job.value)
+        return True
+
+    def _left(self) -> float:
+        return self._since + self._limit + _GRACE - time.monotonic()
+
+
 class MainTrials:
-    """Runs each proof on the main thread, which has to be in ``serve``; one at a time."""
+    """Runs loads on the main thread, which has to be in ``serve``; one at a time."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._running = ""
 
-    def run(self, plugin: str, proof: Callable[[], _T], limit: float) -> _T:
-        """Run a proof; as ``Trials``. One that cannot be ended keeps the main thread from all others."""
+    def run(self, loads: Sequence[Load[_T]], limit: float, done: list[_T]) -> None:
+        """Run loads until one fails; as ``Trials``. One that cannot be ended keeps all others from it."""
+        before = len(done)
         if self._running:
-            raise LoadError(plugin, f"the load of {self._running} still occupies the main thread")
-        job = _Job(plugin, proof, limit)
+            raise LoadError(loads[0].name, f"the load of {self._running} still occupies the main thread")
+        turn = _Turn(loads, limit, done, self._perform)
         if threading.current_thread() is threading.main_thread():
-            self._perform(job)
+            turn.run()
         else:
-            self._jobs.put(lambda: self._perform(job))
-            if not job.wait(limit + _GRACE):
-                raise _stuck(plugin, limit, "it still runs on the main thread")
-        if not job.in_time:
-            error = _interrupted(plugin, limit, job.error)
-            job.error = job.value = None
-            raise error
-        return _outcome(plugin, job.value, job.error)
+            self._jobs.put(turn.run)
+            if not turn.ends_in_time():
+                raise _stuck(loads[len(done) - before].name, limit, "it still runs on the main thread")
+        if turn.error is not None:
+            raise turn.error
 
     def is_inside(self) -> bool:
         """Tell whether the calling thread is executing a proof."""
@@ -179,13 +247,12 @@ class MainTrials:
             self._running = ""
 
 
-def _outcome(plugin: str, value: _T | None, error: BaseException | None) -> _T:
+def _failure(plugin: str, error: BaseException) -> PluginError:
     if isinstance(error, PluginError):
-        raise error
-    if error is not None:  # of what the plugin registered, when it was looked at
-        raise RegisterError(plugin, "what register(ctx) registered cannot be used") from error
-    assert value is not None
-    return value
+        return error
+    found = RegisterError(plugin, "what register(ctx) registered cannot be used")
+    found.__cause__ = error  # of what the plugin registered, when it was looked at
+    return found
 
 
 def _interrupted(plugin: str, limit: float, ending: BaseException | None) -> LoadError:

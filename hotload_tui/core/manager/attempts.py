@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -14,11 +14,12 @@ from hotload_tui.core.config import Config
 from hotload_tui.core.discovery import PluginDirectory
 from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.generation import Generation
-from hotload_tui.core.loader import LivePlugin, Loader
+from hotload_tui.core.loader import LivePlugin, Loader, Outcome, Wanted
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.retirer import Retirer
 from hotload_tui.core.manager.rounds import Rounds
 from hotload_tui.core.source import Source, SourceRule, is_as_read, read_source
+from hotload_tui.core.watcher import Repositories
 
 Required: TypeAlias = Callable[[str, Artifact], Collection[Generation]]
 """Returns the generations that a version of a plugin requires; raises ``RequirementError``."""
@@ -49,6 +50,8 @@ class Attempts:
         self._loader = loader
         self._retirer = retirer
         self._rounds = rounds
+        self._ahead: dict[str, Outcome] = {}
+        self._repositories = Repositories(Path(config.runtime_dir).absolute(), config.debounce_time)
 
     def compile(self, attempt: Attempt, *, fresh: bool) -> Artifact:
         """Compile what was read; raises ``PluginError`` and ``ArtifactError``."""
@@ -80,20 +83,40 @@ class Attempts:
 
     def run(self, directory: PluginDirectory, artifact: Artifact, required: Required) -> LivePlugin:
         """Try an artifact; raises ``LoadError`` and ``RegisterError``, and what ``required`` raises."""
+        name, generations = directory.name, required(directory.name, artifact)
+        outcome = self._ahead.pop(name, None)
+        if outcome is None or outcome.load.wanted.artifact is not artifact:
+            (outcome,) = self._loader.trial_each([self._wanted(directory, artifact, generations)])
+        self._rounds.loaded(name, outcome.load.began, outcome.load.ended)
+        if outcome.trial is None:
+            assert outcome.error is not None
+            raise outcome.error
+        return outcome.trial
+
+    def run_ahead(self, several: Iterable[tuple[PluginDirectory, Artifact]]) -> None:
+        """Try artifacts that require no other plugin, in as few threads as may be.
+
+        ``run`` returns or raises then what became of each.
+        """
+        for left in self._ahead.values():  # whoever asked for them was interrupted
+            if left.trial is not None:
+                self._retirer.discard(left.trial, "its start was broken off")
+        self._ahead = {}
+        wanted = [self._wanted(directory, artifact) for directory, artifact in several]
+        self._ahead = {outcome.load.name: outcome for outcome in self._loader.trial_each(wanted)}
+
+    def _wanted(
+        self, directory: PluginDirectory, artifact: Artifact, required: Iterable[Generation] = ()
+    ) -> Wanted:
         configured = self._config.of(directory.name)
-        generations = required(directory.name, artifact)
-        began = time.time()
-        try:
-            return self._loader.trial(
-                directory.name,
-                artifact,
-                configured.hook_point,
-                configured.priority,
-                root_dir=directory.path.absolute(),
-                required=generations,
-            )
-        finally:
-            self._rounds.loaded(directory.name, began, time.time())
+        return Wanted(
+            directory.name,
+            artifact,
+            configured.hook_point,
+            configured.priority,
+            root_dir=directory.path.absolute(),
+            required=tuple(required),
+        )
 
     def _newer(self, attempt: Attempt) -> Build | None:
         """Return the build of what is on disk by now, if it differs from what was tried and compiles."""
@@ -101,9 +124,11 @@ class Attempts:
         if is_as_read(attempt.source, self._rule) or self._rounds.is_running(directory.name):
             return None
         try:
+            mark = self._repositories.mark()
             source = read_source(directory.name, directory.path, self._rule)
-            if source.digest == attempt.source.digest:
-                return None
+            is_half = self._repositories.overtaken({directory.name: directory.path}, mark)
+            if is_half or source.digest == attempt.source.digest:
+                return None  # by git: the watcher tells what it changed, all together
             build = self._builds.compile(directory, source, fresh=False)
         except HotloadError:
             return None  # it may be half-written; the watcher tells when it is not

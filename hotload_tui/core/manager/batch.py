@@ -61,6 +61,7 @@ class Batch:
         """Try everything; returns what may serve, each after those that it requires."""
         self._widen()
         pending = self._in_order()
+        self._proofs.try_ahead([one for one in pending if not self._bonds.of(one.name, one.artifact)])
         unmet: list[tuple[Candidate, RequirementError]] = []
         while pending:
             before = len(self._ready)
@@ -102,11 +103,10 @@ class Batch:
         is_growing = True
         while is_growing and self._candidates:
             is_growing = False
-            for status in self._board.statuses():
-                if status.name not in self._candidates and (
-                    more := self._drawn_in(status, with_failed=with_failed)
-                ):
-                    self._candidates[status.name] = more
+            for name in sorted(self._bonds.requiring() - self._candidates.keys()):
+                status = self._board.get(name)
+                if status is not None and (more := self._drawn_in(status, with_failed=with_failed)):
+                    self._candidates[name] = more
                     is_growing = True
 
     def _drawn_in(self, status: PluginStatus, *, with_failed: bool) -> Candidate | None:
@@ -207,7 +207,7 @@ class Batch:
                     is_shrinking = True
 
     def _why_not(self, name: str) -> str:
-        for other in self._loader.names():
+        for other in self._loader.bound():
             if other not in self._ready and name in self._bonds.bound(other):
                 return f"{other} requires it, and does not load with it"
         for other, peer in self._ready[name].trial.generation.peers.items():

@@ -28,6 +28,7 @@ class Bonds:
         self._board = board
         self._loader = loader
         self._wanted: dict[str, tuple[str, ...]] = {}
+        self._wanting: set[str] = set()  # those of which that is not empty
         self.tied: set[str] = set()
         """Plugins whose newest version is fit to serve, or may be, and waits for another plugin's."""
 
@@ -37,11 +38,13 @@ class Bonds:
 
     def note(self, name: str, artifact: Artifact) -> None:
         """Note what the newest version of a plugin requires."""
-        self._wanted[name] = self.of(name, artifact)
+        self._wanted[name] = wanted = self.of(name, artifact)
+        (self._wanting.add if wanted else self._wanting.discard)(name)
 
     def forget(self, name: str) -> None:
         """Drop what is known of a plugin that is gone."""
         self._wanted.pop(name, None)
+        self._wanting.discard(name)
         self.tied.discard(name)
 
     def wanted(self, name: str) -> Collection[str]:
@@ -53,6 +56,11 @@ class Bonds:
         """Return the plugins with which what serves of a plugin was loaded."""
         live = self._loader.live(name)
         return live.generation.peers.keys() if live is not None else ()
+
+    def requiring(self) -> set[str]:
+        """Return the plugins that require any, as they serve or as they were seen last."""
+        configured = (name for name, settings in self._config.plugins.items() if settings.requires)
+        return {*self._loader.bound(), *self._wanting, *configured, *self.tied}
 
     def dependents(self, name: str) -> list[str]:
         """Return the plugins that serve and cannot without this one, each before those that it requires."""

@@ -17,6 +17,7 @@ from hotload_tui.core.history import Hold, Record
 from hotload_tui.core.manager.board import Board
 from hotload_tui.core.plugin import Fault, FileDigest
 from hotload_tui.core.source import Source
+from hotload_tui.core.source_index import SourceIndex
 
 
 class Builds:
@@ -28,6 +29,7 @@ class Builds:
         self._keep = config.keep_generations
         self._compiler = Compiler(folder)
         self._record = Record(folder)
+        self._index = SourceIndex(folder, config.watch.ignore)
         self._published: set[str] = set()  # plugins with new artifacts since the last pruning
         self._vain: set[tuple[str, str]] = set()  # last good artifacts that did not load in this host
 
@@ -41,6 +43,7 @@ class Builds:
         Raises what ``Compiler.compile`` raises.
         """
         build = self._compiler.compile(directory.path, source, fresh=fresh)
+        self._index.note(source)
         now = time.time()
         if build.rejected:
             self._board.tell(ArtifactRejected(now, source.name, build.rejected))
@@ -62,6 +65,16 @@ class Builds:
             for warning in build.warnings:
                 self._board.write("warning", source.name, warning)
         return build
+
+    def known(self, directory: PluginDirectory) -> tuple[Source, Artifact] | None:
+        """Return a plugin's source and its artifact if neither has to be read or made; else ``None``."""
+        source = self._index.find(directory.name, directory.path)
+        artifact = self._compiler.known(source.name, source.digest) if source else None
+        return (source, artifact) if source and artifact else None
+
+    def what_is_known(self) -> Callable[[], None] | None:
+        """Return what keeps for the next host which sources need not be read, if there is something new."""
+        return self._index.save if self._index.is_new else None
 
     def preview(self, source: Source) -> Preview:
         """Tell what ``compile`` would do; nothing is written or told. Raises ``CompileError``."""

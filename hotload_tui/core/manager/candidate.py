@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.discovery import PluginDirectory
@@ -11,6 +12,7 @@ from hotload_tui.core.loader import LivePlugin
 from hotload_tui.core.manager.attempts import Attempt
 from hotload_tui.core.manager.ready import Ready
 from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
+from hotload_tui.core.source import Source, SourceFile
 
 
 class Candidate(Struct):
@@ -33,6 +35,16 @@ class Candidate(Struct):
     def name(self) -> str:
         """The plugin's name."""
         return self.directory.name
+
+    def source(self) -> Source | None:
+        """Return the source that was tried, with its files; ``None`` for an artifact from before."""
+        if self.attempt is None:
+            return None
+        if self.attempt.source.files:
+            return self.attempt.source
+        members = [member for member in self.artifact.manifest.members if member.code_size]
+        files = (SourceFile(each.path, self.artifact.source(each.path), each.sha256) for each in members)
+        return replace(self.attempt.source, files=tuple(files))
 
     def ready(self, trial: LivePlugin) -> Ready:
         """Return what waits for the swap."""

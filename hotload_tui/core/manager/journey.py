@@ -122,6 +122,8 @@ class Journey:
         if ready:
             self._swap(ready)
         self._builds.prune(self._proofs.serving)
+        if not seen and (keep := self._builds.what_is_known()):
+            self._retirer.then(keep)
         return unproven
 
     def _refuse_endless(self, directories: list[PluginDirectory], *, again: bool) -> None:
@@ -244,6 +246,7 @@ class Journey:
         began = time.perf_counter()
         self._loader.swap([one.trial for one in ready])
         seconds = time.perf_counter() - began
+        time.sleep(0)  # who waits for the interpreter calls the new version now, not behind what follows
         self._retirer.ring()
         for one in ready:
             before = self._board.get(one.trial.name)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 from msgspec.structs import replace
 
 from hotload_tui.core.config import Config
-from hotload_tui.core.discovery import PluginDirectory
+from hotload_tui.core.discovery import PluginDirectory, found_status
 from hotload_tui.core.errors import HotloadError, RequirementError
 from hotload_tui.core.events import PluginFailed, PluginHeld, PluginMended
 from hotload_tui.core.history import Hold
@@ -55,14 +56,12 @@ class Proofs:
 
     def status_of(self, directory: PluginDirectory) -> PluginStatus:
         """Return how a plugin stands, at its present place on disk."""
-        enabled = directory.enabled and self._config.of(directory.name).enabled
-        state = PluginState.NEW if enabled else PluginState.OFF
-        known = self._board.get(directory.name)
+        found, known = found_status(directory, self._config), self._board.get(directory.name)
         if known is None:
-            return PluginStatus(directory.name, state, str(directory.path))
-        if known.state is PluginState.OFF:
-            known = replace(known, state=state)
-        return replace(known, path=str(directory.path))
+            return found
+        return replace(
+            known, state=found.state if known.state is PluginState.OFF else known.state, path=found.path
+        )
 
     def failure(self, error: HotloadError, plugin: str, source: Source | None = None) -> Fault:
         """Return the fault of a plugin."""
@@ -95,7 +94,8 @@ class Proofs:
         is_settled = change is None or change.is_settled
         attempt: Attempt | None = None
         try:
-            source = self.read(directory, change)
+            known = None if again or anew or change is not None else self._builds.known(directory)
+            source, artifact = known or (self.read(directory, change), None)
             attempt = Attempt(directory, source)
             if not again:
                 is_held, held = self._held(directory, status, source.digest)
@@ -105,7 +105,7 @@ class Proofs:
             if not again and self._is_current(status, source.digest, anew=anew):
                 return None
             self._board.put(replace(status, state=PluginState.BUILD))
-            artifact = self._attempts.compile(attempt, fresh=fresh)
+            artifact = artifact or self._attempts.compile(attempt, fresh=fresh)
         except HotloadError as error:
             return self._not_compiled(directory, status, error, attempt, is_settled=is_settled, again=again)
         self._bonds.note(directory.name, artifact)
@@ -196,6 +196,11 @@ class Proofs:
         except HotloadError as error:
             return self._instead(one, error)
 
+    def try_ahead(self, several: Collection[Candidate]) -> None:
+        """Try candidates that require no other plugin together; ``prove`` tells then what became of each."""
+        if len(several) > 1:
+            self._attempts.run_ahead((one.directory, one.artifact) for one in several)
+
     def trial(self, one: Candidate, required: Required) -> LivePlugin:
         """Try a candidate; raises ``HotloadError``."""
         if one.attempt is not None:
@@ -213,7 +218,7 @@ class Proofs:
         if not one.is_settled:
             self.postpone(one.status)
             return None
-        source = one.attempt.source if one.attempt else None
+        source = one.source()
         fault = self.failure(error, one.name, source)
         digest = source.digest if source else one.source_digest
         self.fail(one.status, fault, digest)

@@ -1,7 +1,7 @@
 """A plugin's source: which of its files count, their bytes, and the digest over them."""
 
-from hotload_tui.core.source.rule import ENTRY, SourceRule, is_noise
-from hotload_tui.core.source.scan import FileFacts, Listing, folder_facts, is_as_listed, scan
+from hotload_tui.core.source.rule import ENTRY, NOISE, SourceRule, is_noise
+from hotload_tui.core.source.scan import FileFacts, Listing, folder_facts, is_as_listed, is_older, scan
 from hotload_tui.core.source.source import (
     FORMAT,
     Source,
@@ -18,6 +18,7 @@ from hotload_tui.core.source.source import (
 __all__ = [
     "ENTRY",
     "FORMAT",
+    "NOISE",
     "FileFacts",
     "Listing",
     "Source",
@@ -30,6 +31,7 @@ __all__ = [
     "is_as_listed",
     "is_as_read",
     "is_noise",
+    "is_older",
     "printable",
     "read_file",
     "read_source",

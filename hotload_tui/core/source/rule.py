@@ -12,17 +12,15 @@ from collections.abc import Sequence
 ENTRY = "plugin.py"
 """The file that makes a directory a plugin; no pattern can leave it out."""
 
-_NOISE = re.compile(
-    r"""\..*                                              # hidden
+NOISE = r"""\..*                                              # hidden
       | __pycache__ | node_modules | venv
       | .*\.(pyc|pyo|o|tmp|bak|orig|rej|part|swp|vsctmp|lock)
       | .*~ | \#.*\# | 4913                               # backups and probes of vim, nano, emacs
       | .*___jb_(tmp|old)___                              # JetBrains' safe write
       | sed[A-Za-z0-9]{6}                                 # sed -i
       | .*\.py\.[A-Za-z0-9]{6}                            # Qt's and rsync's temporary files
-    """,
-    re.VERBOSE,
-)
+    """
+_NOISE = re.compile(NOISE, re.VERBOSE)
 
 
 def is_noise(name: str) -> bool:

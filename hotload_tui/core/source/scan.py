@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -65,6 +66,15 @@ def is_as_listed(root: str, listing: Listing) -> bool:
         if facts_of(f"{root}/{path}") != found:
             return False
     return True
+
+
+def is_older(
+    folders: Mapping[str, tuple[int, int, int, int]], files: Mapping[str, FileFacts | None], moment: int
+) -> bool:
+    """Tell whether nothing of a listing was changed after ``moment``, in ns since the epoch."""
+    return all(max(facts[2:]) < moment for facts in folders.values()) and all(
+        facts is not None and max(facts[3:]) < moment for facts in files.values()
+    )
 
 
 def facts_of(path: str) -> FileFacts | None:

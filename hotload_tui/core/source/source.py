@@ -15,12 +15,13 @@ from msgspec import Struct
 
 from hotload_tui.core.errors import DiscoverError, near
 from hotload_tui.core.source.rule import ENTRY, SourceRule
-from hotload_tui.core.source.scan import FileFacts, scan
+from hotload_tui.core.source.scan import FileFacts, Listing, is_as_listed, is_older, scan
 
 FORMAT = 1
 """Counts up when artifacts of an earlier release cannot be read any more."""
 
 _ATTEMPTS = 3
+_GRAIN = 2_000_000_000  # ns: the coarsest times that a file system keeps
 _NO_PATTERNS: Final = SourceRule()
 
 
@@ -40,13 +41,17 @@ class Source(Struct, frozen=True):
     root: str
     """Absolute path of the plugin's directory."""
     files: tuple[SourceFile, ...]
-    """In order of path."""
+    """In order of path; none where the digest was known without reading them."""
     digest: str
     """64 hexadecimal digits."""
     facts: dict[str, FileFacts | None]
     """By which a later change shows without reading."""
     seconds: float = 0.0
     """What reading took."""
+    folders: dict[str, tuple[int, int, int, int]] = {}
+    """By which a file that is added later shows without listing; none where that is not known."""
+    read_at: int = 0
+    """When reading began, in ns since the epoch."""
 
 
 def read_source(name: str, root: Path, rule: SourceRule = _NO_PATTERNS) -> Source:
@@ -86,6 +91,11 @@ def decoded(content: bytes) -> str:
 def is_as_read(source: Source, rule: SourceRule = _NO_PATTERNS) -> bool:
     """Tell whether the files on disk are still those that were read; looks at them without reading."""
     try:
+        # A folder may have the same times after another change in the same moment.
+        if source.folders and is_older(source.folders, {}, source.read_at - _GRAIN):
+            listing = Listing(source.folders, source.facts, {})
+            if is_as_listed(source.root, listing):
+                return True
         return scan(Path(source.root), rule).files == source.facts
     except OSError:
         return False
@@ -114,10 +124,11 @@ def digest_of(files: Iterable[tuple[str, str]]) -> str:
 
 
 def _read(name: str, root: Path, rule: SourceRule) -> Source:
-    started = time.perf_counter()
+    started, read_at = time.perf_counter(), time.time_ns()
     try:
         _check_entry(name, root)
-        facts = scan(root, rule).files
+        listing = scan(root, rule)
+        facts = listing.files
         files = [read_file(root, relative) for relative, found in facts.items() if found]
     except FileNotFoundError:
         raise
@@ -126,7 +137,7 @@ def _read(name: str, root: Path, rule: SourceRule) -> Source:
     files.sort(key=lambda file: file.path)
     digest = digest_of((file.path, file.sha256) for file in files)
     seconds = time.perf_counter() - started
-    return Source(name, str(root.absolute()), tuple(files), digest, facts, seconds)
+    return Source(name, str(root.absolute()), tuple(files), digest, facts, seconds, listing.folders, read_at)
 
 
 def _unreadable(name: str, error: OSError) -> DiscoverError:

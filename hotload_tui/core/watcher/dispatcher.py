@@ -15,7 +15,7 @@ from hotload_tui.core.source import SourceRule
 from hotload_tui.core.watcher.bell import overflow
 from hotload_tui.core.watcher.looker import Change, Looker, Verdict
 from hotload_tui.core.watcher.pace import SETTLED, Pace
-from hotload_tui.core.watcher.repository import Repositories
+from hotload_tui.core.watcher.repository import Mark, Repositories
 from hotload_tui.core.watcher.ringer import SWEEP_WHEN_DEAF, Rings
 from hotload_tui.core.watcher.sweep import Sweep, tick
 
@@ -53,6 +53,7 @@ class Dispatcher:
         self.looker = Looker(root, rule, doubted)
         self._pace = Pace(settle_time, debounce_time)
         self._repositories = Repositories(root, debounce_time)
+        self._mark = self._repositories.mark()  # of what git has changed all was told
         self._unproven: set[str] = set()  # told, and to be told once more when settled
         self._unheard: dict[str, float] = {}  # found by the sweep, when; the bell may still ring
         self._held: set[str] = set()  # wait for git
@@ -150,17 +151,32 @@ class Dispatcher:
         due = self._pace.due(now)
         if not due:
             return
-        waiting = [name for name in due if not self._pace.is_overdue(name, now)]
+        overdue = {name for name in due if self._pace.is_overdue(name, now)}
+        waiting = [name for name in due if name not in overdue]
         busy = self._repositories.busy(self.looker.paths(waiting))
-        if not busy and self._repositories.has_ended():
-            # What git changed together is told together, also what has not rung yet.
+        mark = self._repositories.mark()
+        if not busy and mark != self._mark:
+            # All that git changed is on disk: it is told together, also what has not rung yet.
+            self._mark = mark
             due = sorted({*due, *filter(self.looker.is_different, self.looker.names())})
         self._held = self._held | busy if busy else set()
         for name in self._held:  # all at the same moment: what git changed together is told together
             self._pace.delay(name, now + _GIT_STEP)
         changes = [change for name in due if name not in busy and (change := self._look(name))]
+        overtaken = self._overtaken([change.name for change in changes if change.name not in overdue], mark)
+        changes = [change for change in changes if change.name not in overtaken]
         if changes and not is_ended():
             self._tell(changes)
+
+    def _overtaken(self, names: Collection[str], mark: Mark) -> set[str]:
+        """Return the plugins that git has begun to change while they were read; they are looked at again."""
+        now = time.monotonic()
+        overtaken = self._repositories.overtaken(self.looker.paths(names), mark) if names else set()
+        for name in overtaken:
+            self.looker.doubt(name)
+            self._pace.ring(name, now)
+            self._pace.delay(name, now + _GIT_STEP)
+        return overtaken
 
     def _look(self, name: str) -> Change | None:
         now = time.monotonic()

@@ -139,7 +139,7 @@ class Looker:
     def is_different(self, name: str) -> bool:
         """Tell whether the plugin's files may differ from what is known; files written lately are read."""
         known = self._known.get(name)
-        if known is None or known.trouble:
+        if known is None or known.trouble or name in self._doubted:
             return True
         path = os.fspath(known.directory.path)
         try:
@@ -158,6 +158,10 @@ class Looker:
         if is_doubted and found is not Verdict.TORN:
             self._doubted.discard(name)
         return found
+
+    def doubt(self, name: str) -> None:
+        """Tell of a plugin at the next look, whatever is there."""
+        self._doubted.add(name)
 
     def _look(self, name: str, *, settled: bool, again: bool) -> Change | Verdict:
         known = self._known.get(name)

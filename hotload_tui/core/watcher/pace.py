@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from msgspec import Struct
 
 _STREAM = 0.5  # seconds; saves closer than this are given more quiet
@@ -9,7 +11,15 @@ _FASTEST = 0.002  # seconds of quiet that grow, where settle_time is less
 _GROWTH = 4
 _LONGEST_QUIET = 0.1  # seconds
 SETTLED = 0.05  # seconds of quiet after which what looks like the middle of a save counts
+_TOGETHER = 0.1  # seconds that a plugin waits at most for others that are being saved
 _SECOND_LOOK = 0.25  # seconds after a look: what its own watch came too late for, or the clock's grain hid
+
+
+class _Burst(Struct):
+    """Plugins that rang in quick succession: what is saved together is looked at together."""
+
+    first: float
+    due: float
 
 
 class _Wait(Struct):
@@ -18,6 +28,12 @@ class _Wait(Struct):
     first: float
     last: float
     due: float
+    burst: _Burst
+
+    @property
+    def look(self) -> float:
+        """When it is to be looked at."""
+        return max(self.due, self.burst.due)
 
 
 class _Saves(Struct):
@@ -32,6 +48,8 @@ class Pace:
         self._settle_time = settle_time
         self._debounce_time = debounce_time
         self._waits: dict[str, _Wait] = {}
+        self._together = min(_TOGETHER, debounce_time)
+        self._burst = _Burst(-math.inf, -math.inf)
         self._saves: dict[str, _Saves] = {}
         self._second_looks: dict[str, float] = {}
 
@@ -41,20 +59,20 @@ class Pace:
 
     def ring(self, name: str, now: float) -> None:
         """Note that something happened to a plugin."""
-        wait = self._waits.get(name)
-        first = now if wait is None else wait.first
-        due = min(now + self._quiet(name, now), first + self._debounce_time)
-        self._waits[name] = _Wait(first, now, due)
+        burst = self._burst_of(now)
+        wait = self._waits.setdefault(name, _Wait(now, now, now, burst))
+        wait.last = now
+        wait.due = min(now + self._quiet(name, now), wait.first + self._debounce_time)
 
     def due(self, now: float) -> list[str]:
         """Return the plugins to look at now."""
-        names = {name for name, wait in self._waits.items() if wait.due <= now}
+        names = {name for name, wait in self._waits.items() if wait.look <= now}
         names |= {name for name, due in self._second_looks.items() if due <= now}
         return sorted(names)
 
     def next_due(self) -> float | None:
         """Return when the next look is due, if any."""
-        dues = [wait.due for wait in self._waits.values()]
+        dues = [wait.look for wait in self._waits.values()]
         return min([*dues, *self._second_looks.values()], default=None)
 
     def is_settled(self, name: str, now: float) -> bool:
@@ -69,7 +87,7 @@ class Pace:
 
     def postpone(self, name: str, now: float) -> None:
         """Look again once it is quiet for long enough that what is seen counts."""
-        wait = self._waits.setdefault(name, _Wait(now, now, now))
+        wait = self._waits.setdefault(name, _Wait(now, now, now, _Burst(now, now)))
         self._second_looks.pop(name, None)
         wait.due = max(now, min(wait.last + SETTLED, wait.first + self._debounce_time))
 
@@ -95,6 +113,13 @@ class Pace:
             longest = max(_LONGEST_QUIET, self._settle_time)
             saves.quiet = min(max(saves.quiet, _FASTEST) * _GROWTH, longest)
             saves.last = now
+
+    def _burst_of(self, now: float) -> _Burst:
+        """Return the burst that a ring of now belongs to; no ring puts it off for ever."""
+        if now > self._burst.due:
+            self._burst = _Burst(now, now)
+        self._burst.due = min(now + self._settle_time, self._burst.first + self._together)
+        return self._burst
 
     def _quiet(self, name: str, now: float) -> float:
         saves = self._saves.get(name)

@@ -14,6 +14,7 @@ import pytest
 from hotload_tui.core.source import Source, SourceRule
 from hotload_tui.core.watcher import Bell, Change, Hang, Watcher
 from hotload_tui.core.watcher.bell import Ended, system_bell
+from hotload_tui.core.watcher.dispatcher import Dispatcher
 from tests.conftest import PATIENCE, Workspace, answering
 
 collect_ignore = [] if sys.platform == "linux" else ["test_inotify.py"]
@@ -122,11 +123,18 @@ class Heard:
 
     def wait_for_quiet(self) -> None:
         """Wait until nothing is left to be looked at."""
+        self._poll(lambda dispatcher: dispatcher._pace.next_due() is None)
+
+    def wait_until_held(self, name: str) -> None:
+        """Wait until a plugin waits for git."""
+        self._poll(lambda dispatcher: name in dispatcher._held)
+
+    def _poll(self, is_so: Callable[[Dispatcher], bool]) -> None:
         threads = self.watcher._threads
         assert threads is not None
         tick = threading.Event()
         until = time.monotonic() + PATIENCE
-        while threads._dispatcher._pace.next_due() is not None:
+        while not is_so(threads._dispatcher):
             assert time.monotonic() < until
             tick.wait(0.01)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import queue
+import sys
 import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -210,6 +211,35 @@ def test_a_checkout_is_one_batch(workspace: Workspace, watch: Watch) -> None:
     assert not heard.names
     lock.unlink()
     assert heard.wait_for(lambda: heard.names == set(names))
+    assert len(heard.calls) == 1
+
+
+def test_git_that_begins_while_a_plugin_is_read_is_waited_for(workspace: Workspace, watch: Watch) -> None:
+    """A save was heard of, and what is read of it has half of a checkout in it: that is not told."""
+    (workspace.root / ".git").mkdir()
+    lock = workspace.root / ".git" / "index.lock"
+    workspace["greet/half.py"] = workspace["greet/other.py"] = ONE
+    heard = watch(debounce_time=20.0)
+    begins = threading.Event()
+    has_begun = threading.Event()
+
+    def checkout(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "os.scandir" and begins.is_set() and str(arguments[0]).endswith("greet"):
+            begins.clear()
+            lock.touch()
+            workspace["greet/half.py"] = TWO
+            has_begun.set()
+
+    sys.addaudithook(checkout)
+    begins.set()
+    workspace["greet"] = TWO
+    assert has_begun.wait(PATIENCE)
+    heard.wait_until_held("greet")
+    assert not heard.names
+    workspace["greet/other.py"] = TWO
+    lock.unlink()
+    assert heard.wait_for(lambda: heard.content("greet", "other.py") == TWO)
+    assert heard.content("greet", "half.py") == heard.content("greet") == TWO
     assert len(heard.calls) == 1
 
 

@@ -1,0 +1,128 @@
+"""Plugins that start together are loaded one after the other in as few threads as may be."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from hotload_tui import Config
+from hotload_tui.core.events import PluginLoaded, PluginRetired
+from tests.conftest import Running, Workspace, answering
+
+Run = Callable[[Config], Running]
+
+TELLS_ITS_THREAD = """
+import threading
+
+THREAD = threading.current_thread()
+NAME = THREAD.name
+{leaves}
+
+def register(ctx):
+    ctx.hook("thread", lambda: f"{{id(THREAD)}} {{NAME}}")
+"""
+COUNTS = "import builtins\nbuiltins.of_the_test.executed.append(__name__.split('.')[1])\n"
+WAITS = "import builtins\nbuiltins.of_the_test.end.wait({seconds})\n"
+LEAVES = {
+    "nothing": "",
+    "a local": "KEPT = threading.local()\nKEPT.value = 1",
+    "a tracer": "import sys\nsys.settrace(lambda *_: None)",
+    "a profiler": "import sys\nsys.setprofile(lambda *_: None)",
+    "a tracer for threads to come": "threading.settrace(None if threading.gettrace() else (lambda *_: None))",
+}
+
+
+class Shared:
+    """What plugins and a test have in common."""
+
+    def __init__(self) -> None:
+        self.executed: list[str] = []
+        self.end = threading.Event()
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> Shared:
+    """Give plugins something to note their execution in, and to wait for."""
+    found = Shared()
+    monkeypatch.setattr("builtins.of_the_test", found, raising=False)
+    return found
+
+
+@pytest.mark.parametrize("kind", LEAVES)
+def test_a_thread_serves_the_next_load_only_if_nothing_was_left_in_it(
+    kind: str, workspace: Workspace, run: Run
+) -> None:
+    """No plugin meets what another one has set for its thread, and none pays for a thread without need."""
+    for name in ("a", "b", "c"):
+        workspace[name] = TELLS_ITS_THREAD.format(leaves=LEAVES[kind] if name == "b" else "")
+    told = [str(each).split() for each in run(workspace.config()).host.call("thread")]
+    first, second, third = (thread for thread, _ in told)
+    assert [name for _, name in told] == ["hotload-load-a", "hotload-load-b", "hotload-load-c"]
+    assert first == second
+    assert (second == third) is (kind == "nothing")
+
+
+def test_a_context_variable_of_one_load_is_not_seen_by_the_next(workspace: Workspace, run: Run) -> None:
+    """As if each had a thread of its own."""
+    source = (
+        "import decimal\nBEFORE = decimal.getcontext().prec\ndecimal.getcontext().prec = 7\n\n\n"
+        "def register(ctx):\n    ctx.hook('precision', lambda: BEFORE)\n"
+    )
+    for name in ("a", "b"):
+        workspace[name] = source
+    assert run(workspace.config()).host.call("precision") == [28, 28]
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise OSError", "OSError"),
+        ("raise SystemExit", "SystemExit"),
+        ("while True: pass", "was interrupted"),
+        (WAITS.format(seconds=""), "cannot be interrupted"),
+    ],
+)
+def test_one_of_many_that_fails_is_executed_once_and_stops_no_other(
+    code: str, said: str, workspace: Workspace, run: Run, shared: Shared
+) -> None:
+    """Those before and after it serve, each executed once, also when it ends much later."""
+    for name in ("a", "b", "d", "e"):
+        workspace[name] = COUNTS + answering(name)
+    workspace["c"] = f"{COUNTS}{code}\n{answering('c')}"
+    running = run(workspace.config(load_timeout=0.5))
+    assert running.host.call("greet") == ["a", "b", "d", "e"]
+    fault = running.fault("c")
+    assert said in f"{fault.type}: {fault.message}"
+    left = [thread for thread in threading.enumerate() if thread.name == "hotload-load-c"]
+    assert bool(left) is ("cannot" in said)
+    shared.end.set()
+    for thread in left:
+        thread.join()
+    assert shared.executed == ["a", "b", "c", "d", "e"]
+    assert [event.generation for event in running.told(PluginLoaded)] == [1] * 4
+
+
+def test_a_load_that_was_left_behind_holds_no_version_of_others(
+    workspace: Workspace, run: Run, shared: Shared
+) -> None:
+    """Those that were loaded before and after it are freed as ever when newer ones replace them."""
+    for name in ("a", "e"):
+        workspace[name] = answering(name)
+    workspace["c"] = WAITS.format(seconds="") + answering("c")
+    running = run(workspace.config(load_timeout=0.3))
+    for name in ("a", "e"):
+        workspace[name] = answering(f"new {name}")
+    running.manager.rebuild("a")
+    running.manager.rebuild("e")
+    assert running.wait_for(lambda: len(running.told(PluginRetired)) == 2)
+    assert [event.memory for event in running.told(PluginRetired)] == ["freed", "freed"]
+    assert not shared.end.is_set()
+    shared.end.set()
+
+
+def test_a_limit_is_that_of_each_load_and_not_of_all(workspace: Workspace, run: Run, shared: Shared) -> None:
+    """Many that take a while each start all the same."""
+    for name in ("a", "b", "c", "d", "e"):
+        workspace[name] = WAITS.format(seconds=0.3) + answering(name)
+    assert len(run(workspace.config(load_timeout=1.0)).host.call("greet")) == 5
+    assert not shared.end.is_set()
