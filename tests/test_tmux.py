@@ -78,7 +78,7 @@ class Tmux:
         command = ["tmux", "-S", self._socket, *words]
         # A test runner's idea of its own size would be believed over the terminal's, also after a resize.
         inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-        environment = {**inherited, "TERM": "xterm-256color", "LANG": "C.UTF-8", "PS1": "shell> "}
+        environment = {**inherited, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "PS1": "shell> "}
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
         return done.stdout
 
@@ -179,6 +179,16 @@ def test_the_layout_follows_the_size(tmux: Tmux) -> None:
     tmux.wait_for(lambda screen: "+ ok" in screen and "Overview" in screen and width(screen) > 80)
 
 
+def test_what_the_shell_says_of_its_size_is_no_limit(tmux: Tmux) -> None:
+    """A shell that exports COLUMNS and LINES does not keep the console at that size."""
+    tmux.run(f"export COLUMNS=70 LINES=20; {HOTLOAD}")
+    tmux.wait_for(lambda screen: "+ ok" in screen and width(screen) == 80)
+    tmux.resize(120, 36)
+    tmux.wait_for(lambda screen: "+ ok" in screen and width(screen) == 120)
+    tmux.press("q")
+    tmux.wait_for(lambda screen: screen.strip().endswith("shell>"))
+
+
 def test_after_many_sizes_the_shell_has_its_screen_back(tmux: Tmux) -> None:
     """Resized while it runs, down to almost nothing, the console leaves a clean screen when it is quit."""
     tmux.run(f"echo before; {HOTLOAD}")
@@ -193,6 +203,38 @@ def test_after_many_sizes_the_shell_has_its_screen_back(tmux: Tmux) -> None:
     tmux.wait_for(
         lambda screen: screen.strip().endswith("shell>") and not any(word in screen for word in left)
     )
+
+
+def is_the_shells(screen: str, *ending: str) -> bool:
+    """Tell whether only the shell's lines are there, ``seq 30`` without a gap, and ``ending`` last."""
+    rows = [row.rstrip() for row in screen.rstrip().splitlines()]
+    numbers = [int(row) for row in rows if row.isdecimal()]
+    own = ("shell>", "[1]", "hotload", "end-42")
+    return (
+        all(row.isdecimal() or row.startswith(own) for row in rows)
+        and len(numbers) > 1
+        and numbers == list(range(numbers[0], 31))
+        and rows[-len(ending) :] == list(ending)
+    )
+
+
+def test_a_window_that_grew_shows_only_the_shells_own_lines(tmux: Tmux) -> None:
+    """Whether the console is suspended or quit, nothing of it is left, and the prompt is where it belongs."""
+    tmux.run(f"PATH={shlex.quote(str(Path(HOTLOAD).parent))}:$PATH")
+    tmux.run("clear; seq 30")  # more than the screen holds: what scrolled off it comes back when it grows
+    tmux.wait_for(lambda screen: is_the_shells(screen, "30", "shell>"))
+    tmux.run("hotload")
+    tmux.wait_for("+ ok")
+    tmux.resize(120, 36)
+    tmux.wait_for(lambda screen: "+ ok" in screen and "Overview" in screen and width(screen) > 110)
+    tmux.press("C-z")
+    tmux.wait_for(lambda screen: is_the_shells(screen, "shell>"))
+    tmux.run("fg")
+    tmux.wait_for(lambda screen: "+ ok" in screen and "Rebuild" in screen and width(screen) > 110)
+    tmux.press("q")
+    tmux.wait_for(lambda screen: is_the_shells(screen, "hotload", "shell>"))
+    tmux.run("echo end-$((40 + 2))")
+    tmux.wait_for(lambda screen: is_the_shells(screen, "shell> echo end-$((40 + 2))", "end-42", "shell>"))
 
 
 def test_what_a_plugin_prints_is_in_the_log_only(project: Path, tmux: Tmux) -> None:
@@ -232,14 +274,21 @@ def is_intact(screen: str) -> bool:
     )
 
 
-def test_what_a_plugin_writes_to_descriptor_1_is_in_the_log_only(project: Path, tmux: Tmux) -> None:
-    """Neither a write past sys.stdout nor a child's output draws over the screen."""
-    source = "import os, subprocess\nos.write(1, b'RAW BYTES\\n')\nsubprocess.run(['echo', 'A CHILD'])\n"
+def test_what_a_plugin_writes_to_descriptors_is_in_the_log_only(project: Path, tmux: Tmux) -> None:
+    """Neither writes past sys.stdout and sys.stderr nor a child's output draw over the screen."""
+    source = (
+        "import os, subprocess\n"
+        "os.write(1, b'RAW BYTES\\n')\n"
+        "os.write(2, b'RAW ERRORS\\n')\n"
+        "subprocess.run('echo A CHILD; echo ITS ERRORS >&2', shell=True)\n"
+    )
     write(project, "raw", f"{source}\n\ndef register(ctx):\n    pass\n")
+    tmux.resize(80, 40)  # room for the whole log: what is printed may come before all that the host says
     tmux.run(HOTLOAD)
     tmux.wait_for("+ ok 2")
     tmux.press("3")
-    tmux.wait_for(lambda screen: "RAW BYTES" in screen and "A CHILD" in screen and is_intact(screen))
+    words = ("RAW BYTES", "RAW ERRORS", "A CHILD", "ITS ERRORS")
+    tmux.wait_for(lambda screen: all(word in screen for word in words) and is_intact(screen))
 
 
 def test_a_pinned_call_answers_anew_when_the_file_is_saved(project: Path, tmux: Tmux) -> None:
@@ -277,13 +326,15 @@ def test_a_terminal_of_forty_columns_and_one_of_three_hundred(tmux: Tmux) -> Non
     tmux.wait_for(lambda screen: "+ ok" in screen and "hook points" in screen and width(screen) > 290)
 
 
-@pytest.mark.parametrize("setting", ["NO_COLOR=1", "LC_ALL=C"])
+@pytest.mark.parametrize("setting", ["NO_COLOR=1", "LC_ALL=C", "LC_ALL=en_US.ISO-8859-1"])
 def test_a_poor_terminal_is_usable(tmux: Tmux, setting: str) -> None:
-    """Without colours or without UTF-8, states and keys can be read."""
-    tmux.run(f"env {setting} {HOTLOAD}")
+    """Without colours states and keys can be read; without UTF-8 there is ASCII, in the same places."""
+    tmux.run(f"clear; env {setting} {HOTLOAD}")
     tmux.wait_for("+ ok")
     tmux.press("6")
-    tmux.wait_for("serves")
+    line = "─" if setting.startswith("NO_COLOR") else "-"
+    seen = tmux.wait_for(lambda screen: "serves" in screen and f"{line}Plugins (1){line * 60}" in screen)
+    assert seen.isascii() is (line == "-")
     tmux.press("q")
     tmux.wait_for(lambda screen: screen.strip().endswith("shell>"))
 

@@ -13,6 +13,7 @@ from hotload_tui.cli.signals import GRACE
 from hotload_tui.core.config_loader import FILE_NAME
 from hotload_tui.core.errors import UsageError
 from hotload_tui.tui.garbage import hold_off
+from hotload_tui.tui.pace import quickened
 
 
 @shared_options(host=True)
@@ -28,7 +29,9 @@ def attach(scope: Scope, socket: Path | None) -> int:
         raise UsageError("--host chooses among hosts, and SOCKET names one: leave one of them out")
     hold_off()  # no plugin runs in this process
     from hotload_tui.remote import RemoteManager  # the console: 200 ms that no other command pays
-    from hotload_tui.tui.app import ConsoleApp
+
+    with quickened():
+        from hotload_tui.tui.app import ConsoleApp
     from hotload_tui.tui.keys import check_keys
     from hotload_tui.tui.system import give_size
 
@@ -38,8 +41,8 @@ def attach(scope: Scope, socket: Path | None) -> int:
         runtime_dir = Path(remote.snapshot().host.runtime_dir)
         project = Path.cwd() if runtime_dir.is_relative_to(Path.cwd()) else runtime_dir.parent
         settings = None if socket else scope.read  # a program's own socket: its settings are its own
-        app = ConsoleApp(remote, project=project, keys=config.keys, settings=settings)
         give_size()
+        app = ConsoleApp(remote, project=project, keys=config.keys, settings=settings)
         app.run()
         code = app.return_code or 0
         output.leave_within(GRACE, code)

@@ -2,10 +2,65 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Final
+
 import click
 
-from hotload_tui.cli import attach, change, doctor, logs, look, serving
 from hotload_tui.cli.scope import Scope, shared_options
+
+_HOMES: Final = {
+    "run": "serving",
+    "attach": "attach",
+    "status": "look",
+    "plan": "look",
+    "build": "look",
+    "check": "look",
+    "call": "look",
+    "new": "change",
+    "enable": "change",
+    "disable": "change",
+    "clean": "change",
+    "reload": "change",
+    "rollback": "change",
+    "release": "change",
+    "undo": "change",
+    "pause": "change",
+    "resume": "change",
+    "logs": "logs",
+    "doctor": "doctor",
+    "trial": "look",
+}
+"""The module of each subcommand, which is a function of the same name there."""
+
+
+class _Commands(click.Group):
+    """Imports a subcommand when it is asked for: none waits for all."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return sorted(_HOMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _HOMES:
+            return None
+        module = importlib.import_module(f"hotload_tui.cli.{_HOMES[cmd_name]}")
+        command: object = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is meant; raises ``click.UsageError``, with the nearest one's name."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches  # not for those who type it right
+
+            near = get_close_matches(args[0], _HOMES, n=1)
+            if not near:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean '{near[0]}'?", ctx) from None
 
 
 def _show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
@@ -18,6 +73,7 @@ def _show_version(context: click.Context, _parameter: click.Parameter, value: bo
 
 @shared_options(host=True)
 @click.group(
+    cls=_Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 a plugin failed, 2 wrong usage or configuration,"
@@ -38,29 +94,6 @@ def hotload(context: click.Context) -> int:
         return 0
     scope = context.obj
     assert isinstance(scope, Scope)
+    from hotload_tui.cli import serving  # as each subcommand: when it is asked for
+
     return serving.open_console(scope)
-
-
-for command in (
-    serving.run,
-    attach.attach,
-    look.status,
-    look.plan,
-    look.build,
-    look.check,
-    look.call,
-    change.new,
-    change.enable,
-    change.disable,
-    change.clean,
-    change.reload,
-    change.rollback,
-    change.release,
-    change.undo,
-    change.pause,
-    change.resume,
-    logs.logs,
-    doctor.doctor,
-    look.trial,
-):
-    hotload.add_command(command)

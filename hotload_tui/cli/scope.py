@@ -17,6 +17,7 @@ from hotload_tui.core.config_loader import FILE_NAME, Resolved, resolve, unmatch
 from hotload_tui.core.discovery import unknown
 from hotload_tui.core.errors import ConfigError, NoHostError, UsageError
 from hotload_tui.core.plugin import PluginStatus
+from hotload_tui.tui.pace import quickened
 
 if TYPE_CHECKING:
     from hotload_tui import HotloadManager
@@ -80,7 +81,8 @@ class Scope(Struct, frozen=True):
         """
         resolved = self.read()
         if resolved.config.keys:
-            from hotload_tui.tui.keys import check_keys  # the bindings: only for who changes them
+            with quickened():
+                from hotload_tui.tui.keys import check_keys  # the bindings: only for who changes them
 
             check_keys(resolved.config.keys, str(self.config or FILE_NAME))
         return resolved

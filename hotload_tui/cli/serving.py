@@ -22,6 +22,7 @@ from hotload_tui.core.config_loader import FILE_NAME
 from hotload_tui.core.errors import HotloadError, UsageError
 from hotload_tui.core.events import AnyEvent, LogWritten
 from hotload_tui.tui.garbage import hold_off
+from hotload_tui.tui.pace import quickened
 
 if TYPE_CHECKING:
     from hotload_tui import HotloadManager, ManagerApi
@@ -76,11 +77,13 @@ def _console(
     restart: Restart | None = None,
     debug: Debug | None = None,
 ) -> int:
-    from hotload_tui.tui.app import ConsoleApp  # 200 ms that no other command pays
+    with quickened():
+        from hotload_tui.tui.app import ConsoleApp  # 200 ms that no other command pays
     from hotload_tui.tui.keys import check_keys
     from hotload_tui.tui.system import give_size
 
     check_keys(config.keys, str(scope.config or FILE_NAME))
+    give_size()
     app = ConsoleApp(
         api,
         project=Path.cwd(),
@@ -91,7 +94,6 @@ def _console(
         debug=debug,
         settings=scope.read,
     )
-    give_size()
     app.run()
     return app.return_code or 0
 

@@ -23,7 +23,7 @@ from hotload_tui.tui.system import give_size, has_shell, hear_signals, leave_wit
 from hotload_tui.tui.widgets.too_small import NEEDED
 
 GRACE = 2.0  # seconds that plugins have for their clean-up once a signal has come
-RESTORE = 0.7  # seconds for the terminal to become as it was; one that hung up never does
+RESTORE = 2.0  # seconds for the terminal to become as it was; one that hung up never does
 
 
 class ConsoleApp(PlainApp):
@@ -62,7 +62,7 @@ class ConsoleApp(PlainApp):
         """Open with the console, of the classes of its size: else all is styled twice before it is seen."""
         width, height = self.size
         for size, breakpoints in ((width, self.HORIZONTAL_BREAKPOINTS), (height, self.VERTICAL_BREAKPOINTS)):
-            self._console.add_class(max(each for each in breakpoints if each[0] <= size)[1])
+            self._console.add_class(max(each for each in breakpoints if each[0] <= size)[1], update=False)
         return self._console
 
     def say(self, text: str, *, bad: bool = False) -> None:

@@ -29,7 +29,9 @@ class HookCall(NamedTuple):
 
     def __str__(self) -> str:
         """Return the call as Python would write it."""
-        positional, keywords = self.arguments
+        positional, keywords, twice = self.arguments
+        if twice:
+            return f"{self.point}({self.typed})"
         parts = [*map(repr, positional), *(f"{name}={value!r}" for name, value in keywords.items())]
         return f"{self.point}({', '.join(parts)})"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import shutil
 import subprocess
 import threading
@@ -50,6 +49,8 @@ def editor_command(
     file: Path, line: int, environment: Mapping[str, str] = os.environ
 ) -> EditorCommand | None:
     """Return the command for ``$VISUAL``, ``$EDITOR`` or what is installed; ``None`` if there is none."""
+    import shlex  # not for the first picture
+
     wanted = environment.get("VISUAL") or environment.get("EDITOR") or _installed()
     try:
         words = shlex.split(wanted)

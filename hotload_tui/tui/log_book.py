@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
+from rich.cells import cell_len
 
 from hotload_tui.core.plugin import LogLine
 from hotload_tui.tui.text import clean_line, clean_lines, clock_time
@@ -41,6 +42,8 @@ class LogBook:
         self._unfinished = {"info": "", "warning": ""}
         self.written = 0
         """Lines ever added; what is dropped is counted, too."""
+        self.widest = 0
+        """Cells of the longest line that was ever added."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -79,10 +82,16 @@ class LogBook:
         if self._inside:
             text = text.replace(self._inside, "")
         for line in clean_lines(text.rstrip("\n")):
-            self._entries.append(Entry(level, f"{head}{owner}{line}"))
+            entry = Entry(level, f"{head}{owner}{line}")
+            self._entries.append(entry)
             self.written += 1
+            self.widest = max(self.widest, _cells(entry.text))
             head, owner = " " * len(head), " " * len(owner)
 
     def _tell(self) -> None:
         for reader in self._readers:
             reader()
+
+
+def _cells(text: str) -> int:
+    return len(text) if text.isascii() else cell_len(text)  # whose cache is better kept for other text

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from rich.cells import cell_len, chop_cells
 
 from hotload_tui.tui.log_book import STAMP, Entry, LogBook
+from hotload_tui.tui.text import is_wanted
 
 
 class _Piece(NamedTuple):
@@ -28,33 +29,39 @@ class LogRows:
         self._wanted = ""
         self._seen = 0
         self._pieces: list[_Piece] = []
+        self._widest = 0
         self.stamped = True
         """Whether each line begins with the time of day."""
-        self.widest = 0
-        """Cells of the longest row that was ever seen."""
+
+    @property
+    def widest(self) -> int:
+        """Cells of the longest row that was ever seen; 0 where they are wrapped."""
+        if self._width or self._wanted:
+            return self._widest
+        return self._book.widest if self.stamped else max(0, self._book.widest - STAMP)
 
     def lay_out(self, *, width: int, stamped: bool, wanted: str = "") -> None:
         """Wrap to ``width`` cells from now on, 0 for not at all; show only lines with ``wanted`` in them."""
         wanted = wanted.casefold()
         if (width, stamped, wanted) != (self._width, self.stamped, self._wanted):
             self._width, self.stamped, self._wanted = width, stamped, wanted
-            self._seen = self.widest = 0
+            self._seen = self._widest = 0
             self._pieces = []
 
     def keep_pace(self) -> None:
         """Take in what was written since, and let go what the book has dropped."""
         first = self._book.written - len(self._book)
-        for line in range(max(first, self._seen), self._book.written):
+        new = range(max(first, self._seen), self._book.written)
+        for line in new if self._width or self._wanted else ():
             entry = self._book[line - first]
-            if self._wanted and not self._is_wanted(entry):
+            if self._wanted and not is_wanted(entry.text, self._wanted):
                 continue
             text = self._text(entry)
             if self._width:
                 self._pieces.extend(_Piece(line, *span) for span in _spans(text, self._width))
                 continue
-            self.widest = max(self.widest, cell_len(text))
-            if self._wanted:
-                self._pieces.append(_Piece(line, 0, len(text)))
+            self._widest = max(self._widest, cell_len(text))
+            self._pieces.append(_Piece(line, 0, len(text)))
         self._seen = self._book.written
         del self._pieces[: bisect_left(self._pieces, (first,))]
 
@@ -68,10 +75,6 @@ class LogRows:
         piece = self._pieces[row]
         entry = self._book[piece.line - (self._book.written - len(self._book))]
         return replace(entry, text=self._text(entry)[piece.start : piece.end])
-
-    def _is_wanted(self, entry: Entry) -> bool:
-        text = entry.text.casefold()
-        return self._wanted[1:] not in text if self._wanted.startswith("!") else self._wanted in text
 
     def _text(self, entry: Entry) -> str:
         return entry.text if self.stamped else entry.text[STAMP:]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from abc import abstractmethod
 
 from textual.app import App
 from textual.content import Content
+from textual.driver import Driver
 from textual.notifications import SeverityLevel
 from textual.widgets import Input
+
+from hotload_tui.tui.poor import speaks_utf8
 
 
 class PlainApp(App[None]):
@@ -16,6 +21,16 @@ class PlainApp(App[None]):
     @abstractmethod
     def say(self, text: str, *, bad: bool = False) -> None:
         """Show a toast."""
+
+    def get_driver_class(self) -> type[Driver]:
+        """Leave a terminal of Unix tidy, and write ASCII to one without UTF-8; its user may want another."""
+        chosen = super().get_driver_class()
+        if sys.platform == "win32":
+            return chosen
+        from hotload_tui.tui.driver import AsciiDriver, TidyDriver  # imports what only Unix has
+
+        ours = TidyDriver if speaks_utf8(os.environ) else AsciiDriver
+        return ours if issubclass(ours, chosen) else chosen
 
     async def _check_bindings(self, key: str, priority: bool = False) -> bool:  # noqa: FBT001, FBT002 - Textual's
         """Act on every key in the order in which it came, but for what is typed into a line.

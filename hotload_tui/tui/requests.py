@@ -207,7 +207,9 @@ class Requests:
         """Call hook points one after the other; ``CallsEnded`` tells what came back."""
 
         def one(call: HookCall) -> CallResult:
-            positional, keywords = call.arguments
+            positional, keywords, twice = call.arguments
+            if twice:
+                return CallResult(call, now(), trouble=f"{twice} is given twice; leave one of them out")
             try:
                 return call_result(call, now(), self._api.invoke(call.point, *positional, **keywords))
             except BaseException as error:  # as with commands: whatever it raises is shown

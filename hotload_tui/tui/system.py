@@ -82,7 +82,13 @@ def leave_within(seconds: float, code: int) -> None:
 
 
 def give_size() -> None:
-    """Set the size of a terminal that says 0x0, as serial lines do: else it is drawn again and again."""
+    """Have the console, which is made after this, follow the size of its terminal.
+
+    One that says 0x0, as serial lines do, would be drawn again and again, and what a shell exports as COLUMNS
+    and LINES stays as it is.
+    """
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
     try:
         import termios
     except ImportError:  # not on every system

@@ -17,6 +17,8 @@ class Arguments(NamedTuple):
 
     positional: tuple[object, ...]
     keywords: dict[str, object]
+    twice: str = ""
+    """The keyword that is given twice, of which only the last value would be heard; empty for none."""
 
 
 def arguments_of(typed: str) -> Arguments:
@@ -26,6 +28,7 @@ def arguments_of(typed: str) -> Arguments:
     """
     positional: list[object] = []
     keywords: dict[str, object] = {}
+    twice = ""
     at = 0 if typed.strip() else -1
     while at >= 0:
         named = _NAME.match(typed, at)
@@ -33,11 +36,12 @@ def arguments_of(typed: str) -> Arguments:
         if end == _UNREAD:
             return Arguments((typed.strip(),), {})
         if named:
+            twice = twice or named[1] * (named[1] in keywords)
             keywords[named[1]] = value
         else:
             positional.append(value)
         at = end + 1 if end < len(typed) else -1
-    return Arguments(tuple(positional), keywords)
+    return Arguments(tuple(positional), keywords, twice)
 
 
 def _value(typed: str, start: int, *, is_text_fine: bool) -> tuple[object, int]:

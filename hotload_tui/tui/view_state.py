@@ -23,6 +23,7 @@ class ViewState(Struct, omit_defaults=True):
     sort: str = SORTS[0]
     reverse: bool = False
     selected: str = ""
+    tab: str = ""
     wraps: bool = False
     stamped: bool = True
     earlier: list[HookCall] = []

@@ -91,7 +91,7 @@ def test_a_named_configuration_must_exist(hotload: Hotload) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["statsu"], "No such command 'statsu'"),
+        (["statsu"], "No such command 'statsu'. Did you mean 'status'?"),
         (["status", "--jsno"], "--json"),
         (["call"], "Missing argument 'POINT'"),
         (["--host", "me", "status"], "'me' is not a valid integer"),
@@ -180,8 +180,26 @@ def test_the_module_is_the_command(workspace: Workspace) -> None:
 
 def test_help_is_quick_and_complete(workspace: Workspace) -> None:
     """--help names the commands and the exit codes, and loads no console, highlighter or parser for it."""
+    out, loaded = modules_of(workspace, "--help")
+    for command in ["build", "call", "check", "clean", "disable", "enable", "new", "reload", "run", "status"]:
+        assert f"\n  {command} " in out
+    assert "130 interrupted" in out
+    assert "\n  trial " not in out
+    assert loaded.isdisjoint({"textual", "rich", "pygments"})
+
+
+def test_a_command_waits_for_no_other(workspace: Workspace) -> None:
+    """What only other commands or a host need is not loaded for status."""
+    _, loaded = modules_of(workspace, "status")
+    assert "hotload_tui.cli.look" in loaded
+    others = {"attach", "change", "doctor", "logs", "serving"}
+    assert loaded.isdisjoint({"hotload_tui.remote.server", *(f"hotload_tui.cli.{name}" for name in others)})
+
+
+def modules_of(workspace: Workspace, *words: str) -> tuple[str, set[str]]:
+    """Run a command in a process of its own; return what it prints and the modules that it loads."""
     program = (
-        "import sys\nfrom hotload_tui.cli import main\nsys.argv = ['hotload', '--help']\n"
+        f"import sys\nfrom hotload_tui.cli import main\nsys.argv = ['hotload', *{words!r}]\n"
         "try:\n    main()\nfinally:\n    print(*sorted(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run(
@@ -192,12 +210,7 @@ def test_help_is_quick_and_complete(workspace: Workspace) -> None:
         timeout=PATIENCE,
         check=True,
     )
-    for command in ["build", "call", "check", "clean", "disable", "enable", "new", "reload", "run", "status"]:
-        assert f"\n  {command} " in done.stdout
-    assert "130 interrupted" in done.stdout
-    assert "\n  trial " not in done.stdout
-    loaded = set(done.stderr.split())
-    assert loaded.isdisjoint({"textual", "rich", "pygments"})
+    return done.stdout, set(done.stderr.split())
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

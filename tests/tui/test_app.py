@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from hotload_tui import Config, HookHost, HotloadError, HotloadManager
+from hotload_tui.tui.widgets.log_view import LogView
 from tests.conftest import Running, Workspace
 from tests.tui.console import console
 
@@ -37,6 +38,39 @@ async def test_start_runs_once_in_a_daemon_thread_after_the_first_picture(worksp
         await it.until(lambda: "starting" not in it.text)
         assert [thread.daemon for thread in runs] == [True]
         assert it.toasts == []
+    manager.stop()
+
+
+async def test_a_tab_that_nothing_has_opened_yet_takes_the_next_key(workspace: Workspace) -> None:
+    """The tabs behind the first are made when there is something in them, or when they are opened."""
+    (workspace.root / "plugins").mkdir(exist_ok=True)
+    manager = HotloadManager(HookHost(), workspace.config())
+    async with console(manager, workspace.root) as it:
+        assert len(it.main.query(LogView)) == 1  # the strip
+        await it.type("3", "f")
+        await it.until(lambda: it.toasts == ["Staying here; f follows."])
+        assert len(it.main.query(LogView)) == 2
+
+
+async def test_what_fails_at_the_start_is_no_news(workspace: Workspace) -> None:
+    """A row is marked for what comes later only: those that fail at once are all new to their user."""
+    workspace["apple"], workspace["bad"] = GREET, "1 / 0\n"
+    manager = HotloadManager(HookHost(), workspace.config())
+    manager.scan()
+    go = threading.Event()
+
+    def start() -> None:
+        go.wait()
+        manager.start()
+
+    async with console(manager, workspace.root, start=start, stop=manager.stop) as it:
+        await it.until(lambda: "? new" in it.row("bad"))
+        go.set()
+        await it.until(lambda: "starting" not in it.text and "FAIL" in it.row("bad"))
+        assert it.row("bad").startswith("! FAIL")
+        workspace["bad"] = "1 / 0\n\n"
+        manager.rebuild("bad")
+        await it.until(lambda: it.row("bad").startswith("!*FAIL"))
     manager.stop()
 
 

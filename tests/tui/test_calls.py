@@ -19,7 +19,7 @@ from hotload_tui.tui.calls import CallResult, HookCall, call_result, change_word
 )
 def test_what_is_typed_is_json_or_else_one_text(typed: str, arguments: tuple[object, ...]) -> None:
     """JSON values with commas between are arguments; anything else is one argument, as it was typed."""
-    assert HookCall("greet", typed).arguments == (arguments, {})
+    assert HookCall("greet", typed).arguments == (arguments, {}, "")
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from textual import events
 from textual.command import CommandPalette
 
 from hotload_tui import Config
+from hotload_tui.tui.keys import TABS
 from hotload_tui.tui.messages import CommandEnded
 from hotload_tui.tui.screens.confirm import ConfirmScreen
+from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.notice import Notice
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 from tests.conftest import Running, Workspace
@@ -403,6 +405,22 @@ async def test_keys_typed_fast_after_a_change_of_pane_reach_the_new_one(
         for key in ("0", "j"):
             it.app.post_message(events.Key(key, key))
         await it.until(lambda: it.chosen == "bee")
+
+
+@pytest.mark.parametrize("keys", ["37", "15", "7654"])
+async def test_of_tab_keys_typed_at_once_the_last_one_counts(
+    workspace: Workspace, run: Run, keys: str
+) -> None:
+    """A tab that has been left already does not come back, and what follows is for the one that is open."""
+    workspace["one"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        tabs = it.main.query_one(DetailTabs)
+        for key in keys:
+            it.app.post_message(events.Key(key, key))
+        for _ in range(5):
+            await it.press("f12")  # nobody's: what was on its way has come by then
+        assert tabs.active == TABS[int(keys[-1]) - 1]
 
 
 async def test_p_keeps_saves_and_applies_them(workspace: Workspace, run: Run) -> None:

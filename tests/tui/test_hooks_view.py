@@ -1,8 +1,17 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from pathlib import Path
+
+from textual.app import App, ComposeResult
+from textual.screen import Screen
 
 from hotload_tui import Config
+from hotload_tui.core.plugin import HookPointStatus
+from hotload_tui.tui.log_book import LogBook
+from hotload_tui.tui.view_state import ViewState
+from hotload_tui.tui.widgets.detail_tabs import DetailTabs, Facts
 from tests.conftest import Running, Workspace
 from tests.tui.console import console
 
@@ -63,6 +72,17 @@ async def test_earlier_arguments_come_back(workspace: Workspace, run: Run) -> No
         await it.until(lambda: "nobody" not in it.text)
 
 
+async def test_a_keyword_given_twice_is_told_and_nothing_is_called(workspace: Workspace, run: Run) -> None:
+    """What was typed stands there as it was, with what is wrong with it."""
+    workspace["one"] = greeting("Hello")
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        await it.press("7", "enter", *"name=1, name=2", "enter")
+        await it.shows("(name=1, name=2)", "name is given twice; leave one of them out")
+        assert not any(point.calls for point in running.manager.snapshot().points)
+
+
 async def test_pins_and_arguments_are_there_the_next_time(workspace: Workspace, run: Run) -> None:
     """Who opens the console again finds the pinned call, run anew."""
     workspace["one"] = greeting("Hello")
@@ -112,3 +132,34 @@ async def test_a_new_answer_is_in_sight_above_the_pinned_ones(workspace: Workspa
         await it.shows("pinned")
         await it.press("enter", *"Bob", "enter")
         await it.shows("'Hello, Bob'")
+
+
+class Late(Screen[None]):
+    """A screen on which the hook points become known when the focus moves."""
+
+    AUTO_FOCUS = ""
+
+    def compose(self) -> ComposeResult:
+        """Show the tabs."""
+        yield DetailTabs(Path(), LogBook(time.time), time.time, ViewState())
+
+    def watch_focused(self) -> None:
+        """Hand on what is known by now."""
+        if self.focused is not None:
+            self.query_one(DetailTabs).show(Facts(points=(HookPointStatus("greet", (), 0),)))
+
+
+class LateApp(App[None]):
+    """Nothing but the tabs."""
+
+    def get_default_screen(self) -> Screen[None]:
+        """Open with the tabs."""
+        return Late()
+
+
+async def test_enter_right_behind_7_finds_the_hook_points() -> None:
+    """A key that follows at once acts on the newest facts, though none of them is painted yet."""
+    async with LateApp().run_test() as pilot:
+        tabs = pilot.app.screen.query_one(DetailTabs)
+        await tabs.open("hooks")
+        assert tabs.hooks.table.row_count == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hotload_tui import Config
 from hotload_tui.core.plugin import LogLine
-from hotload_tui.tui.log_book import KEPT, LogBook
+from hotload_tui.tui.log_book import KEPT, STAMP, LogBook
 from hotload_tui.tui.log_rows import LogRows
 from hotload_tui.tui.widgets.log_view import LogView
 from tests.conftest import Running, Workspace
@@ -160,3 +160,19 @@ def test_wrapped_rows_keep_pace_with_a_book_that_drops_lines() -> None:
     book.add(LogLine(number, 0.0, "info", "", str(number)) for number in range(KEPT))
     rows.keep_pace()
     assert (len(rows), rows[0].text.strip()) == (KEPT, "0")
+
+
+def test_the_widest_row_is_known_however_rows_are_shown() -> None:
+    """Cells are counted, of all lines or of those that are wanted, with their times or without."""
+    book = LogBook(lambda: 0.0)
+    book.add(LogLine(number, 0.0, "info", "", text) for number, text in enumerate(("日本語", "seven b")))
+    rows = LogRows(book)
+    stamped = len("00:00:00   seven b")
+    for wanted, with_time, widest in (
+        ("", True, stamped),
+        ("", False, stamped - STAMP),
+        ("本", False, stamped - STAMP - 1),
+    ):
+        rows.lay_out(width=0, stamped=with_time, wanted=wanted)
+        rows.keep_pace()
+        assert rows.widest == widest

@@ -10,10 +10,12 @@ from msgspec.structs import replace
 from hotload_tui import Config
 from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.tui.widgets.columns import COLUMNS, fitting
+from hotload_tui.tui.widgets.history_view import HistoryView
 from hotload_tui.tui.widgets.overview import Overview
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 from tests.conftest import Running, Workspace
 from tests.tui.console import Console, console
+from tests.tui.layout import text_of
 
 PLAIN = """
 def one(): return 1
@@ -174,6 +176,21 @@ async def test_a_busy_neighbour_moves_nothing(workspace: Workspace, run: Run) ->
             given[1] = replace(busy, load_seconds=number / 1000)
             it.main._facts.look_at("one")
             await it.until(lambda wanted=f"{number}.0": wanted in it.row("two"))  # type: ignore[misc]
+        assert layouts == []
+
+
+async def test_going_to_a_plugin_like_the_last_one_moves_nothing(workspace: Workspace, run: Run) -> None:
+    """Its details are painted in the place of the others; the screen is not laid out for them."""
+    workspace["one"] = workspace["one_with_a_longer_name"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
+        overview = it.main.query_one(Overview)
+        await it.until(lambda: "one (100)" in it.text and len(it.main.query(HistoryView)) == 1)
+        await it.press("j", "k")
+        await it.until(lambda: text_of(it, overview).startswith(" one  + ok"))
+        layouts: list[object] = []
+        it.main.screen_layout_refresh_signal.subscribe(it.main, layouts.append)
+        await it.press("j")
+        await it.until(lambda: text_of(it, overview).startswith(" one_with_a_longer_name  + ok"))
         assert layouts == []
 
 

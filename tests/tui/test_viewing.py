@@ -9,6 +9,7 @@ from textual import events
 from hotload_tui import Config
 from hotload_tui.tui.arrangement import Arrangement
 from hotload_tui.tui.view_state import ViewState, ViewStore
+from hotload_tui.tui.widgets.plugin_table import PluginTable
 from tests.conftest import Running, Workspace, answering
 from tests.tui.console import Console, console
 
@@ -18,8 +19,6 @@ BROKEN = "def register(ctx):\n    1 / 0\n"
 
 def rows(it: Console) -> list[str]:
     """Return the names in the table, from top to bottom."""
-    from hotload_tui.tui.widgets.plugin_table import PluginTable
-
     return [row.key.value or "" for row in it.main.query_one(PluginTable).ordered_rows]
 
 
@@ -70,6 +69,24 @@ async def test_the_order_of_the_table_is_chosen_and_kept(workspace: Workspace, r
         await it.until(lambda: rows(it) == ["cherry", "apple"] and it.chosen == "apple")
 
 
+@pytest.mark.parametrize(
+    ("key", "shown"), [("3", "apple: loaded"), ("4", "1 | def register"), ("6", "outcome"), ("7", "handler")]
+)
+async def test_the_tab_that_was_open_is_open_the_next_time(
+    workspace: Workspace, run: Run, key: str, shown: str
+) -> None:
+    """The cursor begins in the table, and what is beside it is what it was."""
+    workspace["apple"] = "def register(ctx):\n    ctx.hook('apple', lambda: 1)\n"
+    manager = run(workspace.config()).manager
+    async with console(manager, workspace.root, (80, 50)) as it:
+        await it.press(key)
+        await it.shows(shown)
+        await it.press("q")
+    async with console(manager, workspace.root, (80, 50)) as it:
+        await it.shows("+ ok", shown)
+        assert isinstance(it.main.focused, PluginTable)
+
+
 async def test_the_log_has_a_filter_of_its_own(workspace: Workspace, run: Run) -> None:
     """In the log a slash keeps only lines with a text, and an exclamation mark those without it."""
     workspace["apple"], workspace["cherry"] = answering(1), BROKEN
@@ -85,11 +102,61 @@ async def test_the_log_has_a_filter_of_its_own(workspace: Workspace, run: Run) -
         await it.shows("apple: loaded", "cherry: register failed")
 
 
-async def test_a_pane_without_filter_says_so(workspace: Workspace, run: Run) -> None:
-    """A slash in the Overview tab names the panes that can be filtered."""
+async def test_every_tab_has_a_filter_of_its_own(workspace: Workspace, run: Run) -> None:
+    """Each keeps its own while another tab is looked at, the status line names it, and esc clears it."""
+    workspace["apple"], workspace["apple/other.py"] = BROKEN, "X = 1\n"
+    async with console(run(workspace.config()).manager, workspace.root, (120, 50)) as it:
+        await it.until(lambda: "! FAIL" in it.row("apple"))
+        for tab, kind, wanted, kept, left_out in (
+            ("1", "overview", "folder", "folder", "generation  "),
+            ("2", "error", "!1 /", "ZeroDivisionError", "1 / 0"),
+            ("4", "source", "def", "1 | def register", "1 / 0"),
+            ("5", "hashes", "other", "other.py", "plugin.py "),
+            ("6", "history", "!failed", "history filter !failed: 0 of 1", "register failed"),
+        ):
+            await it.press(tab)
+            await it.until(lambda gone=left_out: gone in details(it))  # type: ignore[misc]
+            await it.press("slash", *wanted)
+            await it.shows(f"Filter the {kind}")
+            await it.press("enter")
+            await it.until(
+                lambda named=f"{kind} filter {wanted}", kept=kept, gone=left_out: (  # type: ignore[misc]
+                    named in it.text.splitlines()[0] and kept in it.text and gone not in details(it)
+                )
+            )
+        await it.press("5")
+        await it.until(lambda: "hashes filter other" in it.text and "hooks filter" not in it.text)
+        await it.press("escape")
+        await it.until(lambda: "hashes filter" not in it.text and "plugin.py " in details(it))
+
+
+async def test_a_filter_that_nothing_matches_says_so(workspace: Workspace, run: Run) -> None:
+    """The Source tab tells how many lines there are and which key shows them again."""
+    workspace["apple"] = answering(1)
     async with console(run(workspace.config()).manager, workspace.root) as it:
-        await it.press("1", "slash")
-        await it.until(lambda: any("has no filter" in toast for toast in it.toasts))
+        await it.until(lambda: "+ ok" in it.row("apple"))
+        await it.press("4", "slash", *"xyz", "enter")
+        await it.shows("lines match xyz: esc clears the filter.")
+
+
+async def test_hook_points_are_called_from_among_those_that_match(workspace: Workspace, run: Run) -> None:
+    """A filter leaves the focus in the table of hook points; enter calls the one that is left."""
+    workspace["apple"] = (
+        "def register(ctx):\n    ctx.hook('first', lambda: 1)\n    ctx.hook('second', lambda: 2)\n"
+    )
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("apple"))
+        await it.press("7", "slash", *"seco", "enter")
+        await it.until(lambda: "hooks filter seco: 1 of 2" in it.text)
+        await it.press("enter")
+        await it.shows("second(…)")
+        await it.press("enter")
+        await it.shows("second() ")
+
+
+def details(it: Console) -> str:
+    """Return what stands right of the table, below the tabs' titles."""
+    return "\n".join(line[55:] for line in it.text.splitlines()[3:37])
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 50)])
@@ -189,3 +256,29 @@ async def test_rows_that_were_not_seen_are_up_to_date_when_they_come_to_be_seen(
         await it.until(lambda: any("p39 failed" in toast for toast in it.toasts))
         await it.press("G")
         await it.until(lambda: any("STALE" in line and "p39" in line for line in it.text.splitlines()))
+
+
+async def test_how_many_a_filter_leaves_is_told_of_the_plugin_that_is_seen(
+    workspace: Workspace, run: Run
+) -> None:
+    """The next plugin has another number of files, and the status line has it, too."""
+    workspace["apple"] = answering(1)
+    workspace["banana"] = answering(2)
+    (workspace.plugins / "banana" / "more.py").write_text("x = 1\n")
+    async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok" in it.row("banana") and it.chosen == "apple")
+        await it.press("5", "slash", *"py", "enter")
+        await it.shows("hashes filter py: 1 of 1")
+        it.main.choose("banana")
+        await it.shows("more.py", "hashes filter py: 2 of 2")
+
+
+async def test_rows_that_a_filter_hides_are_not_said_to_be_missing(workspace: Workspace, run: Run) -> None:
+    """There are hook points, though none is seen."""
+    workspace["apple"] = answering(1)
+    async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok" in it.row("apple"))
+        await it.press("7", "slash", *"xyz", "enter")
+        await it.shows("0 of 1 rows match xyz")
+        await it.press("space")
+        await it.until(lambda: any("0 of 1 rows match xyz" in toast for toast in it.toasts))

@@ -7,7 +7,6 @@ import linecache
 import re
 import signal
 import sys
-import sysconfig
 import time
 from pathlib import Path
 from typing import Final
@@ -81,6 +80,8 @@ def _frame(file: str, line: int, function: str, plugin_dir: str) -> Frame:
 def _owner(file: str, plugin_dir: str) -> Owner:
     if Path(file).is_relative_to(plugin_dir) or Path(file).is_relative_to(Path(plugin_dir).resolve()):
         return "plugin"
+    import sysconfig  # not for the start of a console
+
     libraries = (*sysconfig.get_paths().values(), sys.prefix)
     return "library" if any(Path(file).is_relative_to(path) for path in libraries) else "host"
 

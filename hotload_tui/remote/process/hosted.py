@@ -14,7 +14,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from hotload_tui.core.config import Config
-from hotload_tui.core.errors import HotloadError, NoHostError
+from hotload_tui.core.discovery import find_plugins, found_status
+from hotload_tui.core.errors import HotloadError, NoHostError, RuntimeDirError
 from hotload_tui.core.events import (
     AnyEvent,
     EventBus,
@@ -55,6 +56,7 @@ class HostedManager:
 
     def __init__(self, config: Config, options: Sequence[str]) -> None:
         """Prepare; ``options`` of the command line lead a host to ``config``."""
+        self._config = config
         self._runtime_dir = Path(config.runtime_dir)
         self._bus = EventBus()
         self._log = HostLog()
@@ -68,8 +70,12 @@ class HostedManager:
         self._keeper = Keeper(config, options, self)
 
     def open(self) -> None:
-        """Start the host; does not wait for it."""
+        """Start the host, and show what plugins there are; does not wait for it."""
         self._keeper.open()
+        with contextlib.suppress(RuntimeDirError):  # the host says so, and what to do
+            found = sorted(find_plugins(self._runtime_dir).items())  # as a host has them
+            plugins = tuple(found_status(plugin, self._config) for _, plugin in found)
+            self._last = replace(self._last, plugins=plugins)
 
     def wait_until_ready(self) -> None:
         """Wait until the host has loaded the plugins, or nothing will come of it."""

@@ -15,7 +15,6 @@ from typing import Final
 
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError
-from hotload_tui.core.history import Record
 from hotload_tui.core.source import SourceRule, read_source
 from hotload_tui.remote.process.audience import Audience
 from hotload_tui.remote.process.breadcrumbs import (
@@ -205,6 +204,8 @@ class Keeper:
 
     def _hold(self, culprit: Culprit) -> bool:
         """Keep the plugin from being loaded again as it is now; tell whether that could be noted."""
+        from hotload_tui.core.history import Record  # artifacts: only for who has such a plugin
+
         try:
             digest = culprit.digest or self._digest_of(culprit.plugin)
             Record(self._compiled_dir.absolute()).bar(culprit.plugin, digest, culprit.fault)

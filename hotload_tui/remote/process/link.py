@@ -52,6 +52,11 @@ class Link:
         self._host = 0
         streams = {name: os.pipe() for name in ("stdout", "stderr")}
         out, err = (streams[name][1] for name in ("stdout", "stderr"))
+        # Before there is another process that wants the processor: a thread is waited for until it runs.
+        self._readers = [
+            Reader(reading, name, lambda line, name=name: write(name, line))  # type: ignore[misc]
+            for name, (reading, _) in streams.items()
+        ]
         terminal = _terminal()
         modes = supervisor.modes_of(terminal) if terminal >= 0 else ""
         words = [str(number) for number in (out, err, terminal)]
@@ -66,10 +71,6 @@ class Link:
         for number in (out, err, terminal):
             if number >= 0:
                 os.close(number)
-        self._readers = [
-            Reader(reading, name, lambda line, name=name: write(name, line))  # type: ignore[misc]
-            for name, (reading, _) in streams.items()
-        ]
         assert self._process.stdout is not None
         threading.Thread(
             target=self._listen, args=(self._process.stdout,), name="hotload-link", daemon=True

@@ -20,9 +20,6 @@ from hotload_tui.tui.report import Report
 from hotload_tui.tui.requests import NOTHING_SELECTED, Requests
 from hotload_tui.tui.screens.ask_name import AskNameScreen
 from hotload_tui.tui.screens.confirm import ConfirmScreen
-from hotload_tui.tui.screens.help import HelpScreen, key_lines
-from hotload_tui.tui.screens.plan import PlanScreen
-from hotload_tui.tui.screens.settings import SettingsScreen
 from hotload_tui.tui.text import clean
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.plugin_table import PluginTable
@@ -190,6 +187,8 @@ class ActionScreen(Screen[None]):
             elif yes:
                 self.say(self.requests.rebuild(message.plugin))
 
+        from hotload_tui.tui.screens.plan import PlanScreen  # as all dialogs: not for the first picture
+
         self.app.push_screen(PlanScreen(message.plan), answered)
 
     def action_undo(self) -> None:
@@ -220,6 +219,8 @@ class ActionScreen(Screen[None]):
 
     def action_settings(self) -> None:
         """Show each value of the configuration, and where it came from."""
+        from hotload_tui.tui.screens.settings import SettingsScreen
+
         if self.settings is None:
             self.say("The program made its configuration itself: no file says it.")
         else:
@@ -227,6 +228,8 @@ class ActionScreen(Screen[None]):
 
     def action_help(self) -> None:
         """Show the keys of the pane that has the focus."""
+        from hotload_tui.tui.screens.help import HelpScreen, key_lines
+
         self.app.push_screen(HelpScreen(*key_lines(self)))
 
     def action_back(self) -> None:
@@ -245,7 +248,7 @@ class ActionScreen(Screen[None]):
         self.show_pane("plugins")
         self.set_focus(self.query_one(PluginTable))  # at once: focus() would let the next key overtake it
 
-    def action_open_tab(self, name: str) -> None:
+    async def action_open_tab(self, name: str) -> None:
         """Go to a tab."""
         self.show_pane("detail")
-        self.query_one(DetailTabs).open(name)
+        await self.query_one(DetailTabs).open(name)

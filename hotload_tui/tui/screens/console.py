@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from textual import events
@@ -35,7 +36,7 @@ from hotload_tui.tui.screens.leaving import LeavingScreen
 from hotload_tui.tui.screens.starting import StartingScreen
 from hotload_tui.tui.toasts import Toasts
 from hotload_tui.tui.view_state import ViewStore
-from hotload_tui.tui.widgets.detail_tabs import DetailTabs
+from hotload_tui.tui.widgets.detail_tabs import DetailTabs, Facts
 from hotload_tui.tui.widgets.history_view import HistoryView
 from hotload_tui.tui.widgets.log_view import LogView
 from hotload_tui.tui.widgets.notice import Notice
@@ -45,6 +46,9 @@ from hotload_tui.tui.widgets.prompt import Prompt
 from hotload_tui.tui.widgets.status_line import StatusLine
 from hotload_tui.tui.widgets.timeline import Timeline
 from hotload_tui.tui.widgets.too_small import TooSmall
+
+_FIRST_FACTS = 0.1
+"""Seconds that the first picture waits for what it is to show."""
 
 _DETAILS_DELAY = 0.1
 """Seconds in which the facts of another plugin should be there."""
@@ -85,12 +89,16 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
         self._plugins: dict[str, PluginStatus] = {}
         self._closeup: CloseUp | None = None
         self._telling = False
+        self._was_seen = False
+        self._until_facts = ExitStack()
         self._offers_enable = False
         self._made = ""
         self._details_due: Timer | None = None
 
     def compose(self) -> ComposeResult:
         """Lay out the panes; which of them are seen depends on the size."""
+        self._facts.look_at(self._state.selected)
+        self._facts.start()  # it reads meanwhile
         yield StatusLine(self.project)
         with Container(id="body"):
             yield PluginPane(self.clock)
@@ -160,8 +168,14 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
         self.app.begin_capture_print(self)
         self.query_one("#strip", LogView).border_title = "Log"
         self._book.subscribe(self._tell_newest)
-        self._facts.start()
+        self._until_facts.enter_context(self.app.batch_update())
+        self.set_timer(_FIRST_FACTS, self._until_facts.close)
         self.begin()
+
+    def on_screen_resume(self, event: events.ScreenResume) -> None:
+        """Open without matching all styles a second time: every widget got its own when it was mounted."""
+        event.refresh_styles &= self._was_seen
+        self._was_seen = True
 
     def on_resize(self) -> None:
         """Show the newest log line where the log itself is not to be seen now."""
@@ -188,6 +202,7 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
             self._book.add(message.lines)
             self.tell_unloaded(message.events)
             return
+        self._until_facts.close()
         self._plugins = {plugin.name: plugin for plugin in message.snapshot.plugins}
         self._closeup = message.closeup
         status = self.query_one(StatusLine)
@@ -197,20 +212,26 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
         self.rearrange()
         self.query_one(Timeline).show(message.snapshot.plugins, self.clock())
         self._book.add(message.lines)
-        self._show_details()
+        is_of_chosen = (
+            message.closeup is not None and message.closeup.name == self.query_one(PluginTable).chosen
+        )
+        if is_of_chosen or self._details_due is None:
+            self._show_details()
         self.call_pinned(message.events)
         if self._telling:
             reads_error = self.query_one(DetailTabs).active == "error" and self.selected is not None
-            self._toasts.tell(message.events, self.selected.name if reads_error and self.selected else "")
+            news = [event for event in message.events if event.at > self.ready_at]
+            self._toasts.tell(news, self.selected.name if reads_error and self.selected else "")
         self._telling = self.is_ready  # the loads of the start itself are on the screen already
         self._choose_made()
 
     def rearrange(self) -> None:
         """Show the plugins that are to be shown, in their order."""
         every = self.plugins
-        self.query_one(StatusLine).narrowed = self.arrangement.describe()
+        self.tell_filters()
         snapshot = self.query_one(StatusLine).snapshot
         points = snapshot.points if snapshot else ()
+        self.query_one(PluginTable).since = self.ready_at
         self.query_one(PluginTable).show(self.arrangement.of(every), len(every), points)
         self.show_empty()
 
@@ -257,13 +278,12 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
     def watch_focused(self) -> None:
         """Have the details ready for the next key, which may be here already and is meant for them."""
         if self._details_due is not None:
-            self._details_due.stop()
             self._show_details()
 
-    def on_plugin_table_opened(self) -> None:
+    async def on_plugin_table_opened(self) -> None:
         """Go to the details; to the error of what failed."""
         plugin = self.selected
-        self.action_open_tab("error" if plugin and plugin.fault else "overview")
+        await self.action_open_tab("error" if plugin and plugin.fault else "overview")
 
     def on_print(self, event: events.Print) -> None:
         """Keep what was printed in the log."""
@@ -274,13 +294,17 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
         self.query_one(StatusLine).newest = "" if seen else self._book.newest
 
     def _show_details(self) -> None:
-        self._details_due = None
+        if self._details_due is not None:
+            self._details_due.stop()
+            self._details_due = None
         plugin, closeup = self.selected, self._closeup
         if closeup is not None and (plugin is None or closeup.name != plugin.name):
             closeup = None
         faulty = tuple(other.name for other in self._plugins.values() if other.fault)
         snapshot = self.query_one(StatusLine).snapshot
-        self.query_one(DetailTabs).show(plugin, closeup, faulty, snapshot.points if snapshot else ())
+        points = snapshot.points if snapshot else ()
+        self.query_one(DetailTabs).show(Facts(plugin, closeup, faulty, points))
+        self.tell_filters()  # of how many, now
         off = plugin is not None and plugin.state is PluginState.OFF
         if off != self._offers_enable:
             self._offers_enable = off

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Final
@@ -28,6 +30,8 @@ class StartingScreen(WorkbenchScreen):
     start: Callable[[], None] | None
     is_ready: bool
     """Whether the first scan is over."""
+    ready_at = math.inf
+    """When it ended; what happened before is on the screen already, and no news."""
     trouble = ""
     """Why the first scan did not do."""
     _missing = False
@@ -39,8 +43,8 @@ class StartingScreen(WorkbenchScreen):
 
     def begin(self) -> None:
         """Begin to look for plugins."""
-        self.query_one(PluginPane).empty = "" if self.is_ready else "Looking for plugins …"
         if self.is_ready:
+            self.ready_at = -math.inf
             self.query_one(StatusLine).busy = ""
         self.set_timer(SETTLED if self.is_ready else PATIENCE, settle)
         self.run_start()
@@ -52,7 +56,7 @@ class StartingScreen(WorkbenchScreen):
 
     def on_start_ended(self, message: StartEnded) -> None:
         """Say that the console is ready, or why not."""
-        self.is_ready = True
+        self.is_ready, self.ready_at = True, time.time()
         self.set_timer(SETTLED, settle)
         self._missing = message.folder_missing
         status = self.query_one(StatusLine)

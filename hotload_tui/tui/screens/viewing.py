@@ -5,28 +5,29 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Final
 
+from textual.widget import Widget
 from textual.widgets import Input
 
 from hotload_tui.tui.arrangement import Arrangement
 from hotload_tui.tui.screens.actions import ActionScreen
 from hotload_tui.tui.view_state import ViewState
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
-from hotload_tui.tui.widgets.hooks_view import HooksView
 from hotload_tui.tui.widgets.log_view import LogView
+from hotload_tui.tui.widgets.narrowed import Narrowed
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 from hotload_tui.tui.widgets.prompt import Prompt
+from hotload_tui.tui.widgets.status_line import StatusLine
 
-_HINTS: Final = {
-    "table": "text, !text, s:fail by state; enter keeps it, esc clears it",
-    "log": "text, !text; enter keeps it, esc clears it",
-}
+_HINT: Final = "text, !text; enter keeps it, esc clears it"
+_TABLE_HINT: Final = "text, !text, s:fail by state; enter keeps it, esc clears it"
 
 
 class ViewingScreen(ActionScreen):
     """Arranges what is shown; nothing here asks the manager for anything but calls of hook points."""
 
     arrangement = Arrangement()
-    _narrowing: LogView | PluginTable | None = None
+    _narrowing: Narrowed | PluginTable | None = None
+    _came_from: Widget | None = None
 
     @abstractmethod
     def rearrange(self) -> None:
@@ -38,9 +39,11 @@ class ViewingScreen(ActionScreen):
 
     def view_state(self, state: ViewState) -> ViewState:
         """Return how it is now; ``state`` is how it began."""
-        hooks, log = self.query_one(HooksView), self.query_one(DetailTabs).query_one(LogView)
+        tabs = self.query_one(DetailTabs)
+        hooks, log = tabs.hooks, tabs.log_view
         state.sort, state.reverse = self.arrangement.sort, self.arrangement.reverse
         state.selected = self.query_one(PluginTable).chosen
+        state.tab = tabs.active
         state.wraps, state.stamped = log.wraps, log.stamped
         state.earlier, state.pinned = list(hooks.earlier), list(hooks.pinned)
         return state
@@ -68,16 +71,31 @@ class ViewingScreen(ActionScreen):
 
     def action_filter(self) -> None:
         """Ask what the focused pane is to show."""
-        pane = self.focused
-        if isinstance(pane, PluginTable):
-            kind, text = "table", self.arrangement.filter
-        elif isinstance(pane, LogView):
-            kind, text = "log", pane.filter
-        else:
-            self.say("This pane has no filter: the table (0) and the log (3) have one.")
+        pane = self._pane
+        if pane is None:
             return
-        self._narrowing = pane
-        self.query_one("#filter", Prompt).open(f"Filter the {kind}", _HINTS[kind], text)
+        self._narrowing, self._came_from = pane, self.focused
+        if isinstance(pane, PluginTable):
+            kind, hint, text = "table", _TABLE_HINT, self.arrangement.filter
+        else:
+            kind, hint, text = pane.KIND, _HINT, pane.filter
+        self.query_one("#filter", Prompt).open(f"Filter the {kind}", hint, text)
+
+    @property
+    def _pane(self) -> Narrowed | PluginTable | None:
+        """What can be narrowed and has the focus."""
+        within = self.focused.ancestors_with_self if self.focused else ()
+        return next((pane for pane in within if isinstance(pane, (Narrowed, PluginTable))), None)
+
+    def tell_filters(self) -> None:
+        """Say which filters are at work in what is seen."""
+        panes = (self.query_one(DetailTabs).seen, self.query_one("#strip", LogView))
+        parts = [self.arrangement.describe(), *(pane.describe() for pane in panes if pane.is_on_screen)]
+        self.query_one(StatusLine).narrowed = ", ".join(filter(None, parts))
+
+    def on_tabbed_content_tab_activated(self) -> None:
+        """Say which filter the tab that is opened has."""
+        self.call_after_refresh(self.tell_filters)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Narrow the pane while its user types."""
@@ -90,13 +108,14 @@ class ViewingScreen(ActionScreen):
             self._leave_filter()
 
     def _narrow(self, text: str) -> None:
-        if isinstance(self._narrowing, LogView):
+        if isinstance(self._narrowing, Narrowed):
             self._narrowing.narrow(text)
+            self.tell_filters()
         elif self._narrowing is not None:
             self._arrange(self.arrangement._replace(filter=text))
 
     def _leave_filter(self) -> None:
-        self.set_focus(self._narrowing)
+        self.set_focus(self._came_from)
         self.query_one("#filter", Prompt).close()
 
     def action_back(self) -> None:
@@ -109,12 +128,13 @@ class ViewingScreen(ActionScreen):
             self._narrow("")
             self._leave_filter()
             return True
-        return self.query_one(HooksView).leave_prompt()
+        return self.query_one(DetailTabs).hooks.leave_prompt()
 
     def _cleared_filter(self) -> bool:
-        pane = self.focused
-        if isinstance(pane, LogView) and pane.filter:
+        pane = self._pane
+        if isinstance(pane, Narrowed) and pane.filter:
             pane.narrow("")
+            self.tell_filters()
             return True
         if isinstance(pane, PluginTable) and self.arrangement.describe():
             self._arrange(self.arrangement._replace(filter="", problems=False))
@@ -151,4 +171,4 @@ class ViewingScreen(ActionScreen):
 
     def action_pin(self) -> None:
         """Let the newest call of a hook point run again after each reload, or not."""
-        self.say(self.query_one(HooksView).toggle_pin())
+        self.say(self.query_one(DetailTabs).hooks.toggle_pin())

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from hotload_tui.core.events import AnyEvent, PluginDisabled, PluginLoaded, PluginRemoved
 from hotload_tui.tui.messages import CallsEnded
 from hotload_tui.tui.screens.viewing import ViewingScreen
+from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.hooks_view import HooksView
 
 _ANSWERS_ANEW = (PluginLoaded, PluginDisabled, PluginRemoved)
@@ -39,7 +40,7 @@ class WorkbenchScreen(ViewingScreen):
 
     def on_calls_ended(self, message: CallsEnded) -> None:
         """Show what the handlers gave."""
-        hooks = self.query_one(HooksView)
+        hooks = self.query_one(DetailTabs).hooks
         self.say(hooks.take(message.results, reloaded=message.reloaded))
         self.read_again()  # no event tells of calls
         if self._call_again:
@@ -48,7 +49,7 @@ class WorkbenchScreen(ViewingScreen):
     def call_pinned(self, events: tuple[AnyEvent, ...] = (), *, anyway: bool = False) -> None:
         """Call what is pinned again when another generation may answer; once more if calls are under way."""
         self._call_again |= anyway
-        pinned = tuple(self.query_one(HooksView).pinned)
+        pinned = tuple(self.query_one(DetailTabs).hooks.pinned)
         if not pinned or not self.is_ready:
             return
         if self._call_again or any(isinstance(event, _ANSWERS_ANEW) for event in events):

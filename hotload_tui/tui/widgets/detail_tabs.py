@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -21,31 +23,53 @@ from hotload_tui.tui.widgets.hashes_view import HashesView
 from hotload_tui.tui.widgets.history_view import HistoryView
 from hotload_tui.tui.widgets.hooks_view import HooksView
 from hotload_tui.tui.widgets.log_view import LogView
+from hotload_tui.tui.widgets.narrowed import Narrowed
 from hotload_tui.tui.widgets.overview import Overview
 from hotload_tui.tui.widgets.source_view import SourceView
 
 
+class Facts(NamedTuple):
+    """What the tabs show."""
+
+    status: PluginStatus | None = None
+    closeup: CloseUp | None = None
+    faulty: tuple[str, ...] = ()
+    """All plugins that have a fault."""
+    points: tuple[HookPointStatus, ...] = ()
+
+
 class DetailTabs(Vertical):
-    """Holds the tabs and hands each what it shows."""
+    """Holds the tabs and hands each what it shows.
+
+    Only the one that was open the last time is mounted for the first picture; the others follow behind it, or
+    when they are opened.
+    """
 
     def __init__(self, project: Path, book: LogBook, clock: Callable[[], float], state: ViewState) -> None:
         super().__init__(id="detail")
-        self._panes: tuple[tuple[str, str, Widget], ...] = (
+        self.log_view = LogView(book, wraps=state.wraps, stamped=state.stamped)
+        self.hooks = HooksView(state.earlier, state.pinned)
+        self._facts = Facts()
+        self._filling = asyncio.Lock()
+        self._panes: tuple[tuple[str, str, Narrowed], ...] = (
             ("1 Overview", "overview", Overview(project, clock)),
             ("2 Error", "error", ErrorView(project)),
-            ("3 Log", "log", LogView(book, wraps=state.wraps, stamped=state.stamped)),
+            ("3 Log", "log", self.log_view),
             ("4 Source", "source", SourceView()),
             ("5 Hashes", "hashes", HashesView()),
             ("6 History", "history", HistoryView()),
-            ("7 Hooks", "hooks", HooksView(state.earlier, state.pinned)),
+            ("7 Hooks", "hooks", self.hooks),
         )
+        names = [name for _, name, _ in self._panes]
+        self._first = state.tab if state.tab in names else names[0]
 
     def compose(self) -> ComposeResult:
         """Make the tabs; their numbers are their keys."""
-        with TabbedContent():
+        with TabbedContent(initial=self._first):
             for title, name, content in self._panes:
                 with TabPane(Content(title), id=name):
-                    yield content
+                    if name == self._first:
+                        yield content
 
     def on_mount(self) -> None:
         """Let the focus go to what is in a tab, never to the row of tabs."""
@@ -57,23 +81,36 @@ class DetailTabs(Vertical):
         """The name of the tab that is seen."""
         return self.query_one(TabbedContent).active
 
-    def open(self, name: str) -> None:
-        """Show a tab and focus it."""
-        self.query_one(TabbedContent).active = name
-        if name == "hooks":
-            self.query_one(HooksView).draw_table()
-        # At once: the next key may be here already, and is meant for this tab.
-        self.screen.set_focus(self._content_of(name))
+    @property
+    def seen(self) -> Narrowed:
+        """What is in the tab that is seen."""
+        return next(content for _, name, content in self._panes if name == (self.active or self._first))
 
-    def show(
-        self,
-        status: PluginStatus | None,
-        closeup: CloseUp | None,
-        faulty: tuple[str, ...],
-        points: tuple[HookPointStatus, ...],
-    ) -> None:
-        """Show this plugin; ``faulty`` are all plugins that have a fault."""
-        detail, source = (closeup.detail, closeup.source) if closeup else (None, None)
+    async def open(self, name: str) -> None:
+        """Show a tab and focus it."""
+        await self.fill()
+        self.query_one(TabbedContent).active = name
+        # At once: the next key may be here already, and is meant for this tab.
+        with self.prevent(TabPane.Focused):  # it comes behind the next key, and would take its tab back
+            self.screen.set_focus(self._content_of(name))
+        if name == "hooks":
+            self.hooks.draw_table()  # behind the focus, with which the newest facts come
+
+    async def fill(self) -> None:
+        """Mount what no tab has yet."""
+        async with self._filling:
+            if not self.is_attached:  # the console was left at once
+                return
+            missing = [(name, content) for _, name, content in self._panes if not content.is_attached]
+            for name, content in missing:
+                await self.query_one(f"#{name}", TabPane).mount(content)
+        if missing:
+            self._hand_on()
+
+    def show(self, facts: Facts) -> None:
+        """Show these facts."""
+        is_first = self._facts.status is None
+        status, self._facts = facts.status, facts
         # Each of the two has the screen laid out or painted anew, also when it is set to what it is.
         title = Content(clean_line(status.name, 60) if status else "Details")
         if title.markup != self.border_title:
@@ -81,15 +118,38 @@ class DetailTabs(Vertical):
         tab, label = self.query_one(TabbedContent).get_tab("error"), Content(_error_label(status))
         if not label.is_same(tab.label):
             tab.label = label
-        self.query_one(Overview).show(status, detail, closeup.history if closeup else ())
-        self.query_one(ErrorView).show(status, source, faulty)
-        self.query_one(SourceView).show(status, source)
-        self.query_one(HashesView).show(detail)
-        self.query_one(HistoryView).show(status, closeup.history if closeup else ())
-        self.query_one(HooksView).show(points)
+        self._hand_on()
+        if is_first and status is not None:
+            self.call_after_refresh(self.fill)
 
-    def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
+    def _hand_on(self) -> None:
+        status, closeup, faulty, points = self._facts
+        detail, source, history = (
+            (closeup.detail, closeup.source, closeup.history) if closeup else (None, None, ())
+        )
+        for _, _, content in self._panes:
+            if not content.is_mounted:
+                continue
+            match content:
+                case Overview():
+                    content.show(status, detail, history)
+                case ErrorView():
+                    content.show(status, source, faulty)
+                case SourceView():
+                    content.show(status, source)
+                case HashesView():
+                    content.show(detail)
+                case HistoryView():
+                    content.show(status, history)
+                case HooksView():
+                    content.show(points)
+                case _:
+                    pass  # the log reads its book
+
+    async def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
         """Keep the focus in the tabs, if it was there, when another tab is clicked."""
+        if event.pane.id != self._first:
+            await self.fill()
         if event.pane.id != self.active:
             return  # another tab was opened meanwhile
         focused = self.screen.focused

@@ -15,12 +15,14 @@ from hotload_tui.tui.messages import Remark, SourcePair
 from hotload_tui.tui.places import moved_text
 from hotload_tui.tui.text import clean_line, count
 from hotload_tui.tui.widgets.body import Body
+from hotload_tui.tui.widgets.narrowed import Narrowed
 
 
-class ErrorView(ScrollableContainer, can_focus=True):
+class ErrorView(ScrollableContainer, Narrowed, can_focus=True):
     """Shows a fault; clears itself when it is mended."""
 
     BINDINGS = keys.ERROR
+    KIND = "error"
 
     def __init__(self, project: Path) -> None:
         super().__init__(Body())
@@ -52,6 +54,10 @@ class ErrorView(ScrollableContainer, can_focus=True):
         if self.is_on_screen:
             self._draw()
 
+    def draw_anew(self) -> None:
+        """Draw the lines that are wanted now."""
+        self._draw()
+
     def on_resize(self, event: events.Resize) -> None:
         """Wrap the message to the new width."""
         width = event.size.width - 3
@@ -73,7 +79,7 @@ class ErrorView(ScrollableContainer, can_focus=True):
             lines = Content(self._nothing()).wrap(max(20, self._options.width))
             body.show(Content("\n").join(lines))
         else:
-            text = fault_text(status, status.fault, self._moved, self._options)
+            text = self.of_lines(fault_text(status, status.fault, self._moved, self._options))
             self._lines = text.plain.split("\n")
             body.show(text)
 

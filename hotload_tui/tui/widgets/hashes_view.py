@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from textual.containers import ScrollableContainer
 from textual.content import Content
 
 from hotload_tui.core.plugin import FileDigest, PluginDetail
 from hotload_tui.tui import keys
-from hotload_tui.tui.text import clean_line, count
+from hotload_tui.tui.text import NO_PLUGIN, clean_line, count
 from hotload_tui.tui.widgets.body import Body
+from hotload_tui.tui.widgets.narrowed import Narrowed
 
-NOTHING = "No plugin is selected. n makes one from the template."
 
-
-class HashesView(ScrollableContainer, can_focus=True):
+class HashesView(ScrollableContainer, Narrowed, can_focus=True):
     """Shows digests in full, so that they can be compared and copied."""
 
     BINDINGS = keys.WIDE
+    KIND = "hashes"
+    ROWS = "files"
 
     def __init__(self) -> None:
-        super().__init__(Body(NOTHING))
+        super().__init__(Body(NO_PLUGIN))
         self._detail: PluginDetail | None = None
 
     def show(self, detail: PluginDetail | None) -> None:
@@ -34,20 +35,30 @@ class HashesView(ScrollableContainer, can_focus=True):
         """Draw what came while the tab was hidden."""
         self._draw_if_seen()
 
+    def draw_anew(self) -> None:
+        """Draw the files that are wanted now, each with its digests."""
+        self._draw_if_seen()
+
     def _draw_if_seen(self) -> None:
         # Whatever is drawn has the whole screen laid out anew.
         if self.is_on_screen:
-            self.query_one(Body).show(self._text())
+            self.query_one(Body).show(self._wanted(self._detail) if self._detail else Content(NO_PLUGIN))
 
-    def _text(self) -> Content:
-        return Content("\n").join(_lines(self._detail)) if self._detail else Content(NOTHING)
+    def _wanted(self, detail: PluginDetail) -> Content:
+        files = list(_files(detail))
+        shown = self.of_rows(files, (file.plain for file in files))
+        return _text(detail, shown or [Content(self.nothing(len(files)))] if self.filter else files)
 
     def text_to_copy(self) -> str:
         """Return all digests."""
-        return self._text().plain if self._detail else ""
+        return _text(self._detail, _files(self._detail)).plain if self._detail else ""
 
 
-def _lines(detail: PluginDetail) -> Iterator[Content]:
+def _text(detail: PluginDetail, files: Iterable[Content]) -> Content:
+    return Content("\n").join([*_head(detail), *files, *_hint(detail)])
+
+
+def _head(detail: PluginDetail) -> Iterator[Content]:
     status = detail.status
     what = f"as generation {status.generation} loaded them" if status.generation else "as they are on disk"
     yield Content.styled(f"{count(len(detail.files), 'file')}, {what}", "bold")
@@ -55,11 +66,18 @@ def _lines(detail: PluginDetail) -> Iterator[Content]:
     same = bool(status.digest) and status.digest == status.source_digest
     yield Content(f"on disk  {'the same' if same else clean_line(status.source_digest) or 'unknown'}")
     yield Content("")
+
+
+def _files(detail: PluginDetail) -> Iterator[Content]:
     before = {file.path: file for file in detail.files_before}
     for file in detail.files:
-        yield from _file(file, before.pop(file.path, None), compared=bool(detail.files_before))
+        lines = _file(file, before.pop(file.path, None), compared=bool(detail.files_before))
+        yield Content("\n").join(lines)
     for file in before.values():
         yield Content.styled(f"- {clean_line(file.path, 300)}  removed", "$text-warning")
+
+
+def _hint(detail: PluginDetail) -> Iterator[Content]:
     if not detail.files_before:
         yield Content("")
         yield Content.styled(

@@ -12,6 +12,7 @@ from hotload_tui.tui import keys
 from hotload_tui.tui.messages import Remark
 from hotload_tui.tui.text import clean_line, clock_time, milliseconds
 from hotload_tui.tui.widgets.cell_table import RowTable
+from hotload_tui.tui.widgets.narrowed import Narrowed
 
 _COLUMNS: Final = (("gen", 4), ("time", 8), ("digest", 12))
 _FIGURES: Final = (("build ms", 8), ("load ms", 7))
@@ -29,10 +30,11 @@ class Row(NamedTuple):
     serves: bool
 
 
-class HistoryView(RowTable):
+class HistoryView(RowTable, Narrowed):
     """Lists the newest first."""
 
     BINDINGS = keys.HISTORY
+    KIND = "history"
     COMPONENT_CLASSES: ClassVar[set[str]] = {"history--serves", "history--failed", "history--gone"}
 
     class Wanted(Message):
@@ -46,7 +48,9 @@ class HistoryView(RowTable):
     def __init__(self) -> None:
         super().__init__(cursor_type="row", cell_padding=1)
         self._status: PluginStatus | None = None
+        self._every: tuple[Row, ...] = ()
         self._rows: tuple[Row, ...] = ()
+        """Those that are wanted."""
         self._has_figures = False
 
     def show(self, status: PluginStatus | None, history: tuple[HistoryEntry, ...]) -> None:
@@ -55,11 +59,20 @@ class HistoryView(RowTable):
         rows = tuple(Row(entry, bool(now) and entry.generation == now) for entry in reversed(history))
         same = status is not None and self._status is not None and status.name == self._status.name
         self._status = status
-        if rows == self._rows and same:
+        if rows == self._every and same:
             return
         here = self._row if same and self.cursor_row > 0 else None  # who is at the top stays there
-        self._rows = rows
-        self._lay_out(here.entry if here else None)
+        self._every = rows
+        self._choose(here.entry if here else None)
+
+    def draw_anew(self) -> None:
+        """Draw the rows that are wanted now."""
+        row = self._row
+        self._choose(row.entry if row else None)
+
+    def _choose(self, kept: HistoryEntry | None) -> None:
+        self._rows = self.of_rows(self._every, map(_words, self._every))
+        self._lay_out(kept)
 
     def on_resize(self) -> None:
         """Give the outcome the room that there is now."""
@@ -133,6 +146,10 @@ def _generation(row: Row) -> str:
     if not row.entry.generation:
         return "!"
     return f"{'>' if row.serves else ' '}{row.entry.generation}"
+
+
+def _words(row: Row) -> str:
+    return f"{_generation(row)} {clock_time(row.entry.at)} {row.entry.digest} {_outcome(row)}"
 
 
 def _outcome(row: Row) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import ClassVar, Final, NamedTuple
 
 from rich.text import Text
@@ -20,6 +22,7 @@ from hotload_tui.tui.messages import Remark
 from hotload_tui.tui.text import clean_line, count, milliseconds
 from hotload_tui.tui.widgets.body import Body
 from hotload_tui.tui.widgets.cell_table import RowTable
+from hotload_tui.tui.widgets.narrowed import Narrowed
 from hotload_tui.tui.widgets.prompt import Prompt
 
 KEPT: Final = 50
@@ -51,10 +54,12 @@ class HooksTable(RowTable):
     BINDINGS = keys.HOOKS
 
 
-class HooksView(Vertical):
+class HooksView(Vertical, Narrowed):
     """Calls hook points and shows what each handler gave."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"hooks--fault", "hooks--warning"}
+    KIND = "hooks"
+    ROWS = "rows"
 
     class Wanted(Message):
         """A hook point is to be called."""
@@ -94,6 +99,10 @@ class HooksView(Vertical):
         """The part that has the focus."""
         return self.query_one(HooksTable)
 
+    def on_mount(self) -> None:
+        """Show what pinned calls gave meanwhile."""
+        self._draw()
+
     def show(self, points: tuple[HookPointStatus, ...]) -> None:
         """Show these hook points; the cursor stays on the one that it is on."""
         self._points = points
@@ -104,10 +113,16 @@ class HooksView(Vertical):
         """Draw what came while the tab was hidden."""
         self.draw_table()
 
+    def draw_anew(self) -> None:
+        """Draw the rows that are wanted now; calls that were made stay below them."""
+        self.draw_table()
+
     def draw_table(self) -> None:
         """Draw what is to be shown, though it may not be seen yet: the next key may be meant for it."""
-        before, rows = self._rows, tuple(_rows(self._points))
+        before, rows = self._rows, tuple(self._wanted_rows())
         if rows == before and self.table.columns:
+            if not rows:
+                self._draw()  # it says of how many
             return
         here = self._row
         self._rows = rows
@@ -117,7 +132,7 @@ class HooksView(Vertical):
         table = self.table
         table.clear(columns=True)
         names = max((len(row.point.point) for row in rows), default=0)
-        whose = max((len(_who(row)) for row in rows), default=0)
+        whose = max((len(_who(row.point, row.handler)) for row in rows), default=0)
         widths = (min(20, max(10, names)), min(28, max(12, whose)), 4, 6, 6, 6)
         for title, width in zip(_TITLES, widths, strict=True):
             table.add_column(Text(title), width=width)
@@ -126,6 +141,13 @@ class HooksView(Vertical):
         same = [i for i, row in enumerate(rows) if here and row.point.point == here.point.point]
         table.move_cursor(row=same[min(here.place, len(same) - 1)] if here and same else 0, animate=False)
         self._draw()
+
+    def _wanted_rows(self) -> Iterator[Row]:
+        every = [(point, handler) for point in self._points for handler in point.handlers or (None,)]
+        shown = self.of_rows(every, (f"{point.point} {_who(point, handler)}" for point, handler in every))
+        for point, rows in groupby(shown, key=itemgetter(0)):
+            for place, (_, handler) in enumerate(rows):
+                yield Row(point, place, handler)
 
     def _update(self, before: tuple[Row, ...]) -> None:
         """Draw the figures that have changed."""
@@ -139,7 +161,7 @@ class HooksView(Vertical):
     def _cells(self, row: Row) -> list[Text]:
         handler = row.handler
         point = clean_line(row.point.point, 100) if not row.place else ""
-        cells = [Text(point, no_wrap=True), Text(_who(row), no_wrap=True)]
+        cells = [Text(point, no_wrap=True), Text(_who(row.point, handler), no_wrap=True)]
         if handler is None:
             cells[1].stylize(self.get_component_rich_style("hooks--warning", partial=True))
             return [*cells, Text("-"), Text(str(row.point.calls)), Text("-"), Text("-")]
@@ -153,6 +175,10 @@ class HooksView(Vertical):
     def _row(self) -> Row | None:
         row = self.table.cursor_row
         return self._rows[row] if 0 <= row < len(self._rows) else None
+
+    def _why_no_row(self) -> str:
+        every = sum(max(1, len(point.handlers)) for point in self._points)
+        return self.nothing(every) if every else NO_POINTS
 
     # Calls
 
@@ -186,6 +212,8 @@ class HooksView(Vertical):
 
     def leave_prompt(self) -> bool:
         """Close the prompt; returns whether it was open."""
+        if not self.is_mounted:
+            return False
         prompt = self.query_one(Prompt)
         was_open = prompt.has_class("-open")
         if was_open:
@@ -197,7 +225,7 @@ class HooksView(Vertical):
         """Pin the newest call of the hook point under the cursor, or let it go; returns what to say."""
         row = self._row
         if row is None:
-            return NO_POINTS
+            return self._why_no_row()
         point = row.point.point
         call = next((call for call in (*self.pinned, *self.earlier) if call.point == point), None)
         if call is None:
@@ -246,7 +274,8 @@ class HooksView(Vertical):
         return self._text().plain if self._results else ""
 
     def _draw(self) -> None:
-        self.query_one("#results Body", Body).show(self._text())
+        for body in self.query("#results Body").results(Body):  # none before the tab is mounted
+            body.show(self._text())
 
     def _text(self) -> Content:
         order = [call for call in self.pinned if call in self._results]
@@ -262,22 +291,15 @@ class HooksView(Vertical):
                 Content.styled(f"{count(len(waiting), 'pinned call')} not run yet", "$foreground-muted")
             )
         if not blocks:
-            blocks.append(Content.styled(EMPTY if self._rows else NO_POINTS, "$foreground-muted"))
+            blocks.append(Content.styled(EMPTY if self._rows else self._why_no_row(), "$foreground-muted"))
         return Content("\n\n").join(blocks)
 
 
-def _rows(points: Iterable[HookPointStatus]) -> Iterator[Row]:
-    for point in points:
-        for place, handler in enumerate(point.handlers or (None,)):
-            yield Row(point, place, handler)
-
-
 def _place(row: Row) -> tuple[str, str]:
-    return row.point.point, _who(row)
+    return row.point.point, _who(row.point, row.handler)
 
 
-def _who(row: Row) -> str:
-    handler = row.handler
+def _who(point: HookPointStatus, handler: HandlerStatus | None) -> str:
     if handler is None:
-        return "no handler: called in vain" if row.point.calls else "no handler"
+        return "no handler: called in vain" if point.calls else "no handler"
     return clean_line(f"{handler.plugin}.{short_name(handler.function)}", 100)

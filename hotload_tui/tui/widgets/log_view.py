@@ -6,7 +6,6 @@ from typing import ClassVar, Final
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.content import Content
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
@@ -16,7 +15,7 @@ from hotload_tui.tui import keys
 from hotload_tui.tui.log_book import LogBook
 from hotload_tui.tui.log_rows import LogRows
 from hotload_tui.tui.messages import Remark
-from hotload_tui.tui.text import clean_line
+from hotload_tui.tui.widgets.narrowed import Narrowed
 
 PACE: Final = 0.05
 """Seconds between two looks at the book while lines pour in."""
@@ -24,10 +23,11 @@ PACE: Final = 0.05
 EMPTY: Final = "No lines yet. Loads, failures and all that plugins print or log will be here."
 
 
-class LogView(ScrollView, can_focus=True):
+class LogView(ScrollView, Narrowed, can_focus=True):
     """Follows the end, unless its user has scrolled away from it; text can be selected and copied."""
 
     BINDINGS = keys.LOG
+    KIND = "log"
     COMPONENT_CLASSES: ClassVar[set[str]] = {"log--error", "log--warning", "log--debug", "log--info"}
 
     def __init__(
@@ -43,7 +43,6 @@ class LogView(ScrollView, can_focus=True):
         self._rows = LogRows(book)
         self.wraps = wraps
         self.stamped = stamped
-        self.filter = ""
         self._due = False
         self._follows = True
         self._growing = False
@@ -94,11 +93,8 @@ class LogView(ScrollView, can_focus=True):
         self.stamped = not self.stamped
         self._drain()
 
-    def narrow(self, wanted: str) -> None:
-        """Show only lines that have this text in them (``!text``: not in them); all for an empty one."""
-        self.filter = wanted
-        self.border_subtitle = Content(f"filter {clean_line(wanted, 40)}" if wanted else "")
-        self.scroll_to(0, animate=False, immediate=True)
+    def draw_anew(self) -> None:
+        """Draw the lines that are wanted now."""
         self._drain()
 
     def text_to_copy(self) -> str:
@@ -145,9 +141,7 @@ class LogView(ScrollView, can_focus=True):
         return strip.crop_extend(scroll_x, scroll_x + width, plain).apply_offsets(scroll_x, index)
 
     def _nothing(self) -> str:
-        if not len(self._book):
-            return EMPTY
-        return f"0 of {len(self._book):,} lines match {clean_line(self.filter, 40)}: esc clears the filter."
+        return self.nothing(len(self._book)) if len(self._book) else EMPTY
 
     def _segments(self, index: int, text: str, style: Style) -> list[Segment]:
         selection = self.text_selection

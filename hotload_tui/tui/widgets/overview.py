@@ -11,10 +11,10 @@ from textual.content import Content
 
 from hotload_tui.core.plugin import HandlerStatus, HistoryEntry, PluginDetail, PluginStatus
 from hotload_tui.tui import keys
-from hotload_tui.tui.text import clean_line, clock_time, count, duration, milliseconds, short_path
+from hotload_tui.tui.text import NO_PLUGIN, clean_line, clock_time, count, duration, milliseconds, short_path
 from hotload_tui.tui.widgets.body import Body
+from hotload_tui.tui.widgets.narrowed import Narrowed
 
-NOTHING: Final = "No plugin is selected. n makes one from the template."
 _LABEL: Final = 12
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _RELOADS: Final = 30
@@ -24,13 +24,14 @@ Row: TypeAlias = tuple[str, str]
 """A label and its value."""
 
 
-class Overview(VerticalScroll, can_focus=True):
+class Overview(VerticalScroll, Narrowed, can_focus=True):
     """Shows one plugin's facts."""
 
     BINDINGS = keys.SCROLL
+    KIND = "overview"
 
     def __init__(self, project: Path, clock: Callable[[], float]) -> None:
-        super().__init__(Body(NOTHING))
+        super().__init__(Body(NO_PLUGIN, is_wrapped=True))
         self._project = project
         self._clock = clock
         self._facts: tuple[PluginStatus | None, PluginDetail | None] = (None, None)
@@ -59,6 +60,10 @@ class Overview(VerticalScroll, can_focus=True):
         """Draw what came while the tab was hidden."""
         self._draw()
 
+    def draw_anew(self) -> None:
+        """Draw the lines that are wanted now."""
+        self._draw()
+
     def text_to_copy(self) -> str:
         """Return all facts."""
         status, detail = self._facts
@@ -68,7 +73,8 @@ class Overview(VerticalScroll, can_focus=True):
         if not self.is_on_screen:
             return  # whatever is drawn has the whole screen laid out anew
         status, detail = self._facts
-        self.query_one(Body).show(self._text(status, detail) if status else Content(NOTHING))
+        text = self.of_lines(self._text(status, detail)) if status else Content(NO_PLUGIN)
+        self.query_one(Body).show(text)
 
     def _text(self, status: PluginStatus, detail: PluginDetail | None) -> Content:
         width = max(20, self.scrollable_content_region.width - 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
@@ -35,6 +36,8 @@ class PluginTable(CellTable):
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(cursor_type="row", header_height=1, cell_padding=1)
         self.chosen = ""
+        self.since = -math.inf
+        """From when on a fault is news."""
         self._clock = clock
         self._columns_now: tuple[Column, ...] = ()
         self._shown: dict[str, PluginStatus] = {}
@@ -172,7 +175,12 @@ class PluginTable(CellTable):
     def _mark(self, plugin: PluginStatus, before: PluginStatus | None) -> None:
         if plugin.fault is None:
             self._marked.discard(plugin.name)
-        elif before is not None and before.fault != plugin.fault and plugin.name != self.chosen:
+        elif (
+            before is not None
+            and before.fault != plugin.fault
+            and plugin.fault.at > self.since
+            and plugin.name != self.chosen
+        ):
             self._marked.add(plugin.name)
 
     def on_data_table_row_highlighted(self) -> None:

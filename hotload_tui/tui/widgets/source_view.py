@@ -14,7 +14,8 @@ from hotload_tui.tui import keys
 from hotload_tui.tui.colouring import coloured
 from hotload_tui.tui.messages import Remark, SourcePair
 from hotload_tui.tui.places import line_now
-from hotload_tui.tui.text import clean_line, clean_lines
+from hotload_tui.tui.text import NO_PLUGIN, clean_line, clean_lines
+from hotload_tui.tui.widgets.narrowed import Narrowed
 
 COLOURED: Final = 2_000
 """Lines up to which a file is coloured; more would be felt as a pause."""
@@ -39,13 +40,14 @@ _WHILE_RUNNING: Final = ("hook", "unload")
 """Phases whose faults are about what is loaded; all others are about what was to be loaded."""
 
 
-class SourceView(ScrollableContainer, can_focus=True):
+class SourceView(ScrollableContainer, Narrowed, can_focus=True):
     """Shows one text of a plugin."""
 
     BINDINGS = keys.SOURCE
+    KIND = "source"
 
     def __init__(self) -> None:
-        super().__init__(Static("No plugin is selected.", markup=False))
+        super().__init__(Static(NO_PLUGIN, markup=False))
         self._status: PluginStatus | None = None
         self._source: SourcePair | None = None
         self._wants: Version | None = None
@@ -65,6 +67,11 @@ class SourceView(ScrollableContainer, can_focus=True):
 
     def on_show(self) -> None:
         """Draw what came while the tab was hidden."""
+        self._draw_if_seen()
+
+    def draw_anew(self) -> None:
+        """Draw the lines that are wanted now, with their numbers."""
+        self._due = True
         self._draw_if_seen()
 
     def _draw_if_seen(self) -> None:
@@ -106,12 +113,12 @@ class SourceView(ScrollableContainer, can_focus=True):
     def _draw(self) -> None:
         body, status, source = self.query_one(Static), self._status, self._source
         if status is None or source is None:
-            body.update("No plugin is selected.")
+            body.update(NO_PLUGIN)
             return
         version = self._version(source)
         if version == "difference":
             self._aim = 0
-            body.update(_drawn_difference(source, status.generation))
+            body.update(self.of_lines(_drawn_difference(source, status.generation)))
             self.scroll_home(animate=False)
             return
         on_disk = version == "disk"
@@ -126,11 +133,11 @@ class SourceView(ScrollableContainer, can_focus=True):
             which += ", they differ (v turns on)"
         title = Content.styled(f"{clean_line(source.file)}, {which}", "bold")
         self._aim = self._failing(text, on_disk=on_disk)
-        body.update(Content("\n").join([title, *_numbered(text, self._aim)]))
+        body.update(self.of_lines(Content("\n").join([title, *_numbered(text, self._aim)])))
         self.call_after_refresh(self._scroll_there)
 
     def _scroll_there(self) -> None:
-        if self._aim:
+        if self._aim and not self.filter:
             self.scroll_to(0, max(0, self._aim - self.size.height // 2), animate=False)
 
     def _failing(self, text: str, *, on_disk: bool) -> int:

@@ -1,0 +1,20 @@
+"""What a console knows before its host is there."""
+
+from __future__ import annotations
+
+from hotload_tui.core.plugin import PluginState
+from tests.conftest import Workspace
+from tests.remote.process.conftest import GOOD, Console
+
+
+def test_the_plugins_are_listed_before_their_host_has_started(workspace: Workspace) -> None:
+    """The first picture has a row for each plugin, on or off, in the order of their names."""
+    workspace["good"] = workspace["_idle"] = GOOD
+    console = Console(workspace)
+    try:
+        listed = [(one.name, one.state) for one in console.manager.snapshot().plugins]
+        assert [name for name, _ in listed] == ["good", "idle"]
+        assert listed[1][1] is PluginState.OFF
+        console.wait_for(lambda: console.state("good") is PluginState.OK)
+    finally:
+        console.manager.close()

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from hotload_tui.tui.poor import ASCII, speaks_utf8
+
+AGREED = Path(__file__).parent / "screens"
+
+
+@pytest.mark.parametrize(
+    ("environment", "speaks"),
+    [
+        ({}, True),
+        ({"LANG": "C.UTF-8"}, True),
+        ({"LANG": "de_DE.utf8@euro"}, True),
+        ({"LC_CTYPE": "UTF-8", "LANG": "C"}, True),
+        ({"LANG": "C"}, False),
+        ({"LANG": "en_US"}, False),
+        ({"LANG": "en_US.ISO-8859-1"}, False),
+        ({"LC_ALL": "", "LC_CTYPE": "POSIX", "LANG": "C.UTF-8"}, False),
+        ({"LC_ALL": "en_US.UTF-8", "LC_CTYPE": "C", "LANG": "C"}, True),
+    ],
+)
+def test_the_locale_says_what_a_terminal_shows(environment: dict[str, str], *, speaks: bool) -> None:
+    """LC_ALL counts before LC_CTYPE before LANG; where none is set, UTF-8 is believed."""
+    assert speaks_utf8(environment) is speaks
+
+
+@pytest.mark.parametrize("screen", sorted(AGREED.iterdir()), ids=lambda path: path.stem)
+def test_a_screen_in_ascii_has_everything_where_it_was(screen: Path) -> None:
+    """Every view keeps its words, lines and width."""
+    lines = screen.read_text("utf-8").splitlines()
+    poor = [line.translate(ASCII) for line in lines]
+    assert all(map(str.isascii, poor))
+    assert list(map(len, poor)) == list(map(cell_len, lines))
+    assert {sign for sign in "".join(lines) if sign != "?" and "?" in sign.translate(ASCII)} <= {"🔎"}
+
+
+@pytest.mark.parametrize(
+    ("text", "poor"),
+    [
+        ("naïve café", "naive cafe"),
+        ("日本", "????"),
+        ("e\u0301", "e"),
+        ("½", "?"),
+        ("\x1b[1m┏━\x1b[0m", "\x1b[1m+-\x1b[0m"),
+    ],
+)
+def test_what_ascii_has_not_takes_as_many_cells(text: str, poor: str) -> None:
+    """Letters lose their accents, the rest becomes question marks; control sequences stay."""
+    assert text.translate(ASCII) == poor
