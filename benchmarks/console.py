@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 import sys
@@ -67,7 +68,7 @@ def key_to_paint(rounds: int) -> tuple[list[float], int]:
             terminal.press("jk"[number % 2])
             terminal.wait_for_output(re.compile(rb"\x1b\[1;7;[0-9;]*m\s*plugin_%04d" % row))
             taken.append(time.perf_counter() - started)
-            time.sleep(0.03)
+            time.sleep(random.uniform(0.02, 0.06))  # at no beat of the console's own
         status = Path(f"/proc/{terminal.process.pid}/status")
         found = re.search(r"VmRSS:\s+(\d+)", status.read_text()) if status.exists() else None
         return taken, int(found[1]) if found else 0

@@ -32,8 +32,8 @@ from hotload_tui.core.plugin import (
     Snapshot,
     WatcherStatus,
 )
-from hotload_tui.tui.app import ConsoleApp
 from hotload_tui.tui.garbage import hold_off
+from hotload_tui.tui.pace import quickened
 
 DIGEST = "0123456789abcdef" * 4
 PLACE = (HookPlace("work", 100),)
@@ -143,7 +143,10 @@ def main() -> None:
     crowd = Crowd(plugins, lines)
     if a_second:
         threading.Thread(target=crowd.reload_for_ever, args=(a_second,), daemon=True).start()
-    hold_off()  # as the command does
+    hold_off()  # as the command does, and the next
+    with quickened():
+        from hotload_tui.tui.app import ConsoleApp
+
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_STATE_HOME"] = folder
         ConsoleApp(crowd, project=Path(folder)).run()

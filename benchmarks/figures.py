@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 OURS, FLOOR = "hotload", "floor"
+KEYS = "key to paint, 1,000 plugins, 200 reloads a second"
 
 
 class Figure(NamedTuple):

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import json
 import logging
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
+from benchmarks.environment import variables
 from hotload_tui import Config, HookHost, HotloadManager
 from hotload_tui.core.events import PluginRetired
 
 _FILES = 20
-_WARM_UP = 0.25  # of the reloads, after which the interpreter's own pools have their size
+_WARM_UP = 0.5  # of the reloads, after which pools and caches have their size
 _LOG = 5000  # lines that the host keeps: full before it counts
 _PART = '''import logging
 
@@ -47,6 +51,13 @@ class Growth(NamedTuple):
     """Of resident memory that each reload after the warm-up added."""
     milliseconds: float
     """That each reload took, with compiling, retirement and collection."""
+
+
+def growth_alone(reloads: int) -> Growth:
+    """Reload as ``growth`` does, in a process of its own: what others left would be filled first."""
+    command = [sys.executable, "-m", "benchmarks.growth", str(reloads)]
+    told = subprocess.run(command, check=True, env=variables(), capture_output=True, text=True).stdout
+    return Growth(*json.loads(told))
 
 
 def growth(reloads: int) -> Growth:
@@ -94,3 +105,7 @@ def _resident() -> int:
         trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096
+
+
+if __name__ == "__main__":
+    print(json.dumps(growth(int(sys.argv[1]))))
