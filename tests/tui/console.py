@@ -86,11 +86,11 @@ class Console:
         await self._pilot.resize_terminal(width, height)
         await self._pilot.pause()
 
-    async def until(self, is_so: Callable[[], bool]) -> None:
-        """Wait until ``is_so``; fail with the screen if that never comes."""
+    async def until(self, is_so: Callable[[], bool], why: Callable[[], str] = str) -> None:
+        """Wait until ``is_so``; fail with the screen, and with ``why``, if that never comes."""
         end = time.monotonic() + PATIENCE
         while not is_so():
-            assert time.monotonic() < end, f"waited in vain, toasts {self.toasts}; the screen:\n{self.text}"
+            assert time.monotonic() < end, f"waited in vain, toasts {self.toasts}; {why()}\n{self.text}"
             await self._pilot.pause()
             await asyncio.sleep(0)  # let the threads' messages in
 

@@ -282,11 +282,23 @@ class Stage:
 
     async def go_to(self, pane: Pane) -> None:
         """Look at the pane's plugin, and give the pane the focus; a key typed ahead would be before it."""
+        await self._calm()
         if self._it.chosen == pane.plugin and focused("PluginTable")(self._it) and pane.key == "0":
             return
         self._it.main.choose(pane.plugin)
         await self._it.type(pane.key)
         await self._it.until(lambda: self._it.chosen == pane.plugin and self._it.main.source is not None)
+
+    async def _calm(self) -> None:
+        """Let what earlier keys began come to its end and be told: its toast would join that of the next."""
+        it = self._it
+        if it.main.is_leaving:
+            return
+        await it.until(lambda: not it.main.requests.running)
+        for _ in range(2):  # a reading that is under way may have begun before the end
+            before = it.main.source
+            it.main.read_again()
+            await it.until(lambda: it.main.source is not before)  # noqa: B023 - awaited here
 
     async def try_key(self, key: Key, binding: Binding) -> None:
         """Press it where it makes sense, and see what help says of it."""
@@ -297,7 +309,7 @@ class Stage:
         await it.until(lambda: not key.does(it))
         await it.type(binding.key)
         await it.until(lambda: key.does(it))
-        self.look_around(key)
+        await self._look_around(key.name)
         if key.back:
             await it.type(*key.back)
             await it.until(lambda: not key.does(it))
@@ -306,7 +318,7 @@ class Stage:
         """See that help lists exactly the keys of this pane, with what they mean."""
         it = self._it
         await it.type("f1")
-        await it.until(lambda: isinstance(it.app.screen, HelpScreen))
+        await it.until(lambda: over(HelpScreen)(it) and bool(it.app.screen.query("VerticalScroll > Static")))
         help_text = str(it.app.screen.query_one("VerticalScroll > Static", Static).content)
         for name, binding in bindings(*groups):
             if name in ("clean", "clean_all") and pane.key != "0":
@@ -314,14 +326,16 @@ class Stage:
             elif binding.tooltip:
                 line = rf"(?m)^  .*{name} +{re.escape(binding.tooltip)}$"
                 assert re.search(line, help_text), f"help at {pane.key} does not tell of {name}:\n{help_text}"
-        assert not broken_layout(it)
+        await self._look_around("help")
         await it.type("escape")
         await it.until(lambda: it.app.screen is it.main)
 
-    def look_around(self, key: Key) -> None:
-        """See that the layout is whole."""
-        if self._it.app.is_running:
-            assert not broken_layout(self._it), f"after {key.name}:\n{self._it.text}"
+    async def _look_around(self, after: str) -> None:
+        """See that the layout is whole, once a dialog that opened has its place."""
+        it = self._it
+        await it.until(
+            lambda: not it.app.is_running or not broken_layout(it), lambda: f"{after}: {broken_layout(it)}"
+        )
 
 
 @pytest.fixture
