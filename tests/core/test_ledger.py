@@ -660,6 +660,8 @@ _LEFT_OPEN = (
 _RELOADS = int(os.environ.get("HOTLOAD_RELOADS", "500"))  # the cost of each does not grow: more to hunt
 
 
+# From 3.12 on a tracer for new threads has the interpreter instrument all code anew: twice the time.
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("tidy")
 def test_nothing_accumulates_over_hundreds_of_reloads(
     workspace: Workspace, run: Run, host: ModuleType
