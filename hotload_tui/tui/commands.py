@@ -105,6 +105,7 @@ def _of_all(console: ConsoleScreen) -> Iterator[Command]:
         "keep what is saved for later, or apply it",
     )
     yield Command("view: problems only", console.action_problems, "or everything again")
+    yield Command("view: keep this filter", console.action_keep_filter, "for the next time, or not any more")
     yield Command("view: sort by the next column", console.action_sort, "name, state, load time, age")
     yield Command("view: turn the order around", console.action_reverse, "last first")
     yield Command(

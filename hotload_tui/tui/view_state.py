@@ -22,6 +22,10 @@ class ViewState(Struct, omit_defaults=True):
     theme: str = ""
     sort: str = SORTS[0]
     reverse: bool = False
+    filter: str = ""
+    """Of the table, if its user asked to keep it."""
+    problems: bool = False
+    """As ``filter``."""
     selected: str = ""
     tab: str = ""
     wraps: bool = False

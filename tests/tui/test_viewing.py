@@ -69,6 +69,37 @@ async def test_the_order_of_the_table_is_chosen_and_kept(workspace: Workspace, r
         await it.until(lambda: rows(it) == ["cherry", "apple"] and it.chosen == "apple")
 
 
+async def keep_filter(it: Console, said: str) -> None:
+    """Ask for it in the palette."""
+    await it.press("colon", *"keep this")
+    await it.until(lambda: "view: keep this filter" in it.text and "view: sort" not in it.text)
+    await it.press("down", "enter")
+    await it.until(lambda: any(said in toast for toast in it.toasts))
+
+
+async def test_a_filter_is_kept_for_the_next_time_only_if_asked(workspace: Workspace, run: Run) -> None:
+    """The palette's `keep this filter` has the table open with it, and the status line says so each time."""
+    workspace["apple"] = workspace["banana"] = answering(1)
+    manager = run(workspace.config()).manager
+    async with console(manager, workspace.root) as it:
+        await keep_filter(it, "The table has no filter; / makes one.")
+        await it.press("slash", *"ban", "enter", "q")
+    async with console(manager, workspace.root) as it:
+        await it.until(lambda: rows(it) == ["apple", "banana"])
+        await it.press("slash", *"ban", "enter")
+        await keep_filter(it, "filter ban is kept")
+        await it.press("q")
+    async with console(manager, workspace.root) as it:
+        await it.shows("filter ban", "Plugins (1 of 2)")
+        await it.press("q")
+    async with console(manager, workspace.root) as it:
+        await it.shows("filter ban", "Plugins (1 of 2)")
+        await keep_filter(it, "is not kept any more")
+        await it.press("q")
+    async with console(manager, workspace.root) as it:
+        await it.until(lambda: rows(it) == ["apple", "banana"])
+
+
 @pytest.mark.parametrize(
     ("key", "shown"), [("3", "apple: loaded"), ("4", "1 | def register"), ("6", "outcome"), ("7", "handler")]
 )

@@ -26,6 +26,7 @@ class ViewingScreen(ActionScreen):
     """Arranges what is shown; nothing here asks the manager for anything but calls of hook points."""
 
     arrangement = Arrangement()
+    _keeps_filter = False
     _narrowing: Narrowed | PluginTable | None = None
     _came_from: Widget | None = None
 
@@ -35,12 +36,15 @@ class ViewingScreen(ActionScreen):
 
     def restore(self, state: ViewState) -> None:
         """Begin as its user left it."""
-        self.arrangement = Arrangement(sort=state.sort, reverse=state.reverse)
+        self.arrangement = Arrangement(state.filter, state.problems, state.sort, state.reverse)
+        self._keeps_filter = bool(self.arrangement.describe())
 
     def view_state(self, state: ViewState) -> ViewState:
         """Return how it is now; ``state`` is how it began."""
         tabs = self.query_one(DetailTabs)
         hooks, log = tabs.hooks, tabs.log_view
+        kept = self.arrangement if self._keeps_filter else Arrangement()
+        state.filter, state.problems = kept.filter, kept.problems
         state.sort, state.reverse = self.arrangement.sort, self.arrangement.reverse
         state.selected = self.query_one(PluginTable).chosen
         state.tab = tabs.active
@@ -80,6 +84,15 @@ class ViewingScreen(ActionScreen):
         else:
             kind, hint, text = pane.KIND, _HINT, pane.filter
         self.query_one("#filter", Prompt).open(f"Filter the {kind}", hint, text)
+
+    def action_keep_filter(self) -> None:
+        """Keep what the table is narrowed to for the next time, or not any more."""
+        narrowed = self.arrangement.describe()
+        self._keeps_filter = bool(narrowed) and not self._keeps_filter
+        if self._keeps_filter:
+            self.say(f"The table's {narrowed} is kept for the next time.")
+        else:
+            self.say("It is not kept any more." if narrowed else "The table has no filter; / makes one.")
 
     @property
     def _pane(self) -> Narrowed | PluginTable | None:
