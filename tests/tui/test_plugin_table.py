@@ -78,6 +78,30 @@ async def test_the_cursor_stays_on_its_plugin_when_rows_come_and_go(workspace: W
         await it.until(lambda: it.chosen == "ant")
 
 
+@pytest.mark.parametrize("name", ["cat", "longer_than_all_others"])
+@pytest.mark.parametrize("size", [(80, 24), (100, 30)], ids=["narrow", "normal"])
+async def test_where_a_plugin_was_that_goes_the_next_one_is_chosen(
+    workspace: Workspace, run: Run, name: str, size: tuple[int, int]
+) -> None:
+    """The cursor stays in its row, also where other columns fit then; behind the last row it goes up one."""
+    for other in ("bee", "mouse", "zebra", name):
+        workspace[other] = PLAIN
+    running = run(workspace.config(enable_watch=True))
+    async with console(running.manager, workspace.root, size) as it:
+        await it.until(lambda: "+ ok" in it.row("zebra"))
+        await it.press("j", "4")
+        await it.until(lambda: it.chosen == name)
+        shutil.rmtree(workspace.plugins / name)
+        await it.until(lambda: it.chosen != name)
+        await it.until(lambda: it.main.source is not None)
+        assert it.chosen == "mouse"
+        await it.press("0", "G")
+        await it.until(lambda: it.chosen == "zebra")
+        shutil.rmtree(workspace.plugins / "zebra")
+        await it.until(lambda: not it.row("zebra"))
+        await it.until(lambda: it.chosen == "mouse")
+
+
 async def test_when_the_chosen_plugin_goes_another_one_is_chosen(workspace: Workspace, run: Run) -> None:
     """After the deletion of the selected plugin its neighbour is selected and shown."""
     for name in ("ant", "bee"):

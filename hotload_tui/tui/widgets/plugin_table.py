@@ -88,8 +88,13 @@ class PluginTable(CellTable):
         if moved:
             self._refill()  # another order, or new ones that were added at the end
         if moved or added or gone:
-            self.choose(self.chosen)
+            self.choose(self.chosen if self.chosen not in gone else self._next_to_chosen(list(before)))
             self.on_data_table_row_highlighted()
+
+    def _next_to_chosen(self, before: list[str]) -> str:
+        """Return which plugin is where the chosen one was: the next one, or the last before it."""
+        at = before.index(self.chosen)
+        return next((name for name in [*before[at:], *before[at::-1]] if name in self._shown), "")
 
     def choose(self, name: str) -> None:
         """Put the cursor on a plugin, if it is there."""
