@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rich.cells import cell_len
 from textual.widget import Widget
-from textual.widgets import Tab
+from textual.widgets import Tab, Tabs
 
 from hotload_tui.tui.widgets.too_small import NEEDED
 from tests.tui.console import Console
@@ -64,7 +64,8 @@ def _is_seen(widget: Widget) -> bool:
 
 
 def _is_whole(tab: Tab) -> bool:
-    return isinstance(tab.parent, Widget) and tab.parent.region.contains_region(tab.region)
+    row = next(node for node in tab.ancestors if isinstance(node, Tabs))  # what is in between may be longer
+    return row.region.contains_region(tab.region)
 
 
 def _overlaps(it: Console) -> Iterator[str]:

@@ -9,6 +9,7 @@ from hotload_tui import Config, HookHost, HotloadError, HotloadManager
 from hotload_tui.tui.widgets.log_view import LogView
 from tests.conftest import Running, Workspace
 from tests.tui.console import console
+from tests.tui.layout import broken_layout
 
 GREET = """
 '''Greets whoever asks.'''
@@ -184,6 +185,32 @@ def register(ctx): ...
         await it.until(lambda: not it.main.is_building)
         await it.press("q")
         await it.until(lambda: not it.app.is_running)
+
+
+async def test_all_is_in_its_place_at_every_size(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """No pane and no name of a tab is cut, on either side of each size where the layout changes."""
+    workspace["greet"] = "1 / 0\ndef register(ctx): ..."
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.shows("2 Error (1) 3 Log 4 Source")
+        for size in [
+            (60, 15),
+            (63, 29),
+            (64, 15),
+            (99, 30),
+            (100, 29),
+            (100, 30),
+            (119, 36),
+            (160, 30),
+            (300, 80),
+        ]:
+            await it.resize(*size)
+            await it.until(
+                lambda now=size: it.app.size == now and not broken_layout(it),  # type: ignore[misc]
+                lambda now=size: f"{now}: {broken_layout(it)}",  # type: ignore[misc]
+            )
+            assert "2 Err" in it.text
 
 
 async def test_a_small_terminal_names_the_size_needed_and_recovers(

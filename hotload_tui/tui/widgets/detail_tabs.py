@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -26,6 +27,21 @@ from hotload_tui.tui.widgets.log_view import LogView
 from hotload_tui.tui.widgets.narrowed import Narrowed
 from hotload_tui.tui.widgets.overview import Overview
 from hotload_tui.tui.widgets.source_view import SourceView
+
+_TITLES: Final = {
+    "overview": ("1 Overview", "1 Over"),
+    "error": ("2 Error", "2 Err"),
+    "log": ("3 Log", "3 Log"),
+    "source": ("4 Source", "4 Src"),
+    "hashes": ("5 Hashes", "5 Hash"),
+    "history": ("6 History", "6 Hist"),
+    "hooks": ("7 Hooks", "7 Hooks"),
+}
+"""The tabs' names and what they are called; the short words are for where the others would be cut."""
+
+_FAULTY: Final = " (1)"
+_ROOM: Final = sum(len(whole) + 1 for whole, _ in _TITLES.values()) - 1 + len(_FAULTY)
+"""Cells that the row of tabs needs with whole words."""
 
 
 class Facts(NamedTuple):
@@ -51,23 +67,23 @@ class DetailTabs(Vertical):
         self.hooks = HooksView(state.earlier, state.pinned)
         self._facts = Facts()
         self._filling = asyncio.Lock()
-        self._panes: tuple[tuple[str, str, Narrowed], ...] = (
-            ("1 Overview", "overview", Overview(project, clock)),
-            ("2 Error", "error", ErrorView(project)),
-            ("3 Log", "log", self.log_view),
-            ("4 Source", "source", SourceView()),
-            ("5 Hashes", "hashes", HashesView()),
-            ("6 History", "history", HistoryView()),
-            ("7 Hooks", "hooks", self.hooks),
-        )
-        names = [name for _, name, _ in self._panes]
-        self._first = state.tab if state.tab in names else names[0]
+        self._panes: dict[str, Narrowed] = {
+            "overview": Overview(project, clock),
+            "error": ErrorView(project),
+            "log": self.log_view,
+            "source": SourceView(),
+            "hashes": HashesView(),
+            "history": HistoryView(),
+            "hooks": self.hooks,
+        }
+        self._first = state.tab if state.tab in self._panes else next(iter(self._panes))
+        self._is_narrow = False
 
     def compose(self) -> ComposeResult:
         """Make the tabs; their numbers are their keys."""
         with TabbedContent(initial=self._first):
-            for title, name, content in self._panes:
-                with TabPane(Content(title), id=name):
+            for name, content in self._panes.items():
+                with TabPane(Content(self._title(name)), id=name):
                     if name == self._first:
                         yield content
 
@@ -75,6 +91,14 @@ class DetailTabs(Vertical):
         """Let the focus go to what is in a tab, never to the row of tabs."""
         self.query_one(Tabs).can_focus = False
         self.border_title = "Details"
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Name the tabs with words that fit."""
+        is_narrow = event.size.width < _ROOM
+        if is_narrow != self._is_narrow:
+            self._is_narrow = is_narrow
+            for name in self._panes:
+                self._label(name)
 
     @property
     def active(self) -> str:
@@ -84,7 +108,7 @@ class DetailTabs(Vertical):
     @property
     def seen(self) -> Narrowed:
         """What is in the tab that is seen."""
-        return next(content for _, name, content in self._panes if name == (self.active or self._first))
+        return self._panes[self.active or self._first]
 
     async def open(self, name: str) -> None:
         """Show a tab and focus it."""
@@ -101,7 +125,7 @@ class DetailTabs(Vertical):
         async with self._filling:
             if not self.is_attached:  # the console was left at once
                 return
-            missing = [(name, content) for _, name, content in self._panes if not content.is_attached]
+            missing = [(name, content) for name, content in self._panes.items() if not content.is_attached]
             for name, content in missing:
                 await self.query_one(f"#{name}", TabPane).mount(content)
         if missing:
@@ -115,9 +139,7 @@ class DetailTabs(Vertical):
         title = Content(clean_line(status.name, 60) if status else "Details")
         if title.markup != self.border_title:
             self.border_title = title
-        tab, label = self.query_one(TabbedContent).get_tab("error"), Content(_error_label(status))
-        if not label.is_same(tab.label):
-            tab.label = label
+        self._label("error")
         self._hand_on()
         if is_first and status is not None:
             self.call_after_refresh(self.fill)
@@ -127,7 +149,7 @@ class DetailTabs(Vertical):
         detail, source, history = (
             (closeup.detail, closeup.source, closeup.history) if closeup else (None, None, ())
         )
-        for _, _, content in self._panes:
+        for content in self._panes.values():
             if not content.is_mounted:
                 continue
             match content:
@@ -158,9 +180,15 @@ class DetailTabs(Vertical):
             self._content_of(event.pane.id).focus()
 
     def _content_of(self, name: str) -> Widget:
-        content = next(content for _, pane, content in self._panes if pane == name)
+        content = self._panes[name]
         return content.table if isinstance(content, HooksView) else content
 
+    def _title(self, name: str) -> str:
+        status = self._facts.status
+        is_faulty = name == "error" and status is not None and status.fault is not None
+        return _TITLES[name][self._is_narrow] + _FAULTY * is_faulty
 
-def _error_label(status: PluginStatus | None) -> str:
-    return "2 Error (1)" if status and status.fault else "2 Error"
+    def _label(self, name: str) -> None:
+        tab, label = self.query_one(TabbedContent).get_tab(name), Content(self._title(name))
+        if not label.is_same(tab.label):
+            tab.label = label
