@@ -191,4 +191,5 @@ class DetailTabs(Vertical):
     def _label(self, name: str) -> None:
         tab, label = self.query_one(TabbedContent).get_tab(name), Content(self._title(name))
         if not label.is_same(tab.label):
+            tab._layout_updates += 1  # noqa: SLF001 - as in Body, Textual measures but once
             tab.label = label
