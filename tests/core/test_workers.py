@@ -177,6 +177,32 @@ def test_a_task_that_does_not_end_is_named_with_its_line(
     assert ("asyncio task", "named") in [(entry.category, entry.outcome) for entry in event.ledger]
 
 
+def test_details_are_told_while_tasks_of_the_program_end(workspace: Workspace, run: Run) -> None:
+    """Who looks for tasks of a plugin meets others, which may end under its eyes."""
+    workspace["greet"] = answering("hello")
+    running = run(workspace.config())
+    ended, before = threading.Event(), sys.getswitchinterval()
+
+    async def brief() -> None:
+        await asyncio.sleep(0)
+
+    async def work() -> None:
+        while not ended.is_set():
+            await asyncio.gather(*(brief() for _ in range(50)))
+
+    sys.addaudithook(lambda *_: None)  # looking at a coroutine asks it, and others go on meanwhile
+    loop = threading.Thread(target=asyncio.run, args=(work(),))
+    loop.start()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(300):
+            assert running.manager.detail("greet").status.name == "greet"
+    finally:
+        sys.setswitchinterval(before)
+        ended.set()
+        loop.join(PATIENCE)
+
+
 @pytest.mark.parametrize("command", ["rebuild('greet')", "disable('greet')", "stop()"])
 @pytest.mark.parametrize("kind", ["thread", "task", "task in a thread"])
 def test_what_asks_for_its_own_end_gets_there(

@@ -101,4 +101,5 @@ def _awaited(coroutine: object) -> Iterator[CoroutineType[object, object, object
 
 
 def _is_of(coroutine: CoroutineType[object, object, object], owner: Owner) -> bool:
-    return coroutine.cr_frame is not None and owner.has_name(coroutine.cr_frame.f_globals.get("__name__"))
+    frame = coroutine.cr_frame  # asked once: it may end in another thread meanwhile
+    return frame is not None and owner.has_name(frame.f_globals.get("__name__"))
