@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from textual.message import Message
 
 from hotload_tui.core.api import ManagerApi
-from hotload_tui.core.errors import HotloadError
+from hotload_tui.core.errors import HotloadError, NoHostError
 from hotload_tui.core.events import AnyEvent, HostLost, HostReached, HostStalled
 from hotload_tui.core.plan import Plan
 from hotload_tui.core.plugin import HistoryEntry, LogLine, PluginDetail, PluginStatus, Snapshot
@@ -25,7 +25,7 @@ PACE: Final = 0.05
 """Seconds between two readings."""
 
 RETRY: Final = 0.5
-"""Seconds between two attempts to hear a host that is gone."""
+"""Seconds between two attempts to hear a host that is gone, or to read what could not be read."""
 
 
 class SourcePair(NamedTuple):
@@ -188,8 +188,9 @@ class FactReader:
 
     def _run(self) -> None:
         self._subscribe()
+        patience = None
         while True:
-            self._due.wait()
+            self._due.wait(patience)
             self._due.clear()
             if self._stopped.is_set():
                 return
@@ -197,9 +198,13 @@ class FactReader:
                 name, events = self._name, tuple(self._events)
                 self._events.clear()
             try:
-                message = self._read(name, events)
+                message, patience = self._read(name, events), None
             except Exception as error:  # whatever the other side raises must be seen, not end the reading
                 message = FactsFailed(reason_of(error))
+                with self._lock:
+                    self._events[:0] = events  # for the reading that does not fail
+                # That a host is back is an event; to ask one that hangs again and again would not mend it.
+                patience = None if isinstance(error, NoHostError) else RETRY
             self._send(message)
             self._stopped.wait(PACE)
 
@@ -215,10 +220,10 @@ class FactReader:
                 self._last_line = 0  # another host counts its lines anew
         snapshot = self._api.snapshot()
         lines = self._api.log(since=self._last_line)
-        if lines:
-            self._last_line = lines[-1].number
         status = next((plugin for plugin in snapshot.plugins if plugin.name == name), None)
         closeup = self._closeup(snapshot.host.pid, status) if status else None
+        if lines:
+            self._last_line = lines[-1].number
         return FactsRead(snapshot, closeup, lines, events)
 
     def _closeup(self, pid: int, status: PluginStatus) -> CloseUp:

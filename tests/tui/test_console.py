@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 from textual import events
 from textual.command import CommandPalette
 
-from hotload_tui import Config
+from hotload_tui import Config, HotloadManager
+from hotload_tui.core.api import ManagerApi
+from hotload_tui.core.events import PluginRetired
+from hotload_tui.core.plugin import PluginDetail
 from hotload_tui.tui.keys import TABS
 from hotload_tui.tui.messages import CommandEnded
 from hotload_tui.tui.screens.confirm import ConfirmScreen
@@ -40,6 +44,46 @@ async def test_r_builds_the_selected_plugin_again(workspace: Workspace, run: Run
         await it.press("r")
         await it.until(toasted(it, "one reloaded"))
         assert running.manager.snapshot().plugins[0].generation == 2
+
+
+class Stumbling:
+    """A manager of which one question goes wrong for a while."""
+
+    def __init__(self, manager: HotloadManager) -> None:
+        self._manager = manager
+        self.is_sound = True
+        self.stumbled = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._manager, name)
+
+    def detail(self, name: str) -> PluginDetail:
+        """Stumble, or ask the manager."""
+        if not self.is_sound:
+            self.stumbled += 1
+            raise RuntimeError("stumbled")
+        return self._manager.detail(name)
+
+
+async def test_what_could_not_be_read_is_read_again(workspace: Workspace, run: Run) -> None:
+    """Nothing need happen for that; neither the news nor a line of the log are lost."""
+    workspace["one"] = PLAIN
+    running = run(workspace.config())
+    api = Stumbling(running.manager)
+    async with console(cast("ManagerApi", api), workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok" in it.row("one") and it.main.source is not None)
+        api.is_sound = False
+        running.manager.rebuild("one", force=True)
+        assert running.wait_for(lambda: bool(running.told(PluginRetired, "one")))
+        for _ in range(2):  # one that is under way may have begun before the end
+            before = api.stumbled
+            it.main.read_again()
+            await it.until(lambda: api.stumbled > before)  # noqa: B023 - awaited here
+        await it.shows("RuntimeError: stumbled")
+        api.is_sound = True
+        await it.until(toasted(it, "one reloaded"))
+        await it.shows("one: loaded generation 2")
+        assert "stumbled" not in it.text
 
 
 async def test_a_long_toast_hides_no_row_of_a_table_on_top(workspace: Workspace, run: Run) -> None:
