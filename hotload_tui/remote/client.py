@@ -171,8 +171,9 @@ class RemoteManager:
         return frames.decode(done.result, expected)
 
     def _ask(self, question: questions.Question, timeout: float) -> protocol.Done:
-        if self._listener is not None and self._listener.trouble:
-            raise NoHostError(self._listener.trouble)
+        trouble = self._listener.trouble if self._listener is not None else ""  # once: it may end meanwhile
+        if trouble:
+            raise NoHostError(trouble)
         try:
             payload = frames.encode(question)
         except (TypeError, RecursionError) as error:
