@@ -84,10 +84,10 @@ def test_a_load_that_became_stale_does_not_serve(workspace: Workspace, watched: 
         workspace["greet"] = THREE
         opened.write("go on")
     assert answers(watched, "three")
-    assert [event.generation for event in watched.told(PluginLoaded, "greet")] == [1, 3]
     assert watched.wait_for(lambda: "generation 2 never served" in watched.said())
     assert watched.wait_for(lambda: watched.told(PluginRetired, "greet") != [])
     assert [event.generation for event in watched.told(PluginRetired, "greet")] == [1]
+    assert [event.generation for event in watched.told(PluginLoaded, "greet")] == [1, 3]
 
 
 def test_a_stale_load_serves_if_what_is_newer_does_not_compile(

@@ -247,7 +247,6 @@ class Journey:
         self._loader.swap([one.trial for one in ready])
         seconds = time.perf_counter() - began
         time.sleep(0)  # who waits for the interpreter calls the new version now, not behind what follows
-        self._retirer.ring()
         for one in ready:
             before = self._board.get(one.trial.name)
             assert before is not None
@@ -257,6 +256,7 @@ class Journey:
                 self._board.tell(PluginHeld(time.time(), before.name, one.trial.generation.number, one.held))
             elif one.fault is None:
                 self._builds.unbar(before.name, "another version serves")
+        self._retirer.ring()  # now: that it is retired is told after what serves instead
         digests = {one.trial.name: one.digest for one in ready}
         self._builds.served(digests)
         # Nobody waits for the disk: an artifact that a power failure damages before is built once again.
