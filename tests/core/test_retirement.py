@@ -370,3 +370,23 @@ def test_a_manager_that_was_never_started_retires_too(workspace: Workspace, stag
     assert stage.told == [1]
     running.manager.stop()
     assert stage.told == [1, 2]
+
+
+def test_what_fails_in_the_background_ends_no_later_retirement(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the log, and generations go on leaving."""
+    workspace["greet"] = answering("one")
+    running = run(workspace.config())
+
+    def full(_: int) -> None:
+        raise MemoryError("no room for it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        workspace["greet"] = answering("two")
+        running.manager.rebuild("greet")
+        assert running.wait_for(lambda: "no room for it" in running.said())
+    workspace["greet"] = answering("three")
+    running.manager.rebuild("greet")
+    assert retired(running, times=2).generation == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import queue
 import threading
 import time
@@ -14,6 +15,8 @@ from hotload_tui.core.loader import LivePlugin, Loader, Retirement
 from hotload_tui.core.manager.board import Board
 
 _P = ParamSpec("_P")
+
+logger = logging.getLogger("hotload.engine")
 
 
 class Retirer:
@@ -73,7 +76,10 @@ class Retirer:
 
     def _work(self, chores: queue.SimpleQueue[Callable[[], None] | None]) -> None:
         while (chore := chores.get()) is not None:
-            chore()
+            try:
+                chore()
+            except Exception:  # whatever it meets: who leaves later is still to be retired
+                logger.exception("what follows a reload failed")
 
     def _retire(self) -> None:
         self._is_asked = False
