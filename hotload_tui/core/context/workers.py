@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Coroutine
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, TypeAlias
 
-from hotload_tui.core.faults import coroutine_stack, thread_stack, trace_of
+from hotload_tui.core.faults import trace_of
+from hotload_tui.core.frames import coroutine_stack, thread_stack
 
 if TYPE_CHECKING:
     import asyncio  # 20 ms, which a plugin without tasks does not pay

@@ -1,15 +1,13 @@
 """An exception becomes a ``Fault``: plain data with the source as it was loaded."""
 
 from hotload_tui.core.faults.describe import TextOf, fault_of, text_lines
-from hotload_tui.core.faults.stacks import coroutine_stack, thread_stack, trace_of
+from hotload_tui.core.faults.stacks import trace_of
 from hotload_tui.core.faults.values import install_command
 
 __all__ = [
     "TextOf",
-    "coroutine_stack",
     "fault_of",
     "install_command",
     "text_lines",
-    "thread_stack",
     "trace_of",
 ]

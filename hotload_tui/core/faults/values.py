@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Final
 
 from hotload_tui.core.errors import PluginError
+from hotload_tui.core.frames import variables_of
 from hotload_tui.core.plugin import encodable
 
 FOREIGN: Final = (Exception, SystemExit, GeneratorExit)
@@ -37,7 +38,7 @@ def locals_of(frame: FrameType) -> tuple[tuple[str, str], ...]:
     """Return names and short representations; secrets masked."""
     if frame.f_code.co_name == "<module>":
         return ()  # a module's namespace is its source
-    found = frame.f_locals
+    found = variables_of(frame)
     if type(found) is not dict and isinstance(found, dict):
         return ()  # a class body in a namespace of its metaclass's own
     names = itertools.islice(list(found.items()), _NAMES)
@@ -92,7 +93,7 @@ def _looked_for(error: BaseException) -> tuple[str, Iterable[str]]:
         while trace.tb_next is not None:
             trace = trace.tb_next
         frame = trace.tb_frame
-        return error.name, _strings(*frame.f_locals, *frame.f_globals, *frame.f_builtins)
+        return error.name, _strings(*variables_of(frame), *frame.f_globals, *frame.f_builtins)
     if isinstance(error, ImportError) and type(error.name) is str:
         wanted = getattr(error, "name_from", None)  # from Python 3.12 on
         module = sys.modules.get(error.name)

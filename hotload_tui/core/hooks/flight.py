@@ -17,7 +17,7 @@ from contextvars import ContextVar, Token
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from hotload_tui.core.faults import coroutine_stack, thread_stack
+from hotload_tui.core.frames import coroutine_stack, thread_stack
 from hotload_tui.core.hooks.handler import Handler, peek
 from hotload_tui.core.hooks.point import NamedPoint
 from hotload_tui.core.hooks.table import Counted, HookTable
@@ -219,8 +219,9 @@ class CallsInFlight:
         with self._excused(set(_chain(_current.get()))), self._left:
             self._waiting += 1
             try:
+                # list(), which is complete before others go on calling
                 while inside := [
-                    record for table in tables for record in tuple(table.calls) if not record.is_excused
+                    record for table in tables for record in list(table.calls) if not record.is_excused
                 ]:
                     remaining = deadline - time.monotonic()
                     if remaining <= 0:
@@ -240,7 +241,7 @@ class CallsInFlight:
         thread = threading.get_ident()
         kept = set(_chain(_current.get()))
         for table in (*self.superseded, self.table):
-            kept.update(record for record in tuple(table.calls) if record.thread == thread)
+            kept.update(record for record in list(table.calls) if record.thread == thread)
         return self._excused(kept)
 
     @contextmanager

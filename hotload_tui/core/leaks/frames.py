@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
-import sys
 import threading
 from collections.abc import Mapping
-from types import CodeType, FrameType, FunctionType
+from types import FrameType, FunctionType
+
+from hotload_tui.core.frames import stacks, variables_of
 
 _OWN = f"{__name__.partition('.')[0]}."
 _RETIRED = re.compile(r"@g\d+$")
@@ -24,8 +24,8 @@ def running_in(root: str, target: object = None) -> str:
     code = target.__code__ if type(target) is FunctionType else None
     if target is not None and code is None:
         return ""
-    for thread, frames in _threads():
-        own = [frame for frame in frames if _is_within(frame.f_globals.get("__name__"), root)]
+    for thread, stack in _threads():
+        own = [frame for frame, _ in stack if _is_within(frame.f_globals.get("__name__"), root)]
         if own and (code is None or any(frame.f_code is code for frame in own)):
             first, now = own[-1].f_code, own[0]
             start = place(first.co_filename, first.co_firstlineno)
@@ -38,9 +38,9 @@ def running_in(root: str, target: object = None) -> str:
 
 def local_among(things: Mapping[int, object]) -> tuple[str, object, str] | None:
     """Return a local variable that is one of ``things``, which, and where it is; ``None`` for none."""
-    for thread, frames in _threads():
-        for frame in frames:
-            for name, value in _locals_of(frame).items():
+    for thread, stack in _threads():
+        for frame, called in stack:
+            for name, value in variables_of(frame, called).items():
                 if things.get(id(value), things) is value:
                     code = frame.f_code
                     at = place(code.co_filename, frame.f_lineno)
@@ -48,38 +48,27 @@ def local_among(things: Mapping[int, object]) -> tuple[str, object, str] | None:
     return None
 
 
-def _threads() -> list[tuple[str, list[FrameType]]]:
-    """Return the name of each thread and its frames, the newest first; this package's are left out.
+def _threads() -> list[tuple[str, list[tuple[FrameType, FrameType | None]]]]:
+    """Return the name of each thread, and its frames with what each called, the newest first.
 
-    A frame that has itself as a local would be a cycle, and what it holds alive until somebody collects.
+    This package's are left out: one that kept itself among its variables would be a cycle.
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    running = sys._current_frames()  # noqa: SLF001 - the one way to see other threads
-    found = []
-    while running:
-        ident, newest = running.popitem()
-        frames = []
-        frame: FrameType | None = newest
-        del newest
-        while frame is not None:
-            if not str(frame.f_globals.get("__name__")).startswith(_OWN):
-                frames.append(frame)
-            frame = frame.f_back
-        found.append((names.get(ident, str(ident)), frames))
-    return found
+    return [
+        (
+            names.get(thread, str(thread)),
+            [
+                (frame, called)
+                for frame, called in zip(stack, (None, *stack), strict=False)
+                if not _is_ours(frame)
+            ],
+        )
+        for thread, stack in stacks().items()
+    ]
 
 
-def _locals_of(frame: FrameType) -> dict[str, object]:
-    locals_ = frame.f_locals
-    found = dict(locals_)
-    if sys.version_info < (3, 13) and _is_function(frame.f_code):
-        # A copy, which the frame would keep to its end, and all that it holds.
-        locals_.clear()
-    return found
-
-
-def _is_function(code: CodeType) -> bool:
-    return bool(code.co_flags & inspect.CO_OPTIMIZED)
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).startswith(_OWN)
 
 
 def _is_within(name: object, root: str) -> bool:

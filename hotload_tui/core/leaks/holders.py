@@ -10,8 +10,9 @@ import gc
 import sys
 import time
 from collections.abc import Collection
-from types import FrameType, GeneratorType
+from types import FrameType
 
+from hotload_tui.core.frames import frame_of
 from hotload_tui.core.leaks.frames import local_among, running_in
 from hotload_tui.core.leaks.island import is_module, namespace_of
 from hotload_tui.core.leaks.steps import known, way_down
@@ -107,9 +108,5 @@ class _Search:
 
 def _is_ours(holder: object) -> bool:
     """Tell whether it is running code of this package's, which looks at the object right now."""
-    frame: FrameType | None = None
-    if type(holder) is FrameType:
-        frame = holder
-    elif type(holder) is GeneratorType:
-        frame = holder.gi_frame
+    frame = holder if type(holder) is FrameType else frame_of(holder)
     return frame is not None and str(frame.f_globals.get("__name__")).startswith(f"{_OURS}.")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import gc
 import sys
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from itertools import tee
 
+from hotload_tui.core.collector import uncollected
+
 _IS_KNOWN = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
-_COLLECTS_WITHIN_CALLS = sys.version_info < (3, 12)  # later ones collect between two instructions
 
 
 def make_young(things: Collection[object]) -> None:
@@ -23,7 +23,7 @@ def make_young(things: Collection[object]) -> None:
     if not _IS_KNOWN:
         return
     untrack, track = map(_change, ("PyObject_GC_UnTrack", "PyObject_GC_Track"))
-    with _uncollected():
+    with uncollected():
         # One after the other in C: no thread may come between, and track what is not tracked for a moment.
         old, young = tee(map(id, filter(gc.is_tracked, things)))
         deque(zip(map(untrack, old), map(track, young), strict=True), maxlen=0)
@@ -39,16 +39,3 @@ def _change(name: str) -> Callable[[int], None]:
     found = ctypes.pythonapi[name]  # one of our own: what others set for theirs does not count
     found.argtypes, found.restype = [ctypes.c_void_p], None  # of an object ctypes would ask for an attribute
     return found
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Let no finalizer run meanwhile: it would let other threads run."""
-    if not (_COLLECTS_WITHIN_CALLS and gc.isenabled()):
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

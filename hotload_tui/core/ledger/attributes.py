@@ -9,6 +9,7 @@ from operator import is_
 from types import FunctionType, ModuleType, TracebackType
 from typing import NamedTuple, TypeAlias, cast
 
+from hotload_tui.core.frames import stack_of
 from hotload_tui.core.ledger.owner import Owner, name_of
 from hotload_tui.core.ledger.register import MISSING, Change, Entries, Register, is_same
 from hotload_tui.core.ledger.shared import SharedModules
@@ -225,7 +226,7 @@ def _is_trace_of(value: object, owner: Owner) -> bool:
     if isinstance(value, BaseException):
         value = value.__traceback__
     while type(value) is TracebackType:
-        if any(True for _ in owner.frames(value.tb_frame)):
+        if any(True for _ in owner.frames(stack_of(value.tb_frame))):
             return True
         value = value.tb_next
     return False

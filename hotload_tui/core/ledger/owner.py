@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, FunctionType, MethodType
 from typing import NamedTuple, cast
 
@@ -52,12 +52,9 @@ class Owner:
             issubclass(kind, tuple) and any(map(self.owns, tuple.__iter__(cast("tuple[object]", thing))))
         )
 
-    def frames(self, frame: FrameType | None) -> Iterator[FrameType]:
-        """Yield the owner's frames below and with ``frame``, the newest first."""
-        while frame is not None:
-            if self.has_name(frame.f_globals.get("__name__")):
-                yield frame
-            frame = frame.f_back
+    def frames(self, stack: Iterable[FrameType]) -> Iterator[FrameType]:
+        """Return those frames that run the owner's code."""
+        return (frame for frame in stack if self.has_name(frame.f_globals.get("__name__")))
 
 
 def _parts(thing: object) -> Iterator[object]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import CoroutineType, FrameType, FunctionType
 from typing import NamedTuple, Protocol, cast
 
+from hotload_tui.core.frames import frame_of, stacks
 from hotload_tui.core.ledger.owner import Owner, Place, name_of, place_of
 
 _EXECUTORS = "concurrent.futures.thread"  # their idle threads end with them
@@ -27,27 +28,28 @@ class Activity(NamedTuple):
 
 def threads(owner: Owner, started: Iterable[threading.Thread]) -> Iterator[Activity]:
     """Yield the threads that run code of the owner's, and those that it started for code of others."""
-    frames = sys._current_frames()  # noqa: SLF001 - the one way to see other threads
+    running = stacks()
     started = list(started)
     try:
         for thread in threading.enumerate():
-            activity = _thread(owner, thread, frames.get(thread.ident or 0), is_known=thread in started)
+            stack = running.get(thread.ident or 0, [])
+            activity = _thread(owner, thread, stack, is_known=thread in started)
             if activity is not None:
                 yield activity
     finally:
-        frames.clear()  # this very frame is among them, and would keep itself and its callers' locals
+        running.clear()  # this very frame is among them, and would keep itself and its callers' locals
 
 
 def _thread(
-    owner: Owner, thread: threading.Thread, frame: FrameType | None, *, is_known: bool
+    owner: Owner, thread: threading.Thread, stack: Sequence[FrameType], *, is_known: bool
 ) -> Activity | None:
     is_timer = issubclass(type(thread), threading.Timer)
     target: object = vars(thread).get("function" if is_timer else "_target")
-    own = next(owner.frames(frame), None)
+    own = next(owner.frames(stack), None)
     is_own = own is not None or owner.owns(target) or owner.owns(thread)
     if not is_own and not (is_known and _module_of(target) != _EXECUTORS):
         return None
-    shown = own or frame
+    shown = own or next(iter(stack), None)
     now = Place.of(shown.f_code.co_filename, shown.f_lineno) if shown else Place()
     runs = thread if target is None else target
     if is_timer:
@@ -67,7 +69,7 @@ def tasks(owner: Owner) -> Iterator[Activity]:
         own = [coroutine for coroutine in chain if _is_of(coroutine, owner)]
         if task.done() or not own:
             continue
-        code, frame = own[0].cr_code, own[-1].cr_frame
+        code, frame = own[0].cr_code, frame_of(own[-1])
         now = Place.of(frame.f_code.co_filename, frame.f_lineno) if frame else Place()
         start = Place.of(code.co_filename, code.co_firstlineno)
         yield Activity("asyncio task", f"'{task.get_name()}' in {code.co_qualname}", start, now)
@@ -101,5 +103,5 @@ def _awaited(coroutine: object) -> Iterator[CoroutineType[object, object, object
 
 
 def _is_of(coroutine: CoroutineType[object, object, object], owner: Owner) -> bool:
-    frame = coroutine.cr_frame  # asked once: it may end in another thread meanwhile
+    frame = frame_of(coroutine)  # asked once: it may end in another thread meanwhile
     return frame is not None and owner.has_name(frame.f_globals.get("__name__"))

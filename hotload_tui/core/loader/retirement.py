@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from hotload_tui.core.context import Worker
 from hotload_tui.core.errors import near
-from hotload_tui.core.faults import fault_of, thread_stack, trace_of
+from hotload_tui.core.faults import fault_of, trace_of
+from hotload_tui.core.frames import thread_stack
 from hotload_tui.core.generation import Generation
 from hotload_tui.core.hooks import CallRecord
 from hotload_tui.core.leaks import FREED, Remains, forget

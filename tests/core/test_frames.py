@@ -1,0 +1,232 @@
+import gc
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import CodeType, FrameType
+from typing import Self
+
+import pytest
+
+from hotload_tui.core.collector import uncollected
+from hotload_tui.core.frames import stacks, variables_of
+from tests.conftest import PATIENCE
+
+# Each object that the main thread makes has the collector run, and each run lets the other thread call or
+# return once. Where that is within a look at its frames, what is found is none of them.
+STEPPING = """\
+import gc, threading
+from types import FrameType
+from typing import Self
+from hotload_tui.core.frames import stacks, variables_of
+
+step, stepped = threading.Semaphore(0), threading.Semaphore(0)
+looking, kept = threading.get_ident(), []
+
+class Made:
+    pass
+
+def pause():
+    stepped.release()
+    step.acquire()
+
+def deeper(depth):
+    value = [depth]
+    pause()
+    if depth:
+        deeper(depth - 1)
+        pause()
+    return value
+
+def run():
+    while True:
+        deeper(20)
+
+def collecting(phase, _):
+    if phase == "stop":
+        kept.extend(Made() for _ in range(20))
+    elif threading.get_ident() == looking:
+        step.release()
+        stepped.acquire()
+
+other = threading.Thread(target=run, daemon=True)
+other.start()
+stepped.acquire()
+gc.set_threshold(1, 1_000_000, 1_000_000)
+gc.callbacks.append(collecting)
+try:
+    for _ in range(50):
+        for frame in stacks()[other.ident]:
+            assert type(frame) is FrameType, frame
+            if frame.f_code is deeper.__code__:
+                assert {*variables_of(frame)} <= {"depth", "value"}
+finally:
+    gc.callbacks.clear()
+print(len(kept))
+"""
+
+
+@pytest.fixture(params=[True, False])
+def collector(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Switch the collector on or off, and leave it as it was."""
+    was_on = gc.isenabled()
+    switch(is_on=request.param)
+    yield
+    switch(is_on=was_on)
+
+
+def switch(*, is_on: bool) -> None:
+    """Have the collector work by itself, or not."""
+    (gc.enable if is_on else gc.disable)()
+
+
+def look_at(code: CodeType) -> dict[str, object]:
+    """Return the variables of what another thread runs, whether or not it is known what that called."""
+    looks = [
+        (dict(variables_of(frame)), dict(variables_of(frame, called)))
+        for thread, stack in stacks().items()
+        if thread != threading.get_ident()
+        for frame, called in zip(stack, (None, *stack), strict=False)
+        if frame.f_code is code
+    ]
+    assert len(looks) == 1
+    assert looks[0][0] == looks[0][1]
+    return looks[0][0]
+
+
+class Stopped:
+    """A thread that runs a function up to where that waits at ``here()``."""
+
+    def __init__(self, target: Callable[[Self], object]) -> None:
+        self.arrived, self.gate = threading.Event(), threading.Event()
+        self.result: object = None
+        self._thread = threading.Thread(target=self._run, args=(target,), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self.arrived.wait(PATIENCE)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.gate.set()
+        self._thread.join()
+
+    def here(self) -> None:
+        """Wait until the test goes on."""
+        self.arrived.set()
+        self.gate.wait(PATIENCE)
+
+    def _run(self, target: Callable[[Self], object]) -> None:
+        self.result = target(self)
+
+
+def test_code_that_goes_on_meanwhile_can_be_looked_at() -> None:
+    """A collection that lets other threads run does not come between: what is seen are frames, always."""
+    ran = subprocess.run(
+        [sys.executable, "-c", STEPPING], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout) > 0
+
+
+@pytest.mark.parametrize(
+    ("tool", "event", "known"),
+    [
+        (sys.settrace, "call", {"numbers": [7]}),
+        (sys.settrace, "line", {"numbers": [7], "first": 7}),
+        (sys.setprofile, "call", {"numbers": [7]}),
+        (sys.setprofile, "c_call", {"numbers": [7], "first": 7}),
+    ],
+)
+def test_a_function_in_a_debugger_or_profiler_keeps_its_variables(
+    tool: Callable[[Callable[[FrameType, str, object], object] | None], None],
+    event: str,
+    known: dict[str, object],
+) -> None:
+    """Looking at it while a trace function runs, at its start or later, changes nothing in it."""
+
+    def work(numbers: list[int]) -> int:
+        first = numbers[0]
+        return sum(numbers) + first
+
+    def traced(stopped: Stopped) -> object:
+        def trace(frame: FrameType, what: str, _: object) -> object:
+            if frame.f_code is work.__code__ and what == event and frame.f_locals == known:
+                if event == "line":
+                    del frame  # as in a debugger that is written in C
+                stopped.here()
+            return trace
+
+        def wrapped(*given: object) -> object:
+            return trace(*given)  # type: ignore[arg-type]
+
+        tool(wrapped if event == "call" else trace)
+        try:
+            return work([7])
+        finally:
+            tool(None)
+
+    with Stopped(traced) as stopped:
+        look_at(work.__code__)
+    assert stopped.result == 14
+
+
+def test_what_locals_gave_to_a_function_is_not_emptied() -> None:
+    """Code may keep what ``locals()`` answers, and use it after somebody looked."""
+
+    def template(stopped: Stopped) -> object:
+        name = "Ada"
+        values = locals()
+        stopped.here()
+        return values["name"], name
+
+    with Stopped(template) as stopped:
+        assert look_at(template.__code__)["name"] == "Ada"
+    assert stopped.result == ("Ada", "Ada")
+
+
+def test_a_look_keeps_nothing_alive() -> None:
+    """What a function lets go of after it was looked at is freed, though the function goes on."""
+
+    class Large:
+        pass
+
+    freed = []
+
+    def work(stopped: Stopped) -> object:
+        import weakref
+
+        large = Large()
+        gone = weakref.ref(large)
+        stopped.here()
+        del large
+        freed.append(gone() is None)
+        return None
+
+    with Stopped(work) as stopped:
+        assert type(look_at(work.__code__)["large"]) is Large
+    assert stopped.result is None
+    assert freed == [True]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="the collector waits by itself from Python 3.12 on")
+@pytest.mark.usefixtures("collector")
+def test_the_collector_waits_for_all_who_look() -> None:
+    """It is on again after the last of several threads, and stays off if it was."""
+    is_on = gc.isenabled()
+
+    def look(stopped: Stopped) -> object:
+        with uncollected():
+            stopped.here()
+        return gc.isenabled()
+
+    with uncollected(), Stopped(look) as other:
+        assert not gc.isenabled()
+    assert other.result is False
+    assert gc.isenabled() is is_on
+    with Stopped(look) as other:
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    assert other.result is is_on
+    assert gc.isenabled() is is_on
