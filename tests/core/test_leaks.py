@@ -288,3 +288,38 @@ def test_nothing_is_collected_where_counting_was_enough(
     monkeypatch.setattr(gc, "collect", lambda: collections.append(1))
     assert parting.freed() == []
     assert (collections, kept.__name__) == ([], "fail")
+
+
+@pytest.fixture
+def eager_collector() -> Iterator[list[Callable[[], object]]]:
+    """Have the collector run for each new object, and call what is in the list, as a finalizer would."""
+    calls: list[Callable[[], object]] = []
+    kept: list[object] = []
+    before = gc.get_threshold()
+
+    def collecting(phase: str, _: object) -> None:
+        if phase == "stop":
+            kept.extend(Greeting() for _ in range(9))
+            for call in calls:
+                call()
+
+    gc.set_threshold(1, 1_000_000, 1_000_000)
+    gc.callbacks.append(collecting)
+    yield calls
+    gc.callbacks.remove(collecting)
+    gc.set_threshold(*before)
+
+
+class Greeting:
+    """An object that the collector has to look at."""
+
+
+def test_a_holder_that_grows_meanwhile_is_named(
+    parting: Parting, eager_collector: list[Callable[[], object]]
+) -> None:
+    """A registry that gets entries just then, as from another thread, is told with the key."""
+    registry: dict[str, object] = {str(number): None for number in range(9)}
+    registry["it"] = parting.get("fail")
+    eager_collector.append(lambda: registry.setdefault(str(len(registry))))
+    assert parting.memory() == "alive: greet.plugin.fail"
+    assert parting.holder.endswith("['it']")

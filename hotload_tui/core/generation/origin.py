@@ -90,7 +90,7 @@ class Origin:
         """
         if _rename is None or _is_traced():
             return False
-        for file, (pin, _) in list(self._pins.items()):
+        for file, (pin, _) in self._pins.copy().items():
             shown = linecache.cache.get(file)
             if shown is not None and shown[2:3] == (pin[2],):
                 continue

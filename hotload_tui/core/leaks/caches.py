@@ -58,7 +58,7 @@ def _forget_loggers(root: str) -> None:
 def _forget_modules(register: object, root: str) -> None:
     """Forget what is kept by module name, or is one."""
     if isinstance(register, dict):
-        for key, value in list(register.items()):
+        for key, value in dict.copy(register).items():
             if is_within(key, root) or is_within(value, root):
                 register.pop(key, None)
 

@@ -139,7 +139,7 @@ class Remains:
             self._references[name] = weakref.ref(thing)
 
     def _watch_names(self, module: str, namespace: dict[str, object]) -> None:
-        for name, thing in list(namespace.items()):
+        for name, thing in namespace.copy().items():
             if name == _SENTINEL:
                 self._watch(f"{module}.{name}", thing)
             elif type(thing) is FunctionType or issubclass(type(thing), type):

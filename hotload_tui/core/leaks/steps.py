@@ -7,7 +7,7 @@ import itertools
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import Context
 from types import (
     AsyncGeneratorType,
@@ -18,6 +18,7 @@ from types import (
     FunctionType,
     GeneratorType,
     GetSetDescriptorType,
+    MappingProxyType,
     MemberDescriptorType,
     MethodType,
     TracebackType,
@@ -91,7 +92,8 @@ def _step(holder: object, below: object, *, is_namespace: bool) -> str:
 
 
 def _key(holder: dict[object, object], below: object, *, is_namespace: bool) -> str:
-    for key, value in list(holder.items()):
+    # copy(), here and everywhere: while list(….items()) makes its pairs others may come between.
+    for key, value in holder.copy().items():
         if value is below and type(key) is str:
             return f".{key}" if is_namespace else f"[{key[:_LONGEST]!r}]"
         if value is below:
@@ -129,16 +131,16 @@ def _attribute(holder: object, below: object) -> str:
 
 def _attributes(holder: object) -> Iterator[tuple[str, object]]:
     if issubclass(type(holder), type):
-        yield from cast("Mapping[str, object]", of_type(holder, "__dict__")).items()
+        yield from cast("MappingProxyType[str, object]", of_type(holder, "__dict__")).copy().items()
         return
     for kind in cast("tuple[type, ...]", of_type(type(holder), "__mro__")):
-        for name, member in cast("Mapping[str, object]", of_type(kind, "__dict__")).items():
+        for name, member in cast("MappingProxyType[str, object]", of_type(kind, "__dict__")).copy().items():
             try:
                 if type(member) is MemberDescriptorType:
                     yield name, cast("Callable[[object], object]", member.__get__)(holder)
                 elif name == "__dict__" and type(member) is GetSetDescriptorType:
                     namespace = cast("Callable[[object], dict[str, object]]", member.__get__)(holder)
-                    yield from list(namespace.items())
+                    yield from namespace.copy().items()
             except AttributeError:  # a slot that is empty
                 continue
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from itertools import filterfalse, islice
+from itertools import filterfalse
 from types import ModuleType
 
 from hotload_tui.core.ledger.owner import Owner
@@ -35,7 +35,7 @@ class SharedModules:
         """Return the same modules as before as long as none came, went or was replaced."""
         names = self.names()
         # The first of all lie side by side; to look up each by name takes twice as long.
-        return [*islice(sys.modules.values(), self._head), *map(sys.modules.get, names[self._first :])]
+        return [*list(sys.modules.values())[: self._head], *map(sys.modules.get, names[self._first :])]
 
     def let_go(self) -> None:
         """Have the next look be at all of them."""

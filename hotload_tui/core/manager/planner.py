@@ -311,7 +311,7 @@ def _obstacles(source: Source) -> Iterator[str]:
 
 def _changed_package(package: str) -> str:
     """Return a file of a package in use that is newer than this process, shortened; empty for none."""
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         if name != package and not name.startswith(f"{package}."):
             continue
         file = getattr(module, "__file__", None) if type(module) is type(sys) else None
