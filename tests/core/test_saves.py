@@ -36,7 +36,8 @@ def answers(running: Running, value: object) -> bool:
 def test_one_save_is_one_load(workspace: Workspace, watched: Running) -> None:
     """A second look, and what the load itself does, load nothing again."""
     workspace["greet"] = TWO
-    assert answers(watched, "two")
+    assert watched.wait_for(lambda: len(watched.told(PluginLoaded, "greet")) == 2)
+    assert watched.host.call("greet") == ["two"]
     quiet(watched)
     assert len(watched.told(PluginLoaded, "greet")) == 2
 
