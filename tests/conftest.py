@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -14,8 +13,7 @@ import pytest
 from hotload_tui import Config, Fault, HookHost, HotloadManager, PluginStatus
 from hotload_tui.core.events import AnyEvent, Event
 from hotload_tui.core.hooks import Handler
-
-PATIENCE = 60.0  # seconds until a test gives up waiting; never slept through, and long for a busy machine
+from tests.waiting import until
 
 _E = TypeVar("_E", bound=Event)
 
@@ -66,18 +64,11 @@ class Running:
         self.host = CountingHost()
         self.manager = HotloadManager(self.host, config)
         self.events: list[AnyEvent] = []
-        self._told = threading.Condition()
-        self.manager.subscribe(self._hear)
-
-    def _hear(self, event: AnyEvent) -> None:
-        with self._told:
-            self.events.append(event)
-            self._told.notify_all()
+        self.manager.subscribe(self.events.append)
 
     def wait_for(self, is_so: Callable[[], bool]) -> bool:
-        """Wait until ``is_so``, looking again at each event; false if that never comes."""
-        with self._told:
-            return self._told.wait_for(is_so, PATIENCE)
+        """Wait until ``is_so``; fail with the log if that never comes."""
+        return until(is_so, self.said)
 
     def told(self, kind: type[_E], name: str = "") -> list[_E]:
         """Return the events of a kind, of one plugin if it is named."""

@@ -19,7 +19,7 @@ from typing import Self
 
 import pyte
 
-from tests.conftest import PATIENCE
+from tests.waiting import PATIENCE
 
 KEYS: Mapping[str, bytes] = {
     "enter": b"\r",

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.conftest import PATIENCE
+from tests.waiting import PATIENCE
 
 DOCS = Path(__file__).parent.parent / "docs"
 FENCE = re.compile(r"^```(\w*)[ ]?(\S*)\n(.*?)^```", re.MULTILINE | re.DOTALL)

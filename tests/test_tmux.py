@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PATIENCE
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.terminal
 

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from tests.conftest import PATIENCE
+from tests.waiting import PATIENCE
 
 HOTLOAD = str(Path(sys.executable).with_name("hotload"))
 

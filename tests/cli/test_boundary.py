@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import Hotload
-from tests.conftest import PATIENCE, Workspace
+from tests.conftest import Workspace
+from tests.waiting import PATIENCE
 
 GREET = "def register(ctx):\n    ctx.hook('greet', lambda name='you': f'Hello, {name}')\n"
 WAITS = "import os, signal\nprint('pid', os.getpid())\nsignal.pause()\ndef register(ctx): ...\n"

@@ -13,7 +13,8 @@ import pytest
 from hotload_tui import HookHost, HotloadManager
 from hotload_tui.core.events import AnyEvent, EventBus, EventsMissed, PluginLoaded, WatcherChanged
 from hotload_tui.core.manager.stream import LIMIT, EventStream
-from tests.conftest import PATIENCE, Workspace, answering
+from tests.conftest import Workspace, answering
+from tests.waiting import PATIENCE
 
 
 class Gate:

@@ -10,7 +10,7 @@ import pytest
 
 from hotload_tui.core.collector import uncollected
 from hotload_tui.core.frames import stacks, variables_of
-from tests.conftest import PATIENCE
+from tests.waiting import PATIENCE
 
 # Each object that the main thread makes has the collector run, and each run lets the other thread call or
 # return once. Where that is within a look at its frames, what is found is none of them.

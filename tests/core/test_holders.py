@@ -13,7 +13,8 @@ import pytest
 
 from hotload_tui import Config
 from hotload_tui.core.events import PluginRetired
-from tests.conftest import PATIENCE, Running, Workspace, answering
+from tests.conftest import Running, Workspace, answering
+from tests.waiting import PATIENCE
 
 Run = Callable[[Config], Running]
 

@@ -10,7 +10,7 @@ import pytest
 
 from hotload_tui import Fault
 from hotload_tui.core.hooks import Handler, HookFunction, HookHost
-from tests.conftest import PATIENCE
+from tests.waiting import PATIENCE
 
 
 def handler(call: object, plugin: str = "greet", *, point: str = "greet", priority: int = 100) -> Handler:

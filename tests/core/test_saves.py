@@ -14,7 +14,8 @@ from hotload_tui.core.errors import ConfigError
 from hotload_tui.core.events import PluginCompiled, PluginFailed, PluginLoaded, PluginRetired
 from hotload_tui.core.source import read_source
 from hotload_tui.core.watcher import Change
-from tests.conftest import PATIENCE, Running, Workspace, answering
+from tests.conftest import Running, Workspace, answering
+from tests.waiting import PATIENCE
 
 Run = Callable[[Config], Running]
 

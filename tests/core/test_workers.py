@@ -7,7 +7,8 @@ import pytest
 
 from hotload_tui import Config
 from hotload_tui.core.events import PluginFailed, PluginRetired
-from tests.conftest import PATIENCE, Running, Workspace, answering
+from tests.conftest import Running, Workspace, answering
+from tests.waiting import PATIENCE
 
 Run = Callable[[Config], Running]
 

@@ -11,7 +11,8 @@ from hotload_tui import Config, HotloadManager
 from hotload_tui.core.errors import NoHostError, ProtocolError, UnknownPluginError, UsageError
 from hotload_tui.core.plugin import PluginState
 from hotload_tui.remote import RemoteManager, Server, frames, protocol, serve
-from tests.conftest import PATIENCE, Running, Workspace
+from tests.conftest import Running, Workspace
+from tests.waiting import PATIENCE
 
 Connect = Callable[[Server], RemoteManager]
 

@@ -3,7 +3,8 @@ import threading
 from hotload_tui import HookHost, HotloadManager
 from hotload_tui.core.events import EventsMissed
 from hotload_tui.remote import feed
-from tests.conftest import PATIENCE, Workspace
+from tests.conftest import Workspace
+from tests.waiting import PATIENCE
 
 
 class Telling(HotloadManager):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from hotload_tui import HotloadManager
 from hotload_tui.core.events import AnyEvent, PluginLoaded
 from hotload_tui.remote import RemoteManager, Server, frames, protocol, questions
-from tests.conftest import PATIENCE
+from tests.waiting import PATIENCE
 
 Connect = Callable[[Server], RemoteManager]
 

@@ -28,7 +28,8 @@ from hotload_tui.core.events import (
 )
 from hotload_tui.core.plugin import PluginState
 from hotload_tui.remote import RemoteManager, Server, feed, find_hosts, frames, protocol
-from tests.conftest import PATIENCE, Workspace
+from tests.conftest import Workspace
+from tests.waiting import PATIENCE
 
 Connect = Callable[[Server], RemoteManager]
 

@@ -18,7 +18,8 @@ from hotload_tui.core.events import (
 )
 from hotload_tui.core.plugin import PluginState
 from hotload_tui.remote import RemoteManager, serve
-from tests.conftest import PATIENCE, Running, Workspace
+from tests.conftest import Running, Workspace
+from tests.waiting import PATIENCE
 
 GREET = "def register(ctx):\n    ctx.hook('greet', lambda name: f'Hello, {name}')\n"
 BROKEN = "def register(ctx):\n    x = (1 +\n"

@@ -7,7 +7,7 @@ from hotload_tui import HotloadManager
 from hotload_tui.core.errors import RefusedError
 from hotload_tui.remote import RemoteManager, Server, frames, protocol
 from hotload_tui.remote.peer import check_peer
-from tests.conftest import PATIENCE
+from tests.waiting import PATIENCE
 
 
 def test_the_other_side_of_my_socket_is_me() -> None:

@@ -12,7 +12,8 @@ from hotload_tui.core.errors import HotloadError, RefusedError
 from hotload_tui.core.events import AnyEvent, PluginLoaded
 from hotload_tui.core.plugin import Snapshot
 from hotload_tui.remote import RemoteManager, Server, frames, protocol, questions, serve
-from tests.conftest import PATIENCE, Running, Workspace
+from tests.conftest import Running, Workspace
+from tests.waiting import PATIENCE
 
 Connect = Callable[[Server], RemoteManager]
 HELLO = frames.encode(protocol.Hello(protocol.VERSION))

@@ -24,7 +24,7 @@ from hotload_tui.tui.screens.actions import Restart
 from hotload_tui.tui.screens.console import ConsoleScreen
 from hotload_tui.tui.widgets.notice import Notice
 from hotload_tui.tui.widgets.plugin_table import PluginTable
-from tests.conftest import PATIENCE
+from tests.waiting import PATIENCE
 
 
 class Console:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.conftest import PATIENCE
+from tests.waiting import PATIENCE
 
 BLOCKED = """
 import asyncio, queue

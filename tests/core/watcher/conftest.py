@@ -15,7 +15,8 @@ from hotload_tui.core.source import Source, SourceRule
 from hotload_tui.core.watcher import Bell, Change, Hang, Watcher
 from hotload_tui.core.watcher.bell import Ended, system_bell
 from hotload_tui.core.watcher.dispatcher import Dispatcher
-from tests.conftest import PATIENCE, Workspace, answering
+from tests.conftest import Workspace, answering
+from tests.waiting import PATIENCE
 
 collect_ignore = [] if sys.platform == "linux" else ["test_inotify.py"]
 

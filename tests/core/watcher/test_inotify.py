@@ -12,7 +12,7 @@ import pytest
 
 from hotload_tui.core.watcher.bell import overflow
 from hotload_tui.core.watcher.inotify import InotifyBell
-from tests.conftest import PATIENCE
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture

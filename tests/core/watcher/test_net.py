@@ -14,8 +14,9 @@ import pytest
 
 from hotload_tui.core.watcher import Change, Hang, Watcher
 from hotload_tui.core.watcher.bell import Ended, WatchfilesBell, overflow, system_bell
-from tests.conftest import PATIENCE, Workspace, answering
+from tests.conftest import Workspace, answering
 from tests.core.watcher.conftest import Deaf, Heard, Limited, Watch
+from tests.waiting import PATIENCE
 
 ONE, TWO = answering("one"), answering("two")
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from hotload_tui.core.watcher import Change, Watcher
-from tests.conftest import PATIENCE, Workspace, answering
+from tests.conftest import Workspace, answering
 from tests.core.watcher.conftest import Heard, Watch
+from tests.waiting import PATIENCE
 
 
 def sed(root: Path) -> None:

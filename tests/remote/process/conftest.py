@@ -17,7 +17,8 @@ from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.remote.process import HostedManager
 from hotload_tui.remote.process.breadcrumbs import BEAT, TRAIL, read_trail
 from hotload_tui.remote.process.inquest import AFTERMATH, recent
-from tests.conftest import PATIENCE, Workspace
+from tests.conftest import Workspace
+from tests.waiting import PATIENCE
 
 GOOD = "def register(ctx):\n    ctx.hook('good', lambda: 'good')\n"
 SETTINGS = "load_timeout = 0.5\ndrain_timeout = 0.5\nsettle_time = 0.0\n"

@@ -7,8 +7,9 @@ from concurrent.futures import Future
 import pytest
 
 from hotload_tui.core.plugin import Invocation, PluginState
-from tests.conftest import PATIENCE, Workspace
+from tests.conftest import Workspace
 from tests.remote.process.conftest import Console
+from tests.waiting import PATIENCE
 
 STOPS = (
     "def stop(a):\n    a += 1\n    breakpoint()\n    return a\n\n\n"

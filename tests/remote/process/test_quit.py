@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.conftest import PATIENCE
 from tests.terminal import Terminal
+from tests.waiting import PATIENCE
 
 HOTLOAD = str(Path(sys.executable).with_name("hotload"))
 GREET = """

@@ -1,0 +1,33 @@
+"""The one way to wait in tests for a fact that arrives in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+PATIENCE: Final = 60.0
+"""Seconds until a test gives up waiting; long, for a busy machine: no passing test waits that long."""
+
+_STEP: Final = 0.002  # seconds between two looks
+
+T = TypeVar("T")
+
+
+def until(fact: Callable[[], T], why: Callable[[], str] = str) -> T:
+    """Return the first true value of ``fact``; fail, with the text of ``why``, if it never comes."""
+    deadline = time.monotonic() + PATIENCE
+    while not (value := fact()):
+        assert time.monotonic() < deadline, f"waited {PATIENCE:g} s in vain; {why()}"
+        time.sleep(_STEP)
+    return value
+
+
+async def auntil(fact: Callable[[], T], why: Callable[[], str] = str) -> T:
+    """Do the same as ``until`` while the event loop runs."""
+    deadline = time.monotonic() + PATIENCE
+    while not (value := fact()):
+        assert time.monotonic() < deadline, f"waited {PATIENCE:g} s in vain; {why()}"
+        await asyncio.sleep(_STEP)
+    return value
