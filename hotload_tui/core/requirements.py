@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from graphlib import CycleError, TopologicalSorter
 from typing import TypeAlias
 
 Required: TypeAlias = Callable[[str], Collection[str]]
@@ -11,21 +12,14 @@ Required: TypeAlias = Callable[[str], Collection[str]]
 
 def in_order(names: Iterable[str], required: Required) -> list[str]:
     """Return the names, each after those that it requires, else in the order given; a cycle is broken."""
-    pending = dict.fromkeys(names)
-    done: dict[str, None] = {}
-    entered: set[str] = set()
-
-    def visit(name: str) -> None:
-        if name in entered or name not in pending:
-            return
-        entered.add(name)
-        for other in required(name):
-            visit(other)
-        done[name] = None
-
-    for name in pending:
-        visit(name)
-    return list(done)
+    names = dict.fromkeys(names)
+    graph = {name: dict.fromkeys(other for other in required(name) if other in names) for name in names}
+    while True:
+        try:
+            return list(TopologicalSorter(graph).static_order())
+        except CycleError as error:
+            first, second, *_ = error.args[1]  # ``second`` requires ``first``
+            del graph[second][first]
 
 
 def cycle_of(name: str, required: Required) -> tuple[str, ...]:

@@ -37,7 +37,8 @@ def threads(owner: Owner, started: Iterable[threading.Thread]) -> Iterator[Activ
             if activity is not None:
                 yield activity
     finally:
-        running.clear()  # this very frame is among them, and would keep itself and its callers' locals
+        for stack in running.values():
+            stack.clear()  # this very frame is in one of them: a cycle would keep its callers' variables
 
 
 def _thread(

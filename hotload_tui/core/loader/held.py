@@ -25,6 +25,8 @@ class HeldGenerations:
         """Have the collector free generations that have just retired, as far as it can."""
         left = [gone for gone in parted if not gone.remains.is_freed()]
         left = _still_there(left, collect_young)
+        # The first collection may free an older object that held a generation, and counts it as a holder.
+        left = _still_there(left, collect_young)
         for gone in left:
             gone.undo_patches()
             gone.remains.cut()
