@@ -105,11 +105,11 @@ class Roster:
         """
         found, loaded = self.find(), self._loaded()
         on = [each for each in found.values() if self.is_on(each) and not self.is_held(each)]
-        failing = [each for each in on if (known := self._board.get(each.name)) and known.fault]
-        self.apply(each for each in found.values() if each not in failing)
-        self._journey.update(failing, again=True, fresh=force)
-        if force or (self._loaded() == loaded and not failing):
-            self._journey.update(on, again=True, fresh=force)
+        again = [each for each in on if force or self._fails(each)]
+        self.apply(each for each in found.values() if each not in again)
+        self._journey.update(again, again=True, fresh=force)
+        if not again and self._loaded() == loaded:
+            self._journey.update(on, again=True)
 
     def try_again(self, names: Iterable[str]) -> None:
         """Load plugins that failed, if they are still on."""
@@ -121,6 +121,10 @@ class Roster:
         """Return what a look at the sources may change of each plugin."""
         statuses = self._board.statuses()
         return {status.name: (status.state, status.generation, status.source_digest) for status in statuses}
+
+    def _fails(self, directory: PluginDirectory) -> bool:
+        status = self._board.get(directory.name)
+        return status is not None and status.fault is not None
 
     def is_held(self, directory: PluginDirectory) -> bool:
         """Tell whether the plugin does not follow its source."""
