@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from msgspec.structs import force_setattr
+
 from hotload_tui.core.config import Config
 from hotload_tui.core.config_loader import unmatched_entries
+from hotload_tui.core.discovery import PluginDirectory
 from hotload_tui.core.errors import ConfigError, RuntimeDirError
 from hotload_tui.core.manager.board import Board
 from hotload_tui.core.manager.journey import Journey
@@ -19,7 +22,7 @@ _RESTART: Final = "it takes effect when the host is restarted"
 class Tables:
     """Takes tables anew; used by one thread at a time.
 
-    ``config.plugins`` is exchanged in place, for all parts of the manager look there when they load.
+    ``config.plugins`` is exchanged, for all parts of the manager look there when they load.
     """
 
     def __init__(self, config: Config, board: Board, roster: Roster, journey: Journey) -> None:
@@ -55,8 +58,8 @@ class Tables:
         names = {*self._config.plugins, *config.plugins}
         touched = sorted(name for name in names if self._config.of(name) != config.of(name))
         if touched:
-            self._config.plugins.clear()
-            self._config.plugins.update(config.plugins)
+            # One assignment: a thread that reads meanwhile sees all tables as they were, or all as they are.
+            force_setattr(self._config, "plugins", dict(config.plugins))
             self._board.write("info", "", f"the configuration of {', '.join(touched)} has changed")
             if is_running:
                 self._reload(touched)
@@ -70,11 +73,14 @@ class Tables:
         for warning in unmatched_entries(self._config, found):
             self._board.write("warning", "", warning)
         touched = [found[name] for name in names if name in found]
-        running = [
-            each for each in touched if self._journey.live(each.name) and not self._roster.is_held(each)
-        ]
-        self._roster.apply(touched)
-        self._journey.update([each for each in running if self._roster.is_on(each)], again=True)
+        again = [each for each in touched if self._follows(each)]
+        self._roster.apply(each for each in touched if each not in again)
+        self._journey.update(again, again=True)
+
+    def _follows(self, directory: PluginDirectory) -> bool:
+        """Tell whether a plugin runs, and goes on to: it takes its new table by a reload."""
+        is_live = self._journey.live(directory.name) is not None
+        return is_live and self._roster.is_on(directory) and not self._roster.is_held(directory)
 
     def _tell_unheeded(self, config: Config) -> None:
         if self._read is None:
