@@ -11,7 +11,6 @@ from hotload_tui.core.errors import RefusedError
 
 _LINUX_CREDENTIALS: Final = struct.Struct("3i")  # ucred: pid, uid, gid
 _LOCAL_LEVEL: Final = 0  # SOL_LOCAL of macOS, which Python does not name
-_LOCAL_PEERCRED: Final = 1
 _MACOS_CREDENTIALS: Final = struct.Struct("2Ih16I")  # xucred: version, uid, number of groups, groups
 
 

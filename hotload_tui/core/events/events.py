@@ -6,7 +6,7 @@ at it from another one. Events can be encoded; ``kind`` is their name on the wir
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, TypeAlias
 
 from msgspec import Struct
 
@@ -249,17 +249,6 @@ class HostResumed(HostEvent, frozen=True, tag=True):
         return f"host {self.pid} is heard of again"
 
 
-class OutputWritten(Event, frozen=True, tag=True):
-    """The host's process wrote to one of its standard streams."""
-
-    stream: Literal["stdout", "stderr"]
-    plugin: str
-    """Whose output it is, where that can be told; else empty."""
-    text: str
-    dropped: int = 0
-    """Bytes that were left out before ``text``, because there were too many."""
-
-
 class EventsMissed(Event, frozen=True, tag=True):
     """Events were left out for a listener that fell behind; it is to read the facts anew."""
 
@@ -286,7 +275,6 @@ AnyEvent: TypeAlias = (
     | HostLost
     | HostStalled
     | HostResumed
-    | OutputWritten
     | EventsMissed
 )
 """Every event that is published; a closed set, so that ``match`` can be checked."""

@@ -42,10 +42,6 @@ class Process:
         for register in self.registers:
             register.let_go()
 
-    def is_recorded(self, register: Register, key: Hashable) -> bool:
-        """Tell whether some generation changed this entry when it was loaded."""
-        return (register, key) in self._stacks
-
     def record(self, root: str, register: Register, change: Change) -> None:
         """Note that the generation ``root`` changed an entry."""
         stack = self._stacks.get((register, change.key))

@@ -31,9 +31,6 @@ from hotload_tui.core.requirements import in_order
 from hotload_tui.core.source import Source, SourceRule, check_entry
 from hotload_tui.core.watcher import Change
 
-_BROKEN = (PluginState.FAIL, PluginState.STALE)
-_BEHIND = (*_BROKEN, PluginState.HELD)
-
 
 class Journey:
     """Brings plugins from source to serving; used by one thread at a time, but for ``start`` and ``stop``."""
