@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from rich.console import RenderableType
 from textual.screen import Screen
+from textual.widget import Widget
 
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.config_loader import Resolved
@@ -24,6 +25,8 @@ from hotload_tui.tui.widgets.too_small import NEEDED
 
 GRACE = 2.0  # seconds that plugins have for their clean-up once a signal has come
 RESTORE = 2.0  # seconds for the terminal to become as it was; one that hung up never does
+
+_MOUNTING = 0.01  # seconds until leaving asks again whether all widgets are mounted
 
 
 class ConsoleApp(PlainApp):
@@ -84,12 +87,26 @@ class ConsoleApp(PlainApp):
         self.set_timer(GRACE, self.exit)
 
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
-        """Leave with the code that a signal wants, if there was one."""
+        """Leave with the code that a signal wants, if there was one.
+
+        A widget that finds its children gone while it is mounted would end the console with a traceback, so
+        leaving waits for widgets that are being mounted.
+        """
         if self._code is not None and not self.is_headless:
             leave_within(RESTORE, self._code)
+        if self._is_mounting():
+            self.set_timer(_MOUNTING, lambda: self.exit(result, return_code, message))
+            return
         if self._console.is_mounted:
             self._console.keep_view()
         super().exit(result, return_code or self._code or 0, message)
+
+    def _is_mounting(self) -> bool:
+        return not all(
+            node.is_mounted
+            for screen in self.screen_stack
+            for node in screen.walk_children(Widget, with_self=True)
+        )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Tell which keys there are; while the plugins are being unloaded there is only quitting."""

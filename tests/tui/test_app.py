@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 from collections.abc import Callable
 
 import pytest
+from textual.widgets import Static
 
 from hotload_tui import Config, HookHost, HotloadError, HotloadManager
 from hotload_tui.tui.widgets.log_view import LogView
@@ -266,3 +268,28 @@ async def test_ctrl_c_names_the_key_that_quits(
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.press("ctrl+c")
         await it.until(lambda: it.toasts == ["Nothing is marked to be copied; q quits."])
+
+
+async def test_leaving_waits_for_widgets_that_are_being_mounted(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """A key that quits within the first second ends the console in order, however slow the machine is."""
+    begun, finished = asyncio.Event(), asyncio.Event()
+
+    class Slow(Static):
+        """Is mounted when it may be."""
+
+        async def on_mount(self) -> None:
+            """Take its time."""
+            begun.set()
+            await finished.wait()
+
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        it.main.mount(Slow())
+        await begun.wait()
+        await it.app.action_quit()
+        code = it.app.return_code
+        finished.set()  # else a console that did not wait would hang here
+        assert code is None
+        await it.until(lambda: not it.app.is_running)
+    assert it.app.return_code == 0
