@@ -2,41 +2,66 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+PIP    := install --quiet --disable-pip-version-check --editable
 
-.PHONY: run test test-terminal check bench screenshots clean
+.PHONY: run test soak test-terminal coverage check bench screenshots clean
 .DEFAULT_GOAL := run
 
-$(STAMP): pyproject.toml
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hotload needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(PYTHON) -m venv --without-pip $(VENV)
+
+# Half of the time goes into pip's own installation, so another pip does the work meanwhile, where there is one.
+$(VENV)/.runs: pyproject.toml | $(BIN)/python
+	@echo "Installing hotload and the packages that it needs into $(VENV): once, for some seconds."
+	@$(BIN)/python -m ensurepip --default-pip >$(VENV)/ensurepip.log 2>&1 & pip=$$!; \
+	if $(PYTHON) -m pip --python $(BIN)/python --version >/dev/null 2>&1; \
+	then $(PYTHON) -m pip --python $(BIN)/python $(PIP) . && wait $$pip; \
+	else wait $$pip && $(BIN)/python -m pip $(PIP) .; fi
 	@touch $@
 
-run: $(STAMP)            ## open the console on plugins/
+$(VENV)/.installed: pyproject.toml | $(VENV)/.runs
+	@echo "Installing the packages that the tests need into $(VENV): once, for some seconds."
+	@$(BIN)/python -m pip $(PIP) '.[dev]'
+	@touch $@
+
+$(VENV)/.checks: pyproject.toml | $(VENV)/.installed
+	@echo "Installing the tools that check the code into $(VENV): once, for some seconds."
+	@$(BIN)/python -m pip $(PIP) '.[dev,check]'
+	@touch $@
+
+run: $(VENV)/.runs                ## open the console on plugins/
 	@$(BIN)/hotload
 
-test: $(STAMP)           ## all tests but those that need tmux and editors
+test: $(VENV)/.installed          ## every behaviour, in minutes
 	@$(BIN)/pytest -n auto
 
-test-terminal: $(STAMP)  ## the tests that need tmux, vim, a C compiler and the like
+# The same tests with large counts. Each variable is described where a test reads it.
+soak: export HOTLOAD_RELOADS = 500
+soak: $(VENV)/.installed          ## the same tests with large counts
+	@$(BIN)/pytest -n auto --timeout 1200
+
+test-terminal: $(VENV)/.installed ## the tests that need tmux, vim, a C compiler and the like
 	@$(BIN)/pytest -m terminal
 
-$(BIN)/basedpyright: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[check]'
+coverage: $(VENV)/.installed      ## branches that the tests reach, in subprocesses too
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n auto
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --skip-covered --sort=cover
 
-check: $(STAMP) $(BIN)/basedpyright  ## lint, format, types, architecture
+check: $(VENV)/.checks            ## lint, format, types, architecture
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/basedpyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
 
-bench: $(STAMP)          ## measure beside the peers; writes benchmarks/RESULTS.md
+bench: $(VENV)/.installed         ## measure beside the peers; writes benchmarks/RESULTS.md
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks
 
-screenshots: $(STAMP)    ## make screenshots/ anew from the running app
+screenshots: $(VENV)/.installed   ## draw screenshots/ again from the running app
 	@$(BIN)/python -m screenshots.make
 
 clean:
-	rm -rf $(VENV) dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage*
