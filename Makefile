@@ -34,12 +34,16 @@ run: $(VENV)/.runs                ## open the console on plugins/
 	@$(BIN)/hotload
 
 test: $(VENV)/.installed          ## every behaviour, in minutes
-	@$(BIN)/pytest -n auto
+	@$(BIN)/pytest -n auto --dist worksteal
 
-# The same tests with large counts. Each variable is described where a test reads it.
 soak: export HOTLOAD_RELOADS = 500
-soak: $(VENV)/.installed          ## the same tests with large counts
-	@$(BIN)/pytest -n auto --timeout 1200
+soak: export HOTLOAD_HOOKS = 10000
+soak: export HOTLOAD_MODEL_EXAMPLES = 60
+soak: export HOTLOAD_WALK_STEPS = 1000
+soak: export HOTLOAD_KILL_ROUNDS = 20
+soak: export HOTLOAD_ALL_CASES = 1
+soak: $(VENV)/.installed          ## the tests that read tests/counts.py, with large counts
+	@$(BIN)/pytest -n auto --dist worksteal --timeout 1200 $$(grep -rl 'tests\.counts' tests --include='test_*.py')
 
 test-terminal: $(VENV)/.installed ## the tests that need tmux, vim, a C compiler and the like
 	@$(BIN)/pytest -m terminal

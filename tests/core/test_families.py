@@ -21,6 +21,7 @@ from hotload_tui.core.events import PluginLoaded, PluginRetired
 from hotload_tui.core.generation import identifier
 from tests.conftest import Running, Workspace
 from tests.core.test_model import BOUNDED, plugin_modules
+from tests.counts import MODEL_EXAMPLES
 
 NAMES = ("a", "b", "c", "d")
 BROKEN = {"syntax": "def register(ctx)\n", "register": "def register(ctx):\n    1 / 0\n"}
@@ -287,4 +288,4 @@ class Families(RuleBasedStateMachine):
 
 
 TestFamilies = Families.TestCase
-TestFamilies.settings = settings(BOUNDED, max_examples=max(1, BOUNDED.max_examples // 4))
+TestFamilies.settings = settings(BOUNDED, max_examples=max(1, MODEL_EXAMPLES // 4))

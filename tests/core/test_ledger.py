@@ -22,6 +22,7 @@ from hotload_tui.core.events import PluginFailed, PluginRetired
 from hotload_tui.core.ledger.codings import SearchFunctions
 from hotload_tui.core.ledger.endings import ExitFunctions
 from tests.conftest import Running, Workspace
+from tests.counts import RELOADS
 
 Run = Callable[[Config], Running]
 
@@ -657,15 +658,12 @@ _LEFT_OPEN = (
     "import socket, subprocess, tempfile\nC.sockets, C.file = socket.socketpair(), tempfile.TemporaryFile()\n"
     "C.process = subprocess.Popen(['cat'], stdin=subprocess.PIPE)"
 )
-_RELOADS = int(os.environ.get("HOTLOAD_RELOADS", "500"))  # the cost of each does not grow: more to hunt
 
 
 # From 3.12 on a tracer for new threads has the interpreter instrument all code anew: twice the time.
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("tidy")
-def test_nothing_accumulates_over_hundreds_of_reloads(
-    workspace: Workspace, run: Run, host: ModuleType
-) -> None:
+def test_nothing_accumulates_over_many_reloads(workspace: Workspace, run: Run, host: ModuleType) -> None:
     """A plugin that does all of it, with a thread and a task: the process is as it was at the end."""
     used = {kind: _ONCE.get(kind, setup) for kind, (setup, *_) in UNDONE.items()}
     setups = "".join(
@@ -694,7 +692,7 @@ def test_nothing_accumulates_over_hundreds_of_reloads(
     workspace["greet"] = source
     running.manager.scan_and_load_all()
     held = []
-    for number in range(_RELOADS):
+    for number in range(RELOADS):
         workspace["greet"] = f"{source}# {number}\n"
         running.manager.rebuild("greet")
         held += [retire(running).memory]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from hotload_tui.core.generation.remnant import Remnant
 from hotload_tui.core.history import Record
 from hotload_tui.core.source import read_source
 from tests.conftest import Running, Workspace, answering
+from tests.counts import IS_RANDOM, MODEL_EXAMPLES
 
 NAMES = ("a", "a-b", "json")
 BROKEN = {
@@ -35,12 +35,11 @@ BROKEN = {
 }
 
 _names = st.sampled_from(NAMES)
-_EXAMPLES = int(os.environ.get("HOTLOAD_MODEL_EXAMPLES", "60"))  # many more to hunt for faults
 BOUNDED = settings(
-    max_examples=_EXAMPLES,
+    max_examples=MODEL_EXAMPLES,
     stateful_step_count=30,
     deadline=None,
-    derandomize="HOTLOAD_MODEL_EXAMPLES" not in os.environ,
+    derandomize=not IS_RANDOM,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
@@ -409,6 +408,6 @@ class WatchedPlugins(Plugins):
 TestPlugins = Plugins.TestCase
 TestPlugins.settings = BOUNDED
 TestColdStartedPlugins = ColdStartedPlugins.TestCase
-TestColdStartedPlugins.settings = settings(BOUNDED, max_examples=max(1, _EXAMPLES // 5))
+TestColdStartedPlugins.settings = settings(BOUNDED, max_examples=max(1, MODEL_EXAMPLES // 5))
 TestWatchedPlugins = WatchedPlugins.TestCase
-TestWatchedPlugins.settings = settings(BOUNDED, max_examples=max(1, _EXAMPLES // 5))
+TestWatchedPlugins.settings = settings(BOUNDED, max_examples=max(1, MODEL_EXAMPLES // 5))

@@ -11,6 +11,7 @@ from hotload_tui import Config, HookHost
 from hotload_tui.core.events import PluginFailed, PluginRetired
 from hotload_tui.core.hooks import Handler, HookFunction
 from tests.conftest import Running, Workspace
+from tests.counts import RELOADS
 
 Run = Callable[[Config], Running]
 
@@ -24,7 +25,7 @@ def says(text: str) -> HookFunction:
     return answer
 
 
-RELOADS, CALLERS = 300, 8
+CALLERS = 8
 EDITED = 5  # the source changes before every fifth; the others load the same again
 BOTH = "    ctx.hook('both', lambda host: (host.first('left'), host.first('right')))\n"
 
@@ -95,7 +96,7 @@ def _numbers(value: object) -> Iterator[int]:
 
 @pytest.mark.timeout(600)  # every thread has its turn at each step of each reload
 @pytest.mark.usefixtures("brisk")
-def test_eight_threads_call_through_three_hundred_reloads(workspace: Workspace, run: Run) -> None:
+def test_eight_threads_call_through_many_reloads(workspace: Workspace, run: Run) -> None:
     """None is lost, none raises, none mixes versions, none that began after a reload gets the one before."""
     write(workspace, 0)
     running = run(workspace.config(drain_timeout=20.0))

@@ -13,6 +13,7 @@ from hotload_tui.core.events import PluginFailed
 from hotload_tui.core.faults import fault_of
 from hotload_tui.core.loader import Loader
 from tests.conftest import Running, Workspace
+from tests.counts import HOOKS
 
 SERVING = (
     "def register(ctx):\n    ctx.state['n'] = ['old']\n    ctx.hook('greet', lambda: ctx.state['n'][0])\n"
@@ -114,8 +115,8 @@ HANDLERS = [
     ("ctx.hook('p', None)", None),
     ("ctx.hook('p', 'name')", None),
     ("ctx.hook('p', Wild())", [4]),
-    ("for n in range(10_000): ctx.hook('p', lambda n=n: n)", list(range(10_000))),
-    ("for n in range(10_000): ctx.hook(f'p{n}', lambda n=n: n)", []),
+    (f"for n in range({HOOKS}): ctx.hook('p', lambda n=n: n)", list(range(HOOKS))),
+    (f"for n in range({HOOKS}): ctx.hook(f'p{{n}}', lambda n=n: n)", []),
 ]  # fmt: skip
 WILD = (
     "class Wild:\n    def __call__(self): return 4\n    def __getattr__(self, name): raise ValueError\n"
@@ -127,7 +128,7 @@ WILD = (
 def test_whatever_is_hooked_works_or_is_a_clear_fault(
     workspace: Workspace, run: Callable[[Config], Running], line: str, answer: list[object] | None
 ) -> None:
-    """Ten thousand handlers, one twice, a class, what raises when looked at, and what is no callable."""
+    """Thousands of handlers, one twice, a class, what raises when looked at, and what is no callable."""
     workspace["greet"] = f"{WILD}def register(ctx):\n    {line}\n"
     workspace["before"] = "def register(ctx):\n    ctx.hook('q', lambda: 'q')\n"
     running = run(workspace.config())

@@ -24,6 +24,7 @@ from hotload_tui.tui.screens.help import HelpScreen
 from hotload_tui.tui.screens.settings import SettingsScreen
 from hotload_tui.tui.widgets.notice import Notice
 from tests.conftest import Running, Workspace, answering
+from tests.counts import ALL_CASES
 from tests.tui.console import Console, console
 from tests.tui.layout import broken_layout, text_of
 
@@ -57,6 +58,7 @@ def register(ctx):
 """
 
 Run = Callable[[Config], Running]
+SIZES = ((80, 24), (120, 36), (200, 50))
 See = Callable[[Console], bool]
 
 
@@ -357,7 +359,7 @@ def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 
 @pytest.mark.timeout(600)  # a hundred keys, each until it is seen what it did
-@pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 50)], ids="{0[0]}x{0[1]}".format)
+@pytest.mark.parametrize("size", SIZES if ALL_CASES else SIZES[:1], ids="{0[0]}x{0[1]}".format)
 async def test_every_key_does_what_help_says_of_it(
     project: Workspace, run: Run, size: tuple[int, int]
 ) -> None:

@@ -18,6 +18,7 @@ from hotload_tui.tui.text import clean
 from hotload_tui.tui.view_state import ViewState, ViewStore
 from hotload_tui.tui.widgets.hooks_view import HooksView
 from tests.conftest import Running, Workspace
+from tests.counts import ALL_CASES
 from tests.tui.console import Console, console
 from tests.tui.hostile import EVERYTHING, HARM, IN_A_NAME
 from tests.tui.layout import broken_layout
@@ -93,7 +94,7 @@ def hostile(workspace: Workspace) -> Workspace:
     return workspace
 
 
-@pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
+@pytest.mark.parametrize("size", SIZES if ALL_CASES else SIZES[:1], ids="{0[0]}x{0[1]}".format)
 async def test_no_foreign_text_is_interpreted_anywhere(
     hostile: Workspace, run: Run, size: tuple[int, int]
 ) -> None:

@@ -12,9 +12,8 @@ from hotload_tui.core.errors import DiscoverError
 from hotload_tui.core.source import read_source
 from tests.conftest import Workspace, answering
 from tests.core.watcher.conftest import Heard, Watch
+from tests.counts import WALK_SEED, WALK_STEPS
 
-_STEPS = int(os.environ.get("HOTLOAD_WALK_STEPS", "300"))  # 2,000 to hunt for faults
-_SEED = int(os.environ.get("HOTLOAD_WALK_SEED", "1"))
 _BURST = 25  # steps between two moments of quiet
 
 
@@ -25,7 +24,7 @@ class Walk:
         self.root = root
         self.outside = root.parent / "outside"
         self.outside.mkdir()
-        self.random = random.Random(_SEED)
+        self.random = random.Random(WALK_SEED)
         self.count = 0
 
     def step(self) -> None:
@@ -134,8 +133,8 @@ def test_after_each_burst_what_was_told_is_what_is_on_disk(workspace: Workspace,
     for name, directory in find_plugins(workspace.plugins).items():
         heard.served[name] = read_source(name, directory.path)
     walk = Walk(workspace.plugins)
-    for number in range(_STEPS):
+    for number in range(WALK_STEPS):
         walk.step()
         if number % _BURST == _BURST - 1:
             heard.wait_for(lambda: told(heard) == on_disk(workspace.plugins))
-            assert told(heard) == on_disk(workspace.plugins), f"step {number}, seed {_SEED}"
+            assert told(heard) == on_disk(workspace.plugins), f"step {number}, seed {WALK_SEED}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import pytest
 
 from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.plugin import PluginState
+from tests.counts import ALL_CASES
 from tests.remote.process.conftest import Console
 
 DIES, HANGS, FAULT, FINE, WAITS = "dies", "hangs", "fault", "fine", "waits"
@@ -65,8 +65,8 @@ PLUGINS = {
     "wants memory": Hostile("bytearray(2**60)", FAULT, FAULT, FAULT),
 }
 ALIKE = {"matches", "waits in a queue", "waits for a process", "kills its group", "aborts", "nests"}
-"""Near others of the table: tried with HOTLOAD_HOSTILE=all only."""
-TRIED = [name for name in PLUGINS if name not in ALIKE or os.environ.get("HOTLOAD_HOSTILE") == "all"]
+"""Near others of the table: tried by make soak alone."""
+TRIED = [name for name in PLUGINS if name not in ALIKE or ALL_CASES]
 IMPORTS = "import ctypes, os, queue, re, signal, socket, subprocess, sys, threading, time\n"
 AT = {
     "load": "def register(ctx):\n    act()\n",

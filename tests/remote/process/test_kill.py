@@ -16,8 +16,8 @@ from hotload_tui import Config
 from hotload_tui.core.artifact import SUFFIX, Artifact
 from hotload_tui.core.plugin import PluginState
 from tests.conftest import Running, Workspace
+from tests.counts import KILL_ROUNDS
 
-ROUNDS = int(os.environ.get("HOTLOAD_KILL_ROUNDS", "10"))
 NAMES = ("one", "two", "three")
 CODE = "VALUE = {value}\ndef register(ctx):\n    ctx.hook('value', lambda: VALUE)\n"
 BUSY = """
@@ -41,7 +41,7 @@ for number in itertools.count(start):
 """
 
 
-@pytest.mark.parametrize("seed", range(ROUNDS))
+@pytest.mark.parametrize("seed", range(KILL_ROUNDS))
 def test_the_next_start_is_clean(workspace: Workspace, run: Callable[[Config], Running], seed: int) -> None:
     """A host that is killed while it builds, loads, swaps and cleans leaves what the next one can use."""
     chance = random.Random(seed)

@@ -1,0 +1,35 @@
+"""How much each heavy test does: small counts for ``make test``, larger ones for ``make soak``."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+
+def _count(name: str, usual: int) -> int:
+    return int(os.environ.get(f"HOTLOAD_{name}", usual))
+
+
+RELOADS: Final = _count("RELOADS", 60)
+"""Reloads after which nothing may have accumulated, and during which no call may be lost."""
+
+HOOKS: Final = _count("HOOKS", 1000)
+"""Handlers that one plugin registers."""
+
+MODEL_EXAMPLES: Final = _count("MODEL_EXAMPLES", 15)
+"""Random histories that the state machines try."""
+
+IS_RANDOM: Final = bool(_count("RANDOM", 0))
+"""Whether the state machines try other histories in each run, to hunt for faults."""
+
+WALK_STEPS: Final = _count("WALK_STEPS", 300)
+"""Random changes of files that the watcher follows."""
+
+WALK_SEED: Final = _count("WALK_SEED", 1)
+"""Which random changes; another seed hunts for further faults."""
+
+KILL_ROUNDS: Final = _count("KILL_ROUNDS", 5)
+"""Times that the host is killed at a random moment."""
+
+ALL_CASES: Final = bool(_count("ALL_CASES", 0))
+"""Also inputs that are much like others: near twins of hostile plugins, and the larger terminals."""
