@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from hotload_tui import Config, Fault, HookHost, HotloadManager, PluginStatus
 from hotload_tui.core.events import AnyEvent, Event
@@ -44,6 +45,11 @@ class Workspace:
         """Return a configuration for this folder that does not watch unless told to."""
         folders = {"runtime_dir": str(self.plugins), "compiled_dir": str(self.compiled)}
         return msgspec.convert({**folders, "enable_watch": False, **settings}, Config)
+
+
+def without_memory(*statuses: PluginStatus) -> tuple[PluginStatus, ...]:
+    """Return statuses as they are whether the memory of previous versions was reported yet or not."""
+    return tuple(replace(status, memory="") for status in statuses)
 
 
 class CountingHost(HookHost):
