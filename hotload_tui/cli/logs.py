@@ -24,13 +24,12 @@ if TYPE_CHECKING:
 @click.pass_obj
 def logs(scope: Scope, name: str | None, *, follow: bool) -> int:
     """Print the running host's log, or the lines about one plugin."""
-    with scope.reach_running("logs") as remote:
-        printer = _Printer(remote, name)
-        if not follow:
-            printer.check()
-            printer.print_new()
-            return 0
+    printer = _Printer(scope.reach_running("logs"), name)
+    if follow:
         printer.follow()
+    else:
+        printer.check()
+        printer.print_new()
     return 0
 
 

@@ -144,28 +144,26 @@ def call(scope: Scope, point: str, args: tuple[str, ...], *, as_json: bool) -> i
     text itself, write it as JSON: '"NAME=ARG"'.
     """
     config = scope.settings(of_host=True)
-    data = output.take_standard()
-    values, keywords = _arguments(args)
-    remote = scope.reach(config)
-    if remote is not None:
-        invocation, snapshot = remote.invoke(point, *values, **keywords), remote.snapshot()
-        for plugin in () if invocation.seconds else snapshot.plugins:
-            _tell_failed(plugin)
-    else:
-        invocation, snapshot = _call_here(config, point, values, keywords)
-    if as_json:
-        data.record(call_record(invocation))
-    else:
-        for value in invocation.values:
-            data.line(value if isinstance(value, str) else output.json_bytes(value).decode())
+    with output.take_standard() as data:
+        values, keywords = _arguments(args)
+        remote = scope.reach(config)
+        if remote is not None:
+            invocation, snapshot = remote.invoke(point, *values, **keywords), remote.snapshot()
+            for plugin in () if invocation.seconds else snapshot.plugins:
+                _tell_failed(plugin)
+        else:
+            invocation, snapshot = _call_here(config, point, values, keywords)
+        if as_json:
+            data.record(call_record(invocation))
+        else:
+            for value in invocation.values:
+                data.line(value if isinstance(value, str) else output.json_bytes(value).decode())
     for fault in invocation.faults:
         for line in text.fault_lines(fault):
             output.narrate(line)
     code = HotloadError.exit_code if invocation.faults else 0
     if not invocation.seconds:
         code = _nobody_answered(point, snapshot)
-    if remote is None:
-        output.leave_within(1.0, code)  # a plugin's thread may keep the process
     return code
 
 

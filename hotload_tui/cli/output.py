@@ -8,7 +8,8 @@ import re
 import sys
 import threading
 import time
-from typing import BinaryIO, Final
+from types import TracebackType
+from typing import BinaryIO, Final, Self
 
 import msgspec
 
@@ -47,6 +48,15 @@ class DataStream:
                 self._abandon()
                 raise HotloadError(f"standard output cannot be written: {error.strerror}") from error
             return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stream is not None:
+            self._stream.close()
 
     def line(self, text: str) -> bool:
         """Write a line of text and return whether somebody still reads."""
@@ -116,11 +126,13 @@ def json_bytes(value: object) -> bytes:
         return text.encode("utf-8", "replace")
 
 
-def leave_within(seconds: float, code: int) -> None:
-    """Exit with ``code`` after ``seconds`` even if a plugin's thread keeps the process alive."""
+def leave_within(seconds: float, code: int, narration: str = "") -> None:
+    """Exit with ``code`` after ``seconds``, with a last word, even if a plugin's thread keeps the process."""
 
     def leave() -> None:
         time.sleep(seconds)
+        if narration:
+            narrate(narration)
         os._exit(code)
 
     threading.Thread(target=leave, name="hotload-leave", daemon=True).start()

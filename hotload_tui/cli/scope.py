@@ -118,7 +118,7 @@ class Scope(Struct, frozen=True):
             raise UsageError(f"--host: '{command}' works in a process of its own; leave --host out")
 
     def reach(self, config: Config) -> RemoteManager | None:
-        """Connect to the running host, or return ``None`` if there is none.
+        """Connect to the running host until the command ends, or return ``None`` if there is none.
 
         Raises:
             UsageError: there are several, and none was chosen.
@@ -137,10 +137,10 @@ class Scope(Struct, frozen=True):
         if len(hosts) > 1:
             pids = ", ".join(str(host.pid) for host in hosts)
             raise UsageError(f"{len(hosts)} hosts run on {place}; choose one with --host PID: {pids}")
-        return RemoteManager(hosts[0].socket) if hosts else None
+        return click.get_current_context().with_resource(RemoteManager(hosts[0].socket)) if hosts else None
 
     def reach_running(self, command: str, config: Config | None = None) -> RemoteManager:
-        """Connect to the running host; ``config`` if it was read already.
+        """Connect to the running host until the command ends; ``config`` if it was read already.
 
         Raises:
             ConfigError: as ``settings``.

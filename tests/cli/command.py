@@ -1,15 +1,24 @@
-"""The real ``hotload`` command in processes of its own."""
+"""The ``hotload`` command, in the test's process or in one of its own."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
+import pytest
+
+from hotload_tui.cli.boundary import execute
+from hotload_tui.remote import serve
+from tests import conftest
 from tests.waiting import PATIENCE
 
 HOTLOAD = str(Path(sys.executable).with_name("hotload"))
@@ -81,21 +90,45 @@ class Running:
         self.err.end()
 
 
-class Hotload:
-    """Runs the command in a project folder."""
+def has_ended(process: int) -> bool:
+    """Return whether a process is gone, or waits only for its parent."""
+    try:
+        return Path("/proc", str(process), "stat").read_text().rpartition(") ")[2].startswith("Z")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
-    def __init__(self, root: Path, session: Path) -> None:
-        self.root = root
-        self.session = session
-        self._environment = {**os.environ, "XDG_RUNTIME_DIR": str(session)}
+
+class Hotload:
+    """Runs the command in the working directory, which is the workspace."""
+
+    def __init__(self, workspace: conftest.Workspace) -> None:
+        self._workspace = workspace
         self._running: list[Running] = []
+        self._served = contextlib.ExitStack()
 
     def __call__(self, *arguments: str, **environment: str) -> Done:
-        """Run the command to its end."""
+        """Run the command to its end in this process, and undo what it did to streams and signals."""
+        with (
+            tempfile.TemporaryFile() as out,
+            tempfile.TemporaryFile() as err,
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            with _as_process(patch, out, err):
+                try:
+                    code = execute(list(arguments))
+                except SystemExit as end:
+                    code = int(end.code or 0)
+            out.seek(0)
+            err.seek(0)
+            return Done(code, out.read().decode(), err.read().decode())
+
+    def process(self, *arguments: str, **environment: str) -> Done:
+        """Run the command to its end in a process of its own."""
         done = subprocess.run(
             [HOTLOAD, *arguments],
-            cwd=self.root,
-            env={**self._environment, **environment},
+            env={**os.environ, **environment},
             capture_output=True,
             stdin=subprocess.DEVNULL,
             encoding="utf-8",
@@ -104,12 +137,18 @@ class Hotload:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
+    def serve(self, *, enable_watch: bool = False) -> conftest.Running:
+        """Run a host in this process."""
+        running = conftest.Running(self._workspace.config(enable_watch=enable_watch))
+        running.manager.start()
+        self._served.callback(running.manager.stop)
+        self._served.enter_context(serve(running.manager))
+        return running
+
     def start(self, *arguments: str) -> Running:
-        """Start the command."""
+        """Start the command in a process of its own."""
         process = subprocess.Popen(
             [HOTLOAD, *arguments],
-            cwd=self.root,
-            env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
@@ -119,7 +158,7 @@ class Hotload:
         return self._running[-1]
 
     def host(self, *arguments: str) -> Running:
-        """Start a host, and wait until it serves."""
+        """Start a host in a process of its own, and wait until it serves."""
         running = self.start("run", *arguments)
         running.err.wait_for("serves plugins/")
         return running
@@ -128,8 +167,7 @@ class Hotload:
         """Run a shell script in which ``$HOTLOAD`` is the command."""
         done = subprocess.run(
             ["bash", "-c", script],
-            cwd=self.root,
-            env={**self._environment, "HOTLOAD": HOTLOAD},
+            env={**os.environ, "HOTLOAD": HOTLOAD},
             capture_output=True,
             stdin=subprocess.DEVNULL,
             encoding="utf-8",
@@ -140,5 +178,32 @@ class Hotload:
 
     def close(self) -> None:
         """End what still runs."""
+        self._served.close()
         for running in self._running:
             running.kill()
+
+
+@contextlib.contextmanager
+def _as_process(patch: pytest.MonkeyPatch, out: IO[bytes], err: IO[bytes]) -> Iterator[None]:
+    """Give the command descriptors, streams and signals as a process of its own has them."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    kept = [os.dup(number) for number in range(3)]
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device
+        for number, file in enumerate((nothing, out, err)):
+            os.dup2(file.fileno(), number)
+    with (
+        open(1, "w", encoding="utf-8", closefd=False) as stdout,
+        open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False) as stderr,
+    ):
+        patch.setattr(sys, "stdout", stdout)
+        patch.setattr(sys, "stderr", stderr)
+        try:
+            yield
+        finally:
+            stdout.flush()
+            for number, descriptor in enumerate(kept):
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            for signal_number, handler in handlers.items():
+                signal.signal(signal_number, handler)
+            patch.undo()

@@ -10,10 +10,19 @@ from tests.conftest import Workspace
 
 
 @pytest.fixture
-def hotload(workspace: Workspace) -> Iterator[Hotload]:
-    """Give the command in the workspace; with a short folder for sockets, for their paths are limited."""
+def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give a folder for sockets; a short one, for their paths are limited."""
     session = Path(tempfile.mkdtemp(prefix="hl-"))
-    command = Hotload(workspace.root, session)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(session))
+    yield session
+    shutil.rmtree(session)
+
+
+@pytest.fixture
+def hotload(workspace: Workspace, session: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hotload]:
+    """Give the command in the workspace."""
+    assert session.is_dir()
+    monkeypatch.chdir(workspace.root)
+    command = Hotload(workspace)
     yield command
     command.close()
-    shutil.rmtree(session)

@@ -23,22 +23,16 @@ with HotloadManager(HookHost(), Config()) as manager:
 """
 
 
-def attached(hotload: Hotload, *arguments: str, columns: int = 120) -> Terminal:
+def attached(*arguments: str, columns: int = 120, cwd: Path = Path()) -> Terminal:
     """Open the console on a host."""
-    return Terminal(
-        [HOTLOAD, "attach", *arguments],
-        cwd=hotload.root,
-        columns=columns,
-        rows=36,
-        environment={"XDG_RUNTIME_DIR": str(hotload.session)},
-    )
+    return Terminal([HOTLOAD, "attach", *arguments], cwd=cwd, columns=columns, rows=36)
 
 
 def test_closing_an_attached_console_leaves_the_host_alone(workspace: Workspace, hotload: Hotload) -> None:
     """The console shows the host's plugins and commands them; after q the host serves as before."""
     workspace["greet"] = GREET
     host = hotload.host()
-    with attached(hotload) as console:
+    with attached() as console:
         console.wait_for(lambda screen: "+ ok" in screen and f"attached to {host.process.pid}" in screen)
         console.press("r")
         host.err.wait_for("greet: loaded generation 2")
@@ -54,8 +48,8 @@ def test_closing_an_attached_console_leaves_the_host_alone(workspace: Workspace,
 def test_two_consoles_see_the_same(workspace: Workspace, hotload: Hotload) -> None:
     """What one console does is on the screen of the other."""
     workspace["greet"] = GREET
-    hotload.host()
-    with attached(hotload) as one, attached(hotload) as other:
+    hotload.serve()
+    with attached() as one, attached() as other:
         for console in (one, other):
             console.wait_for("+ ok")
         one.press("d")
@@ -68,7 +62,7 @@ def test_a_host_that_is_killed_is_shown_and_its_successor_found(
     """The console stays when its host is killed, says so, and shows the next host with its log."""
     workspace["greet"] = GREET
     first = hotload.host()
-    with attached(hotload) as console:
+    with attached() as console:
         console.wait_for("+ ok")
         first.process.send_signal(signal.SIGKILL)
         console.wait_for(f"host {first.process.pid} is gone")
@@ -84,44 +78,43 @@ def test_a_host_that_is_killed_is_shown_and_its_successor_found(
     assert "Traceback" not in console.text()
 
 
-def test_an_embedding_program_serves_in_one_line(workspace: Workspace, hotload: Hotload) -> None:
+def test_an_embedding_program_serves_in_one_line(
+    workspace: Workspace, hotload: Hotload, session: Path
+) -> None:
     """A program that says serve(manager) is reached by every command, and leaves no socket when it ends."""
     workspace["greet"] = GREET
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM],
-        cwd=hotload.root,
-        env={**os.environ, "XDG_RUNTIME_DIR": str(hotload.session)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as program:
         assert program.stdout is not None
         assert program.stdout.readline() == b"serves\n"
         assert f"host {program.pid} on plugins/" in hotload("status").err
-        with attached(hotload) as console:
+        with attached() as console:
             console.wait_for("+ ok")
             console.press("q")
             assert console.wait_for_exit() == 0
         assert hotload("call", "greet", "Eve").out == "Hello, Eve\n"
         program.communicate()
     assert program.returncode == 0
-    assert list((hotload.session / "hotload").iterdir()) == []
+    assert list((session / "hotload").iterdir()) == []
 
 
-def test_attach_by_socket(workspace: Workspace, hotload: Hotload) -> None:
+def test_attach_by_socket(workspace: Workspace, hotload: Hotload, session: Path) -> None:
     """A host of another folder is reached by the path of its socket."""
     workspace["greet"] = GREET
-    hotload.host()
-    (path,) = (hotload.session / "hotload").glob("*.sock")
-    elsewhere = Hotload(Path("/"), hotload.session)
-    with attached(elsewhere, str(path)) as console:
+    hotload.serve()
+    (path,) = (session / "hotload").glob("*.sock")
+    with attached(str(path), cwd=Path("/")) as console:
         console.wait_for("+ ok")
         console.press("q")
         assert console.wait_for_exit() == 0
 
 
-def refused(hotload: Hotload, *arguments: str) -> tuple[int, str]:
+def refused(*arguments: str) -> tuple[int, str]:
     """Attach in vain; return exit code and what was said."""
-    with attached(hotload, *arguments, columns=400) as console:  # a path in it would be cut anywhere
+    with attached(*arguments, columns=400) as console:  # a path in it would be cut anywhere
         code = console.wait_for_exit()
         return code, console.text()
 
@@ -129,16 +122,17 @@ def refused(hotload: Hotload, *arguments: str) -> tuple[int, str]:
 def test_attach_says_why_it_cannot(workspace: Workspace, hotload: Hotload) -> None:
     """No host is exit 3 with what to do; several are exit 2 with a list; both ways of choosing are 2."""
     workspace["greet"] = GREET
-    code, said = refused(hotload)
+    code, said = refused()
     assert (code, "start one with 'hotload' or 'hotload run'" in said) == (3, True)
-    code, said = refused(hotload, "/nowhere.sock")
+    code, said = refused("/nowhere.sock")
     assert (code, "/nowhere.sock: no host answers" in said) == (3, True)
-    pids = sorted(hotload.host().process.pid for _ in range(2))
-    code, said = refused(hotload)
+    hotload.serve()
+    pids = sorted((os.getpid(), hotload.host().process.pid))
+    code, said = refused()
     assert (code, f"choose one with --host PID: {pids[0]}, {pids[1]}" in said) == (2, True)
-    code, said = refused(hotload, "--host", str(pids[0]), "/some.sock")
+    code, said = refused("--host", str(pids[0]), "/some.sock")
     assert (code, "leave one of them out" in said) == (2, True)
-    with attached(hotload, "--host", str(pids[1])) as console:
+    with attached("--host", str(pids[1])) as console:
         console.wait_for("+ ok")
     done = hotload("attach")
     assert (done.code, "needs a terminal" in done.err) == (2, True)
@@ -148,7 +142,7 @@ def test_the_log_is_printed(workspace: Workspace, hotload: Hotload) -> None:
     """Logs prints what the host has to say, of all plugins or of one; an unknown name has a suggestion."""
     workspace["greet"] = GREET
     workspace["other"] = GREET
-    hotload.host()
+    hotload.serve()
     lines = hotload("logs").out.splitlines()
     assert any("greet: loaded generation 1" in line for line in lines)
     assert any("other: loaded generation 1" in line for line in lines)
@@ -188,7 +182,7 @@ def test_the_log_is_followed(workspace: Workspace, hotload: Hotload) -> None:
 def test_a_reader_of_the_log_may_leave(workspace: Workspace, hotload: Hotload) -> None:
     """Logs -f into head ends with it."""
     workspace["greet"] = GREET
-    hotload.host()
+    hotload.serve()
     done = hotload.shell(
         '"$HOTLOAD" logs -f 2>err | head -1 & "$HOTLOAD" reload; "$HOTLOAD" reload; wait; cat err'
     )

@@ -1,60 +1,48 @@
 import importlib.metadata
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.cli.command import Hotload
+from hotload_tui.cli import look
+from tests.cli.command import Hotload, has_ended
 from tests.conftest import Workspace
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 GREET = "def register(ctx):\n    ctx.hook('greet', lambda name='you': f'Hello, {name}')\n"
 WAITS = "import os, signal\nprint('pid', os.getpid())\nsignal.pause()\ndef register(ctx): ...\n"
-DEFECT = """
-import sys
-import time
-from hotload_tui.cli import look, main
-def defect(*_):
-    raise ZeroDivisionError("oops")
-look.scanned = defect
-sys.argv = ["hotload", "status"]
-main()
-"""
 
 
-def defective(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command with a defect in it."""
-    return subprocess.run(
-        [sys.executable, "-c", DEFECT],
-        cwd=root,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+@pytest.fixture
+def defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a defect into ``hotload status``."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(look, "scanned", fail)
 
 
-def test_a_defect_is_one_line(workspace: Workspace) -> None:
+@pytest.mark.usefixtures("defect")
+def test_a_defect_is_one_line(hotload: Hotload) -> None:
     """An unexpected exception of ours is a line that says how to report it, never a traceback."""
-    done = defective(workspace.root)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        "hotload: unexpected ZeroDivisionError: oops. This is a defect of hotload;"
-        " run the same with HOTLOAD_DEBUG=1 and report the traceback, please\n"
+    assert hotload("status") == (
+        1,
+        "",
+        (
+            "hotload: unexpected ZeroDivisionError: oops. This is a defect of hotload;"
+            " run the same with HOTLOAD_DEBUG=1 and report the traceback, please\n"
+        ),
     )
 
 
-def test_a_defect_shows_its_traceback_on_request(workspace: Workspace) -> None:
-    """With HOTLOAD_DEBUG=1 there is a traceback to report."""
-    done = defective(workspace.root, HOTLOAD_DEBUG="1")
-    assert done.returncode == 1
-    assert done.stderr.startswith("Traceback")
-    assert done.stderr.endswith("ZeroDivisionError: oops\n")
+@pytest.mark.usefixtures("defect")
+def test_a_defect_shows_its_traceback_on_request(hotload: Hotload) -> None:
+    """With HOTLOAD_DEBUG=1 the exception is not caught, and Python prints the traceback to report."""
+    with pytest.raises(ZeroDivisionError, match="oops"):
+        hotload("status", HOTLOAD_DEBUG="1")
 
 
 @pytest.mark.parametrize("command", [["status"], ["check"], ["run"], ["call", "greet"], ["new", "x"]])
@@ -134,14 +122,6 @@ def test_closed_streams_are_no_error(workspace: Workspace, hotload: Hotload) -> 
     assert hotload.shell('"$HOTLOAD" call greet >&- 2>&-').code == 0
 
 
-def await_end(process: int) -> None:
-    """Wait until a process is gone."""
-    end = time.monotonic() + PATIENCE
-    while Path("/proc", str(process)).exists():
-        assert time.monotonic() < end
-        os.sched_yield()
-
-
 def test_what_check_started_ends_with_it(workspace: Workspace, hotload: Hotload) -> None:
     """Also when it is killed, and can end nothing itself."""
     (workspace.root / "hotload.toml").write_text("load_timeout = 1000\n")
@@ -149,7 +129,7 @@ def test_what_check_started_ends_with_it(workspace: Workspace, hotload: Hotload)
     check = hotload.start("check")
     child = int(check.err.wait_for("pid ").split()[1])
     check.process.kill()
-    await_end(child)
+    until(lambda: has_ended(child))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -163,7 +143,7 @@ def test_an_interrupt_is_quiet(workspace: Workspace, hotload: Hotload, number: s
     assert code == 130, check.err.end()
     assert check.out.end() == []
     assert "".join(line for line in check.err.end() if "pid" not in line) == ""
-    await_end(child)
+    until(lambda: has_ended(child))
 
 
 def test_the_module_is_the_command(workspace: Workspace) -> None:

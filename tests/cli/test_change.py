@@ -11,7 +11,7 @@ HOSTS = pytest.mark.parametrize("with_host", ["", "with host"])
 def test_a_new_plugin_works_at_once(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
     """New prints the folder that it made, and what is in it answers a call."""
     if with_host:
-        hotload.host()
+        hotload.serve()
     done = hotload("new", "first")
     assert done.code == 0
     assert (workspace.root / done.out.strip() / "plugin.py").is_file()
@@ -29,7 +29,7 @@ def test_a_name_that_no_import_can_say_is_told(hotload: Hotload, name: str) -> N
 
 def test_a_host_elsewhere_makes_it_where_i_see_it(workspace: Workspace, hotload: Hotload) -> None:
     """The folder that new prints is right also from another directory than the host's."""
-    hotload.host()
+    hotload.serve()
     done = hotload.shell('mkdir -p sub && cd sub && cd "$("$HOTLOAD" new first --plugins ../plugins)" && pwd')
     assert done.out.strip() == str(workspace.plugins / "first")
 
@@ -53,7 +53,7 @@ def test_a_name_that_cannot_be(workspace: Workspace, hotload: Hotload) -> None:
 def test_the_same_twice_is_fine(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
     """new, disable, enable and clean may be said twice; the second time nothing happens."""
     if with_host:
-        hotload.host()
+        hotload.serve()
     for command in (["new", "greet"], ["disable", "greet"], ["enable", "greet"], ["clean", "greet"]):
         assert [hotload(*command).code for _ in range(2)] == [0, 0]
     assert sorted(path.name for path in workspace.plugins.iterdir()) == ["greet", "test_greet.py"]
@@ -73,7 +73,7 @@ def test_off_and_on_again(workspace: Workspace, hotload: Hotload, with_host: str
     workspace["greet"] = GREET
     workspace["other"] = "def register(ctx):\n    ctx.hook('greet', lambda name: f'Hi, {name}')\n"
     if with_host:
-        hotload.host()
+        hotload.serve()
     done = hotload("disable", "greet")
     assert done[:2] == (0, "")
     assert "greet is disabled (plugins/_greet)" in done.err
@@ -87,7 +87,7 @@ def test_a_name_that_is_no_plugin(workspace: Workspace, hotload: Hotload, with_h
     """A misspelled name is refused with the nearest plugin, by every command that takes one."""
     workspace["greeter"] = GREET
     if with_host:
-        hotload.host()
+        hotload.serve()
     for command in ("enable", "disable") + (("reload",) if with_host else ("build", "check")):
         done = hotload(command, "greter")
         assert (done.code, done.out) == (3, "")
@@ -100,7 +100,7 @@ def test_cleaning_removes_artifacts(workspace: Workspace, hotload: Hotload, with
     for name in ("a", "b", "c"):
         workspace[name] = GREET
     if with_host:
-        hotload.host()
+        hotload.serve()
     assert hotload("build").code == 0
     assert hotload("clean", "a").err == "1 artifact was removed\n"
     assert sorted(path.name[0] for path in workspace.compiled.glob("[abc]-*")) == ["b", "c"]
@@ -123,7 +123,7 @@ def test_cleaning_wants_to_know_what(workspace: Workspace, hotload: Hotload) -> 
 def test_a_slip_is_taken_back(workspace: Workspace, hotload: Hotload) -> None:
     """Undo brings back what was disabled in the running host; then there is nothing more."""
     workspace["greet"] = GREET
-    hotload.host()
+    hotload.serve()
     hotload("disable", "greet")
     assert hotload("undo") == (0, "", "undone: disable greet\n")
     assert hotload("call", "greet", "Ada").out == "Hello, Ada\n"
@@ -145,7 +145,7 @@ def test_reload_makes_a_new_generation(workspace: Workspace, hotload: Hotload) -
     """Reload loads anew what is named, or all, changed or not."""
     workspace["a"] = GREET
     workspace["b"] = GREET
-    hotload.host()
+    hotload.serve()
     assert hotload("reload", "a").code == 0
     assert hotload("reload").code == 0
     plugins = hotload("status", "--json").plugins
@@ -155,7 +155,7 @@ def test_reload_makes_a_new_generation(workspace: Workspace, hotload: Hotload) -
 def test_a_reload_that_fails_is_told(workspace: Workspace, hotload: Hotload) -> None:
     """A broken source gives code 1 with its line, and the old version goes on serving."""
     workspace["greet"] = GREET
-    hotload.host()
+    hotload.serve()
     workspace["greet"] = "def register(ctx):\n    1 / 0\n"
     done = hotload("reload", "greet")
     assert done.code == 1
@@ -169,7 +169,7 @@ def test_an_earlier_generation_comes_back_until_it_is_released(
 ) -> None:
     """Rollback says what it did and how to end it; release loads the newest source."""
     workspace["greet"] = GREET
-    hotload.host()
+    hotload.serve()
     workspace["greet"] = GREET.replace("Hello", "Good day")
     hotload("reload", "greet")
     done = hotload("rollback", "greet", "1")
@@ -187,10 +187,10 @@ def test_an_earlier_generation_comes_back_until_it_is_released(
 def test_saves_are_kept_and_applied(workspace: Workspace, hotload: Hotload) -> None:
     """Pause keeps a save, status says that it waits, and resume applies it."""
     workspace["greet"] = GREET
-    host = hotload.host()
+    host = hotload.serve(enable_watch=True)
     assert hotload("pause").code == 0
     workspace["greet"] = GREET.replace("Hello", "Hi")
-    host.err.wait_for("paused; changed since: greet")
+    host.wait_for(lambda: host.manager.snapshot().watcher.waiting == ("greet",))
     status = hotload("status")
     assert "paused; changed since: greet; 'hotload resume' applies it" in status.err
     assert hotload("call", "greet").out == "Hello, you\n"

@@ -1,3 +1,5 @@
+import os
+
 from tests.cli.command import Hotload
 from tests.conftest import Workspace, answering
 
@@ -18,17 +20,17 @@ def test_the_command_prints_findings_and_origins(workspace: Workspace, hotload: 
 def test_a_running_host_is_told(workspace: Workspace, hotload: Hotload) -> None:
     """A host that runs on these plugins is listed with its pid."""
     workspace["greet"] = answering("hello")
-    host = hotload.host()
-    assert f"{host.process.pid} runs on these plugins" in hotload("doctor").out
+    hotload.serve()
+    assert f"{os.getpid()} runs on these plugins" in hotload("doctor").out
 
 
 def test_a_broken_configuration_is_a_finding(workspace: Workspace, hotload: Hotload) -> None:
     """Where hotload.toml is wrong, doctor says so among the rest, in JSON, too, and ends with 1."""
     workspace["greet"] = answering("hello")
-    host = hotload.host()
+    hotload.serve()
     (workspace.root / "hotload.toml").write_text("lod_timeout = 3\n")
     done = hotload("doctor", "--json")
     assert done.code == 1
-    assert f"{host.process.pid} runs on these plugins" in done.out
+    assert f"{os.getpid()} runs on these plugins" in done.out
     assert "plugins: 1 plugin" in done.out
     assert '"text":"hotload.toml: lod_timeout: unknown key; did you mean \\"load_timeout\\"?"' in done.out

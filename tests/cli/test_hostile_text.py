@@ -31,7 +31,7 @@ def test_no_command_writes_to_a_terminal_what_a_plugin_says(workspace: Workspace
         assert not dangerous(done.out + done.err), command
         assert "good[red]$x[@click=app.quit]" in done.out, command
     workspace[f"good{IN_A_NAME}"] = f"{PLUGIN}    ctx.log.error({HARM!r})\n"
-    hotload.host()
+    hotload.serve()
     for command in ("logs", "status", "plan"):
         done = hotload(command)
         assert not dangerous(done.out + done.err), command

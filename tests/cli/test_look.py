@@ -40,7 +40,7 @@ def test_the_disk_tells_the_state_without_a_host(workspace: Workspace, hotload: 
 def test_a_host_tells_its_state(workspace: Workspace, hotload: Hotload) -> None:
     """With a host I see what it serves: generation, hook points, times."""
     workspace["greet"] = GREET
-    hotload.host()
+    hotload.serve()
     (plugin,) = hotload("status", "--json").plugins
     assert list(plugin) == FIELDS
     assert (plugin["name"], plugin["state"], plugin["generation"], plugin["fault"]) == (
@@ -59,7 +59,7 @@ def test_the_table_says_the_same(workspace: Workspace, hotload: Hotload) -> None
     """For a person, status is a table with a sign and a word for each state, and faults in a line each."""
     workspace["greet"] = GREET
     workspace["broken"] = "def register(ctx):\n    1 / 0\n"
-    hotload.host()
+    hotload.serve()
     done = hotload("status")
     heading, broken, greet = done.out.splitlines()
     assert heading.split() == ["STATE", "PLUGIN", "GEN", "DIGEST", "COMPILE", "LOAD", "HOOKS"]
@@ -85,7 +85,7 @@ def test_a_missing_folder_is_told(workspace: Workspace, hotload: Hotload, comman
     """Without a folder of plugins every command says so, and how to get one."""
     workspace.plugins.rmdir()
     arguments = {"call": ["greet"], "disable": ["x"], "clean": ["--all"]}.get(command, [])
-    done = hotload(command, *arguments)
+    done = (hotload.process if command == "run" else hotload)(command, *arguments)
     assert (done.code, done.out) == (3, "")
     assert done.err.startswith("no plugin directory plugins: make it (mkdir plugins)")
     assert "Traceback" not in done.err
@@ -121,7 +121,7 @@ def test_a_host_is_reached_though_its_files_are_broken(
 ) -> None:
     """It goes on with what it read before; the mistake is told, and refused where a host has yet to start."""
     workspace["greet"] = GREET
-    hotload.host()
+    hotload.serve(enable_watch=True)
     (workspace.root / "hotload.toml").write_text("debounce_time = 'soon'\n")
     done = hotload(*command)
     assert done.code == 0
@@ -144,7 +144,7 @@ def test_a_plan_tells_what_would_be_done(workspace: Workspace, hotload: Hotload,
     """In words and as JSON: what would be loaded and why, and with exit code 1 that not all of it can be."""
     workspace["greet"], workspace["echo"] = GREET, GREET
     if with_host == "with a host":
-        hotload.host()
+        hotload.serve()
         hotload("pause")
         workspace["greet"] = GREET.replace("'count'", "'sum'").replace('"count"', '"sum"')
         first, reason = "1 to reload; 1 stays as it is", "its source changed"
@@ -196,7 +196,7 @@ def test_a_missing_package_is_told_with_what_installs_it(
     """Wherever the fault is shown stands the command, with the Python that needs it."""
     workspace["user"] = "import not_installed\ndef register(ctx): ...\n"
     if with_host:
-        hotload.host()
+        hotload.serve()
     done = hotload(command)
     assert f"{sys.executable} -m pip install not_installed" in done.out + done.err
 
@@ -207,7 +207,7 @@ def test_a_call_prints_a_value_a_line(workspace: Workspace, hotload: Hotload, wi
     workspace["greet"] = GREET
     workspace["twice"] = GREET.replace("Hello", "Hi").replace("10", "20")
     if with_host:
-        hotload.host()
+        hotload.serve()
     assert hotload("call", "greet", "Ada").out == "Hello, Ada\nHi, Ada\n"
     assert hotload("call", "count", "1", "2.5", "-4").out == "-0.5\n-0.5\n"
     assert hotload("call", "echo", '{"a": [1, null]}').out == '{"a":[1,null]}\n' * 2
@@ -227,7 +227,7 @@ def test_a_call_takes_keyword_arguments(workspace: Workspace, hotload: Hotload, 
     """NAME=VALUE is one, its value JSON or text; what only looks like one can be said as JSON, too."""
     workspace["echo"] = "def register(ctx):\n    ctx.hook('echo', lambda *a, **k: [a, k])\n"
     if with_host:
-        hotload.host()
+        hotload.serve()
     done = hotload("call", "echo", "1", "times=3", "name=Ada", "empty=", "point=x", "sum=a=b")
     assert json.loads(done.out) == [
         [1], {"times": 3, "name": "Ada", "empty": "", "point": "x", "sum": "a=b"},
@@ -243,7 +243,7 @@ def test_a_call_waits_for_coroutine_handlers(hotload: Hotload, with_host: str) -
     """The plugin of the template async answers like the others, and no fault is told of it."""
     assert hotload("new", "slow", "--template", "async").code == 0
     if with_host:
-        hotload.host()
+        hotload.serve()
     assert hotload("call", "slow", "Ada").out == "Hello, Ada!\n"
     assert "!" not in hotload("status").out
 
@@ -254,7 +254,7 @@ def test_a_handler_that_raises_is_told(workspace: Workspace, hotload: Hotload, w
     workspace["a_bad"] = BAD
     workspace["greet"] = GREET
     if with_host:
-        hotload.host()
+        hotload.serve()
     done = hotload("call", "echo", "0")
     assert (done.code, done.out) == (1, "0\n")
     told = [line for line in done.err.splitlines() if line != "noise"]
@@ -304,9 +304,11 @@ def test_a_misspelled_option_is_no_argument(workspace: Workspace, hotload: Hotlo
 
 
 def test_a_call_ends_though_a_thread_does_not(workspace: Workspace, hotload: Hotload) -> None:
-    """A thread that a plugin left running does not keep the command."""
-    workspace["greet"] = "import threading\nthreading.Thread(target=threading.Event().wait).start()\n" + GREET
-    assert hotload("call", "greet", "Ada")[:2] == (0, "Hello, Ada\n")
+    """A thread that a plugin left running, and that asks to be waited for, does not keep the command."""
+    thread = "threading.Thread(target=threading.Event().wait, daemon=False)"
+    workspace["greet"] = f"import threading\n{thread}.start()\n{GREET}"
+    done = hotload.process("call", "greet", "Ada")
+    assert done == (0, "Hello, Ada\n", "noise\na thread did not end in time; leaving without it\n")
 
 
 def test_two_hosts_of_one_project(workspace: Workspace, hotload: Hotload) -> None:
