@@ -23,7 +23,7 @@ from hotload_tui.core.errors import ArtifactError, HotloadError, RuntimeDirError
 from hotload_tui.remote import find_hosts
 from hotload_tui.tui.clipboard import clipboard_commands
 
-_INOTIFY: Final = Path("/proc/sys/fs/inotify")
+INOTIFY: Final = Path("/proc/sys/fs/inotify")
 _ROOM: Final = 2  # other programs of the user need watches, too
 _FEW_INSTANCES: Final = 16
 _PACKAGE: Final = "hotload-tui"
@@ -242,7 +242,7 @@ def _watcher(config: Config) -> Iterator[Finding]:
 
 def _limit(name: str) -> int | None:
     try:
-        return int((_INOTIFY / name).read_text())
+        return int((INOTIFY / name).read_text())
     except (OSError, ValueError):
         return None
 

@@ -82,7 +82,7 @@ def test_too_few_watches_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Where the system's limit is below what the plugins need, the command that raises it is given."""
     (tmp_path / "max_user_watches").write_text("3\n")
     (tmp_path / "max_user_instances").write_text("128\n")
-    monkeypatch.setattr(doctor, "_INOTIFY", tmp_path)
+    monkeypatch.setattr(doctor, "INOTIFY", tmp_path)
     monkeypatch.setattr(sys, "platform", "linux")
     watches, instances = of("watcher")
     assert (watches.verdict, instances.verdict) == ("do", "ok")

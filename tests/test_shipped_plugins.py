@@ -83,6 +83,14 @@ def project(open_project: OpenProject) -> Project:
     return open_project({})
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """Return the shipped plugins with default settings, for tests that change none of them."""
+    project = Project(tmp_path_factory.mktemp("shared"), {})
+    with project.manager:
+        yield project
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a small folder of the kind that people have."""
@@ -99,9 +107,9 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def test_all_are_ok_and_one_is_off(project: Project) -> None:
+def test_all_are_ok_and_one_is_off(shared: Project) -> None:
     """Each shipped plugin loads, and the one with an underscore stays off."""
-    assert project.states() == dict.fromkeys(ACTIVE, PluginState.OK) | {"size_log": PluginState.OFF}
+    assert shared.states() == dict.fromkeys(ACTIVE, PluginState.OK) | {"size_log": PluginState.OFF}
 
 
 def test_reloading_leaves_nothing_behind(project: Project, folder: Path) -> None:
@@ -120,12 +128,12 @@ def test_reloading_leaves_nothing_behind(project: Project, folder: Path) -> None
     assert retired == {name: ["freed", "freed"] for name in ACTIVE}
 
 
-def test_descriptions_and_readme(project: Project) -> None:
+def test_descriptions_and_readme(shared: Project) -> None:
     """Each plugin says in its first line what it shows, and the README has a row for each."""
     rows = set(re.findall(r"^\| `_?(\w+)`", (SHIPPED / "README.md").read_text(), re.MULTILINE))
     assert rows == ACTIVE | {"size_log"}
     for name in ACTIVE:
-        assert "; shows " in project.manager.detail(name).description
+        assert "; shows " in shared.manager.detail(name).description
 
 
 def test_template_works_at_once(project: Project) -> None:
@@ -135,9 +143,9 @@ def test_template_works_at_once(project: Project) -> None:
     assert len((SHIPPED / "TEMPLATE.py").read_text().splitlines()) <= 40
 
 
-def test_text_stats_of_a_file(project: Project, folder: Path) -> None:
+def test_text_stats_of_a_file(shared: Project, folder: Path) -> None:
     """Words, sentences and Flesch's figures of a text that can be counted by hand."""
-    assert project.host.call("analyse", str(folder / "README.md")) == [
+    assert shared.host.call("analyse", str(folder / "README.md")) == [
         {
             "words": 10,
             "sentences": 3,
@@ -149,11 +157,11 @@ def test_text_stats_of_a_file(project: Project, folder: Path) -> None:
     ]
 
 
-def test_text_stats_of_a_folder(project: Project, folder: Path) -> None:
+def test_text_stats_of_a_folder(shared: Project, folder: Path) -> None:
     """A folder gives the figures of each text in it; code, addresses and empty texts are no words."""
     (folder / "empty.txt").write_text("")
     (folder / "code.rst").write_text("See `rm -rf` at https://example.org/a.\n\n```\nx = 1\n```\n")
-    [figures] = project.host.call("analyse", str(folder))
+    [figures] = shared.host.call("analyse", str(folder))
     assert isinstance(figures, dict)
     assert {name: figures[name]["words"] for name in figures} == {
         "README.md": 10,
@@ -162,9 +170,9 @@ def test_text_stats_of_a_folder(project: Project, folder: Path) -> None:
     }
 
 
-def test_text_stats_without_a_file(project: Project, tmp_path: Path) -> None:
+def test_text_stats_without_a_file(shared: Project, tmp_path: Path) -> None:
     """A path that is not there is told by name."""
-    assert project.fault("analyse", str(tmp_path / "no.md")).startswith("FileNotFoundError: ")
+    assert shared.fault("analyse", str(tmp_path / "no.md")).startswith("FileNotFoundError: ")
 
 
 @pytest.mark.parametrize(
@@ -186,24 +194,24 @@ def test_text_stats_without_a_file(project: Project, tmp_path: Path) -> None:
         ("", ""),
     ],
 )
-def test_markdown_html(project: Project, markdown: str, html: str) -> None:
+def test_markdown_html(shared: Project, markdown: str, html: str) -> None:
     """Each construct of Markdown becomes its element, and nothing in the text becomes HTML by itself."""
-    assert project.host.call("render", markdown) == [html]
+    assert shared.host.call("render", markdown) == [html]
 
 
-def test_markdown_html_of_a_file(project: Project, tmp_path: Path) -> None:
+def test_markdown_html_of_a_file(shared: Project, tmp_path: Path) -> None:
     """A name that ends in .md is read, and its code blocks are coloured."""
     page = tmp_path / "page.md"
     page.write_text("# Page\n\n```python\nimport os\n```\n", "utf-8")
-    [html] = project.host.call("render", str(page))
+    [html] = shared.host.call("render", str(page))
     assert str(html).startswith('<h1>Page</h1>\n<div class="highlight"')
     assert 'style="color: ' in str(html)
-    assert project.fault("render", str(tmp_path / "no.md")).startswith("FileNotFoundError: ")
+    assert shared.fault("render", str(tmp_path / "no.md")).startswith("FileNotFoundError: ")
 
 
-def test_scan_asks_both_scanners(project: Project, folder: Path) -> None:
+def test_scan_asks_both_scanners(shared: Project, folder: Path) -> None:
     """One call gives the secrets, cut short, and the comments; binary files and .git are left out."""
-    secrets, todos = project.host.call("scan", str(folder))
+    secrets, todos = shared.host.call("scan", str(folder))
     ini, cat = folder / "src" / "settings.ini", folder / "src" / "cat.py"
     assert str(secrets).splitlines() == [
         f"{ini}:1: AWS access key: AKIA…",
@@ -217,16 +225,16 @@ def test_scan_asks_both_scanners(project: Project, folder: Path) -> None:
     ]
 
 
-def test_scan_of_no_folder(project: Project, tmp_path: Path) -> None:
+def test_scan_of_no_folder(shared: Project, tmp_path: Path) -> None:
     """Both scanners refuse what is no folder instead of finding nothing in it."""
     assert (
-        project.fault("scan", str(tmp_path / "no")) == f"NotADirectoryError: {tmp_path / 'no'}: not a folder"
+        shared.fault("scan", str(tmp_path / "no")) == f"NotADirectoryError: {tmp_path / 'no'}: not a folder"
     )
 
 
-def test_shipped_files_pass_their_own_scan(project: Project) -> None:
+def test_shipped_files_pass_their_own_scan(shared: Project) -> None:
     """The plugins contain neither a secret nor an open TODO."""
-    secrets, todos = project.host.call("scan", str(project.plugins))
+    secrets, todos = shared.host.call("scan", str(shared.plugins))
     assert str(secrets) == "secrets found by 11 rules: 0"
     assert str(todos).startswith("no TODO in ")
 
@@ -249,18 +257,18 @@ def test_secret_scanner_reads_its_rules_anew(project: Project, folder: Path) -> 
     assert str(secrets).endswith("found by 1 rules: 3")
 
 
-def test_pipe_of_reader_and_colour(project: Project, tmp_path: Path) -> None:
+def test_pipe_of_reader_and_colour(shared: Project, tmp_path: Path) -> None:
     """In a pipe the reader tidies a file of any encoding, and the next step colours what it read."""
     source = tmp_path / "old.py"
     source.write_bytes(b"# coding: latin-1\r\nif 1:\r\n\tname = 'Zo\xeb'  \r\n\r\n")
-    coloured = str(project.host.pipe("colour", str(source)))
+    coloured = str(shared.host.pipe("colour", str(source)))
     assert coloured != ANSI.sub("", coloured) == "# coding: latin-1\nif 1:\n    name = 'Zoë'\n"
 
 
-def test_reader_refuses_what_is_no_text(project: Project, folder: Path) -> None:
+def test_reader_refuses_what_is_no_text(shared: Project, folder: Path) -> None:
     """A binary file is a fault that names it."""
     photo = folder / "src" / "photo.png"
-    assert project.manager.invoke("colour", str(photo)).faults[0].message == f"{photo}: not a text file"
+    assert shared.manager.invoke("colour", str(photo)).faults[0].message == f"{photo}: not a text file"
 
 
 def test_colour_works_without_the_reader(open_project: OpenProject, tmp_path: Path) -> None:

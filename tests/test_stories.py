@@ -14,14 +14,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.waiting import PATIENCE
+from tests.waiting import until
 
 DOCS = Path(__file__).parent.parent / "docs"
 FENCE = re.compile(r"^```(\w*)[ ]?(\S*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -84,11 +83,20 @@ class Story:
             assert host.stderr is not None
             assert any("serves" in line for line in iter(host.stderr.readline, ""))
             return
-        deadline = time.monotonic() + PATIENCE
-        printed, _ = self._run(["bash", "-c", command])
-        while not _fits(printed, expected) and self._hosts and time.monotonic() < deadline:
-            printed, _ = self._run(["bash", "-c", command])  # a save is served a moment later
-        assert _fits(printed, expected), f"$ {command}\n{printed}"
+        printed = ""
+
+        def is_so() -> bool:
+            nonlocal printed
+            printed, _ = self._run(["bash", "-c", command])
+            return _fits(printed, expected)
+
+        def why() -> str:
+            return f"$ {command}\n{printed}"
+
+        if self._hosts:  # a save goes live a moment later
+            until(is_so, why)
+        else:
+            assert is_so(), why()
 
     def _run(self, command: list[str]) -> tuple[str, int]:
         done = subprocess.run(

@@ -8,13 +8,12 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.terminal
 
@@ -51,9 +50,14 @@ class Tmux:
     def wait_for(self, what: str | Callable[[str], bool]) -> str:
         """Look until the screen is as wanted; return it."""
         is_there = (lambda screen: what in screen) if isinstance(what, str) else what
-        deadline = time.monotonic() + PATIENCE
-        while not is_there(screen := self.screen()):
-            assert time.monotonic() < deadline, f"the screen never showed {what!r}; it shows:\n{screen}"
+        screen = ""
+
+        def is_so() -> bool:
+            nonlocal screen
+            screen = self.screen()
+            return is_there(screen)
+
+        until(is_so, lambda: f"the screen never showed {what!r}; it shows:\n{screen}")
         return screen
 
     def child(self) -> int:
