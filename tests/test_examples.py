@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from tests.counts import WEB_RELOADS
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
-RELOADS = os.environ.get("HOTLOAD_WEB_RELOADS", "5")
 
 
 def _run(*command: str | Path, given: str = "") -> subprocess.CompletedProcess[str]:
@@ -20,10 +20,10 @@ def _run(*command: str | Path, given: str = "") -> subprocess.CompletedProcess[s
 
 def test_the_web_program_answers_through_its_reloads() -> None:
     """Under reloads no request of the web program fails, and no answer mixes two versions."""
-    done = _run(EXAMPLES / "web" / "load.py", "--reloads", RELOADS, "--clients", "4")
+    done = _run(EXAMPLES / "web" / "load.py", "--reloads", str(WEB_RELOADS), "--clients", "4")
     assert done.returncode == 0, done.stdout + done.stderr
     _, _, beside, without = (line.strip("| ").split(" | ") for line in done.stdout.splitlines())
-    assert beside[:2] == ["with reloads", RELOADS]
+    assert beside[:2] == ["with reloads", str(WEB_RELOADS)]
     assert beside[3:5] == without[3:5] == ["0", "0"]
 
 
