@@ -172,12 +172,17 @@ class _Island:
         return [namespace_of(thing) for thing in self.members if is_module(thing)]
 
     def owners_of(self, thing: object) -> list[str]:
-        """Return the module whose namespace ``thing`` is."""
-        return [
+        """Return the module or class whose namespace ``thing`` is."""
+        names = [
             str(namespace_of(module)["__name__"])
             for module in self.members
             if is_module(module) and (module is thing or namespace_of(module) is thing)
         ]
+        if type(thing) is dict and not names:
+            for kind in self.members:
+                if issubclass(type(kind), type) and any(part is thing for part in gc.get_referents(kind)):
+                    names += names_of(kind, self._root)
+        return names
 
     def _follow(self, thing: object) -> None:
         referents = gc.get_referents(thing)
@@ -188,7 +193,9 @@ class _Island:
             if id(target) in self._known or not (gc.is_tracked(target) or type(target) in _UNTRACKED):
                 continue
             self._known.add(id(target))
-            (self.members if self._is_own(target) else self._shore).append(target)
+            # From 3.14 on a class's namespace holds itself: through the function of its annotations.
+            is_own = self._is_own(target) or (type(target) is dict and issubclass(type(thing), type))
+            (self.members if is_own else self._shore).append(target)
 
     def _judge(self, shore: list[object]) -> None:
         """Take the last object: it belongs to the generation if nobody else has it."""
