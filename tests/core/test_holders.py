@@ -141,6 +141,7 @@ HOLDERS = {
                                "host_of_the_test.registry.callbacks[0]"),
     "slot": ("host.slotted.handler = handler", "handler", "host_of_the_test.slotted.handler"),
     "attribute of a class": ("host.Tool.run = handler", "handler", "host_of_the_test.Tool.run"),
+    "namespace of a class": ("host.any = vars(C)", "C", "host_of_the_test.any"),
     "instance": ("host.any = C()", "C", "host_of_the_test.any → C"),
     "queue": ("host.deque.put(C())", "C", "host_of_the_test.deque.queue[0] → C"),
     "exception": ("host.any = host.keep_error(fail)", "act, greet.plugin.fail",

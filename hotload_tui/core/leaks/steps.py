@@ -34,6 +34,7 @@ _MAPS = ("Context", "hamt", "hamt_bitmap_node", "hamt_array_node", "hamt_collisi
 _SUSPENDED = (GeneratorType, CoroutineType, AsyncGeneratorType)
 _ITEMS = (list, tuple, deque, set, frozenset)
 _LONGEST = 40  # characters of a key
+_FACTORIES = ("row_factory", "text_factory")  # of SQLite: fields that C code reads from 3.14 on
 
 
 def known(thing: object) -> str:
@@ -134,10 +135,12 @@ def _attributes(holder: object) -> Iterator[tuple[str, object]]:
         yield from cast("MappingProxyType[str, object]", of_type(holder, "__dict__")).copy().items()
         return
     for kind in cast("tuple[type, ...]", of_type(type(holder), "__mro__")):
+        is_connection = kind is getattr(sys.modules.get("sqlite3"), "Connection", None)
         for name, member in cast("MappingProxyType[str, object]", of_type(kind, "__dict__")).copy().items():
             try:
-                if type(member) is MemberDescriptorType:
-                    yield name, cast("Callable[[object], object]", member.__get__)(holder)
+                if type(member) is MemberDescriptorType or (is_connection and name in _FACTORIES):
+                    read = cast("MemberDescriptorType", member).__get__
+                    yield name, cast("Callable[[object], object]", read)(holder)
                 elif name == "__dict__" and type(member) is GetSetDescriptorType:
                     namespace = cast("Callable[[object], dict[str, object]]", member.__get__)(holder)
                     yield from namespace.copy().items()
