@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from types import CoroutineType, FrameType, FunctionType
 from typing import NamedTuple, Protocol, cast
 
-from hotload_tui.core.frames import frame_of, stacks
+from hotload_tui.core.frames import frame_of, stacks, variables_of
 from hotload_tui.core.ledger.owner import Owner, Place, name_of, place_of
 
 _EXECUTORS = "concurrent.futures.thread"  # their idle threads end with them
@@ -85,7 +85,16 @@ class _Task(Protocol):
 
 
 def _all_tasks() -> Iterator[_Task]:
-    """Yield the tasks of all loops, which asyncio keeps weakly under names that differ by version."""
+    """Yield the tasks of all loops, which asyncio keeps weakly under names that differ by version.
+
+    From Python 3.14 on it has no register of all tasks, but returns those of one loop, for other threads too.
+    """
+    of_loop: Callable[[object], Iterable[_Task]] | None
+    of_loop = getattr(sys.modules.get("_asyncio"), "all_tasks", None)
+    if of_loop is not None:
+        for loop in _running_loops():
+            yield from of_loop(loop)
+        return
     for name in ("_all_tasks", "_scheduled_tasks", "_eager_tasks"):
         register: Iterable[_Task] = getattr(sys.modules.get("asyncio.tasks"), name, ())
         for _ in range(1000):
@@ -95,6 +104,25 @@ def _all_tasks() -> Iterator[_Task]:
                 continue
             yield from found
             break
+
+
+def _running_loops() -> Collection[object]:
+    """Return the event loops that run: each thread that runs one is in a function of asyncio's."""
+    asyncio = sys.modules["asyncio"]
+    loops = {}
+    running = stacks()
+    try:
+        for frame in (frame for stack in running.values() for frame in stack):
+            if str(frame.f_globals.get("__name__")).startswith("asyncio."):
+                for value in variables_of(frame).values():
+                    # Loops in C have no frame, but ``asyncio.Runner`` waits for a task in them.
+                    loop = asyncio.Task.get_loop(value) if issubclass(type(value), asyncio.Task) else value
+                    if issubclass(type(loop), asyncio.AbstractEventLoop):
+                        loops[id(loop)] = loop
+    finally:
+        for stack in running.values():
+            stack.clear()  # as above
+    return loops.values()
 
 
 def _awaited(coroutine: object) -> Iterator[CoroutineType[object, object, object]]:
