@@ -550,6 +550,11 @@ def make_dangling(path: Path) -> None:
     path.symlink_to("nowhere")
 
 
+def make_loop(path: Path) -> None:
+    """Put a link to itself there."""
+    path.symlink_to(path.name)
+
+
 def make_fifo(path: Path) -> None:
     """Put a named pipe there."""
     os.mkfifo(path)
@@ -559,6 +564,7 @@ ENTRIES = [
     (None, "discover", "no plugin.py"),
     (make_directory, "discover", "is a directory"),
     (make_dangling, "discover", "is a link to nowhere"),
+    (make_loop, "discover", "is a link to plugin.py, which is no file"),
     (make_fifo, "discover", "no regular file"),
     (b"x = 1\n", "compile", "defines no register"),
     (b"def register(): ...\n", "register", "must take one argument"),
@@ -567,7 +573,7 @@ ENTRIES = [
     (b"register = 3\n", "register", "not a function"),
     (b"def register(ctx)\n", "compile", "expected ':'"),
     (b"# coding: klingon\n", "compile", "unknown encoding: klingon"),
-    (b"x = '\xff'\n", "compile", "codec can't decode"),
+    (b"x = '\xff'\n", "compile", "xff"),
     (b"x = 1\n\0\n", "compile", "NUL byte in line 2"),
     (b"", "compile", "is empty"),
     (b"#" * (20 << 20), "compile", "20,971,520 bytes"),
