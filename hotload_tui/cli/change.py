@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hotload_tui.cli import output, report
-from hotload_tui.cli.scope import Scope, choose, scanned, shared_options
+from hotload_tui.cli.scope import Scope, choose, manager_of_command, scanned, shared_options
 from hotload_tui.core.config import Config
 from hotload_tui.core.discovery import oddity
 from hotload_tui.core.errors import NotFoundError, UsageError, near
@@ -167,9 +167,7 @@ def resume(scope: Scope) -> int:
 def _scanned_if_there(config: Config) -> HotloadManager:
     if Path(config.runtime_dir).exists():
         return scanned(config)
-    from hotload_tui import HookHost, HotloadManager  # the engine: not for --help
-
-    return HotloadManager(HookHost(), config)  # the folder is made with its first plugin
+    return manager_of_command(config)  # the folder is made with its first plugin
 
 
 def _manager(scope: Scope) -> Manager:

@@ -202,6 +202,15 @@ def _remember(context: click.Context, parameter: click.Parameter, value: object)
     context.obj = scope if value is None else structs.replace(scope, **{str(parameter.name): value})
 
 
+def manager_of_command(config: Config) -> HotloadManager:
+    """Return a manager that unloads what the command loads when the command ends."""
+    from hotload_tui import HookHost, HotloadManager  # the engine: not for --help
+
+    manager = HotloadManager(HookHost(), config)
+    click.get_current_context().call_on_close(manager.stop)
+    return manager
+
+
 def scanned(config: Config) -> HotloadManager:
     """Return a manager that has looked at the disk and run no code of a plugin.
 
@@ -209,9 +218,7 @@ def scanned(config: Config) -> HotloadManager:
         RuntimeDirError: there is no folder of plugins.
 
     """
-    from hotload_tui import HookHost, HotloadManager  # the engine: not for --help
-
-    manager = HotloadManager(HookHost(), config)
+    manager = manager_of_command(config)
     manager.scan()
     for warning in unmatched_entries(config, [status.name for status in manager.snapshot().plugins]):
         output.narrate(f"warning: {warning}")

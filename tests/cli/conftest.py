@@ -1,4 +1,5 @@
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +21,10 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def hotload(workspace: Workspace, session: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hotload]:
-    """Give the command in the workspace."""
+    """Give the command in the workspace; what it loaded in this process must be unloaded at the end."""
     assert session.is_dir()
     monkeypatch.chdir(workspace.root)
     command = Hotload(workspace)
     yield command
     command.close()
+    assert [name for name in sys.modules if name.startswith("hotplug")] == []

@@ -206,3 +206,11 @@ def test_without_a_host_there_is_nothing_to_pause(
     """Pause and resume are for a running host: without one they end with 3."""
     workspace["greet"] = GREET
     assert hotload(command).code == 3
+
+
+def test_what_a_command_without_a_host_loads_is_unloaded(workspace: Workspace, hotload: Hotload) -> None:
+    """The plugin's clean-up runs before the command ends."""
+    mark = workspace.root / "unloaded"
+    workspace["_greet"] = f"def register(ctx):\n    ctx.on_unload(lambda: open({str(mark)!r}, 'w').close())\n"
+    assert hotload("enable", "greet").code == 0
+    assert mark.exists()
