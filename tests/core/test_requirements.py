@@ -363,4 +363,4 @@ def test_a_checkout_under_load_is_one_swap(workspace: Workspace, run: Run, tmp_p
         for caller in callers:
             caller.join()
     assert not mixed
-    assert len(running.told(PluginLoaded)) == 40
+    assert running.wait_for(lambda: len(running.told(PluginLoaded)) == 40)
