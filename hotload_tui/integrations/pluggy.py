@@ -23,6 +23,7 @@ import pluggy
 from hotload_tui.core.context import PluginContext
 from hotload_tui.core.errors import RefusedError
 from hotload_tui.core.hooks import HookHost
+from hotload_tui.core.signatures import signature_of
 
 _NAME: Final = "hotload"
 _FIRST, _USUAL, _LAST = 50, None, 150  # priorities for tryfirst and trylast; 100 is what plugins have
@@ -112,7 +113,7 @@ def register_marked(ctx: PluginContext, namespace: Mapping[str, object], project
 
 def _sparing(function: FunctionType) -> _Handler:
     """Return a function that passes on only those named arguments that ``function`` takes."""
-    parameters = inspect.signature(function).parameters.values()
+    parameters = signature_of(function).parameters.values()
     if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
         return function
     known = {each.name for each in parameters}

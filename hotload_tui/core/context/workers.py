@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import threading
 import traceback
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from hotload_tui.core.faults import trace_of
 from hotload_tui.core.frames import coroutine_stack, thread_stack
+from hotload_tui.core.signatures import signature_of
 
 if TYPE_CHECKING:
     import asyncio  # 20 ms, which a plugin without tasks does not pay
@@ -113,7 +113,7 @@ class _Thread(threading.Thread):
 
 def _takes_one(function: Callable[[], object]) -> bool:
     try:
-        inspect.signature(function).bind(object())
+        signature_of(function).bind(object())
     except (TypeError, ValueError):
         return False
     return True

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, TypeVar, overload
 
+from hotload_tui.core.signatures import signature_of
+
 P = ParamSpec("P")
 R = TypeVar("R")
 H_contra = TypeVar("H_contra", contravariant=True)
@@ -88,7 +90,7 @@ def _signature(function: Callable[P, object]) -> Signature:
     try:
         return inspect.signature(function, eval_str=True)
     except (NameError, AttributeError):  # an annotation that only type checkers import
-        return inspect.signature(function)
+        return signature_of(function)
 
 
 def _wrong_call(expected: Signature, given: Signature) -> str:

@@ -16,6 +16,7 @@ from hotload_tui.core.hooks import Handler
 from hotload_tui.core.ledger import Ledger
 from hotload_tui.core.loader.live import LivePlugin
 from hotload_tui.core.loader.migration import defined, is_unfinished, migrate
+from hotload_tui.core.signatures import signature_of
 from hotload_tui.core.source import ENTRY
 
 _SIGNATURE = "def register(ctx) -> None: ..."
@@ -98,7 +99,7 @@ def _misshapen(register: object) -> str:
     if inspect.isgeneratorfunction(register):
         return "register is a generator (it has a yield), so calling it would do nothing"
     try:
-        inspect.signature(register).bind(object())
+        signature_of(register).bind(object())
     except TypeError as error:
         return f"register must take one argument, ctx ({error})"
     except ValueError:
