@@ -1,14 +1,16 @@
 """What a reload does to free the version that it replaced."""
 
 import gc
+import sys
 import threading
 import time
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 
 from hotload_tui import Config
-from hotload_tui.core.events import PluginRetired
+from hotload_tui.core.events import PluginLoaded, PluginRetired
 from hotload_tui.core.requirements import in_order
 from tests.conftest import Running, Workspace
 
@@ -72,3 +74,42 @@ def test_ordering_by_requirement_leaves_nothing_for_the_collector() -> None:
     gc.collect()
     assert in_order(["a", "b", "c"], {"a": ["c"], "b": [], "c": ["b"]}.__getitem__) == ["b", "c", "a"]
     assert gc.collect() == 0
+
+
+def test_the_end_of_a_version_is_reported_after_what_replaced_it(
+    workspace: Workspace, run: Callable[[Config], Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when a retirement is under way already, which takes the version at the moment of the swap."""
+    stage = ModuleType("stage")
+    monkeypatch.setitem(sys.modules, "stage", stage)
+    stage.release = release = threading.Event()  # type: ignore[attr-defined]
+    workspace["greet"] = f"import stage\n{GIVES}    ctx.on_unload(lambda: stage.release.wait())\n"
+    workspace["other"] = GIVES
+    running = run(workspace.config(drain_timeout=30.0))
+    workspace["greet"] = GIVES
+    running.manager.rebuild("greet")  # the first version waits to be unloaded
+    running.manager.disable("other")
+    sleep = time.sleep
+
+    def retire_meanwhile(duration: float) -> None:
+        if duration == 0 and threading.current_thread() is threading.main_thread():
+            release.set()
+            retired = threading.Event()
+            undo = running.manager.subscribe(lambda event: retired.set() if is_end(event) else None)
+            retired.wait(0.2)  # in vain, if the retirement waits as it should
+            undo()
+        sleep(duration)
+
+    def is_end(event: object) -> bool:
+        return isinstance(event, PluginRetired) and (event.name, event.generation) == ("greet", 2)
+
+    monkeypatch.setattr(time, "sleep", retire_meanwhile)
+    running.manager.rebuild("greet")
+    running.wait_for(lambda: any(map(is_end, running.events)))
+    order = [
+        (type(event), event.generation)
+        for event in running.events
+        if isinstance(event, PluginLoaded | PluginRetired) and event.name == "greet"
+    ]
+    assert order.index((PluginLoaded, 3)) < order.index((PluginRetired, 2))
+    assert running.status("greet").memory == "freed"

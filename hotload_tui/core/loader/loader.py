@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,6 +41,7 @@ class Loader:
         self._host = host
         self._config = config
         self._trials = trials or WorkerTrials()
+        self._reporting = threading.RLock()
         self._witness = witness
         self._live: dict[str, LivePlugin] = {}
         self._bound: set[str] = set()
@@ -210,6 +212,13 @@ class Loader:
         """Have a trial that is not to serve wait for ``retire``: what it started must end."""
         self._parting.put(trial)
 
+    def reporting(self) -> AbstractContextManager[object]:
+        """Keep ``retire`` in another thread from what is replaced meanwhile until the caller has reported it.
+
+        A retirement that is already under way would take it at once, and report its end first.
+        """
+        return self._reporting
+
     def retire(self) -> list[Retirement]:
         """Part with every generation that was replaced or unloaded.
 
@@ -217,7 +226,8 @@ class Loader:
         May run in another thread than the loads.
         """
         self._process.let_go()
-        aborted, parting = list(_drained(self._aborted)), list(_drained(self._parting))
+        with self._reporting:
+            aborted, parting = list(_drained(self._aborted)), list(_drained(self._parting))
         if not parting:
             self._held.free(aborted)
             return []

@@ -98,8 +98,11 @@ class Board:
             }
 
     def put(self, status: PluginStatus) -> None:
-        """Set how a plugin stands."""
+        """Set how a plugin stands; what ``remember`` noted since the status was read is kept."""
         with self._lock:
+            known = self._statuses.get(status.name)
+            if known is not None and known.generation == status.generation:
+                status = replace(status, memory=known.memory, left=known.left)
             self._statuses[status.name] = status
 
     def drop(self, name: str) -> None:

@@ -240,21 +240,26 @@ class Journey:
         return Batch(self._board, self._loader, self._retirer, self._bonds, self._proofs)
 
     def _swap(self, ready: list[Ready]) -> None:
-        began = time.perf_counter()
-        self._loader.swap([one.trial for one in ready])
-        seconds = time.perf_counter() - began
-        time.sleep(0)  # who waits for the interpreter calls the new version now, not behind what follows
-        for one in ready:
-            before = self._board.get(one.trial.name)
-            assert before is not None
-            self._board.put(one.status(before))
-            self._board.tell(one.event(seconds))
-            if one.held:
-                self._board.tell(PluginHeld(time.time(), before.name, one.trial.generation.number, one.held))
-            elif one.fault is None:
-                self._builds.unbar(before.name, "another version serves")
+        with self._loader.reporting():
+            began = time.perf_counter()
+            self._loader.swap([one.trial for one in ready])
+            seconds = time.perf_counter() - began
+            time.sleep(0)  # who waits for the interpreter calls the new version now, not behind what follows
+            for one in ready:
+                self._report(one, seconds)
         self._retirer.ring()  # now: that it is retired is told after what serves instead
         digests = {one.trial.name: one.digest for one in ready}
         self._builds.served(digests)
         # Nobody waits for the disk: an artifact that a power failure damages before is built once again.
         self._retirer.then(make_durable, self._builds.new_among(digests))
+
+    def _report(self, one: Ready, seconds: float) -> None:
+        """Report that a version is live since a swap that took ``seconds``."""
+        before = self._board.get(one.trial.name)
+        assert before is not None
+        self._board.put(one.status(before))
+        self._board.tell(one.event(seconds))
+        if one.held:
+            self._board.tell(PluginHeld(time.time(), before.name, one.trial.generation.number, one.held))
+        elif one.fault is None:
+            self._builds.unbar(before.name, "another version serves")

@@ -94,6 +94,8 @@ def test_one_refused_directory_does_not_silence_the_others(workspace: Workspace,
     assert list(map(Path, Unreadable.heard[0])) == names
 
 
+# The thread may die while it reads a directory, which nobody closes then.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("thread", ["_bell", "_watch"])
 def test_a_dead_thread_is_replaced(workspace: Workspace, watch: Watch, thread: str) -> None:
     """Whatever ends one of the threads: it is shown, and the next save is told."""
