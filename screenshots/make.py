@@ -299,8 +299,8 @@ async def _picture(view: str, size: tuple[int, int], project: Path) -> str:
     return re.sub(r"\bterminal-\d+\b", f"terminal-{view}-{size[0]}x{size[1]}", picture)
 
 
-async def _texts(view: str, project: Path) -> dict[tuple[int, int], str]:
-    """Return a view as text in each size: the terminal is resized."""
+async def _texts(view: str, project: Path, agreed: Path | None) -> dict[str, str]:
+    """Return a view as text in each size, by the name of its file: the terminal is resized."""
     found = {}
     async with _opened(view, SIZES[0], project) as (app, pilot):
 
@@ -310,14 +310,16 @@ async def _texts(view: str, project: Path) -> dict[tuple[int, int], str]:
 
         for size in SIZES:
             await pilot.resize_terminal(*size)
-            found[size] = await _settled(text, pilot)
+            name = f"{view}-{size[0]}x{size[1]}.txt"
+            expected = (agreed / name).read_text("utf-8") if agreed else ""
+            found[name] = await _settled(text, pilot, expected)
     return found
 
 
-async def _settled(look: Callable[[], str], pilot: Pilot[None]) -> str:
-    """Return the picture once it does not change any more."""
+async def _settled(look: Callable[[], str], pilot: Pilot[None], expected: str = "") -> str:
+    """Return the picture once it does not change any more; two equal ones do if they are ``expected``."""
     before, same = "", 0
-    while same < QUIET:
+    while same < (1 if before == expected else QUIET):
         await pilot.pause(0.1)
         picture = look()
         same = same + 1 if picture == before else 0
@@ -355,23 +357,28 @@ def _project(*, is_empty: bool = False) -> Iterator[Path]:
         os.chdir(HERE)
 
 
-def write_texts(folder: Path) -> None:
-    """Write each view in each size as text."""
+def write_texts(folder: Path, agreed: Path | None = None) -> None:
+    """Write each view in each size as text; ``agreed`` is a folder with those that are expected."""
     folder.mkdir(parents=True, exist_ok=True)
     for view in _TEXT_VIEWS:
         with _project(is_empty=view == "empty") as project:
-            texts = asyncio.run(_texts(view, project))
-        for (width, height), text in texts.items():
-            (folder / f"{view}-{width}x{height}.txt").write_text(text, "utf-8")
+            texts = asyncio.run(_texts(view, project, agreed))
+        for name, text in texts.items():
+            (folder / name).write_text(text, "utf-8")
 
 
 def main() -> None:
     """Write all pictures next to this file, and the texts beside their test."""
     parser = argparse.ArgumentParser(prog="python -m screenshots.make")
     parser.add_argument("--texts", type=Path, metavar="FOLDER", help="write nothing but the texts, to FOLDER")
-    texts: Path | None = parser.parse_args().texts
+    parser.add_argument(
+        "--agreed", type=Path, metavar="FOLDER", help="the texts that are expected, if any are"
+    )
+    arguments = parser.parse_args()
+    texts: Path | None = arguments.texts
+    agreed: Path | None = arguments.agreed
     logging.getLogger("hotload").addHandler(logging.NullHandler())  # else it comes on the screen twice
-    write_texts((texts or TEXTS).absolute())
+    write_texts((texts or TEXTS).absolute(), agreed and agreed.absolute())
     for view in {} if texts else _VIEWS:
         for size in SIZES:
             with _project() as project:

@@ -27,29 +27,6 @@ def own_modules() -> list[str]:
     return [name for name in found if type(sys.modules[name]) is not Remnant]
 
 
-IMPORTS = [
-    ("import part", "part.WORD"),
-    ("from part import WORD", "WORD"),
-    ("import sub.deep", "sub.deep.WORD"),
-    ("import sub.deep as d", "d.WORD"),
-    ("from sub import deep", "deep.WORD"),
-    ("from . import part", "part.WORD"),
-    ("from .part import WORD", "WORD"),
-    ("from .sub import deep", "deep.WORD"),
-    ("import greet.part", "greet.part.WORD"),
-    ("import greet.sub.deep as d", "d.WORD"),
-    ("from greet import part", "part.WORD"),
-    ("from greet.sub.deep import WORD", "WORD"),
-    ("import importlib", "importlib.import_module('part').WORD"),
-    ("import importlib", "importlib.import_module('.part', __package__).WORD"),
-    ("import importlib", "importlib.import_module('.deep', 'greet.sub').WORD"),
-    ("from importlib import import_module", "import_module('greet.part').WORD"),
-    ("import importlib.util", "importlib.import_module('sub.deep').WORD"),
-    ("import plugin", "plugin.part_of()"),
-    ("from greet.plugin import part_of", "part_of()"),
-]
-
-
 def retired(running: Running, times: int) -> bool:
     """Tell whether so many generations of greet have retired."""
     return len(running.told(PluginRetired, "greet")) == times
@@ -59,27 +36,6 @@ def parts(workspace: Workspace, word: str) -> None:
     """Write the modules beside the entry, all of which know ``word``."""
     workspace["greet/part.py"] = f"WORD = {word!r}\n"
     workspace["greet/sub/deep.py"] = "from ..part import WORD\n"
-
-
-@pytest.mark.parametrize("form", [USING, LAZY], ids=["at once", "lazily"])
-@pytest.mark.parametrize(("imports", "expression"), IMPORTS)
-def test_every_form_of_import_reaches_the_own_generation(
-    workspace: Workspace, run: Run, form: str, imports: str, expression: str
-) -> None:
-    """What a plugin imports of itself is what was saved with it, before and after a reload."""
-    extra = "def part_of():\n    from part import WORD\n    return WORD\n\n\n"
-    parts(workspace, "one")
-    workspace["greet"] = extra + form.format(imports=imports, expression=expression)
-    running = run(workspace.config())
-    if form == USING:
-        assert running.host.call("greet") == ["one"]
-    old = running.host.handlers_of("greet")[0].call
-    parts(workspace, "two")
-    running.manager.rebuild("greet")
-    assert running.wait_for(lambda: bool(running.told(PluginRetired, "greet")))
-    assert running.host.call("greet") == ["two"]
-    assert old() == "one"
-    assert all(name.startswith(f"hotplug.greet.g{2}_") for name in own_modules())
 
 
 EXPRESSIONS = [

@@ -2,7 +2,7 @@
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import pytest
@@ -76,6 +76,8 @@ FORMS = [
     Form("import listed", "listed.word()"),
     Form("import listed", "listed.walked()"),
     Form("import sys", "sys.modules[__name__].own()"),
+    Form("import plugin", "plugin.own()"),
+    Form("from greet.plugin import own as entry", "entry()"),
     # files
     Form("from importlib.resources import files", "files(__package__).joinpath('word.txt').read_text()"),
     Form("from importlib.resources import files", "files('sub').joinpath('word.txt').read_text()"),
@@ -278,29 +280,33 @@ def __getattr__(name):
 
 
 class Stage:
-    """A plugin ``greet`` of which every file knows the word that it was saved with."""
+    """A plugin for each form, named ``f0000`` and so on; every file knows the word that it was saved with."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self.host = HookHost()
-        self.loader = Loader(self.host, workspace.config())
+        self.loader = Loader(HookHost(), workspace.config())
         self._workspace = workspace
 
-    def trial(self, source: str, word: str) -> LivePlugin:
-        """Save every file with ``word``, compile and load; the result does not serve yet."""
+    def trial(self, name: str, source: str, word: str) -> LivePlugin:
+        """Save every file of a plugin with ``word``, compile and load; the result does not serve yet."""
         for path, content in _FILES.items():
-            self._workspace[f"greet/{path}"] = (
-                content.replace("WORD'", f"{word}'") if path.endswith(".py") else word
+            self._workspace[f"{name}/{path}"] = (
+                content.replace("WORD'", f"{word}'").replace("greet", name) if path.endswith(".py") else word
             )
-        for module in (self._workspace.plugins / "greet/many").glob("[!_]*.py"):
+        folder = self._workspace.plugins / name
+        for module in (folder / "many").glob("[!_]*.py"):
             module.unlink()
-        self._workspace[f"greet/many/{word}.py"] = f"'{word}'\n"
-        self._workspace["greet"] = source
-        artifact = Compiler(self._workspace.compiled).compile(self._workspace.plugins / "greet").artifact
-        return self.loader.trial("greet", artifact)
+        self._workspace[f"{name}/many/{word}.py"] = f"'{word}'\n"
+        self._workspace[name] = source.replace("greet", name)
+        return self.loader.trial(name, Compiler(self._workspace.compiled).compile(folder).artifact)
 
-    def swap(self, trial: LivePlugin) -> None:
-        """Let it serve, and retire what served."""
-        self.loader.swap([trial])
+    def fail(self, name: str, source: str, word: str) -> None:
+        """Load a version that imports everything, and then ends with an error."""
+        with pytest.raises(PluginError):
+            self.trial(name, source, word)
+
+    def swap(self, trials: list[LivePlugin]) -> None:
+        """Let them serve, and retire what served."""
+        self.loader.swap(trials)
         self.loader.retire()
 
 
@@ -318,42 +324,50 @@ def stage(workspace: Workspace) -> Iterator[Stage]:
     assert [name for name in set(sys.modules) - known if name.startswith("hotplug")] == []
 
 
+def answer(handler: Handler) -> object:
+    """Return what it answers, or its error as text: one form's error must not hide the others' answers."""
+    try:
+        return handler.call()
+    except Exception as error:
+        return repr(error)
+
+
 @pytest.mark.parametrize("way", ["at once", "late", "late, and first after the swap"])
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_import_reaches_the_own_generation(stage: Stage, form: Form, way: str) -> None:
+def test_every_form_of_import_reaches_the_own_generation(stage: Stage, way: str) -> None:
     """Before, during and after a swap, and after reloads that fail, each version sees its own modules."""
     template = AT_ONCE if way == "at once" else LATE
-    indented = form.imports.replace("\n", "\n    ") if template is LATE else form.imports
-    source = template.replace("IMPORTS", indented).replace("EXPRESSION", form.expression)
-    waits = "first after" in way
-    # A file has one entry in linecache, which is the newer version's until the older one retires.
-    is_of_lines = "getsource" in form.expression
+    forms, sources = {}, {}
+    for number, (imports, expression) in enumerate(FORMS):
+        indented = imports.replace("\n", "\n    ") if template is LATE else imports
+        forms[f"f{number:04}"] = f"{imports}; {expression}"
+        sources[f"f{number:04}"] = template.replace("IMPORTS", indented).replace("EXPRESSION", expression)
+    asked = set() if "first after" in way else set(forms)
 
-    def says(handler: Handler, word: str) -> None:
-        if not waits:
-            assert handler.call() == word
+    def others(handlers: Mapping[str, Handler], word: str) -> dict[str, object]:
+        told = {form: answer(handlers[name]) for name, form in forms.items() if name in asked}
+        return {form: said for form, said in told.items() if said != word}
 
-    first = stage.trial(source, "one")
+    first = [stage.trial(name, source, "one") for name, source in sources.items()]
     stage.swap(first)
-    old = first.handlers[0]
+    old = {trial.name: trial.handlers[0] for trial in first}
     del first
-    says(old, "one")
+    assert others(old, "one") == {}
 
-    second = stage.trial(source, "two")  # both are alive
-    new = second.handlers[0]
-    says(new, "two")
-    waits = waits or is_of_lines
-    says(old, "one")
-    with pytest.raises(PluginError):
-        stage.trial(f"{source}    answer()\n    raise SystemExit\n", "three")
-    says(old, "one")
+    second = [stage.trial(name, source, "two") for name, source in sources.items()]  # both are alive
+    new = {trial.name: trial.handlers[0] for trial in second}
+    assert others(new, "two") == {}
+    # A file has one entry in linecache, which is the newer version's until the older one retires.
+    asked = {name for name in asked if "getsource" not in forms[name]}
+    assert others(old, "one") == {}
+    for name, source in sources.items():
+        stage.fail(name, f"{source}    answer()\n    raise SystemExit\n", "three")
+        assert name not in asked or answer(old[name]) == "one"
 
     stage.swap(second)
     del second
-    waits = False
-    says(old, "one")
-    says(new, "two")
-    with pytest.raises(PluginError):
-        stage.trial(f"{source}    answer()\n    1 / 0\n", "four")
-    says(new, "two")
-    says(old, "one")
+    asked = set(forms)
+    assert others(old, "one") == {}
+    assert others(new, "two") == {}
+    for name, source in sources.items():
+        stage.fail(name, f"{source}    answer()\n    1 / 0\n", "four")
+        assert (answer(new[name]), answer(old[name])) == ("two", "one"), forms[name]

@@ -12,7 +12,7 @@ from hotload_tui.tui.widgets.too_small import NEEDED
 from tests.tui.console import Console
 
 # What is to be seen of the main screen at each breakpoint.
-_ALWAYS = ("StatusLine", "PluginTable", "Tabs", "TabbedContent", "Footer")
+_ALWAYS = ("StatusLine", "PluginTable", "Tabs", "TabbedContent", "KeyLine")
 _MAXIMISED = ("-max-plugins", "-max-detail", "-max-strip")
 
 
@@ -70,7 +70,7 @@ def _is_whole(tab: Tab) -> bool:
 
 def _overlaps(it: Console) -> Iterator[str]:
     panes = [
-        it.main.query_one(selector) for selector in ("StatusLine", "#plugins", "#detail", "#strip", "Footer")
+        it.main.query_one(selector) for selector in ("StatusLine", "#plugins", "#detail", "#strip", "KeyLine")
     ]
     seen = [pane for pane in panes if _is_displayed(pane)]
     for number, pane in enumerate(seen):

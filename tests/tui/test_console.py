@@ -344,6 +344,19 @@ async def test_a_plan_is_shown_and_can_be_carried_out(workspace: Workspace, run:
         assert running.status("one").generation == 1
 
 
+async def test_a_click_on_a_key_presses_it(workspace: Workspace, run: Run) -> None:
+    """In the last line, the verb under the mouse is done; the palette at its end opens, and a gap does nothing."""
+    workspace["one"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.shows("+ ok", "d Disable")
+        last = it.text.split("\n")[-1]
+        await it.click(last.index("^p palette") - 3, it.app.size.height - 1)
+        await it.click(last.index("Disable"), it.app.size.height - 1)
+        await it.until(lambda: "- off" in it.row("one"))
+        await it.click(last.index("palette"), it.app.size.height - 1)
+        await it.shows("remove its artifacts")
+
+
 async def test_keys_of_the_configuration_replace_the_built_in_ones(workspace: Workspace, run: Run) -> None:
     """A key from hotload.toml does the work, the old one does not, and the footer shows the new one."""
     workspace["one"] = PLAIN

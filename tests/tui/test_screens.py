@@ -17,7 +17,15 @@ ROOT = Path(__file__).parents[2]
 def test_every_view_is_as_agreed(tmp_path: Path) -> None:
     """At 80x24, 120x36 and 200x50; ``python -m screenshots.make --texts tests/tui/screens`` agrees anew."""
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-    command = [sys.executable, "-m", "screenshots.make", "--texts", str(tmp_path / "now")]
+    command = [
+        sys.executable,
+        "-m",
+        "screenshots.make",
+        "--texts",
+        str(tmp_path / "now"),
+        "--agreed",
+        str(AGREED),
+    ]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=380)
     assert sorted(path.name for path in AGREED.iterdir()) == sorted(
         path.name for path in (tmp_path / "now").iterdir()

@@ -11,7 +11,6 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container, Horizontal
 from textual.timer import Timer
-from textual.widgets import Footer
 
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.config_loader import Resolved
@@ -38,6 +37,7 @@ from hotload_tui.tui.toasts import Toasts
 from hotload_tui.tui.view_state import ViewStore
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs, Facts
 from hotload_tui.tui.widgets.history_view import HistoryView
+from hotload_tui.tui.widgets.key_line import KeyLine
 from hotload_tui.tui.widgets.log_view import LogView
 from hotload_tui.tui.widgets.notice import Notice
 from hotload_tui.tui.widgets.plugin_pane import PluginPane
@@ -109,7 +109,7 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
         yield Prompt(id="filter")
         yield Notice()
         yield TooSmall()
-        yield Footer(compact=True)
+        yield KeyLine()
 
     @property
     def selected(self) -> PluginStatus | None:

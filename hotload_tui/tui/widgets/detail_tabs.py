@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from textual import events
+from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -99,6 +99,16 @@ class DetailTabs(Vertical):
             self._is_narrow = is_narrow
             for name in self._panes:
                 self._label(name)
+
+    @on(events.DescendantFocus)
+    @on(events.DescendantBlur)
+    def mark_focus(self) -> None:
+        """Let the line on top tell whether the focus is in a tab.
+
+        With ``:focus-within`` Textual works out the styles of all tabs anew whenever the focus moves.
+        """
+        self.set_class(self.has_focus_within, "-focused", update=False)
+        self.app.stylesheet.update_nodes([self])
 
     @property
     def active(self) -> str:
