@@ -345,7 +345,7 @@ async def test_a_plan_is_shown_and_can_be_carried_out(workspace: Workspace, run:
 
 
 async def test_a_click_on_a_key_presses_it(workspace: Workspace, run: Run) -> None:
-    """In the last line, the verb under the mouse is done; the palette at its end opens, and a gap does nothing."""
+    """In the last line, the verb under the mouse is done, and the palette opens; a gap does nothing."""
     workspace["one"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.shows("+ ok", "d Disable")

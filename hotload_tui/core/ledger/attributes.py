@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -156,9 +157,18 @@ class Attributes(Register):
 
     def owned(self, owner: Owner) -> Iterator[Hashable]:
         """Yield the attributes that are functions, classes or objects of somebody's."""
+        owns_kind = functools.cache(owner.owns_kind)
         for module, namespace in self._namespaces():
             for name, value in namespace.copy().items():
-                if (module == "sys" and name in _LAST and _is_trace_of(value, owner)) or owner.owns(value):
+                kind = type(value)
+                # What a module itself defines is the bulk of some ten thousand, and quickly told.
+                if kind is FunctionType:
+                    is_own = cast("FunctionType", value).__globals__ is not namespace and owner.owns(value)
+                elif kind is type:
+                    is_own = cast("type", value).__module__ != module and owner.owns(value)
+                elif (is_own := owns_kind(kind)) is None:
+                    is_own = owner.owns(value)
+                if is_own or (module == "sys" and name in _LAST and _is_trace_of(value, owner)):
                     yield module, name
 
     def original(self, key: Hashable, patch: object) -> object:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, FunctionType, MethodType
 from typing import NamedTuple, cast
+
+_PARTED = (FunctionType, MethodType, functools.partial)
+"""Types of which not the class but a part tells whose an object is."""
 
 _RETIRED = re.compile(r"@g\d+$")
 
@@ -48,9 +52,17 @@ class Owner:
             return self.owns(method.__func__) or self.owns(method.__self__)
         if kind is functools.partial:
             return any(map(self.owns, _parts(thing)))
-        return self.has_name(_module_of(thing if issubclass(kind, type) else kind)) or (
-            issubclass(kind, tuple) and any(map(self.owns, tuple.__iter__(cast("tuple[object]", thing))))
-        )
+        if self.has_name(_module_of(thing if issubclass(kind, type) else kind)):
+            return True
+        # The collector does not track a tuple of numbers and texts alone: some have thousands.
+        is_mixed = issubclass(kind, tuple) and gc.is_tracked(thing)
+        return is_mixed and any(map(self.owns, tuple.__iter__(cast("tuple[object]", thing))))
+
+    def owns_kind(self, kind: type) -> bool | None:
+        """Tell whether it owns the objects of a class; ``None`` where it depends on the object."""
+        if kind in _PARTED or issubclass(kind, (type, tuple)):
+            return None
+        return self.has_name(_module_of(kind))
 
     def frames(self, stack: Iterable[FrameType]) -> Iterator[FrameType]:
         """Return those frames that run the owner's code."""
