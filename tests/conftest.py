@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,17 @@ from hotload_tui.core.hooks import Handler
 from tests.waiting import until
 
 _E = TypeVar("_E", bound=Event)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Let ``-n auto`` use three workers for two cores: a third of the time a test waits."""
+    return (os.cpu_count() or 1) * 3 // 2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with those that may take long, and have a time limit of their own: none is to be the last."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
 
 
 def answering(value: object, point: str = "greet") -> str:

@@ -31,8 +31,6 @@ KEYS: Mapping[str, bytes] = {
     "ctrl+q": b"\x11",
 }
 
-_MOUSE = 1000 << 5  # how pyte notes a private mode
-
 
 class Terminal:
     """Runs a program as its user sees it; as a context manager it is ended at the end."""
@@ -92,9 +90,33 @@ class Terminal:
         """Return the modes in which the program has put the terminal."""
         return list(termios.tcgetattr(self._master))
 
+    def has_mode(self, number: int) -> bool:
+        """Tell whether the program has switched a private mode of the terminal on."""
+        return number << 5 in self._screen.mode  # as pyte notes it
+
+    def cells(self) -> list[list[pyte.screens.Char]]:
+        """Return the cells of the screen as they are painted now, with their colours."""
+        return [
+            [self._screen.buffer[row][column] for column in range(self._screen.columns)]
+            for row in range(self._screen.lines)
+        ]
+
+    def is_at_start_of_line(self) -> bool:
+        """Tell whether the cursor is in the first column."""
+        return self._screen.cursor.x == 0
+
+    def stays_quiet(self, seconds: float) -> bool:
+        """Tell whether the program writes nothing for so long."""
+        return not self._read(seconds)
+
+    def hang_up(self) -> None:
+        """Close the terminal, as a window is closed."""
+        with Path(os.devnull).open("rb") as nothing:
+            os.dup2(nothing.fileno(), self._master)
+
     def is_mended(self) -> bool:
         """Tell whether the cursor is seen, and the mouse belongs to the terminal."""
-        return pyte.modes.DECTCEM in self._screen.mode and _MOUSE not in self._screen.mode
+        return pyte.modes.DECTCEM in self._screen.mode and not self.has_mode(1000)
 
     def wait_for(self, what: str | Callable[[str], bool]) -> str:
         """Read until the screen shows a text (or is as the function wants it); return the screen.

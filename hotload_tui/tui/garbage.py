@@ -24,5 +24,6 @@ def settle() -> None:
     to nothing: most is freed when the last reference goes, as ever.
     """
     if _is_held_off.is_set():
+        _is_held_off.clear()
         gc.freeze()
         gc.enable()

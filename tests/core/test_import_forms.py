@@ -332,6 +332,7 @@ def answer(handler: Handler) -> object:
         return repr(error)
 
 
+@pytest.mark.timeout(600)  # eighty plugins, four times
 @pytest.mark.parametrize("way", ["at once", "late", "late, and first after the swap"])
 def test_every_form_of_import_reaches_the_own_generation(stage: Stage, way: str) -> None:
     """Before, during and after a swap, and after loads that fail, each version sees its own modules."""

@@ -15,6 +15,7 @@ os.environ["TEXTUAL_ANIMATIONS"] = "none"  # read when textual is imported
 from textual import events
 from textual.keys import key_to_character
 from textual.pilot import Pilot
+from textual.strip import Strip
 
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.config_loader import Resolved
@@ -35,10 +36,19 @@ class Console:
         self._pilot = pilot
 
     @property
+    def strips(self) -> list[Strip]:
+        """The whole screen as it is painted, a strip per row."""
+        return self.app.screen._compositor.render_strips()  # Textual has no public way
+
+    @property
     def text(self) -> str:
         """The whole screen, a line per row."""
-        strips = self.app.screen._compositor.render_strips()
-        return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+        return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in self.strips)
+
+    @property
+    def said_at_exit(self) -> str:
+        """What the terminal shows once the console has left it."""
+        return str(self.app._exit_renderables)  # as above
 
     @property
     def main(self) -> ConsoleScreen:

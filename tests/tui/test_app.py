@@ -141,7 +141,7 @@ async def test_quitting_goes_on_when_unloading_fails(
     async with console(run(workspace.config()).manager, workspace.root, stop=stop) as it:
         await it.press("q")
         await it.until(lambda: not it.app.is_running)
-        assert "no such socket" in str(it.app._exit_renderables)
+        assert "no such socket" in it.said_at_exit
 
 
 async def test_a_second_q_does_not_wait_for_plugins_that_hang(
@@ -251,7 +251,7 @@ async def test_while_unloading_only_quitting_is_left(
     async with console(running.manager, workspace.root, stop=lambda: void(release.wait())) as it:
         await it.shows("+ ok 1", "r Rebuild")
         await it.press("q")
-        it.main._facts.look_at("greet")
+        it.main.read_again()
         await it.shows("unloading greet… (q quits at once)")
         await it.press("n", "question_mark", "d", "colon")
         assert it.app.screen is it.main

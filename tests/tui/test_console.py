@@ -17,7 +17,6 @@ from hotload_tui.tui.messages import CommandEnded
 from hotload_tui.tui.screens.confirm import ConfirmScreen
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.notice import Notice
-from hotload_tui.tui.widgets.plugin_table import PluginTable
 from tests.conftest import Running, Workspace
 from tests.tui.console import Console, console
 
@@ -397,10 +396,10 @@ async def test_a_manager_that_fails_to_answer_is_shown(workspace: Workspace, run
             raise ConnectionError("the host is gone")
 
         running.manager.snapshot = broken  # type: ignore[assignment,method-assign]
-        it.main._facts.look_at("one")
+        it.main.read_again()
         await it.shows("ConnectionError: the host is gone")
         running.manager.snapshot = answer  # type: ignore[method-assign]
-        it.main._facts.look_at("one")
+        it.main.read_again()
         await it.until(lambda: "the host is gone" not in it.text)
 
 
@@ -413,8 +412,7 @@ async def test_ages_grow_while_nothing_happens(workspace: Workspace, run: Run) -
     ) as it:
         await it.until(lambda: "+ ok" in it.row("one"))
         late[0] = 7200
-        it.main.query_one(PluginTable)._grow_old()
-        assert it.row("one").endswith("2h")
+        await it.until(lambda: it.row("one").endswith("2h"))
 
 
 async def test_wide_terminals_show_hook_points_and_the_log(workspace: Workspace, run: Run) -> None:

@@ -17,7 +17,7 @@ Run = Callable[[Config], Running]
 def collector() -> Iterator[None]:
     """Leave the collector as it was found."""
     yield
-    garbage._is_held_off.clear()
+    garbage.settle()
     gc.unfreeze()
     gc.enable()
 

@@ -198,7 +198,7 @@ async def test_a_busy_neighbour_moves_nothing(workspace: Workspace, run: Run) ->
         it.main.screen_layout_refresh_signal.subscribe(it.main, layouts.append)
         for number in range(20, 30):
             given[1] = replace(busy, load_seconds=number / 1000)
-            it.main._facts.look_at("one")
+            it.main.read_again()
             await it.until(lambda wanted=f"{number}.0": wanted in it.row("two"))  # type: ignore[misc]
         assert layouts == []
 

@@ -43,7 +43,7 @@ def editor(workspace: Workspace) -> Iterator[Path]:
 
 def left_on(terminal: Terminal) -> set[str]:
     """Return which of the modes that a console switches on are on."""
-    return {name for name, number in MODES.items() if number << 5 in terminal._screen.mode}
+    return {name for name, number in MODES.items() if terminal.has_mode(number)}
 
 
 def _says_all(screen: str) -> bool:
@@ -61,9 +61,9 @@ def test_the_editor_has_the_terminal_for_itself(workspace: Workspace, editor: Pa
         terminal.wait_for("tick")
         terminal.press("e")
         # All that it says, with the end of its line: what is read after this is somebody else's.
-        terminal.wait_for(lambda screen: _says_all(screen) and terminal._screen.cursor.x == 0)
+        terminal.wait_for(lambda screen: _says_all(screen) and terminal.is_at_start_of_line())
         assert "mouse" not in left_on(terminal)
-        assert not terminal._read(0.5), "somebody drew over the editor"
+        assert terminal.stays_quiet(0.5), "somebody drew over the editor"
         assert "tick" not in terminal.text().replace("ticker", "")
         (workspace.root / "done").touch()
         terminal.wait_for("editor ended with status 3")
@@ -113,8 +113,7 @@ def test_a_terminal_that_hangs_up_ends_the_console(workspace: Workspace) -> None
     workspace["one"] = UNLOADS.format(mark=str(mark))
     with Terminal(PROGRAM, cwd=workspace.root) as terminal:
         terminal.wait_for("+ ok 1")
-        with Path(os.devnull).open("rb") as nothing:
-            os.dup2(nothing.fileno(), terminal._master)  # closes the terminal
+        terminal.hang_up()
         terminal.process.wait(20)
     assert mark.exists()
 
@@ -135,12 +134,11 @@ def test_without_colours_states_and_focus_can_be_told(workspace: Workspace) -> N
     """With NO_COLOR nothing but greys is sent; states are words, the row of the cursor is in reverse."""
     workspace["one"] = "def register(ctx): ..."
     with Terminal(PROGRAM, cwd=workspace.root, environment={"NO_COLOR": "1"}) as terminal:
-        cells = terminal._screen.buffer
 
         def is_chosen(screen: str) -> bool:
             rows = [number for number, line in enumerate(screen.splitlines()) if " + ok     one" in line]
-            return bool(rows) and all(cells[rows[0]][column].reverse for column in range(1, 20))
+            return bool(rows) and all(cell.reverse for cell in terminal.cells()[rows[0]][1:20])
 
         terminal.wait_for(is_chosen)
-        colours = {cell.fg for row in cells.values() for cell in row.values()} - {"default"}
+        colours = {cell.fg for row in terminal.cells() for cell in row} - {"default"}
         assert all(colour[:2] == colour[2:4] == colour[4:] for colour in colours), "not all are greys"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import sys
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -157,7 +156,7 @@ class Attributes(Register):
 
     def owned(self, owner: Owner) -> Iterator[Hashable]:
         """Yield the attributes that are functions, classes or objects of somebody's."""
-        owns_kind = functools.cache(owner.owns_kind)
+        kinds: dict[type, bool | None] = {}
         for module, namespace in self._namespaces():
             for name, value in namespace.copy().items():
                 kind = type(value)
@@ -166,8 +165,11 @@ class Attributes(Register):
                     is_own = cast("FunctionType", value).__globals__ is not namespace and owner.owns(value)
                 elif kind is type:
                     is_own = cast("type", value).__module__ != module and owner.owns(value)
-                elif (is_own := owns_kind(kind)) is None:
-                    is_own = owner.owns(value)
+                else:
+                    if kind not in kinds:
+                        kinds[kind] = owner.owns_kind(kind)
+                    of_kind = kinds[kind]
+                    is_own = owner.owns(value) if of_kind is None else of_kind
                 if is_own or (module == "sys" and name in _LAST and _is_trace_of(value, owner)):
                     yield module, name
 
