@@ -92,6 +92,7 @@ class Bench:
         saves = self.rounds(200, 20)
         floor = by_inotify(saves) if sys.platform == "linux" else []
         samples = {OURS: by_watcher(saves), FLOOR: floor, "watchfiles": by_watchfiles(saves)}
+        samples[f'{OURS}, notifier = "watchfiles"'] = by_watcher(saves, "watchfiles")
         yield Contest("notified", "save → notified, with what was read (one after the other)", "ms", samples)
         self.facts["idle"] = idle(1000, self.rounds(10, 2)) * 100
         with remote.attached() as host:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import tempfile
 import threading
@@ -14,8 +15,8 @@ from pathlib import Path
 from watchfiles import watch
 
 from hotload_tui import Config
-from hotload_tui.core.watcher import Bell, Change, Watcher
-from hotload_tui.core.watcher.bell import system_bell
+from hotload_tui.core.config import WatchConfig
+from hotload_tui.core.watcher import Change, Watcher, hang_for
 
 _APART = 0.02  # seconds between two saves, each of another plugin: as by somebody who saves now and then
 _LOST = 10.0  # seconds until a save counts as lost
@@ -60,9 +61,9 @@ class Tree:
         return seconds
 
 
-def by_watcher(saves: int) -> list[float]:
+def by_watcher(saves: int, notifier: str = WatchConfig().notifier) -> list[float]:
     """Measure the watcher with a user's settings, soon after other saves."""
-    return _measured(_watcher, saves)
+    return _measured(functools.partial(_watcher, notifier=notifier), saves)
 
 
 def by_inotify(saves: int) -> list[float]:
@@ -75,10 +76,10 @@ def by_watchfiles(saves: int) -> list[float]:
     return _measured(_watchfiles, saves)
 
 
-def idle(plugins: int, seconds: float) -> float:
+def idle(plugins: int, seconds: float, notifier: str = WatchConfig().notifier) -> float:
     """Return the share of a core that watching takes while nothing happens."""
     tree = Tree(plugins)
-    with contextmanager(_watcher)(tree):
+    with contextmanager(_watcher)(tree, notifier):
         time.sleep(1.0)  # the looks that follow the beginning
         share = _share(seconds)
     tree.close()
@@ -93,17 +94,13 @@ def _measured(listening: Callable[[Tree], Iterator[Watcher | None]], saves: int)
     return seconds
 
 
-def _watcher(tree: Tree) -> Iterator[Watcher]:
-    hung = threading.Event()
+def _watcher(tree: Tree, notifier: str) -> Iterator[Watcher]:
+    begun = threading.Event()
 
     def hear(_changes: Sequence[Change]) -> tuple[str, ...]:
+        begun.set()
         tree.heard()
         return ()
-
-    def hang(directories: Sequence[str], is_partial: bool) -> Bell:  # noqa: FBT001 - see Hang
-        bell = system_bell(directories, is_partial)
-        hung.set()
-        return bell
 
     config = Config()
     watcher = Watcher(
@@ -112,12 +109,20 @@ def _watcher(tree: Tree) -> Iterator[Watcher]:
         settle_time=config.settle_time,
         debounce_time=config.debounce_time,
         sweep_interval=config.sweep_interval,
-        hang=hang,
+        hang=hang_for(notifier),
     )
     watcher.start()
-    hung.wait()
+    _save_until(begun, tree)
     yield watcher
     watcher.stop()
+
+
+def _save_until(begun: threading.Event, tree: Tree) -> None:
+    """Save until the first save is told: everything listens then."""
+    number = 0
+    while not begun.wait(0.2):
+        number += 1
+        tree.entries[0].write_text(f"B = {number}\n")
 
 
 def _inotify(tree: Tree) -> Iterator[None]:
@@ -150,8 +155,7 @@ def _watchfiles(tree: Tree) -> Iterator[None]:
 
     listener = threading.Thread(target=listen)
     listener.start()
-    while not begun.wait(0.2):
-        tree.entries[0].touch()
+    _save_until(begun, tree)
     yield
     ends.set()
     listener.join()

@@ -5,11 +5,16 @@ from __future__ import annotations
 import keyword
 import math
 import os
+import sys
+from typing import Final
 
 from msgspec import Struct, field
 from msgspec.structs import force_setattr
 
 from hotload_tui.core.errors import ConfigError
+
+NOTIFIERS: Final = ("inotify", "watchfiles", "sweep")
+"""What ``[watch] notifier`` may name."""
 
 
 class PluginConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,6 +36,8 @@ class WatchConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     ignore: tuple[str, ...] = ()
     """Patterns as in a ``.gitignore`` in each plugin's directory; what they match is no part of it."""
+    notifier: str = "inotify" if sys.platform == "linux" else "watchfiles"
+    """What tells of changes, one of ``NOTIFIERS``; with ``sweep`` they are found by looking alone."""
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,7 +95,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ConfigError(
                 f'module_path = "{self.module_path}": must be a Python identifier, such as "hotplug"'
             )
-
+        if self.watch.notifier not in NOTIFIERS:
+            known = ", ".join(f'"{name}"' for name in NOTIFIERS)
+            raise ConfigError(f'watch.notifier = "{self.watch.notifier}": must be one of {known}')
         _check_patterns(self.watch.ignore)
 
     def of(self, plugin: str) -> PluginConfig:

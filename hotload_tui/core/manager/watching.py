@@ -18,7 +18,7 @@ from hotload_tui.core.manager.roster import Roster
 from hotload_tui.core.manager.turns import Turns
 from hotload_tui.core.plugin import PluginState, WatcherStatus
 from hotload_tui.core.source import SourceRule
-from hotload_tui.core.watcher import Change, Watcher
+from hotload_tui.core.watcher import Change, Watcher, hang_for
 
 
 class Watching:
@@ -116,6 +116,7 @@ class Watching:
             settle_time=self._config.settle_time,
             debounce_time=self._config.debounce_time,
             sweep_interval=self._config.sweep_interval,
+            hang=hang_for(self._config.watch.notifier),
             rule=SourceRule(self._config.watch.ignore),
             doubted=self._doubted,
         )

@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 from hotload_tui.core.discovery import name_of
 from hotload_tui.core.source import SourceRule
-from hotload_tui.core.watcher.bell import overflow
 from hotload_tui.core.watcher.looker import Change, Looker, Verdict
+from hotload_tui.core.watcher.notifier import overflow
 from hotload_tui.core.watcher.pace import SETTLED, Pace
 from hotload_tui.core.watcher.repository import Mark, Repositories
 from hotload_tui.core.watcher.ringer import SWEEP_WHEN_DEAF, Rings

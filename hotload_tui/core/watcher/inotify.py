@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import errno
 import os
 import select
-import struct
-import weakref
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from hotload_tui.core.watcher.bell import Ended
+from inotify_simple import INotify, flags, parse_events
 
-_MODIFY, _ATTRIB, _CLOSE_WRITE = 0x2, 0x4, 0x8
-_MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x40, 0x80, 0x100, 0x200
-_DELETE_SELF, _MOVE_SELF = 0x400, 0x800
-_OVERFLOW, _IGNORED, _IS_FOLDER = 0x4000, 0x8000, 0x40000000
-_ONLY_FOLDERS = 0x01000000
+from hotload_tui.core.watcher.bell import Ended
+
 _WANTED = (
-    (_MODIFY | _ATTRIB | _CLOSE_WRITE)
-    | (_MOVED_FROM | _MOVED_TO | _CREATE | _DELETE)
-    | (_DELETE_SELF | _MOVE_SELF | _ONLY_FOLDERS)
+    (flags.MODIFY | flags.ATTRIB | flags.CLOSE_WRITE)
+    | (flags.MOVED_FROM | flags.MOVED_TO | flags.CREATE | flags.DELETE)
+    | (flags.DELETE_SELF | flags.MOVE_SELF | flags.ONLYDIR)
 )
 
-_EVENT = struct.Struct("iIII")  # watch, what happened, cookie, bytes of the name
 _READ = 1 << 18
 _PATIENCE = 0.5  # seconds until it is asked again whether to go on
 
@@ -39,23 +31,26 @@ _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 class InotifyBell:
     """Listens to directories and all below them, also behind links; see ``Bell``.
 
-    Raises ``OSError`` where it cannot hear one of them, unless only a part is asked for; ``AttributeError``
-    where the system has no inotify.
+    Raises ``OSError`` where it cannot hear one of them, unless only a part is asked for.
     """
 
     def __init__(self, directories: Sequence[str], is_partial: bool) -> None:  # noqa: FBT001 - see Hang
-        self._libc = ctypes.CDLL(None, use_errno=True)
         self._is_partial = is_partial
         self._directories = tuple(directories)
         self._paths: dict[int, str] = {}
-        self._descriptor = _checked(self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
-        weakref.finalize(self, os.close, self._descriptor)
+        try:
+            self._inotify = INotify(nonblocking=True)
+        except OSError as error:
+            raise _explained(error) from error
         self._interrupted = os.eventfd(0)
-        weakref.finalize(self, os.close, self._interrupted)
         self._poll = select.poll()
-        for descriptor in (self._descriptor, self._interrupted):
+        for descriptor in (self._inotify.fileno(), self._interrupted):
             self._poll.register(descriptor, select.POLLIN)
-        self._listen(self._directories)
+        try:
+            self._listen(self._directories)
+        except BaseException:
+            self.close()
+            raise
 
     def wait(self, ended: Ended) -> Collection[str] | None:
         """Return paths where something happened; ``None`` once ``ended``, or if some were lost."""
@@ -63,42 +58,43 @@ class InotifyBell:
             ready = [descriptor for descriptor, _ in self._poll.poll(_PATIENCE * 1000)]
             if self._interrupted in ready:
                 os.eventfd_read(self._interrupted)
-            if self._descriptor in ready:
-                return self._heard(os.read(self._descriptor, _READ))
+            if self._inotify.fileno() in ready:
+                return self._heard(os.read(self._inotify.fileno(), _READ))
         return None
 
     def interrupt(self) -> None:
         """Ask at once whether it is ended; may be called from any thread."""
         os.eventfd_write(self._interrupted, 1)
 
+    def close(self) -> None:
+        """Give back both descriptors."""
+        self._inotify.close()
+        os.close(self._interrupted)
+
     def _heard(self, events: bytes) -> set[str] | None:
         """Return the paths of some events; listen to what came, and no more to what went."""
         paths: set[str] = set()
         is_whole = True
-        at = 0
-        while at < len(events):
-            watch, what, _, length = _EVENT.unpack_from(events, at)
-            at += _EVENT.size + length
-            folder = self._paths.get(watch)
-            if what & _OVERFLOW:
+        for event in parse_events(events):
+            folder = self._paths.get(event.wd)
+            if event.mask & flags.Q_OVERFLOW:
                 is_whole = False
-            elif what & _IGNORED:
-                self._paths.pop(watch, None)
+            elif event.mask & flags.IGNORED:
+                self._paths.pop(event.wd, None)
             elif folder is not None:
-                name = events[at - length : at].rstrip(b"\0")
-                path = f"{folder}/{os.fsdecode(name)}" if name else folder
+                path = f"{folder}/{event.name}" if event.name else folder
                 paths.add(path)
-                if what & _IS_FOLDER and name:
-                    self._moved(path, what)
+                if event.mask & flags.ISDIR and event.name:
+                    self._moved(path, event.mask)
         if is_whole:
             return paths
         self._listen(self._directories)  # what came may be among what was lost
         return None
 
-    def _moved(self, path: str, what: int) -> None:
-        if what & (_CREATE | _MOVED_TO):
+    def _moved(self, path: str, mask: int) -> None:
+        if mask & (flags.CREATE | flags.MOVED_TO):
             self._listen([path])
-        elif what & _MOVED_FROM:
+        elif mask & flags.MOVED_FROM:
             self._forget(path)
 
     def _listen(self, directories: Sequence[str]) -> None:
@@ -127,15 +123,17 @@ class InotifyBell:
         for watch, each in list(self._paths.items()):
             if each == path or each.startswith(below):
                 del self._paths[watch]
-                self._libc.inotify_rm_watch(self._descriptor, watch)
+                with contextlib.suppress(OSError):  # deleted meanwhile: the system has forgotten it by itself
+                    self._inotify.rm_watch(watch)
 
     def _add(self, path: str) -> int:
-        return _checked(self._libc.inotify_add_watch(self._descriptor, os.fsencode(path), _WANTED), path)
+        try:
+            watch: int = self._inotify.add_watch(path, _WANTED)
+        except OSError as error:
+            raise _explained(error, path) from error
+        return watch
 
 
-def _checked(result: int, path: str | None = None) -> int:
-    """Return what a call of the system returned; raises ``OSError``."""
-    if result >= 0:
-        return result
-    number = ctypes.get_errno()
-    raise OSError(number, _REASONS.get(number) or os.strerror(number), path)
+def _explained(error: OSError, path: str | None = None) -> OSError:
+    """Return the error with the limit that was reached, and with the path."""
+    return OSError(error.errno, _REASONS.get(error.errno or 0) or error.strerror, path)

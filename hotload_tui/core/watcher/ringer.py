@@ -52,14 +52,18 @@ class Ringer:
         self._woken = threading.Event()  # set: hang the bell anew
         self._hung_at = 0.0
         self._retry_at = 0.0
+        self._lock = threading.Lock()
         self._bell: Bell | None = None  # that listens now
+        self._beginning: WatcherStatus | None = None  # to report once the bell listens
 
     def run(self) -> None:
         """Listen until ``end``."""
         while not self._ended.is_set():
             self._woken.clear()
+            self._hung_at = time.monotonic()
+            self._retry_at = 0.0
             try:
-                self._listen(self._new_bell())
+                self._listen_to_all()
             except Exception as error:  # whatever it meets: a name that is not UTF-8 ends it for good
                 self._report(_deaf(error))
                 self._retry_at = time.monotonic() + _RETRY
@@ -77,44 +81,54 @@ class Ringer:
         self._interrupt()
 
     def is_set(self) -> bool:
-        """Tell the bell whether to stop listening, also for a new one."""
+        """Tell the bell whether to stop listening, also for a new one; it listens now."""
         self._check()
+        begun, self._beginning = self._beginning, None
+        if begun is not None:
+            self._report(begun)
+            self._rings.put(None)  # what changed while nobody listened
         return self._is_over()
 
-    def _new_bell(self) -> Bell | None:
-        self._hung_at = time.monotonic()
-        self._retry_at = 0.0
+    def _listen_to_all(self) -> None:
+        """Listen below the root; where that is refused, to what can be heard."""
         root = os.fspath(self._root)
         try:
-            bell = self._hang([root], False)
-            self._report(WatcherStatus("watching"))
-        except FileNotFoundError:
+            self._listen([root], WatcherStatus("watching"))
+        except Exception as error:  # as in run
+            if self._beginning is None:
+                raise
+            refusal = error
+        else:
+            return
+        if isinstance(refusal, FileNotFoundError):
             if not self._root.is_dir():  # else a directory below it vanished meanwhile: try again
                 trouble = f"no plugin directory {near(self._root)}; it is watched for"
                 self._report(WatcherStatus("failed", trouble))
-            return None
-        except Exception as error:  # as in run
-            # One directory that cannot be heard would silence its neighbours: each is named.
-            bell = self._hang([root, *self._directories()], True)
-            self._report(_deaf(error))
-            self._retry_at = time.monotonic() + _RETRY
-        self._rings.put(None)  # what changed while nobody listened
-        return bell
+            return
+        # One directory that cannot be heard would silence its neighbours: each is named.
+        self._retry_at = time.monotonic() + _RETRY
+        self._listen([root, *self._directories()], _deaf(refusal), is_partial=True)
 
-    def _listen(self, bell: Bell | None) -> None:
-        self._bell = bell
+    def _listen(self, directories: list[str], begun: WatcherStatus, *, is_partial: bool = False) -> None:
+        """Hang a bell and listen to it; ``begun`` is reported once it listens."""
+        self._beginning = begun
+        bell = self._hang(directories, is_partial)
+        with self._lock:
+            self._bell = bell
         try:
-            while bell is not None and not self._is_over():
+            while not self._is_over():
                 paths = bell.wait(self)
                 if paths is not None or not self._is_over():
                     self._rings.put(paths)
         finally:
-            self._bell = None
+            with self._lock:  # nobody interrupts a bell that is closed
+                self._bell = None
+            bell.close()
 
     def _interrupt(self) -> None:
-        bell = self._bell
-        if bell is not None:
-            bell.interrupt()
+        with self._lock:
+            if self._bell is not None:
+                self._bell.interrupt()
 
     def _pause(self) -> None:
         """Wait before the next bell, if the last was useless; a call for the end cuts it short."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hotload_tui.core.plugin import WatcherStatus
 from hotload_tui.core.source import SourceRule
-from hotload_tui.core.watcher.bell import Hang, system_bell
+from hotload_tui.core.watcher.bell import Hang
 from hotload_tui.core.watcher.dispatcher import Dispatcher, OnChange
 from hotload_tui.core.watcher.threads import Threads
 
@@ -29,14 +29,15 @@ class Watcher:
         settle_time: float,
         debounce_time: float,
         sweep_interval: float,
+        hang: Hang,
         rule: SourceRule | None = None,
-        hang: Hang = system_bell,
         doubted: set[str] | None = None,
     ) -> None:
         """Watch ``root`` once started; a save is looked at after ``settle_time`` s of quiet.
 
         A stream of changes puts that off for ``debounce_time`` s at most. Who is added to ``doubted`` is told
-        at the next look, also if what is there is known. ``on_tick`` is called about once a second.
+        at the next look, also if what is there is known. ``on_tick`` is called about once a second. ``hang``
+        makes what notifies of changes.
         """
         self._root = root.absolute()
         self._on_status = on_status

@@ -11,35 +11,49 @@ from typing import Protocol, TypedDict, Unpack
 
 import pytest
 
+from hotload_tui.core.config import NOTIFIERS, WatchConfig
 from hotload_tui.core.source import Source, SourceRule
-from hotload_tui.core.watcher import Bell, Change, Hang, Watcher
-from hotload_tui.core.watcher.bell import Ended, system_bell
-from hotload_tui.core.watcher.dispatcher import Dispatcher
+from hotload_tui.core.watcher import Bell, Change, Hang, Watcher, hang_for
+from hotload_tui.core.watcher.bell import Ended
+from hotload_tui.core.watcher.notifier import SilentBell
 from tests.conftest import Workspace, answering
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 collect_ignore = [] if sys.platform == "linux" else ["test_inotify.py"]
 
-_STEP = 0.001  # seconds between two looks whether the end has come
+_QUIET = 0.3  # seconds; the look that follows each look is over by then
 
 
-class Deaf:
-    """A bell that never rings."""
+class Listening:
+    """A bell that says when it listens."""
 
-    def __init__(self, _directories: Sequence[str], _is_partial: bool) -> None:  # noqa: FBT001 - see Hang
-        self._never = threading.Event()
+    def __init__(self, bell: Bell, begun: Callable[[], object]) -> None:
+        self._bell = bell
+        self._begun: Callable[[], object] | None = begun
+        self._ended: Ended = threading.Event()
 
     def wait(self, ended: Ended) -> Collection[str] | None:
-        """Wait for the end."""
-        while not ended.is_set():
-            self._never.wait(_STEP)
-        return None
+        """Do as the bell does."""
+        self._ended = ended
+        return self._bell.wait(self)
+
+    def is_set(self) -> bool:
+        """Pass the question on; the first says that it listens."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun()
+        return self._ended.is_set()
 
     def interrupt(self) -> None:
-        """Do nothing: it asks all the time."""
+        """Do as the bell does."""
+        self._bell.interrupt()
+
+    def close(self) -> None:
+        """Do as the bell does."""
+        self._bell.close()
 
 
-class Limited(Deaf):
+class Limited(SilentBell):
     """A bell that the system refuses, as notify says it; what it lets be heard rings never."""
 
     def __init__(self, directories: Sequence[str], is_partial: bool) -> None:  # noqa: FBT001 - see Hang
@@ -49,12 +63,16 @@ class Limited(Deaf):
 
 
 class Settings(TypedDict, total=False):
-    """What a test may set; the rest is as a user has it, but for a sweep that is out of the way."""
+    """What a test may set; the rest is as a user has it, but for a sweep that is out of the way.
+
+    Where nothing else finds changes, it is fast.
+    """
 
     settle_time: float
     debounce_time: float
     sweep_interval: float
     ignore: Sequence[str]
+    notifier: str
     hang: Hang
     broken: Collection[bytes]
     """Contents that fail to load: a plugin with one is asked for again."""
@@ -70,28 +88,31 @@ class Heard:
         self.served: dict[str, Source] = {}
         self.statuses: list[str] = []
         self.hung = threading.Semaphore(0)
-        self._bell = settings.get("hang", system_bell)
+        self._ticks = 0
+        self._told_at = time.monotonic()
+        notifier = settings.get("notifier", WatchConfig().notifier)
+        self._new_bell = settings.get("hang", hang_for(notifier))
         self._broken = set(settings.get("broken", ()))
         self._told = threading.Condition()
         self.watcher = Watcher(
             root,
             self._hear,
             on_status=self._note,
+            on_tick=self._tick,
             settle_time=settings.get("settle_time", 0.002),
             debounce_time=settings.get("debounce_time", 2.0),
-            sweep_interval=settings.get("sweep_interval", 60.0),
+            sweep_interval=settings.get("sweep_interval", 0.1 if notifier == "sweep" else 60.0),
             rule=SourceRule(settings.get("ignore", ())),
             hang=self._hang,
         )
 
     def _hang(self, directories: Sequence[str], is_partial: bool) -> Bell:  # noqa: FBT001 - see Hang
-        bell = self._bell(directories, is_partial)
-        self.hung.release()
-        return bell
+        return Listening(self._new_bell(directories, is_partial), self.hung.release)
 
     def _hear(self, changes: Sequence[Change]) -> Collection[str]:
         again = set()
         with self._told:
+            self._told_at, self._ticks = time.monotonic(), 0
             self.calls.append(changes)
             self.changes += changes
             for change in changes:
@@ -111,6 +132,9 @@ class Heard:
             self.statuses.append(self.watcher.status().trouble)
             self._told.notify_all()
 
+    def _tick(self) -> None:
+        self._ticks += 1
+
     def wait_for(self, is_so: Callable[[], bool]) -> bool:
         """Wait until ``is_so``, looking again whenever something is told."""
         with self._told:
@@ -123,26 +147,14 @@ class Heard:
         return None if found is None else found.content.decode()
 
     def wait_for_quiet(self) -> None:
-        """Wait until nothing is left to be looked at."""
-        self._poll(lambda dispatcher: dispatcher._pace.next_due() is None)
-
-    def wait_until_held(self, name: str) -> None:
-        """Wait until a plugin waits for git."""
-        self._poll(lambda dispatcher: name in dispatcher._held)
-
-    def _poll(self, is_so: Callable[[Dispatcher], bool]) -> None:
-        threads = self.watcher._threads
-        assert threads is not None
-        tick = threading.Event()
-        until = time.monotonic() + PATIENCE
-        while not is_so(threads._dispatcher):
-            assert time.monotonic() < until
-            tick.wait(0.01)
+        """Wait until the watcher has gone on for longer than it lets anything wait, and told nothing."""
+        self._told_at, self._ticks = time.monotonic(), 0
+        until(lambda: self._ticks > 1 and time.monotonic() - self._told_at > _QUIET)
 
     def begin(self) -> None:
-        """Start, and wait until the bell hangs: then every save rings."""
+        """Start, and wait until the bell listens, and every save rings, or until the status says why not."""
         self.watcher.start()
-        assert self.hung.acquire(timeout=PATIENCE)
+        until(lambda: self.hung.acquire(blocking=False) or self.watcher.status().state == "degraded")
 
 
 class Watch(Protocol):
@@ -151,6 +163,12 @@ class Watch(Protocol):
     def __call__(self, **settings: Unpack[Settings]) -> Heard:
         """Give it once it listens."""
         ...
+
+
+@pytest.fixture(params=[name for name in NOTIFIERS if name != "inotify" or sys.platform == "linux"])
+def notifier(request: pytest.FixtureRequest) -> str:
+    """Give one way after the other by which this system's changes can be noticed."""
+    return str(request.param)
 
 
 @pytest.fixture

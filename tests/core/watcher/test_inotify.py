@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
-from hotload_tui.core.watcher.bell import overflow
 from hotload_tui.core.watcher.inotify import InotifyBell
+from hotload_tui.core.watcher.notifier import overflow
 from tests.waiting import PATIENCE
+
+
+class Listen(Protocol):
+    """Hangs the bell below directories."""
+
+    def __call__(self, *directories: Path, is_partial: bool = False) -> InotifyBell:
+        """Give it; it is closed when the test ends."""
+        ...
 
 
 @pytest.fixture
@@ -20,6 +30,19 @@ def root(tmp_path: Path) -> Path:
     """Give a directory with one in it."""
     (tmp_path / "root" / "inner").mkdir(parents=True)
     return tmp_path / "root"
+
+
+@pytest.fixture
+def listen() -> Iterator[Listen]:
+    """Give a function that hangs the bell below a directory, and close all afterwards."""
+    with contextlib.ExitStack() as opened:
+
+        def hang(*directories: Path, is_partial: bool = False) -> InotifyBell:
+            bell = InotifyBell(list(map(str, directories)), is_partial)
+            opened.callback(bell.close)
+            return bell
+
+        yield hang
 
 
 OPEN = Path("/proc/self/fd")
@@ -55,19 +78,14 @@ def heard(bell: InotifyBell, act: Callable[[], object]) -> set[Path]:
     return paths
 
 
-def listen(root: Path) -> InotifyBell:
-    """Hang the bell below one directory."""
-    return InotifyBell([str(root)], False)
-
-
-def test_a_save_rings_by_its_path(root: Path) -> None:
+def test_a_save_rings_by_its_path(root: Path, listen: Listen) -> None:
     """Also in a directory below, and with a name that is not UTF-8."""
     bell = listen(root)
     file = root / "inner" / os.fsdecode(b"caf\xe9.py")
     assert heard(bell, lambda: file.write_text("A = 1\n")) == {file}
 
 
-def test_what_comes_is_listened_to_with_all_below_it(root: Path) -> None:
+def test_what_comes_is_listened_to_with_all_below_it(root: Path, listen: Listen) -> None:
     """A tree that is made, one that is moved, and a part of it that is moved out of it."""
     bell = listen(root)
     heard(bell, lambda: (root / "a" / "b" / "c").mkdir(parents=True))
@@ -78,14 +96,14 @@ def test_what_comes_is_listened_to_with_all_below_it(root: Path) -> None:
         file.unlink()
 
 
-def test_what_went_is_not_listened_to_any_more(root: Path, tmp_path: Path) -> None:
+def test_what_went_is_not_listened_to_any_more(root: Path, listen: Listen, tmp_path: Path) -> None:
     """A directory that was moved away and lives on elsewhere."""
     bell = listen(root)
     heard(bell, lambda: (root / "inner").rename(tmp_path / "elsewhere"))
     assert heard(bell, (tmp_path / "elsewhere" / "x.py").touch) == set()
 
 
-def test_behind_a_link_it_listens_too_and_a_circle_ends(root: Path, tmp_path: Path) -> None:
+def test_behind_a_link_it_listens_too_and_a_circle_ends(root: Path, listen: Listen, tmp_path: Path) -> None:
     """A link to a directory elsewhere, and one back to where it lies."""
     (tmp_path / "other").mkdir()
     (root / "link").symlink_to(tmp_path / "other")
@@ -94,7 +112,7 @@ def test_behind_a_link_it_listens_too_and_a_circle_ends(root: Path, tmp_path: Pa
     assert heard(bell, (tmp_path / "other" / "x.py").touch) == {root / "link" / "x.py"}
 
 
-def test_more_than_the_system_can_keep_is_said(root: Path) -> None:
+def test_more_than_the_system_can_keep_is_said(root: Path, listen: Listen) -> None:
     """Then anything may have changed, and directories that came unheard are listened to."""
     files = [root / "even", root / "odd"]
     for each in files:
@@ -108,16 +126,16 @@ def test_more_than_the_system_can_keep_is_said(root: Path) -> None:
     assert heard(bell, file.touch) == {file}
 
 
-def test_a_directory_that_is_not_there_is_refused(root: Path) -> None:
+def test_a_directory_that_is_not_there_is_refused(root: Path, listen: Listen) -> None:
     """Unless only what can be heard is asked for."""
     gone, file = root / "gone", root / "x.py"
     with pytest.raises(FileNotFoundError, match="gone"):
         listen(gone)
-    bell = InotifyBell([str(gone), str(root)], True)
+    bell = listen(gone, root, is_partial=True)
     assert heard(bell, file.touch) == {file}
 
 
-def test_whoever_listens_can_be_interrupted(root: Path) -> None:
+def test_whoever_listens_can_be_interrupted(root: Path, listen: Listen) -> None:
     """It asks then whether it is ended."""
     bell, ended = listen(root), threading.Event()
     listener = threading.Thread(target=bell.wait, args=[ended])
@@ -128,10 +146,12 @@ def test_whoever_listens_can_be_interrupted(root: Path) -> None:
     assert not listener.is_alive()
 
 
-def test_thrown_away_it_gives_back_what_it_took(root: Path) -> None:
-    """No descriptor stays open."""
+def test_closed_it_gives_back_what_it_took(root: Path) -> None:
+    """No descriptor stays open, also where it cannot listen at all."""
     before = set(OPEN.iterdir())
-    bell = listen(root)
+    bell = InotifyBell([str(root)], False)
     assert set(OPEN.iterdir()) > before
-    del bell
+    bell.close()
+    with pytest.raises(FileNotFoundError):
+        InotifyBell([str(root / "gone")], False)
     assert set(OPEN.iterdir()) == before

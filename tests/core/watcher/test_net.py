@@ -12,16 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from hotload_tui.core.watcher import Change, Hang, Watcher
-from hotload_tui.core.watcher.bell import Ended, WatchfilesBell, overflow, system_bell
+from hotload_tui.core.watcher import Change, Watcher, hang_for
+from hotload_tui.core.watcher.bell import Ended
+from hotload_tui.core.watcher.notifier import SilentBell, overflow
 from tests.conftest import Workspace, answering
-from tests.core.watcher.conftest import Deaf, Heard, Limited, Watch
+from tests.core.watcher.conftest import Heard, Limited, Watch
 from tests.waiting import PATIENCE
 
 ONE, TWO = answering("one"), answering("two")
 
 
-class Overflowing(Deaf):
+class Overflowing(SilentBell):
     """A bell whose first batch is as long as the system's queue, and that hears nothing else."""
 
     rings: queue.SimpleQueue[Collection[str]] = queue.SimpleQueue()
@@ -49,7 +50,7 @@ class Unreadable(Limited):
 
 def test_a_deaf_bell_is_hung_anew(workspace: Workspace, watch: Watch) -> None:
     """A change that the sweep finds before anything rang means that nobody listens there."""
-    heard = watch(sweep_interval=0.1, hang=Deaf)
+    heard = watch(sweep_interval=0.1, hang=SilentBell)
     for content in (TWO, ONE):  # the first may be found by the look that follows the hanging
         workspace["greet"] = content
         assert heard.wait_for(lambda content=content: heard.content("greet") == content)  # type: ignore[misc]
@@ -96,13 +97,12 @@ def test_one_refused_directory_does_not_silence_the_others(workspace: Workspace,
 
 # The thread may die while it reads a directory, which nobody closes then.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("thread", ["_bell", "_watch"])
-def test_a_dead_thread_is_replaced(workspace: Workspace, watch: Watch, thread: str) -> None:
+@pytest.mark.parametrize("name", ["hotload-bell", "hotload-watch"])
+def test_a_dead_thread_is_replaced(workspace: Workspace, watch: Watch, name: str) -> None:
     """Whatever ends one of the threads: it is shown, and the next save is told."""
+    before = set(threading.enumerate())
     heard = watch()
-    threads = heard.watcher._threads
-    assert threads is not None
-    dying: threading.Thread = getattr(threads, thread)
+    (dying,) = [thread for thread in set(threading.enumerate()) - before if thread.name == name]
     assert dying.ident is not None
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(dying.ident), ctypes.py_object(SystemExit))
     dying.join(PATIENCE)
@@ -123,7 +123,14 @@ def test_stopping_does_not_wait_for_a_long_load(workspace: Workspace) -> None:
         return ()
 
     workspace["greet"] = ONE
-    watcher = Watcher(workspace.plugins, hear, settle_time=0.002, debounce_time=1.0, sweep_interval=60.0)
+    watcher = Watcher(
+        workspace.plugins,
+        hear,
+        settle_time=0.002,
+        debounce_time=1.0,
+        sweep_interval=60.0,
+        hang=hang_for("watchfiles"),
+    )
     before = set(threading.enumerate())
     watcher.start()
     workspace["greet"] = TWO
@@ -137,33 +144,34 @@ def test_stopping_does_not_wait_for_a_long_load(workspace: Workspace) -> None:
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize("hang", [system_bell, WatchfilesBell])
-def test_a_plugin_whose_name_is_not_utf8_is_watched(workspace: Workspace, watch: Watch, hang: Hang) -> None:
+def test_a_plugin_whose_name_is_not_utf8_is_watched(
+    workspace: Workspace, watch: Watch, notifier: str
+) -> None:
     """Where it ends the notification, the sweep looks at it as at any other."""
     plugin = Path(os.fsdecode(os.fsencode(workspace.plugins) + b"/caf\xe9"))
     plugin.mkdir()
     (plugin / "plugin.py").write_text(ONE)
-    heard = watch(sweep_interval=0.2, hang=hang)
+    heard = watch(sweep_interval=0.2, notifier=notifier)
     (plugin / "plugin.py").write_text(TWO)
     assert heard.wait_for(lambda: heard.content("caf\\xe9") == TWO)
 
 
-def test_all_names_of_one_directory_are_told(workspace: Workspace, watch: Watch) -> None:
+def test_all_names_of_one_directory_are_told(workspace: Workspace, watch: Watch, notifier: str) -> None:
     """The system reports one of them."""
     (workspace.plugins / "alias").symlink_to("greet")
-    heard = watch()
+    heard = watch(notifier=notifier)
     workspace["greet"] = TWO
     assert heard.wait_for(lambda: heard.content("greet") == heard.content("alias") == TWO)
 
 
-def test_a_plugin_that_is_a_link_follows_it(workspace: Workspace, watch: Watch) -> None:
+def test_a_plugin_that_is_a_link_follows_it(workspace: Workspace, watch: Watch, notifier: str) -> None:
     """Led to another directory it is told, and a save there, too."""
     for name in ("first", "second"):
         (workspace.root / name).mkdir()
         (workspace.root / name / "plugin.py").write_text(answering(name))
     link = workspace.plugins / "linked"
     link.symlink_to(workspace.root / "first")
-    heard = watch()
+    heard = watch(notifier=notifier)
     new = workspace.root / "new"
     new.symlink_to(workspace.root / "second")
     new.replace(link)
@@ -174,14 +182,14 @@ def test_a_plugin_that_is_a_link_follows_it(workspace: Workspace, watch: Watch) 
 
 
 @pytest.mark.parametrize("how", ["link", "parent"])
-def test_another_root_in_its_place_is_noticed(tmp_path: Path, how: str) -> None:
+def test_another_root_in_its_place_is_noticed(tmp_path: Path, notifier: str, how: str) -> None:
     """A root that is a link led elsewhere, or that went with its parent, is another root."""
     for place, content in (("a", ONE), ("b", TWO)):
         (tmp_path / place / "plugins" / "greet").mkdir(parents=True)
         (tmp_path / place / "plugins" / "greet" / "plugin.py").write_text(content)
     project = tmp_path / "project"
     project.symlink_to("a") if how == "link" else (tmp_path / "a").rename(project)
-    heard = Heard(project / "plugins")
+    heard = Heard(project / "plugins", notifier=notifier)
     heard.begin()
     try:
         if how == "link":
@@ -222,7 +230,7 @@ def test_git_that_begins_while_a_plugin_is_read_is_waited_for(workspace: Workspa
     (workspace.root / ".git").mkdir()
     lock = workspace.root / ".git" / "index.lock"
     workspace["greet/half.py"] = workspace["greet/other.py"] = ONE
-    heard = watch(debounce_time=20.0)
+    heard = watch(debounce_time=20.0, sweep_interval=0.5)
     begins = threading.Event()
     has_begun = threading.Event()
 
@@ -237,7 +245,7 @@ def test_git_that_begins_while_a_plugin_is_read_is_waited_for(workspace: Workspa
     begins.set()
     workspace["greet"] = TWO
     assert has_begun.wait(PATIENCE)
-    heard.wait_until_held("greet")
+    heard.wait_for_quiet()
     assert not heard.names
     workspace["greet/other.py"] = TWO
     lock.unlink()
@@ -259,7 +267,7 @@ def test_a_lock_that_git_left_behind_holds_nothing_up(workspace: Workspace, watc
 def test_what_fails_is_told_once_more_when_it_stands_still(workspace: Workspace, watch: Watch) -> None:
     """The first telling is not settled, the second has the same bytes and is."""
     broken = b"def register(:\n"
-    heard = watch(broken=[broken])
+    heard = watch(broken=[broken], sweep_interval=0.5)
     workspace["greet"] = broken
     assert heard.wait_for(lambda: len(heard.changes) == 2)
     first, second = heard.changes

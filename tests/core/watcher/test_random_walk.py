@@ -127,9 +127,11 @@ def told(heard: Heard) -> dict[str, str]:
     return {name: source.digest for name, source in heard.served.items()}
 
 
-def test_after_each_burst_what_was_told_is_what_is_on_disk(workspace: Workspace, watch: Watch) -> None:
+def test_after_each_burst_what_was_told_is_what_is_on_disk(
+    workspace: Workspace, watch: Watch, notifier: str
+) -> None:
     """Whatever is done to the directories, in whatever order."""
-    heard = watch(sweep_interval=0.3)
+    heard = watch(sweep_interval=0.3, notifier=notifier)
     for name, directory in find_plugins(workspace.plugins).items():
         heard.served[name] = read_source(name, directory.path)
     walk = Walk(workspace.plugins)

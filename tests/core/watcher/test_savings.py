@@ -4,13 +4,9 @@ import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
 from hotload_tui.core.source import SourceRule, read_source
-from hotload_tui.core.watcher import Hang
-from hotload_tui.core.watcher.bell import WatchfilesBell, system_bell
 from tests.conftest import Workspace
-from tests.core.watcher.conftest import Deaf, Heard, Limited, Watch
+from tests.core.watcher.conftest import Heard, Limited, Watch
 from tests.core.watcher.savings import ONE, SAVINGS, TWO, Saving
 
 IGNORED = SourceRule(["*.log", "data/"])
@@ -93,20 +89,16 @@ def perform(workspace: Workspace, heard: Heard, savings: dict[str, Saving]) -> d
     return wrong
 
 
-@pytest.mark.parametrize("hang", [system_bell, WatchfilesBell])
-def test_every_way_of_saving_is_told(workspace: Workspace, watch: Watch, hang: Hang) -> None:
+def test_every_way_of_saving_is_told(workspace: Workspace, watch: Watch, notifier: str) -> None:
     """What is told last is what is on disk, no more often than it must be, and noise is not told."""
     prepare(workspace, list(SAVINGS))
-    heard = watch(sweep_interval=0.5, ignore=["*.log", "data/"], hang=hang)
+    heard = watch(sweep_interval=0.5, ignore=["*.log", "data/"], notifier=notifier)
     assert perform(workspace, heard, SAVINGS) == {}
     assert len(SAVINGS) >= 60
 
 
-@pytest.mark.parametrize("hang", [Deaf, Limited], ids=["deaf", "watch limit"])
-def test_every_way_of_saving_is_found_without_notification(
-    workspace: Workspace, watch: Watch, hang: Hang
-) -> None:
-    """Where the system tells nothing at all, the sweep finds the same."""
+def test_every_way_of_saving_is_found_where_watching_is_refused(workspace: Workspace, watch: Watch) -> None:
+    """Where the system's limit is reached, the sweep finds the same."""
     prepare(workspace, list(SAVINGS))
-    heard = watch(sweep_interval=0.5, ignore=["*.log", "data/"], hang=hang)
+    heard = watch(sweep_interval=60.0, ignore=["*.log", "data/"], hang=Limited)
     assert perform(workspace, heard, SAVINGS) == {}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hotload_tui.core.watcher import Change, Watcher
+from hotload_tui.core.watcher import Change, Watcher, hang_for
 from tests.conftest import Workspace, answering
 from tests.core.watcher.conftest import Heard, Watch
 from tests.waiting import PATIENCE
@@ -68,27 +68,27 @@ def add_deep(root: Path) -> None:
     [sed, save_atomically, save_in_place, save_with_backup, switch_off, switch_off_and_on, delete, add_deep],
 )
 def test_every_kind_of_change_is_told_with_the_plugins_name(
-    workspace: Workspace, watch: Watch, change: Callable[[Path], None]
+    workspace: Workspace, watch: Watch, notifier: str, change: Callable[[Path], None]
 ) -> None:
     """However a file or directory changes, its plugin is named, and no other."""
-    heard = watch()
+    heard = watch(notifier=notifier)
     change(workspace.plugins)
     assert heard.wait_for(lambda: "greet" in heard.names)
     assert heard.names == {"greet"}
 
 
-def test_a_new_directory_is_told(workspace: Workspace, watch: Watch) -> None:
+def test_a_new_directory_is_told(workspace: Workspace, watch: Watch, notifier: str) -> None:
     """Also one that is moved in as a whole."""
-    heard = watch()
+    heard = watch(notifier=notifier)
     draft = workspace.root / "draft"
     shutil.copytree(workspace.plugins / "greet", draft)
     draft.rename(workspace.plugins / "third")
     assert heard.wait_for(lambda: "third" in heard.names)
 
 
-def test_noise_is_not_told(workspace: Workspace, watch: Watch) -> None:
+def test_noise_is_not_told(workspace: Workspace, watch: Watch, notifier: str) -> None:
     """Swap files, caches and hidden directories make nobody look; the save after them does."""
-    heard = watch()
+    heard = watch(notifier=notifier)
     for place in ("greet/.plugin.py.swp", "greet/__pycache__/plugin.pyc", "greet/4913", "greet/plugin.py~",
                   ".git/index", "__pycache__/x.pyc"):  # fmt: skip
         workspace[place] = "noise"
@@ -127,9 +127,11 @@ def test_an_endless_stream_is_told_all_the_same(workspace: Workspace, watch: Wat
         writer.join()
 
 
-def test_a_root_that_is_deleted_and_made_again_is_watched_again(workspace: Workspace, watch: Watch) -> None:
+def test_a_root_that_is_deleted_and_made_again_is_watched_again(
+    workspace: Workspace, watch: Watch, notifier: str
+) -> None:
     """What vanished is told, the trouble is named, and the new directory works as before."""
-    heard = watch()
+    heard = watch(notifier=notifier)
     shutil.rmtree(workspace.plugins)
     assert heard.wait_for(lambda: heard.names == {"greet", "other"})
     assert heard.wait_for(lambda: "no plugin directory" in heard.watcher.status().trouble)
@@ -160,7 +162,14 @@ def test_a_failing_listener_does_not_end_the_watching(
         raise ValueError("listener")
 
     workspace["greet"] = answering("one")
-    watcher = Watcher(workspace.plugins, fails, settle_time=0.01, debounce_time=1.0, sweep_interval=60.0)
+    watcher = Watcher(
+        workspace.plugins,
+        fails,
+        settle_time=0.01,
+        debounce_time=1.0,
+        sweep_interval=60.0,
+        hang=hang_for("watchfiles"),
+    )
     watcher.start()
     try:
         workspace["greet"] = answering("two")
@@ -172,10 +181,10 @@ def test_a_failing_listener_does_not_end_the_watching(
     assert "listener" in caplog.text
 
 
-def test_start_and_stop_leave_no_threads(workspace: Workspace) -> None:
+def test_start_and_stop_leave_no_threads(workspace: Workspace, notifier: str) -> None:
     """Stopping ends what starting began, also twice, also at once, also without a root."""
     before = set(threading.enumerate())
-    heard = Heard(workspace.plugins)
+    heard = Heard(workspace.plugins, notifier=notifier)
     for _ in range(5):
         heard.watcher.start()
         heard.watcher.start()
@@ -192,9 +201,9 @@ def test_start_and_stop_leave_no_threads(workspace: Workspace) -> None:
     assert heard.watcher.status().state == "off"
 
 
-def test_names_that_are_not_utf8_do_not_stop_it(workspace: Workspace, watch: Watch) -> None:
+def test_names_that_are_not_utf8_do_not_stop_it(workspace: Workspace, watch: Watch, notifier: str) -> None:
     """Such a file blinds the notification, and the sweep goes on telling."""
-    heard = watch(sweep_interval=0.2)
+    heard = watch(sweep_interval=0.2, notifier=notifier)
     Path(os.fsdecode(os.fsencode(workspace.plugins / "greet") + b"/caf\xe9.txt")).write_text("x")
     assert heard.wait_for(lambda: "greet" in heard.names)
     workspace["other"] = answering("two")
