@@ -28,6 +28,7 @@ _ROOM: Final = 2  # other programs of the user need watches, too
 _FEW_INSTANCES: Final = 16
 _PACKAGE: Final = "hotload-tui"
 _NEEDED: Final = ("click", "msgspec", "pathspec", "pygments", "textual", "watchfiles")
+_NEEDED_ON_LINUX: Final = ("inotify-simple",)
 _UNIT: Final = 1024
 
 Verdict: TypeAlias = Literal["ok", "note", "do"]
@@ -91,7 +92,8 @@ def _python() -> Iterator[Finding]:
     else:
         yield Finding("python", "note", f"{text}; hotload is tested with CPython only")
     yield Finding("hotload", "ok", _version(_PACKAGE))
-    yield Finding("packages", "ok", ", ".join(f"{name} {_version(name)}" for name in _NEEDED))
+    needed = _NEEDED + (_NEEDED_ON_LINUX if sys.platform == "linux" else ())
+    yield Finding("packages", "ok", ", ".join(f"{name} {_version(name)}" for name in needed))
 
 
 def _version(name: str) -> str:
@@ -221,9 +223,20 @@ def _watcher(config: Config) -> Iterator[Finding]:
     if not config.enable_watch:
         yield Finding("watcher", "note", "switched off by enable_watch: saves reload nothing")
         return
-    if sys.platform != "linux":
+    notifier = config.watch.notifier
+    if notifier == "sweep":
+        text = f'[watch] notifier = "sweep": saves are found by looking every {config.sweep_interval:g} s'
+        yield Finding("watcher", "ok", text)
+    elif sys.platform == "linux":
+        yield from _inotify(config, notifier)  # watchfiles uses it there, too
+    elif notifier == "inotify":
+        text = '[watch] notifier = "inotify" exists on Linux only: watchfiles is used'
+        yield Finding("watcher", "note", text, 'write notifier = "watchfiles", or remove the line')
+    else:
         yield Finding("watcher", "ok", "watchfiles, without a limit that is known beforehand")
-        return
+
+
+def _inotify(config: Config, notifier: str) -> Iterator[Finding]:
     needed = sum(1 for _ in os.walk(config.runtime_dir, followlinks=False))
     for name, least, of_whom in (
         ("max_user_watches", _ROOM * needed, f"{needed} directories to watch"),
@@ -237,7 +250,7 @@ def _watcher(config: Config) -> Iterator[Finding]:
             text = f"fs.inotify.{name} is {limit}, too few: {of_whom}, and other programs want some"
             yield Finding("watcher", "do", text, more)
         else:
-            yield Finding("watcher", "ok", f"inotify: {of_whom}, fs.inotify.{name} is {limit}")
+            yield Finding("watcher", "ok", f"{notifier}: {of_whom}, fs.inotify.{name} is {limit}")
 
 
 def _limit(name: str) -> int | None:

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from hotload_tui import Config, HookHost, HotloadManager, load_config
+from hotload_tui.core.config import WatchConfig
 from hotload_tui.core.plugin import PluginState
 
 ROOT = Path(__file__).parent.parent
@@ -102,7 +103,7 @@ def test_the_documented_configuration_is_the_default(tmp_path: Path) -> None:
     found = load_config(file)
     assert set(found.plugins) == {"todo_scanner"}
     assert set(found.keys) == {"quit"}
-    assert found.watch.ignore == ("*.log", "/data/")
+    assert found.watch == WatchConfig(ignore=("*.log", "/data/"), notifier="inotify")
     expected = Config(runtime_dir=str(tmp_path / "plugins"), compiled_dir=str(tmp_path / "compiled"))
     assert msgspec.structs.replace(found, plugins={}, keys={}, watch=expected.watch) == expected
     of_the_host = blocks("docs/configuration.md", "toml")[0].partition("[")[0]

@@ -90,6 +90,23 @@ def test_too_few_watches_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert watches.advice == "sudo sysctl fs.inotify.max_user_watches=8192"
 
 
+def test_without_notification_no_limit_matters(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the sweep alone I read how long a save may wait, and nothing of inotify."""
+    (project.root / "hotload.toml").write_text('sweep_interval = 3.0\n[watch]\nnotifier = "sweep"\n')
+    monkeypatch.setattr(doctor, "INOTIFY", project.root / "nowhere")
+    (told,) = of("watcher")
+    assert (told.verdict, "every 3 s" in told.text) == ("ok", True)
+
+
+def test_a_notifier_of_another_system_is_told(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where inotify is configured and cannot exist I read what is used, and what to write."""
+    (project.root / "hotload.toml").write_text('[watch]\nnotifier = "inotify"\n')
+    monkeypatch.setattr(sys, "platform", "darwin")
+    (told,) = of("watcher")
+    assert (told.verdict, "watchfiles is used" in told.text) == ("note", True)
+    assert 'notifier = "watchfiles"' in told.advice
+
+
 def test_artifacts_that_cannot_be_used_are_counted(project: Workspace) -> None:
     """What another Python left in compiled/ is told with its size and the command that cleans."""
     project.compiled.mkdir(mode=0o755)
