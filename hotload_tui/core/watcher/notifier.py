@@ -119,7 +119,10 @@ class _NotOfThisThread(logging.Filter):
 
 
 class SilentBell:
-    """The bell that never rings: the sweep alone finds what changes."""
+    """The bell that never rings: the sweep alone finds what changes.
+
+    It is hung anew then, as any bell that did not ring, and everything is looked at once more.
+    """
 
     def __init__(self, directories: Sequence[str], is_partial: bool) -> None:  # noqa: ARG002, FBT001 - see Hang
         os.stat(directories[0])  # noqa: PTH116 - as the other bells do, it refuses a root that is not there

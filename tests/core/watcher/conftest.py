@@ -70,7 +70,7 @@ class Settings(TypedDict, total=False):
 
     settle_time: float
     debounce_time: float
-    sweep_interval: float
+    sweep_interval: float | None
     ignore: Sequence[str]
     notifier: str
     hang: Hang
@@ -101,7 +101,7 @@ class Heard:
             on_tick=self._tick,
             settle_time=settings.get("settle_time", 0.002),
             debounce_time=settings.get("debounce_time", 2.0),
-            sweep_interval=settings.get("sweep_interval", 0.1 if notifier == "sweep" else 60.0),
+            sweep_interval=settings.get("sweep_interval") or (0.1 if notifier == "sweep" else 60.0),
             rule=SourceRule(settings.get("ignore", ())),
             hang=self._hang,
         )

@@ -111,15 +111,17 @@ EDITORS: dict[str, Saving] = {
 }
 
 
-@pytest.mark.parametrize("sweep_interval", [60.0, 0.3], ids=["rings alone", "with the sweep"])
-def test_what_editors_save_is_told(workspace: Workspace, watch: Watch, sweep_interval: float) -> None:
+@pytest.mark.parametrize("sweep_interval", [None, 0.3], ids=["by itself", "with the sweep"])
+def test_what_editors_save_is_told(
+    workspace: Workspace, watch: Watch, notifier: str, sweep_interval: float | None
+) -> None:
     """As often as they save, and with what they wrote."""
     prepare(workspace, list(EDITORS))
-    heard = watch(sweep_interval=sweep_interval)
+    heard = watch(notifier=notifier, sweep_interval=sweep_interval)
     assert perform(workspace, heard, EDITORS) == {}
 
 
-def test_a_checkout_of_many_plugins_is_one_batch(workspace: Workspace, watch: Watch) -> None:
+def test_a_checkout_of_many_plugins_is_one_batch(workspace: Workspace, watch: Watch, notifier: str) -> None:
     """200 files in 10 plugins change together, are told together, and none from half of the change."""
     names = [f"p{number}" for number in range(10)]
 
@@ -137,7 +139,7 @@ def test_a_checkout_of_many_plugins_is_one_batch(workspace: Workspace, watch: Wa
         run("add", ".")
         run("commit", "-qm", branch)
     run("checkout", "-q", "main")
-    heard = watch()
+    heard = watch(notifier=notifier)
     run("checkout", "-q", "next")
     assert heard.wait_for(lambda: heard.names == set(names))
     heard.wait_for_quiet()
