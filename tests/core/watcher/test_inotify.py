@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import threading
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from inotify_simple import INotify
 
+from hotload_tui.core.watcher import hang_for
 from hotload_tui.core.watcher.inotify import InotifyBell
 from hotload_tui.core.watcher.notifier import overflow
 from tests.waiting import PATIENCE
@@ -133,6 +136,37 @@ def test_a_directory_that_is_not_there_is_refused(root: Path, listen: Listen) ->
         listen(gone)
     bell = listen(gone, root, is_partial=True)
     assert heard(bell, file.touch) == {file}
+
+
+def test_a_directory_that_went_and_was_deleted_is_no_trouble(
+    root: Path, listen: Listen, tmp_path: Path
+) -> None:
+    """The system has stopped listening by itself before the move is heard of."""
+    bell, file = listen(root), root / "x.py"
+
+    def move_and_delete() -> None:
+        (root / "inner").rename(tmp_path / "elsewhere")
+        (tmp_path / "elsewhere").rmdir()
+
+    assert root / "inner" in heard(bell, move_and_delete)
+    assert heard(bell, file.touch) == {file}
+
+
+@pytest.mark.parametrize(
+    ("call", "number", "limit"),
+    [("add_watch", errno.ENOSPC, "max_user_watches"), ("__init__", errno.EMFILE, "max_user_instances")],
+)
+def test_a_limit_is_named(
+    root: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, limit: str
+) -> None:
+    """The setting that raises it is in the message; watchfiles, which would meet it too, is not tried."""
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(INotify, call, refuse)
+    with pytest.raises(OSError, match=limit):
+        hang_for("inotify")([str(root)], False)
 
 
 def test_whoever_listens_can_be_interrupted(root: Path, listen: Listen) -> None:
