@@ -212,13 +212,12 @@ def test_a_checkout_is_one_batch(workspace: Workspace, watch: Watch) -> None:
     names = [f"p{number}" for number in range(10)]
     for name in names:
         workspace[name] = ONE
-    heard = watch(debounce_time=20.0)
+    heard = watch(debounce_time=20.0, sweep_interval=0.5)
     lock = workspace.root / ".git" / "index.lock"
     lock.touch()
-    pause = threading.Event()
     for name in names:
         workspace[name] = TWO
-        pause.wait(0.01)  # a checkout takes its time
+    heard.wait_for_quiet()
     assert not heard.names
     lock.unlink()
     assert heard.wait_for(lambda: heard.names == set(names))
