@@ -38,19 +38,18 @@ class InotifyBell:
         self._is_partial = is_partial
         self._directories = tuple(directories)
         self._paths: dict[int, str] = {}
-        try:
-            self._inotify = INotify(nonblocking=True)
-        except OSError as error:
-            raise _explained(error) from error
-        self._interrupted = os.eventfd(0)
-        self._poll = select.poll()
-        for descriptor in (self._inotify.fileno(), self._interrupted):
-            self._poll.register(descriptor, select.POLLIN)
-        try:
+        with contextlib.ExitStack() as opened:
+            try:
+                self._inotify = opened.enter_context(INotify(nonblocking=True))
+                self._interrupted = os.eventfd(0)
+            except OSError as error:
+                raise _explained(error) from error
+            opened.callback(os.close, self._interrupted)
+            self._poll = select.poll()
+            for descriptor in (self._inotify.fileno(), self._interrupted):
+                self._poll.register(descriptor, select.POLLIN)
             self._listen(self._directories)
-        except BaseException:
-            self.close()
-            raise
+            self._opened = opened.pop_all()
 
     def wait(self, ended: Ended) -> Collection[str] | None:
         """Return paths where something happened; ``None`` once ``ended``, or if some were lost."""
@@ -68,8 +67,7 @@ class InotifyBell:
 
     def close(self) -> None:
         """Give back both descriptors."""
-        self._inotify.close()
-        os.close(self._interrupted)
+        self._opened.close()
 
     def _heard(self, events: bytes) -> set[str] | None:
         """Return the paths of some events; listen to what came, and no more to what went."""

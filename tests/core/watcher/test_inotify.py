@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from inotify_simple import INotify
 
 from hotload_tui.core.watcher import hang_for
 from hotload_tui.core.watcher.inotify import InotifyBell
@@ -154,19 +153,26 @@ def test_a_directory_that_went_and_was_deleted_is_no_trouble(
 
 @pytest.mark.parametrize(
     ("call", "number", "limit"),
-    [("add_watch", errno.ENOSPC, "max_user_watches"), ("__init__", errno.EMFILE, "max_user_instances")],
+    [
+        ("inotify_simple.INotify.add_watch", errno.ENOSPC, "max_user_watches"),
+        ("inotify_simple.INotify.__init__", errno.EMFILE, "max_user_instances"),
+        ("os.eventfd", errno.EMFILE, "limit of files"),
+    ],
+    ids=["watches", "instances", "files"],
 )
 def test_a_limit_is_named(
     root: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, limit: str
 ) -> None:
-    """The setting that raises it is in the message; watchfiles, which would meet it too, is not tried."""
+    """The message says which, no descriptor stays open, and watchfiles, which meets it too, is not tried."""
 
     def refuse(*_arguments: object, **_options: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(INotify, call, refuse)
+    before = set(OPEN.iterdir())
+    monkeypatch.setattr(call, refuse)
     with pytest.raises(OSError, match=limit):
         hang_for("inotify")([str(root)], False)
+    assert set(OPEN.iterdir()) == before
 
 
 def test_whoever_listens_can_be_interrupted(root: Path, listen: Listen) -> None:
