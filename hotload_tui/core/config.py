@@ -37,7 +37,7 @@ class WatchConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ignore: tuple[str, ...] = ()
     """Patterns as in a ``.gitignore`` in each plugin's directory; what they match is no part of it."""
     notifier: str = "inotify" if sys.platform == "linux" else "watchfiles"
-    """What tells of changes, one of ``NOTIFIERS``; with ``sweep`` they are found by looking alone."""
+    """What reports changes, one of ``NOTIFIERS``; with ``sweep`` only regular looks find them."""
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -60,7 +60,7 @@ class _InotifyOrWatchfiles:
         if not self._is_told:
             self._is_told = True
             reason = "it exists on Linux only" if sys.platform != "linux" else str(error)
-            logger.warning("inotify cannot be used (%s); watchfiles notifies of changes instead", reason)
+            logger.warning("inotify cannot be used (%s); watchfiles reports changes instead", reason)
 
 
 class WatchfilesBell:

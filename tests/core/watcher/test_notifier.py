@@ -18,7 +18,7 @@ from tests.core.watcher.conftest import Watch
 from tests.waiting import until
 
 TWO = answering("two")
-INSTEAD = "watchfiles notifies of changes instead"
+INSTEAD = "watchfiles reports changes instead"
 
 
 def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
@@ -70,7 +70,7 @@ def test_what_is_not_configured_is_not_asked_for(
     running = run(workspace.config(enable_watch=True, sweep_interval=0.1, watch={"notifier": notifier}))
     workspace["greet"] = TWO
     running.wait_for(lambda: running.host.call("greet") == ["two"])
-    assert "notifies" not in running.said()
+    assert "inotify" not in running.said()
     assert running.manager.snapshot().watcher.state == "watching"
 
 
