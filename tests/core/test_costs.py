@@ -2,9 +2,11 @@
 
 import gc
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -115,6 +117,52 @@ def test_a_reload_compiles_a_plain_file_once_and_parses_nothing_besides(
         assert host.call("answer").count(2) == 1
         assert manager.detail("p03").description == ("Answers." if docstring else "")
     assert (EAR.compiled, EAR.parsed) == (["p03/plugin.py"], 0)
+
+
+def test_a_start_makes_one_thread_for_all_plugins_that_leave_nothing_in_it(tmp_path: Path) -> None:
+    """To start a thread for each takes as long as most loads."""
+    for number in range(PLUGINS):
+        folder = tmp_path / "plugins" / f"p{number:02}"
+        folder.mkdir(parents=True)
+        (folder / "plugin.py").write_text(
+            "import threading\nTHREAD = threading.current_thread()\n\n\n"
+            "def register(ctx):\n    ctx.hook('thread', lambda: THREAD)\n"
+        )
+    with manager_of(tmp_path, host := HookHost()):
+        threads = host.call("thread")
+    assert (len(threads), len(set(threads))) == (PLUGINS, 1)
+
+
+def calls_of_a_start(root: Path, plugins: int) -> int:
+    """Return how many calls of functions the threads make in which so many plugins load."""
+    for number in range(plugins):
+        folder = root / "plugins" / f"p{number:02}"
+        folder.mkdir(parents=True)
+        (folder / "plugin.py").write_text("def register(ctx):\n    ctx.hook('answer', lambda: 1)\n")
+    made = 0
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal made
+        made += event in ("call", "c_call")
+
+    before = threading.getprofile()
+    manager = manager_of(root, HookHost())
+    threading.setprofile(count)
+    try:
+        manager.start()
+        return made
+    finally:
+        threading.setprofile(before)
+        manager.stop()
+
+
+@pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="the interpreter does not number the changes of a namespace"
+)
+def test_a_start_does_not_look_through_all_modules_for_each_plugin(tmp_path: Path) -> None:
+    """A thousand plugins that load together do not copy the attributes of all modules a thousand times."""
+    few, many = calls_of_a_start(tmp_path / "few", 10), calls_of_a_start(tmp_path / "many", 30)
+    assert 0 < many - few < 20 * 3 * len(sys.modules)
 
 
 def test_plugins_that_change_together_are_one_assignment_of_the_hook_table(project: Path) -> None:

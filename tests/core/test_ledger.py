@@ -253,6 +253,35 @@ def test_a_load_that_fails_leaves_nothing(workspace: Workspace, run: Run, kind: 
     assert look() == before
 
 
+LOGGED = [
+    "logging.getLogger('formatted').level = 5",
+    "logging.getLogger('formatted').propagate = False",
+    "logging.getLogger('formatted').handlers.clear()",
+    "logging.getLogger('formatted').addHandler(logging.lastResort)",
+    "logging.getLogger('formatted').filters.append(len)\nlogging.getLogger('formatted').removeFilter(print)",
+]
+
+
+@pytest.mark.usefixtures("tidy", "host")
+@pytest.mark.parametrize("line", LOGGED)
+def test_a_change_of_a_logger_is_undone_however_it_is_written(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    """In a host of many loggers, too, a plugin that fails leaves them as they were, by whichever name."""
+    for number in range(500):
+        name = f"of_the_test.{number}"
+        monkeypatch.setitem(logging.root.manager.loggerDict, name, logging.Logger(name))  # noqa: LOG001 - goes with the test
+    logger = logging.getLogger("formatted")
+
+    def look() -> tuple[object, ...]:
+        return logger.level, logger.propagate, [*logger.handlers], [*logger.filters]
+
+    before = look()
+    workspace["greet"] = a_plugin(f"import logging\n{line}\nraise ValueError")
+    assert run(workspace.config()).fault("greet").type == "ValueError"
+    assert look() == before
+
+
 def test_a_failed_load_is_freed_without_waiting_for_the_hosts_collector(
     workspace: Workspace, run: Run
 ) -> None:
@@ -483,6 +512,75 @@ def test_what_one_plugin_of_a_batch_changed_is_not_taken_for_the_next_ones(
     running.manager.disable("first")
     assert running.wait_for(lambda: bool(running.told(PluginRetired, "first")))
     assert host.number == 1
+
+
+# What the second plugin of a batch does to a module of the host's, or to the process.
+BETWEEN = {
+    "another value": "host.number = 2",
+    "a value of the same size": "host.number = -5",
+    "a new name": "host.other = 0",
+    "a name less": "del host.number",
+    "set by a function": (
+        "import types\ndef change():\n    global number\n    number = 2\n"
+        "change = types.FunctionType(change.__code__, vars(host))\nfor _ in range(50): change()"
+    ),
+    "set by its name": "setattr(host, 'number', 3)",
+    "set in the dictionary": "vars(host).update(number=4)",
+    "popped": "vars(host).pop('number')",
+    "changed back and on": "host.number = 5\nhost.number = 1\nhost.number = 6",
+    "environment": "import os\nos.environ['HOTLOAD_TEST'] = '1'",
+    "sys.path": "import sys\nsys.path.insert(0, '/nowhere')",
+    "copyreg": "import copyreg\ncopyreg.dispatch_table[C] = len",
+}  # fmt: skip
+
+
+def process_of(host: ModuleType) -> tuple[object, ...]:
+    """Return the attributes of the host's module, and what else plugins of a batch change here."""
+    attributes = {name: value for name, value in vars(host).items() if name != "__builtins__"}
+    return attributes, dict(os.environ), list(sys.path), dict(copyreg.dispatch_table)
+
+
+@pytest.mark.parametrize("kind", BETWEEN)
+def test_what_a_failed_plugin_of_a_batch_changed_is_undone_however_it_did_it(
+    workspace: Workspace, run: Run, host: ModuleType, kind: str
+) -> None:
+    """Also if nothing changed between the loads before it; the next plugin meets the host as it was."""
+    before = process_of(host)
+    for name in ("a", "b", "d"):
+        workspace[name] = a_plugin("host.tools.append(host.number)")
+    workspace["c"] = a_plugin(f"{BETWEEN[kind]}\nraise ValueError")
+    running = run(workspace.config())
+    assert [event.name for event in running.told(PluginFailed)] == ["c"]
+    assert process_of(host) == before
+    assert host.tools == [1, 1, 1]
+
+
+COMES = (
+    "import sys\nfrom types import ModuleType\n"
+    "sys.modules[{0!r}] = ModuleType({0!r})\nsys.modules[{0!r}].number = 1"
+)
+
+
+def test_modules_that_come_go_and_change_places_within_a_batch_are_looked_after(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that an earlier plugin of the batch brought is as it was after a later plugin that fails."""
+    names = ("first_of_the_test", "second_of_the_test", "third_of_the_test")
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        del sys.modules[name]
+    monkeypatch.setitem(sys.modules, "host_of_the_test", ModuleType("host_of_the_test"))
+    workspace["a"] = a_plugin(COMES.format(names[0]))
+    workspace["b"] = a_plugin(COMES.format(names[1]))
+    workspace["c"] = a_plugin(
+        f"import sys\nagain = sys.modules.pop({names[1]!r})\n"
+        f"{COMES.format(names[2])}\nsys.modules[{names[1]!r}] = again"
+    )
+    changes = "".join(f"sys.modules[{name!r}].number = 2\n" for name in names)
+    workspace["d"] = a_plugin(f"import sys\n{changes}raise ValueError")
+    running = run(workspace.config())
+    assert [event.name for event in running.told(PluginFailed)] == ["d"]
+    assert [getattr(sys.modules[name], "number", None) for name in names] == [1, 1, 1]
 
 
 # How a patch may keep what it calls, by ``now`` for the one that is there and ``put`` for the new one.

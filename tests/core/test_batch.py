@@ -1,4 +1,4 @@
-"""Plugins that start together are loaded one after the other in as few threads as may be."""
+"""Plugins that start together: none meets what another left, waits for it, or fails with it."""
 
 import threading
 from collections.abc import Callable
@@ -11,23 +11,30 @@ from tests.conftest import Running, Workspace, answering
 
 Run = Callable[[Config], Running]
 
-TELLS_ITS_THREAD = """
+COMPARES_THREADS = """
+import sys
 import threading
+from builtins import of_the_test
 
-THREAD = threading.current_thread()
-NAME = THREAD.name
+def seen():
+    return type(sys.gettrace()), type(sys.getprofile()), hasattr(of_the_test.local, "value")
+
+here, in_a_new_thread = seen(), []
+thread = threading.Thread(target=lambda: in_a_new_thread.append(seen()))
+thread.start()
+thread.join()
 {leaves}
 
 def register(ctx):
-    ctx.hook("thread", lambda: f"{{id(THREAD)}} {{NAME}}")
+    ctx.hook("is_alone", lambda: [here] == in_a_new_thread)
 """
 COUNTS = "import builtins\nbuiltins.of_the_test.executed.append(__name__.split('.')[1])\n"
 WAITS = "import builtins\nbuiltins.of_the_test.end.wait({seconds})\n"
 LEAVES = {
     "nothing": "",
-    "a local": "KEPT = threading.local()\nKEPT.value = 1",
-    "a tracer": "import sys\nsys.settrace(lambda *_: None)",
-    "a profiler": "import sys\nsys.setprofile(lambda *_: None)",
+    "a local": "of_the_test.local.value = 1",
+    "a tracer": "sys.settrace(lambda *_: None)",
+    "a profiler": "sys.setprofile(lambda *_: None)",
     "a tracer for threads to come": "threading.settrace(None if threading.gettrace() else (lambda *_: None))",
 }
 
@@ -38,6 +45,7 @@ class Shared:
     def __init__(self) -> None:
         self.executed: list[str] = []
         self.end = threading.Event()
+        self.local = threading.local()
 
 
 @pytest.fixture
@@ -48,18 +56,13 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> Shared:
     return found
 
 
+@pytest.mark.usefixtures("shared")
 @pytest.mark.parametrize("kind", LEAVES)
-def test_a_thread_serves_the_next_load_only_if_nothing_was_left_in_it(
-    kind: str, workspace: Workspace, run: Run
-) -> None:
-    """No plugin meets what another one has set for its thread, and none pays for a thread without need."""
+def test_no_load_meets_what_another_one_set_for_its_thread(kind: str, workspace: Workspace, run: Run) -> None:
+    """Each of several that start together sees what code in a new thread sees."""
     for name in ("a", "b", "c"):
-        workspace[name] = TELLS_ITS_THREAD.format(leaves=LEAVES[kind] if name == "b" else "")
-    told = [str(each).split() for each in run(workspace.config()).host.call("thread")]
-    first, second, third = (thread for thread, _ in told)
-    assert [name for _, name in told] == ["hotload-load-a", "hotload-load-b", "hotload-load-c"]
-    assert first == second
-    assert (second == third) is (kind == "nothing")
+        workspace[name] = COMPARES_THREADS.format(leaves=LEAVES[kind] if name == "b" else "")
+    assert run(workspace.config()).host.call("is_alone") == [True, True, True]
 
 
 def test_a_context_variable_of_one_load_is_not_seen_by_the_next(workspace: Workspace, run: Run) -> None:
