@@ -6,12 +6,20 @@ import asyncio
 import gc
 import sys
 import threading
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
 
 from hotload_tui import HookHost, HotloadManager
-from hotload_tui.core.events import AnyEvent, EventBus, EventsMissed, PluginLoaded, WatcherChanged
+from hotload_tui.core.events import (
+    AnyEvent,
+    EventBus,
+    EventsMissed,
+    PluginLoaded,
+    Subscriber,
+    WatcherChanged,
+)
 from hotload_tui.core.manager.stream import LIMIT, EventStream
 from tests.conftest import Workspace, answering
 from tests.waiting import PATIENCE
@@ -155,11 +163,22 @@ async def test_closing_ends_a_consumer_that_waits() -> None:
 async def test_a_dropped_iterator_hears_no_more() -> None:
     """An ``async for`` that is left by ``break`` leaves no subscriber behind."""
     bus = EventBus()
-    events = EventStream(bus.subscribe)
+    left: list[Subscriber] = []
+
+    def subscribe(subscriber: Subscriber) -> Callable[[], None]:
+        unsubscribe = bus.subscribe(subscriber)
+
+        def leave() -> None:
+            unsubscribe()
+            left.append(subscriber)
+
+        return leave
+
+    events = EventStream(subscribe)
     bus.publish(_event(1))
     async for _ in events:
         break
-    assert len(bus._subscribers) == 1
+    assert left == []
     del events
     gc.collect()
-    assert list(bus._subscribers) == []
+    assert len(left) == 1

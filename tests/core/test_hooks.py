@@ -3,6 +3,7 @@ import contextvars
 import gc
 import signal
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import cast
 
@@ -485,11 +486,16 @@ def test_several_plugins_are_swapped_in_one_assignment() -> None:
 def test_old_tables_are_forgotten() -> None:
     """After a drain nothing holds the handlers of before."""
     host = HookHost()
+    answers: list[weakref.ref[HookFunction]] = []
     for _ in range(10):
-        host.swap({"greet": [handler(says(1))]})
+        answer = says(1)
+        answers.append(weakref.ref(answer))
+        host.swap({"greet": [handler(answer)]})
         host.call("greet")
+        del answer
     host.drain(0.0)
-    assert host._flight.superseded == []
+    gc.collect()
+    assert [answer() is None for answer in answers] == [True] * 9 + [False]
 
 
 def test_arguments_reach_the_handlers() -> None:

@@ -67,7 +67,11 @@ def left_behind(host: HookHost, files: set[str]) -> dict[str, object]:
         "finders": list(sys.meta_path),
         "lines": {name: entry for name, entry in linecache.cache.items() if name in files},
         "threads": threading.active_count(),
-        "table": host._flight.table,
+        "handlers": {
+            (point.point, handler.plugin, handler.generation)
+            for point in host.points()
+            for handler in point.handlers
+        },
     }
 
 

@@ -1,4 +1,5 @@
 import contextlib
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -9,6 +10,11 @@ import pytest
 from hotload_tui import Config, HotloadManager
 from hotload_tui.remote import RemoteManager, Server, serve
 from tests.conftest import Running, Workspace
+
+
+def say(text: str) -> None:
+    """Have the plugin ``greet`` log a line, of which every console hears."""
+    logging.getLogger("hotload.plugin.greet").info("%s", text)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -29,7 +28,8 @@ from hotload_tui.core.events import (
 from hotload_tui.core.plugin import PluginState
 from hotload_tui.remote import RemoteManager, Server, feed, find_hosts, frames, protocol
 from tests.conftest import Workspace
-from tests.waiting import PATIENCE
+from tests.remote.conftest import say
+from tests.waiting import PATIENCE, until
 
 Connect = Callable[[Server], RemoteManager]
 
@@ -65,18 +65,7 @@ class Ears:
 
     def __init__(self, remote: RemoteManager) -> None:
         self.heard: list[AnyEvent] = []
-        self._came = threading.Condition()
-        self.undo = remote.subscribe(self._hear)
-
-    def _hear(self, event: AnyEvent) -> None:
-        with self._came:
-            self.heard.append(event)
-            self._came.notify_all()
-
-    def wait_until(self, is_so: Callable[[], bool]) -> None:
-        """Wait until ``is_so``, looking again at each event."""
-        with self._came:
-            assert self._came.wait_for(is_so, PATIENCE), self.heard
+        self.undo = remote.subscribe(self.heard.append)
 
     def all_of(self, kind: type[_E]) -> list[_E]:
         """Return the events of a kind."""
@@ -84,13 +73,7 @@ class Ears:
 
     def wait_for(self, kind: type[_E]) -> _E:
         """Return the first event of a kind, once it is there."""
-        self.wait_until(lambda: bool(self.all_of(kind)))
-        return self.all_of(kind)[0]
-
-
-def has_heard_loads(ears: Ears, count: int) -> bool:
-    """Tell whether so many loads were heard of."""
-    return len(ears.all_of(PluginLoaded)) == count
+        return until(lambda: self.all_of(kind), lambda: str(self.heard))[0]
 
 
 class Host:
@@ -164,6 +147,11 @@ def news_from(connection: socket.socket) -> Iterator[protocol.News]:
             yield news
 
 
+def has_loaded(events: list[AnyEvent]) -> bool:
+    """Tell whether a plugin was loaded."""
+    return any(isinstance(event, PluginLoaded) for event in events)
+
+
 def test_the_state_comes_first_and_then_every_event_in_order(manager: HotloadManager, server: Server) -> None:
     """A listener gets the whole state, then events numbered without gaps, then a farewell."""
     with listening(server) as connection:
@@ -191,27 +179,25 @@ def test_who_falls_behind_gets_the_state_anew(manager: HotloadManager, server: S
         first = next(news)
         assert isinstance(first, protocol.State)
         for number in range(3 * feed.KEPT):
-            manager._board.collect("info", "", f"{number} {'x' * 1000}")
-        last = server._feed.number
-        number = first.after
-        states = 0
-        while number < last:
+            say(f"{number} {'x' * 1000}")
+        manager.rebuild(force=True)
+        number, state = first.after, first
+        heard: list[AnyEvent] = []
+        while not has_loaded(heard) and state.snapshot.plugins[0].generation == 1:
             part = next(news)
             if isinstance(part, protocol.State):
-                states += 1
-                number = part.after
+                state, number = part, part.after
             else:
                 assert isinstance(part, protocol.Events)
                 assert part.first == number + 1
                 number += len(part.events)
-        assert (states > 0, number) == (True, last)
+                heard += part.events
+    assert state is not first
+    assert number > 3 * feed.KEPT > len(heard)
 
 
-def test_who_falls_behind_is_told_so(
-    manager: HotloadManager, server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_falls_behind_is_told_so(server: Server, connect: Connect) -> None:
     """A subscriber that was too slow hears how much it missed, and everything from then on."""
-    monkeypatch.setattr(feed, "_BATCH", 1)
     gate = threading.Event()
     remote = connect(server)
 
@@ -221,7 +207,7 @@ def test_who_falls_behind_is_told_so(
     remote.subscribe(dawdle)
     ears = Ears(remote)
     for number in range(3 * feed.KEPT):
-        manager._board.collect("info", "", f"{number} {'x' * 1000}")
+        say(f"{number} {'x' * 1000}")
     gate.set()
     missed = ears.wait_for(EventsMissed)
     assert missed.count > 0
@@ -236,14 +222,12 @@ def test_several_consoles_hear_the_same(server: Server, connect: Connect) -> Non
     for console in consoles:
         console.rebuild(force=True)
     for each in ears:
-        each.wait_until(partial(has_heard_loads, each, len(consoles)))
+        until(lambda each=each: len(each.all_of(PluginLoaded)) == len(consoles))  # type: ignore[misc]
     loads = [[event.generation for event in each.all_of(PluginLoaded)] for each in ears]
     assert loads == [[2, 3, 4, 5, 6]] * 5
 
 
-def test_commands_are_answered_while_events_flow(
-    manager: HotloadManager, server: Server, connect: Connect
-) -> None:
+def test_commands_are_answered_while_events_flow(server: Server, connect: Connect) -> None:
     """A flood of events keeps no command waiting for its end."""
     remote = connect(server)
     Ears(remote)
@@ -253,7 +237,7 @@ def test_commands_are_answered_while_events_flow(
         for number in itertools.count():
             if over.is_set():
                 return
-            manager._board.collect("info", "", str(number))
+            say(str(number))
 
     flooding = threading.Thread(target=flood)
     flooding.start()
@@ -361,11 +345,17 @@ def test_a_host_of_another_version_in_its_place_is_told(server: Server) -> None:
         newer.bind(str(server.socket))
         newer.listen()
         newer.settimeout(PATIENCE)
-        while "speaks protocol 9" not in str(ears.heard):
+
+        def is_told() -> bool:
+            if "speaks protocol 9" in str(ears.heard):
+                return True
             visitor, _ = newer.accept()  # first comes who only looks whether somebody listens
             with visitor:
                 visitor.settimeout(PATIENCE)
                 if frames.receive(visitor, PATIENCE) is not None:
                     frames.send(visitor, mismatch)
+            return False
+
+        until(is_told)
         with pytest.raises(NoHostError, match="speaks protocol 9"):
             remote.snapshot()

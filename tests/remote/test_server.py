@@ -13,7 +13,8 @@ from hotload_tui.core.events import AnyEvent, PluginLoaded
 from hotload_tui.core.plugin import Snapshot
 from hotload_tui.remote import RemoteManager, Server, frames, protocol, questions, serve
 from tests.conftest import Running, Workspace
-from tests.waiting import PATIENCE
+from tests.remote.conftest import say
+from tests.waiting import PATIENCE, until
 
 Connect = Callable[[Server], RemoteManager]
 HELLO = frames.encode(protocol.Hello(protocol.VERSION))
@@ -217,11 +218,7 @@ def test_a_message_that_does_not_get_on_ends_its_connection(
 
 
 def test_a_listener_that_does_not_read_is_hung_up_on(
-    manager: HotloadManager,
-    server: Server,
-    visitor: socket.socket,
-    connect: Connect,
-    monkeypatch: pytest.MonkeyPatch,
+    server: Server, visitor: socket.socket, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A console that is stopped holds no thread of the host for ever, and keeps nobody else from hearing."""
     monkeypatch.setattr(frames, "PATIENCE", 0.1)
@@ -229,8 +226,12 @@ def test_a_listener_that_does_not_read_is_hung_up_on(
     heard: list[AnyEvent] = []
     other.subscribe(heard.append)
     visitor.sendall(framed(HELLO) + framed(frames.encode(protocol.Listen())))
-    while hotload_threads().count("hotload-client") > 2:  # the other's two connections
-        manager._board.collect("info", "", "x" * 4000)
+
+    def is_alone() -> bool:
+        say("x" * 4000)
+        return hotload_threads().count("hotload-client") <= 2  # the other's two connections
+
+    until(is_alone)
     other.rebuild(force=True)
     assert [event.generation for event in heard if isinstance(event, PluginLoaded)] == [2]
 

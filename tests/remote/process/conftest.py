@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,10 +12,10 @@ from hotload_tui import Fault, load_config
 from hotload_tui.core.events import AnyEvent
 from hotload_tui.core.plugin import PluginState, PluginStatus
 from hotload_tui.remote.process import HostedManager
-from hotload_tui.remote.process.breadcrumbs import BEAT, TRAIL, read_trail
-from hotload_tui.remote.process.inquest import AFTERMATH, recent
+from hotload_tui.remote.process.breadcrumbs import BEAT
+from hotload_tui.remote.process.inquest import AFTERMATH
 from tests.conftest import Workspace
-from tests.waiting import PATIENCE
+from tests.waiting import until
 
 GOOD = "def register(ctx):\n    ctx.hook('good', lambda: 'good')\n"
 SETTINGS = "load_timeout = 0.5\ndrain_timeout = 0.5\nsettle_time = 0.0\n"
@@ -35,18 +32,16 @@ class Console:
         options = {"--config": settings, "--plugins": workspace.plugins, "--compiled": workspace.compiled}
         words = [str(word) for pair in options.items() for word in pair]
         self.manager = HostedManager(config, words)
-        self._told = threading.Condition()
+        self._heard_at = 0.0
         self.manager.subscribe(self._hear)
         self.manager.open()
 
     def _hear(self, _event: AnyEvent) -> None:
-        with self._told:
-            self._told.notify_all()
+        self._heard_at = time.monotonic()
 
     def wait_for(self, is_so: Callable[[], bool]) -> None:
-        """Wait until ``is_so``, looking again at each event."""
-        with self._told:
-            assert self._told.wait_for(is_so, PATIENCE), self.said()
+        """Wait until ``is_so``; fail with the log if that never comes."""
+        until(is_so, self.said)
 
     def wait_for_line(self, *parts: str) -> str:
         """Wait for a line of the log that has all ``parts``; return it."""
@@ -62,10 +57,8 @@ class Console:
         return "\n".join(f"{line.level} {line.plugin}: {line.text}" for line in self.manager.log())
 
     def wait_for_quiet(self) -> None:
-        """Wait until no step of a plugin was a moment ago: a death is not one's fault then."""
-        trail = Path(self.manager._keeper._evidence.folder / TRAIL)
-        while recent(read_trail(trail), time.monotonic() - AFTERMATH - BEAT):
-            os.sched_yield()
+        """Wait until the last step of a plugin was long ago: a death is not its fault then."""
+        until(lambda: time.monotonic() - self._heard_at > AFTERMATH + BEAT)
 
     @property
     def pid(self) -> int:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.terminal import Terminal
-from tests.waiting import PATIENCE
+from tests.waiting import until
 
 HOTLOAD = str(Path(sys.executable).with_name("hotload"))
 GREET = """
@@ -121,10 +120,7 @@ def test_nothing_is_left(tmp_path: Path, way: str, *, hangs: bool) -> None:
             WAYS[way](family, terminal)
         if way != "terminal closed":
             terminal.wait_for("code ")
-        deadline = time.monotonic() + PATIENCE
-        while family.left() and time.monotonic() < deadline:
-            pass
-        assert family.left() == []
+        until(lambda: family.left() == [], lambda: str(family.left()))
         if way not in ("terminal closed", "console and supervisor killed"):
             terminal.wait_for(lambda _: terminal.is_mended())
             assert terminal.modes() == before
