@@ -3,51 +3,22 @@
 import gc
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 import pytest
 
 from hotload_tui import Config, HookHost, HotloadManager
-from hotload_tui.core import source_index
-from hotload_tui.core.events import PluginRetired
-from tests.conftest import CountingHost, Running, Workspace
+from hotload_tui.core.events import PluginLoaded, PluginRetired
+from tests.conftest import CountingHost, Running, Workspace, answering
+from tests.core.ear import EAR
 
 Run = Callable[[Config], Running]
 
 PLUGINS = 12
 LARGE = "".join(f"def step_{n}(x):\n    return x + {n}\n\n" for n in range(2000))
-
-
-class Ear:
-    """Hears which plugin files the interpreter opens and compiles; an audit hook cannot be taken back."""
-
-    def __init__(self) -> None:
-        self.root = ""
-        self.opened: list[str] = []
-        self.compiled: list[str] = []
-        self.parsed = 0
-        sys.addaudithook(self._hear)
-
-    def _hear(self, event: str, arguments: tuple[object, ...]) -> None:
-        if not self.root or event not in {"open", "compile"}:
-            return
-        path = str(arguments[0 if event == "open" else 1])
-        self.parsed += path == "<unknown>"  # what ast.parse calls a text
-        if path.startswith(self.root):
-            (self.opened if event == "open" else self.compiled).append(path[len(self.root) + 1 :])
-
-    @contextmanager
-    def listening(self, root: Path) -> Iterator[None]:
-        """Keep what happens to files under ``root``."""
-        self.opened, self.compiled, self.parsed, self.root = [], [], 0, str(root)
-        yield
-        self.root = ""
-
-
-EAR = Ear()
 
 
 @pytest.fixture
@@ -83,7 +54,8 @@ def test_a_start_reads_no_source_that_nobody_touched_since_the_last(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Size, times and inode say that it is the one that was compiled, once they are old enough to be sure."""
-    monkeypatch.setattr(source_index, "_RECENT", 0)
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 3600 * 10**9)
     with manager_of(project, HookHost()):
         pass
     (project / "plugins" / "p03" / "part.py").write_text("def answer():\n    return 2\n")
@@ -174,6 +146,23 @@ def test_plugins_that_change_together_are_one_assignment_of_the_hook_table(proje
         manager.rebuild()
         assert host.call("answer").count(2) == 5
         assert host.swaps == 1
+
+
+def test_a_save_is_read_once_until_it_serves(workspace: Workspace, run: Run) -> None:
+    """The bytes that the watcher looked at are compiled: what is read a second time may be half a file."""
+    workspace["greet"] = answering("one")
+    running = run(workspace.config(enable_watch=True))
+    saved = workspace.root / "saved"
+    saved.write_text(answering("two"))
+    opened: list[str] = []
+    running.manager.subscribe(
+        lambda event: opened.extend(EAR.opened) if type(event) is PluginLoaded else None
+    )
+    with EAR.listening(workspace.plugins):
+        saved.replace(workspace.plugins / "greet" / "plugin.py")
+        assert running.wait_for(lambda: running.host.call("greet") == ["two"])
+        assert running.wait_for(lambda: opened != [])
+    assert opened == ["greet/plugin.py"]
 
 
 def test_a_large_file_is_compiled_outside_this_process(project: Path) -> None:

@@ -132,25 +132,39 @@ def test_a_native_module_for_another_python_is_refused(workspace: Workspace, run
     assert "for another Python or system" in run(workspace.config()).fault("greet").message
 
 
-def test_copies_are_removed_when_the_process_ends(tmp_path: Path) -> None:
+FORKS = """
+import os, sys
+from pathlib import Path
+from hotload_tui import Config, HookHost, HotloadManager
+
+def copies():
+    return [*Path(os.environ["TMPDIR"]).rglob("_queue*")]
+
+config = Config(runtime_dir=sys.argv[1], compiled_dir=sys.argv[2], enable_watch=False)
+manager = HotloadManager(HookHost(), config)
+manager.start()
+before = copies()
+child = os.fork()
+if not child:
+    sys.exit()
+os.waitpid(child, 0)
+print(len(before), copies() == before)
+"""
+
+
+def test_copies_are_removed_when_the_process_ends(workspace: Workspace) -> None:
     """Neither a process nor a fork of it leaves files behind, and the fork removes none of its parent's."""
-    temporary = tmp_path / "temporary"
+    library = Path(importlib.import_module("_queue").__file__ or "")
+    workspace["greet"] = "from . import _queue\n\n\ndef register(ctx): ...\n"
+    workspace[f"greet/_queue{SUFFIX}"] = library.read_bytes()
+    temporary = workspace.root / "temporary"
     temporary.mkdir()
-    program = (
-        "import os, sys\n"
-        "from pathlib import Path\n"
-        "from hotload_tui.core.generation import native\n"
-        "here = native._fresh_file('fast.so')\n"
-        "here.write_bytes(b'')\n"
-        "child = os.fork()\n"
-        "if not child:\n"
-        "    sys.exit()\n"
-        "os.waitpid(child, 0)\n"
-        "print(here.exists())\n"
-    )
-    environment = {"TMPDIR": str(temporary)}
     told = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment
+        [sys.executable, "-c", FORKS, str(workspace.plugins), str(workspace.compiled)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"TMPDIR": str(temporary)},
     )
-    assert told.stdout == "True\n"
+    assert told.stdout == "1 True\n"
     assert list(temporary.iterdir()) == []

@@ -2,14 +2,13 @@
 
 import mmap
 import os
+import time
 from collections.abc import Callable
 
 import pytest
 
 from hotload_tui import Config
-from hotload_tui.core import source_index
 from hotload_tui.core.events import ArtifactRejected, PluginCompiled
-from hotload_tui.core.source import source
 from tests.conftest import Running, Workspace, answering
 
 Run = Callable[[Config], Running]
@@ -30,8 +29,8 @@ def run_once(run: Run) -> Run:
 @pytest.fixture
 def is_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have everything that was written before a start count as written long before it."""
-    monkeypatch.setattr(source_index, "_RECENT", 0)
-    monkeypatch.setattr(source, "_GRAIN", 0)
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 3600 * 10**9)
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
@@ -53,7 +52,7 @@ def test_a_damaged_index_costs_the_time_of_reading(
     """Whatever is in it: what serves is the source, and the next start has a good one."""
     workspace["greet"] = answering("hello")
     run_once(workspace.config())
-    index = workspace.compiled / source_index.FILE
+    index = workspace.compiled / "sources.json"
     good = index.read_bytes()
     index.write_bytes(DAMAGES[kind](good))
     running = run(workspace.config())
@@ -145,5 +144,5 @@ def test_a_plugin_that_is_gone_leaves_the_index(workspace: Workspace, run_once: 
     (workspace.plugins / "goes").rename(workspace.root / "elsewhere")
     workspace["stays"] = answering("changed")
     run_once(workspace.config())
-    content = (workspace.compiled / source_index.FILE).read_text()
+    content = (workspace.compiled / "sources.json").read_text()
     assert ("stays" in content, "goes" in content) == (True, False)
