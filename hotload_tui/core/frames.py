@@ -8,6 +8,7 @@ what is returned is no frame any more. So whoever asks for frames of others asks
 from __future__ import annotations
 
 import inspect
+import itertools
 import sys
 import threading
 from collections.abc import Mapping
@@ -76,17 +77,17 @@ def frame_of(thing: object) -> FrameType | None:
     return None
 
 
-def variables_of(frame: FrameType, called: FrameType | None = None) -> Mapping[str, object]:
+def variables_of(frame: FrameType) -> Mapping[str, object]:
     """Return the local variables of a frame; empty while a debugger has it.
 
-    Whoever knows the frame that it ``called`` saves the search for that. Nothing of the look remains: up to
-    Python 3.12 the frame of a function has one dictionary for its variables, which each look fills anew. It
-    keeps that to its end, ``locals()`` gives the same one to the function, and after each call of a trace
-    function the interpreter makes the variables what the dictionary says.
+    Nothing of the look remains: up to Python 3.12 the frame of a function has one dictionary for its
+    variables, which each look fills anew. It keeps that to its end, ``locals()`` gives the same one to the
+    function, and after each call of a trace function the interpreter makes the variables what the dictionary
+    says.
     """
     if sys.version_info >= (3, 13) or not _is_function(frame):
         return frame.f_locals
-    if _is_traced_now(frame, called):
+    if _is_traced_now(frame):
         return {}
     return _variables(frame)
 
@@ -100,23 +101,28 @@ def _variables(frame: FrameType) -> Mapping[str, object]:
     return variables
 
 
-def _is_traced_now(frame: FrameType, called: FrameType | None) -> bool:
+def _is_traced_now(frame: FrameType) -> bool:
     """Tell whether a trace or profile function may be running on behalf of it."""
-    if frame.f_trace is None and called is not None and stack_of(called)[1:2] == [frame]:
-        return _was_given(called, frame)
     own = threading.get_ident()
     return any(
         # Such a function in C has no frame, and one in Python has got this one as its argument.
-        (frame.f_trace is not None and thread != own) or _was_given(newer, frame)
+        (frame.f_trace is not None and thread != own) or _traced_in(stack) is frame
         for thread, stack in stacks().items()
-        for each, newer in zip(stack, (None, *stack), strict=False)
-        if each is frame
+        if any(each is frame for each in stack)
     )
 
 
-def _was_given(called: FrameType | None, frame: FrameType) -> bool:
-    if called is None or not _is_function(called):
-        return False
+def _traced_in(stack: list[FrameType]) -> FrameType | None:
+    """Return the frame on whose behalf a trace function runs; the variables of that one are not looked at.
+
+    There is one at most, and what the trace function itself calls, which is newer, is not traced.
+    """
+    return next((frame for newer, frame in itertools.pairwise(stack) if _was_given(newer, frame)), None)
+
+
+def _was_given(called: FrameType, frame: FrameType) -> bool:
+    if called.f_trace is not None or not _is_function(called):
+        return False  # no trace function is traced itself
     for value in _variables(called).values():
         if value is frame or (type(value) is tuple and any(item is frame for item in value)):
             return True

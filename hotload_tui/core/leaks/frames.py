@@ -25,7 +25,7 @@ def running_in(root: str, target: object = None) -> str:
     if target is not None and code is None:
         return ""
     for thread, stack in _threads():
-        own = [frame for frame, _ in stack if _is_within(frame.f_globals.get("__name__"), root)]
+        own = [frame for frame in stack if _is_within(frame.f_globals.get("__name__"), root)]
         if own and (code is None or any(frame.f_code is code for frame in own)):
             first, now = own[-1].f_code, own[0]
             start = place(first.co_filename, first.co_firstlineno)
@@ -39,8 +39,8 @@ def running_in(root: str, target: object = None) -> str:
 def local_among(things: Mapping[int, object]) -> tuple[str, object, str] | None:
     """Return a local variable that is one of ``things``, which, and where it is; ``None`` for none."""
     for thread, stack in _threads():
-        for frame, called in stack:
-            for name, value in variables_of(frame, called).items():
+        for frame in stack:
+            for name, value in variables_of(frame).items():
                 if things.get(id(value), things) is value:
                     code = frame.f_code
                     at = place(code.co_filename, frame.f_lineno)
@@ -48,21 +48,14 @@ def local_among(things: Mapping[int, object]) -> tuple[str, object, str] | None:
     return None
 
 
-def _threads() -> list[tuple[str, list[tuple[FrameType, FrameType | None]]]]:
-    """Return the name of each thread, and its frames with what each called, the newest first.
+def _threads() -> list[tuple[str, list[FrameType]]]:
+    """Return the name of each thread, and its frames, the newest first.
 
     This package's are left out: one that kept itself among its variables would be a cycle.
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     return [
-        (
-            names.get(thread, str(thread)),
-            [
-                (frame, called)
-                for frame, called in zip(stack, (None, *stack), strict=False)
-                if not _is_ours(frame)
-            ],
-        )
+        (names.get(thread, str(thread)), [frame for frame in stack if not _is_ours(frame)])
         for thread, stack in stacks().items()
     ]
 
