@@ -2,14 +2,17 @@ import gc
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Self
 
 import pytest
 
+from hotload_tui import Config
 from hotload_tui.core.collector import uncollected
-from hotload_tui.core.frames import stacks, variables_of
+from hotload_tui.core.events import PluginRetired
+from tests.conftest import Running, Workspace
 from tests.waiting import PATIENCE
 
 # Each object that the main thread makes has the collector run, and each run lets the other thread call or
@@ -80,18 +83,29 @@ def switch(*, is_on: bool) -> None:
     (gc.enable if is_on else gc.disable)()
 
 
-def look_at(code: CodeType) -> dict[str, object]:
-    """Return the variables of what another thread runs, whether or not it is known what that called."""
-    looks = [
-        (dict(variables_of(frame)), dict(variables_of(frame, called)))
-        for thread, stack in stacks().items()
-        if thread != threading.get_ident()
-        for frame, called in zip(stack, (None, *stack), strict=False)
-        if frame.f_code is code
-    ]
-    assert len(looks) == 1
-    assert looks[0][0] == looks[0][1]
-    return looks[0][0]
+class Looking:
+    """A plugin whose objects the host keeps, and whose reload looks for them in all that runs."""
+
+    def __init__(self, workspace: Workspace, run: Callable[[Config], Running]) -> None:
+        workspace["greet"] = "class Kept: ...\n\n\ndef register(ctx):\n    ctx.hook('give', Kept)\n"
+        self.running = run(workspace.config())
+
+    def give(self) -> object:
+        """Return an object of the plugin's."""
+        return self.running.host.first("give")
+
+    def look(self) -> str:
+        """Reload the plugin, and return who holds the version before."""
+        self.running.manager.rebuild("greet", force=True)
+        self.running.wait_for(lambda: self.running.told(PluginRetired) != [])
+        (event,) = self.running.told(PluginRetired)
+        return event.memory
+
+
+@pytest.fixture
+def looking(workspace: Workspace, run: Callable[[Config], Running]) -> Looking:
+    """Give a plugin to hold objects of while something runs."""
+    return Looking(workspace, run)
 
 
 class Stopped:
@@ -139,11 +153,12 @@ def test_code_that_goes_on_meanwhile_can_be_looked_at() -> None:
     ],
 )
 def test_a_function_in_a_debugger_or_profiler_keeps_its_variables(
+    looking: Looking,
     tool: Callable[[Callable[[FrameType, str, object], object] | None], None],
     event: str,
     known: dict[str, object],
 ) -> None:
-    """Looking at it while a trace function runs, at its start or later, changes nothing in it."""
+    """Looking for holders while a trace function runs, at its start or later, changes nothing in it."""
 
     def work(numbers: list[int]) -> int:
         first = numbers[0]
@@ -160,53 +175,45 @@ def test_a_function_in_a_debugger_or_profiler_keeps_its_variables(
         def wrapped(*given: object) -> object:
             return trace(*given)  # type: ignore[arg-type]
 
+        held = looking.give()  # what is looked for, further out
         tool(wrapped if event == "call" else trace)
         try:
-            return work([7])
+            return held and work([7])
         finally:
             tool(None)
 
     with Stopped(traced) as stopped:
-        look_at(work.__code__)
+        assert "held by local 'held' → Kept of " in looking.look()
     assert stopped.result == 14
 
 
-def test_what_locals_gave_to_a_function_is_not_emptied() -> None:
-    """Code may keep what ``locals()`` answers, and use it after somebody looked."""
+def test_what_locals_gave_to_a_function_is_not_emptied(looking: Looking) -> None:
+    """Code may keep what ``locals()`` answers, and use it after a reload looked for holders."""
 
     def template(stopped: Stopped) -> object:
-        name = "Ada"
+        name = looking.give()
         values = locals()
         stopped.here()
-        return values["name"], name
+        return values["name"] is name
 
     with Stopped(template) as stopped:
-        assert look_at(template.__code__)["name"] == "Ada"
-    assert stopped.result == ("Ada", "Ada")
+        assert "held by local 'name' → Kept of " in looking.look()
+    assert stopped.result is True
 
 
-def test_a_look_keeps_nothing_alive() -> None:
-    """What a function lets go of after it was looked at is freed, though the function goes on."""
-
-    class Large:
-        pass
-
-    freed = []
+def test_a_look_keeps_nothing_alive(looking: Looking) -> None:
+    """What a function lets go of after a reload found it there is freed, though the function goes on."""
 
     def work(stopped: Stopped) -> object:
-        import weakref
-
-        large = Large()
-        gone = weakref.ref(large)
+        held = looking.give()
+        gone = weakref.ref(held)
         stopped.here()
-        del large
-        freed.append(gone() is None)
-        return None
+        del held
+        return gone() is None
 
     with Stopped(work) as stopped:
-        assert type(look_at(work.__code__)["large"]) is Large
-    assert stopped.result is None
-    assert freed == [True]
+        assert "held by local 'held' → Kept of " in looking.look()
+    assert stopped.result is True
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="the collector waits by itself from Python 3.12 on")
