@@ -503,38 +503,6 @@ def test_a_switch_that_is_taken_back_by_hand_at_once_is_seen(
             assert running.wait_for(lambda: running.status("x").state is PluginState.OK)
 
 
-def test_no_call_is_lost_while_reloading(workspace: Workspace, run: Run) -> None:
-    """Eight threads call through fifty reloads: all are answered, none by a version older than promised."""
-    workspace["greet"] = answering(0)
-    running = run(workspace.config())
-    served, stop, wrong = [0], threading.Event(), []
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(0.0005)  # each file operation of a reload waits that long for every busy thread
-
-    def call() -> None:
-        while not stop.is_set():
-            at_least = served[0]
-            values = running.host.call("greet")
-            if len(values) != 1 or not isinstance(values[0], int) or values[0] < at_least:
-                wrong.append((at_least, values))
-
-    threads = [threading.Thread(target=call) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for number in range(1, 51):
-        save(running, workspace, answering(number))
-        served[0] = number
-    stop.set()
-    for thread in threads:
-        thread.join()
-    sys.setswitchinterval(interval)
-    assert wrong == []
-    assert running.told(PluginFailed) == []
-    assert running.status("greet").generation == 51
-    assert running.wait_for(lambda: len(running.told(PluginRetired)) == 50)
-    assert {event.memory for event in running.told(PluginRetired)} == {"freed"}
-
-
 # ---- bad input
 
 

@@ -119,6 +119,7 @@ def test_eight_threads_call_through_many_reloads(workspace: Workspace, run: Run)
     assert sum(caller.calls for caller in callers) > RELOADS
     assert running.host.call("both", running.host) == [((RELOADS + 1,) * 2,) * 2]
     assert running.wait_for(lambda: len(running.told(PluginRetired)) == 2 * RELOADS)
+    assert {event.memory for event in running.told(PluginRetired)} == {"freed"}
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=12))
