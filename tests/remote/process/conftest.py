@@ -85,6 +85,11 @@ class Console:
 @pytest.fixture
 def console(workspace: Workspace) -> Iterator[Console]:
     """Give a console on a host that serves the plugin ``good``; nothing of it may be left at the end."""
+    yield from serving(workspace)
+
+
+def serving(workspace: Workspace) -> Iterator[Console]:
+    """Yield a console on a host that serves the plugin ``good``, and end it."""
     workspace["good"] = GOOD
     console = Console(workspace)
     console.manager.wait_until_ready()
