@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +11,14 @@ from typing import TypeAlias, cast
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
 from hotload_tui import PluginState
 from hotload_tui.core.errors import HotloadError, RefusedError
 from hotload_tui.core.events import PluginLoaded, PluginRetired
 from hotload_tui.core.generation import identifier
-from tests.conftest import Running, Workspace
-from tests.core.test_model import BOUNDED, plugin_modules
+from tests.core.conftest import Histories, plugin_modules
+from tests.core.test_model import BOUNDED
 from tests.counts import MODEL_EXAMPLES
 
 NAMES = ("a", "b", "c", "d")
@@ -67,32 +65,12 @@ class Source:
         )
 
 
-class Families(RuleBasedStateMachine):
+class Families(Histories):
     """Real files and a real manager; what is checked after each step is what holds whatever was done."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.foreign = set(plugin_modules())
-        self.root = Path(tempfile.mkdtemp(prefix="hotload-family-"))
-        self.workspace = Workspace(self.root)
         self.disk: dict[str, Source] = {}
-        self.count = 0
-        self.host = self.started()
-
-    def started(self) -> Running:
-        """Return a new host on the same folders."""
-        running = Running(self.workspace.config())
-        running.manager.start()
-        return running
-
-    def teardown(self) -> None:
-        """Stop, and leave nothing behind."""
-        self.host.manager.stop()
-        shutil.rmtree(self.root)
-        left = [name for name in plugin_modules() if name not in self.foreign]
-        for name in left:
-            del sys.modules[name]
-        assert left == []
 
     # ---- what users do
 

@@ -1,55 +1,13 @@
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hotload_tui.core.artifact import Artifact
-from hotload_tui.core.compiler import Compiler
-from hotload_tui.core.errors import LoadError, PluginError, RegisterError, UnknownPluginError
+from hotload_tui.core.errors import LoadError, RegisterError, UnknownPluginError
 from hotload_tui.core.faults import fault_of
-from hotload_tui.core.loader import Loader
-from tests.conftest import CountingHost, Workspace, answering
-
-
-class Bench:
-    """A loader with its host, and a compiler that feeds it."""
-
-    def __init__(self, workspace: Workspace, **settings: object) -> None:
-        self.workspace = workspace
-        self.host = CountingHost()
-        self.loader = Loader(self.host, workspace.config(**settings))
-
-    def artifact(self, source: str, name: str = "greet") -> Artifact:
-        """Compile ``source``."""
-        self.workspace[name] = source
-        return Compiler(self.workspace.compiled).compile(self.workspace.plugins / name).artifact
-
-    def load(self, source: str, name: str = "greet", hook_point: str | None = None) -> None:
-        """Compile and load ``source``."""
-        self.loader.load(name, self.artifact(source, name), hook_point)
-
-    def number(self) -> int:
-        """Return the number of the generation that serves."""
-        live = self.loader.live("greet")
-        return live.generation.number if live else 0
-
-    def refusal(self, source: str) -> PluginError:
-        """Return the error of a load that must fail."""
-        with pytest.raises(PluginError) as caught:
-            self.load(source)
-        return caught.value
-
-
-@pytest.fixture
-def bench(workspace: Workspace) -> Iterator[Bench]:
-    """Give a loader, and unload everything afterwards."""
-    bench = Bench(workspace)
-    yield bench
-    for name in bench.loader.names():
-        bench.loader.unload(name)
-    bench.loader.retire()
+from tests.conftest import Workspace, answering
+from tests.core.conftest import Bench
 
 
 def test_load_unload_and_reload(bench: Bench) -> None:

@@ -1,14 +1,10 @@
 import sys
-from collections.abc import Iterator
 
 import pytest
 
-from hotload_tui import HookHost
-from hotload_tui.core.compiler import Compiler
-from hotload_tui.core.errors import LoadError, PluginError
+from hotload_tui.core.errors import LoadError
 from hotload_tui.core.faults import fault_of
-from hotload_tui.core.loader import Loader
-from tests.conftest import Workspace
+from tests.core.conftest import Bench
 
 WITH_COUNT = (
     "def register(ctx):\n    ctx.state.setdefault('n', 1)\n    ctx.hook('show', lambda: dict(ctx.state))\n"
@@ -20,51 +16,21 @@ MIGRATES = (
 )
 
 
-class Bench:
-    """A loader whose plugin shows its state at the hook point ``show``."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace = workspace
-        self.host = HookHost()
-        self.loader = Loader(self.host, workspace.config())
-
-    def load(self, source: str) -> None:
-        """Compile and load ``source``."""
-        self.workspace["greet"] = source
-        artifact = Compiler(self.workspace.compiled).compile(self.workspace.plugins / "greet").artifact
-        self.loader.load("greet", artifact)
-
-    def shown(self) -> object:
-        """Return the state as the serving generation sees it."""
-        return self.host.first("show")
-
-    def refusal(self, source: str) -> PluginError:
-        """Return the error of a load that must fail."""
-        with pytest.raises(PluginError) as caught:
-            self.load(source)
-        return caught.value
-
-
-@pytest.fixture
-def bench(workspace: Workspace) -> Iterator[Bench]:
-    """Give a loader, and unload everything afterwards."""
-    bench = Bench(workspace)
-    yield bench
-    for name in bench.loader.names():
-        bench.loader.unload(name)
-    bench.loader.retire()
+def shown(bench: Bench) -> object:
+    """Return the state as the serving generation sees it."""
+    return bench.host.first("show")
 
 
 def test_a_changed_version_migrates_up_and_down(bench: Bench) -> None:
     """No STATE_VERSION is version 0; every change calls migrate_state with the version before."""
     bench.load(WITH_COUNT)
     bench.load(MIGRATES.format(2))
-    assert bench.shown() == {"n": 1, "path": (0,)}
+    assert shown(bench) == {"n": 1, "path": (0,)}
     bench.load(MIGRATES.format(2) + "\n# the same version\n")
     bench.load(MIGRATES.format(1))
-    assert bench.shown() == {"n": 1, "path": (0, 2)}
+    assert shown(bench) == {"n": 1, "path": (0, 2)}
     bench.load(MIGRATES.format(0))
-    assert bench.shown() == {"n": 1, "path": (0, 2, 1)}
+    assert shown(bench) == {"n": 1, "path": (0, 2, 1)}
 
 
 def test_register_sees_the_migrated_state(bench: Bench) -> None:
@@ -74,16 +40,16 @@ def test_register_sees_the_migrated_state(bench: Bench) -> None:
         "STATE_VERSION = 1\ndef migrate_state(state, _):\n    state['total'] = state.pop('n') + 10\n"
         "def register(ctx):\n    ctx.state['total'] += 100\n    ctx.hook('show', lambda: dict(ctx.state))\n"
     )
-    assert bench.shown() == {"total": 111}
+    assert shown(bench) == {"total": 111}
 
 
 def test_where_no_state_was_left_nothing_is_migrated(bench: Bench) -> None:
     """A first load, and a version that comes with the first state, need no migrate_state."""
     bench.load("STATE_VERSION = 3\ndef register(ctx): ...\n")
     bench.load("STATE_VERSION = 4\n" + WITH_COUNT)
-    assert bench.shown() == {"n": 1}
+    assert shown(bench) == {"n": 1}
     bench.load(MIGRATES.format(5))
-    assert bench.shown() == {"n": 1, "path": (4,)}
+    assert shown(bench) == {"n": 1, "path": (4,)}
 
 
 def test_the_version_is_kept_while_the_plugin_is_unloaded(bench: Bench) -> None:
@@ -91,7 +57,7 @@ def test_the_version_is_kept_while_the_plugin_is_unloaded(bench: Bench) -> None:
     bench.load(MIGRATES.format(1))
     bench.loader.unload("greet")
     bench.load(MIGRATES.format(2))
-    assert bench.shown() == {"n": 1, "path": (1,)}
+    assert shown(bench) == {"n": 1, "path": (1,)}
 
 
 RAISING = ["raise ValueError", "raise SystemExit", "raise KeyboardInterrupt", "raise GeneratorExit",
@@ -106,13 +72,13 @@ def test_a_migration_that_raises_aborts_the_load(bench: Bench, line: str) -> Non
         "STATE_VERSION = 2\ndef migrate_state(state, from_version):\n"
         f"    state.clear()\n    state['half'] = 1\n    {line}\ndef register(ctx): ...\n"
     )
-    assert (type(error), bench.shown()) == (LoadError, {"n": 1})
+    assert (type(error), shown(bench)) == (LoadError, {"n": 1})
     fault = fault_of(error, phase="load", plugin="greet", module_path="hotplug")
     assert fault.place is not None
     assert fault.place.function == "migrate_state"
     assert "migrate_state was to bring the state of version 1 to STATE_VERSION 2" in fault.notes
     bench.load(MIGRATES.format(2))
-    assert bench.shown() == {"n": 1, "path": (1,)}
+    assert shown(bench) == {"n": 1, "path": (1,)}
 
 
 MISTAKES = [
@@ -131,16 +97,16 @@ def test_what_cannot_migrate_is_named(bench: Bench, source: str, message: str, l
     bench.load(WITH_COUNT)
     error = bench.refusal(source + "def register(ctx): ...\n")
     assert message in str(error)
-    assert (error.line, bench.shown()) == (line, {"n": 1})
+    assert (error.line, shown(bench)) == (line, {"n": 1})
 
 
 def test_a_load_that_fails_after_its_migration_leaves_the_state(bench: Bench) -> None:
     """What the migration did is discarded with everything else of the load."""
     bench.load(WITH_COUNT)
     bench.refusal(MIGRATES.format(1) + "    1 / 0\n")
-    assert bench.shown() == {"n": 1}
+    assert shown(bench) == {"n": 1}
     bench.load(MIGRATES.format(1))
-    assert bench.shown() == {"n": 1, "path": (0,)}
+    assert shown(bench) == {"n": 1, "path": (0,)}
 
 
 def test_values_that_can_neither_be_copied_nor_compared_survive(bench: Bench) -> None:
@@ -165,7 +131,7 @@ def test_keys_are_strings_and_keep_no_generation(bench: Bench) -> None:
         "def register(ctx):\n    ctx.state[Key.N] = 1\n    ctx.hook('show', lambda: dict(ctx.state))\n"
         "    ctx.hook('own', lambda: ctx.state[Key.N])\n"
     )
-    assert (bench.shown(), bench.host.call("own")) == ({"n": 1}, [1])
+    assert (shown(bench), bench.host.call("own")) == ({"n": 1}, [1])
     bench.load(WITH_COUNT)
     assert [gone.memory for gone in bench.loader.retire()] == ["freed"]
     fault = fault_of(
@@ -187,4 +153,4 @@ def test_what_a_thread_writes_during_the_swap_arrives(bench: Bench, monkeypatch:
         "        done.append(1)\n    thread = threading.Thread(target=write)\n    thread.start()\n"
         "    ctx.hook('show', lambda: (thread.join(), len(ctx.state))[1])\n"
     )
-    assert (bench.shown(), done) == (20_000, [1])
+    assert (shown(bench), done) == (20_000, [1])

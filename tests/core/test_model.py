@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import shutil
-import sys
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
-from hotload_tui import HookHost, HotloadManager, PluginState
+from hotload_tui import Config, HookHost, HotloadManager, PluginState
 from hotload_tui.core.errors import RefusedError
 from hotload_tui.core.events import PluginLoaded, PluginRetired
 from hotload_tui.core.generation import identifier
-from hotload_tui.core.generation.remnant import Remnant
 from hotload_tui.core.history import Record
 from hotload_tui.core.source import read_source
-from tests.conftest import Running, Workspace, answering, without_memory
+from tests.conftest import answering, without_memory
+from tests.core.conftest import Histories, plugin_modules
 from tests.counts import IS_RANDOM, MODEL_EXAMPLES
 
 NAMES = ("a", "a-b", "json")
@@ -89,44 +87,20 @@ class Expected:
         return PluginState.STALE if self.serves is not None else PluginState.FAIL
 
 
-def plugin_modules() -> list[str]:
-    """Return the names of all plugins' modules that can be imported; remnants of retired ones cannot run."""
-    modules = sys.modules.copy().items()
-    return [name for name, module in modules if name.startswith("hotplug.") and type(module) is not Remnant]
-
-
-class Plugins(RuleBasedStateMachine):
+class Plugins(Histories):
     """Real files, a real manager that is told of each change, and a model of what must come of it."""
 
     watched = False
 
     def __init__(self) -> None:
         super().__init__()
-        self.foreign = set(plugin_modules())  # what tests before this one in the same process still hold
-        self.root = Path(tempfile.mkdtemp(prefix="hotload-model-"))
-        self.workspace = Workspace(self.root)
         self.model: dict[str, Expected] = {}
         self.forgotten: dict[str, str | None] = {}  # last goods of plugins that are gone
         self.twins: dict[str, str] = {}  # what the _x that stand beside an x would answer
-        self.count = 0
-        self.host = self.started()
 
-    def started(self) -> Running:
-        """Return a new host on the same folders."""
-        running = Running(
-            self.workspace.config(enable_watch=self.watched, keep_generations=2, sweep_interval=0.5)
-        )
-        running.manager.start()
-        return running
-
-    def teardown(self) -> None:
-        """Stop, and leave nothing behind."""
-        self.host.manager.stop()
-        shutil.rmtree(self.root)
-        left = [name for name in plugin_modules() if name not in self.foreign]
-        for name in left:  # one failure must not spoil what comes after it
-            del sys.modules[name]
-        assert left == []
+    def config(self) -> Config:
+        """Return settings that keep few versions, and look at all plugins often if they watch."""
+        return self.workspace.config(enable_watch=self.watched, keep_generations=2, sweep_interval=0.5)
 
     # ---- what users do
 

@@ -9,45 +9,12 @@ from typing import cast
 import pytest
 
 from hotload_tui import Config, Fault
-from hotload_tui.core.events import PluginFailed, PluginRetired
+from hotload_tui.core.events import PluginFailed
 from tests.conftest import Running, Workspace, answering
+from tests.core.conftest import Stage, retired
 from tests.waiting import PATIENCE
 
 Run = Callable[[Config], Running]
-
-
-class Stage:
-    """What the plugins of these tests reach under the name ``stage``."""
-
-    def __init__(self) -> None:
-        self.running: Running | None = None
-        self.entered = threading.Event()
-        self.gate = threading.Event()
-        self.told: list[object] = []
-
-    def wait(self) -> str:
-        """Stay inside until the test opens the gate."""
-        self.entered.set()
-        self.gate.wait(PATIENCE)
-        return "left"
-
-
-@pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    """Give a stage, and let everybody leave it afterwards."""
-    stage = Stage()
-    monkeypatch.setitem(sys.modules, "stage", stage)
-    yield stage
-    stage.gate.set()
-    for thread in threading.enumerate():
-        if thread.name.startswith("hotload-unload"):
-            thread.join()
-
-
-def retired(running: Running, name: str = "greet", times: int = 1) -> PluginRetired:
-    """Wait until generations of a plugin were retired; return the last one's event."""
-    assert running.wait_for(lambda: len(running.told(PluginRetired, name)) >= times)
-    return running.told(PluginRetired, name)[times - 1]
 
 
 def unload_faults(running: Running) -> list[Fault]:

@@ -1,44 +1,17 @@
 import asyncio
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from hotload_tui import Config
 from hotload_tui.core.events import PluginFailed, PluginRetired
 from tests.conftest import Running, Workspace, answering
+from tests.core.conftest import Stage, retired
 from tests.waiting import PATIENCE
 
 Run = Callable[[Config], Running]
-
-
-class Stage:
-    """What the plugins of these tests reach under the name ``stage``."""
-
-    def __init__(self) -> None:
-        self.running: Running | None = None
-        self.began = threading.Event()
-        self.gate = threading.Event()
-        self.told: list[object] = []
-
-
-@pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    """Give a stage, and let everybody leave it afterwards."""
-    stage = Stage()
-    monkeypatch.setitem(sys.modules, "stage", stage)
-    yield stage
-    stage.gate.set()
-    for thread in threading.enumerate():
-        if thread.name.startswith("greet."):
-            thread.join(PATIENCE)
-
-
-def retired(running: Running, times: int = 1) -> PluginRetired:
-    """Wait until generations of the plugin were retired; return the last one's event."""
-    assert running.wait_for(lambda: len(running.told(PluginRetired, "greet")) >= times)
-    return running.told(PluginRetired, "greet")[times - 1]
 
 
 def reload(running: Running, workspace: Workspace) -> PluginRetired:
@@ -63,7 +36,7 @@ def register(ctx):
     @ctx.thread
     def poll(stop):
         stage.told.append("began")
-        stage.began.set()
+        stage.entered.set()
         stop.wait()
         stage.told.append("ended")
 """
@@ -74,7 +47,7 @@ import asyncio, stage
 async def poll(name):
     try:
         stage.told.append(f"{name} began")
-        stage.began.set()
+        stage.entered.set()
         await asyncio.sleep(1000)
     finally:
         stage.told.append(f"{name} ended")
@@ -89,7 +62,7 @@ def test_a_thread_is_told_to_stop_and_waited_for(workspace: Workspace, run: Run,
     """It ends before what was prepared before it is closed, and leaves nothing."""
     workspace["greet"] = POLL
     running = run(workspace.config())
-    assert stage.began.wait(PATIENCE)
+    assert stage.entered.wait(PATIENCE)
     (standing,) = running.manager.detail("greet").ledger
     assert (standing.category, standing.what.split(" running ")[0]) == ("thread", "'greet.poll'")
     event = reload(running, workspace)
@@ -101,7 +74,7 @@ def test_a_task_is_cancelled_and_waited_for(workspace: Workspace, run: Run, stag
     """In ``register`` it runs on an event loop of the plugin's own, which ends with it."""
     workspace["greet"] = TASKS
     running = run(workspace.config())
-    assert stage.began.wait(PATIENCE)
+    assert stage.entered.wait(PATIENCE)
     event = reload(running, workspace)
     assert stage.told == ["a began", "a ended", "closed"]
     assert (event.memory, event.ledger, threads()) == ("freed", (), [])
@@ -138,11 +111,11 @@ def test_a_thread_that_does_not_stop_is_named_with_its_line(
 ) -> None:
     """After drain_timeout it is left behind: a fault of the old version tells where it stands."""
     workspace["greet"] = (
-        "import stage\ndef register(ctx):\n    @ctx.thread\n    def deaf():\n        stage.began.set()\n"
+        "import stage\ndef register(ctx):\n    @ctx.thread\n    def deaf():\n        stage.entered.set()\n"
         "        stage.gate.wait()\n"
     )
     running = run(workspace.config(drain_timeout=0.1))
-    assert stage.began.wait(PATIENCE)
+    assert stage.entered.wait(PATIENCE)
     event = reload(running, workspace)
     (fault,) = [e.fault for e in running.told(PluginFailed)]
     assert fault.message == "thread 'greet.deaf' did not end within drain_timeout = 0.1 s of its stop signal"
@@ -165,13 +138,13 @@ def test_a_task_that_does_not_end_is_named_with_its_line(
 ) -> None:
     """As a thread."""
     workspace["greet"] = (
-        "import asyncio, stage\nasync def deaf():\n    stage.began.set()\n"
+        "import asyncio, stage\nasync def deaf():\n    stage.entered.set()\n"
         "    while not stage.gate.is_set():\n"
         "        try:\n            await asyncio.sleep(0.01)\n        except asyncio.CancelledError: pass\n"
         "def register(ctx): ctx.task(deaf)\n"
     )
     running = run(workspace.config(drain_timeout=0.1))
-    assert stage.began.wait(PATIENCE)
+    assert stage.entered.wait(PATIENCE)
     event = reload(running, workspace)
     (fault,) = [e.fault for e in running.told(PluginFailed)]
     assert fault.message == "task 'greet.deaf' did not end within drain_timeout = 0.1 s of being cancelled"
