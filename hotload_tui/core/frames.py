@@ -11,7 +11,7 @@ import inspect
 import itertools
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 
 from hotload_tui.core.collector import uncollected
@@ -77,17 +77,17 @@ def frame_of(thing: object) -> FrameType | None:
     return None
 
 
-def variables_of(frame: FrameType) -> Mapping[str, object]:
+def variables_of(frame: FrameType, traced: Container[int] | None = None) -> Mapping[str, object]:
     """Return the local variables of a frame; empty while a debugger has it.
 
     Nothing of the look remains: up to Python 3.12 the frame of a function has one dictionary for its
     variables, which each look fills anew. It keeps that to its end, ``locals()`` gives the same one to the
     function, and after each call of a trace function the interpreter makes the variables what the dictionary
-    says.
+    says. Whoever looks at many frames asks once which are ``traced``.
     """
     if sys.version_info >= (3, 13) or not _is_function(frame):
         return frame.f_locals
-    if _is_traced_now(frame):
+    if id(frame) in (traced_now(stacks()) if traced is None else traced):
         return {}
     return _variables(frame)
 
@@ -101,15 +101,17 @@ def _variables(frame: FrameType) -> Mapping[str, object]:
     return variables
 
 
-def _is_traced_now(frame: FrameType) -> bool:
-    """Tell whether a trace or profile function may be running on behalf of it."""
+def traced_now(running: Mapping[int, list[FrameType]]) -> set[int]:
+    """Return the ``id`` of each frame of these ``stacks`` for which a trace function may be running."""
+    if sys.version_info >= (3, 13):
+        return set()
     own = threading.get_ident()
-    return any(
-        # Such a function in C has no frame, and one in Python has got this one as its argument.
-        (frame.f_trace is not None and thread != own) or _traced_in(stack) is frame
-        for thread, stack in stacks().items()
-        if any(each is frame for each in stack)
-    )
+    found: set[int] = set()
+    for thread, stack in running.items():
+        # Such a function in C has no frame, and one in Python has got the traced one as its argument.
+        found.update(id(frame) for frame in stack if frame.f_trace is not None and thread != own)
+        found.add(id(_traced_in(stack)))
+    return found
 
 
 def _traced_in(stack: list[FrameType]) -> FrameType | None:

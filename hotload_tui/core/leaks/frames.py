@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping
 from types import FrameType, FunctionType
 
-from hotload_tui.core.frames import stacks, variables_of
+from hotload_tui.core.frames import stacks, traced_now, variables_of
 
 _OWN = f"{__name__.partition('.')[0]}."
 _RETIRED = re.compile(r"@g\d+$")
@@ -24,7 +24,7 @@ def running_in(root: str, target: object = None) -> str:
     code = target.__code__ if type(target) is FunctionType else None
     if target is not None and code is None:
         return ""
-    for thread, stack in _threads():
+    for thread, stack in _threads(stacks()):
         own = [frame for frame in stack if _is_within(frame.f_globals.get("__name__"), root)]
         if own and (code is None or any(frame.f_code is code for frame in own)):
             first, now = own[-1].f_code, own[0]
@@ -38,9 +38,17 @@ def running_in(root: str, target: object = None) -> str:
 
 def local_among(things: Mapping[int, object]) -> tuple[str, object, str] | None:
     """Return a local variable that is one of ``things``, which, and where it is; ``None`` for none."""
-    for thread, stack in _threads():
+    return _local_among(things, stacks())
+
+
+def _local_among(
+    things: Mapping[int, object], running: Mapping[int, list[FrameType]]
+) -> tuple[str, object, str] | None:
+    """Look at the stacks that a caller gives: with this frame among them they would be a cycle."""
+    traced = traced_now(running)
+    for thread, stack in _threads(running):
         for frame in stack:
-            for name, value in variables_of(frame).items():
+            for name, value in variables_of(frame, traced).items():
                 if things.get(id(value), things) is value:
                     code = frame.f_code
                     at = place(code.co_filename, frame.f_lineno)
@@ -48,15 +56,15 @@ def local_among(things: Mapping[int, object]) -> tuple[str, object, str] | None:
     return None
 
 
-def _threads() -> list[tuple[str, list[FrameType]]]:
-    """Return the name of each thread, and its frames, the newest first.
+def _threads(running: Mapping[int, list[FrameType]]) -> list[tuple[str, list[FrameType]]]:
+    """Return the name of each thread of these ``stacks``, and its frames, the newest first.
 
     This package's are left out: one that kept itself among its variables would be a cycle.
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     return [
         (names.get(thread, str(thread)), [frame for frame in stack if not _is_ours(frame)])
-        for thread, stack in stacks().items()
+        for thread, stack in running.items()
     ]
 
 
