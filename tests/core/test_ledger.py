@@ -76,7 +76,7 @@ def exit_functions() -> int:
 
 def finalizers() -> int:
     """Return how many finalizers wait."""
-    return len(weakref.finalize._registry)  # type: ignore[attr-defined]
+    return len(weakref.finalize._registry)  # type: ignore[attr-defined]  # noqa: SLF001 - the interpreter's
 
 
 def known_to_codecs(name: str) -> bool:
