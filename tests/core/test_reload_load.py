@@ -53,7 +53,7 @@ def write(workspace: Workspace, edit: int) -> None:
 
 
 class Caller(threading.Thread):
-    """Calls without pause, and notes every call that was lost, mixed or too old."""
+    """Calls again and again, and notes every call that was lost, mixed or too old."""
 
     def __init__(self, running: Running, promised: list[int], stop: threading.Event) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Caller(threading.Thread):
     def run(self) -> None:
         """Call until told to stop."""
         host = self._running.host
-        while not self._stopping.is_set():
+        while not self._stopping.wait(0.0005):  # callers that never pause would starve the reload
             promised = self._promised[0]
             self.look(promised, [host.call("left"), host.call("right")], is_one_call=False)
             promised = self._promised[0]
