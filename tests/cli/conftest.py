@@ -24,7 +24,7 @@ def hotload(workspace: Workspace, session: Path, monkeypatch: pytest.MonkeyPatch
     """Give the command in the workspace; what it loaded in this process must be unloaded at the end."""
     assert session.is_dir()
     monkeypatch.chdir(workspace.root)
-    command = Hotload(workspace)
+    command, known = Hotload(workspace), set(sys.modules)
     yield command
     command.close()
-    assert [name for name in sys.modules if name.startswith("hotplug")] == []
+    assert [name for name in set(sys.modules) - known if name.startswith("hotplug")] == []

@@ -53,6 +53,12 @@ def reload(running: Running, workspace: Workspace, word: str) -> None:
 
 
 @pytest.fixture
+def known_modules() -> set[str]:
+    """Give the names of what was imported before; to be asked for ahead of ``running``."""
+    return set(sys.modules)
+
+
+@pytest.fixture
 def running(workspace: Workspace, run: Run) -> Running:
     """Give a host in which the plugin's first version serves."""
     save(workspace, "one")
@@ -146,14 +152,14 @@ def test_type_hints_by_the_stable_name(running: Running) -> None:
     assert hint().tell() == running.host.call("greet")[0]
 
 
-def test_nothing_to_import_when_nothing_serves(running: Running) -> None:
+def test_nothing_to_import_when_nothing_serves(known_modules: set[str], running: Running) -> None:
     """A disabled plugin has no facade; what a host kept of it says so, and works again later."""
     part = importlib.import_module("hotplug.greet.part")
     with pytest.raises(ModuleNotFoundError, match=r"hotplug\.greet\.no'.* has no module 'no'"):
         importlib.import_module("hotplug.greet.no")
     running.manager.disable("greet")
     assert running.wait_for(lambda: bool(running.told(PluginRetired, "greet")))
-    assert [name for name in sys.modules if name.startswith("hotplug.")] == []
+    assert [name for name in set(sys.modules) - known_modules if name.startswith("hotplug.")] == []
     with pytest.raises(ModuleNotFoundError, match=r"hotplug"):
         importlib.import_module("hotplug.greet.part")
     with pytest.raises(AttributeError, match="nothing of the plugin is loaded"):

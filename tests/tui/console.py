@@ -38,7 +38,7 @@ class Console:
     @property
     def strips(self) -> list[Strip]:
         """The whole screen as it is painted, a strip per row."""
-        return self.app.screen._compositor.render_strips()  # Textual has no public way
+        return self.app.screen._compositor.render_strips()  # noqa: SLF001 - Textual has no public way
 
     @property
     def text(self) -> str:
@@ -48,7 +48,7 @@ class Console:
     @property
     def said_at_exit(self) -> str:
         """What the terminal shows once the console has left it."""
-        return str(self.app._exit_renderables)  # as above
+        return str(self.app._exit_renderables)  # noqa: SLF001 - as above
 
     @property
     def main(self) -> ConsoleScreen:
@@ -84,7 +84,7 @@ class Console:
         """Press keys as fast as each is acted upon, whether it is painted already or not."""
         for key in keys:
             self.app.post_message(events.Key(key, key_to_character(key)))
-            await self._pilot._wait_for_screen()
+            await self._pilot._wait_for_screen()  # noqa: SLF001 - as above
 
     async def click(self, column: int, row: int, times: int = 1) -> None:
         """Click at a place of the screen."""

@@ -25,7 +25,7 @@ _WIDEST = 400  # holders that are followed at once
 _OURS = __name__.partition(".")[0]
 
 
-def holder_of(target: object, own: Collection[int], root: str, seconds: float = SECONDS) -> str:
+def holder_of(target: object, own: Collection[int], root: str) -> str:
     """Return the way from something known to ``target``, as a user reads it.
 
     ``own`` are the identities of what belongs to the modules ``root``, which nobody knows: no way leads
@@ -34,12 +34,12 @@ def holder_of(target: object, own: Collection[int], root: str, seconds: float = 
     running = running_in(root, target)
     if running:
         return running
-    search = _Search(target, own, time.thread_time() + seconds)
+    search = _Search(target, own, time.thread_time() + SECONDS)
     way = search.run()
     if way:
         return way
     if search.is_cut:
-        return f"something not found in {seconds:g} s of searching"
+        return f"something not found in {SECONDS:g} s of searching"
     return search.from_local() or running_in(root) or search.from_top()
 
 
