@@ -32,12 +32,6 @@ def retired(running: Running, times: int) -> bool:
     return len(running.told(PluginRetired, "greet")) == times
 
 
-def parts(workspace: Workspace, word: str) -> None:
-    """Write the modules beside the entry, all of which know ``word``."""
-    workspace["greet/part.py"] = f"WORD = {word!r}\n"
-    workspace["greet/sub/deep.py"] = "from ..part import WORD\n"
-
-
 EXPRESSIONS = [
     (
         "from importlib.resources import files",
