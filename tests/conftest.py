@@ -118,6 +118,15 @@ def interruptible() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """Leave signals to the next test as they were."""
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    assert [signal.getsignal(number) for number in numbers] == before, "the test keeps a signal"
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     """Give an empty project folder."""

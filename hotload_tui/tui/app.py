@@ -56,6 +56,7 @@ class ConsoleApp(PlainApp):
         self._stop = stop
         self._leaving = False
         self._code: int | None = None
+        self._give_back_signals: Callable[[], None] = lambda: None
         self._console = ConsoleScreen(
             api, project, start, clock, restart=restart, debug=debug, settings=settings
         )
@@ -74,7 +75,11 @@ class ConsoleApp(PlainApp):
 
     def on_mount(self) -> None:
         """Leave in order when the system asks for it."""
-        hear_signals(self.end, GRACE + RESTORE)
+        self._give_back_signals = hear_signals(self.end, GRACE + RESTORE)
+
+    def on_unmount(self) -> None:
+        """Leave signals to the program that goes on after the console."""
+        self._give_back_signals()
 
     def on_resize(self) -> None:
         """Stand a terminal that does not know its size."""

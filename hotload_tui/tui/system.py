@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
@@ -23,27 +23,37 @@ _SIZE: Final = (24, 80)
 """Rows and columns of a terminal that does not tell them."""
 
 
-def hear_signals(end: Callable[[int], None], limit: float) -> None:
+def hear_signals(end: Callable[[int], None], limit: float) -> Callable[[], None]:
     """Call ``end`` with an exit code when the system asks for an end; where there are such signals.
 
     ``limit`` seconds later the process exits in any case. A handler of the loop's own would not be called
     while the thread waits for a terminal that is gone.
+
+    Returns:
+        What ends this: signals are again for who heard them before.
+
     """
     loop = asyncio.get_running_loop()
+    heard: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def hear(number: int, _frame: FrameType | None) -> None:
         code = CODES[signal.Signals(number).name]
         leave_within(limit, code)
         loop.call_soon_threadsafe(end, code)
 
-    try:
+    def give_back() -> None:
+        for number, handler in heard.items():
+            if signal.getsignal(number) is hear:  # else a plugin has it now
+                signal.signal(number, handler)
+
+    with contextlib.suppress(AttributeError, ValueError):  # not on every system; not the main thread
         for name in CODES:
-            signal.signal(getattr(signal, name), hear)
-    except (AttributeError, ValueError):
-        return  # not the main thread, or a system without these signals
+            number = getattr(signal, name)
+            heard[number] = signal.signal(number, hear)
+    return give_back
 
 
-@contextmanager
+@contextlib.contextmanager
 def lent_terminal(app: App[None]) -> Iterator[None]:
     """Have the console step aside; nothing may be raised inside, or the terminal would not be taken back.
 
@@ -51,7 +61,7 @@ def lent_terminal(app: App[None]) -> Iterator[None]:
     from filling the writer's queue, which nobody empties.
     """
     out, err = sys.stdout, sys.stderr
-    with app.suspend(), app.batch_update(), redirect_stdout(out), redirect_stderr(err):
+    with app.suspend(), app.batch_update(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         yield
 
 

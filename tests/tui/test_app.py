@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import threading
 from collections.abc import Callable
 
@@ -43,6 +44,18 @@ async def test_start_runs_once_in_a_daemon_thread_after_the_first_picture(worksp
         assert [thread.daemon for thread in runs] == [True]
         assert it.toasts == []
     manager.stop()
+
+
+async def test_a_program_that_goes_on_after_the_console_hears_signals_as_before(workspace: Workspace) -> None:
+    """Else the next Ctrl-C would end it, whatever it does, and a handler of its own would not be called."""
+    (workspace.root / "plugins").mkdir(exist_ok=True)
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    async with console(HotloadManager(HookHost(), workspace.config()), workspace.root):
+        assert heard == []
+    signal.raise_signal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
 
 
 async def test_a_tab_that_nothing_has_opened_yet_takes_the_next_key(workspace: Workspace) -> None:
