@@ -22,8 +22,8 @@ _E = TypeVar("_E", bound=Event)
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Let ``-n auto`` use three workers for two cores: a third of the time a test waits."""
-    return (os.cpu_count() or 1) * 3 // 2
+    """Let ``-n auto`` use two workers for each core: half of the time a test waits."""
+    return (os.cpu_count() or 1) * 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
