@@ -31,6 +31,9 @@ KEYS: Mapping[str, bytes] = {
     "ctrl+q": b"\x11",
 }
 
+PIECE = 256
+"""Bytes that are painted before the screen is looked at again, however many came meanwhile."""
+
 
 class Terminal:
     """Runs a program as its user sees it; as a context manager it is ended at the end."""
@@ -159,7 +162,7 @@ class Terminal:
         if not select.select([self._master], [], [], patience)[0]:
             return False
         try:
-            output = os.read(self._master, 65536)
+            output = os.read(self._master, PIECE)
         except OSError:  # Linux: the last one to hold the other side has left
             return False
         self._stream.feed(output)

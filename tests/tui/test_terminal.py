@@ -122,7 +122,7 @@ def test_a_toast_does_not_stay_on_the_screen(workspace: Workspace) -> None:
     """A toast that replaced another one while it was shown goes, and what was below it is painted."""
     workspace["one"] = "def register(ctx): ..."
     with Terminal(PROGRAM, cwd=workspace.root) as terminal:
-        terminal.wait_for("+ ok 1")
+        terminal.wait_for("+ ok 1  watching")  # until then nothing is news
         workspace["loud"] = "def register(ctx): ..."
         terminal.wait_for("loud loaded")
         terminal.press("3")
