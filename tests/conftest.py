@@ -46,12 +46,18 @@ class Workspace:
         self.plugins.mkdir()
 
     def __setitem__(self, place: str, content: str | bytes) -> None:
-        """Write ``plugin`` (its entry) or ``plugin/path/in/it``."""
-        path = self.plugins / place
-        if "/" not in place:
-            path = path / "plugin.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        """Write ``plugin`` (its entry) or ``plugin/path/in/it``; a new plugin appears with its file at once.
+
+        A watcher that sees the directory first would report that there is no ``plugin.py``, now and then.
+        """
+        name, _, path = place.partition("/")
+        plugin = self.plugins / name
+        folder = plugin if plugin.exists() else self.plugins / f".{name}"
+        file = folder / (path or "plugin.py")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        if folder is not plugin:
+            folder.rename(plugin)
 
     def config(self, **settings: object) -> Config:
         """Return a configuration for this folder that does not watch unless told to."""
