@@ -16,8 +16,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from hotload_tui.core.events import PluginLoaded, Subscriber
-from hotload_tui.core.plan import Plan
-from hotload_tui.core.plugin import (
+from hotload_tui.core.model import (
     FileDigest,
     HandlerStatus,
     HistoryEntry,
@@ -26,14 +25,14 @@ from hotload_tui.core.plugin import (
     HostStatus,
     Invocation,
     LogLine,
+    Plan,
     PluginDetail,
     PluginState,
     PluginStatus,
     Snapshot,
     WatcherStatus,
 )
-from hotload_tui.tui.garbage import hold_off
-from hotload_tui.tui.pace import quickened
+from hotload_tui.tui.terminal import hold_off, quickened
 
 DIGEST = "0123456789abcdef" * 4
 PLACE = (HookPlace("work", 100),)

@@ -12,7 +12,7 @@ from typing import Self
 
 from hotload_tui import Config, HookHost, HotloadManager
 from hotload_tui.core.events import PluginRetired
-from hotload_tui.core.hooks import Handler
+from hotload_tui.core.hooks.point import Handler
 
 _FILLER = "".join(f"def step_{n}(x):\n    return x + {n}\n\n" for n in range(16))
 _APART = 0.05  # seconds between two saves, as of somebody who types fast

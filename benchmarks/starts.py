@@ -16,7 +16,7 @@ from benchmarks.environment import PEERS, variables
 from benchmarks.figures import FLOOR, OURS, Contest, take_turns
 from benchmarks.work import Work
 from hotload_tui import Config, HookHost, HotloadManager
-from hotload_tui.core import source_index
+from hotload_tui.core import compiled as source_index
 
 _EARLIER = 3600  # seconds: files of a project are mostly older than its last start
 

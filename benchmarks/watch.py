@@ -16,7 +16,9 @@ from watchfiles import watch
 
 from hotload_tui import Config
 from hotload_tui.core.config import WatchConfig
-from hotload_tui.core.watcher import Change, Watcher, hang_for
+from hotload_tui.core.watch.notifier import hang_for
+from hotload_tui.core.watch.scanner import Change
+from hotload_tui.core.watch.watcher import Watcher
 
 _APART = 0.02  # seconds between two saves, each of another plugin: as by somebody who saves now and then
 _LOST = 10.0  # seconds until a save counts as lost

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hotload_tui.core.api import ManagerApi
     from hotload_tui.core.config import Config
-    from hotload_tui.core.config_loader import load_config
-    from hotload_tui.core.context import PluginContext
+    from hotload_tui.core.config_files import load_config
     from hotload_tui.core.errors import HotloadError
-    from hotload_tui.core.hooks import HookHost, HookPoint
-    from hotload_tui.core.live_config import follow_config
-    from hotload_tui.core.manager import HotloadManager
-    from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
+    from hotload_tui.core.hooks.host import HookHost
+    from hotload_tui.core.hooks.point import HookPoint
+    from hotload_tui.core.manager.manager import HotloadManager, follow_config
+    from hotload_tui.core.model import Fault, PluginState, PluginStatus
+    from hotload_tui.core.runtime.context import PluginContext
 
 __all__ = [
     "Config",
@@ -40,17 +40,17 @@ __all__ = [
 # Each is imported when it is first asked for: a command that needs one of them does not wait for all.
 _HOMES = {
     "Config": "hotload_tui.core.config",
-    "Fault": "hotload_tui.core.plugin",
-    "HookHost": "hotload_tui.core.hooks",
-    "HookPoint": "hotload_tui.core.hooks",
+    "Fault": "hotload_tui.core.model",
+    "HookHost": "hotload_tui.core.hooks.host",
+    "HookPoint": "hotload_tui.core.hooks.point",
     "HotloadError": "hotload_tui.core.errors",
-    "HotloadManager": "hotload_tui.core.manager",
+    "HotloadManager": "hotload_tui.core.manager.manager",
     "ManagerApi": "hotload_tui.core.api",
-    "PluginContext": "hotload_tui.core.context",
-    "PluginState": "hotload_tui.core.plugin",
-    "PluginStatus": "hotload_tui.core.plugin",
-    "follow_config": "hotload_tui.core.live_config",
-    "load_config": "hotload_tui.core.config_loader",
+    "PluginContext": "hotload_tui.core.runtime.context",
+    "PluginState": "hotload_tui.core.model",
+    "PluginStatus": "hotload_tui.core.model",
+    "follow_config": "hotload_tui.core.manager.manager",
+    "load_config": "hotload_tui.core.config_files",
 }
 
 

@@ -15,10 +15,11 @@ from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
-from hotload_tui.core.artifact import Artifact, find_artifacts
+from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.compiled import find_artifacts
 from hotload_tui.core.config import Config
-from hotload_tui.core.config_loader import Resolved, Setting, unmatched_entries
-from hotload_tui.core.discovery import find_plugins
+from hotload_tui.core.config_files import Resolved, Setting, unmatched_entries
+from hotload_tui.core.directories import find_plugins
 from hotload_tui.core.errors import ArtifactError, HotloadError, RuntimeDirError, near
 from hotload_tui.remote import find_hosts
 from hotload_tui.tui.clipboard import clipboard_commands

@@ -32,7 +32,7 @@ time.tzset()
 from textual.pilot import Pilot  # noqa: E402 - the environment is read on import
 
 from hotload_tui import Config, HookHost, HotloadManager  # noqa: E402
-from hotload_tui.core.plugin import (  # noqa: E402
+from hotload_tui.core.model import (  # noqa: E402
     HandlerStatus,
     HistoryEntry,
     HookPointStatus,
@@ -44,9 +44,9 @@ from hotload_tui.core.plugin import (  # noqa: E402
 )
 from hotload_tui.tui.app import ConsoleApp  # noqa: E402
 from hotload_tui.tui.screens.console import ConsoleScreen  # noqa: E402
-from hotload_tui.tui.screens.plan import PlanScreen  # noqa: E402
+from hotload_tui.tui.screens.dialogs import PlanScreen  # noqa: E402
 from hotload_tui.tui.widgets.hooks_view import HooksView  # noqa: E402
-from hotload_tui.tui.widgets.notice import Notice  # noqa: E402
+from hotload_tui.tui.widgets.status import Notice  # noqa: E402
 
 HERE: Final = Path(__file__).parent
 TEXTS: Final = HERE.parent / "tests" / "tui" / "screens"

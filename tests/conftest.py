@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from hotload_tui import Config, Fault, HookHost, HotloadManager, PluginStatus
 from hotload_tui.core.events import AnyEvent, Event
-from hotload_tui.core.hooks import Handler
+from hotload_tui.core.hooks.point import Handler
 from tests.waiting import until
 
 _E = TypeVar("_E", bound=Event)

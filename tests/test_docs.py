@@ -16,7 +16,7 @@ import pytest
 
 from hotload_tui import Config, HookHost, HotloadManager, load_config
 from hotload_tui.core.config import WatchConfig
-from hotload_tui.core.plugin import PluginState
+from hotload_tui.core.model import PluginState
 
 ROOT = Path(__file__).parent.parent
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hotload_tui import doctor
-from hotload_tui.core.config_loader import resolve
+from hotload_tui.core.config_files import resolve
 from hotload_tui.doctor import Finding, Report, examine
 from tests.conftest import Workspace, answering
 

@@ -15,7 +15,7 @@ import pytest
 from hotload_tui import Config, HookHost, HotloadManager
 from hotload_tui.core.config import PluginConfig
 from hotload_tui.core.events import AnyEvent, PluginRetired
-from hotload_tui.core.plugin import PluginState
+from hotload_tui.core.model import PluginState
 
 SHIPPED = Path(__file__).parents[1] / "plugins"
 ACTIVE = {

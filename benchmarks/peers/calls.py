@@ -28,7 +28,7 @@ def by_floor(count: int) -> Callable[[], object]:
 def by_hotload(count: int) -> Callable[[], object]:
     """Call the way a host does."""
     from hotload_tui import HookHost
-    from hotload_tui.core.hooks import Handler
+    from hotload_tui.core.hooks.point import Handler
 
     host = HookHost()
     for number, function in enumerate(handlers(count)):

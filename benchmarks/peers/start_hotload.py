@@ -9,7 +9,7 @@ from memory import resident
 
 from hotload_tui import Config, HookHost, HotloadManager
 from hotload_tui.core.compiler import Compiler as _Compiler  # noqa: F401 - what the first start imports
-from hotload_tui.core.loader import Loader as _Loader  # noqa: F401
+from hotload_tui.core.runtime.loader import Loader as _Loader  # noqa: F401
 
 if __name__ == "__main__":
     root, count = sys.argv[1], int(sys.argv[2])

@@ -6,7 +6,8 @@ import os
 import sys
 from typing import Final, NoReturn
 
-INTERRUPTED: Final = 130
+from hotload_tui.core.errors import INTERRUPTED
+
 _DEBUG: Final = "HOTLOAD_DEBUG"
 _LINGER: Final = 1.0  # seconds that threads of plugins may keep the process after its command
 

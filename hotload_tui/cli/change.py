@@ -10,10 +10,9 @@ import click
 from hotload_tui.cli import output, report
 from hotload_tui.cli.scope import Scope, choose, manager_of_command, scanned, shared_options
 from hotload_tui.core.config import Config
-from hotload_tui.core.discovery import oddity
+from hotload_tui.core.directories import SIMPLE, TEMPLATES, oddity
 from hotload_tui.core.errors import NotFoundError, UsageError, near
-from hotload_tui.core.plugin import PluginStatus
-from hotload_tui.core.templates import SIMPLE, TEMPLATES
+from hotload_tui.core.model import PluginStatus
 
 if TYPE_CHECKING:
     from hotload_tui import HotloadManager

@@ -11,7 +11,7 @@ from hotload_tui.cli.scope import Scope, shared_options
 
 _HOMES: Final = {
     "run": "serving",
-    "attach": "attach",
+    "attach": "serving",
     "status": "look",
     "plan": "look",
     "build": "look",
@@ -27,8 +27,8 @@ _HOMES: Final = {
     "undo": "change",
     "pause": "change",
     "resume": "change",
-    "logs": "logs",
-    "doctor": "doctor",
+    "logs": "look",
+    "doctor": "look",
     "trial": "look",
 }
 """The module of each subcommand, which is a function of the same name there."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +13,18 @@ import click
 import msgspec
 from msgspec import structs
 
-from hotload_tui.cli import output, report, text
-from hotload_tui.cli.records import call_record
+from hotload_tui.cli import output, report
+from hotload_tui.cli.report import call_record
 from hotload_tui.cli.scope import Scope, choose, scanned, shared_options
-from hotload_tui.core.errors import HotloadError, NotFoundError, UsageError
-from hotload_tui.core.plugin import Invocation, PluginStatus, Snapshot
+from hotload_tui.core.config_files import Setting
+from hotload_tui.core.directories import unknown
+from hotload_tui.core.errors import ConfigError, HotloadError, NoHostError, NotFoundError, UsageError
+from hotload_tui.core.events import AnyEvent, HostLost, HostReached
+from hotload_tui.core.model import Invocation, PluginStatus, Snapshot
 
 if TYPE_CHECKING:
     from hotload_tui.core.config import Config
+    from hotload_tui.remote import RemoteManager
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _NAMES = click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -37,9 +43,9 @@ def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
     snapshot = (remote or scanned(config)).snapshot()
     statuses = choose(snapshot.plugins, names)
     if remote is None:
-        output.narrate(f"no host runs on {text.folder(config.runtime_dir)}; this is what the disk says")
+        output.narrate(f"no host runs on {report.folder(config.runtime_dir)}; this is what the disk says")
     else:
-        output.narrate(f"host {snapshot.host.pid} on {text.folder(snapshot.host.runtime_dir)}")
+        output.narrate(f"host {snapshot.host.pid} on {report.folder(snapshot.host.runtime_dir)}")
         if snapshot.watcher.trouble:
             output.narrate(f"watcher: {snapshot.watcher.trouble}")
         if snapshot.watcher.paused:
@@ -48,7 +54,7 @@ def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
     report.show(statuses, as_json=as_json)
     for plugin in () if as_json else statuses:
         if plugin.fault is not None:
-            output.narrate(f"{plugin.name}: {text.brief(plugin.fault)}")
+            output.narrate(f"{plugin.name}: {report.brief(plugin.fault)}")
             for note in plugin.fault.notes if plugin.fault.missing_module else ():
                 output.narrate(f"  note: {note}")
     return 0
@@ -68,7 +74,7 @@ def plan(scope: Scope, name: str | None, *, as_json: bool) -> int:
     remote = scope.reach(config)
     if remote is None:
         manager = scanned(config)
-        output.narrate(f"no host runs on {text.folder(config.runtime_dir)}; this is what a start would do")
+        output.narrate(f"no host runs on {report.folder(config.runtime_dir)}; this is what a start would do")
         chosen = {each.name for each in choose(manager.snapshot().plugins, [name] if name else [])}
         found = manager.plan()
         found = structs.replace(found, plugins=tuple(each for each in found.plugins if each.name in chosen))
@@ -159,7 +165,7 @@ def call(scope: Scope, point: str, args: tuple[str, ...], *, as_json: bool) -> i
             for value in invocation.values:
                 data.line(value if isinstance(value, str) else output.json_bytes(value).decode())
     for fault in invocation.faults:
-        for line in text.fault_lines(fault):
+        for line in report.fault_lines(fault):
             output.narrate(line)
     code = HotloadError.exit_code if invocation.faults else 0
     if not invocation.seconds:
@@ -202,13 +208,13 @@ def _nobody_answered(point: str, snapshot: Snapshot) -> int:
     """Say that nobody answered; return the exit code."""
     known = [place.point for place in snapshot.points if place.handlers]
     output.narrate(f'no plugin answers at hook point "{point}"; {_hint(point, known)}')
-    failed = any(map(text.is_failed, snapshot.plugins))
+    failed = any(map(report.is_failed, snapshot.plugins))
     return HotloadError.exit_code if failed else NotFoundError.exit_code
 
 
 def _tell_failed(plugin: PluginStatus) -> None:
-    if plugin.fault is not None and text.is_failed(plugin):
-        output.narrate(f"{plugin.name} failed: {text.brief(plugin.fault)}")
+    if plugin.fault is not None and report.is_failed(plugin):
+        output.narrate(f"{plugin.name} failed: {report.brief(plugin.fault)}")
 
 
 def _hint(point: str, known: list[str]) -> str:
@@ -243,5 +249,127 @@ def _value(arg: str) -> object:
 def _some(snapshot: Snapshot, names: tuple[str, ...], config: Config) -> list[PluginStatus]:
     plugins = choose(snapshot.plugins, names)
     if not plugins:
-        raise NotFoundError(f"no plugins in {text.folder(config.runtime_dir)}; 'hotload new NAME' makes one")
+        raise NotFoundError(
+            f"no plugins in {report.folder(config.runtime_dir)}; 'hotload new NAME' makes one"
+        )
     return plugins
+
+
+@shared_options(host=True)
+@click.command()
+@click.argument("name", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on with new lines, until interrupted.")
+@click.pass_obj
+def logs(scope: Scope, name: str | None, *, follow: bool) -> int:
+    """Print the running host's log, or the lines about one plugin."""
+    printer = _Printer(scope.reach_running("logs"), name)
+    if follow:
+        printer.follow()
+    else:
+        printer.check()
+        printer.print_new()
+    return 0
+
+
+class _Printer:
+    """Prints lines once each."""
+
+    def __init__(self, remote: RemoteManager, name: str | None) -> None:
+        self._remote = remote
+        self._name = name
+        self._data = output.standard()
+        self._last = 0
+        self._lost = 0
+        self._news = threading.Event()
+        self._has_new_host = threading.Event()
+
+    def check(self) -> None:
+        """Refuse a name that is neither a plugin's nor in the log.
+
+        Raises:
+            UnknownPluginError: it is not; the text says which is nearest.
+
+        """
+        if self._name is None or any(line.plugin == self._name for line in self._remote.log()):
+            return
+        names = [plugin.name for plugin in self._remote.snapshot().plugins]
+        if self._name not in names:
+            raise unknown(self._name, names)
+
+    def follow(self) -> None:
+        """Print until nobody reads any more; a host that is gone is waited for."""
+        self._remote.subscribe(self._hear)
+        self.check()
+        while self.print_new():
+            self._news.wait()
+            self._news.clear()
+
+    def print_new(self) -> bool:
+        """Print what came since the last time; return whether somebody still reads."""
+        if self._has_new_host.is_set():  # its numbers begin anew
+            self._has_new_host.clear()
+            self._last = 0
+        try:
+            lines = self._remote.log(self._last)
+        except NoHostError:
+            if not self._last:
+                raise
+            return True
+        for line in lines:
+            self._last = line.number
+            if self._name in (None, line.plugin) and not self._data.line(
+                output.printable(report.log_line(line))
+            ):
+                return False
+        return True
+
+    def _hear(self, event: AnyEvent) -> None:
+        if isinstance(event, HostLost):
+            self._lost = event.pid
+            output.narrate(f"{event.describe()}; waiting for the next one")
+        elif isinstance(event, HostReached):
+            if event.pid != self._lost:
+                self._has_new_host.set()
+            output.narrate(event.describe())
+        self._news.set()
+
+
+@shared_options(host=False)
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one object: findings and settings.")
+@click.pass_obj
+def doctor(scope: Scope, *, as_json: bool) -> int:
+    """Examine Python, folders, watcher and terminal, and tell where each setting came from.
+
+    A line is "ok", a "note", or says what to "do"; the exit code is 1 if something is to be done.
+    """
+    from hotload_tui.doctor import examine, examine_broken  # the engine: not for --help
+
+    scope.refuse_host("doctor")
+    try:
+        report = examine(scope.resolved())
+    except ConfigError as error:
+        report = examine_broken(error, scope.without_files())
+    data = output.standard()
+    if as_json:
+        data.record(report)
+    else:
+        width = max(len(finding.subject) for finding in report.findings)
+        for finding in report.findings:
+            line = f"{finding.verdict:<4}  {finding.subject:<{width}}  {finding.text}"
+            data.line(output.printable(line))
+            if finding.advice:
+                data.line(output.printable(f"{'':<4}  {'':<{width}}  -> {finding.advice}"))
+        if report.settings:
+            data.line("")
+            _print_settings(report.settings, data)
+    return 0 if report.is_fine else 1
+
+
+def _print_settings(settings: tuple[Setting, ...], data: output.DataStream) -> None:
+    rows = [
+        (setting.key, json.dumps(msgspec.to_builtins(setting.value)), setting.source) for setting in settings
+    ]
+    key_width, value_width = (max(len(row[column]) for row in rows) for column in (0, 1))
+    for key, value, source in rows:
+        data.line(output.printable(f"{key:<{key_width}} = {value:<{value_width}}  {source}"))

@@ -1,13 +1,219 @@
-"""What a command found out: the data, the faults behind it, and the exit code."""
+"""What a command found out: as text for people, as JSON for programs, and its exit code."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
-from hotload_tui.cli import output, text
-from hotload_tui.cli.records import plugins_record
-from hotload_tui.core.errors import HotloadError
-from hotload_tui.core.plugin import PluginStatus
+from msgspec import Struct
+
+from hotload_tui.cli import output
+from hotload_tui.core.errors import HotloadError, near
+from hotload_tui.core.model import Fault, Frame, HookPlace, Invocation, LogLine, PluginState, PluginStatus
+from hotload_tui.tui.text import own_causes
+
+_FRAMES: Final = 8  # frames of the plugin that are shown, the newest
+_COLUMNS: Final = ("STATE", "PLUGIN", "GEN", "DIGEST", "COMPILE", "LOAD", "HOOKS")
+_DIGEST: Final = 12
+
+
+def is_failed(status: PluginStatus) -> bool:
+    """Tell whether the newest build or load of the plugin failed."""
+    if status.state in (PluginState.FAIL, PluginState.STALE):
+        return True
+    return status.fault is not None and status.fault.phase in ("discover", "compile", "load", "register")
+
+
+def table(statuses: Sequence[PluginStatus]) -> list[str]:
+    """Return a line for each plugin, below a heading."""
+    rows = [_COLUMNS, *(_row(status) for status in statuses)]
+    widths = [max(_width(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    return ["  ".join(map(_pad, row, widths)).rstrip() for row in rows]
+
+
+def fault_lines(fault: Fault) -> Iterator[str]:
+    """Describe a fault with its places in the source; the causes follow, indented."""
+    yield f"{fault.plugin}: {fault.phase}: {fault.type}: {fault.message}"
+    yield from _body(fault)
+
+
+def brief(fault: Fault) -> str:
+    """Describe a fault in one line."""
+    place = fault.place
+    where = "" if place is None else f" ({_where(place)})"
+    first_line = fault.message.partition("\n")[0]
+    return f"{fault.phase}: {fault.type}: {first_line}{where}"
+
+
+def folder(path: str) -> str:
+    """Return the path of a folder so that it reads as one."""
+    return near(path).rstrip("/") + "/"
+
+
+def log_line(line: LogLine) -> str:
+    """Return a line of the log with the time of day, whose it is, and its level unless that is usual."""
+    clock = time.strftime("%H:%M:%S", time.localtime(line.at))
+    level = "" if line.level == "info" else f"{line.level}: "
+    return f"{clock} {line.plugin}: {level}{line.text}" if line.plugin else f"{clock} {level}{line.text}"
+
+
+def _body(fault: Fault) -> Iterator[str]:
+    for frame in _shown(fault):
+        yield from _frame_lines(frame)
+    for note in fault.notes:
+        yield f"  note: {note}"
+    for cause in own_causes(fault):
+        relation = {"cause": "caused by ", "context": "while handling "}.get(cause.relation, "")
+        yield f"  {relation}{cause.type}: {cause.message}"
+        yield from (f"  {line}" for line in _body(cause))
+
+
+def _shown(fault: Fault) -> list[Frame]:
+    """Return the plugin's own frames; the rest of the stack is seldom the user's concern."""
+    own = [frame for frame in fault.frames if frame.owner == "plugin"]
+    if own:
+        return own[-_FRAMES:]
+    return [] if fault.place is None else [fault.place]
+
+
+def _frame_lines(frame: Frame) -> Iterator[str]:
+    yield f"  {_where(frame)}, in {frame.function}" if frame.function else f"  {_where(frame)}"
+    index = frame.line - frame.first_line
+    if not 0 <= index < len(frame.lines):
+        return
+    source = frame.lines[index]
+    margin = len(source) - len(source.lstrip())
+    number = str(frame.line)
+    yield f"    {number} | {source[margin:].rstrip()}"
+    carets = _carets(frame, source, margin)
+    if carets:
+        yield f"    {' ' * len(number)} | {carets}"
+
+
+def _where(frame: Frame) -> str:
+    return f"{near(frame.file)}:{frame.line}" if frame.line else near(frame.file)
+
+
+def _carets(frame: Frame, source: str, margin: int) -> str:
+    if frame.column < 0:
+        return ""
+    is_one_line = frame.end_line in (0, frame.line)
+    end = frame.end_column if is_one_line and frame.end_column > frame.column else 0
+    marked = source[frame.column : end] if end else source[frame.column :].rstrip()
+    begins_only = is_one_line and not end  # where it ends is not known
+    length = 1 if begins_only else max(1, _width(marked))
+    before = "".join(
+        sign if sign == "\t" else " " * _width(sign) for sign in source[margin : max(margin, frame.column)]
+    )
+    return before + "^" * length
+
+
+def _row(status: PluginStatus) -> tuple[str, ...]:
+    return (
+        status.sign,
+        status.name,
+        str(status.generation or "-"),
+        (status.digest or status.source_digest)[:_DIGEST] or "-",
+        _milliseconds(status.compile_seconds),
+        _milliseconds(status.load_seconds),
+        " ".join(f"{place.point}:{place.priority}" for place in status.points) or "-",
+    )
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds else "-"
+
+
+def _pad(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
+
+
+def _width(text: str) -> int:
+    """Columns that a text takes in a terminal."""
+    return sum(
+        0 if unicodedata.combining(sign) else 1 + (unicodedata.east_asian_width(sign) in "WF")
+        for sign in text
+    )
+
+
+class FaultRecord(Struct, frozen=True):
+    """A fault with the place that a user wants to see first."""
+
+    phase: str
+    type: str
+    message: str
+    file: str
+    """Empty when no place is known."""
+    line: int
+    """0 when unknown."""
+
+
+class CallFaultRecord(FaultRecord, frozen=True):
+    """A fault in a call, with the plugin whose handler raised."""
+
+    plugin: str
+
+
+class PluginRecord(Struct, frozen=True):
+    """One plugin."""
+
+    name: str
+    state: str
+    digest: str
+    generation: int
+    compile_ms: float
+    load_ms: float
+    points: tuple[HookPlace, ...]
+    fault: FaultRecord | None
+
+
+class PluginsRecord(Struct, frozen=True):
+    """What ``status --json`` and ``check --json`` print."""
+
+    plugins: tuple[PluginRecord, ...]
+
+
+class CallRecord(Struct, frozen=True):
+    """What ``call --json`` prints."""
+
+    values: tuple[object, ...]
+    faults: tuple[CallFaultRecord, ...]
+    seconds: tuple[float, ...]
+
+
+def plugins_record(statuses: Iterable[PluginStatus]) -> PluginsRecord:
+    """Describe plugins."""
+    return PluginsRecord(tuple(_plugin_record(status) for status in statuses))
+
+
+def call_record(invocation: Invocation) -> CallRecord:
+    """Describe a call."""
+    faults = tuple(
+        CallFaultRecord(fault.phase, fault.type, fault.message, *_place(fault), fault.plugin)
+        for fault in invocation.faults
+    )
+    return CallRecord(invocation.values, faults, invocation.seconds)
+
+
+def _plugin_record(status: PluginStatus) -> PluginRecord:
+    fault = status.fault
+    return PluginRecord(
+        name=status.name,
+        state=status.state.value,
+        digest=status.digest,
+        generation=status.generation,
+        compile_ms=round(status.compile_seconds * 1000, 3),
+        load_ms=round(status.load_seconds * 1000, 3),
+        points=status.points,
+        fault=None if fault is None else FaultRecord(fault.phase, fault.type, fault.message, *_place(fault)),
+    )
+
+
+def _place(fault: Fault) -> tuple[str, int]:
+    place = fault.place
+    return ("", 0) if place is None else (place.file, place.line)
 
 
 def show(statuses: Sequence[PluginStatus], *, as_json: bool = False) -> None:
@@ -15,15 +221,15 @@ def show(statuses: Sequence[PluginStatus], *, as_json: bool = False) -> None:
     if as_json:
         output.standard().record(plugins_record(statuses))
         return
-    for line in text.table(statuses):
+    for line in table(statuses):
         output.standard().line(output.printable(line))
 
 
 def verdict(statuses: Sequence[PluginStatus]) -> int:
     """Tell on standard error what failed, and return the exit code."""
-    failed = [status for status in statuses if text.is_failed(status)]
+    failed = [status for status in statuses if is_failed(status)]
     for status in failed:
         if status.fault is not None:
-            for line in text.fault_lines(status.fault):
+            for line in fault_lines(status.fault):
                 output.narrate(line)
     return HotloadError.exit_code if failed else 0

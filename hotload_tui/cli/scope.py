@@ -11,13 +11,13 @@ import click
 from msgspec import Struct, structs
 
 from hotload_tui.cli import output
-from hotload_tui.cli.text import folder
+from hotload_tui.cli.report import folder
 from hotload_tui.core.config import Config
-from hotload_tui.core.config_loader import FILE_NAME, Resolved, resolve, unmatched_entries
-from hotload_tui.core.discovery import unknown
+from hotload_tui.core.config_files import FILE_NAME, Resolved, resolve, unmatched_entries
+from hotload_tui.core.directories import unknown
 from hotload_tui.core.errors import ConfigError, NoHostError, UsageError
-from hotload_tui.core.plugin import PluginStatus
-from hotload_tui.tui.pace import quickened
+from hotload_tui.core.model import PluginStatus
+from hotload_tui.tui.terminal import quickened
 
 if TYPE_CHECKING:
     from hotload_tui import HotloadManager

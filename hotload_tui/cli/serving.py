@@ -1,37 +1,126 @@
-"""Commands that keep plugins running: the console, and the host without one."""
+"""Commands that keep plugins running: the console, ``run`` without one, and ``attach``."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from hotload_tui.cli import output
+from hotload_tui.cli.report import folder, log_line
 from hotload_tui.cli.scope import Scope, refuse_dumb_terminal, shared_options
-from hotload_tui.cli.signals import stop_request
-from hotload_tui.cli.text import folder, log_line
-from hotload_tui.core.config_loader import FILE_NAME
-from hotload_tui.core.errors import HotloadError, UsageError
+from hotload_tui.core.config_files import FILE_NAME
+from hotload_tui.core.errors import INTERRUPTED, HotloadError, UsageError
 from hotload_tui.core.events import AnyEvent, LogWritten
-from hotload_tui.tui.garbage import hold_off
-from hotload_tui.tui.pace import quickened
+from hotload_tui.tui.terminal import hold_off, quickened
 
 if TYPE_CHECKING:
     from hotload_tui import HotloadManager, ManagerApi
-    from hotload_tui.cli.signals import StopRequest
     from hotload_tui.core.config import Config
-    from hotload_tui.core.loader import MainTrials
+    from hotload_tui.core.runtime.threads import MainTrials
     from hotload_tui.remote import Server
-    from hotload_tui.tui.debugger import Debug
+    from hotload_tui.tui.editor import Debug
     from hotload_tui.tui.screens.actions import Restart
+
+GRACE: Final = 1.6  # seconds for an orderly end: a process manager expects one within 2
+
+
+class StopRequest:
+    """Waits for a reason to stop."""
+
+    def __init__(self) -> None:
+        self._receiver, self.sender = socket.socketpair()
+        self.sender.setblocking(False)  # a wake-up descriptor must not block
+        self._stopping = threading.Event()
+        self._code = 0
+        threading.Thread(target=self._watch, name="hotload-stop", daemon=True).start()
+
+    def request(self) -> None:
+        """Stop as on SIGTERM."""
+        with contextlib.suppress(BlockingIOError):  # full: it was asked for often enough
+            self.sender.send(bytes([signal.SIGTERM]))
+
+    def wait(self) -> int:
+        """Return the exit code once the process is asked to stop."""
+        self._stopping.wait()
+        return self._code
+
+    def _watch(self) -> None:
+        number = 0
+        while number not in (signal.SIGINT, signal.SIGTERM):
+            number = self._receiver.recv(1)[0]
+        self._code = INTERRUPTED if number == signal.SIGINT else 0
+        self._stopping.set()
+        time.sleep(GRACE)
+        output.narrate("a plugin did not stop in time; leaving without it")
+        os._exit(self._code)
+
+
+@contextlib.contextmanager
+def stop_request() -> Iterator[StopRequest]:
+    """Turn SIGINT and SIGTERM into a request; from then on the process has 1.6 s.
+
+    The signals' numbers arrive through a descriptor, written by the interpreter even while the main thread
+    executes a plugin that hangs; an exception raised there could be caught by the plugin.
+    """
+    stop = StopRequest()
+    previous = signal.set_wakeup_fd(stop.sender.fileno(), warn_on_full_buffer=False)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _noted)
+    try:
+        yield stop
+    finally:
+        # The handlers stay: the process is about to end, and a second Ctrl-C must not cut that short.
+        signal.set_wakeup_fd(previous)
+
+
+def _noted(_number: int, _frame: FrameType | None) -> None:
+    """Nothing is left to do: the descriptor has told it."""
+
+
+@shared_options(host=True)
+@click.command()
+@click.argument("socket", required=False, type=click.Path(path_type=Path))
+@click.pass_obj
+def attach(scope: Scope, socket: Path | None) -> int:
+    """Open the console on the running host, or on the one at SOCKET; leaving it leaves the host alone."""
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
+        raise UsageError("the console needs a terminal; 'hotload status' and 'hotload logs -f' need none")
+    refuse_dumb_terminal()
+    if socket is not None and scope.host is not None:
+        raise UsageError("--host chooses among hosts, and SOCKET names one: leave one of them out")
+    hold_off()  # no plugin runs in this process
+    from hotload_tui.remote import RemoteManager  # the console: 200 ms that no other command pays
+
+    with quickened():
+        from hotload_tui.tui.app import ConsoleApp
+    from hotload_tui.tui.keys import check_keys
+    from hotload_tui.tui.terminal import give_size
+
+    config = scope.settings(of_host=True)
+    check_keys(config.keys, str(scope.config or FILE_NAME))
+    with RemoteManager(socket) if socket else scope.reach_running("attach", config) as remote:
+        runtime_dir = Path(remote.snapshot().host.runtime_dir)
+        project = Path.cwd() if runtime_dir.is_relative_to(Path.cwd()) else runtime_dir.parent
+        settings = None if socket else scope.read  # a program's own socket: its settings are its own
+        give_size()
+        app = ConsoleApp(remote, project=project, keys=config.keys, settings=settings)
+        app.run()
+        code = app.return_code or 0
+        output.leave_within(GRACE, code)
+    return code
+
 
 logger = logging.getLogger("hotload.engine")
 
@@ -80,7 +169,7 @@ def _console(
     with quickened():
         from hotload_tui.tui.app import ConsoleApp  # 200 ms that no other command pays
     from hotload_tui.tui.keys import check_keys
-    from hotload_tui.tui.system import give_size
+    from hotload_tui.tui.terminal import give_size
 
     check_keys(config.keys, str(scope.config or FILE_NAME))
     give_size()
@@ -105,7 +194,7 @@ def _console(
 def run(scope: Scope, *, as_json: bool) -> int:
     """Load the plugins, watch them and serve until interrupted; the log goes to standard error."""
     from hotload_tui import HookHost, HotloadManager  # the engine: not for --help
-    from hotload_tui.core.loader import MainTrials
+    from hotload_tui.core.runtime.threads import MainTrials
 
     scope.refuse_host("run")
     config = scope.settings()

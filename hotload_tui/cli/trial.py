@@ -25,8 +25,8 @@ from msgspec import Struct, structs
 
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError
-from hotload_tui.core.plugin import PluginState, PluginStatus
-from hotload_tui.remote.process.autopsy import fault_of_death
+from hotload_tui.core.model import PluginState, PluginStatus
+from hotload_tui.remote.process.blame import fault_of_death
 
 _COMPILE_LIMIT: Final = 300.0  # seconds; a source of 20 MB takes a minute
 _MARGIN: Final = 3.0  # seconds that the child has to notice a hang itself, with the line

@@ -19,8 +19,8 @@ from hotload_tui.cli import output
 from hotload_tui.cli.trial import Judged, Mark, Step
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError, RequirementError
-from hotload_tui.core.plugin import Fault, PluginState, PluginStatus
-from hotload_tui.remote.process.autopsy import CUT_OFF
+from hotload_tui.core.model import Fault, PluginState, PluginStatus
+from hotload_tui.remote.process.blame import CUT_OFF
 
 _SECOND = 1.0  # what the manager gets to notice a hang itself
 _LOOK = 0.2  # seconds between two looks whether the parent lives

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from hotload_tui.core.events import Subscriber
-from hotload_tui.core.plan import Plan
-from hotload_tui.core.plugin import (
+from hotload_tui.core.model import (
     HistoryEntry,
     Invocation,
     LogLine,
+    Plan,
     PluginDetail,
     PluginStatus,
     Snapshot,

@@ -20,10 +20,10 @@ from typing import Final, Protocol
 
 import pluggy
 
-from hotload_tui.core.context import PluginContext
 from hotload_tui.core.errors import RefusedError
-from hotload_tui.core.hooks import HookHost
-from hotload_tui.core.signatures import signature_of
+from hotload_tui.core.hooks.host import HookHost
+from hotload_tui.core.hooks.point import signature_of
+from hotload_tui.core.runtime.context import PluginContext
 
 _NAME: Final = "hotload"
 _FIRST, _USUAL, _LAST = 50, None, 150  # priorities for tryfirst and trylast; 100 is what plugins have

@@ -1,7 +1,7 @@
-"""Where the sockets of running hosts lie, and which of them are alive.
+"""The sockets of running hosts: where they are, which of them are alive, and whose they are.
 
-``<folder>/<hash of the runtime directory>-<pid>.sock``; the folder belongs to one user and nobody else
-may enter it. The hash keeps the path short: a Unix socket's path may have 107 bytes.
+``<folder>/<hash of the runtime directory>-<pid>.sock``; the folder belongs to one user, and no other user may
+enter it. The hash keeps the path short: a Unix socket's path may have 107 bytes.
 """
 
 from __future__ import annotations
@@ -12,10 +12,41 @@ import os
 import re
 import socket
 import stat
+import struct
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from hotload_tui.core.errors import RefusedError
+
+_LINUX_CREDENTIALS: Final = struct.Struct("3i")  # ucred: pid, uid, gid
+_LOCAL_LEVEL: Final = 0  # SOL_LOCAL of macOS, which Python does not name
+_MACOS_CREDENTIALS: Final = struct.Struct("2Ih16I")  # xucred: version, uid, number of groups, groups
+
+
+def check_peer(connection: socket.socket) -> None:
+    """Refuse a peer that belongs to another user; systems that do not tell have the folder's mode only.
+
+    Raises:
+        RefusedError: it does.
+        OSError: the peer has left already.
+
+    """
+    uid = _uid_of(connection)
+    if uid is not None and uid != os.getuid():
+        raise RefusedError(f"the other side belongs to user {uid}, not to you ({os.getuid()})")
+
+
+def _uid_of(connection: socket.socket) -> int | None:
+    if hasattr(socket, "SO_PEERCRED"):
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _LINUX_CREDENTIALS.size)
+        _, uid, _ = _LINUX_CREDENTIALS.unpack(credentials)
+        return int(uid)
+    if hasattr(socket, "LOCAL_PEERCRED"):
+        credentials = connection.getsockopt(_LOCAL_LEVEL, socket.LOCAL_PEERCRED, _MACOS_CREDENTIALS.size)
+        _, uid, *_ = _MACOS_CREDENTIALS.unpack(credentials)
+        return int(uid)
+    return None
+
 
 _LONGEST_FOLDER: Final = 60  # bytes; leaves room for the longest name below macOS' limit of 103
 _NAME: Final = re.compile(r"[0-9a-f]{16}-(\d+)\.sock")

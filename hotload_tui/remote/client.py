@@ -2,30 +2,196 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from hotload_tui.core.errors import HotloadError, NoHostError, ProtocolError, UsageError
-from hotload_tui.core.events import EventBus, Subscriber
-from hotload_tui.core.plan import Plan
-from hotload_tui.core.plugin import (
+from hotload_tui.core.events import (
+    AnyEvent,
+    EventBus,
+    EventsMissed,
+    HostLost,
+    HostReached,
+    HostResumed,
+    HostStalled,
+    Subscriber,
+)
+from hotload_tui.core.model import (
     HistoryEntry,
     Invocation,
     LogLine,
+    Plan,
     PluginDetail,
     PluginStatus,
     Snapshot,
     WatcherStatus,
 )
-from hotload_tui.remote import frames, protocol, questions
-from hotload_tui.remote.address import born, successor_of
-from hotload_tui.remote.listener import Listener
-from hotload_tui.remote.peer import check_peer
+from hotload_tui.remote import wire
+from hotload_tui.remote.address import born, check_peer, successor_of
+
+SILENCE: Final = 3 * wire.BEAT
+"""Seconds without a heartbeat after which the host counts as stalled."""
+
+_RETRY: Final = 0.25  # seconds between two attempts to find the host again
+_JOIN_TIMEOUT: Final = 1.0  # seconds
+
+
+class Listener:
+    """One thread that publishes what the host tells, and what becomes of the host itself."""
+
+    def __init__(
+        self,
+        connect: Callable[[], socket.socket],
+        publish: Callable[[AnyEvent], None],
+        timeout: float,
+    ) -> None:
+        """Hear the host that ``connect`` reaches, now and again later; it raises ``HotloadError`` for none.
+
+        ``timeout`` is for the first state, in seconds.
+        """
+        self._connect = connect
+        self._publish = publish
+        self._timeout = timeout
+        self._closed = threading.Event()
+        self._told = threading.Condition()
+        self._number = 0
+        self._pid = 0
+        self._connection = connect()
+        self.trouble = ""
+        """Why there is no host now; empty while there is one."""
+        try:
+            self._begin(self._connection)
+        except HotloadError:
+            self._connection.close()
+            raise
+        self._thread = threading.Thread(target=self._run, name="hotload-events", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Hear no more."""
+        self._closed.set()
+        with contextlib.suppress(OSError):  # it may be gone already
+            self._connection.shutdown(socket.SHUT_RDWR)
+        with self._told:
+            self._told.notify_all()
+        if self._thread is not threading.current_thread():  # a subscriber may close what it listens to
+            self._thread.join(_JOIN_TIMEOUT)
+
+    def wait_for(self, number: int, seconds: float) -> None:
+        """Wait until event ``number`` was published here, so that who gave a command has heard what it did.
+
+        At most ``seconds``; not at all in the thread that publishes, nor without a host.
+        """
+        if self._thread is threading.current_thread():
+            return
+        with self._told:
+            self._told.wait_for(
+                lambda: self._number >= number or bool(self.trouble) or self._closed.is_set(), seconds
+            )
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            try:
+                reason = self._hear()
+            except (HotloadError, OSError) as error:
+                reason = str(error)
+            self._connection.close()
+            if not self._closed.is_set():
+                self._lose(reason)
+                self._find()
+        self._connection.close()
+
+    def _begin(self, connection: socket.socket) -> None:
+        """Ask for the events, and take the state that comes first."""
+        try:
+            wire.send(connection, wire.encode(wire.Listen()))
+            news = _next(connection, self._timeout)
+        except OSError as error:
+            raise NoHostError(f"the host did not tell its state: {error}") from error
+        if isinstance(news, wire.Failed):
+            raise wire.error_of(news)
+        if not isinstance(news, wire.State):
+            raise ProtocolError("the host does not begin with its state")
+        self._pid = news.snapshot.host.pid
+        self._advance(news.after)
+
+    def _hear(self) -> str:
+        """Publish what comes until the connection ends; return why it did."""
+        while True:
+            news = self._next()
+            match news:
+                case wire.Events():
+                    for event in news.events:
+                        self._publish(event)
+                    self._advance(news.first + len(news.events) - 1)
+                case wire.State():
+                    self._publish(EventsMissed(time.time(), news.after - self._number))
+                    self._advance(news.after)
+                case wire.Failed():
+                    raise wire.error_of(news)
+                case wire.Farewell():
+                    return "it has ended, or serves no longer"
+                case wire.Beat():
+                    pass
+                case None:
+                    return "it ended without a word"
+
+    def _next(self) -> wire.News | None:
+        try:
+            return _next(self._connection, SILENCE)
+        except TimeoutError:
+            self._publish(HostStalled(time.time(), self._pid, SILENCE))
+        news = _next(self._connection, None)
+        if news is not None:
+            self._publish(HostResumed(time.time(), self._pid))
+        return news
+
+    def _lose(self, reason: str) -> None:
+        event = HostLost(time.time(), self._pid, reason)
+        with self._told:
+            self.trouble = event.describe()
+            self._told.notify_all()
+        self._publish(event)
+
+    def _find(self) -> None:
+        """Try to reach a host until there is one; a mismatch of versions is told once."""
+        told = ""
+        while not self._closed.wait(_RETRY):
+            try:
+                connection = self._connect()
+            except HotloadError as error:
+                if isinstance(error, ProtocolError) and str(error) != told:
+                    told = str(error)
+                    self._lose(told)
+                continue
+            self._number = 0  # another process counts its own
+            try:
+                self._begin(connection)
+            except HotloadError:
+                connection.close()
+                continue
+            self._connection = connection
+            self.trouble = ""
+            self._publish(HostReached(time.time(), self._pid))
+            return
+
+    def _advance(self, number: int) -> None:
+        with self._told:
+            self._number = number
+            self._told.notify_all()
+
+
+def _next(connection: socket.socket, wait: float | None) -> wire.News | None:
+    payload = wire.receive(connection, wait)
+    return None if payload is None else wire.news_of(payload)
+
 
 _T = TypeVar("_T")
 
@@ -83,7 +249,7 @@ class RemoteManager:
 
     def snapshot(self) -> Snapshot:
         """Return the whole state at this moment."""
-        return self._look_up(questions.GetSnapshot(), Snapshot)
+        return self._look_up(wire.GetSnapshot(), Snapshot)
 
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
         """Hear every event from now on, in a thread of this object's; returns the undo.
@@ -98,84 +264,84 @@ class RemoteManager:
 
     def detail(self, name: str) -> PluginDetail:
         """Return everything known about one plugin."""
-        return self._look_up(questions.GetDetail(name), PluginDetail)
+        return self._look_up(wire.GetDetail(name), PluginDetail)
 
     def source(self, name: str, file: str, generation: int | None = None) -> str:
         """Return one file's text: as loaded by the serving ``generation``, or (``None``) as on disk."""
-        return self._look_up(questions.GetSource(name, file, generation), str)
+        return self._look_up(wire.GetSource(name, file, generation), str)
 
     def log(self, since: int = 0) -> tuple[LogLine, ...]:
         """Return the kept log lines with a number greater than ``since``."""
-        return self._look_up(questions.GetLog(since), tuple[LogLine, ...])
+        return self._look_up(wire.GetLog(since), tuple[LogLine, ...])
 
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
         """Return what happened to a plugin in its host, the oldest first."""
-        return self._look_up(questions.GetHistory(name), tuple[HistoryEntry, ...])
+        return self._look_up(wire.GetHistory(name), tuple[HistoryEntry, ...])
 
     def plan(self, name: str | None = None) -> Plan:
         """Return what ``rebuild`` would do now."""
-        return self._command(questions.GetPlan(name), Plan)
+        return self._command(wire.GetPlan(name), Plan)
 
     def rollback(self, name: str, generation: int) -> PluginStatus:
         """Let an earlier generation serve again, and hold the plugin there."""
-        return self._command(questions.Rollback(name, generation), PluginStatus)
+        return self._command(wire.Rollback(name, generation), PluginStatus)
 
     def release(self, name: str) -> PluginStatus:
         """Let a HELD plugin follow its source again."""
-        return self._command(questions.Release(name), PluginStatus)
+        return self._command(wire.Release(name), PluginStatus)
 
     def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:
         """Build and load one plugin, or all that changed."""
-        return self._command(questions.Rebuild(name, force), tuple[PluginStatus, ...])
+        return self._command(wire.Rebuild(name, force), tuple[PluginStatus, ...])
 
     def enable(self, name: str) -> PluginStatus:
         """Switch a plugin on."""
-        return self._command(questions.Enable(name), PluginStatus)
+        return self._command(wire.Enable(name), PluginStatus)
 
     def disable(self, name: str) -> PluginStatus:
         """Switch a plugin off."""
-        return self._command(questions.Disable(name), PluginStatus)
+        return self._command(wire.Disable(name), PluginStatus)
 
     def clean(self, name: str | None = None) -> int:
         """Remove the artifacts of one plugin, or of all; returns their number."""
-        return self._command(questions.Clean(name), int)
+        return self._command(wire.Clean(name), int)
 
     def undo(self) -> str:
         """Take back the last enable, disable or clean, and return what that was."""
-        return self._command(questions.Undo(), str)
+        return self._command(wire.Undo(), str)
 
     def new(self, name: str, template: str = "simple") -> PluginStatus:
         """Make a plugin from a template."""
-        return self._command(questions.New(name, template), PluginStatus)
+        return self._command(wire.New(name, template), PluginStatus)
 
     def pause(self) -> WatcherStatus:
         """Keep what is saved from now on until ``resume``."""
-        return self._command(questions.Pause(), WatcherStatus)
+        return self._command(wire.Pause(), WatcherStatus)
 
     def resume(self) -> tuple[PluginStatus, ...]:
         """Bring what changed since ``pause`` up to date, and follow saves again."""
-        return self._command(questions.Resume(), tuple[PluginStatus, ...])
+        return self._command(wire.Resume(), tuple[PluginStatus, ...])
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
         """Call a hook point once; the arguments must be JSON values."""
-        return self._command(questions.Invoke(point, args, kwargs), Invocation)
+        return self._command(wire.Invoke(point, args, kwargs), Invocation)
 
-    def _look_up(self, question: questions.Question, expected: type[_T]) -> _T:
-        return frames.decode(self._ask(question, self._timeout).result, expected)
+    def _look_up(self, question: wire.Question, expected: type[_T]) -> _T:
+        return wire.decode(self._ask(question, self._timeout).result, expected)
 
-    def _command(self, command: questions.Question, expected: type[_T]) -> _T:
+    def _command(self, command: wire.Question, expected: type[_T]) -> _T:
         """Give a command; when it returns, subscribers have heard what it did, as beside the manager."""
         done = self._ask(command, self._work_timeout)
         if self._listener is not None:
             self._listener.wait_for(done.after, _CATCH_UP)
-        return frames.decode(done.result, expected)
+        return wire.decode(done.result, expected)
 
-    def _ask(self, question: questions.Question, timeout: float) -> protocol.Done:
+    def _ask(self, question: wire.Question, timeout: float) -> wire.Done:
         trouble = self._listener.trouble if self._listener is not None else ""  # once: it may end meanwhile
         if trouble:
             raise NoHostError(trouble)
         try:
-            payload = frames.encode(question)
+            payload = wire.encode(question)
         except (TypeError, RecursionError) as error:
             raise UsageError(f"an argument cannot be sent to the host: {error}") from error
         with self._lock:
@@ -187,9 +353,9 @@ class RemoteManager:
             connection.close()
             raise
         self._keep(connection)
-        if isinstance(reply, protocol.Failed):
-            raise protocol.error_of(reply)
-        if isinstance(reply, protocol.Welcome):
+        if isinstance(reply, wire.Failed):
+            raise wire.error_of(reply)
+        if isinstance(reply, wire.Welcome):
             raise ProtocolError(f"{self._path}: the host greets instead of answering")
         return reply
 
@@ -223,11 +389,11 @@ class RemoteManager:
             connection.settimeout(self._timeout)
             connection.connect(os.fspath(self._path))
             check_peer(connection)
-            hello = frames.encode(protocol.Hello(protocol.VERSION))
+            hello = wire.encode(wire.Hello(wire.VERSION))
             reply = self._exchange(connection, hello, self._timeout)
-            if isinstance(reply, protocol.Failed):
-                raise protocol.error_of(reply)
-            if not isinstance(reply, protocol.Welcome):
+            if isinstance(reply, wire.Failed):
+                raise wire.error_of(reply)
+            if not isinstance(reply, wire.Welcome):
                 raise ProtocolError(f"{self._path}: the host does not greet")
         except HotloadError:
             connection.close()
@@ -237,10 +403,10 @@ class RemoteManager:
             raise NoHostError(f"{self._path}: no host answers: {error.strerror or error}") from error
         return connection
 
-    def _exchange(self, connection: socket.socket, payload: bytes, timeout: float) -> protocol.Reply:
+    def _exchange(self, connection: socket.socket, payload: bytes, timeout: float) -> wire.Reply:
         try:
-            frames.send(connection, payload)
-            answer = frames.receive(connection, timeout)
+            wire.send(connection, payload)
+            answer = wire.receive(connection, timeout)
         except TimeoutError as error:
             raise NoHostError(
                 f"{self._path}: the host did not answer within {timeout:g} s; it is busy, or a plugin hangs"
@@ -249,4 +415,4 @@ class RemoteManager:
             raise NoHostError(f"{self._path}: the host hung up: {error.strerror or error}") from error
         if answer is None:
             raise NoHostError(f"{self._path}: the host hung up; it may have ended")
-        return protocol.reply_of(answer)
+        return wire.reply_of(answer)

@@ -1,4 +1,8 @@
-"""``serve(manager)``: a manager on a Unix socket, for commands and consoles of the same user."""
+"""``serve(manager)``: a manager on a Unix socket, for commands and consoles of the same user.
+
+One bounded ring of events feeds all listeners. A listener that falls behind is told that it missed some: no
+slow client costs the manager time or unbounded memory.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +16,78 @@ import socket
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from msgspec import Raw
 
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.errors import HotloadError, ProtocolError, RefusedError
-from hotload_tui.remote import frames, protocol
-from hotload_tui.remote.address import is_alive, private_folder, socket_name
-from hotload_tui.remote.feed import Feed, Portion
-from hotload_tui.remote.peer import check_peer
-from hotload_tui.remote.questions import Question
+from hotload_tui.core.events import AnyEvent
+from hotload_tui.remote import wire
+from hotload_tui.remote.address import check_peer, is_alive, private_folder, socket_name
+from hotload_tui.remote.wire import Question
+
+KEPT: Final = 4096
+"""Events; a listener that is further behind gets the whole state instead."""
+
+_BATCH: Final = 256  # events of one message
+
+
+class Portion(NamedTuple):
+    """What a listener has not heard yet: nothing when none came in time."""
+
+    events: tuple[AnyEvent, ...]
+    missed: bool = False
+    """Whether the ring no longer has what comes next."""
+    is_last: bool = False
+    """Whether the feed was closed and everything was told."""
+
+
+class Feed:
+    """Hears a manager from the beginning to ``close()``."""
+
+    def __init__(self, manager: ManagerApi) -> None:
+        self._events: deque[AnyEvent] = deque(maxlen=KEPT)
+        self._number = 0
+        self._closed = False
+        self._came = threading.Condition()
+        self._unsubscribe = manager.subscribe(self._hear)
+
+    @property
+    def number(self) -> int:
+        """Of the newest event; they count from 1."""
+        return self._number
+
+    def after(self, number: int, wait: float) -> Portion:
+        """Return what follows event ``number``; if nothing does, wait so many seconds for it."""
+        with self._came:
+            if self._number == number and not self._closed:
+                self._came.wait(wait)
+            behind = self._number - number
+            if behind > len(self._events):
+                return Portion((), missed=True)
+            start = len(self._events) - behind
+            events = tuple(islice(self._events, start, start + _BATCH))
+            return Portion(events, is_last=self._closed and not events)
+
+    def close(self) -> None:
+        """Hear no more, and wake all listeners; what is kept can still be read."""
+        self._unsubscribe()
+        with self._came:
+            self._closed = True
+            self._came.notify_all()
+
+    def _hear(self, event: AnyEvent) -> None:
+        with self._came:
+            self._events.append(event)
+            self._number += 1
+            self._came.notify_all()
+
 
 logger = logging.getLogger("hotload.engine")
 
@@ -167,25 +229,25 @@ class Server:
             client.close()
 
     def _greet(self, client: socket.socket) -> bool:
-        payload = frames.receive(client, _HELLO_TIMEOUT)
+        payload = wire.receive(client, _HELLO_TIMEOUT)
         if payload is None:
             return False
-        version = frames.decode(payload, protocol.Hello).version
-        if version != protocol.VERSION:
+        version = wire.decode(payload, wire.Hello).version
+        if version != wire.VERSION:
             raise ProtocolError(
-                f"the host speaks protocol {protocol.VERSION}, the client {version}:"
+                f"the host speaks protocol {wire.VERSION}, the client {version}:"
                 " use the same version of hotload_tui on both sides"
             )
-        frames.send(client, frames.encode(protocol.Welcome(self._pid)))
+        wire.send(client, wire.encode(wire.Welcome(self._pid)))
         return True
 
     def _serve(self, client: socket.socket) -> None:
-        while (payload := frames.receive(client, None)) is not None:
-            request = protocol.request_of(payload)
-            if isinstance(request, protocol.Listen):
+        while (payload := wire.receive(client, None)) is not None:
+            request = wire.request_of(payload)
+            if isinstance(request, wire.Listen):
                 self._tell(client)
                 return
-            frames.send(client, self._reply(request))
+            wire.send(client, self._reply(request))
 
     def _tell(self, client: socket.socket) -> None:
         """Send the state and then the events, until the client leaves, stops reading, or all is over."""
@@ -195,24 +257,24 @@ class Server:
             if portion.missed:
                 number = self._feed.number
             news = functools.partial(self._news, number, portion)
-            frames.send(client, _fenced("Listen", news))
+            wire.send(client, _fenced("Listen", news))
             # Closing takes the client's side first; whoever is to hear the farewell has not left.
             if portion.is_last or (_has_left(client) and not self._closing.is_set()):
                 return
             number += len(portion.events)
-            portion = self._feed.after(number, protocol.BEAT)
+            portion = self._feed.after(number, wire.BEAT)
 
-    def _news(self, number: int, portion: Portion) -> protocol.News:
+    def _news(self, number: int, portion: Portion) -> wire.News:
         if portion.missed:
-            return protocol.State(number, self._manager.snapshot())
+            return wire.State(number, self._manager.snapshot())
         if portion.events:
-            return protocol.Events(number + 1, portion.events)
-        return protocol.Farewell() if portion.is_last else protocol.Beat()
+            return wire.Events(number + 1, portion.events)
+        return wire.Farewell() if portion.is_last else wire.Beat()
 
     def _reply(self, request: Question) -> bytes:
-        def perform() -> protocol.Done:
-            result = Raw(frames.encode(request.perform(self._manager)))
-            return protocol.Done(result, self._feed.number)
+        def perform() -> wire.Done:
+            result = Raw(wire.encode(request.perform(self._manager)))
+            return wire.Done(result, self._feed.number)
 
         return _fenced(type(request).__name__, perform)
 
@@ -229,16 +291,16 @@ if hasattr(os, "register_at_fork"):
 def _fenced(title: str, make: Callable[[], object]) -> bytes:
     """Encode what ``make`` returns, or the error that it raises."""
     try:
-        reply = frames.encode(make())
+        reply = wire.encode(make())
     except HotloadError as error:
-        reply = frames.encode(protocol.failure_of(error))
+        reply = wire.encode(wire.failure_of(error))
     except Exception as error:  # a defect of the host must reach the client that met it
         logger.exception("%s failed", title)
         text = f"the host failed on {title}: {type(error).__name__}: {error}"
-        reply = frames.encode(protocol.Failed("HotloadError", text))
-    if len(reply) > frames.LIMIT:
-        text = f"the answer has {len(reply):,} bytes (limit: {frames.LIMIT:,})"
-        reply = frames.encode(protocol.Failed("RefusedError", text))
+        reply = wire.encode(wire.Failed("HotloadError", text))
+    if len(reply) > wire.LIMIT:
+        text = f"the answer has {len(reply):,} bytes (limit: {wire.LIMIT:,})"
+        reply = wire.encode(wire.Failed("RefusedError", text))
     return reply
 
 
@@ -253,7 +315,7 @@ def _has_left(client: socket.socket) -> bool:
     try:
         said = client.recv(1)
     except BlockingIOError:
-        client.settimeout(frames.PATIENCE)
+        client.settimeout(wire.PATIENCE)
         return False
     if said:
         raise ProtocolError("a connection that listens is for the host's messages only; command on another")
@@ -274,7 +336,7 @@ def _hang_up(clients: dict[socket.socket, threading.Thread], how: int) -> None:
 def _dismiss(client: socket.socket, error: HotloadError) -> None:
     """Tell a client why it is hung up on."""
     with contextlib.suppress(OSError):  # it may not wait for the reason
-        frames.send(client, frames.encode(protocol.failure_of(error)))
+        wire.send(client, wire.encode(wire.failure_of(error)))
         client.shutdown(socket.SHUT_WR)
         client.settimeout(_DISMISS_TIMEOUT)
         client.recv(_UNREAD)  # what is left unread at the close would take the reason with it

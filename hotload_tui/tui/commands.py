@@ -10,7 +10,7 @@ from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 from textual.fuzzy import Matcher
 
-from hotload_tui.core.plugin import PluginState, PluginStatus
+from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.tui.keys import TABS
 from hotload_tui.tui.screens.console import ConsoleScreen
 from hotload_tui.tui.text import clean_line

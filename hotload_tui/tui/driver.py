@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.drivers.linux_driver import LinuxDriver
 
-from hotload_tui.tui.poor import ASCII
+from hotload_tui.tui.terminal import ASCII
 
 
 class TidyDriver(LinuxDriver):

@@ -1,21 +1,269 @@
-"""What the keys ask of the manager: each request runs in a daemon thread and tells how it ended.
+"""The one door to the manager: requests go out in threads, and what happens comes in as messages.
 
-Each method returns why the request makes no sense now, in words for the user, or an empty text.
+Events are gathered, and the facts are read again at most twenty times a second, in a thread of their own: a
+manager that is busy, or at the other end of a socket, never freezes the screen. Each request runs in a daemon
+thread and reports how it ended; its method returns why the request makes no sense now, or an empty text.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from textual.message import Message
 
 from hotload_tui.core.api import ManagerApi
-from hotload_tui.core.errors import RuntimeDirError
-from hotload_tui.core.plugin import PluginState, PluginStatus
+from hotload_tui.core.errors import HotloadError, NoHostError, RuntimeDirError
+from hotload_tui.core.events import AnyEvent, HostLost, HostReached, HostStalled
+from hotload_tui.core.model import (
+    HistoryEntry,
+    LogLine,
+    Plan,
+    PluginDetail,
+    PluginState,
+    PluginStatus,
+    Snapshot,
+)
 from hotload_tui.tui.calls import CallResult, HookCall, call_result
-from hotload_tui.tui.messages import CallsEnded, CommandEnded, PlanMade, StartEnded, StopEnded, reason_of
-from hotload_tui.tui.text import clean_line, count
+from hotload_tui.tui.text import clean_line, count, failing_file
+
+PACE: Final = 0.05
+"""Seconds between two readings."""
+
+RETRY: Final = 0.5
+"""Seconds between two attempts to hear a host that is gone, or to read what could not be read."""
+
+
+class SourcePair(NamedTuple):
+    """One file of a plugin, as it was loaded and as it is on disk; ``None`` where there is no such text."""
+
+    file: str
+    loaded: str | None
+    disk: str | None
+
+
+class CloseUp(NamedTuple):
+    """What is known of the one plugin that is looked at; ``None`` for what could not be had."""
+
+    name: str
+    detail: PluginDetail | None
+    source: SourcePair
+    history: tuple[HistoryEntry, ...] = ()
+
+
+class FactsRead(Message):
+    """The facts were read again; ``events`` tells what had happened."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        closeup: CloseUp | None,
+        lines: tuple[LogLine, ...],
+        events: tuple[AnyEvent, ...],
+    ) -> None:
+        super().__init__()
+        self.snapshot = snapshot
+        self.closeup = closeup
+        self.lines = lines
+        self.events = events
+
+
+class FactsFailed(Message):
+    """The facts could not be read; ``reason`` is fit to be shown."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
+class StartEnded(Message):
+    """The first scan is over; ``trouble`` is empty when it went well."""
+
+    def __init__(self, trouble: str, *, folder_missing: bool = False) -> None:
+        super().__init__()
+        self.trouble = trouble
+        self.folder_missing = folder_missing
+
+
+class StopEnded(Message):
+    """The plugins are unloaded, as far as they would; ``trouble`` is empty when all went well."""
+
+    def __init__(self, trouble: str) -> None:
+        super().__init__()
+        self.trouble = trouble
+
+
+class CommandEnded(Message):
+    """A command is over; ``text`` is what there is to say about it, ``made`` a plugin that it made.
+
+    Of one that failed, ``text`` is the reason and ``command`` its words.
+    """
+
+    def __init__(self, text: str, *, command: str = "", failed: bool = False, made: str = "") -> None:
+        super().__init__()
+        self.text = text
+        self.command = command
+        self.failed = failed
+        self.made = made
+
+
+class CallsEnded(Message):
+    """Hook points were called by hand, or again because something was reloaded."""
+
+    def __init__(self, results: tuple[CallResult, ...], *, reloaded: bool) -> None:
+        super().__init__()
+        self.results = results
+        self.reloaded = reloaded
+
+
+class PlanMade(Message):
+    """What a rebuild of a plugin, or of what changed, would do."""
+
+    def __init__(self, plan: Plan, plugin: PluginStatus | None) -> None:
+        super().__init__()
+        self.plan = plan
+        self.plugin = plugin
+
+
+class Remark(Message):
+    """A pane has something to say to its user, mostly why a key does nothing now."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what to show about an error: its text if it is ours, else with its type."""
+    return str(error) if isinstance(error, HotloadError) else f"{type(error).__name__}: {error}"
+
+
+class FactReader:
+    """Reads the facts whenever something happened, and posts them."""
+
+    def __init__(self, api: ManagerApi, post: Callable[[Message], bool]) -> None:
+        self._api = api
+        self._post = post
+        self._lock = threading.Lock()
+        self._due = threading.Event()
+        self._stopped = threading.Event()
+        self._events: list[AnyEvent] = []
+        self._name = ""
+        self._lost = 0
+        self._last_line = 0
+        self._loaded_key = (0, "", "", 0)
+        self._loaded: str | None = None
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._thread = threading.Thread(target=self._run, name="hotload-facts", daemon=True)
+
+    def start(self) -> None:
+        """Listen to the core and read for the first time."""
+        self._due.set()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; a reading under way is not waited for longer than a moment."""
+        self._stopped.set()
+        self._due.set()
+        self._thread.join(timeout=1)
+        self._unsubscribe()
+
+    def look_at(self, name: str) -> None:
+        """Read the details of this plugin from now on."""
+        with self._lock:
+            self._name = name
+        self._due.set()
+
+    def _heard(self, event: AnyEvent) -> None:
+        with self._lock:
+            self._events.append(event)
+        self._due.set()
+        if isinstance(event, HostStalled):  # a reading under way may wait for long
+            self._send(FactsFailed(event.describe()))
+
+    def _subscribe(self) -> None:
+        """Listen; a host that is gone at this very moment is looked for until it is back."""
+        while not self._stopped.is_set():
+            try:
+                self._unsubscribe = self._api.subscribe(self._heard)
+            except Exception as error:  # as with readings
+                self._send(FactsFailed(reason_of(error)))
+                self._stopped.wait(RETRY)
+            else:
+                return
+
+    def _run(self) -> None:
+        self._subscribe()
+        patience = None
+        while True:
+            self._due.wait(patience)
+            self._due.clear()
+            if self._stopped.is_set():
+                return
+            with self._lock:
+                name, events = self._name, tuple(self._events)
+                self._events.clear()
+            try:
+                message, patience = self._read(name, events), None
+            except Exception as error:  # whatever the other side raises must be seen, not end the reading
+                message = FactsFailed(reason_of(error))
+                with self._lock:
+                    self._events[:0] = events  # for the reading that does not fail
+                # That a host is back is an event; to ask one that hangs again and again would not mend it.
+                patience = None if isinstance(error, NoHostError) else RETRY
+            self._send(message)
+            self._stopped.wait(PACE)
+
+    def _send(self, message: Message) -> None:
+        with contextlib.suppress(RuntimeError):  # the console's loop has ended
+            self._post(message)
+
+    def _read(self, name: str, events: tuple[AnyEvent, ...]) -> Message:
+        for event in events:
+            if isinstance(event, HostLost):
+                self._lost = event.pid
+            elif isinstance(event, HostReached) and event.pid != self._lost:
+                self._last_line = 0  # another host counts its lines anew
+        snapshot = self._api.snapshot()
+        lines = self._api.log(since=self._last_line)
+        status = next((plugin for plugin in snapshot.plugins if plugin.name == name), None)
+        closeup = self._closeup(snapshot.host.pid, status) if status else None
+        if lines:
+            self._last_line = lines[-1].number
+        return FactsRead(snapshot, closeup, lines, events)
+
+    def _closeup(self, pid: int, status: PluginStatus) -> CloseUp:
+        name = status.name
+        return CloseUp(name, self._detail(name), self._source(pid, status), self._history(name))
+
+    def _history(self, name: str) -> tuple[HistoryEntry, ...]:
+        try:
+            return self._api.history(name)
+        except HotloadError:  # as with its details
+            return ()
+
+    def _detail(self, name: str) -> PluginDetail | None:
+        try:
+            return self._api.detail(name)
+        except HotloadError:  # it went away between two questions; the next event tells
+            return None
+
+    def _source(self, pid: int, status: PluginStatus) -> SourcePair:
+        file = failing_file(status)
+        wanted = (pid, status.name, file, status.generation)
+        if wanted != self._loaded_key:  # what a host has loaded never changes
+            self._loaded = self._text(status.name, file, status.generation) if status.generation else None
+            self._loaded_key = wanted
+        return SourcePair(file, self._loaded, self._text(status.name, file, None))
+
+    def _text(self, name: str, file: str, generation: int | None) -> str | None:
+        try:
+            return self._api.source(name, file, generation)
+        except HotloadError:
+            return None
+
 
 NOTHING_SELECTED = "No plugin is selected: the table is empty. n makes one."
 

@@ -173,7 +173,7 @@ def test_a_command_waits_for_no_other(workspace: Workspace) -> None:
     """What only other commands or a host need is not loaded for status."""
     _, loaded = modules_of(workspace, "status")
     assert "hotload_tui.cli.look" in loaded
-    others = {"attach", "change", "doctor", "logs", "serving"}
+    others = {"change", "serving", "trial"}
     assert loaded.isdisjoint({"hotload_tui.remote.server", *(f"hotload_tui.cli.{name}" for name in others)})
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from hotload_tui.cli.text import fault_lines, table
-from hotload_tui.core.plugin import Fault, Frame, PluginState, PluginStatus
+from hotload_tui.cli.report import fault_lines, table
+from hotload_tui.core.model import Fault, Frame, PluginState, PluginStatus
 
 
 def shown(source: str, *, column: int, end_column: int, end_line: int = 5) -> list[str]:

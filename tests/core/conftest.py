@@ -17,8 +17,8 @@ from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.compiler import Compiler
 from hotload_tui.core.errors import PluginError
 from hotload_tui.core.events import PluginRetired
-from hotload_tui.core.generation.remnant import Remnant
-from hotload_tui.core.loader import Loader
+from hotload_tui.core.runtime.loader import Loader
+from hotload_tui.core.runtime.naming import Remnant
 from tests.conftest import CountingHost, Running, Workspace
 from tests.waiting import PATIENCE
 

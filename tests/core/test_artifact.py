@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hotload_tui import Config
-from hotload_tui.core.artifact import About, Artifact, Entry, is_artifact_of, write_artifact
+from hotload_tui.core.artifact import About, Artifact, Entry, write_artifact
+from hotload_tui.core.compiled import is_artifact_of
 from hotload_tui.core.compiler import Compiler
 from hotload_tui.core.errors import ArtifactError
 from hotload_tui.core.events import ArtifactRejected
@@ -159,7 +160,8 @@ def _from_other_python(path: Path) -> None:
     program = (
         "import sys, importlib.util; importlib.util.MAGIC_NUMBER = b'\\0\\0\\r\\n';"
         "from pathlib import Path; from hotload_tui.core.compiler import Compiler;"
-        "from hotload_tui.core.artifact import *; old = Path(sys.argv[1]); digest = sys.argv[2];"
+        "from hotload_tui.core.artifact import About, write_artifact;"
+        "old = Path(sys.argv[1]); digest = sys.argv[2];"
         "made = write_artifact(old.parent, 'greet', digest, About(), [])[0]; assert made == old, made"
     )
     digest = Artifact(path).manifest.digest

@@ -12,15 +12,8 @@ from types import ModuleType
 import pytest
 
 from hotload_tui import HookHost, HotloadManager
-from hotload_tui.core.events import (
-    AnyEvent,
-    EventBus,
-    EventsMissed,
-    PluginLoaded,
-    Subscriber,
-    WatcherChanged,
-)
-from hotload_tui.core.manager.stream import LIMIT, EventStream
+from hotload_tui.core.events import AnyEvent, EventBus, EventsMissed, PluginLoaded, Subscriber, WatcherChanged
+from hotload_tui.core.manager.aio import LIMIT, EventStream
 from tests.conftest import Workspace, answering
 from tests.waiting import PATIENCE
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hotload_tui.core.compiler import Build, Compiler, is_module
+from hotload_tui.core.checks import is_module
+from hotload_tui.core.compiler import Build, Compiler
 from hotload_tui.core.errors import ArtifactError, CompileError, DiscoverError
 from tests.conftest import Workspace
 

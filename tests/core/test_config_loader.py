@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from hotload_tui.core.config import Config
-from hotload_tui.core.config_loader import load_config, resolve, unmatched_entries
+from hotload_tui.core.config_files import load_config, resolve, unmatched_entries
 from hotload_tui.core.errors import ConfigError
 
 

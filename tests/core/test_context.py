@@ -3,8 +3,8 @@ from collections.abc import Callable
 
 import pytest
 
-from hotload_tui.core.context import KeptState, PluginContext, PluginState
 from hotload_tui.core.errors import RefusedError, RegisterError
+from hotload_tui.core.runtime.context import KeptState, PluginContext, PluginState
 
 
 def context(

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from hotload_tui.core.discovery import (
+from hotload_tui.core.directories import (
     TEMPLATE,
     create,
     disable,

@@ -16,7 +16,7 @@ from hypothesis.stateful import invariant, precondition, rule
 from hotload_tui import PluginState
 from hotload_tui.core.errors import HotloadError, RefusedError
 from hotload_tui.core.events import PluginLoaded, PluginRetired
-from hotload_tui.core.generation import identifier
+from hotload_tui.core.runtime.naming import identifier
 from tests.core.conftest import Histories, plugin_modules
 from tests.core.test_model import BOUNDED
 from tests.counts import MODEL_EXAMPLES

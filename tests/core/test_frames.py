@@ -10,8 +10,8 @@ from typing import Self
 import pytest
 
 from hotload_tui import Config
-from hotload_tui.core.collector import uncollected
 from hotload_tui.core.events import PluginRetired
+from hotload_tui.core.interpreter import uncollected
 from tests.conftest import Running, Workspace
 from tests.waiting import PATIENCE
 
@@ -21,7 +21,7 @@ STEPPING = """\
 import gc, threading
 from types import FrameType
 from typing import Self
-from hotload_tui.core.frames import stacks, variables_of
+from hotload_tui.core.interpreter import stacks, variables_of
 
 step, stepped = threading.Semaphore(0), threading.Semaphore(0)
 looking, kept = threading.get_ident(), []

@@ -10,8 +10,7 @@ import pytest
 
 from hotload_tui import Config, PluginState
 from hotload_tui.core.events import PluginRetired
-from hotload_tui.core.generation import identifier
-from hotload_tui.core.generation.remnant import Remnant
+from hotload_tui.core.runtime.naming import Remnant, identifier
 from tests.conftest import Running, Workspace, answering
 
 Run = Callable[[Config], Running]

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from hotload_tui.core.compiled import RECORD, Record
 from hotload_tui.core.errors import ArtifactError
-from hotload_tui.core.history import FILE, Record
 
 
 def test_what_served_last_is_remembered_across_processes(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_an_empty_digest_forgets(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"a": 1}', b"\xff\xfe", b'{"a": "\xff"}'])
 def test_a_damaged_file_counts_as_none(tmp_path: Path, content: bytes) -> None:
     """It costs a broken plugin its last good version, and nothing else."""
-    (tmp_path / FILE).write_bytes(content)
+    (tmp_path / RECORD).write_bytes(content)
     record = Record(tmp_path)
     assert record.last_good("a") == ""
     record.serve({"a": "1"})
@@ -36,15 +36,15 @@ def test_nothing_is_written_when_nothing_changed(tmp_path: Path) -> None:
     """Serving the same version again leaves the file alone."""
     record = Record(tmp_path)
     record.serve({"a": "1"})
-    (tmp_path / FILE).unlink()
+    (tmp_path / RECORD).unlink()
     record.serve({"a": "1"})
-    assert not (tmp_path / FILE).exists()
+    assert not (tmp_path / RECORD).exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """The error says which file."""
     (tmp_path / "compiled").write_text("in the way")
-    with pytest.raises(ArtifactError, match=FILE):
+    with pytest.raises(ArtifactError, match=RECORD):
         Record(tmp_path / "compiled").serve({"a": "1"})
 
 

@@ -10,7 +10,8 @@ from typing import cast
 import pytest
 
 from hotload_tui import Fault
-from hotload_tui.core.hooks import Handler, HookFunction, HookHost
+from hotload_tui.core.hooks.host import HookHost
+from hotload_tui.core.hooks.point import Handler, HookFunction
 from tests.waiting import PATIENCE
 
 

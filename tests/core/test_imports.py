@@ -2,7 +2,8 @@ import sys
 
 import pytest
 
-from hotload_tui.core.compiler import Compiler, unresolved_imports
+from hotload_tui.core.checks import unresolved_imports
+from hotload_tui.core.compiler import Compiler
 from hotload_tui.core.source import Source, read_source
 from tests.conftest import Workspace
 

@@ -10,10 +10,10 @@ from typing import Protocol, cast
 
 import pytest
 
+from hotload_tui.core import leak_path
 from hotload_tui.core.compiler import Compiler
-from hotload_tui.core.hooks import HookHost
-from hotload_tui.core.leaks import holders
-from hotload_tui.core.loader import Loader
+from hotload_tui.core.hooks.host import HookHost
+from hotload_tui.core.runtime.loader import Loader
 from tests.conftest import Workspace
 
 PLUGIN = """
@@ -322,7 +322,7 @@ def test_a_holder_that_grows_meanwhile_is_named(
     """A registry that gets entries just then, as from another thread, is told with the key."""
     registry: dict[str, object] = {str(number): None for number in range(9)}
     registry["it"] = parting.get("fail")
-    monkeypatch.setattr(holders, "SECONDS", 60)  # the collector takes its time for each object, too
+    monkeypatch.setattr(leak_path, "SECONDS", 60)  # the collector takes its time for each object, too
     eager_collector.append(lambda: registry.setdefault(str(len(registry))))
     assert parting.memory() == "alive: greet.plugin.fail"
     assert parting.holder.endswith("['it']")

@@ -3,8 +3,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from hotload_tui.core.log import HostLog, LogCollector
-from hotload_tui.core.plugin import Level
+from hotload_tui.core.events import HostLog, LogCollector
+from hotload_tui.core.model import Level
 
 Lines = list[tuple[Level, str, str]]
 

@@ -9,7 +9,7 @@ import pytest
 
 from hotload_tui import Config, PluginState
 from hotload_tui.core.events import PluginFailed
-from hotload_tui.core.manager.installs import Installs
+from hotload_tui.core.manager.watching import Installs
 from tests.conftest import Running, Workspace, answering
 
 Run = Callable[[Config], Running]

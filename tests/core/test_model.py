@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
 from hotload_tui import Config, HookHost, HotloadManager, PluginState
+from hotload_tui.core.compiled import Record
 from hotload_tui.core.errors import RefusedError
 from hotload_tui.core.events import PluginLoaded, PluginRetired
-from hotload_tui.core.generation import identifier
-from hotload_tui.core.history import Record
+from hotload_tui.core.runtime.naming import identifier
 from hotload_tui.core.source import read_source
 from tests.conftest import answering, without_memory
 from tests.core.conftest import Histories, plugin_modules

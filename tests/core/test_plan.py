@@ -13,7 +13,7 @@ import pytest
 from hotload_tui import Config, HookHost, HotloadManager
 from hotload_tui.core.errors import RefusedError, UnknownPluginError
 from hotload_tui.core.events import PluginLoaded
-from hotload_tui.core.plan import Plan, PluginPlan
+from hotload_tui.core.model import Plan, PluginPlan
 from tests.conftest import Running, Workspace, answering
 
 Run = Callable[[Config], Running]

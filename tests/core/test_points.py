@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from hotload_tui import Config, HookHost, HookPoint, PluginState
-from hotload_tui.core.hooks import Handler
+from hotload_tui.core.hooks.point import Handler
 from tests.conftest import Running, Workspace
 
 SHARED = """

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hotload_tui import Config, HookHost
 from hotload_tui.core.events import PluginFailed, PluginRetired
-from hotload_tui.core.hooks import Handler, HookFunction
+from hotload_tui.core.hooks.point import Handler, HookFunction
 from tests.conftest import Running, Workspace
 from tests.counts import RELOADS
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from hotload_tui import Config
 from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.compiled import Record
 from hotload_tui.core.errors import ArtifactError
 from hotload_tui.core.events import ArtifactRejected, PluginCompiled
-from hotload_tui.core.history import Record
 from tests.conftest import Running, Workspace, answering
 
 Run = Callable[[Config], Running]

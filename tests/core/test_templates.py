@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hotload_tui import Config, PluginState
+from hotload_tui.core.directories import TEMPLATES
 from hotload_tui.core.errors import RefusedError, UsageError
-from hotload_tui.core.templates import TEMPLATES
 from tests.conftest import Running, Workspace
 
 

@@ -11,7 +11,7 @@ from hotload_tui.core.compiler import Compiler
 from hotload_tui.core.errors import LoadError, PluginError, RegisterError
 from hotload_tui.core.events import PluginFailed
 from hotload_tui.core.faults import fault_of
-from hotload_tui.core.loader import Loader
+from hotload_tui.core.runtime.loader import Loader
 from tests.conftest import Running, Workspace
 from tests.counts import HOOKS
 

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import pytest
 
 from hotload_tui.core.errors import LoadError
-from hotload_tui.core.loader import MainTrials
+from hotload_tui.core.runtime.threads import MainTrials
 
 LIMIT = 0.2
 T = TypeVar("T")

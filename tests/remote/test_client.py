@@ -9,8 +9,8 @@ from msgspec import Raw
 
 from hotload_tui import Config, HotloadManager
 from hotload_tui.core.errors import NoHostError, ProtocolError, UnknownPluginError, UsageError
-from hotload_tui.core.plugin import PluginState
-from hotload_tui.remote import RemoteManager, Server, frames, protocol, serve
+from hotload_tui.core.model import PluginState
+from hotload_tui.remote import RemoteManager, Server, serve, wire
 from tests.conftest import Running, Workspace
 from tests.waiting import PATIENCE
 
@@ -167,8 +167,8 @@ def test_a_handler_that_hangs_is_not_waited_for_forever(
     ("reply", "told"),
     [
         (b"\xc0", "not as the protocol has it"),
-        (frames.encode(protocol.Failed("ProtocolError", "I speak protocol 2")), "I speak protocol 2"),
-        (frames.encode(protocol.Done(Raw(b"\xc0"))), "does not greet"),
+        (wire.encode(wire.Failed("ProtocolError", "I speak protocol 2")), "I speak protocol 2"),
+        (wire.encode(wire.Done(Raw(b"\xc0"))), "does not greet"),
     ],
 )
 def test_a_host_that_is_none_of_ours_is_told(sockets: Path, reply: bytes, told: str) -> None:
@@ -181,8 +181,8 @@ def test_a_host_that_is_none_of_ours_is_told(sockets: Path, reply: bytes, told: 
         def answer() -> None:
             connection, _ = listener.accept()
             with connection:
-                frames.receive(connection, PATIENCE)
-                frames.send(connection, reply)
+                wire.receive(connection, PATIENCE)
+                wire.send(connection, reply)
 
         stranger = threading.Thread(target=answer)
         stranger.start()

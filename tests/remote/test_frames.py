@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from hotload_tui.core.errors import ProtocolError
-from hotload_tui.core.plugin import Invocation
-from hotload_tui.remote import frames
+from hotload_tui.core.model import Invocation
+from hotload_tui.remote import wire
 
 
 @pytest.fixture
@@ -20,10 +20,10 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 def test_a_message_arrives_as_it_was_sent(pair: tuple[socket.socket, socket.socket]) -> None:
     """Messages keep their borders and their order; after the last one comes the end."""
     left, right = pair
-    frames.send(left, b"one")
-    frames.send(left, b"")
+    wire.send(left, b"one")
+    wire.send(left, b"")
     left.close()
-    assert [frames.receive(right, 1.0) for _ in range(3)] == [b"one", b"", None]
+    assert [wire.receive(right, 1.0) for _ in range(3)] == [b"one", b"", None]
 
 
 def test_a_message_that_breaks_off_is_told(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -32,7 +32,7 @@ def test_a_message_that_breaks_off_is_told(pair: tuple[socket.socket, socket.soc
     left.sendall(struct.pack(">I", 10) + b"half")
     left.close()
     with pytest.raises(ProtocolError, match="broke off after 4 of 10 bytes"):
-        frames.receive(right, 1.0)
+        wire.receive(right, 1.0)
 
 
 def test_a_huge_message_is_refused_before_it_is_read(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -40,25 +40,25 @@ def test_a_huge_message_is_refused_before_it_is_read(pair: tuple[socket.socket, 
     left, right = pair
     left.sendall(struct.pack(">I", 0xFFFFFFFF))
     with pytest.raises(ProtocolError, match="4,294,967,295 bytes is announced"):
-        frames.receive(right, 1.0)
+        wire.receive(right, 1.0)
 
 
 def test_a_huge_message_is_not_sent(pair: tuple[socket.socket, socket.socket]) -> None:
     """The sender keeps the limit too."""
     with pytest.raises(ProtocolError, match="too large"):
-        frames.send(pair[0], bytes(frames.LIMIT + 1))
+        wire.send(pair[0], bytes(wire.LIMIT + 1))
 
 
 def test_waiting_has_an_end(pair: tuple[socket.socket, socket.socket]) -> None:
     """Who sends nothing is not waited for forever."""
     with pytest.raises(TimeoutError):
-        frames.receive(pair[0], 0.01)
+        wire.receive(pair[0], 0.01)
 
 
 def test_huge_numbers_and_broken_texts_travel() -> None:
     """A value that msgpack does not know arrives all the same: numbers exactly, broken Unicode readably."""
     sent = Invocation(({"n": [10**40, -(10**40), 2**63]}, "file-\udcff", 1.5, None), (), (0.5,))
-    assert frames.decode(frames.encode(sent), Invocation).values == (
+    assert wire.decode(wire.encode(sent), Invocation).values == (
         {"n": [10**40, -(10**40), 2**63]},
         "file-\\udcff",
         1.5,
@@ -70,4 +70,4 @@ def test_huge_numbers_and_broken_texts_travel() -> None:
 def test_what_is_no_message_is_told(payload: bytes) -> None:
     """Bytes that make no sense are one clear error."""
     with pytest.raises(ProtocolError, match="not as the protocol has it"):
-        frames.decode(payload, Invocation)
+        wire.decode(payload, Invocation)

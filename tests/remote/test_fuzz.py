@@ -10,26 +10,26 @@ from collections.abc import Callable
 
 from hotload_tui import HotloadManager
 from hotload_tui.core.events import AnyEvent, PluginLoaded
-from hotload_tui.remote import RemoteManager, Server, frames, protocol, questions
+from hotload_tui.remote import RemoteManager, Server, wire
 from tests.conftest import without_memory
 from tests.waiting import PATIENCE, until
 
 Connect = Callable[[Server], RemoteManager]
 
 MESSAGES = 10_000
-HELLO = frames.encode(protocol.Hello(protocol.VERSION))
+HELLO = wire.encode(wire.Hello(wire.VERSION))
 VALID = [
-    frames.encode(message)
+    wire.encode(message)
     for message in (
-        protocol.Hello(protocol.VERSION),
-        protocol.Listen(),
-        questions.GetSnapshot(),
-        questions.GetDetail("greet"),
-        questions.GetSource("greet", "plugin.py", None),
-        questions.GetLog(0),
-        questions.Enable("greet"),
-        questions.Clean("nobody"),
-        questions.Invoke("greet", ("Ada", [1, {"a": None}]), {"b": 1e300}),
+        wire.Hello(wire.VERSION),
+        wire.Listen(),
+        wire.GetSnapshot(),
+        wire.GetDetail("greet"),
+        wire.GetSource("greet", "plugin.py", None),
+        wire.GetLog(0),
+        wire.Enable("greet"),
+        wire.Clean("nobody"),
+        wire.Invoke("greet", ("Ada", [1, {"a": None}]), {"b": 1e300}),
     )
 ]
 
@@ -51,7 +51,7 @@ def mutated(chance: random.Random, payload: bytes) -> bytes:
 def nonsense(chance: random.Random) -> bytes:
     """Return what a hostile, broken or foreign program might send."""
     valid = chance.choice(VALID)
-    huge = struct.pack(">I", chance.choice([frames.LIMIT + 1, 2**31, 2**32 - 1]))
+    huge = struct.pack(">I", chance.choice([wire.LIMIT + 1, 2**31, 2**32 - 1]))
     nested = bytes([chance.choice([0x91, 0x81, 0xDD, 0xDF, 0xC6])]) * chance.randint(1, 2000)
     return chance.choice(
         [

@@ -25,8 +25,9 @@ from hotload_tui.core.events import (
     HostStalled,
     PluginLoaded,
 )
-from hotload_tui.core.plugin import PluginState
-from hotload_tui.remote import RemoteManager, Server, feed, find_hosts, frames, protocol
+from hotload_tui.core.model import PluginState
+from hotload_tui.remote import RemoteManager, Server, find_hosts, wire
+from hotload_tui.remote import server as feed
 from tests.conftest import Workspace
 from tests.remote.conftest import say
 from tests.waiting import PATIENCE, until
@@ -133,17 +134,17 @@ def listening(server: Server) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(PATIENCE)
     connection.connect(str(server.socket))
-    frames.send(connection, frames.encode(protocol.Hello(protocol.VERSION)))
-    assert frames.receive(connection, PATIENCE) is not None
-    frames.send(connection, frames.encode(protocol.Listen()))
+    wire.send(connection, wire.encode(wire.Hello(wire.VERSION)))
+    assert wire.receive(connection, PATIENCE) is not None
+    wire.send(connection, wire.encode(wire.Listen()))
     return connection
 
 
-def news_from(connection: socket.socket) -> Iterator[protocol.News]:
+def news_from(connection: socket.socket) -> Iterator[wire.News]:
     """Return what the host says, without its heartbeats."""
-    while (payload := frames.receive(connection, PATIENCE)) is not None:
-        news = protocol.news_of(payload)
-        if not isinstance(news, protocol.Beat):
+    while (payload := wire.receive(connection, PATIENCE)) is not None:
+        news = wire.news_of(payload)
+        if not isinstance(news, wire.Beat):
             yield news
 
 
@@ -157,18 +158,18 @@ def test_the_state_comes_first_and_then_every_event_in_order(manager: HotloadMan
     with listening(server) as connection:
         news = news_from(connection)
         state = next(news)
-        assert isinstance(state, protocol.State)
+        assert isinstance(state, wire.State)
         assert state.snapshot == manager.snapshot()
         manager.rebuild(force=True)
         server.close()
         *told, end = news
-    assert isinstance(end, protocol.Farewell)
+    assert isinstance(end, wire.Farewell)
     number = state.after
     for part in told:
-        assert isinstance(part, protocol.Events)
+        assert isinstance(part, wire.Events)
         assert part.first == number + 1
         number += len(part.events)
-    kinds = [type(event) for part in told if isinstance(part, protocol.Events) for event in part.events]
+    kinds = [type(event) for part in told if isinstance(part, wire.Events) for event in part.events]
     assert PluginLoaded in kinds
 
 
@@ -177,7 +178,7 @@ def test_who_falls_behind_gets_the_state_anew(manager: HotloadManager, server: S
     with listening(server) as connection:
         news = news_from(connection)
         first = next(news)
-        assert isinstance(first, protocol.State)
+        assert isinstance(first, wire.State)
         for number in range(3 * feed.KEPT):
             say(f"{number} {'x' * 1000}")
         manager.rebuild(force=True)
@@ -185,10 +186,10 @@ def test_who_falls_behind_gets_the_state_anew(manager: HotloadManager, server: S
         heard: list[AnyEvent] = []
         while not has_loaded(heard) and state.snapshot.plugins[0].generation == 1:
             part = next(news)
-            if isinstance(part, protocol.State):
+            if isinstance(part, wire.State):
                 state, number = part, part.after
             else:
-                assert isinstance(part, protocol.Events)
+                assert isinstance(part, wire.Events)
                 assert part.first == number + 1
                 number += len(part.events)
                 heard += part.events
@@ -335,7 +336,7 @@ def test_closing_leaves_no_thread(manager: HotloadManager, server: Server) -> No
 
 def test_a_host_of_another_version_in_its_place_is_told(server: Server) -> None:
     """When another version comes back in the host's place, the console says so, and goes on looking."""
-    mismatch = frames.encode(protocol.Failed("ProtocolError", "the host speaks protocol 9, the client 2"))
+    mismatch = wire.encode(wire.Failed("ProtocolError", "the host speaks protocol 9, the client 2"))
     with (
         RemoteManager(server.socket) as remote,
         socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as newer,
@@ -352,8 +353,8 @@ def test_a_host_of_another_version_in_its_place_is_told(server: Server) -> None:
             visitor, _ = newer.accept()  # first comes who only looks whether somebody listens
             with visitor:
                 visitor.settimeout(PATIENCE)
-                if frames.receive(visitor, PATIENCE) is not None:
-                    frames.send(visitor, mismatch)
+                if wire.receive(visitor, PATIENCE) is not None:
+                    wire.send(visitor, mismatch)
             return False
 
         until(is_told)

@@ -16,7 +16,7 @@ from hotload_tui.core.events import (
     PluginFailed,
     PluginLoaded,
 )
-from hotload_tui.core.plugin import PluginState
+from hotload_tui.core.model import PluginState
 from hotload_tui.remote import RemoteManager, serve
 from tests.conftest import Running, Workspace
 from tests.waiting import PATIENCE

@@ -5,8 +5,8 @@ import pytest
 
 from hotload_tui import HotloadManager
 from hotload_tui.core.errors import RefusedError
-from hotload_tui.remote import RemoteManager, Server, frames, protocol
-from hotload_tui.remote.peer import check_peer
+from hotload_tui.remote import RemoteManager, Server, wire
+from hotload_tui.remote.address import check_peer
 from tests.waiting import PATIENCE
 
 
@@ -25,11 +25,11 @@ def test_somebody_else_is_hung_up_on(
         visitor.settimeout(PATIENCE)
         monkeypatch.setattr(os, "getuid", lambda: 2_000_000_000)
         visitor.connect(str(server.socket))
-        frames.send(visitor, frames.encode(protocol.Hello(protocol.VERSION)))
-        answer = frames.receive(visitor, PATIENCE)
+        wire.send(visitor, wire.encode(wire.Hello(wire.VERSION)))
+        answer = wire.receive(visitor, PATIENCE)
         assert answer is not None
-        failure = protocol.reply_of(answer)
-        assert isinstance(failure, protocol.Failed)
+        failure = wire.reply_of(answer)
+        assert isinstance(failure, wire.Failed)
         assert failure.error == "RefusedError"
         assert "not to you (2000000000)" in failure.text
     assert [plugin.name for plugin in manager.snapshot().plugins] == ["greet"]

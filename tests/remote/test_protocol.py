@@ -4,7 +4,8 @@ import pytest
 
 from hotload_tui.core import errors
 from hotload_tui.core.errors import CompileError, HotloadError, PluginError
-from hotload_tui.remote import frames, protocol
+from hotload_tui.remote import wire as frames
+from hotload_tui.remote import wire as protocol
 
 KINDS = [
     kind

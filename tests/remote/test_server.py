@@ -11,14 +11,14 @@ import pytest
 from hotload_tui import Config, HookHost, HotloadManager
 from hotload_tui.core.errors import HotloadError, RefusedError
 from hotload_tui.core.events import AnyEvent, PluginLoaded
-from hotload_tui.core.plugin import Snapshot
-from hotload_tui.remote import RemoteManager, Server, frames, protocol, questions, serve
+from hotload_tui.core.model import Snapshot
+from hotload_tui.remote import RemoteManager, Server, serve, wire
 from tests.conftest import Running, Workspace
 from tests.remote.conftest import say
 from tests.waiting import PATIENCE, until
 
 Connect = Callable[[Server], RemoteManager]
-HELLO = frames.encode(protocol.Hello(protocol.VERSION))
+HELLO = wire.encode(wire.Hello(wire.VERSION))
 
 
 @pytest.fixture
@@ -56,13 +56,13 @@ def hotload_threads() -> list[str]:
         (b"\xff\xff\xff\xff", b"is announced"),
         (framed(b""), b"not as the protocol has it"),
         (framed(b"\xc1\xc1"), b"not as the protocol has it"),
-        (framed(frames.encode(protocol.Hello(99))), b"speaks protocol 4, the client 99"),
-        (framed(frames.encode(questions.GetSnapshot())), b"not as the protocol has it"),
+        (framed(wire.encode(wire.Hello(99))), b"speaks protocol 4, the client 99"),
+        (framed(wire.encode(wire.GetSnapshot())), b"not as the protocol has it"),
         (framed(HELLO) + framed(b"\x81\xa4type\xa4melt"), b"not as the protocol has it"),
-        (framed(HELLO) + framed(frames.encode({"type": "enable"})), b"not as the protocol has it"),
+        (framed(HELLO) + framed(wire.encode({"type": "enable"})), b"not as the protocol has it"),
         (framed(HELLO) + framed(HELLO), b"not as the protocol has it"),
         (framed(HELLO) + framed(b"\x91" * 100_000), b"not as the protocol has it"),
-        (framed(HELLO) + framed(frames.encode(questions.GetSnapshot())) + b"\0\0\0\x09half", b"broke off"),
+        (framed(HELLO) + framed(wire.encode(wire.GetSnapshot())) + b"\0\0\0\x09half", b"broke off"),
         (b"\0\0", b"broke off"),
         (b"", b""),
     ],
@@ -106,8 +106,8 @@ def test_closing_leaves_nothing(manager: HotloadManager) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
         visitor.settimeout(PATIENCE)
         visitor.connect(str(server.socket))
-        frames.send(visitor, HELLO)
-        assert frames.receive(visitor, PATIENCE) is not None
+        wire.send(visitor, HELLO)
+        assert wire.receive(visitor, PATIENCE) is not None
         server.close()
         assert visitor.recv(1) == b""
     assert not server.socket.exists()
@@ -140,8 +140,8 @@ def test_a_call_under_way_is_answered_before_the_end(workspace: Workspace, manag
         assert manager.invoke("wait").values == (True,)
         idle.settimeout(PATIENCE)
         idle.connect(str(server.socket))
-        frames.send(idle, HELLO)
-        assert frames.receive(idle, PATIENCE) is not None
+        wire.send(idle, HELLO)
+        assert wire.receive(idle, PATIENCE) is not None
         closer = threading.Thread(target=server.close)
         closer.start()
         assert idle.recv(1) == b""  # the host hangs up on who came later: the slow call's turn was before
@@ -202,7 +202,7 @@ def test_an_answer_beyond_the_limit_is_refused(
     manager = run(workspace.config()).manager
     with serve(manager) as server:
         remote = connect(server)
-        monkeypatch.setattr(frames, "LIMIT", 4000)
+        monkeypatch.setattr(wire, "LIMIT", 4000)
         with pytest.raises(RefusedError, match=r"the answer has 5,\d+ bytes \(limit: 4,000\)"):
             remote.source("long", "plugin.py")
         assert remote.clean("long") == 1
@@ -212,7 +212,7 @@ def test_a_message_that_does_not_get_on_ends_its_connection(
     server: Server, visitor: socket.socket, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who begins a message and does not end it is hung up on after a while; others are served meanwhile."""
-    monkeypatch.setattr(frames, "PATIENCE", 0.1)
+    monkeypatch.setattr(wire, "PATIENCE", 0.1)
     visitor.sendall(framed(HELLO) + b"\0\0\0\x09half")
     assert connect(server).invoke("greet", "Ada").values == ("Hello, Ada",)
     assert b"a message of 9 bytes was not there after 0.1 s (only 4)" in rest_of(visitor)
@@ -222,11 +222,11 @@ def test_a_listener_that_does_not_read_is_hung_up_on(
     server: Server, visitor: socket.socket, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A console that is stopped holds no thread of the host for ever, and keeps nobody else from hearing."""
-    monkeypatch.setattr(frames, "PATIENCE", 0.1)
+    monkeypatch.setattr(wire, "PATIENCE", 0.1)
     other = connect(server)
     heard: list[AnyEvent] = []
     other.subscribe(heard.append)
-    visitor.sendall(framed(HELLO) + framed(frames.encode(protocol.Listen())))
+    visitor.sendall(framed(HELLO) + framed(wire.encode(wire.Listen())))
     assert select.select([visitor], [], [], PATIENCE)[0]  # it is answered, by a thread
     served = hotload_threads().count("hotload-client")
 
@@ -241,6 +241,6 @@ def test_a_listener_that_does_not_read_is_hung_up_on(
 
 def test_a_listener_may_only_listen(server: Server, visitor: socket.socket, connect: Connect) -> None:
     """Whatever comes on a connection that listens ends it, with the reason; others are served as before."""
-    visitor.sendall(framed(HELLO) + framed(frames.encode(protocol.Listen())) + framed(HELLO))
+    visitor.sendall(framed(HELLO) + framed(wire.encode(wire.Listen())) + framed(HELLO))
     assert b"is for the host's messages only" in rest_of(visitor)
     assert connect(server).invoke("greet", "Ada").values == ("Hello, Ada",)

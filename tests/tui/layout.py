@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from textual.widget import Widget
 from textual.widgets import Tab, Tabs
 
-from hotload_tui.tui.widgets.too_small import NEEDED
+from hotload_tui.tui.widgets.status import NEEDED
 from tests.tui.console import Console
 
 # What is to be seen of the main screen at each breakpoint.

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hotload_tui.core.plugin import Fault, HandlerCall, Invocation
+from hotload_tui.core.model import Fault, HandlerCall, Invocation
 from hotload_tui.tui.calls import CallResult, HookCall, call_result, change_words, result_text
 
 

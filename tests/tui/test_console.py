@@ -11,12 +11,12 @@ from textual.command import CommandPalette
 from hotload_tui import Config, HotloadManager
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.events import PluginRetired
-from hotload_tui.core.plugin import PluginDetail
+from hotload_tui.core.model import PluginDetail
 from hotload_tui.tui.keys import TABS
-from hotload_tui.tui.messages import CommandEnded
-from hotload_tui.tui.screens.confirm import ConfirmScreen
+from hotload_tui.tui.requests import CommandEnded
+from hotload_tui.tui.screens.dialogs import ConfirmScreen
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
-from hotload_tui.tui.widgets.notice import Notice
+from hotload_tui.tui.widgets.status import Notice
 from tests.conftest import Running, Workspace
 from tests.tui.console import Console, console
 

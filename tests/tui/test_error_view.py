@@ -8,7 +8,7 @@ import pytest
 from textual.selection import SELECT_ALL
 
 from hotload_tui import Config
-from hotload_tui.core.plugin import PluginDetail
+from hotload_tui.core.model import PluginDetail
 from hotload_tui.tui.widgets.error_view import ErrorView
 from tests.conftest import Running, Workspace
 from tests.tui.console import Console, console

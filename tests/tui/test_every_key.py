@@ -16,13 +16,10 @@ from textual.command import CommandPalette
 from textual.widgets import DataTable, Static
 
 from hotload_tui import Config
-from hotload_tui.core.config_loader import resolve
+from hotload_tui.core.config_files import resolve
 from hotload_tui.tui import keys
-from hotload_tui.tui.screens.ask_name import AskNameScreen
-from hotload_tui.tui.screens.confirm import ConfirmScreen
-from hotload_tui.tui.screens.help import HelpScreen
-from hotload_tui.tui.screens.settings import SettingsScreen
-from hotload_tui.tui.widgets.notice import Notice
+from hotload_tui.tui.screens.dialogs import AskNameScreen, ConfirmScreen, HelpScreen, SettingsScreen
+from hotload_tui.tui.widgets.status import Notice
 from tests.conftest import Running, Workspace, answering
 from tests.counts import ALL_CASES
 from tests.tui.console import Console, console

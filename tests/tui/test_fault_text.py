@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hotload_tui.core.plugin import Fault, Frame, PluginState, PluginStatus
-from hotload_tui.tui.fault_text import FaultOptions, fault_text
-from hotload_tui.tui.places import failing_file, failing_line, moved_text
+from hotload_tui.core.model import Fault, Frame, PluginState, PluginStatus
+from hotload_tui.tui.text import failing_file, failing_line, moved_text
+from hotload_tui.tui.widgets.error_view import FaultOptions, fault_text
 
 STATUS = PluginStatus("p", PluginState.FAIL, "/project/plugins/p")
 OPTIONS = FaultOptions(Path("/project"))

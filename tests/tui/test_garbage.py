@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from hotload_tui import Config
-from hotload_tui.tui import garbage
+from hotload_tui.tui import terminal
 from tests.conftest import Running, Workspace, answering
 from tests.tui.console import console
 
@@ -17,7 +17,7 @@ Run = Callable[[Config], Running]
 def collector() -> Iterator[None]:
     """Leave the collector as it was found."""
     yield
-    garbage.settle()
+    terminal.settle()
     gc.unfreeze()
     gc.enable()
 
@@ -26,7 +26,7 @@ def test_a_program_that_embeds_the_console_keeps_its_collector() -> None:
     """Whoever did not hold it off finds it as it was, with nothing more frozen."""
     gc.disable()
     gc.unfreeze()
-    garbage.settle()
+    terminal.settle()
     assert (gc.isenabled(), gc.get_freeze_count()) == (False, 0)
 
 
@@ -34,7 +34,7 @@ async def test_the_collector_is_on_again_once_the_rows_are_there(workspace: Work
     """A start that held it off ends with it on, and with what is there to stay out of its way."""
     workspace["one"] = answering(1)
     manager = run(workspace.config()).manager
-    garbage.hold_off()
+    terminal.hold_off()
     async with console(manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("one"))
         await it.until(gc.isenabled)

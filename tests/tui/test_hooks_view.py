@@ -8,10 +8,10 @@ from textual.app import App, ComposeResult
 from textual.screen import Screen
 
 from hotload_tui import Config
-from hotload_tui.core.plugin import HookPointStatus
-from hotload_tui.tui.log_book import LogBook
+from hotload_tui.core.model import HookPointStatus
 from hotload_tui.tui.view_state import ViewState
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs, Facts
+from hotload_tui.tui.widgets.log_view import LogBook
 from tests.conftest import Running, Workspace
 from tests.tui.console import console
 

@@ -11,9 +11,9 @@ import pytest
 from rich.cells import cell_len
 
 from hotload_tui import Config
-from hotload_tui.core.config_loader import resolve
+from hotload_tui.core.config_files import resolve
 from hotload_tui.tui.calls import HookCall
-from hotload_tui.tui.screens.settings import SettingsScreen
+from hotload_tui.tui.screens.dialogs import SettingsScreen
 from hotload_tui.tui.text import clean
 from hotload_tui.tui.view_state import ViewState, ViewStore
 from hotload_tui.tui.widgets.hooks_view import HooksView

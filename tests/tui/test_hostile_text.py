@@ -10,7 +10,7 @@ import pytest
 from rich.cells import cell_len
 
 from hotload_tui import Config
-from hotload_tui.core.plugin import PluginState, PluginStatus
+from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.tui.screens.console import ConsoleScreen
 from tests.conftest import Running, Workspace
 from tests.tui.console import Console, console

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hotload_tui import Config
-from hotload_tui.core.plugin import LogLine
-from hotload_tui.tui.log_book import KEPT, STAMP, LogBook
-from hotload_tui.tui.log_rows import LogRows
+from hotload_tui.core.model import LogLine
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
+from hotload_tui.tui.widgets.log_view import KEPT, STAMP, LogBook, LogRows
 from tests.conftest import Running, Workspace
 from tests.tui.console import console
 from tests.tui.layout import text_of

@@ -8,11 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from hotload_tui import Config
-from hotload_tui.core.plugin import PluginState, PluginStatus
-from hotload_tui.tui.widgets.columns import COLUMNS, fitting
+from hotload_tui.core.model import PluginState, PluginStatus
+from hotload_tui.tui.widgets.detail_tabs import Overview
 from hotload_tui.tui.widgets.history_view import HistoryView
-from hotload_tui.tui.widgets.overview import Overview
-from hotload_tui.tui.widgets.plugin_table import PluginTable
+from hotload_tui.tui.widgets.plugin_table import COLUMNS, PluginTable, fitting
 from tests.conftest import Running, Workspace
 from tests.tui.console import Console, console
 from tests.tui.layout import text_of

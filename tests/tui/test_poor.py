@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from hotload_tui.tui.poor import ASCII, speaks_utf8
+from hotload_tui.tui.terminal import ASCII, speaks_utf8
 
 AGREED = Path(__file__).parent / "screens"
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hotload_tui import Config
-from hotload_tui.core.config_loader import Resolved, resolve
-from hotload_tui.core.live_config import follow_config
+from hotload_tui.core.config_files import Resolved, resolve
+from hotload_tui.core.manager.manager import follow_config
 from tests.conftest import Running, Workspace
 from tests.tui.console import console
 

@@ -8,7 +8,7 @@ from tests.waiting import PATIENCE
 
 BLOCKED = """
 import asyncio, queue
-from hotload_tui.tui.system import hear_signals
+from hotload_tui.tui.terminal import hear_signals
 
 async def main():
     hear_signals(lambda code: None, 0.1)

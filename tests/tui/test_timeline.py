@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hotload_tui import Config
-from hotload_tui.tui.widgets.timeline import Timeline
+from hotload_tui.tui.widgets.history_view import Timeline
 from tests.conftest import Running, Workspace, answering
 from tests.tui.console import Console, console
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from hotload_tui.core.events import PluginDisabled, PluginDiscovered, PluginFailed, PluginLoaded
-from hotload_tui.core.plugin import Fault
-from hotload_tui.tui.toasts import Toasts
+from hotload_tui.core.model import Fault
+from hotload_tui.tui.widgets.status import Toasts
 
 
 class Shown:

@@ -7,8 +7,7 @@ import pytest
 from textual import events
 
 from hotload_tui import Config
-from hotload_tui.tui.arrangement import Arrangement
-from hotload_tui.tui.view_state import ViewState, ViewStore
+from hotload_tui.tui.view_state import Arrangement, ViewState, ViewStore
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 from tests.conftest import Running, Workspace, answering
 from tests.tui.console import Console, console

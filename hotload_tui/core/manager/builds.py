@@ -1,4 +1,4 @@
-"""The builds: artifacts made, told, pruned and cleaned, and the one of each plugin that served last."""
+"""The builds: artifacts made, reported, pruned and cleaned, and the live one of each plugin."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.compiled import Hold, Record, SourceIndex
 from hotload_tui.core.compiler import Build, Compiler, Preview
 from hotload_tui.core.config import Config
-from hotload_tui.core.discovery import PluginDirectory
+from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import ArtifactError, HotloadError
 from hotload_tui.core.events import ArtifactRejected, PluginCompiled, PluginReleased
-from hotload_tui.core.history import Hold, Record
-from hotload_tui.core.manager.board import Board
-from hotload_tui.core.plugin import Fault, FileDigest
+from hotload_tui.core.manager.store import Board
+from hotload_tui.core.model import Fault, FileDigest
 from hotload_tui.core.source import Source
-from hotload_tui.core.source_index import SourceIndex
 
 
 class Builds:

@@ -2,49 +2,104 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
+import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from msgspec.structs import replace
 
-from hotload_tui.core import discovery
+from hotload_tui.core import directories
 from hotload_tui.core.config import Config
-from hotload_tui.core.config_loader import unmatched_entries
-from hotload_tui.core.errors import RuntimeDirError
-from hotload_tui.core.events import Subscriber
-from hotload_tui.core.generation import identifier
-from hotload_tui.core.hooks import HookHost
-from hotload_tui.core.loader import Loader, Trials
-from hotload_tui.core.log import LogCollector
-from hotload_tui.core.manager.asynchronous import AsyncLife
-from hotload_tui.core.manager.board import Board
+from hotload_tui.core.config_files import files_of, resolve, unmatched_entries
+from hotload_tui.core.errors import HotloadError, RuntimeDirError, near
+from hotload_tui.core.events import LogCollector, Subscriber
+from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.manager.builds import Builds
-from hotload_tui.core.manager.facts import Facts
-from hotload_tui.core.manager.holds import Holds
-from hotload_tui.core.manager.journey import Journey
-from hotload_tui.core.manager.planner import Planner
-from hotload_tui.core.manager.probation import Probation
-from hotload_tui.core.manager.roster import Roster
-from hotload_tui.core.manager.rounds import Rounds
-from hotload_tui.core.manager.switches import Switches
-from hotload_tui.core.manager.tables import Tables
-from hotload_tui.core.manager.turns import Turns
-from hotload_tui.core.manager.watching import Watching
-from hotload_tui.core.plan import Plan
-from hotload_tui.core.plugin import (
+from hotload_tui.core.manager.commands import Holds, Roster, Switches, Turns
+from hotload_tui.core.manager.decide import Planner
+from hotload_tui.core.manager.pipeline import Journey
+from hotload_tui.core.manager.retire_thread import Probation
+from hotload_tui.core.manager.staging import Rounds
+from hotload_tui.core.manager.store import Board, Facts
+from hotload_tui.core.manager.watching import Tables, Watching
+from hotload_tui.core.model import (
     Fault,
     HistoryEntry,
     Invocation,
     LogLine,
+    Plan,
     PluginDetail,
     PluginStatus,
     Snapshot,
     WatcherStatus,
+    Witness,
+    nobody,
 )
-from hotload_tui.core.witness import Witness, nobody
+from hotload_tui.core.runtime.loader import Loader
+from hotload_tui.core.runtime.naming import identifier
+from hotload_tui.core.runtime.threads import Trials
+
+if TYPE_CHECKING:
+    from hotload_tui.core.manager.aio import EventStream
+
+
+class AsyncLife(ABC):
+    """``async with`` and ``events()`` for what can be started, stopped and subscribed to."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin, blocking."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End, blocking."""
+
+    @abstractmethod
+    def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
+        """Hear every event from now on; returns the undo."""
+
+    def events(self) -> EventStream:
+        """Return the events from now on as an asynchronous iterator, for the event loop that runs.
+
+        The manager never waits for its consumer: one that falls 1000 events behind loses the oldest, and
+        reads an ``EventsMissed`` in their place.
+        """
+        from hotload_tui.core.manager.aio import EventStream
+
+        stream = EventStream(self.subscribe)
+        self._streams.add(stream)
+        return stream
+
+    @functools.cached_property
+    def _streams(self) -> weakref.WeakSet[EventStream]:
+        return weakref.WeakSet()
+
+    async def __aenter__(self) -> Self:
+        import asyncio
+
+        from hotload_tui.core.manager.aio import through
+
+        try:
+            await through(self.start)
+        except asyncio.CancelledError:
+            await through(self.stop)
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        from hotload_tui.core.manager.aio import through
+
+        try:
+            await through(self.stop)
+        finally:
+            for stream in list(self._streams):
+                stream.close()
 
 
 class HotloadManager(AsyncLife):
@@ -177,7 +232,7 @@ class HotloadManager(AsyncLife):
             relative = Path(path).absolute().relative_to(self._root.absolute())
         except ValueError:
             return
-        name = discovery.name_of(relative.parts[0]) if relative.parts else None
+        name = directories.name_of(relative.parts[0]) if relative.parts else None
         if name is not None:
             with self._turns.taken():
                 self._roster.look_at([name])
@@ -264,7 +319,7 @@ class HotloadManager(AsyncLife):
     def new(self, name: str, template: str = "simple") -> PluginStatus:
         """Make a plugin from a template and load it; raises ``UsageError`` for a name it cannot have."""
         with self._turns.taken():
-            self._roster.apply([discovery.create(self._root, name, template)])
+            self._roster.apply([directories.create(self._root, name, template)])
             return self._facts.status(name)
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
@@ -360,3 +415,51 @@ class HotloadManager(AsyncLife):
         """Return the plugin whose modules go by ``module_name``."""
         names = (status.name for status in self._board.statuses())
         return next((name for name in names if identifier(name) == module_name), module_name)
+
+
+_INTERVAL: Final = 0.25  # seconds between two looks; a file is read when it has stood still for one
+
+_Facts: TypeAlias = tuple[tuple[int, int, int] | None, ...]
+
+
+def follow_config(
+    manager: HotloadManager,
+    path: Path | None = None,
+    *,
+    runtime_dir: Path | None = None,
+    compiled_dir: Path | None = None,
+    interval: float = _INTERVAL,
+) -> Callable[[], None]:
+    """Give the manager each change in the files that ``load_config`` reads; returns the undo.
+
+    Of a change in a plugin's table only that plugin is loaded anew. What is wrong changes nothing, and is in
+    the log and in ``snapshot().host.config_fault``.
+    """
+    files = tuple(file.absolute() for file in files_of(path))
+    ended = threading.Event()
+
+    def read() -> Config:
+        there = [file for file in files if file.exists()] if path is None else files
+        place = Path(near(there[-1])) if there else None  # the program may have gone to another folder
+        return resolve(place, runtime_dir=runtime_dir, compiled_dir=compiled_dir).config
+
+    def look() -> None:
+        taken: _Facts | None = None
+        while not ended.is_set():
+            facts = tuple(map(_facts, files))
+            if facts != taken and not ended.wait(interval) and facts == tuple(map(_facts, files)):
+                taken = facts
+                with contextlib.suppress(HotloadError):  # the manager has told it, or is ending
+                    manager.reconfigure(read)
+            ended.wait(interval)
+
+    threading.Thread(target=look, name="hotload-config", daemon=True).start()
+    return ended.set
+
+
+def _facts(file: Path) -> tuple[int, int, int] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns

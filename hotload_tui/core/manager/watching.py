@@ -1,24 +1,86 @@
-"""The watching: it begins, pauses, goes on and ends; what changes during a pause is kept."""
+"""Changes that arrive while the manager runs: files of plugins, installed packages, configuration tables."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import os
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final, TypeAlias
 
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
+from hotload_tui.core.checks import is_installed
 from hotload_tui.core.config import Config
-from hotload_tui.core.errors import RefusedError
+from hotload_tui.core.config_files import unmatched_entries
+from hotload_tui.core.directories import PluginDirectory
+from hotload_tui.core.errors import ConfigError, RefusedError, RuntimeDirError
 from hotload_tui.core.events import WatcherChanged
-from hotload_tui.core.manager.board import Board
-from hotload_tui.core.manager.installs import Installs
-from hotload_tui.core.manager.roster import Roster
-from hotload_tui.core.manager.turns import Turns
-from hotload_tui.core.plugin import PluginState, WatcherStatus
+from hotload_tui.core.manager.commands import Roster, Turns
+from hotload_tui.core.manager.pipeline import Journey
+from hotload_tui.core.manager.store import Board
+from hotload_tui.core.model import PluginState, WatcherStatus
 from hotload_tui.core.source import SourceRule
-from hotload_tui.core.watcher import Change, Watcher, hang_for
+from hotload_tui.core.watch.notifier import hang_for
+from hotload_tui.core.watch.scanner import Change
+from hotload_tui.core.watch.watcher import Watcher
+
+_SIGHTS: Final = 2
+"""Looks in a row that find the same of a module before it is imported."""
+
+_CACHE: Final = "__pycache__"  # an import that fails writes there, too
+
+_Extent: TypeAlias = tuple[int, ...]
+
+
+class Installs:
+    """Looks for missing modules; half of one could not be loaded, and would stay in the process."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[_Extent, int]] = {}  # what was found of a module, how often in a row
+
+    def ready(self, lacking: Mapping[str, str]) -> list[str]:
+        """Return the plugins to be tried again: once, and anew when what was found has changed.
+
+        ``lacking`` has the module that each of them failed for want of.
+        """
+        before, self._seen = self._seen, {}
+        if lacking:
+            importlib.invalidate_caches()
+        for module in set(lacking.values()):
+            extent = _extent(module)
+            if extent is not None:
+                seen, times = before.get(module, ((), 0))
+                self._seen[module] = extent, times + 1 if seen == extent else 1
+        return [name for name, module in lacking.items() if self._seen.get(module, ((), 0))[1] == _SIGHTS]
+
+
+def _extent(module: str) -> _Extent | None:
+    """Return figures that change while a module is being installed; ``None`` if there is none.
+
+    What lies beside it counts: a package may come in several folders, and its metadata comes last.
+    """
+    if not is_installed(module):
+        return None
+    try:
+        spec = importlib.util.find_spec(module)
+        roots = [*(spec.submodule_search_locations or ()), spec.origin or ""] if spec else []
+        sizes = [path.stat().st_size for root in roots for path in _files(Path(root))]
+        beside = [path for path in Path(roots[0]).parent.iterdir() if path.name != _CACHE]
+    except Exception:  # foreign code: a finder of somebody else's; or files that come and go
+        return ()
+    return len(beside), len(sizes), sum(sizes)
+
+
+def _files(root: Path) -> Iterator[Path]:
+    if root.is_file():
+        yield root
+    for folder, folders, names in os.walk(root):
+        folders[:] = [each for each in folders if each != _CACHE]
+        yield from (Path(folder, name) for name in names)
 
 
 class Watching:
@@ -153,3 +215,80 @@ class Watching:
         if digest:
             return status is not None and status.source_digest == digest
         return status is None or (status.state is PluginState.OFF and Path(status.path).is_dir())
+
+
+_UNHEEDED: Final = {"keys": "a console takes it when it is opened anew"}
+_RESTART: Final = "it takes effect when the host is restarted"
+
+
+class Tables:
+    """Takes tables anew; used by one thread at a time.
+
+    ``config.plugins`` is exchanged, for all parts of the manager look there when they load.
+    """
+
+    def __init__(self, config: Config, board: Board, roster: Roster, journey: Journey) -> None:
+        self._config = config
+        self._board = board
+        self._roster = roster
+        self._journey = journey
+        self._read: Config | None = None  # what was read last
+        self.fault = ""
+        """What is wrong with what should have been read last; empty if nothing is."""
+
+    def take(self, read: Callable[[], Config], *, is_running: bool) -> tuple[str, ...]:
+        """Read a configuration and take its tables; returns the plugins that they touch.
+
+        They are loaded anew if the manager ``is_running``.
+
+        Raises:
+            ConfigError: it cannot be read; nothing has changed.
+
+        """
+        try:
+            config = read()
+        except ConfigError as error:
+            if self.fault != str(error):
+                self.fault = str(error)
+                self._board.write("error", "", f"the configuration stays as it was: {error}")
+            raise
+        if self.fault:
+            self.fault = ""
+            self._board.write("info", "", "the configuration is mended")
+        self._tell_unheeded(config)
+        self._read = config
+        names = {*self._config.plugins, *config.plugins}
+        touched = sorted(name for name in names if self._config.of(name) != config.of(name))
+        if touched:
+            # One assignment: a thread that reads meanwhile sees all tables as they were, or all as they are.
+            force_setattr(self._config, "plugins", dict(config.plugins))
+            self._board.write("info", "", f"the configuration of {', '.join(touched)} has changed")
+            if is_running:
+                self._reload(touched)
+        return tuple(touched)
+
+    def _reload(self, names: list[str]) -> None:
+        try:
+            found = self._roster.find()
+        except RuntimeDirError:
+            return  # what comes later is loaded with the tables as they are then
+        for warning in unmatched_entries(self._config, found):
+            self._board.write("warning", "", warning)
+        touched = [found[name] for name in names if name in found]
+        again = [each for each in touched if self._follows(each)]
+        self._roster.apply(each for each in touched if each not in again)
+        self._journey.update(again, again=True)
+
+    def _follows(self, directory: PluginDirectory) -> bool:
+        """Tell whether a plugin runs, and goes on to: it takes its new table by a reload."""
+        is_live = self._journey.live(directory.name) is not None
+        return is_live and self._roster.is_on(directory) and not self._roster.is_held(directory)
+
+    def _tell_unheeded(self, config: Config) -> None:
+        if self._read is None:
+            return
+        for key in config.__struct_fields__:
+            before: object = getattr(self._read, key)
+            after: object = getattr(config, key)
+            if key != "plugins" and before != after:
+                self._board.write("warning", "", f"{key} has changed: {_UNHEEDED.get(key, _RESTART)}")

@@ -1,4 +1,4 @@
-"""The host process: loads plugins on its main thread, serves them on a socket, ends with its supervisor."""
+"""The host process: loads plugins on its main thread, serves them on a socket, ends with its console."""
 
 from __future__ import annotations
 
@@ -11,23 +11,76 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from hotload_tui import HookHost, HotloadManager, follow_config, load_config
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError
-from hotload_tui.core.generation import identifier
-from hotload_tui.core.loader import MainTrials
-from hotload_tui.core.log import EVENT_LOGGER
-from hotload_tui.remote.process.breadcrumbs import CRASH, HANG, TRAIL, Breadcrumbs
-from hotload_tui.remote.process.debugging import Breakpoints
-from hotload_tui.remote.process.guard import Guard
-from hotload_tui.remote.process.inquest import AFTERMATH, recent
+from hotload_tui.core.events import EVENT_LOGGER
+from hotload_tui.core.runtime.naming import identifier
+from hotload_tui.core.runtime.threads import MainTrials
+from hotload_tui.remote.process.blame import (
+    AFTERMATH,
+    BEAT,
+    CRASH,
+    CUT_OFF,
+    CUT_OFF_SEEN,
+    HANG,
+    TRAIL,
+    Breadcrumbs,
+    recent,
+)
+from hotload_tui.remote.process.debug import Breakpoints
 from hotload_tui.remote.process.output import MarkedStream
 from hotload_tui.remote.process.supervisor import DUMP
 from hotload_tui.remote.server import serve
+
+logger = logging.getLogger("hotload.engine")
+
+_STREAMS: Final = (1, 2)
+
+
+class Guard:
+    """Beats, mends the standard streams, and ends a host that can serve no more."""
+
+    def __init__(self, crumbs: Breadcrumbs, descriptors: Iterable[int], stop: threading.Event) -> None:
+        """Begin; without one of ``descriptors`` the host is of no use, until it is asked to ``stop``."""
+        self._stop = stop
+        self._crumbs = crumbs
+        self._needed = {descriptor: _identity(descriptor) for descriptor in descriptors}
+        self._copies = {stream: os.dup(stream) for stream in _STREAMS}
+        self._streams = {stream: _identity(stream) for stream in _STREAMS}
+        threading.Thread(target=self._run, name="hotload-heartbeat", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            self._crumbs.beat()
+            if not self._stop.is_set() and any(
+                _identity(descriptor) != known for descriptor, known in self._needed.items()
+            ):
+                os._exit(CUT_OFF)
+            for stream, known in self._streams.items():
+                if _identity(stream) != known:
+                    self._mend(stream)
+            time.sleep(BEAT)
+
+    def _mend(self, stream: int) -> None:
+        with contextlib.suppress(OSError):
+            os.dup2(self._copies[stream], stream)
+        crumb = recent(self._crumbs.trail(), time.monotonic() - CUT_OFF_SEEN)
+        who = f"{crumb.plugin} was running then" if crumb else "nobody knows by whom"
+        logger.warning("descriptor %d of the host was closed or replaced (%s); it is mended", stream, who)
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return (-1, -1)
+    return status.st_dev, status.st_ino
 
 
 def main() -> NoReturn:

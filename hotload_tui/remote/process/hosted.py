@@ -14,25 +14,25 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from hotload_tui.core.config import Config
-from hotload_tui.core.discovery import find_plugins, found_status
+from hotload_tui.core.directories import find_plugins, found_status
 from hotload_tui.core.errors import HotloadError, NoHostError, RuntimeDirError
 from hotload_tui.core.events import (
     AnyEvent,
     EventBus,
     EventsMissed,
     HostEvent,
+    HostLog,
     LogWritten,
     Subscriber,
     WatcherChanged,
 )
-from hotload_tui.core.log import HostLog
-from hotload_tui.core.plan import Plan
-from hotload_tui.core.plugin import (
+from hotload_tui.core.model import (
     HistoryEntry,
     HostStatus,
     Invocation,
     Level,
     LogLine,
+    Plan,
     PluginDetail,
     PluginStatus,
     Snapshot,
@@ -40,8 +40,8 @@ from hotload_tui.core.plugin import (
 )
 from hotload_tui.remote.address import folder, socket_name
 from hotload_tui.remote.client import RemoteManager
-from hotload_tui.remote.process.debugging import connect, places
-from hotload_tui.remote.process.keeper import Keeper
+from hotload_tui.remote.process.debug import connect, places
+from hotload_tui.remote.process.monitor import Keeper
 
 _TIMEOUT = 0.75  # seconds for a question: of a host that does not answer the last facts are shown
 _RESTARTING = "the host is being restarted"

@@ -9,19 +9,15 @@ from typing import Protocol
 
 from textual.screen import Screen
 
-from hotload_tui.core.config_loader import Resolved
-from hotload_tui.core.plugin import PluginState, PluginStatus
+from hotload_tui.core.config_files import Resolved
+from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.tui.clipboard import Copyable, hand_out, keep_copy
-from hotload_tui.tui.debugger import Debug, hand_over
-from hotload_tui.tui.editor import open_editor
-from hotload_tui.tui.messages import PlanMade, SourcePair
-from hotload_tui.tui.places import failing_file, failing_line
-from hotload_tui.tui.report import Report
-from hotload_tui.tui.requests import NOTHING_SELECTED, Requests
-from hotload_tui.tui.screens.ask_name import AskNameScreen
-from hotload_tui.tui.screens.confirm import ConfirmScreen
-from hotload_tui.tui.text import clean
+from hotload_tui.tui.editor import Debug, hand_over, open_editor
+from hotload_tui.tui.requests import NOTHING_SELECTED, PlanMade, Requests, SourcePair
+from hotload_tui.tui.screens.dialogs import AskNameScreen, ConfirmScreen
+from hotload_tui.tui.text import clean, failing_file, failing_line
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
+from hotload_tui.tui.widgets.error_view import Report
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 
 
@@ -187,7 +183,7 @@ class ActionScreen(Screen[None]):
             elif yes:
                 self.say(self.requests.rebuild(message.plugin))
 
-        from hotload_tui.tui.screens.plan import PlanScreen  # as all dialogs: not for the first picture
+        from hotload_tui.tui.screens.dialogs import PlanScreen  # as all dialogs: not for the first picture
 
         self.app.push_screen(PlanScreen(message.plan), answered)
 
@@ -219,7 +215,7 @@ class ActionScreen(Screen[None]):
 
     def action_settings(self) -> None:
         """Show each value of the configuration, and where it came from."""
-        from hotload_tui.tui.screens.settings import SettingsScreen
+        from hotload_tui.tui.screens.dialogs import SettingsScreen
 
         if self.settings is None:
             self.say("The program made its configuration itself: no file says it.")
@@ -228,7 +224,7 @@ class ActionScreen(Screen[None]):
 
     def action_help(self) -> None:
         """Show the keys of the pane that has the focus."""
-        from hotload_tui.tui.screens.help import HelpScreen, key_lines
+        from hotload_tui.tui.screens.dialogs import HelpScreen, key_lines
 
         self.app.push_screen(HelpScreen(*key_lines(self)))
 

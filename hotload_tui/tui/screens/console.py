@@ -2,50 +2,208 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
+from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container, Horizontal
 from textual.timer import Timer
 
 from hotload_tui.core.api import ManagerApi
-from hotload_tui.core.config_loader import Resolved
-from hotload_tui.core.plugin import PluginState, PluginStatus
+from hotload_tui.core.config_files import Resolved
+from hotload_tui.core.events import AnyEvent, PluginDisabled, PluginLoaded, PluginRemoved, PluginRetired
+from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.tui import keys
-from hotload_tui.tui.debugger import Debug
-from hotload_tui.tui.log_book import LogBook
-from hotload_tui.tui.messages import (
+from hotload_tui.tui.editor import Debug
+from hotload_tui.tui.requests import (
+    CallsEnded,
     CloseUp,
     CommandEnded,
     FactReader,
     FactsFailed,
     FactsRead,
     Remark,
+    Requests,
     SourcePair,
+    StartEnded,
+    StopEnded,
 )
-from hotload_tui.tui.report import LINES, Report
-from hotload_tui.tui.requests import Requests
-from hotload_tui.tui.screens.actions import Restart
-from hotload_tui.tui.screens.ask_name import AskNameScreen
-from hotload_tui.tui.screens.leaving import LeavingScreen
-from hotload_tui.tui.screens.starting import StartingScreen
-from hotload_tui.tui.toasts import Toasts
+from hotload_tui.tui.screens.actions import ActionScreen, Restart
+from hotload_tui.tui.screens.dialogs import AskNameScreen
+from hotload_tui.tui.screens.viewing import ViewingScreen
+from hotload_tui.tui.terminal import settle
+from hotload_tui.tui.text import clean_line
 from hotload_tui.tui.view_state import ViewStore
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs, Facts
-from hotload_tui.tui.widgets.history_view import HistoryView
-from hotload_tui.tui.widgets.key_line import KeyLine
-from hotload_tui.tui.widgets.log_view import LogView
-from hotload_tui.tui.widgets.notice import Notice
-from hotload_tui.tui.widgets.plugin_pane import PluginPane
-from hotload_tui.tui.widgets.plugin_table import PluginTable
-from hotload_tui.tui.widgets.prompt import Prompt
-from hotload_tui.tui.widgets.status_line import StatusLine
-from hotload_tui.tui.widgets.timeline import Timeline
-from hotload_tui.tui.widgets.too_small import TooSmall
+from hotload_tui.tui.widgets.error_view import LINES, Report
+from hotload_tui.tui.widgets.history_view import HistoryView, Timeline
+from hotload_tui.tui.widgets.hooks_view import HooksView
+from hotload_tui.tui.widgets.log_view import LogBook, LogView
+from hotload_tui.tui.widgets.panes import Prompt
+from hotload_tui.tui.widgets.plugin_table import PluginPane, PluginTable
+from hotload_tui.tui.widgets.status import KeyLine, Notice, StatusLine, Toasts, TooSmall
+
+_ANSWERS_ANEW = (PluginLoaded, PluginDisabled, PluginRemoved)
+"""After these a hook point may answer otherwise."""
+
+
+class WorkbenchScreen(ViewingScreen):
+    """Has the calls made that the Hooks tab wants."""
+
+    clock: Callable[[], float]
+    is_ready: bool
+    _call_again = False
+
+    @abstractmethod
+    def read_again(self) -> None:
+        """Read the facts, though nothing is known to have happened."""
+
+    @abstractmethod
+    def keep_view(self) -> None:
+        """Remember how things look for the next time."""
+
+    def on_hooks_view_wanted(self, message: HooksView.Wanted) -> None:
+        """Call hook points."""
+        self.say(self.requests.call(message.calls, self.clock))
+
+    def on_hooks_view_kept(self) -> None:
+        """Keep earlier arguments even if the console never ends in order."""
+        self.keep_view()
+
+    def on_calls_ended(self, message: CallsEnded) -> None:
+        """Show what the handlers gave."""
+        hooks = self.query_one(DetailTabs).hooks
+        self.say(hooks.take(message.results, reloaded=message.reloaded))
+        self.read_again()  # no event tells of calls
+        if self._call_again:
+            self.call_pinned()
+
+    def call_pinned(self, events: tuple[AnyEvent, ...] = (), *, anyway: bool = False) -> None:
+        """Call what is pinned again when another generation may answer; once more if calls are under way."""
+        self._call_again |= anyway
+        pinned = tuple(self.query_one(DetailTabs).hooks.pinned)
+        if not pinned or not self.is_ready:
+            return
+        if self._call_again or any(isinstance(event, _ANSWERS_ANEW) for event in events):
+            self._call_again = bool(self.requests.call(pinned, self.clock, reloaded=True))
+
+
+SETTLED: Final = 1.0
+"""Seconds after which all rows should be there."""
+
+PATIENCE: Final = 10.0
+"""Seconds after which no more is expected of a first scan that has not ended."""
+
+
+class StartingScreen(WorkbenchScreen):
+    """Has the plugins looked for, and says so."""
+
+    start: Callable[[], None] | None
+    is_ready: bool
+    """Whether the first scan is over."""
+    ready_at = math.inf
+    """When it ended; what happened before is on the screen already, and no news."""
+    trouble = ""
+    """Why the first scan did not do."""
+    _missing = False
+
+    @property
+    @abstractmethod
+    def plugins(self) -> tuple[PluginStatus, ...]:
+        """All plugins, as they were last read."""
+
+    def begin(self) -> None:
+        """Begin to look for plugins."""
+        if self.is_ready:
+            self.ready_at = -math.inf
+            self.query_one(StatusLine).busy = ""
+        self.set_timer(SETTLED if self.is_ready else PATIENCE, settle)
+        self.run_start()
+
+    def run_start(self) -> None:
+        """Scan, load and watch; ``StartEnded`` tells how it went."""
+        if self.start is not None:
+            self.requests.start(self.start)
+
+    def on_start_ended(self, message: StartEnded) -> None:
+        """Say that the console is ready, or why not."""
+        self.is_ready, self.ready_at = True, time.time()
+        self.set_timer(SETTLED, settle)
+        self._missing = message.folder_missing
+        status = self.query_one(StatusLine)
+        self.trouble = status.trouble = message.trouble
+        status.busy = ""
+        self.show_empty()
+        self.call_pinned(anyway=True)  # those of the last time
+        self.read_again()
+
+    def start_again(self) -> None:
+        """Look for plugins once more, if there was no folder for them."""
+        if self._missing:
+            self._missing, self.trouble = False, ""
+            self.run_start()
+
+    def show_empty(self) -> None:
+        """Say why there are no rows, and which key makes some."""
+        pane = self.query_one(PluginPane)
+        if self.plugins:
+            shown = self.query_one(PluginTable).row_count
+            pane.empty = "" if shown else self.arrangement.nothing(len(self.plugins))
+        elif not self.is_ready:
+            pane.empty = "Looking for plugins …"
+        elif trouble := self.trouble or self._watcher_trouble():
+            pane.empty = f"{clean_line(trouble)}\nn makes it with a first plugin from the template."
+        else:
+            pane.empty = "No plugins yet. n makes one from the template."
+
+    def _watcher_trouble(self) -> str:
+        snapshot = self.query_one(StatusLine).snapshot
+        return snapshot.watcher.trouble if snapshot and snapshot.watcher.state == "failed" else ""
+
+
+class LeavingScreen(ActionScreen):
+    """Unloads and leaves."""
+
+    _waiting: tuple[tuple[str, int], ...] = ()
+    """Name and generation of what is not unloaded yet."""
+
+    @property
+    @abstractmethod
+    def plugins(self) -> tuple[PluginStatus, ...]:
+        """All plugins, as they were last read."""
+
+    def unload(self, stop: Callable[[], None]) -> None:
+        """Unload the plugins; the console leaves when that is over."""
+        self.is_leaving = True
+        self.refresh_bindings()
+        self.query_one(StatusLine).snapshot = None
+        self._tell_waiting((one.name, one.generation) for one in self.plugins if one.generation)
+        self.requests.stop(stop)
+
+    def tell_unloaded(self, events: Iterable[AnyEvent]) -> None:
+        """Name those no more that are unloaded by now."""
+        gone = {(event.name, event.generation) for event in events if isinstance(event, PluginRetired)}
+        self._tell_waiting(one for one in self._waiting if one not in gone)
+
+    def _tell_waiting(self, generations: Iterable[tuple[str, int]]) -> None:
+        """Name what is not unloaded yet."""
+        self._waiting = tuple(generations)
+        names = ", ".join(name for name, _ in self._waiting)
+        whom = f" {clean_line(names, 30)}" if names else ""
+        self.query_one(StatusLine).busy = f"unloading{whom}… (q quits at once)"
+
+    def on_stop_ended(self, message: StopEnded) -> None:
+        """Leave; what went wrong is printed where the console was."""
+        self.app.exit(message=Text(clean_line(message.trouble)) if message.trouble else None)
+
 
 _FIRST_FACTS = 0.1
 """Seconds that the first picture waits for what it is to show."""

@@ -8,15 +8,13 @@ from typing import Final
 from textual.widget import Widget
 from textual.widgets import Input
 
-from hotload_tui.tui.arrangement import Arrangement
 from hotload_tui.tui.screens.actions import ActionScreen
-from hotload_tui.tui.view_state import ViewState
+from hotload_tui.tui.view_state import Arrangement, ViewState
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.log_view import LogView
-from hotload_tui.tui.widgets.narrowed import Narrowed
+from hotload_tui.tui.widgets.panes import Narrowed, Prompt
 from hotload_tui.tui.widgets.plugin_table import PluginTable
-from hotload_tui.tui.widgets.prompt import Prompt
-from hotload_tui.tui.widgets.status_line import StatusLine
+from hotload_tui.tui.widgets.status import StatusLine
 
 _HINT: Final = "text, !text; enter keeps it, esc clears it"
 _TABLE_HINT: Final = "text, !text, s:fail by state; enter keeps it, esc clears it"

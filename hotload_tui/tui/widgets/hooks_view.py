@@ -1,4 +1,4 @@
-"""``HooksView``: the workbench; all hook points with their handlers, calls by hand, pinned calls."""
+"""``HooksView``: all hook points with their handlers, calls by hand, and pinned calls."""
 
 from __future__ import annotations
 
@@ -15,15 +15,12 @@ from textual.coordinate import Coordinate
 from textual.message import Message
 from textual.widgets import Input
 
-from hotload_tui.core.plugin import HandlerStatus, HookPointStatus
+from hotload_tui.core.model import HandlerStatus, HookPointStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.calls import CallResult, HookCall, change_words, result_text, short_name
-from hotload_tui.tui.messages import Remark
+from hotload_tui.tui.requests import Remark
 from hotload_tui.tui.text import clean_line, count, milliseconds
-from hotload_tui.tui.widgets.body import Body
-from hotload_tui.tui.widgets.cell_table import RowTable
-from hotload_tui.tui.widgets.narrowed import Narrowed
-from hotload_tui.tui.widgets.prompt import Prompt
+from hotload_tui.tui.widgets.panes import Body, Narrowed, Prompt, RowTable
 
 KEPT: Final = 50
 """Earlier arguments that are remembered, over all hook points."""

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+import os
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import ClassVar, Final, NamedTuple
 
+from msgspec import Struct
+from msgspec.structs import replace
+from rich.cells import cell_len, chop_cells
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Size
@@ -11,11 +19,172 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
+from hotload_tui.core.model import LogLine
 from hotload_tui.tui import keys
-from hotload_tui.tui.log_book import LogBook
-from hotload_tui.tui.log_rows import LogRows
-from hotload_tui.tui.messages import Remark
-from hotload_tui.tui.widgets.narrowed import Narrowed
+from hotload_tui.tui.requests import Remark
+from hotload_tui.tui.text import clean_line, clean_lines, clock_time, is_wanted
+from hotload_tui.tui.widgets.panes import Narrowed
+
+KEPT: Final = 50_000
+"""Lines; older ones are dropped."""
+
+STAMP: Final = 9
+"""Characters of the time of day and the blank behind it, with which every line begins."""
+
+_GLYPHS: Final = {"debug": ".", "info": " ", "warning": "~", "error": "!"}
+
+
+class Entry(Struct, frozen=True, gc=False):
+    """One line on the screen, already harmless."""
+
+    level: str
+    text: str
+
+
+class LogBook:
+    """Keeps the newest lines and tells its readers that there are more."""
+
+    def __init__(self, clock: Callable[[], float], project: Path | None = None) -> None:
+        self._clock = clock
+        self._inside = f"{project}{os.sep}" if project else ""
+        """What paths inside the project have in front; without it they fit into a line."""
+        self._entries: deque[Entry] = deque(maxlen=KEPT)
+        self._readers: list[Callable[[], None]] = []
+        self._unfinished = {"info": "", "warning": ""}
+        self.written = 0
+        """Lines ever added; what is dropped is counted, too."""
+        self.widest = 0
+        """Cells of the longest line that was ever added."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index: int) -> Entry:
+        return self._entries[index]
+
+    @property
+    def newest(self) -> str:
+        """The text of the last line; empty when there is none."""
+        return self._entries[-1].text if self._entries else ""
+
+    def subscribe(self, reader: Callable[[], None]) -> None:
+        """Call ``reader`` whenever lines were added."""
+        self._readers.append(reader)
+
+    def add(self, lines: Iterable[LogLine]) -> None:
+        """Add lines of the host's log."""
+        for line in lines:
+            self._write(line.at, line.level, line.plugin, line.text)
+        self._tell()
+
+    def add_print(self, text: str, *, stderr: bool) -> None:
+        """Add what was printed in this process; an unfinished line waits for its end."""
+        level = "warning" if stderr else "info"
+        *finished, rest = (self._unfinished[level] + text).split("\n")
+        self._unfinished[level] = rest
+        for line in finished:
+            self._write(self._clock(), level, "stderr" if stderr else "print", line)
+        if finished:
+            self._tell()
+
+    def _write(self, at: float, level: str, who: str, text: str) -> None:
+        head = f"{clock_time(at)} {_GLYPHS.get(level, ' ')} "
+        owner = f"{clean_line(who, 40)}: " if who else ""
+        if self._inside:
+            text = text.replace(self._inside, "")
+        for line in clean_lines(text.rstrip("\n")):
+            entry = Entry(level, f"{head}{owner}{line}")
+            self._entries.append(entry)
+            self.written += 1
+            self.widest = max(self.widest, _cells(entry.text))
+            head, owner = " " * len(head), " " * len(owner)
+
+    def _tell(self) -> None:
+        for reader in self._readers:
+            reader()
+
+
+def _cells(text: str) -> int:
+    return len(text) if text.isascii() else cell_len(text)  # whose cache is better kept for other text
+
+
+class _Piece(NamedTuple):
+    line: int
+    """Number of the line, counted from the first that was ever written."""
+    start: int
+    end: int
+
+
+class LogRows:
+    """Keeps pace with its book; a row costs nothing while lines are not wrapped."""
+
+    def __init__(self, book: LogBook) -> None:
+        self._book = book
+        self._width = 0
+        self._wanted = ""
+        self._seen = 0
+        self._pieces: list[_Piece] = []
+        self._widest = 0
+        self.stamped = True
+        """Whether each line begins with the time of day."""
+
+    @property
+    def widest(self) -> int:
+        """Cells of the longest row that was ever seen; 0 where they are wrapped."""
+        if self._width or self._wanted:
+            return self._widest
+        return self._book.widest if self.stamped else max(0, self._book.widest - STAMP)
+
+    def lay_out(self, *, width: int, stamped: bool, wanted: str = "") -> None:
+        """Wrap to ``width`` cells from now on, 0 for not at all; show only lines with ``wanted`` in them."""
+        wanted = wanted.casefold()
+        if (width, stamped, wanted) != (self._width, self.stamped, self._wanted):
+            self._width, self.stamped, self._wanted = width, stamped, wanted
+            self._seen = self._widest = 0
+            self._pieces = []
+
+    def keep_pace(self) -> None:
+        """Take in what was written since, and let go what the book has dropped."""
+        first = self._book.written - len(self._book)
+        new = range(max(first, self._seen), self._book.written)
+        for line in new if self._width or self._wanted else ():
+            entry = self._book[line - first]
+            if self._wanted and not is_wanted(entry.text, self._wanted):
+                continue
+            text = self._text(entry)
+            if self._width:
+                self._pieces.extend(_Piece(line, *span) for span in _spans(text, self._width))
+                continue
+            self._widest = max(self._widest, cell_len(text))
+            self._pieces.append(_Piece(line, 0, len(text)))
+        self._seen = self._book.written
+        del self._pieces[: bisect_left(self._pieces, (first,))]
+
+    def __len__(self) -> int:
+        return len(self._pieces) if self._width or self._wanted else len(self._book)
+
+    def __getitem__(self, row: int) -> Entry:
+        if not self._width and not self._wanted:
+            entry = self._book[row]
+            return replace(entry, text=self._text(entry))
+        piece = self._pieces[row]
+        entry = self._book[piece.line - (self._book.written - len(self._book))]
+        return replace(entry, text=self._text(entry)[piece.start : piece.end])
+
+    def _text(self, entry: Entry) -> str:
+        return entry.text if self.stamped else entry.text[STAMP:]
+
+
+def _spans(text: str, width: int) -> Iterator[tuple[int, int]]:
+    if text.isascii():
+        for start in range(0, max(1, len(text)), width):
+            yield start, start + width
+        return
+    start = 0
+    for part in chop_cells(text, width):
+        yield start, start + len(part)
+        start += len(part)
+
 
 PACE: Final = 0.05
 """Seconds between two looks at the book while lines pour in."""

@@ -1,18 +1,108 @@
-"""``PluginTable``: a row per plugin, its cursor kept on the same plugin whatever comes and goes."""
+"""``PluginTable``: a row per plugin, its cursor kept on the same plugin whatever appears or disappears."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import ClassVar
+from typing import ClassVar, Final, NamedTuple
 
 from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical
 from textual.message import Message
+from textual.reactive import var
+from textual.widgets import Static
 
-from hotload_tui.core.plugin import HookPointStatus, PluginStatus
+from hotload_tui.core.model import HookPointStatus, PluginState, PluginStatus
 from hotload_tui.tui import keys
-from hotload_tui.tui.widgets.cell_table import CellTable
-from hotload_tui.tui.widgets.columns import MARK, STYLES, Column, Row, figures, fitting
+from hotload_tui.tui.text import clean_line, duration, milliseconds
+from hotload_tui.tui.widgets.panes import CellTable
+
+PADDING: Final = 2
+"""Cells that a table adds to each column."""
+
+NAME_ROOM: Final = (12, 40)
+"""Least and most cells for a plugin's name."""
+
+STYLES: Final = {state: f"plugins--{state.name.lower()}" for state in PluginState}
+"""Component classes of the states."""
+
+MARK: Final = "*"
+"""Between glyph and word of a plugin that broke while another one was looked at."""
+
+
+class Row(NamedTuple):
+    """What a row is drawn from."""
+
+    status: PluginStatus
+    now: float
+    calls: int = 0
+    """Of its handlers, since its generation was loaded."""
+    faults: int = 0
+    """How many of those raised."""
+
+
+class Column(NamedTuple):
+    """One column of the table."""
+
+    key: str
+    title: str
+    width: int
+    rank: int
+    """Columns of high rank go first when there is no room."""
+    show: Callable[[Row], str]
+    """Draws one plugin's cell."""
+
+
+def figures(points: Iterable[HookPointStatus]) -> dict[str, tuple[int, int]]:
+    """Return calls and faults of each plugin's handlers."""
+    found: dict[str, tuple[int, int]] = {}
+    for point in points:
+        for handler in point.handlers:
+            calls, faults = found.get(handler.plugin, (0, 0))
+            found[handler.plugin] = (calls + handler.calls, faults + handler.faults)
+    return found
+
+
+def _points(row: Row) -> str:
+    return clean_line(", ".join(place.point for place in row.status.points) or "-", 100)
+
+
+def _age(row: Row) -> str:
+    return duration(row.now - row.status.loaded_at) if row.status.loaded_at else "-"
+
+
+COLUMNS: Final = (
+    Column("state", "state", 7, 0, lambda row: row.status.sign),
+    Column("plugin", "plugin", NAME_ROOM[0], 0, lambda row: clean_line(row.status.name, 100)),
+    Column("digest", "digest", 12, 0, lambda row: clean_line(row.status.digest[:12]) or "-"),
+    Column("generation", "gen", 4, 2, lambda row: str(row.status.generation or "-")),
+    Column("compile", "build ms", 8, 3, lambda row: milliseconds(row.status.compile_seconds)),
+    Column("load", "load ms", 7, 1, lambda row: milliseconds(row.status.load_seconds)),
+    Column("points", "hook points", 24, 4, _points),
+    Column("calls", "calls", 6, 5, lambda row: str(row.calls or "-")),
+    Column("faults", "faults", 6, 6, lambda row: str(row.faults or "-")),
+    Column("age", "age", 4, 0, _age),
+)
+
+
+def fitting(width: int, longest_name: int) -> tuple[Column, ...]:
+    """Return the columns that fit into ``width`` cells, the name as wide as it may be."""
+    low, high = NAME_ROOM
+    chosen: list[Column] = []
+    used = 0
+    for column in sorted(COLUMNS, key=lambda column: column.rank):
+        if column.rank and used + column.width + PADDING > width:
+            break
+        chosen.append(column)
+        used += column.width + PADDING
+    name_width = max(low, min(high, longest_name, low + width - used))
+    return tuple(
+        column._replace(width=name_width) if column.key == "plugin" else column
+        for column in COLUMNS
+        if any(column.key == other.key for other in chosen)
+    )
+
 
 _UNDRAWN = Text()
 
@@ -202,3 +292,24 @@ class PluginTable(CellTable):
     def on_data_table_row_selected(self) -> None:
         """Open what the cursor is on."""
         self.post_message(self.Opened())
+
+
+class PluginPane(Vertical):
+    """Holds the table and its empty state."""
+
+    empty: var[str] = var("")
+    """What to say below the header; nothing while there are rows."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(id="plugins")
+        self._clock = clock
+
+    def compose(self) -> ComposeResult:
+        """Lay the table over the text."""
+        yield PluginTable(self._clock)
+        yield Static(id="no-plugins", markup=False)
+
+    def watch_empty(self, text: str) -> None:
+        """Show the text."""
+        self.set_class(bool(text), "-empty")
+        self.query_one("#no-plugins", Static).update(text)

@@ -10,10 +10,9 @@ import pytest
 
 from hotload_tui import Fault, load_config
 from hotload_tui.core.events import AnyEvent
-from hotload_tui.core.plugin import PluginState, PluginStatus
+from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.remote.process import HostedManager
-from hotload_tui.remote.process.breadcrumbs import BEAT
-from hotload_tui.remote.process.inquest import AFTERMATH
+from hotload_tui.remote.process.blame import AFTERMATH, BEAT
 from tests.conftest import Workspace
 from tests.waiting import until
 

@@ -1,7 +1,7 @@
 import os
 import signal
 
-from hotload_tui.core.plugin import PluginState
+from hotload_tui.core.model import PluginState
 from tests.remote.process.conftest import Console
 
 SEGFAULT = "import ctypes\ndef boom():\n    ctypes.string_at(0)\ndef register(ctx):\n    boom()\n"

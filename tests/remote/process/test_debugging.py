@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from hotload_tui.core.plugin import Invocation, PluginState
+from hotload_tui.core.model import Invocation, PluginState
 from tests.conftest import Workspace
 from tests.remote.process.conftest import Console
 from tests.waiting import PATIENCE

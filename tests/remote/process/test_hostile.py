@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from hotload_tui.core.errors import HotloadError
-from hotload_tui.core.plugin import PluginState
+from hotload_tui.core.model import PluginState
 from tests.conftest import Workspace
 from tests.counts import ALL_CASES
 from tests.remote.process.conftest import Console, serving

@@ -13,8 +13,9 @@ from collections.abc import Callable
 import pytest
 
 from hotload_tui import Config
-from hotload_tui.core.artifact import SUFFIX, Artifact
-from hotload_tui.core.plugin import PluginState
+from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.compiled import SUFFIX
+from hotload_tui.core.model import PluginState
 from tests.conftest import Running, Workspace
 from tests.counts import KILL_ROUNDS
 

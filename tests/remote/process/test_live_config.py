@@ -1,4 +1,4 @@
-from hotload_tui.core.plugin import PluginState
+from hotload_tui.core.model import PluginState
 from tests.remote.process.conftest import SETTINGS, Console
 
 

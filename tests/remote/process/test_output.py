@@ -1,6 +1,6 @@
 import threading
 
-from hotload_tui.core.plugin import PluginState
+from hotload_tui.core.model import PluginState
 from tests.remote.process.conftest import Console
 
 IMPORTS = "import ctypes, logging, os, subprocess, sys, threading, warnings\n"

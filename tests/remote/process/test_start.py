@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hotload_tui.core.plugin import PluginState
+from hotload_tui.core.model import PluginState
 from tests.conftest import Workspace
 from tests.remote.process.conftest import GOOD, Console
 

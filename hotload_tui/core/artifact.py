@@ -1,0 +1,262 @@
+"""The file format under ``compiled/``: everything that a load needs in one verified file.
+
+An artifact is a stored (uncompressed) zip that ``unzip -l`` opens: ``source/<path>`` for every file of the
+plugin, ``code/<path>c`` for the compiled code of each Python file, and ``manifest.json`` as the last entry.
+The zip's comment names the manifest's place and SHA-256; the manifest names each member's. A member is
+verified when it is read, and always before it is unmarshalled: the interpreter trusts such bytes blindly.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import marshal
+import os
+import re
+import sys
+import threading
+import zipfile
+from collections.abc import Iterable, Mapping
+from importlib.util import MAGIC_NUMBER
+from pathlib import Path
+from types import CodeType
+from typing import BinaryIO
+
+import msgspec
+from msgspec import Struct
+
+from hotload_tui.core.compiled import artifact_name, replace_file
+from hotload_tui.core.errors import ArtifactError, near
+from hotload_tui.core.source import FORMAT
+
+MAGIC = f"{MAGIC_NUMBER.hex()}-{sys.flags.optimize}"
+"""The interpreter whose code an artifact holds."""
+
+_COMMENT = re.compile(rb"hotplug (\d+) (\d+) ([0-9a-f]{64})")
+_END_RECORD = 22  # bytes of a zip's end record without its comment
+_TAIL = 512  # more than the end record and our comment
+_IN_MEMORY = 1 << 20  # a larger file is read member by member through an open handle
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip: equal input gives equal bytes
+
+
+class Member(Struct, frozen=True):
+    """One file of the plugin inside an artifact; offsets and sizes in bytes."""
+
+    path: str
+    sha256: str
+    offset: int
+    size: int
+    code_offset: int = 0
+    code_size: int = 0
+    """0: no Python file."""
+    code_sha256: str = ""
+    warnings: tuple[str, ...] = ()
+    """What the compiler said about this file."""
+
+
+class Manifest(Struct, frozen=True):
+    """The table of contents of an artifact."""
+
+    format: int
+    magic: str
+    plugin: str
+    digest: str
+    description: str
+    members: tuple[Member, ...]
+    requires: tuple[str, ...] = ()
+    """The plugins that ``plugin.py`` says it requires."""
+
+
+class About(Struct, frozen=True):
+    """What the manifest says of the plugin besides its files."""
+
+    description: str = ""
+    requires: tuple[str, ...] = ()
+
+
+class Entry(Struct, frozen=True):
+    """What goes into an artifact for one file of the plugin."""
+
+    path: str
+    content: bytes
+    sha256: str
+    code: bytes = b""
+    """Marshalled code; empty for a file that is no Python module."""
+    warnings: tuple[str, ...] = ()
+
+
+class Artifact:
+    """A published artifact, open for reading.
+
+    It goes on working after its file is removed from ``compiled/``.
+
+    Raises:
+        ArtifactError: the file is missing, unreadable, damaged, or of another format or Python.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open and verify the manifest; members are verified when they are read."""
+        self.path = path
+        self._lock = threading.Lock()
+        self._bytes = b""
+        self._file: BinaryIO | None = None
+        self._sound: set[tuple[int, int]] = set()  # where in memory something lies that was verified
+        try:
+            self._open()
+            self.manifest = self._read_manifest()
+        except OSError as error:
+            raise ArtifactError(f"{near(path)} cannot be read: {error.strerror}") from error
+        self.members: Mapping[str, Member] = {member.path: member for member in self.manifest.members}
+
+    def source(self, path: str) -> bytes:
+        """Return the file ``path`` of the plugin as it was compiled; ``KeyError`` if there is none."""
+        member = self.members[path]
+        return self._verified(member.offset, member.size, member.sha256, path)
+
+    def code(self, path: str) -> bytes:
+        """Return the marshalled code of the Python file ``path``; ``KeyError`` if there is none."""
+        member = self.members[path]
+        if not member.code_size:
+            raise KeyError(path)
+        return self._verified(member.code_offset, member.code_size, member.code_sha256, path)
+
+    def code_object(self, path: str, file_name: str) -> CodeType:
+        """Return the code of ``path``, saying that it comes from ``file_name``."""
+        code = marshal.loads(self.code(path))  # noqa: S302 - verified against the manifest
+        if not isinstance(code, CodeType):
+            raise self._damaged(f"{path} holds no code")
+        return code if code.co_filename == file_name else _relocated(code, file_name)
+
+    def may_say(self, words: tuple[str, ...], most: int) -> bool:
+        """Tell whether one of the words may stand in it, as in any over ``most`` bytes; verifies nothing."""
+        content = self._bytes
+        return not 0 < len(content) <= most or any(map(content.__contains__, _encoded(words)))
+
+    def _open(self) -> None:
+        # Opened once: by the next look another process may have put a file of another size there.
+        handle = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try:
+            self._size = os.fstat(handle).st_size
+            if self._size > _IN_MEMORY:
+                self._file = os.fdopen(os.dup(handle), "rb")
+            else:
+                self._bytes = os.read(handle, self._size)  # a file object takes twice as long
+        finally:
+            os.close(handle)
+
+    def _read_manifest(self) -> Manifest:
+        tail = self._slice(max(0, self._size - _TAIL), min(self._size, _TAIL))
+        start = tail.rfind(b"PK\x05\x06")
+        comment = _COMMENT.fullmatch(tail[start + _END_RECORD :]) if start >= 0 else None
+        if comment is None:
+            raise self._damaged("it is cut short or no artifact")
+        offset, size, digest = int(comment[1]), int(comment[2]), comment[3].decode()
+        raw = self._verified(offset, size, digest, "the manifest")
+        try:
+            manifest = msgspec.json.decode(raw, type=Manifest)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self._damaged(f"its manifest cannot be read ({error})") from error
+        if (manifest.format, manifest.magic) != (FORMAT, MAGIC):
+            raise ArtifactError(f"{near(self.path)} was made by another Python or release")
+        return manifest
+
+    def _verified(self, offset: int, size: int, sha256: str, what: str) -> bytes:
+        content = self._slice(offset, size)
+        if (offset, size) in self._sound:
+            return content
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise self._damaged(f"{what} does not match its SHA-256")
+        if self._file is None:
+            self._sound.add((offset, size))
+        return content
+
+    def _slice(self, offset: int, size: int) -> bytes:
+        if self._file is None:
+            return self._bytes[offset : offset + size]
+        with self._lock:
+            self._file.seek(offset)
+            return self._file.read(size)
+
+    def _damaged(self, reason: str) -> ArtifactError:
+        return ArtifactError(f"{near(self.path)} is damaged: {reason}")
+
+    def __del__(self) -> None:
+        """Close the handle of a large artifact with its last user."""
+        file: BinaryIO | None = getattr(self, "_file", None)
+        if file is not None:
+            file.close()
+
+
+@functools.cache
+def _encoded(words: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(word.encode() for word in words)
+
+
+def write_artifact(
+    folder: Path, plugin: str, digest: str, about: About, entries: Iterable[Entry]
+) -> tuple[Path, int]:
+    """Publish an artifact in ``folder`` and return its path and size in bytes.
+
+    A reader sees the whole file or none of it: it is written under a temporary name in the same folder, and
+    renamed. The disk is not waited for: who relies on the artifact calls ``make_durable``.
+
+    Raises:
+        ArtifactError: the folder cannot be made or written.
+
+    """
+    content = _encode(plugin, digest, about, entries)
+    target = folder / artifact_name(plugin, digest)
+    try:
+        replace_file(target, content, is_durable=False)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ArtifactError(
+            f"cannot write {near(target)}: {reason}; make {near(folder)} a folder that you can write to, "
+            "or choose another with compiled_dir"
+        ) from error
+    return target, len(content)
+
+
+def _encode(plugin: str, digest: str, about: About, entries: Iterable[Entry]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        members = tuple(_add(archive, buffer, entry) for entry in entries)
+        manifest = msgspec.json.encode(
+            Manifest(FORMAT, MAGIC, plugin, digest, about.description, members, about.requires)
+        )
+        offset = _store(archive, buffer, "manifest.json", manifest)
+        archive.comment = f"hotplug {offset} {len(manifest)} {hashlib.sha256(manifest).hexdigest()}".encode()
+    return buffer.getvalue()
+
+
+def _add(archive: zipfile.ZipFile, buffer: BinaryIO, entry: Entry) -> Member:
+    offset = _store(archive, buffer, f"source/{entry.path}", entry.content)
+    if not entry.code:
+        return Member(entry.path, entry.sha256, offset, len(entry.content))
+    return Member(
+        entry.path,
+        entry.sha256,
+        offset,
+        len(entry.content),
+        code_offset=_store(archive, buffer, f"code/{entry.path}c", entry.code),
+        code_size=len(entry.code),
+        code_sha256=hashlib.sha256(entry.code).hexdigest(),
+        warnings=entry.warnings,
+    )
+
+
+def _store(archive: zipfile.ZipFile, buffer: BinaryIO, name: str, content: bytes) -> int:
+    """Write one member and return the offset of its bytes."""
+    archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
+    return buffer.tell() - len(content)
+
+
+def _relocated(code: CodeType, file_name: str) -> CodeType:
+    """Return ``code`` as if compiled at ``file_name``: the project was moved since."""
+    constants = tuple(
+        _relocated(constant, file_name) if isinstance(constant, CodeType) else constant
+        for constant in code.co_consts
+    )
+    return code.replace(co_filename=file_name, co_consts=constants)

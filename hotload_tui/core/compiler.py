@@ -1,0 +1,285 @@
+"""``Compiler``: a plugin's source becomes an artifact.
+
+SHA-256 decides: an artifact with the same digest is used as it is, and of a changed plugin only the files
+whose own digest changed are compiled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from hotload_tui.core.artifact import About, Artifact, Entry, write_artifact
+from hotload_tui.core.checks import compiled, description_of, is_module, requires_of, unresolved_imports
+from hotload_tui.core.compiled import (
+    artifact_name,
+    artifacts_of,
+    discard,
+    find_artifacts,
+    remove,
+    remove_leftovers,
+    restore,
+    sharing,
+)
+from hotload_tui.core.errors import ArtifactError, near
+from hotload_tui.core.events import Step
+from hotload_tui.core.source import ENTRY, Source, SourceFile, digest_of, read_source
+
+_SMALL = 1 << 20  # bytes of a data file that is verified before each load; others when they are read
+
+
+class Build(Struct, frozen=True):
+    """What compiling a plugin gave."""
+
+    artifact: Artifact
+    compiled: int
+    """Python files compiled now; 0 with nothing reused: the artifact was there already."""
+    reused: int
+    size: int
+    """Bytes written."""
+    seconds: float
+    warnings: tuple[str, ...]
+    """Of all files, also of reused ones: ``file:line: text``."""
+    steps: tuple[Step, ...] = ()
+    """What took how long; also the reading, which is not part of ``seconds`` where it was done before."""
+    rejected: str = ""
+    """Why an artifact that should have served was not used; empty when all was well."""
+
+
+class Preview(Struct, frozen=True):
+    """What compiling a source would do."""
+
+    compiled: tuple[str, ...]
+    """Paths of the Python files that would be compiled; none with nothing reused: the artifact is there."""
+    reused: int
+    requires: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+class Compiler:
+    """Builds artifacts in ``compiled_dir``."""
+
+    def __init__(self, compiled_dir: Path) -> None:
+        self._folder = compiled_dir
+        self._newest: dict[str, Path] = {}  # the artifacts written last, by plugin: found without a search
+
+    def compile(self, path: Path, source: Source | None = None, *, fresh: bool = False) -> Build:
+        """Build the artifact of the plugin at ``path`` (from ``source``, when it was read already).
+
+        ``fresh`` takes nothing from earlier artifacts.
+
+        Raises:
+            DiscoverError: the directory cannot be read as a plugin.
+            CompileError: a file does not compile, or ``plugin.py`` cannot define ``register``.
+            ArtifactError: ``compiled_dir`` cannot be written.
+
+        """
+        started = time.perf_counter()
+        source = source or read_source(path.name.removeprefix("_"), path)
+        there, rejected = (None, "") if fresh else self._usable(source)
+        if there is not None:
+            return Build(there, 0, 0, 0, time.perf_counter() - started, _warnings_of(there))
+        entries, changed = _entries(source, None if fresh else self._earlier(source))
+        about = _about(source, next(entry.content for entry in entries if entry.path == ENTRY))
+        writing = time.perf_counter()
+        with sharing(self._folder):  # nobody removes it before it is open
+            written, size = write_artifact(self._folder, source.name, source.digest, about, entries)
+            artifact = Artifact(written)
+        self._newest[source.name] = written
+        written_at = time.perf_counter()
+        count = len(changed)
+        reused = sum(1 for entry in entries if entry.code) - count
+        # Not kept in the artifact: it is about what is installed, not about the source.
+        missing = tuple(each.describe() for each in unresolved_imports(source))
+        seconds = time.perf_counter() - started
+        warnings = _warnings_of(artifact) + missing
+        steps = (
+            Step("read", source.seconds),
+            Step("compile", writing - started),
+            Step("write", written_at - writing),
+        )
+        return Build(artifact, count, reused, size, seconds, warnings, steps, rejected)
+
+    def preview(self, source: Source) -> Preview:
+        """Tell what ``compile`` would do: all of it, but that nothing is written. Raises ``CompileError``."""
+        there, _ = self._usable(source)
+        if there is not None:
+            return Preview((), 0, there.manifest.requires, _warnings_of(there))
+        entries, changed = _entries(source, self._earlier(source))
+        about = _about(source, next(entry.content for entry in entries if entry.path == ENTRY))
+        reused = sum(1 for entry in entries if entry.code) - len(changed)
+        said = tuple(text for entry in entries for text in entry.warnings)
+        return Preview(changed, reused, about.requires, said)
+
+    def needs_recompile(self, path: Path, last_digest: str) -> bool:
+        """Tell whether the plugin at ``path`` differs from ``last_digest``; raises ``DiscoverError``."""
+        return read_source(path.name.removeprefix("_"), path).digest != last_digest
+
+    def open(self, plugin: str, digest: str) -> Artifact:
+        """Return the artifact of ``plugin`` at ``digest``.
+
+        Raises:
+            ArtifactError: it is not there or not usable.
+
+        """
+        artifact = Artifact(self.path(plugin, digest))
+        if (artifact.manifest.plugin, artifact.manifest.digest) != (plugin, digest):
+            raise ArtifactError(f"{near(artifact.path)} is the artifact of another plugin or source")
+        return artifact
+
+    def known(self, plugin: str, digest: str) -> Artifact | None:
+        """Return the artifact of a source that need not be read, verified; ``None`` if it cannot be used."""
+        try:
+            artifact = self.open(plugin, digest)
+            _verify(artifact)
+        except ArtifactError:
+            return None
+        members = artifact.manifest.members
+        return artifact if digest_of((each.path, each.sha256) for each in members) == digest else None
+
+    def path(self, plugin: str, digest: str) -> Path:
+        """Return where the artifact of ``plugin`` at ``digest`` is, or would be."""
+        return self._folder / artifact_name(plugin, digest)
+
+    def is_there(self, plugin: str, digest: str) -> bool:
+        """Tell whether the artifact of ``plugin`` at ``digest`` is there; it is not opened."""
+        return self.path(plugin, digest).is_file()
+
+    def clean(self, plugin: str, when: str = "") -> int:
+        """Move all artifacts of the plugin to the trash; returns how many there were.
+
+        Raises:
+            ArtifactError: one cannot be removed.
+
+        """
+        return discard(self._folder, self.artifacts(plugin), when or _now())
+
+    def clean_all(self, when: str = "") -> dict[str, int]:
+        """Move all artifacts, also of plugins that are gone, to the trash; returns how many of each.
+
+        Raises:
+            ArtifactError: one cannot be removed, or they cannot be listed.
+
+        """
+        found = find_artifacts(self._folder)
+        remove_leftovers(self._folder)
+        when = when or _now()
+        return {name: discard(self._folder, paths, when) for name, paths in sorted(found.items())}
+
+    def bring_back(self, when: str) -> int:
+        """Take back the ``clean`` of that name; returns how many came back. Raises ``ArtifactError``."""
+        return restore(self._folder, when)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process left half-written."""
+        remove_leftovers(self._folder)
+
+    def prune(self, keep: int, in_use: Mapping[str, Collection[str]]) -> int:
+        """Remove all but the newest ``keep`` artifacts of each plugin in ``in_use``, and never those digests.
+
+        Raises:
+            ArtifactError: one cannot be removed, or they cannot be listed.
+
+        """
+        old = []
+        for plugin, paths in find_artifacts(self._folder, in_use).items():
+            spared = {artifact_name(plugin, digest) for digest in in_use[plugin]}
+            old += [path for path in paths[keep:] if path.name not in spared]
+        return remove(self._folder, old) if old else 0
+
+    def artifacts(self, plugin: str) -> list[Path]:
+        """Return the plugin's artifacts, newest first; raises ``ArtifactError`` if they cannot be listed."""
+        return artifacts_of(self._folder, plugin)
+
+    def _usable(self, source: Source) -> tuple[Artifact | None, str]:
+        """Return the artifact of this very source, or why the file of its name is not used."""
+        path = self.path(source.name, source.digest)
+        if not os.path.lexists(path):  # as of most sources that changed; failing to open it takes longer
+            return None, ""
+        try:
+            artifact = Artifact(path)
+            foreign = _foreign(artifact, source)
+            if foreign:
+                return None, f"{near(path)} is the artifact of {foreign}"
+            _verify(artifact)
+        except ArtifactError as error:
+            return None, str(error) if os.path.lexists(path) else ""
+        return artifact, ""
+
+    def _earlier(self, source: Source) -> Artifact | None:
+        """Return the newest usable artifact, from which unchanged files are taken over."""
+        if len(source.files) == 1:  # which has changed: else this very source would have its artifact
+            return None
+        plugin = source.name
+        if plugin in self._newest:
+            with contextlib.suppress(ArtifactError):  # removed or replaced by another process
+                return Artifact(self._newest[plugin])
+        with contextlib.suppress(ArtifactError):  # reuse only saves time; what is wrong is said when writing
+            for path in self.artifacts(plugin):
+                with contextlib.suppress(ArtifactError):  # the next older one will do
+                    return Artifact(path)
+        return None
+
+
+def _verify(artifact: Artifact) -> None:
+    """Raise ``ArtifactError`` if something of it is damaged that a load needs."""
+    for member in artifact.manifest.members:
+        if member.code_size:
+            artifact.code(member.path)
+        if member.code_size or member.size <= _SMALL:
+            artifact.source(member.path)
+
+
+def _now() -> str:
+    return f"{time.time_ns():020d}"
+
+
+def _foreign(artifact: Artifact, source: Source) -> str:
+    """Say whose artifact it is if it is not that of ``source``; empty when it is."""
+    manifest = artifact.manifest
+    if manifest.plugin != source.name:
+        return f"plugin {manifest.plugin}"
+    held = [(member.path, member.sha256) for member in manifest.members]
+    is_same = manifest.digest == source.digest and held == [(file.path, file.sha256) for file in source.files]
+    return "" if is_same else "another source"
+
+
+def _entries(source: Source, earlier: Artifact | None) -> tuple[list[Entry], tuple[str, ...]]:
+    """Return what goes into the artifact, and the paths of the files that were compiled for it."""
+    entries, changed = [], []
+    for file in source.files:
+        if not is_module(file.path):
+            entries.append(Entry(file.path, file.content, file.sha256))
+            continue
+        entry = _reused(file, earlier)
+        if entry is None:
+            entry = compiled(source, file)
+            changed.append(file.path)
+        entries.append(entry)
+    return entries, tuple(changed)
+
+
+def _reused(file: SourceFile, earlier: Artifact | None) -> Entry | None:
+    member = earlier.members.get(file.path) if earlier else None
+    if earlier is None or member is None or member.sha256 != file.sha256 or not member.code_size:
+        return None
+    try:
+        code = earlier.code(file.path)
+    except ArtifactError:
+        return None
+    return Entry(file.path, file.content, file.sha256, code, member.warnings)
+
+
+def _about(source: Source, entry: bytes) -> About:
+    """Return what ``plugin.py`` says of the plugin; raises ``CompileError``."""
+    file_name = str(Path(source.root, ENTRY))
+    return About(description_of(entry), requires_of(source.name, entry, file_name))
+
+
+def _warnings_of(artifact: Artifact) -> tuple[str, ...]:
+    return tuple(text for member in artifact.manifest.members for text in member.warnings)

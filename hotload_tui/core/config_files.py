@@ -1,0 +1,352 @@
+"""Files, environment and flags become a ``Config``; the origin of each value is known."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Struct
+
+from hotload_tui.core.config import Config
+from hotload_tui.core.errors import ConfigError
+
+_BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+_MISMATCH: Final = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
+_WORDS: Final = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text in quotes",
+    "object": "a table",
+    "array": "a list",
+    "date": "a date",
+    "datetime": "a date and time",
+    "time": "a time",
+}
+_EXAMPLES: Final = {"bool": "true", "int": "10", "float": "1.5", "str": '"text"', "array": '["text"]'}
+
+
+def problems_in(value: object, expected: object, key: tuple[str, ...] = ()) -> Iterator[str]:
+    """Say what does not fit, key by key; msgspec stops at the first and writes ``[...]`` for a name."""
+    if isinstance(expected, type) and issubclass(expected, msgspec.Struct):
+        if isinstance(value, Mapping):
+            yield from _struct_problems(value, expected, key)
+        else:
+            yield from _misfit(value, dict[str, object], key)
+    elif get_origin(expected) is dict and isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from problems_in(item, get_args(expected)[1], (*key, name))
+    else:
+        yield from _misfit(value, expected, key)
+
+
+def _struct_problems(
+    table: Mapping[str, object], expected: type[msgspec.Struct], key: tuple[str, ...]
+) -> Iterator[str]:
+    hints = get_type_hints(expected)
+    for name, item in table.items():
+        if name in hints:
+            yield from problems_in(item, hints[name], (*key, name))
+        else:
+            yield f"{dotted((*key, name))}: unknown key{suggestion(name, sorted(hints))}"
+
+
+def _misfit(value: object, expected: object, key: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(value, float) and expected is float and not math.isfinite(value):
+        yield f"{dotted(key)}: expected a number of seconds, got {value}"
+    try:
+        msgspec.convert(value, expected)
+    except msgspec.ValidationError as error:
+        mismatch = _MISMATCH.search(str(error))
+        if mismatch is None:
+            yield f"{dotted(key)}: {error}"
+        else:
+            wanted = mismatch[1].removesuffix(" | null")
+            written = f"{key[-1]} = {_EXAMPLES[wanted]}" if wanted in _EXAMPLES else f"[{dotted(key)}]"
+            got = str(value) if type(value) is float else _WORDS.get(mismatch[2], mismatch[2])
+            yield f"{dotted(key)}: {_expected(wanted, got, written)}"
+
+
+def problem_of(expected: type, got: str, written: str) -> str:
+    """Say what belongs in place of a text that is no ``expected``, and how that is ``written``."""
+    return _expected(expected.__name__, got, written)
+
+
+def _expected(wanted: str, got: str, written: str) -> str:
+    return f"expected {_WORDS.get(wanted, wanted)}, got {got}; such as: {written}"
+
+
+def dotted(key: tuple[str, ...]) -> str:
+    """Write a key as TOML does, so that it can be searched for in the file."""
+    return ".".join(part if _BARE_KEY.fullmatch(part) else f'"{part}"' for part in key)
+
+
+def suggestion(name: str, known: list[str]) -> str:
+    """Return the nearest known name, else all of them, as the end of a message."""
+    if not known:
+        return ""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f'; did you mean "{near[0]}"?' if near else f"; there are: {', '.join(known)}"
+
+
+FILE_NAME: Final = "hotload.toml"
+PROJECT_FILE: Final = "pyproject.toml"
+PREFIX: Final = "HOTLOAD_"
+FOLDERS: Final = ("runtime_dir", "compiled_dir")
+
+_NEAR: Final = 0.75  # of 1: variables of others that begin alike are not to be taken for mistakes
+
+
+class Layer(Struct, frozen=True):
+    """What one place says, under the keys of ``hotload.toml``."""
+
+    source: str
+    """The place as its user calls it: a file, a variable or a flag."""
+    table: dict[str, object]
+    problems: tuple[str, ...] = ()
+    """What is wrong with it, where that is known before its keys are looked at."""
+
+
+def file_layers(path: Path | None) -> list[Layer]:
+    """Read ``pyproject.toml`` and ``hotload.toml``, or ``path`` and the ``pyproject.toml`` beside it.
+
+    Raises:
+        ConfigError: a file cannot be read, or is no TOML.
+
+    """
+    project, file = files_of(path)
+    layers = []
+    if project.exists():
+        layers += [_of_project(project, _read(project))]
+    if file != project and (path is not None or file.exists()):
+        layers += [Layer(str(file), _read(file))]
+    if file == project and not layers:
+        raise ConfigError(f"{file}: there is no such file; leave --config out to use the defaults")
+    return [Layer(layer.source, _beside(file, layer.table), layer.problems) for layer in layers]
+
+
+def files_of(path: Path | None) -> tuple[Path, Path]:
+    """Return the two files that may be read, the weightier last; they may be the same, or missing."""
+    file = Path(FILE_NAME) if path is None else path
+    return file.parent / PROJECT_FILE, file
+
+
+def environment_layers(environment: Mapping[str, str]) -> list[Layer]:
+    """Return what the variables ``HOTLOAD_<KEY>`` say, a layer each; an empty one says nothing."""
+    return [
+        _of_variable(_variable(key), environment[_variable(key)], key, expected)
+        for key, expected in _scalars().items()
+        if environment.get(_variable(key))
+    ]
+
+
+def misspelled(environment: Mapping[str, str]) -> Iterator[str]:
+    """Warn of each variable that is nearly one of ours; all others belong to somebody else."""
+    known = [_variable(key) for key in _scalars()]
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
+            if near:
+                yield f"{name}: no such setting, so it is ignored; did you mean {near[0]}?"
+
+
+def _variable(key: str) -> str:
+    return f"{PREFIX}{key.upper()}"
+
+
+def _scalars() -> dict[str, type]:
+    hints = get_type_hints(Config)
+    return {key: hints[key] for key in Config.__struct_fields__ if hints[key] in (str, float, int, bool)}
+
+
+def _of_variable(name: str, text: str, key: str, expected: type) -> Layer:
+    try:
+        value: object = msgspec.convert(text, expected, strict=False)
+    except msgspec.ValidationError:
+        return Layer(name, {}, (problem_of(expected, f'"{text}"', f"{name}={_example(key)}"),))
+    return Layer(name, {key: value})
+
+
+def _example(key: str) -> str:
+    value: object = getattr(Config(), key)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _of_project(file: Path, content: Mapping[str, object]) -> Layer:
+    tool = content.get("tool")
+    table = tool.get("hotload", {}) if isinstance(tool, dict) else {}
+    source = f"{file} [tool.hotload]"
+    if isinstance(table, dict):
+        return Layer(source, table)
+    return Layer(source, {}, ("expected a table, with the keys of hotload.toml",))
+
+
+def _beside(file: Path, table: dict[str, object]) -> dict[str, object]:
+    """Take the folders that a file names as relative to its own."""
+    folders = {name: table[name] for name in FOLDERS if isinstance(table.get(name), str)}
+    return {**table, **{name: str(file.parent / str(folder)) for name, folder in folders.items()}}
+
+
+def _read(file: Path) -> dict[str, object]:
+    try:
+        text = file.read_bytes().decode()
+    except FileNotFoundError as error:
+        raise ConfigError(f"{file}: there is no such file; leave --config out to use the defaults") from error
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{file}: line {line}: not UTF-8; save the file in that encoding") from error
+    import tomllib  # for those only who have a file
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: {_syntax_error(str(error), text)}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{file}: nested too deeply") from error
+
+
+def _syntax_error(message: str, text: str) -> str:
+    """Put tomllib's ``… (at line 3, column 7)`` in front, where a reader looks for it."""
+    what, _, place = message.partition(" (at ")
+    found = re.match(r"line (\d+), column (\d+)", place)
+    where = found[0] if found else f"line {text.rstrip().count(chr(10)) + 1}"  # "(at end of document)"
+    return f"{where}: not valid TOML: {what}"
+
+
+DEFAULT = "default"
+
+logger = logging.getLogger("hotload.config")
+
+
+class Setting(Struct, frozen=True):
+    """One value, and where it came from."""
+
+    key: str
+    value: object
+    source: str
+    """A file, a variable, a flag, or ``default``."""
+
+
+class Resolved(Struct, frozen=True):
+    """A configuration with the story of how it came about."""
+
+    config: Config
+    settings: tuple[Setting, ...]
+    warnings: tuple[str, ...]
+    """What is probably a mistake, and changed nothing."""
+
+
+def load_config(
+    path: Path | None = None, *, runtime_dir: Path | None = None, compiled_dir: Path | None = None
+) -> Config:
+    """Return the configuration of the project in the working directory, or of the file ``path``.
+
+    In rising order of weight: ``[tool.hotload]`` in ``pyproject.toml``, ``hotload.toml`` beside it, the
+    environment (``HOTLOAD_LOAD_TIMEOUT=3``), and the folders given here. Relative folders belong to the
+    file that names them; those of the environment and those given here belong to the working directory.
+
+    Raises:
+        ConfigError: something is wrong; one line for each thing that is.
+
+    """
+    resolved = resolve(path, runtime_dir=runtime_dir, compiled_dir=compiled_dir)
+    for warning in resolved.warnings:
+        logger.warning("%s", warning)
+    return resolved.config
+
+
+def resolve(
+    path: Path | None = None,
+    *,
+    runtime_dir: Path | None = None,
+    compiled_dir: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Resolved:
+    """Do as ``load_config``, and tell where each value came from.
+
+    Raises:
+        ConfigError: something is wrong; one line for each thing that is.
+
+    """
+    folders = (("--plugins", "runtime_dir", runtime_dir), ("--compiled", "compiled_dir", compiled_dir))
+    layers = [*file_layers(path), *environment_layers(environment)]
+    layers += [Layer(flag, {key: str(folder)}) for flag, key, folder in folders if folder is not None]
+    problems = [f"{layer.source}: {problem}" for layer in layers for problem in _problems(layer)]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    home = Path() if path is None else path.parent
+    table: dict[str, object] = {name: str(home / str(getattr(Config(), name))) for name in FOLDERS}
+    for layer in layers:
+        table = _merged(table, layer.table)
+    config = msgspec.convert(table, Config)
+    return Resolved(config, tuple(_settings(config, table, layers)), tuple(misspelled(environment)))
+
+
+def unmatched_entries(config: Config, names: Iterable[str]) -> tuple[str, ...]:
+    """Warn of each ``[plugins.<name>]`` for which there is no directory among ``names``."""
+    known = sorted(names)
+    return tuple(
+        f"[{dotted(('plugins', entry))}] has no plugin directory of that name{suggestion(entry, known)}"
+        for entry in config.plugins
+        if entry not in known
+    )
+
+
+def _problems(layer: Layer) -> list[str]:
+    """Check a layer by itself, so that what is wrong is told of the place that says it."""
+    problems = [*layer.problems, *problems_in(layer.table, Config)]
+    if not problems:
+        try:
+            msgspec.convert(layer.table, Config)
+        except (ConfigError, msgspec.ValidationError) as error:
+            problems.append(str(error))
+    return problems
+
+
+def _merged(low: Mapping[str, object], high: Mapping[str, object]) -> dict[str, object]:
+    """Put one table over another, key by key, also in the tables within them."""
+    merged = dict(low)
+    for key, value in high.items():
+        below = merged.get(key)
+        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _settings(config: Config, table: Mapping[str, object], layers: list[Layer]) -> Iterator[Setting]:
+    """Give every top-level value, and of the tables what is written somewhere."""
+    for name in Config.__struct_fields__:
+        value: object = getattr(config, name)
+        if not isinstance(value, (dict, Struct)):
+            yield Setting(name, value, _source((name,), layers))
+        for key, leaf in _leaves(table.get(name), (name,)):
+            yield Setting(dotted(key), leaf, _source(key, layers))
+
+
+def _leaves(value: object, key: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if isinstance(item, dict):
+                yield from _leaves(item, (*key, name))
+            else:
+                yield (*key, name), item
+
+
+def _source(key: tuple[str, ...], layers: list[Layer]) -> str:
+    return next((layer.source for layer in reversed(layers) if _has(layer.table, key)), DEFAULT)
+
+
+def _has(table: object, key: tuple[str, ...]) -> bool:
+    for name in key:
+        if not isinstance(table, dict) or name not in table:
+            return False
+        table = table[name]
+    return True

@@ -1,0 +1,400 @@
+"""Which directories are plugins; enabling, disabling and creating them.
+
+The name decides: ``_x`` is the disabled plugin ``x``; ``.x``, ``__x`` and plain files are ignored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib.util
+import keyword
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+from hotload_tui.core.config import Config
+from hotload_tui.core.errors import RefusedError, RuntimeDirError, UnknownPluginError, UsageError, near
+from hotload_tui.core.model import PluginState, PluginStatus
+from hotload_tui.core.source import ENTRY
+
+SIMPLE: Final = "simple"
+
+
+class Template(NamedTuple):
+    """The beginning of a plugin, and a test; ``$name`` stands for the plugin's name."""
+
+    files: Mapping[str, str]
+    """Text by path in the plugin's directory."""
+    test: str
+    needs: str = ""
+    """The package without which it cannot run; also the name of the extra that brings it."""
+
+
+_TEST_HEAD: Final = '''\
+"""Loads the plugin $name alone, as a host does, and asks it; run me with pytest."""
+
+{standard}from pathlib import Path
+
+{imports}
+
+def test_$word(tmp_path: Path) -> None:
+    """The plugin loads, and answers its hook point."""
+    host = HookHost()
+    config = Config(runtime_dir=str(Path(__file__).parent), compiled_dir=str(tmp_path), enable_watch=False)
+    manager = HotloadManager(host, config)
+    manager.scan()
+    try:
+        (status,) = manager.rebuild("$name")
+        assert status.state is PluginState.OK, status.fault
+'''
+_TEST_TAIL: Final = """\
+    finally:
+        manager.stop()
+"""
+_OURS: Final = "from hotload_tui import Config, HookHost, HotloadManager, PluginState\n"
+
+
+def _test(*body: str, standard: str = "", imports: str = _OURS) -> str:
+    lines = "".join(f"        {line}\n" for line in body)
+    head = _TEST_HEAD.replace("{standard}", standard).replace("{imports}", imports)
+    return head + lines + _TEST_TAIL
+
+
+_SIMPLE: Final = '''\
+"""Says hello; change me and save."""
+
+
+def greet(name: str = "world") -> str:
+    """Answer the hook point ``$name``."""
+    return f"Hello, {name}!"
+
+
+def register(ctx) -> None:
+    """Tell the host which hook points this plugin answers."""
+    ctx.hook("$name", greet)
+'''
+
+_PACKAGE_ENTRY: Final = '''\
+"""Says hello with words from a file beside it; change one of them and save."""
+
+from .words import greeting
+
+
+def greet(name: str = "world") -> str:
+    """Answer the hook point ``$name``."""
+    return f"{greeting()}, {name}!"
+
+
+def register(ctx) -> None:
+    """Tell the host which hook points this plugin answers."""
+    ctx.hook("$name", greet)
+'''
+_PACKAGE_WORDS: Final = '''\
+"""A module of the plugin; it is reloaded with it, and no other plugin sees it."""
+
+from importlib.resources import files
+
+
+def greeting() -> str:
+    """Return the first line of a file that belongs to the plugin."""
+    return files(__package__).joinpath("greeting.txt").read_text(encoding="utf-8").strip()
+'''
+
+_ASYNC: Final = '''\
+"""Says hello from a coroutine, and counts in the background; change me and save."""
+
+import asyncio
+
+
+async def greet(name: str = "world") -> str:
+    """Answer the hook point ``$name``; the host awaits it with ``acall``."""
+    await asyncio.sleep(0)
+    return f"Hello, {name}!"
+
+
+def register(ctx) -> None:
+    """Tell the host which hook points this plugin answers, and what runs beside them."""
+    ctx.hook("$name", greet)
+
+    @ctx.task
+    async def count() -> None:
+        """Run while this version serves; it is cancelled, and waited for, when the next one does."""
+        while True:
+            await asyncio.sleep(60)
+            ctx.state["minutes"] = ctx.state.get("minutes", 0) + 1
+'''
+
+_PLUGGY: Final = '''\
+"""Says hello as a plugin for pluggy does; change me and save."""
+
+import pluggy
+
+from hotload_tui.integrations.pluggy import register_marked
+
+hookimpl = pluggy.HookimplMarker("hotload")  # the name of the program's pluggy.PluginManager
+
+
+@hookimpl
+def greet(name: str = "world") -> str:
+    """Answer the hook ``greet``."""
+    return f"Hello, {name}!"
+
+
+def register(ctx) -> None:
+    """Offer every function that is marked."""
+    register_marked(ctx, globals(), "hotload")
+'''
+_PLUGGY_IMPORTS: Final = f"""\
+import pluggy
+
+{_OURS.rstrip()}
+from hotload_tui.integrations.pluggy import serve_hooks
+
+
+class Hooks:
+    \"\"\"What the program asks of its plugins.\"\"\"
+
+    @pluggy.HookspecMarker("hotload")
+    def greet(self, name: str) -> str:
+        \"\"\"Greet somebody.\"\"\"
+"""
+_ANSWERS: Final = 'assert host.call("$name", "Ada") == ["Hello, Ada!"]'
+
+TEMPLATES: Final[Mapping[str, Template]] = {
+    SIMPLE: Template({"plugin.py": _SIMPLE}, _test(_ANSWERS)),
+    "package": Template(
+        {"plugin.py": _PACKAGE_ENTRY, "words.py": _PACKAGE_WORDS, "greeting.txt": "Hello\n"}, _test(_ANSWERS)
+    ),
+    "async": Template(
+        {"plugin.py": _ASYNC},
+        _test(
+            'assert asyncio.run(host.acall("$name", "Ada")) == ["Hello, Ada!"]',
+            standard="import asyncio\n",
+        ),
+    ),
+    "pluggy": Template(
+        {"plugin.py": _PLUGGY},
+        _test(
+            'hooks = pluggy.PluginManager("hotload")',
+            "hooks.add_hookspecs(Hooks)",
+            "serve_hooks(hooks, host)",
+            'assert hooks.hook.greet(name="Ada") == ["Hello, Ada!"]',
+            imports=_PLUGGY_IMPORTS,
+        ),
+        needs="pluggy",
+    ),
+}
+
+OF_THE_PROJECT: Final = _test()
+"""The test of a plugin from the project's own template: what it answers is not known here."""
+
+
+TEMPLATE = "TEMPLATE.py"
+"""A plain file in the runtime directory from which new plugins are made."""
+
+_NAME: Final = re.compile(r"[^\W_][\w.\- ]*")
+
+
+class PluginDirectory(Struct, frozen=True):
+    """A directory that is a plugin."""
+
+    name: str
+    path: Path
+    enabled: bool
+
+
+def find_plugins(runtime_dir: Path) -> dict[str, PluginDirectory]:
+    """Return the plugins under ``runtime_dir`` by name; where ``x`` stands beside ``_x``, ``x`` counts.
+
+    Raises:
+        RuntimeDirError: the directory is not there or cannot be listed.
+
+    """
+    found: dict[str, PluginDirectory] = {}
+    try:
+        with os.scandir(runtime_dir) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        raise RuntimeDirError(
+            f"no plugin directory {near(runtime_dir)}: make it (mkdir {near(runtime_dir)}), "
+            "let 'hotload new NAME' make it with a first plugin, or name another with --plugins"
+        ) from None
+    except OSError as error:
+        raise RuntimeDirError(
+            f"cannot list plugin directory {near(runtime_dir)}: {error.strerror}"
+        ) from error
+    for entry in entries:
+        name, enabled = name_of(entry.name), not entry.name.startswith("_")
+        if name is not None and (enabled or name not in found) and _is_directory(entry):
+            found[name] = PluginDirectory(name, runtime_dir / entry.name, enabled)
+    return found
+
+
+def found_status(directory: PluginDirectory, config: Config) -> PluginStatus:
+    """Return how a plugin stands of which nothing but its directory is known."""
+    enabled = directory.enabled and config.of(directory.name).enabled
+    state = PluginState.NEW if enabled else PluginState.OFF
+    return PluginStatus(directory.name, state, str(directory.path))
+
+
+def find_plugin(runtime_dir: Path, name: str) -> PluginDirectory | None:
+    """Return the plugin of that name under ``runtime_dir``, or ``None``."""
+    if "\\" in name:  # how a name that is not UTF-8 is shown; only a list tells what it is
+        try:
+            return find_plugins(runtime_dir).get(name)
+        except RuntimeDirError:
+            return None
+    on, off = runtime_dir / name, runtime_dir / f"_{name}"
+    return plugin_at(on) or plugin_at(off) or plugin_at(on)  # it may be enabled between two looks
+
+
+def plugin_at(path: Path) -> PluginDirectory | None:
+    """Return the plugin that ``path`` is by its name, or ``None``; it need not have an entry."""
+    name = name_of(path.name)
+    if name is None or not _is_directory(path):
+        return None
+    return PluginDirectory(name, path, enabled=not path.name.startswith("_"))
+
+
+def name_of(directory_name: str) -> str | None:
+    """Return the name of the plugin that a directory of this name would be, or ``None``."""
+    if directory_name.startswith((".", "__")) or directory_name in ("", "_"):
+        return None
+    return os.fsencode(directory_name).decode("utf-8", "backslashreplace").removeprefix("_")
+
+
+def enable(plugin: PluginDirectory) -> PluginDirectory:
+    """Rename ``_x`` to ``x``; nothing happens if the plugin is enabled and no ``_x`` stands beside it.
+
+    Raises:
+        RefusedError: ``x`` exists already, or the system refuses the renaming.
+
+    """
+    if not plugin.enabled:
+        return _rename(plugin, plugin.path.name.removeprefix("_"), enabled=True)
+    twin = plugin_at(plugin.path.with_name(f"_{plugin.path.name}"))
+    if twin is not None:
+        raise _in_the_way(twin, plugin.path, "enable")
+    return plugin
+
+
+def disable(plugin: PluginDirectory) -> PluginDirectory:
+    """Rename ``x`` to ``_x``; nothing happens if the plugin is disabled.
+
+    Raises:
+        RefusedError: ``_x`` exists already, or the system refuses the renaming.
+
+    """
+    return _rename(plugin, f"_{plugin.path.name}", enabled=False) if plugin.enabled else plugin
+
+
+def create(runtime_dir: Path, name: str, template: str = SIMPLE) -> PluginDirectory:
+    """Make the plugin ``name`` from a template, its test ``test_<name>.py`` beside it, and the folder.
+
+    For the template ``simple`` the project's own ``TEMPLATE.py`` is taken, where there is one; in it the name
+    takes the place of each ``$name``. A file that is no directory is no plugin: the test reloads nothing.
+
+    Raises:
+        UsageError: a plugin cannot have that name, or there is no such template.
+        RefusedError: it exists already, the template needs what is not installed, or the system refuses.
+
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f'"{name}" cannot name a plugin: begin with a letter or digit; letters, digits, '
+            "'_', '-', '.' and spaces may follow"
+        )
+    if template not in TEMPLATES:
+        raise UsageError(f'no template "{template}"; {nearest(template, TEMPLATES)}')
+    path = runtime_dir / name
+    for existing in (path, path.with_name(f"_{name}")):
+        if os.path.lexists(existing):
+            raise RefusedError(f"{near(existing)} exists already; choose another name")
+    needs = TEMPLATES[template].needs
+    if needs and importlib.util.find_spec(needs) is None:
+        raise RefusedError(f"{needs} is not installed here: pip install 'hotload-tui[{needs}]'")
+    try:
+        files, test = _material(runtime_dir, template)
+        _make(path, files)
+        _add_test(path, test)
+    except OSError as error:
+        raise RefusedError(f"cannot make {near(path)}: {error.strerror}") from error
+    return PluginDirectory(name, path, enabled=True)
+
+
+def oddity(name: str) -> str:
+    """Return what a plugin of this name cannot have; empty for a name of Python's, or of no plugin."""
+    if not _NAME.fullmatch(name) or (name.isidentifier() and not keyword.iskeyword(name)):
+        return ""
+    return f'"{name}" is no Python name: "import {name}.x" is not possible, "from . import x" is'
+
+
+def unknown(name: str, known: Iterable[str]) -> UnknownPluginError:
+    """Return the error for a name that is no plugin, with the nearest one that is."""
+    hint = nearest(name, known) or "there are none yet; 'hotload new NAME' makes one"
+    return UnknownPluginError(f'no plugin "{name}"; {hint}')
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint at the name that was probably meant, else at all there are; empty for none."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f'did you mean "{close[0]}"?'
+    return "there are: " + ", ".join(names) if names else ""
+
+
+def _material(runtime_dir: Path, template: str) -> tuple[Mapping[str, str], str]:
+    """Return the files of a new plugin, and its test."""
+    own = runtime_dir / TEMPLATE
+    if template == SIMPLE and own.is_file():
+        return {ENTRY: own.read_text(encoding="utf-8")}, OF_THE_PROJECT
+    return TEMPLATES[template].files, TEMPLATES[template].test
+
+
+def _make(path: Path, files: Mapping[str, str]) -> None:
+    # Under a hidden name first: a watcher must not meet a plugin that has no entry yet.
+    draft = path.with_name(f".{path.name}.new")
+    draft.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (draft / name).write_text(text.replace("$name", path.name), encoding="utf-8")
+    draft.rename(path)
+
+
+def _add_test(path: Path, text: str) -> None:
+    """Write the plugin's test, unless a file of that name is there: it is somebody's."""
+    word = re.sub(r"\W", "_", path.name)
+    with (
+        contextlib.suppress(FileExistsError),
+        path.with_name(f"test_{word}.py").open("x", encoding="utf-8") as file,
+    ):
+        file.write(text.replace("$name", path.name).replace("$word", word))
+
+
+def _rename(plugin: PluginDirectory, directory_name: str, *, enabled: bool) -> PluginDirectory:
+    target = plugin.path.with_name(directory_name)
+    verb = "enable" if enabled else "disable"
+    if os.path.lexists(target):
+        raise _in_the_way(plugin, target, verb)
+    try:
+        plugin.path.rename(target)
+    except OSError as error:
+        raise RefusedError(f"cannot {verb} {plugin.name}: {error.strerror} ({near(target)})") from error
+    return PluginDirectory(plugin.name, target, enabled)
+
+
+def _in_the_way(plugin: PluginDirectory, target: Path, verb: str) -> RefusedError:
+    there = f"{near(target)} exists already beside {near(plugin.path)}"
+    return RefusedError(f"cannot {verb} {plugin.name}: {there}; remove or rename one of the two")
+
+
+def _is_directory(path: Path | os.DirEntry[str]) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a loop of links
+        return False

@@ -1,0 +1,429 @@
+"""What happened, as immutable facts; the bus that carries them, and the log that keeps them.
+
+Only the manager publishes events. What happens to its whole process (``HostEvent``) is published by the
+process that watches it. Events can be encoded; ``kind`` is their name on the wire.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import ClassVar, TypeAlias
+
+from msgspec import Struct
+
+from hotload_tui.core.model import PLUGIN_LOGGER, Fault, HookPlace, LedgerEntry, Level, LogLine, encodable
+
+
+class Step(Struct, frozen=True):
+    """A part of a build or a load."""
+
+    name: str
+    seconds: float
+
+
+def in_words(steps: tuple[Step, ...]) -> str:
+    """Return ``read 0.1, compile 2.0 ms``; empty for no steps."""
+    text = ", ".join(f"{step.name} {step.seconds * 1000:.1f}" for step in steps)
+    return f"{text} ms" if text else ""
+
+
+_SHORT = 8  # digits of a digest in a line
+
+
+class Event(Struct, frozen=True, tag_field="kind", tag=True):
+    """The root of all events."""
+
+    at: float
+    """When it happened, seconds since the epoch."""
+
+
+class PluginEvent(Event, frozen=True, tag=True):
+    """Something about one plugin."""
+
+    level: ClassVar[Level] = "info"
+    name: str
+
+    def describe(self) -> str:
+        """Say it in one line, without the plugin's name."""
+        raise NotImplementedError
+
+
+class PluginDiscovered(PluginEvent, frozen=True, tag=True):
+    """A directory was found to be a plugin."""
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        return "found"
+
+
+class PluginRemoved(PluginEvent, frozen=True, tag=True):
+    """The plugin's directory is gone, and it was unloaded."""
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        return "its directory is gone; unloaded"
+
+
+class PluginDisabled(PluginEvent, frozen=True, tag=True):
+    """The plugin was switched off and unloaded."""
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        return "disabled"
+
+
+class PluginEnabled(PluginEvent, frozen=True, tag=True):
+    """The plugin was switched on again; its load follows."""
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        return "enabled"
+
+
+class PluginCompiled(PluginEvent, frozen=True, tag=True):
+    """A new artifact was published."""
+
+    digest: str
+    compiled: int
+    """Python files compiled now."""
+    reused: int
+    """Python files taken over from the artifact before."""
+    size: int
+    """Bytes of the artifact."""
+    seconds: float
+    warnings: tuple[str, ...] = ()
+    """What the compiler warned about, with file and line."""
+    steps: tuple[Step, ...] = ()
+    """What took how long: read, compile, write."""
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        files = f"{self.compiled} compiled, {self.reused} reused, {self.size:,} bytes"
+        parts = "; ".join(part for part in (files, in_words(self.steps)) if part)
+        return f"compiled {self.digest[:_SHORT]} in {self.seconds * 1000:.1f} ms ({parts})"
+
+
+class ArtifactRejected(PluginEvent, frozen=True, tag=True):
+    """An artifact was damaged, foreign or unreadable, and was built anew."""
+
+    level: ClassVar[Level] = "warning"
+    reason: str
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        return f"{self.reason}; built anew"
+
+
+class PluginLoaded(PluginEvent, frozen=True, tag=True):
+    """A generation was swapped in and serves."""
+
+    generation: int
+    digest: str
+    points: tuple[HookPlace, ...]
+    seconds: float
+    steps: tuple[Step, ...] = ()
+    """What took how long: execute, register, and the swap, which may be that of several plugins."""
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        points = ", ".join(f"{place.point}:{place.priority}" for place in self.points) or "no hook points"
+        loaded = f"loaded generation {self.generation} ({self.digest[:_SHORT]})"
+        steps = f" ({in_words(self.steps)})" if self.steps else ""
+        return f"{loaded} in {self.seconds * 1000:.1f} ms: {points}{steps}"
+
+
+class PluginFailed(PluginEvent, frozen=True, tag=True):
+    """A step failed; ``serving`` tells which generation still serves (0: none)."""
+
+    level: ClassVar[Level] = "error"
+    fault: Fault
+    serving: int
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        fault, place = self.fault, self.fault.place
+        where = f" ({place.file}:{place.line})" if place and place.line else ""
+        serving = f"generation {self.serving} still serves" if self.serving else "nothing serves"
+        return f"{fault.phase} failed: {fault.type}: {fault.message}{where}; {serving}"
+
+
+class PluginMended(PluginEvent, frozen=True, tag=True):
+    """The source is again the one that serves, and the fault is over; nothing was loaded."""
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        return "its source is again the one that serves"
+
+
+class PluginHeld(PluginEvent, frozen=True, tag=True):
+    """The plugin does not follow its source, until that changes or somebody releases it."""
+
+    level: ClassVar[Level] = "warning"
+    generation: int
+    """What serves; 0: nothing."""
+    reason: str
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        serving = f"generation {self.generation}" if self.generation else "nothing"
+        return f"held, {serving} serves: {self.reason}"
+
+
+class PluginReleased(PluginEvent, frozen=True, tag=True):
+    """The plugin follows its source again."""
+
+    reason: str
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        return f"released: {self.reason}"
+
+
+class PluginRetired(PluginEvent, frozen=True, tag=True):
+    """A generation was unloaded: its calls have left, its clean-up has run."""
+
+    generation: int
+    memory: str
+    """``freed``, or what is left and who holds it."""
+    ledger: tuple[LedgerEntry, ...] = ()
+    """What it had started or changed in the process: undone, or named."""
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        undone = [entry.describe() for entry in self.ledger if entry.outcome == "undone"]
+        left = [entry.describe() for entry in self.ledger if entry.outcome == "named"]
+        parts = [f"retired generation {self.generation}, memory {self.memory}"]
+        parts += [f"undone: {', '.join(undone)}"] if undone else []
+        parts += [f"left: {', '.join(left)}"] if left else []
+        return "; ".join(parts)
+
+
+class PluginCleaned(PluginEvent, frozen=True, tag=True):
+    """Artifacts of the plugin were removed."""
+
+    artifacts: int
+
+    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+        return f"removed {self.artifacts} artifact{'s' * (self.artifacts != 1)}"
+
+
+class WatcherChanged(Event, frozen=True, tag=True):
+    """The watcher started, stopped, met trouble, was paused or resumed, or kept a change for later."""
+
+    state: str
+    trouble: str
+    paused: bool = False
+    waiting: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """Say it in a few words."""
+        if self.waiting:
+            return f"paused; changed since: {', '.join(self.waiting)}"
+        return self.trouble or ("paused: changes are kept until it is resumed" if self.paused else self.state)
+
+
+class LogWritten(Event, frozen=True, tag=True):
+    """A line was added to the host's log."""
+
+    line: LogLine
+
+
+class HostEvent(Event, frozen=True, tag=True):
+    """Something about the process in which plugins run, as another process sees it."""
+
+    level: ClassVar[Level] = "info"
+    pid: int
+
+    def describe(self) -> str:
+        """Say it in one line."""
+        raise NotImplementedError
+
+
+class HostReached(HostEvent, frozen=True, tag=True):
+    """After one was lost, a host serves: another process, or the same again. Facts are to be read anew."""
+
+    def describe(self) -> str:  # noqa: D102 - as HostEvent
+        return f"connected to host {self.pid}"
+
+
+class HostLost(HostEvent, frozen=True, tag=True):
+    """The host ended, crashed or hung up; until ``HostReached`` every question raises ``NoHostError``."""
+
+    level: ClassVar[Level] = "error"
+    reason: str
+
+    def describe(self) -> str:  # noqa: D102 - as HostEvent
+        return f"host {self.pid} is gone: {self.reason}"
+
+
+class HostStalled(HostEvent, frozen=True, tag=True):
+    """The host's heartbeat is missing: a plugin keeps the interpreter's lock, or the process is stopped."""
+
+    level: ClassVar[Level] = "error"
+    seconds: float
+    """For how long nothing was heard."""
+
+    def describe(self) -> str:  # noqa: D102 - as HostEvent
+        silence = f"has not been heard of for {self.seconds:.1f} s"
+        return f"host {self.pid} {silence}; a plugin hangs, or it is stopped"
+
+
+class HostResumed(HostEvent, frozen=True, tag=True):
+    """The heartbeat is there again."""
+
+    def describe(self) -> str:  # noqa: D102 - as HostEvent
+        return f"host {self.pid} is heard of again"
+
+
+class EventsMissed(Event, frozen=True, tag=True):
+    """Events were left out for a listener that fell behind; it is to read the facts anew."""
+
+    count: int
+
+
+AnyEvent: TypeAlias = (
+    PluginDiscovered
+    | PluginRemoved
+    | PluginDisabled
+    | PluginEnabled
+    | PluginCompiled
+    | ArtifactRejected
+    | PluginLoaded
+    | PluginFailed
+    | PluginMended
+    | PluginHeld
+    | PluginReleased
+    | PluginRetired
+    | PluginCleaned
+    | WatcherChanged
+    | LogWritten
+    | HostReached
+    | HostLost
+    | HostStalled
+    | HostResumed
+    | EventsMissed
+)
+"""Every event that is published; a closed set, so that ``match`` can be checked."""
+
+
+logger = logging.getLogger("hotload.engine")
+
+Subscriber: TypeAlias = Callable[[AnyEvent], None]
+
+
+class EventBus:
+    """Calls every subscriber with every event, in order, in the thread that publishes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._subscribers: tuple[Subscriber, ...] = ()
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call ``subscriber`` with each event from now on; the returned function undoes it."""
+        with self._lock:
+            self._subscribers = (*self._subscribers, subscriber)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._subscribers = tuple(s for s in self._subscribers if s is not subscriber)
+
+        return unsubscribe
+
+    def publish(self, event: AnyEvent) -> None:
+        """Hand ``event`` to all; one that raises is logged and does not keep others from hearing."""
+        for subscriber in self._subscribers:
+            try:
+                subscriber(event)
+            except Exception:  # foreign code: a subscriber must not stop a reload
+                logger.exception("a subscriber failed on %s", type(event).__name__)
+
+
+ENGINE_LOGGER = "hotload.engine"
+"""Where hotload's own rooms complain."""
+EVENT_LOGGER = "hotload.events"
+"""Where a program that configures logging reads what happened to its plugins."""
+
+_KEPT = 5000  # lines
+_LONGEST = 4096  # characters of one line
+
+
+class HostLog:
+    """Keeps the newest lines."""
+
+    def __init__(self) -> None:
+        self._lines: deque[LogLine] = deque(maxlen=_KEPT)
+        self._number = 0
+        self._lock = threading.Lock()
+
+    def add(self, at: float, level: Level, plugin: str, text: str) -> LogLine:
+        """Add a line, cut to a bearable length, and return it."""
+        with self._lock:
+            self._number += 1
+            line = LogLine(self._number, at, level, plugin, encodable(text[:_LONGEST]))
+            self._lines.append(line)
+        return line
+
+    def since(self, number: int) -> tuple[LogLine, ...]:
+        """Return the kept lines with a greater number."""
+        with self._lock:
+            return tuple(line for line in self._lines if line.number > number)
+
+
+class LogCollector(logging.Handler):
+    """Hands on what plugins log (``ctx.log``, loggers named after their modules), and hotload itself."""
+
+    def __init__(
+        self, module_path: str, write: Callable[[Level, str, str], None], plugin_of: Callable[[str], str]
+    ) -> None:
+        """Collect from the moment of ``attach``; ``write`` gets level, plugin and text.
+
+        ``plugin_of`` tells which plugin an identifier in the name of a module stands for.
+        """
+        super().__init__(logging.DEBUG)
+        self._module_path = module_path
+        self._write = write
+        self._plugin_of_module = plugin_of
+        self._loggers = [logging.getLogger(name) for name in (PLUGIN_LOGGER, ENGINE_LOGGER, module_path)]
+        self._emitting = threading.local()
+
+    def attach(self) -> Callable[[], None]:
+        """Begin to collect; returns the undo."""
+        levels = [source.level for source in self._loggers]
+        for source in self._loggers:
+            source.addHandler(self)
+            if source.level == logging.NOTSET:
+                source.setLevel(logging.INFO)
+
+        def detach() -> None:
+            for source, level in zip(self._loggers, levels, strict=True):
+                source.removeHandler(self)
+                source.setLevel(level)
+
+        return detach
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand on one record; what is logged because of that very line would go round for ever."""
+        if getattr(self._emitting, "now", False):
+            return
+        self._emitting.now = True
+        try:
+            self._write(_level(record.levelno), self._plugin_of(record.name), _text(record))
+        finally:
+            self._emitting.now = False
+
+    def _plugin_of(self, logger_name: str) -> str:
+        if logger_name.startswith(f"{PLUGIN_LOGGER}."):
+            return logger_name.removeprefix(f"{PLUGIN_LOGGER}.")
+        if logger_name.startswith(f"{self._module_path}."):
+            return self._plugin_of_module(logger_name.split(".")[1])
+        return ""
+
+
+def _text(record: logging.LogRecord) -> str:
+    try:
+        text = record.getMessage()
+        if record.exc_info and record.exc_info[0] is not None:
+            text += f" ({record.exc_info[0].__name__}: {record.exc_info[1]})"
+    except Exception as error:  # foreign code: arguments that cannot be formatted
+        shown = record.msg if type(record.msg) is str else f"<{type(record.msg).__name__}>"
+        return f"{shown} (cannot be formatted: {type(error).__name__})"
+    return text
+
+
+def _level(number: int) -> Level:
+    if number >= logging.ERROR:
+        return "error"
+    if number >= logging.WARNING:
+        return "warning"
+    return "info" if number >= logging.INFO else "debug"

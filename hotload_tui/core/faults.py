@@ -1,0 +1,405 @@
+"""An exception becomes a ``Fault``: plain data with the source as it was loaded.
+
+Built-in values are shown in short form, all others by their type. The text of an exception has to be asked
+for: that runs the plugin's code, so errors in it are caught.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import itertools
+import linecache
+import re
+import shlex
+import site
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Final, Literal, TypeAlias
+
+from hotload_tui.core.errors import PluginError
+from hotload_tui.core.interpreter import variables_of
+from hotload_tui.core.model import Fault, Frame, Owner, Phase, encodable
+
+FOREIGN: Final = (Exception, SystemExit, GeneratorExit)
+"""What foreign code may raise here without ending more than its own description."""
+
+_MESSAGE = 4096  # characters
+_NAMES = 30  # locals per frame
+_SHOWN = 240  # characters of a value, of which one text may take
+_TEXT = 80
+_ITEMS, _DEPTH = 6, 4
+_BITS = 1024  # of a whole number that is written out
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, not by the interpreter
+_MASK = "••• (masked)"
+_SECRETS = ("password", "passwd", "token", "secret", "key", "auth", "cookie", "credential", "signature")
+_BRACKETS: Final = {list: "[]", tuple: "()", set: "{}", frozenset: "{}"}
+
+
+def locals_of(frame: FrameType) -> tuple[tuple[str, str], ...]:
+    """Return names and short representations; secrets masked."""
+    if frame.f_code.co_name == "<module>":
+        return ()  # a module's namespace is its source
+    found = variables_of(frame)
+    if type(found) is not dict and isinstance(found, dict):
+        return ()  # a class body in a namespace of its metaclass's own
+    names = itertools.islice(list(found.items()), _NAMES)
+    return tuple((encodable(name), _cut(_masked(name, value, _DEPTH))) for name, value in names)
+
+
+def message_of(error: BaseException) -> str:
+    """Return the exception's text, cut to a bearable length."""
+    try:
+        text = str(error.msg) if isinstance(error, SyntaxError) else str(error)
+        text = str.__str__(text)  # an exact one: a subclass could run code at every use
+    except FOREIGN as failure:  # foreign code: __str__ of the plugin's own exception
+        return f"<its text cannot be shown: __str__ raised {type(failure).__qualname__}>"
+    return encodable(text if len(text) <= _MESSAGE else f"{text[:_MESSAGE]}… ({len(text):,} characters)")
+
+
+def missing_module(error: BaseException) -> str:
+    """Return the module that would have to be installed; empty if the error is about something else."""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    if type(name) is not str or not name.isidentifier():
+        return ""  # a dotted name is of a package that is there, or of a plugin
+    return "" if name in sys.stdlib_module_names or name in sys.modules else name
+
+
+def install_command(module: str) -> str:
+    """Return the command that installs a distribution of this name for this Python."""
+    python = shlex.quote(encodable(sys.executable)) if sys.executable else "python"
+    if importlib.util.find_spec("pip") is None:  # as in the environments that uv makes
+        return f"uv pip install --python {python} {module}"
+    return f"{python} -m pip install {module}"
+
+
+def notes_of(error: BaseException) -> Iterator[str]:
+    """Yield what ``add_note`` said, the nearest name where one was not found, and how to get a module."""
+    notes = getattr(error, "__notes__", ())
+    if type(notes) is list:
+        yield from (encodable(note[:_MESSAGE]) for note in notes if type(note) is str)
+    wanted, names = _looked_for(error)
+    nearest = difflib.get_close_matches(wanted, names, n=1) if wanted else []
+    if nearest:
+        yield f"Did you mean: '{encodable(nearest[0])}'?"
+    if module := missing_module(error):
+        yield f"Install what has it (the distribution's name may differ): {install_command(module)}"
+
+
+def _looked_for(error: BaseException) -> tuple[str, Iterable[str]]:
+    """Return the name that was not found, and those that are there; the interpreter's own hint runs code."""
+    if isinstance(error, PluginError):
+        return "", ()
+    if isinstance(error, NameError) and type(error.name) is str and error.__traceback__ is not None:
+        trace = error.__traceback__
+        while trace.tb_next is not None:
+            trace = trace.tb_next
+        frame = trace.tb_frame
+        return error.name, _strings(*variables_of(frame), *frame.f_globals, *frame.f_builtins)
+    if isinstance(error, ImportError) and type(error.name) is str:
+        wanted = getattr(error, "name_from", None)  # from Python 3.12 on
+        module = sys.modules.get(error.name)
+        return (wanted, _strings(*vars(module))) if type(wanted) is str and module else ("", ())
+    if isinstance(error, AttributeError) and type(error.name) is str:
+        kind = type(error.obj)
+        return error.name, () if kind.__flags__ & _HEAP_TYPE else _strings(*dir(kind))
+    return "", ()
+
+
+def _strings(*names: object) -> list[str]:
+    return [name for name in names if type(name) is str]
+
+
+def _masked(name: object, value: object, depth: int) -> str:
+    if type(name) is str and any(secret in name.lower() for secret in _SECRETS):
+        return _MASK
+    return _shown(value, depth)
+
+
+def _shown(value: object, depth: int) -> str:
+    if value is None or type(value) in (bool, float, complex):
+        return repr(value)
+    if type(value) is int:
+        bits = value.bit_length()
+        return repr(value) if bits <= _BITS else f"<int of {bits} bits>"
+    if type(value) is str or type(value) is bytes:
+        return repr(value) if len(value) <= _TEXT else f"{value[:_TEXT]!r}… ({len(value):,} long)"
+    if type(value) is dict:
+        pairs = list(itertools.islice(value.items(), _ITEMS)) if depth else []
+        parts = [f"{_shown(key, depth - 1)}: {_masked(key, item, depth - 1)}" for key, item in pairs]
+        return f"{{{_joined(parts, len(value))}}}"
+    if type(value) in _BRACKETS:
+        return _collection(value, depth)
+    kind = type(value)
+    return f"<{kind.__module__}.{kind.__qualname__} object>"
+
+
+def _collection(value: object, depth: int) -> str:
+    assert isinstance(value, list | tuple | set | frozenset)
+    if not value and not isinstance(value, list | tuple):
+        return f"{type(value).__name__}()"
+    parts = [_shown(item, depth - 1) for item in itertools.islice(value, _ITEMS)] if depth else []
+    if isinstance(value, tuple) and len(value) == 1 and depth:
+        parts.append("")  # (1,)
+    brackets = _BRACKETS[type(value)]
+    return f"{brackets[0]}{_joined(parts, len(value))}{brackets[1]}".replace(", )", ",)")
+
+
+def _joined(parts: list[str], length: int) -> str:
+    return ", ".join([*parts, "…"] if length > len(parts) else parts)
+
+
+def _cut(text: str) -> str:
+    return encodable(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
+
+
+TextOf = Callable[[str], str | None]
+"""Gives the text of a source file as it was compiled, or ``None`` for files that it does not know."""
+
+_Relation: TypeAlias = Literal["", "cause", "context", "member"]
+
+_CONTEXT = 7  # lines kept on both sides of the failing one
+_NEWEST, _OLDEST = 40, 20  # frames kept of a deep recursion
+_EXCEPTIONS = 50  # described of a chain or group
+_PACKAGE = __name__.partition(".")[0]
+_LIBRARIES: Final = tuple(
+    {
+        str(Path(path).resolve())
+        for path in (*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages())
+        if path and path != sysconfig.get_paths().get("data")
+    }
+)
+
+
+def fault_of(
+    error: BaseException, *, phase: Phase, plugin: str, module_path: str, text_of: TextOf = lambda _: None
+) -> Fault:
+    """Describe ``error``, raised in ``phase`` of ``plugin``; never raises.
+
+    A ``PluginError`` that was raised from an exception of the plugin's stands for that exception. Modules
+    below ``module_path`` belong to plugins; ``text_of`` knows sources that were compiled but never executed.
+    """
+    if isinstance(error, PluginError) and error.__cause__ is not None:
+        error = error.__cause__
+    describer = _Describer(phase, plugin, f"{module_path}.", text_of)
+    try:
+        return describer.describe(error, "")
+    except FOREIGN as failure:  # foreign code: an exception can be made of parts that raise when looked at
+        kind, other = type(error).__name__, type(failure).__name__
+        message = f"<it cannot be described: looking at it raised {other}>"
+        return Fault(phase=phase, plugin=plugin, type=kind, message=message, at=time.time())
+
+
+class _Describer:
+    """Describes one exception and those that belong to it."""
+
+    def __init__(self, phase: Phase, plugin: str, prefix: str, text_of: TextOf) -> None:
+        self._phase = phase
+        self._plugin = plugin
+        self._prefix = prefix
+        self._text_of = text_of
+        # Python's own messages have the unique names; authors know their modules by short ones.
+        self._as_written = re.compile(rf"{re.escape(prefix)}(\w+)\.g\d+_[0-9a-f]{{12}}x*")
+        self._at = time.time()
+        self._seen: set[int] = set()
+        self._lines: dict[tuple[int, str], list[str]] = {}
+
+    def describe(self, error: BaseException, relation: _Relation) -> Fault:
+        self._seen.add(id(error))
+        traces, frames_left_out = _shortened(list(_traces(error.__traceback__)))
+        frames = [self._frame(trace) for trace in traces]
+        place = self._place_of(error)
+        causes, is_cut = self._causes(error)
+        notes = [*notes_of(error)]
+        if frames_left_out:
+            notes.append(f"{frames_left_out} frames of a deep recursion are left out")
+        if is_cut:
+            notes.append("more exceptions belong to this one; they are left out")
+        return Fault(
+            phase=self._phase,
+            plugin=self._plugin,
+            type=encodable(type(error).__qualname__),
+            message=self._as_written.sub(r"\1", message_of(error)),
+            at=self._at,
+            notes=tuple(notes),
+            frames=(*frames, place) if place else tuple(frames),
+            causes=causes,
+            relation=relation,
+            missing_module=missing_module(error),
+        )
+
+    def _causes(self, error: BaseException) -> tuple[tuple[Fault, ...], bool]:
+        """Return what led to an exception, and whether that is not all."""
+        related: list[tuple[BaseException | None, _Relation]] = []
+        if isinstance(error, BaseExceptionGroup):
+            related = [(member, "member") for member in error.exceptions]
+        if error.__cause__ is not None or error.__suppress_context__:
+            related.append((error.__cause__, "cause"))
+        else:
+            related.append((error.__context__, "context"))
+        found: list[Fault] = []
+        for other, relation in related:
+            if other is None or id(other) in self._seen:
+                continue
+            if len(self._seen) >= _EXCEPTIONS:
+                return tuple(found), True
+            found.append(self.describe(other, relation))
+        return tuple(found), False
+
+    def _frame(self, trace: TracebackType) -> Frame:
+        code = trace.tb_frame.f_code
+        owner = self._owner(trace.tb_frame)
+        line, end_line, column, end_column = _position(trace)
+        lines = self._lines_of(trace.tb_frame, owner)
+        excerpt, first = _excerpt(lines, line, _CONTEXT if owner == "plugin" else 0)
+        failing = lines[line - 1] if 0 < line <= len(lines) else ""
+        ending = lines[end_line - 1] if 0 < end_line <= len(lines) else ""
+        return Frame(
+            file=encodable(_real_file(code.co_filename) if owner == "plugin" else code.co_filename),
+            line=line,
+            function=code.co_qualname,
+            owner=owner,
+            end_line=end_line,
+            column=_characters(failing, column),
+            end_column=_characters(ending, end_column),
+            lines=excerpt,
+            first_line=first,
+            locals=locals_of(trace.tb_frame) if owner == "plugin" else (),
+        )
+
+    def _owner(self, frame: FrameType) -> Owner:
+        if _module_of(frame).startswith(self._prefix):
+            return "plugin"
+        file = frame.f_code.co_filename
+        return "library" if file.startswith(("<frozen", *_LIBRARIES)) else "host"
+
+    def _lines_of(self, frame: FrameType, owner: Owner) -> list[str]:
+        """Return the source of a frame; a plugin's as it was loaded, whatever is on disk now."""
+        file = frame.f_code.co_filename
+        key = (id(frame.f_globals), file)
+        if key not in self._lines:
+            text = self._loaded_text(frame) if owner == "plugin" else None
+            self._lines[key] = text_lines(text) if text is not None else linecache.getlines(file)
+        return self._lines[key]
+
+    def _loaded_text(self, frame: FrameType) -> str | None:
+        file, names = frame.f_code.co_filename, frame.f_globals
+        try:
+            if _real_file(file) != names.get("__file__"):
+                return self._text_of(file)
+            text = names["__loader__"].get_source(names["__name__"])
+        except FOREIGN:  # foreign code: a plugin can rebind these names; or its artifact was damaged
+            return self._text_of(file)
+        return text if type(text) is str else None
+
+    def _place_of(self, error: BaseException) -> Frame | None:
+        """Return the place that an exception names by itself, without a traceback leading there."""
+        if isinstance(error, PluginError):
+            return self._bare(error.file, error.line, "") if error.file else None
+        if not isinstance(error, SyntaxError) or type(error.filename) is not str or not error.filename:
+            return None
+        # Anybody can raise a SyntaxError with anything in it.
+        line, offset = _whole(error.lineno), _whole(error.offset)
+        frame = self._bare(error.filename, line, error.text if type(error.text) is str else "")
+        if not offset:
+            return frame
+        return Frame(
+            file=frame.file,
+            line=line,
+            function="",
+            owner="plugin",
+            end_line=_whole(error.end_lineno) or line,
+            column=offset - 1,
+            end_column=max(offset, _whole(error.end_offset) - 1),
+            lines=frame.lines,
+            first_line=frame.first_line,
+        )
+
+    def _bare(self, file: str, line: int, shown: str) -> Frame:
+        # A SyntaxError's own text was read from disk when it was raised; better is what was compiled.
+        text = self._text_of(file)
+        if text is None and shown:
+            lines, first = _excerpt([encodable(shown.rstrip("\r\n"))], 1, 0)[0], line
+        else:
+            # Without a line there is nothing to show, and what stands in a file's place may block its reader.
+            known = text_lines(text) if text is not None else linecache.getlines(file) if line else []
+            lines, first = _excerpt(known, line, _CONTEXT)
+        return Frame(
+            file=encodable(file), line=line, function="", owner="plugin", lines=lines, first_line=first
+        )
+
+
+def text_lines(text: str) -> list[str]:
+    """Split source text into lines as the tokenizer does (``splitlines`` also splits at form feeds)."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _traces(trace: TracebackType | None) -> Iterator[TracebackType]:
+    while trace is not None:
+        if not _module_of(trace.tb_frame).startswith((f"{_PACKAGE}.core", "importlib._bootstrap")):
+            yield trace  # loading and calling itself is left out, as Python does with importing
+        trace = trace.tb_next
+
+
+def _real_file(name: str) -> str:
+    """Return the file of code that was renamed (``plugin.py@g3``) when its generation retired."""
+    return re.sub(r"@g\d+$", "", name)
+
+
+def _module_of(frame: FrameType) -> str:
+    name = frame.f_globals.get("__name__", "")
+    return name if type(name) is str else ""
+
+
+def _shortened(traces: list[TracebackType]) -> tuple[list[TracebackType], int]:
+    if len(traces) <= _OLDEST + _NEWEST:
+        return traces, 0
+    return traces[:_OLDEST] + traces[-_NEWEST:], len(traces) - _OLDEST - _NEWEST
+
+
+def _position(trace: TracebackType) -> tuple[int, int, int, int]:
+    """Return line, end line, column and end column (bytes); 0 and -1 where unknown."""
+    positions = trace.tb_frame.f_code.co_positions()
+    line, end_line, column, end_column = next(
+        itertools.islice(positions, trace.tb_lasti // 2, None), (None, None, None, None)
+    )
+    if line != trace.tb_lineno:
+        return trace.tb_lineno or 0, 0, -1, -1
+    return (
+        line or 0,
+        end_line or 0,
+        -1 if column is None else column,
+        -1 if end_column is None else end_column,
+    )
+
+
+def _characters(line: str, column: int) -> int:
+    """Turn an offset in UTF-8 bytes into one in characters."""
+    return column if column < 0 else len(line.encode(errors="replace")[:column].decode(errors="replace"))
+
+
+def _excerpt(lines: list[str], line: int, context: int) -> tuple[tuple[str, ...], int]:
+    if not 0 < line <= len(lines):
+        return (), 1
+    first = max(1, line - context)
+    chosen = [encodable(text.rstrip("\n")) for text in lines[first - 1 : line + context]]
+    while len(chosen) > 1 and not chosen[-1].strip() and first + len(chosen) - 1 > line:
+        chosen.pop()
+    return tuple(chosen), first
+
+
+def _whole(value: object) -> int:
+    """Return a count that is one, else 0."""
+    return value if type(value) is int and 0 < value < 1 << 31 else 0
+
+
+def trace_of(frames: Sequence[FrameType]) -> TracebackType | None:
+    """Return the traceback that an exception raised here and now in ``frames`` would have."""
+    trace: TracebackType | None = None
+    for frame in reversed(frames):
+        trace = TracebackType(trace, frame, frame.f_lasti, frame.f_lineno or 0)
+    return trace

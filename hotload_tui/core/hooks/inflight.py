@@ -1,0 +1,323 @@
+"""The hook table, and the calls in flight: which call uses which table, and how a retirement waits.
+
+A caller adds itself to its table's set of calls in flight, then reads the table again and starts over if the
+table changed. Otherwise a retirement could find the set empty while a caller is about to enter.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from _thread import get_ident
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import ContextVar, Token
+from types import FrameType
+from typing import TYPE_CHECKING, TypeAlias
+
+from hotload_tui.core.hooks.point import Handler, NamedPoint, peek
+from hotload_tui.core.interpreter import coroutine_stack, thread_stack
+
+if TYPE_CHECKING:
+    import asyncio  # 20 ms, which a host without an event loop does not pay
+
+Counted: TypeAlias = tuple["itertools.count[int]", tuple[Handler, ...]]
+
+
+class HookTable:
+    """An immutable mapping of hook points to handlers in order, and who is calling through it."""
+
+    __slots__ = ("calls", "counted", "flight", "plugins", "points")
+
+    def __init__(self, flight: CallsInFlight | None, before: HookTable | None = None) -> None:
+        """Begin as the table ``before``, or empty; ``flight``: whose it is, ``None`` if nobody ever calls."""
+        self.flight = flight
+        self.calls: set[CallRecord] = set()
+        self.points: dict[str, tuple[Handler, ...]] = dict(before.points) if before else {}
+        self.plugins: dict[str, tuple[Handler, ...]] = dict(before.plugins) if before else {}
+        """The handlers of each plugin, as it registered them."""
+        self.counted: dict[str, Counted] = dict(before.counted) if before else {}
+        """The same handlers, with the calls of them all since it is these."""
+
+    def changed(self, changes: Mapping[str, Sequence[Handler]]) -> tuple[HookTable, set[str]]:
+        """Return a table with just these handlers of each plugin in ``changes``, and the points that differ.
+
+        Handlers stand in order of priority, then plugin name, then registration: a reload changes no order.
+        What it costs depends on what changes, and hardly on how many plugins there are.
+        """
+        after = HookTable(self.flight, self)
+        touched: set[str] = set()
+        for plugin, handlers in changes.items():
+            touched.update(handler.point for handler in (*self.plugins.get(plugin, ()), *handlers))
+            after.plugins.pop(plugin, None)
+            if handlers:
+                after.plugins[plugin] = tuple(handlers)
+        added = [handler for handlers in changes.values() for handler in handlers]
+        for point in touched:
+            kept = [handler for handler in self.points.get(point, ()) if handler.plugin not in changes]
+            after._fill(point, kept + [handler for handler in added if handler.point == point])
+        return after, touched
+
+    def _fill(self, point: str, handlers: list[Handler]) -> None:
+        if not handlers:
+            self.points.pop(point, None)
+            self.counted.pop(point, None)
+            return
+        handlers.sort(key=lambda handler: (handler.priority, handler.plugin))
+        self.points[point] = ordered = tuple(handlers)
+        self.counted[point] = itertools.count(1), ordered
+
+    def reaches(self, generations: Collection[tuple[str, int]]) -> bool:
+        """Tell whether a call through this table can get to one of these (plugin, generation)."""
+        return any(
+            handler.generation == generation
+            for plugin, generation in generations
+            for handler in self.plugins.get(plugin, ())
+        )
+
+
+class CallRecord:
+    """One call in flight; closed when it ends, because tasks started in it inherit its context."""
+
+    __slots__ = ("excuses", "outer", "point", "table", "task", "thread", "token")
+
+    # No __init__: a call of one costs a tenth of a whole call of a hook point. ``enter`` fills what each
+    # needs; excuses and task are there only in those few that have any.
+    point: str
+    table: HookTable
+    """Through which it began; ``NOWHERE`` once it has ended."""
+    outer: CallRecord | None
+    """The call of this host or another that it is part of."""
+    excuses: int
+    thread: int
+    task: asyncio.Task[object] | None
+    token: Token[CallRecord | None]
+
+    @property
+    def own_task(self) -> asyncio.Task[object] | None:
+        """The task that is calling, or waiting for a handler; ``None`` if that is none."""
+        return getattr(self, "task", None)
+
+    @property
+    def is_excused(self) -> bool:
+        """Whether nobody is to wait for it."""
+        return getattr(self, "excuses", 0) > 0
+
+    def where(self) -> str:
+        """Name the thread or task that is calling."""
+        task = self.own_task
+        if task is not None:
+            return f"task '{task.get_name()}'"
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        return f"thread '{names.get(self.thread, self.thread)}'"
+
+    def stack(self) -> list[FrameType]:
+        """Return where the call is now, the oldest frame first; empty if that cannot be told."""
+        running = thread_stack(self.thread)
+        task = self.own_task
+        if task is None:
+            return running
+        waiting = coroutine_stack(task.get_coro())
+        return running if waiting and waiting[0] in running else waiting
+
+
+class _Counts(dict[str, "itertools.count[int]"]):
+    """Counters by hook point; a key is a plain string, which is found faster than a ``HookPoint``."""
+
+    def __missing__(self, point: str) -> itertools.count[int]:
+        return self.setdefault(str(point), itertools.count())
+
+
+NOWHERE = HookTable(None)
+
+_current: ContextVar[CallRecord | None] = ContextVar("hotload_call", default=None)
+
+
+class CallsInFlight:
+    """The table that serves, those before it that are still called through, and the calls."""
+
+    def __init__(self) -> None:
+        self.table = HookTable(self)
+        self.superseded: list[HookTable] = []
+        self.counts = _Counts()
+        """Calls so far, by hook point; those of all handlers are counted by the tables."""
+        self._counted_before: Counter[str] = Counter()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The event loop that last awaited handlers."""
+        self._swap_lock = threading.Lock()
+        self._left = threading.Condition()
+        self._waiting = 0
+
+    def swap(self, changes: Mapping[str, Sequence[Handler]]) -> None:
+        """Give each plugin in ``changes`` just these handlers, all plugins in one assignment."""
+        with self._swap_lock:
+            before = self.table
+            after, touched = before.changed(changes)
+            self.superseded = [table for table in self.superseded if table.calls]
+            self.superseded.append(before)
+            self.table = after
+            for point in touched:  # now: nobody counts by the table before any more
+                self._take_over(before.counted.get(point), after.counted.get(point), point)
+
+    def _take_over(self, before: Counted | None, after: Counted | None, point: str) -> None:
+        given = peek(before[0]) - 1 if before else 0
+        if given:
+            self._counted_before[point] += given
+        if after:
+            for handler in after[1]:
+                handler.join(after[0], given)
+
+    def calls_of(self, point: str) -> int:
+        """Return how often a hook point was called, whether it had handlers or not."""
+        alone = peek(self.counts[point]) if point in self.counts else 0
+        counted = self.table.counted.get(point)
+        return alone + self._counted_before[point] + (peek(counted[0]) - 1 if counted else 0)
+
+    def points(self) -> set[str]:
+        """Return the hook points that have handlers or were called."""
+        return {*self.table.points, *list(self.counts), *self._counted_before}  # list(): others go on calling
+
+    # ---- one call
+
+    def enter(self, point: str | NamedPoint) -> CallRecord:
+        """Begin a call that is counted."""
+        next(self.counts[point])  # type: ignore[index]  # a NamedPoint is a string
+        return self.enter_uncounted(point)
+
+    def enter_uncounted(self, point: str | NamedPoint) -> CallRecord:
+        """Begin a call of all handlers of a hook point."""
+        record = CallRecord()
+        record.point, record.thread = point, get_ident()  # type: ignore[assignment]  # a NamedPoint is a string
+        record.outer = outer = _current.get()
+        if outer is None:
+            record.table = table = self.table
+            table.calls.add(record)
+            if self.table is not table:
+                self._start_over(record)
+        else:
+            self._enter_within(record, outer)
+        record.token = _current.set(record)
+        return record
+
+    def _enter_within(self, record: CallRecord, outer: CallRecord) -> None:
+        """Let a call see the table of the innermost call of this host that it is part of."""
+        enclosing = self._enclosing(outer)
+        record.table = table = self.table if enclosing is None else enclosing.table
+        table.calls.add(record)
+        if (self if enclosing is None else enclosing).table is not table or table is NOWHERE:
+            self._start_over(record)  # perhaps the enclosing one ended in another thread just now
+
+    def _start_over(self, record: CallRecord) -> None:
+        """Let a call enter the table of now, after another than the one that it was about to enter."""
+        while True:
+            record.table.calls.discard(record)
+            record.table = table = self.table
+            table.calls.add(record)
+            if self.table is table:
+                return
+
+    def enter_task(self, point: str | NamedPoint) -> CallRecord:
+        """Begin a call that may give way to others of its event loop."""
+        from asyncio import current_task
+
+        record = self.enter(point)
+        record.task = None
+        with suppress(RuntimeError):  # an event loop that is not asyncio's
+            record.task = task = current_task()
+            self.loop = task.get_loop() if task else None
+        return record
+
+    def _enclosing(self, record: CallRecord | None) -> CallRecord | None:
+        """Return the innermost call of this host that ``record`` is part of."""
+        while record is not None and record.table.flight is not self:
+            record = record.outer
+        return record
+
+    def leave_task(self, record: CallRecord) -> None:
+        """End a call that may have given way to others."""
+        record.task = None
+        self.leave(record)
+
+    def leave(self, record: CallRecord) -> None:
+        """End a call."""
+        table, token = record.table, record.token
+        # A task may keep this record for long; it must not keep the handlers of then.
+        record.table, record.outer = NOWHERE, None
+        del record.token
+        table.calls.discard(record)
+        try:  # noqa: SIM105 - suppress() costs more than the rest of this
+            _current.reset(token)
+        except ValueError:
+            pass  # a coroutine that is closed in another context than it ran in
+        if self._waiting:
+            with self._left:
+                self._left.notify_all()
+
+    # ---- waiting for calls to end
+
+    def drain(
+        self, timeout: float, leaving: Collection[tuple[str, int]] | None = None
+    ) -> tuple[CallRecord, ...]:
+        """Wait until the calls that began before the last swap have left; return those that have not.
+
+        ``timeout`` is in seconds. Only calls that can reach one of ``leaving`` (plugin, generation) are
+        waited for (``None``: all), and not the call that the waiting thread is part of: a plugin may ask for
+        its own reload.
+        """
+        deadline = time.monotonic() + timeout
+        tables = [table for table in self.superseded if leaving is None or table.reaches(leaving)]
+        with self._excused(set(_chain(_current.get()))), self._left:
+            self._waiting += 1
+            try:
+                # list(), which is complete before others go on calling
+                while inside := [
+                    record for table in tables for record in list(table.calls) if not record.is_excused
+                ]:
+                    remaining = deadline - time.monotonic()
+                    if remaining <= 0:
+                        return _innermost(inside)
+                    self._left.wait(remaining)
+                return ()
+            finally:
+                self._waiting -= 1
+                with self._swap_lock:  # a table that nobody is in would hold old generations
+                    self.superseded = [table for table in self.superseded if table.calls]
+
+    def step_aside(self) -> AbstractContextManager[None]:
+        """Have no other thread's drain wait for the calls that the calling thread keeps from ending.
+
+        These are the calls that it is part of, and all others on its event loop.
+        """
+        thread = threading.get_ident()
+        kept = set(_chain(_current.get()))
+        for table in (*self.superseded, self.table):
+            kept.update(record for record in list(table.calls) if record.thread == thread)
+        return self._excused(kept)
+
+    @contextmanager
+    def _excused(self, records: set[CallRecord]) -> Iterator[None]:
+        self._excuse(records, 1)
+        try:
+            yield
+        finally:
+            self._excuse(records, -1)
+
+    def _excuse(self, records: set[CallRecord], number: int) -> None:
+        with self._left:
+            for record in records:
+                record.excuses = getattr(record, "excuses", 0) + number
+            self._left.notify_all()
+
+
+def _chain(record: CallRecord | None) -> Iterator[CallRecord]:
+    while record is not None:
+        yield record
+        record = record.outer
+
+
+def _innermost(records: Sequence[CallRecord]) -> tuple[CallRecord, ...]:
+    """Leave out calls that only wait for one that they made themselves."""
+    outer = {record.outer for record in records}
+    return tuple(record for record in records if record not in outer)

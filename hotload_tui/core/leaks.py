@@ -1,0 +1,227 @@
+"""Whether a retired generation is gone from memory, and what is left of it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import inspect
+import logging
+import sys
+import typing
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import tzinfo
+from types import FunctionType, ModuleType
+from typing import Final, cast
+
+from hotload_tui.core.interpreter import make_young
+from hotload_tui.core.leak_path import (
+    garbage,
+    held_from_outside,
+    held_object,
+    holder_of,
+    is_clock,
+    is_module,
+    members,
+    names_of,
+    namespace_of,
+    of_type,
+    zone_of,
+)
+
+
+def collect() -> None:
+    """Free what is only held by cycles; 0.1 s with a million objects."""
+    gc.collect()
+
+
+def forget(root: str) -> None:
+    """Take what belongs to modules whose names begin with ``root`` out of registers that only grow."""
+    _forget_loggers(root)
+    for name, kind in (
+        ("_overload_registry", typing),
+        ("modulesbyfile", inspect),
+        ("_filesbymodname", inspect),
+    ):
+        _forget_modules(getattr(kind, name, None), root)
+    for clear in cast("Iterable[Callable[[], None]]", getattr(typing, "_cleanups", ())):
+        clear()  # the caches of List[X] and the like
+    _forget_types(getattr(ctypes, "_pointer_type_cache", None), root)
+    _forget_warnings(root)
+
+
+def is_within(name: object, root: str) -> bool:
+    """Tell whether ``name`` is ``root``, or of something in it."""
+    return type(name) is str and (name == root or name.startswith(f"{root}."))
+
+
+def _forget_loggers(root: str) -> None:
+    manager = logging.Logger.manager
+    with logging._lock:  # type: ignore[attr-defined]  # noqa: SLF001 - as logging does; typeshed hides it
+        for name in [name for name in manager.loggerDict if is_within(name, root)]:
+            del manager.loggerDict[name]
+        above = root
+        while above:
+            above = above.rpartition(".")[0]
+            holder = manager.loggerDict.get(above)
+            if isinstance(holder, logging.PlaceHolder):
+                for logger in [logger for logger in holder.loggerMap if is_within(logger.name, root)]:
+                    del holder.loggerMap[logger]
+
+
+def _forget_modules(register: object, root: str) -> None:
+    """Forget what is kept by module name, or is one."""
+    if isinstance(register, dict):
+        for key, value in dict.copy(register).items():
+            if is_within(key, root) or is_within(value, root):
+                register.pop(key, None)
+
+
+def _forget_types(cache: object, root: str) -> None:
+    """Forget what is kept by a class, or by a tuple with one in it."""
+    if type(cache) is dict:
+        for key in list(cache):
+            kinds = [part for part in (key if type(key) is tuple else (key,)) if issubclass(type(part), type)]
+            if any(is_within(of_type(kind, "__module__"), root) for kind in kinds):
+                cache.pop(key, None)
+
+
+def _forget_warnings(root: str) -> None:
+    """Forget warnings of the plugin's own categories, noted in the namespaces of modules of others."""
+    plugins = f"{root.rsplit('.', 2)[0]}."
+    for name, module in sys.modules.copy().items():
+        if type(module) is ModuleType:  # of thousands nearly all, and this is done for each generation
+            registry = module.__dict__.get("__warningregistry__")
+        elif is_module(module) and not (type(name) is str and name.startswith(plugins)):
+            registry = namespace_of(module).get("__warningregistry__")
+        else:
+            continue  # a plugin's stable name: what it leads to is seen under its own
+        if registry:
+            _forget_types(registry, root)
+    _forget_types(getattr(warnings, "onceregistry", None), root)
+
+
+FREED: Final = "freed"
+
+_SENTINEL = (
+    "__loader__"  # made for one module; lives as long as its namespace, which allows no weak reference
+)
+_SHOWN = 3  # names that a verdict tells
+
+
+class _Nowhere(tzinfo):
+    """What a tzinfo of a plugin's becomes that only garbage holds: it no longer leads to its own class."""
+
+
+class Remains:
+    """Watches a generation that is about to be dropped: its modules, their namespaces, classes, functions."""
+
+    def __init__(
+        self, plugin: str, root: str, modules: Mapping[str, object], others: Iterable[object] = ()
+    ) -> None:
+        """Watch the modules, given by unique name; all begin with ``root``, shown as ``plugin``.
+
+        Modules need not lead to ``others``, which are in cycles with them, as what closes over its context.
+        """
+        self._plugin = plugin
+        self.root = root
+        """What the unique names of its modules begin with."""
+        # The collector may come by any time, and would leave what is open to itself: a process runs on.
+        self._keeper: list[object] = list(modules.values())
+        self._references: dict[str, weakref.ref[object]] = {}
+        self._others: list[weakref.ref[object]] = []
+        self._held: set[str] = set()
+        self._said = ""
+        for thing in others:
+            with contextlib.suppress(TypeError):  # as below
+                self._others.append(weakref.ref(thing))
+        for name, module in modules.items():
+            self._watch(name, module)
+            if is_module(module):
+                self._watch_names(name, namespace_of(module))
+
+    def is_freed(self) -> bool:
+        """Tell whether nothing is left; costs next to nothing."""
+        return all(reference() is None for reference in self._references.values())
+
+    def garbage(self, is_wanted: Callable[[object], bool]) -> list[object] | None:
+        """Return the generation's objects if some are wanted, else none; ``None`` if somebody holds any.
+
+        The next collection of what is young frees them, once they are let go and if nobody holds them.
+        """
+        found = members([*self._references.values(), *self._others], self.root)
+        make_young(found)
+        if not any(map(is_wanted, found)):
+            return []  # as most: the whole look would cost a look at all objects of the process
+        del found  # it would count as somebody outside
+        return garbage(self._references.values(), self.root, self._keeper)
+
+    def let_go(self) -> bool:
+        """Hold nothing of the generation from now on, so that it can be freed; tell whether anything was."""
+        was_kept = bool(self._keeper)
+        self._keeper.clear()
+        return was_kept
+
+    def cut(self) -> None:
+        """Take dates out of the cycles that they close unseen by the collector, if nobody holds any part."""
+        for clock in filter(is_clock, self.garbage(is_clock) or ()):
+            zone = zone_of(clock)
+            if zone is not None and any(True for _ in names_of(zone, self.root)):
+                with contextlib.suppress(TypeError, AttributeError):  # of another layout, or has no namespace
+                    object.__getattribute__(zone, "__dict__").clear()
+                    object.__setattr__(zone, "__class__", _Nowhere)
+
+    def is_let_go(self) -> bool:
+        """Tell whether somebody has let something go since the last look: the collector may free it now."""
+        before = self._held
+        self._held = held_from_outside(self._references.values(), self.root)
+        if self._held == before or self.is_freed():
+            return False
+        self._said = ""
+        return True
+
+    def verdict(self) -> str:
+        """Return ``freed``, or ``alive:``, what is held, as the author calls it, and by whom.
+
+        Who it is, is looked for once, and again when somebody has let something go.
+        """
+        if self.is_freed():
+            return FREED
+        if not self._said:
+            names = sorted(set(self._names()))
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            holder = self._holder_of(names[0])
+            held_by = f", held by {holder}" if holder else ""
+            self._said = f"alive: {', '.join(names[:_SHOWN])}{more}{held_by}"
+        return self._said
+
+    def _holder_of(self, name: str) -> str:
+        found = held_object(
+            self._references.values(), self.root, f"{self.root}{name.removeprefix(self._plugin)}"
+        )
+        if found is None:
+            return ""
+        target, own = found
+        del found
+        return holder_of(target, own, self.root)
+
+    def _names(self) -> Iterator[str]:
+        held = self._held = held_from_outside(self._references.values(), self.root)
+        if not held:  # the namespaces are gone, or nobody could be found: what lives is what is held
+            held = {name for name, reference in self._references.items() if reference() is not None}
+        for name in held:
+            yield self._plugin + name.removesuffix(f".{_SENTINEL}").removeprefix(self.root)
+
+    def _watch(self, name: str, thing: object) -> None:
+        with contextlib.suppress(TypeError):  # what a plugin put there itself may not allow it
+            self._references[name] = weakref.ref(thing)
+
+    def _watch_names(self, module: str, namespace: dict[str, object]) -> None:
+        for name, thing in namespace.copy().items():
+            if name == _SENTINEL:
+                self._watch(f"{module}.{name}", thing)
+            elif type(thing) is FunctionType or issubclass(type(thing), type):
+                for shown in names_of(thing, self.root):
+                    self._watch(shown, thing)

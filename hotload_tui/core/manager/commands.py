@@ -1,0 +1,413 @@
+"""The commands: one at a time; enable, disable, clean, hold and release, and what can be undone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+
+from msgspec.structs import replace
+
+from hotload_tui.core import directories
+from hotload_tui.core import directories as discovery
+from hotload_tui.core.compiled import Hold
+from hotload_tui.core.config import Config
+from hotload_tui.core.directories import PluginDirectory
+from hotload_tui.core.errors import ArtifactError, DiscoverError, RefusedError
+from hotload_tui.core.events import (
+    PluginCleaned,
+    PluginDisabled,
+    PluginDiscovered,
+    PluginEnabled,
+    PluginRemoved,
+)
+from hotload_tui.core.manager.builds import Builds
+from hotload_tui.core.manager.pipeline import Journey
+from hotload_tui.core.manager.staging import Rounds, unserved
+from hotload_tui.core.manager.store import Board, Chronicle
+from hotload_tui.core.model import Fault, FileDigest, HistoryEntry, PluginState
+from hotload_tui.core.source import SourceRule, read_source
+from hotload_tui.core.watch.scanner import Change
+
+
+class Turns:
+    """Whose turn it is to command the manager."""
+
+    def __init__(self, is_inside_trial: Callable[[], bool]) -> None:
+        self._is_inside_trial = is_inside_trial
+        self._lock = threading.RLock()
+        self._holder = 0  # the thread whose command runs
+        self._afterwards: Callable[[], None] | None = None
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Wait for the turn, and have it.
+
+        A plugin that is being loaded cannot have one: its load has it. Raises ``RefusedError``.
+        """
+        self.refuse_inside_trial()
+        afterwards = None
+        with self._lock:
+            before, self._holder = self._holder, threading.get_ident()
+            try:
+                yield
+            finally:
+                self._holder = before
+                if not before:
+                    afterwards, self._afterwards = self._afterwards, None
+        if afterwards is not None:
+            afterwards()
+
+    def put_off(self, call: Callable[[], None]) -> bool:
+        """Have ``call`` made when the turn of the calling thread ends; false if it has none."""
+        if self._holder != threading.get_ident():
+            return False
+        self._afterwards = call
+        return True
+
+    def refuse_inside_trial(self) -> None:
+        """Raise ``RefusedError`` for a plugin's code that is being loaded."""
+        if self._is_inside_trial():
+            raise RefusedError(
+                "a plugin cannot command its manager while it is being loaded; do it in a handler"
+            )
+
+
+_KEPT = 20
+
+
+class Undo:
+    """Remembers how to take commands back; used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._steps: deque[tuple[str, Callable[[], object]]] = deque(maxlen=_KEPT)
+
+    def add(self, command: str, reverse: Callable[[], object]) -> None:
+        """Note a command that was carried out, and how to take it back."""
+        self._steps.append((command, reverse))
+
+    def last(self) -> str:
+        """Take the last command back, and return it; one that cannot be taken back is forgotten.
+
+        Raises ``RefusedError``: there is none; and what taking it back raises.
+        """
+        if not self._steps:
+            raise RefusedError(
+                "there is nothing to undo: no disable, enable or clean is left to be taken back"
+            )
+        command, reverse = self._steps.pop()
+        reverse()
+        return command
+
+
+class Roster:
+    """Keeps the board and what serves in step with the directories; used by one thread at a time."""
+
+    def __init__(self, root: Path, config: Config, board: Board, journey: Journey, rounds: Rounds) -> None:
+        self._root = root
+        self._config = config
+        self._board = board
+        self._journey = journey
+        self._rounds = rounds
+
+    def find(self) -> dict[str, PluginDirectory]:
+        """List the plugins, and tell which came and went. Raises ``RuntimeDirError``."""
+        found = discovery.find_plugins(self._root)
+        self._forget(status.name for status in self._board.statuses() if status.name not in found)
+        self._greet(found)
+        return found
+
+    def _find_some(self, names: Collection[str]) -> dict[str, PluginDirectory]:
+        """List the plugins of these names, and tell which came and went: the cost of one is that of one."""
+        if not self._root.is_dir():  # with the whole directory gone, all go
+            self._forget(status.name for status in self._board.statuses())
+            return {}
+        found = {name: each for name in names if (each := discovery.find_plugin(self._root, name))}
+        self._forget(name for name in names if name not in found and self._board.get(name) is not None)
+        self._greet(found)
+        return found
+
+    def _greet(self, found: Mapping[str, PluginDirectory]) -> None:
+        for name, directory in found.items():
+            if self._board.get(name) is None:
+                self._board.put(self._journey.status_of(directory))
+                self._board.tell(PluginDiscovered(time.time(), name))
+
+    def find_one(self, name: str) -> PluginDirectory:
+        """Return the plugin's directory; raises ``UnknownPluginError`` and ``RuntimeDirError``."""
+        found = self.find()
+        if name not in found:
+            raise discovery.unknown(name, found)
+        return found[name]
+
+    def find_on(self, name: str) -> PluginDirectory:
+        """Return the directory of a plugin that may run; raises ``RefusedError`` for one that is off."""
+        directory = self.find_one(name)
+        if not self.is_on(directory):
+            raise RefusedError(f"{name} is disabled; enable it first")
+        return directory
+
+    def look_at(self, names: Iterable[str]) -> None:
+        """Bring the named plugins up to date with the disk; with the whole directory gone, all go."""
+        self.take([Change(name) for name in names])
+
+    def take(self, changes: Iterable[Change]) -> set[str]:
+        """Bring changed plugins up to date; returns those to hear of again once they have stood still."""
+        changes = list(changes)
+        found = self._find_some([change.name for change in changes])
+        rounds = {change.name: self._rounds.count(change) for change in changes}
+        seen = {change.name: change for change in changes if change.name in found}
+        waiting = {name for name in seen if self._rounds.is_last(rounds[name]) and seen[name].modified}
+        over = {name for name in seen if self._rounds.is_over(rounds[name])}
+        for name in over:
+            self._say_left(found[name], seen[name])
+        taken = sorted(seen.keys() - waiting - over)
+        return waiting | self.apply((found[name] for name in taken), seen)
+
+    def apply(
+        self, directories: Iterable[PluginDirectory], seen: Mapping[str, Change] = MappingProxyType({})
+    ) -> set[str]:
+        """Load what is on, in one swap, and unload what is off; returns what ``Journey.update`` does."""
+        on = []
+        for directory in directories:
+            if self.is_on(directory):
+                on.append(directory)
+            else:
+                self._switch_off(directory)
+        return self._journey.update(on, seen)
+
+    def rebuild(self, *, force: bool) -> None:
+        """Load what changed or fails, and all if nothing did; ``force`` compiles everything anew.
+
+        Who is HELD stays so.
+        """
+        found, loaded = self.find(), self._loaded()
+        on = [each for each in found.values() if self.is_on(each) and not self.is_held(each)]
+        again = [each for each in on if force or self._fails(each)]
+        self.apply(each for each in found.values() if each not in again)
+        self._journey.update(again, again=True, fresh=force)
+        if not again and self._loaded() == loaded:
+            self._journey.update(on, again=True)
+
+    def try_again(self, names: Iterable[str]) -> None:
+        """Load plugins that failed, if they are still on."""
+        found = self._find_some(list(names))
+        on = [each for each in found.values() if self.is_on(each) and not self.is_held(each)]
+        self._journey.update(on, again=True)
+
+    def _loaded(self) -> dict[str, tuple[PluginState, int, str]]:
+        """Return what a look at the sources may change of each plugin."""
+        statuses = self._board.statuses()
+        return {status.name: (status.state, status.generation, status.source_digest) for status in statuses}
+
+    def _fails(self, directory: PluginDirectory) -> bool:
+        status = self._board.get(directory.name)
+        return status is not None and status.fault is not None
+
+    def is_held(self, directory: PluginDirectory) -> bool:
+        """Tell whether the plugin does not follow its source."""
+        status = self._board.get(directory.name)
+        return status is not None and status.state is PluginState.HELD
+
+    def is_on(self, directory: PluginDirectory) -> bool:
+        """Tell whether both the directory's name and the configuration let the plugin run."""
+        return directory.enabled and self._config.of(directory.name).enabled
+
+    def unload_all(self) -> None:
+        """Take everything out of service, in one swap."""
+        for name in self._journey.unload_all():
+            status = self._board.get(name)
+            if status is not None:
+                self._board.put(replace(unserved(status), state=PluginState.NEW))
+
+    def unload(self, name: str, state: PluginState) -> None:
+        """Take a plugin out of service."""
+        self._journey.unload(name)
+        status = self._board.get(name)
+        if status is not None:
+            self._board.put(replace(unserved(status), state=state))
+
+    def _forget(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._journey.forget(name)
+            self._board.drop(name)
+            self._rounds.forget(name)
+            self._board.tell(PluginRemoved(time.time(), name))
+
+    def _say_left(self, directory: PluginDirectory, change: Change) -> None:
+        live = self._journey.live(directory.name)
+        members = live.generation.artifact.manifest.members if live else ()
+        served = {member.path: member.sha256 for member in members}
+        files = change.source.files if change.source else ()
+        own = ", ".join(file.path for file in files if served.get(file.path) != file.sha256)
+        self._board.write(
+            "warning",
+            directory.name,
+            f"changes its own files at each load ({own}) and is left as it is until somebody edits it; "
+            "what a plugin writes belongs elsewhere, or into [watch] ignore",
+        )
+
+    def _switch_off(self, directory: PluginDirectory) -> None:
+        status = self._journey.status_of(directory)
+        known = self._board.get(directory.name)
+        if known is None or known.state is not PluginState.OFF or known.path != status.path:
+            self._board.put(status)
+            self.unload(directory.name, PluginState.OFF)
+            self._board.tell(PluginDisabled(time.time(), directory.name))
+
+
+class Switches:
+    """Carries out commands that can be taken back; used by one thread at a time."""
+
+    def __init__(
+        self, config: Config, board: Board, builds: Builds, roster: Roster, doubted: set[str]
+    ) -> None:
+        """Put who is switched into ``doubted``: it may be switched back before the watcher has looked."""
+        self._doubted = doubted
+        self._config = config
+        self._board = board
+        self._builds = builds
+        self._roster = roster
+        self._undo = Undo()
+
+    def enable(self, name: str) -> None:
+        """Rename ``_name`` to ``name`` and load it, or release it if it is HELD; else nothing happens."""
+        directory = self._roster.find_one(name)
+        if directory.enabled and not self._config.of(name).enabled:
+            raise RefusedError(f"{name} is switched off by enabled = false in hotload.toml; change it there")
+        if self._switch_on(directory):
+            self._undo.add(f"enable {name}", lambda: self._switch_off(self._roster.find_one(name)))
+        elif self._roster.is_held(directory):
+            self.release(name)
+
+    def disable(self, name: str) -> None:
+        """Unload a plugin and rename ``name`` to ``_name``; nothing happens if it is off."""
+        if self._switch_off(self._roster.find_one(name)):
+            self._undo.add(f"disable {name}", lambda: self._switch_on(self._roster.find_one(name)))
+
+    def release(self, name: str) -> None:
+        """Let a HELD plugin follow its source again; nothing happens to another."""
+        directory = self._roster.find_one(name)
+        self._builds.let_go(name, "asked for")
+        self._builds.unbar(name, "asked for")
+        self._roster.apply([directory])
+
+    def clean(self, name: str | None) -> int:
+        """Remove the artifacts of one plugin, or all, also of plugins that are gone; returns how many."""
+        if name is not None:
+            name = self._roster.find_one(name).name
+        else:
+            self._roster.find()
+        removed, undo = self._builds.clean(name)
+        if removed:
+            self._undo.add(f"clean {name}" if name else "clean of all", undo)
+        for each, count in removed.items():
+            self._board.tell(PluginCleaned(time.time(), each, count))
+        return sum(removed.values())
+
+    def undo(self) -> str:
+        """Take back the last of these, and return what it was; raises ``RefusedError``."""
+        command = self._undo.last()
+        self._board.write("info", "", f"undone: {command}")
+        return command
+
+    def _switch_on(self, directory: PluginDirectory) -> bool:
+        self._doubted.add(directory.name)
+        enabled = directories.enable(directory)
+        if enabled is not directory:
+            self._board.tell(PluginEnabled(time.time(), enabled.name))
+            self._roster.apply([enabled])
+        return enabled is not directory
+
+    def _switch_off(self, directory: PluginDirectory) -> bool:
+        if directory.enabled:
+            self._doubted.add(directory.name)
+            self._roster.apply([directories.disable(directory)])
+        return directory.enabled
+
+
+class Holds:
+    """Rolls back, holds and releases; used by one thread at a time."""
+
+    def __init__(self, config: Config, board: Board, builds: Builds, journey: Journey) -> None:
+        self._rule = SourceRule(config.watch.ignore)
+        self._builds = builds
+        self._journey = journey
+        self._chronicle = Chronicle()
+        board.subscribe(self._chronicle.note)
+
+    def history(self, name: str) -> tuple[HistoryEntry, ...]:
+        """Return what happened to a plugin in this host, the oldest first."""
+        return tuple(
+            replace(entry, can_return=bool(entry.generation) and self._builds.is_there(name, entry.digest))
+            for entry in self._chronicle.of(name)
+        )
+
+    def files_before(self, name: str, digest: str) -> tuple[FileDigest, ...]:
+        """Return the files of what served before the artifact ``digest``; empty if that is gone."""
+        others = (entry.digest for entry in reversed(self._chronicle.of(name)) if entry.generation)
+        before = next((other for other in others if other != digest), "")
+        return self._builds.files(name, before) if before else ()
+
+    def go_back(self, directory: PluginDirectory, generation: int, why: Fault) -> None:
+        """Let what served before ``generation`` serve again, and hold the plugin there, because of a fault.
+
+        Raises what ``rollback`` raises.
+        """
+        entries = self.history(directory.name)
+        failing = next((entry.digest for entry in entries if entry.generation == generation), "")
+        before = [
+            e for e in entries if 0 < e.generation < generation and e.digest != failing and e.can_return
+        ]
+        if not before:
+            raise RefusedError("there is no version before it")
+        self.rollback(directory, before[-1].generation, why)
+
+    def rollback(self, directory: PluginDirectory, generation: int, why: Fault | None = None) -> None:
+        """Let what served as ``generation`` serve again, as a new one, and hold the plugin there.
+
+        ``why`` is the fault of the source, if that is the reason.
+
+        Raises:
+            RefusedError: there was no such generation, or its artifact is gone.
+            PluginError: it does not load any more; what served serves on.
+
+        """
+        entries = self.history(directory.name)
+        chosen = [entry for entry in entries if entry.generation == generation != 0]
+        if not chosen:
+            raise RefusedError(f"{directory.name} has no generation {generation}; {_choices(entries)}")
+        try:
+            reason = f"rolled back to generation {generation}" + (f": {why.message}" if why else "")
+            hold = Hold(self._source_digest(directory), chosen[0].digest, reason, why)
+            self._journey.hold(directory, hold)
+        except ArtifactError as error:
+            reason = f"the artifact of {directory.name}'s generation {generation} cannot be used: {error}"
+            raise RefusedError(f"{reason}; {_choices(entries)}") from error
+
+    def hold_back(self, directory: PluginDirectory, reason: str) -> None:
+        """Keep the present source from being loaded; the last good serves, if that is another.
+
+        Raises ``DiscoverError`` and ``ArtifactError``.
+        """
+        source = read_source(directory.name, directory.path, self._rule).digest
+        fault = Fault("host", directory.name, "Held", reason, time.time())
+        self._builds.bar(directory.name, source, fault)
+        hold = self._builds.hold(directory.name, source)
+        assert hold is not None
+        self._journey.hold(directory, hold)
+
+    def _source_digest(self, directory: PluginDirectory) -> str:
+        try:
+            return read_source(directory.name, directory.path, self._rule).digest
+        except DiscoverError:
+            return ""
+
+
+def _choices(entries: tuple[HistoryEntry, ...]) -> str:
+    numbers = [str(entry.generation) for entry in entries if entry.can_return]
+    return f"there are {', '.join(numbers)}" if numbers else "there is none to go back to"

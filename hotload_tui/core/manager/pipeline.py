@@ -1,0 +1,477 @@
+"""The path of a change: read, compile, publish, trial, swap; then the previous version retires."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from types import MappingProxyType
+
+from msgspec.structs import replace
+
+from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.compiled import Hold, make_durable
+from hotload_tui.core.config import Config
+from hotload_tui.core.directories import PluginDirectory
+from hotload_tui.core.errors import DiscoverError, HotloadError, RefusedError, RequirementError
+from hotload_tui.core.events import PluginFailed, PluginHeld
+from hotload_tui.core.manager.builds import Builds
+from hotload_tui.core.manager.dependencies import Bonds, in_order
+from hotload_tui.core.manager.retire_thread import Retirer
+from hotload_tui.core.manager.staging import Attempts, Candidate, Proofs, Ready, Rounds, again, is_same
+from hotload_tui.core.manager.store import Board
+from hotload_tui.core.model import Fault, PluginState, PluginStatus
+from hotload_tui.core.runtime.generation import Generation
+from hotload_tui.core.runtime.loader import Loader
+from hotload_tui.core.runtime.trial import LivePlugin
+from hotload_tui.core.source import Source, SourceRule, check_entry
+from hotload_tui.core.watch.scanner import Change
+
+_RETRIED = (PluginState.FAIL, PluginState.STALE)
+
+
+class Batch:
+    """The candidates of one update; used once."""
+
+    def __init__(self, board: Board, loader: Loader, retirer: Retirer, bonds: Bonds, proofs: Proofs) -> None:
+        self._board = board
+        self._loader = loader
+        self._retirer = retirer
+        self._bonds = bonds
+        self._proofs = proofs
+        self._candidates: dict[str, Candidate] = {}
+        self._given: set[str] = set()
+        self._ready: dict[str, Ready] = {}
+
+    def add(self, name: str, candidate: Candidate | None) -> None:
+        """Take a plugin into the batch, with what is to be tried of it, if anything."""
+        self._given.add(name)
+        if candidate is not None:
+            self._candidates[name] = candidate
+
+    def add_tied(self) -> None:
+        """Take in who waits for another plugin's version: something was unloaded, which may have been it."""
+        for status in self._board.statuses():
+            name = status.name
+            if name in self._bonds.tied and name not in self._given and status.state is not PluginState.OFF:
+                self.add(name, self._proofs.candidate(_directory(status), anew=True))
+
+    def add_following(self, name: str) -> None:
+        """Take in who waits for ``name``, or failed to load beside another version of it."""
+        for status in self._board.statuses():
+            if status.state is not PluginState.OFF and self._is_retried(status, {name}):
+                self.add(status.name, self._proofs.candidate(_directory(status), anew=True))
+
+    def prove(self) -> list[Ready]:
+        """Try everything; returns what may serve, each after those that it requires."""
+        self._widen()
+        pending = self._in_order()
+        self._proofs.try_ahead([one for one in pending if not self._bonds.of(one.name, one.artifact)])
+        unmet: list[tuple[Candidate, RequirementError]] = []
+        while pending:
+            before = len(self._ready)
+            instead, unmet = self._prove(pending)
+            has_gained = bool(instead) or len(self._ready) > before
+            pending = [*instead, *(one for one, _ in unmet)] if has_gained else []
+        for one, error in unmet:
+            self._leave(one, error)
+        self._keep_together()
+        self._bonds.tied -= self._ready.keys()
+        return [self._ready[name] for name in in_order(self._ready, self._bound_now)]
+
+    def prove_all(self) -> list[Ready]:
+        """Try everything, with what serves now; if any of it fails nothing has changed.
+
+        Raises:
+            HotloadError: what was given does not load.
+            RefusedError: somebody who requires it does not load with it.
+
+        """
+        self._widen(with_failed=False)
+        for one in self._in_order():
+            name = one.name
+            try:
+                self._ready[name] = one.ready(self._proofs.trial(one, self._required))
+            except HotloadError as error:
+                for ready in reversed(self._ready.values()):
+                    self._retirer.discard(ready.trial, f"{name} does not load")
+                self._retirer.ring()
+                if name in self._given:
+                    raise
+                raise RefusedError(f"{name} requires it, and does not load with it: {error}") from error
+        return list(self._ready.values())
+
+    # ---- who belongs to it
+
+    def _widen(self, *, with_failed: bool = True) -> None:
+        """Take in who is to be loaded again because of those that are in."""
+        is_growing = True
+        while is_growing and self._candidates:
+            is_growing = False
+            for name in sorted(self._bonds.requiring() - self._candidates.keys()):
+                status = self._board.get(name)
+                if status is not None and (more := self._drawn_in(status, with_failed=with_failed)):
+                    self._candidates[name] = more
+                    is_growing = True
+
+    def _drawn_in(self, status: PluginStatus, *, with_failed: bool) -> Candidate | None:
+        if status.state is PluginState.OFF:
+            return None
+        name, live = status.name, self._loader.live(status.name)
+        found = None
+        if with_failed and name not in self._given and self._is_retried(status, self._candidates.keys()):
+            self._given.add(name)
+            found = self._proofs.candidate(_directory(status), anew=True)
+        if (
+            found is None
+            and live is not None
+            and not self._candidates.keys().isdisjoint(self._bonds.bound(name))
+        ):
+            directory = _directory(status)
+            found = again(directory, self._proofs.status_of(directory), live)
+        return found
+
+    def _is_retried(self, status: PluginStatus, others: AbstractSet[str]) -> bool:
+        """Tell whether the newest version of a plugin may load now that ``others`` do."""
+        requires_one = not others.isdisjoint(self._bonds.wanted(status.name))
+        if status.name in self._bonds.tied:
+            return requires_one or any(status.name in self._bonds.wanted(name) for name in others)
+        is_loading_at_fault = status.fault is not None and status.fault.phase in ("load", "register")
+        return requires_one and (
+            status.state is PluginState.WAIT or (status.state in _RETRIED and is_loading_at_fault)
+        )
+
+    # ---- one after the other
+
+    def _prove(
+        self, pending: list[Candidate]
+    ) -> tuple[list[Candidate], list[tuple[Candidate, RequirementError]]]:
+        """Try some; returns what is to be tried in place of those that failed, and what lacks another."""
+        instead, unmet = [], []
+        for one in pending:
+            try:
+                found = self._proofs.prove(one, self._required)
+            except RequirementError as error:
+                unmet.append((one, error))
+                continue
+            if isinstance(found, Candidate):
+                instead.append(found)
+            elif found is not None:
+                self._ready[one.name] = found
+        return instead, unmet
+
+    def _required(self, name: str, artifact: Artifact) -> list[Generation]:
+        """Return the generations that a version of a plugin belongs to; raises ``RequirementError``."""
+        found = []
+        one = self._candidates.get(name)
+        is_new = one is not None and one.attempt is not None and one.artifact is artifact
+        cycle = self._bonds.cycle(name) if is_new else ""
+        if cycle:
+            raise RequirementError(name, f"it requires itself: {cycle}; one of these has to do without")
+        for other in self._bonds.of(name, artifact):
+            if other in self._ready:
+                found.append(self._ready[other].trial.generation)
+                continue
+            live = self._loader.live(other)
+            if live is None:
+                raise RequirementError(name, f"it requires {other}, but {self._bonds.missing(other)}")
+            if is_new and other in self._given and self._has_failed(other):
+                raise RequirementError(name, f"it requires {other}, whose newest version does not load")
+            found.append(live.generation)
+        return found
+
+    def _in_order(self) -> list[Candidate]:
+        """Return the candidates, each after those that it, and not another version of it, requires."""
+
+        def required(name: str) -> Collection[str]:
+            return self._bonds.of(name, self._candidates[name].artifact)
+
+        return [self._candidates[name] for name in in_order(self._candidates, required)]
+
+    def _bound_now(self, name: str) -> Collection[str]:
+        return self._ready[name].trial.generation.peers.keys()
+
+    def _has_failed(self, name: str) -> bool:
+        status = self._board.get(name)
+        is_behind = status is not None and status.state in (PluginState.STALE, PluginState.FAIL)
+        return is_behind or name in self._proofs.unproven
+
+    # ---- together, or not at all
+
+    def _keep_together(self) -> None:
+        """Take out what would leave somebody that goes on serving without the version it was loaded with."""
+        is_shrinking = True
+        while is_shrinking:
+            is_shrinking = False
+            for name in reversed(list(self._ready)):
+                reason = self._why_not(name)
+                if reason:
+                    trial = self._ready.pop(name).trial
+                    self._retirer.discard(trial, reason)
+                    self._leave(self._candidates[name], RequirementError(name, reason))
+                    is_shrinking = True
+
+    def _why_not(self, name: str) -> str:
+        for other in self._loader.bound():
+            if other not in self._ready and name in self._bonds.bound(other):
+                return f"{other} requires it, and does not load with it"
+        for other, peer in self._ready[name].trial.generation.peers.items():
+            ready = self._ready.get(other)
+            live = ready.trial if ready is not None else self._loader.live(other)
+            if live is None or live.generation is not peer.generation():
+                return f"it requires {other}, whose newest version cannot serve"
+        return ""
+
+    def _leave(self, one: Candidate, error: RequirementError) -> None:
+        """Have a plugin stay as it is, or wait, until what it belongs to can serve."""
+        name = one.name
+        if one.attempt is None and (one.fault is not None or self._loader.live(name) is not None):
+            self._board.put(one.status)
+            return
+        self._bonds.tied.add(name)
+        source = one.attempt.source.digest if one.attempt else one.source_digest
+        if not one.is_settled or any(other in self._proofs.unproven for other in self._bonds.wanted(name)):
+            self._proofs.postpone(one.status)
+        elif self._loader.live(name) is None and not self._bonds.cycle(name):
+            self._proofs.put_waiting(replace(one.status, source_digest=source), str(error))
+        else:
+            self._proofs.fail(one.status, self._proofs.failure(error, name), source)
+
+
+def _directory(status: PluginStatus) -> PluginDirectory:
+    """Return the directory of a plugin that is on."""
+    return PluginDirectory(status.name, Path(status.path), enabled=True)
+
+
+class Journey:
+    """Brings plugins from source to serving; used by one thread at a time, but for ``start`` and ``stop``."""
+
+    def __init__(self, loader: Loader, config: Config, board: Board, builds: Builds, rounds: Rounds) -> None:
+        self._config = config
+        self._rule = SourceRule(config.watch.ignore)
+        self._board = board
+        self._builds = builds
+        self._loader = loader
+        self._retirer = Retirer(self._loader, board)
+        self._bonds = Bonds(config, board, loader)
+        attempts = Attempts(config, builds, loader, self._retirer, rounds)
+        self._proofs = Proofs(
+            config,
+            board,
+            builds=builds,
+            loader=loader,
+            retirer=self._retirer,
+            attempts=attempts,
+            bonds=self._bonds,
+        )
+        self._has_unloaded = False
+        self._is_closed = False
+
+    def start(self) -> None:
+        """Begin to retire in the background, and clear up after a host that was killed."""
+        self._is_closed = False
+        self._retirer.start()
+        self._builds.remove_leftovers()
+
+    def close(self) -> None:
+        """Refuse loads until ``stop`` has ended: nobody would retire what an ``on_unload`` loads now."""
+        self._is_closed = True
+
+    def stop(self) -> None:
+        """Retire what is queued, and end."""
+        self._retirer.stop()
+        if self._loader.unloading() is None:
+            self._is_closed = False
+
+    def is_inside_trial(self) -> bool:
+        """Tell whether the calling thread is executing a plugin's modules or its ``register``."""
+        return self._loader.is_inside_trial()
+
+    def look_at_held(self) -> None:
+        """Have somebody look whether old generations that were held are freed by now; does not wait."""
+        self._retirer.ask()
+
+    def live(self, name: str) -> LivePlugin | None:
+        """Return what serves of a plugin, or ``None``."""
+        return self._loader.live(name)
+
+    def unload_all(self) -> list[str]:
+        """Take everything out of service: who was loaded last, or requires another, leaves first."""
+        names = in_order(self._loader.names(), self._bonds.bound)[::-1]
+        self._loader.unload_together(names)
+        self._has_unloaded = True
+        self._retirer.ring()
+        return names
+
+    def update(
+        self,
+        directories: Iterable[PluginDirectory],
+        seen: Mapping[str, Change] = MappingProxyType({}),
+        *,
+        again: bool = False,
+        fresh: bool = False,
+    ) -> set[str]:
+        """Bring plugins up to date with their sources, and those that require them, all in one swap.
+
+        ``seen`` has what was read already; ``again`` loads also what has not changed; ``fresh`` compiles it,
+        too. Returns the plugins whose failure is not told yet: they may be half-written.
+        """
+        directories = list(directories)
+        self._refuse_endless(directories, again=again)
+        unproven = self._proofs.unproven = set()
+        batch = self._new_batch()
+        for directory in directories:  # all are compiled before one is tried
+            name = directory.name
+            batch.add(name, self._proofs.candidate(directory, seen.get(name), again=again, fresh=fresh))
+        if self._has_unloaded:
+            self._has_unloaded = False
+            batch.add_tied()
+        ready = batch.prove()
+        if ready:
+            self._swap(ready)
+        self._builds.prune(self._proofs.serving)
+        if not seen and (keep := self._builds.what_is_known()):
+            self._retirer.then(keep)
+        return unproven
+
+    def _refuse_endless(self, directories: list[PluginDirectory], *, again: bool) -> None:
+        unloading = self._loader.unloading()
+        if again and any(directory.name == unloading for directory in directories):
+            raise RefusedError(f"{unloading} cannot ask for its own load in on_unload: that would never end")
+        if self._is_closed and directories:
+            raise RefusedError("the manager is being stopped; nothing is loaded any more")
+
+    def look(self, directory: PluginDirectory) -> None:
+        """Say of a plugin that is not loaded whether it has an entry; no code is read."""
+        status = self.status_of(directory)
+        if status.state is not PluginState.NEW and (status.fault is None or status.fault.phase != "discover"):
+            return
+        try:
+            check_entry(directory.name, directory.path)
+        except DiscoverError as error:
+            fault = self._proofs.failure(error, directory.name)
+            if not is_same(fault, status.fault):
+                self._put_failed(status, fault)
+        else:
+            if status.state is PluginState.FAIL:
+                self._board.put(replace(status, state=PluginState.NEW, fault=None))
+
+    def build(self, directory: PluginDirectory) -> PluginStatus:
+        """Compile only; returns the status, with the fault if it failed. What serves keeps its own status."""
+        status = self.status_of(directory)
+        source: Source | None = None
+        try:
+            source = self._proofs.read(directory)
+            build = self._builds.compile(directory, source, fresh=False)
+        except HotloadError as error:
+            return self._put_failed(status, self._proofs.failure(error, directory.name, source))
+        self._bonds.note(directory.name, build.artifact)
+        self._builds.prune(self._proofs.serving)
+        if status.generation:
+            return replace(status, compile_seconds=build.seconds)
+        state = PluginState.NEW if status.state is PluginState.FAIL else status.state
+        built = replace(
+            status, state=state, source_digest=source.digest, fault=None, compile_seconds=build.seconds
+        )
+        self._board.put(built)
+        return built
+
+    def _put_failed(self, status: PluginStatus, fault: Fault) -> PluginStatus:
+        """Note a failure that changes nothing for what serves."""
+        failed = replace(status, state=PluginState.FAIL, fault=fault)
+        if not status.generation:
+            self._board.put(failed)
+        self._board.tell(PluginFailed(fault.at, status.name, fault, status.generation))
+        return failed
+
+    def unload(self, name: str) -> None:
+        """Take a plugin out of service, and before it those that require it; they wait for it then."""
+        if self._loader.live(name) is None:
+            return
+        for other in self._bonds.dependents(name):
+            self._loader.unload(other)
+            status = self._board.get(other)
+            assert status is not None
+            self._proofs.put_waiting(status, f"it requires {name}, which has been unloaded")
+        self._loader.unload(name)
+        self._has_unloaded = True
+        self._retirer.ring()
+
+    def status_of(self, directory: PluginDirectory) -> PluginStatus:
+        """Return how a plugin stands, at its present place on disk."""
+        return self._proofs.status_of(directory)
+
+    def requires(self, name: str) -> tuple[str, ...]:
+        """Return what the newest version of a plugin requires that was seen."""
+        return tuple(self._bonds.wanted(name))
+
+    def forget(self, name: str) -> None:
+        """Take a plugin that is gone out of service, and drop what is known of it."""
+        self.unload(name)
+        self._bonds.forget(name)
+
+    # ---- held at an artifact
+
+    def hold(self, directory: PluginDirectory, hold: Hold) -> None:
+        """Let the held artifact serve, or nothing, and keep it so until the source changes.
+
+        Raises:
+            PluginError: the artifact does not load; what served serves on, and nothing is held.
+            RefusedError: it loads, but a plugin that requires it does not load with it.
+            ArtifactError: it is not there.
+
+        """
+        self._refuse_endless([directory], again=False)
+        name = directory.name
+        ready: list[Ready] = []
+        if not hold.digest:
+            self.unload(name)
+        elif self._proofs.serving(name) != hold.digest:
+            artifact, status = self._builds.open(name, hold.digest), self.status_of(directory)
+            batch = self._new_batch()
+            batch.add(name, Candidate(directory, status, artifact, hold.source, hold=hold))
+            ready = batch.prove_all()
+        self._builds.keep(name, hold)
+        if ready:
+            self._swap(ready)
+            self._follow(name)
+        else:
+            self._proofs.put_held(self.status_of(directory), hold)
+
+    def _follow(self, name: str) -> None:
+        """Load what can load only now that this version of a plugin serves."""
+        batch = self._new_batch()
+        batch.add_following(name)
+        if ready := batch.prove():
+            self._swap(ready)
+
+    # ---- swap and retire
+
+    def _new_batch(self) -> Batch:
+        return Batch(self._board, self._loader, self._retirer, self._bonds, self._proofs)
+
+    def _swap(self, ready: list[Ready]) -> None:
+        with self._loader.reporting():
+            began = time.perf_counter()
+            self._loader.swap([one.trial for one in ready])
+            seconds = time.perf_counter() - began
+            time.sleep(0)  # who waits for the interpreter calls the new version now, not behind what follows
+            for one in ready:
+                self._report(one, seconds)
+        self._retirer.ring()  # now: that it is retired is told after what serves instead
+        digests = {one.trial.name: one.digest for one in ready}
+        self._builds.served(digests)
+        # Nobody waits for the disk: an artifact that a power failure damages before is built once again.
+        self._retirer.then(make_durable, self._builds.new_among(digests))
+
+    def _report(self, one: Ready, seconds: float) -> None:
+        """Report that a version is live since a swap that took ``seconds``."""
+        before = self._board.get(one.trial.name)
+        assert before is not None
+        self._board.put(one.status(before))
+        self._board.tell(one.event(seconds))
+        if one.held:
+            self._board.tell(PluginHeld(time.time(), before.name, one.trial.generation.number, one.held))
+        elif one.fault is None:
+            self._builds.unbar(before.name, "another version serves")

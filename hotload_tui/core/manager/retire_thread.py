@@ -1,0 +1,164 @@
+"""Old generations retire in the background; a new version that fails too often is taken back."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, ParamSpec
+
+from msgspec.structs import replace
+
+from hotload_tui.core.config import Config
+from hotload_tui.core.errors import HotloadError
+from hotload_tui.core.events import PluginFailed, PluginRetired
+from hotload_tui.core.hooks.host import HookHost
+from hotload_tui.core.manager.store import Board
+from hotload_tui.core.model import Fault, PluginState
+from hotload_tui.core.runtime.loader import Loader
+from hotload_tui.core.runtime.retirement import Retirement
+from hotload_tui.core.runtime.trial import LivePlugin
+
+_P = ParamSpec("_P")
+
+logger = logging.getLogger("hotload.engine")
+
+
+class Retirer:
+    """A thread that retires what the loader parted with, and tells how it went."""
+
+    def __init__(self, loader: Loader, board: Board) -> None:
+        self._loader = loader
+        self._board = board
+        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._is_asked = False
+        self._discarded: dict[tuple[str, int], str] = {}
+
+    def start(self) -> None:
+        """Begin, before plugins are loaded: a thread keeps the hooks that were set when it was started."""
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._work, args=(self._queue,), name="hotload-retire", daemon=True
+            )
+            self._thread.start()
+
+    def discard(self, trial: LivePlugin, reason: str) -> None:
+        """Retire a trial that never serves, and say why."""
+        self._discarded[trial.name, trial.generation.number] = reason
+        self._loader.discard(trial)
+        self.ring()
+
+    def ring(self) -> None:
+        """Say that there is something to retire; one thread at a time may."""
+        self.then(self._retire)
+
+    def then(self, chore: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
+        """Do something that nobody waits for, after what is to be retired."""
+        self.start()
+        self._queue.put(functools.partial(chore, *args, **kwargs))
+
+    def ask(self) -> None:
+        """Have somebody look, soon, whether generations that were held are freed by now."""
+        if self._loader.is_held() and not self._is_asked:
+            self._is_asked = True
+            self._queue.put(self._retire)
+
+    def stop(self, *, wait: bool = True) -> None:
+        """Retire what is queued, and end; without ``wait`` that goes on after the return.
+
+        The hook calls that the calling thread is part of are not waited for, and an ``on_unload`` function
+        does not wait at all: the end waits for that one.
+        """
+        wait = wait and self._loader.unloading() is None
+        if self._thread is not None:
+            self._queue.put(None)
+            if wait and self._thread is not threading.current_thread():
+                with self._loader.step_aside():
+                    self._thread.join()
+            # A thread that still ends keeps its queue: the next one must not take its last word.
+            self._thread, self._queue = None, queue.SimpleQueue()
+
+    def _work(self, chores: queue.SimpleQueue[Callable[[], None] | None]) -> None:
+        while (chore := chores.get()) is not None:
+            try:
+                chore()
+            except Exception:  # whatever it meets: who leaves later is still to be retired
+                logger.exception("what follows a reload failed")
+
+    def _retire(self) -> None:
+        self._is_asked = False
+        for gone in self._loader.retire():
+            for fault in gone.faults:
+                self._board.tell(PluginFailed(fault.at, gone.plugin, fault, self._serving(gone.plugin)))
+            memory = self._loader.memory_of(gone.plugin)
+            self._board.remember(gone.plugin, gone.generation, memory, gone.ledger)
+            self._tell(gone)
+        self._look_again()
+
+    def _tell(self, gone: Retirement) -> None:
+        reason = self._discarded.pop((gone.plugin, gone.generation), None)
+        if reason is not None:
+            self._board.write("info", gone.plugin, f"generation {gone.generation} never served: {reason}")
+        else:
+            self._board.tell(
+                PluginRetired(time.time(), gone.plugin, gone.generation, gone.memory, gone.ledger)
+            )
+
+    def _look_again(self) -> None:
+        for plugin, generation in self._loader.look_again():
+            self._board.remember(plugin, generation, self._loader.memory_of(plugin))
+            self._board.write("info", plugin, f"generation {generation} is freed now")
+
+    def _serving(self, name: str) -> int:
+        live = self._loader.live(name)
+        return live.generation.number if live else 0
+
+
+FEWEST: Final = 3
+"""Faults below which no version is judged: one bad argument is no bad version."""
+
+
+class Probation:
+    """Hears of every fault of a handler, in the thread that called it."""
+
+    def __init__(
+        self, config: Config, board: Board, host: HookHost, go_back: Callable[[str, int, Fault], None]
+    ) -> None:
+        """``go_back`` is called in a thread of its own, with plugin, generation, and why."""
+        self._config = config
+        self._board = board
+        self._host = host
+        self._go_back = go_back
+        self._judged: set[tuple[str, int]] = set()
+
+    def handler_failed(self, fault: Fault, generation: int) -> None:
+        """Note a fault, and judge the version."""
+        limit = self._config.max_error_rate
+        status = self._board.get(fault.plugin)
+        if limit is None or status is None or status.generation != generation:
+            return
+        if status.state is not PluginState.OK or (fault.plugin, generation) in self._judged:
+            return
+        age = time.time() - status.loaded_at
+        figures = [each.status() for each in self._host.handlers_of(fault.plugin)]
+        faults, calls = sum(each.faults for each in figures), sum(each.calls for each in figures)
+        if age > self._config.probation or faults < FEWEST or faults <= limit * calls:
+            return
+        self._judged.add((fault.plugin, generation))
+        first = status.fault or fault
+        reason = f"{faults} of {calls} calls of generation {generation} failed within {age:.1f} s of its swap"
+        causes = tuple(replace(each, relation="member") for each in dict.fromkeys([first, fault]))
+        why = Fault("hook", fault.plugin, "ErrorRate", reason, fault.at, causes=causes)
+        threading.Thread(
+            target=self._leave, args=(fault.plugin, generation, why), name="hotload-probation", daemon=True
+        ).start()
+
+    def _leave(self, plugin: str, generation: int, why: Fault) -> None:
+        try:
+            self._go_back(plugin, generation, why)
+        except HotloadError as error:
+            self._board.write("warning", plugin, f"{why.message}; it serves on: {error}")

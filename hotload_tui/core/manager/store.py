@@ -1,0 +1,375 @@
+"""The status store: how each plugin stands, its history, and the answers to a console's questions."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import platform
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from hotload_tui.core import directories
+from hotload_tui.core.checks import description_of
+from hotload_tui.core.config import Config
+from hotload_tui.core.errors import HotloadError, UnknownPluginError, near
+from hotload_tui.core.events import (
+    EVENT_LOGGER,
+    AnyEvent,
+    EventBus,
+    HostLog,
+    LogWritten,
+    PluginCompiled,
+    PluginEvent,
+    PluginFailed,
+    PluginLoaded,
+    PluginRemoved,
+    PluginRetired,
+    Subscriber,
+    WatcherChanged,
+)
+from hotload_tui.core.hooks.host import HookHost
+from hotload_tui.core.model import (
+    Fault,
+    FileDigest,
+    HistoryEntry,
+    HookPointStatus,
+    HostStatus,
+    Invocation,
+    LedgerEntry,
+    Level,
+    LogLine,
+    PluginDetail,
+    PluginState,
+    PluginStatus,
+    Snapshot,
+    WatcherStatus,
+    encodable,
+)
+from hotload_tui.core.runtime.trial import LivePlugin
+from hotload_tui.core.source import ENTRY, SourceFile, SourceRule, decoded, read_source
+
+_event_logger = logging.getLogger(EVENT_LOGGER)
+_LEVELS: dict[Level, int] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+_REPEAT = 1.0  # seconds in which the same fault of a handler is told once
+
+
+class Board:
+    """Statuses, events and log; safe to use from any thread, and never waits for a reload."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._statuses: dict[str, PluginStatus] = {}
+        self._hook_faults: dict[str, Fault] = {}
+        self._ledgers: dict[str, tuple[LedgerEntry, ...]] = {}
+        self._bus = EventBus()
+        self._log = HostLog()
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Hear every event; returns the undo."""
+        return self._bus.subscribe(subscriber)
+
+    def tell(self, event: AnyEvent) -> None:
+        """Publish an event, and its line in the log."""
+        self._bus.publish(event)
+        if isinstance(event, WatcherChanged):
+            level: Level = "warning" if event.trouble else "info"
+            self.write(level, "", f"watcher: {event.describe()}")
+        elif isinstance(event, PluginEvent):
+            self.write(event.level, event.name, event.describe())
+
+    def write(self, level: Level, plugin: str, text: str) -> None:
+        """Add a line to the log, and to the program's own."""
+        text = encodable(text)  # the program's log may be a file in UTF-8, which names need not fit
+        _event_logger.log(_LEVELS[level], "%s", f"{plugin}: {text}" if plugin else text)
+        self.collect(level, plugin, text)
+
+    def collect(self, level: Level, plugin: str, text: str) -> None:
+        """Add a line that the program's logging has seen already."""
+        now = time.time()
+        self._bus.publish(LogWritten(now, self._log.add(now, level, plugin, text)))
+
+    def log(self, since: int) -> tuple[LogLine, ...]:
+        """Return the kept lines with a greater number."""
+        return self._log.since(since)
+
+    def statuses(self) -> tuple[PluginStatus, ...]:
+        """Return all statuses in order of name."""
+        with self._lock:
+            return tuple(self._statuses[name] for name in sorted(self._statuses))
+
+    def get(self, name: str) -> PluginStatus | None:
+        """Return how a plugin stands; ``None`` if there is no such plugin."""
+        return self._statuses.get(name)
+
+    def lacking(self) -> dict[str, str]:
+        """Return the plugins that could not be loaded for want of a module, with its name."""
+        with self._lock:
+            return {
+                name: status.fault.missing_module
+                for name, status in self._statuses.items()
+                if status.fault and status.fault.missing_module and status.fault.phase != "hook"
+            }
+
+    def put(self, status: PluginStatus) -> None:
+        """Set how a plugin stands; what ``remember`` noted since the status was read is kept."""
+        with self._lock:
+            known = self._statuses.get(status.name)
+            if known is not None and known.generation == status.generation:
+                status = replace(status, memory=known.memory, left=known.left)
+            self._statuses[status.name] = status
+
+    def drop(self, name: str) -> None:
+        """Forget a plugin."""
+        with self._lock:
+            self._statuses.pop(name, None)
+            self._hook_faults.pop(name, None)
+            self._ledgers.pop(name, None)
+
+    def remember(
+        self, name: str, generation: int, memory: str, ledger: tuple[LedgerEntry, ...] | None = None
+    ) -> None:
+        """Note on the status of the plugin what became of the generation before the one that serves.
+
+        ``ledger`` is what it had started or changed; ``None``: as was noted before, and it is freed by now.
+        """
+        with self._lock:
+            if ledger is not None:
+                self._ledgers[name] = ledger
+            status = self._statuses.get(name)
+            if status is not None and status.generation != generation:
+                left = tuple(entry.describe() for entry in ledger or () if entry.outcome == "named")
+                self._statuses[name] = replace(status, memory=memory, left=left)
+
+    def ledger_before(self, name: str) -> tuple[LedgerEntry, ...]:
+        """Return what became of what the generation had started or changed that retired last."""
+        return self._ledgers.get(name, ())
+
+    def handler_failed(self, fault: Fault, generation: int) -> None:
+        """Note a handler's fault; the plugin goes on serving."""
+        with self._lock:
+            status = self._statuses.get(fault.plugin)
+            if status is None:
+                return
+            serves = status.generation == generation and status.state in (PluginState.OK, PluginState.HELD)
+            looks_well = serves and status.fault is None  # a new generation has the same fault again
+            if not looks_well and _is_repeated(fault, self._hook_faults.get(fault.plugin)):
+                return
+            self._hook_faults[fault.plugin] = fault
+            if serves:
+                self._statuses[fault.plugin] = replace(status, fault=fault)
+        self.tell(PluginFailed(fault.at, fault.plugin, fault, generation))
+
+
+def _is_repeated(fault: Fault, before: Fault | None) -> bool:
+    """Tell whether a failing handler in a busy loop says just what it said a moment ago."""
+    return (
+        before is not None
+        and (before.phase, before.type, before.message) == (fault.phase, fault.type, fault.message)
+        and fault.at - before.at < _REPEAT
+    )
+
+
+_KEPT = 100  # entries of each plugin
+
+
+class Chronicle:
+    """Listens to the events; safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: dict[str, deque[HistoryEntry]] = {}
+        self._builds: dict[str, PluginCompiled] = {}
+
+    def of(self, name: str) -> tuple[HistoryEntry, ...]:
+        """Return what happened to a plugin, the oldest first; at most 100 entries."""
+        with self._lock:
+            return tuple(self._entries.get(name, ()))
+
+    def note(self, event: AnyEvent) -> None:
+        """Take in an event."""
+        with self._lock:
+            match event:
+                case PluginCompiled():
+                    self._builds[event.name] = event
+                case PluginLoaded():
+                    seconds = self._compile_seconds(event.name, event.digest)
+                    self._add(
+                        event.name,
+                        HistoryEntry(event.at, event.generation, event.digest, seconds, event.seconds),
+                    )
+                case PluginFailed() if event.fault.phase in ("compile", "load", "register"):
+                    build = self._builds.pop(event.name, None)
+                    digest = build.digest if build and event.fault.phase != "compile" else ""
+                    seconds = build.seconds if build and digest else 0.0
+                    self._add(event.name, HistoryEntry(event.at, 0, digest, seconds, fault=event.fault))
+                case PluginRetired():
+                    self._retired(event)
+                case PluginRemoved():
+                    self._entries.pop(event.name, None)
+                    self._builds.pop(event.name, None)
+                case _:
+                    pass
+
+    def _add(self, name: str, entry: HistoryEntry) -> None:
+        self._entries.setdefault(name, deque(maxlen=_KEPT)).append(entry)
+
+    def _compile_seconds(self, name: str, digest: str) -> float:
+        build = self._builds.pop(name, None)
+        return build.seconds if build is not None and build.digest == digest else 0.0
+
+    def _retired(self, event: PluginRetired) -> None:
+        entries = self._entries.get(event.name, deque())
+        for index, entry in enumerate(entries):
+            if entry.generation == event.generation:
+                entries[index] = replace(entry, memory=event.memory)
+
+
+_LONGEST = 2000  # characters of a representation
+
+
+class Facts:
+    """Answers from the board, the host and what serves; never waits for a reload."""
+
+    def __init__(
+        self,
+        host: HookHost,
+        config: Config,
+        board: Board,
+        live: Callable[[str], LivePlugin | None],
+    ) -> None:
+        self._host = host
+        self._config = config
+        self._rule = SourceRule(config.watch.ignore)
+        self._root = Path(config.runtime_dir).absolute()
+        self._compiled = Path(config.compiled_dir).absolute()
+        self._board = board
+        self._live = live
+        self._started_at = time.time()
+
+    def snapshot(self, watcher: WatcherStatus, config_fault: str) -> Snapshot:
+        """Return the whole state at this moment."""
+        host = HostStatus(
+            pid=os.getpid(),
+            python=platform.python_version(),
+            version=_version(),
+            runtime_dir=str(self._root),
+            compiled_dir=str(self._compiled),
+            started_at=self._started_at,
+            config_fault=config_fault,
+        )
+        return Snapshot(self._board.statuses(), self._host.points(), watcher, host)
+
+    def watching(self, watcher: WatcherStatus) -> WatcherStatus:
+        """Return the watcher's status; that there is no directory to watch is told also when it is off."""
+        if watcher.state == "off" and not self._root.is_dir():
+            return replace(watcher, trouble=f"no plugin directory {near(self._root)}")
+        return watcher
+
+    def status(self, name: str) -> PluginStatus:
+        """Return how a plugin stands; raises ``UnknownPluginError``."""
+        status = self._board.get(name)
+        if status is None:
+            raise directories.unknown(name, (each.name for each in self._board.statuses()))
+        return status
+
+    def detail(self, name: str) -> PluginDetail:
+        """Return everything known about one plugin: of what serves, else of its source."""
+        status = self.status(name)
+        live = self._live(name)
+        if live is not None:
+            manifest = live.generation.artifact.manifest
+            description = manifest.description
+            files = tuple(FileDigest(member.path, member.sha256, member.size) for member in manifest.members)
+        else:
+            source = _source_of(status, self._rule)
+            description = next((description_of(f.content) for f in source if f.path == ENTRY), "")
+            files = tuple(FileDigest(file.path, file.sha256, len(file.content)) for file in source)
+        return PluginDetail(
+            status=status,
+            description=description,
+            files=files,
+            settings=self._config.of(name).settings,
+            handlers=tuple(
+                HookPointStatus(point.point, own, point.calls)
+                for point in self._host.points()
+                if (own := tuple(handler for handler in point.handlers if handler.plugin == name))
+            ),
+            ledger=(*(live.ledger.standing() if live else ()), *self._board.ledger_before(name)),
+        )
+
+    def source(self, name: str, file: str, generation: int | None) -> str:
+        """Return a file's text: as the serving ``generation`` loaded it, or (``None``) as on disk.
+
+        Raises:
+            UnknownPluginError: there is no such plugin, file or generation.
+
+        """
+        status = self.status(name)
+        live = self._live(name)
+        try:
+            if generation is None:
+                content = _own_file(Path(status.path), file).read_bytes()
+            elif live is not None and live.generation.number == generation:
+                content = live.generation.artifact.source(file)
+            else:
+                raise UnknownPluginError(f"{name} has no generation {generation} in this host")
+        except (OSError, KeyError) as error:
+            raise UnknownPluginError(f"{name} has no file {file}") from error
+        return decoded(content) if file.endswith(".py") else content.decode("utf-8", "replace")
+
+    def invoke(self, point: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Invocation:
+        """Call a hook point; values come as JSON values, or as bounded representations."""
+        found = self._host.invoke(point, *args, **kwargs)
+        return replace(found, values=tuple(_plain(value) for value in found.values))
+
+
+def _source_of(status: PluginStatus, rule: SourceRule) -> tuple[SourceFile, ...]:
+    try:
+        return read_source(status.name, Path(status.path), rule).files
+    except HotloadError:
+        return ()  # why it cannot be read is the plugin's fault, shown with its status
+
+
+def _own_file(root: Path, file: str) -> Path:
+    """Return the path of a plugin's file; ``KeyError`` for one that lies elsewhere."""
+    parts = Path(file).parts
+    if ".." in parts or Path(file).is_absolute():
+        raise KeyError(file)
+    return root / file
+
+
+@functools.cache
+def _version() -> str:
+    from importlib.metadata import version  # 20 ms, which no command pays that asks for no snapshot
+
+    return version("hotload-tui")
+
+
+def _plain(value: object) -> object:
+    """Return ``value`` as JSON values; where it has none, a bounded representation."""
+    try:
+        plain: object = msgspec.json.decode(msgspec.json.encode(value))
+    except Exception:  # foreign code: the value is the plugin's
+        return _bounded(value)
+    return plain
+
+
+def _bounded(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception as error:  # foreign code, as above
+        return f"<{type(value).__name__}: its repr raised {type(error).__name__}>"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"

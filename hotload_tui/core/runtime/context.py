@@ -1,0 +1,345 @@
+"""``PluginContext``: what ``register(ctx)`` gets."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from types import MappingProxyType, ModuleType
+from typing import Final, ParamSpec, TypeVar, cast, overload
+
+from msgspec import Struct
+
+from hotload_tui.core.errors import RefusedError, RegisterError
+from hotload_tui.core.hooks.point import Decorator, Fitting, HookFunction, HookPoint, place_of
+from hotload_tui.core.model import PLUGIN_LOGGER, encodable
+from hotload_tui.core.runtime.workers import TaskLoop, TaskWorker, ThreadWorker, Worker
+
+_DELETED: Final = object()
+
+
+class KeptState:
+    """What is kept of a plugin between its generations."""
+
+    def __init__(self, values: dict[str, object] | None = None) -> None:
+        """Begin with ``values`` of version 0, or with nothing."""
+        self.values: dict[str, object] = {} if values is None else values
+        self.version = 0
+        """``STATE_VERSION`` of the generation that was swapped in last."""
+
+
+class PluginState(MutableMapping[str, object]):
+    """A plugin's own mapping, which survives reloads.
+
+    Until ``commit`` writes go to an overlay, key by key, so that a failed load changes nothing and the old
+    generation can go on writing meanwhile. Values are shared, not copied, and never compared.
+    """
+
+    def __init__(self, kept: KeptState) -> None:
+        self._kept = kept
+        self._base = kept.values
+        self._overlay: dict[str, object] | None = {}
+        self._lock = threading.Lock()  # a thread that register started may write during the swap
+        self.version = 0
+        """The version to be committed."""
+
+    def __getitem__(self, key: str) -> object:
+        overlay = self._overlay
+        value = self._base[key] if overlay is None or key not in overlay else overlay[key]
+        if value is _DELETED:
+            raise KeyError(key)
+        return value
+
+    def __setitem__(self, key: str, value: object) -> None:
+        if not issubclass(type(key), str):
+            raise TypeError(f"a key of ctx.state is a string, not a {type(key).__name__}")
+        key = str.__str__(key)  # an exact one: a member of the plugin's own StrEnum would keep its generation
+        with self._lock:
+            target = self._base if self._overlay is None else self._overlay
+            target[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        with self._lock:
+            self[key]  # KeyError where there is none
+            if self._overlay is None:
+                del self._base[key]
+            else:
+                self._overlay[str.__str__(key)] = _DELETED
+
+    def __iter__(self) -> Iterator[str]:
+        overlay = dict(self._overlay or ())  # copies: other threads go on writing
+        keys = [key for key in dict(self._base) if key not in overlay]
+        return iter([*keys, *(key for key, value in overlay.items() if value is not _DELETED)])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    @property
+    def kept_version(self) -> int | None:
+        """Version of the values that an earlier generation left; ``None`` if it left none."""
+        return self._kept.version if self._base else None
+
+    def commit(self) -> None:
+        """Apply what was written to the shared mapping, and write through from now on."""
+        with self._lock:
+            for key, value in (self._overlay or {}).items():
+                if value is _DELETED:
+                    self._base.pop(key, None)
+                else:
+                    self._base[key] = value
+            self._kept.version = self.version
+            self._overlay = None
+
+
+DEFAULT_PRIORITY = 100
+
+_MISSING: Final = object()  # None is what a handler may be by mistake
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_T = TypeVar("_T")
+
+
+class StagedHook(Struct, frozen=True):
+    """A handler that ``register`` asked for; it serves only when the whole load succeeded."""
+
+    point: str
+    function: HookFunction
+    priority: int
+
+
+class PluginContext:
+    """A plugin's door to its host, given to ``register(ctx)``."""
+
+    def __init__(
+        self,
+        name: str,
+        generation: int,
+        *,
+        state: PluginState,
+        settings: Mapping[str, object],
+        hook_point: str | None,
+        priority: int | None,
+        peers: Mapping[str, ModuleType] = MappingProxyType({}),
+    ) -> None:
+        self.name = name
+        """The plugin's name."""
+        self.generation = generation
+        """The number of this load: 1, 2, 3 …"""
+        self.state: MutableMapping[str, object] = state
+        """The plugin's own mapping, which survives reloads."""
+        self.settings = frozen(settings)
+        """The ``[plugins.<name>.settings]`` table of ``hotload.toml``; read only."""
+        self.log = logging.getLogger(f"{PLUGIN_LOGGER}.{name}")
+        """A logger whose lines appear in the console under the plugin's name."""
+        self.staged: list[StagedHook] = []
+        self.unloaders: list[Callable[[], object] | Worker] = []
+        self._waiting: list[Worker] | None = []
+        self._loop: TaskLoop | None = None
+        self._is_ended = False
+        self._hook_point = hook_point
+        self._priority = DEFAULT_PRIORITY if priority is None else priority
+        self._peers = peers
+        self._sealed = False
+
+    def plugin(self, name: str) -> ModuleType:
+        """Return a plugin that this one requires: what its ``plugin.py`` defines, and its modules.
+
+        Both are reloaded together, so that what it gives always belongs to this generation.
+
+        Raises:
+            RegisterError: it is not among the requirements.
+
+        """
+        if name not in self._peers:
+            raise RegisterError(
+                self.name,
+                f'ctx.plugin("{name}") needs it to be required: write REQUIRES = ["{name}"] in plugin.py, '
+                f"or requires under [plugins.{self.name}] in hotload.toml",
+            )
+        return self._peers[name]
+
+    @overload
+    def hook(self, point: Fitting[_T], handler: _T, *, priority: int | None = None) -> _T: ...
+    @overload
+    def hook(self, point: HookPoint[_P, _R], *, priority: int | None = None) -> Decorator[_P, _R]: ...
+    @overload
+    def hook(
+        self, point: str, handler: Callable[_P, _R], *, priority: int | None = None
+    ) -> Callable[_P, _R]: ...
+    @overload
+    def hook(
+        self, point: str, *, priority: int | None = None
+    ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
+    @overload
+    def hook(self, point: Callable[_P, _R], *, priority: int | None = None) -> Callable[_P, _R]: ...
+    def hook(self, point: object, handler: object = _MISSING, *, priority: int | None = None) -> object:
+        """Have ``handler`` called at a hook point; lower priorities run first.
+
+        Three forms: ``hook("point", handler)``, the decorator ``@ctx.hook("point")``, and ``hook(handler)``
+        for the hook point that the configuration names. The priority is that of the call, else of the
+        configuration, else 100.
+
+        Raises:
+            RegisterError: the handler cannot be called, does not fit a ``HookPoint``, or no hook point is
+                known.
+            RefusedError: ``register`` has ended.
+
+        """
+        if isinstance(point, str) and handler is _MISSING:
+
+            def decorate(function: object) -> object:
+                return self._stage(point, function, priority)
+
+            return decorate
+        if isinstance(point, str):
+            return self._stage(point, handler, priority)
+        if handler is not _MISSING:
+            raise RegisterError(self.name, f"a hook point is named by a string, not {_kind(point)}")
+        if self._hook_point is None:
+            raise RegisterError(
+                self.name,
+                "ctx.hook(handler) needs a hook point: write ctx.hook('point', handler), "
+                f'or set hook_point under [plugins."{self.name}"] in hotload.toml',
+            )
+        return self._stage(self._hook_point, point, priority)
+
+    def on_unload(self, function: Callable[[], object]) -> Callable[[], object]:
+        """Have ``function`` called when this generation is unloaded, after its last call has left.
+
+        Several run in reverse order. Raises ``RegisterError`` for what cannot be called.
+        """
+        self._check_open("on_unload")
+        if not callable(function):
+            raise RegisterError(self.name, f"ctx.on_unload needs a function, not {_kind(function)}")
+        if inspect.iscoroutinefunction(function):
+            raise RegisterError(
+                self.name, "ctx.on_unload needs a plain function; nobody would await this one"
+            )
+        self.unloaders.append(function)
+        return function
+
+    def thread(self, function: _T) -> _T:
+        """Run ``function`` in a thread of its own, from the moment when this generation serves.
+
+        If it takes an argument, that is a ``threading.Event``: it is set when the generation is unloaded, and
+        the thread is waited for, as long as for a call in flight.
+
+        Raises:
+            RegisterError: it cannot be called, or is a coroutine function.
+            RefusedError: the generation has been unloaded.
+
+        """
+        if not callable(function) or inspect.iscoroutinefunction(function):
+            raise RegisterError(self.name, f"ctx.thread needs a plain function, not {_kind(function)}")
+        run = cast("Callable[[], object]", function)
+        self._employ(ThreadWorker(self.name, run, self.log, self._dismiss))
+        return function
+
+    def task(self, coroutine: _T) -> _T:
+        """Run a coroutine, or what a coroutine function gives, from the moment when this generation serves.
+
+        On the event loop of the caller, if there is one; else (in ``register``) on one that this generation's
+        tasks share, in a thread of its own. When the generation is unloaded the task is cancelled, and waited
+        for as long as for a call in flight.
+
+        Raises:
+            RegisterError: it is no coroutine, nor a function that gives one.
+            RefusedError: the generation has been unloaded.
+
+        """
+        made: object = coroutine
+        if inspect.iscoroutinefunction(coroutine):
+            made = coroutine()
+        if not inspect.iscoroutine(made):
+            raise RegisterError(self.name, f"ctx.task needs a coroutine, not {_kind(coroutine)}")
+        worker = TaskWorker(self.name, made, self.log, self._dismiss)
+        if not (worker.has_loop() or self._is_ended):
+            if self._loop is None:
+                self._loop = TaskLoop(self.name)
+                self._employ(self._loop)
+            worker.loop = self._loop
+        self._employ(worker)
+        return coroutine
+
+    def begin(self) -> None:
+        """Start what ``register`` asked for: the generation serves now."""
+        waiting, self._waiting = self._waiting or [], None
+        for worker in waiting:
+            worker.start()
+
+    def end(self) -> None:
+        """Take no more work."""
+        self._is_ended = True
+
+    def abandon(self) -> None:
+        """Forget everything: the load has failed."""
+        self.seal()
+        self.end()
+        self.staged.clear()
+        self.unloaders.clear()
+        for worker in self._waiting or ():
+            worker.forget()
+        self._waiting = []
+
+    def _employ(self, worker: Worker) -> None:
+        if self._is_ended:
+            worker.forget()
+            raise RefusedError(f"{self.name} has been unloaded: nothing can be started any more")
+        self.unloaders.append(worker)
+        if self._waiting is None:
+            worker.start()
+        else:
+            self._waiting.append(worker)
+
+    def _dismiss(self, worker: Worker) -> None:
+        with contextlib.suppress(ValueError):  # it is being ended
+            self.unloaders.remove(worker)
+
+    def seal(self) -> None:
+        """End the time in which hooks may be registered."""
+        self._sealed = True
+
+    def _stage(self, point: str, handler: object, priority: int | None) -> object:
+        self._check_open("hook")
+        if not point or point != encodable(point):
+            raise RegisterError(self.name, f"{point!a} cannot name a hook point; use a word in UTF-8")
+        if not callable(handler):
+            raise RegisterError(
+                self.name, f"the handler at hook point '{point}' cannot be called: it is {_kind(handler)}"
+            )
+        if isinstance(point, HookPoint) and (reason := point.misfit(handler)):
+            file, line = place_of(handler)
+            raise RegisterError(self.name, reason, file=file, line=line)
+        if priority is None:
+            priority = self._priority
+        elif type(priority) is not int:
+            raise RegisterError(self.name, f"priority at hook point '{point}' must be a whole number")
+        self.staged.append(StagedHook(str(point), cast(HookFunction, handler), priority))
+        return handler
+
+    def _check_open(self, what: str) -> None:
+        if self._sealed:
+            raise RefusedError(f"ctx.{what} works only while register(ctx) runs")
+
+
+def frozen(value: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a read-only view of nested tables; lists become tuples."""
+    return MappingProxyType({key: _frozen(item) for key, item in value.items()})
+
+
+def _frozen(value: object) -> object:
+    if isinstance(value, dict):
+        return frozen(value)
+    if isinstance(value, list):
+        return tuple(_frozen(item) for item in value)
+    return value
+
+
+def _kind(value: object) -> str:
+    return f"a {type(value).__name__}"

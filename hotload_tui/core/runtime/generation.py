@@ -1,0 +1,1024 @@
+"""``Generation``: one load of one artifact, with module objects of its own, and how imports reach them.
+
+Its modules are named ``<module_path>.<plugin>.g<N>_<hash12>.<module>``: two generations exist side by side,
+and every object with such a module name belongs to the plugin. The modules are executed from the artifact
+alone, never from disk.
+
+Imports. Each generation has its own builtins dictionary, whose ``__import__`` maps the short names that a
+plugin's author writes (``import utils`` for a file beside ``plugin.py``, ``import greet.utils`` for the same
+in ``greet``) to the generation's unique names. Relative imports need no help: ``__package__`` is unique. The
+standard library wins over files of the same name, and those win over installed packages.
+
+Stand-ins. Parts of the standard library look up modules by name in ``sys.modules``, which has only the unique
+names. A plugin that imports one of these parts gets a stand-in, which maps the author's names first and
+forwards the rest. The stand-in for ``atexit`` also remembers what is registered, because the interpreter
+does not report it.
+
+Facades. ``hotplug.<plugin>`` and ``hotplug.<plugin>.<module>`` are stable names for the live generation. Host
+code imports them, patches through them and unpickles by them. A facade holds nothing: each access goes to
+the generation that is live at that moment. The name of a generation that is gone (in an old pickle, for
+example) means the same as the stable one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import functools
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.metadata
+import importlib.util
+import io
+import logging.config
+import os
+import pkgutil
+import re
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.resources.abc import Traversable, TraversableResources
+from pathlib import Path, PurePosixPath
+from types import FrameType, FunctionType, MappingProxyType, ModuleType
+from typing import IO, ParamSpec, TypeAlias, TypeVar
+
+from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.compiled import DIGITS
+from hotload_tui.core.runtime import naming, native
+from hotload_tui.core.runtime.naming import Origin, Place, identifier, module_places
+from hotload_tui.core.source import ENTRY
+
+
+class ArtifactPath(Traversable):
+    """A file or folder inside an artifact."""
+
+    def __init__(self, artifact: Artifact, path: str) -> None:
+        self._artifact = artifact
+        self._path = path
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self._path.rpartition("/")[2]
+
+    def iterdir(self) -> Iterator[ArtifactPath]:
+        """Yield the files and folders directly inside."""
+        start = f"{self._path}/" if self._path else ""
+        heads = {
+            path[len(start) :].partition("/")[0] for path in self._artifact.members if path.startswith(start)
+        }
+        for head in sorted(heads):
+            yield ArtifactPath(self._artifact, start + head)
+
+    def is_file(self) -> bool:
+        """Tell whether it is a file."""
+        return self._path in self._artifact.members
+
+    def is_dir(self) -> bool:
+        """Tell whether it is a folder."""
+        return not self.is_file() and any(True for _ in self.iterdir())
+
+    def joinpath(self, *descendants: object) -> ArtifactPath:
+        """Return the path below this one; ``..`` and absolute paths lead nowhere."""
+        parts = [part for name in descendants for part in str(name).split("/") if part not in ("", ".")]
+        return ArtifactPath(self._artifact, "/".join([*filter(None, [self._path]), *parts]))
+
+    def __truediv__(self, child: object) -> ArtifactPath:
+        return self.joinpath(child)
+
+    def read_bytes(self) -> bytes:
+        """Return the file's bytes; ``FileNotFoundError`` where there is none."""
+        try:
+            return self._artifact.source(self._path)
+        except KeyError:
+            raise FileNotFoundError(f"{self._path} is not in {self._artifact.path}") from None
+
+    def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
+        """Return the file's text, as UTF-8 unless told otherwise."""
+        return self.read_bytes().decode(encoding or "utf-8", errors or "strict")
+
+    def open(  # type: ignore[override]  # the typeshed overloads differ between Python versions
+        self,
+        mode: str = "r",
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> IO[bytes] | IO[str]:
+        """Open the file for reading."""
+        if mode not in ("r", "rb"):
+            raise ValueError(f"mode {mode!r}: files of an artifact can only be read")
+        stream = io.BytesIO(self.read_bytes())
+        if mode == "rb":
+            return stream
+        return io.TextIOWrapper(stream, encoding or "utf-8", errors, newline)
+
+    def __repr__(self) -> str:
+        return f"ArtifactPath({str(self._artifact.path)!r}, {self._path!r})"
+
+
+class ArtifactResources(TraversableResources):
+    """The resources of one package."""
+
+    def __init__(self, artifact: Artifact, folder: str) -> None:
+        self._root = ArtifactPath(artifact, folder)
+
+    def files(self) -> ArtifactPath:
+        """Return the package's folder inside the artifact."""
+        return self._root
+
+
+_FOLDER = re.compile(r"([^/]+)\.(?:dist|egg)-info/(?:METADATA|PKG-INFO)")
+
+
+class VendoredDistribution(importlib.metadata.Distribution):
+    """One distribution inside an artifact."""
+
+    def __init__(self, generation: Generation, folder: str) -> None:
+        """Read ``folder``, such as ``Jinja2-3.1.6.dist-info``."""
+        self._generation = generation
+        self._folder = folder
+
+    def read_text(self, filename: str) -> str | None:
+        """Return a file of the folder, ``None`` if there is none."""
+        path = f"{self._folder}/{filename}"
+        if path not in self._generation.artifact.members:
+            return None
+        return self._generation.artifact.source(path).decode()
+
+    def locate_file(self, path: object) -> Path:
+        """Return where the author has a file of the distribution."""
+        return self._generation.root_dir / str(path)
+
+    @property
+    def entry_points(self) -> importlib.metadata.EntryPoints:
+        """Return the entry points, which load from the generation."""
+        generation = self._generation
+        return importlib.metadata.EntryPoints(
+            _EntryPoint(point.name, point.value, point.group).of(self, generation.import_module)
+            for point in super().entry_points
+        )
+
+
+class _EntryPoint(importlib.metadata.EntryPoint):
+    """Loads what its author's names mean inside the plugin."""
+
+    def of(self, distribution: VendoredDistribution, load: Callable[[str], ModuleType]) -> _EntryPoint:
+        """Bind it to its distribution; instances refuse to be changed in other ways."""
+        vars(self).update(dist=distribution, _load=load)
+        return self
+
+    def load(self) -> object:
+        """Import the module and return the object that is named in it."""
+        load: Callable[[str], ModuleType] = vars(self)["_load"]
+        parts = filter(None, self.attr.split("."))
+        return functools.reduce(getattr, parts, load(self.module))
+
+
+def find_distributions(generation: Generation, name: str | None) -> Iterator[VendoredDistribution]:
+    """Yield the distributions beside ``plugin.py``; all without a ``name``."""
+    members: Mapping[str, object] = generation.artifact.members
+    for path in members:
+        match = _FOLDER.fullmatch(path)
+        if match and (name is None or _normal(match[1].partition("-")[0]) == _normal(name)):
+            yield VendoredDistribution(generation, path.partition("/")[0])
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+_ENTRY = ENTRY.removesuffix(".py")
+
+
+class Peer(ModuleType):
+    """What a plugin's ``plugin.py`` defines, and its other modules.
+
+    It is bound to one generation: whoever requires a plugin is loaded anew with it, so that both go and come
+    together, and a call in flight meets the versions that it began with. It keeps nothing in memory.
+    """
+
+    def __init__(self, generation: Generation) -> None:
+        super().__init__(generation.plugin)
+        super().__setattr__("_generation", weakref.ref(generation))
+
+    def __getattr__(self, name: str) -> object:
+        generation = self._reach()
+        entry = generation.loaded(_ENTRY)
+        if entry is not None and hasattr(entry, name):
+            return getattr(entry, name)
+        if name.startswith("__") or not generation.has(name):
+            reason = f"plugin {self.__name__} has no '{name}' in {ENTRY}, and no module of that name"
+            raise AttributeError(reason, name=name, obj=self)
+        return generation.importing(lambda: importlib.import_module(f"{generation.root}.{name}"))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(self._reach().loaded(_ENTRY), name, value)
+
+    def __dir__(self) -> Iterable[str]:
+        generation = self._reach()
+        modules = (name for name, _ in generation.modules_in(""))
+        return sorted({*dir(generation.loaded(_ENTRY)), *modules})
+
+    def __repr__(self) -> str:
+        return f"<plugin {self.__name__!r}>"
+
+    def generation(self) -> Generation | None:
+        """Return the generation, unless it has been freed."""
+        found: weakref.ref[Generation] = super().__getattribute__("_generation")
+        return found()
+
+    def _reach(self) -> Generation:
+        generation = self.generation()
+        if generation is None:
+            raise AttributeError(
+                f"the version of plugin {self.__name__} that was required here has been unloaded and freed"
+            )
+        return generation
+
+
+_OnError: TypeAlias = Callable[[str], object]
+
+
+class Listing:
+    """The functions of ``pkgutil`` that list modules, for one generation."""
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+
+    def iter_modules(
+        self, path: Iterable[str] | None = None, prefix: str = ""
+    ) -> Iterator[pkgutil.ModuleInfo]:
+        """List the modules in folders as ``pkgutil.iter_modules`` does."""
+        if path is None:
+            yield from pkgutil.iter_modules(None, prefix)
+            return
+        for entry in path:
+            try:
+                folder = Path(entry).relative_to(self._generation.root_dir).as_posix().strip(".")
+            except ValueError:
+                yield from pkgutil.iter_modules([entry], prefix)
+                continue
+            finder = _FolderFinder(self._generation, folder)
+            for name, is_package in self._generation.modules_in(folder):
+                yield pkgutil.ModuleInfo(finder, f"{prefix}{name}", is_package)
+
+    def walk_packages(
+        self, path: Iterable[str] | None = None, prefix: str = "", onerror: _OnError | None = None
+    ) -> Iterator[pkgutil.ModuleInfo]:
+        """List the modules in folders and below as ``pkgutil.walk_packages`` does."""
+        for info in self.iter_modules(path, prefix):
+            yield info
+            if info.ispkg:
+                yield from self.walk_packages(self._path_of(info.name, onerror), f"{info.name}.", onerror)
+
+    def _path_of(self, name: str, onerror: _OnError | None) -> list[str]:
+        try:
+            return list(self._generation.import_module(name).__path__)
+        except Exception as error:  # foreign code: the caller has said what to do about packages that fail
+            if onerror is not None:
+                onerror(name)
+            elif not isinstance(error, ImportError):
+                raise
+            return []
+
+
+class _FolderFinder:
+    """What ``pkgutil`` says has found a module."""
+
+    def __init__(self, generation: Generation, folder: str) -> None:
+        self._generation = generation
+        self._folder = folder
+
+    def find_spec(
+        self,
+        fullname: str,
+        target: ModuleType | None = None,  # noqa: ARG002 - the protocol's
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Return the spec of a module in this folder."""
+        above = ".".join([self._generation.root, *filter(None, self._folder.split("/"))])
+        return self._generation.find_spec(f"{above}.{fullname.rpartition('.')[2]}")
+
+
+_R = TypeVar("_R")
+_P = ParamSpec("_P")
+
+
+class Standard:
+    """The stand-ins of one generation, made when they are first asked for."""
+
+    def __init__(self, generation: Generation, private: PrivateImport) -> None:
+        self._generation = generation
+        self._private = private
+        self._made: dict[str, _StandIn] = {}
+
+    def instead_of(self, module: ModuleType, name: str, *, has_fromlist: bool) -> ModuleType:
+        """Return what ``import name`` (or ``from name import …``) gives, if not the ``module`` it gave."""
+        head, _, rest = name.partition(".")
+        if head == "logging" and not (has_fromlist or rest):
+            return module  # `import logging` is frequent and needs nothing
+        return self.of(name if has_fromlist else head, module)
+
+    def of(self, name: str, module: ModuleType) -> ModuleType:
+        """Return the stand-in for a module, or itself."""
+        if name not in _PARTS:
+            return module
+        if name not in self._made:
+            self._made[name] = _StandIn(module, self, _PARTS[name](self._generation, self._private))
+        return self._made[name]
+
+
+class _StandIn(ModuleType):
+    """A module with some of its functions replaced."""
+
+    _real: ModuleType
+    _standard: Standard
+
+    def __init__(self, module: ModuleType, standard: Standard, own: Mapping[str, object]) -> None:
+        super().__init__(module.__name__, module.__doc__)
+        vars(self).update(own, __spec__=module.__spec__, _real=module, _standard=standard)
+
+    def __getattr__(self, name: str) -> object:
+        value: object = getattr(self._real, name)
+        if type(value) is ModuleType:
+            return self._standard.of(value.__name__, value)
+        return value
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in vars(self):
+            setattr(self._real, name, value)
+        elif not isinstance(value, ModuleType):  # the import system sets submodules
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> Iterable[str]:
+        return dir(self._real)
+
+
+def _importlib(generation: Generation, private: PrivateImport) -> Mapping[str, object]:
+    def import_module(name: str, package: str | None = None) -> ModuleType:
+        target = private.absolute(name, package)
+        if target.startswith("."):
+            return importlib.import_module(target, package)  # which says what is wrong
+        return generation.importing(lambda: importlib.import_module(target))
+
+    return {"import_module": import_module, "__import__": private}
+
+
+def _importlib_util(generation: Generation, private: PrivateImport) -> Mapping[str, object]:
+    def find_spec(name: str, package: str | None = None) -> importlib.machinery.ModuleSpec | None:
+        target = private.absolute(name, package)
+        try:
+            return generation.importing(lambda: importlib.util.find_spec(target, package))
+        except ModuleNotFoundError as error:
+            if error.name != target:
+                raise  # a package above it is missing
+            return None
+
+    return {"find_spec": find_spec}
+
+
+def _importlib_resources(generation: Generation, private: PrivateImport) -> Mapping[str, object]:
+    import importlib.resources
+
+    def unique(anchor: object) -> object:
+        return private.absolute(anchor) if isinstance(anchor, str) else anchor
+
+    def anchored(function: Callable[..., _R]) -> Callable[..., _R]:  # type: ignore[explicit-any]
+        @functools.wraps(function)
+        def call(*values: object, **named: object) -> _R:
+            key = next((key for key in ("anchor", "package") if key in named), "")
+            if key:
+                named[key] = unique(named[key])
+            elif values:
+                values = (unique(values[0]), *values[1:])
+            else:  # the module that calls, which the real one would take to be this one
+                values = (sys._getframe(1).f_globals["__name__"],)  # noqa: SLF001 - as the real one does
+            return generation.importing(lambda: function(*values, **named))
+
+        return call
+
+    names = (
+        "files",
+        "open_binary",
+        "open_text",
+        "read_binary",
+        "read_text",
+        "path",
+        "is_resource",
+        "contents",
+    )
+    found = {name: getattr(importlib.resources, name, None) for name in names}
+    return {name: anchored(function) for name, function in found.items() if function is not None}
+
+
+def _pkgutil(generation: Generation, private: PrivateImport) -> Mapping[str, object]:
+    def get_data(package: str, resource: str) -> bytes | None:
+        target = private.absolute(package)
+        return generation.importing(lambda: pkgutil.get_data(target, resource))
+
+    listing = Listing(generation)
+    return {
+        "get_data": get_data,
+        "iter_modules": listing.iter_modules,
+        "walk_packages": listing.walk_packages,
+    }
+
+
+def _logging_config(_: Generation, private: PrivateImport) -> Mapping[str, object]:
+    class Configurator(logging.config.DictConfigurator):
+        """Resolves the author's names."""
+
+        importer = staticmethod(private)
+
+    def dict_config(config: dict[str, object]) -> None:
+        Configurator(config).configure()
+
+    # fileConfig has no such hook: the module's functions run in a namespace of their own, which imports so.
+    namespace = {**vars(logging.config), "__builtins__": {**vars(builtins), "__import__": private}}
+    for name, value in vars(logging.config).items():
+        if type(value) is FunctionType and value.__module__ == "logging.config":
+            namespace[name] = FunctionType(value.__code__, namespace, name, value.__defaults__)
+    file_config = namespace["fileConfig"]
+    return {"dictConfig": dict_config, "DictConfigurator": Configurator, "fileConfig": file_config}
+
+
+def _atexit(generation: Generation, _: PrivateImport) -> Mapping[str, object]:
+    def register(function: Callable[_P, _R], *values: _P.args, **named: _P.kwargs) -> Callable[_P, _R]:
+        entry = functools.partial(function, *values, **named)  # which is nobody else's, as `print` may be
+        atexit.register(entry)
+        generation.exit_calls.append(entry)
+        given.append((function, entry))
+        return function
+
+    def unregister(function: Callable[_P, object]) -> None:
+        atexit.unregister(function)
+        for _, entry in [each for each in given if each[0] == function]:
+            atexit.unregister(entry)
+        given[:] = [each for each in given if each[0] != function]
+
+    given: list[tuple[object, Callable[[], object]]] = []
+    return {"register": register, "unregister": unregister}
+
+
+_Make: TypeAlias = "Callable[[Generation, PrivateImport], Mapping[str, object]]"
+_PARTS: Mapping[str, _Make] = {
+    "atexit": _atexit,
+    "importlib": _importlib,
+    "importlib.util": _importlib_util,
+    "importlib.resources": _importlib_resources,
+    "pkgutil": _pkgutil,
+    "logging": lambda *_: {},  # only the way to logging.config
+    "logging.config": _logging_config,
+}
+
+
+class PrivateImport:
+    """The ``__import__`` of one generation."""
+
+    def __init__(self, generation: Generation) -> None:
+        self.generation = generation
+        self._standard = Standard(generation, self)
+
+    def __call__(
+        self,
+        name: str,
+        globals: Mapping[str, object] | None = None,  # noqa: A002 - the signature of __import__
+        locals: Mapping[str, object] | None = None,  # noqa: A002
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """Import as the statement does."""
+        real = builtins.__import__
+        if level:
+            return self.generation.importing(lambda: real(name, globals, locals, fromlist or (), level))
+        own = self.own_name(name)
+        if own is not None:
+            target, bound = own
+            if fromlist:
+                return self.generation.importing(lambda: real(target, globals, locals, fromlist, 0))
+            return self.generation.importing(lambda: _imported(real, target, bound))
+        if name.startswith(f"{self.generation.parent}."):  # pickles and the like have the unique name
+            return self.generation.importing(lambda: real(name, globals, locals, fromlist or (), 0))
+        module = real(name, globals, locals, fromlist or (), 0)
+        return self._standard.instead_of(module, name, has_fromlist=bool(fromlist))
+
+    def own_name(self, name: str) -> tuple[str, str] | None:
+        """Return the unique name of what ``name`` means inside the plugin, and of what importing it binds.
+
+        ``None``: it is none of the plugin's.
+        """
+        generation = self.generation
+        head, _, rest = name.partition(".")
+        if head in sys.stdlib_module_names:
+            return None
+        if head == generation.plugin and not self._is_sibling(head, rest):
+            return (f"{generation.root}.{rest}" if rest else generation.root), generation.root
+        if head in generation.top_names:
+            return f"{generation.root}.{name}", f"{generation.root}.{head}"
+        return None
+
+    def _is_sibling(self, head: str, rest: str) -> bool:
+        """Tell whether the plugin's own name means a module of that name beside ``plugin.py``."""
+        beside = self.generation.top_names
+        return head in beside and (not rest or rest.partition(".")[0] not in beside)
+
+    def absolute(self, name: str, package: str | None = None) -> str:
+        """Return the unique name for what the author wrote, or the name itself if it is not the plugin's.
+
+        A relative name without a ``package`` stays as it is.
+        """
+        if name.startswith("."):
+            return importlib.util.resolve_name(name, self.absolute(package)) if package else name
+        own = self.own_name(name)
+        return own[0] if own else name
+
+    def import_module(self, name: str) -> ModuleType:
+        """Import a module by the name that the author writes."""
+        target = self.absolute(name)
+        return self.generation.importing(lambda: importlib.import_module(target))
+
+
+def _imported(real: Callable[[str], ModuleType], target: str, bound: str) -> ModuleType:
+    real(target)  # not import_module: its frame would stand in every traceback of a plugin
+    return sys.modules[bound]
+
+
+_OWN = frozenset({"__name__", "__spec__", "__loader__", "__package__", "__path__"})
+_HERE = {__name__, native.__name__, naming.__name__}
+
+
+class Serving:
+    """Which generations serve, the newest of each plugin last."""
+
+    def __init__(self) -> None:
+        self._generations: dict[str, list[Generation]] = {}
+
+    def add(self, generation: Generation) -> None:
+        """Let a generation serve."""
+        self._generations.setdefault(generation.parent, []).append(generation)
+
+    def remove(self, generation: Generation) -> None:
+        """Take it out; nothing happens if it never served."""
+        left = [other for other in self._generations.get(generation.parent, ()) if other is not generation]
+        self._generations.pop(generation.parent, None)
+        if left:
+            self._generations[generation.parent] = left
+
+    def current(self, parent: str) -> Generation | None:
+        """Return the generation that the calling code means by the plugin's stable name.
+
+        Its own; of a plugin that it requires, the one that it was loaded with; else what serves.
+        """
+        own = calling_generation()
+        if own is not None and own.parent == parent:
+            return own
+        bound = own.peer(parent) if own is not None else None
+        if bound is not None:
+            return bound
+        serving = self._generations.get(parent)
+        return serving[-1] if serving else None
+
+
+serving = Serving()
+
+
+def calling_generation() -> Generation | None:
+    """Return the generation whose code is asking, ``None`` for a host's.
+
+    The nearest frame outside the standard library decides: ``pickle`` and ``mock`` ask for their callers.
+    """
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the only way to see a caller
+    while frame is not None:
+        imports = frame.f_builtins.get("__import__")
+        if type(imports) is PrivateImport:
+            return imports.generation
+        name = str(frame.f_globals.get("__name__", ""))
+        if name.partition(".")[0] not in sys.stdlib_module_names and name not in _HERE:
+            return None
+        frame = frame.f_back
+    return None
+
+
+class Facade(ModuleType):
+    """A module of whichever generation serves."""
+
+    _facade: tuple[str, str]
+
+    def __init__(self, name: str, parent: str, module: str) -> None:
+        """Stand for ``module`` (empty: the package) of the plugin below ``parent``."""
+        super().__init__(name)
+        super().__delattr__("__doc__")
+        super().__setattr__("_facade", (parent, module))
+
+    @property
+    def __dict__(self) -> dict[str, object]:  # type: ignore[override]
+        """The namespace of the module that serves; one of its own while there is none, as tools expect it."""
+        generation = serving.current(self._facade[0])
+        module = generation.loaded(self._facade[1]) if generation is not None else None
+        own: dict[str, object] = super().__dict__
+        return own if module is None else vars(module)
+
+    def __getattr__(self, name: str) -> object:
+        if name in _OWN:
+            raise AttributeError(name)
+        value = getattr(self._target(name), name)
+        parent, _ = self._facade
+        generation = serving.current(parent)
+        if issubclass(type(value), ModuleType) and generation is not None and generation.owns(value.__name__):
+            # Whoever keeps what he got would keep that generation.
+            return importlib.import_module(f"{parent}{value.__name__.removeprefix(generation.root)}")
+        return value
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _OWN:
+            super().__setattr__(name, value)
+        elif not (isinstance(value, ModuleType) and value.__name__.startswith(f"{self._facade[0]}.")):
+            # The import system makes each module an attribute of the one above; here nothing is held.
+            setattr(self._target(name), name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._target(name), name)
+
+    def __dir__(self) -> Iterable[str]:
+        return sorted(vars(self))
+
+    def _target(self, asked: str) -> ModuleType:
+        parent, module = self._facade
+        generation = serving.current(parent)
+        found = generation.loaded(module) if generation is not None else None
+        if found is not None:
+            return found
+        reason = ""
+        if generation is None:
+            reason = "nothing of the plugin is loaded"
+        elif not generation.has(module):
+            reason = "the plugin has no such module"
+        elif asked.startswith("__"):
+            reason = "the module is not loaded yet"  # who looks through sys.modules must wake nobody
+        if generation is None or reason:
+            raise AttributeError(f"{self.__name__}.{asked}: {reason}", name=asked, obj=self)
+        target = f"{generation.root}.{module}"
+        return generation.importing(lambda: importlib.import_module(target))
+
+
+class FacadeLoader(importlib.abc.Loader):
+    """Makes facades; they have no code to run."""
+
+    def __init__(self, parent: str, module: str) -> None:
+        self._place = (parent, module)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> Facade:
+        """Return the facade."""
+        return Facade(spec.name, *self._place)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Leave it as it is."""
+
+
+def facade_spec(parent: str, fullname: str, module: str) -> importlib.machinery.ModuleSpec:
+    """Return the spec of the facade ``fullname`` for a plugin's ``module``.
+
+    Raises:
+        ModuleNotFoundError: nothing of the plugin is loaded, or what is has no such module.
+
+    """
+    generation = serving.current(parent)
+    if generation is None:
+        raise ModuleNotFoundError(
+            f"No module named '{fullname}': nothing of the plugin is loaded", name=fullname
+        )
+    if not generation.has(module):
+        raise ModuleNotFoundError(
+            f"No module named '{fullname}': the plugin has no module '{module}'", name=fullname
+        )
+    return importlib.machinery.ModuleSpec(fullname, FacadeLoader(parent, module), is_package=True)
+
+
+def place_parents(parent: str) -> None:
+    """Put the facade of a plugin into ``sys.modules``, and the empty package above it."""
+    above, _, name = parent.partition(".")
+    package = sys.modules.get(above)
+    if package is None:
+        package = sys.modules[above] = _Above(above, "Plugins loaded by hotload_tui.")
+        package.__path__ = []
+    if parent not in sys.modules:
+        facade = sys.modules[parent] = Facade(parent, parent, "")
+        facade.__path__ = []
+        setattr(package, name, facade)
+
+
+def remove_parents(parent: str, in_use: Mapping[str, object]) -> None:
+    """Take out what stands for a plugin of which nothing is loaded; ``in_use`` has the other plugins."""
+    for name, module in sys.modules.copy().items():
+        if type(module) is Facade and (name == parent or name.startswith(f"{parent}.")):
+            sys.modules.pop(name, None)
+    above, _, name = parent.partition(".")
+    package = sys.modules.get(above)
+    if package is not None:
+        vars(package).pop(name, None)
+    if type(package) is _Above and not in_use:
+        sys.modules.pop(above, None)
+
+
+class _Above(ModuleType):
+    """The package above all plugins, unless the host has one of that name."""
+
+
+_NUMBERED = re.compile(rf"^g\d+_[0-9a-f]{{{DIGITS}}}x*(?:\.|$)")
+
+
+class GenerationLoader(importlib.abc.InspectLoader):
+    """Loads one module of a generation from its artifact."""
+
+    def __init__(self, generation: Generation, place: Place) -> None:
+        self._generation = generation
+        self._path = place.path
+        self._folder = place.folder
+        self.file = generation.file_of(place.path)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:  # noqa: ARG002 - the import protocol's
+        """Let the import system make an ordinary module."""
+        return
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module's code with the generation's builtins."""
+        self._generation.prepare(module)
+        if self._path not in self._generation.artifact.members:
+            return  # a folder without __init__.py
+        artifact = self._generation.artifact
+        code = artifact.code_object(self._path, self.file)
+        self._generation.origin.adopt(self.file, artifact.source(self._path), code)
+        exec(code, module.__dict__)  # noqa: S102 - our job
+
+    def is_package(self, fullname: str) -> bool:  # noqa: ARG002 - the import protocol's
+        """Tell whether it is a package."""
+        return self._folder is not None
+
+    def get_filename(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol's
+        """Return the source file's path."""
+        return self.file
+
+    def get_source(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol's
+        """Return the source as it was loaded."""
+        if self._path not in self._generation.artifact.members:
+            return ""
+        return importlib.util.decode_source(self._generation.artifact.source(self._path))
+
+    def get_data(self, path: str) -> bytes:
+        """Return a file of the plugin as it was loaded; ``OSError`` where there is none."""
+        try:
+            relative = Path(path).relative_to(self._generation.root_dir)
+            return self._generation.artifact.source(relative.as_posix())
+        except (ValueError, KeyError):
+            raise FileNotFoundError(f"{path} is no file of plugin {self._generation.plugin}") from None
+
+    def get_resource_reader(self, fullname: str) -> ArtifactResources:  # noqa: ARG002 - the import protocol's
+        """Return the package's files for ``importlib.resources``."""
+        folder = self._folder if self._folder is not None else str(PurePosixPath(self._path).parent)
+        return ArtifactResources(self._generation.artifact, "" if folder == "." else folder)
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    """Finds the modules of all generations; stands first in ``sys.meta_path`` while there are any."""
+
+    def __init__(self) -> None:
+        self._generations: dict[str, Generation] = {}
+        self._parents: dict[str, int] = {}
+        self._lock = threading.RLock()
+
+    def add(self, generation: Generation) -> None:
+        """Find the modules of ``generation``."""
+        with self._lock:
+            if generation.root in self._generations:
+                return
+            self._generations[generation.root] = generation
+            self._parents[generation.parent] = self._parents.get(generation.parent, 0) + 1
+            place_parents(generation.parent)
+            if self not in sys.meta_path:
+                sys.meta_path.insert(0, self)
+
+    def remove(self, generation: Generation) -> None:
+        """Find them no more; with the last generation goes all that stood for its plugin."""
+        with self._lock:
+            if self._generations.pop(generation.root, None) is None:
+                return
+            self._parents[generation.parent] -= 1
+            if not self._parents[generation.parent]:
+                del self._parents[generation.parent]
+                remove_parents(generation.parent, self._parents)
+            if not self._generations and self in sys.meta_path:
+                sys.meta_path.remove(self)
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002 - the import protocol's
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Return the spec of a generation's module or of a facade, ``None`` for all others."""
+        parts = fullname.split(".", 3)
+        generation = self._generations.get(".".join(parts[:3]))
+        if generation is not None:
+            return generation.find_spec(fullname)
+        parent = ".".join(parts[:2])
+        if parent not in self._parents:
+            return None
+        # The name of a generation that is gone means the same as the stable one.
+        return facade_spec(parent, fullname, _NUMBERED.sub("", ".".join(parts[2:]), count=1))
+
+    def find_distributions(
+        self, context: importlib.metadata.DistributionFinder.Context
+    ) -> Iterable[importlib.metadata.Distribution]:
+        """Yield what is vendored beside ``plugin.py``, if it is the plugin that asks."""
+        generation = calling_generation()
+        return () if generation is None else find_distributions(generation, context.name)
+
+
+finder = Finder()
+
+
+class Generation:
+    """The modules of one load; nothing runs before ``execute``."""
+
+    def __init__(self, artifact: Artifact, *, root_dir: Path, module_path: str, number: int) -> None:
+        """Prepare generation ``number`` of ``artifact``, whose source lies in ``root_dir``."""
+        self.artifact = artifact
+        self.plugin = artifact.manifest.plugin
+        self.number = number
+        self.parent = f"{module_path}.{identifier(self.plugin)}"
+        self.root = f"{self.parent}.g{number}_{artifact.manifest.digest[:DIGITS]}"
+        while self.root in sys.modules:  # of another manager in this process, or one that is still held
+            self.root += "x"
+        self.root_dir = root_dir
+        self._folder = str(root_dir)
+        self.modules: dict[str, ModuleType] = {}
+        """Its modules by unique name, once it has left ``sys.modules``; before that they are found there."""
+        self._places = dict(module_places(artifact))
+        self.top_names = frozenset(name for name in self._places if name and "." not in name)
+        self.peers: Mapping[str, Peer] = MappingProxyType({})
+        """The plugins that it requires, by their names."""
+        self.exit_calls: list[Callable[[], object]] = []
+        """What it gave to ``atexit``, the oldest first."""
+        self.is_released = False
+        self._has_remnants = False
+        self._is_confirmed = False
+        self._reach = threading.RLock()
+        self._importing = 0
+        self.origin = Origin(number)
+        self._imports = PrivateImport(self)
+        self._builtins = {**vars(builtins), "__import__": self._imports}
+
+    def execute(self) -> ModuleType:
+        """Run the plugin's package and its entry; returns the entry's module.
+
+        The entry may have put another object in its place. Raises whatever the plugin's code raises.
+        """
+        finder.add(self)
+        if (
+            self._places[""].path not in self.artifact.members
+        ):  # there is no code for the import system to run
+            package = importlib.util.module_from_spec(self.find_spec(self.root))
+            self.prepare(package)
+            sys.modules[self.root] = package
+        entry = f"{self.root}.{ENTRY.removesuffix('.py')}"
+        __import__(entry)  # not import_module: its frame would stand in every traceback of a plugin
+        return sys.modules[entry]
+
+    def peer(self, parent: str) -> Generation | None:
+        """Return the generation of a required plugin, by its stable package, that belongs to this one."""
+        bound = (peer.generation() for peer in self.peers.values())
+        return next((other for other in bound if other is not None and other.parent == parent), None)
+
+    def confirm(self) -> None:
+        """Forget what this generation would put back if it failed: it serves now."""
+        self.origin.confirm()
+        self._is_confirmed = True
+        serving.add(self)
+
+    def release(self) -> None:
+        """Take the modules out of ``sys.modules``.
+
+        Whoever still runs their code keeps them, and their code can go on importing.
+        """
+        serving.remove(self)
+        with self._reach:
+            self.is_released = True
+            self.modules = dict(self._found())
+            if not (self._importing and self._is_confirmed):  # else the import that runs does it when it ends
+                self._withdraw()
+            if self._is_confirmed:
+                self.origin.retire()
+            else:
+                self.origin.withdraw()
+
+    def leave_remnants(self) -> None:
+        """Let the standard library find its modules as long as somebody holds it; call when it retired."""
+        if not self._has_remnants:
+            self._has_remnants = True
+            weakref.finalize(self, naming.remove, self.root).atexit = False
+        with self._reach:
+            for name, module in self.modules.items():
+                file = vars(module).get("__file__") if type(module) is ModuleType else None
+                if type(file) is str:
+                    sys.modules[name] = naming.Remnant(name, module, file, self.origin)
+
+    def owns(self, module_name: str) -> bool:
+        """Tell whether a module of this name belongs to this generation."""
+        return module_name == self.root or module_name.startswith(f"{self.root}.")
+
+    def has(self, module: str) -> bool:
+        """Tell whether it has a module of this dotted name; empty: its package."""
+        return module in self._places
+
+    def loaded(self, module: str) -> ModuleType | None:
+        """Return the module if it has been executed."""
+        name = f"{self.root}.{module}".rstrip(".")
+        return self.modules.get(name) if self.is_released else sys.modules.get(name)
+
+    def modules_in(self, folder: str) -> Iterator[tuple[str, bool]]:
+        """Yield name and whether it is a package of each module directly in a folder, in order of name."""
+        for name, place in sorted(self._places.items()):
+            above, _, last = name.rpartition(".")
+            if last not in ("", "__init__") and above == folder.replace("/", "."):
+                yield last, place.folder is not None
+
+    def importing(self, load: Callable[[], _R]) -> _R:
+        """Run ``load`` with the modules in ``sys.modules``, where the import system looks for them."""
+        with self._reach:
+            self._importing += 1
+            if self.is_released and self._importing == 1:
+                sys.modules.update(self.modules)
+                finder.add(self)
+        try:
+            return load()
+        finally:
+            with self._reach:
+                self._importing -= 1
+                if self.is_released and not self._importing:
+                    self._withdraw()
+
+    def import_module(self, name: str) -> ModuleType:
+        """Import a module by the name that the author writes."""
+        return self._imports.import_module(name)
+
+    def find_spec(self, fullname: str) -> importlib.machinery.ModuleSpec:
+        """Return the spec of one of its modules.
+
+        Raises:
+            ImportError: there is none; the text has the name as the author wrote it.
+
+        """
+        name = fullname[len(self.root) + 1 :]
+        place = self._places.get(name)
+        if place is None:
+            message = f"No module named '{self.plugin}.{name}'"
+            raise native.refusal(self.artifact, name) or ModuleNotFoundError(message, name=fullname)
+        loader: GenerationLoader | native.NativeLoader
+        if place.is_native:
+            loader = native.NativeLoader(self.artifact, place.path, self.file_of(place.path))
+        else:
+            loader = GenerationLoader(self, place)
+        spec = importlib.machinery.ModuleSpec(fullname, loader, origin=loader.file)
+        spec.has_location = True
+        spec.cached = _cached(loader.file)
+        if place.folder is not None:
+            spec.submodule_search_locations = [self.file_of(place.folder)]
+        return spec
+
+    def file_of(self, path: str) -> str:
+        """Return where a file of the plugin lies."""
+        return f"{self._folder}{os.sep}{path.replace('/', os.sep)}" if path else self._folder
+
+    def prepare(self, module: ModuleType) -> None:
+        """Give a module the private builtins before its code runs."""
+        module.__dict__["__builtins__"] = self._builtins
+
+    def _found(self) -> Iterator[tuple[str, ModuleType]]:
+        root, start = self.root, f"{self.root}."
+        return (
+            (name, module)
+            for name, module in sys.modules.copy().items()
+            if name.startswith(start) or name == root
+        )
+
+    def _withdraw(self) -> None:
+        finder.remove(self)
+        self.modules = dict(self._found())
+        for name in self.modules:
+            sys.modules.pop(name, None)
+        folder = str(self.root_dir)
+        for path in list(sys.path_importer_cache):
+            if path.startswith(folder):  # somebody listed the folder; what is needed again comes again
+                sys.path_importer_cache.pop(path, None)
+        if self._has_remnants:
+            self.leave_remnants()
+
+
+def _cached(file: str) -> str | None:
+    """Return where the import system would keep the code of a file, as far as that is told in a moment."""
+    folder, _, name = file.rpartition(os.sep)
+    tag = sys.implementation.cache_tag
+    if not tag or sys.pycache_prefix is not None or sys.flags.optimize or not name.endswith(".py"):
+        return None  # it finds out by itself
+    return f"{folder}{os.sep}__pycache__{os.sep}{name[:-3]}.{tag}.pyc"

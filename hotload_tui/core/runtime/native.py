@@ -1,0 +1,130 @@
+"""Native modules of a plugin: each load uses its own copy of the file.
+
+The dynamic linker knows a library by its path and its inode: a second load of either gives the old code, and
+writing to a mapped file crashes. Hence each load gets a new file, in a folder that is removed when the
+process ends and not before, because the inode of a deleted file is soon used again.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import importlib.abc
+import importlib.machinery
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+
+from hotload_tui.core.artifact import Artifact
+
+SUFFIXES = tuple(importlib.machinery.EXTENSION_SUFFIXES)
+"""How the files of native modules end that this Python can load."""
+
+_OTHERS = (".so", ".pyd", ".dylib")
+_loaded: set[str] = set()
+"""The files of all native modules that were loaded in this process, as their authors have them."""
+
+
+def module_name(path: str) -> str | None:
+    """Return the dotted name of the native module at ``path``, ``None`` if it is none for this Python."""
+    for suffix in SUFFIXES:  # the longest first: ``.so`` alone would leave the tag in the name
+        if path.endswith(suffix):
+            return path.removesuffix(suffix).replace("/", ".")
+    return None
+
+
+def foreign(paths: Iterable[str]) -> list[str]:
+    """Return the native modules among files that are built for another Python or system only."""
+    natives = [path for path in paths if path.endswith(_OTHERS)]
+    named = {path: module_name(path) or "" for path in natives}
+    # A tag that is not this Python's stays in the name, where no import can ask for it.
+    usable = {path.partition(".")[0] for path in natives if named[path].replace(".", "_").isidentifier()}
+    return [path for path in natives if path.partition(".")[0] not in usable]
+
+
+def refusal(artifact: Artifact, module: str) -> ImportError | None:
+    """Return the error for a module that is there, but built for another Python or system."""
+    stem = module.replace(".", "/")
+    found = [path for path in artifact.members if path.startswith(f"{stem}.") and path.endswith(_OTHERS)]
+    if not found:
+        return None
+    # Not ModuleNotFoundError: `from . import x` would pass over that, and tell nothing.
+    return ImportError(
+        f"{found[0]} of plugin {artifact.manifest.plugin} is a native module for another Python or system; "
+        f"this one loads files that end in {SUFFIXES[0]}",
+        name=module,
+    )
+
+
+class NativeLoader(importlib.abc.Loader):
+    """Loads one native module, from a new file."""
+
+    def __init__(self, artifact: Artifact, path: str, file: str) -> None:
+        """Load ``path`` of the artifact; ``file`` is where the author has it."""
+        # Some native modules live for ever, and with them their loader: it must hold nothing of a generation.
+        self._content = artifact.source(path)
+        self._plugin = artifact.manifest.plugin
+        self._path = path
+        self._extension: importlib.machinery.ExtensionFileLoader | None = None
+        self.file = file
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        """Load the library.
+
+        Raises:
+            ImportError: it cannot be loaded, or not a second time.
+
+        """
+        copy = _fresh_file(self._path)
+        copy.write_bytes(self._content)
+        self._content = b""
+        self._extension = importlib.machinery.ExtensionFileLoader(spec.name, str(copy))
+        own = importlib.machinery.ModuleSpec(spec.name, self._extension, origin=str(copy))
+        try:
+            module = self._extension.create_module(own)
+        except (ImportError, SystemError) as error:
+            raise self._explained(error, copy) from error
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module's own initialisation; ``ImportError`` as from ``create_module``."""
+        assert self._extension is not None, "the import system creates a module first"
+        try:
+            self._extension.exec_module(module)
+        except (ImportError, SystemError) as error:
+            raise self._explained(error, Path(self._extension.path)) from error
+        module.__file__ = self.file
+        _loaded.add(self.file)
+
+    def get_filename(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol's
+        """Return the file that the author has."""
+        return self.file
+
+    def _explained(self, error: Exception, copy: Path) -> ImportError:
+        reason = str(error).replace(str(copy), self.file)
+        text = f"native module {self._path} of plugin {self._plugin} cannot be loaded"
+        is_refusal = getattr(error, "path", None) != str(copy)  # the linker's own errors name the file
+        if is_refusal and self.file in _loaded:
+            text += " a second time in one process; start the host anew to get this version"
+        return ImportError(f"{text}: {reason}", name=self._path)
+
+
+def _fresh_file(path: str) -> Path:
+    # The name itself must stay: on some systems the linker or the module looks at it.
+    return Path(tempfile.mkdtemp(dir=_folder(os.getpid())), PurePosixPath(path).name)
+
+
+@functools.cache
+def _folder(process: int) -> str:
+    """Return the folder of this process; a forked one gets its own."""
+    folder = tempfile.mkdtemp(prefix="hotload-native-")
+    atexit.register(_remove, folder, process)
+    return folder
+
+
+def _remove(folder: str, process: int) -> None:
+    if os.getpid() == process:  # a fork inherits what runs at exit, and must leave its parent's files
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,199 @@
+"""The trial: execute a generation's modules, migrate its state, run ``register``."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType, GeneratorType, ModuleType
+from typing import cast
+
+from hotload_tui.core.errors import LoadError, RegisterError
+from hotload_tui.core.events import Step
+from hotload_tui.core.hooks.point import Handler, signature_of
+from hotload_tui.core.model import HookPlace
+from hotload_tui.core.runtime.context import PluginContext, PluginState
+from hotload_tui.core.runtime.generation import Generation
+from hotload_tui.core.source import ENTRY
+from hotload_tui.core.undo.ledger import Ledger
+
+_NEVER = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class LivePlugin:
+    """A generation with what it registered."""
+
+    name: str
+    generation: Generation
+    context: PluginContext
+    state: PluginState
+    handlers: tuple[Handler, ...]
+    load_seconds: float
+    ledger: Ledger
+    """What it started or changed in the process."""
+    steps: tuple[Step, ...] = ()
+    """What took how long while it was loaded."""
+    loaded_at: float = _NEVER
+    """When it was swapped in, seconds since the epoch; 0 before that."""
+
+    @property
+    def places(self) -> tuple[HookPlace, ...]:
+        """Where it is registered, in order of name."""
+        return tuple(sorted({HookPlace(handler.point, handler.priority) for handler in self.handlers}))
+
+
+_MIGRATE = "def migrate_state(state, from_version) -> None: ..."
+
+
+def defined(module: object, name: str) -> object:
+    """Return what a plugin's entry defines under ``name``, or ``None``; may raise what its code raises."""
+    # A module that put another object in its place in sys.modules is that object.
+    return vars(module).get(name) if type(module) is ModuleType else getattr(module, name, None)
+
+
+def migrate(plugin: str, module: object, state: PluginState, file: str) -> None:
+    """Bring the state to the ``STATE_VERSION`` of ``module``, as it will be if the load succeeds.
+
+    Nothing is called where an earlier generation left no state, or one of the same version.
+
+    Raises:
+        LoadError: ``STATE_VERSION`` is no whole number, ``migrate_state`` is missing, or it raised.
+
+    """
+    version = _version(plugin, module, file)
+    before, state.version = state.kept_version, version
+    if before is None or before == version:
+        return
+    change = f"the state of version {before} to STATE_VERSION {version}"
+    try:
+        function = defined(module, "migrate_state")
+        returned = function(state, before) if callable(function) else None
+    except BaseException as error:  # foreign code: whatever it raises, the old generation serves on
+        with contextlib.suppress(Exception):  # an exception of the plugin's own may take no notes
+            BaseException.add_note(error, f"migrate_state was to bring {change}")
+        raise LoadError(plugin, f"migrate_state(state, {before}) raised") from error
+    if not callable(function):
+        problem = f"nothing brings {change}; add: {_MIGRATE}"
+    elif is_unfinished(returned):
+        problem = (
+            f"migrate_state returned a coroutine or generator, which nobody would run; write: {_MIGRATE}"
+        )
+    else:
+        return
+    raise LoadError(plugin, problem, file=file, line=_line_of(function))
+
+
+def is_unfinished(value: object) -> bool:
+    """Tell whether a function of a plugin returned a coroutine or generator instead of doing its work."""
+    if type(value) is CoroutineType or type(value) is GeneratorType:
+        value.close()  # the interpreter would complain that nobody awaited it
+    return type(value) in (CoroutineType, GeneratorType, AsyncGeneratorType)
+
+
+def _version(plugin: str, module: object, file: str) -> int:
+    try:
+        version = defined(module, "STATE_VERSION")
+    except BaseException as error:  # foreign code, as above
+        raise LoadError(plugin, "looking at STATE_VERSION raised") from error
+    if version is None:
+        return 0
+    if type(version) is not int:
+        kind = type(version).__name__
+        raise LoadError(plugin, f"STATE_VERSION must be a whole number, not a {kind}", file=file, line=1)
+    return version
+
+
+def _line_of(function: object) -> int:
+    code = inspect.unwrap(function).__code__ if inspect.isfunction(function) else None
+    return code.co_firstlineno if type(code) is CodeType else 1
+
+
+_REGISTER = "def register(ctx) -> None: ..."
+_SPECIAL = (
+    inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
+)
+_WAY_OUT = f"write: {_REGISTER}"
+
+
+def prove(generation: Generation, context: PluginContext, state: PluginState, ledger: Ledger) -> LivePlugin:
+    """Execute, migrate the state, and register; raises ``LoadError`` or ``RegisterError``."""
+    started = time.perf_counter()
+    try:
+        module = generation.execute()
+    except BaseException as error:  # foreign code: whatever a module raises, the old generation serves on
+        raise LoadError(context.name, "the plugin's modules did not execute") from error
+    executed = time.perf_counter()
+    file = str(generation.root_dir / ENTRY)
+    register, problem, line = _register_of(module)
+    if problem:
+        raise RegisterError(context.name, problem, file=file, line=line)
+    migrate(context.name, module, state, file)
+    try:
+        returned = register(context)
+    except BaseException as error:  # foreign code, as above
+        raise RegisterError(context.name, "register(ctx) raised") from error
+    context.seal()
+    if is_unfinished(returned):
+        problem = "register returned a coroutine or generator, which nobody would run"
+        raise RegisterError(context.name, f"{problem}; {_WAY_OUT}", file=file, line=line)
+    handlers = tuple(
+        Handler(
+            hook.point,
+            hook.function,
+            plugin=context.name,
+            generation=generation.number,
+            priority=hook.priority,
+        )
+        for hook in context.staged
+    )
+    ended = time.perf_counter()
+    steps = (Step("execute", executed - started), Step("register", ended - executed))
+    return LivePlugin(context.name, generation, context, state, handlers, ended - started, ledger, steps)
+
+
+def _register_of(module: object) -> tuple[Callable[[object], object], str, int]:
+    """Return the plugin's ``register``, what is wrong with its shape (empty: nothing), and its line."""
+    line = 1
+    try:
+        register = defined(module, "register")
+        if type(register) is FunctionType and _plainly_takes_one(register):
+            return register, "", register.__code__.co_firstlineno
+        code = getattr(inspect.unwrap(register) if callable(register) else None, "__code__", None)
+        line = code.co_firstlineno if type(code) is CodeType else 1
+        problem = "" if register is None else _misshapen(register)
+    except Exception as error:  # foreign code: any object may stand there, and its attributes may be code
+        register, problem = _nothing, f"looking at register raised {type(error).__name__}: {error}"
+    if register is None:
+        return _nothing, f"{ENTRY} has run and defines no register; add: {_REGISTER}", line
+    return cast("Callable[[object], object]", register), problem and f"{problem}; {_WAY_OUT}", line
+
+
+def _plainly_takes_one(function: FunctionType) -> bool:
+    """Tell of most functions that can be called with one argument that they can, and soon."""
+    code = function.__code__
+    needed = code.co_argcount - len(function.__defaults__ or ())
+    is_plain = not (code.co_flags & _SPECIAL or code.co_kwonlyargcount or vars(function))
+    return is_plain and needed <= 1 <= code.co_argcount
+
+
+def _nothing(_: object) -> None: ...
+
+
+def _misshapen(register: object) -> str:
+    """Say why ``register`` cannot be called with one argument; empty when it can."""
+    if not callable(register):
+        return f"register is a {type(register).__name__}, not a function"
+    if inspect.iscoroutinefunction(register) or inspect.isasyncgenfunction(register):
+        return "register is async, but nobody would await it: it runs at once"
+    if inspect.isgeneratorfunction(register):
+        return "register is a generator (it has a yield), so calling it would do nothing"
+    try:
+        signature_of(register).bind(object())
+    except TypeError as error:
+        return f"register must take one argument, ctx ({error})"
+    except ValueError:
+        return ""  # built-in callables tell no signature; calling will tell
+    return ""

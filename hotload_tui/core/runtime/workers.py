@@ -1,0 +1,259 @@
+"""Threads and tasks that a plugin gives to its host: started when it goes live, ended when it retires."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Coroutine
+from contextvars import ContextVar, copy_context
+from typing import TYPE_CHECKING, TypeAlias
+
+from hotload_tui.core.faults import trace_of
+from hotload_tui.core.hooks.point import signature_of
+from hotload_tui.core.interpreter import coroutine_stack, thread_stack
+
+if TYPE_CHECKING:
+    import asyncio  # 20 ms, which a plugin without tasks does not pay
+
+_Coroutine: TypeAlias = Coroutine[object, object, object]
+
+_current: ContextVar[Worker | None] = ContextVar("hotload_worker", default=None)
+
+
+def current_worker() -> Worker | None:
+    """Return the worker that the caller is part of, also across ``asyncio.to_thread``."""
+    return _current.get()
+
+
+class Worker(ABC):
+    """Something that runs for a plugin."""
+
+    is_spared = False
+    """Whether it asked for the reload that ends it, and must not be cut off inside of it."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin."""
+
+    @abstractmethod
+    def end(self, limit: float, aside: Collection[int]) -> BaseException | None:
+        """Ask it to end, and wait for ``limit`` seconds; return what is wrong if it did not.
+
+        Threads that are ``aside`` wait for this very end, and are not waited for.
+        """
+
+    def forget(self) -> None:  # noqa: B027 - most have nothing to forget
+        """Drop what was never started."""
+
+
+class ThreadWorker(Worker):
+    """A function in a thread of its own, with a stop signal if it takes one."""
+
+    def __init__(
+        self,
+        plugin: str,
+        function: Callable[[], object],
+        log: logging.Logger,
+        done: Callable[[Worker], None],
+    ) -> None:
+        self._stop = threading.Event()
+        self._thread = _Thread(plugin, function, self._stop, worker=self, log=log, done=done)
+
+    def start(self) -> None:  # noqa: D102 - as Worker
+        self._thread.start()
+
+    def end(self, limit: float, aside: Collection[int]) -> BaseException | None:  # noqa: D102 - as Worker
+        self._stop.set()
+        thread = self._thread
+        if thread.ident is None or thread.ident in aside:
+            return None
+        thread.join(limit)
+        if not thread.is_alive():
+            return None
+        trace = trace_of(thread_stack(thread.ident))
+        problem = f"thread '{thread.name}' did not end within drain_timeout = {limit:g} s of its stop signal"
+        return TimeoutError(problem).with_traceback(trace)
+
+
+class _Thread(threading.Thread):
+    """Runs the plugin's function, and logs what it raises."""
+
+    def __init__(
+        self,
+        plugin: str,
+        function: Callable[[], object],
+        stop: threading.Event,
+        *,
+        worker: Worker,
+        log: logging.Logger,
+        done: Callable[[Worker], None],
+    ) -> None:
+        name = getattr(function, "__name__", type(function).__name__)
+        args = (stop,) if _takes_one(function) else ()
+        super().__init__(target=function, args=args, name=f"{plugin}.{name}", daemon=True)
+        self._log = log
+        self._done: Callable[[Worker], None] | None = done
+        self._worker: Worker | None = worker
+
+    def run(self) -> None:
+        worker, done = self._worker, self._done
+        self._worker = self._done = None  # they hold the generation
+        assert worker is not None
+        assert done is not None
+        _current.set(worker)
+        try:
+            super().run()
+        except BaseException as error:  # foreign code: whatever it raises ends this thread only
+            _log_error(self._log, f"thread '{self.name}'", error)
+        finally:
+            done(worker)
+
+
+def _takes_one(function: Callable[[], object]) -> bool:
+    try:
+        signature_of(function).bind(object())
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _log_error(log: logging.Logger, what: str, error: BaseException) -> None:
+    # As text: a handler that keeps its records would keep the generation.
+    log.error("%s", f"{what} raised\n{''.join(traceback.format_exception(error))}".rstrip())
+
+
+class TaskLoop(Worker):
+    """An event loop in a thread of its own, for the tasks of one generation."""
+
+    def __init__(self, plugin: str) -> None:
+        self._name = f"{plugin}.tasks"
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:  # noqa: D102 - as Worker
+        import asyncio
+
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=_run, args=(self.loop,), name=self._name, daemon=True)
+        self._thread.start()
+
+    def end(self, limit: float, aside: Collection[int]) -> BaseException | None:  # noqa: D102 - as Worker
+        if self.loop is None or self._thread is None:
+            return None
+        self.loop.call_soon_threadsafe(_stop_when_idle, self.loop)
+        if self._thread.ident not in aside and not _is_busy(self.loop):
+            self._thread.join(limit)
+        return None  # a task that goes on is told as such
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    import asyncio
+
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def _is_busy(loop: asyncio.AbstractEventLoop) -> bool:
+    import asyncio
+
+    return bool(asyncio.all_tasks(loop))
+
+
+def _stop_when_idle(loop: asyncio.AbstractEventLoop) -> None:
+    import asyncio
+
+    left = asyncio.all_tasks(loop)
+    if left:
+        next(iter(left)).add_done_callback(lambda _: _stop_when_idle(loop))
+    else:
+        loop.stop()
+
+
+class TaskWorker(Worker):
+    """A coroutine as a task of an event loop."""
+
+    def __init__(
+        self, plugin: str, coroutine: _Coroutine, log: logging.Logger, done: Callable[[Worker], None]
+    ) -> None:
+        self._coroutine: _Coroutine | None = coroutine
+        self._name = f"{plugin}.{getattr(coroutine, '__name__', 'task')}"
+        self._log = log
+        self._done: Callable[[Worker], None] | None = done
+        self._running = _running_loop()
+        self._thread = threading.get_ident() if self._running else 0
+        self._task: asyncio.Task[object] | None = None
+        self._is_over = threading.Event()
+        self.loop: TaskLoop | None = None
+        """Where it runs if the caller has no event loop."""
+
+    def has_loop(self) -> bool:
+        """Tell whether the caller runs in an event loop."""
+        return self._running is not None
+
+    def start(self) -> None:  # noqa: D102 - as Worker
+        loop = self._running or (self.loop.loop if self.loop else None)
+        assert loop is not None
+        context = copy_context()
+        context.run(_current.set, self)
+        loop.call_soon_threadsafe(self._begin, context=context)
+
+    def _begin(self) -> None:
+        import asyncio
+
+        coroutine, self._coroutine = self._coroutine, None
+        if coroutine is None:
+            return  # ended before it began
+        self._task = asyncio.get_running_loop().create_task(coroutine, name=self._name)
+        self._task.add_done_callback(self._finish)
+
+    def _finish(self, task: asyncio.Task[object]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log_error(self._log, f"task '{self._name}'", error)
+        done, self._done, self._task = self._done, None, None
+        self._is_over.set()
+        if done is not None:
+            done(self)
+
+    def end(self, limit: float, aside: Collection[int]) -> BaseException | None:  # noqa: D102 - as Worker
+        if self._is_over.is_set() or self.is_spared:
+            return None
+        loop = self._running or (self.loop.loop if self.loop else None)
+        if loop is None or loop.is_closed():
+            return None
+        loop.call_soon_threadsafe(self._cancel)
+        if self._thread in aside or self._is_over.wait(limit):
+            return None
+        task = self._task
+        trace = trace_of(coroutine_stack(task.get_coro())) if task else None
+        problem = f"task '{self._name}' did not end within drain_timeout = {limit:g} s of being cancelled"
+        return TimeoutError(problem).with_traceback(trace)
+
+    def _cancel(self) -> None:
+        if self._task is None:
+            self.forget()
+            self._is_over.set()
+        else:
+            self._task.cancel()
+
+    def forget(self) -> None:  # noqa: D102 - as Worker
+        if self._coroutine is not None:
+            self._coroutine.close()  # the interpreter would complain that nobody awaited it
+        self._coroutine = None
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

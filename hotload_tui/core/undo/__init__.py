@@ -1,0 +1,1 @@
+"""What generations started or changed in the process: noted, undone where possible, reported where not."""

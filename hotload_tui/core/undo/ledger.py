@@ -1,0 +1,411 @@
+"""``Ledger``: what one generation started or changed in the process, until it is undone or reported."""
+
+from __future__ import annotations
+
+import functools
+import io
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import NamedTuple, cast
+
+from msgspec.structs import replace
+
+from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.model import LedgerEntry
+from hotload_tui.core.undo.owner import Owner, Place, Script, place_of
+from hotload_tui.core.undo.patches import Attributes, relink
+from hotload_tui.core.undo.registers import (
+    MISSING,
+    Change,
+    Ending,
+    Endings,
+    Entries,
+    ExitCalls,
+    ExitFunctions,
+    Register,
+    is_same,
+    registers,
+)
+from hotload_tui.core.undo.running import Activity, tasks, threads
+
+_UNKNOWN = object()
+
+
+@dataclass(eq=False, slots=True)
+class _Stack:
+    """The values of one entry: the host's, and above it those of generations, the newest last."""
+
+    original: object
+    layers: list[tuple[str, object]] = field(default_factory=list)
+
+
+class Process:
+    """What the generations of one host have changed; loads and undoings take turns by its ``lock``."""
+
+    def __init__(self, module_path: str) -> None:
+        """All modules below ``module_path`` are plugins'."""
+        plugins = Owner(module_path)
+        self.attributes = Attributes(plugins)
+        self.registers: tuple[Register, ...] = (*registers(plugins.owns), self.attributes)
+        for register in self.registers[:-1]:
+            register.read()  # some are looked for in the collector's lists, before a host may freeze those
+        self.lock = threading.RLock()
+        self._plugins = plugins
+        self._stacks: dict[tuple[Register, Hashable], _Stack] = {}
+
+    def let_go(self) -> None:
+        """Keep nothing of what was read for the loads of a batch."""
+        for register in self.registers:
+            register.let_go()
+
+    def record(self, root: str, register: Register, change: Change) -> None:
+        """Note that the generation ``root`` changed an entry."""
+        stack = self._stacks.get((register, change.key))
+        if stack is None:
+            stack = self._stacks[register, change.key] = _Stack(self._original(register, change))
+        stack.layers.append((root, change.after))
+
+    def _original(self, register: Register, change: Change) -> object:
+        """Return what was there before all plugins: what one left there unseen would be held by that."""
+        if not self._plugins.owns(change.before):
+            return change.before
+        if register is not self.attributes:
+            return MISSING
+        known = self.attributes.original(change.key, change.before)
+        return _UNKNOWN if known is MISSING else known
+
+    def hand_over(self, root: str, to: str, register: Register, key: Hashable) -> None:
+        """Let a change go on as one of the generation ``to``."""
+        layers = self._stacks[register, key].layers
+        layers[:] = [(to if layer[0] == root else layer[0], layer[1]) for layer in layers]
+
+    def undo(self, owner: Owner, register: Register, key: Hashable) -> None:
+        """Put back what was below a generation's change, unless somebody changed it since.
+
+        Raises:
+            LookupError: nobody knows what that was.
+
+        """
+        stack = self._stacks[register, key]
+        index = next(index for index, layer in enumerate(stack.layers) if layer[0] == owner.root)
+        _, value = stack.layers.pop(index)
+        if not stack.layers:
+            del self._stacks[register, key]
+        below = stack.layers[index - 1][1] if index else stack.original
+        if below is _UNKNOWN:
+            raise LookupError(
+                "another version had put something there, and what was before that is not known"
+            )
+        current = register.current(key)
+        if index < len(stack.layers):
+            root, above = stack.layers[index]
+            if owner.owns(value) and below is not MISSING:
+                relink(above, Owner(root), value, below)
+        elif is_same(current, value) or owner.owns(current):
+            register.write(key, below)
+        register.forget(key, value)
+
+
+_PATIENCE = 1.0  # seconds for a process to end that was asked to
+_STANDARD = 2  # the last of the descriptors that belong to the process
+_STREAMS = (io.TextIOWrapper, io.BufferedWriter, io.BufferedReader, io.BufferedRandom, io.FileIO)
+
+
+class Resource(NamedTuple):
+    """Something that is open, and how to close it."""
+
+    category: str
+    what: str
+    close: Callable[[], object]
+
+
+def is_resource(thing: object) -> bool:
+    """Tell whether it is something that can be open."""
+    kind = type(thing)
+    executor = getattr(sys.modules.get("concurrent.futures"), "Executor", None)
+    kinds = (socket.socket, subprocess.Popen, *_STREAMS) + ((executor,) if executor else ())
+    return issubclass(kind, kinds)
+
+
+def resources(things: Iterable[object]) -> list[Resource]:
+    """Return what is open among the objects of a generation that nobody else holds."""
+    things = list(things)
+    found = [resource for thing in things for resource in _other(thing)]
+    for kind in _STREAMS:  # the outermost first: it has what is not written yet
+        found += [resource for thing in things if issubclass(type(thing), kind) for resource in _file(thing)]
+    return found
+
+
+def _other(thing: object) -> Iterator[Resource]:
+    kind = type(thing)
+    executor = getattr(sys.modules.get("concurrent.futures"), "Executor", None)
+    if issubclass(kind, socket.socket) and cast("socket.socket", thing).fileno() >= 0:
+        yield Resource(
+            "socket", f"{cast('socket.socket', thing).family.name}", cast("socket.socket", thing).close
+        )
+    elif issubclass(kind, subprocess.Popen):
+        process = cast("subprocess.Popen[bytes]", thing)
+        if process.poll() is None:
+            yield Resource("process", f"{process.pid}", functools.partial(_end, process))
+    elif executor is not None and issubclass(kind, executor):
+        yield Resource("executor", kind.__qualname__, functools.partial(executor.shutdown, thing, wait=False))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process to end; raises ``subprocess.TimeoutExpired`` if it does not."""
+    process.terminate()
+    process.wait(_PATIENCE)
+
+
+def _file(thing: object) -> Iterator[Resource]:
+    stream = cast("io.IOBase", thing)
+    name = getattr(stream, "name", "")
+    if not stream.closed and stream.fileno() > _STANDARD:
+        yield Resource("file", str(name), stream.close)
+
+
+_MACHINERY = Owner(__name__.partition(".")[0])
+_MOMENT = 0.05  # seconds
+_HIDDEN = {
+    "addaudithook": "audit hook",
+    "register_at_fork": "at-fork hook",
+    "create_function": "SQLite function",
+    "create_aggregate": "SQLite function",
+    "create_window_function": "SQLite function",
+    "create_collation": "SQLite collation",
+}  # by what sets it: nobody can look into the place where it is kept, nor take it out of there
+_STARTS = ("start", "submit", "map", "run_in_executor", "serve_forever")  # what begins a thread
+
+
+class _Line(NamedTuple):
+    """One change of a register."""
+
+    register: Register
+    key: Hashable
+    is_own: bool
+    """Whether what is there now is the generation's; else it may serve its successor as well."""
+    entry: LedgerEntry
+
+
+class Ledger:
+    """Kept for a generation from before its load to after its end."""
+
+    def __init__(self, root: str, generation: int, process: Process) -> None:
+        """Begin an empty one; ``root`` is what the unique names of its modules begin with."""
+        self.root = root
+        self._generation = generation
+        self._process = process
+        self._owner = Owner(root)
+        self._script = Script(())
+        self._before: list[tuple[Register, Entries]] = []
+        self._others: list[threading.Thread] = []
+        self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        self._modules = 0
+        self._lines: list[_Line] = []
+        self._called: list[LedgerEntry] = []
+        self._given: set[Hashable] = set()
+        self._hidden: list[LedgerEntry] = []
+
+    # ---- the load
+
+    def begin(self, artifact: Artifact, *, follows: bool = False) -> None:
+        """Read everything that ``artifact`` may change; until ``end`` the caller has the process's lock.
+
+        ``follows``: the ``end`` of another one was just now.
+        """
+        self._before = [
+            (register, register.look_on() if follows else register.look())
+            for register in self._process.registers
+            if not register.searched or artifact.may_say(register.clues, register.searched)
+        ]
+        self._others = threading.enumerate()
+
+    def end(self, codes: Iterable[CodeType], calls: ExitCalls) -> None:
+        """Compare; ``codes`` is the code of the modules that were executed, ``calls`` as for ``leave``."""
+        try:
+            self._given = {*map(id, calls)}
+            self._script = Script(codes)
+            for register, before in self._before:
+                for change in () if register.is_as_before(before) else register.changes(before):
+                    self._note(register, change)
+            started = [thread for thread in threading.enumerate() if thread not in self._others]
+            if started and self._script.mentions(*_STARTS):
+                self._threads.update(started)
+        finally:
+            self._before = []  # it holds what the generation before has left
+            self._others = []
+
+    def _note(self, register: Register, change: Change) -> None:
+        value = change.before if change.after is MISSING else change.after
+        if _MACHINERY.owns(value):
+            return  # the finder, with the first plugin
+        is_exit = isinstance(register, ExitFunctions)  # of which it is known who registered them
+        is_given = is_exit and change.key in self._given
+        is_own = is_given or self._owner.owns(change.after) or self._owner.owns(change.key)
+        place = self._script.mentions(*register.words_of(change.key))
+        if not is_own and (place is None or is_exit):
+            return  # a library's doing, or another thread's
+        place = place or place_of(change.after)
+        self._process.record(self.root, register, change)
+        what = register.tell(change.key, value)
+        entry = self._entry(register.category, f"{what}, removed" if change.after is MISSING else what, place)
+        self._lines.append(_Line(register, change.key, is_own, entry))
+
+    def _entry(self, category: str, what: str, place: Place, now: str = "") -> LedgerEntry:
+        return LedgerEntry(category, what, self._generation, "stands", place.file, place.line, now)
+
+    # ---- what stands
+
+    def standing(self) -> tuple[LedgerEntry, ...]:
+        """Return what the generation has changed, and what runs its code now."""
+        return (
+            *(line.entry for line in list(self._lines)),
+            *(self._running(each) for each in self._activities()),
+        )
+
+    def _activities(self) -> Iterator[Activity]:
+        yield from threads(self._owner, self._threads)
+        yield from tasks(self._owner)
+
+    def _running(self, activity: Activity) -> LedgerEntry:
+        start = activity.start if activity.start.file else self._script.mentions(*_STARTS)
+        now = f":{activity.now.line}" if start and start.file == activity.now.file else str(activity.now)
+        return self._entry(activity.category, activity.what, start or Place(), now)
+
+    # ---- the end
+
+    def leave(self, calls: ExitCalls, successor: Ledger | None = None) -> list[Ending]:
+        """Let ``successor`` take over what it needs as well; return what is to be called now.
+
+        These functions were to be called when the program ends. What they flush and remove would be lost:
+        for the plugin, the end is now. ``calls`` are those that the generation gave to ``atexit``.
+        """
+        with self._process.lock:
+            self._lines = [*self._left(successor)][::-1]
+            return [
+                self._taken(register, ending)
+                for register in self._process.registers
+                if isinstance(register, Endings)
+                for ending in [*register.endings(self._keys(register), calls, self._owner)]
+            ]
+
+    def _keys(self, register: Register) -> set[Hashable]:
+        noted = (line.key for line in self._lines if line.register is register)
+        return {*noted, *register.owned(self._owner)}
+
+    def _taken(self, register: Register, ending: Ending) -> Ending:
+        """Take out what is about to be called, so that nobody else calls it; tell it if nobody did yet."""
+        if all((line.register, line.key) != (register, ending.key) for line in self._lines):
+            entry = self._entry(register.category, f"function {ending.name}", ending.place)
+            self._called.append(replace(entry, outcome="undone"))
+        register.write(ending.key, MISSING)
+        return ending
+
+    def undo(self) -> tuple[LedgerEntry, ...]:
+        """Undo what can be, and name what cannot."""
+        with self._process.lock:
+            found = [
+                *self._called,
+                *(
+                    self._undone(
+                        line.entry,
+                        functools.partial(self._process.undo, self._owner, line.register, line.key),
+                    )
+                    for line in reversed(self._lines)
+                ),
+                *self._undo_late(),
+                *(self._stopped(activity) for activity in self._activities()),
+            ]
+            self._lines.clear()
+            self._hidden = [
+                replace(self._entry(category, f"set by {word}", place), outcome="named")
+                for word, category in _HIDDEN.items()
+                if (place := self._script.mentions(word))
+            ]
+            self._script = Script(())
+            return tuple(found)
+
+    def close(self, things: Iterable[object]) -> tuple[LedgerEntry, ...]:
+        """Close what is open among the generation's objects; ``things`` are all that nobody else holds."""
+        return tuple(
+            self._undone(self._entry(found.category, found.what, Place()), found.close)
+            for found in resources(things)
+        )
+
+    def undo_patches(self) -> tuple[LedgerEntry, ...]:
+        """Undo patches of shared modules made after the load, and name what nobody can see.
+
+        Worth a search if something is left.
+        """
+        attributes = self._process.attributes
+        with self._process.lock:
+            found, self._hidden = self._hidden, []
+            for key in list(attributes.owned(self._owner)):
+                value = attributes.current(key)
+                original = attributes.original(key, value)
+                entry = self._entry(attributes.category, attributes.tell(key, value), place_of(value))
+                if original is MISSING:
+                    found.append(replace(entry, outcome="named"))
+                else:
+                    found.append(self._undone(entry, functools.partial(attributes.write, key, original)))
+            return tuple(found)
+
+    def _left(self, successor: Ledger | None) -> Iterator[_Line]:
+        """Yield what ends with this generation, the newest first."""
+        for line in reversed(self._lines):
+            if successor is None or line.is_own or not successor.takes(line, self.root):
+                yield line
+
+    def takes(self, line: _Line, root: str) -> bool:
+        """Take over a change of the generation before that this one relies on, and did not make itself.
+
+        As ``os.environ.setdefault`` does, or a second ``chdir`` to the same place: the load changed nothing,
+        but the code says that it wants it so.
+        """
+        own = [each for each in self._lines if each.register is line.register]
+        if any(each.key == line.key or each.entry.what == line.entry.what for each in own):
+            return False
+        if self._script.mentions(*line.register.words_of(line.key)) is None:
+            return False
+        self._process.hand_over(root, self.root, line.register, line.key)
+        self._lines.append(line)
+        return True
+
+    def _undo_late(self) -> Iterator[LedgerEntry]:
+        """Take out what the generation put into registers after its load."""
+        for register in self._process.registers:
+            if register is self._process.attributes:
+                continue
+            for key in list(register.owned(self._owner)):
+                value = register.current(key)
+                entry = self._entry(register.category, register.tell(key, value), place_of(value))
+                yield self._undone(entry, functools.partial(register.write, key, MISSING))
+
+    def _stopped(self, activity: Activity) -> LedgerEntry:
+        entry = self._running(activity)
+        if activity.timer is None:
+            return replace(entry, outcome="named")
+        return self._undone(entry, functools.partial(_cancel, activity.timer))
+
+    def _undone(self, entry: LedgerEntry, act: Callable[[], object]) -> LedgerEntry:
+        try:
+            act()
+        except Exception as error:  # foreign code: a directory that is gone, a handler that watches itself
+            return replace(entry, outcome="named", now=f"{type(error).__name__}: {error}")
+        return replace(entry, outcome="undone")
+
+
+def _cancel(timer: threading.Timer) -> None:
+    """Cancel a timer; its thread ends in a moment, on a busy machine later, and has nothing to hold then."""
+    timer.cancel()
+    timer.function, timer.args, timer.kwargs = _nothing, (), {}
+    timer.join(_MOMENT)
+
+
+def _nothing() -> None: ...

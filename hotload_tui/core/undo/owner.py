@@ -1,0 +1,174 @@
+"""The owner and the source location of an object; nothing here runs a plugin's code."""
+
+from __future__ import annotations
+
+import dis
+import functools
+import gc
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from types import CodeType, FrameType, FunctionType, MethodType
+from typing import NamedTuple, cast
+
+_PARTED = (FunctionType, MethodType, functools.partial)
+"""Types of which not the class but a part tells whose an object is."""
+
+_RETIRED = re.compile(r"@g\d+$")
+
+
+class Place(NamedTuple):
+    """A line of a file."""
+
+    file: str = ""
+    line: int = 0
+
+    @classmethod
+    def of(cls, name: str, line: int) -> Place:
+        """Return a place by the name that code has; that of retired code ends in ``@g<N>``."""
+        return cls(_RETIRED.sub("", name), line)
+
+    def __str__(self) -> str:
+        return f"{os.path.basename(self.file)}:{self.line}" if self.file else ""  # noqa: PTH119 - a name only
+
+
+class Owner:
+    """Tells what belongs to the modules whose unique names begin with ``root``."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._start = f"{root}."
+
+    def has_name(self, name: object) -> bool:
+        """Tell whether a module of this name is the owner's."""
+        return type(name) is str and (name == self.root or name.startswith(self._start))
+
+    def owns(self, thing: object) -> bool:
+        """Tell whether it is a function, class or object of the owner's, or made of one."""
+        kind = type(thing)
+        if kind is FunctionType:
+            return self.has_name(cast("FunctionType", thing).__globals__.get("__name__"))
+        if kind is MethodType:
+            method = cast("MethodType", thing)
+            return self.owns(method.__func__) or self.owns(method.__self__)
+        if kind is functools.partial:
+            return any(map(self.owns, _parts(thing)))
+        if self.has_name(_module_of(thing if issubclass(kind, type) else kind)):
+            return True
+        # The collector does not track a tuple of numbers and texts alone: some have thousands.
+        is_mixed = issubclass(kind, tuple) and gc.is_tracked(thing)
+        return is_mixed and any(map(self.owns, tuple.__iter__(cast("tuple[object]", thing))))
+
+    def owns_kind(self, kind: type) -> bool | None:
+        """Tell whether it owns the objects of a class; ``None`` where it depends on the object."""
+        if kind in _PARTED or issubclass(kind, (type, tuple)):
+            return None
+        return self.has_name(_module_of(kind))
+
+    def frames(self, stack: Iterable[FrameType]) -> Iterator[FrameType]:
+        """Return those frames that run the owner's code."""
+        return (frame for frame in stack if self.has_name(frame.f_globals.get("__name__")))
+
+
+def _parts(thing: object) -> Iterator[object]:
+    partial = cast("functools.partial[object]", thing)
+    yield partial.func
+    yield from partial.args
+    yield from partial.keywords.values()
+
+
+def _module_of(kind: object) -> object:
+    """Return a class's ``__module__`` as ``type`` has it: a metaclass can put code in its place."""
+    return type.__dict__["__module__"].__get__(kind)
+
+
+def place_of(thing: object) -> Place:
+    """Return where a function is defined, or the function that it is made of; else nowhere."""
+    kind = type(thing)
+    if kind is MethodType:
+        return place_of(cast("MethodType", thing).__func__)
+    if kind is functools.partial:
+        return place_of(cast("functools.partial[object]", thing).func)
+    if kind is FunctionType:
+        code = cast("FunctionType", thing).__code__
+        return Place.of(code.co_filename, code.co_firstlineno)
+    methods = type.__dict__["__dict__"].__get__(thing if issubclass(kind, type) else kind)
+    return next((place_of(method) for method in methods.values() if type(method) is FunctionType), Place())
+
+
+def name_of(thing: object) -> str:
+    """Return what a thing is called: a function's or class's name; of others their class's."""
+    kind = type(thing)
+    if kind is FunctionType:
+        return cast("FunctionType", thing).__qualname__
+    if kind is MethodType:
+        return name_of(cast("MethodType", thing).__func__)
+    if kind is functools.partial:
+        return name_of(cast("functools.partial[object]", thing).func)
+    if kind is type(len):
+        return cast("Callable[[], object]", thing).__name__
+    if thing is None or kind in (bool, int, float, str, bytes):
+        return repr(thing)[:80]
+    return str(type.__dict__["__qualname__"].__get__(thing if issubclass(kind, type) else kind))
+
+
+class Script:
+    """The code of a generation: which words it has, and where."""
+
+    def __init__(self, codes: Iterable[CodeType]) -> None:
+        self._modules = list(codes)
+        self._words: dict[str, CodeType] = {}
+
+    def mentions(self, *words: str) -> Place | None:
+        """Return where one of the words stands first, as a name or in a string; ``None`` for nowhere."""
+        if not self._words:  # most plugins change nothing, and nobody asks
+            for module in self._modules:
+                for code in _nested(module):
+                    for word in _words_of(code):
+                        self._words.setdefault(word, code)
+        for word in words:
+            if word in self._words:
+                found = self._words[word]
+                return Place.of(found.co_filename, _line_of(found, word))
+        return None
+
+
+def _words_of(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        yield from _words_in(constant)
+
+
+def _words_in(constant: object) -> Iterator[str]:
+    """Yield what ``_says`` is true of: a text, and what follows each dot of a dotted name."""
+    if type(constant) is tuple:
+        for item in constant:
+            yield from _words_in(item)
+    elif type(constant) is str:
+        yield constant
+        if "." in constant and not any(map(str.isspace, constant)):
+            parts = constant.split(".")
+            for index in range(1, len(parts)):
+                yield ".".join(parts[index:])
+
+
+def _says(constant: object, word: str) -> bool:
+    if type(constant) is str:
+        return constant == word or constant.endswith(f".{word}")
+    return type(constant) is tuple and any(_says(item, word) for item in constant)
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if type(constant) is CodeType:
+            yield from _nested(constant)
+
+
+def _line_of(code: CodeType, word: str) -> int:
+    line = code.co_firstlineno
+    for step in dis.get_instructions(code):
+        line = (step.positions.lineno if step.positions else None) or line
+        if step.argval == word or _says(step.argval, word):
+            return line
+    return code.co_firstlineno

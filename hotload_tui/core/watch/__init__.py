@@ -1,0 +1,1 @@
+"""File-system notifications become the plugins that really changed."""

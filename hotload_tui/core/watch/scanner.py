@@ -1,0 +1,472 @@
+"""The disk compared with what is known, and the sweep that finds changes without a notification."""
+
+from __future__ import annotations
+
+import enum
+import os
+import stat
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from hotload_tui.core import directories as discovery
+from hotload_tui.core.directories import PluginDirectory
+from hotload_tui.core.errors import RuntimeDirError
+from hotload_tui.core.source import (
+    ENTRY,
+    FileFacts,
+    Listing,
+    Source,
+    SourceFile,
+    SourceRule,
+    digest_of,
+    folder_facts,
+    is_as_listed,
+    printable,
+    read_file,
+    scan,
+)
+from hotload_tui.core.watch.debounce import SETTLED
+
+Mark: TypeAlias = tuple[int, int] | None
+"""Inode and time of an index; ``None`` where there is none."""
+
+
+class Repositories:
+    """Tells whether git is at work, by its ``index.lock``."""
+
+    def __init__(self, root: Path, longest: float) -> None:
+        """Look at the repository that encloses ``root``; a lock older than ``longest`` s was left behind."""
+        self._around = [os.fspath(folder) for folder in (root, *root.parents)]
+        self._longest = longest
+
+    def busy(self, plugins: Mapping[str, Path]) -> set[str]:
+        """Return those of the named directories in or around which git is at work."""
+        around = self._enclosing()
+        if around is not None and self._is_locked(around):
+            return set(plugins)
+        own = {name: _git_folder(os.fspath(path)) for name, path in plugins.items()}
+        return {name for name, place in own.items() if place is not None and self._is_locked(place)}
+
+    def overtaken(self, plugins: Mapping[str, Path], since: Mark) -> set[str]:
+        """Return those of which half of a change by git may have been read ``since``."""
+        busy = self.busy(plugins)  # first: git that ends now has its index in place below
+        return busy if self.mark() == since else set(plugins)
+
+    def mark(self) -> Mark:
+        """Return what differs once git has ended a change: it puts another index in the old one's place."""
+        around = self._enclosing()
+        try:
+            found = (around / "index").stat() if around is not None else None
+        except OSError:
+            return None
+        return None if found is None else (found.st_ino, found.st_mtime_ns)
+
+    def _is_locked(self, place: Path) -> bool:
+        try:
+            return time.time() - (place / "index.lock").stat().st_mtime <= self._longest
+        except OSError:
+            return False
+
+    def _enclosing(self) -> Path | None:
+        return next((found for folder in self._around if (found := _git_folder(folder))), None)
+
+
+def _git_folder(folder: str) -> Path | None:
+    """Return where git keeps the index of a working tree whose top is ``folder``, or ``None``."""
+    place = f"{folder}/.git"
+    try:
+        mode = os.stat(place).st_mode  # noqa: PTH116 - each folder on the way up is asked at each save
+        if stat.S_ISDIR(mode):
+            return Path(place)
+        # A worktree or a submodule: the file says where.
+        return Path(folder, Path(place).read_text().removeprefix("gitdir:").strip())
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+_GRAIN = 20_000_000  # ns: two writes this close may leave the same mtime
+_RECENT = 60_000_000_000  # ns: a page that was mapped and written stays dirty for less
+
+_NOTHING = Listing({}, {}, {})
+
+
+class Change(Struct, frozen=True):
+    """A plugin whose files, or existence, changed."""
+
+    name: str
+    source: Source | None = None
+    """What was read; ``None``: it is gone, disabled or cannot be read, and the disk is to be asked."""
+    modified: float = 0.0
+    """When the newest of what changed was written, in seconds since the epoch."""
+    is_settled: bool = True
+    """Whether it has stood still for long enough that a failure of it is no half-written file."""
+
+
+class Verdict(enum.Enum):
+    """What a look says if it finds no change to tell."""
+
+    SAME = enum.auto()
+    TORN = enum.auto()
+    """It looks like the middle of a save."""
+
+
+class _Read(Struct, frozen=True):
+    sha256: str
+    is_racy: bool
+    """Whether it was written so shortly before it was read that another write may not show."""
+
+
+class _Known(Struct):
+    directory: PluginDirectory
+    listing: Listing
+    read: dict[str, _Read]
+    digest: str = ""
+    """Empty until every file was read."""
+    trouble: str = ""
+    """Why it could not be read."""
+    newest: int = 0
+    """When the file that was written last was written; ns since the epoch."""
+
+
+class Looker:
+    """Keeps the facts of all plugins' files, and reads what differs; used by one thread."""
+
+    def __init__(self, root: Path, rule: SourceRule, doubted: set[str]) -> None:
+        """Compare what is under ``root``; who is ``doubted`` is told at the next look, whatever is there."""
+        self._root = root
+        self._rule = rule
+        self._doubted = doubted
+        self._known: dict[str, _Known] = {}
+        self._by_folder: dict[tuple[int, int], set[str]] = {}
+        self._has_new_links = False
+
+    def begin(self) -> None:
+        """Take what is there now as known; only files written lately are read."""
+        for name, directory in self._list().items():
+            known = _unknown(directory)
+            try:
+                known.listing = self._scan(directory)
+                self._read_recent(known)
+            except OSError as error:
+                known.trouble = str(error)
+            self._remember(name, known)
+        self._has_new_links = False
+
+    def names(self) -> Collection[str]:
+        """Return the known plugins."""
+        return self._known.keys()
+
+    def paths(self, names: Collection[str]) -> dict[str, Path]:
+        """Return where the named plugins are; without those that are not known."""
+        return {name: self._known[name].directory.path for name in names if name in self._known}
+
+    def directories(self) -> list[str]:
+        """Return the paths of all plugins' directories."""
+        return [os.fspath(known.directory.path) for known in list(self._known.values())]
+
+    def relatives(self, name: str) -> set[str]:
+        """Return the plugins that have a folder in common with the named one, by links; and itself."""
+        known = self._known.get(name)
+        found = {name}
+        for facts in known.listing.folders.values() if known else ():
+            found |= self._by_folder[facts[:2]]
+        return found
+
+    def take_new_links(self) -> bool:
+        """Tell, once, whether links to folders appeared: the bell does not listen behind those."""
+        taken, self._has_new_links = self._has_new_links, False
+        return taken
+
+    def moved(self) -> set[str]:
+        """Return the plugins that came, went, or lie in another directory than is known."""
+        found = self._list()
+        return {name for name in found.keys() | self._known.keys() if self._is_moved(name, found.get(name))}
+
+    def has_strangers(self) -> bool:
+        """Tell whether there may be a plugin that is not known; faster than ``moved``."""
+        known = {known.directory.path.name for known in self._known.values()}
+        try:
+            names = os.listdir(self._root)  # noqa: PTH208 - names are all that is wanted
+        except OSError:
+            return bool(known)
+        return any(discovery.plugin_at(self._root / name) for name in names if name not in known)
+
+    def is_different(self, name: str) -> bool:
+        """Tell whether the plugin's files may differ from what is known; files written lately are read."""
+        known = self._known.get(name)
+        if known is None or known.trouble or name in self._doubted:
+            return True
+        path = os.fspath(known.directory.path)
+        try:
+            return not is_as_listed(path, known.listing) or self._is_rewritten(known)
+        except OSError:
+            return True
+
+    def look(self, name: str, *, settled: bool, again: bool = False) -> Change | Verdict:
+        """Compare a plugin with what is known, and take what is there as known.
+
+        ``settled`` takes also what looks like the middle of a save; ``again`` gives what is there as a
+        change, even if it is known.
+        """
+        is_doubted = name in self._doubted
+        found = self._look(name, settled=settled, again=again or is_doubted)
+        if is_doubted and found is not Verdict.TORN:
+            self._doubted.discard(name)
+        return found
+
+    def doubt(self, name: str) -> None:
+        """Tell of a plugin at the next look, whatever is there."""
+        self._doubted.add(name)
+
+    def _look(self, name: str, *, settled: bool, again: bool) -> Change | Verdict:
+        known = self._known.get(name)
+        directory = discovery.find_plugin(self._root, name)
+        if directory is None:
+            return self._gone(name, known, settled=settled)
+        again = again or known is None or known.directory.enabled != directory.enabled
+        try:
+            if directory.enabled:
+                return self._compare(known or _unknown(directory), directory, settled=settled, again=again)
+            self._remember(name, _Known(directory, self._scan(directory), {}))
+        except OSError as error:
+            if isinstance(error, FileNotFoundError | NotADirectoryError) and not settled:
+                return Verdict.TORN
+            return self._unreadable(known or _unknown(directory), directory, error, again=again)
+        return Change(name) if again else Verdict.SAME
+
+    # ---- what a look finds
+
+    def _gone(self, name: str, known: _Known | None, *, settled: bool) -> Change | Verdict:
+        if known is None:
+            return Verdict.SAME
+        if not settled:
+            return Verdict.TORN
+        self._forget(name)
+        return Change(name)
+
+    def _compare(
+        self, known: _Known, directory: PluginDirectory, *, settled: bool, again: bool
+    ) -> Change | Verdict:
+        listing = self._scan(directory)
+        again = again or _was_renamed(known.listing, listing)
+        changed = _changed(known, listing)
+        if not changed and not again and listing.files == known.listing.files and not known.trouble:
+            self._remember(directory.name, _Known(directory, listing, known.read, known.digest))
+            return Verdict.SAME
+        if not settled and _is_torn(known, listing, changed):
+            return Verdict.TORN
+        now = time.time_ns()
+        files = {path: read_file(directory.path, path) for path in changed}
+        read = {path: _read(files[path], facts, now) for path, facts in changed.items()}
+        there = {path: facts for path, facts in listing.files.items() if facts}
+        kept = {path: known.read[path] for path in there if path not in read}
+        digest = _digest(read | kept)
+        if digest == known.digest and not again:
+            self._remember(directory.name, _Known(directory, listing, read | kept, digest))
+            return Verdict.SAME
+        files |= {path: read_file(directory.path, path) for path in kept}
+        if not settled and scan(directory.path, self._rule).files != listing.files:
+            return Verdict.TORN  # what was read need not belong together
+        read = {path: _read(files[path], facts, now) for path, facts in there.items()}
+        self._remember(directory.name, _Known(directory, listing, read, _digest(read)))
+        source = _source(directory, files, listing) if ENTRY in there else None
+        return Change(directory.name, source, _modified(known.listing, listing, changed), settled)
+
+    def _unreadable(
+        self, known: _Known, directory: PluginDirectory, error: OSError, *, again: bool
+    ) -> Change | Verdict:
+        is_told = known.trouble == str(error) and not again
+        self._remember(directory.name, _Known(directory, known.listing, {}, trouble=str(error)))
+        return Verdict.SAME if is_told else Change(directory.name)
+
+    # ---- what is known
+
+    def _scan(self, directory: PluginDirectory) -> Listing:
+        """List a plugin; of one that is off, only its directory."""
+        if directory.enabled:
+            return scan(directory.path, self._rule)
+        return Listing({"": folder_facts(os.fspath(directory.path))}, {}, {})
+
+    def _list(self) -> dict[str, PluginDirectory]:
+        try:
+            return discovery.find_plugins(self._root)
+        except RuntimeDirError:
+            return {}
+
+    def _is_moved(self, name: str, found: PluginDirectory | None) -> bool:
+        known = self._known.get(name)
+        if known is None or found is None or known.directory.path != found.path:
+            return True
+        here = known.listing.folders.get("")
+        try:
+            return here is not None and folder_facts(os.fspath(found.path))[:2] != here[:2]
+        except OSError:
+            return True
+
+    def _read_recent(self, known: _Known) -> None:
+        now = time.time_ns()
+        files = {path: facts for path, facts in known.listing.files.items() if facts}
+        if any(now - facts[3] < _RECENT for facts in files.values()):
+            path = known.directory.path
+            known.read = {each: _read(read_file(path, each), facts, now) for each, facts in files.items()}
+            known.digest = _digest(known.read)
+
+    def _is_rewritten(self, known: _Known) -> bool:
+        """Tell whether a file has other bytes than were read although nothing else shows it."""
+        since = time.time_ns() - _RECENT
+        if known.newest <= since:
+            return False
+        for path, facts in known.listing.files.items():
+            before = known.read.get(path)
+            if facts and facts[3] > since and before:
+                now = read_file(known.directory.path, path)
+                if now.sha256 != before.sha256:
+                    known.read[path] = _Read(before.sha256, is_racy=True)  # the look reads it, too
+                    return True
+        return False
+
+    def _remember(self, name: str, known: _Known) -> None:
+        before = self._known.get(name)
+        links = known.listing.links
+        if links and (before is None or before.listing.links != links):
+            self._has_new_links = True
+        if before is not None and before.listing.folders != known.listing.folders:
+            self._forget(name)
+        known.newest = max((facts[3] for facts in known.listing.files.values() if facts), default=0)
+        self._known[name] = known
+        for facts in known.listing.folders.values():
+            self._by_folder.setdefault(facts[:2], set()).add(name)
+
+    def _forget(self, name: str) -> None:
+        for facts in self._known.pop(name).listing.folders.values():
+            names = self._by_folder.get(facts[:2], set())
+            names.discard(name)
+            if not names:
+                self._by_folder.pop(facts[:2], None)
+
+
+def _unknown(directory: PluginDirectory) -> _Known:
+    return _Known(directory, _NOTHING, {})
+
+
+def _changed(known: _Known, listing: Listing) -> dict[str, FileFacts]:
+    """Return the files that are to be read to know the digest; none if all are known to be as they were."""
+    if not known.read and listing.files == known.listing.files:
+        return {}  # nothing was read yet, and nothing need be
+    return {
+        path: facts
+        for path, facts in listing.files.items()
+        if facts
+        and (known.listing.files.get(path) != facts or path not in known.read or known.read[path].is_racy)
+    }
+
+
+def _was_renamed(before: Listing, after: Listing) -> bool:
+    """Tell whether the directory itself was changed, and nothing in it: renamed away, and back again.
+
+    Whoever looked meanwhile has unloaded the plugin.
+    """
+    was, now = before.folders.get(""), after.folders.get("")
+    return was is not None and now is not None and was[:3] == now[:3] and was[3] != now[3]
+
+
+def _is_torn(known: _Known, listing: Listing, changed: Mapping[str, FileFacts]) -> bool:
+    if not known.listing.files and listing.files.get(ENTRY) is None:
+        return True
+    if any(facts and not listing.files.get(path) for path, facts in known.listing.files.items()):
+        return True
+    since = time.time_ns() - int(SETTLED * 1e9)
+    return any(size == 0 and written > since for _, _, size, _, written in changed.values())
+
+
+def _read(file: SourceFile, facts: FileFacts, now: int) -> _Read:
+    return _Read(file.sha256, now - facts[3] < _GRAIN)
+
+
+def _digest(read: dict[str, _Read]) -> str:
+    return digest_of(sorted((printable(path), each.sha256) for path, each in read.items()))
+
+
+def _source(directory: PluginDirectory, files: dict[str, SourceFile], listing: Listing) -> Source:
+    ordered = tuple(sorted(files.values(), key=lambda file: file.path))
+    digest = digest_of((file.path, file.sha256) for file in ordered)
+    return Source(directory.name, str(directory.path.absolute()), ordered, digest, listing.files)
+
+
+def _modified(before: Listing, after: Listing, changed: Mapping[str, FileFacts]) -> float:
+    """Return when the newest of what changed was written; of what is gone, when its folder changed."""
+    times = [facts[3] for path, facts in changed.items() if before.files.get(path) != facts]
+    times += [facts[2] for path, facts in after.folders.items() if before.folders.get(path) != facts]
+    return max(times, default=0) / 1e9
+
+
+_SLICES = 5  # of a whole sweep
+_SHORTEST, _LONGEST = 0.1, 1.0  # seconds between two slices; waking up costs more than a small slice
+
+_RootFacts: TypeAlias = tuple[int, int, int]
+
+
+def tick(interval: float) -> float:
+    """Return the seconds between two slices where all plugins are looked at once per ``interval``."""
+    return min(max(interval / _SLICES, _SHORTEST), _LONGEST)
+
+
+class Sweep:
+    """Looks at each plugin once per interval, a slice of them at a time, and at the root at each slice."""
+
+    def __init__(self, root: Path, looker: Looker) -> None:
+        self._root = root
+        self._looker = looker
+        self._queue: list[str] = []
+        self._owed = 0.0
+        self._swept_at = time.monotonic()
+        self._listed_at = self._swept_at
+        self._facts = self._root_facts()
+        self._directory = self._facts and self._facts[:2]
+
+    def slice(self, now: float, interval: float) -> set[str]:
+        """Return the plugins whose turn has come and that may differ from what is known."""
+        share = (now - self._swept_at) / interval
+        self._swept_at = now
+        total = len(self._looker.names())
+        self._owed = min(self._owed + share * total, total)
+        found = set()
+        while self._owed >= 1:
+            self._owed -= 1
+            if not self._queue:
+                self._queue = sorted(self._looker.names(), reverse=True)
+            name = self._queue.pop()
+            if self._looker.is_different(name):
+                found.add(name)
+        return found
+
+    def arrivals(self, now: float, interval: float) -> set[str]:
+        """Return the plugins that came or went, where the root changed or the interval is over."""
+        facts = self._root_facts()
+        if facts == self._facts:
+            if now - self._listed_at < interval:
+                return set()
+            self._listed_at = now
+            return self._looker.moved() if self._looker.has_strangers() else set()
+        self._listed_at = now
+        # Another change within the clock's grain would leave the same facts: look again next time.
+        is_racy = facts is not None and time.time_ns() - facts[2] < _GRAIN
+        self._facts = None if is_racy else facts
+        return self._looker.moved()
+
+    def has_other_root(self) -> bool:
+        """Tell whether the root is another directory than at the last look."""
+        facts = self._root_facts()
+        before, self._directory = self._directory, facts and facts[:2]
+        return before != self._directory
+
+    def _root_facts(self) -> _RootFacts | None:
+        try:
+            found = self._root.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino, found.st_mtime_ns

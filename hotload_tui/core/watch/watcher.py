@@ -1,0 +1,520 @@
+"""``Watcher``: notifications become scans, and scans become changes."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Final, Protocol, TypeAlias
+
+from hotload_tui.core.directories import name_of
+from hotload_tui.core.errors import near
+from hotload_tui.core.model import WatcherStatus
+from hotload_tui.core.source import SourceRule
+from hotload_tui.core.watch.debounce import SETTLED, Pace
+from hotload_tui.core.watch.notifier import Bell, Hang, overflow
+from hotload_tui.core.watch.scanner import Change, Looker, Mark, Repositories, Sweep, Verdict, tick
+
+_APART = 1.0  # seconds between two bells: hanging one takes 20 ms for 2,000 directories, with the GIL held
+_RETRY = 10.0  # seconds until a bell that hears only a part is hung anew
+_ROOT_RETRY = 0.1
+
+SWEEP_WHEN_DEAF: Final = 0.5
+"""Seconds between two looks at all plugins while not all changes are notified."""
+
+Rings: TypeAlias = "queue.SimpleQueue[Collection[str] | None]"
+"""Paths where something happened; ``None`` says that it may have happened anywhere."""
+
+
+class Ringer:
+    """One thread's work: ``run``; the other methods may be called from any thread."""
+
+    def __init__(
+        self,
+        root: Path,
+        hang: Hang,
+        rings: Rings,
+        *,
+        directories: Callable[[], list[str]],
+        report: Callable[[WatcherStatus], None],
+        check: Callable[[], None],
+    ) -> None:
+        """Listen below ``root``, else to the ``directories`` that can be heard.
+
+        ``report`` hears how it goes; ``check`` is called again and again, at each step of the bell.
+        """
+        self._root = root
+        self._hang = hang
+        self._rings = rings
+        self._directories = directories
+        self._report = report
+        self._check = check
+        self._ended = threading.Event()
+        self._woken = threading.Event()  # set: hang the bell anew
+        self._hung_at = 0.0
+        self._retry_at = 0.0
+        self._lock = threading.Lock()
+        self._bell: Bell | None = None  # that listens now
+        self._beginning: WatcherStatus | None = None  # to report once the bell listens
+
+    def run(self) -> None:
+        """Listen until ``end``."""
+        while not self._ended.is_set():
+            self._woken.clear()
+            self._hung_at = time.monotonic()
+            self._retry_at = 0.0
+            try:
+                self._listen_to_all()
+            except Exception as error:  # whatever it meets: a name that is not UTF-8 ends it for good
+                self._report(_deaf(error))
+                self._retry_at = time.monotonic() + _RETRY
+            self._check()
+            self._pause()
+
+    def end(self) -> None:
+        """Stop listening."""
+        self._ended.set()
+        self._interrupt()
+
+    def hang_anew(self) -> None:
+        """Listen with a new bell, soon: the present one did not hear what it should."""
+        self._woken.set()
+        self._interrupt()
+
+    def is_set(self) -> bool:
+        """Tell the bell whether to stop listening, also for a new one; it listens now."""
+        self._check()
+        begun, self._beginning = self._beginning, None
+        if begun is not None:
+            self._report(begun)
+            self._rings.put(None)  # what changed while nobody listened
+        return self._is_over()
+
+    def _listen_to_all(self) -> None:
+        """Listen below the root; where that is refused, to what can be heard."""
+        root = os.fspath(self._root)
+        try:
+            self._listen([root], WatcherStatus("watching"))
+        except Exception as error:  # as in run
+            if self._beginning is None:
+                raise
+            refusal = error
+        else:
+            return
+        if isinstance(refusal, FileNotFoundError):
+            if not self._root.is_dir():  # else a directory below it vanished meanwhile: try again
+                trouble = f"no plugin directory {near(self._root)}; it is watched for"
+                self._report(WatcherStatus("failed", trouble))
+            return
+        # One directory that cannot be heard would silence its neighbours: each is named.
+        self._retry_at = time.monotonic() + _RETRY
+        self._listen([root, *self._directories()], _deaf(refusal), is_partial=True)
+
+    def _listen(self, directories: list[str], begun: WatcherStatus, *, is_partial: bool = False) -> None:
+        """Hang a bell and listen to it; ``begun`` is reported once it listens."""
+        self._beginning = begun
+        bell = self._hang(directories, is_partial)
+        with self._lock:
+            self._bell = bell
+        try:
+            while not self._is_over():
+                paths = bell.wait(self)
+                if paths is not None or not self._is_over():
+                    self._rings.put(paths)
+        finally:
+            with self._lock:  # nobody interrupts a bell that is closed
+                self._bell = None
+            bell.close()
+
+    def _interrupt(self) -> None:
+        with self._lock:
+            if self._bell is not None:
+                self._bell.interrupt()
+
+    def _pause(self) -> None:
+        """Wait before the next bell, if the last was useless; a call for the end cuts it short."""
+        wait = self._hung_at + _APART - time.monotonic()
+        if not self._root.is_dir():
+            wait = _ROOT_RETRY
+        if wait > 0:
+            self._ended.wait(wait)
+
+    def _is_over(self) -> bool:
+        """Tell whether the bell has had its time; one that may be deaf goes on listening until the next."""
+        if self._ended.is_set():
+            return True
+        now = time.monotonic()
+        is_anew = self._woken.is_set() and now - self._hung_at >= _APART
+        return is_anew or (self._retry_at != 0.0 and now >= self._retry_at)
+
+
+def _deaf(error: Exception) -> WatcherStatus:
+    return WatcherStatus(
+        "degraded", f"not all changes are notified ({error}); looking every {SWEEP_WHEN_DEAF:g} s"
+    )
+
+
+logger = logging.getLogger("hotload.engine")
+
+_GIT_STEP = 0.005  # seconds between two looks whether git is done
+
+OnChange: TypeAlias = Callable[[Sequence[Change]], Collection[str]]
+"""Called with what changed; returns the names to tell once more when they have stood still."""
+
+
+class Dispatcher:
+    """One thread's work: ``run``, until ``is_ended``."""
+
+    def __init__(
+        self,
+        root: Path,
+        rule: SourceRule,
+        *,
+        rings: Rings,
+        on_change: OnChange,
+        on_tick: Callable[[], None],
+        settle_time: float,
+        debounce_time: float,
+        sweep_interval: float,
+        doubted: set[str],
+    ) -> None:
+        self._root = root
+        self._prefixes = _prefixes(root)
+        self._rule = rule
+        self._rings = rings
+        self._on_change = on_change
+        self._on_tick = on_tick
+        self._sweep_interval = sweep_interval
+        self.looker = Looker(root, rule, doubted)
+        self._pace = Pace(settle_time, debounce_time)
+        self._repositories = Repositories(root, debounce_time)
+        self._mark = self._repositories.mark()  # of what git has changed all was told
+        self._unproven: set[str] = set()  # told, and to be told once more when settled
+        self._unheard: dict[str, float] = {}  # found by the sweep, when; the bell may still ring
+        self._held: set[str] = set()  # wait for git
+        self._overflow = overflow()
+        self._slices = Sweep(root, self.looker)
+
+    def begin(self) -> None:
+        """Take what is on disk now as known: from here on nothing is missed."""
+        self.looker.begin()
+
+    def run(
+        self, is_ended: Callable[[], bool], is_deaf: Callable[[], bool], hang_anew: Callable[[], None]
+    ) -> None:
+        """Dispatch; ``hang_anew`` is called when the bell did not ring, ``is_deaf`` makes the sweep fast."""
+        next_slice = time.monotonic()
+        while not is_ended():
+            due = self._pace.next_due()
+            wake = next_slice if due is None else min(next_slice, due)
+            if self._collect(max(0.0, wake - time.monotonic())):
+                hang_anew()
+            now = time.monotonic()
+            if now >= next_slice:
+                interval = min(self._sweep_interval, SWEEP_WHEN_DEAF) if is_deaf() else self._sweep_interval
+                if self._sweep(now, interval):
+                    hang_anew()
+                self._on_tick()
+                next_slice = now + tick(interval)
+            self._dispatch(is_ended)
+            if self.looker.take_new_links():
+                hang_anew()
+
+    # ---- rings
+
+    def _collect(self, patience: float) -> bool:
+        """Wait for rings and note them all; returns whether there were as many as the system can keep."""
+        try:
+            paths = self._rings.get(timeout=patience)
+        except queue.Empty:
+            return False
+        now = time.monotonic()
+        while True:
+            if paths is None or len(paths) >= self._overflow:
+                self._look_around(now)
+            if paths is not None and len(paths) >= self._overflow:
+                return True
+            for path in paths or ():
+                self._ring(path, now)
+            try:
+                paths = self._rings.get_nowait()
+            except queue.Empty:
+                return False
+
+    def _ring(self, path: str, now: float) -> None:
+        prefix = next((prefix for prefix in self._prefixes if path.startswith(prefix)), None)
+        if prefix is None:
+            if path in {each.rstrip(os.sep) for each in self._prefixes}:
+                self._look_around(now)
+            return
+        directory, *parts = path[len(prefix) :].split(os.sep)  # noqa: PTH206 - thousands in a storm
+        name = name_of(directory)
+        if name is None or (parts and self._rule.leaves_out_below(parts)):
+            return
+        relatives = {name} if self._pace.is_waiting(name) else self.looker.relatives(name)
+        for each in relatives:
+            self._unheard.pop(each, None)
+            self._pace.ring(each, now)
+
+    def _look_around(self, now: float) -> None:
+        """Ring for all plugins that may differ from what is known."""
+        self._prefixes = _prefixes(self._root)
+        known = set(self.looker.names())
+        for name in self.looker.moved() | {name for name in known if self.looker.is_different(name)}:
+            self._pace.ring(name, now)
+
+    # ---- the sweep
+
+    def _sweep(self, now: float, interval: float) -> bool:
+        """Note what changed in silence; returns whether the bell is to be hung anew."""
+        if self._slices.has_other_root():
+            self._look_around(now)
+            return True
+        for name in self._slices.slice(now, interval) | self._slices.arrivals(now, interval):
+            if not self._pace.is_waiting(name):
+                self._unheard[name] = now
+                self._pace.ring(name, now)
+        late = [name for name, found_at in self._unheard.items() if now - found_at >= SETTLED]
+        for name in late:
+            del self._unheard[name]
+        return bool(late)
+
+    # ---- looks
+
+    def _dispatch(self, is_ended: Callable[[], bool]) -> None:
+        now = time.monotonic()
+        due = self._pace.due(now)
+        if not due:
+            return
+        overdue = {name for name in due if self._pace.is_overdue(name, now)}
+        waiting = [name for name in due if name not in overdue]
+        busy = self._repositories.busy(self.looker.paths(waiting))
+        mark = self._repositories.mark()
+        if not busy and mark != self._mark:
+            # All that git changed is on disk: it is told together, also what has not rung yet.
+            self._mark = mark
+            due = sorted({*due, *filter(self.looker.is_different, self.looker.names())})
+        self._held = self._held | busy if busy else set()
+        for name in self._held:  # all at the same moment: what git changed together is told together
+            self._pace.delay(name, now + _GIT_STEP)
+        changes = [change for name in due if name not in busy and (change := self._look(name))]
+        overtaken = self._overtaken([change.name for change in changes if change.name not in overdue], mark)
+        changes = [change for change in changes if change.name not in overtaken]
+        if changes and not is_ended():
+            self._tell(changes)
+
+    def _overtaken(self, names: Collection[str], mark: Mark) -> set[str]:
+        """Return the plugins that git has begun to change while they were read; they are looked at again."""
+        now = time.monotonic()
+        overtaken = self._repositories.overtaken(self.looker.paths(names), mark) if names else set()
+        for name in overtaken:
+            self.looker.doubt(name)
+            self._pace.ring(name, now)
+            self._pace.delay(name, now + _GIT_STEP)
+        return overtaken
+
+    def _look(self, name: str) -> Change | None:
+        now = time.monotonic()
+        settled = self._pace.is_settled(name, now)
+        again = settled and name in self._unproven
+        found = self.looker.look(name, settled=settled, again=again)
+        if found is Verdict.TORN or (found is Verdict.SAME and name in self._unproven):
+            self._pace.postpone(name, now)
+            return None
+        self._pace.looked(name, now)
+        if isinstance(found, Change):
+            self._pace.changed(name, now)
+            return found
+        self._unheard.pop(name, None)  # nothing changed: nothing to be heard
+        return None
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        names = {change.name for change in changes}
+        unsettled = {change.name for change in changes if not change.is_settled}
+        try:
+            again = set(self._on_change(changes)) & set(self.looker.names())
+        except Exception:  # foreign code: one failing call must not end the watching, nor lose the change
+            logger.exception("handling changes of %s failed", ", ".join(sorted(names)))
+            again = unsettled
+        self._unproven = (self._unproven - names) | again
+        now = time.monotonic()
+        for name in again:
+            self._pace.postpone(name, now)
+
+
+def _prefixes(root: Path) -> tuple[str, ...]:
+    """Return how the path of something below the root may begin: a system may resolve links in it."""
+    places = dict.fromkeys([os.fspath(root), os.path.realpath(root)])
+    return tuple(os.path.join(place, "") for place in places)  # noqa: PTH118 - the separator at the end
+
+
+_PATIENCE = 0.08  # seconds that ``stop`` waits for the threads; what they are busy with ends behind it
+
+
+class NewDispatcher(Protocol):
+    """Makes a dispatcher that takes its rings from a queue."""
+
+    def __call__(self, *, rings: Rings) -> Dispatcher:
+        """Make one to which nothing is known yet."""
+        ...
+
+
+class Threads:
+    """From ``start`` to ``stop``; used once."""
+
+    def __init__(
+        self, root: Path, hang: Hang, new_dispatcher: NewDispatcher, on_status: Callable[[], None]
+    ) -> None:
+        self._on_status = on_status
+        self._new_dispatcher = new_dispatcher
+        self._rings: Rings = queue.SimpleQueue()
+        self._dispatcher = new_dispatcher(rings=self._rings)
+        self._ringer = Ringer(
+            root,
+            hang,
+            self._rings,
+            directories=self._directories,
+            report=self._note,
+            check=self._check_watch,
+        )
+        self._stopped = threading.Event()
+        self._status = WatcherStatus("watching")
+        self._died: dict[str, BaseException] = {}
+        self._bell = self._thread("hotload-bell", self._ring)
+        self._watch = self._thread("hotload-watch", self._dispatch)
+
+    def start(self) -> None:
+        """Take what is there as known, and begin."""
+        self._dispatcher.begin()
+        self._bell.start()
+        self._watch.start()
+
+    def stop(self) -> None:
+        """End, soon; returns within a tenth of a second."""
+        self._stopped.set()
+        self._ringer.end()
+        self._rings.put(())
+        until = time.monotonic() + _PATIENCE
+        for thread in (self._bell, self._watch):
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, until - time.monotonic()))
+
+    def status(self) -> WatcherStatus:
+        """Return whether changes are found, and what is the trouble if not."""
+        return self._status
+
+    def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:  # also what was meant for another thread; the other one tells
+                self._died[name] = error
+
+        return threading.Thread(target=run, name=name, daemon=True)
+
+    def _directories(self) -> list[str]:
+        return self._dispatcher.looker.directories()
+
+    def _ring(self) -> None:
+        self._ringer.run()
+
+    def _dispatch(self) -> None:
+        self._dispatcher.run(self._is_ended, lambda: self._status.state == "degraded", self._ringer.hang_anew)
+
+    # ---- each looks after the other
+
+    def _is_ended(self) -> bool:
+        """Tell the dispatcher whether to end; while at it, see to the bell."""
+        if self._stopped.is_set():
+            return True
+        if not self._bell.is_alive():
+            self._bell = self._thread("hotload-bell", self._ring)
+            self._replace(self._bell)
+        return False
+
+    def _check_watch(self) -> None:
+        """See to the dispatcher; called all the time while the bell listens."""
+        if self._watch.is_alive() or self._stopped.is_set() or self._watch.ident is None:
+            return
+        # What it had read and not told would be lost: to a new one everything is new.
+        self._dispatcher = self._new_dispatcher(rings=self._rings)
+        self._rings.put(None)
+        self._watch = self._thread("hotload-watch", self._dispatch)
+        self._replace(self._watch)
+
+    def _replace(self, thread: threading.Thread) -> None:
+        before = self._status
+        error = self._died.pop(thread.name, None)
+        self._note(WatcherStatus("degraded", f"the thread {thread.name} ended ({error!r}); a new one begins"))
+        logger.error("the thread %s ended", thread.name, exc_info=error)
+        thread.start()
+        self._note(before)
+
+    def _note(self, status: WatcherStatus) -> None:
+        if status != self._status:
+            self._status = status
+            self._on_status()
+
+
+class Watcher:
+    """Tells ``on_change`` of plugins whose files, or existence, changed, with what was read of them.
+
+    The call comes from a thread of the watcher's; what changes meanwhile is told in the next call.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        on_change: OnChange,
+        *,
+        on_status: Callable[[], None] = lambda: None,
+        on_tick: Callable[[], None] = lambda: None,
+        settle_time: float,
+        debounce_time: float,
+        sweep_interval: float,
+        hang: Hang,
+        rule: SourceRule | None = None,
+        doubted: set[str] | None = None,
+    ) -> None:
+        """Watch ``root`` once started; a save is looked at after ``settle_time`` s of quiet.
+
+        A stream of changes puts that off for ``debounce_time`` s at most. Who is added to ``doubted`` is told
+        at the next look, also if what is there is known. ``on_tick`` is called about once a second. ``hang``
+        makes what notifies of changes.
+        """
+        self._root = root.absolute()
+        self._on_status = on_status
+        self._hang = hang
+        self._new_dispatcher = functools.partial(
+            Dispatcher,
+            self._root,
+            rule or SourceRule(),
+            on_change=on_change,
+            on_tick=on_tick,
+            settle_time=settle_time,
+            debounce_time=debounce_time,
+            sweep_interval=sweep_interval,
+            doubted=set() if doubted is None else doubted,
+        )
+        self._threads: Threads | None = None
+
+    def start(self) -> None:
+        """Begin to watch: no change after the return is missed; nothing happens if it has begun."""
+        if self._threads is None:
+            self._threads = Threads(self._root, self._hang, self._new_dispatcher, self._on_status)
+            self._threads.start()
+
+    def stop(self) -> None:
+        """Stop watching; a call of ``on_change`` in progress may end after the return, no other begins."""
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.stop()
+
+    def status(self) -> WatcherStatus:
+        """Return whether it watches, and what is the trouble if not."""
+        return WatcherStatus("off") if self._threads is None else self._threads.status()

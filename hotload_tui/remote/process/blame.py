@@ -1,0 +1,358 @@
+"""Which plugin killed the host, or keeps it from going on: breadcrumbs, dumps, and what they say.
+
+The host writes breadcrumbs into shared memory, which costs next to nothing and is there even after
+``os._exit`` and SIGKILL; the console reads them. A heartbeat beside them shows whether the interpreter still
+runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import linecache
+import mmap
+import os
+import re
+import shutil
+import signal
+import struct
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, cast
+
+from hotload_tui.core.directories import name_of
+from hotload_tui.core.model import Fault, Frame, Owner, Phase, PluginState, PluginStatus
+from hotload_tui.remote.process.debug import PLACES, SOCKET
+
+CUT_OFF: Final = 97
+"""Exit status of a process that can no longer report."""
+
+_FRAME: Final = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
+_THREAD: Final = re.compile(r"^(?:Current thread|Thread) .*$", re.MULTILINE)
+_TIMEOUT: Final = "Timeout ("  # how a dump begins that was written because time was up
+
+
+def fault_of_death(
+    plugin: PluginStatus, phase: Phase, *, returncode: int | None, limit: float, trace: str
+) -> Fault:
+    """Describe the end of a process that was compiling or loading ``plugin``.
+
+    ``returncode`` is as subprocess has it, ``None`` if the process had to be killed because it had not ended
+    after ``limit`` seconds; ``trace`` is faulthandler's dump, or empty.
+    """
+    if returncode is None or trace.startswith(_TIMEOUT):
+        kind, message = "TimeoutError", f"the plugin did not {phase} within {limit:g} s"
+    elif returncode == CUT_OFF:
+        kind, message = "ProcessDied", "the plugin closed file descriptors that are not its own"
+    elif returncode < 0:
+        kind = _signal_name(-returncode)
+        message = f"the plugin crashed the process: {signal.strsignal(-returncode)}"
+    else:
+        kind = "ProcessDied"
+        message = f"the plugin ended the process with exit status {returncode}, past all handlers (os._exit?)"
+    return Fault(phase, plugin.name, kind, message, time.time(), frames=_frames(trace, plugin.path))
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _frames(trace: str, plugin_dir: str) -> tuple[Frame, ...]:
+    """Return the stack of the thread that executes the plugin, from the plugin's first frame on."""
+    stacks = [_stack(part, plugin_dir) for part in _THREAD.split(trace)[1:]]
+    own = [stack for stack in stacks if any(frame.owner == "plugin" for frame in stack)]
+    if not own:
+        return ()
+    stack = own[-1]  # faulthandler writes the newest thread first, the main one last
+    first = next(index for index, frame in enumerate(stack) if frame.owner == "plugin")
+    return tuple(stack[first:])
+
+
+def _stack(dump: str, plugin_dir: str) -> list[Frame]:
+    frames = [_frame(file, int(line), function, plugin_dir) for file, line, function in _FRAME.findall(dump)]
+    return frames[::-1]
+
+
+def _frame(file: str, line: int, function: str, plugin_dir: str) -> Frame:
+    source = linecache.getline(file, line).rstrip("\n")
+    return Frame(
+        file=file,
+        line=line,
+        function=function,
+        owner=_owner(file, plugin_dir),
+        lines=(source,) if source else (),
+        first_line=line,
+    )
+
+
+def _owner(file: str, plugin_dir: str) -> Owner:
+    if Path(file).is_relative_to(plugin_dir) or Path(file).is_relative_to(Path(plugin_dir).resolve()):
+        return "plugin"
+    import sysconfig  # not for the start of a console
+
+    libraries = (*sysconfig.get_paths().values(), sys.prefix)
+    return "library" if any(Path(file).is_relative_to(path) for path in libraries) else "host"
+
+
+def fault_of_hang(plugin: PluginStatus, phase: Phase, trace: str) -> Fault:
+    """Describe how a plugin kept its host from going on; ``trace`` is faulthandler's dump."""
+    return Fault(
+        phase,
+        plugin.name,
+        "TimeoutError",
+        "the plugin kept the host from going on, so the host was started anew",
+        time.time(),
+        frames=_frames(trace, plugin.path),
+    )
+
+
+def plugin_in(trace: str, runtime_dir: Path) -> str:
+    """Return in whose code the thread was that crashed or held the interpreter; empty: nobody's."""
+    _, _, rest = trace.partition("Current thread ")
+    current = _THREAD.split(rest)[0]
+    for file, _, _ in _FRAME.findall(current):
+        with contextlib.suppress(ValueError):
+            return Path(file).relative_to(runtime_dir).parts[0]
+    return ""
+
+
+BEAT: Final = 0.25
+"""Seconds between two beats."""
+
+TRAIL: Final = "trail"
+CRASH: Final = "crash"
+HANG: Final = "hang"
+"""Names in the folder that host and console share: breadcrumbs, and two dumps of faulthandler's."""
+
+_HEAD: Final = struct.Struct("<d?")  # last beat on the monotonic clock, whether the first scan is over
+_SLOT: Final = struct.Struct(
+    "<Qd16s64s256s"
+)  # number (0: free), time on the monotonic clock, phase, digest, plugin
+_START: Final = 64  # bytes before the first slot
+_SLOTS: Final = 32  # the first for the step that was over last; of too many, the newest are left out
+_SIZE: Final = _START + _SLOTS * _SLOT.size
+
+
+class Crumb(NamedTuple):
+    """A step that a host is in, or was in when it died."""
+
+    number: int
+    """Counts up: the greatest is the newest."""
+    at: float
+    """When it began, or ended, on the monotonic clock."""
+    phase: Phase
+    digest: str
+    """Of the source that runs; empty where that is not known."""
+    plugin: str
+
+
+class Trail(NamedTuple):
+    """All that a host wrote down."""
+
+    beat: float
+    """When it last beat, on the monotonic clock."""
+    is_ready: bool
+    """Whether its first scan is over."""
+    crumbs: tuple[Crumb, ...]
+    """Steps that are not over, oldest first."""
+    last: Crumb | None
+    """The step that was over last; ``at`` is when it ended."""
+
+
+class Breadcrumbs:
+    """The host's side; ``step`` is a ``Witness``."""
+
+    def __init__(self, path: Path) -> None:
+        self._memory = _mapped(path)
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._free = list(range(1, _SLOTS))
+        self._is_ready = False
+
+    def beat(self) -> None:
+        """Beat once."""
+        _HEAD.pack_into(self._memory, 0, time.monotonic(), self._is_ready)
+
+    def trail(self) -> Trail:
+        """Return what is written down now."""
+        return _trail(bytes(self._memory))
+
+    def ready(self) -> None:
+        """Say that the first scan is over."""
+        self._is_ready = True
+        self.beat()
+
+    @contextlib.contextmanager
+    def step(self, phase: Phase, plugin: str, digest: str = "") -> Iterator[None]:
+        """Write a step down while it lasts. A copy of the host that a plugin forked in it ends with it."""
+        with self._lock:
+            slot = self._free.pop() if self._free else None
+            number = next(self._numbers)
+        words = [part.encode("utf-8", "backslashreplace") for part in (phase, digest, plugin)]
+        if slot is not None:
+            self._write(slot, number, time.monotonic(), words)
+        try:
+            yield
+        finally:
+            if os.getpid() != self._pid:
+                os._exit(0)
+            self._write(0, number, time.monotonic(), words)
+            if slot is not None:
+                self._write(slot, 0, 0.0, [b"", b"", b""])
+                with self._lock:
+                    self._free.append(slot)
+
+    def _write(self, slot: int, number: int, at: float, words: Sequence[bytes]) -> None:
+        _SLOT.pack_into(self._memory, _START + slot * _SLOT.size, number, at, *words)
+
+
+def make_trail(path: Path) -> None:
+    """Make the file, without any crumbs; one that is there is emptied, and still mapped by who has it."""
+    path.write_bytes(bytes(_SIZE))
+
+
+def read_trail(path: Path) -> Trail:
+    """Return what is written down now; a step that is being written may be missing."""
+    return _trail(path.read_bytes())
+
+
+def _trail(content: bytes) -> Trail:
+    beat, is_ready = _HEAD.unpack_from(content, 0)
+    last, *crumbs = [_crumb(content, slot) for slot in range(_SLOTS)]
+    return Trail(
+        beat,
+        is_ready,
+        tuple(sorted(crumb for crumb in crumbs if crumb.number)),
+        last if last.number else None,
+    )
+
+
+def _crumb(content: bytes, slot: int) -> Crumb:
+    number, at, *words = _SLOT.unpack_from(content, _START + slot * _SLOT.size)
+    phase, digest, plugin = (word.rstrip(b"\0").decode("utf-8", "replace") for word in words)
+    return Crumb(number, at, cast(Phase, phase), digest, plugin)
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    with path.open("r+b") as file:
+        return mmap.mmap(file.fileno(), _SIZE)
+
+
+AFTERMATH: Final = 0.25
+"""Seconds: a signal sent to the whole process may strike a moment after the step."""
+
+CUT_OFF_SEEN: Final = 1.0
+"""Seconds until a host has noticed that descriptors are missing."""
+
+
+class Culprit(NamedTuple):
+    """A plugin, and what it did."""
+
+    plugin: str
+    digest: str
+    """Of its source; empty where that is not known."""
+    fault: Fault
+
+
+class Inquest:
+    """Looks for culprits among the plugins in ``runtime_dir``."""
+
+    def __init__(self, runtime_dir: Path, load_timeout: float) -> None:
+        self._root = runtime_dir.absolute()
+        self._limit = load_timeout
+
+    def of_death(
+        self, trail: Trail, trace: str, returncode: int, *, was_orphaned: bool = False
+    ) -> Culprit | None:
+        """Return who was loading or being called when the host died.
+
+        Also who had just been, but not of a host that ended because its supervisor did.
+        """
+        crumb = self._crumb(trail, trace)
+        if crumb is None and not was_orphaned:
+            crumb = recent(trail, time.monotonic() - (CUT_OFF_SEEN if returncode == CUT_OFF else AFTERMATH))
+        if crumb is None:
+            return None
+        status = self._status(crumb)
+        fault = fault_of_death(status, crumb.phase, returncode=returncode, limit=self._limit, trace=trace)
+        return Culprit(crumb.plugin, crumb.digest, fault)
+
+    def of_hang(self, trail: Trail, trace: str) -> Culprit | None:
+        """Return who keeps the host from going on."""
+        crumb = self._crumb(trail, trace) or recent(trail, trail.beat - AFTERMATH)
+        if crumb is None:
+            return None
+        return Culprit(crumb.plugin, crumb.digest, fault_of_hang(self._status(crumb), crumb.phase, trace))
+
+    def _crumb(self, trail: Trail, trace: str) -> Crumb | None:
+        """Return the step of the plugin in whose code the dump was written, else the newest step."""
+        named = name_of(plugin_in(trace, self._root) or plugin_in(trace, self._root.resolve()) or ".") or ""
+        for crumb in reversed(trail.crumbs):
+            if crumb.plugin == named or not named:
+                return crumb
+        return Crumb(0, 0.0, "host", "", named) if named else None
+
+    def _status(self, crumb: Crumb) -> PluginStatus:
+        return PluginStatus(crumb.plugin, PluginState.HELD, str(self._root / crumb.plugin))
+
+
+def recent(trail: Trail, since: float) -> Crumb | None:
+    """Return the newest step that is not over, or was over after ``since`` on the monotonic clock."""
+    if trail.crumbs:
+        return trail.crumbs[-1]
+    last = trail.last
+    return last if last is not None and last.at > since else None
+
+
+class Evidence:
+    """Breadcrumbs and dumps of one host at a time."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="hotload-"))
+
+    def clear(self) -> None:
+        """Make room for another host."""
+        make_trail(self.folder / TRAIL)
+        for name in (CRASH, HANG):
+            (self.folder / name).write_bytes(b"")
+        for name in (SOCKET, PLACES):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def trail(self) -> Trail:
+        """Return the breadcrumbs."""
+        try:
+            return read_trail(self.folder / TRAIL)
+        except FileNotFoundError:  # the console is leaving
+            return Trail(0.0, False, (), None)
+
+    def dump(self, name: str) -> str:
+        """Return what faulthandler wrote to ``CRASH`` or ``HANG``."""
+        try:
+            return (self.folder / name).read_text(errors="replace")
+        except OSError:
+            return ""
+
+
+class Hang:
+    """A host that does not go on."""
+
+    def __init__(self, before: int) -> None:
+        self.before = before
+        """Characters of the dump that are of earlier ones."""
+        self.trace = ""
+        self.culprit: Culprit | None = None
+        self.looks = 0
+        self.is_ended = False
+        """Whether the host is being killed for it."""

@@ -1,0 +1,411 @@
+"""``Keeper``: starts the host, notices when it dies or hangs, names the plugin, and starts it again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Final, NamedTuple, Protocol, TypeAlias
+
+from hotload_tui.core.config import Config
+from hotload_tui.core.errors import HotloadError
+from hotload_tui.core.model import Level
+from hotload_tui.core.source import SourceRule, read_source
+from hotload_tui.remote.process import supervisor
+from hotload_tui.remote.process.blame import BEAT, CRASH, HANG, Crumb, Culprit, Evidence, Hang, Inquest, Trail
+from hotload_tui.remote.process.output import Line, Reader
+
+
+class Audience(Protocol):
+    """Who hears of the host."""
+
+    def say(self, level: Level, plugin: str, text: str) -> None:
+        """Hear a line for the log."""
+        ...
+
+    def started(self, pid: int) -> None:
+        """Hear that a host was started; it may not answer yet."""
+        ...
+
+    def lost(self) -> None:
+        """Hear that the host ended."""
+        ...
+
+    def changed(self) -> None:
+        """Hear that ``trouble`` is another one."""
+        ...
+
+
+_END: Final = 3.0  # seconds for a supervisor that has nothing left to do
+
+
+class Started(NamedTuple):
+    """A host was started."""
+
+    pid: int
+
+
+class Ended(NamedTuple):
+    """A host ended."""
+
+    pid: int
+    code: int
+    """As subprocess has it: negative for the signal that killed it."""
+
+
+class Orphaned(NamedTuple):
+    """The supervisor itself was killed; its host, if there was one, has been ended."""
+
+
+News: TypeAlias = Started | Ended | Orphaned
+
+
+class Link:
+    """A supervisor, and the two streams of the hosts that it starts."""
+
+    def __init__(self, command: Sequence[str], write: Callable[[str, Line], None]) -> None:
+        """Start a supervisor for hosts that ``command`` starts.
+
+        ``write`` gets ``stdout`` or ``stderr`` and a line of it.
+        """
+        self.news: Final[queue.SimpleQueue[News]] = queue.SimpleQueue()
+        self._host = 0
+        streams = {name: os.pipe() for name in ("stdout", "stderr")}
+        out, err = (streams[name][1] for name in ("stdout", "stderr"))
+        # Before there is another process that wants the processor: a thread is waited for until it runs.
+        self._readers = [
+            Reader(reading, name, lambda line, name=name: write(name, line))  # type: ignore[misc]
+            for name, (reading, _) in streams.items()
+        ]
+        terminal = _terminal()
+        modes = supervisor.modes_of(terminal) if terminal >= 0 else ""
+        words = [str(number) for number in (out, err, terminal)]
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and file
+            [sys.executable, "-I", "-S", str(Path(supervisor.__file__)), *words, modes, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[number for number in (out, err, terminal) if number >= 0],
+            process_group=0,  # what ends the console's group must leave it alone
+        )
+        for number in (out, err, terminal):
+            if number >= 0:
+                os.close(number)
+        assert self._process.stdout is not None
+        threading.Thread(
+            target=self._listen, args=(self._process.stdout,), name="hotload-link", daemon=True
+        ).start()
+
+    def send(self, word: str) -> None:
+        """Give a command; one that the supervisor does not live to hear is followed by ``Orphaned``."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError, ValueError):
+            self._process.stdin.write(f"{word}\n".encode())
+            self._process.stdin.flush()
+
+    def leave(self) -> None:
+        """Say that the terminal is fine, and let the supervisor end what is left; does not wait long."""
+        self.send("bye")
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END)
+
+    def _listen(self, stream: IO[bytes]) -> None:
+        with stream:
+            for line in stream:
+                word, *numbers = line.split()
+                if word == b"started":
+                    self._host = int(numbers[0])
+                    self.news.put(Started(self._host))
+                else:
+                    self._host = 0
+                    self.news.put(Ended(int(numbers[0]), int(numbers[1])))
+        self._process.wait()  # its output has ended, and so has it
+        if self._host:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._host, signal.SIGKILL)
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self.news.put(Orphaned())
+
+
+def _terminal() -> int:
+    """Return a new descriptor of the terminal on which a console would be; -1 for none."""
+    try:
+        descriptor = sys.__stderr__.fileno() if sys.__stderr__ else -1
+    except ValueError:  # closed
+        return -1
+    return os.dup(descriptor) if descriptor >= 0 and os.isatty(descriptor) else -1
+
+
+_SOON: Final = 0.02  # seconds between two looks while the console waits for the first scan
+_LATE: Final = 0.6  # seconds without a beat after which the host is not asked
+_SILENT: Final = 1.25  # seconds without a beat; with the look that finds it, less than two
+_BOOT: Final = 15.0  # seconds until the first beat
+_OVERDUE: Final = 1.5  # seconds that a load may take beyond its limit
+_MINUTE: Final = 60.0
+_CRASHES: Final = 3  # within a minute, with nobody to blame: then it is enough
+_STOP: Final = 2.0  # seconds
+_JOIN: Final = 1.0  # seconds
+
+
+class Keeper:
+    """Keeps one host running, from ``open`` to ``close``; one thread of its own does all of it."""
+
+    def __init__(self, config: Config, options: Sequence[str], audience: Audience) -> None:
+        """Prepare; ``options`` lead a host to the configuration ``config``."""
+        self.trouble = ""
+        """What is wrong with the host; empty when nothing is."""
+        self.is_late = False
+        """Whether a heartbeat is missing; that may be nothing, but a question would have to wait."""
+        self._options = options
+        self._audience = audience
+        self._runtime_dir = Path(config.runtime_dir)
+        self._compiled_dir = Path(config.compiled_dir)
+        self._rule = SourceRule(config.watch.ignore)
+        self._limit = config.load_timeout
+        self._inquest = Inquest(self._runtime_dir, self._limit)
+        self._slow: set[int] = set()
+        self._evidence = Evidence()
+        self._link: Link | None = None
+        self._pid = 0
+        self._started_at = 0.0
+        self._hang: Hang | None = None
+        self._deaths: deque[float] = deque(maxlen=_CRASHES)
+        self._has_given_up = False
+        self._is_renewed = False  # whether its user wants another one, though it is well
+        self._is_wanted = True  # whether an end of the host is to be followed by another start
+        self._ready = threading.Event()
+        self._ended = threading.Event()
+        self._restart = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="hotload-keeper", daemon=True)
+
+    # ---- what the console asks for
+
+    @property
+    def folder(self) -> Path:
+        """The folder that is shared with the host."""
+        return self._evidence.folder
+
+    def open(self) -> None:
+        """Start the supervisor and the host; does not wait for it."""
+        self._start()
+        self._thread.start()
+
+    def wait_until_ready(self) -> None:
+        """Wait until the host's first scan is over, or nothing will come of it."""
+        self._ready.wait()
+
+    def restart(self, *, anyway: bool = False) -> str:
+        """Start the host anew, without the plugin that hangs; tells why not: it is well (not ``anyway``)."""
+        if not (self._hang or self._has_given_up or anyway):
+            return "The host is well; r loads a plugin anew."
+        self._restart.set()
+        return ""
+
+    def close(self) -> None:
+        """Stop the host, with force if need be; twice is fine."""
+        self._is_wanted = False
+        self._ready.set()
+        if self._link is not None:
+            self._link.send("kill" if self._hang else "stop")
+            if self._pid:
+                self._ended.wait(_STOP)
+            self._link.leave()
+            self._link = None
+            self._thread.join(_JOIN)
+        self._evidence.remove()
+
+    def _keep(self) -> None:
+        link = self._link
+        while link is not None:
+            with contextlib.suppress(queue.Empty):
+                match link.news.get(timeout=BEAT if self._ready.is_set() else _SOON):
+                    case Started(pid):
+                        self._pid, self._started_at = pid, time.monotonic()
+                        self._audience.started(pid)
+                    case Ended(_, code):
+                        self._host_ended(code)
+                    case Orphaned():
+                        self._orphaned()
+            if self._pid:
+                self._look()
+            if self._restart.is_set():
+                self._restart_now()
+            link = self._link
+
+    def _start(self) -> None:
+        self._evidence.clear()
+        self._slow.clear()
+        if self._link is None:
+            self._link = Link(self._command(), self._hear)
+        self._link.send("start")
+
+    def _command(self) -> list[str]:
+        path = [] if sys.path and sys.path[0] in ("", str(Path.cwd())) else ["-P"]
+        module = ["-m", "hotload_tui.remote.process.host", "--folder", str(self._evidence.folder)]
+        return [sys.executable, *path, *module, *self._options]
+
+    def _hear(self, stream: str, line: Line) -> None:
+        self._audience.say("warning" if stream == "stderr" else "info", line.plugin, f"{stream}: {line.text}")
+
+    def _set_trouble(self, text: str) -> None:
+        self.trouble = text
+        self._audience.changed()
+
+    # ---- a host that ended
+
+    def _host_ended(self, code: int, *, was_orphaned: bool = False) -> None:
+        self._pid, self.is_late = 0, False
+        self._audience.lost()
+        self._ended.set()
+        if not self._is_wanted:
+            return
+        hang, self._hang = self._hang, None
+        is_renewed, self._is_renewed = self._is_renewed, False
+        if is_renewed or (hang and hang.is_ended):
+            if (
+                hang and hang.culprit is not None
+            ):  # not before the end: a host that hangs may have the file locked
+                self._hold(hang.culprit)
+            self._again()
+            return
+        trace = self._evidence.dump(CRASH) or (hang.trace if hang else "")
+        culprit = self._inquest.of_death(self._evidence.trail(), trace, code, was_orphaned=was_orphaned)
+        how = f"died of signal {-code}" if code < 0 else f"ended with exit status {code}"
+        if culprit is None:
+            self._audience.say("error", "", f"the host {how}; no plugin was being loaded or called")
+        else:
+            self._audience.say("error", culprit.plugin, f"the host {how}: {culprit.fault.message}")
+        if culprit is not None and self._hold(culprit):
+            self._again()
+        elif culprit is None and code > 0 and not self._ready.is_set():
+            self._give_up(f"the host could not start ({how}); the log says why")
+        else:
+            self._count(how)
+
+    def _count(self, how: str) -> None:
+        """Start the host again, but not for ever: nothing that could be the reason is held back."""
+        now = time.monotonic()
+        self._deaths.append(now)
+        if len(self._deaths) == _CRASHES and now - self._deaths[0] < _MINUTE:
+            self._give_up(f"the host died {_CRASHES} times within a minute, the last time it {how}")
+        else:
+            self._again()
+
+    def _give_up(self, text: str) -> None:
+        self._has_given_up = True
+        self._audience.say("error", "", text)
+        self._set_trouble(f"{text}; u starts it again")
+        self._ready.set()
+
+    def _again(self) -> None:
+        self._audience.say("info", "", "the host is started again")
+        self._set_trouble("")
+        self._start()
+
+    def _orphaned(self) -> None:
+        """Go on without the supervisor, which was killed; the link has ended its host."""
+        self._link = None
+        if self._pid or self._is_wanted:
+            self._audience.say("error", "", "the supervisor was killed, and the host ends with it")
+            self._host_ended(-signal.SIGKILL, was_orphaned=True)
+
+    def _hold(self, culprit: Culprit) -> bool:
+        """Keep the plugin from being loaded again as it is now; tell whether that could be noted."""
+        from hotload_tui.core.compiled import Record  # artifacts: only for who has such a plugin
+
+        try:
+            digest = culprit.digest or self._digest_of(culprit.plugin)
+            Record(self._compiled_dir.absolute()).bar(culprit.plugin, digest, culprit.fault)
+        except HotloadError as error:
+            self._audience.say("error", culprit.plugin, f"it cannot be held back: {error}")
+            return False
+        return True
+
+    def _digest_of(self, plugin: str) -> str:
+        folders = (self._runtime_dir / plugin, self._runtime_dir / f"_{plugin}")
+        folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+        return read_source(plugin, folder, self._rule).digest
+
+    # ---- a host that runs
+
+    def _look(self) -> None:
+        trail, now = self._evidence.trail(), time.monotonic()
+        if trail.is_ready:
+            self._ready.set()
+        last = trail.beat or self._started_at + _BOOT
+        late = [crumb for crumb in trail.crumbs if now - crumb.at > self._limit]
+        overdue = [
+            crumb for crumb in late if crumb.phase == "load" and now - crumb.at > self._limit + _OVERDUE
+        ]
+        self._tell_slow([crumb for crumb in late if crumb.phase == "hook"])
+        self.is_late = now - last > _LATE
+        hangs = now - last > _SILENT or bool(overdue)
+        if hangs and self._hang is None:
+            self._hang = Hang(len(self._evidence.dump(HANG)))
+            self._send("dump")
+        elif hangs and self._hang is not None and not self._hang.trace:
+            self._describe(self._hang, trail)
+        elif not hangs and self._hang is not None:
+            self._hang = None
+            self._audience.say("info", "", "the host goes on")
+            self._set_trouble("")
+
+    def _tell_slow(self, calls: Sequence[Crumb]) -> None:
+        """Tell once of a handler that does not return; only who called it waits for it."""
+        for crumb in calls:
+            if crumb.number not in self._slow:
+                self._slow.add(crumb.number)
+                text = f"a handler has not returned for {self._limit:g} s (load_timeout); its caller waits"
+                self._audience.say("warning", crumb.plugin, text)
+
+    def _describe(self, hang: Hang, trail: Trail) -> None:
+        """Say who hangs and where, once the host has written it down."""
+        hang.looks += 1
+        trace = self._evidence.dump(HANG)[hang.before :]
+        hang.culprit = self._inquest.of_hang(trail, trace)
+        if hang.culprit is None or not hang.culprit.fault.frames:
+            if hang.looks == 1:
+                return  # the dump may still be being written
+            trace = trace or " "
+        hang.trace = trace
+        if hang.culprit is None:
+            text = "the host does not answer"
+            self._audience.say("error", "", f"{text}; no plugin was being loaded or called")
+            self._set_trouble(f"{text}; u restarts it")
+            return
+        place = hang.culprit.fault.place
+        where = f" at {Path(place.file).name}:{place.line}" if place else ""
+        what = f"{where} in {place.function}" if place else ""
+        text = f"hangs{what} ({hang.culprit.fault.phase}); u restarts the host without it"
+        self._audience.say("error", hang.culprit.plugin, text)
+        self._set_trouble(f"{hang.culprit.plugin} hangs{where}; u restarts")  # short: it has half a line
+
+    def _restart_now(self) -> None:
+        self._restart.clear()
+        if self._has_given_up:
+            self._has_given_up = False
+            self._deaths.clear()
+            self._again()
+        elif self._hang is not None and self._pid:
+            self._hang.is_ended = True
+            self._send("kill")
+        elif self._pid:
+            self._is_renewed = True
+            self._send("stop")
+
+    def _send(self, word: str) -> None:
+        if self._link is not None:
+            self._link.send(word)

@@ -1,0 +1,450 @@
+"""What host and client say to each other, and how it travels.
+
+A message is a length (4 bytes, big-endian) and msgpack. A client says ``Hello``; the host answers ``Welcome``
+or ``Failed``. From then on each request gets one reply, ``Done`` or ``Failed``, in order. After ``Listen``
+the connection belongs to the host, which sends on it::
+
+    State       first, and again for a client that fell behind: the whole state, and its number
+    Events      what happened next, numbered without gaps
+    Beat        nothing happened; the host is alive
+    Farewell    the host stops in good order; a connection that ends without it was cut
+
+Commands use other connections, so that no event waits for an answer, and no answer for an event.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from types import UnionType
+from typing import Final, TypeAlias, TypeVar, cast, overload
+
+import msgspec
+from msgspec import Raw, Struct
+
+from hotload_tui.core.api import ManagerApi
+from hotload_tui.core.errors import HotloadError, PluginError, ProtocolError
+from hotload_tui.core.events import AnyEvent
+from hotload_tui.core.model import Snapshot
+
+LIMIT: Final = 64 * 1024 * 1024
+"""Bytes of a message."""
+
+PATIENCE: Final = 10.0
+"""Seconds that the rest of a started message may take."""
+
+_HEAD: Final = struct.Struct(">I")
+_PIECE: Final = 1024 * 1024
+_INSTANT: Final = 0.001  # seconds; 0 would mean not to wait at all
+_BIG_INT: Final = 1  # msgpack extension: an integer beyond 64 bits, in decimal digits
+_T = TypeVar("_T")
+
+
+def encode(message: object) -> bytes:
+    """Encode a message; what msgpack cannot carry (huge integers, broken Unicode) goes by a detour."""
+    try:
+        return msgspec.msgpack.encode(message)
+    except (OverflowError, UnicodeEncodeError):
+        return msgspec.msgpack.encode(_portable(msgspec.to_builtins(message)))
+
+
+@overload
+def decode(payload: bytes | Raw, expected: type[_T]) -> _T: ...
+@overload
+def decode(payload: bytes | Raw, expected: UnionType) -> object: ...
+def decode(payload: bytes | Raw, expected: object) -> object:
+    """Decode a message.
+
+    Raises:
+        ProtocolError: it is none of the expected kind.
+
+    """
+    try:
+        message: object = msgspec.msgpack.decode(payload, type=expected, ext_hook=_extension)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"a message is not as the protocol has it: {error}") from error
+    return message
+
+
+def send(connection: socket.socket, payload: bytes) -> None:
+    """Send one message.
+
+    Raises:
+        ProtocolError: it is too large.
+
+    """
+    if len(payload) > LIMIT:
+        raise ProtocolError(f"a message of {len(payload):,} bytes is too large (limit: {LIMIT:,})")
+    connection.sendall(_HEAD.pack(len(payload)) + payload)
+
+
+def receive(connection: socket.socket, wait: float | None) -> bytes | None:
+    """Return the next message, or ``None`` at the end; ``wait`` is for its first byte, in seconds.
+
+    Raises:
+        ProtocolError: the message is too large, breaks off or does not get on.
+        TimeoutError: nothing came in time.
+
+    """
+    connection.settimeout(wait)
+    head = connection.recv(_HEAD.size)
+    if not head:
+        return None
+    deadline = time.monotonic() + PATIENCE
+    head += _exactly(connection, _HEAD.size - len(head), deadline)
+    size: int = _HEAD.unpack(head)[0]
+    if size > LIMIT:
+        raise ProtocolError(f"a message of {size:,} bytes is announced (limit: {LIMIT:,})")
+    message = _exactly(connection, size, deadline)
+    connection.settimeout(PATIENCE)  # for the answer
+    return message
+
+
+def _exactly(connection: socket.socket, size: int, deadline: float) -> bytes:
+    """Read in pieces, so that an announced length alone reserves no memory."""
+    pieces = bytearray()
+    while len(pieces) < size:
+        connection.settimeout(max(deadline - time.monotonic(), _INSTANT))
+        try:
+            piece = connection.recv(min(size - len(pieces), _PIECE))
+        except TimeoutError as error:
+            raise ProtocolError(
+                f"a message of {size:,} bytes was not there after {PATIENCE:g} s (only {len(pieces):,})"
+            ) from error
+        if not piece:
+            raise ProtocolError(f"a message broke off after {len(pieces):,} of {size:,} bytes")
+        pieces += piece
+    return bytes(pieces)
+
+
+def _portable(value: object) -> object:
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case int() if value.bit_length() >= 64:  # noqa: PLR2004 - what fits is sent as it is
+            return msgspec.msgpack.Ext(_BIG_INT, str(value).encode())
+        case dict():
+            return {_portable(key): _portable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_portable(item) for item in value]
+        case _:
+            return value
+
+
+def _extension(code: int, payload: memoryview) -> object:
+    if code != _BIG_INT:
+        raise ValueError(f"unknown extension {code}")
+    return int(payload.tobytes())
+
+
+class GetSnapshot(Struct, frozen=True, tag="snapshot"):
+    """Ask for the whole state."""
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Ask the manager."""
+        return manager.snapshot()
+
+
+class GetDetail(Struct, frozen=True, tag="detail"):
+    """Ask for everything known about one plugin."""
+
+    name: str
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Ask the manager."""
+        return manager.detail(self.name)
+
+
+class GetSource(Struct, frozen=True, tag="source"):
+    """Ask for the text of one file."""
+
+    name: str
+    file: str
+    generation: int | None
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Ask the manager."""
+        return manager.source(self.name, self.file, self.generation)
+
+
+class GetLog(Struct, frozen=True, tag="log"):
+    """Ask for log lines."""
+
+    since: int
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Ask the manager."""
+        return manager.log(self.since)
+
+
+class GetHistory(Struct, frozen=True, tag="history"):
+    """Ask what happened to a plugin."""
+
+    name: str
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Ask the manager."""
+        return manager.history(self.name)
+
+
+class GetPlan(Struct, frozen=True, tag="plan"):
+    """Ask what a rebuild would do."""
+
+    name: str | None
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Ask the manager."""
+        return manager.plan(self.name)
+
+
+class Rollback(Struct, frozen=True, tag="rollback"):
+    """Ask for an earlier generation."""
+
+    name: str
+    generation: int
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.rollback(self.name, self.generation)
+
+
+class Release(Struct, frozen=True, tag="release"):
+    """Ask to end a hold."""
+
+    name: str
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.release(self.name)
+
+
+class Rebuild(Struct, frozen=True, tag="rebuild"):
+    """Ask for a build and load."""
+
+    name: str | None
+    force: bool
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.rebuild(self.name, force=self.force)
+
+
+class Enable(Struct, frozen=True, tag="enable"):
+    """Ask to switch a plugin on."""
+
+    name: str
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.enable(self.name)
+
+
+class Disable(Struct, frozen=True, tag="disable"):
+    """Ask to switch a plugin off."""
+
+    name: str
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.disable(self.name)
+
+
+class Clean(Struct, frozen=True, tag="clean"):
+    """Ask to remove artifacts."""
+
+    name: str | None
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.clean(self.name)
+
+
+class Undo(Struct, frozen=True, tag="undo"):
+    """Ask to take back the last command."""
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.undo()
+
+
+class New(Struct, frozen=True, tag="new"):
+    """Ask for a plugin from a template."""
+
+    name: str
+    template: str = "simple"
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.new(self.name, self.template)
+
+
+class Pause(Struct, frozen=True, tag="pause"):
+    """Ask to keep changes for later."""
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.pause()
+
+
+class Resume(Struct, frozen=True, tag="resume"):
+    """Ask to take in what changed meanwhile."""
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.resume()
+
+
+class Invoke(Struct, frozen=True, tag="invoke"):
+    """Ask to call a hook point."""
+
+    point: str
+    args: tuple[object, ...]
+    kwargs: dict[str, object]
+
+    def perform(self, manager: ManagerApi) -> object:
+        """Command the manager."""
+        return manager.invoke(self.point, *self.args, **self.kwargs)
+
+
+Question: TypeAlias = (
+    GetSnapshot
+    | GetDetail
+    | GetSource
+    | GetLog
+    | GetHistory
+    | GetPlan
+    | Rebuild
+    | Rollback
+    | Release
+    | Enable
+    | Disable
+    | Clean
+    | Undo
+    | New
+    | Pause
+    | Resume
+    | Invoke
+)
+"""What the manager answers."""
+
+
+VERSION: Final = 4
+"""Both sides must speak the same; it changes whenever a message, an event or a record does."""
+
+BEAT: Final = 0.5
+"""Seconds between two signs of life of a host in which nothing happens."""
+
+
+class Hello(Struct, frozen=True, tag="hello"):
+    """A client's first message."""
+
+    version: int
+
+
+class Welcome(Struct, frozen=True, tag="welcome"):
+    """The host's answer to a client that it understands."""
+
+    pid: int
+
+
+class Done(Struct, frozen=True, tag="done"):
+    """What the manager returned, encoded."""
+
+    result: Raw
+    after: int = 0
+    """Number of the newest event when it returned: what a command did is told up to there."""
+
+
+class Failed(Struct, frozen=True, tag="failed"):
+    """What the manager raised; the last three are those of a ``PluginError``."""
+
+    error: str
+    text: str
+    plugin: str = ""
+    file: str = ""
+    line: int = 0
+
+
+class State(Struct, frozen=True, tag="state"):
+    """The whole state, at least as new as event ``after``; the next events are those behind it."""
+
+    after: int
+    snapshot: Snapshot
+
+
+class Events(Struct, frozen=True, tag="events"):
+    """What happened, numbered ``first``, ``first + 1`` and so on."""
+
+    first: int
+    events: tuple[AnyEvent, ...]
+
+
+class Beat(Struct, frozen=True, tag="beat"):
+    """The host is alive."""
+
+
+class Farewell(Struct, frozen=True, tag="farewell"):
+    """The host stops serving in good order."""
+
+
+class Listen(Struct, frozen=True, tag="listen"):
+    """Ask for the state and all events from then on."""
+
+
+Request: TypeAlias = Listen | Question
+Reply: TypeAlias = Welcome | Done | Failed
+News: TypeAlias = State | Events | Beat | Farewell | Failed
+
+
+def request_of(payload: bytes) -> Request:
+    """Read a request.
+
+    Raises:
+        ProtocolError: it is none.
+
+    """
+    return cast(Request, decode(payload, Request))
+
+
+def news_of(payload: bytes) -> News:
+    """Read what the host says to a listener.
+
+    Raises:
+        ProtocolError: it is nothing of the kind.
+
+    """
+    return cast(News, decode(payload, News))
+
+
+def reply_of(payload: bytes) -> Reply:
+    """Read a reply.
+
+    Raises:
+        ProtocolError: it is none.
+
+    """
+    return cast(Reply, decode(payload, Reply))
+
+
+def failure_of(error: HotloadError) -> Failed:
+    """Describe an error so that the other side can raise it."""
+    kind, text = type(error).__name__, str(error)
+    if isinstance(error, PluginError):
+        return Failed(kind, text, error.plugin, error.file, error.line)
+    return Failed(kind, text)
+
+
+def error_of(failure: Failed) -> HotloadError:
+    """Return the error that the other side described; of an unknown class only the text is left."""
+    kind = _error_classes().get(failure.error, HotloadError)
+    if issubclass(kind, PluginError):
+        return kind(failure.plugin, failure.text, file=failure.file, line=failure.line)
+    return kind(failure.text)
+
+
+def _error_classes() -> dict[str, type[HotloadError]]:
+    found: list[type[HotloadError]] = [HotloadError]
+    for kind in found:  # grows while it is walked
+        found.extend(kind.__subclasses__())
+    return {kind.__name__: kind for kind in found}

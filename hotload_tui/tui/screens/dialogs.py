@@ -1,0 +1,337 @@
+"""Screens over the console: short questions, the plan of a rebuild, the settings, and the help."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import ClassVar, Final, TypeAlias
+
+import msgspec
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen, Screen
+from textual.widgets import Button, Input, Static
+
+from hotload_tui.core.config_files import Resolved
+from hotload_tui.core.directories import oddity
+from hotload_tui.core.errors import ConfigError
+from hotload_tui.core.model import Plan, PluginState
+from hotload_tui.tui.keys import check_keys
+from hotload_tui.tui.text import clean_line
+
+
+class AskNameScreen(ModalScreen[None]):
+    """Hands each name to ``make`` and stays open, so that a refused name can be mended."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]
+
+    def __init__(self, make: Callable[[str], str]) -> None:
+        super().__init__()
+        self._make = make
+
+    def compose(self) -> ComposeResult:
+        """Lay out the prompt, what was wrong with the name before, and the keys."""
+        with Vertical(classes="dialog"):
+            yield Static("Name of the new plugin (a directory is made from the template)", markup=False)
+            yield Input(placeholder="greeter", compact=True)
+            yield Static(classes="error -empty", markup=False)
+            yield Static("enter make it  esc cancel", classes="keys", markup=False)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Say what a plugin of this name could not have, while another can be chosen."""
+        self._tell(oddity(event.value.strip()))
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Try the name; the manager judges it."""
+        if event.value.strip():
+            self.refuse(self._make(event.value.strip()))
+
+    def refuse(self, reason: str) -> None:
+        """Say why there is no such plugin; nothing for an empty reason."""
+        self._tell(f"! {reason}" if reason else "")
+
+    def _tell(self, text: str) -> None:
+        line = self.query_one(".error", Static)
+        line.update(clean_line(text))
+        line.set_class(not text, "-empty")
+
+    def action_cancel(self) -> None:
+        """Make nothing."""
+        self.dismiss()
+
+
+class ConfirmScreen(ModalScreen[bool]):
+    """Asks a question; Cancel has the focus, and the keys are printed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", "Yes"),
+        Binding("n,escape", "answer(False)", "Cancel"),
+        Binding("left,right", "app.focus_next", "Other button", show=False),
+    ]
+    AUTO_FOCUS = "#cancel"
+
+    def __init__(self, question: str, verb: str) -> None:
+        super().__init__()
+        self._question = question
+        self._verb = verb
+
+    def compose(self) -> ComposeResult:
+        """Lay out the question, its two answers and the keys."""
+        with Vertical(classes="dialog"):
+            yield Static(self._question, markup=False)
+            with Horizontal():
+                yield Button("Cancel", id="cancel", compact=True)
+                yield Button(self._verb, id="yes", variant="error", compact=True)
+            yield Static(
+                f"y {self._verb.lower()}  n or esc cancel  enter the marked one", classes="keys", markup=False
+            )
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """Take the button's answer."""
+        self.dismiss(event.button.id == "yes")
+
+    def action_answer(self, answer: bool) -> None:  # noqa: FBT001 - actions take what the binding says
+        """Take the key's answer."""
+        self.dismiss(answer)
+
+
+class PlanScreen(ModalScreen[bool]):
+    """Shows a plan; returns whether it is to be carried out."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r,R", "answer(True)", "Rebuild"),
+        Binding("escape,q,enter", "answer(False)", "Close"),
+        Binding("j", "scroll('down')", "Down", show=False),
+        Binding("k", "scroll('up')", "Up", show=False),
+    ]
+    AUTO_FOCUS = "VerticalScroll"
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self._plan = plan
+
+    def compose(self) -> ComposeResult:
+        """Lay out the lines; they scroll where there is no room."""
+        with Vertical(classes="dialog help"):
+            with VerticalScroll():
+                yield Static("\n".join(map(clean_line, self._plan.lines())), markup=False)
+            hint = "r does it  esc closes" if self._plan.work else "esc closes"
+            yield Static(hint, classes="keys", markup=False)
+
+    def action_answer(self, answer: bool) -> None:  # noqa: FBT001 - actions take what the binding says
+        """Close, and say whether to do it."""
+        self.dismiss(answer and bool(self._plan.work))
+
+    def action_scroll(self, direction: str) -> None:
+        """Scroll a line."""
+        body = self.query_one(VerticalScroll)
+        (body.scroll_down if direction == "down" else body.scroll_up)(animate=False)
+
+
+_KEY: Final = 40  # cells
+_VALUE: Final = 40
+_GAP: Final = "  "
+_BEFORE: Final = "What was read before holds; it is read again at the next save."
+_KEYS: Final = "The keys are as they were when the console was opened; all else in the file applies."
+
+
+class SettingsScreen(ModalScreen[None]):
+    """Reads the configuration again whenever it is opened."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,enter,comma", "dismiss", "Close"),
+        Binding("j", "scroll('down')", "Down", show=False),
+        Binding("k", "scroll('up')", "Up", show=False),
+    ]
+    AUTO_FOCUS = "VerticalScroll"
+
+    def __init__(self, read: Callable[[], Resolved], fault: str, project: Path) -> None:
+        """``read`` resolves the files, variables and flags; ``fault`` is what the host says is wrong."""
+        super().__init__()
+        self._read = read
+        self._fault = fault
+        self._inside = f"{project}{os.sep}"
+        """What paths inside the project have in front; without it they fit into a line."""
+
+    def compose(self) -> ComposeResult:
+        """Lay out the values; they scroll where there is no room."""
+        with Vertical(classes="dialog wide"):
+            with VerticalScroll():
+                resolved, faults = self._found()
+                yield Static(Content("\n").join(faults), classes="faults", markup=False)
+                if resolved:
+                    yield Static(Content("\n").join(_settings(resolved, self._inside)), markup=False)
+            yield Static("a later source outweighs an earlier one; esc closes", classes="keys", markup=False)
+
+    def action_scroll(self, direction: str) -> None:
+        """Scroll a line."""
+        body = self.query_one(VerticalScroll)
+        body.scroll_relative(y=1 if direction == "down" else -1, animate=False)
+
+    def _found(self) -> tuple[Resolved | None, list[Content]]:
+        """Return what is set, as far as it can be read, and what is wrong with it."""
+        try:
+            resolved = self._read()
+        except ConfigError as error:
+            return None, self._faults(str(error), _BEFORE)
+        try:
+            check_keys(resolved.config.keys)
+        except ConfigError as error:
+            return resolved, self._faults(str(error), _KEYS)
+        return resolved, self._faults(self._fault, _BEFORE)
+
+    def _faults(self, fault: str, meaning: str) -> list[Content]:
+        lines = fault.replace(self._inside, "").splitlines()
+        marked = [Content.styled(f"! {clean_line(line)}", "bold $text-error") for line in lines]
+        return [*marked, Content.styled(f"{meaning}\n", "italic")] if marked else []
+
+
+def _settings(resolved: Resolved, inside: str) -> Iterable[Content]:
+    rows = [
+        (
+            clean_line(setting.key, _KEY),
+            clean_line(_written(setting.value), _VALUE),
+            clean_line(setting.source.replace(inside, "")),
+        )
+        for setting in resolved.settings
+    ]
+    key_width, value_width = (max(len(row[column]) for row in rows) for column in (0, 1))
+    yield from (Content.styled(f"~ {clean_line(each)}", "$text-warning") for each in resolved.warnings)
+    for key, value, source in rows:
+        style = "$foreground-muted" if source == "default" else "bold"
+        yield Content.assemble(f"{key:<{key_width}}{_GAP}{value:<{value_width}}{_GAP}", (source, style))
+
+
+def _written(value: object) -> str:
+    return json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
+
+
+HelpRow: TypeAlias = tuple[str, str, str]
+"""Key or sign, the binding's name in ``[keys]``, what it means."""
+
+_STATES: Final[tuple[HelpRow, ...]] = (
+    *(
+        (f"{state.glyph} {state}", "", meaning)
+        for state, meaning in (
+            (PluginState.OK, "the newest version serves"),
+            (PluginState.STALE, "an older version serves: the newest one failed"),
+            (PluginState.FAIL, "nothing serves"),
+            (PluginState.HELD, "kept at a version chosen by hand, or back from one that killed the host"),
+            (PluginState.OFF, "disabled: its folder's name begins with _"),
+            (PluginState.WAIT, "waits for a plugin that it requires"),
+            (PluginState.BUILD, "being built"),
+            (PluginState.NEW, "found, not loaded yet"),
+        )
+    ),
+    ("+ ok !", "", "it serves, but a call of it raised: the Error tab has it"),
+    ("!*FAIL", "", "the star: you have not looked at it since it broke"),
+)
+
+_PANES: Mapping[str, str] = {
+    "PluginTable": "table",
+    "Overview": "Overview tab",
+    "ErrorView": "Error tab",
+    "LogView": "log",
+    "SourceView": "Source tab",
+    "HashesView": "Hashes tab",
+    "HistoryView": "History tab",
+    "HooksTable": "Hooks tab",
+}
+
+
+class HelpScreen(ModalScreen[None]):
+    """Lists keys with what they do."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark,f1,enter", "close", "Close"),
+        Binding("j", "scroll('down')", "Down", show=False),
+        Binding("k", "scroll('up')", "Up", show=False),
+        Binding("slash", "search", "Search", show=False),
+    ]
+    AUTO_FOCUS = "VerticalScroll"
+
+    def __init__(self, pane: str, own: Iterable[HelpRow], common: Iterable[HelpRow]) -> None:
+        super().__init__()
+        self._pane = pane
+        self._own = tuple(own)
+        self._common = tuple(common)
+
+    def compose(self) -> ComposeResult:
+        """Lay out the lists; they scroll where there is no room."""
+        with Vertical(classes="dialog help"):
+            yield Input(placeholder="/ searches, esc closes, arrows scroll", compact=True)
+            with VerticalScroll():
+                yield Static(self._text(""), markup=False)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Show only lines that have the text in them."""
+        self.query_one("VerticalScroll > Static", Static).update(self._text(event.value.strip()))
+
+    def on_input_submitted(self) -> None:
+        """Go back to the lines that were found."""
+        self.set_focus(self.query_one(VerticalScroll))
+
+    def _text(self, wanted: str) -> Content:
+        groups = (
+            (f"In the {self._pane}", "  key, name in [keys] of hotload.toml", self._own),
+            ("Everywhere", "", self._common),
+            ("States", "", _STATES),
+        )
+        blocks = []
+        for title, hint, rows in groups:
+            found = [row for row in rows if wanted.casefold() in " ".join(row).casefold()]
+            if found:
+                blocks.append(Content("\n").join([Content.assemble((title, "bold"), hint), *_keys(found)]))
+        return (
+            Content("\n\n").join(blocks) if blocks else Content(f"Nothing is about {clean_line(wanted, 40)}.")
+        )
+
+    def action_search(self) -> None:
+        """Type what to look for."""
+        self.set_focus(self.query_one(Input))
+
+    def action_close(self) -> None:
+        """Go back: out of a search, then out of the help."""
+        search = self.query_one(Input)
+        if search.value or search.has_focus:
+            search.value = ""
+            self.set_focus(self.query_one(VerticalScroll))
+        else:
+            self.dismiss()
+
+    def action_scroll(self, direction: str) -> None:
+        """Scroll a line."""
+        body = self.query_one(VerticalScroll)
+        if direction == "down":
+            body.scroll_down(animate=False)
+        else:
+            body.scroll_up(animate=False)
+
+
+def _keys(rows: Iterable[HelpRow]) -> Iterable[Content]:
+    for key, name, meaning in rows:
+        name_cell = f"{name:<12} " if name else ""
+        yield Content.assemble(
+            (f"  {key:<8} ", "bold $text-accent"), (name_cell, "$foreground-muted"), meaning
+        )
+
+
+def key_lines(screen: Screen[None]) -> tuple[str, list[HelpRow], list[HelpRow]]:
+    """Return the focused pane's name, its keys and the keys that work everywhere."""
+    focused = screen.focused
+    own: dict[tuple[str, str], list[str]] = {}
+    common: dict[tuple[str, str], list[str]] = {}
+    for node, binding, _, meaning in screen.active_bindings.values():
+        group = own if node is focused else common
+        if binding.tooltip:
+            group.setdefault((binding.id or "", meaning), []).append(screen.app.get_key_display(binding))
+    name = _PANES.get(type(focused).__name__, "console") if focused else "console"
+    return name, _joined(own), _joined(common)
+
+
+def _joined(keys: Mapping[tuple[str, str], list[str]]) -> list[HelpRow]:
+    return [(" ".join(names), name, meaning) for (name, meaning), names in keys.items()]

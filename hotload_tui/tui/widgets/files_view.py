@@ -1,0 +1,285 @@
+"""The files of a plugin: their digests, and the source as loaded or as on disk."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import Final, Literal, TypeAlias
+
+from textual.containers import ScrollableContainer
+from textual.content import Content
+from textual.widgets import Static
+
+from hotload_tui.core.model import FileDigest, PluginDetail, PluginStatus
+from hotload_tui.tui import keys
+from hotload_tui.tui.requests import Remark, SourcePair
+from hotload_tui.tui.text import NO_PLUGIN, clean_line, clean_lines, count, line_now
+from hotload_tui.tui.widgets.panes import Body, Narrowed
+
+
+def coloured(lines: Iterable[str]) -> list[Content]:
+    """Return the lines in the theme's colours."""
+    from textual.highlight import highlight  # the lexers: not before the first picture
+
+    return highlight("\n".join(lines), language="python").split("\n", allow_blank=True)
+
+
+class HashesView(ScrollableContainer, Narrowed, can_focus=True):
+    """Shows digests in full, so that they can be compared and copied."""
+
+    BINDINGS = keys.WIDE
+    KIND = "hashes"
+    ROWS = "files"
+
+    def __init__(self) -> None:
+        super().__init__(Body(NO_PLUGIN))
+        self._detail: PluginDetail | None = None
+
+    def show(self, detail: PluginDetail | None) -> None:
+        """Show this plugin's files."""
+        if detail != self._detail:
+            self._detail = detail
+            self._draw_if_seen()
+
+    def on_show(self) -> None:
+        """Draw what came while the tab was hidden."""
+        self._draw_if_seen()
+
+    def draw_anew(self) -> None:
+        """Draw the files that are wanted now, each with its digests."""
+        self._draw_if_seen()
+
+    def _draw_if_seen(self) -> None:
+        # Whatever is drawn has the whole screen laid out anew.
+        if self.is_on_screen:
+            self.query_one(Body).show(self._wanted(self._detail) if self._detail else Content(NO_PLUGIN))
+
+    def _wanted(self, detail: PluginDetail) -> Content:
+        files = list(_files(detail))
+        shown = self.of_rows(files, (file.plain for file in files))
+        return _text(detail, shown or [Content(self.nothing(len(files)))] if self.filter else files)
+
+    def text_to_copy(self) -> str:
+        """Return all digests."""
+        return _text(self._detail, _files(self._detail)).plain if self._detail else ""
+
+
+def _text(detail: PluginDetail, files: Iterable[Content]) -> Content:
+    return Content("\n").join([*_head(detail), *files, *_hint(detail)])
+
+
+def _head(detail: PluginDetail) -> Iterator[Content]:
+    status = detail.status
+    what = f"as generation {status.generation} loaded them" if status.generation else "as they are on disk"
+    yield Content.styled(f"{count(len(detail.files), 'file')}, {what}", "bold")
+    yield Content(f"running  {clean_line(status.digest) or 'nothing'}")
+    same = bool(status.digest) and status.digest == status.source_digest
+    yield Content(f"on disk  {'the same' if same else clean_line(status.source_digest) or 'unknown'}")
+    yield Content("")
+
+
+def _files(detail: PluginDetail) -> Iterator[Content]:
+    before = {file.path: file for file in detail.files_before}
+    for file in detail.files:
+        lines = _file(file, before.pop(file.path, None), compared=bool(detail.files_before))
+        yield Content("\n").join(lines)
+    for file in before.values():
+        yield Content.styled(f"- {clean_line(file.path, 300)}  removed", "$text-warning")
+
+
+def _hint(detail: PluginDetail) -> Iterator[Content]:
+    if not detail.files_before:
+        yield Content("")
+        yield Content.styled(
+            "Nothing to compare with yet: after the next reload the changed files are marked.",
+            "$foreground-muted",
+        )
+
+
+def _file(file: FileDigest, before: FileDigest | None, *, compared: bool) -> Iterator[Content]:
+    is_new = compared and before is None
+    is_changed = before is not None and before.sha256 != file.sha256
+    sign, word = ("+", "  new") if is_new else ("*", "  changed") if is_changed else (" ", "")
+    style = "bold $text-warning" if word else ""
+    size = count(file.size, "byte")
+    if before is not None and before.size != file.size:
+        size += f" ({file.size - before.size:+,})"
+    yield Content.assemble(
+        (f"{sign} {clean_line(file.path, 300)}", style), (f"  {size}", "$foreground-muted"), (word, style)
+    )
+    yield Content(f"    {clean_line(file.sha256)}")
+    if is_changed and before is not None:
+        yield Content.styled(f"    {clean_line(before.sha256)}  before", "$foreground-muted")
+
+
+COLOURED: Final = 2_000
+"""Lines up to which a file is coloured; more would be felt as a pause."""
+
+SHOWN: Final = 20_000
+"""Lines shown at most."""
+
+READ: Final = 2_000_000
+"""Characters of a file that are looked at."""
+
+Version: TypeAlias = Literal["loaded", "disk", "difference"]
+
+_NEXT: Final[dict[Version, Version]] = {"loaded": "disk", "disk": "difference", "difference": "loaded"}
+
+_DIFFERENCE_STYLES: Final = {
+    "+": "$text-success",
+    "-": "$text-error",
+    "@": "bold $text-accent",
+}
+
+_WHILE_RUNNING: Final = ("hook", "unload")
+"""Phases whose faults are about what is loaded; all others are about what was to be loaded."""
+
+
+class SourceView(ScrollableContainer, Narrowed, can_focus=True):
+    """Shows one text of a plugin."""
+
+    BINDINGS = keys.SOURCE
+    KIND = "source"
+
+    def __init__(self) -> None:
+        super().__init__(Static(NO_PLUGIN, markup=False))
+        self._status: PluginStatus | None = None
+        self._source: SourcePair | None = None
+        self._wants: Version | None = None
+        """``None``: whichever has the failing line."""
+        self._aim = 0
+        self._due = False
+
+    def show(self, status: PluginStatus | None, source: SourcePair | None) -> None:
+        """Show this plugin's file."""
+        if (status, source) == (self._status, self._source):
+            return
+        if status is None or self._status is None or status.name != self._status.name:
+            self._wants = None
+        self._status, self._source = status, source
+        self._due = True
+        self._draw_if_seen()
+
+    def on_show(self) -> None:
+        """Draw what came while the tab was hidden."""
+        self._draw_if_seen()
+
+    def draw_anew(self) -> None:
+        """Draw the lines that are wanted now, with their numbers."""
+        self._due = True
+        self._draw_if_seen()
+
+    def _draw_if_seen(self) -> None:
+        # Colouring a long file takes a moment: only for who looks at it.
+        if self._due and self.is_on_screen:
+            self._due = False
+            self._draw()
+
+    def action_next_version(self) -> None:
+        """Turn from as loaded to on disk to the difference."""
+        source = self._source
+        if source is None or source.loaded is None or source.disk is None:
+            self.post_message(Remark("There is only one version: nothing is loaded, or the file is gone."))
+            return
+        self._wants = _NEXT[self._version(source)]
+        self._draw()
+
+    def text_to_copy(self) -> str:
+        """Return the text that is shown, without line numbers."""
+        source = self._source
+        if source is None:
+            return ""
+        match self._version(source):
+            case "loaded":
+                return source.loaded or ""
+            case "disk":
+                return source.disk or ""
+            case "difference":
+                return "\n".join(_difference(source))
+
+    def _version(self, source: SourcePair) -> Version:
+        if source.loaded is None:
+            return "disk"
+        if source.disk is None:
+            return "loaded"
+        failed = self._status is not None and self._status.fault is not None
+        return self._wants or ("disk" if failed and source.loaded != source.disk else "loaded")
+
+    def _draw(self) -> None:
+        body, status, source = self.query_one(Static), self._status, self._source
+        if status is None or source is None:
+            body.update(NO_PLUGIN)
+            return
+        version = self._version(source)
+        if version == "difference":
+            self._aim = 0
+            body.update(self.of_lines(_drawn_difference(source, status.generation)))
+            self.scroll_home(animate=False)
+            return
+        on_disk = version == "disk"
+        text = source.disk if on_disk else source.loaded
+        if text is None:
+            body.update(f"{clean_line(source.file)} cannot be read.")
+            return
+        which = "on disk" if on_disk else f"as loaded by generation {status.generation}"
+        if source.loaded is not None and source.loaded == source.disk:
+            which = f"as loaded by generation {status.generation}, the same on disk"
+        elif source.loaded is not None and source.disk is not None:
+            which += ", they differ (v turns on)"
+        title = Content.styled(f"{clean_line(source.file)}, {which}", "bold")
+        self._aim = self._failing(text, on_disk=on_disk)
+        body.update(self.of_lines(Content("\n").join([title, *_numbered(text, self._aim)])))
+        self.call_after_refresh(self._scroll_there)
+
+    def _scroll_there(self) -> None:
+        if self._aim and not self.filter:
+            self.scroll_to(0, max(0, self._aim - self.size.height // 2), animate=False)
+
+    def _failing(self, text: str, *, on_disk: bool) -> int:
+        """Return the failing line; 0 in a text that does not fail, though it may have an equal line."""
+        fault = self._status.fault if self._status else None
+        place = fault.place if fault else None
+        if fault is None or place is None or place.owner != "plugin":
+            return 0
+        if not on_disk and fault.phase not in _WHILE_RUNNING:
+            return 0
+        return line_now(place, text) or 0
+
+
+def _difference(source: SourcePair) -> list[str]:
+    """Return the unified difference between what is loaded and what is on disk, without file names."""
+    old, new = (clean_lines((text or "")[:READ])[:SHOWN] for text in (source.loaded, source.disk))
+    return list(difflib.unified_diff(old, new, lineterm=""))[2:]
+
+
+def _drawn_difference(source: SourcePair, generation: int) -> Content:
+    lines = _difference(source)
+    file = clean_line(source.file)
+    if not lines:
+        return Content.styled(f"{file}, the same on disk as loaded by generation {generation}", "bold")
+    title = f"{file}, from generation {generation} (-) to the disk (+) (v turns on)"
+    rows = [Content.styled(line, _DIFFERENCE_STYLES.get(line[:1], "")) for line in lines]
+    return Content("\n").join([Content.styled(title, "bold"), *rows])
+
+
+def _numbered(text: str, failing: int) -> list[Content]:
+    lines = clean_lines(text[:READ].replace("\r\n", "\n").replace("\r", "\n"))
+    if lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        return [Content("(the file is empty)")]
+    shown = lines[:SHOWN]
+    source = coloured(shown) if len(shown) <= COLOURED else [Content(line) for line in shown]
+    width = len(str(len(shown)))
+    rows = [
+        Content.assemble(
+            (f"{'>' if number == failing else ' '} {number:>{width}} | ", _gutter(number == failing)), line
+        )
+        for number, line in enumerate(source[: len(shown)], 1)
+    ]
+    cut = len(lines) > len(shown) or len(text) > READ
+    return [*rows, Content(f"… the file goes on: {len(text):,} characters")] if cut else rows
+
+
+def _gutter(failing: bool) -> str:  # noqa: FBT001 - a helper of one call
+    return "bold $text-error" if failing else "$foreground-muted"

@@ -1,0 +1,182 @@
+"""What several panes are made of: text, tables, filters, and a line to type in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar, TypeVar
+
+from rich.text import Text
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.suggester import Suggester
+from textual.widget import Widget
+from textual.widgets import DataTable, Input, Static
+from textual.widgets.data_table import ColumnKey, RowKey
+
+from hotload_tui.tui.text import clean_line, is_wanted
+
+
+class Body(Static):
+    """Plain text that is never taken for markup."""
+
+    def __init__(self, text: str = "", *, is_wrapped: bool = False) -> None:
+        """Begin with a text; ``is_wrapped``: no line is wider than the pane, so only their number counts."""
+        super().__init__(text, markup=False)
+        self._text = Content(text)
+        self._is_wrapped = is_wrapped
+
+    def show(self, text: Content) -> None:
+        """Show a text; the screen is laid out anew only if that may change the size."""
+        if text.is_same(self._text):
+            return
+        before, self._text = self._text, text
+        has_other_size = self._measures(text) != self._measures(before)
+        if has_other_size:
+            self._layout_updates += 1  # Textual measures but once what asks for two layouts in a row
+        self.update(text, layout=has_other_size)
+
+    def _measures(self, text: Content) -> list[int]:
+        """Return what tells the size: the cells of each line, or only how many lines there are."""
+        if self._is_wrapped:
+            return [text.plain.count("\n")]
+        return [line.cell_length for line in text.split("\n", allow_blank=True)]
+
+
+class RowTable(DataTable[Text]):
+    """A click puts the cursor on a row, and only a double click does what enter does."""
+
+    def on_click(self, event: events.Click) -> None:
+        """Keep Textual from taking a single click on the cursor's own row for enter."""
+        row: object = event.style.meta.get("row")
+        if row == self.cursor_row:
+            event.prevent_default()
+            if event.chain == 2:  # noqa: PLR2004 - a double click
+                self.action_select_cursor()
+
+
+class CellTable(RowTable):
+    """Keeps what it has rendered of the other cells: ``update_cell`` alone throws all of it away."""
+
+    def put(self, cells: Mapping[tuple[str, str], Text]) -> None:
+        """Set cells, named by the keys of row and column."""
+        if not cells:
+            return
+        try:
+            self._replace(cells)
+        except AttributeError:  # Textual's caches are its own affair: another release may have other ones
+            for (row, column), cell in cells.items():
+                self.update_cell(row, column, cell)
+
+    def _replace(self, cells: Mapping[tuple[str, str], Text]) -> None:
+        for key in list(self._cell_render_cache.keys()):
+            if (key[0].value, key[1].value) in cells:
+                self._cell_render_cache.discard(key)
+        for cache in (self._row_render_cache, self._row_renderable_cache, self._line_cache):
+            cache.clear()
+        for (row, column), cell in cells.items():
+            self._data[RowKey(row)][ColumnKey(column)] = cell
+            self.refresh_row(self.get_row_index(row))
+
+
+_Row = TypeVar("_Row")
+
+
+class Narrowed(Widget):
+    """Has a filter of its own, which stays when another tab or plugin is looked at."""
+
+    KIND: ClassVar[str]
+    """What the pane shows, as its filter is named."""
+
+    ROWS: ClassVar[str] = "lines"
+    """What a filter leaves out."""
+
+    filter: str = ""
+    """``text``, or ``!text`` for what has it not; empty for everything."""
+    _found = ""
+
+    def draw_anew(self) -> None:
+        """Draw what is wanted now."""
+        self.refresh()
+
+    def narrow(self, wanted: str) -> None:
+        """Show only what has this text in it (``!text``: has it not); everything for an empty one."""
+        self.filter = wanted
+        self.scroll_to(0, 0, animate=False, immediate=True)
+        self.draw_anew()
+
+    def describe(self) -> str:
+        """Say what is not as usual; empty when everything is shown."""
+        return f"{self.KIND} filter {clean_line(self.filter, 30)}{self._found}" if self.filter else ""
+
+    def wants(self, text: str) -> bool:
+        """Tell whether a line or row with this text is to be shown."""
+        return is_wanted(text, self.filter.casefold())
+
+    def of_rows(self, rows: Iterable[_Row], texts: Iterable[str]) -> tuple[_Row, ...]:
+        """Return the rows that are wanted by their texts, and remember of how many."""
+        every = list(zip(rows, texts, strict=True))
+        shown = tuple(row for row, text in every if self.wants(text))
+        self._found = f": {len(shown)} of {len(every)}"
+        return shown
+
+    def of_lines(self, text: Content) -> Content:
+        """Return the first line and those of the others that are wanted."""
+        if not self.filter:
+            return text
+        title, *lines = text.split("\n", allow_blank=True)
+        shown: Sequence[Content] = [line for line in lines if self.wants(line.plain)]
+        return Content("\n").join([title, *(shown or [Content(self.nothing(len(lines)))])])
+
+    def nothing(self, number: int) -> str:
+        """Say why no line is shown of so many."""
+        return f"0 of {number:,} {self.ROWS} match {clean_line(self.filter, 40)}: esc clears the filter."
+
+
+class Earlier(Suggester):
+    """Completes with the newest earlier text that begins so."""
+
+    def __init__(self) -> None:
+        super().__init__(use_cache=False, case_sensitive=True)
+        self.texts: Sequence[str] = ()
+        """The newest first."""
+
+    async def get_suggestion(self, value: str) -> str | None:
+        """Return the completed text."""
+        return next((text for text in self.texts if text.startswith(value) and text != value), None)
+
+
+class Prompt(Input):
+    """A line that remembers: up and down turn through earlier texts, right takes the completion."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "turn(1)", "Earlier", show=False),
+        Binding("down", "turn(-1)", "Later", show=False),
+    ]
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's own word
+        self._earlier = Earlier()
+        super().__init__(compact=True, suggester=self._earlier, id=id)
+        self._turn = -1
+
+    def open(self, title: str | Content, hint: str, text: str, earlier: Sequence[str] = ()) -> None:
+        """Show the line with ``text`` in it, selected so that typing replaces it, and go there."""
+        self._earlier.texts = tuple(earlier)
+        self._turn = -1
+        self.placeholder = hint
+        self.border_title = title
+        self.value = text
+        self.add_class("-open")
+        self.screen.set_focus(self)
+
+    def close(self) -> None:
+        """Hide the line."""
+        self.remove_class("-open")
+
+    def action_turn(self, by: int) -> None:
+        """Put an earlier text in."""
+        texts = self._earlier.texts
+        if texts:
+            self._turn = max(-1, min(len(texts) - 1, self._turn + by))
+            self.value = texts[self._turn] if self._turn >= 0 else ""
+            self.cursor_position = len(self.value)

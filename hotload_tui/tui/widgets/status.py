@@ -1,0 +1,363 @@
+"""The lines around the panes: status, notices, toasts, keys, and a terminal that is too small."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+from textual import events
+from textual.containers import Container
+from textual.content import Content
+from textual.reactive import reactive
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.widget import Widget
+
+from hotload_tui.core.events import (
+    AnyEvent,
+    HostReached,
+    PluginDisabled,
+    PluginDiscovered,
+    PluginFailed,
+    PluginLoaded,
+    PluginRemoved,
+)
+from hotload_tui.core.model import PluginState, Snapshot
+from hotload_tui.tui.text import clean_line, count
+from hotload_tui.tui.widgets.panes import Body
+
+SHORT: Final = 3.0
+LONG: Final = 10.0
+"""Seconds that a text stays; longer if it tells of trouble."""
+
+PACE: Final = 0.2
+"""Seconds between two texts that are painted."""
+
+_ROW: Final = 0.75
+"""Share of the screen's width that fits into one row."""
+
+
+class Notice(Container):
+    """Shows one text at a time, at the right, where it hides nothing but a pane's border.
+
+    It is a part of the main screen: dialogs lie above it. It has one timer, begun anew with each text, and is
+    hidden, never removed: a toast of Textual's that was replaced at once could stay painted for ever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Body())
+        self._timer: Timer | None = None
+        self.text = ""
+        self._is_bad = False
+        self._due = False
+
+    def show(self, text: str, *, bad: bool) -> None:
+        """Show a text in the place of the one before."""
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self.set_timer(LONG if bad else SHORT, self.hide)
+        self.text, self._is_bad = clean_line(text), bad
+        if not self.has_class("-shown"):
+            self._draw()
+        elif not self._due:  # one that grows with every reload would have everything painted anew each time
+            self._due = True
+            self.set_timer(PACE, self._draw)
+
+    def _draw(self) -> None:
+        self._due = False
+        if self.text:
+            body = self.query_one(Body)
+            body.set_class(self._is_bad, "-bad")
+            text = Content(f"! {self.text}" if self._is_bad else self.text)
+            self.set_class(text.cell_length > _ROW * self.screen.size.width, "-long")
+            body.show(text)
+            self.add_class("-shown")
+
+    def hide(self) -> None:
+        """Show nothing, and paint what lay below."""
+        self.text = ""
+        self.remove_class("-shown")
+        self.screen.refresh(layout=True)
+
+
+WINDOW: Final = 2.0
+"""Seconds within which news are told in one line."""
+
+_FAILED: Final = "failed"
+_VERBS: Final[dict[type, str]] = {
+    PluginLoaded: "reloaded",
+    PluginDisabled: "disabled",
+    PluginDiscovered: "found",
+    PluginRemoved: "gone",
+}
+_REASONS: Final[dict[type, str]] = {PluginDisabled: "d or z enables it"}
+"""What is said besides, when it concerns one plugin only."""
+
+
+class Toaster(Protocol):
+    """Shows one text in the place of the one before."""
+
+    def __call__(self, text: str, *, bad: bool) -> None:
+        """Show it; ``bad`` ones stay longer."""
+        ...
+
+
+class _News(NamedTuple):
+    verb: str
+    reason: str = ""
+
+
+class Toasts:
+    """Tells news of plugins in one line, at once and again when more joins it; remarks stand alone."""
+
+    def __init__(self, show: Toaster, clock: Callable[[], float]) -> None:
+        self._show = show
+        self._clock = clock
+        self._opened = 0.0
+        self._news: dict[str, _News] = {}
+
+    def say(self, text: str, *, bad: bool = False) -> None:
+        """Tell one thing, alone."""
+        if text:
+            self._show(text, bad=bad)
+
+    def tell(self, events: Iterable[AnyEvent], reading: str = "") -> None:
+        """Tell what became of plugins; not the faults of the plugin whose fault is being read."""
+        events = tuple(events)
+        for event in events:
+            if isinstance(event, HostReached):
+                self.say(event.describe())
+        news = [event for event in events if isinstance(event, (*_VERBS, PluginFailed))]
+        news = [event for event in news if not (isinstance(event, PluginFailed) and event.name == reading)]
+        if not news:
+            return
+        if self._clock() - self._opened > WINDOW:
+            self._opened = self._clock()
+            self._news = {}
+        for event in news:
+            name = clean_line(getattr(event, "name", ""), 40)
+            self._news.pop(name, None)  # only the last word on a plugin counts
+            self._news[name] = _news_of(event)
+        self._show(self._line(), bad=any(news.verb == _FAILED for news in self._news.values()))
+
+    def _line(self) -> str:
+        groups: dict[str, list[str]] = {}
+        for name, news in self._news.items():
+            groups.setdefault(news.verb, []).append(name)
+        parts = []
+        for verb, names in sorted(groups.items(), key=lambda item: item[0] == _FAILED):
+            reason = self._news[names[0]].reason
+            if len(names) > 1:
+                parts.append(f"{len(names)} {verb}")
+            else:
+                parts.append(f"{names[0]} {verb}" + (f" ({reason})" if reason else ""))
+        return ", ".join(parts)
+
+
+def _news_of(event: AnyEvent) -> _News:
+    if isinstance(event, PluginFailed):
+        return _News(_FAILED, clean_line(f"{event.fault.type}: {event.fault.message}", 100))
+    if isinstance(event, PluginLoaded) and event.generation == 1:
+        return _News("loaded")
+    return _News(_VERBS[type(event)], _REASONS.get(type(event), ""))
+
+
+HINT: Final = "? help"
+
+_STYLES: Final = {
+    PluginState.OK: "$text-success",
+    PluginState.STALE: "bold $text-warning",
+    PluginState.FAIL: "bold $text-error",
+    PluginState.HELD: "bold $text-accent",
+}
+_FOLDER: Final = 28
+"""Cells for the folder's name."""
+
+
+class StatusLine(Widget):
+    """Tells the state of everything in one line."""
+
+    snapshot: reactive[Snapshot | None] = reactive(None, repaint=False)
+    busy: reactive[str] = reactive("starting")
+    """What goes on besides watching; empty for nothing."""
+    trouble: reactive[str] = reactive("")
+    """What is wrong with the whole."""
+    narrowed: reactive[str] = reactive("")
+    """Why not every plugin is shown; empty when all are."""
+    newest: reactive[str] = reactive("")
+    """The last line of the log, where no log is to be seen."""
+
+    def __init__(self, project: Path) -> None:
+        super().__init__()
+        self._project = project
+        self.is_foreign = False
+        """Whether the host is another program, which goes on when the console is left."""
+        self._drawn = Content("")
+
+    def watch_snapshot(self) -> None:
+        """Draw other facts; most news change none of those that are told here."""
+        if not self._facts().is_same(self._drawn):
+            self.refresh()
+
+    def render(self) -> Content:
+        """Draw facts on the left and the hint, or the last line of the log, on the right."""
+        left = self._drawn = self._facts()
+        room = self.size.width - left.cell_length - 3
+        right = clean_line(self.newest) if self.newest else HINT
+        if room < len(HINT):
+            return left.truncate(self.size.width, ellipsis=True)
+        tail = Content.styled(right, "$foreground-muted").truncate(room, ellipsis=True)
+        return Content.assemble(left, " " * (self.size.width - left.cell_length - tail.cell_length), tail)
+
+    def _facts(self) -> Content:
+        return Content("  ").join([part for part in self._parts() if part])
+
+    def _parts(self) -> list[Content]:
+        parts = [Content.styled(self._folder(), "bold")]
+        if self.is_foreign and self.snapshot is not None:
+            parts.append(Content(f"attached to {self.snapshot.host.pid}"))
+        if self.snapshot is not None and self.snapshot.host.config_fault:
+            parts.append(Content.styled("! settings", "bold $text-error"))
+        if self.snapshot is not None:
+            parts.extend(self._counts(self.snapshot))
+            if not self.busy and not self.trouble:
+                parts.append(self._watching(self.snapshot))
+        if self.snapshot is not None and self.snapshot.host.breakpoint:
+            text = f"B: breakpoint at {clean_line(self.snapshot.host.breakpoint, 60)}"
+            parts.append(Content.styled(text, "bold reverse"))
+        if self.narrowed:
+            parts.append(Content.styled(self.narrowed, "bold reverse"))
+        if self.trouble:
+            parts.append(Content.styled(clean_line(self.trouble), "bold $text-error"))
+        if self.busy:
+            parts.append(Content.styled(self.busy, "italic"))
+        return parts
+
+    def _folder(self) -> str:
+        folder = clean_line(self._project.name or str(self._project))
+        return folder if len(folder) <= _FOLDER else f"…{folder[1 - _FOLDER :]}"
+
+    def _counts(self, snapshot: Snapshot) -> list[Content]:
+        states = Counter(plugin.state for plugin in snapshot.plugins)
+        counts = [
+            Content.styled(f"{state.glyph} {state} {states[state]}", _STYLES.get(state, ""))
+            for state in PluginState
+            if states[state]
+        ]
+        raising = sum(plugin.raises for plugin in snapshot.plugins)
+        if raising:
+            counts.append(Content.styled(f"! {count(raising, 'fault')}", "bold $text-error"))
+        return counts
+
+    def _watching(self, snapshot: Snapshot) -> Content:
+        watcher = snapshot.watcher
+        trouble = f": {clean_line(watcher.trouble, 200)}" if watcher.trouble else ""
+        if watcher.paused:
+            waiting = f" ({count(len(watcher.waiting), 'change')})" if watcher.waiting else ""
+            return Content.styled(f"PAUSED{waiting}{trouble}", "bold reverse")
+        match watcher.state:
+            case "watching":
+                return Content.styled(f"watching{trouble}", "$text-warning" if trouble else "")
+            case "degraded":
+                return Content.styled(f"watching slowly{trouble}", "$text-warning")
+            case "off":
+                return Content.styled(f"not watching{trouble}", "$text-warning")
+            case "failed":
+                return Content.styled(trouble.removeprefix(": ") or "watching FAILED", "bold $text-error")
+
+
+NEEDED: Final = (60, 15)
+"""Columns and rows."""
+
+_NARROW: Final = 20
+"""Columns in which a whole sentence would need more rows than there are."""
+
+
+class TooSmall(Widget):
+    """Names the size that there is and the size that is needed."""
+
+    def render(self) -> Content:
+        """Draw one line, a short one where there is hardly any room; drawn anew whenever the size changes."""
+        width, height = self.app.size
+        sizes = f"{width}x{height}: needs {NEEDED[0]}x{NEEDED[1]}"
+        return Content(sizes if width < _NARROW else f"Terminal {sizes} (ctrl+q quits)")
+
+
+class _Key(NamedTuple):
+    """A key as the line shows it."""
+
+    key: str
+    shown: str
+    label: str
+    is_enabled: bool
+
+    @property
+    def content(self) -> Content:
+        text = Content.assemble(
+            (self.shown, "bold $footer-key-foreground"), (f" {self.label}", "$footer-description-foreground")
+        )
+        return text if self.is_enabled else text.stylize("dim")
+
+
+class KeyLine(Widget):
+    """Shows the keys of the pane with the focus, and the palette's on the right; a click on one presses it.
+
+    It is a single widget. Textual's ``Footer`` mounts a new one for each key whenever the focus moves, which
+    took half of the time of a switch of tabs.
+    """
+
+    ALLOW_SELECT = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._keys: tuple[_Key, ...] = ()
+        self._palette: tuple[_Key, ...] = ()
+
+    def on_mount(self) -> None:
+        """Follow the screen's bindings."""
+        self.screen.bindings_updated_signal.subscribe(self, self._follow)
+
+    def render(self) -> Content:
+        """Draw the line; keys that have no room are cut."""
+        keys = Content(" ").join([key.content for key in self._keys])
+        palette = Content("").join(
+            [Content.styled("▏", "$foreground 20%") + key.content + " " for key in self._palette]
+        )
+        return keys.truncate(max(0, self.size.width - palette.cell_length), pad=True) + palette
+
+    def on_click(self, event: events.Click) -> None:
+        """Press the key under the mouse."""
+        for start, end, key in self._places():
+            if start <= event.x < end:
+                if key.is_enabled:
+                    self.app.simulate_key(key.key)
+                else:
+                    self.app.bell()
+
+    def _places(self) -> Iterator[tuple[int, int, _Key]]:
+        """Yield the cells at which each key starts and ends; the palette's lies above keys that are cut."""
+        right = self.size.width - sum(key.content.cell_length + 1 for key in self._palette)
+        start = 0
+        for key in self._keys:
+            end = start + key.content.cell_length
+            yield start, min(end, right - 1), key
+            start = end + 1
+        yield from ((right, self.size.width, key) for key in self._palette)
+
+    def _follow(self, screen: Screen[object]) -> None:
+        """Draw the line again if other keys are to be shown."""
+        if not self.app.app_focus or screen is not self.screen:
+            return  # a terminal that has lost the focus keeps its line
+        keys: dict[str, _Key] = {}
+        palette: tuple[_Key, ...] = ()
+        for _, binding, is_enabled, _ in screen.active_bindings.values():
+            key = _Key(binding.key, self.app.get_key_display(binding), binding.description, is_enabled)
+            if binding.show:
+                keys.setdefault(binding.action, key)  # of several keys for one action, the first
+            elif binding.key == self.app.COMMAND_PALETTE_BINDING:
+                palette = (key,)
+        if (tuple(keys.values()), palette) != (self._keys, self._palette):
+            self._keys, self._palette = tuple(keys.values()), palette
+            self.refresh()

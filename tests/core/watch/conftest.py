@@ -1,0 +1,189 @@
+"""A running watcher, and what it told."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, TypedDict, Unpack
+
+import pytest
+
+from hotload_tui.core.config import NOTIFIERS, WatchConfig
+from hotload_tui.core.source import Source, SourceRule
+from hotload_tui.core.watch.notifier import Bell, Ended, Hang, SilentBell, hang_for
+from hotload_tui.core.watch.scanner import Change
+from hotload_tui.core.watch.watcher import Watcher
+from tests.conftest import Workspace, answering
+from tests.waiting import PATIENCE, until
+
+collect_ignore = [] if sys.platform == "linux" else ["test_inotify.py"]
+
+_QUIET = 0.3  # seconds; the look that follows each look is over by then
+
+
+class Listening:
+    """A bell that says when it listens."""
+
+    def __init__(self, bell: Bell, begun: Callable[[], object]) -> None:
+        self._bell = bell
+        self._begun: Callable[[], object] | None = begun
+        self._ended: Ended = threading.Event()
+
+    def wait(self, ended: Ended) -> Collection[str] | None:
+        """Do as the bell does."""
+        self._ended = ended
+        return self._bell.wait(self)
+
+    def is_set(self) -> bool:
+        """Pass the question on; the first says that it listens."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun()
+        return self._ended.is_set()
+
+    def interrupt(self) -> None:
+        """Do as the bell does."""
+        self._bell.interrupt()
+
+    def close(self) -> None:
+        """Do as the bell does."""
+        self._bell.close()
+
+
+class Limited(SilentBell):
+    """A bell that the system refuses, as notify says it; what it lets be heard rings never."""
+
+    def __init__(self, directories: Sequence[str], is_partial: bool) -> None:  # noqa: FBT001 - see Hang
+        if not is_partial:
+            raise OSError("OS file watch limit reached. about [...]")
+        super().__init__(directories, is_partial)
+
+
+class Settings(TypedDict, total=False):
+    """What a test may set; the rest is as a user has it, but for a sweep that is out of the way.
+
+    Where nothing else finds changes, it is fast.
+    """
+
+    settle_time: float
+    debounce_time: float
+    sweep_interval: float | None
+    ignore: Sequence[str]
+    notifier: str
+    hang: Hang
+    broken: Collection[bytes]
+    """Contents that fail to load: a plugin with one is asked for again."""
+
+
+class Heard:
+    """A running watcher, and what it told."""
+
+    def __init__(self, root: Path, **settings: Unpack[Settings]) -> None:
+        self.names: set[str] = set()
+        self.changes: list[Change] = []
+        self.calls: list[Sequence[Change]] = []
+        self.served: dict[str, Source] = {}
+        self.statuses: list[str] = []
+        self.hung = threading.Semaphore(0)
+        self._ticks = 0
+        self._told_at = time.monotonic()
+        notifier = settings.get("notifier", WatchConfig().notifier)
+        self._new_bell = settings.get("hang", hang_for(notifier))
+        self._broken = set(settings.get("broken", ()))
+        self._told = threading.Condition()
+        self.watcher = Watcher(
+            root,
+            self._hear,
+            on_status=self._note,
+            on_tick=self._tick,
+            settle_time=settings.get("settle_time", 0.002),
+            debounce_time=settings.get("debounce_time", 2.0),
+            sweep_interval=settings.get("sweep_interval") or (0.1 if notifier == "sweep" else 60.0),
+            rule=SourceRule(settings.get("ignore", ())),
+            hang=self._hang,
+        )
+
+    def _hang(self, directories: Sequence[str], is_partial: bool) -> Bell:  # noqa: FBT001 - see Hang
+        return Listening(self._new_bell(directories, is_partial), self.hung.release)
+
+    def _hear(self, changes: Sequence[Change]) -> Collection[str]:
+        again = set()
+        with self._told:
+            self._told_at, self._ticks = time.monotonic(), 0
+            self.calls.append(changes)
+            self.changes += changes
+            for change in changes:
+                self.names.add(change.name)
+                if change.source is None:
+                    self.served.pop(change.name, None)
+                else:
+                    self.served[change.name] = change.source
+                    is_broken = any(file.content in self._broken for file in change.source.files)
+                    if is_broken and not change.is_settled:
+                        again.add(change.name)
+            self._told.notify_all()
+        return again
+
+    def _note(self) -> None:
+        with self._told:
+            self.statuses.append(self.watcher.status().trouble)
+            self._told.notify_all()
+
+    def _tick(self) -> None:
+        self._ticks += 1
+
+    def wait_for(self, is_so: Callable[[], bool]) -> bool:
+        """Wait until ``is_so``, looking again whenever something is told."""
+        with self._told:
+            return self._told.wait_for(is_so, PATIENCE)
+
+    def content(self, name: str, file: str = "plugin.py") -> str | None:
+        """Return a file of what was told last of a plugin."""
+        source = self.served.get(name)
+        found = next((each for each in source.files if each.path == file), None) if source else None
+        return None if found is None else found.content.decode()
+
+    def wait_for_quiet(self) -> None:
+        """Wait until the watcher has gone on for longer than it lets anything wait, and told nothing."""
+        self._told_at, self._ticks = time.monotonic(), 0
+        until(lambda: self._ticks > 1 and time.monotonic() - self._told_at > _QUIET)
+
+    def begin(self) -> None:
+        """Start, and wait until the bell listens, and every save rings, or until the status says why not."""
+        self.watcher.start()
+        until(lambda: self.hung.acquire(blocking=False) or self.watcher.status().state == "degraded")
+
+
+class Watch(Protocol):
+    """Starts a watcher on the workspace."""
+
+    def __call__(self, **settings: Unpack[Settings]) -> Heard:
+        """Give it once it listens."""
+        ...
+
+
+@pytest.fixture(params=[name for name in NOTIFIERS if name != "inotify" or sys.platform == "linux"])
+def notifier(request: pytest.FixtureRequest) -> str:
+    """Give one way after the other by which this system's changes can be noticed."""
+    return str(request.param)
+
+
+@pytest.fixture
+def watch(workspace: Workspace) -> Iterator[Watch]:
+    """Give a function that starts a watcher on the workspace with two plugins, and stop it afterwards."""
+    started: list[Heard] = []
+    workspace["greet"] = answering("one")
+    workspace["other"] = answering("other")
+
+    def begin(**settings: Unpack[Settings]) -> Heard:
+        heard = Heard(workspace.plugins, **settings)
+        started.append(heard)
+        heard.begin()
+        return heard
+
+    yield begin
+    for heard in started:
+        heard.watcher.stop()

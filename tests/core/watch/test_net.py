@@ -1,0 +1,285 @@
+"""What the notification does not tell is found all the same, and what is wrong with it is shown."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import queue
+import sys
+import threading
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import pytest
+
+from hotload_tui.core.watch.notifier import Ended, SilentBell, hang_for, overflow
+from hotload_tui.core.watch.scanner import Change
+from hotload_tui.core.watch.watcher import Watcher
+from tests.conftest import Workspace, answering
+from tests.core.watch.conftest import Heard, Limited, Watch
+from tests.waiting import PATIENCE
+
+ONE, TWO = answering("one"), answering("two")
+
+
+class Overflowing(SilentBell):
+    """A bell whose first batch is as long as the system's queue, and that hears nothing else."""
+
+    rings: queue.SimpleQueue[Collection[str]] = queue.SimpleQueue()
+
+    def wait(self, ended: Ended) -> Collection[str] | None:
+        """Give the long batch, once."""
+        while not ended.is_set():
+            try:
+                return self.rings.get(timeout=0.001)
+            except queue.Empty:
+                continue
+        return None
+
+
+class Unreadable(Limited):
+    """A bell that is refused for one directory, as by its permissions."""
+
+    heard: list[Sequence[str]]
+
+    def __init__(self, directories: Sequence[str], is_partial: bool) -> None:  # noqa: FBT001 - see Hang
+        if is_partial:
+            self.heard.append(directories)
+        super().__init__(directories, is_partial)
+
+
+def test_a_deaf_bell_is_hung_anew(workspace: Workspace, watch: Watch) -> None:
+    """A change that the sweep finds before anything rang means that nobody listens there."""
+    heard = watch(sweep_interval=0.1, hang=SilentBell)
+    for content in (TWO, ONE):  # the first may be found by the look that follows the hanging
+        workspace["greet"] = content
+        assert heard.wait_for(lambda content=content: heard.content("greet") == content)  # type: ignore[misc]
+    assert heard.hung.acquire(timeout=PATIENCE)
+
+
+def test_a_change_that_rang_hangs_no_new_bell(workspace: Workspace, watch: Watch) -> None:
+    """Also while the sweep looks all the time."""
+    heard = watch(sweep_interval=0.1)
+    for number in range(20):
+        workspace["greet"] = answering(number)
+        assert heard.wait_for(lambda number=number: heard.content("greet") == answering(number))  # type: ignore[misc]
+    heard.wait_for_quiet()
+    assert not heard.hung.acquire(blocking=False)
+
+
+def test_an_overflow_is_taken_as_one(workspace: Workspace, watch: Watch) -> None:
+    """After a batch as long as the system's queue everything is looked at, and the bell is hung anew."""
+    heard = watch(hang=Overflowing)
+    assert heard.watcher.status().state == "watching"
+    workspace["other"] = TWO
+    Overflowing.rings.put([f"{workspace.plugins}/greet/x{number}.tmp" for number in range(overflow())])
+    assert heard.wait_for(lambda: heard.content("other") == TWO)
+    assert heard.hung.acquire(timeout=PATIENCE)
+
+
+def test_a_refused_watch_is_shown_and_made_up_for(workspace: Workspace, watch: Watch) -> None:
+    """With the system's limit reached the status says so, and the sweep is fast whatever is configured."""
+    heard = watch(hang=Limited, sweep_interval=3600.0)
+    assert heard.wait_for(lambda: heard.watcher.status().state == "degraded")
+    assert "limit reached" in heard.watcher.status().trouble
+    workspace["greet"] = TWO
+    assert heard.wait_for(lambda: heard.content("greet") == TWO)
+
+
+def test_one_refused_directory_does_not_silence_the_others(workspace: Workspace, watch: Watch) -> None:
+    """Each plugin is listened to by its own name then: a list that ends at the refused one hears nobody."""
+    Unreadable.heard = []
+    heard = watch(hang=Unreadable)
+    assert heard.wait_for(lambda: heard.watcher.status().state == "degraded")
+    names = [workspace.plugins, workspace.plugins / "greet", workspace.plugins / "other"]
+    assert list(map(Path, Unreadable.heard[0])) == names
+
+
+# The thread may die while it reads a directory, which nobody closes then.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", ["hotload-bell", "hotload-watch"])
+def test_a_dead_thread_is_replaced(workspace: Workspace, watch: Watch, name: str) -> None:
+    """Whatever ends one of the threads: it is shown, and the next save is told."""
+    before = set(threading.enumerate())
+    heard = watch()
+    (dying,) = [thread for thread in set(threading.enumerate()) - before if thread.name == name]
+    assert dying.ident is not None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(dying.ident), ctypes.py_object(SystemExit))
+    dying.join(PATIENCE)
+    assert heard.wait_for(lambda: any(dying.name in trouble for trouble in heard.statuses))
+    workspace["greet"] = TWO
+    assert heard.wait_for(lambda: heard.content("greet") == TWO)
+    assert heard.wait_for(lambda: heard.watcher.status().state == "watching")
+
+
+def test_stopping_does_not_wait_for_a_long_load(workspace: Workspace) -> None:
+    """What a change set off goes on behind the return, and no other begins."""
+    begun, go_on, calls = threading.Event(), threading.Event(), []
+
+    def hear(changes: Sequence[Change]) -> Collection[str]:
+        calls.append(changes)
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        return ()
+
+    workspace["greet"] = ONE
+    watcher = Watcher(
+        workspace.plugins,
+        hear,
+        settle_time=0.002,
+        debounce_time=1.0,
+        sweep_interval=60.0,
+        hang=hang_for("watchfiles"),
+    )
+    before = set(threading.enumerate())
+    watcher.start()
+    workspace["greet"] = TWO
+    assert begun.wait(PATIENCE)
+    watcher.stop()
+    assert not go_on.is_set()
+    workspace["greet"] = ONE
+    go_on.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(PATIENCE)
+    assert len(calls) == 1
+
+
+def test_a_plugin_whose_name_is_not_utf8_is_watched(
+    workspace: Workspace, watch: Watch, notifier: str
+) -> None:
+    """Where it ends the notification, the sweep looks at it as at any other."""
+    plugin = Path(os.fsdecode(os.fsencode(workspace.plugins) + b"/caf\xe9"))
+    plugin.mkdir()
+    (plugin / "plugin.py").write_text(ONE)
+    heard = watch(sweep_interval=0.2, notifier=notifier)
+    (plugin / "plugin.py").write_text(TWO)
+    assert heard.wait_for(lambda: heard.content("caf\\xe9") == TWO)
+
+
+def test_all_names_of_one_directory_are_told(workspace: Workspace, watch: Watch, notifier: str) -> None:
+    """The system reports one of them."""
+    (workspace.plugins / "alias").symlink_to("greet")
+    heard = watch(notifier=notifier)
+    workspace["greet"] = TWO
+    assert heard.wait_for(lambda: heard.content("greet") == heard.content("alias") == TWO)
+
+
+def test_a_plugin_that_is_a_link_follows_it(workspace: Workspace, watch: Watch, notifier: str) -> None:
+    """Led to another directory it is told, and a save there, too."""
+    for name in ("first", "second"):
+        (workspace.root / name).mkdir()
+        (workspace.root / name / "plugin.py").write_text(answering(name))
+    link = workspace.plugins / "linked"
+    link.symlink_to(workspace.root / "first")
+    heard = watch(notifier=notifier)
+    new = workspace.root / "new"
+    new.symlink_to(workspace.root / "second")
+    new.replace(link)
+    assert heard.wait_for(lambda: heard.content("linked") == answering("second"))
+    assert heard.hung.acquire(timeout=PATIENCE)
+    (workspace.root / "second" / "plugin.py").write_text(TWO)
+    assert heard.wait_for(lambda: heard.content("linked") == TWO)
+
+
+@pytest.mark.parametrize("how", ["link", "parent"])
+def test_another_root_in_its_place_is_noticed(tmp_path: Path, notifier: str, how: str) -> None:
+    """A root that is a link led elsewhere, or that went with its parent, is another root."""
+    for place, content in (("a", ONE), ("b", TWO)):
+        (tmp_path / place / "plugins" / "greet").mkdir(parents=True)
+        (tmp_path / place / "plugins" / "greet" / "plugin.py").write_text(content)
+    project = tmp_path / "project"
+    project.symlink_to("a") if how == "link" else (tmp_path / "a").rename(project)
+    heard = Heard(project / "plugins", notifier=notifier)
+    heard.begin()
+    try:
+        if how == "link":
+            (tmp_path / "new").symlink_to("b")
+            (tmp_path / "new").replace(project)
+        else:
+            project.rename(tmp_path / "gone")
+            (tmp_path / "b").rename(project)
+        assert heard.wait_for(lambda: heard.content("greet") == TWO)
+        assert heard.hung.acquire(timeout=PATIENCE)
+        (project / "plugins" / "greet" / "plugin.py").write_text(ONE)
+        assert heard.wait_for(lambda: heard.content("greet") == ONE)
+    finally:
+        heard.watcher.stop()
+
+
+def test_a_checkout_is_one_batch(workspace: Workspace, watch: Watch) -> None:
+    """While git has its lock, changes wait; then they are told together."""
+    (workspace.root / ".git").mkdir()
+    names = [f"p{number}" for number in range(10)]
+    for name in names:
+        workspace[name] = ONE
+    heard = watch(debounce_time=20.0, sweep_interval=0.5)
+    lock = workspace.root / ".git" / "index.lock"
+    lock.touch()
+    for name in names:
+        workspace[name] = TWO
+    heard.wait_for_quiet()
+    assert not heard.names
+    lock.unlink()
+    assert heard.wait_for(lambda: heard.names == set(names))
+    assert len(heard.calls) == 1
+
+
+def test_git_that_begins_while_a_plugin_is_read_is_waited_for(workspace: Workspace, watch: Watch) -> None:
+    """A save was heard of, and what is read of it has half of a checkout in it: that is not told."""
+    (workspace.root / ".git").mkdir()
+    lock = workspace.root / ".git" / "index.lock"
+    workspace["greet/half.py"] = workspace["greet/other.py"] = ONE
+    heard = watch(debounce_time=20.0, sweep_interval=0.5)
+    begins = threading.Event()
+    has_begun = threading.Event()
+
+    def checkout(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "os.scandir" and begins.is_set() and str(arguments[0]).endswith("greet"):
+            begins.clear()
+            lock.touch()
+            workspace["greet/half.py"] = TWO
+            has_begun.set()
+
+    sys.addaudithook(checkout)
+    begins.set()
+    workspace["greet"] = TWO
+    assert has_begun.wait(PATIENCE)
+    heard.wait_for_quiet()
+    assert not heard.names
+    workspace["greet/other.py"] = TWO
+    lock.unlink()
+    assert heard.wait_for(lambda: heard.content("greet", "other.py") == TWO)
+    assert heard.content("greet", "half.py") == heard.content("greet") == TWO
+    assert len(heard.calls) == 1
+
+
+def test_a_lock_that_git_left_behind_holds_nothing_up(workspace: Workspace, watch: Watch) -> None:
+    """It is older than any change may wait."""
+    (workspace.root / ".git").mkdir()
+    (workspace.root / ".git" / "index.lock").touch()
+    os.utime(workspace.root / ".git" / "index.lock", (1e9, 1e9))
+    heard = watch(debounce_time=3600.0)
+    workspace["greet"] = TWO
+    assert heard.wait_for(lambda: heard.content("greet") == TWO)
+
+
+def test_what_fails_is_told_once_more_when_it_stands_still(workspace: Workspace, watch: Watch) -> None:
+    """The first telling is not settled, the second has the same bytes and is."""
+    broken = b"def register(:\n"
+    heard = watch(broken=[broken], sweep_interval=0.5)
+    workspace["greet"] = broken
+    assert heard.wait_for(lambda: len(heard.changes) == 2)
+    first, second = heard.changes
+    assert (first.is_settled, second.is_settled) == (False, True)
+    assert first.source == second.source
+    heard.wait_for_quiet()
+    assert len(heard.changes) == 2
+
+
+def test_an_emptied_file_waits_for_its_content(workspace: Workspace, watch: Watch) -> None:
+    """Empty counts only once it has stood still."""
+    heard = watch()
+    workspace["greet/data.txt"] = ""
+    workspace["greet"] = TWO
+    assert heard.wait_for(lambda: heard.content("greet", "data.txt") == "")
+    assert all(change.is_settled for change in heard.changes)

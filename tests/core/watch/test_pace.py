@@ -1,0 +1,53 @@
+"""When plugins that rang are looked at: soon, and those that are saved together at the same moment."""
+
+from __future__ import annotations
+
+from hotload_tui.core.watch.debounce import Pace
+
+MS = 0.001
+
+
+def pace() -> Pace:
+    """Return the pace of the default settings."""
+    return Pace(settle_time=2 * MS, debounce_time=2.0)
+
+
+def test_plugins_saved_in_quick_succession_are_looked_at_together() -> None:
+    """Fifty saves a millisecond apart are one look, as soon as the last of them is quiet."""
+    saved = pace()
+    names = [f"p{number:02}" for number in range(50)]
+    for number, name in enumerate(names):
+        assert saved.due(number * MS) == []
+        saved.ring(name, number * MS)
+    assert saved.due(50.5 * MS) == []
+    assert saved.next_due() == 51 * MS
+    assert saved.due(51 * MS) == names
+
+
+def test_a_save_by_itself_waits_for_nobody() -> None:
+    """A plugin that rings once another one is quiet is looked at as if it were alone."""
+    saved = pace()
+    saved.ring("one", 0.0)
+    assert saved.due(2 * MS) == ["one"]
+    saved.looked("one", 2 * MS)
+    saved.ring("two", 5 * MS)
+    assert saved.due(7 * MS) == ["two"]
+
+
+def test_a_plugin_that_is_written_without_end_holds_up_no_other() -> None:
+    """Whoever was saved once is looked at a tenth of a second later at the latest."""
+    saved, now = pace(), 0.0
+    saved.ring("once", now)
+    while "once" not in saved.due(now):
+        now += MS
+        saved.ring("endless", now)
+    assert now <= 0.1 + 2 * MS
+
+
+def test_a_long_quiet_that_its_user_wants_is_kept() -> None:
+    """With settle_time = 1 s each plugin waits for its own second."""
+    saved = Pace(settle_time=1.0, debounce_time=2.0)
+    saved.ring("one", 0.0)
+    saved.ring("two", 0.5)
+    assert saved.due(1.0) == ["one"]
+    assert saved.due(1.5) == ["one", "two"]

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+import pytest
+
+from hotload_tui.core.watch.notifier import hang_for
+from hotload_tui.core.watch.scanner import Change
+from hotload_tui.core.watch.watcher import Watcher
+from tests.conftest import Workspace, answering
+from tests.core.watch.conftest import Heard, Watch
+from tests.waiting import PATIENCE
+
+
+def sed(root: Path) -> None:
+    """Edit as ``sed -i`` does: a temporary file beside it, renamed over it."""
+    subprocess.run(["sed", "-i", "s/one/two/", str(root / "greet" / "plugin.py")], check=True)
+
+
+def save_atomically(root: Path) -> None:
+    """Save as most editors do."""
+    new = root / "greet" / ".plugin.py.new"
+    new.write_text(answering("two"))
+    new.replace(root / "greet" / "plugin.py")
+
+
+def save_in_place(root: Path) -> None:
+    """Truncate and write."""
+    (root / "greet" / "plugin.py").write_text(answering("two"))
+
+
+def save_with_backup(root: Path) -> None:
+    """Move the old file away and write a new one, as vim does with ``backupcopy=no``."""
+    path = root / "greet" / "plugin.py"
+    path.rename(path.with_name("plugin.py~"))
+    path.write_text(answering("two"))
+
+
+def switch_off(root: Path) -> None:
+    """Rename the directory."""
+    (root / "greet").rename(root / "_greet")
+
+
+def switch_off_and_on(root: Path) -> None:
+    """Rename the directory and back, with a change between."""
+    (root / "greet").rename(root / "_greet")
+    (root / "_greet" / "plugin.py").write_text(answering("two"))
+    (root / "_greet").rename(root / "greet")
+
+
+def delete(root: Path) -> None:
+    """Delete the directory."""
+    shutil.rmtree(root / "greet")
+
+
+def add_deep(root: Path) -> None:
+    """Add a file in a new sub-folder of a sub-folder."""
+    (root / "greet" / "a" / "b").mkdir(parents=True)
+    (root / "greet" / "a" / "b" / "new.txt").write_text("x")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [sed, save_atomically, save_in_place, save_with_backup, switch_off, switch_off_and_on, delete, add_deep],
+)
+def test_every_kind_of_change_is_told_with_the_plugins_name(
+    workspace: Workspace, watch: Watch, notifier: str, change: Callable[[Path], None]
+) -> None:
+    """However a file or directory changes, its plugin is named, and no other."""
+    heard = watch(notifier=notifier)
+    change(workspace.plugins)
+    assert heard.wait_for(lambda: "greet" in heard.names)
+    assert heard.names == {"greet"}
+
+
+def test_a_new_directory_is_told(workspace: Workspace, watch: Watch, notifier: str) -> None:
+    """Also one that is moved in as a whole."""
+    heard = watch(notifier=notifier)
+    draft = workspace.root / "draft"
+    shutil.copytree(workspace.plugins / "greet", draft)
+    draft.rename(workspace.plugins / "third")
+    assert heard.wait_for(lambda: "third" in heard.names)
+
+
+def test_noise_is_not_told(workspace: Workspace, watch: Watch, notifier: str) -> None:
+    """Swap files, caches and hidden directories make nobody look; the save after them does."""
+    heard = watch(notifier=notifier)
+    for place in ("greet/.plugin.py.swp", "greet/__pycache__/plugin.pyc", "greet/4913", "greet/plugin.py~",
+                  ".git/index", "__pycache__/x.pyc"):  # fmt: skip
+        workspace[place] = "noise"
+    workspace["other"] = answering("saved")
+    assert heard.wait_for(lambda: "other" in heard.names)
+    assert "greet" not in heard.names
+    assert not {"git", "pycache__", ".git"} & heard.names
+
+
+def test_a_burst_is_told_once_it_is_over(workspace: Workspace, watch: Watch) -> None:
+    """Twenty files of two plugins saved at once are few calls, not twenty."""
+    heard = watch(settle_time=0.2)
+    before = len(heard.calls)
+    for number in range(10):
+        workspace[f"greet/f{number}.txt"] = "x"
+        workspace[f"other/f{number}.txt"] = "x"
+    assert heard.wait_for(lambda: heard.names == {"greet", "other"})
+    assert len(heard.calls) - before <= 3
+
+
+def test_an_endless_stream_is_told_all_the_same(workspace: Workspace, watch: Watch) -> None:
+    """A file that is written all the time puts a reload off for debounce_time at most."""
+    heard = watch(settle_time=0.5, debounce_time=0.2)
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.wait(0.01):
+            workspace["greet/stream.txt"] = str(time.time())
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert heard.wait_for(lambda: "greet" in heard.names)
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_a_root_that_is_deleted_and_made_again_is_watched_again(
+    workspace: Workspace, watch: Watch, notifier: str
+) -> None:
+    """What vanished is told, the trouble is named, and the new directory works as before."""
+    heard = watch(notifier=notifier)
+    shutil.rmtree(workspace.plugins)
+    assert heard.wait_for(lambda: heard.names == {"greet", "other"})
+    assert heard.wait_for(lambda: "no plugin directory" in heard.watcher.status().trouble)
+    heard.names.clear()
+    workspace["third"] = answering("new")
+    assert heard.wait_for(lambda: "third" in heard.names)
+    assert heard.wait_for(lambda: heard.watcher.status().trouble == "")
+
+
+def test_silent_changes_are_found_by_the_sweep(workspace: Workspace, watch: Watch) -> None:
+    """A linked file outside the root changes without any notification."""
+    outside = workspace.root / "outside.txt"
+    outside.write_text("one")
+    (workspace.plugins / "greet" / "linked.txt").symlink_to(outside)
+    heard = watch(sweep_interval=0.1)
+    outside.write_text("two")
+    assert heard.wait_for(lambda: "greet" in heard.names)
+
+
+def test_a_failing_listener_does_not_end_the_watching(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next change is told although the last call raised; the log has the reason."""
+    told = threading.Semaphore(0)
+
+    def fails(_changes: Sequence[Change]) -> Collection[str]:
+        told.release()
+        raise ValueError("listener")
+
+    workspace["greet"] = answering("one")
+    watcher = Watcher(
+        workspace.plugins,
+        fails,
+        settle_time=0.01,
+        debounce_time=1.0,
+        sweep_interval=60.0,
+        hang=hang_for("watchfiles"),
+    )
+    watcher.start()
+    try:
+        workspace["greet"] = answering("two")
+        assert told.acquire(timeout=PATIENCE)
+        workspace["greet"] = answering("three")
+        assert told.acquire(timeout=PATIENCE)
+    finally:
+        watcher.stop()
+    assert "listener" in caplog.text
+
+
+def test_start_and_stop_leave_no_threads(workspace: Workspace, notifier: str) -> None:
+    """Stopping ends what starting began, also twice, also at once, also without a root."""
+    before = set(threading.enumerate())
+    heard = Heard(workspace.plugins, notifier=notifier)
+    for _ in range(5):
+        heard.watcher.start()
+        heard.watcher.start()
+        assert heard.watcher.status().state == "watching"
+        heard.watcher.stop()
+        heard.watcher.stop()
+    workspace.plugins.rmdir()
+    heard.watcher.start()
+    assert heard.wait_for(lambda: heard.watcher.status().state == "failed")
+    heard.watcher.stop()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(PATIENCE)
+    assert set(threading.enumerate()) == before
+    assert heard.watcher.status().state == "off"
+
+
+def test_names_that_are_not_utf8_do_not_stop_it(workspace: Workspace, watch: Watch, notifier: str) -> None:
+    """Such a file blinds the notification, and the sweep goes on telling."""
+    heard = watch(sweep_interval=0.2, notifier=notifier)
+    Path(os.fsdecode(os.fsencode(workspace.plugins / "greet") + b"/caf\xe9.txt")).write_text("x")
+    assert heard.wait_for(lambda: "greet" in heard.names)
+    workspace["other"] = answering("two")
+    assert heard.wait_for(lambda: "other" in heard.names)
