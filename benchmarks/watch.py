@@ -16,8 +16,8 @@ from watchfiles import watch
 
 from hotload_tui import Config
 from hotload_tui.core.config import WatchConfig
-from hotload_tui.core.watch.notifier import hang_for
-from hotload_tui.core.watch.scanner import Change
+from hotload_tui.core.watch.notifier import notifier_for
+from hotload_tui.core.watch.scanner import PluginChange
 from hotload_tui.core.watch.watcher import Watcher
 
 _APART = 0.02  # seconds between two saves, each of another plugin: as by somebody who saves now and then
@@ -99,7 +99,7 @@ def _measured(listening: Callable[[Tree], Iterator[Watcher | None]], saves: int)
 def _watcher(tree: Tree, notifier: str) -> Iterator[Watcher]:
     begun = threading.Event()
 
-    def hear(_changes: Sequence[Change]) -> tuple[str, ...]:
+    def hear(_changes: Sequence[PluginChange]) -> tuple[str, ...]:
         begun.set()
         tree.heard()
         return ()
@@ -111,7 +111,7 @@ def _watcher(tree: Tree, notifier: str) -> Iterator[Watcher]:
         settle_time=config.settle_time,
         debounce_time=config.debounce_time,
         sweep_interval=config.sweep_interval,
-        hang=hang_for(notifier),
+        make_notifier=notifier_for(notifier),
     )
     watcher.start()
     _save_until(begun, tree)

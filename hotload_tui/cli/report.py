@@ -138,7 +138,7 @@ def _width(text: str) -> int:
     )
 
 
-class FaultRecord(Struct, frozen=True):
+class FaultJson(Struct, frozen=True):
     """A fault with the place that a user wants to see first."""
 
     phase: str
@@ -150,13 +150,13 @@ class FaultRecord(Struct, frozen=True):
     """0 when unknown."""
 
 
-class CallFaultRecord(FaultRecord, frozen=True):
+class CallFaultJson(FaultJson, frozen=True):
     """A fault in a call, with the plugin whose handler raised."""
 
     plugin: str
 
 
-class PluginRecord(Struct, frozen=True):
+class PluginJson(Struct, frozen=True):
     """One plugin."""
 
     name: str
@@ -166,40 +166,40 @@ class PluginRecord(Struct, frozen=True):
     compile_ms: float
     load_ms: float
     points: tuple[HookPlace, ...]
-    fault: FaultRecord | None
+    fault: FaultJson | None
 
 
-class PluginsRecord(Struct, frozen=True):
+class PluginsJson(Struct, frozen=True):
     """What ``status --json`` and ``check --json`` print."""
 
-    plugins: tuple[PluginRecord, ...]
+    plugins: tuple[PluginJson, ...]
 
 
-class CallRecord(Struct, frozen=True):
+class CallJson(Struct, frozen=True):
     """What ``call --json`` prints."""
 
     values: tuple[object, ...]
-    faults: tuple[CallFaultRecord, ...]
+    faults: tuple[CallFaultJson, ...]
     seconds: tuple[float, ...]
 
 
-def plugins_record(statuses: Iterable[PluginStatus]) -> PluginsRecord:
+def plugins_record(statuses: Iterable[PluginStatus]) -> PluginsJson:
     """Describe plugins."""
-    return PluginsRecord(tuple(_plugin_record(status) for status in statuses))
+    return PluginsJson(tuple(_plugin_record(status) for status in statuses))
 
 
-def call_record(invocation: Invocation) -> CallRecord:
+def call_record(invocation: Invocation) -> CallJson:
     """Describe a call."""
     faults = tuple(
-        CallFaultRecord(fault.phase, fault.type, fault.message, *_place(fault), fault.plugin)
+        CallFaultJson(fault.phase, fault.type, fault.message, *_place(fault), fault.plugin)
         for fault in invocation.faults
     )
-    return CallRecord(invocation.values, faults, invocation.seconds)
+    return CallJson(invocation.values, faults, invocation.seconds)
 
 
-def _plugin_record(status: PluginStatus) -> PluginRecord:
+def _plugin_record(status: PluginStatus) -> PluginJson:
     fault = status.fault
-    return PluginRecord(
+    return PluginJson(
         name=status.name,
         state=status.state.value,
         digest=status.digest,
@@ -207,7 +207,7 @@ def _plugin_record(status: PluginStatus) -> PluginRecord:
         compile_ms=round(status.compile_seconds * 1000, 3),
         load_ms=round(status.load_seconds * 1000, 3),
         points=status.points,
-        fault=None if fault is None else FaultRecord(fault.phase, fault.type, fault.message, *_place(fault)),
+        fault=None if fault is None else FaultJson(fault.phase, fault.type, fault.message, *_place(fault)),
     )
 
 

@@ -34,7 +34,7 @@ _POLL: Final = 0.2  # seconds between two looks whether the child lives
 _LINGER: Final = 2.0  # seconds for a child that closed its report to end
 
 
-class Step(Struct, frozen=True, tag="step"):
+class TrialStep(Struct, frozen=True, tag="step"):
     """The child is about to compile or load a plugin."""
 
     plugin: str
@@ -47,7 +47,7 @@ class Judged(Struct, frozen=True, tag="judged"):
     status: PluginStatus
 
 
-Mark: TypeAlias = Step | Judged
+Mark: TypeAlias = TrialStep | Judged
 
 
 def try_all(plugins: Sequence[PluginStatus], config: Config, options: Sequence[str]) -> list[PluginStatus]:
@@ -77,7 +77,7 @@ def try_all(plugins: Sequence[PluginStatus], config: Config, options: Sequence[s
     return [judged.get(plugin.name, plugin) for plugin in plugins]
 
 
-def _casualty(plugin: PluginStatus, child: _Child, step: Step) -> PluginStatus:
+def _casualty(plugin: PluginStatus, child: _Child, step: TrialStep) -> PluginStatus:
     fault = fault_of_death(
         plugin, step.phase, returncode=child.returncode, limit=child.limit, trace=child.trace_text()
     )
@@ -88,7 +88,7 @@ class _Child:
     """One process that tries plugins until one ends it."""
 
     def __init__(self, arguments: Sequence[str], load_timeout: float) -> None:
-        self.step: Step | None = None
+        self.step: TrialStep | None = None
         self.returncode: int | None = None
         """How it ended by itself; ``None`` if it had to be killed."""
         self._load_timeout = load_timeout

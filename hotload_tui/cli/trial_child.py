@@ -16,7 +16,7 @@ from msgspec import structs
 
 from hotload_tui import HookHost, HotloadManager
 from hotload_tui.cli import output
-from hotload_tui.cli.trial import Judged, Mark, Step
+from hotload_tui.cli.trial import Judged, Mark, TrialStep
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError, RequirementError
 from hotload_tui.core.model import Fault, PluginState, PluginStatus
@@ -50,10 +50,10 @@ def _end_with(parent: int) -> None:
 
 def _try(manager: HotloadManager, name: str, limit: float, trace: IO[str]) -> Iterator[Mark]:
     """Compile and load one plugin, naming each step before it is taken."""
-    yield Step(name, "compile")
+    yield TrialStep(name, "compile")
     try:
         built = manager.build(name)
-        yield Step(name, "load")
+        yield TrialStep(name, "load")
         faulthandler.dump_traceback_later(limit, exit=True, file=trace)
         _load_required(manager, name, {name})
         loaded = manager.rebuild(name)

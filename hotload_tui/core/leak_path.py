@@ -58,20 +58,20 @@ def held_from_outside(references: Iterable[weakref.ref[object]], root: str) -> s
     Empty if none can be told. ``references`` are to its modules and their classes and functions; ``root`` is
     what the names of its modules begin with. Runs no code of the plugin's: looks at types and counts only.
     """
-    island = _explored(references, root)
-    names = {name for thing in island.held() for name in names_of(thing, root)}
-    return names or {name for thing in island.held() for name in island.owners_of(thing)}
+    graph = _explored(references, root)
+    names = {name for thing in graph.held() for name in names_of(thing, root)}
+    return names or {name for thing in graph.held() for name in graph.owners_of(thing)}
 
 
 def members(references: Iterable[weakref.ref[object]], root: str) -> list[object]:
     """Return the generation's objects, as far as its modules lead to them."""
-    island = _Island(root)
+    graph = _ReferenceGraph(root)
     for reference in references:
-        island.add(reference())
-    for namespace in island.namespaces():
-        island.add(namespace)  # whoever else has it
-    island.grow()
-    return island.members
+        graph.add(reference())
+    for namespace in graph.namespaces():
+        graph.add(namespace)  # whoever else has it
+    graph.grow()
+    return graph.members
 
 
 def garbage(
@@ -81,39 +81,39 @@ def garbage(
 
     ``keeper`` does not count: it is there to keep them until they are looked at.
     """
-    island = _explored(references, root, keeper)
-    return None if any(thing is not keeper for thing in island.held()) else island.members
+    graph = _explored(references, root, keeper)
+    return None if any(thing is not keeper for thing in graph.held()) else graph.members
 
 
 def held_object(
     references: Iterable[weakref.ref[object]], root: str, wanted: str
 ) -> tuple[object, set[int]] | None:
     """Return what is held by the unique name ``wanted``, and the identities of what is no holder."""
-    island = _explored(references, root)
-    held = island.held()
-    own = {*island.ids(), *map(id, island.namespaces()), id(held), id(island.members)}
+    graph = _explored(references, root)
+    held = graph.held()
+    own = {*graph.ids(), *map(id, graph.namespaces()), id(held), id(graph.members)}
     for thing in held:
-        if wanted in (*names_of(thing, root), *island.owners_of(thing)):
+        if wanted in (*names_of(thing, root), *graph.owners_of(thing)):
             return thing, own
     return None
 
 
 def _explored(
     references: Iterable[weakref.ref[object]], root: str, keeper: list[object] | None = None
-) -> _Island:
-    island = _Island(root)
-    island.add(keeper)
+) -> _ReferenceGraph:
+    graph = _ReferenceGraph(root)
+    graph.add(keeper)
     for reference in references:
-        island.add(reference())
-    island.grow()
+        graph.add(reference())
+    graph.grow()
     # Functions that no namespace names, as lambdas in register, are found by the namespaces that they hold.
     holder: object
-    for holder in gc.get_referrers(*island.namespaces()):
+    for holder in gc.get_referrers(*graph.namespaces()):
         if type(holder) is FunctionType:
-            island.add(holder)
+            graph.add(holder)
     holder = None  # it would count as somebody outside
-    island.grow()
-    return island
+    graph.grow()
+    return graph
 
 
 def names_of(thing: object, root: str) -> Iterator[str]:
@@ -156,7 +156,7 @@ def namespace_of(module: ModuleType) -> dict[str, object]:
     return cast("dict[str, object]", ModuleType.__getattribute__(module, "__dict__"))
 
 
-class _Island:
+class _ReferenceGraph:
     """The objects of a generation, with the references among them."""
 
     def __init__(self, root: str) -> None:

@@ -115,7 +115,7 @@ class _Nowhere(tzinfo):
     """What a tzinfo of a plugin's becomes that only garbage holds: it no longer leads to its own class."""
 
 
-class Remains:
+class LivenessCheck:
     """Watches a generation that is about to be dropped: its modules, their namespaces, classes, functions."""
 
     def __init__(

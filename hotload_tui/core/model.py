@@ -477,7 +477,7 @@ def _some(texts: Iterator[str] | tuple[str, ...] | list[str], count: int) -> str
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
-class Witness(Protocol):
+class StepObserver(Protocol):
     """Called before a step; what it returns is entered, and left when the step is over."""
 
     def __call__(self, phase: Phase, plugin: str, digest: str = "") -> AbstractContextManager[object]:
@@ -486,7 +486,7 @@ class Witness(Protocol):
 
 
 def nobody(
-    phase: Phase,  # noqa: ARG001 - a Witness's signature
+    phase: Phase,  # noqa: ARG001 - a StepObserver's signature
     plugin: str,  # noqa: ARG001
     digest: str = "",  # noqa: ARG001
 ) -> AbstractContextManager[object]:

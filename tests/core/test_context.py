@@ -4,14 +4,14 @@ from collections.abc import Callable
 import pytest
 
 from hotload_tui.core.errors import RefusedError, RegisterError
-from hotload_tui.core.runtime.context import KeptState, PluginContext, PluginState
+from hotload_tui.core.runtime.context import KeptState, PluginContext, StateMapping
 
 
 def context(
     settings: dict[str, object] | None = None, *, hook_point: str | None = None, priority: int | None = None
 ) -> PluginContext:
     """Return the context of a first load."""
-    state = PluginState(KeptState())
+    state = StateMapping(KeptState())
     return PluginContext(
         "greet", 1, state=state, settings=settings or {}, hook_point=hook_point, priority=priority
     )
@@ -89,7 +89,7 @@ def test_settings_are_frozen_at_every_depth() -> None:
 def test_state_is_written_to_an_overlay_until_commit() -> None:
     """A load that fails has changed nothing; one that succeeds has changed key by key."""
     base: dict[str, object] = {"kept": 1, "deleted": 2, "changed": 3}
-    state = PluginState(KeptState(base))
+    state = StateMapping(KeptState(base))
     state["new"] = 4
     state["changed"] = 5
     del state["deleted"]
@@ -106,7 +106,7 @@ def test_state_is_written_to_an_overlay_until_commit() -> None:
 def test_state_is_a_mapping_like_any_other() -> None:
     """setdefault, pop, get, and errors for missing keys work before and after the swap."""
     for is_committed in (False, True):
-        state = PluginState(KeptState({"a": 1}))
+        state = StateMapping(KeptState({"a": 1}))
         if is_committed:
             state.commit()
         assert state.setdefault("b", 2) == 2
@@ -121,7 +121,7 @@ def test_state_is_a_mapping_like_any_other() -> None:
 
 def test_state_can_be_listed_while_others_write() -> None:
     """Handlers of several threads share the state without errors."""
-    state = PluginState(KeptState())
+    state = StateMapping(KeptState())
     state.commit()
     errors: list[BaseException] = []
 

@@ -10,7 +10,7 @@ from textual.screen import Screen
 from hotload_tui import Config
 from hotload_tui.core.model import HookPointStatus
 from hotload_tui.tui.view_state import ViewState
-from hotload_tui.tui.widgets.detail_tabs import DetailTabs, Facts
+from hotload_tui.tui.widgets.detail_tabs import DetailFacts, DetailTabs
 from hotload_tui.tui.widgets.log_view import LogBook
 from tests.conftest import Running, Workspace
 from tests.tui.console import console
@@ -146,7 +146,7 @@ class Late(Screen[None]):
     def watch_focused(self) -> None:
         """Hand on what is known by now."""
         if self.focused is not None:
-            self.query_one(DetailTabs).show(Facts(points=(HookPointStatus("greet", (), 0),)))
+            self.query_one(DetailTabs).show(DetailFacts(points=(HookPointStatus("greet", (), 0),)))
 
 
 class LateApp(App[None]):

@@ -18,7 +18,15 @@ from hotload_tui.core.errors import HookError
 from hotload_tui.core.faults import fault_of
 from hotload_tui.core.hooks.inflight import CallRecord, CallsInFlight
 from hotload_tui.core.hooks.point import SAMPLE, Handler, HookPoint, NamedPoint, P, R
-from hotload_tui.core.model import Fault, HandlerCall, HookPointStatus, Invocation, Witness, encodable, nobody
+from hotload_tui.core.model import (
+    Fault,
+    HandlerCall,
+    HookPointStatus,
+    Invocation,
+    StepObserver,
+    encodable,
+    nobody,
+)
 
 if TYPE_CHECKING:
     import asyncio  # 20 ms, which a host without an event loop does not pay
@@ -111,11 +119,11 @@ FaultObserver: TypeAlias = Callable[[Fault, int], None]
 """Called with a handler's fault and the number of its generation, in the thread of the call."""
 
 
-class Fence:
+class HandlerRunner:
     """Calls handlers and reports those that raise."""
 
-    def __init__(self, witness: Witness) -> None:
-        self._witness = witness
+    def __init__(self, step_observer: StepObserver) -> None:
+        self._step_observer = step_observer
         self._flight = CallsInFlight()
         self._observer: FaultObserver | None = None
         self._module_path = "hotplug"
@@ -205,7 +213,7 @@ class Fence:
             raised = len(faults)
             started = time.perf_counter()
             try:
-                with self._witness("hook", handler.plugin):
+                with self._step_observer("hook", handler.plugin):
                     value = waited_for(handler, handler.call(*args, **kwargs), record)
             except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
                 faults.append(self._report(handler, error))
@@ -273,12 +281,12 @@ def _returned(handler: Handler, value: object) -> object:
     return value
 
 
-class HookHost(Fence):
+class HookHost(HandlerRunner):
     """Where a program calls its plugins; safe to use from any thread and any event loop."""
 
-    def __init__(self, *, witness: Witness = nobody) -> None:
+    def __init__(self, *, step_observer: StepObserver = nobody) -> None:
         """Have ``witness`` hear of each handler that ``invoke`` calls."""
-        super().__init__(witness)
+        super().__init__(step_observer)
 
     # ---- the program's side
 

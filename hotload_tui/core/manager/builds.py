@@ -14,7 +14,7 @@ from hotload_tui.core.config import Config
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import ArtifactError, HotloadError
 from hotload_tui.core.events import ArtifactRejected, PluginCompiled, PluginReleased
-from hotload_tui.core.manager.store import Board
+from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, FileDigest
 from hotload_tui.core.source import Source
 
@@ -22,9 +22,9 @@ from hotload_tui.core.source import Source
 class Builds:
     """What the manager does in ``compiled_dir``; used by one thread at a time."""
 
-    def __init__(self, config: Config, board: Board) -> None:
+    def __init__(self, config: Config, store: StatusStore) -> None:
         folder = Path(config.compiled_dir).absolute()
-        self._board = board
+        self._store = store
         self._keep = config.keep_generations
         self._compiler = Compiler(folder)
         self._record = Record(folder)
@@ -45,10 +45,10 @@ class Builds:
         self._index.note(source)
         now = time.time()
         if build.rejected:
-            self._board.tell(ArtifactRejected(now, source.name, build.rejected))
+            self._store.tell(ArtifactRejected(now, source.name, build.rejected))
         if build.compiled or build.reused:
             self._published.add(source.name)
-            self._board.tell(
+            self._store.tell(
                 PluginCompiled(
                     now,
                     source.name,
@@ -62,7 +62,7 @@ class Builds:
                 )
             )
             for warning in build.warnings:
-                self._board.write("warning", source.name, warning)
+                self._store.write("warning", source.name, warning)
         return build
 
     def known(self, directory: PluginDirectory) -> tuple[Source, Artifact] | None:
@@ -102,7 +102,7 @@ class Builds:
     def was_vain(self, name: str, digest: str, error: HotloadError) -> None:
         """Note that the last good artifact does not load in this host."""
         self._vain.add((name, digest))
-        self._board.write("warning", name, f"the last good version does not load: {error}")
+        self._store.write("warning", name, f"the last good version does not load: {error}")
 
     def has_untried(self, name: str) -> bool:
         """Tell whether there is a last good artifact that has not failed to load in this host."""
@@ -154,7 +154,7 @@ class Builds:
         if self._record.hold(name) is not None:
             with self._warned():
                 self._record.let_go(name)
-            self._board.tell(PluginReleased(time.time(), name, reason))
+            self._store.tell(PluginReleased(time.time(), name, reason))
 
     def bar(self, name: str, digest: str, fault: Fault) -> None:
         """Have this version not loaded, in this host and the next ones; raises ``ArtifactError``."""
@@ -165,7 +165,7 @@ class Builds:
         if self._record.barred(name) is not None:
             with self._warned():
                 self._record.unbar(name)
-            self._board.tell(PluginReleased(time.time(), name, reason))
+            self._store.tell(PluginReleased(time.time(), name, reason))
 
     def prune(self, serving: Callable[[str], str]) -> None:
         """Remove old artifacts of the plugins that have new ones: what fails to load piles up, too.
@@ -209,4 +209,4 @@ class Builds:
         try:
             yield
         except ArtifactError as error:
-            self._board.write("warning", "", str(error))
+            self._store.write("warning", "", str(error))

@@ -26,15 +26,15 @@ from hotload_tui.core.events import (
     PluginRemoved,
 )
 from hotload_tui.core.manager.builds import Builds
-from hotload_tui.core.manager.pipeline import Journey
-from hotload_tui.core.manager.staging import Rounds, unserved
-from hotload_tui.core.manager.store import Board, Chronicle
+from hotload_tui.core.manager.pipeline import Pipeline
+from hotload_tui.core.manager.staging import SelfWriteGuard, unserved
+from hotload_tui.core.manager.store import History, StatusStore
 from hotload_tui.core.model import Fault, FileDigest, HistoryEntry, PluginState
 from hotload_tui.core.source import SourceRule, read_source
-from hotload_tui.core.watch.scanner import Change
+from hotload_tui.core.watch.scanner import PluginChange
 
 
-class Turns:
+class CommandLock:
     """Whose turn it is to command the manager."""
 
     def __init__(self, is_inside_trial: Callable[[], bool]) -> None:
@@ -104,38 +104,40 @@ class Undo:
         return command
 
 
-class Roster:
+class Inventory:
     """Keeps the board and what serves in step with the directories; used by one thread at a time."""
 
-    def __init__(self, root: Path, config: Config, board: Board, journey: Journey, rounds: Rounds) -> None:
+    def __init__(
+        self, root: Path, config: Config, store: StatusStore, pipeline: Pipeline, rounds: SelfWriteGuard
+    ) -> None:
         self._root = root
         self._config = config
-        self._board = board
-        self._journey = journey
-        self._rounds = rounds
+        self._store = store
+        self._pipeline = pipeline
+        self._self_writes = rounds
 
     def find(self) -> dict[str, PluginDirectory]:
         """List the plugins, and tell which came and went. Raises ``RuntimeDirError``."""
         found = discovery.find_plugins(self._root)
-        self._forget(status.name for status in self._board.statuses() if status.name not in found)
+        self._forget(status.name for status in self._store.statuses() if status.name not in found)
         self._greet(found)
         return found
 
     def _find_some(self, names: Collection[str]) -> dict[str, PluginDirectory]:
         """List the plugins of these names, and tell which came and went: the cost of one is that of one."""
         if not self._root.is_dir():  # with the whole directory gone, all go
-            self._forget(status.name for status in self._board.statuses())
+            self._forget(status.name for status in self._store.statuses())
             return {}
         found = {name: each for name in names if (each := discovery.find_plugin(self._root, name))}
-        self._forget(name for name in names if name not in found and self._board.get(name) is not None)
+        self._forget(name for name in names if name not in found and self._store.get(name) is not None)
         self._greet(found)
         return found
 
     def _greet(self, found: Mapping[str, PluginDirectory]) -> None:
         for name, directory in found.items():
-            if self._board.get(name) is None:
-                self._board.put(self._journey.status_of(directory))
-                self._board.tell(PluginDiscovered(time.time(), name))
+            if self._store.get(name) is None:
+                self._store.put(self._pipeline.status_of(directory))
+                self._store.tell(PluginDiscovered(time.time(), name))
 
     def find_one(self, name: str) -> PluginDirectory:
         """Return the plugin's directory; raises ``UnknownPluginError`` and ``RuntimeDirError``."""
@@ -153,32 +155,32 @@ class Roster:
 
     def look_at(self, names: Iterable[str]) -> None:
         """Bring the named plugins up to date with the disk; with the whole directory gone, all go."""
-        self.take([Change(name) for name in names])
+        self.take([PluginChange(name) for name in names])
 
-    def take(self, changes: Iterable[Change]) -> set[str]:
+    def take(self, changes: Iterable[PluginChange]) -> set[str]:
         """Bring changed plugins up to date; returns those to hear of again once they have stood still."""
         changes = list(changes)
         found = self._find_some([change.name for change in changes])
-        rounds = {change.name: self._rounds.count(change) for change in changes}
+        rounds = {change.name: self._self_writes.count(change) for change in changes}
         seen = {change.name: change for change in changes if change.name in found}
-        waiting = {name for name in seen if self._rounds.is_last(rounds[name]) and seen[name].modified}
-        over = {name for name in seen if self._rounds.is_over(rounds[name])}
+        waiting = {name for name in seen if self._self_writes.is_last(rounds[name]) and seen[name].modified}
+        over = {name for name in seen if self._self_writes.is_over(rounds[name])}
         for name in over:
             self._say_left(found[name], seen[name])
         taken = sorted(seen.keys() - waiting - over)
         return waiting | self.apply((found[name] for name in taken), seen)
 
     def apply(
-        self, directories: Iterable[PluginDirectory], seen: Mapping[str, Change] = MappingProxyType({})
+        self, directories: Iterable[PluginDirectory], seen: Mapping[str, PluginChange] = MappingProxyType({})
     ) -> set[str]:
-        """Load what is on, in one swap, and unload what is off; returns what ``Journey.update`` does."""
+        """Load what is on, in one swap, and unload what is off; returns what ``Pipeline.update`` does."""
         on = []
         for directory in directories:
             if self.is_on(directory):
                 on.append(directory)
             else:
                 self._switch_off(directory)
-        return self._journey.update(on, seen)
+        return self._pipeline.update(on, seen)
 
     def rebuild(self, *, force: bool) -> None:
         """Load what changed or fails, and all if nothing did; ``force`` compiles everything anew.
@@ -189,28 +191,28 @@ class Roster:
         on = [each for each in found.values() if self.is_on(each) and not self.is_held(each)]
         again = [each for each in on if force or self._fails(each)]
         self.apply(each for each in found.values() if each not in again)
-        self._journey.update(again, again=True, fresh=force)
+        self._pipeline.update(again, again=True, fresh=force)
         if not again and self._loaded() == loaded:
-            self._journey.update(on, again=True)
+            self._pipeline.update(on, again=True)
 
     def try_again(self, names: Iterable[str]) -> None:
         """Load plugins that failed, if they are still on."""
         found = self._find_some(list(names))
         on = [each for each in found.values() if self.is_on(each) and not self.is_held(each)]
-        self._journey.update(on, again=True)
+        self._pipeline.update(on, again=True)
 
     def _loaded(self) -> dict[str, tuple[PluginState, int, str]]:
         """Return what a look at the sources may change of each plugin."""
-        statuses = self._board.statuses()
+        statuses = self._store.statuses()
         return {status.name: (status.state, status.generation, status.source_digest) for status in statuses}
 
     def _fails(self, directory: PluginDirectory) -> bool:
-        status = self._board.get(directory.name)
+        status = self._store.get(directory.name)
         return status is not None and status.fault is not None
 
     def is_held(self, directory: PluginDirectory) -> bool:
         """Tell whether the plugin does not follow its source."""
-        status = self._board.get(directory.name)
+        status = self._store.get(directory.name)
         return status is not None and status.state is PluginState.HELD
 
     def is_on(self, directory: PluginDirectory) -> bool:
@@ -219,32 +221,32 @@ class Roster:
 
     def unload_all(self) -> None:
         """Take everything out of service, in one swap."""
-        for name in self._journey.unload_all():
-            status = self._board.get(name)
+        for name in self._pipeline.unload_all():
+            status = self._store.get(name)
             if status is not None:
-                self._board.put(replace(unserved(status), state=PluginState.NEW))
+                self._store.put(replace(unserved(status), state=PluginState.NEW))
 
     def unload(self, name: str, state: PluginState) -> None:
         """Take a plugin out of service."""
-        self._journey.unload(name)
-        status = self._board.get(name)
+        self._pipeline.unload(name)
+        status = self._store.get(name)
         if status is not None:
-            self._board.put(replace(unserved(status), state=state))
+            self._store.put(replace(unserved(status), state=state))
 
     def _forget(self, names: Iterable[str]) -> None:
         for name in names:
-            self._journey.forget(name)
-            self._board.drop(name)
-            self._rounds.forget(name)
-            self._board.tell(PluginRemoved(time.time(), name))
+            self._pipeline.forget(name)
+            self._store.drop(name)
+            self._self_writes.forget(name)
+            self._store.tell(PluginRemoved(time.time(), name))
 
-    def _say_left(self, directory: PluginDirectory, change: Change) -> None:
-        live = self._journey.live(directory.name)
+    def _say_left(self, directory: PluginDirectory, change: PluginChange) -> None:
+        live = self._pipeline.live(directory.name)
         members = live.generation.artifact.manifest.members if live else ()
         served = {member.path: member.sha256 for member in members}
         files = change.source.files if change.source else ()
         own = ", ".join(file.path for file in files if served.get(file.path) != file.sha256)
-        self._board.write(
+        self._store.write(
             "warning",
             directory.name,
             f"changes its own files at each load ({own}) and is left as it is until somebody edits it; "
@@ -252,104 +254,104 @@ class Roster:
         )
 
     def _switch_off(self, directory: PluginDirectory) -> None:
-        status = self._journey.status_of(directory)
-        known = self._board.get(directory.name)
+        status = self._pipeline.status_of(directory)
+        known = self._store.get(directory.name)
         if known is None or known.state is not PluginState.OFF or known.path != status.path:
-            self._board.put(status)
+            self._store.put(status)
             self.unload(directory.name, PluginState.OFF)
-            self._board.tell(PluginDisabled(time.time(), directory.name))
+            self._store.tell(PluginDisabled(time.time(), directory.name))
 
 
-class Switches:
+class Toggles:
     """Carries out commands that can be taken back; used by one thread at a time."""
 
     def __init__(
-        self, config: Config, board: Board, builds: Builds, roster: Roster, doubted: set[str]
+        self, config: Config, store: StatusStore, builds: Builds, inventory: Inventory, doubted: set[str]
     ) -> None:
         """Put who is switched into ``doubted``: it may be switched back before the watcher has looked."""
         self._doubted = doubted
         self._config = config
-        self._board = board
+        self._store = store
         self._builds = builds
-        self._roster = roster
+        self._inventory = inventory
         self._undo = Undo()
 
     def enable(self, name: str) -> None:
         """Rename ``_name`` to ``name`` and load it, or release it if it is HELD; else nothing happens."""
-        directory = self._roster.find_one(name)
+        directory = self._inventory.find_one(name)
         if directory.enabled and not self._config.of(name).enabled:
             raise RefusedError(f"{name} is switched off by enabled = false in hotload.toml; change it there")
         if self._switch_on(directory):
-            self._undo.add(f"enable {name}", lambda: self._switch_off(self._roster.find_one(name)))
-        elif self._roster.is_held(directory):
+            self._undo.add(f"enable {name}", lambda: self._switch_off(self._inventory.find_one(name)))
+        elif self._inventory.is_held(directory):
             self.release(name)
 
     def disable(self, name: str) -> None:
         """Unload a plugin and rename ``name`` to ``_name``; nothing happens if it is off."""
-        if self._switch_off(self._roster.find_one(name)):
-            self._undo.add(f"disable {name}", lambda: self._switch_on(self._roster.find_one(name)))
+        if self._switch_off(self._inventory.find_one(name)):
+            self._undo.add(f"disable {name}", lambda: self._switch_on(self._inventory.find_one(name)))
 
     def release(self, name: str) -> None:
         """Let a HELD plugin follow its source again; nothing happens to another."""
-        directory = self._roster.find_one(name)
+        directory = self._inventory.find_one(name)
         self._builds.let_go(name, "asked for")
         self._builds.unbar(name, "asked for")
-        self._roster.apply([directory])
+        self._inventory.apply([directory])
 
     def clean(self, name: str | None) -> int:
         """Remove the artifacts of one plugin, or all, also of plugins that are gone; returns how many."""
         if name is not None:
-            name = self._roster.find_one(name).name
+            name = self._inventory.find_one(name).name
         else:
-            self._roster.find()
+            self._inventory.find()
         removed, undo = self._builds.clean(name)
         if removed:
             self._undo.add(f"clean {name}" if name else "clean of all", undo)
         for each, count in removed.items():
-            self._board.tell(PluginCleaned(time.time(), each, count))
+            self._store.tell(PluginCleaned(time.time(), each, count))
         return sum(removed.values())
 
     def undo(self) -> str:
         """Take back the last of these, and return what it was; raises ``RefusedError``."""
         command = self._undo.last()
-        self._board.write("info", "", f"undone: {command}")
+        self._store.write("info", "", f"undone: {command}")
         return command
 
     def _switch_on(self, directory: PluginDirectory) -> bool:
         self._doubted.add(directory.name)
         enabled = directories.enable(directory)
         if enabled is not directory:
-            self._board.tell(PluginEnabled(time.time(), enabled.name))
-            self._roster.apply([enabled])
+            self._store.tell(PluginEnabled(time.time(), enabled.name))
+            self._inventory.apply([enabled])
         return enabled is not directory
 
     def _switch_off(self, directory: PluginDirectory) -> bool:
         if directory.enabled:
             self._doubted.add(directory.name)
-            self._roster.apply([directories.disable(directory)])
+            self._inventory.apply([directories.disable(directory)])
         return directory.enabled
 
 
 class Holds:
     """Rolls back, holds and releases; used by one thread at a time."""
 
-    def __init__(self, config: Config, board: Board, builds: Builds, journey: Journey) -> None:
+    def __init__(self, config: Config, store: StatusStore, builds: Builds, pipeline: Pipeline) -> None:
         self._rule = SourceRule(config.watch.ignore)
         self._builds = builds
-        self._journey = journey
-        self._chronicle = Chronicle()
-        board.subscribe(self._chronicle.note)
+        self._pipeline = pipeline
+        self._history = History()
+        store.subscribe(self._history.note)
 
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
         """Return what happened to a plugin in this host, the oldest first."""
         return tuple(
             replace(entry, can_return=bool(entry.generation) and self._builds.is_there(name, entry.digest))
-            for entry in self._chronicle.of(name)
+            for entry in self._history.of(name)
         )
 
     def files_before(self, name: str, digest: str) -> tuple[FileDigest, ...]:
         """Return the files of what served before the artifact ``digest``; empty if that is gone."""
-        others = (entry.digest for entry in reversed(self._chronicle.of(name)) if entry.generation)
+        others = (entry.digest for entry in reversed(self._history.of(name)) if entry.generation)
         before = next((other for other in others if other != digest), "")
         return self._builds.files(name, before) if before else ()
 
@@ -384,7 +386,7 @@ class Holds:
         try:
             reason = f"rolled back to generation {generation}" + (f": {why.message}" if why else "")
             hold = Hold(self._source_digest(directory), chosen[0].digest, reason, why)
-            self._journey.hold(directory, hold)
+            self._pipeline.hold(directory, hold)
         except ArtifactError as error:
             reason = f"the artifact of {directory.name}'s generation {generation} cannot be used: {error}"
             raise RefusedError(f"{reason}; {_choices(entries)}") from error
@@ -399,7 +401,7 @@ class Holds:
         self._builds.bar(directory.name, source, fault)
         hold = self._builds.hold(directory.name, source)
         assert hold is not None
-        self._journey.hold(directory, hold)
+        self._pipeline.hold(directory, hold)
 
     def _source_digest(self, directory: PluginDirectory) -> str:
         try:

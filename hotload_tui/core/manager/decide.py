@@ -21,7 +21,7 @@ from hotload_tui.core.errors import HotloadError, RefusedError, RuntimeDirError
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.dependencies import cycle_of, in_order
 from hotload_tui.core.manager.staging import failure
-from hotload_tui.core.manager.store import Board
+from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Action, Fault, FileChange, Plan, PluginPlan, PluginState
 from hotload_tui.core.runtime import native
 from hotload_tui.core.runtime.trial import LivePlugin
@@ -60,7 +60,7 @@ class Planner:
         self,
         root: Path,
         config: Config,
-        board: Board,
+        store: StatusStore,
         builds: Builds,
         *,
         live: Callable[[str], LivePlugin | None],
@@ -70,7 +70,7 @@ class Planner:
         self._root = root
         self._config = config
         self._rule = SourceRule(config.watch.ignore)
-        self._board = board
+        self._store = store
         self._builds = builds
         self._live = live
         self._requires = requires
@@ -90,7 +90,7 @@ class Planner:
         if name is not None and not self._is_on(found[name]):
             raise RefusedError(f"{name} is disabled; enable it first")
         drafts: dict[str, _Draft] = {}
-        for each in sorted({*found, *(status.name for status in self._board.statuses())}):
+        for each in sorted({*found, *(status.name for status in self._store.statuses())}):
             drafts[each] = _Draft(each, self._live(each), requires=tuple(self._requires(each)))
             if name in (None, each):
                 self._look(drafts[each], found.get(each), is_asked_for=name is not None)
@@ -102,7 +102,7 @@ class Planner:
         try:
             return directories.find_plugins(self._root)
         except RuntimeDirError:
-            if not self._board.statuses():
+            if not self._store.statuses():
                 raise
             return {}  # with the whole directory gone, all go
 
@@ -145,7 +145,7 @@ class Planner:
 
     def _reason(self, draft: _Draft, digest: str) -> str:
         """Say why a plugin would be loaded; empty: it would not."""
-        status, served = self._board.get(draft.name), _manifest(draft)
+        status, served = self._store.get(draft.name), _manifest(draft)
         hold = self._builds.hold(draft.name, digest)
         if hold is not None:
             if draft.live is None and hold.digest:

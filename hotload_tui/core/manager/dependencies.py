@@ -9,7 +9,7 @@ from typing import TypeAlias
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.config import Config
 from hotload_tui.core.directories import nearest
-from hotload_tui.core.manager.store import Board
+from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import PluginState
 from hotload_tui.core.runtime.loader import Loader
 
@@ -61,12 +61,12 @@ _WHY = {
 }
 
 
-class Bonds:
+class DependencyGraph:
     """Answers from the configuration, the artifacts, and what was last compiled of each plugin."""
 
-    def __init__(self, config: Config, board: Board, loader: Loader) -> None:
+    def __init__(self, config: Config, store: StatusStore, loader: Loader) -> None:
         self._config = config
-        self._board = board
+        self._store = store
         self._loader = loader
         self._wanted: dict[str, tuple[str, ...]] = {}
         self._wanting: set[str] = set()  # those of which that is not empty
@@ -115,8 +115,8 @@ class Bonds:
 
     def missing(self, name: str) -> str:
         """Say why a plugin that is required does not serve."""
-        status = self._board.get(name)
+        status = self._store.get(name)
         if status is None:
-            near = nearest(name, (each.name for each in self._board.statuses()))
+            near = nearest(name, (each.name for each in self._store.statuses()))
             return f"there is no plugin {name}" + (f"; {near}" if near else "")
         return f"{name} {_WHY.get(status.state, 'is not loaded')}"

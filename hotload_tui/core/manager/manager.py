@@ -21,13 +21,13 @@ from hotload_tui.core.errors import HotloadError, RuntimeDirError, near
 from hotload_tui.core.events import LogCollector, Subscriber
 from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.manager.builds import Builds
-from hotload_tui.core.manager.commands import Holds, Roster, Switches, Turns
+from hotload_tui.core.manager.commands import CommandLock, Holds, Inventory, Toggles
 from hotload_tui.core.manager.decide import Planner
-from hotload_tui.core.manager.pipeline import Journey
+from hotload_tui.core.manager.pipeline import Pipeline
 from hotload_tui.core.manager.retire_thread import Probation
-from hotload_tui.core.manager.staging import Rounds
-from hotload_tui.core.manager.store import Board, Facts
-from hotload_tui.core.manager.watching import Tables, Watching
+from hotload_tui.core.manager.staging import SelfWriteGuard
+from hotload_tui.core.manager.store import Queries, StatusStore
+from hotload_tui.core.manager.watching import ConfigReload, Watching
 from hotload_tui.core.model import (
     Fault,
     HistoryEntry,
@@ -37,8 +37,8 @@ from hotload_tui.core.model import (
     PluginDetail,
     PluginStatus,
     Snapshot,
+    StepObserver,
     WatcherStatus,
-    Witness,
     nobody,
 )
 from hotload_tui.core.runtime.loader import Loader
@@ -115,36 +115,41 @@ class HotloadManager(AsyncLife):
         config: Config | None = None,
         *,
         trials: Trials | None = None,
-        witness: Witness = nobody,
+        step_observer: StepObserver = nobody,
     ) -> None:
         """Load on worker threads unless ``trials`` has another place; ``witness`` hears of each step."""
         self._host = host
         given = config or Config()
         self._config = replace(given, plugins=dict(given.plugins))  # whose tables may be exchanged
         self._root = Path(self._config.runtime_dir).absolute()
-        self._board = Board()
-        self._builds = Builds(self._config, self._board)
-        rounds = Rounds()
-        loader = Loader(host, self._config, trials=trials, witness=witness)
-        self._journey = Journey(loader, self._config, self._board, self._builds, rounds)
-        self._roster = Roster(self._root, self._config, self._board, self._journey, rounds)
+        self._store = StatusStore()
+        self._builds = Builds(self._config, self._store)
+        rounds = SelfWriteGuard()
+        loader = Loader(host, self._config, trials=trials, step_observer=step_observer)
+        self._pipeline = Pipeline(loader, self._config, self._store, self._builds, rounds)
+        self._inventory = Inventory(self._root, self._config, self._store, self._pipeline, rounds)
         doubted: set[str] = set()
-        self._switches = Switches(self._config, self._board, self._builds, self._roster, doubted)
-        self._holds = Holds(self._config, self._board, self._builds, self._journey)
+        self._toggles = Toggles(self._config, self._store, self._builds, self._inventory, doubted)
+        self._holds = Holds(self._config, self._store, self._builds, self._pipeline)
         self._planner = Planner(
             self._root,
             self._config,
-            self._board,
+            self._store,
             self._builds,
-            live=self._journey.live,
-            requires=self._journey.requires,
+            live=self._pipeline.live,
+            requires=self._pipeline.requires,
         )
-        self._facts = Facts(host, self._config, self._board, self._journey.live)
-        self._tables = Tables(self._config, self._board, self._roster, self._journey)
-        self._turns = Turns(self._journey.is_inside_trial)
-        self._probation = Probation(self._config, self._board, host, self._go_back)
+        self._facts = Queries(host, self._config, self._store, self._pipeline.live)
+        self._config_reload = ConfigReload(self._config, self._store, self._inventory, self._pipeline)
+        self._command_lock = CommandLock(self._pipeline.is_inside_trial)
+        self._probation = Probation(self._config, self._store, host, self._go_back)
         self._watching = Watching(
-            self._config, self._board, self._roster, self._turns, self._facts.watching, doubted=doubted
+            self._config,
+            self._store,
+            self._inventory,
+            self._command_lock,
+            self._facts.watching,
+            doubted=doubted,
         )
         self._detach: list[Callable[[], None]] = []
 
@@ -155,20 +160,20 @@ class HotloadManager(AsyncLife):
 
         A runtime directory that does not exist yet is waited for: ``snapshot().watcher.trouble`` says so.
         """
-        with self._turns.taken():
+        with self._command_lock.taken():
             if self._detach:
                 return
             self._detach = [
                 self._host.observe(self._handler_failed, self._config.module_path),
-                LogCollector(self._config.module_path, self._board.collect, self._plugin_of).attach(),
+                LogCollector(self._config.module_path, self._store.collect, self._plugin_of).attach(),
             ]
-            self._journey.start()
+            self._pipeline.start()
             # The watcher first: a change between the scan and the first look would be missed.
             self._watching.start()
             try:
                 self.scan_and_load_all()
             except RuntimeDirError as error:
-                self._board.write("error", "", str(error))
+                self._store.write("error", "", str(error))
             self._watching.tell()
 
     def stop(self, *, unload: bool = True) -> None:
@@ -177,17 +182,17 @@ class HotloadManager(AsyncLife):
         May be called inside a handler, whose own call is not waited for. A subscriber that hears of a command
         may call it, too: it takes effect when that command ends.
         """
-        self._turns.refuse_inside_trial()  # before the watcher, which may be waiting for this very load
-        if self._turns.put_off(functools.partial(self.stop, unload=unload)):
+        self._command_lock.refuse_inside_trial()  # the watcher may be waiting for this very load
+        if self._command_lock.put_off(functools.partial(self.stop, unload=unload)):
             return
         with self._host.step_aside():
             self._watching.stop()
-            with self._turns.taken():
-                self._journey.close()
+            with self._command_lock.taken():
+                self._pipeline.close()
                 if unload:
-                    self._roster.unload_all()
+                    self._inventory.unload_all()
                 detach, self._detach = self._detach, []
-            self._journey.stop()
+            self._pipeline.stop()
         for each in reversed(detach):
             each()
 
@@ -204,26 +209,26 @@ class HotloadManager(AsyncLife):
 
     def scan(self) -> tuple[PluginStatus, ...]:
         """Look which plugins there are; none of their code is read or run. Raises ``RuntimeDirError``."""
-        with self._turns.taken():
-            for directory in self._roster.find().values():
-                if self._roster.is_on(directory):
-                    self._journey.look(directory)
-            return self._board.statuses()
+        with self._command_lock.taken():
+            for directory in self._inventory.find().values():
+                if self._inventory.is_on(directory):
+                    self._pipeline.look(directory)
+            return self._store.statuses()
 
     def scan_and_load_all(self) -> tuple[PluginStatus, ...]:
         """Bring every plugin up to date with its source. Raises ``RuntimeDirError``."""
-        with self._turns.taken():
-            found = self._roster.find()
+        with self._command_lock.taken():
+            found = self._inventory.find()
             for warning in unmatched_entries(self._config, found):
-                self._board.write("warning", "", warning)
-            self._roster.apply(found.values())
-            return self._board.statuses()
+                self._store.write("warning", "", warning)
+            self._inventory.apply(found.values())
+            return self._store.statuses()
 
     def load_plugin(self, path: Path) -> PluginStatus:
         """Bring the plugin in the directory ``path`` up to date; raises ``UnknownPluginError`` for none."""
-        with self._turns.taken():
-            directory = self._roster.find_one(Path(path).name.removeprefix("_"))
-            self._roster.apply([directory])
+        with self._command_lock.taken():
+            directory = self._inventory.find_one(Path(path).name.removeprefix("_"))
+            self._inventory.apply([directory])
             return self._facts.status(directory.name)
 
     def handle_file_change(self, path: Path) -> None:
@@ -234,15 +239,17 @@ class HotloadManager(AsyncLife):
             return
         name = directories.name_of(relative.parts[0]) if relative.parts else None
         if name is not None:
-            with self._turns.taken():
-                self._roster.look_at([name])
+            with self._command_lock.taken():
+                self._inventory.look_at([name])
 
     def build(self, name: str | None = None) -> tuple[PluginStatus, ...]:
         """Compile one plugin, or all that are enabled, without loading; faults are in the statuses."""
-        with self._turns.taken():
+        with self._command_lock.taken():
             if name is not None:
-                return (self._journey.build(self._roster.find_one(name)),)
-            return tuple(map(self._journey.build, filter(self._roster.is_on, self._roster.find().values())))
+                return (self._pipeline.build(self._inventory.find_one(name)),)
+            return tuple(
+                map(self._pipeline.build, filter(self._inventory.is_on, self._inventory.find().values()))
+            )
 
     def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:
         """Build and load one plugin, or all that changed or fail (all, if none did).
@@ -250,12 +257,12 @@ class HotloadManager(AsyncLife):
         ``force`` compiles everything anew. Who is HELD is only released by name. Returns the statuses after
         the swap.
         """
-        with self._turns.taken():
+        with self._command_lock.taken():
             if name is not None:
-                self._journey.update([self._roster.find_on(name)], again=True, fresh=force)
+                self._pipeline.update([self._inventory.find_on(name)], again=True, fresh=force)
                 return (self._facts.status(name),)
-            self._roster.rebuild(force=force)
-            return self._board.statuses()
+            self._inventory.rebuild(force=force)
+            return self._store.statuses()
 
     def rollback(self, name: str, generation: int) -> PluginStatus:
         """Let an earlier generation serve again, as a new one; the plugin is HELD there.
@@ -267,8 +274,8 @@ class HotloadManager(AsyncLife):
             PluginError: it does not load any more; what served serves on.
 
         """
-        with self._turns.taken():
-            self._holds.rollback(self._roster.find_on(name), generation)
+        with self._command_lock.taken():
+            self._holds.rollback(self._inventory.find_on(name), generation)
             return self._facts.status(name)
 
     def hold(self, name: str, reason: str) -> PluginStatus:
@@ -276,26 +283,26 @@ class HotloadManager(AsyncLife):
 
         What served last serves in its place, if that is another version.
         """
-        with self._turns.taken():
-            self._holds.hold_back(self._roster.find_on(name), reason)
+        with self._command_lock.taken():
+            self._holds.hold_back(self._inventory.find_on(name), reason)
             return self._facts.status(name)
 
     def release(self, name: str) -> PluginStatus:
         """Let a HELD plugin follow its source again; nothing happens to another."""
-        with self._turns.taken():
-            self._switches.release(name)
+        with self._command_lock.taken():
+            self._toggles.release(name)
             return self._facts.status(name)
 
     def enable(self, name: str) -> PluginStatus:
         """Rename ``_name`` to ``name`` and load it, or release it if it is HELD; else nothing happens."""
-        with self._turns.taken():
-            self._switches.enable(name)
+        with self._command_lock.taken():
+            self._toggles.enable(name)
             return self._facts.status(name)
 
     def disable(self, name: str) -> PluginStatus:
         """Unload a plugin and rename ``name`` to ``_name``; nothing happens if it is off."""
-        with self._turns.taken():
-            self._switches.disable(name)
+        with self._command_lock.taken():
+            self._toggles.disable(name)
             return self._facts.status(name)
 
     def clean(self, name: str | None = None) -> int:
@@ -303,8 +310,8 @@ class HotloadManager(AsyncLife):
 
         What serves goes on serving.
         """
-        with self._turns.taken():
-            return self._switches.clean(name)
+        with self._command_lock.taken():
+            return self._toggles.clean(name)
 
     def undo(self) -> str:
         """Take back the last enable, disable or clean, and return what that was.
@@ -313,13 +320,13 @@ class HotloadManager(AsyncLife):
             RefusedError: there is none, or it cannot be taken back.
 
         """
-        with self._turns.taken():
-            return self._switches.undo()
+        with self._command_lock.taken():
+            return self._toggles.undo()
 
     def new(self, name: str, template: str = "simple") -> PluginStatus:
         """Make a plugin from a template and load it; raises ``UsageError`` for a name it cannot have."""
-        with self._turns.taken():
-            self._roster.apply([directories.create(self._root, name, template)])
+        with self._command_lock.taken():
+            self._inventory.apply([directories.create(self._root, name, template)])
             return self._facts.status(name)
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
@@ -339,7 +346,7 @@ class HotloadManager(AsyncLife):
         Returns how the plugins that waited stand now.
         """
         names = self._watching.resume()
-        return tuple(status for name in names if (status := self._board.get(name)))
+        return tuple(status for name in names if (status := self._store.get(name)))
 
     def reconfigure(self, read: Callable[[], Config]) -> tuple[PluginStatus, ...]:
         """Take the tables of plugins from the configuration that ``read`` returns; see ``follow_config``.
@@ -347,35 +354,35 @@ class HotloadManager(AsyncLife):
         Loads anew, or switches, what they touch; returns how that stands now. Raises ``ConfigError`` of
         ``read``, having changed nothing.
         """
-        with self._turns.taken():
-            names = self._tables.take(read, is_running=bool(self._detach))
-            return tuple(status for name in names if (status := self._board.get(name)))
+        with self._command_lock.taken():
+            names = self._config_reload.take(read, is_running=bool(self._detach))
+            return tuple(status for name in names if (status := self._store.get(name)))
 
     # ---- facts
 
     def snapshot(self) -> Snapshot:
         """Return the whole state at this moment; never waits for a reload."""
-        self._journey.look_at_held()
-        return self._facts.snapshot(self._watching.status(), self._tables.fault)
+        self._pipeline.look_at_held()
+        return self._facts.snapshot(self._watching.status(), self._config_reload.fault)
 
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
         """Hear every event, in the thread where it happens; returns the undo."""
-        return self._board.subscribe(subscriber)
+        return self._store.subscribe(subscriber)
 
     def log(self, since: int = 0) -> tuple[LogLine, ...]:
         """Return the kept log lines with a number greater than ``since``."""
-        return self._board.log(since)
+        return self._store.log(since)
 
     def detail(self, name: str) -> PluginDetail:
         """Return everything known about one plugin."""
-        self._journey.look_at_held()
+        self._pipeline.look_at_held()
         detail = self._facts.detail(name)
-        others = (status.name for status in self._board.statuses())
+        others = (status.name for status in self._store.statuses())
         return replace(
             detail,
             files_before=self._holds.files_before(name, detail.status.digest),
-            requires=self._journey.requires(name),
-            required_by=tuple(other for other in others if name in self._journey.requires(other)),
+            requires=self._pipeline.requires(name),
+            required_by=tuple(other for other in others if name in self._pipeline.requires(other)),
         )
 
     def plan(self, name: str | None = None) -> Plan:
@@ -384,7 +391,7 @@ class HotloadManager(AsyncLife):
         Sources are read and compiled in memory: nothing is written, and no code of a plugin is run. Raises
         ``RefusedError`` for a plugin that is disabled.
         """
-        with self._turns.taken():
+        with self._command_lock.taken():
             return self._planner.plan(name)
 
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
@@ -402,18 +409,18 @@ class HotloadManager(AsyncLife):
         return self._facts.source(name, file, generation)
 
     def _handler_failed(self, fault: Fault, generation: int) -> None:
-        self._board.handler_failed(fault, generation)
+        self._store.handler_failed(fault, generation)
         self._probation.handler_failed(fault, generation)
 
     def _go_back(self, name: str, generation: int, why: Fault) -> None:
-        with self._turns.taken():
-            live = self._journey.live(name)
+        with self._command_lock.taken():
+            live = self._pipeline.live(name)
             if self._detach and live is not None and live.generation.number == generation:
-                self._holds.go_back(self._roster.find_on(name), generation, why)
+                self._holds.go_back(self._inventory.find_on(name), generation, why)
 
     def _plugin_of(self, module_name: str) -> str:
         """Return the plugin whose modules go by ``module_name``."""
-        names = (status.name for status in self._board.statuses())
+        names = (status.name for status in self._store.statuses())
         return next((name for name in names if identifier(name) == module_name), module_name)
 
 

@@ -17,16 +17,24 @@ from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import DiscoverError, HotloadError, RefusedError, RequirementError
 from hotload_tui.core.events import PluginFailed, PluginHeld
 from hotload_tui.core.manager.builds import Builds
-from hotload_tui.core.manager.dependencies import Bonds, in_order
-from hotload_tui.core.manager.retire_thread import Retirer
-from hotload_tui.core.manager.staging import Attempts, Candidate, Proofs, Ready, Rounds, again, is_same
-from hotload_tui.core.manager.store import Board
+from hotload_tui.core.manager.dependencies import DependencyGraph, in_order
+from hotload_tui.core.manager.retire_thread import RetireThread
+from hotload_tui.core.manager.staging import (
+    Attempts,
+    Candidate,
+    Proofs,
+    Ready,
+    SelfWriteGuard,
+    again,
+    is_same,
+)
+from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, PluginState, PluginStatus
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.trial import LivePlugin
 from hotload_tui.core.source import Source, SourceRule, check_entry
-from hotload_tui.core.watch.scanner import Change
+from hotload_tui.core.watch.scanner import PluginChange
 
 _RETRIED = (PluginState.FAIL, PluginState.STALE)
 
@@ -34,11 +42,18 @@ _RETRIED = (PluginState.FAIL, PluginState.STALE)
 class Batch:
     """The candidates of one update; used once."""
 
-    def __init__(self, board: Board, loader: Loader, retirer: Retirer, bonds: Bonds, proofs: Proofs) -> None:
-        self._board = board
+    def __init__(
+        self,
+        store: StatusStore,
+        loader: Loader,
+        retire_thread: RetireThread,
+        dependencies: DependencyGraph,
+        proofs: Proofs,
+    ) -> None:
+        self._store = store
         self._loader = loader
-        self._retirer = retirer
-        self._bonds = bonds
+        self._retire_thread = retire_thread
+        self._dependencies = dependencies
         self._proofs = proofs
         self._candidates: dict[str, Candidate] = {}
         self._given: set[str] = set()
@@ -52,14 +67,18 @@ class Batch:
 
     def add_tied(self) -> None:
         """Take in who waits for another plugin's version: something was unloaded, which may have been it."""
-        for status in self._board.statuses():
+        for status in self._store.statuses():
             name = status.name
-            if name in self._bonds.tied and name not in self._given and status.state is not PluginState.OFF:
+            if (
+                name in self._dependencies.tied
+                and name not in self._given
+                and status.state is not PluginState.OFF
+            ):
                 self.add(name, self._proofs.candidate(_directory(status), anew=True))
 
     def add_following(self, name: str) -> None:
         """Take in who waits for ``name``, or failed to load beside another version of it."""
-        for status in self._board.statuses():
+        for status in self._store.statuses():
             if status.state is not PluginState.OFF and self._is_retried(status, {name}):
                 self.add(status.name, self._proofs.candidate(_directory(status), anew=True))
 
@@ -67,7 +86,7 @@ class Batch:
         """Try everything; returns what may serve, each after those that it requires."""
         self._widen()
         pending = self._in_order()
-        self._proofs.try_ahead([one for one in pending if not self._bonds.of(one.name, one.artifact)])
+        self._proofs.try_ahead([one for one in pending if not self._dependencies.of(one.name, one.artifact)])
         unmet: list[tuple[Candidate, RequirementError]] = []
         while pending:
             before = len(self._ready)
@@ -77,7 +96,7 @@ class Batch:
         for one, error in unmet:
             self._leave(one, error)
         self._keep_together()
-        self._bonds.tied -= self._ready.keys()
+        self._dependencies.tied -= self._ready.keys()
         return [self._ready[name] for name in in_order(self._ready, self._bound_now)]
 
     def prove_all(self) -> list[Ready]:
@@ -95,8 +114,8 @@ class Batch:
                 self._ready[name] = one.ready(self._proofs.trial(one, self._required))
             except HotloadError as error:
                 for ready in reversed(self._ready.values()):
-                    self._retirer.discard(ready.trial, f"{name} does not load")
-                self._retirer.ring()
+                    self._retire_thread.discard(ready.trial, f"{name} does not load")
+                self._retire_thread.ring()
                 if name in self._given:
                     raise
                 raise RefusedError(f"{name} requires it, and does not load with it: {error}") from error
@@ -109,8 +128,8 @@ class Batch:
         is_growing = True
         while is_growing and self._candidates:
             is_growing = False
-            for name in sorted(self._bonds.requiring() - self._candidates.keys()):
-                status = self._board.get(name)
+            for name in sorted(self._dependencies.requiring() - self._candidates.keys()):
+                status = self._store.get(name)
                 if status is not None and (more := self._drawn_in(status, with_failed=with_failed)):
                     self._candidates[name] = more
                     is_growing = True
@@ -126,7 +145,7 @@ class Batch:
         if (
             found is None
             and live is not None
-            and not self._candidates.keys().isdisjoint(self._bonds.bound(name))
+            and not self._candidates.keys().isdisjoint(self._dependencies.bound(name))
         ):
             directory = _directory(status)
             found = again(directory, self._proofs.status_of(directory), live)
@@ -134,9 +153,9 @@ class Batch:
 
     def _is_retried(self, status: PluginStatus, others: AbstractSet[str]) -> bool:
         """Tell whether the newest version of a plugin may load now that ``others`` do."""
-        requires_one = not others.isdisjoint(self._bonds.wanted(status.name))
-        if status.name in self._bonds.tied:
-            return requires_one or any(status.name in self._bonds.wanted(name) for name in others)
+        requires_one = not others.isdisjoint(self._dependencies.wanted(status.name))
+        if status.name in self._dependencies.tied:
+            return requires_one or any(status.name in self._dependencies.wanted(name) for name in others)
         is_loading_at_fault = status.fault is not None and status.fault.phase in ("load", "register")
         return requires_one and (
             status.state is PluginState.WAIT or (status.state in _RETRIED and is_loading_at_fault)
@@ -166,16 +185,16 @@ class Batch:
         found = []
         one = self._candidates.get(name)
         is_new = one is not None and one.attempt is not None and one.artifact is artifact
-        cycle = self._bonds.cycle(name) if is_new else ""
+        cycle = self._dependencies.cycle(name) if is_new else ""
         if cycle:
             raise RequirementError(name, f"it requires itself: {cycle}; one of these has to do without")
-        for other in self._bonds.of(name, artifact):
+        for other in self._dependencies.of(name, artifact):
             if other in self._ready:
                 found.append(self._ready[other].trial.generation)
                 continue
             live = self._loader.live(other)
             if live is None:
-                raise RequirementError(name, f"it requires {other}, but {self._bonds.missing(other)}")
+                raise RequirementError(name, f"it requires {other}, but {self._dependencies.missing(other)}")
             if is_new and other in self._given and self._has_failed(other):
                 raise RequirementError(name, f"it requires {other}, whose newest version does not load")
             found.append(live.generation)
@@ -185,7 +204,7 @@ class Batch:
         """Return the candidates, each after those that it, and not another version of it, requires."""
 
         def required(name: str) -> Collection[str]:
-            return self._bonds.of(name, self._candidates[name].artifact)
+            return self._dependencies.of(name, self._candidates[name].artifact)
 
         return [self._candidates[name] for name in in_order(self._candidates, required)]
 
@@ -193,7 +212,7 @@ class Batch:
         return self._ready[name].trial.generation.peers.keys()
 
     def _has_failed(self, name: str) -> bool:
-        status = self._board.get(name)
+        status = self._store.get(name)
         is_behind = status is not None and status.state in (PluginState.STALE, PluginState.FAIL)
         return is_behind or name in self._proofs.unproven
 
@@ -208,13 +227,13 @@ class Batch:
                 reason = self._why_not(name)
                 if reason:
                     trial = self._ready.pop(name).trial
-                    self._retirer.discard(trial, reason)
+                    self._retire_thread.discard(trial, reason)
                     self._leave(self._candidates[name], RequirementError(name, reason))
                     is_shrinking = True
 
     def _why_not(self, name: str) -> str:
         for other in self._loader.bound():
-            if other not in self._ready and name in self._bonds.bound(other):
+            if other not in self._ready and name in self._dependencies.bound(other):
                 return f"{other} requires it, and does not load with it"
         for other, peer in self._ready[name].trial.generation.peers.items():
             ready = self._ready.get(other)
@@ -227,13 +246,15 @@ class Batch:
         """Have a plugin stay as it is, or wait, until what it belongs to can serve."""
         name = one.name
         if one.attempt is None and (one.fault is not None or self._loader.live(name) is not None):
-            self._board.put(one.status)
+            self._store.put(one.status)
             return
-        self._bonds.tied.add(name)
+        self._dependencies.tied.add(name)
         source = one.attempt.source.digest if one.attempt else one.source_digest
-        if not one.is_settled or any(other in self._proofs.unproven for other in self._bonds.wanted(name)):
+        if not one.is_settled or any(
+            other in self._proofs.unproven for other in self._dependencies.wanted(name)
+        ):
             self._proofs.postpone(one.status)
-        elif self._loader.live(name) is None and not self._bonds.cycle(name):
+        elif self._loader.live(name) is None and not self._dependencies.cycle(name):
             self._proofs.put_waiting(replace(one.status, source_digest=source), str(error))
         else:
             self._proofs.fail(one.status, self._proofs.failure(error, name), source)
@@ -244,26 +265,28 @@ def _directory(status: PluginStatus) -> PluginDirectory:
     return PluginDirectory(status.name, Path(status.path), enabled=True)
 
 
-class Journey:
+class Pipeline:
     """Brings plugins from source to serving; used by one thread at a time, but for ``start`` and ``stop``."""
 
-    def __init__(self, loader: Loader, config: Config, board: Board, builds: Builds, rounds: Rounds) -> None:
+    def __init__(
+        self, loader: Loader, config: Config, store: StatusStore, builds: Builds, rounds: SelfWriteGuard
+    ) -> None:
         self._config = config
         self._rule = SourceRule(config.watch.ignore)
-        self._board = board
+        self._store = store
         self._builds = builds
         self._loader = loader
-        self._retirer = Retirer(self._loader, board)
-        self._bonds = Bonds(config, board, loader)
-        attempts = Attempts(config, builds, loader, self._retirer, rounds)
+        self._retire_thread = RetireThread(self._loader, store)
+        self._dependencies = DependencyGraph(config, store, loader)
+        attempts = Attempts(config, builds, loader, self._retire_thread, rounds)
         self._proofs = Proofs(
             config,
-            board,
+            store,
             builds=builds,
             loader=loader,
-            retirer=self._retirer,
+            retire_thread=self._retire_thread,
             attempts=attempts,
-            bonds=self._bonds,
+            dependencies=self._dependencies,
         )
         self._has_unloaded = False
         self._is_closed = False
@@ -271,7 +294,7 @@ class Journey:
     def start(self) -> None:
         """Begin to retire in the background, and clear up after a host that was killed."""
         self._is_closed = False
-        self._retirer.start()
+        self._retire_thread.start()
         self._builds.remove_leftovers()
 
     def close(self) -> None:
@@ -280,7 +303,7 @@ class Journey:
 
     def stop(self) -> None:
         """Retire what is queued, and end."""
-        self._retirer.stop()
+        self._retire_thread.stop()
         if self._loader.unloading() is None:
             self._is_closed = False
 
@@ -290,7 +313,7 @@ class Journey:
 
     def look_at_held(self) -> None:
         """Have somebody look whether old generations that were held are freed by now; does not wait."""
-        self._retirer.ask()
+        self._retire_thread.ask()
 
     def live(self, name: str) -> LivePlugin | None:
         """Return what serves of a plugin, or ``None``."""
@@ -298,16 +321,16 @@ class Journey:
 
     def unload_all(self) -> list[str]:
         """Take everything out of service: who was loaded last, or requires another, leaves first."""
-        names = in_order(self._loader.names(), self._bonds.bound)[::-1]
+        names = in_order(self._loader.names(), self._dependencies.bound)[::-1]
         self._loader.unload_together(names)
         self._has_unloaded = True
-        self._retirer.ring()
+        self._retire_thread.ring()
         return names
 
     def update(
         self,
         directories: Iterable[PluginDirectory],
-        seen: Mapping[str, Change] = MappingProxyType({}),
+        seen: Mapping[str, PluginChange] = MappingProxyType({}),
         *,
         again: bool = False,
         fresh: bool = False,
@@ -332,7 +355,7 @@ class Journey:
             self._swap(ready)
         self._builds.prune(self._proofs.serving)
         if not seen and (keep := self._builds.what_is_known()):
-            self._retirer.then(keep)
+            self._retire_thread.then(keep)
         return unproven
 
     def _refuse_endless(self, directories: list[PluginDirectory], *, again: bool) -> None:
@@ -355,7 +378,7 @@ class Journey:
                 self._put_failed(status, fault)
         else:
             if status.state is PluginState.FAIL:
-                self._board.put(replace(status, state=PluginState.NEW, fault=None))
+                self._store.put(replace(status, state=PluginState.NEW, fault=None))
 
     def build(self, directory: PluginDirectory) -> PluginStatus:
         """Compile only; returns the status, with the fault if it failed. What serves keeps its own status."""
@@ -366,7 +389,7 @@ class Journey:
             build = self._builds.compile(directory, source, fresh=False)
         except HotloadError as error:
             return self._put_failed(status, self._proofs.failure(error, directory.name, source))
-        self._bonds.note(directory.name, build.artifact)
+        self._dependencies.note(directory.name, build.artifact)
         self._builds.prune(self._proofs.serving)
         if status.generation:
             return replace(status, compile_seconds=build.seconds)
@@ -374,29 +397,29 @@ class Journey:
         built = replace(
             status, state=state, source_digest=source.digest, fault=None, compile_seconds=build.seconds
         )
-        self._board.put(built)
+        self._store.put(built)
         return built
 
     def _put_failed(self, status: PluginStatus, fault: Fault) -> PluginStatus:
         """Note a failure that changes nothing for what serves."""
         failed = replace(status, state=PluginState.FAIL, fault=fault)
         if not status.generation:
-            self._board.put(failed)
-        self._board.tell(PluginFailed(fault.at, status.name, fault, status.generation))
+            self._store.put(failed)
+        self._store.tell(PluginFailed(fault.at, status.name, fault, status.generation))
         return failed
 
     def unload(self, name: str) -> None:
         """Take a plugin out of service, and before it those that require it; they wait for it then."""
         if self._loader.live(name) is None:
             return
-        for other in self._bonds.dependents(name):
+        for other in self._dependencies.dependents(name):
             self._loader.unload(other)
-            status = self._board.get(other)
+            status = self._store.get(other)
             assert status is not None
             self._proofs.put_waiting(status, f"it requires {name}, which has been unloaded")
         self._loader.unload(name)
         self._has_unloaded = True
-        self._retirer.ring()
+        self._retire_thread.ring()
 
     def status_of(self, directory: PluginDirectory) -> PluginStatus:
         """Return how a plugin stands, at its present place on disk."""
@@ -404,12 +427,12 @@ class Journey:
 
     def requires(self, name: str) -> tuple[str, ...]:
         """Return what the newest version of a plugin requires that was seen."""
-        return tuple(self._bonds.wanted(name))
+        return tuple(self._dependencies.wanted(name))
 
     def forget(self, name: str) -> None:
         """Take a plugin that is gone out of service, and drop what is known of it."""
         self.unload(name)
-        self._bonds.forget(name)
+        self._dependencies.forget(name)
 
     # ---- held at an artifact
 
@@ -449,7 +472,7 @@ class Journey:
     # ---- swap and retire
 
     def _new_batch(self) -> Batch:
-        return Batch(self._board, self._loader, self._retirer, self._bonds, self._proofs)
+        return Batch(self._store, self._loader, self._retire_thread, self._dependencies, self._proofs)
 
     def _swap(self, ready: list[Ready]) -> None:
         with self._loader.reporting():
@@ -459,19 +482,19 @@ class Journey:
             time.sleep(0)  # who waits for the interpreter calls the new version now, not behind what follows
             for one in ready:
                 self._report(one, seconds)
-        self._retirer.ring()  # now: that it is retired is told after what serves instead
+        self._retire_thread.ring()  # now: that it is retired is told after what serves instead
         digests = {one.trial.name: one.digest for one in ready}
         self._builds.served(digests)
         # Nobody waits for the disk: an artifact that a power failure damages before is built once again.
-        self._retirer.then(make_durable, self._builds.new_among(digests))
+        self._retire_thread.then(make_durable, self._builds.new_among(digests))
 
     def _report(self, one: Ready, seconds: float) -> None:
         """Report that a version is live since a swap that took ``seconds``."""
-        before = self._board.get(one.trial.name)
+        before = self._store.get(one.trial.name)
         assert before is not None
-        self._board.put(one.status(before))
-        self._board.tell(one.event(seconds))
+        self._store.put(one.status(before))
+        self._store.tell(one.event(seconds))
         if one.held:
-            self._board.tell(PluginHeld(time.time(), before.name, one.trial.generation.number, one.held))
+            self._store.tell(PluginHeld(time.time(), before.name, one.trial.generation.number, one.held))
         elif one.fault is None:
             self._builds.unbar(before.name, "another version serves")

@@ -16,7 +16,7 @@ from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.events import PluginFailed, PluginRetired
 from hotload_tui.core.hooks.host import HookHost
-from hotload_tui.core.manager.store import Board
+from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, PluginState
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.retirement import Retirement
@@ -27,12 +27,12 @@ _P = ParamSpec("_P")
 logger = logging.getLogger("hotload.engine")
 
 
-class Retirer:
+class RetireThread:
     """A thread that retires what the loader parted with, and tells how it went."""
 
-    def __init__(self, loader: Loader, board: Board) -> None:
+    def __init__(self, loader: Loader, store: StatusStore) -> None:
         self._loader = loader
-        self._board = board
+        self._store = store
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_asked = False
@@ -93,25 +93,25 @@ class Retirer:
         self._is_asked = False
         for gone in self._loader.retire():
             for fault in gone.faults:
-                self._board.tell(PluginFailed(fault.at, gone.plugin, fault, self._serving(gone.plugin)))
+                self._store.tell(PluginFailed(fault.at, gone.plugin, fault, self._serving(gone.plugin)))
             memory = self._loader.memory_of(gone.plugin)
-            self._board.remember(gone.plugin, gone.generation, memory, gone.ledger)
+            self._store.remember(gone.plugin, gone.generation, memory, gone.ledger)
             self._tell(gone)
         self._look_again()
 
     def _tell(self, gone: Retirement) -> None:
         reason = self._discarded.pop((gone.plugin, gone.generation), None)
         if reason is not None:
-            self._board.write("info", gone.plugin, f"generation {gone.generation} never served: {reason}")
+            self._store.write("info", gone.plugin, f"generation {gone.generation} never served: {reason}")
         else:
-            self._board.tell(
+            self._store.tell(
                 PluginRetired(time.time(), gone.plugin, gone.generation, gone.memory, gone.ledger)
             )
 
     def _look_again(self) -> None:
         for plugin, generation in self._loader.look_again():
-            self._board.remember(plugin, generation, self._loader.memory_of(plugin))
-            self._board.write("info", plugin, f"generation {generation} is freed now")
+            self._store.remember(plugin, generation, self._loader.memory_of(plugin))
+            self._store.write("info", plugin, f"generation {generation} is freed now")
 
     def _serving(self, name: str) -> int:
         live = self._loader.live(name)
@@ -126,11 +126,11 @@ class Probation:
     """Hears of every fault of a handler, in the thread that called it."""
 
     def __init__(
-        self, config: Config, board: Board, host: HookHost, go_back: Callable[[str, int, Fault], None]
+        self, config: Config, store: StatusStore, host: HookHost, go_back: Callable[[str, int, Fault], None]
     ) -> None:
         """``go_back`` is called in a thread of its own, with plugin, generation, and why."""
         self._config = config
-        self._board = board
+        self._store = store
         self._host = host
         self._go_back = go_back
         self._judged: set[tuple[str, int]] = set()
@@ -138,7 +138,7 @@ class Probation:
     def handler_failed(self, fault: Fault, generation: int) -> None:
         """Note a fault, and judge the version."""
         limit = self._config.max_error_rate
-        status = self._board.get(fault.plugin)
+        status = self._store.get(fault.plugin)
         if limit is None or status is None or status.generation != generation:
             return
         if status.state is not PluginState.OK or (fault.plugin, generation) in self._judged:
@@ -161,4 +161,4 @@ class Probation:
         try:
             self._go_back(plugin, generation, why)
         except HotloadError as error:
-            self._board.write("warning", plugin, f"{why.message}; it serves on: {error}")
+            self._store.write("warning", plugin, f"{why.message}; it serves on: {error}")

@@ -19,15 +19,15 @@ from hotload_tui.core.errors import DiscoverError, HotloadError, LoadError, Regi
 from hotload_tui.core.events import PluginFailed, PluginHeld, PluginLoaded, PluginMended, Step
 from hotload_tui.core.faults import TextOf, fault_of
 from hotload_tui.core.manager.builds import Builds
-from hotload_tui.core.manager.dependencies import Bonds
-from hotload_tui.core.manager.retire_thread import Retirer
-from hotload_tui.core.manager.store import Board
+from hotload_tui.core.manager.dependencies import DependencyGraph
+from hotload_tui.core.manager.retire_thread import RetireThread
+from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, Phase, PluginState, PluginStatus
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.loader import Loader, Outcome, Wanted
 from hotload_tui.core.runtime.trial import LivePlugin
 from hotload_tui.core.source import Source, SourceFile, SourceRule, decoded, is_as_read, read_source
-from hotload_tui.core.watch.scanner import Change, Repositories
+from hotload_tui.core.watch.scanner import PluginChange, Repositories
 
 
 def failure(error: HotloadError, plugin: str, module_path: str, source: Source | None = None) -> Fault:
@@ -75,7 +75,7 @@ class _Loads(Struct):
     rounds: int = 0
 
 
-class Rounds:
+class SelfWriteGuard:
     """Counts, for each plugin, changes in a row that were made while it was being loaded."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class Rounds:
         loads = self._loads.get(name)
         return loads is not None and loads.rounds > 0
 
-    def count(self, change: Change) -> int:
+    def count(self, change: PluginChange) -> int:
         """Return the number of rounds, with this change."""
         loads = self._loads.setdefault(change.name, _Loads())
         if change.modified and loads.began - _GRAIN <= change.modified <= loads.ended:
@@ -202,15 +202,15 @@ class Attempts:
         config: Config,
         builds: Builds,
         loader: Loader,
-        retirer: Retirer,
-        rounds: Rounds,
+        retire_thread: RetireThread,
+        rounds: SelfWriteGuard,
     ) -> None:
         self._config = config
         self._rule = SourceRule(config.watch.ignore)
         self._builds = builds
         self._loader = loader
-        self._retirer = retirer
-        self._rounds = rounds
+        self._retire_thread = retire_thread
+        self._self_writes = rounds
         self._ahead: dict[str, Outcome] = {}
         self._repositories = Repositories(Path(config.runtime_dir).absolute(), config.debounce_time)
 
@@ -239,7 +239,7 @@ class Attempts:
             newer = self._newer(attempt)
             if newer is None:
                 return trial
-            self._retirer.discard(trial, "a newer save overtook its load")
+            self._retire_thread.discard(trial, "a newer save overtook its load")
         return self.run(attempt.directory, newer.artifact, required)
 
     def run(self, directory: PluginDirectory, artifact: Artifact, required: Required) -> LivePlugin:
@@ -248,7 +248,7 @@ class Attempts:
         outcome = self._ahead.pop(name, None)
         if outcome is None or outcome.load.wanted.artifact is not artifact:
             (outcome,) = self._loader.trial_each([self._wanted(directory, artifact, generations)])
-        self._rounds.loaded(name, outcome.load.began, outcome.load.ended)
+        self._self_writes.loaded(name, outcome.load.began, outcome.load.ended)
         if outcome.trial is None:
             assert outcome.error is not None
             raise outcome.error
@@ -261,7 +261,7 @@ class Attempts:
         """
         for left in self._ahead.values():  # whoever asked for them was interrupted
             if left.trial is not None:
-                self._retirer.discard(left.trial, "its start was broken off")
+                self._retire_thread.discard(left.trial, "its start was broken off")
         self._ahead = {}
         wanted = [self._wanted(directory, artifact) for directory, artifact in several]
         self._ahead = {outcome.load.name: outcome for outcome in self._loader.trial_each(wanted)}
@@ -282,7 +282,7 @@ class Attempts:
     def _newer(self, attempt: Attempt) -> Build | None:
         """Return the build of what is on disk by now, if it differs from what was tried and compiles."""
         directory = attempt.directory
-        if is_as_read(attempt.source, self._rule) or self._rounds.is_running(directory.name):
+        if is_as_read(attempt.source, self._rule) or self._self_writes.is_running(directory.name):
             return None
         try:
             mark = self._repositories.mark()
@@ -360,28 +360,28 @@ class Proofs:
     def __init__(
         self,
         config: Config,
-        board: Board,
+        store: StatusStore,
         *,
         builds: Builds,
         loader: Loader,
-        retirer: Retirer,
+        retire_thread: RetireThread,
         attempts: Attempts,
-        bonds: Bonds,
+        dependencies: DependencyGraph,
     ) -> None:
         self._config = config
         self._rule = SourceRule(config.watch.ignore)
-        self._board = board
+        self._store = store
         self._builds = builds
         self._loader = loader
-        self._retirer = retirer
+        self._retire_thread = retire_thread
         self._attempts = attempts
-        self._bonds = bonds
+        self._dependencies = dependencies
         self.unproven: set[str] = set()
         """Plugins whose failure is not told yet: they may be half-written."""
 
     def status_of(self, directory: PluginDirectory) -> PluginStatus:
         """Return how a plugin stands, at its present place on disk."""
-        found, known = found_status(directory, self._config), self._board.get(directory.name)
+        found, known = found_status(directory, self._config), self._store.get(directory.name)
         if known is None:
             return found
         return replace(
@@ -392,7 +392,7 @@ class Proofs:
         """Return the fault of a plugin."""
         return failure(error, plugin, self._config.module_path, source)
 
-    def read(self, directory: PluginDirectory, change: Change | None = None) -> Source:
+    def read(self, directory: PluginDirectory, change: PluginChange | None = None) -> Source:
         """Return what the watcher read of a plugin, or read it; raises ``DiscoverError``."""
         source = change.source if change is not None else None
         if source is not None and source.root == str(directory.path.absolute()):
@@ -404,7 +404,7 @@ class Proofs:
     def candidate(
         self,
         directory: PluginDirectory,
-        change: Change | None = None,
+        change: PluginChange | None = None,
         *,
         again: bool = False,
         fresh: bool = False,
@@ -429,11 +429,11 @@ class Proofs:
             self._builds.let_go(directory.name, "asked for" if again else "its source changed")
             if not again and self._is_current(status, source.digest, anew=anew):
                 return None
-            self._board.put(replace(status, state=PluginState.BUILD))
+            self._store.put(replace(status, state=PluginState.BUILD))
             artifact = artifact or self._attempts.compile(attempt, fresh=fresh)
         except HotloadError as error:
             return self._not_compiled(directory, status, error, attempt, is_settled=is_settled, again=again)
-        self._bonds.note(directory.name, artifact)
+        self._dependencies.note(directory.name, artifact)
         return Candidate(directory, status, artifact, source.digest, attempt, is_settled)
 
     def _not_compiled(
@@ -485,12 +485,12 @@ class Proofs:
 
     def _is_current(self, status: PluginStatus, digest: str, *, anew: bool) -> bool:
         """Tell whether there is nothing to do: this source serves, or is known to fail."""
-        if anew or status.name in self._bonds.tied:
+        if anew or status.name in self._dependencies.tied:
             return False
         if status.state in _BEHIND and status.digest == digest and self._loader.live(status.name):
             # The source is back at what serves: nothing to load, and nothing is wrong any more.
-            self._board.put(replace(status, state=PluginState.OK, source_digest=digest, fault=None, held=""))
-            self._board.tell(PluginMended(time.time(), status.name))
+            self._store.put(replace(status, state=PluginState.OK, source_digest=digest, fault=None, held=""))
+            self._store.tell(PluginMended(time.time(), status.name))
             return True
         if status.state in _BROKEN:
             return status.source_digest == digest != ""
@@ -558,22 +558,22 @@ class Proofs:
 
     def postpone(self, status: PluginStatus) -> None:
         """Say nothing yet: the file may be half-written, and is told again once it stands still."""
-        self._board.put(status)
+        self._store.put(status)
         self.unproven.add(status.name)
 
     def fail(self, status: PluginStatus, fault: Fault, digest: str) -> None:
         """Note a failure; what served serves on."""
         live = self._loader.live(status.name)
         state = PluginState.STALE if live else PluginState.FAIL
-        self._board.put(replace(status, state=state, source_digest=digest, fault=fault, held="", waits=""))
-        self._board.tell(PluginFailed(fault.at, status.name, fault, live.generation.number if live else 0))
-        self._retirer.ring()  # for the trial that failed
+        self._store.put(replace(status, state=state, source_digest=digest, fault=fault, held="", waits=""))
+        self._store.tell(PluginFailed(fault.at, status.name, fault, live.generation.number if live else 0))
+        self._retire_thread.ring()  # for the trial that failed
 
     def put_held(self, status: PluginStatus, hold: Hold) -> None:
         """Note that a plugin is held at what serves, or at nothing."""
         if not hold.digest:
             status = unserved(status)
-        self._board.put(
+        self._store.put(
             replace(
                 status,
                 state=PluginState.HELD,
@@ -584,11 +584,11 @@ class Proofs:
             )
         )
         if status.state is not PluginState.HELD:
-            self._board.tell(PluginHeld(time.time(), status.name, status.generation, hold.reason))
+            self._store.tell(PluginHeld(time.time(), status.name, status.generation, hold.reason))
 
     def put_waiting(self, status: PluginStatus, reason: str) -> None:
         """Note that nothing of a plugin serves, and what it waits for."""
-        before = self._board.get(status.name)
-        self._board.put(replace(unserved(status), state=PluginState.WAIT, waits=reason))
+        before = self._store.get(status.name)
+        self._store.put(replace(unserved(status), state=PluginState.WAIT, waits=reason))
         if before is None or before.waits != reason:
-            self._board.write("warning", status.name, f"waits: {reason}")
+            self._store.write("warning", status.name, f"waits: {reason}")

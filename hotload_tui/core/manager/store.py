@@ -66,7 +66,7 @@ _LEVELS: dict[Level, int] = {
 _REPEAT = 1.0  # seconds in which the same fault of a handler is told once
 
 
-class Board:
+class StatusStore:
     """Statuses, events and log; safe to use from any thread, and never waits for a reload."""
 
     def __init__(self) -> None:
@@ -185,7 +185,7 @@ def _is_repeated(fault: Fault, before: Fault | None) -> bool:
 _KEPT = 100  # entries of each plugin
 
 
-class Chronicle:
+class History:
     """Listens to the events; safe to use from any thread."""
 
     def __init__(self) -> None:
@@ -240,14 +240,14 @@ class Chronicle:
 _LONGEST = 2000  # characters of a representation
 
 
-class Facts:
+class Queries:
     """Answers from the board, the host and what serves; never waits for a reload."""
 
     def __init__(
         self,
         host: HookHost,
         config: Config,
-        board: Board,
+        store: StatusStore,
         live: Callable[[str], LivePlugin | None],
     ) -> None:
         self._host = host
@@ -255,7 +255,7 @@ class Facts:
         self._rule = SourceRule(config.watch.ignore)
         self._root = Path(config.runtime_dir).absolute()
         self._compiled = Path(config.compiled_dir).absolute()
-        self._board = board
+        self._store = store
         self._live = live
         self._started_at = time.time()
 
@@ -270,7 +270,7 @@ class Facts:
             started_at=self._started_at,
             config_fault=config_fault,
         )
-        return Snapshot(self._board.statuses(), self._host.points(), watcher, host)
+        return Snapshot(self._store.statuses(), self._host.points(), watcher, host)
 
     def watching(self, watcher: WatcherStatus) -> WatcherStatus:
         """Return the watcher's status; that there is no directory to watch is told also when it is off."""
@@ -280,9 +280,9 @@ class Facts:
 
     def status(self, name: str) -> PluginStatus:
         """Return how a plugin stands; raises ``UnknownPluginError``."""
-        status = self._board.get(name)
+        status = self._store.get(name)
         if status is None:
-            raise directories.unknown(name, (each.name for each in self._board.statuses()))
+            raise directories.unknown(name, (each.name for each in self._store.statuses()))
         return status
 
     def detail(self, name: str) -> PluginDetail:
@@ -307,7 +307,7 @@ class Facts:
                 for point in self._host.points()
                 if (own := tuple(handler for handler in point.handlers if handler.plugin == name))
             ),
-            ledger=(*(live.ledger.standing() if live else ()), *self._board.ledger_before(name)),
+            ledger=(*(live.ledger.standing() if live else ()), *self._store.ledger_before(name)),
         )
 
     def source(self, name: str, file: str, generation: int | None) -> str:

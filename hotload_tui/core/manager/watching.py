@@ -19,13 +19,13 @@ from hotload_tui.core.config_files import unmatched_entries
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import ConfigError, RefusedError, RuntimeDirError
 from hotload_tui.core.events import WatcherChanged
-from hotload_tui.core.manager.commands import Roster, Turns
-from hotload_tui.core.manager.pipeline import Journey
-from hotload_tui.core.manager.store import Board
+from hotload_tui.core.manager.commands import CommandLock, Inventory
+from hotload_tui.core.manager.pipeline import Pipeline
+from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import PluginState, WatcherStatus
 from hotload_tui.core.source import SourceRule
-from hotload_tui.core.watch.notifier import hang_for
-from hotload_tui.core.watch.scanner import Change
+from hotload_tui.core.watch.notifier import notifier_for
+from hotload_tui.core.watch.scanner import PluginChange
 from hotload_tui.core.watch.watcher import Watcher
 
 _SIGHTS: Final = 2
@@ -89,9 +89,9 @@ class Watching:
     def __init__(
         self,
         config: Config,
-        board: Board,
-        roster: Roster,
-        turns: Turns,
+        store: StatusStore,
+        inventory: Inventory,
+        command_lock: CommandLock,
         examined: Callable[[WatcherStatus], WatcherStatus],
         *,
         doubted: set[str],
@@ -99,9 +99,9 @@ class Watching:
         self._doubted = doubted
         self._root = Path(config.runtime_dir).absolute()
         self._config = config
-        self._board = board
-        self._roster = roster
-        self._turns = turns
+        self._store = store
+        self._inventory = inventory
+        self._command_lock = command_lock
         self._examined = examined
         self._watcher = self._new_watcher()
         self._is_on = False
@@ -150,7 +150,7 @@ class Watching:
 
         Nothing happens if it is not paused.
         """
-        with self._turns.taken():
+        with self._command_lock.taken():
             names = self.status().waiting
             with self._lock:
                 was_paused, self._is_paused = self._is_paused, False
@@ -158,13 +158,13 @@ class Watching:
             if was_paused:
                 self.tell()
             if names:
-                self._roster.look_at(names)
+                self._inventory.look_at(names)
             return names
 
     def tell(self) -> None:
         """Publish how it stands."""
         status = self.status()
-        self._board.tell(
+        self._store.tell(
             WatcherChanged(time.time(), status.state, status.trouble, status.paused, status.waiting)
         )
 
@@ -178,30 +178,30 @@ class Watching:
             settle_time=self._config.settle_time,
             debounce_time=self._config.debounce_time,
             sweep_interval=self._config.sweep_interval,
-            hang=hang_for(self._config.watch.notifier),
+            make_notifier=notifier_for(self._config.watch.notifier),
             rule=SourceRule(self._config.watch.ignore),
             doubted=self._doubted,
         )
 
-    def _noticed(self, changes: Sequence[Change]) -> Collection[str]:
+    def _noticed(self, changes: Sequence[PluginChange]) -> Collection[str]:
         """Bring changed plugins up to date; returns those whose failure may be of a half-written file."""
-        with self._turns.taken():
+        with self._command_lock.taken():
             if not self._is_on:
                 return ()  # stopped meanwhile
             if not self._keep(changes):
-                return self._roster.take(changes)
+                return self._inventory.take(changes)
         self.tell()
         return ()
 
     def _try_installed(self) -> None:
         """Try those again that failed for want of a module which can be found by now."""
-        names = () if self._is_paused else self._installs.ready(self._board.lacking())
+        names = () if self._is_paused else self._installs.ready(self._store.lacking())
         if names:
-            with self._turns.taken():
+            with self._command_lock.taken():
                 if self._is_on:
-                    self._roster.try_again(names)
+                    self._inventory.try_again(names)
 
-    def _keep(self, changes: Sequence[Change]) -> bool:
+    def _keep(self, changes: Sequence[PluginChange]) -> bool:
         """Keep the changes for the end of the pause; false if there is none."""
         with self._lock:
             if self._is_paused:
@@ -211,7 +211,7 @@ class Watching:
 
     def _is_known(self, name: str, digest: str) -> bool:
         """Tell whether the board has this change already: by a command, or as it was taken back."""
-        status = self._board.get(name)
+        status = self._store.get(name)
         if digest:
             return status is not None and status.source_digest == digest
         return status is None or (status.state is PluginState.OFF and Path(status.path).is_dir())
@@ -221,17 +221,17 @@ _UNHEEDED: Final = {"keys": "a console takes it when it is opened anew"}
 _RESTART: Final = "it takes effect when the host is restarted"
 
 
-class Tables:
+class ConfigReload:
     """Takes tables anew; used by one thread at a time.
 
     ``config.plugins`` is exchanged, for all parts of the manager look there when they load.
     """
 
-    def __init__(self, config: Config, board: Board, roster: Roster, journey: Journey) -> None:
+    def __init__(self, config: Config, store: StatusStore, inventory: Inventory, pipeline: Pipeline) -> None:
         self._config = config
-        self._board = board
-        self._roster = roster
-        self._journey = journey
+        self._store = store
+        self._inventory = inventory
+        self._pipeline = pipeline
         self._read: Config | None = None  # what was read last
         self.fault = ""
         """What is wrong with what should have been read last; empty if nothing is."""
@@ -250,11 +250,11 @@ class Tables:
         except ConfigError as error:
             if self.fault != str(error):
                 self.fault = str(error)
-                self._board.write("error", "", f"the configuration stays as it was: {error}")
+                self._store.write("error", "", f"the configuration stays as it was: {error}")
             raise
         if self.fault:
             self.fault = ""
-            self._board.write("info", "", "the configuration is mended")
+            self._store.write("info", "", "the configuration is mended")
         self._tell_unheeded(config)
         self._read = config
         names = {*self._config.plugins, *config.plugins}
@@ -262,27 +262,27 @@ class Tables:
         if touched:
             # One assignment: a thread that reads meanwhile sees all tables as they were, or all as they are.
             force_setattr(self._config, "plugins", dict(config.plugins))
-            self._board.write("info", "", f"the configuration of {', '.join(touched)} has changed")
+            self._store.write("info", "", f"the configuration of {', '.join(touched)} has changed")
             if is_running:
                 self._reload(touched)
         return tuple(touched)
 
     def _reload(self, names: list[str]) -> None:
         try:
-            found = self._roster.find()
+            found = self._inventory.find()
         except RuntimeDirError:
             return  # what comes later is loaded with the tables as they are then
         for warning in unmatched_entries(self._config, found):
-            self._board.write("warning", "", warning)
+            self._store.write("warning", "", warning)
         touched = [found[name] for name in names if name in found]
         again = [each for each in touched if self._follows(each)]
-        self._roster.apply(each for each in touched if each not in again)
-        self._journey.update(again, again=True)
+        self._inventory.apply(each for each in touched if each not in again)
+        self._pipeline.update(again, again=True)
 
     def _follows(self, directory: PluginDirectory) -> bool:
         """Tell whether a plugin runs, and goes on to: it takes its new table by a reload."""
-        is_live = self._journey.live(directory.name) is not None
-        return is_live and self._roster.is_on(directory) and not self._roster.is_held(directory)
+        is_live = self._pipeline.live(directory.name) is not None
+        return is_live and self._inventory.is_on(directory) and not self._inventory.is_held(directory)
 
     def _tell_unheeded(self, config: Config) -> None:
         if self._read is None:
@@ -291,4 +291,4 @@ class Tables:
             before: object = getattr(self._read, key)
             after: object = getattr(config, key)
             if key != "plugins" and before != after:
-                self._board.write("warning", "", f"{key} has changed: {_UNHEEDED.get(key, _RESTART)}")
+                self._store.write("warning", "", f"{key} has changed: {_UNHEEDED.get(key, _RESTART)}")

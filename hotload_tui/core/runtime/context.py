@@ -30,7 +30,7 @@ class KeptState:
         """``STATE_VERSION`` of the generation that was swapped in last."""
 
 
-class PluginState(MutableMapping[str, object]):
+class StateMapping(MutableMapping[str, object]):
     """A plugin's own mapping, which survives reloads.
 
     Until ``commit`` writes go to an overlay, key by key, so that a failed load changes nothing and the old
@@ -121,7 +121,7 @@ class PluginContext:
         name: str,
         generation: int,
         *,
-        state: PluginState,
+        state: StateMapping,
         settings: Mapping[str, object],
         hook_point: str | None,
         priority: int | None,

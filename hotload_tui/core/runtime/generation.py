@@ -47,7 +47,7 @@ from typing import IO, ParamSpec, TypeAlias, TypeVar
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.compiled import DIGITS
 from hotload_tui.core.runtime import naming, native
-from hotload_tui.core.runtime.naming import Origin, Place, identifier, module_places
+from hotload_tui.core.runtime.naming import ModulePlace, Origin, identifier, module_places
 from hotload_tui.core.source import ENTRY
 
 
@@ -241,7 +241,7 @@ class Peer(ModuleType):
 _OnError: TypeAlias = Callable[[str], object]
 
 
-class Listing:
+class FolderListing:
     """The functions of ``pkgutil`` that list modules, for one generation."""
 
     def __init__(self, generation: Generation) -> None:
@@ -417,7 +417,7 @@ def _pkgutil(generation: Generation, private: PrivateImport) -> Mapping[str, obj
         target = private.absolute(package)
         return generation.importing(lambda: pkgutil.get_data(target, resource))
 
-    listing = Listing(generation)
+    listing = FolderListing(generation)
     return {
         "get_data": get_data,
         "iter_modules": listing.iter_modules,
@@ -731,7 +731,7 @@ _NUMBERED = re.compile(rf"^g\d+_[0-9a-f]{{{DIGITS}}}x*(?:\.|$)")
 class GenerationLoader(importlib.abc.InspectLoader):
     """Loads one module of a generation from its artifact."""
 
-    def __init__(self, generation: Generation, place: Place) -> None:
+    def __init__(self, generation: Generation, place: ModulePlace) -> None:
         self._generation = generation
         self._path = place.path
         self._folder = place.folder

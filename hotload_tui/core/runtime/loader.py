@@ -19,10 +19,10 @@ from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError, UnknownPluginError
 from hotload_tui.core.hooks.host import HookHost
-from hotload_tui.core.model import Witness, nobody
-from hotload_tui.core.runtime.context import KeptState, PluginContext, PluginState
+from hotload_tui.core.model import StepObserver, nobody
+from hotload_tui.core.runtime.context import KeptState, PluginContext, StateMapping
 from hotload_tui.core.runtime.generation import Generation, Peer
-from hotload_tui.core.runtime.retirement import HeldGenerations, Parting, Retirement, Undertaker
+from hotload_tui.core.runtime.retirement import HeldGenerations, Parting, Retirement, Retirer
 from hotload_tui.core.runtime.threads import Trials, WorkerTrials
 from hotload_tui.core.runtime.trial import LivePlugin, prove
 from hotload_tui.core.runtime.workers import current_worker
@@ -53,7 +53,7 @@ class Load:
         *,
         config: Config,
         process: Process,
-        witness: Witness,
+        step_observer: StepObserver,
     ) -> None:
         """Prepare generation ``number``; nothing happens yet."""
         self.wanted = wanted
@@ -63,7 +63,7 @@ class Load:
         self._kept = kept
         self._config = config
         self._process = process
-        self._witness = witness
+        self._step_observer = step_observer
 
     @property
     def name(self) -> str:
@@ -84,7 +84,7 @@ class Load:
             number=self._number,
         )
         generation.peers = {other.plugin: Peer(other) for other in required}
-        self._state = PluginState(self._kept)
+        self._state = StateMapping(self._kept)
         self._context = PluginContext(
             name,
             self._number,
@@ -100,7 +100,7 @@ class Load:
 
     def prove(self) -> LivePlugin:
         """Execute the modules and run ``register``; raises ``LoadError`` and ``RegisterError``."""
-        with self._witness("load", self.name, self.wanted.artifact.manifest.digest):
+        with self._step_observer("load", self.name, self.wanted.artifact.manifest.digest):
             return prove(self._generation, self._context, self._state, self._ledger)
 
     def end(self) -> None:
@@ -108,16 +108,16 @@ class Load:
         self._ledger.end(self._generation.origin.codes(), self._generation.exit_calls)
         self.ended = time.time()
 
-    def clear_up(self, error: BaseException, undertaker: Undertaker) -> Parting:
+    def clear_up(self, error: BaseException, retirer: Retirer) -> Parting:
         """Leave nothing of a load that failed; what cannot be undone is noted on its ``error``."""
         generation, ledger = self._generation, self._ledger
-        for fault in undertaker.call_endings(generation, ledger):
+        for fault in retirer.call_endings(generation, ledger):
             error.add_note(f"cleaning up failed: {fault.type}: {fault.message}")
         generation.release()
         for entry in ledger.undo():
             if entry.outcome == "named":
                 error.add_note(f"left behind: {entry.describe()}")
-        return undertaker.bury(generation, ledger, self._context)
+        return retirer.bury(generation, ledger, self._context)
 
     def abandon(self) -> None:
         """Forget what ``register`` asked for."""
@@ -140,20 +140,25 @@ class Loader:
     """Loads plugins into a ``HookHost``; used by one thread at a time."""
 
     def __init__(
-        self, host: HookHost, config: Config, *, trials: Trials | None = None, witness: Witness = nobody
+        self,
+        host: HookHost,
+        config: Config,
+        *,
+        trials: Trials | None = None,
+        step_observer: StepObserver = nobody,
     ) -> None:
         self._host = host
         self._config = config
         self._trials = trials or WorkerTrials()
         self._reporting = threading.RLock()
-        self._witness = witness
+        self._step_observer = step_observer
         self._live: dict[str, LivePlugin] = {}
         self._bound: set[str] = set()
         self._order: list[str] = []
         self._numbers: dict[str, int] = {}
         self._states: dict[str, KeptState] = {}
         self._parting: queue.SimpleQueue[LivePlugin] = queue.SimpleQueue()
-        self._undertaker = Undertaker(config.drain_timeout, config.module_path, witness)
+        self._retirer = Retirer(config.drain_timeout, config.module_path, step_observer)
         self._aborted: queue.SimpleQueue[Parting] = queue.SimpleQueue()
         self._held = HeldGenerations()
         self._process = Process(config.module_path)
@@ -279,7 +284,14 @@ class Loader:
     def _load(self, wanted: Wanted) -> Load:
         number = self._numbers[wanted.name] = self._numbers.get(wanted.name, 0) + 1
         kept = self._states.setdefault(wanted.name, KeptState())
-        return Load(wanted, number, kept, config=self._config, process=self._process, witness=self._witness)
+        return Load(
+            wanted,
+            number,
+            kept,
+            config=self._config,
+            process=self._process,
+            step_observer=self._step_observer,
+        )
 
     def _clear_up(self, load: Load, error: BaseException) -> None:
         """Leave nothing of a load that failed."""
@@ -287,7 +299,7 @@ class Loader:
             load.abandon()
             with self._process.lock:
                 load.end()
-            self._aborted.put(load.clear_up(error, self._undertaker))
+            self._aborted.put(load.clear_up(error, self._retirer))
 
     def swap(self, trials: Sequence[LivePlugin]) -> None:
         """Let proven trials serve, all in one assignment; what they replace waits for ``retire``.
@@ -342,7 +354,7 @@ class Loader:
             successor = self._live.get(parting[0].name)
             ledger = successor.ledger if successor else None
             del successor
-            parted.append(self._undertaker.part(parting.pop(0), calls, ledger))
+            parted.append(self._retirer.part(parting.pop(0), calls, ledger))
         del calls
         self._held.free([*aborted, *parted])
         return [gone.retirement() for gone in parted]
@@ -362,12 +374,12 @@ class Loader:
     @contextlib.contextmanager
     def step_aside(self) -> Iterator[None]:
         """Have a ``retire`` in another thread not wait for this one, nor for calls that it is part of."""
-        with self._host.step_aside(), self._undertaker.not_waiting_for(threading.get_ident()):
+        with self._host.step_aside(), self._retirer.not_waiting_for(threading.get_ident()):
             yield
 
     def unloading(self) -> str | None:
         """Return the plugin whose ``on_unload`` function the calling thread runs; ``None`` for others."""
-        return self._undertaker.unloading()
+        return self._retirer.unloading()
 
     def is_inside_trial(self) -> bool:
         """Tell whether the calling thread is executing a plugin's modules or its ``register``."""

@@ -29,7 +29,7 @@ from hotload_tui.core.runtime import native
 _INIT = "__init__.py"
 
 
-class Place(NamedTuple):
+class ModulePlace(NamedTuple):
     """Where a module comes from."""
 
     path: str
@@ -54,7 +54,7 @@ def _above(path: str) -> Iterator[str]:
         yield path
 
 
-def module_places(artifact: Artifact) -> Iterator[tuple[str, Place]]:
+def module_places(artifact: Artifact) -> Iterator[tuple[str, ModulePlace]]:
     """Yield (dotted name, place) of each module; ``''`` is the plugin's directory itself.
 
     Folders without ``__init__.py`` are packages too, with the path at which it would stand.
@@ -62,15 +62,15 @@ def module_places(artifact: Artifact) -> Iterator[tuple[str, Place]]:
     natives = {path: name for path in artifact.members if (name := native.module_name(path))}
     modules = [path for path, member in artifact.members.items() if member.code_size]
     folders = {folder for path in [*natives, *modules] for folder in _above(path)}
-    packages = {folder: Place(f"{folder}/{_INIT}".lstrip("/"), folder) for folder in folders}
+    packages = {folder: ModulePlace(f"{folder}/{_INIT}".lstrip("/"), folder) for folder in folders}
     # Later ones win: a module beats a bare folder of its name, a native one beats that, a package with
     # __init__.py beats both. As Python has it.
     for folder, place in packages.items():
         yield folder.replace("/", "."), place
     for path in modules:
-        yield path.removesuffix(".py").replace("/", "."), Place(path, None)
+        yield path.removesuffix(".py").replace("/", "."), ModulePlace(path, None)
     for path, name in natives.items():
-        yield name, Place(path, None, is_native=True)
+        yield name, ModulePlace(path, None, is_native=True)
     for folder, place in packages.items():
         if place.path in artifact.members:
             yield folder.replace("/", "."), place

@@ -15,8 +15,8 @@ from hotload_tui.core.errors import near
 from hotload_tui.core.faults import fault_of, trace_of
 from hotload_tui.core.hooks.inflight import CallRecord
 from hotload_tui.core.interpreter import collect_young, thread_stack
-from hotload_tui.core.leaks import FREED, Remains, collect, forget
-from hotload_tui.core.model import Fault, LedgerEntry, Witness, nobody
+from hotload_tui.core.leaks import FREED, LivenessCheck, collect, forget
+from hotload_tui.core.model import Fault, LedgerEntry, StepObserver, nobody
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.threads import BoundedCall
 from hotload_tui.core.runtime.trial import LivePlugin, is_unfinished
@@ -45,7 +45,7 @@ class Parting:
 
     plugin: str
     generation: int
-    remains: Remains
+    liveness: LivenessCheck
     ledger: Ledger
     faults: tuple[Fault, ...] = ()
     inside: str = ""
@@ -55,11 +55,11 @@ class Parting:
 
     def close(self) -> bool:
         """Close what it left open, and let go of it, if nobody else holds it; tell whether it did so now."""
-        things = self.remains.garbage(is_resource)
+        things = self.liveness.garbage(is_resource)
         if things is None:
             return False
         self.entries += self.ledger.close(things)
-        return self.remains.let_go()
+        return self.liveness.let_go()
 
     def undo_patches(self) -> None:
         """Undo patches of shared modules that it made while it served."""
@@ -67,20 +67,20 @@ class Parting:
 
     def retirement(self) -> Retirement:
         """Look at what is left, and tell how it went."""
-        memory = self.remains.verdict()
+        memory = self.liveness.verdict()
         if memory != FREED and self.inside:
             memory = f"{memory} ({self.inside})"
         return Retirement(self.plugin, self.generation, self.faults, memory, self.entries)
 
 
-class Undertaker:
+class Retirer:
     """Parts with generations whose calls have been waited for."""
 
-    def __init__(self, limit: float, module_path: str, witness: Witness = nobody) -> None:
+    def __init__(self, limit: float, module_path: str, step_observer: StepObserver = nobody) -> None:
         """Give each ``on_unload`` function ``limit`` seconds; modules below ``module_path`` are plugins'."""
         self._limit = limit
         self._module_path = module_path
-        self._witness = witness
+        self._step_observer = step_observer
         self._unloading: dict[int, str] = {}
         self._aside: set[int] = set()
         self._spared: list[Worker] = []
@@ -132,8 +132,8 @@ class Undertaker:
         ``others`` is what it had that its modules need not lead to.
         """
         forget(generation.root)
-        remains = Remains(generation.plugin, generation.root, generation.modules, others)
-        return Parting(generation.plugin, generation.number, remains, ledger)
+        liveness = LivenessCheck(generation.plugin, generation.root, generation.modules, others)
+        return Parting(generation.plugin, generation.number, liveness, ledger)
 
     # ---- calls that did not leave
 
@@ -189,7 +189,7 @@ class Undertaker:
             thread = threading.get_ident()
             self._unloading[thread] = plugin
             try:
-                with self._witness("unload", plugin):
+                with self._step_observer("unload", plugin):
                     _refuse_unfinished(function(), what)
             finally:
                 del self._unloading[thread]
@@ -229,13 +229,13 @@ class HeldGenerations:
 
     def free(self, parted: Iterable[Parting]) -> None:
         """Have the collector free generations that have just retired, as far as it can."""
-        left = [gone for gone in parted if not gone.remains.is_freed()]
+        left = [gone for gone in parted if not gone.liveness.is_freed()]
         left = _still_there(left, collect_young)
         # The first collection may free an older object that held a generation, and counts it as a holder.
         left = _still_there(left, collect_young)
         for gone in left:
             gone.undo_patches()
-            gone.remains.cut()
+            gone.liveness.cut()
         # A caller that was just entering, or just leaving, holds the old table for an instant more.
         for pause, collect_some in _SECOND_LOOKS:
             if not left:
@@ -243,22 +243,22 @@ class HeldGenerations:
             time.sleep(pause)
             left = _still_there(left, collect_some)
         for gone in left:
-            gone.remains.let_go()
+            gone.liveness.let_go()
         if left:
             collect()  # of what is held in ways that only the collector can follow
-        self._held += [gone for gone in left if not gone.remains.is_freed()]
+        self._held += [gone for gone in left if not gone.liveness.is_freed()]
 
     def look_again(self) -> list[Parting]:
         """Return those that have been let go since, and are freed; collects only if there is one."""
-        let_go = [gone for gone in self._held if gone.remains.is_let_go()]
+        let_go = [gone for gone in self._held if gone.liveness.is_let_go()]
         for gone in let_go:
             gone.close()
-            gone.remains.cut()
+            gone.liveness.cut()
         _still_there(_still_there(let_go, collect_young), collect)
-        freed = [gone for gone in self._held if gone.remains.is_freed()]
+        freed = [gone for gone in self._held if gone.liveness.is_freed()]
         self._held = [gone for gone in self._held if gone not in freed]
         for gone in freed:
-            forget(gone.remains.root)
+            forget(gone.liveness.root)
         return freed
 
     def memory_of(self, plugin: str) -> str:
@@ -278,7 +278,7 @@ def _still_there(parted: list[Parting], collect_some: Callable[[], None]) -> lis
     is_closing = True
     while parted and is_closing:
         collect_some()
-        parted = [gone for gone in parted if not gone.remains.is_freed()]
+        parted = [gone for gone in parted if not gone.liveness.is_freed()]
         # What had held some may have been garbage, too: each is to be closed.
         is_closing = any([gone.close() for gone in parted])  # noqa: C419 - each
     return parted

@@ -145,7 +145,7 @@ def _sentinel(part: object) -> object:
 _T_co = TypeVar("_T_co", covariant=True)
 
 
-class Load(Protocol[_T_co]):
+class LoadCall(Protocol[_T_co]):
     """What is loaded, in three steps; only the second runs code of the plugin's."""
 
     @property
@@ -169,7 +169,7 @@ class Load(Protocol[_T_co]):
 class Series(Generic[_T]):
     """Loads in a thread, until one fails, takes too long, or leaves something in the thread."""
 
-    def __init__(self, loads: Sequence[Load[_T]], limit: float, done: list[_T]) -> None:
+    def __init__(self, loads: Sequence[LoadCall[_T]], limit: float, done: list[_T]) -> None:
         """Prepare; ``limit`` is in seconds for each load, and ``done`` gets the value of each."""
         self._waiting = [*loads][::-1]
         self._limit = limit
@@ -234,7 +234,7 @@ class Series(Generic[_T]):
         except BaseException as error:  # foreign code: SystemExit and the like end this load only
             self.error = error
 
-    def _prove(self, load: Load[_T]) -> bool:
+    def _prove(self, load: LoadCall[_T]) -> bool:
         """Run one load, and tell whether another may follow; raises what it raises."""
         if not self._goes_on(time.monotonic() + self._limit):
             return False
@@ -256,7 +256,7 @@ class Series(Generic[_T]):
             return not self._is_stopped
 
 
-def _name(load: Load[object]) -> str:
+def _name(load: LoadCall[object]) -> str:
     return f"hotload-load-{load.name}"
 
 
@@ -267,7 +267,7 @@ _AGAIN = 0.25  # seconds between two signals, for code that swallows the first
 class Trials(Protocol):
     """A way to run the loads of plugins."""
 
-    def run(self, loads: Sequence[Load[_T]], limit: float, done: list[_T]) -> None:
+    def run(self, loads: Sequence[LoadCall[_T]], limit: float, done: list[_T]) -> None:
         """Run the first of some loads, or several; add what each proof returns to ``done``.
 
         Of a load that fails, ``end`` is not called.
@@ -290,7 +290,7 @@ class WorkerTrials:
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
 
-    def run(self, loads: Sequence[Load[_T]], limit: float, done: list[_T]) -> None:
+    def run(self, loads: Sequence[LoadCall[_T]], limit: float, done: list[_T]) -> None:
         """Run as many loads as may share a thread; as ``Trials``."""
         before = len(done)
         series = Series(loads, limit, done)
@@ -374,7 +374,7 @@ class _Turn(Generic[_T]):
     """Loads that have the main thread one after the other, until one fails."""
 
     def __init__(
-        self, loads: Sequence[Load[_T]], limit: float, done: list[_T], perform: Callable[[_Job[_T]], None]
+        self, loads: Sequence[LoadCall[_T]], limit: float, done: list[_T], perform: Callable[[_Job[_T]], None]
     ) -> None:
         self._waiting = [*loads][::-1]
         self._limit = limit
@@ -413,7 +413,7 @@ class _Turn(Generic[_T]):
                     return False
         return True
 
-    def _prove(self, load: Load[_T]) -> bool:
+    def _prove(self, load: LoadCall[_T]) -> bool:
         """Run one load, and tell whether another may follow."""
         job = _Job(load.name, load.prove, self._limit)
         self._perform(job)
@@ -440,7 +440,7 @@ class MainTrials:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._running = ""
 
-    def run(self, loads: Sequence[Load[_T]], limit: float, done: list[_T]) -> None:
+    def run(self, loads: Sequence[LoadCall[_T]], limit: float, done: list[_T]) -> None:
         """Run loads until one fails; as ``Trials``. One that cannot be ended keeps all others from it."""
         before = len(done)
         if self._running:

@@ -14,7 +14,7 @@ from hotload_tui.core.errors import LoadError, RegisterError
 from hotload_tui.core.events import Step
 from hotload_tui.core.hooks.point import Handler, signature_of
 from hotload_tui.core.model import HookPlace
-from hotload_tui.core.runtime.context import PluginContext, PluginState
+from hotload_tui.core.runtime.context import PluginContext, StateMapping
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.source import ENTRY
 from hotload_tui.core.undo.ledger import Ledger
@@ -29,7 +29,7 @@ class LivePlugin:
     name: str
     generation: Generation
     context: PluginContext
-    state: PluginState
+    state: StateMapping
     handlers: tuple[Handler, ...]
     load_seconds: float
     ledger: Ledger
@@ -54,7 +54,7 @@ def defined(module: object, name: str) -> object:
     return vars(module).get(name) if type(module) is ModuleType else getattr(module, name, None)
 
 
-def migrate(plugin: str, module: object, state: PluginState, file: str) -> None:
+def migrate(plugin: str, module: object, state: StateMapping, file: str) -> None:
     """Bring the state to the ``STATE_VERSION`` of ``module``, as it will be if the load succeeds.
 
     Nothing is called where an earlier generation left no state, or one of the same version.
@@ -118,7 +118,7 @@ _SPECIAL = (
 _WAY_OUT = f"write: {_REGISTER}"
 
 
-def prove(generation: Generation, context: PluginContext, state: PluginState, ledger: Ledger) -> LivePlugin:
+def prove(generation: Generation, context: PluginContext, state: StateMapping, ledger: Ledger) -> LivePlugin:
     """Execute, migrate the state, and register; raises ``LoadError`` or ``RegisterError``."""
     started = time.perf_counter()
     try:

@@ -18,17 +18,17 @@ from msgspec.structs import replace
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.model import LedgerEntry
-from hotload_tui.core.undo.owner import Owner, Place, Script, place_of
+from hotload_tui.core.undo.owner import CodePlace, Owner, Script, place_of
 from hotload_tui.core.undo.patches import Attributes, relink
 from hotload_tui.core.undo.registers import (
     MISSING,
-    Change,
-    Ending,
-    Endings,
     Entries,
     ExitCalls,
     ExitFunctions,
+    ExitHook,
+    ExitHooks,
     Register,
+    RegisterChange,
     is_same,
     registers,
 )
@@ -64,14 +64,14 @@ class Process:
         for register in self.registers:
             register.let_go()
 
-    def record(self, root: str, register: Register, change: Change) -> None:
+    def record(self, root: str, register: Register, change: RegisterChange) -> None:
         """Note that the generation ``root`` changed an entry."""
         stack = self._stacks.get((register, change.key))
         if stack is None:
             stack = self._stacks[register, change.key] = _Stack(self._original(register, change))
         stack.layers.append((root, change.after))
 
-    def _original(self, register: Register, change: Change) -> object:
+    def _original(self, register: Register, change: RegisterChange) -> object:
         """Return what was there before all plugins: what one left there unseen would be held by that."""
         if not self._plugins.owns(change.before):
             return change.before
@@ -241,7 +241,7 @@ class Ledger:
             self._before = []  # it holds what the generation before has left
             self._others = []
 
-    def _note(self, register: Register, change: Change) -> None:
+    def _note(self, register: Register, change: RegisterChange) -> None:
         value = change.before if change.after is MISSING else change.after
         if _MACHINERY.owns(value):
             return  # the finder, with the first plugin
@@ -257,7 +257,7 @@ class Ledger:
         entry = self._entry(register.category, f"{what}, removed" if change.after is MISSING else what, place)
         self._lines.append(_Line(register, change.key, is_own, entry))
 
-    def _entry(self, category: str, what: str, place: Place, now: str = "") -> LedgerEntry:
+    def _entry(self, category: str, what: str, place: CodePlace, now: str = "") -> LedgerEntry:
         return LedgerEntry(category, what, self._generation, "stands", place.file, place.line, now)
 
     # ---- what stands
@@ -276,11 +276,11 @@ class Ledger:
     def _running(self, activity: Activity) -> LedgerEntry:
         start = activity.start if activity.start.file else self._script.mentions(*_STARTS)
         now = f":{activity.now.line}" if start and start.file == activity.now.file else str(activity.now)
-        return self._entry(activity.category, activity.what, start or Place(), now)
+        return self._entry(activity.category, activity.what, start or CodePlace(), now)
 
     # ---- the end
 
-    def leave(self, calls: ExitCalls, successor: Ledger | None = None) -> list[Ending]:
+    def leave(self, calls: ExitCalls, successor: Ledger | None = None) -> list[ExitHook]:
         """Let ``successor`` take over what it needs as well; return what is to be called now.
 
         These functions were to be called when the program ends. What they flush and remove would be lost:
@@ -291,7 +291,7 @@ class Ledger:
             return [
                 self._taken(register, ending)
                 for register in self._process.registers
-                if isinstance(register, Endings)
+                if isinstance(register, ExitHooks)
                 for ending in [*register.endings(self._keys(register), calls, self._owner)]
             ]
 
@@ -299,7 +299,7 @@ class Ledger:
         noted = (line.key for line in self._lines if line.register is register)
         return {*noted, *register.owned(self._owner)}
 
-    def _taken(self, register: Register, ending: Ending) -> Ending:
+    def _taken(self, register: Register, ending: ExitHook) -> ExitHook:
         """Take out what is about to be called, so that nobody else calls it; tell it if nobody did yet."""
         if all((line.register, line.key) != (register, ending.key) for line in self._lines):
             entry = self._entry(register.category, f"function {ending.name}", ending.place)
@@ -334,7 +334,7 @@ class Ledger:
     def close(self, things: Iterable[object]) -> tuple[LedgerEntry, ...]:
         """Close what is open among the generation's objects; ``things`` are all that nobody else holds."""
         return tuple(
-            self._undone(self._entry(found.category, found.what, Place()), found.close)
+            self._undone(self._entry(found.category, found.what, CodePlace()), found.close)
             for found in resources(things)
         )
 

@@ -17,14 +17,14 @@ _PARTED = (FunctionType, MethodType, functools.partial)
 _RETIRED = re.compile(r"@g\d+$")
 
 
-class Place(NamedTuple):
+class CodePlace(NamedTuple):
     """A line of a file."""
 
     file: str = ""
     line: int = 0
 
     @classmethod
-    def of(cls, name: str, line: int) -> Place:
+    def of(cls, name: str, line: int) -> CodePlace:
         """Return a place by the name that code has; that of retired code ends in ``@g<N>``."""
         return cls(_RETIRED.sub("", name), line)
 
@@ -82,7 +82,7 @@ def _module_of(kind: object) -> object:
     return type.__dict__["__module__"].__get__(kind)
 
 
-def place_of(thing: object) -> Place:
+def place_of(thing: object) -> CodePlace:
     """Return where a function is defined, or the function that it is made of; else nowhere."""
     kind = type(thing)
     if kind is MethodType:
@@ -91,9 +91,11 @@ def place_of(thing: object) -> Place:
         return place_of(cast("functools.partial[object]", thing).func)
     if kind is FunctionType:
         code = cast("FunctionType", thing).__code__
-        return Place.of(code.co_filename, code.co_firstlineno)
+        return CodePlace.of(code.co_filename, code.co_firstlineno)
     methods = type.__dict__["__dict__"].__get__(thing if issubclass(kind, type) else kind)
-    return next((place_of(method) for method in methods.values() if type(method) is FunctionType), Place())
+    return next(
+        (place_of(method) for method in methods.values() if type(method) is FunctionType), CodePlace()
+    )
 
 
 def name_of(thing: object) -> str:
@@ -119,7 +121,7 @@ class Script:
         self._modules = list(codes)
         self._words: dict[str, CodeType] = {}
 
-    def mentions(self, *words: str) -> Place | None:
+    def mentions(self, *words: str) -> CodePlace | None:
         """Return where one of the words stands first, as a name or in a string; ``None`` for nowhere."""
         if not self._words:  # most plugins change nothing, and nobody asks
             for module in self._modules:
@@ -129,7 +131,7 @@ class Script:
         for word in words:
             if word in self._words:
                 found = self._words[word]
-                return Place.of(found.co_filename, _line_of(found, word))
+                return CodePlace.of(found.co_filename, _line_of(found, word))
         return None
 
 

@@ -14,9 +14,9 @@ from hotload_tui.core.interpreter import stack_of
 from hotload_tui.core.undo.owner import Owner, name_of
 from hotload_tui.core.undo.registers import (
     MISSING,
-    Change,
     Entries,
     Register,
+    RegisterChange,
     Version,
     is_same,
     teller_of,
@@ -183,13 +183,13 @@ class Attributes(Register):
         self._has_changes = not (before is kept.copies and kept.is_current())
         return not self._has_changes
 
-    def changes(self, before: Entries) -> Iterator[Change]:
+    def changes(self, before: Entries) -> Iterator[RegisterChange]:
         """Yield what differs; modules that were not there are new, not changed."""
         for name, namespace, old in _touched(cast("_Copies", before)):
             for key in (*old, *(key for key in namespace.copy() if key not in old)):
                 was, now = old.get(key, MISSING), namespace.get(key, MISSING)
                 if not is_same(was, now) and _counts(key) and not (was is MISSING and _is_part(now, name)):
-                    yield Change((name, key), was, now)
+                    yield RegisterChange((name, key), was, now)
 
     def words_of(self, key: Hashable) -> tuple[str, ...]:
         """Return the attribute's name: whoever sets it mentions that."""

@@ -30,7 +30,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
-from hotload_tui.core.undo.owner import Owner, Place, name_of, place_of
+from hotload_tui.core.undo.owner import CodePlace, Owner, name_of, place_of
 
 _OFFSET = object.__basicsize__ + 8  # bytes before the field: the head of every object, the number of entries
 _IS_THERE = sys.implementation.name == "cpython" and sys.version_info < (3, 14) and sys.maxsize > 1 << 32
@@ -95,7 +95,7 @@ Entries: TypeAlias = dict[Hashable, object]
 _PLAIN = (str, bytes, int, float, bool, tuple, type(None))
 
 
-class Change(NamedTuple):
+class RegisterChange(NamedTuple):
     """One entry that is not what it was."""
 
     key: Hashable
@@ -166,14 +166,14 @@ class Register(ABC):
         """Tell whether nothing differs from what ``look`` returned; false where only reading would tell."""
         return before is self._entries and self._sight is not None and self._sight == self.sight()
 
-    def changes(self, before: Entries) -> Iterator[Change]:
+    def changes(self, before: Entries) -> Iterator[RegisterChange]:
         """Yield what differs from an earlier reading."""
         self._entries = None
         after = self.read()
         for key in (*before, *(key for key in after if key not in before)):
             old, new = before.get(key, MISSING), after.get(key, MISSING)
             if not is_same(old, new):
-                yield Change(key, old, new)
+                yield RegisterChange(key, old, new)
 
     def forget(self, key: Hashable, value: object) -> None:  # noqa: B027 - most keep no copies
         """Let go of what an entry was, after it was undone."""
@@ -421,24 +421,24 @@ class _Lookout:
     def __call__(self) -> None: ...
 
 
-class Ending(NamedTuple):
+class ExitHook(NamedTuple):
     """What was to be called when the program ends, and is called when its generation does."""
 
     key: Hashable
     name: str
-    place: Place
+    place: CodePlace
     call: Callable[[], object]
 
 
-class Endings(Register):
+class ExitHooks(Register):
     """Functions for the end, which are called when their generation ends."""
 
     @abstractmethod
-    def endings(self, keys: Collection[Hashable], calls: ExitCalls, owner: Owner) -> Iterator[Ending]:
+    def endings(self, keys: Collection[Hashable], calls: ExitCalls, owner: Owner) -> Iterator[ExitHook]:
         """Yield what is to be called of these entries, the newest first."""
 
 
-class ExitFunctions(Endings):
+class ExitFunctions(ExitHooks):
     """Functions of ``atexit``; one that is taken out is not called."""
 
     category = "atexit"
@@ -466,14 +466,14 @@ class ExitFunctions(Endings):
         keys: Collection[Hashable],  # noqa: ARG002
         calls: ExitCalls,
         owner: Owner,  # noqa: ARG002
-    ) -> Iterator[Ending]:
+    ) -> Iterator[ExitHook]:
         there = self.read()
         for call in reversed(calls):
             if id(call) in there:
-                yield Ending(id(call), name_of(call), place_of(call), call)
+                yield ExitHook(id(call), name_of(call), place_of(call), call)
 
 
-class Finalizers(Endings):
+class Finalizers(ExitHooks):
     """``weakref.finalize`` with functions of a plugin's; one that is taken out is not called.
 
     Before that those are called which would be at the program's end, or whose object goes with the plugin:
@@ -500,14 +500,14 @@ class Finalizers(Endings):
         keys: Collection[Hashable],
         calls: ExitCalls,  # noqa: ARG002
         owner: Owner,
-    ) -> Iterator[Ending]:
+    ) -> Iterator[ExitHook]:
         for key, function in reversed(self.read().items()):
             finalizer = cast("weakref.finalize[[], object]", key)
             found = finalizer.peek() if key in keys else None
             if found and (finalizer.atexit or owner.owns(found[0])):
                 _, call, values, named = found
                 run = functools.partial(call, *values, **named)
-                yield Ending(key, name_of(function), place_of(function), run)
+                yield ExitHook(key, name_of(function), place_of(function), run)
 
     def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - as Register
         return f"function {name_of(value)}"

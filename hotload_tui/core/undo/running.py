@@ -9,7 +9,7 @@ from types import CoroutineType, FrameType, FunctionType
 from typing import NamedTuple, Protocol, cast
 
 from hotload_tui.core.interpreter import frame_of, stacks, variables_of
-from hotload_tui.core.undo.owner import Owner, Place, name_of, place_of
+from hotload_tui.core.undo.owner import CodePlace, Owner, name_of, place_of
 
 _EXECUTORS = "concurrent.futures.thread"  # their idle threads end with them
 
@@ -19,9 +19,9 @@ class Activity(NamedTuple):
 
     category: str
     what: str
-    start: Place
+    start: CodePlace
     """Where the function stands that it runs."""
-    now: Place
+    now: CodePlace
     timer: threading.Timer | None = None
     """What to cancel; all others can only be named."""
 
@@ -51,7 +51,7 @@ def _thread(
     if not is_own and not (is_known and _module_of(target) != _EXECUTORS):
         return None
     shown = own or next(iter(stack), None)
-    now = Place.of(shown.f_code.co_filename, shown.f_lineno) if shown else Place()
+    now = CodePlace.of(shown.f_code.co_filename, shown.f_lineno) if shown else CodePlace()
     runs = thread if target is None else target
     if is_timer:
         timer = cast("threading.Timer", thread)
@@ -71,8 +71,8 @@ def tasks(owner: Owner) -> Iterator[Activity]:
         if task.done() or not own:
             continue
         code, frame = own[0].cr_code, frame_of(own[-1])
-        now = Place.of(frame.f_code.co_filename, frame.f_lineno) if frame else Place()
-        start = Place.of(code.co_filename, code.co_firstlineno)
+        now = CodePlace.of(frame.f_code.co_filename, frame.f_lineno) if frame else CodePlace()
+        start = CodePlace.of(code.co_filename, code.co_firstlineno)
         yield Activity("asyncio task", f"'{task.get_name()}' in {code.co_qualname}", start, now)
 
 

@@ -41,7 +41,7 @@ class _Saves(Struct):
     quiet: float
 
 
-class Pace:
+class Debouncer:
     """Waits for a short quiet, longer in a stream of changes, and never longer than ``debounce_time``."""
 
     def __init__(self, settle_time: float, debounce_time: float) -> None:

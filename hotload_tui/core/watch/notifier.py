@@ -26,7 +26,7 @@ class Ended(Protocol):
         ...
 
 
-class Bell(Protocol):
+class Notifier(Protocol):
     """Listens below some directories, at the latest from the first ``wait`` on, until it is closed."""
 
     def wait(self, ended: Ended) -> Collection[str] | None:
@@ -45,7 +45,7 @@ class Bell(Protocol):
         ...
 
 
-Hang: TypeAlias = Callable[[Sequence[str], bool], Bell]
+MakeNotifier: TypeAlias = Callable[[Sequence[str], bool], Notifier]
 """Makes a bell for directories and all below them; with ``True``, of those that can be watched."""
 
 
@@ -59,14 +59,14 @@ _REASONS = {
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
-class InotifyBell:
-    """Listens to directories and all below them, also behind links; see ``Bell``.
+class InotifyNotifier:
+    """Listens to directories and all below them, also behind links; see ``Notifier``.
 
     Raises ``OSError`` where it cannot hear one of them, unless only a part is asked for, and ``ImportError``
     where the package for it is missing.
     """
 
-    def __init__(self, directories: Sequence[str], is_partial: bool) -> None:  # noqa: FBT001 - see Hang
+    def __init__(self, directories: Sequence[str], is_partial: bool) -> None:  # noqa: FBT001 - see MakeNotifier
         from inotify_simple import INotify, flags, parse_events  # Linux only
 
         self._flags = flags
@@ -192,16 +192,16 @@ _QUEUE_LENGTH = Path("/proc/sys/fs/inotify/max_queued_events")
 _USUAL_LENGTH = 16384
 
 
-def hang_for(notifier: str) -> Hang:
+def notifier_for(notifier: str) -> MakeNotifier:
     """Return the function that hangs bells of the named notifier.
 
     Where inotify cannot be had, watchfiles takes its place, and the log says so once.
     """
     match notifier:
         case "sweep":
-            return SilentBell
+            return SilentNotifier
         case "watchfiles":
-            return WatchfilesBell
+            return WatchfilesNotifier
         case _:
             return _InotifyOrWatchfiles()
 
@@ -212,14 +212,14 @@ class _InotifyOrWatchfiles:
     def __init__(self) -> None:
         self._is_told = False
 
-    def __call__(self, directories: Sequence[str], is_partial: bool) -> Bell:  # noqa: FBT001 - see Hang
+    def __call__(self, directories: Sequence[str], is_partial: bool) -> Notifier:  # noqa: FBT001 - see MakeNotifier
         try:
-            return InotifyBell(directories, is_partial)
+            return InotifyNotifier(directories, is_partial)
         except (ImportError, OSError) as error:
             if isinstance(error, OSError) and error.errno != errno.ENOSYS:
                 raise  # a limit or a directory: watchfiles, which uses inotify on Linux, meets the same
             self._tell(error)
-        return WatchfilesBell(directories, is_partial)
+        return WatchfilesNotifier(directories, is_partial)
 
     def _tell(self, error: Exception) -> None:
         if not self._is_told:
@@ -228,17 +228,17 @@ class _InotifyOrWatchfiles:
             logger.warning("inotify cannot be used (%s); watchfiles reports changes instead", reason)
 
 
-class WatchfilesBell:
+class WatchfilesNotifier:
     """The bell of watchfiles, for every system; it begins to listen in the first ``wait``."""
 
-    def __init__(self, directories: Sequence[str], is_partial: bool) -> None:  # noqa: FBT001 - see Hang
+    def __init__(self, directories: Sequence[str], is_partial: bool) -> None:  # noqa: FBT001 - see MakeNotifier
         self._directories = directories
         self._is_partial = is_partial
         self._batches: Generator[Collection[tuple[int, str]], None, None] | None = None
         self._log_filter = _NotOfThisThread()
 
     def wait(self, ended: Ended) -> Collection[str] | None:
-        """Return paths where something happened; see ``Bell``."""
+        """Return paths where something happened; see ``Notifier``."""
         if self._batches is None:
             self._batches = self._listen(ended)
         batch = next(self._batches, None)  # told to stop, it may drop what it just heard
@@ -283,13 +283,13 @@ class _NotOfThisThread(logging.Filter):
         return record.levelno > logging.INFO or threading.get_ident() != self._thread
 
 
-class SilentBell:
+class SilentNotifier:
     """The bell that never rings: the sweep alone finds what changes.
 
     It is hung anew then, as any bell that did not ring, and everything is looked at once more.
     """
 
-    def __init__(self, directories: Sequence[str], is_partial: bool) -> None:  # noqa: ARG002, FBT001 - see Hang
+    def __init__(self, directories: Sequence[str], is_partial: bool) -> None:  # noqa: ARG002, FBT001 - see MakeNotifier
         os.stat(directories[0])  # noqa: PTH116 - as the other bells do, it refuses a root that is not there
         self._woken = threading.Event()
 

@@ -94,7 +94,7 @@ _RECENT = 60_000_000_000  # ns: a page that was mapped and written stays dirty f
 _NOTHING = Listing({}, {}, {})
 
 
-class Change(Struct, frozen=True):
+class PluginChange(Struct, frozen=True):
     """A plugin whose files, or existence, changed."""
 
     name: str
@@ -132,7 +132,7 @@ class _Known(Struct):
     """When the file that was written last was written; ns since the epoch."""
 
 
-class Looker:
+class Scanner:
     """Keeps the facts of all plugins' files, and reads what differs; used by one thread."""
 
     def __init__(self, root: Path, rule: SourceRule, doubted: set[str]) -> None:
@@ -206,7 +206,7 @@ class Looker:
         except OSError:
             return True
 
-    def look(self, name: str, *, settled: bool, again: bool = False) -> Change | Verdict:
+    def look(self, name: str, *, settled: bool, again: bool = False) -> PluginChange | Verdict:
         """Compare a plugin with what is known, and take what is there as known.
 
         ``settled`` takes also what looks like the middle of a save; ``again`` gives what is there as a
@@ -222,7 +222,7 @@ class Looker:
         """Tell of a plugin at the next look, whatever is there."""
         self._doubted.add(name)
 
-    def _look(self, name: str, *, settled: bool, again: bool) -> Change | Verdict:
+    def _look(self, name: str, *, settled: bool, again: bool) -> PluginChange | Verdict:
         known = self._known.get(name)
         directory = discovery.find_plugin(self._root, name)
         if directory is None:
@@ -236,21 +236,21 @@ class Looker:
             if isinstance(error, FileNotFoundError | NotADirectoryError) and not settled:
                 return Verdict.TORN
             return self._unreadable(known or _unknown(directory), directory, error, again=again)
-        return Change(name) if again else Verdict.SAME
+        return PluginChange(name) if again else Verdict.SAME
 
     # ---- what a look finds
 
-    def _gone(self, name: str, known: _Known | None, *, settled: bool) -> Change | Verdict:
+    def _gone(self, name: str, known: _Known | None, *, settled: bool) -> PluginChange | Verdict:
         if known is None:
             return Verdict.SAME
         if not settled:
             return Verdict.TORN
         self._forget(name)
-        return Change(name)
+        return PluginChange(name)
 
     def _compare(
         self, known: _Known, directory: PluginDirectory, *, settled: bool, again: bool
-    ) -> Change | Verdict:
+    ) -> PluginChange | Verdict:
         listing = self._scan(directory)
         again = again or _was_renamed(known.listing, listing)
         changed = _changed(known, listing)
@@ -274,14 +274,14 @@ class Looker:
         read = {path: _read(files[path], facts, now) for path, facts in there.items()}
         self._remember(directory.name, _Known(directory, listing, read, _digest(read)))
         source = _source(directory, files, listing) if ENTRY in there else None
-        return Change(directory.name, source, _modified(known.listing, listing, changed), settled)
+        return PluginChange(directory.name, source, _modified(known.listing, listing, changed), settled)
 
     def _unreadable(
         self, known: _Known, directory: PluginDirectory, error: OSError, *, again: bool
-    ) -> Change | Verdict:
+    ) -> PluginChange | Verdict:
         is_told = known.trouble == str(error) and not again
         self._remember(directory.name, _Known(directory, known.listing, {}, trouble=str(error)))
-        return Verdict.SAME if is_told else Change(directory.name)
+        return Verdict.SAME if is_told else PluginChange(directory.name)
 
     # ---- what is known
 
@@ -418,9 +418,9 @@ def tick(interval: float) -> float:
 class Sweep:
     """Looks at each plugin once per interval, a slice of them at a time, and at the root at each slice."""
 
-    def __init__(self, root: Path, looker: Looker) -> None:
+    def __init__(self, root: Path, scanner: Scanner) -> None:
         self._root = root
-        self._looker = looker
+        self._scanner = scanner
         self._queue: list[str] = []
         self._owed = 0.0
         self._swept_at = time.monotonic()
@@ -432,15 +432,15 @@ class Sweep:
         """Return the plugins whose turn has come and that may differ from what is known."""
         share = (now - self._swept_at) / interval
         self._swept_at = now
-        total = len(self._looker.names())
+        total = len(self._scanner.names())
         self._owed = min(self._owed + share * total, total)
         found = set()
         while self._owed >= 1:
             self._owed -= 1
             if not self._queue:
-                self._queue = sorted(self._looker.names(), reverse=True)
+                self._queue = sorted(self._scanner.names(), reverse=True)
             name = self._queue.pop()
-            if self._looker.is_different(name):
+            if self._scanner.is_different(name):
                 found.add(name)
         return found
 
@@ -451,12 +451,12 @@ class Sweep:
             if now - self._listed_at < interval:
                 return set()
             self._listed_at = now
-            return self._looker.moved() if self._looker.has_strangers() else set()
+            return self._scanner.moved() if self._scanner.has_strangers() else set()
         self._listed_at = now
         # Another change within the clock's grain would leave the same facts: look again next time.
         is_racy = facts is not None and time.time_ns() - facts[2] < _GRAIN
         self._facts = None if is_racy else facts
-        return self._looker.moved()
+        return self._scanner.moved()
 
     def has_other_root(self) -> bool:
         """Tell whether the root is another directory than at the last look."""

@@ -16,9 +16,9 @@ from hotload_tui.core.directories import name_of
 from hotload_tui.core.errors import near
 from hotload_tui.core.model import WatcherStatus
 from hotload_tui.core.source import SourceRule
-from hotload_tui.core.watch.debounce import SETTLED, Pace
-from hotload_tui.core.watch.notifier import Bell, Hang, overflow
-from hotload_tui.core.watch.scanner import Change, Looker, Mark, Repositories, Sweep, Verdict, tick
+from hotload_tui.core.watch.debounce import SETTLED, Debouncer
+from hotload_tui.core.watch.notifier import MakeNotifier, Notifier, overflow
+from hotload_tui.core.watch.scanner import Mark, PluginChange, Repositories, Scanner, Sweep, Verdict, tick
 
 _APART = 1.0  # seconds between two bells: hanging one takes 20 ms for 2,000 directories, with the GIL held
 _RETRY = 10.0  # seconds until a bell that hears only a part is hung anew
@@ -31,13 +31,13 @@ Rings: TypeAlias = "queue.SimpleQueue[Collection[str] | None]"
 """Paths where something happened; ``None`` says that it may have happened anywhere."""
 
 
-class Ringer:
+class NotifierThread:
     """One thread's work: ``run``; the other methods may be called from any thread."""
 
     def __init__(
         self,
         root: Path,
-        hang: Hang,
+        make_notifier: MakeNotifier,
         rings: Rings,
         *,
         directories: Callable[[], list[str]],
@@ -49,7 +49,7 @@ class Ringer:
         ``report`` hears how it goes; ``check`` is called again and again, at each step of the bell.
         """
         self._root = root
-        self._hang = hang
+        self._make_notifier = make_notifier
         self._rings = rings
         self._directories = directories
         self._report = report
@@ -59,7 +59,7 @@ class Ringer:
         self._hung_at = 0.0
         self._retry_at = 0.0
         self._lock = threading.Lock()
-        self._bell: Bell | None = None  # that listens now
+        self._notifier: Notifier | None = None  # that listens now
         self._beginning: WatcherStatus | None = None  # to report once the bell listens
 
     def run(self) -> None:
@@ -81,7 +81,7 @@ class Ringer:
         self._ended.set()
         self._interrupt()
 
-    def hang_anew(self) -> None:
+    def renew(self) -> None:
         """Listen with a new bell, soon: the present one did not hear what it should."""
         self._woken.set()
         self._interrupt()
@@ -118,23 +118,23 @@ class Ringer:
     def _listen(self, directories: list[str], begun: WatcherStatus, *, is_partial: bool = False) -> None:
         """Hang a bell and listen to it; ``begun`` is reported once it listens."""
         self._beginning = begun
-        bell = self._hang(directories, is_partial)
+        notifier = self._make_notifier(directories, is_partial)
         with self._lock:
-            self._bell = bell
+            self._notifier = notifier
         try:
             while not self._is_over():
-                paths = bell.wait(self)
+                paths = notifier.wait(self)
                 if paths is not None or not self._is_over():
                     self._rings.put(paths)
         finally:
             with self._lock:  # nobody interrupts a bell that is closed
-                self._bell = None
-            bell.close()
+                self._notifier = None
+            notifier.close()
 
     def _interrupt(self) -> None:
         with self._lock:
-            if self._bell is not None:
-                self._bell.interrupt()
+            if self._notifier is not None:
+                self._notifier.interrupt()
 
     def _pause(self) -> None:
         """Wait before the next bell, if the last was useless; a call for the end cuts it short."""
@@ -163,7 +163,7 @@ logger = logging.getLogger("hotload.engine")
 
 _GIT_STEP = 0.005  # seconds between two looks whether git is done
 
-OnChange: TypeAlias = Callable[[Sequence[Change]], Collection[str]]
+OnChange: TypeAlias = Callable[[Sequence[PluginChange]], Collection[str]]
 """Called with what changed; returns the names to tell once more when they have stood still."""
 
 
@@ -190,40 +190,40 @@ class Dispatcher:
         self._on_change = on_change
         self._on_tick = on_tick
         self._sweep_interval = sweep_interval
-        self.looker = Looker(root, rule, doubted)
-        self._pace = Pace(settle_time, debounce_time)
+        self.scanner = Scanner(root, rule, doubted)
+        self._debouncer = Debouncer(settle_time, debounce_time)
         self._repositories = Repositories(root, debounce_time)
         self._mark = self._repositories.mark()  # of what git has changed all was told
         self._unproven: set[str] = set()  # told, and to be told once more when settled
         self._unheard: dict[str, float] = {}  # found by the sweep, when; the bell may still ring
         self._held: set[str] = set()  # wait for git
         self._overflow = overflow()
-        self._slices = Sweep(root, self.looker)
+        self._slices = Sweep(root, self.scanner)
 
     def begin(self) -> None:
         """Take what is on disk now as known: from here on nothing is missed."""
-        self.looker.begin()
+        self.scanner.begin()
 
     def run(
-        self, is_ended: Callable[[], bool], is_deaf: Callable[[], bool], hang_anew: Callable[[], None]
+        self, is_ended: Callable[[], bool], is_deaf: Callable[[], bool], renew: Callable[[], None]
     ) -> None:
         """Dispatch; ``hang_anew`` is called when the bell did not ring, ``is_deaf`` makes the sweep fast."""
         next_slice = time.monotonic()
         while not is_ended():
-            due = self._pace.next_due()
+            due = self._debouncer.next_due()
             wake = next_slice if due is None else min(next_slice, due)
             if self._collect(max(0.0, wake - time.monotonic())):
-                hang_anew()
+                renew()
             now = time.monotonic()
             if now >= next_slice:
                 interval = min(self._sweep_interval, SWEEP_WHEN_DEAF) if is_deaf() else self._sweep_interval
                 if self._sweep(now, interval):
-                    hang_anew()
+                    renew()
                 self._on_tick()
                 next_slice = now + tick(interval)
             self._dispatch(is_ended)
-            if self.looker.take_new_links():
-                hang_anew()
+            if self.scanner.take_new_links():
+                renew()
 
     # ---- rings
 
@@ -256,17 +256,17 @@ class Dispatcher:
         name = name_of(directory)
         if name is None or (parts and self._rule.leaves_out_below(parts)):
             return
-        relatives = {name} if self._pace.is_waiting(name) else self.looker.relatives(name)
+        relatives = {name} if self._debouncer.is_waiting(name) else self.scanner.relatives(name)
         for each in relatives:
             self._unheard.pop(each, None)
-            self._pace.ring(each, now)
+            self._debouncer.ring(each, now)
 
     def _look_around(self, now: float) -> None:
         """Ring for all plugins that may differ from what is known."""
         self._prefixes = _prefixes(self._root)
-        known = set(self.looker.names())
-        for name in self.looker.moved() | {name for name in known if self.looker.is_different(name)}:
-            self._pace.ring(name, now)
+        known = set(self.scanner.names())
+        for name in self.scanner.moved() | {name for name in known if self.scanner.is_different(name)}:
+            self._debouncer.ring(name, now)
 
     # ---- the sweep
 
@@ -276,9 +276,9 @@ class Dispatcher:
             self._look_around(now)
             return True
         for name in self._slices.slice(now, interval) | self._slices.arrivals(now, interval):
-            if not self._pace.is_waiting(name):
+            if not self._debouncer.is_waiting(name):
                 self._unheard[name] = now
-                self._pace.ring(name, now)
+                self._debouncer.ring(name, now)
         late = [name for name, found_at in self._unheard.items() if now - found_at >= SETTLED]
         for name in late:
             del self._unheard[name]
@@ -288,20 +288,20 @@ class Dispatcher:
 
     def _dispatch(self, is_ended: Callable[[], bool]) -> None:
         now = time.monotonic()
-        due = self._pace.due(now)
+        due = self._debouncer.due(now)
         if not due:
             return
-        overdue = {name for name in due if self._pace.is_overdue(name, now)}
+        overdue = {name for name in due if self._debouncer.is_overdue(name, now)}
         waiting = [name for name in due if name not in overdue]
-        busy = self._repositories.busy(self.looker.paths(waiting))
+        busy = self._repositories.busy(self.scanner.paths(waiting))
         mark = self._repositories.mark()
         if not busy and mark != self._mark:
             # All that git changed is on disk: it is told together, also what has not rung yet.
             self._mark = mark
-            due = sorted({*due, *filter(self.looker.is_different, self.looker.names())})
+            due = sorted({*due, *filter(self.scanner.is_different, self.scanner.names())})
         self._held = self._held | busy if busy else set()
         for name in self._held:  # all at the same moment: what git changed together is told together
-            self._pace.delay(name, now + _GIT_STEP)
+            self._debouncer.delay(name, now + _GIT_STEP)
         changes = [change for name in due if name not in busy and (change := self._look(name))]
         overtaken = self._overtaken([change.name for change in changes if change.name not in overdue], mark)
         changes = [change for change in changes if change.name not in overtaken]
@@ -311,40 +311,40 @@ class Dispatcher:
     def _overtaken(self, names: Collection[str], mark: Mark) -> set[str]:
         """Return the plugins that git has begun to change while they were read; they are looked at again."""
         now = time.monotonic()
-        overtaken = self._repositories.overtaken(self.looker.paths(names), mark) if names else set()
+        overtaken = self._repositories.overtaken(self.scanner.paths(names), mark) if names else set()
         for name in overtaken:
-            self.looker.doubt(name)
-            self._pace.ring(name, now)
-            self._pace.delay(name, now + _GIT_STEP)
+            self.scanner.doubt(name)
+            self._debouncer.ring(name, now)
+            self._debouncer.delay(name, now + _GIT_STEP)
         return overtaken
 
-    def _look(self, name: str) -> Change | None:
+    def _look(self, name: str) -> PluginChange | None:
         now = time.monotonic()
-        settled = self._pace.is_settled(name, now)
+        settled = self._debouncer.is_settled(name, now)
         again = settled and name in self._unproven
-        found = self.looker.look(name, settled=settled, again=again)
+        found = self.scanner.look(name, settled=settled, again=again)
         if found is Verdict.TORN or (found is Verdict.SAME and name in self._unproven):
-            self._pace.postpone(name, now)
+            self._debouncer.postpone(name, now)
             return None
-        self._pace.looked(name, now)
-        if isinstance(found, Change):
-            self._pace.changed(name, now)
+        self._debouncer.looked(name, now)
+        if isinstance(found, PluginChange):
+            self._debouncer.changed(name, now)
             return found
         self._unheard.pop(name, None)  # nothing changed: nothing to be heard
         return None
 
-    def _tell(self, changes: Sequence[Change]) -> None:
+    def _tell(self, changes: Sequence[PluginChange]) -> None:
         names = {change.name for change in changes}
         unsettled = {change.name for change in changes if not change.is_settled}
         try:
-            again = set(self._on_change(changes)) & set(self.looker.names())
+            again = set(self._on_change(changes)) & set(self.scanner.names())
         except Exception:  # foreign code: one failing call must not end the watching, nor lose the change
             logger.exception("handling changes of %s failed", ", ".join(sorted(names)))
             again = unsettled
         self._unproven = (self._unproven - names) | again
         now = time.monotonic()
         for name in again:
-            self._pace.postpone(name, now)
+            self._debouncer.postpone(name, now)
 
 
 def _prefixes(root: Path) -> tuple[str, ...]:
@@ -368,15 +368,19 @@ class Threads:
     """From ``start`` to ``stop``; used once."""
 
     def __init__(
-        self, root: Path, hang: Hang, new_dispatcher: NewDispatcher, on_status: Callable[[], None]
+        self,
+        root: Path,
+        make_notifier: MakeNotifier,
+        new_dispatcher: NewDispatcher,
+        on_status: Callable[[], None],
     ) -> None:
         self._on_status = on_status
         self._new_dispatcher = new_dispatcher
         self._rings: Rings = queue.SimpleQueue()
         self._dispatcher = new_dispatcher(rings=self._rings)
-        self._ringer = Ringer(
+        self._notifier_thread = NotifierThread(
             root,
-            hang,
+            make_notifier,
             self._rings,
             directories=self._directories,
             report=self._note,
@@ -385,22 +389,22 @@ class Threads:
         self._stopped = threading.Event()
         self._status = WatcherStatus("watching")
         self._died: dict[str, BaseException] = {}
-        self._bell = self._thread("hotload-bell", self._ring)
+        self._notifier = self._thread("hotload-bell", self._ring)
         self._watch = self._thread("hotload-watch", self._dispatch)
 
     def start(self) -> None:
         """Take what is there as known, and begin."""
         self._dispatcher.begin()
-        self._bell.start()
+        self._notifier.start()
         self._watch.start()
 
     def stop(self) -> None:
         """End, soon; returns within a tenth of a second."""
         self._stopped.set()
-        self._ringer.end()
+        self._notifier_thread.end()
         self._rings.put(())
         until = time.monotonic() + _PATIENCE
-        for thread in (self._bell, self._watch):
+        for thread in (self._notifier, self._watch):
             if thread is not threading.current_thread():
                 thread.join(max(0.0, until - time.monotonic()))
 
@@ -418,13 +422,15 @@ class Threads:
         return threading.Thread(target=run, name=name, daemon=True)
 
     def _directories(self) -> list[str]:
-        return self._dispatcher.looker.directories()
+        return self._dispatcher.scanner.directories()
 
     def _ring(self) -> None:
-        self._ringer.run()
+        self._notifier_thread.run()
 
     def _dispatch(self) -> None:
-        self._dispatcher.run(self._is_ended, lambda: self._status.state == "degraded", self._ringer.hang_anew)
+        self._dispatcher.run(
+            self._is_ended, lambda: self._status.state == "degraded", self._notifier_thread.renew
+        )
 
     # ---- each looks after the other
 
@@ -432,9 +438,9 @@ class Threads:
         """Tell the dispatcher whether to end; while at it, see to the bell."""
         if self._stopped.is_set():
             return True
-        if not self._bell.is_alive():
-            self._bell = self._thread("hotload-bell", self._ring)
-            self._replace(self._bell)
+        if not self._notifier.is_alive():
+            self._notifier = self._thread("hotload-bell", self._ring)
+            self._replace(self._notifier)
         return False
 
     def _check_watch(self) -> None:
@@ -477,7 +483,7 @@ class Watcher:
         settle_time: float,
         debounce_time: float,
         sweep_interval: float,
-        hang: Hang,
+        make_notifier: MakeNotifier,
         rule: SourceRule | None = None,
         doubted: set[str] | None = None,
     ) -> None:
@@ -489,7 +495,7 @@ class Watcher:
         """
         self._root = root.absolute()
         self._on_status = on_status
-        self._hang = hang
+        self._make_notifier = make_notifier
         self._new_dispatcher = functools.partial(
             Dispatcher,
             self._root,
@@ -506,7 +512,7 @@ class Watcher:
     def start(self) -> None:
         """Begin to watch: no change after the return is missed; nothing happens if it has begun."""
         if self._threads is None:
-            self._threads = Threads(self._root, self._hang, self._new_dispatcher, self._on_status)
+            self._threads = Threads(self._root, self._make_notifier, self._new_dispatcher, self._on_status)
             self._threads.start()
 
     def stop(self) -> None:

@@ -167,7 +167,7 @@ class Trail(NamedTuple):
 
 
 class Breadcrumbs:
-    """The host's side; ``step`` is a ``Witness``."""
+    """The host's side; ``step`` is a ``StepObserver``."""
 
     def __init__(self, path: Path) -> None:
         self._memory = _mapped(path)

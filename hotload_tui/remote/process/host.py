@@ -104,7 +104,9 @@ def main() -> NoReturn:
 
 def _serve(config: Config, options: argparse.Namespace, crumbs: Breadcrumbs, stop: threading.Event) -> None:
     trials = MainTrials()
-    manager = HotloadManager(HookHost(witness=crumbs.step), config, trials=trials, witness=crumbs.step)
+    manager = HotloadManager(
+        HookHost(step_observer=crumbs.step), config, trials=trials, step_observer=crumbs.step
+    )
     _mark_output(config, manager)
     events = logging.getLogger(EVENT_LOGGER)  # the console has them by another way
     events.propagate = False

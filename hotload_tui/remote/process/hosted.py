@@ -41,7 +41,7 @@ from hotload_tui.core.model import (
 from hotload_tui.remote.address import folder, socket_name
 from hotload_tui.remote.client import RemoteManager
 from hotload_tui.remote.process.debug import connect, places
-from hotload_tui.remote.process.monitor import Keeper
+from hotload_tui.remote.process.monitor import HostMonitor
 
 _TIMEOUT = 0.75  # seconds for a question: of a host that does not answer the last facts are shown
 _RESTARTING = "the host is being restarted"
@@ -67,11 +67,11 @@ class HostedManager:
         self._copied = 0
         self._is_paused = False
         self._last = _nothing(config)
-        self._keeper = Keeper(config, options, self)
+        self._monitor = HostMonitor(config, options, self)
 
     def open(self) -> None:
         """Start the host, and show what plugins there are; does not wait for it."""
-        self._keeper.open()
+        self._monitor.open()
         with contextlib.suppress(RuntimeDirError):  # the host says so, and what to do
             found = sorted(find_plugins(self._runtime_dir).items())  # as a host has them
             plugins = tuple(found_status(plugin, self._config) for _, plugin in found)
@@ -79,30 +79,30 @@ class HostedManager:
 
     def wait_until_ready(self) -> None:
         """Wait until the host has loaded the plugins, or nothing will come of it."""
-        self._keeper.wait_until_ready()
+        self._monitor.wait_until_ready()
 
     def close(self) -> None:
         """Stop the host: nothing of it is left when this returns."""
-        self._keeper.close()
+        self._monitor.close()
         self._hang_up()
 
     def restart(self, *, anyway: bool = False) -> str:
         """Restart a host that hangs, without the plugin that does, or ``anyway``; returns why not."""
-        return self._keeper.restart(anyway=anyway)
+        return self._monitor.restart(anyway=anyway)
 
     def debug(self) -> socket.socket | None:
         """Connect to the debugger of a ``breakpoint()`` that waits in the host; ``None`` if none does."""
-        return connect(self._keeper.folder)
+        return connect(self._monitor.folder)
 
     # ---- ManagerApi
 
     def snapshot(self) -> Snapshot:
         """Return the whole state; of a host that does not answer the last that it told."""
-        if self._remote is not None and not (self._keeper.trouble or self._keeper.is_late):
+        if self._remote is not None and not (self._monitor.trouble or self._monitor.is_late):
             with contextlib.suppress(NoHostError):
                 self._last = self._remote.snapshot()
-        trouble = self._keeper.trouble or (_RESTARTING if self._was_reached and not self._remote else "")
-        waits = ", ".join(places(self._keeper.folder))
+        trouble = self._monitor.trouble or (_RESTARTING if self._was_reached and not self._remote else "")
+        waits = ", ".join(places(self._monitor.folder))
         return replace(self._last, host=replace(self._last.host, trouble=trouble, breakpoint=waits))
 
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
@@ -183,8 +183,8 @@ class HostedManager:
             NoHostError: there is none.
 
         """
-        if self._keeper.trouble or self._remote is None:
-            raise NoHostError(self._keeper.trouble or "the host is being started; try again in a moment")
+        if self._monitor.trouble or self._remote is None:
+            raise NoHostError(self._monitor.trouble or "the host is being started; try again in a moment")
         return self._remote
 
     # ---- what the keeper tells

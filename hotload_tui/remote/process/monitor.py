@@ -1,4 +1,4 @@
-"""``Keeper``: starts the host, notices when it dies or hangs, names the plugin, and starts it again."""
+"""``HostMonitor``: starts the host, notices when it dies or hangs, names the plugin, and starts it again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hotload_tui.remote.process.blame import BEAT, CRASH, HANG, Crumb, Culprit, 
 from hotload_tui.remote.process.output import Line, Reader
 
 
-class Audience(Protocol):
+class HostListener(Protocol):
     """Who hears of the host."""
 
     def say(self, level: Level, plugin: str, text: str) -> None:
@@ -160,17 +160,17 @@ _STOP: Final = 2.0  # seconds
 _JOIN: Final = 1.0  # seconds
 
 
-class Keeper:
+class HostMonitor:
     """Keeps one host running, from ``open`` to ``close``; one thread of its own does all of it."""
 
-    def __init__(self, config: Config, options: Sequence[str], audience: Audience) -> None:
+    def __init__(self, config: Config, options: Sequence[str], listener: HostListener) -> None:
         """Prepare; ``options`` lead a host to the configuration ``config``."""
         self.trouble = ""
         """What is wrong with the host; empty when nothing is."""
         self.is_late = False
         """Whether a heartbeat is missing; that may be nothing, but a question would have to wait."""
         self._options = options
-        self._audience = audience
+        self._listener = listener
         self._runtime_dir = Path(config.runtime_dir)
         self._compiled_dir = Path(config.compiled_dir)
         self._rule = SourceRule(config.watch.ignore)
@@ -234,7 +234,7 @@ class Keeper:
                 match link.news.get(timeout=BEAT if self._ready.is_set() else _SOON):
                     case Started(pid):
                         self._pid, self._started_at = pid, time.monotonic()
-                        self._audience.started(pid)
+                        self._listener.started(pid)
                     case Ended(_, code):
                         self._host_ended(code)
                     case Orphaned():
@@ -258,17 +258,17 @@ class Keeper:
         return [sys.executable, *path, *module, *self._options]
 
     def _hear(self, stream: str, line: Line) -> None:
-        self._audience.say("warning" if stream == "stderr" else "info", line.plugin, f"{stream}: {line.text}")
+        self._listener.say("warning" if stream == "stderr" else "info", line.plugin, f"{stream}: {line.text}")
 
     def _set_trouble(self, text: str) -> None:
         self.trouble = text
-        self._audience.changed()
+        self._listener.changed()
 
     # ---- a host that ended
 
     def _host_ended(self, code: int, *, was_orphaned: bool = False) -> None:
         self._pid, self.is_late = 0, False
-        self._audience.lost()
+        self._listener.lost()
         self._ended.set()
         if not self._is_wanted:
             return
@@ -285,9 +285,9 @@ class Keeper:
         culprit = self._inquest.of_death(self._evidence.trail(), trace, code, was_orphaned=was_orphaned)
         how = f"died of signal {-code}" if code < 0 else f"ended with exit status {code}"
         if culprit is None:
-            self._audience.say("error", "", f"the host {how}; no plugin was being loaded or called")
+            self._listener.say("error", "", f"the host {how}; no plugin was being loaded or called")
         else:
-            self._audience.say("error", culprit.plugin, f"the host {how}: {culprit.fault.message}")
+            self._listener.say("error", culprit.plugin, f"the host {how}: {culprit.fault.message}")
         if culprit is not None and self._hold(culprit):
             self._again()
         elif culprit is None and code > 0 and not self._ready.is_set():
@@ -306,12 +306,12 @@ class Keeper:
 
     def _give_up(self, text: str) -> None:
         self._has_given_up = True
-        self._audience.say("error", "", text)
+        self._listener.say("error", "", text)
         self._set_trouble(f"{text}; u starts it again")
         self._ready.set()
 
     def _again(self) -> None:
-        self._audience.say("info", "", "the host is started again")
+        self._listener.say("info", "", "the host is started again")
         self._set_trouble("")
         self._start()
 
@@ -319,7 +319,7 @@ class Keeper:
         """Go on without the supervisor, which was killed; the link has ended its host."""
         self._link = None
         if self._pid or self._is_wanted:
-            self._audience.say("error", "", "the supervisor was killed, and the host ends with it")
+            self._listener.say("error", "", "the supervisor was killed, and the host ends with it")
             self._host_ended(-signal.SIGKILL, was_orphaned=True)
 
     def _hold(self, culprit: Culprit) -> bool:
@@ -330,7 +330,7 @@ class Keeper:
             digest = culprit.digest or self._digest_of(culprit.plugin)
             Record(self._compiled_dir.absolute()).bar(culprit.plugin, digest, culprit.fault)
         except HotloadError as error:
-            self._audience.say("error", culprit.plugin, f"it cannot be held back: {error}")
+            self._listener.say("error", culprit.plugin, f"it cannot be held back: {error}")
             return False
         return True
 
@@ -360,7 +360,7 @@ class Keeper:
             self._describe(self._hang, trail)
         elif not hangs and self._hang is not None:
             self._hang = None
-            self._audience.say("info", "", "the host goes on")
+            self._listener.say("info", "", "the host goes on")
             self._set_trouble("")
 
     def _tell_slow(self, calls: Sequence[Crumb]) -> None:
@@ -369,7 +369,7 @@ class Keeper:
             if crumb.number not in self._slow:
                 self._slow.add(crumb.number)
                 text = f"a handler has not returned for {self._limit:g} s (load_timeout); its caller waits"
-                self._audience.say("warning", crumb.plugin, text)
+                self._listener.say("warning", crumb.plugin, text)
 
     def _describe(self, hang: Hang, trail: Trail) -> None:
         """Say who hangs and where, once the host has written it down."""
@@ -383,14 +383,14 @@ class Keeper:
         hang.trace = trace
         if hang.culprit is None:
             text = "the host does not answer"
-            self._audience.say("error", "", f"{text}; no plugin was being loaded or called")
+            self._listener.say("error", "", f"{text}; no plugin was being loaded or called")
             self._set_trouble(f"{text}; u restarts it")
             return
         place = hang.culprit.fault.place
         where = f" at {Path(place.file).name}:{place.line}" if place else ""
         what = f"{where} in {place.function}" if place else ""
         text = f"hangs{what} ({hang.culprit.fault.phase}); u restarts the host without it"
-        self._audience.say("error", hang.culprit.plugin, text)
+        self._listener.say("error", hang.culprit.plugin, text)
         self._set_trouble(f"{hang.culprit.plugin} hangs{where}; u restarts")  # short: it has half a line
 
     def _restart_now(self) -> None:

@@ -17,7 +17,7 @@ from hotload_tui.tui.requests import NOTHING_SELECTED, PlanMade, Requests, Sourc
 from hotload_tui.tui.screens.dialogs import AskNameScreen, ConfirmScreen
 from hotload_tui.tui.text import clean, failing_file, failing_line
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
-from hotload_tui.tui.widgets.error_view import Report
+from hotload_tui.tui.widgets.error_view import FailureReport
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 
 
@@ -155,7 +155,7 @@ class ActionScreen(Screen[None]):
 
     @property
     @abstractmethod
-    def report(self) -> Report | None:
+    def report(self) -> FailureReport | None:
         """What there is to report of the selected plugin."""
 
     def action_report(self, *, markdown: bool = False) -> None:

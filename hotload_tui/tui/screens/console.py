@@ -42,8 +42,8 @@ from hotload_tui.tui.screens.viewing import ViewingScreen
 from hotload_tui.tui.terminal import settle
 from hotload_tui.tui.text import clean_line
 from hotload_tui.tui.view_state import ViewStore
-from hotload_tui.tui.widgets.detail_tabs import DetailTabs, Facts
-from hotload_tui.tui.widgets.error_view import LINES, Report
+from hotload_tui.tui.widgets.detail_tabs import DetailFacts, DetailTabs
+from hotload_tui.tui.widgets.error_view import LINES, FailureReport
 from hotload_tui.tui.widgets.history_view import HistoryView, Timeline
 from hotload_tui.tui.widgets.hooks_view import HooksView
 from hotload_tui.tui.widgets.log_view import LogBook, LogView
@@ -281,14 +281,16 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
         return closeup.source if plugin and closeup and closeup.name == plugin.name else None
 
     @property
-    def report(self) -> Report | None:
+    def report(self) -> FailureReport | None:
         """What there is to report of the selected plugin."""
         plugin, snapshot, closeup = self.selected, self.query_one(StatusLine).snapshot, self._closeup
         if plugin is None or snapshot is None:
             return None
         detail = closeup.detail if closeup and closeup.name == plugin.name else None
         newest = range(max(0, len(self._book) - LINES), len(self._book))
-        return Report(plugin, snapshot.host, detail, [self._book[i].text for i in newest], self.project)
+        return FailureReport(
+            plugin, snapshot.host, detail, [self._book[i].text for i in newest], self.project
+        )
 
     def say(self, text: str, *, bad: bool = False) -> None:
         """Show a toast; nothing for an empty text."""
@@ -461,7 +463,7 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
         faulty = tuple(other.name for other in self._plugins.values() if other.fault)
         snapshot = self.query_one(StatusLine).snapshot
         points = snapshot.points if snapshot else ()
-        self.query_one(DetailTabs).show(Facts(plugin, closeup, faulty, points))
+        self.query_one(DetailTabs).show(DetailFacts(plugin, closeup, faulty, points))
         self.tell_filters()  # of how many, now
         off = plugin is not None and plugin.state is PluginState.OFF
         if off != self._offers_enable:

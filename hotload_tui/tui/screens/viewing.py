@@ -12,7 +12,7 @@ from hotload_tui.tui.screens.actions import ActionScreen
 from hotload_tui.tui.view_state import Arrangement, ViewState
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.log_view import LogView
-from hotload_tui.tui.widgets.panes import Narrowed, Prompt
+from hotload_tui.tui.widgets.panes import Filterable, Prompt
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 from hotload_tui.tui.widgets.status import StatusLine
 
@@ -25,7 +25,7 @@ class ViewingScreen(ActionScreen):
 
     arrangement = Arrangement()
     _keeps_filter = False
-    _narrowing: Narrowed | PluginTable | None = None
+    _narrowing: Filterable | PluginTable | None = None
     _came_from: Widget | None = None
 
     @abstractmethod
@@ -93,10 +93,10 @@ class ViewingScreen(ActionScreen):
             self.say("It is not kept any more." if narrowed else "The table has no filter; / makes one.")
 
     @property
-    def _pane(self) -> Narrowed | PluginTable | None:
+    def _pane(self) -> Filterable | PluginTable | None:
         """What can be narrowed and has the focus."""
         within = self.focused.ancestors_with_self if self.focused else ()
-        return next((pane for pane in within if isinstance(pane, (Narrowed, PluginTable))), None)
+        return next((pane for pane in within if isinstance(pane, (Filterable, PluginTable))), None)
 
     def tell_filters(self) -> None:
         """Say which filters are at work in what is seen."""
@@ -119,7 +119,7 @@ class ViewingScreen(ActionScreen):
             self._leave_filter()
 
     def _narrow(self, text: str) -> None:
-        if isinstance(self._narrowing, Narrowed):
+        if isinstance(self._narrowing, Filterable):
             self._narrowing.narrow(text)
             self.tell_filters()
         elif self._narrowing is not None:
@@ -143,7 +143,7 @@ class ViewingScreen(ActionScreen):
 
     def _cleared_filter(self) -> bool:
         pane = self._pane
-        if isinstance(pane, Narrowed) and pane.filter:
+        if isinstance(pane, Filterable) and pane.filter:
             pane.narrow("")
             self.tell_filters()
             return True

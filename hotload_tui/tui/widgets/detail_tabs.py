@@ -24,7 +24,7 @@ from hotload_tui.tui.widgets.files_view import HashesView, SourceView
 from hotload_tui.tui.widgets.history_view import HistoryView
 from hotload_tui.tui.widgets.hooks_view import HooksView
 from hotload_tui.tui.widgets.log_view import LogBook, LogView
-from hotload_tui.tui.widgets.panes import Body, Narrowed
+from hotload_tui.tui.widgets.panes import Body, Filterable
 
 _LABEL: Final = 12
 _BARS: Final = "▁▂▃▄▅▆▇█"
@@ -35,7 +35,7 @@ Row: TypeAlias = tuple[str, str]
 """A label and its value."""
 
 
-class Overview(VerticalScroll, Narrowed, can_focus=True):
+class Overview(VerticalScroll, Filterable, can_focus=True):
     """Shows one plugin's facts."""
 
     BINDINGS = keys.SCROLL
@@ -187,7 +187,7 @@ _ROOM: Final = sum(len(whole) + 1 for whole, _ in _TITLES.values()) - 1 + len(_F
 """Cells that the row of tabs needs with whole words."""
 
 
-class Facts(NamedTuple):
+class DetailFacts(NamedTuple):
     """What the tabs show."""
 
     status: PluginStatus | None = None
@@ -208,9 +208,9 @@ class DetailTabs(Vertical):
         super().__init__(id="detail")
         self.log_view = LogView(book, wraps=state.wraps, stamped=state.stamped)
         self.hooks = HooksView(state.earlier, state.pinned)
-        self._facts = Facts()
+        self._facts = DetailFacts()
         self._filling = asyncio.Lock()
-        self._panes: dict[str, Narrowed] = {
+        self._panes: dict[str, Filterable] = {
             "overview": Overview(project, clock),
             "error": ErrorView(project),
             "log": self.log_view,
@@ -259,7 +259,7 @@ class DetailTabs(Vertical):
         return self.query_one(TabbedContent).active
 
     @property
-    def seen(self) -> Narrowed:
+    def seen(self) -> Filterable:
         """What is in the tab that is seen."""
         return self._panes[self.active or self._first]
 
@@ -284,7 +284,7 @@ class DetailTabs(Vertical):
         if missing:
             self._hand_on()
 
-    def show(self, facts: Facts) -> None:
+    def show(self, facts: DetailFacts) -> None:
         """Show these facts."""
         is_first = self._facts.status is None
         status, self._facts = facts.status, facts

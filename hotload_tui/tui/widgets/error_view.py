@@ -30,7 +30,7 @@ from hotload_tui.tui.text import (
     short_path,
 )
 from hotload_tui.tui.widgets.files_view import coloured
-from hotload_tui.tui.widgets.panes import Body, Narrowed
+from hotload_tui.tui.widgets.panes import Body, Filterable
 
 _NEAR: Final = 2
 """Lines shown around a failing one while frames are folded."""
@@ -201,7 +201,7 @@ LINES: Final = 20
 _WIDE: Final = 100
 
 
-class Report(NamedTuple):
+class FailureReport(NamedTuple):
     """What there is to report."""
 
     status: PluginStatus
@@ -271,7 +271,7 @@ def _fence(lines: Iterable[str]) -> str:
     return fence
 
 
-class ErrorView(ScrollableContainer, Narrowed, can_focus=True):
+class ErrorView(ScrollableContainer, Filterable, can_focus=True):
     """Shows a fault; clears itself when it is mended."""
 
     BINDINGS = keys.ERROR

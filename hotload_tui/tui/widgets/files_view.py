@@ -14,7 +14,7 @@ from hotload_tui.core.model import FileDigest, PluginDetail, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.requests import Remark, SourcePair
 from hotload_tui.tui.text import NO_PLUGIN, clean_line, clean_lines, count, line_now
-from hotload_tui.tui.widgets.panes import Body, Narrowed
+from hotload_tui.tui.widgets.panes import Body, Filterable
 
 
 def coloured(lines: Iterable[str]) -> list[Content]:
@@ -24,7 +24,7 @@ def coloured(lines: Iterable[str]) -> list[Content]:
     return highlight("\n".join(lines), language="python").split("\n", allow_blank=True)
 
 
-class HashesView(ScrollableContainer, Narrowed, can_focus=True):
+class HashesView(ScrollableContainer, Filterable, can_focus=True):
     """Shows digests in full, so that they can be compared and copied."""
 
     BINDINGS = keys.WIDE
@@ -135,7 +135,7 @@ _WHILE_RUNNING: Final = ("hook", "unload")
 """Phases whose faults are about what is loaded; all others are about what was to be loaded."""
 
 
-class SourceView(ScrollableContainer, Narrowed, can_focus=True):
+class SourceView(ScrollableContainer, Filterable, can_focus=True):
     """Shows one text of a plugin."""
 
     BINDINGS = keys.SOURCE

@@ -14,7 +14,7 @@ from hotload_tui.core.model import HistoryEntry, PluginState, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.requests import Remark
 from hotload_tui.tui.text import clean_line, clock_time, milliseconds
-from hotload_tui.tui.widgets.panes import Narrowed, RowTable
+from hotload_tui.tui.widgets.panes import Filterable, RowTable
 
 KEPT: Final = 100
 """Changes; older ones are dropped."""
@@ -25,7 +25,7 @@ _NAME: Final = 16
 _STYLES: Final = {"!": "bold $text-error", "+": "$text-success", "-": "$foreground-muted"}
 
 
-class Change(NamedTuple):
+class TimelineEntry(NamedTuple):
     """Something that became of a plugin."""
 
     at: float
@@ -40,7 +40,7 @@ class Timeline(Widget):
     def __init__(self) -> None:
         super().__init__()
         self._plugins: dict[str, PluginStatus] | None = None
-        self._changes: list[Change] = []
+        self._changes: list[TimelineEntry] = []
 
     def on_mount(self) -> None:
         """Name it."""
@@ -55,7 +55,9 @@ class Timeline(Widget):
             if before is None or before.get(plugin.name) is not plugin
             for change in _changes((before or {}).get(plugin.name), plugin, now)
         ]
-        news += [Change(now, name, " ", "gone") for name in (before or {}) if name not in self._plugins]
+        news += [
+            TimelineEntry(now, name, " ", "gone") for name in (before or {}) if name not in self._plugins
+        ]
         if news:
             self._changes = sorted([*self._changes, *news], key=lambda change: change[:2])[-KEPT:]
             self.refresh()
@@ -66,25 +68,25 @@ class Timeline(Widget):
         return Content("\n").join(_line(change, self.size.width) for change in shown)
 
 
-def _changes(before: PluginStatus | None, now: PluginStatus, seen: float) -> Iterator[Change]:
+def _changes(before: PluginStatus | None, now: PluginStatus, seen: float) -> Iterator[TimelineEntry]:
     name = now.name
     if now.generation and (before is None or now.generation != before.generation):
         text = f"generation {now.generation}, load {milliseconds(now.load_seconds)} ms"
-        yield Change(now.loaded_at, name, "+", text)
+        yield TimelineEntry(now.loaded_at, name, "+", text)
     fault = now.fault
     if fault is not None and (before is None or before.fault is None or before.fault.at != fault.at):
-        yield Change(fault.at, name, "!", f"{fault.phase} failed: {fault.type}: {fault.message}")
+        yield TimelineEntry(fault.at, name, "!", f"{fault.phase} failed: {fault.type}: {fault.message}")
     if before is None:
         return
     if before.fault is not None and fault is None and now.generation == before.generation:
-        yield Change(seen, name, "+", "mended, nothing was loaded")
+        yield TimelineEntry(seen, name, "+", "mended, nothing was loaded")
     if now.state is PluginState.OFF and before.state is not PluginState.OFF:
-        yield Change(seen, name, "-", "disabled")
+        yield TimelineEntry(seen, name, "-", "disabled")
     if bool(now.held) != bool(before.held):
-        yield Change(seen, name, "=", "held" if now.held else "released")
+        yield TimelineEntry(seen, name, "=", "held" if now.held else "released")
 
 
-def _line(change: Change, width: int) -> Content:
+def _line(change: TimelineEntry, width: int) -> Content:
     name = clean_line(change.name)
     line = Content.assemble(
         (clock_time(change.at), "$foreground-muted"),
@@ -104,14 +106,14 @@ _PADDING: Final = 2
 NOTHING: Final = "Nothing has happened to it in this host yet; r builds it."
 
 
-class Row(NamedTuple):
+class GenerationRow(NamedTuple):
     """One entry and whether it is what serves."""
 
     entry: HistoryEntry
     serves: bool
 
 
-class HistoryView(RowTable, Narrowed):
+class HistoryView(RowTable, Filterable):
     """Lists the newest first."""
 
     BINDINGS = keys.HISTORY
@@ -129,15 +131,17 @@ class HistoryView(RowTable, Narrowed):
     def __init__(self) -> None:
         super().__init__(cursor_type="row", cell_padding=1)
         self._status: PluginStatus | None = None
-        self._every: tuple[Row, ...] = ()
-        self._rows: tuple[Row, ...] = ()
+        self._every: tuple[GenerationRow, ...] = ()
+        self._rows: tuple[GenerationRow, ...] = ()
         """Those that are wanted."""
         self._has_figures = False
 
     def show(self, status: PluginStatus | None, history: tuple[HistoryEntry, ...]) -> None:
         """Show this plugin's past; the cursor stays on the entry that it is on."""
         now = status.generation if status else 0
-        rows = tuple(Row(entry, bool(now) and entry.generation == now) for entry in reversed(history))
+        rows = tuple(
+            GenerationRow(entry, bool(now) and entry.generation == now) for entry in reversed(history)
+        )
         same = status is not None and self._status is not None and status.name == self._status.name
         self._status = status
         if rows == self._every and same:
@@ -182,10 +186,10 @@ class HistoryView(RowTable, Narrowed):
         return f"{_generation(row)} {row.entry.digest} {_outcome(row)}" if row else ""
 
     @property
-    def _row(self) -> Row | None:
+    def _row(self) -> GenerationRow | None:
         return self._rows[self.cursor_row] if 0 <= self.cursor_row < len(self._rows) else None
 
-    def _cells(self, row: Row) -> list[Text]:
+    def _cells(self, row: GenerationRow) -> list[Text]:
         entry = row.entry
         style = "history--serves" if row.serves else "history--failed" if entry.fault else ""
         if not style and not entry.can_return:
@@ -213,7 +217,7 @@ class HistoryView(RowTable, Narrowed):
             self.post_message(self.Wanted(status.name, row.entry.generation))
 
 
-def _why_not(row: Row, status: PluginStatus) -> str:
+def _why_not(row: GenerationRow, status: PluginStatus) -> str:
     if row.serves:
         return "This generation serves now."
     if not row.entry.generation:
@@ -223,17 +227,17 @@ def _why_not(row: Row, status: PluginStatus) -> str:
     return f"{clean_line(status.name, 40)} is off; d enables it." if status.state is PluginState.OFF else ""
 
 
-def _generation(row: Row) -> str:
+def _generation(row: GenerationRow) -> str:
     if not row.entry.generation:
         return "!"
     return f"{'>' if row.serves else ' '}{row.entry.generation}"
 
 
-def _words(row: Row) -> str:
+def _words(row: GenerationRow) -> str:
     return f"{_generation(row)} {clock_time(row.entry.at)} {row.entry.digest} {_outcome(row)}"
 
 
-def _outcome(row: Row) -> str:
+def _outcome(row: GenerationRow) -> str:
     entry = row.entry
     if entry.fault is not None:
         return clean_line(f"{entry.fault.phase} failed: {entry.fault.type}: {entry.fault.message}", 200)

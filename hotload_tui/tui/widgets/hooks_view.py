@@ -20,7 +20,7 @@ from hotload_tui.tui import keys
 from hotload_tui.tui.calls import CallResult, HookCall, change_words, result_text, short_name
 from hotload_tui.tui.requests import Remark
 from hotload_tui.tui.text import clean_line, count, milliseconds
-from hotload_tui.tui.widgets.panes import Body, Narrowed, Prompt, RowTable
+from hotload_tui.tui.widgets.panes import Body, Filterable, Prompt, RowTable
 
 KEPT: Final = 50
 """Earlier arguments that are remembered, over all hook points."""
@@ -37,7 +37,7 @@ NO_POINTS: Final = 'No hook points yet: a plugin registers at one with ctx.hook(
 HINT: Final = 'JSON with commas: "Ada", times=3, or plain text; enter calls, esc does not'
 
 
-class Row(NamedTuple):
+class HookRow(NamedTuple):
     """One row: a hook point with one of its handlers, or with none."""
 
     point: HookPointStatus
@@ -51,7 +51,7 @@ class HooksTable(RowTable):
     BINDINGS = keys.HOOKS
 
 
-class HooksView(Vertical, Narrowed):
+class HooksView(Vertical, Filterable):
     """Calls hook points and shows what each handler gave."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"hooks--fault", "hooks--warning"}
@@ -75,7 +75,7 @@ class HooksView(Vertical, Narrowed):
         self.pinned = list(pinned)
         """Calls that run again after each reload."""
         self._points: tuple[HookPointStatus, ...] = ()
-        self._rows: tuple[Row, ...] = ()
+        self._rows: tuple[HookRow, ...] = ()
         self._results: dict[HookCall, CallResult] = {}
         self._before: dict[HookCall, CallResult] = {}
         self._newest: HookCall | None = None
@@ -139,14 +139,14 @@ class HooksView(Vertical, Narrowed):
         table.move_cursor(row=same[min(here.place, len(same) - 1)] if here and same else 0, animate=False)
         self._draw()
 
-    def _wanted_rows(self) -> Iterator[Row]:
+    def _wanted_rows(self) -> Iterator[HookRow]:
         every = [(point, handler) for point in self._points for handler in point.handlers or (None,)]
         shown = self.of_rows(every, (f"{point.point} {_who(point, handler)}" for point, handler in every))
         for point, rows in groupby(shown, key=itemgetter(0)):
             for place, (_, handler) in enumerate(rows):
-                yield Row(point, place, handler)
+                yield HookRow(point, place, handler)
 
-    def _update(self, before: tuple[Row, ...]) -> None:
+    def _update(self, before: tuple[HookRow, ...]) -> None:
         """Draw the figures that have changed."""
         for number, (row, old) in enumerate(zip(self._rows, before, strict=True)):
             if row.handler == old.handler and row.point.calls == old.point.calls:
@@ -155,7 +155,7 @@ class HooksView(Vertical, Narrowed):
                 if cell != was:
                     self.table.update_cell_at(Coordinate(number, column), cell)
 
-    def _cells(self, row: Row) -> list[Text]:
+    def _cells(self, row: HookRow) -> list[Text]:
         handler = row.handler
         point = clean_line(row.point.point, 100) if not row.place else ""
         cells = [Text(point, no_wrap=True), Text(_who(row.point, handler), no_wrap=True)]
@@ -169,7 +169,7 @@ class HooksView(Vertical, Narrowed):
         return [*cells, Text(str(handler.priority)), Text(calls), faults, Text(mean)]
 
     @property
-    def _row(self) -> Row | None:
+    def _row(self) -> HookRow | None:
         row = self.table.cursor_row
         return self._rows[row] if 0 <= row < len(self._rows) else None
 
@@ -292,7 +292,7 @@ class HooksView(Vertical, Narrowed):
         return Content("\n\n").join(blocks)
 
 
-def _place(row: Row) -> tuple[str, str]:
+def _place(row: HookRow) -> tuple[str, str]:
     return row.point.point, _who(row.point, row.handler)
 
 

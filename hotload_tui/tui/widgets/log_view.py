@@ -23,7 +23,7 @@ from hotload_tui.core.model import LogLine
 from hotload_tui.tui import keys
 from hotload_tui.tui.requests import Remark
 from hotload_tui.tui.text import clean_line, clean_lines, clock_time, is_wanted
-from hotload_tui.tui.widgets.panes import Narrowed
+from hotload_tui.tui.widgets.panes import Filterable
 
 KEPT: Final = 50_000
 """Lines; older ones are dropped."""
@@ -34,7 +34,7 @@ STAMP: Final = 9
 _GLYPHS: Final = {"debug": ".", "info": " ", "warning": "~", "error": "!"}
 
 
-class Entry(Struct, frozen=True, gc=False):
+class LogEntry(Struct, frozen=True, gc=False):
     """One line on the screen, already harmless."""
 
     level: str
@@ -48,7 +48,7 @@ class LogBook:
         self._clock = clock
         self._inside = f"{project}{os.sep}" if project else ""
         """What paths inside the project have in front; without it they fit into a line."""
-        self._entries: deque[Entry] = deque(maxlen=KEPT)
+        self._entries: deque[LogEntry] = deque(maxlen=KEPT)
         self._readers: list[Callable[[], None]] = []
         self._unfinished = {"info": "", "warning": ""}
         self.written = 0
@@ -59,7 +59,7 @@ class LogBook:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __getitem__(self, index: int) -> Entry:
+    def __getitem__(self, index: int) -> LogEntry:
         return self._entries[index]
 
     @property
@@ -93,7 +93,7 @@ class LogBook:
         if self._inside:
             text = text.replace(self._inside, "")
         for line in clean_lines(text.rstrip("\n")):
-            entry = Entry(level, f"{head}{owner}{line}")
+            entry = LogEntry(level, f"{head}{owner}{line}")
             self._entries.append(entry)
             self.written += 1
             self.widest = max(self.widest, _cells(entry.text))
@@ -163,7 +163,7 @@ class LogRows:
     def __len__(self) -> int:
         return len(self._pieces) if self._width or self._wanted else len(self._book)
 
-    def __getitem__(self, row: int) -> Entry:
+    def __getitem__(self, row: int) -> LogEntry:
         if not self._width and not self._wanted:
             entry = self._book[row]
             return replace(entry, text=self._text(entry))
@@ -171,7 +171,7 @@ class LogRows:
         entry = self._book[piece.line - (self._book.written - len(self._book))]
         return replace(entry, text=self._text(entry)[piece.start : piece.end])
 
-    def _text(self, entry: Entry) -> str:
+    def _text(self, entry: LogEntry) -> str:
         return entry.text if self.stamped else entry.text[STAMP:]
 
 
@@ -192,7 +192,7 @@ PACE: Final = 0.05
 EMPTY: Final = "No lines yet. Loads, failures and all that plugins print or log will be here."
 
 
-class LogView(ScrollView, Narrowed, can_focus=True):
+class LogView(ScrollView, Filterable, can_focus=True):
     """Follows the end, unless its user has scrolled away from it; text can be selected and copied."""
 
     BINDINGS = keys.LOG

@@ -82,7 +82,7 @@ class CellTable(RowTable):
 _Row = TypeVar("_Row")
 
 
-class Narrowed(Widget):
+class Filterable(Widget):
     """Has a filter of its own, which stays when another tab or plugin is looked at."""
 
     KIND: ClassVar[str]

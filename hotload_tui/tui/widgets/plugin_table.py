@@ -31,7 +31,7 @@ MARK: Final = "*"
 """Between glyph and word of a plugin that broke while another one was looked at."""
 
 
-class Row(NamedTuple):
+class PluginRow(NamedTuple):
     """What a row is drawn from."""
 
     status: PluginStatus
@@ -50,7 +50,7 @@ class Column(NamedTuple):
     width: int
     rank: int
     """Columns of high rank go first when there is no room."""
-    show: Callable[[Row], str]
+    show: Callable[[PluginRow], str]
     """Draws one plugin's cell."""
 
 
@@ -64,11 +64,11 @@ def figures(points: Iterable[HookPointStatus]) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _points(row: Row) -> str:
+def _points(row: PluginRow) -> str:
     return clean_line(", ".join(place.point for place in row.status.points) or "-", 100)
 
 
-def _age(row: Row) -> str:
+def _age(row: PluginRow) -> str:
     return duration(row.now - row.status.loaded_at) if row.status.loaded_at else "-"
 
 
@@ -227,7 +227,7 @@ class PluginTable(CellTable):
         return [self._cell(plugin, column) for column in self._columns_now]
 
     def _cell(self, plugin: PluginStatus, column: Column) -> Text:
-        row = Row(plugin, self._clock(), *self._figures.get(plugin.name, ()))
+        row = PluginRow(plugin, self._clock(), *self._figures.get(plugin.name, ()))
         text = Text(column.show(row), no_wrap=True, overflow="ellipsis")
         if column.key == "state":
             text.stylize(self.get_component_rich_style(STYLES[plugin.state], partial=True))

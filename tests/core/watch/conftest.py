@@ -13,8 +13,8 @@ import pytest
 
 from hotload_tui.core.config import NOTIFIERS, WatchConfig
 from hotload_tui.core.source import Source, SourceRule
-from hotload_tui.core.watch.notifier import Bell, Ended, Hang, SilentBell, hang_for
-from hotload_tui.core.watch.scanner import Change
+from hotload_tui.core.watch.notifier import Ended, MakeNotifier, Notifier, SilentNotifier, notifier_for
+from hotload_tui.core.watch.scanner import PluginChange
 from hotload_tui.core.watch.watcher import Watcher
 from tests.conftest import Workspace, answering
 from tests.waiting import PATIENCE, until
@@ -27,15 +27,15 @@ _QUIET = 0.3  # seconds; the look that follows each look is over by then
 class Listening:
     """A bell that says when it listens."""
 
-    def __init__(self, bell: Bell, begun: Callable[[], object]) -> None:
-        self._bell = bell
+    def __init__(self, inner: Notifier, begun: Callable[[], object]) -> None:
+        self._inner = inner
         self._begun: Callable[[], object] | None = begun
         self._ended: Ended = threading.Event()
 
     def wait(self, ended: Ended) -> Collection[str] | None:
         """Do as the bell does."""
         self._ended = ended
-        return self._bell.wait(self)
+        return self._inner.wait(self)
 
     def is_set(self) -> bool:
         """Pass the question on; the first says that it listens."""
@@ -46,17 +46,17 @@ class Listening:
 
     def interrupt(self) -> None:
         """Do as the bell does."""
-        self._bell.interrupt()
+        self._inner.interrupt()
 
     def close(self) -> None:
         """Do as the bell does."""
-        self._bell.close()
+        self._inner.close()
 
 
-class Limited(SilentBell):
+class Limited(SilentNotifier):
     """A bell that the system refuses, as notify says it; what it lets be heard rings never."""
 
-    def __init__(self, directories: Sequence[str], is_partial: bool) -> None:  # noqa: FBT001 - see Hang
+    def __init__(self, directories: Sequence[str], is_partial: bool) -> None:  # noqa: FBT001 - see MakeNotifier
         if not is_partial:
             raise OSError("OS file watch limit reached. about [...]")
         super().__init__(directories, is_partial)
@@ -73,7 +73,7 @@ class Settings(TypedDict, total=False):
     sweep_interval: float | None
     ignore: Sequence[str]
     notifier: str
-    hang: Hang
+    make_notifier: MakeNotifier
     broken: Collection[bytes]
     """Contents that fail to load: a plugin with one is asked for again."""
 
@@ -83,15 +83,15 @@ class Heard:
 
     def __init__(self, root: Path, **settings: Unpack[Settings]) -> None:
         self.names: set[str] = set()
-        self.changes: list[Change] = []
-        self.calls: list[Sequence[Change]] = []
+        self.changes: list[PluginChange] = []
+        self.calls: list[Sequence[PluginChange]] = []
         self.served: dict[str, Source] = {}
         self.statuses: list[str] = []
         self.hung = threading.Semaphore(0)
         self._ticks = 0
         self._told_at = time.monotonic()
         notifier = settings.get("notifier", WatchConfig().notifier)
-        self._new_bell = settings.get("hang", hang_for(notifier))
+        self._new_notifier = settings.get("make_notifier", notifier_for(notifier))
         self._broken = set(settings.get("broken", ()))
         self._told = threading.Condition()
         self.watcher = Watcher(
@@ -103,13 +103,13 @@ class Heard:
             debounce_time=settings.get("debounce_time", 2.0),
             sweep_interval=settings.get("sweep_interval") or (0.1 if notifier == "sweep" else 60.0),
             rule=SourceRule(settings.get("ignore", ())),
-            hang=self._hang,
+            make_notifier=self._make_notifier,
         )
 
-    def _hang(self, directories: Sequence[str], is_partial: bool) -> Bell:  # noqa: FBT001 - see Hang
-        return Listening(self._new_bell(directories, is_partial), self.hung.release)
+    def _make_notifier(self, directories: Sequence[str], is_partial: bool) -> Notifier:  # noqa: FBT001 - see MakeNotifier
+        return Listening(self._new_notifier(directories, is_partial), self.hung.release)
 
-    def _hear(self, changes: Sequence[Change]) -> Collection[str]:
+    def _hear(self, changes: Sequence[PluginChange]) -> Collection[str]:
         again = set()
         with self._told:
             self._told_at, self._ticks = time.monotonic(), 0

@@ -13,14 +13,14 @@ from typing import Protocol
 
 import pytest
 
-from hotload_tui.core.watch.notifier import InotifyBell, hang_for, overflow
+from hotload_tui.core.watch.notifier import InotifyNotifier, notifier_for, overflow
 from tests.waiting import PATIENCE
 
 
 class Listen(Protocol):
     """Hangs the bell below directories."""
 
-    def __call__(self, *directories: Path, is_partial: bool = False) -> InotifyBell:
+    def __call__(self, *directories: Path, is_partial: bool = False) -> InotifyNotifier:
         """Give it; it is closed when the test ends."""
         ...
 
@@ -37,12 +37,12 @@ def listen() -> Iterator[Listen]:
     """Give a function that hangs the bell below a directory, and close all afterwards."""
     with contextlib.ExitStack() as opened:
 
-        def hang(*directories: Path, is_partial: bool = False) -> InotifyBell:
-            bell = InotifyBell(list(map(str, directories)), is_partial)
-            opened.callback(bell.close)
-            return bell
+        def make_notifier(*directories: Path, is_partial: bool = False) -> InotifyNotifier:
+            notifier = InotifyNotifier(list(map(str, directories)), is_partial)
+            opened.callback(notifier.close)
+            return notifier
 
-        yield hang
+        yield make_notifier
 
 
 OPEN = Path("/proc/self/fd")
@@ -60,47 +60,47 @@ class Asked:
         return was_asked
 
 
-def rings(bell: InotifyBell) -> set[Path] | None:
+def rings(notifier: InotifyNotifier) -> set[Path] | None:
     """Return what rang by now; ``None`` if nothing did, or too much."""
-    bell.interrupt()
-    paths = bell.wait(Asked())
+    notifier.interrupt()
+    paths = notifier.wait(Asked())
     return None if paths is None else set(map(Path, paths))
 
 
-def heard(bell: InotifyBell, act: Callable[[], object]) -> set[Path]:
+def heard(notifier: InotifyNotifier, act: Callable[[], object]) -> set[Path]:
     """Return the paths that ring while something is done."""
-    while rings(bell) is not None:
+    while rings(notifier) is not None:
         pass
     act()
     paths: set[Path] = set()
-    while (more := rings(bell)) is not None:
+    while (more := rings(notifier)) is not None:
         paths |= more
     return paths
 
 
 def test_a_save_rings_by_its_path(root: Path, listen: Listen) -> None:
     """Also in a directory below, and with a name that is not UTF-8."""
-    bell = listen(root)
+    notifier = listen(root)
     file = root / "inner" / os.fsdecode(b"caf\xe9.py")
-    assert heard(bell, lambda: file.write_text("A = 1\n")) == {file}
+    assert heard(notifier, lambda: file.write_text("A = 1\n")) == {file}
 
 
 def test_what_comes_is_listened_to_with_all_below_it(root: Path, listen: Listen) -> None:
     """A tree that is made, one that is moved, and a part of it that is moved out of it."""
-    bell = listen(root)
-    heard(bell, lambda: (root / "a" / "b" / "c").mkdir(parents=True))
+    notifier = listen(root)
+    heard(notifier, lambda: (root / "a" / "b" / "c").mkdir(parents=True))
     for before, after, place in (("a", "z", "z/b/c"), ("z/b", "b", "b/c"), ("b/c", "z/c", "z/c")):
         file = root / place / "x.py"
-        heard(bell, functools.partial((root / before).rename, root / after))
-        assert heard(bell, file.touch) == {file}
+        heard(notifier, functools.partial((root / before).rename, root / after))
+        assert heard(notifier, file.touch) == {file}
         file.unlink()
 
 
 def test_what_went_is_not_listened_to_any_more(root: Path, listen: Listen, tmp_path: Path) -> None:
     """A directory that was moved away and lives on elsewhere."""
-    bell = listen(root)
-    heard(bell, lambda: (root / "inner").rename(tmp_path / "elsewhere"))
-    assert heard(bell, (tmp_path / "elsewhere" / "x.py").touch) == set()
+    notifier = listen(root)
+    heard(notifier, lambda: (root / "inner").rename(tmp_path / "elsewhere"))
+    assert heard(notifier, (tmp_path / "elsewhere" / "x.py").touch) == set()
 
 
 def test_behind_a_link_it_listens_too_and_a_circle_ends(root: Path, listen: Listen, tmp_path: Path) -> None:
@@ -108,8 +108,8 @@ def test_behind_a_link_it_listens_too_and_a_circle_ends(root: Path, listen: List
     (tmp_path / "other").mkdir()
     (root / "link").symlink_to(tmp_path / "other")
     (root / "circle").symlink_to(root)
-    bell = listen(root)
-    assert heard(bell, (tmp_path / "other" / "x.py").touch) == {root / "link" / "x.py"}
+    notifier = listen(root)
+    assert heard(notifier, (tmp_path / "other" / "x.py").touch) == {root / "link" / "x.py"}
 
 
 def test_more_than_the_system_can_keep_is_said(root: Path, listen: Listen) -> None:
@@ -117,13 +117,13 @@ def test_more_than_the_system_can_keep_is_said(root: Path, listen: Listen) -> No
     files = [root / "even", root / "odd"]
     for each in files:
         each.touch()
-    bell = listen(root)
+    notifier = listen(root)
     for number in range(overflow() * 10):
         os.utime(files[number % 2], (number, number))
     (root / "late").mkdir()
-    assert (root / "late") not in heard(bell, lambda: None)
+    assert (root / "late") not in heard(notifier, lambda: None)
     file = root / "late" / "x.py"
-    assert heard(bell, file.touch) == {file}
+    assert heard(notifier, file.touch) == {file}
 
 
 def test_a_directory_that_is_not_there_is_refused(root: Path, listen: Listen) -> None:
@@ -131,22 +131,22 @@ def test_a_directory_that_is_not_there_is_refused(root: Path, listen: Listen) ->
     gone, file = root / "gone", root / "x.py"
     with pytest.raises(FileNotFoundError, match="gone"):
         listen(gone)
-    bell = listen(gone, root, is_partial=True)
-    assert heard(bell, file.touch) == {file}
+    notifier = listen(gone, root, is_partial=True)
+    assert heard(notifier, file.touch) == {file}
 
 
 def test_a_directory_that_went_and_was_deleted_is_no_trouble(
     root: Path, listen: Listen, tmp_path: Path
 ) -> None:
     """The system has stopped listening by itself before the move is heard of."""
-    bell, file = listen(root), root / "x.py"
+    notifier, file = listen(root), root / "x.py"
 
     def move_and_delete() -> None:
         (root / "inner").rename(tmp_path / "elsewhere")
         (tmp_path / "elsewhere").rmdir()
 
-    assert root / "inner" in heard(bell, move_and_delete)
-    assert heard(bell, file.touch) == {file}
+    assert root / "inner" in heard(notifier, move_and_delete)
+    assert heard(notifier, file.touch) == {file}
 
 
 @pytest.mark.parametrize(
@@ -169,17 +169,17 @@ def test_a_limit_is_named(
     before = set(OPEN.iterdir())
     monkeypatch.setattr(call, refuse)
     with pytest.raises(OSError, match=limit):
-        hang_for("inotify")([str(root)], False)
+        notifier_for("inotify")([str(root)], False)
     assert set(OPEN.iterdir()) == before
 
 
 def test_whoever_listens_can_be_interrupted(root: Path, listen: Listen) -> None:
     """It asks then whether it is ended."""
-    bell, ended = listen(root), threading.Event()
-    listener = threading.Thread(target=bell.wait, args=[ended])
+    notifier, ended = listen(root), threading.Event()
+    listener = threading.Thread(target=notifier.wait, args=[ended])
     listener.start()
     ended.set()
-    bell.interrupt()
+    notifier.interrupt()
     listener.join(PATIENCE)
     assert not listener.is_alive()
 
@@ -187,9 +187,9 @@ def test_whoever_listens_can_be_interrupted(root: Path, listen: Listen) -> None:
 def test_closed_it_gives_back_what_it_took(root: Path) -> None:
     """No descriptor stays open, also where it cannot listen at all."""
     before = set(OPEN.iterdir())
-    bell = InotifyBell([str(root)], False)
+    notifier = InotifyNotifier([str(root)], False)
     assert set(OPEN.iterdir()) > before
-    bell.close()
+    notifier.close()
     with pytest.raises(FileNotFoundError):
-        InotifyBell([str(root / "gone")], False)
+        InotifyNotifier([str(root / "gone")], False)
     assert set(OPEN.iterdir()) == before

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from hotload_tui.core.watch.notifier import Ended, SilentBell, hang_for, overflow
-from hotload_tui.core.watch.scanner import Change
+from hotload_tui.core.watch.notifier import Ended, SilentNotifier, notifier_for, overflow
+from hotload_tui.core.watch.scanner import PluginChange
 from hotload_tui.core.watch.watcher import Watcher
 from tests.conftest import Workspace, answering
 from tests.core.watch.conftest import Heard, Limited, Watch
@@ -22,7 +22,7 @@ from tests.waiting import PATIENCE
 ONE, TWO = answering("one"), answering("two")
 
 
-class Overflowing(SilentBell):
+class Overflowing(SilentNotifier):
     """A bell whose first batch is as long as the system's queue, and that hears nothing else."""
 
     rings: queue.SimpleQueue[Collection[str]] = queue.SimpleQueue()
@@ -50,7 +50,7 @@ class Unreadable(Limited):
 
 def test_a_deaf_bell_is_hung_anew(workspace: Workspace, watch: Watch) -> None:
     """A change that the sweep finds before anything rang means that nobody listens there."""
-    heard = watch(sweep_interval=0.1, hang=SilentBell)
+    heard = watch(sweep_interval=0.1, make_notifier=SilentNotifier)
     for content in (TWO, ONE):  # the first may be found by the look that follows the hanging
         workspace["greet"] = content
         assert heard.wait_for(lambda content=content: heard.content("greet") == content)  # type: ignore[misc]
@@ -69,7 +69,7 @@ def test_a_change_that_rang_hangs_no_new_bell(workspace: Workspace, watch: Watch
 
 def test_an_overflow_is_taken_as_one(workspace: Workspace, watch: Watch) -> None:
     """After a batch as long as the system's queue everything is looked at, and the bell is hung anew."""
-    heard = watch(hang=Overflowing)
+    heard = watch(make_notifier=Overflowing)
     assert heard.watcher.status().state == "watching"
     workspace["other"] = TWO
     Overflowing.rings.put([f"{workspace.plugins}/greet/x{number}.tmp" for number in range(overflow())])
@@ -79,7 +79,7 @@ def test_an_overflow_is_taken_as_one(workspace: Workspace, watch: Watch) -> None
 
 def test_a_refused_watch_is_shown_and_made_up_for(workspace: Workspace, watch: Watch) -> None:
     """With the system's limit reached the status says so, and the sweep is fast whatever is configured."""
-    heard = watch(hang=Limited, sweep_interval=3600.0)
+    heard = watch(make_notifier=Limited, sweep_interval=3600.0)
     assert heard.wait_for(lambda: heard.watcher.status().state == "degraded")
     assert "limit reached" in heard.watcher.status().trouble
     workspace["greet"] = TWO
@@ -89,7 +89,7 @@ def test_a_refused_watch_is_shown_and_made_up_for(workspace: Workspace, watch: W
 def test_one_refused_directory_does_not_silence_the_others(workspace: Workspace, watch: Watch) -> None:
     """Each plugin is listened to by its own name then: a list that ends at the refused one hears nobody."""
     Unreadable.heard = []
-    heard = watch(hang=Unreadable)
+    heard = watch(make_notifier=Unreadable)
     assert heard.wait_for(lambda: heard.watcher.status().state == "degraded")
     names = [workspace.plugins, workspace.plugins / "greet", workspace.plugins / "other"]
     assert list(map(Path, Unreadable.heard[0])) == names
@@ -116,7 +116,7 @@ def test_stopping_does_not_wait_for_a_long_load(workspace: Workspace) -> None:
     """What a change set off goes on behind the return, and no other begins."""
     begun, go_on, calls = threading.Event(), threading.Event(), []
 
-    def hear(changes: Sequence[Change]) -> Collection[str]:
+    def hear(changes: Sequence[PluginChange]) -> Collection[str]:
         calls.append(changes)
         begun.set()
         assert go_on.wait(PATIENCE)
@@ -129,7 +129,7 @@ def test_stopping_does_not_wait_for_a_long_load(workspace: Workspace) -> None:
         settle_time=0.002,
         debounce_time=1.0,
         sweep_interval=60.0,
-        hang=hang_for("watchfiles"),
+        make_notifier=notifier_for("watchfiles"),
     )
     before = set(threading.enumerate())
     watcher.start()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from hotload_tui.core.watch.debounce import Pace
+from hotload_tui.core.watch.debounce import Debouncer
 
 MS = 0.001
 
 
-def pace() -> Pace:
+def pace() -> Debouncer:
     """Return the pace of the default settings."""
-    return Pace(settle_time=2 * MS, debounce_time=2.0)
+    return Debouncer(settle_time=2 * MS, debounce_time=2.0)
 
 
 def test_plugins_saved_in_quick_succession_are_looked_at_together() -> None:
@@ -46,7 +46,7 @@ def test_a_plugin_that_is_written_without_end_holds_up_no_other() -> None:
 
 def test_a_long_quiet_that_its_user_wants_is_kept() -> None:
     """With settle_time = 1 s each plugin waits for its own second."""
-    saved = Pace(settle_time=1.0, debounce_time=2.0)
+    saved = Debouncer(settle_time=1.0, debounce_time=2.0)
     saved.ring("one", 0.0)
     saved.ring("two", 0.5)
     assert saved.due(1.0) == ["one"]

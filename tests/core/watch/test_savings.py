@@ -100,5 +100,5 @@ def test_every_way_of_saving_is_told(workspace: Workspace, watch: Watch, notifie
 def test_every_way_of_saving_is_found_where_watching_is_refused(workspace: Workspace, watch: Watch) -> None:
     """Where the system's limit is reached, the sweep finds the same."""
     prepare(workspace, list(SAVINGS))
-    heard = watch(sweep_interval=60.0, ignore=["*.log", "data/"], hang=Limited)
+    heard = watch(sweep_interval=60.0, ignore=["*.log", "data/"], make_notifier=Limited)
     assert perform(workspace, heard, SAVINGS) == {}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hotload_tui.core.watch.notifier import hang_for
-from hotload_tui.core.watch.scanner import Change
+from hotload_tui.core.watch.notifier import notifier_for
+from hotload_tui.core.watch.scanner import PluginChange
 from hotload_tui.core.watch.watcher import Watcher
 from tests.conftest import Workspace, answering
 from tests.core.watch.conftest import Heard, Watch
@@ -159,7 +159,7 @@ def test_a_failing_listener_does_not_end_the_watching(
     """The next change is told although the last call raised; the log has the reason."""
     told = threading.Semaphore(0)
 
-    def fails(_changes: Sequence[Change]) -> Collection[str]:
+    def fails(_changes: Sequence[PluginChange]) -> Collection[str]:
         told.release()
         raise ValueError("listener")
 
@@ -170,7 +170,7 @@ def test_a_failing_listener_does_not_end_the_watching(
         settle_time=0.01,
         debounce_time=1.0,
         sweep_interval=60.0,
-        hang=hang_for("watchfiles"),
+        make_notifier=notifier_for("watchfiles"),
     )
     watcher.start()
     try:
