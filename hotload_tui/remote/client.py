@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from hotload_tui.core.api import Call, Forwarder
 from hotload_tui.core.errors import HotloadError, NoHostError, ProtocolError, UsageError
 from hotload_tui.core.events import (
     AnyEvent,
@@ -22,16 +23,6 @@ from hotload_tui.core.events import (
     HostResumed,
     HostStalled,
     Subscriber,
-)
-from hotload_tui.core.model import (
-    HistoryEntry,
-    Invocation,
-    LogLine,
-    Plan,
-    PluginDetail,
-    PluginStatus,
-    Snapshot,
-    WatcherStatus,
 )
 from hotload_tui.remote import wire
 from hotload_tui.remote.address import born, check_peer, successor_of
@@ -197,10 +188,13 @@ _T = TypeVar("_T")
 
 _TIMEOUT: Final = 10.0  # seconds for an answer that is only looked up
 _WORK_TIMEOUT: Final = 120.0  # seconds for an answer that takes a build, a load or a call
+_QUESTIONS: Final = frozenset({"snapshot", "detail", "source", "log", "history"})
+"""Operations that a host answers at once; all others may take as long as a build does."""
+
 _CATCH_UP: Final = 2.0  # seconds that a command which is done may wait for its events to be heard
 
 
-class RemoteManager:
+class RemoteManager(Forwarder):
     """``ManagerApi``, answered by the host at ``path``.
 
     Every method may raise what the manager raises there, and ``NoHostError``. All are safe to call from
@@ -247,10 +241,6 @@ class RemoteManager:
         if listener is not None:
             listener.close()
 
-    def snapshot(self) -> Snapshot:
-        """Return the whole state at this moment."""
-        return self._look_up(wire.GetSnapshot(), Snapshot)
-
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
         """Hear every event from now on, in a thread of this object's; returns the undo.
 
@@ -262,86 +252,24 @@ class RemoteManager:
                 self._listener = Listener(self._find, self._bus.publish, self._timeout)
         return self._bus.subscribe(subscriber)
 
-    def detail(self, name: str) -> PluginDetail:
-        """Return everything known about one plugin."""
-        return self._look_up(wire.GetDetail(name), PluginDetail)
+    def forward(self, call: Call, expected: type[_T]) -> _T:
+        """Have the host carry out a call; the arguments must be JSON values.
 
-    def source(self, name: str, file: str, generation: int | None = None) -> str:
-        """Return one file's text: as loaded by the serving ``generation``, or (``None``) as on disk."""
-        return self._look_up(wire.GetSource(name, file, generation), str)
-
-    def log(self, since: int = 0) -> tuple[LogLine, ...]:
-        """Return the kept log lines with a number greater than ``since``."""
-        return self._look_up(wire.GetLog(since), tuple[LogLine, ...])
-
-    def history(self, name: str) -> tuple[HistoryEntry, ...]:
-        """Return what happened to a plugin in its host, the oldest first."""
-        return self._look_up(wire.GetHistory(name), tuple[HistoryEntry, ...])
-
-    def plan(self, name: str | None = None) -> Plan:
-        """Return what ``rebuild`` would do now."""
-        return self._command(wire.GetPlan(name), Plan)
-
-    def rollback(self, name: str, generation: int) -> PluginStatus:
-        """Let an earlier generation serve again, and hold the plugin there."""
-        return self._command(wire.Rollback(name, generation), PluginStatus)
-
-    def release(self, name: str) -> PluginStatus:
-        """Let a HELD plugin follow its source again."""
-        return self._command(wire.Release(name), PluginStatus)
-
-    def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:
-        """Build and load one plugin, or all that changed."""
-        return self._command(wire.Rebuild(name, force), tuple[PluginStatus, ...])
-
-    def enable(self, name: str) -> PluginStatus:
-        """Switch a plugin on."""
-        return self._command(wire.Enable(name), PluginStatus)
-
-    def disable(self, name: str) -> PluginStatus:
-        """Switch a plugin off."""
-        return self._command(wire.Disable(name), PluginStatus)
-
-    def clean(self, name: str | None = None) -> int:
-        """Remove the artifacts of one plugin, or of all; returns their number."""
-        return self._command(wire.Clean(name), int)
-
-    def undo(self) -> str:
-        """Take back the last enable, disable or clean, and return what that was."""
-        return self._command(wire.Undo(), str)
-
-    def new(self, name: str, template: str = "simple") -> PluginStatus:
-        """Make a plugin from a template."""
-        return self._command(wire.New(name, template), PluginStatus)
-
-    def pause(self) -> WatcherStatus:
-        """Keep what is saved from now on until ``resume``."""
-        return self._command(wire.Pause(), WatcherStatus)
-
-    def resume(self) -> tuple[PluginStatus, ...]:
-        """Bring what changed since ``pause`` up to date, and follow saves again."""
-        return self._command(wire.Resume(), tuple[PluginStatus, ...])
-
-    def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
-        """Call a hook point once; the arguments must be JSON values."""
-        return self._command(wire.Invoke(point, args, kwargs), Invocation)
-
-    def _look_up(self, question: wire.Question, expected: type[_T]) -> _T:
-        return wire.decode(self._ask(question, self._timeout).result, expected)
-
-    def _command(self, command: wire.Question, expected: type[_T]) -> _T:
-        """Give a command; when it returns, subscribers have heard what it did, as beside the manager."""
-        done = self._ask(command, self._work_timeout)
+        When a command returns, subscribers have heard what it did, as they have beside the manager.
+        """
+        if call.operation in _QUESTIONS:
+            return wire.decode(self._ask(call, self._timeout).result, expected)
+        done = self._ask(call, self._work_timeout)
         if self._listener is not None:
             self._listener.wait_for(done.after, _CATCH_UP)
         return wire.decode(done.result, expected)
 
-    def _ask(self, question: wire.Question, timeout: float) -> wire.Done:
+    def _ask(self, call: Call, timeout: float) -> wire.Done:
         trouble = self._listener.trouble if self._listener is not None else ""  # once: it may end meanwhile
         if trouble:
             raise NoHostError(trouble)
         try:
-            payload = wire.encode(question)
+            payload = wire.encode(call)
         except (TypeError, RecursionError) as error:
             raise UsageError(f"an argument cannot be sent to the host: {error}") from error
         with self._lock:

@@ -25,12 +25,11 @@ from typing import Final, NamedTuple, Self
 
 from msgspec import Raw
 
-from hotload_tui.core.api import ManagerApi
+from hotload_tui.core.api import Call, ManagerApi, perform
 from hotload_tui.core.errors import HotloadError, ProtocolError, RefusedError
 from hotload_tui.core.events import AnyEvent
 from hotload_tui.remote import wire
 from hotload_tui.remote.address import check_peer, is_alive, private_folder, socket_name
-from hotload_tui.remote.wire import Question
 
 KEPT: Final = 4096
 """Events; a listener that is further behind gets the whole state instead."""
@@ -271,12 +270,12 @@ class Server:
             return wire.Events(number + 1, portion.events)
         return wire.Farewell() if portion.is_last else wire.Beat()
 
-    def _reply(self, request: Question) -> bytes:
-        def perform() -> wire.Done:
-            result = Raw(wire.encode(request.perform(self._manager)))
+    def _reply(self, call: Call) -> bytes:
+        def done() -> wire.Done:
+            result = Raw(wire.encode(perform(self._manager, call)))
             return wire.Done(result, self._feed.number)
 
-        return _fenced(type(request).__name__, perform)
+        return _fenced(call.operation, done)
 
 
 def _forget_all() -> None:

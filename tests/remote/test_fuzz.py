@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from hotload_tui import HotloadManager
+from hotload_tui.core.api import Call
 from hotload_tui.core.events import AnyEvent, PluginLoaded
 from hotload_tui.remote import RemoteManager, Server, wire
 from tests.conftest import without_memory
@@ -23,13 +24,13 @@ VALID = [
     for message in (
         wire.Hello(wire.VERSION),
         wire.Listen(),
-        wire.GetSnapshot(),
-        wire.GetDetail("greet"),
-        wire.GetSource("greet", "plugin.py", None),
-        wire.GetLog(0),
-        wire.Enable("greet"),
-        wire.Clean("nobody"),
-        wire.Invoke("greet", ("Ada", [1, {"a": None}]), {"b": 1e300}),
+        Call("snapshot"),
+        Call("detail", ("greet",)),
+        Call("source", ("greet", "plugin.py", None)),
+        Call("log", (0,)),
+        Call("enable", ("greet",)),
+        Call("clean", ("nobody",)),
+        Call("invoke", ("greet", "Ada", [1, {"a": None}]), {"b": 1e300}),
     )
 ]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hotload_tui import Config, HookHost, HotloadManager
+from hotload_tui.core.api import Call
 from hotload_tui.core.errors import HotloadError, RefusedError
 from hotload_tui.core.events import AnyEvent, PluginLoaded
 from hotload_tui.core.model import Snapshot
@@ -56,13 +57,13 @@ def hotload_threads() -> list[str]:
         (b"\xff\xff\xff\xff", b"is announced"),
         (framed(b""), b"not as the protocol has it"),
         (framed(b"\xc1\xc1"), b"not as the protocol has it"),
-        (framed(wire.encode(wire.Hello(99))), b"speaks protocol 4, the client 99"),
-        (framed(wire.encode(wire.GetSnapshot())), b"not as the protocol has it"),
+        (framed(wire.encode(wire.Hello(99))), b"the client 99: use the same version"),
+        (framed(wire.encode(Call("snapshot"))), b"not as the protocol has it"),
         (framed(HELLO) + framed(b"\x81\xa4type\xa4melt"), b"not as the protocol has it"),
         (framed(HELLO) + framed(wire.encode({"type": "enable"})), b"not as the protocol has it"),
         (framed(HELLO) + framed(HELLO), b"not as the protocol has it"),
         (framed(HELLO) + framed(b"\x91" * 100_000), b"not as the protocol has it"),
-        (framed(HELLO) + framed(wire.encode(wire.GetSnapshot())) + b"\0\0\0\x09half", b"broke off"),
+        (framed(HELLO) + framed(wire.encode(Call("snapshot"))) + b"\0\0\0\x09half", b"broke off"),
         (b"\0\0", b"broke off"),
         (b"", b""),
     ],
@@ -151,6 +152,28 @@ def test_a_call_under_way_is_answered_before_the_end(workspace: Workspace, manag
     assert answers == ["done"]
 
 
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (Call("explode"), "there is no operation 'explode'"),
+        (Call("subscribe", (1,)), "there is no operation 'subscribe'"),
+        (Call("__init__"), "there is no operation '__init__'"),
+        (Call("detail"), "the arguments of detail do not fit: missing a required argument: 'name'"),
+        (Call("detail", (1,)), "the arguments of detail do not fit: Expected `str`, got `int`"),
+        (Call("rebuild", (None,), {"force": "yes"}), "Expected `bool`, got `str`"),
+        (Call("rebuild", (None,), {"gently": True}), "got an unexpected keyword argument 'gently'"),
+    ],
+)
+def test_a_call_that_does_not_fit_is_refused(visitor: socket.socket, call: Call, said: str) -> None:
+    """The reply says what is wrong with it, nothing is called, and the connection can be used again."""
+    visitor.sendall(framed(HELLO) + framed(wire.encode(call)) + framed(wire.encode(Call("log"))))
+    assert isinstance(wire.reply_of(wire.receive(visitor, PATIENCE) or b""), wire.Welcome)
+    failed = wire.reply_of(wire.receive(visitor, PATIENCE) or b"")
+    assert isinstance(failed, wire.Failed)
+    assert (failed.error, said in failed.text) == ("ProtocolError", True), failed.text
+    assert isinstance(wire.reply_of(wire.receive(visitor, PATIENCE) or b""), wire.Done)
+
+
 def test_a_live_socket_is_not_taken_over(manager: HotloadManager, server: Server, connect: Connect) -> None:
     """A second server for the same folder in one process is refused, and the first goes on."""
     with pytest.raises(RefusedError, match=r"serves .* already"):
@@ -186,7 +209,7 @@ def test_a_defect_of_the_host_reaches_the_client(workspace: Workspace, connect: 
 
     with serve(Defective(HookHost(), workspace.config()), project=workspace.plugins) as server:
         remote = connect(server)
-        with pytest.raises(HotloadError, match="the host failed on GetSnapshot: ZeroDivisionError: oops"):
+        with pytest.raises(HotloadError, match="the host failed on snapshot: ZeroDivisionError: oops"):
             remote.snapshot()
         assert remote.log() == ()
 

@@ -10,9 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec.structs import replace
 
+from hotload_tui.core.api import Call, Forwarder
 from hotload_tui.core.config import Config
 from hotload_tui.core.directories import find_plugins, found_status
 from hotload_tui.core.errors import HotloadError, NoHostError, RuntimeDirError
@@ -27,13 +29,9 @@ from hotload_tui.core.events import (
     WatcherChanged,
 )
 from hotload_tui.core.model import (
-    HistoryEntry,
     HostStatus,
-    Invocation,
     Level,
     LogLine,
-    Plan,
-    PluginDetail,
     PluginStatus,
     Snapshot,
     WatcherStatus,
@@ -43,12 +41,14 @@ from hotload_tui.remote.client import RemoteManager
 from hotload_tui.remote.process.debug import connect, places
 from hotload_tui.remote.process.monitor import HostMonitor
 
+_T = TypeVar("_T")
+
 _TIMEOUT = 0.75  # seconds for a question: of a host that does not answer the last facts are shown
 _RESTARTING = "the host is being restarted"
 _PAUSE = 0.02  # seconds between two attempts to connect
 
 
-class HostedManager:
+class HostedManager(Forwarder):
     """The plugins in a process of their own, which is started, watched over and restarted.
 
     The log is this side's: it goes on when a host dies, and has what the host's process printed.
@@ -113,53 +113,9 @@ class HostedManager:
         """Return the kept log lines with a number greater than ``since``."""
         return self._log.since(since)
 
-    def detail(self, name: str) -> PluginDetail:
-        """Return everything known about one plugin."""
-        return self._host().detail(name)
-
-    def source(self, name: str, file: str, generation: int | None = None) -> str:
-        """Return one file's text: as loaded by the serving ``generation``, or (``None``) as on disk."""
-        return self._host().source(name, file, generation)
-
-    def history(self, name: str) -> tuple[HistoryEntry, ...]:
-        """Return what happened to a plugin in this host, the oldest first."""
-        return self._host().history(name)
-
-    def plan(self, name: str | None = None) -> Plan:
-        """Return what ``rebuild`` would do now."""
-        return self._host().plan(name)
-
-    def rollback(self, name: str, generation: int) -> PluginStatus:
-        """Let an earlier generation serve again, and hold the plugin there."""
-        return self._host().rollback(name, generation)
-
-    def release(self, name: str) -> PluginStatus:
-        """Let a HELD plugin follow its source again."""
-        return self._host().release(name)
-
-    def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:
-        """Build and load one plugin, or all that changed."""
-        return self._host().rebuild(name, force=force)
-
-    def enable(self, name: str) -> PluginStatus:
-        """Switch a plugin on."""
-        return self._host().enable(name)
-
-    def disable(self, name: str) -> PluginStatus:
-        """Switch a plugin off."""
-        return self._host().disable(name)
-
-    def clean(self, name: str | None = None) -> int:
-        """Remove the artifacts of one plugin, or of all; returns their number."""
-        return self._host().clean(name)
-
-    def undo(self) -> str:
-        """Take back the last enable, disable or clean of this host, and return what that was."""
-        return self._host().undo()
-
-    def new(self, name: str, template: str = "simple") -> PluginStatus:
-        """Make a plugin from a template."""
-        return self._host().new(name, template)
+    def forward(self, call: Call, expected: type[_T]) -> _T:
+        """Have the host carry out a call; the arguments must be JSON values."""
+        return self._host().forward(call, expected)
 
     def pause(self) -> WatcherStatus:
         """Keep what is saved from now on until ``resume``, also in hosts that follow this one."""
@@ -171,10 +127,6 @@ class HostedManager:
         """Bring what changed since ``pause`` up to date, and follow saves again."""
         self._is_paused = False
         return self._host().resume()
-
-    def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
-        """Call a hook point once; the arguments must be JSON values."""
-        return self._host().invoke(point, *args, **kwargs)
 
     def _host(self) -> RemoteManager:
         """Return the host, if there is one that answers.
