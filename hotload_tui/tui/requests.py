@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from textual.message import Message
 
@@ -31,6 +31,8 @@ from hotload_tui.tui.text import clean_line, count, failing_file
 
 PACE: Final = 0.05
 """Seconds between two readings."""
+
+_R = TypeVar("_R")
 
 RETRY: Final = 0.5
 """Seconds between two attempts to hear a host that is gone, or to read what could not be read."""
@@ -268,6 +270,11 @@ class FactReader:
 NOTHING_SELECTED = "No plugin is selected: the table is empty. n makes one."
 
 
+def _nothing(_: object) -> str:
+    """Say nothing: events report the result."""
+    return ""
+
+
 class Requests:
     """Sends commands to the manager."""
 
@@ -308,86 +315,45 @@ class Requests:
         threading.Thread(target=self._tell, args=(work,), name="hotload-stop", daemon=True).start()
 
     def rebuild(self, plugin: PluginStatus | None) -> str:
-        """Compile and load one plugin again."""
-        if plugin is None:
-            return NOTHING_SELECTED
-        name = plugin.name
-        if plugin.state is PluginState.OFF:
-            return f"{clean_line(name)} is off; d enables it."
-
-        def work() -> CommandEnded:
-            self._api.rebuild(name, force=True)
-            return CommandEnded("")  # the events tell it
-
-        return self._submit(f"rebuild {name}", work)
+        """Compile and load one plugin again; events report how that went."""
+        if plugin is not None and plugin.state is PluginState.OFF:
+            return f"{clean_line(plugin.name)} is off; d enables it."
+        return self._request("rebuild", plugin, lambda name: self._api.rebuild(name, force=True))
 
     def rebuild_all(self) -> str:
         """Rebuild what changed; everything, if nothing did."""
-
-        def work() -> CommandEnded:
-            if self._api.rebuild():
-                return CommandEnded("")  # the events tell it
-            return CommandEnded("There are no plugins to rebuild; n makes one.")
-
-        return self._submit("rebuild all", work)
+        nothing = "There are no plugins to rebuild; n makes one."
+        return self._command("rebuild all", self._api.rebuild, lambda rebuilt: "" if rebuilt else nothing)
 
     def plan(self, plugin: PluginStatus | None) -> str:
-        """Ask what a rebuild of a plugin, or of what changed, would do; ``PlanMade`` tells."""
+        """Ask what a rebuild of a plugin, or of what changed, would do; ``PlanMade`` has the answer."""
         name = plugin.name if plugin else None
-
-        def work() -> PlanMade:
-            return PlanMade(self._api.plan(name), plugin)
-
-        return self._submit(f"plan {name or 'all'}", work)
+        return self._submit(f"plan {name or 'all'}", lambda: PlanMade(self._api.plan(name), plugin))
 
     def enable(self, plugin: PluginStatus | None) -> str:
         """Switch a plugin on."""
-        if plugin is None:
-            return NOTHING_SELECTED
-        name = plugin.name
-
-        def work() -> CommandEnded:
-            self._api.enable(name)
-            return CommandEnded("")
-
-        return self._submit(f"enable {name}", work)
+        return self._request("enable", plugin, self._api.enable)
 
     def disable(self, plugin: PluginStatus | None) -> str:
         """Switch a plugin off."""
-        if plugin is None:
-            return NOTHING_SELECTED
-        name = plugin.name
-
-        def work() -> CommandEnded:
-            self._api.disable(name)
-            return CommandEnded("")
-
-        return self._submit(f"disable {name}", work)
+        return self._request("disable", plugin, self._api.disable)
 
     def clean(self, plugin: PluginStatus | None) -> str:
         """Remove the artifacts of one plugin."""
-        if plugin is None:
-            return NOTHING_SELECTED
-        name = plugin.name
 
-        def work() -> CommandEnded:
-            removed = self._api.clean(name)
-            return CommandEnded(
-                f"{clean_line(name)}: {count(removed, 'artifact')} removed;"
-                " r builds it again, z brings it back"
-            )
+        def removed(number: int) -> str:
+            name = clean_line(plugin.name) if plugin else ""
+            return f"{name}: {count(number, 'artifact')} removed; r builds it again, z brings it back"
 
-        return self._submit(f"clean {name}", work)
+        return self._request("clean", plugin, self._api.clean, removed)
 
     def clean_all(self) -> str:
         """Remove the artifacts of all plugins."""
 
-        def work() -> CommandEnded:
-            return CommandEnded(
-                f"{count(self._api.clean(), 'artifact')} removed; R builds all again, z brings them back"
-            )
+        def removed(number: int) -> str:
+            return f"{count(number, 'artifact')} removed; R builds all again, z brings them back"
 
-        return self._submit("clean all", work)
+        return self._command("clean all", self._api.clean, removed)
 
     def new(self, name: str) -> str:
         """Make a plugin from the template."""
@@ -399,57 +365,44 @@ class Requests:
         return self._submit(f"new {name}", work)
 
     def rollback(self, name: str, generation: int) -> str:
-        """Let an earlier generation serve again."""
+        """Make an earlier generation live again."""
 
-        def work() -> CommandEnded:
-            status = self._api.rollback(name, generation)
-            return CommandEnded(
+        def rolled_back(status: PluginStatus) -> str:
+            return (
                 f"{clean_line(name)}: what generation {generation} was serves as generation"
                 f" {status.generation}, held; h releases it"
             )
 
-        return self._submit(f"rollback {name}", work)
+        return self._command(f"rollback {name}", lambda: self._api.rollback(name, generation), rolled_back)
 
     def release(self, plugin: PluginStatus | None) -> str:
         """Let a plugin follow its source again."""
-        if plugin is None:
-            return NOTHING_SELECTED
-        name = plugin.name
-        if not plugin.held:
-            return f"{clean_line(name)} is not held: it follows its source."
+        if plugin is not None and not plugin.held:
+            return f"{clean_line(plugin.name)} is not held: it follows its source."
 
-        def work() -> CommandEnded:
-            self._api.release(name)
-            return CommandEnded(f"{clean_line(name)} released: it follows its source again")
+        def released(status: PluginStatus) -> str:
+            return f"{clean_line(status.name)} released: it follows its source again"
 
-        return self._submit(f"release {name}", work)
+        return self._request("release", plugin, self._api.release, released)
 
     def pause(self) -> str:
         """Keep what is saved from now on for later."""
-
-        def work() -> CommandEnded:
-            self._api.pause()
-            return CommandEnded("Paused: what is saved is kept; p applies it")
-
-        return self._submit("pause", work)
+        return self._command(
+            "pause", self._api.pause, lambda _: "Paused: what is saved is kept; p applies it"
+        )
 
     def resume(self) -> str:
         """Apply what was saved meanwhile, and follow saves again."""
 
-        def work() -> CommandEnded:
-            applied = len(self._api.resume())
-            what = count(applied, "changed plugin") if applied else "nothing had changed"
-            return CommandEnded(f"Watching again: {what}")
+        def resumed(plugins: tuple[PluginStatus, ...]) -> str:
+            what = count(len(plugins), "changed plugin") if plugins else "nothing had changed"
+            return f"Watching again: {what}"
 
-        return self._submit("resume", work)
+        return self._command("resume", self._api.resume, resumed)
 
     def undo(self) -> str:
         """Take the last disable, enable or clean back."""
-
-        def work() -> CommandEnded:
-            return CommandEnded(f"Taken back: {clean_line(self._api.undo())}")
-
-        return self._submit("undo", work)
+        return self._command("undo", self._api.undo, lambda undone: f"Taken back: {clean_line(undone)}")
 
     def call(self, calls: tuple[HookCall, ...], now: Callable[[], float], *, reloaded: bool = False) -> str:
         """Call hook points one after the other; ``CallsEnded`` tells what came back."""
@@ -467,6 +420,23 @@ class Requests:
             return CallsEnded(tuple(map(one, calls)), reloaded=reloaded)
 
         return self._submit(f"call {', '.join(map(str, calls))}", work)
+
+    def _request(
+        self,
+        verb: str,
+        plugin: PluginStatus | None,
+        operation: Callable[[str], _R],
+        said: Callable[[_R], str] = _nothing,
+    ) -> str:
+        """Run an operation on the selected plugin, if there is one."""
+        if plugin is None:
+            return NOTHING_SELECTED
+        name = plugin.name
+        return self._command(f"{verb} {name}", lambda: operation(name), said)
+
+    def _command(self, label: str, operation: Callable[[], _R], said: Callable[[_R], str] = _nothing) -> str:
+        """Run an operation; ``said`` turns its result into the words for the user."""
+        return self._submit(label, lambda: CommandEnded(said(operation())))
 
     def _submit(self, label: str, work: Callable[[], Message]) -> str:
         with self._lock:
