@@ -1,1 +1,1 @@
-"""The manager: other packages return values or raise; only this one publishes events."""
+"""The manager: the other packages of ``core`` return values or raise; only this package publishes events."""

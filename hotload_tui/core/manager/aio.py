@@ -14,18 +14,19 @@ from typing import Final, Self
 from hotload_tui.core.events import AnyEvent, EventsMissed, Subscriber
 
 LIMIT: Final = 1000
-"""Events that wait for a slow consumer; of older ones it is told the number."""
+"""Events kept for a slow consumer; ``EventsMissed`` reports the number of older events that were dropped."""
 
 
 class EventStream:
-    """Iterates over the events since it was made, in the event loop that it was made in.
+    """Iterates over the events that a manager publishes after the stream is created.
 
-    It ends when it is closed: by hand, or by the end of an ``async with`` over it or over its manager.
+    Only the event loop in which the stream is created may read it. The iteration ends after ``close``, or at
+    the end of an ``async with`` over the stream or its manager.
     """
 
     def __init__(self, subscribe: Callable[[Subscriber], Callable[[], None]]) -> None:
         self._box = _Box(asyncio.get_running_loop())
-        # The bus holds only the box, so that a stream which is dropped without being closed hears no more.
+        # The event bus holds only the box, so that a stream that is dropped without ``close`` unsubscribes.
         self._unsubscribe = weakref.finalize(self, subscribe(self._box.put))
 
     def __aiter__(self) -> Self:
@@ -44,13 +45,13 @@ class EventStream:
         self.close()
 
     def close(self) -> None:
-        """Hear no more, and end the iteration once what was heard has been read; from any thread."""
+        """Unsubscribe, and end the iteration after the events already received; callable from any thread."""
         self._unsubscribe()
         self._box.close()
 
 
 class _Box:
-    """Events that were heard in any thread and are not yet read in the event loop."""
+    """Passes events from the threads that publish them to the event loop that reads them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -61,21 +62,21 @@ class _Box:
         self._changed = asyncio.Event()
 
     def put(self, event: AnyEvent) -> None:
-        """Keep an event for ``take``."""
+        """Add an event for ``take``; if the box is full, drop the oldest event."""
         with self._lock:
             self._missed += len(self._events) == LIMIT
             self._events.append(event)
         self._wake()
 
     def close(self) -> None:
-        """Let ``take`` end when nothing is left."""
+        """Make ``take`` return ``None`` when no event is left."""
         self._is_closed = True
         self._wake()
 
     async def take(self) -> AnyEvent | None:
-        """Wait for the oldest event and return it; ``None``: there will be no more."""
+        """Wait for the next event and return it; ``None`` if the box is closed and empty."""
         while True:
-            self._changed.clear()  # before the look, so that what comes behind it is not missed
+            self._changed.clear()  # before the check, so that no later event is missed
             with self._lock:
                 missed, self._missed = self._missed, 0
                 if missed:
@@ -87,18 +88,18 @@ class _Box:
             await self._changed.wait()
 
     def _wake(self) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody reads any more
+        with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._changed.set)
 
 
 async def through(work: Callable[[], None]) -> None:
-    """Run ``work`` in a thread and wait for its end, also if cancelled, which is obeyed afterwards."""
+    """Run ``work`` in a thread and wait until it ends; raise a cancellation only after that."""
     running = asyncio.ensure_future(asyncio.to_thread(work))
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
         try:
             await asyncio.wait([running])
-        except asyncio.CancelledError as error:  # half a start or half a stop would leave plugins behind
+        except asyncio.CancelledError as error:  # an interrupted start or stop would leave plugins behind
             cancelled = error
     running.result()
     if cancelled is not None:

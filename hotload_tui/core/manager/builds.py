@@ -1,4 +1,4 @@
-"""The builds: artifacts made, reported, pruned and cleaned, and the live one of each plugin."""
+"""The builds: build, report, prune and clean artifacts, and record each plugin's last good artifact."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hotload_tui.core.source import Source
 
 
 class Builds:
-    """What the manager does in ``compiled_dir``; used by one thread at a time."""
+    """The manager's work in ``compiled_dir``; only one thread may use it at a time."""
 
     def __init__(self, config: Config, store: StatusStore) -> None:
         folder = Path(config.compiled_dir).absolute()
@@ -33,13 +33,13 @@ class Builds:
         self._vain: set[tuple[str, str]] = set()  # last good artifacts that did not load in this host
 
     def remove_leftovers(self) -> None:
-        """Remove what a killed host left half-written."""
+        """Remove the half-written files of a killed host."""
         self._compiler.remove_leftovers()
 
     def compile(self, directory: PluginDirectory, source: Source, *, fresh: bool) -> Build:
-        """Build the artifact of a source, and tell; ``fresh`` takes nothing from earlier ones.
+        """Build the artifact of a source and publish the result; ``fresh`` reuses no earlier artifact.
 
-        Raises what ``Compiler.compile`` raises.
+        Raises the errors of ``Compiler.compile``.
         """
         build = self._compiler.compile(directory.path, source, fresh=fresh)
         self._index.note(source)
@@ -66,30 +66,30 @@ class Builds:
         return build
 
     def known(self, directory: PluginDirectory) -> tuple[Source, Artifact] | None:
-        """Return a plugin's source and its artifact if neither has to be read or made; else ``None``."""
+        """Return a plugin's source and artifact if neither needs to be read or built; else ``None``."""
         source = self._index.find(directory.name, directory.path)
         artifact = self._compiler.known(source.name, source.digest) if source else None
         return (source, artifact) if source and artifact else None
 
     def what_is_known(self) -> Callable[[], None] | None:
-        """Return what keeps for the next host which sources need not be read, if there is something new."""
+        """Return the function that saves the index of read sources; ``None`` if it has no new entry."""
         return self._index.save if self._index.is_new else None
 
     def preview(self, source: Source) -> Preview:
-        """Tell what ``compile`` would do; nothing is written or told. Raises ``CompileError``."""
+        """Return what ``compile`` would do; write and publish nothing. Raises ``CompileError``."""
         return self._compiler.preview(source)
 
     def served(self, digests: Mapping[str, str]) -> None:
-        """Remember the digests that serve now as each plugin's last good."""
+        """Record the digests that are live now as the last good digests of their plugins."""
         with self._warned():
             self._record.serve(digests)
 
     def new_among(self, digests: Mapping[str, str]) -> list[Path]:
-        """Return the artifacts of these digests that were published since the last pruning."""
+        """Return the paths of the artifacts in ``digests`` that were published since the last pruning."""
         return [self._compiler.path(name, digests[name]) for name in self._published & digests.keys()]
 
     def last_good(self, name: str, was_tried: str) -> Artifact | None:
-        """Return the artifact that served last, unless it is ``was_tried``, barred, or cannot be used."""
+        """Return the last good artifact, unless its digest is ``was_tried`` or barred, or it is unusable."""
         digest = self._last_good(name)
         if not digest or digest == was_tried:
             return None
@@ -100,30 +100,30 @@ class Builds:
             return None
 
     def was_vain(self, name: str, digest: str, error: HotloadError) -> None:
-        """Note that the last good artifact does not load in this host."""
+        """Record and log that the last good artifact does not load in this host."""
         self._vain.add((name, digest))
         self._store.write("warning", name, f"the last good version does not load: {error}")
 
     def has_untried(self, name: str) -> bool:
-        """Tell whether there is a last good artifact that has not failed to load in this host."""
+        """Return whether there is a last good artifact that has not failed to load in this host."""
         digest = self._last_good(name)
         return digest != "" and (name, digest) not in self._vain
 
     def _last_good(self, name: str) -> str:
-        """Return the digest that served last, unless it killed a host."""
+        """Return the last good digest; empty if there is none or it is barred."""
         digest, barred = self._record.last_good(name), self._record.barred(name)
         return "" if barred is not None and digest in barred.digests else digest
 
     def open(self, name: str, digest: str) -> Artifact:
-        """Return an artifact; raises ``ArtifactError``: it is not there or not usable."""
+        """Return an artifact. Raises ``ArtifactError`` if it is missing or unusable."""
         return self._compiler.open(name, digest)
 
     def is_there(self, name: str, digest: str) -> bool:
-        """Tell whether there is an artifact to go back to."""
+        """Return whether the artifact is there for a rollback; do not open it."""
         return self._compiler.is_there(name, digest)
 
     def files(self, name: str, digest: str) -> tuple[FileDigest, ...]:
-        """Return the files of an artifact; empty if it is gone."""
+        """Return the files of an artifact; empty if it is missing or unusable."""
         try:
             members = self._compiler.open(name, digest).manifest.members
         except ArtifactError:
@@ -131,7 +131,7 @@ class Builds:
         return tuple(FileDigest(member.path, member.sha256, member.size) for member in members)
 
     def hold(self, name: str, source: str) -> Hold | None:
-        """Return what keeps the plugin from following this source."""
+        """Return the hold that keeps the plugin from following this source; ``None`` if there is none."""
         hold, barred = self._record.hold(name), self._record.barred(name)
         if hold is not None and hold.source == source:
             return hold
@@ -140,37 +140,37 @@ class Builds:
         return Hold(source, self._last_good(name), barred.fault.message, barred.fault)
 
     def is_barred(self, name: str, source: str) -> bool:
-        """Tell whether this source killed a host."""
+        """Return whether this source is barred from loading."""
         barred = self._record.barred(name)
         return barred is not None and source in barred.digests
 
     def keep(self, name: str, hold: Hold) -> None:
-        """Hold the plugin, also in hosts to come."""
+        """Hold the plugin in this host and in later hosts."""
         with self._warned():
             self._record.keep(name, hold)
 
     def let_go(self, name: str, reason: str) -> None:
-        """End the hold at a generation, and tell; nothing happens if there is none."""
+        """End the plugin's hold and publish the release; do nothing if the plugin has no hold."""
         if self._record.hold(name) is not None:
             with self._warned():
                 self._record.let_go(name)
             self._store.tell(PluginReleased(time.time(), name, reason))
 
     def bar(self, name: str, digest: str, fault: Fault) -> None:
-        """Have this version not loaded, in this host and the next ones; raises ``ArtifactError``."""
+        """Bar this version from loading in this host and in later hosts. Raises ``ArtifactError``."""
         self._record.bar(name, digest, fault)
 
     def unbar(self, name: str, reason: str) -> None:
-        """Let every version be loaded again, and tell; nothing happens if none is barred."""
+        """Allow every version to load again and publish the release; do nothing if no version is barred."""
         if self._record.barred(name) is not None:
             with self._warned():
                 self._record.unbar(name)
             self._store.tell(PluginReleased(time.time(), name, reason))
 
     def prune(self, serving: Callable[[str], str]) -> None:
-        """Remove old artifacts of the plugins that have new ones: what fails to load piles up, too.
+        """Remove old artifacts of the plugins that have new ones, including artifacts that failed to load.
 
-        ``serving`` returns the digest that serves of a plugin; neither that nor the last good is removed.
+        ``serving`` returns a plugin's live digest. The live, last good and held artifacts are never removed.
         """
         published, self._published = self._published, set()
         if not published:
@@ -185,9 +185,9 @@ class Builds:
             self._compiler.prune(self._keep, in_use)
 
     def clean(self, name: str | None = None) -> tuple[dict[str, int], Callable[[], None]]:
-        """Remove the artifacts of a plugin, or all there are; returns how many of each, and the undo.
+        """Remove the artifacts of one plugin or all plugins; return the number per plugin, and the undo.
 
-        What serves goes on serving. Raises ``ArtifactError``.
+        Live generations stay live. Raises ``ArtifactError``.
         """
         forgotten = self._record.forget(name)
         when = f"{time.time_ns():020d}"
@@ -205,7 +205,7 @@ class Builds:
 
     @contextlib.contextmanager
     def _warned(self) -> Iterator[None]:
-        """Tell what cannot be written; it stops nothing."""
+        """Log an ``ArtifactError`` as a warning, and continue."""
         try:
             yield
         except ArtifactError as error:

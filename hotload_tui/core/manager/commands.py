@@ -1,4 +1,4 @@
-"""The commands: one at a time; enable, disable, clean, hold and release, and what can be undone."""
+"""Commands of the manager, one at a time: enable, disable, clean, hold, roll back, release and undo."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from hotload_tui.core.watch.scanner import PluginChange
 
 
 class CommandLock:
-    """Whose turn it is to command the manager."""
+    """Makes the commands of the manager run one at a time."""
 
     def __init__(self, is_inside_trial: Callable[[], bool]) -> None:
         self._is_inside_trial = is_inside_trial
         self._lock = threading.RLock()
-        self._holder = 0  # the thread whose command runs
+        self._holder = 0  # identifier of the thread whose command runs; 0: none
         self._afterwards: Callable[[], None] | None = None
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Wait for the turn, and have it.
+        """Wait for the lock and hold it; a thread that holds it may take it again.
 
-        A plugin that is being loaded cannot have one: its load has it. Raises ``RefusedError``.
+        Raises ``RefusedError`` in a plugin that is being loaded: the command that loads it holds the lock.
         """
         self.refuse_inside_trial()
         afterwards = None
@@ -63,14 +63,14 @@ class CommandLock:
             afterwards()
 
     def put_off(self, call: Callable[[], None]) -> bool:
-        """Have ``call`` made when the turn of the calling thread ends; false if it has none."""
+        """Run ``call`` after the calling thread's command ends; return false if the thread runs none."""
         if self._holder != threading.get_ident():
             return False
         self._afterwards = call
         return True
 
     def refuse_inside_trial(self) -> None:
-        """Raise ``RefusedError`` for a plugin's code that is being loaded."""
+        """Raise ``RefusedError`` if the calling thread executes a plugin's modules or its ``register``."""
         if self._is_inside_trial():
             raise RefusedError(
                 "a plugin cannot command its manager while it is being loaded; do it in a handler"
@@ -81,19 +81,19 @@ _KEPT = 20
 
 
 class Undo:
-    """Remembers how to take commands back; used by one thread at a time."""
+    """Keeps the last 20 commands that can be undone; only one thread may use it at a time."""
 
     def __init__(self) -> None:
         self._steps: deque[tuple[str, Callable[[], object]]] = deque(maxlen=_KEPT)
 
     def add(self, command: str, reverse: Callable[[], object]) -> None:
-        """Note a command that was carried out, and how to take it back."""
+        """Add a completed command and the function that undoes it."""
         self._steps.append((command, reverse))
 
     def last(self) -> str:
-        """Take the last command back, and return it; one that cannot be taken back is forgotten.
+        """Undo the last command and return its text; drop the command even if the undo fails.
 
-        Raises ``RefusedError``: there is none; and what taking it back raises.
+        Raises ``RefusedError`` if there is no command, and the errors of the undo function.
         """
         if not self._steps:
             raise RefusedError(
@@ -105,7 +105,10 @@ class Undo:
 
 
 class Inventory:
-    """Keeps the board and what serves in step with the directories; used by one thread at a time."""
+    """Keeps the status store and the live plugins in step with the plugin directories.
+
+    Only one thread may use it at a time.
+    """
 
     def __init__(
         self, root: Path, config: Config, store: StatusStore, pipeline: Pipeline, rounds: SelfWriteGuard
@@ -117,15 +120,15 @@ class Inventory:
         self._self_writes = rounds
 
     def find(self) -> dict[str, PluginDirectory]:
-        """List the plugins, and tell which came and went. Raises ``RuntimeDirError``."""
+        """Return the plugins, and publish which were added or removed. Raises ``RuntimeDirError``."""
         found = discovery.find_plugins(self._root)
         self._forget(status.name for status in self._store.statuses() if status.name not in found)
         self._greet(found)
         return found
 
     def _find_some(self, names: Collection[str]) -> dict[str, PluginDirectory]:
-        """List the plugins of these names, and tell which came and went: the cost of one is that of one."""
-        if not self._root.is_dir():  # with the whole directory gone, all go
+        """Return the named plugins, and publish which were added or removed, without listing all plugins."""
+        if not self._root.is_dir():  # all plugins are gone with it
             self._forget(status.name for status in self._store.statuses())
             return {}
         found = {name: each for name in names if (each := discovery.find_plugin(self._root, name))}
@@ -140,25 +143,25 @@ class Inventory:
                 self._store.tell(PluginDiscovered(time.time(), name))
 
     def find_one(self, name: str) -> PluginDirectory:
-        """Return the plugin's directory; raises ``UnknownPluginError`` and ``RuntimeDirError``."""
+        """Return the plugin's directory. Raises ``UnknownPluginError`` and ``RuntimeDirError``."""
         found = self.find()
         if name not in found:
             raise discovery.unknown(name, found)
         return found[name]
 
     def find_on(self, name: str) -> PluginDirectory:
-        """Return the directory of a plugin that may run; raises ``RefusedError`` for one that is off."""
+        """Return the directory of an enabled plugin. Raises ``RefusedError`` if the plugin is disabled."""
         directory = self.find_one(name)
         if not self.is_on(directory):
             raise RefusedError(f"{name} is disabled; enable it first")
         return directory
 
     def look_at(self, names: Iterable[str]) -> None:
-        """Bring the named plugins up to date with the disk; with the whole directory gone, all go."""
+        """Bring the named plugins up to date with the disk; remove all if the runtime directory is gone."""
         self.take([PluginChange(name) for name in names])
 
     def take(self, changes: Iterable[PluginChange]) -> set[str]:
-        """Bring changed plugins up to date; returns those to hear of again once they have stood still."""
+        """Bring changed plugins up to date; return those that the watcher must report again when settled."""
         changes = list(changes)
         found = self._find_some([change.name for change in changes])
         rounds = {change.name: self._self_writes.count(change) for change in changes}
@@ -173,7 +176,7 @@ class Inventory:
     def apply(
         self, directories: Iterable[PluginDirectory], seen: Mapping[str, PluginChange] = MappingProxyType({})
     ) -> set[str]:
-        """Load what is on, in one swap, and unload what is off; returns what ``Pipeline.update`` does."""
+        """Unload disabled plugins, load the others in one swap; return the result of ``Pipeline.update``."""
         on = []
         for directory in directories:
             if self.is_on(directory):
@@ -183,9 +186,9 @@ class Inventory:
         return self._pipeline.update(on, seen)
 
     def rebuild(self, *, force: bool) -> None:
-        """Load what changed or fails, and all if nothing did; ``force`` compiles everything anew.
+        """Load the plugins that changed or have a fault, or all plugins if there are none of these.
 
-        Who is HELD stays so.
+        ``force`` loads all plugins, and compiles every file again. HELD plugins stay HELD.
         """
         found, loaded = self.find(), self._loaded()
         on = [each for each in found.values() if self.is_on(each) and not self.is_held(each)]
@@ -196,13 +199,13 @@ class Inventory:
             self._pipeline.update(on, again=True)
 
     def try_again(self, names: Iterable[str]) -> None:
-        """Load plugins that failed, if they are still on."""
+        """Load the named plugins again, except those that are disabled or HELD."""
         found = self._find_some(list(names))
         on = [each for each in found.values() if self.is_on(each) and not self.is_held(each)]
         self._pipeline.update(on, again=True)
 
     def _loaded(self) -> dict[str, tuple[PluginState, int, str]]:
-        """Return what a look at the sources may change of each plugin."""
+        """Return each plugin's state, generation and source digest."""
         statuses = self._store.statuses()
         return {status.name: (status.state, status.generation, status.source_digest) for status in statuses}
 
@@ -211,23 +214,23 @@ class Inventory:
         return status is not None and status.fault is not None
 
     def is_held(self, directory: PluginDirectory) -> bool:
-        """Tell whether the plugin does not follow its source."""
+        """Return whether the plugin is HELD."""
         status = self._store.get(directory.name)
         return status is not None and status.state is PluginState.HELD
 
     def is_on(self, directory: PluginDirectory) -> bool:
-        """Tell whether both the directory's name and the configuration let the plugin run."""
+        """Return whether both the directory's name and the configuration enable the plugin."""
         return directory.enabled and self._config.of(directory.name).enabled
 
     def unload_all(self) -> None:
-        """Take everything out of service, in one swap."""
+        """Unload all plugins in one swap."""
         for name in self._pipeline.unload_all():
             status = self._store.get(name)
             if status is not None:
                 self._store.put(replace(unserved(status), state=PluginState.NEW))
 
     def unload(self, name: str, state: PluginState) -> None:
-        """Take a plugin out of service."""
+        """Unload a plugin, and set its state."""
         self._pipeline.unload(name)
         status = self._store.get(name)
         if status is not None:
@@ -263,12 +266,18 @@ class Inventory:
 
 
 class Toggles:
-    """Carries out commands that can be taken back; used by one thread at a time."""
+    """Enables, disables, releases and cleans plugins, and undoes these commands except a release.
+
+    Only one thread may use it at a time.
+    """
 
     def __init__(
         self, config: Config, store: StatusStore, builds: Builds, inventory: Inventory, doubted: set[str]
     ) -> None:
-        """Put who is switched into ``doubted``: it may be switched back before the watcher has looked."""
+        """Add each plugin that is enabled or disabled to ``doubted``, so that the watcher reports it.
+
+        Otherwise the watcher would miss a plugin that is toggled twice between two looks.
+        """
         self._doubted = doubted
         self._config = config
         self._store = store
@@ -277,7 +286,7 @@ class Toggles:
         self._undo = Undo()
 
     def enable(self, name: str) -> None:
-        """Rename ``_name`` to ``name`` and load it, or release it if it is HELD; else nothing happens."""
+        """Rename ``_name`` to ``name`` and load the plugin, or release it if it is HELD; else do nothing."""
         directory = self._inventory.find_one(name)
         if directory.enabled and not self._config.of(name).enabled:
             raise RefusedError(f"{name} is switched off by enabled = false in hotload.toml; change it there")
@@ -287,19 +296,19 @@ class Toggles:
             self.release(name)
 
     def disable(self, name: str) -> None:
-        """Unload a plugin and rename ``name`` to ``_name``; nothing happens if it is off."""
+        """Rename ``name`` to ``_name`` and unload the plugin; do nothing if it is disabled."""
         if self._switch_off(self._inventory.find_one(name)):
             self._undo.add(f"disable {name}", lambda: self._switch_on(self._inventory.find_one(name)))
 
     def release(self, name: str) -> None:
-        """Let a HELD plugin follow its source again; nothing happens to another."""
+        """Release the plugin if it is HELD, and bring it up to date with its source."""
         directory = self._inventory.find_one(name)
         self._builds.let_go(name, "asked for")
         self._builds.unbar(name, "asked for")
         self._inventory.apply([directory])
 
     def clean(self, name: str | None) -> int:
-        """Remove the artifacts of one plugin, or all, also of plugins that are gone; returns how many."""
+        """Remove the artifacts of one plugin, or of all, including removed plugins; return the number."""
         if name is not None:
             name = self._inventory.find_one(name).name
         else:
@@ -312,7 +321,7 @@ class Toggles:
         return sum(removed.values())
 
     def undo(self) -> str:
-        """Take back the last of these, and return what it was; raises ``RefusedError``."""
+        """Undo the last enable, disable or clean, and return its text. Raises ``RefusedError``."""
         command = self._undo.last()
         self._store.write("info", "", f"undone: {command}")
         return command
@@ -333,7 +342,7 @@ class Toggles:
 
 
 class Holds:
-    """Rolls back, holds and releases; used by one thread at a time."""
+    """Rolls plugins back, holds them, and keeps their history; only one thread may use it at a time."""
 
     def __init__(self, config: Config, store: StatusStore, builds: Builds, pipeline: Pipeline) -> None:
         self._rule = SourceRule(config.watch.ignore)
@@ -343,22 +352,22 @@ class Holds:
         store.subscribe(self._history.note)
 
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
-        """Return what happened to a plugin in this host, the oldest first."""
+        """Return the history of a plugin in this host, oldest entry first."""
         return tuple(
             replace(entry, can_return=bool(entry.generation) and self._builds.is_there(name, entry.digest))
             for entry in self._history.of(name)
         )
 
     def files_before(self, name: str, digest: str) -> tuple[FileDigest, ...]:
-        """Return the files of what served before the artifact ``digest``; empty if that is gone."""
+        """Return the files of the artifact that was live before ``digest``; empty if it is gone."""
         others = (entry.digest for entry in reversed(self._history.of(name)) if entry.generation)
         before = next((other for other in others if other != digest), "")
         return self._builds.files(name, before) if before else ()
 
     def go_back(self, directory: PluginDirectory, generation: int, why: Fault) -> None:
-        """Let what served before ``generation`` serve again, and hold the plugin there, because of a fault.
+        """Roll back to the last generation before ``generation`` with another artifact, because of a fault.
 
-        Raises what ``rollback`` raises.
+        Raises ``RefusedError`` if there is none, and the errors of ``rollback``.
         """
         entries = self.history(directory.name)
         failing = next((entry.digest for entry in entries if entry.generation == generation), "")
@@ -370,13 +379,15 @@ class Holds:
         self.rollback(directory, before[-1].generation, why)
 
     def rollback(self, directory: PluginDirectory, generation: int, why: Fault | None = None) -> None:
-        """Let what served as ``generation`` serve again, as a new one, and hold the plugin there.
+        """Make the artifact of ``generation`` live again, and hold the plugin there.
 
-        ``why`` is the fault of the source, if that is the reason.
+        The artifact loads as a new generation, unless it is live already. ``why`` is the fault of the source
+        that causes the rollback, if any.
 
         Raises:
-            RefusedError: there was no such generation, or its artifact is gone.
-            PluginError: it does not load any more; what served serves on.
+            RefusedError: there is no such generation, its artifact is gone, or a plugin that requires this
+                plugin does not load with it.
+            PluginError: the artifact does not load; the live version stays live.
 
         """
         entries = self.history(directory.name)
@@ -392,9 +403,10 @@ class Holds:
             raise RefusedError(f"{reason}; {_choices(entries)}") from error
 
     def hold_back(self, directory: PluginDirectory, reason: str) -> None:
-        """Keep the present source from being loaded; the last good serves, if that is another.
+        """Bar the present source from loading, and hold the plugin.
 
-        Raises ``DiscoverError`` and ``ArtifactError``.
+        The last good version becomes live, if it is another version; otherwise no version is live. Raises
+        ``DiscoverError``, ``ArtifactError`` and the errors of ``Pipeline.hold``.
         """
         source = read_source(directory.name, directory.path, self._rule).digest
         fault = Fault("host", directory.name, "Held", reason, time.time())

@@ -1,4 +1,4 @@
-"""What a rebuild would do now: sources are read and compiled in memory, and nothing changes."""
+"""The plan of a rebuild: read and compile the sources in memory, and change nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BROKEN = (PluginState.FAIL, PluginState.STALE)
 
 
 class _Draft(Struct):
-    """What is known of one plugin while the plan is made."""
+    """The plan of one plugin while the planner works on it."""
 
     name: str
     live: LivePlugin | None = None
@@ -45,16 +45,16 @@ class _Draft(Struct):
 
     @property
     def loads(self) -> bool:
-        """Whether it would be loaded, for the first time or again."""
+        """Whether the plugin would be loaded, for the first time or again."""
         return self.action in ("load", "reload")
 
     def decide(self, action: Action, reason: str) -> None:
-        """Set what would happen; what made it happen before is no reason any more."""
+        """Set the action, and replace all earlier reasons by ``reason``."""
         self.action, self.reasons = action, [reason]
 
 
 class Planner:
-    """Makes plans; used by one thread at a time."""
+    """Makes plans; only one thread may use it at a time."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Planner:
         live: Callable[[str], LivePlugin | None],
         requires: Callable[[str], Collection[str]],
     ) -> None:
-        """Look under ``root``; ``requires`` tells what the newest version seen of a plugin requires."""
+        """Plan for ``root``; ``requires`` returns the requirements of a plugin's newest known version."""
         self._root = root
         self._config = config
         self._rule = SourceRule(config.watch.ignore)
@@ -76,12 +76,12 @@ class Planner:
         self._requires = requires
 
     def plan(self, name: str | None) -> Plan:
-        """Return what ``rebuild`` would do.
+        """Return the actions that ``rebuild`` would take now.
 
         Raises:
-            RuntimeDirError: there is no directory of plugins, and nothing serves.
+            RuntimeDirError: the runtime directory is missing or unreadable, and no plugin is known.
             UnknownPluginError: there is no plugin ``name``.
-            RefusedError: it is disabled.
+            RefusedError: the plugin is disabled.
 
         """
         found = self._found()
@@ -104,13 +104,13 @@ class Planner:
         except RuntimeDirError:
             if not self._store.statuses():
                 raise
-            return {}  # with the whole directory gone, all go
+            return {}  # all plugins are gone with it
 
     def _is_on(self, directory: PluginDirectory) -> bool:
         return directory.enabled and self._config.of(directory.name).enabled
 
     def _reason_for(self, found: dict[str, PluginDirectory]) -> Callable[[str], str]:
-        """Return what says why a plugin that is required does not serve."""
+        """Return a function that explains why a required plugin would not be live."""
 
         def reason(name: str) -> str:
             if name not in found:
@@ -120,10 +120,10 @@ class Planner:
 
         return reason
 
-    # ---- one plugin by itself
+    # ---- each plugin by itself
 
     def _look(self, draft: _Draft, directory: PluginDirectory | None, *, is_asked_for: bool) -> None:
-        """Decide what would happen to a plugin, whatever happens to others."""
+        """Decide the action for a plugin, without regard to the other plugins."""
         if directory is None or not self._is_on(directory):
             if draft.live is not None:
                 draft.decide("unload", "it is disabled" if directory else "its directory is gone")
@@ -135,7 +135,7 @@ class Planner:
                 return
             draft.decide("reload" if draft.live else "load", reason)
             if not is_asked_for and self._builds.hold(draft.name, draft.source.digest):
-                return  # an artifact from before is loaded: there is nothing to compile
+                return  # the held artifact is loaded, so there is nothing to compile
             draft.preview = self._builds.preview(draft.source)
             configured = self._config.of(draft.name).requires
             draft.requires = tuple(dict.fromkeys([*draft.preview.requires, *configured]))
@@ -144,7 +144,7 @@ class Planner:
             draft.decide("fail", _stays(draft) or self._last_good(draft.name))
 
     def _reason(self, draft: _Draft, digest: str) -> str:
-        """Say why a plugin would be loaded; empty: it would not."""
+        """Return why the plugin would be loaded; empty if it would not."""
         status, served = self._store.get(draft.name), _manifest(draft)
         hold = self._builds.hold(draft.name, digest)
         if hold is not None:
@@ -163,7 +163,7 @@ class Planner:
             return "the version that served last is loaded in its place"
         return "nothing of it serves"
 
-    # ---- what is told of it
+    # ---- the result
 
     def _described(self, draft: _Draft) -> PluginPlan:
         source, preview, live = draft.source, draft.preview, draft.live
@@ -195,7 +195,7 @@ class Planner:
         )
 
     def _points(self, draft: _Draft, source: Source) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-        """Return the hook points that come and go by what the source says, and whether it says them all."""
+        """Return the hook points that the source adds and removes, and whether it names all of its points."""
         default = self._config.of(draft.name).hook_point
         new = named_points({file.path: file.content for file in source.files}, default)
         if draft.live is None:
@@ -204,26 +204,26 @@ class Planner:
         texts = {path: artifact.source(path) for path in artifact.members if path.endswith(".py")}
         old = named_points(texts, default).points
         there = {handler.point for handler in draft.live.handlers}
-        # A point that both texts name and that is not there is one that it decides on when it runs.
+        # A point in both sources without a live handler: the code decides at run time whether to register it.
         comes, goes = new.points - there - old, (old - new.points) & there
         return tuple(sorted(comes)), tuple(sorted(goes)), new.is_all
 
 
 class _Family:
-    """Plugins that require each other: what happens to one decides what happens to others."""
+    """Adjusts the actions of plugins that require each other."""
 
     def __init__(self, drafts: dict[str, _Draft], missing: Callable[[str], str]) -> None:
         self._drafts = drafts
         self._missing = missing
 
     def settle(self) -> None:
-        """Decide until nothing changes: first who cannot be loaded, then who is loaded with others."""
+        """Adjust until nothing changes: first keep plugins out, then reload plugins together with others."""
         for step in (self._keep_out, self._draw_in):
             while [draft for draft in self._drafts.values() if step(draft)]:
                 pass
 
     def _draw_in(self, draft: _Draft) -> bool:
-        """Have what serves be loaded again with what it was loaded with; tell whether that is new."""
+        """Reload a live plugin together with a plugin that it requires; return whether the action changed."""
         if draft.action != "keep":
             return False
         for other in _peers(draft):
@@ -234,7 +234,7 @@ class _Family:
         return False
 
     def _keep_out(self, draft: _Draft) -> bool:
-        """Have a plugin wait for, or fail with, what it requires; tell whether that is new."""
+        """Make a plugin wait or fail if a plugin that it requires cannot load; return whether this is new."""
         if draft.action == "keep":
             gone = [other for other in _peers(draft) if self._drafts[other].action == "unload"]
             if gone:
@@ -274,7 +274,7 @@ def _stays(draft: _Draft) -> str:
 
 
 def _peers(draft: _Draft) -> Collection[str]:
-    """Return the plugins with which what serves was loaded."""
+    """Return the plugins that the live generation requires."""
     return draft.live.generation.peers.keys() if draft.live else ()
 
 
@@ -283,7 +283,7 @@ def _manifest(draft: _Draft) -> Manifest | None:
 
 
 def _changes(source: Source, served: Manifest | None) -> Iterator[FileChange]:
-    """Yield how the files differ from those that serve; nothing where nothing serves."""
+    """Yield the files that differ from the live version; nothing if no version is live."""
     if served is None:
         return
     before = {member.path: member for member in served.members}
@@ -297,7 +297,7 @@ def _changes(source: Source, served: Manifest | None) -> Iterator[FileChange]:
 
 
 def _obstacles(source: Source) -> Iterator[str]:
-    """Yield what would keep a source from working in this process, as it runs now."""
+    """Yield the reasons why a source would not work in the running process."""
     yield from (missing.obstacle() for missing in unresolved_imports(source))
     for path in native.foreign(file.path for file in source.files):
         yield f"{path} is a native module for another Python or system; build it for this one"
@@ -310,19 +310,19 @@ def _obstacles(source: Source) -> Iterator[str]:
 
 
 def _changed_package(package: str) -> str:
-    """Return a file of a package in use that is newer than this process, shortened; empty for none."""
+    """Return a file of a loaded package that is newer than this process, shortened; empty if none is."""
     for name, module in sys.modules.copy().items():
         if name != package and not name.startswith(f"{package}."):
             continue
         file = getattr(module, "__file__", None) if type(module) is type(sys) else None
         with contextlib.suppress(OSError, TypeError, ValueError):
-            if file and os.stat(file).st_mtime > _BEGAN:  # noqa: PTH116 - thousands of modules may be looked at
+            if file and os.stat(file).st_mtime > _BEGAN:  # noqa: PTH116 - called for thousands of modules
                 return "/".join(Path(file).parts[-2:])
     return ""
 
 
 def _remains(source: Source, served: Manifest | None) -> Iterator[str]:
-    """Yield what of the version before cannot be given back."""
+    """Yield a note for each changed native module, because its live code stays in memory."""
     before = {member.path: member.sha256 for member in served.members} if served else {}
     for file in source.files:
         if native.module_name(file.path) and before.get(file.path, file.sha256) != file.sha256:

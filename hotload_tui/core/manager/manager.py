@@ -1,4 +1,4 @@
-"""``HotloadManager``: the commands, the watching, and the facts that a console asks for."""
+"""``HotloadManager``: the commands, the watching, and the queries of a console."""
 
 from __future__ import annotations
 
@@ -50,25 +50,25 @@ if TYPE_CHECKING:
 
 
 class AsyncLife(ABC):
-    """``async with`` and ``events()`` for what can be started, stopped and subscribed to."""
+    """Adds ``async with`` and ``events()`` to an object that has ``start``, ``stop`` and ``subscribe``."""
 
     @abstractmethod
     def start(self) -> None:
-        """Begin, blocking."""
+        """Start, and return when the start is complete."""
 
     @abstractmethod
     def stop(self) -> None:
-        """End, blocking."""
+        """Stop, and return when the stop is complete."""
 
     @abstractmethod
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
-        """Hear every event from now on; returns the undo."""
+        """Call ``subscriber`` with every event from now on; return the function that undoes it."""
 
     def events(self) -> EventStream:
-        """Return the events from now on as an asynchronous iterator, for the event loop that runs.
+        """Return the events from now on as an asynchronous iterator for the running event loop.
 
-        The manager never waits for its consumer: one that falls 1000 events behind loses the oldest, and
-        reads an ``EventsMissed`` in their place.
+        The manager never waits for a consumer: a consumer that falls 1000 events behind loses the oldest
+        events, and reads an ``EventsMissed`` in their place.
         """
         from hotload_tui.core.manager.aio import EventStream
 
@@ -105,7 +105,7 @@ class AsyncLife(ABC):
 class HotloadManager(AsyncLife):
     """Compiles, loads, watches and reloads the plugins of ``config.runtime_dir`` into ``host``.
 
-    Safe to use from any thread; one command runs at a time. As a context manager it starts and stops;
+    Any thread may use it; one command runs at a time. A ``with`` block starts and stops the manager;
     ``async with`` does so in a thread.
     """
 
@@ -117,10 +117,10 @@ class HotloadManager(AsyncLife):
         trials: Trials | None = None,
         step_observer: StepObserver = nobody,
     ) -> None:
-        """Load on worker threads unless ``trials`` has another place; ``witness`` hears of each step."""
+        """Load plugins on worker threads, or with ``trials``; call ``step_observer`` before each step."""
         self._host = host
         given = config or Config()
-        self._config = replace(given, plugins=dict(given.plugins))  # whose tables may be exchanged
+        self._config = replace(given, plugins=dict(given.plugins))  # ``reconfigure`` replaces this copy
         self._root = Path(self._config.runtime_dir).absolute()
         self._store = StatusStore()
         self._builds = Builds(self._config, self._store)
@@ -153,12 +153,13 @@ class HotloadManager(AsyncLife):
         )
         self._detach: list[Callable[[], None]] = []
 
-    # ---- life
+    # ---- start and stop
 
     def start(self) -> None:
-        """Scan, compile and load everything, then watch; nothing happens if it runs.
+        """Start watching, then scan, compile and load all plugins; do nothing if the manager runs.
 
-        A runtime directory that does not exist yet is waited for: ``snapshot().watcher.trouble`` says so.
+        A missing runtime directory is no error: ``snapshot().watcher.trouble`` reports it, and the watcher
+        waits for it.
         """
         with self._command_lock.taken():
             if self._detach:
@@ -168,7 +169,7 @@ class HotloadManager(AsyncLife):
                 LogCollector(self._config.module_path, self._store.collect, self._plugin_of).attach(),
             ]
             self._pipeline.start()
-            # The watcher first: a change between the scan and the first look would be missed.
+            # Watch before the scan, so that no change after the scan is missed.
             self._watching.start()
             try:
                 self.scan_and_load_all()
@@ -177,12 +178,12 @@ class HotloadManager(AsyncLife):
             self._watching.tell()
 
     def stop(self, *, unload: bool = True) -> None:
-        """Stop watching and, unless told otherwise, unload everything in reverse order of loading.
+        """Stop watching and, if ``unload`` is true, unload all plugins in reverse order of loading.
 
-        May be called inside a handler, whose own call is not waited for. A subscriber that hears of a command
-        may call it, too: it takes effect when that command ends.
+        A handler may call this method, which does not wait for the handler's own hook call. A subscriber may
+        call it during a command: then the manager stops when that command ends.
         """
-        self._command_lock.refuse_inside_trial()  # the watcher may be waiting for this very load
+        self._command_lock.refuse_inside_trial()  # the watcher may be waiting for this load
         if self._command_lock.put_off(functools.partial(self.stop, unload=unload)):
             return
         with self._host.step_aside():
@@ -208,7 +209,7 @@ class HotloadManager(AsyncLife):
     # ---- commands
 
     def scan(self) -> tuple[PluginStatus, ...]:
-        """Look which plugins there are; none of their code is read or run. Raises ``RuntimeDirError``."""
+        """Find the plugins without reading or running their code. Raises ``RuntimeDirError``."""
         with self._command_lock.taken():
             for directory in self._inventory.find().values():
                 if self._inventory.is_on(directory):
@@ -225,14 +226,14 @@ class HotloadManager(AsyncLife):
             return self._store.statuses()
 
     def load_plugin(self, path: Path) -> PluginStatus:
-        """Bring the plugin in the directory ``path`` up to date; raises ``UnknownPluginError`` for none."""
+        """Bring the plugin in the directory ``path`` up to date. Raises ``UnknownPluginError``."""
         with self._command_lock.taken():
             directory = self._inventory.find_one(Path(path).name.removeprefix("_"))
             self._inventory.apply([directory])
             return self._facts.status(directory.name)
 
     def handle_file_change(self, path: Path) -> None:
-        """Look at the plugin to which a changed file belongs; nothing happens for other files."""
+        """Bring the plugin that contains a changed file up to date; ignore files outside plugins."""
         try:
             relative = Path(path).absolute().relative_to(self._root.absolute())
         except ValueError:
@@ -243,7 +244,7 @@ class HotloadManager(AsyncLife):
                 self._inventory.look_at([name])
 
     def build(self, name: str | None = None) -> tuple[PluginStatus, ...]:
-        """Compile one plugin, or all that are enabled, without loading; faults are in the statuses."""
+        """Compile one plugin, or all enabled plugins, without loading; the statuses contain the faults."""
         with self._command_lock.taken():
             if name is not None:
                 return (self._pipeline.build(self._inventory.find_one(name)),)
@@ -252,10 +253,10 @@ class HotloadManager(AsyncLife):
             )
 
     def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:
-        """Build and load one plugin, or all that changed or fail (all, if none did).
+        """Build and load one plugin, or all that changed or have a fault; if there are none, load all.
 
-        ``force`` compiles everything anew. Who is HELD is only released by name. Returns the statuses after
-        the swap.
+        ``force`` compiles every file again. A HELD plugin is released only if ``name`` names it. Returns the
+        statuses after the swap.
         """
         with self._command_lock.taken():
             if name is not None:
@@ -265,13 +266,15 @@ class HotloadManager(AsyncLife):
             return self._store.statuses()
 
     def rollback(self, name: str, generation: int) -> PluginStatus:
-        """Let an earlier generation serve again, as a new one; the plugin is HELD there.
+        """Make an earlier generation's artifact live again, and hold the plugin there.
 
-        Until its source changes, or ``release`` or ``rebuild`` of this plugin.
+        The artifact loads as a new generation, unless it is live already. The hold ends when the source
+        changes, or with ``release`` or ``rebuild`` of this plugin.
 
         Raises:
-            RefusedError: the plugin is disabled, had no such generation, or its artifact is gone.
-            PluginError: it does not load any more; what served serves on.
+            RefusedError: the plugin is disabled, has no such generation, the artifact is gone, or a plugin
+                that requires this plugin does not load with it.
+            PluginError: the artifact does not load; the live version stays live.
 
         """
         with self._command_lock.taken():
@@ -279,94 +282,94 @@ class HotloadManager(AsyncLife):
             return self._facts.status(name)
 
     def hold(self, name: str, reason: str) -> PluginStatus:
-        """Keep the plugin's present source from being loaded, in this host and the next, until it changes.
+        """Bar the plugin's present source from loading, in this host and in later hosts, until it changes.
 
-        What served last serves in its place, if that is another version.
+        The last good version becomes live, if it is another version; otherwise no version is live.
         """
         with self._command_lock.taken():
             self._holds.hold_back(self._inventory.find_on(name), reason)
             return self._facts.status(name)
 
     def release(self, name: str) -> PluginStatus:
-        """Let a HELD plugin follow its source again; nothing happens to another."""
+        """Release the plugin if it is HELD, and bring it up to date with its source."""
         with self._command_lock.taken():
             self._toggles.release(name)
             return self._facts.status(name)
 
     def enable(self, name: str) -> PluginStatus:
-        """Rename ``_name`` to ``name`` and load it, or release it if it is HELD; else nothing happens."""
+        """Rename ``_name`` to ``name`` and load the plugin, or release it if it is HELD; else do nothing."""
         with self._command_lock.taken():
             self._toggles.enable(name)
             return self._facts.status(name)
 
     def disable(self, name: str) -> PluginStatus:
-        """Unload a plugin and rename ``name`` to ``_name``; nothing happens if it is off."""
+        """Rename ``name`` to ``_name`` and unload the plugin; do nothing if it is disabled."""
         with self._command_lock.taken():
             self._toggles.disable(name)
             return self._facts.status(name)
 
     def clean(self, name: str | None = None) -> int:
-        """Remove the artifacts of one plugin, or all, also of plugins that are gone; returns how many.
+        """Remove the artifacts of one plugin, or of all, including removed plugins; return the number.
 
-        What serves goes on serving.
+        Live generations stay live.
         """
         with self._command_lock.taken():
             return self._toggles.clean(name)
 
     def undo(self) -> str:
-        """Take back the last enable, disable or clean, and return what that was.
+        """Undo the last enable, disable or clean, and return its text.
 
         Raises:
-            RefusedError: there is none, or it cannot be taken back.
+            RefusedError: there is nothing to undo, or the undo is refused.
 
         """
         with self._command_lock.taken():
             return self._toggles.undo()
 
     def new(self, name: str, template: str = "simple") -> PluginStatus:
-        """Make a plugin from a template and load it; raises ``UsageError`` for a name it cannot have."""
+        """Create a plugin from a template and load it. Raises ``UsageError`` if the name is invalid."""
         with self._command_lock.taken():
             self._inventory.apply([directories.create(self._root, name, template)])
             return self._facts.status(name)
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
-        """Call a hook point; values come as JSON values, or as bounded representations."""
+        """Call a hook point; return each value as JSON values, or as a shortened ``repr``."""
         return self._facts.invoke(point, args, kwargs)
 
     def pause(self) -> WatcherStatus:
-        """Keep what is saved from now on until ``resume``; commands work as ever.
+        """Collect changes until ``resume`` instead of loading them; commands still work.
 
-        Nothing happens if it is paused. Raises ``RefusedError`` if nothing is watched.
+        Does nothing if the manager is paused. Raises ``RefusedError`` if the configuration disables watching.
         """
         return self._watching.pause()
 
     def resume(self) -> tuple[PluginStatus, ...]:
-        """Bring what changed since ``pause`` up to date, in one batch, and follow saves again.
+        """Bring the plugins that changed since ``pause`` up to date in one batch, and follow changes again.
 
-        Returns how the plugins that waited stand now.
+        Returns the statuses of these plugins.
         """
         names = self._watching.resume()
         return tuple(status for name in names if (status := self._store.get(name)))
 
     def reconfigure(self, read: Callable[[], Config]) -> tuple[PluginStatus, ...]:
-        """Take the tables of plugins from the configuration that ``read`` returns; see ``follow_config``.
+        """Apply the plugin tables of the configuration that ``read`` returns; see ``follow_config``.
 
-        Loads anew, or switches, what they touch; returns how that stands now. Raises ``ConfigError`` of
-        ``read``, having changed nothing.
+        Reloads, enables or disables the plugins whose tables changed, and returns their statuses. Raises
+        ``ConfigError`` if ``read`` does; then no table changes.
         """
         with self._command_lock.taken():
             names = self._config_reload.take(read, is_running=bool(self._detach))
             return tuple(status for name in names if (status := self._store.get(name)))
 
-    # ---- facts
+    # ---- queries
 
     def snapshot(self) -> Snapshot:
-        """Return the whole state at this moment; never waits for a reload."""
+        """Return the whole state at this moment; never wait for a reload."""
         self._pipeline.look_at_held()
         return self._facts.snapshot(self._watching.status(), self._config_reload.fault)
 
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
-        """Hear every event, in the thread where it happens; returns the undo."""
+        """Call ``subscriber`` with every event, in the publishing thread; return the undo."""
         return self._store.subscribe(subscriber)
 
     def log(self, since: int = 0) -> tuple[LogLine, ...]:
@@ -374,7 +377,7 @@ class HotloadManager(AsyncLife):
         return self._store.log(since)
 
     def detail(self, name: str) -> PluginDetail:
-        """Return everything known about one plugin."""
+        """Return all details of one plugin."""
         self._pipeline.look_at_held()
         detail = self._facts.detail(name)
         others = (status.name for status in self._store.statuses())
@@ -386,24 +389,24 @@ class HotloadManager(AsyncLife):
         )
 
     def plan(self, name: str | None = None) -> Plan:
-        """Return what ``rebuild`` of this plugin, or of all that changed or fail, would do now, and why.
+        """Return the actions that ``rebuild`` of one plugin, or of all, would take now, with the reasons.
 
-        Sources are read and compiled in memory: nothing is written, and no code of a plugin is run. Raises
-        ``RefusedError`` for a plugin that is disabled.
+        Reads and compiles the sources in memory; writes nothing, and runs no plugin code. Raises
+        ``RefusedError`` if the plugin is disabled.
         """
         with self._command_lock.taken():
             return self._planner.plan(name)
 
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
-        """Return what happened to a plugin in this host, the oldest first; at most 100 entries."""
+        """Return the history of a plugin in this host, oldest entry first; at most 100 entries."""
         self._facts.status(name)
         return self._holds.history(name)
 
     def source(self, name: str, file: str, generation: int | None = None) -> str:
-        """Return a file's text: as the serving ``generation`` loaded it, or (``None``) as on disk.
+        """Return a file's text: as the live ``generation`` loaded it, or (``None``) as it is on disk.
 
         Raises:
-            UnknownPluginError: there is no such plugin, file or generation.
+            UnknownPluginError: there is no such plugin or file, or ``generation`` is not live.
 
         """
         return self._facts.source(name, file, generation)
@@ -419,12 +422,12 @@ class HotloadManager(AsyncLife):
                 self._holds.go_back(self._inventory.find_on(name), generation, why)
 
     def _plugin_of(self, module_name: str) -> str:
-        """Return the plugin whose modules go by ``module_name``."""
+        """Return the plugin whose modules have the identifier ``module_name``."""
         names = (status.name for status in self._store.statuses())
         return next((name for name in names if identifier(name) == module_name), module_name)
 
 
-_INTERVAL: Final = 0.25  # seconds between two looks; a file is read when it has stood still for one
+_INTERVAL: Final = 0.25  # seconds between two checks; a change is read once two checks find the same files
 
 _Facts: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 
@@ -437,17 +440,17 @@ def follow_config(
     compiled_dir: Path | None = None,
     interval: float = _INTERVAL,
 ) -> Callable[[], None]:
-    """Give the manager each change in the files that ``load_config`` reads; returns the undo.
+    """Apply each change in the files that ``load_config`` reads to the manager; return the undo.
 
-    Of a change in a plugin's table only that plugin is loaded anew. What is wrong changes nothing, and is in
-    the log and in ``snapshot().host.config_fault``.
+    A change in a plugin's table reloads only that plugin and the plugins that require it. An invalid
+    configuration changes nothing; the log and ``snapshot().host.config_fault`` report the error.
     """
     files = tuple(file.absolute() for file in files_of(path))
     ended = threading.Event()
 
     def read() -> Config:
         there = [file for file in files if file.exists()] if path is None else files
-        place = Path(near(there[-1])) if there else None  # the program may have gone to another folder
+        place = Path(near(there[-1])) if there else None  # the working directory may have changed
         return resolve(place, runtime_dir=runtime_dir, compiled_dir=compiled_dir).config
 
     def look() -> None:
@@ -456,7 +459,7 @@ def follow_config(
             facts = tuple(map(_facts, files))
             if facts != taken and not ended.wait(interval) and facts == tuple(map(_facts, files)):
                 taken = facts
-                with contextlib.suppress(HotloadError):  # the manager has told it, or is ending
+                with contextlib.suppress(HotloadError):  # the manager has reported it, or is stopping
                     manager.reconfigure(read)
             ended.wait(interval)
 

@@ -1,4 +1,4 @@
-"""The path of a change: read, compile, publish, trial, swap; then the previous version retires."""
+"""The pipeline of a change: read, compile, publish, try, swap; then retire the previous version."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _RETRIED = (PluginState.FAIL, PluginState.STALE)
 
 
 class Batch:
-    """The candidates of one update; used once."""
+    """The candidates of one update; each batch is used once."""
 
     def __init__(
         self,
@@ -60,13 +60,13 @@ class Batch:
         self._ready: dict[str, Ready] = {}
 
     def add(self, name: str, candidate: Candidate | None) -> None:
-        """Take a plugin into the batch, with what is to be tried of it, if anything."""
+        """Add a plugin to the batch, with its candidate if there is one."""
         self._given.add(name)
         if candidate is not None:
             self._candidates[name] = candidate
 
     def add_tied(self) -> None:
-        """Take in who waits for another plugin's version: something was unloaded, which may have been it."""
+        """Add the tied plugins, because an unloaded plugin may have kept them from loading."""
         for status in self._store.statuses():
             name = status.name
             if (
@@ -77,13 +77,13 @@ class Batch:
                 self.add(name, self._proofs.candidate(_directory(status), anew=True))
 
     def add_following(self, name: str) -> None:
-        """Take in who waits for ``name``, or failed to load beside another version of it."""
+        """Add the plugins that wait for ``name``, or that failed to load with another version of it."""
         for status in self._store.statuses():
             if status.state is not PluginState.OFF and self._is_retried(status, {name}):
                 self.add(status.name, self._proofs.candidate(_directory(status), anew=True))
 
     def prove(self) -> list[Ready]:
-        """Try everything; returns what may serve, each after those that it requires."""
+        """Try all candidates; return those that may go live, each after the plugins that it requires."""
         self._widen()
         pending = self._in_order()
         self._proofs.try_ahead([one for one in pending if not self._dependencies.of(one.name, one.artifact)])
@@ -100,11 +100,11 @@ class Batch:
         return [self._ready[name] for name in in_order(self._ready, self._bound_now)]
 
     def prove_all(self) -> list[Ready]:
-        """Try everything, with what serves now; if any of it fails nothing has changed.
+        """Try the candidates and the live versions of their dependents; if one fails, change nothing.
 
         Raises:
-            HotloadError: what was given does not load.
-            RefusedError: somebody who requires it does not load with it.
+            HotloadError: a plugin that was added to the batch does not load.
+            RefusedError: a plugin that requires one of the added plugins does not load with it.
 
         """
         self._widen(with_failed=False)
@@ -121,10 +121,10 @@ class Batch:
                 raise RefusedError(f"{name} requires it, and does not load with it: {error}") from error
         return list(self._ready.values())
 
-    # ---- who belongs to it
+    # ---- the members of the batch
 
     def _widen(self, *, with_failed: bool = True) -> None:
-        """Take in who is to be loaded again because of those that are in."""
+        """Add the plugins that must load again because of the candidates."""
         is_growing = True
         while is_growing and self._candidates:
             is_growing = False
@@ -152,7 +152,7 @@ class Batch:
         return found
 
     def _is_retried(self, status: PluginStatus, others: AbstractSet[str]) -> bool:
-        """Tell whether the newest version of a plugin may load now that ``others`` do."""
+        """Return whether the newest version of a plugin may load now that ``others`` load."""
         requires_one = not others.isdisjoint(self._dependencies.wanted(status.name))
         if status.name in self._dependencies.tied:
             return requires_one or any(status.name in self._dependencies.wanted(name) for name in others)
@@ -161,12 +161,12 @@ class Batch:
             status.state is PluginState.WAIT or (status.state in _RETRIED and is_loading_at_fault)
         )
 
-    # ---- one after the other
+    # ---- one trial after the other
 
     def _prove(
         self, pending: list[Candidate]
     ) -> tuple[list[Candidate], list[tuple[Candidate, RequirementError]]]:
-        """Try some; returns what is to be tried in place of those that failed, and what lacks another."""
+        """Try the pending candidates; return the replacements of failed ones, and the unmet requirements."""
         instead, unmet = [], []
         for one in pending:
             try:
@@ -181,7 +181,7 @@ class Batch:
         return instead, unmet
 
     def _required(self, name: str, artifact: Artifact) -> list[Generation]:
-        """Return the generations that a version of a plugin belongs to; raises ``RequirementError``."""
+        """Return the generations that a version of a plugin requires. Raises ``RequirementError``."""
         found = []
         one = self._candidates.get(name)
         is_new = one is not None and one.attempt is not None and one.artifact is artifact
@@ -201,7 +201,7 @@ class Batch:
         return found
 
     def _in_order(self) -> list[Candidate]:
-        """Return the candidates, each after those that it, and not another version of it, requires."""
+        """Return the candidates, each after the plugins that its own artifact requires."""
 
         def required(name: str) -> Collection[str]:
             return self._dependencies.of(name, self._candidates[name].artifact)
@@ -216,10 +216,10 @@ class Batch:
         is_behind = status is not None and status.state in (PluginState.STALE, PluginState.FAIL)
         return is_behind or name in self._proofs.unproven
 
-    # ---- together, or not at all
+    # ---- all together, or not at all
 
     def _keep_together(self) -> None:
-        """Take out what would leave somebody that goes on serving without the version it was loaded with."""
+        """Remove the plugins whose swap would leave a plugin without the version that it was loaded with."""
         is_shrinking = True
         while is_shrinking:
             is_shrinking = False
@@ -243,7 +243,7 @@ class Batch:
         return ""
 
     def _leave(self, one: Candidate, error: RequirementError) -> None:
-        """Have a plugin stay as it is, or wait, until what it belongs to can serve."""
+        """Do not load a candidate: keep its plugin as it is, or make it wait or fail because of ``error``."""
         name = one.name
         if one.attempt is None and (one.fault is not None or self._loader.live(name) is not None):
             self._store.put(one.status)
@@ -261,12 +261,15 @@ class Batch:
 
 
 def _directory(status: PluginStatus) -> PluginDirectory:
-    """Return the directory of a plugin that is on."""
+    """Return the directory of an enabled plugin."""
     return PluginDirectory(status.name, Path(status.path), enabled=True)
 
 
 class Pipeline:
-    """Brings plugins from source to serving; used by one thread at a time, but for ``start`` and ``stop``."""
+    """Takes plugins from source to live.
+
+    Only one thread at a time may use it, except for ``stop`` and the queries.
+    """
 
     def __init__(
         self, loader: Loader, config: Config, store: StatusStore, builds: Builds, rounds: SelfWriteGuard
@@ -292,35 +295,35 @@ class Pipeline:
         self._is_closed = False
 
     def start(self) -> None:
-        """Begin to retire in the background, and clear up after a host that was killed."""
+        """Start the retire thread, and remove the leftovers of a killed host."""
         self._is_closed = False
         self._retire_thread.start()
         self._builds.remove_leftovers()
 
     def close(self) -> None:
-        """Refuse loads until ``stop`` has ended: nobody would retire what an ``on_unload`` loads now."""
+        """Refuse loads until ``stop`` has ended: no thread would retire a plugin that ``on_unload`` loads."""
         self._is_closed = True
 
     def stop(self) -> None:
-        """Retire what is queued, and end."""
+        """Retire the queued generations, and stop the retire thread."""
         self._retire_thread.stop()
         if self._loader.unloading() is None:
             self._is_closed = False
 
     def is_inside_trial(self) -> bool:
-        """Tell whether the calling thread is executing a plugin's modules or its ``register``."""
+        """Return whether the calling thread executes a plugin's modules or its ``register``."""
         return self._loader.is_inside_trial()
 
     def look_at_held(self) -> None:
-        """Have somebody look whether old generations that were held are freed by now; does not wait."""
+        """Schedule a check for freed generations; do not wait for it."""
         self._retire_thread.ask()
 
     def live(self, name: str) -> LivePlugin | None:
-        """Return what serves of a plugin, or ``None``."""
+        """Return the live version of a plugin, or ``None``."""
         return self._loader.live(name)
 
     def unload_all(self) -> list[str]:
-        """Take everything out of service: who was loaded last, or requires another, leaves first."""
+        """Unload all plugins in one swap, last loaded and dependents first; return their names."""
         names = in_order(self._loader.names(), self._dependencies.bound)[::-1]
         self._loader.unload_together(names)
         self._has_unloaded = True
@@ -335,16 +338,17 @@ class Pipeline:
         again: bool = False,
         fresh: bool = False,
     ) -> set[str]:
-        """Bring plugins up to date with their sources, and those that require them, all in one swap.
+        """Bring plugins, and the plugins that require them, up to date with their sources in one swap.
 
-        ``seen`` has what was read already; ``again`` loads also what has not changed; ``fresh`` compiles it,
-        too. Returns the plugins whose failure is not told yet: they may be half-written.
+        ``seen`` contains the changes that the watcher has read; ``again`` also loads unchanged plugins;
+        ``fresh`` also compiles them. Returns the plugins whose failure is not reported yet, because their
+        files may be half-written.
         """
         directories = list(directories)
         self._refuse_endless(directories, again=again)
         unproven = self._proofs.unproven = set()
         batch = self._new_batch()
-        for directory in directories:  # all are compiled before one is tried
+        for directory in directories:  # compile all before the first trial
             name = directory.name
             batch.add(name, self._proofs.candidate(directory, seen.get(name), again=again, fresh=fresh))
         if self._has_unloaded:
@@ -366,7 +370,7 @@ class Pipeline:
             raise RefusedError("the manager is being stopped; nothing is loaded any more")
 
     def look(self, directory: PluginDirectory) -> None:
-        """Say of a plugin that is not loaded whether it has an entry; no code is read."""
+        """Check whether a plugin that is not loaded has an entry; read no code."""
         status = self.status_of(directory)
         if status.state is not PluginState.NEW and (status.fault is None or status.fault.phase != "discover"):
             return
@@ -381,7 +385,7 @@ class Pipeline:
                 self._store.put(replace(status, state=PluginState.NEW, fault=None))
 
     def build(self, directory: PluginDirectory) -> PluginStatus:
-        """Compile only; returns the status, with the fault if it failed. What serves keeps its own status."""
+        """Compile only; return the status, with the fault if it failed. A live plugin keeps its status."""
         status = self.status_of(directory)
         source: Source | None = None
         try:
@@ -401,7 +405,7 @@ class Pipeline:
         return built
 
     def _put_failed(self, status: PluginStatus, fault: Fault) -> PluginStatus:
-        """Note a failure that changes nothing for what serves."""
+        """Publish a failure; record it only if no version is live."""
         failed = replace(status, state=PluginState.FAIL, fault=fault)
         if not status.generation:
             self._store.put(failed)
@@ -409,7 +413,7 @@ class Pipeline:
         return failed
 
     def unload(self, name: str) -> None:
-        """Take a plugin out of service, and before it those that require it; they wait for it then."""
+        """Unload a plugin, and before it the plugins that require it, which then wait for it."""
         if self._loader.live(name) is None:
             return
         for other in self._dependencies.dependents(name):
@@ -422,27 +426,27 @@ class Pipeline:
         self._retire_thread.ring()
 
     def status_of(self, directory: PluginDirectory) -> PluginStatus:
-        """Return how a plugin stands, at its present place on disk."""
+        """Return the status of a plugin, with its present path."""
         return self._proofs.status_of(directory)
 
     def requires(self, name: str) -> tuple[str, ...]:
-        """Return what the newest version of a plugin requires that was seen."""
+        """Return the requirements of the newest known version of a plugin."""
         return tuple(self._dependencies.wanted(name))
 
     def forget(self, name: str) -> None:
-        """Take a plugin that is gone out of service, and drop what is known of it."""
+        """Unload a plugin that is gone, and remove its records."""
         self.unload(name)
         self._dependencies.forget(name)
 
-    # ---- held at an artifact
+    # ---- holds
 
     def hold(self, directory: PluginDirectory, hold: Hold) -> None:
-        """Let the held artifact serve, or nothing, and keep it so until the source changes.
+        """Make the held artifact live, or no version, and keep the hold until the source changes.
 
         Raises:
-            PluginError: the artifact does not load; what served serves on, and nothing is held.
-            RefusedError: it loads, but a plugin that requires it does not load with it.
-            ArtifactError: it is not there.
+            PluginError: the artifact does not load; the live version stays live, and there is no hold.
+            RefusedError: the artifact loads, but a plugin that requires it does not load with it.
+            ArtifactError: the artifact is missing or unusable.
 
         """
         self._refuse_endless([directory], again=False)
@@ -463,7 +467,7 @@ class Pipeline:
             self._proofs.put_held(self.status_of(directory), hold)
 
     def _follow(self, name: str) -> None:
-        """Load what can load only now that this version of a plugin serves."""
+        """Load the plugins that can load only with the version of ``name`` that is live now."""
         batch = self._new_batch()
         batch.add_following(name)
         if ready := batch.prove():
@@ -479,17 +483,17 @@ class Pipeline:
             began = time.perf_counter()
             self._loader.swap([one.trial for one in ready])
             seconds = time.perf_counter() - began
-            time.sleep(0)  # who waits for the interpreter calls the new version now, not behind what follows
+            time.sleep(0)  # let waiting threads call the new version before the reports
             for one in ready:
                 self._report(one, seconds)
-        self._retire_thread.ring()  # now: that it is retired is told after what serves instead
+        self._retire_thread.ring()  # after the reports: the load is published before the retirement
         digests = {one.trial.name: one.digest for one in ready}
         self._builds.served(digests)
-        # Nobody waits for the disk: an artifact that a power failure damages before is built once again.
+        # Do not wait for the disk: an artifact that a power failure damages is built again.
         self._retire_thread.then(make_durable, self._builds.new_among(digests))
 
     def _report(self, one: Ready, seconds: float) -> None:
-        """Report that a version is live since a swap that took ``seconds``."""
+        """Report that a version is live after a swap that took ``seconds``."""
         before = self._store.get(one.trial.name)
         assert before is not None
         self._store.put(one.status(before))

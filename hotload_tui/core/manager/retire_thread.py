@@ -1,4 +1,4 @@
-"""Old generations retire in the background; a new version that fails too often is taken back."""
+"""Retire old generations in the background, and roll back a new version that fails too often."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ logger = logging.getLogger("hotload.engine")
 
 
 class RetireThread:
-    """A thread that retires what the loader parted with, and tells how it went."""
+    """A thread that retires the generations that the loader replaced or dropped, and reports the results."""
 
     def __init__(self, loader: Loader, store: StatusStore) -> None:
         self._loader = loader
@@ -39,7 +39,7 @@ class RetireThread:
         self._discarded: dict[tuple[str, int], str] = {}
 
     def start(self) -> None:
-        """Begin, before plugins are loaded: a thread keeps the hooks that were set when it was started."""
+        """Start before plugins load: a thread keeps the hooks that are set when it starts."""
         if self._thread is None:
             self._thread = threading.Thread(
                 target=self._work, args=(self._queue,), name="hotload-retire", daemon=True
@@ -47,31 +47,31 @@ class RetireThread:
             self._thread.start()
 
     def discard(self, trial: LivePlugin, reason: str) -> None:
-        """Retire a trial that never serves, and say why."""
+        """Retire a trial that never goes live, and log ``reason``."""
         self._discarded[trial.name, trial.generation.number] = reason
         self._loader.discard(trial)
         self.ring()
 
     def ring(self) -> None:
-        """Say that there is something to retire; one thread at a time may."""
+        """Schedule a retirement; only one thread at a time may call this."""
         self.then(self._retire)
 
     def then(self, chore: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
-        """Do something that nobody waits for, after what is to be retired."""
+        """Run ``chore`` in the background, after the retirements in the queue."""
         self.start()
         self._queue.put(functools.partial(chore, *args, **kwargs))
 
     def ask(self) -> None:
-        """Have somebody look, soon, whether generations that were held are freed by now."""
+        """Schedule a check for freed generations, if any retired generation is still in memory."""
         if self._loader.is_held() and not self._is_asked:
             self._is_asked = True
             self._queue.put(self._retire)
 
     def stop(self, *, wait: bool = True) -> None:
-        """Retire what is queued, and end; without ``wait`` that goes on after the return.
+        """Retire the queued generations and end the thread; without ``wait``, return before that.
 
-        The hook calls that the calling thread is part of are not waited for, and an ``on_unload`` function
-        does not wait at all: the end waits for that one.
+        The thread does not wait for hook calls of the calling thread. An ``on_unload`` function never waits
+        for the thread, because the thread waits for that function.
         """
         wait = wait and self._loader.unloading() is None
         if self._thread is not None:
@@ -79,14 +79,14 @@ class RetireThread:
             if wait and self._thread is not threading.current_thread():
                 with self._loader.step_aside():
                     self._thread.join()
-            # A thread that still ends keeps its queue: the next one must not take its last word.
+            # An ending thread keeps its queue: the next thread must not take its end marker.
             self._thread, self._queue = None, queue.SimpleQueue()
 
     def _work(self, chores: queue.SimpleQueue[Callable[[], None] | None]) -> None:
         while (chore := chores.get()) is not None:
             try:
                 chore()
-            except Exception:  # whatever it meets: who leaves later is still to be retired
+            except Exception:  # any error: later generations must still retire
                 logger.exception("what follows a reload failed")
 
     def _retire(self) -> None:
@@ -119,16 +119,16 @@ class RetireThread:
 
 
 FEWEST: Final = 3
-"""Faults below which no version is judged: one bad argument is no bad version."""
+"""Least number of faults for a rollback: one bad argument does not make a version bad."""
 
 
 class Probation:
-    """Hears of every fault of a handler, in the thread that called it."""
+    """Rolls back a new version whose handlers fail too often."""
 
     def __init__(
         self, config: Config, store: StatusStore, host: HookHost, go_back: Callable[[str, int, Fault], None]
     ) -> None:
-        """``go_back`` is called in a thread of its own, with plugin, generation, and why."""
+        """Call ``go_back`` in a new thread with the plugin, the generation to leave, and the fault."""
         self._config = config
         self._store = store
         self._host = host
@@ -136,7 +136,7 @@ class Probation:
         self._judged: set[tuple[str, int]] = set()
 
     def handler_failed(self, fault: Fault, generation: int) -> None:
-        """Note a fault, and judge the version."""
+        """Decide whether to roll back after a fault; runs in the thread that called the handler."""
         limit = self._config.max_error_rate
         status = self._store.get(fault.plugin)
         if limit is None or status is None or status.generation != generation:

@@ -1,4 +1,4 @@
-"""One staged plugin: its source is compiled and tried, and waits for the swap of its batch."""
+"""One staged plugin: compile its source, try it, and keep the trial for the swap of its batch."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from hotload_tui.core.watch.scanner import PluginChange, Repositories
 
 
 def failure(error: HotloadError, plugin: str, module_path: str, source: Source | None = None) -> Fault:
-    """Return the fault of a plugin that could not be built or loaded; ``source`` is what was read of it."""
+    """Return the fault of a plugin that cannot be built or loaded; ``source`` contains the files read."""
     return fault_of(
         error, phase=_phase(error), plugin=plugin, module_path=module_path, text_of=_texts(source)
     )
 
 
 def is_same(fault: Fault, before: Fault | None) -> bool:
-    """Tell whether the fault differs from the one before in nothing but its time."""
+    """Return whether the fault equals the previous fault in everything but its time."""
     return before is not None and replace(before, at=fault.at) == fault
 
 
@@ -55,7 +55,7 @@ def _phase(error: HotloadError) -> Phase:
 
 
 def _texts(source: Source | None) -> TextOf:
-    """Return the texts of a source that was read, by absolute path."""
+    """Return a function that returns the text of a source file by absolute path."""
     contents = {str(Path(source.root, file.path)): file.content for file in source.files} if source else {}
 
     def text_of(file: str) -> str | None:
@@ -66,7 +66,7 @@ def _texts(source: Source | None) -> TextOf:
 
 
 _ROUNDS = 3
-_GRAIN = 0.01  # seconds that the clock of the file system may be behind
+_GRAIN = 0.01  # seconds by which file times may be behind the clock
 
 
 class _Loads(Struct):
@@ -76,27 +76,27 @@ class _Loads(Struct):
 
 
 class SelfWriteGuard:
-    """Counts, for each plugin, changes in a row that were made while it was being loaded."""
+    """Counts, for each plugin, the consecutive changes that are made while the plugin loads."""
 
     def __init__(self) -> None:
         self._loads: dict[str, _Loads] = {}
 
     def loaded(self, name: str, began: float, ended: float) -> None:
-        """Note when a plugin was loaded."""
+        """Record when a load began and ended."""
         loads = self._loads.setdefault(name, _Loads())
         loads.began, loads.ended = began, ended
 
     def forget(self, name: str) -> None:
-        """Drop what is known of a plugin that is gone."""
+        """Remove the record of a plugin that is gone."""
         self._loads.pop(name, None)
 
     def is_running(self, name: str) -> bool:
-        """Tell whether the plugin's last change was made while it was being loaded."""
+        """Return whether the plugin's last change was made while the plugin loaded."""
         loads = self._loads.get(name)
         return loads is not None and loads.rounds > 0
 
     def count(self, change: PluginChange) -> int:
-        """Return the number of rounds, with this change."""
+        """Return the number of consecutive changes during loads, including this change."""
         loads = self._loads.setdefault(change.name, _Loads())
         if change.modified and loads.began - _GRAIN <= change.modified <= loads.ended:
             loads.rounds += 1
@@ -106,33 +106,33 @@ class SelfWriteGuard:
 
     @staticmethod
     def is_last(rounds: int) -> bool:
-        """Tell whether the change is to be taken only once it has stood still: it may be somebody else's."""
+        """Return whether to take the change only when it is settled: the plugin may not have made it."""
         return rounds == _ROUNDS
 
     @staticmethod
     def is_over(rounds: int) -> bool:
-        """Tell whether the change is not to be taken any more."""
+        """Return whether to ignore the change."""
         return rounds > _ROUNDS
 
 
 class Ready(Struct, frozen=True):
-    """A trial, and what the status needs besides it."""
+    """A successful trial, and the other values of the plugin's new status."""
 
     trial: LivePlugin
     compile_seconds: float
     source_digest: str
     fault: Fault | None = None
-    """Why it is not the newest source that serves; ``None`` when it is."""
+    """Why the newest source is not live; ``None`` if it is."""
     held: str = ""
-    """Why the plugin does not follow its source."""
+    """Why the plugin does not follow its source; empty if it does."""
 
     @property
     def digest(self) -> str:
-        """Digest of its artifact."""
+        """Digest of the trial's artifact."""
         return self.trial.generation.artifact.manifest.digest
 
     def status(self, before: PluginStatus) -> PluginStatus:
-        """Return how the plugin stands once the trial serves."""
+        """Return the plugin's status after the swap."""
         trial = self.trial
         state = PluginState.OK if self.fault is None else PluginState.STALE
         return replace(
@@ -154,7 +154,7 @@ class Ready(Struct, frozen=True):
         )
 
     def event(self, swap_seconds: float) -> PluginLoaded:
-        """Return what is told once it serves; the swap is that of its whole batch."""
+        """Return the event for the swap; ``swap_seconds`` is the duration for the whole batch."""
         trial = self.trial
         return PluginLoaded(
             trial.loaded_at,
@@ -168,7 +168,7 @@ class Ready(Struct, frozen=True):
 
 
 def unserved(status: PluginStatus) -> PluginStatus:
-    """Return how a plugin stands of which nothing serves; why is for the caller to say."""
+    """Return the status of a plugin without a live version; the caller sets the state and reason."""
     return replace(
         status,
         digest="",
@@ -183,11 +183,11 @@ def unserved(status: PluginStatus) -> PluginStatus:
 
 
 Required: TypeAlias = Callable[[str, Artifact], Collection[Generation]]
-"""Returns the generations that a version of a plugin requires; raises ``RequirementError``."""
+"""Returns the generations that a version of a plugin requires. Raises ``RequirementError``."""
 
 
 class Attempt(Struct):
-    """What is tried of a plugin; newer than what was begun with, if that became stale."""
+    """The source that is tried; a newer source replaces it if the files change during the trial."""
 
     directory: PluginDirectory
     source: Source
@@ -195,7 +195,7 @@ class Attempt(Struct):
 
 
 class Attempts:
-    """Makes them; used by one thread at a time."""
+    """Compiles and tries sources; only one thread may use it at a time."""
 
     def __init__(
         self,
@@ -215,19 +215,19 @@ class Attempts:
         self._repositories = Repositories(Path(config.runtime_dir).absolute(), config.debounce_time)
 
     def compile(self, attempt: Attempt, *, fresh: bool) -> Artifact:
-        """Compile what was read; raises ``PluginError`` and ``ArtifactError``."""
+        """Compile the source of an attempt. Raises ``PluginError`` and ``ArtifactError``."""
         build = self._builds.compile(attempt.directory, attempt.source, fresh=fresh)
         _note(attempt, build)
         return build.artifact
 
     def prove(self, attempt: Attempt, artifact: Artifact, required: Required) -> LivePlugin:
-        """Try a new artifact; once more with the newer source, if there is one by then and it compiles.
+        """Try a new artifact; try again if a newer source is on disk after the trial, and compiles.
 
         Raises:
-            HotloadError: it cannot be loaded; ``attempt`` says what was tried.
+            HotloadError: the plugin does not load; ``attempt`` contains the source that was tried.
 
         """
-        # A plugin that writes into its own files would be stale each time.
+        # Try at most twice: a plugin that writes its own files has a newer source after each trial.
         newer = None
         try:
             trial = self.run(attempt.directory, artifact, required)
@@ -243,7 +243,7 @@ class Attempts:
         return self.run(attempt.directory, newer.artifact, required)
 
     def run(self, directory: PluginDirectory, artifact: Artifact, required: Required) -> LivePlugin:
-        """Try an artifact; raises ``LoadError`` and ``RegisterError``, and what ``required`` raises."""
+        """Try an artifact. Raises ``LoadError``, ``RegisterError`` and the errors of ``required``."""
         name, generations = directory.name, required(directory.name, artifact)
         outcome = self._ahead.pop(name, None)
         if outcome is None or outcome.load.wanted.artifact is not artifact:
@@ -255,11 +255,11 @@ class Attempts:
         return outcome.trial
 
     def run_ahead(self, several: Iterable[tuple[PluginDirectory, Artifact]]) -> None:
-        """Try artifacts that require no other plugin, in as few threads as may be.
+        """Try artifacts that require no other plugin, in as few threads as possible.
 
-        ``run`` returns or raises then what became of each.
+        ``run`` then returns or raises the result of each.
         """
-        for left in self._ahead.values():  # whoever asked for them was interrupted
+        for left in self._ahead.values():  # an earlier call was interrupted
             if left.trial is not None:
                 self._retire_thread.discard(left.trial, "its start was broken off")
         self._ahead = {}
@@ -280,7 +280,7 @@ class Attempts:
         )
 
     def _newer(self, attempt: Attempt) -> Build | None:
-        """Return the build of what is on disk by now, if it differs from what was tried and compiles."""
+        """Return the build of the source on disk if it differs from the tried source and compiles."""
         directory = attempt.directory
         if is_as_read(attempt.source, self._rule) or self._self_writes.is_running(directory.name):
             return None
@@ -289,10 +289,10 @@ class Attempts:
             source = read_source(directory.name, directory.path, self._rule)
             is_half = self._repositories.overtaken({directory.name: directory.path}, mark)
             if is_half or source.digest == attempt.source.digest:
-                return None  # by git: the watcher tells what it changed, all together
+                return None  # git is writing: the watcher reports its changes together
             build = self._builds.compile(directory, source, fresh=False)
         except HotloadError:
-            return None  # it may be half-written; the watcher tells when it is not
+            return None  # perhaps half-written; the watcher reports the complete file
         attempt.source = source
         _note(attempt, build)
         return build
@@ -303,28 +303,28 @@ def _note(attempt: Attempt, build: Build) -> None:
 
 
 class Candidate(Struct):
-    """An artifact, and how its plugin stood before."""
+    """An artifact to try, and the status of its plugin before the trial."""
 
     directory: PluginDirectory
     status: PluginStatus
     artifact: Artifact
     source_digest: str
     attempt: Attempt | None = None
-    """Of a new source; ``None`` for an artifact from before."""
+    """The attempt with a new source; ``None`` for an earlier artifact."""
     is_settled: bool = True
-    """Whether a failure is to be told at once: the file is not half-written."""
+    """Whether to report a failure at once, because no file is half-written."""
     hold: Hold | None = None
-    """Why it is this artifact."""
+    """The hold that selects this artifact."""
     fault: Fault | None = None
-    """Why it is not the newest source."""
+    """Why the newest source is not tried."""
 
     @property
     def name(self) -> str:
-        """The plugin's name."""
+        """Name of the plugin."""
         return self.directory.name
 
     def source(self) -> Source | None:
-        """Return the source that was tried, with its files; ``None`` for an artifact from before."""
+        """Return the source that was tried, with its files; ``None`` for an earlier artifact."""
         if self.attempt is None:
             return None
         if self.attempt.source.files:
@@ -334,7 +334,7 @@ class Candidate(Struct):
         return replace(self.attempt.source, files=tuple(files))
 
     def ready(self, trial: LivePlugin) -> Ready:
-        """Return what waits for the swap."""
+        """Return the trial and its values, ready for the swap."""
         if self.attempt is not None:
             return Ready(trial, self.attempt.compile_seconds, self.attempt.source.digest)
         held, fault = (self.hold.reason, self.hold.fault) if self.hold else ("", self.fault)
@@ -342,7 +342,7 @@ class Candidate(Struct):
 
 
 def again(directory: PluginDirectory, status: PluginStatus, live: LivePlugin) -> Candidate:
-    """Return what serves of a plugin, to be loaded once more with what it requires."""
+    """Return a candidate that loads the live version again with the plugins that it requires."""
     is_held = status.state is PluginState.HELD
     hold = Hold(status.source_digest, status.digest, status.held, status.fault) if is_held else None
     return Candidate(
@@ -355,7 +355,7 @@ _BEHIND = (*_BROKEN, PluginState.HELD)
 
 
 class Proofs:
-    """Proves one plugin at a time, and notes on the board how each stands; nothing is swapped here."""
+    """Tries one plugin at a time, and sets its status in the status store; swaps nothing."""
 
     def __init__(
         self,
@@ -377,10 +377,10 @@ class Proofs:
         self._attempts = attempts
         self._dependencies = dependencies
         self.unproven: set[str] = set()
-        """Plugins whose failure is not told yet: they may be half-written."""
+        """Plugins whose failure is not reported yet, because their files may be half-written."""
 
     def status_of(self, directory: PluginDirectory) -> PluginStatus:
-        """Return how a plugin stands, at its present place on disk."""
+        """Return the status of a plugin, with its present path."""
         found, known = found_status(directory, self._config), self._store.get(directory.name)
         if known is None:
             return found
@@ -393,7 +393,7 @@ class Proofs:
         return failure(error, plugin, self._config.module_path, source)
 
     def read(self, directory: PluginDirectory, change: PluginChange | None = None) -> Source:
-        """Return what the watcher read of a plugin, or read it; raises ``DiscoverError``."""
+        """Return the source that the watcher has read, or read it. Raises ``DiscoverError``."""
         source = change.source if change is not None else None
         if source is not None and source.root == str(directory.path.absolute()):
             return source
@@ -410,10 +410,10 @@ class Proofs:
         fresh: bool = False,
         anew: bool = False,
     ) -> Candidate | None:
-        """Read and compile; ``None`` if there is nothing to try.
+        """Read and compile a plugin; return ``None`` if there is nothing to try.
 
-        ``again`` takes also what has not changed, or is held; ``fresh`` compiles it, too; ``anew`` takes what
-        failed before.
+        ``again`` also takes a plugin that is unchanged or HELD; ``fresh`` also compiles it; ``anew`` also
+        takes a source that failed before.
         """
         status = self.status_of(directory)
         is_settled = change is None or change.is_settled
@@ -453,7 +453,7 @@ class Proofs:
         is_known = fault.phase == "discover" and is_same(fault, status.fault)
         may_revive = self._loader.live(directory.name) is None and self._builds.has_untried(directory.name)
         if is_known and not again and not may_revive:
-            return None  # still no plugin there, and said so before
+            return None  # the same fault has been reported
         digest = attempt.source.digest if attempt else ""
         self.fail(status, fault, digest)
         return self._last_good(directory, fault, digest, "")
@@ -461,7 +461,7 @@ class Proofs:
     def _held(
         self, directory: PluginDirectory, status: PluginStatus, digest: str
     ) -> tuple[bool, Candidate | None]:
-        """Return whether the plugin stays held, and what it is held at, unless that serves."""
+        """Return whether the plugin stays HELD, and a candidate of the held artifact if it is not live."""
         hold = self._builds.hold(directory.name, digest)
         if hold is None:
             return False, None
@@ -475,8 +475,8 @@ class Proofs:
         return True, Candidate(directory, status, artifact, digest, hold=hold)
 
     def _cannot_hold(self, status: PluginStatus, hold: Hold, error: HotloadError) -> bool:
-        """Tell whether the plugin stays held although what it is held at cannot serve."""
-        if self._builds.is_barred(status.name, hold.source):  # it killed a host: then nothing serves
+        """Return whether the plugin stays HELD although the held artifact does not load."""
+        if self._builds.is_barred(status.name, hold.source):  # no version is live then
             self._builds.was_vain(status.name, hold.digest, error)
             self.put_held(status, replace(hold, digest=""))
             return True
@@ -484,11 +484,11 @@ class Proofs:
         return False
 
     def _is_current(self, status: PluginStatus, digest: str, *, anew: bool) -> bool:
-        """Tell whether there is nothing to do: this source serves, or is known to fail."""
+        """Return whether there is nothing to do: this source is live, or is known to fail."""
         if anew or status.name in self._dependencies.tied:
             return False
         if status.state in _BEHIND and status.digest == digest and self._loader.live(status.name):
-            # The source is back at what serves: nothing to load, and nothing is wrong any more.
+            # The source is the live version again, so the plugin is ok without a load.
             self._store.put(replace(status, state=PluginState.OK, source_digest=digest, fault=None, held=""))
             self._store.tell(PluginMended(time.time(), status.name))
             return True
@@ -499,7 +499,7 @@ class Proofs:
     def _last_good(
         self, directory: PluginDirectory, fault: Fault, digest: str, was_tried: str
     ) -> Candidate | None:
-        """Return the artifact that served before this process, where nothing serves."""
+        """Return a candidate of the last good artifact if no version is live."""
         if self._loader.live(directory.name) is not None:
             return None
         artifact = self._builds.last_good(directory.name, was_tried)
@@ -510,9 +510,9 @@ class Proofs:
     # ---- from candidate to trial
 
     def prove(self, one: Candidate, required: Required) -> Ready | Candidate | None:
-        """Try a candidate; a failure is noted, and what there is to try in its place returned.
+        """Try a candidate; if it fails, record the failure and return the replacement to try, if any.
 
-        Raises ``RequirementError`` where nothing was tried.
+        Raises ``RequirementError`` if a requirement is not met; then nothing is recorded.
         """
         try:
             return one.ready(self.trial(one, required))
@@ -522,18 +522,18 @@ class Proofs:
             return self._instead(one, error)
 
     def try_ahead(self, several: Collection[Candidate]) -> None:
-        """Try candidates that require no other plugin together; ``prove`` tells then what became of each."""
+        """Try candidates that require no other plugin together; ``prove`` then returns each result."""
         if len(several) > 1:
             self._attempts.run_ahead((one.directory, one.artifact) for one in several)
 
     def trial(self, one: Candidate, required: Required) -> LivePlugin:
-        """Try a candidate; raises ``HotloadError``."""
+        """Try a candidate. Raises ``HotloadError``."""
         if one.attempt is not None:
             return self._attempts.prove(one.attempt, one.artifact, required)
         return self._attempts.run(one.directory, one.artifact, required)
 
     def _instead(self, one: Candidate, error: HotloadError) -> Candidate | None:
-        """Note that a candidate failed, and return what to try in its place, if anything."""
+        """Record that a candidate failed, and return the replacement to try, if any."""
         if one.hold is not None and not self._loader.live(one.name):
             is_held = self._cannot_hold(one.status, one.hold, error)
             return None if is_held else self.candidate(one.directory)
@@ -549,28 +549,28 @@ class Proofs:
         self.fail(one.status, fault, digest)
         return self._last_good(one.directory, fault, digest, one.artifact.manifest.digest)
 
-    # ---- what a plugin shows
+    # ---- the status of a plugin
 
     def serving(self, name: str) -> str:
-        """Return the digest of what serves; empty for nothing."""
+        """Return the digest of the live version; empty if there is none."""
         live = self._loader.live(name)
         return live.generation.artifact.manifest.digest if live else ""
 
     def postpone(self, status: PluginStatus) -> None:
-        """Say nothing yet: the file may be half-written, and is told again once it stands still."""
+        """Report no failure yet: a file may be half-written, and the watcher reports it when settled."""
         self._store.put(status)
         self.unproven.add(status.name)
 
     def fail(self, status: PluginStatus, fault: Fault, digest: str) -> None:
-        """Note a failure; what served serves on."""
+        """Record and publish a failure; the live version stays live."""
         live = self._loader.live(status.name)
         state = PluginState.STALE if live else PluginState.FAIL
         self._store.put(replace(status, state=state, source_digest=digest, fault=fault, held="", waits=""))
         self._store.tell(PluginFailed(fault.at, status.name, fault, live.generation.number if live else 0))
-        self._retire_thread.ring()  # for the trial that failed
+        self._retire_thread.ring()  # for the failed trial
 
     def put_held(self, status: PluginStatus, hold: Hold) -> None:
-        """Note that a plugin is held at what serves, or at nothing."""
+        """Record that a plugin is HELD at the live version, or without a live version."""
         if not hold.digest:
             status = unserved(status)
         self._store.put(
@@ -587,7 +587,7 @@ class Proofs:
             self._store.tell(PluginHeld(time.time(), status.name, status.generation, hold.reason))
 
     def put_waiting(self, status: PluginStatus, reason: str) -> None:
-        """Note that nothing of a plugin serves, and what it waits for."""
+        """Record that a plugin has no live version, and why it waits."""
         before = self._store.get(status.name)
         self._store.put(replace(unserved(status), state=PluginState.WAIT, waits=reason))
         if before is None or before.waits != reason:

@@ -1,4 +1,4 @@
-"""The status store: how each plugin stands, its history, and the answers to a console's questions."""
+"""The status store, the history of each plugin, and the queries of a console."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ _LEVELS: dict[Level, int] = {
     "error": logging.ERROR,
 }
 
-_REPEAT = 1.0  # seconds in which the same fault of a handler is told once
+_REPEAT = 1.0  # seconds in which the same fault of a handler is published once
 
 
 class StatusStore:
-    """Statuses, events and log; safe to use from any thread, and never waits for a reload."""
+    """Keeps the statuses, the events and the log; any thread may use it, and it never waits for a reload."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -78,11 +78,11 @@ class StatusStore:
         self._log = HostLog()
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Hear every event; returns the undo."""
+        """Call ``subscriber`` with every event; return the undo."""
         return self._bus.subscribe(subscriber)
 
     def tell(self, event: AnyEvent) -> None:
-        """Publish an event, and its line in the log."""
+        """Publish an event, and add its line to the log."""
         self._bus.publish(event)
         if isinstance(event, WatcherChanged):
             level: Level = "warning" if event.trouble else "info"
@@ -91,31 +91,31 @@ class StatusStore:
             self.write(event.level, event.name, event.describe())
 
     def write(self, level: Level, plugin: str, text: str) -> None:
-        """Add a line to the log, and to the program's own."""
-        text = encodable(text)  # the program's log may be a file in UTF-8, which names need not fit
+        """Add a line to the log and to the program's logging."""
+        text = encodable(text)  # the program may log to a UTF-8 file, which cannot hold every name
         _event_logger.log(_LEVELS[level], "%s", f"{plugin}: {text}" if plugin else text)
         self.collect(level, plugin, text)
 
     def collect(self, level: Level, plugin: str, text: str) -> None:
-        """Add a line that the program's logging has seen already."""
+        """Add a line that the program's logging already has."""
         now = time.time()
         self._bus.publish(LogWritten(now, self._log.add(now, level, plugin, text)))
 
     def log(self, since: int) -> tuple[LogLine, ...]:
-        """Return the kept lines with a greater number."""
+        """Return the kept lines with a number greater than ``since``."""
         return self._log.since(since)
 
     def statuses(self) -> tuple[PluginStatus, ...]:
-        """Return all statuses in order of name."""
+        """Return all statuses, sorted by name."""
         with self._lock:
             return tuple(self._statuses[name] for name in sorted(self._statuses))
 
     def get(self, name: str) -> PluginStatus | None:
-        """Return how a plugin stands; ``None`` if there is no such plugin."""
+        """Return the status of a plugin; ``None`` if there is no such plugin."""
         return self._statuses.get(name)
 
     def lacking(self) -> dict[str, str]:
-        """Return the plugins that could not be loaded for want of a module, with its name."""
+        """Return the plugins that failed because a module is missing, with the module's name."""
         with self._lock:
             return {
                 name: status.fault.missing_module
@@ -124,7 +124,7 @@ class StatusStore:
             }
 
     def put(self, status: PluginStatus) -> None:
-        """Set how a plugin stands; what ``remember`` noted since the status was read is kept."""
+        """Set the status of a plugin, but keep the values that ``remember`` has set for its generation."""
         with self._lock:
             known = self._statuses.get(status.name)
             if known is not None and known.generation == status.generation:
@@ -132,7 +132,7 @@ class StatusStore:
             self._statuses[status.name] = status
 
     def drop(self, name: str) -> None:
-        """Forget a plugin."""
+        """Remove a plugin."""
         with self._lock:
             self._statuses.pop(name, None)
             self._hook_faults.pop(name, None)
@@ -141,9 +141,10 @@ class StatusStore:
     def remember(
         self, name: str, generation: int, memory: str, ledger: tuple[LedgerEntry, ...] | None = None
     ) -> None:
-        """Note on the status of the plugin what became of the generation before the one that serves.
+        """Record the memory and the leftovers of a retired generation in the status of its plugin.
 
-        ``ledger`` is what it had started or changed; ``None``: as was noted before, and it is freed by now.
+        ``ledger`` lists what the generation started or changed. ``None`` means that the generation is freed
+        now; the recorded ledger stays.
         """
         with self._lock:
             if ledger is not None:
@@ -154,17 +155,17 @@ class StatusStore:
                 self._statuses[name] = replace(status, memory=memory, left=left)
 
     def ledger_before(self, name: str) -> tuple[LedgerEntry, ...]:
-        """Return what became of what the generation had started or changed that retired last."""
+        """Return the ledger of the plugin's last retired generation."""
         return self._ledgers.get(name, ())
 
     def handler_failed(self, fault: Fault, generation: int) -> None:
-        """Note a handler's fault; the plugin goes on serving."""
+        """Record and publish a handler's fault; the plugin stays live."""
         with self._lock:
             status = self._statuses.get(fault.plugin)
             if status is None:
                 return
             serves = status.generation == generation and status.state in (PluginState.OK, PluginState.HELD)
-            looks_well = serves and status.fault is None  # a new generation has the same fault again
+            looks_well = serves and status.fault is None  # publish again for a new generation
             if not looks_well and _is_repeated(fault, self._hook_faults.get(fault.plugin)):
                 return
             self._hook_faults[fault.plugin] = fault
@@ -174,7 +175,7 @@ class StatusStore:
 
 
 def _is_repeated(fault: Fault, before: Fault | None) -> bool:
-    """Tell whether a failing handler in a busy loop says just what it said a moment ago."""
+    """Return whether a handler in a busy loop repeats its previous fault within a second."""
     return (
         before is not None
         and (before.phase, before.type, before.message) == (fault.phase, fault.type, fault.message)
@@ -182,11 +183,11 @@ def _is_repeated(fault: Fault, before: Fault | None) -> bool:
     )
 
 
-_KEPT = 100  # entries of each plugin
+_KEPT = 100  # entries per plugin
 
 
 class History:
-    """Listens to the events; safe to use from any thread."""
+    """Builds the history of each plugin from the events; any thread may use it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -194,12 +195,12 @@ class History:
         self._builds: dict[str, PluginCompiled] = {}
 
     def of(self, name: str) -> tuple[HistoryEntry, ...]:
-        """Return what happened to a plugin, the oldest first; at most 100 entries."""
+        """Return the history of a plugin, oldest entry first; at most 100 entries."""
         with self._lock:
             return tuple(self._entries.get(name, ()))
 
     def note(self, event: AnyEvent) -> None:
-        """Take in an event."""
+        """Update the history with an event."""
         with self._lock:
             match event:
                 case PluginCompiled():
@@ -237,11 +238,11 @@ class History:
                 entries[index] = replace(entry, memory=event.memory)
 
 
-_LONGEST = 2000  # characters of a representation
+_LONGEST = 2000  # characters of a repr
 
 
 class Queries:
-    """Answers from the board, the host and what serves; never waits for a reload."""
+    """Reads the status store, the host and the live plugins; never waits for a reload."""
 
     def __init__(
         self,
@@ -273,20 +274,20 @@ class Queries:
         return Snapshot(self._store.statuses(), self._host.points(), watcher, host)
 
     def watching(self, watcher: WatcherStatus) -> WatcherStatus:
-        """Return the watcher's status; that there is no directory to watch is told also when it is off."""
+        """Return the watcher's status; report a missing plugin directory even if the watcher is off."""
         if watcher.state == "off" and not self._root.is_dir():
             return replace(watcher, trouble=f"no plugin directory {near(self._root)}")
         return watcher
 
     def status(self, name: str) -> PluginStatus:
-        """Return how a plugin stands; raises ``UnknownPluginError``."""
+        """Return the status of a plugin. Raises ``UnknownPluginError``."""
         status = self._store.get(name)
         if status is None:
             raise directories.unknown(name, (each.name for each in self._store.statuses()))
         return status
 
     def detail(self, name: str) -> PluginDetail:
-        """Return everything known about one plugin: of what serves, else of its source."""
+        """Return all details of one plugin, from its live version or else from its source."""
         status = self.status(name)
         live = self._live(name)
         if live is not None:
@@ -311,10 +312,10 @@ class Queries:
         )
 
     def source(self, name: str, file: str, generation: int | None) -> str:
-        """Return a file's text: as the serving ``generation`` loaded it, or (``None``) as on disk.
+        """Return a file's text: as the live ``generation`` loaded it, or (``None``) as it is on disk.
 
         Raises:
-            UnknownPluginError: there is no such plugin, file or generation.
+            UnknownPluginError: there is no such plugin or file, or ``generation`` is not live.
 
         """
         status = self.status(name)
@@ -331,7 +332,7 @@ class Queries:
         return decoded(content) if file.endswith(".py") else content.decode("utf-8", "replace")
 
     def invoke(self, point: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Invocation:
-        """Call a hook point; values come as JSON values, or as bounded representations."""
+        """Call a hook point; return each value as JSON values, or as a shortened ``repr``."""
         found = self._host.invoke(point, *args, **kwargs)
         return replace(found, values=tuple(_plain(value) for value in found.values))
 
@@ -340,11 +341,11 @@ def _source_of(status: PluginStatus, rule: SourceRule) -> tuple[SourceFile, ...]
     try:
         return read_source(status.name, Path(status.path), rule).files
     except HotloadError:
-        return ()  # why it cannot be read is the plugin's fault, shown with its status
+        return ()  # the plugin's status shows the fault
 
 
 def _own_file(root: Path, file: str) -> Path:
-    """Return the path of a plugin's file; ``KeyError`` for one that lies elsewhere."""
+    """Return the path of a plugin's file. Raises ``KeyError`` if it is outside the plugin's directory."""
     parts = Path(file).parts
     if ".." in parts or Path(file).is_absolute():
         raise KeyError(file)
@@ -353,16 +354,16 @@ def _own_file(root: Path, file: str) -> Path:
 
 @functools.cache
 def _version() -> str:
-    from importlib.metadata import version  # 20 ms, which no command pays that asks for no snapshot
+    from importlib.metadata import version  # 20 ms, which only a snapshot needs
 
     return version("hotload-tui")
 
 
 def _plain(value: object) -> object:
-    """Return ``value`` as JSON values; where it has none, a bounded representation."""
+    """Return ``value`` as JSON values, or as a shortened ``repr`` if JSON cannot encode it."""
     try:
         plain: object = msgspec.json.decode(msgspec.json.encode(value))
-    except Exception:  # foreign code: the value is the plugin's
+    except Exception:  # foreign code: the value belongs to a plugin
         return _bounded(value)
     return plain
 

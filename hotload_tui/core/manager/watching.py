@@ -1,4 +1,4 @@
-"""Changes that arrive while the manager runs: files of plugins, installed packages, configuration tables."""
+"""Changes while the manager runs: plugin files, installed packages and configuration tables."""
 
 from __future__ import annotations
 
@@ -29,23 +29,26 @@ from hotload_tui.core.watch.scanner import PluginChange
 from hotload_tui.core.watch.watcher import Watcher
 
 _SIGHTS: Final = 2
-"""Looks in a row that find the same of a module before it is imported."""
+"""Consecutive checks that must find a module unchanged before a plugin imports it."""
 
-_CACHE: Final = "__pycache__"  # an import that fails writes there, too
+_CACHE: Final = "__pycache__"  # a failed import also writes to this folder
 
 _Extent: TypeAlias = tuple[int, ...]
 
 
 class Installs:
-    """Looks for missing modules; half of one could not be loaded, and would stay in the process."""
+    """Finds missing modules once their installation is complete.
+
+    A half-installed module could not load, and would stay in the process.
+    """
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[_Extent, int]] = {}  # what was found of a module, how often in a row
+        self._seen: dict[str, tuple[_Extent, int]] = {}  # extent of a module, and times found in a row
 
     def ready(self, lacking: Mapping[str, str]) -> list[str]:
-        """Return the plugins to be tried again: once, and anew when what was found has changed.
+        """Return the plugins to try again: once per module, and again each time the module has changed.
 
-        ``lacking`` has the module that each of them failed for want of.
+        ``lacking`` contains, for each failed plugin, the name of its missing module.
         """
         before, self._seen = self._seen, {}
         if lacking:
@@ -59,9 +62,10 @@ class Installs:
 
 
 def _extent(module: str) -> _Extent | None:
-    """Return figures that change while a module is being installed; ``None`` if there is none.
+    """Return figures that change while a module is being installed; ``None`` if it is missing.
 
-    What lies beside it counts: a package may come in several folders, and its metadata comes last.
+    The entries beside the module count, because a package may have several folders, and its metadata comes
+    last.
     """
     if not is_installed(module):
         return None
@@ -70,7 +74,7 @@ def _extent(module: str) -> _Extent | None:
         roots = [*(spec.submodule_search_locations or ()), spec.origin or ""] if spec else []
         sizes = [path.stat().st_size for root in roots for path in _files(Path(root))]
         beside = [path for path in Path(roots[0]).parent.iterdir() if path.name != _CACHE]
-    except Exception:  # foreign code: a finder of somebody else's; or files that come and go
+    except Exception:  # foreign code: an import finder; or files that vanish
         return ()
     return len(beside), len(sizes), sum(sizes)
 
@@ -84,7 +88,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 class Watching:
-    """One watcher after the other, and what to do with what they notice."""
+    """Runs the watcher, and brings the plugins up to date with the changes that it reports."""
 
     def __init__(
         self,
@@ -108,17 +112,17 @@ class Watching:
         self._lock = threading.Lock()
         self._is_paused = False
         self._installs = Installs()
-        self._waiting: dict[str, str] = {}  # the digest of each that changed; empty if it has no source now
+        self._waiting: dict[str, str] = {}  # digest of each changed plugin; empty: it has no source
 
     def start(self) -> None:
-        """Begin, if the configuration wants it: no change after the return is missed."""
+        """Start watching if the configuration enables it; no change after the return is missed."""
         self._is_on = True
         if self._config.enable_watch:
             self._watcher = self._new_watcher()
             self._watcher.start()
 
     def stop(self) -> None:
-        """End, and with it a pause; what waited is told to nobody."""
+        """Stop watching, end a pause, and drop the collected changes."""
         self._is_on = False
         self._watcher.stop()
         with self._lock:
@@ -126,7 +130,7 @@ class Watching:
             self._waiting.clear()
 
     def status(self) -> WatcherStatus:
-        """Return how it stands, and what waits for the end of a pause."""
+        """Return the watcher's status, with the plugins that wait for the end of a pause."""
         status = self._examined(self._watcher.status())
         with self._lock:
             if not self._is_paused:
@@ -136,7 +140,7 @@ class Watching:
         return replace(status, paused=True, waiting=names)
 
     def pause(self) -> WatcherStatus:
-        """Keep what changes from now on, if it is not kept already; raises ``RefusedError``."""
+        """Collect changes from now on. Raises ``RefusedError`` if the configuration disables watching."""
         if not self._config.enable_watch:
             raise RefusedError("nothing is watched, so there is nothing to pause")
         with self._lock:
@@ -146,9 +150,9 @@ class Watching:
         return self.status()
 
     def resume(self) -> tuple[str, ...]:
-        """Bring what changed meanwhile up to date, in one batch, and go on; returns the names.
+        """End the pause, and bring the changed plugins up to date in one batch; return their names.
 
-        Nothing happens if it is not paused.
+        Does nothing if the watching is not paused.
         """
         with self._command_lock.taken():
             names = self.status().waiting
@@ -162,14 +166,14 @@ class Watching:
             return names
 
     def tell(self) -> None:
-        """Publish how it stands."""
+        """Publish the watcher's status."""
         status = self.status()
         self._store.tell(
             WatcherChanged(time.time(), status.state, status.trouble, status.paused, status.waiting)
         )
 
     def _new_watcher(self) -> Watcher:
-        """Return a watcher that has not begun: one that was stopped may still be ending."""
+        """Return a new watcher, because the threads of a stopped watcher may still be ending."""
         return Watcher(
             self._root,
             self._noticed,
@@ -184,7 +188,7 @@ class Watching:
         )
 
     def _noticed(self, changes: Sequence[PluginChange]) -> Collection[str]:
-        """Bring changed plugins up to date; returns those whose failure may be of a half-written file."""
+        """Bring changed plugins up to date; return those that the watcher must report again when settled."""
         with self._command_lock.taken():
             if not self._is_on:
                 return ()  # stopped meanwhile
@@ -194,7 +198,7 @@ class Watching:
         return ()
 
     def _try_installed(self) -> None:
-        """Try those again that failed for want of a module which can be found by now."""
+        """Try the plugins again whose missing module is installed now."""
         names = () if self._is_paused else self._installs.ready(self._store.lacking())
         if names:
             with self._command_lock.taken():
@@ -202,7 +206,7 @@ class Watching:
                     self._inventory.try_again(names)
 
     def _keep(self, changes: Sequence[PluginChange]) -> bool:
-        """Keep the changes for the end of the pause; false if there is none."""
+        """Collect the changes for the end of the pause; return false if there is no pause."""
         with self._lock:
             if self._is_paused:
                 for change in changes:
@@ -210,7 +214,7 @@ class Watching:
             return self._is_paused
 
     def _is_known(self, name: str, digest: str) -> bool:
-        """Tell whether the board has this change already: by a command, or as it was taken back."""
+        """Return whether the status store matches this change: a command loaded it, or it was reverted."""
         status = self._store.get(name)
         if digest:
             return status is not None and status.source_digest == digest
@@ -222,9 +226,9 @@ _RESTART: Final = "it takes effect when the host is restarted"
 
 
 class ConfigReload:
-    """Takes tables anew; used by one thread at a time.
+    """Applies changed configuration tables to the plugins; only one thread may use it at a time.
 
-    ``config.plugins`` is exchanged, for all parts of the manager look there when they load.
+    It replaces ``config.plugins``, because all parts of the manager read the tables there at each load.
     """
 
     def __init__(self, config: Config, store: StatusStore, inventory: Inventory, pipeline: Pipeline) -> None:
@@ -232,17 +236,17 @@ class ConfigReload:
         self._store = store
         self._inventory = inventory
         self._pipeline = pipeline
-        self._read: Config | None = None  # what was read last
+        self._read: Config | None = None  # the configuration that was read last
         self.fault = ""
-        """What is wrong with what should have been read last; empty if nothing is."""
+        """The error of the last read; empty if there is none."""
 
     def take(self, read: Callable[[], Config], *, is_running: bool) -> tuple[str, ...]:
-        """Read a configuration and take its tables; returns the plugins that they touch.
+        """Read a configuration and apply its plugin tables; return the plugins whose tables changed.
 
-        They are loaded anew if the manager ``is_running``.
+        These plugins reload if the manager ``is_running``.
 
         Raises:
-            ConfigError: it cannot be read; nothing has changed.
+            ConfigError: the configuration is invalid; no table changes.
 
         """
         try:
@@ -260,7 +264,7 @@ class ConfigReload:
         names = {*self._config.plugins, *config.plugins}
         touched = sorted(name for name in names if self._config.of(name) != config.of(name))
         if touched:
-            # One assignment: a thread that reads meanwhile sees all tables as they were, or all as they are.
+            # One assignment: another thread sees either all old tables or all new tables.
             force_setattr(self._config, "plugins", dict(config.plugins))
             self._store.write("info", "", f"the configuration of {', '.join(touched)} has changed")
             if is_running:
@@ -271,7 +275,7 @@ class ConfigReload:
         try:
             found = self._inventory.find()
         except RuntimeDirError:
-            return  # what comes later is loaded with the tables as they are then
+            return  # plugins found later load with the tables of that time
         for warning in unmatched_entries(self._config, found):
             self._store.write("warning", "", warning)
         touched = [found[name] for name in names if name in found]
@@ -280,7 +284,7 @@ class ConfigReload:
         self._pipeline.update(again, again=True)
 
     def _follows(self, directory: PluginDirectory) -> bool:
-        """Tell whether a plugin runs, and goes on to: it takes its new table by a reload."""
+        """Return whether a plugin is live, enabled and not HELD, so that a reload applies its table."""
         is_live = self._pipeline.live(directory.name) is not None
         return is_live and self._inventory.is_on(directory) and not self._inventory.is_held(directory)
 
