@@ -1,11 +1,11 @@
-"""Which object holds a retired generation: the path to it from something that a user knows.
+"""The object that holds a retired generation, and the path to it from an object that a user knows.
 
-Every function holds its module's namespace, and through it everything else: that an object is alive does
-not mean that something outside holds it. Its reference count tells: the references from the generation's
-own objects are subtracted, as the collector does it, and what remains comes from outside.
+Every function holds its module's namespace, and through it everything else. A live object therefore does not
+prove that something outside holds it. Its reference count does: subtract the references from the generation's
+own objects, as the collector does it; the rest come from outside.
 
-Each step of the search looks at all objects of the process (15 ms with a million), so it runs only for what
-is left of a generation, and for a bounded time. It runs no code of the plugin or of the holders.
+Each step of the search visits all objects of the process (15 ms with a million), so it runs only for a
+generation that is still alive, and for a bounded time. It runs no code of the plugin or of the holders.
 """
 
 from __future__ import annotations
@@ -45,18 +45,19 @@ from hotload_tui.core.interpreter import frame_of, stacks, traced_now, variables
 
 _RUNTIME = f"{__name__.rpartition('.')[0]}.runtime"
 _MACHINERY = frozenset(f"{_RUNTIME}.{name}" for name in ("generation", "naming", "native"))
-"""The modules whose objects belong to each generation: they stand behind its modules."""
+"""The modules of this package whose objects count as part of each generation."""
 
-_CLOCKS = (datetime, clock_time)  # the collector does not see the reference to their tzinfo
-_UNTRACKED = (dict, tuple, *_CLOCKS)  # a container of nothing else is not tracked either
-_LARGEST = 200_000  # objects looked at; more would keep the interpreter busy for too long
+_CLOCKS = (datetime, clock_time)  # the collector does not see their reference to a tzinfo
+_UNTRACKED = (dict, tuple, *_CLOCKS)  # not tracked either if they contain only untracked objects
+_LARGEST = 200_000  # objects to visit; more would block the interpreter for too long
 
 
 def held_from_outside(references: Iterable[weakref.ref[object]], root: str) -> set[str]:
-    """Return the unique names of functions, classes and modules that something outside refers to.
+    """Return the unique names of the functions, classes and modules that something outside refers to.
 
-    Empty if none can be told. ``references`` are to its modules and their classes and functions; ``root`` is
-    what the names of its modules begin with. Runs no code of the plugin's: looks at types and counts only.
+    The result is empty if no name is found. ``references`` lead to the generation's modules and their classes
+    and functions; the names of its modules begin with ``root``. This runs no code of the plugin: it reads
+    only types and reference counts.
     """
     graph = _explored(references, root)
     names = {name for thing in graph.held() for name in names_of(thing, root)}
@@ -64,12 +65,12 @@ def held_from_outside(references: Iterable[weakref.ref[object]], root: str) -> s
 
 
 def members(references: Iterable[weakref.ref[object]], root: str) -> list[object]:
-    """Return the generation's objects, as far as its modules lead to them."""
+    """Return the generation's objects that its modules lead to."""
     graph = _ReferenceGraph(root)
     for reference in references:
         graph.add(reference())
     for namespace in graph.namespaces():
-        graph.add(namespace)  # whoever else has it
+        graph.add(namespace)  # even if something outside refers to it
     graph.grow()
     return graph.members
 
@@ -77,9 +78,9 @@ def members(references: Iterable[weakref.ref[object]], root: str) -> list[object
 def garbage(
     references: Iterable[weakref.ref[object]], root: str, keeper: list[object]
 ) -> list[object] | None:
-    """Return the generation's objects; ``None`` if something outside has any.
+    """Return the generation's objects; ``None`` if something outside refers to one of them.
 
-    ``keeper`` does not count: it is there to keep them until they are looked at.
+    ``keeper`` does not count: it keeps the objects alive until this search.
     """
     graph = _explored(references, root, keeper)
     return None if any(thing is not keeper for thing in graph.held()) else graph.members
@@ -88,7 +89,7 @@ def garbage(
 def held_object(
     references: Iterable[weakref.ref[object]], root: str, wanted: str
 ) -> tuple[object, set[int]] | None:
-    """Return what is held by the unique name ``wanted``, and the identities of what is no holder."""
+    """Return the held object with the unique name ``wanted``, and the identities of all non-holders."""
     graph = _explored(references, root)
     held = graph.held()
     own = {*graph.ids(), *map(id, graph.namespaces()), id(held), id(graph.members)}
@@ -106,18 +107,18 @@ def _explored(
     for reference in references:
         graph.add(reference())
     graph.grow()
-    # Functions that no namespace names, as lambdas in register, are found by the namespaces that they hold.
+    # Namespaces have no names for some functions, such as registered lambdas: these refer to a namespace.
     holder: object
     for holder in gc.get_referrers(*graph.namespaces()):
         if type(holder) is FunctionType:
             graph.add(holder)
-    holder = None  # it would count as somebody outside
+    holder = None  # it would count as a holder outside
     graph.grow()
     return graph
 
 
 def names_of(thing: object, root: str) -> Iterator[str]:
-    """Yield the unique name of a class or function of the generation; for its instances their class's."""
+    """Yield the unique name of a class or function of the generation; for an instance, its class's name."""
     if type(thing) is FunctionType:
         yield from _joined(thing.__module__, thing.__qualname__, root)
         return
@@ -131,28 +132,28 @@ def _joined(module: object, name: object, root: str) -> Iterator[str]:
 
 
 def of_type(kind: object, name: str) -> object:
-    """Return an attribute of a class as ``type`` has it: a metaclass can put code in its place."""
+    """Return an attribute of a class through ``type``: a metaclass could run code for the attribute."""
     return type.__dict__[name].__get__(kind)
 
 
 def is_clock(thing: object) -> TypeGuard[datetime | clock_time]:
-    """Tell whether it is a date or time: with a ``tzinfo``, the collector does not see that reference."""
+    """Return whether an object is a datetime or time: the collector does not see its ``tzinfo``."""
     return issubclass(type(thing), _CLOCKS)
 
 
 def zone_of(clock: datetime | clock_time) -> tzinfo | None:
-    """Return the ``tzinfo`` of a date or time, without running code of its own."""
+    """Return the ``tzinfo`` of a datetime or time, without running code of a subclass."""
     member = datetime.tzinfo if issubclass(type(clock), datetime) else clock_time.tzinfo
     return cast("Callable[[object], tzinfo | None]", member.__get__)(clock)
 
 
 def is_module(thing: object) -> TypeGuard[ModuleType]:
-    """Tell whether it is a module object, without running code of its own."""
+    """Return whether an object is a module, without running its code."""
     return issubclass(type(thing), ModuleType)
 
 
 def namespace_of(module: ModuleType) -> dict[str, object]:
-    """Return a module's namespace, without running code of its own."""
+    """Return a module's namespace, without running its code."""
     return cast("dict[str, object]", ModuleType.__getattribute__(module, "__dict__"))
 
 
@@ -162,21 +163,21 @@ class _ReferenceGraph:
     def __init__(self, root: str) -> None:
         self._root = root
         self.members: list[object] = []
-        self._shore: list[object] = []  # of others, perhaps only reachable from here
+        self._shore: list[object] = []  # other objects, perhaps only reachable from here
         self._known: set[int] = set()
         self._inside: Counter[int] = Counter()
         self._followed = 0
         probe = [object()]
-        self._alone = sys.getrefcount(probe[0])  # of an object that only a list holds
+        self._alone = sys.getrefcount(probe[0])  # the count of an object that only a list holds
 
     def add(self, thing: object) -> None:
-        """Count an object as one of the generation's."""
+        """Add an object to the generation's objects."""
         if thing is not None and id(thing) not in self._known:
             self._known.add(id(thing))
             self.members.append(thing)
 
     def grow(self) -> None:
-        """Follow all references, as long as they lead to more that belongs to the generation."""
+        """Follow references as long as they lead to more objects of the generation."""
         while True:
             while self._followed < min(len(self.members), _LARGEST):
                 self._follow(self.members[self._followed])
@@ -192,15 +193,15 @@ class _ReferenceGraph:
         return [self.members[index] for index in range(self._followed) if self._outside(index)]
 
     def ids(self) -> Iterator[int]:
-        """Yield the identities of all that belongs to the generation."""
+        """Yield the identities of the generation's objects."""
         return map(id, self.members)
 
     def namespaces(self) -> list[object]:
-        """Return the namespaces of the modules."""
+        """Return the namespaces of the generation's modules."""
         return [namespace_of(thing) for thing in self.members if is_module(thing)]
 
     def owners_of(self, thing: object) -> list[str]:
-        """Return the module or class whose namespace ``thing`` is."""
+        """Return the name of the module or class whose namespace ``thing`` is."""
         names = [
             str(namespace_of(module)["__name__"])
             for module in self.members
@@ -221,12 +222,12 @@ class _ReferenceGraph:
             if id(target) in self._known or not (gc.is_tracked(target) or type(target) in _UNTRACKED):
                 continue
             self._known.add(id(target))
-            # From 3.14 on a class's namespace holds itself: through the function of its annotations.
+            # From 3.14 on a class's namespace holds itself through the function of its annotations.
             is_own = self._is_own(target) or (type(target) is dict and issubclass(type(thing), type))
             (self.members if is_own else self._shore).append(target)
 
     def _judge(self, shore: list[object]) -> None:
-        """Take the last object: it belongs to the generation if nobody else has it."""
+        """Take the last object of ``shore``: it belongs to the generation if nothing else refers to it."""
         is_ours = sys.getrefcount(shore[-1]) - self._alone == self._inside[id(shore[-1])]
         (self.members if is_ours else self._shore).append(shore.pop())
 
@@ -247,12 +248,12 @@ _RETIRED = re.compile(r"@g\d+$")
 
 
 def place(file: str, line: int) -> str:
-    """Return a line as a user reads it; the code of retired modules has ``@g<N>`` behind its file."""
+    """Return a line as a user reads it, without the ``@g<N>`` that ends the file name of retired code."""
     return f"{os.path.basename(_RETIRED.sub('', file))}:{line}"  # noqa: PTH119 - only the name
 
 
 def running_in(root: str, target: object = None) -> str:
-    """Return which thread runs ``target`` (``None``: any code of the modules ``root``), and where it is."""
+    """Return the thread that runs ``target`` (``None``: any code of the modules ``root``), and its place."""
     code = target.__code__ if type(target) is FunctionType else None
     if target is not None and code is None:
         return ""
@@ -269,14 +270,14 @@ def running_in(root: str, target: object = None) -> str:
 
 
 def local_among(things: Mapping[int, object]) -> tuple[str, object, str] | None:
-    """Return a local variable that is one of ``things``, which, and where it is; ``None`` for none."""
+    """Return a local variable that is one of ``things``, the object, and where it is; ``None`` for none."""
     return _local_among(things, stacks())
 
 
 def _local_among(
     things: Mapping[int, object], running: Mapping[int, list[FrameType]]
 ) -> tuple[str, object, str] | None:
-    """Look at the stacks that a caller gives: with this frame among them they would be a cycle."""
+    """Search the stacks of the caller: with this frame among them they would form a cycle."""
     traced = traced_now(running)
     for thread, stack in _threads(running):
         for frame in stack:
@@ -289,9 +290,9 @@ def _local_among(
 
 
 def _threads(running: Mapping[int, list[FrameType]]) -> list[tuple[str, list[FrameType]]]:
-    """Return the name of each thread of these ``stacks``, and its frames, the newest first.
+    """Return the name of each thread in ``running``, and its frames, the newest first.
 
-    This package's are left out: one that kept itself among its variables would be a cycle.
+    The frames of this package are left out: a frame with itself among its variables would form a cycle.
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     return [
@@ -314,11 +315,11 @@ _MAPS = ("Context", "hamt", "hamt_bitmap_node", "hamt_array_node", "hamt_collisi
 _SUSPENDED = (GeneratorType, CoroutineType, AsyncGeneratorType)
 _ITEMS = (list, tuple, deque, set, frozenset)
 _LONGEST = 40  # characters of a key
-_FACTORIES = ("row_factory", "text_factory")  # of SQLite: fields that C code reads from 3.14 on
+_FACTORIES = ("row_factory", "text_factory")  # of SQLite connections: C code reads these fields from 3.14 on
 
 
 def known(thing: object) -> str:
-    """Return what a user calls something that has a name in the process; empty for what has none."""
+    """Return the name by which a user knows an object; empty if it has none."""
     kind = type(thing)
     if kind is _CACHE:
         return f"lru_cache of {_full_name(thing)}"
@@ -337,7 +338,7 @@ def known(thing: object) -> str:
 
 
 def told(thing: object) -> str:
-    """Return what kind of thing it is; of running code also its place."""
+    """Return the kind of an object; for a generator or coroutine also its place."""
     if type(thing) in _SUSPENDED:
         code = _code_of(thing)
         return f"{type(thing).__name__} {code.co_qualname} ({place(code.co_filename, code.co_firstlineno)})"
@@ -347,7 +348,7 @@ def told(thing: object) -> str:
 
 
 def way_down(things: list[object], *, is_module: bool) -> str:
-    """Return the steps from the first of ``things`` to the last, each of which refers to the next."""
+    """Return the steps from the first of ``things`` to the last; each of them refers to the next."""
     text = ""
     is_namespace = is_module
     for holder, below in itertools.pairwise(things):
@@ -359,7 +360,7 @@ def way_down(things: list[object], *, is_module: bool) -> str:
 def _step(holder: object, below: object, *, is_namespace: bool) -> str:
     kind = type(holder)
     if kind in _SILENT or _kind(holder) in _MAPS or (type(below) is dict and not _is_container(holder)):
-        return ""  # of an object's own namespace only the attribute is told
+        return ""  # the namespace of an object: only the attribute is shown
     if type(holder) is dict:
         return _key(cast("dict[object, object]", holder), below, is_namespace=is_namespace)
     if kind in _ITEMS:
@@ -373,7 +374,7 @@ def _step(holder: object, below: object, *, is_namespace: bool) -> str:
 
 
 def _key(holder: dict[object, object], below: object, *, is_namespace: bool) -> str:
-    # copy(), here and everywhere: while list(….items()) makes its pairs others may come between.
+    # copy(), here and elsewhere: another thread may run while list(….items()) makes its pairs.
     for key, value in holder.copy().items():
         if value is below and type(key) is str:
             return f".{key}" if is_namespace else f"[{key[:_LONGEST]!r}]"
@@ -403,7 +404,7 @@ def _is_container(thing: object) -> bool:
 
 
 def _attribute(holder: object, below: object) -> str:
-    """Return the name of the attribute of ``holder`` that is ``below``."""
+    """Return the name of the attribute of ``holder`` whose value is ``below``; empty if there is none."""
     for name, value in _attributes(holder):
         if value is below:
             return name
@@ -424,7 +425,7 @@ def _attributes(holder: object) -> Iterator[tuple[str, object]]:
                 elif name == "__dict__" and type(member) is GetSetDescriptorType:
                     namespace = cast("Callable[[object], dict[str, object]]", member.__get__)(holder)
                     yield from namespace.copy().items()
-            except AttributeError:  # a slot that is empty
+            except AttributeError:  # an empty slot
                 continue
 
 
@@ -448,18 +449,18 @@ def _code_of(thing: object) -> CodeType:
 
 
 SECONDS = 0.5
-"""Processor time that one search may take; that of others does not count."""
+"""Processor time that one search may take; the time of other threads does not count."""
 
 _LEVELS = 16
-_WIDEST = 400  # holders that are followed at once
+_WIDEST = 400  # holders to follow on one level
 _OURS = __name__.partition(".")[0]
 
 
 def holder_of(target: object, own: Collection[int], root: str) -> str:
-    """Return the way from something known to ``target``, as a user reads it.
+    """Return the path from a known object to ``target``, as a user reads it.
 
-    ``own`` are the identities of what belongs to the modules ``root``, which nobody knows: no way leads
-    through them.
+    ``own`` are the identities of the objects that belong to the modules ``root``. No user knows these
+    objects, so no path leads through them.
     """
     running = running_in(root, target)
     if running:
@@ -487,7 +488,7 @@ class _Search:
         self.is_cut = False
 
     def run(self) -> str:
-        """Return the way from what is known by name; empty if there is none."""
+        """Return the path from an object that is known by name; empty if there is none."""
         level = tuple(self._found.values())
         for _ in range(_LEVELS):
             level = self._above(level)
@@ -503,22 +504,22 @@ class _Search:
         return ""
 
     def from_local(self) -> str:
-        """Return the way from a local variable of running code; empty if there is none."""
+        """Return the path from a local variable of running code; empty if there is none."""
         local = local_among(self._found)
         return self._told(*local[:2]) + local[2] if local else ""
 
     def from_top(self) -> str:
-        """Return the way from what nothing that the collector sees refers to."""
+        """Return the path from the last object found, for which the collector sees no holder."""
         top = list(self._found.values())[-1]
         if type(top) is list:
             return self._told("a list inside the interpreter (audit or at-fork hooks)", top)
         return self._told("C code, which the collector cannot look into", top)
 
     def _above(self, level: tuple[object, ...]) -> tuple[object, ...]:
-        """Return what refers to the objects of a level, and was not met before."""
+        """Return the new objects that refer to objects of ``level``."""
         wanted = {id(thing) for thing in level}
         above: list[object] = []
-        for holder in gc.get_referrers(*level):  # a tuple goes in as it is; a list as a copy, a holder too
+        for holder in gc.get_referrers(*level):  # not a list: its copy would be a holder
             known_before = id(holder) in self._found or id(holder) in self._own
             if known_before or holder is level or holder is self._found or _is_of_search(holder):
                 continue
@@ -537,6 +538,6 @@ class _Search:
 
 
 def _is_of_search(holder: object) -> bool:
-    """Tell whether it is running code of this package's, which looks at the object right now."""
+    """Return whether ``holder`` is running code of this package, which is looking at the object now."""
     frame = holder if type(holder) is FrameType else frame_of(holder)
     return frame is not None and str(frame.f_globals.get("__name__")).startswith(f"{_OURS}.")

@@ -1,4 +1,4 @@
-"""Whether a retired generation is gone from memory, and what is left of it."""
+"""Whether a retired generation is freed, and which of its objects are still alive."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from hotload_tui.core.leak_path import (
 
 
 def collect() -> None:
-    """Free what is only held by cycles; 0.1 s with a million objects."""
+    """Free objects that only cycles hold; this takes 0.1 s with a million objects."""
     gc.collect()
 
 
 def forget(root: str) -> None:
-    """Take what belongs to modules whose names begin with ``root`` out of registers that only grow."""
+    """Remove the entries of modules whose names begin with ``root`` from registers that only grow."""
     _forget_loggers(root)
     for name, kind in (
         ("_overload_registry", typing),
@@ -47,13 +47,13 @@ def forget(root: str) -> None:
     ):
         _forget_modules(getattr(kind, name, None), root)
     for clear in cast("Iterable[Callable[[], None]]", getattr(typing, "_cleanups", ())):
-        clear()  # the caches of List[X] and the like
+        clear()  # the caches of ``List[X]`` and similar types
     _forget_types(getattr(ctypes, "_pointer_type_cache", None), root)
     _forget_warnings(root)
 
 
 def is_within(name: object, root: str) -> bool:
-    """Tell whether ``name`` is ``root``, or of something in it."""
+    """Return whether ``name`` is ``root`` or a name below it."""
     return type(name) is str and (name == root or name.startswith(f"{root}."))
 
 
@@ -72,7 +72,7 @@ def _forget_loggers(root: str) -> None:
 
 
 def _forget_modules(register: object, root: str) -> None:
-    """Forget what is kept by module name, or is one."""
+    """Remove the entries whose key or value is the name of a module in ``root``."""
     if isinstance(register, dict):
         for key, value in dict.copy(register).items():
             if is_within(key, root) or is_within(value, root):
@@ -80,7 +80,7 @@ def _forget_modules(register: object, root: str) -> None:
 
 
 def _forget_types(cache: object, root: str) -> None:
-    """Forget what is kept by a class, or by a tuple with one in it."""
+    """Remove the entries whose key is a class in ``root``, or a tuple that contains one."""
     if type(cache) is dict:
         for key in list(cache):
             kinds = [part for part in (key if type(key) is tuple else (key,)) if issubclass(type(part), type)]
@@ -89,15 +89,15 @@ def _forget_types(cache: object, root: str) -> None:
 
 
 def _forget_warnings(root: str) -> None:
-    """Forget warnings of the plugin's own categories, noted in the namespaces of modules of others."""
+    """Remove warnings of the plugin's own categories from the namespaces of other modules."""
     plugins = f"{root.rsplit('.', 2)[0]}."
     for name, module in sys.modules.copy().items():
-        if type(module) is ModuleType:  # of thousands nearly all, and this is done for each generation
+        if type(module) is ModuleType:  # nearly all of thousands; this loop runs for each generation
             registry = module.__dict__.get("__warningregistry__")
         elif is_module(module) and not (type(name) is str and name.startswith(plugins)):
             registry = namespace_of(module).get("__warningregistry__")
         else:
-            continue  # a plugin's stable name: what it leads to is seen under its own
+            continue  # a plugin's stable name: its module also has a unique name
         if registry:
             _forget_types(registry, root)
     _forget_types(getattr(warnings, "onceregistry", None), root)
@@ -106,36 +106,37 @@ def _forget_warnings(root: str) -> None:
 FREED: Final = "freed"
 
 _SENTINEL = (
-    "__loader__"  # made for one module; lives as long as its namespace, which allows no weak reference
+    "__loader__"  # one per module; lives as long as the module's namespace, which allows no weak reference
 )
-_SHOWN = 3  # names that a verdict tells
+_SHOWN = 3  # names that a verdict shows
 
 
 class _Nowhere(tzinfo):
-    """What a tzinfo of a plugin's becomes that only garbage holds: it no longer leads to its own class."""
+    """The new class of a plugin's ``tzinfo`` in garbage: the object no longer leads to its old class."""
 
 
 class LivenessCheck:
-    """Watches a generation that is about to be dropped: its modules, their namespaces, classes, functions."""
+    """Watches the modules, namespaces, classes and functions of a generation that is about to be dropped."""
 
     def __init__(
         self, plugin: str, root: str, modules: Mapping[str, object], others: Iterable[object] = ()
     ) -> None:
-        """Watch the modules, given by unique name; all begin with ``root``, shown as ``plugin``.
+        """Watch the modules, given by unique name; all names begin with ``root``, shown as ``plugin``.
 
-        Modules need not lead to ``others``, which are in cycles with them, as what closes over its context.
+        ``others`` are objects in cycles with the modules that the modules need not lead to, such as closures
+        over the plugin's context.
         """
         self._plugin = plugin
         self.root = root
-        """What the unique names of its modules begin with."""
-        # The collector may come by any time, and would leave what is open to itself: a process runs on.
+        """The start of the unique names of the generation's modules."""
+        # The collector may run at any time, and would free open resources unclosed: a process would run on.
         self._keeper: list[object] = list(modules.values())
         self._references: dict[str, weakref.ref[object]] = {}
         self._others: list[weakref.ref[object]] = []
         self._held: set[str] = set()
         self._said = ""
         for thing in others:
-            with contextlib.suppress(TypeError):  # as below
+            with contextlib.suppress(TypeError):  # as in ``_watch``
                 self._others.append(weakref.ref(thing))
         for name, module in modules.items():
             self._watch(name, module)
@@ -143,38 +144,38 @@ class LivenessCheck:
                 self._watch_names(name, namespace_of(module))
 
     def is_freed(self) -> bool:
-        """Tell whether nothing is left; costs next to nothing."""
+        """Return whether nothing of the generation is left; this costs almost nothing."""
         return all(reference() is None for reference in self._references.values())
 
     def garbage(self, is_wanted: Callable[[object], bool]) -> list[object] | None:
-        """Return the generation's objects if some are wanted, else none; ``None`` if somebody holds any.
+        """Return the generation's objects if one is wanted, otherwise none; ``None`` if something holds any.
 
-        The next collection of what is young frees them, once they are let go and if nobody holds them.
+        The next collection of young objects frees them after ``let_go``, unless something holds them.
         """
         found = members([*self._references.values(), *self._others], self.root)
         make_young(found)
         if not any(map(is_wanted, found)):
-            return []  # as most: the whole look would cost a look at all objects of the process
-        del found  # it would count as somebody outside
+            return []  # the usual case; the full search visits all objects of the process
+        del found  # it would count as a holder
         return garbage(self._references.values(), self.root, self._keeper)
 
     def let_go(self) -> bool:
-        """Hold nothing of the generation from now on, so that it can be freed; tell whether anything was."""
+        """Drop the references that keep the generation; return whether there were any."""
         was_kept = bool(self._keeper)
         self._keeper.clear()
         return was_kept
 
     def cut(self) -> None:
-        """Take dates out of the cycles that they close unseen by the collector, if nobody holds any part."""
+        """Break cycles through a ``tzinfo`` unseen by the collector, unless something holds a part."""
         for clock in filter(is_clock, self.garbage(is_clock) or ()):
             zone = zone_of(clock)
             if zone is not None and any(True for _ in names_of(zone, self.root)):
-                with contextlib.suppress(TypeError, AttributeError):  # of another layout, or has no namespace
+                with contextlib.suppress(TypeError, AttributeError):  # another layout, or no namespace
                     object.__getattribute__(zone, "__dict__").clear()
                     object.__setattr__(zone, "__class__", _Nowhere)
 
     def is_let_go(self) -> bool:
-        """Tell whether somebody has let something go since the last look: the collector may free it now."""
+        """Return whether something has been released since the last call: the collector may free it now."""
         before = self._held
         self._held = held_from_outside(self._references.values(), self.root)
         if self._held == before or self.is_freed():
@@ -183,9 +184,9 @@ class LivenessCheck:
         return True
 
     def verdict(self) -> str:
-        """Return ``freed``, or ``alive:``, what is held, as the author calls it, and by whom.
+        """Return ``freed``, or ``alive:`` with the held objects, as the author names them, and their holder.
 
-        Who it is, is looked for once, and again when somebody has let something go.
+        The search for the holder runs once, and again after ``is_let_go`` has returned true.
         """
         if self.is_freed():
             return FREED
@@ -209,13 +210,13 @@ class LivenessCheck:
 
     def _names(self) -> Iterator[str]:
         held = self._held = held_from_outside(self._references.values(), self.root)
-        if not held:  # the namespaces are gone, or nobody could be found: what lives is what is held
+        if not held:  # the namespaces are gone, or no holder was found: report the live objects
             held = {name for name, reference in self._references.items() if reference() is not None}
         for name in held:
             yield self._plugin + name.removesuffix(f".{_SENTINEL}").removeprefix(self.root)
 
     def _watch(self, name: str, thing: object) -> None:
-        with contextlib.suppress(TypeError):  # what a plugin put there itself may not allow it
+        with contextlib.suppress(TypeError):  # an object of the plugin may allow no weak reference
             self._references[name] = weakref.ref(thing)
 
     def _watch_names(self, module: str, namespace: dict[str, object]) -> None:

@@ -1,1 +1,1 @@
-"""Hook points: what plugins register there, and how the host calls it."""
+"""Hook points, the handlers that plugins register there, and the host that calls them."""

@@ -32,13 +32,15 @@ if TYPE_CHECKING:
     import asyncio  # 20 ms, which a host without an event loop does not pay
 
 _LOOK: Final = 1.0
-"""Seconds between two looks whether the event loop that is waited for still runs."""
+"""Seconds between two checks whether the awaited event loop still runs."""
 
 
 def refuse(handler: Handler, coroutine: CoroutineType[object, object, object]) -> NoReturn:
-    """Close a coroutine that nobody would await.
+    """Close a coroutine that nothing would await.
 
-    Raises: HookError.
+    Raises:
+        HookError: always.
+
     """
     coroutine.close()
     message = "the handler is a coroutine function; the host must use acall, afirst or apipe"
@@ -47,7 +49,7 @@ def refuse(handler: Handler, coroutine: CoroutineType[object, object, object]) -
 
 
 def unread(handler: Handler, generator: AsyncGeneratorType[object, object]) -> HookError:
-    """Return why what a handler gave cannot be shown; the host that asks for it reads it."""
+    """Return the error for an asynchronous generator, which only the host can read."""
     message = (
         "the handler is an asynchronous generator, which a call by hand does not read; the host does, with"
         " 'async for'"
@@ -57,11 +59,16 @@ def unread(handler: Handler, generator: AsyncGeneratorType[object, object]) -> H
 
 
 def waited_for(handler: Handler, value: object, record: CallRecord) -> object:
-    """Return what is awaited, on the host's event loop if that runs, else on a new one; others as they are.
+    """Wait for an awaitable and return its result; return any other value as it is.
 
-    ``record`` tells meanwhile where it is.
+    The awaitable runs on the host's event loop if that loop runs, otherwise on a new loop; ``record`` has its
+    task meanwhile. In a thread with a running event loop, awaitables other than coroutines are returned as
+    they are.
 
-    Raises: HookError in a thread whose event loop would have to stand still meanwhile.
+    Raises:
+        HookError: the wait would block the thread's event loop, the handler was cancelled, or the host's
+            event loop ended before the handler.
+
     """
     if not inspect.isawaitable(value):
         return value
@@ -92,7 +99,7 @@ def waited_for(handler: Handler, value: object, record: CallRecord) -> object:
 def _elsewhere(
     handler: Handler, coroutine: Coroutine[object, object, object], loop: asyncio.AbstractEventLoop
 ) -> object:
-    """Wait for what runs on the event loop of another thread, as long as that goes on."""
+    """Wait for a coroutine on the event loop of another thread, as long as that loop runs."""
     import asyncio
     from concurrent.futures import CancelledError, wait
 
@@ -101,7 +108,7 @@ def _elsewhere(
         while loop.is_running() and not wait([future], _LOOK).done:
             pass
     finally:
-        future.cancel()  # if it is not done: the loop ended, or who waits was interrupted
+        future.cancel()  # if it is not done: the loop ended, or the wait was interrupted
     try:
         return future.result()
     except CancelledError:
@@ -120,7 +127,7 @@ FaultObserver: TypeAlias = Callable[[Fault, int], None]
 
 
 class HandlerRunner:
-    """Calls handlers and reports those that raise."""
+    """Calls handlers and reports the handlers that raise."""
 
     def __init__(self, step_observer: StepObserver) -> None:
         self._step_observer = step_observer
@@ -128,21 +135,21 @@ class HandlerRunner:
         self._observer: FaultObserver | None = None
         self._module_path = "hotplug"
 
-    # ---- handlers in order. In frames of their own: who has left must hold no handler, or a retirement that
-    # waited for it finds the old generation alive.
+    # ---- handlers in order. In frames of their own: a call that has left must hold no handler, else a
+    # retirement that waited for it finds the old generation alive.
 
     def _all(self, record: CallRecord, args: _Args, kwargs: _Kwargs) -> list[object]:
-        # What _run does, without a frame, a pair and a count for each: they cost more than many a handler.
+        # The work of _run without a frame, a pair and a count for each: they cost more than many a handler.
         values: list[object] = []
         counted = record.table.counted.get(record.point)
-        if counted is None:  # no handlers: there is nothing to count but the call
+        if counted is None:  # no handlers: only the call is counted
             next(self._flight.counts[record.point])
             return values
         counter, handlers = counted
         if record.table is not self._flight.table:  # its counter was read when it was superseded
             next(self._flight.counts[record.point])
             return self._all_counted(handlers, args, kwargs)
-        # Between these two no other thread gets the interpreter: else a swap could miss the call.
+        # No other thread runs between these two lines: otherwise a swap could miss the call.
         if next(counter) % SAMPLE == 1:
             return self._all_timed(handlers, args, kwargs)
         for handler in handlers:
@@ -218,7 +225,7 @@ class HandlerRunner:
             except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
                 faults.append(self._report(handler, error))
             else:
-                if type(value) is AsyncGeneratorType:  # right for its host: no fault of the plugin's
+                if type(value) is AsyncGeneratorType:  # right for its host: no fault of the plugin
                     faults.append(self._fault(handler, unread(handler, value)))
                 else:
                     values.append(value)
@@ -227,7 +234,7 @@ class HandlerRunner:
             called.append(HandlerCall(handler.plugin, handler.function, len(faults) > raised))
         return Invocation(tuple(values), tuple(faults), tuple(seconds), tuple(called))
 
-    # ---- one handler, fenced
+    # ---- one handler, with its errors contained
 
     def _run(self, handler: Handler, args: _Args, kwargs: _Kwargs) -> tuple[bool, object]:
         """Call a handler; return whether it failed, and its value."""
@@ -282,10 +289,10 @@ def _returned(handler: Handler, value: object) -> object:
 
 
 class HookHost(HandlerRunner):
-    """Where a program calls its plugins; safe to use from any thread and any event loop."""
+    """The object through which a program calls its plugins; safe in any thread and any event loop."""
 
     def __init__(self, *, step_observer: StepObserver = nobody) -> None:
-        """Have ``witness`` hear of each handler that ``invoke`` calls."""
+        """Call ``step_observer`` for each handler that ``invoke`` calls."""
         super().__init__(step_observer)
 
     # ---- the program's side
@@ -295,9 +302,9 @@ class HookHost(HandlerRunner):
     @overload
     def call(self, point: str, /, *args: object, **kwargs: object) -> list[object]: ...
     def call(self, point: str | NamedPoint, /, *args: object, **kwargs: object) -> Sequence[object]:
-        """Call every handler and return their values in order; one that raises is left out.
+        """Call every handler and return their values in order, without the handlers that raise.
 
-        A handler that raises becomes a fault of its plugin, and the others still run.
+        A handler that raises becomes a fault of its plugin, and the other handlers still run.
         """
         record = self._flight.enter_uncounted(point)
         try:
@@ -310,7 +317,7 @@ class HookHost(HandlerRunner):
     @overload
     def first(self, point: str, /, *args: object, **kwargs: object) -> object: ...
     def first(self, point: str | NamedPoint, /, *args: object, **kwargs: object) -> object:
-        """Call handlers in order until one returns something other than ``None``; return that."""
+        """Call handlers in order until one returns a value other than ``None``; return that value."""
         record = self._flight.enter(point)
         try:
             return self._first(record.table.points.get(record.point, ()), args, kwargs)
@@ -324,9 +331,9 @@ class HookHost(HandlerRunner):
     @overload
     def pipe(self, point: str, value: object, /, *args: object, **kwargs: object) -> object: ...
     def pipe(self, point: str | NamedPoint, value: object, /, *args: object, **kwargs: object) -> object:
-        """Give each handler the value that the one before returned; return the last one's.
+        """Pass the value through all handlers: each gets the value that the previous handler returned.
 
-        A handler that raises is passed over: the next one gets what it got.
+        If a handler raises, the next handler gets the same value.
         """
         record = self._flight.enter(point)
         try:
@@ -339,7 +346,7 @@ class HookHost(HandlerRunner):
     @overload
     async def acall(self, point: str, /, *args: object, **kwargs: object) -> list[object]: ...
     async def acall(self, point: str | NamedPoint, /, *args: object, **kwargs: object) -> Sequence[object]:
-        """As ``call``, awaiting handlers that are coroutine functions, one after the other."""
+        """Call every handler as ``call`` does, and await coroutine functions one after the other."""
         record = self._flight.enter_task(point)
         try:
             return await self._aall(record.table.points.get(record.point, ()), args, kwargs)
@@ -351,7 +358,7 @@ class HookHost(HandlerRunner):
     @overload
     async def afirst(self, point: str, /, *args: object, **kwargs: object) -> object: ...
     async def afirst(self, point: str | NamedPoint, /, *args: object, **kwargs: object) -> object:
-        """As ``first``, awaiting handlers that are coroutine functions."""
+        """Call handlers as ``first`` does, and await coroutine functions."""
         record = self._flight.enter_task(point)
         try:
             return await self._afirst(record.table.points.get(record.point, ()), args, kwargs)
@@ -367,7 +374,7 @@ class HookHost(HandlerRunner):
     async def apipe(
         self, point: str | NamedPoint, value: object, /, *args: object, **kwargs: object
     ) -> object:
-        """As ``pipe``, awaiting handlers that are coroutine functions."""
+        """Call handlers as ``pipe`` does, and await coroutine functions."""
         record = self._flight.enter_task(point)
         try:
             return await self._apipe(record.table.points.get(record.point, ()), value, args, kwargs)
@@ -379,9 +386,10 @@ class HookHost(HandlerRunner):
     @overload
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation: ...
     def invoke(self, point: str | NamedPoint, /, *args: object, **kwargs: object) -> Invocation:
-        """As ``call``, and tell each handler's fault and time; the values are the handlers' own objects.
+        """Call every handler as ``call`` does, and return each handler's value, fault and time.
 
-        Coroutine functions are waited for, on the event loop that last awaited handlers if it runs.
+        The values are the handlers' own objects. Coroutine functions are awaited, on the event loop that last
+        awaited handlers if that loop runs.
         """
         record = self._flight.enter(point)
         try:
@@ -404,7 +412,7 @@ class HookHost(HandlerRunner):
     # ---- the loader's side
 
     def observe(self, observer: FaultObserver, module_path: str) -> Callable[[], None]:
-        """Tell ``observer`` every handler's fault; returns the undo.
+        """Report every handler's fault to ``observer``; return the undo function.
 
         Modules below ``module_path`` belong to plugins.
         """
@@ -417,28 +425,28 @@ class HookHost(HandlerRunner):
         return stop
 
     def swap(self, changes: Mapping[str, Sequence[Handler]]) -> None:
-        """Give each plugin in ``changes`` just these handlers, all plugins in one assignment.
+        """Replace the handlers of each plugin in ``changes``, for all plugins in one assignment.
 
-        Handlers stand in order of priority, then plugin name, then registration: a reload changes no order.
+        Handlers run in order of priority, then plugin name, then registration: a reload changes no order.
         """
         self._flight.swap(changes)
 
     def handlers_of(self, plugin: str) -> tuple[Handler, ...]:
-        """Return the plugin's live handlers, in order of hook point."""
+        """Return the plugin's live handlers, in order of hook point and priority."""
         handlers = self._flight.table.plugins.get(plugin, ())
         return tuple(sorted(handlers, key=lambda handler: (handler.point, handler.priority)))
 
     def drain(
         self, timeout: float, leaving: Collection[tuple[str, int]] | None = None
     ) -> tuple[CallRecord, ...]:
-        """Wait until the calls that began before the last swap have left; return those that have not.
+        """Wait until the calls that began before the last swap have ended; return the calls that have not.
 
-        ``timeout`` is in seconds. Only calls that can reach one of ``leaving`` (plugin, generation) are
-        waited for (``None``: all), and not the call that the waiting thread is part of: a plugin may ask for
-        its own reload.
+        ``timeout`` is in seconds. The wait includes only calls that can reach one of ``leaving`` (plugin,
+        generation; ``None``: all calls). It excludes the call that the waiting thread is part of: a plugin
+        may ask for its own reload.
         """
         return self._flight.drain(timeout, leaving)
 
     def step_aside(self) -> AbstractContextManager[None]:
-        """Have no other thread's drain wait for the calls that the calling thread keeps from ending."""
+        """Keep other threads' ``drain`` from waiting for the calls that the calling thread blocks."""
         return self._flight.step_aside()

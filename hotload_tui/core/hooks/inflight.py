@@ -1,4 +1,4 @@
-"""The hook table, and the calls in flight: which call uses which table, and how a retirement waits.
+"""The hook table and the calls in flight: which table each call uses, and how a retirement waits.
 
 A caller adds itself to its table's set of calls in flight, then reads the table again and starts over if the
 table changed. Otherwise a retirement could find the set empty while a caller is about to enter.
@@ -27,25 +27,25 @@ Counted: TypeAlias = tuple["itertools.count[int]", tuple[Handler, ...]]
 
 
 class HookTable:
-    """An immutable mapping of hook points to handlers in order, and who is calling through it."""
+    """An immutable mapping of hook points to handlers in order, and the calls that use it."""
 
     __slots__ = ("calls", "counted", "flight", "plugins", "points")
 
     def __init__(self, flight: CallsInFlight | None, before: HookTable | None = None) -> None:
-        """Begin as the table ``before``, or empty; ``flight``: whose it is, ``None`` if nobody ever calls."""
+        """Copy the table ``before``, or begin empty; ``flight`` is its owner (``None``: never called)."""
         self.flight = flight
         self.calls: set[CallRecord] = set()
         self.points: dict[str, tuple[Handler, ...]] = dict(before.points) if before else {}
         self.plugins: dict[str, tuple[Handler, ...]] = dict(before.plugins) if before else {}
-        """The handlers of each plugin, as it registered them."""
+        """The handlers of each plugin, in order of registration."""
         self.counted: dict[str, Counted] = dict(before.counted) if before else {}
-        """The same handlers, with the calls of them all since it is these."""
+        """The same handlers by hook point, each tuple with a counter of its calls."""
 
     def changed(self, changes: Mapping[str, Sequence[Handler]]) -> tuple[HookTable, set[str]]:
-        """Return a table with just these handlers of each plugin in ``changes``, and the points that differ.
+        """Return a table with these handlers for each plugin in ``changes``, and the points that differ.
 
-        Handlers stand in order of priority, then plugin name, then registration: a reload changes no order.
-        What it costs depends on what changes, and hardly on how many plugins there are.
+        Handlers run in order of priority, then plugin name, then registration: a reload changes no order. The
+        cost depends on the size of the change, and hardly on the number of plugins.
         """
         after = HookTable(self.flight, self)
         touched: set[str] = set()
@@ -70,7 +70,7 @@ class HookTable:
         self.counted[point] = itertools.count(1), ordered
 
     def reaches(self, generations: Collection[tuple[str, int]]) -> bool:
-        """Tell whether a call through this table can get to one of these (plugin, generation)."""
+        """Return whether a call through this table can reach one of these (plugin, generation)."""
         return any(
             handler.generation == generation
             for plugin, generation in generations
@@ -79,17 +79,17 @@ class HookTable:
 
 
 class CallRecord:
-    """One call in flight; closed when it ends, because tasks started in it inherit its context."""
+    """One call in flight; it is closed when it ends, because tasks started in it inherit its context."""
 
     __slots__ = ("excuses", "outer", "point", "table", "task", "thread", "token")
 
-    # No __init__: a call of one costs a tenth of a whole call of a hook point. ``enter`` fills what each
-    # needs; excuses and task are there only in those few that have any.
+    # No __init__: calling it would cost a tenth of a whole call of a hook point. ``enter`` sets the
+    # attributes; only the few calls that need them have ``excuses`` and ``task``.
     point: str
     table: HookTable
-    """Through which it began; ``NOWHERE`` once it has ended."""
+    """The table through which it began; ``NOWHERE`` once it has ended."""
     outer: CallRecord | None
-    """The call of this host or another that it is part of."""
+    """The call, of this host or another, that it is part of."""
     excuses: int
     thread: int
     task: asyncio.Task[object] | None
@@ -97,16 +97,16 @@ class CallRecord:
 
     @property
     def own_task(self) -> asyncio.Task[object] | None:
-        """The task that is calling, or waiting for a handler; ``None`` if that is none."""
+        """The task that is calling, or waiting for a handler; ``None`` if there is no task."""
         return getattr(self, "task", None)
 
     @property
     def is_excused(self) -> bool:
-        """Whether nobody is to wait for it."""
+        """Whether ``drain`` does not wait for the call."""
         return getattr(self, "excuses", 0) > 0
 
     def where(self) -> str:
-        """Name the thread or task that is calling."""
+        """Return the name of the task or thread that is calling."""
         task = self.own_task
         if task is not None:
             return f"task '{task.get_name()}'"
@@ -114,7 +114,7 @@ class CallRecord:
         return f"thread '{names.get(self.thread, self.thread)}'"
 
     def stack(self) -> list[FrameType]:
-        """Return where the call is now, the oldest frame first; empty if that cannot be told."""
+        """Return the frames of the call, the oldest first; empty if they are not known."""
         running = thread_stack(self.thread)
         task = self.own_task
         if task is None:
@@ -124,7 +124,7 @@ class CallRecord:
 
 
 class _Counts(dict[str, "itertools.count[int]"]):
-    """Counters by hook point; a key is a plain string, which is found faster than a ``HookPoint``."""
+    """Counters by hook point; the keys are plain strings, which are found faster than a ``HookPoint``."""
 
     def __missing__(self, point: str) -> itertools.count[int]:
         return self.setdefault(str(point), itertools.count())
@@ -136,13 +136,13 @@ _current: ContextVar[CallRecord | None] = ContextVar("hotload_call", default=Non
 
 
 class CallsInFlight:
-    """The table that serves, those before it that are still called through, and the calls."""
+    """The live table, the earlier tables that still have calls, and the calls."""
 
     def __init__(self) -> None:
         self.table = HookTable(self)
         self.superseded: list[HookTable] = []
         self.counts = _Counts()
-        """Calls so far, by hook point; those of all handlers are counted by the tables."""
+        """Calls so far by hook point, without the calls of all handlers, which the tables count."""
         self._counted_before: Counter[str] = Counter()
         self.loop: asyncio.AbstractEventLoop | None = None
         """The event loop that last awaited handlers."""
@@ -151,14 +151,14 @@ class CallsInFlight:
         self._waiting = 0
 
     def swap(self, changes: Mapping[str, Sequence[Handler]]) -> None:
-        """Give each plugin in ``changes`` just these handlers, all plugins in one assignment."""
+        """Replace the handlers of each plugin in ``changes``, for all plugins in one assignment."""
         with self._swap_lock:
             before = self.table
             after, touched = before.changed(changes)
             self.superseded = [table for table in self.superseded if table.calls]
             self.superseded.append(before)
             self.table = after
-            for point in touched:  # now: nobody counts by the table before any more
+            for point in touched:  # after the assignment: no call counts by the previous table any more
                 self._take_over(before.counted.get(point), after.counted.get(point), point)
 
     def _take_over(self, before: Counted | None, after: Counted | None, point: str) -> None:
@@ -170,24 +170,24 @@ class CallsInFlight:
                 handler.join(after[0], given)
 
     def calls_of(self, point: str) -> int:
-        """Return how often a hook point was called, whether it had handlers or not."""
+        """Return the number of calls of a hook point, with or without handlers."""
         alone = peek(self.counts[point]) if point in self.counts else 0
         counted = self.table.counted.get(point)
         return alone + self._counted_before[point] + (peek(counted[0]) - 1 if counted else 0)
 
     def points(self) -> set[str]:
         """Return the hook points that have handlers or were called."""
-        return {*self.table.points, *list(self.counts), *self._counted_before}  # list(): others go on calling
+        return {*self.table.points, *list(self.counts), *self._counted_before}  # list(): calls go on
 
     # ---- one call
 
     def enter(self, point: str | NamedPoint) -> CallRecord:
-        """Begin a call that is counted."""
+        """Begin a call, and count it."""
         next(self.counts[point])  # type: ignore[index]  # a NamedPoint is a string
         return self.enter_uncounted(point)
 
     def enter_uncounted(self, point: str | NamedPoint) -> CallRecord:
-        """Begin a call of all handlers of a hook point."""
+        """Begin a call without counting it."""
         record = CallRecord()
         record.point, record.thread = point, get_ident()  # type: ignore[assignment]  # a NamedPoint is a string
         record.outer = outer = _current.get()
@@ -202,15 +202,15 @@ class CallsInFlight:
         return record
 
     def _enter_within(self, record: CallRecord, outer: CallRecord) -> None:
-        """Let a call see the table of the innermost call of this host that it is part of."""
+        """Let a call use the table of the innermost call of this host that it is part of."""
         enclosing = self._enclosing(outer)
         record.table = table = self.table if enclosing is None else enclosing.table
         table.calls.add(record)
         if (self if enclosing is None else enclosing).table is not table or table is NOWHERE:
-            self._start_over(record)  # perhaps the enclosing one ended in another thread just now
+            self._start_over(record)  # perhaps the enclosing call has just ended in another thread
 
     def _start_over(self, record: CallRecord) -> None:
-        """Let a call enter the table of now, after another than the one that it was about to enter."""
+        """Move a call to the current table, because its first table is not current any more."""
         while True:
             record.table.calls.discard(record)
             record.table = table = self.table
@@ -219,7 +219,7 @@ class CallsInFlight:
                 return
 
     def enter_task(self, point: str | NamedPoint) -> CallRecord:
-        """Begin a call that may give way to others of its event loop."""
+        """Begin a call that may let other calls of its event loop run."""
         from asyncio import current_task
 
         record = self.enter(point)
@@ -236,14 +236,14 @@ class CallsInFlight:
         return record
 
     def leave_task(self, record: CallRecord) -> None:
-        """End a call that may have given way to others."""
+        """End a call that ``enter_task`` began."""
         record.task = None
         self.leave(record)
 
     def leave(self, record: CallRecord) -> None:
         """End a call."""
         table, token = record.table, record.token
-        # A task may keep this record for long; it must not keep the handlers of then.
+        # A task may keep this record for long; it must not keep the old handlers.
         record.table, record.outer = NOWHERE, None
         del record.token
         table.calls.discard(record)
@@ -260,18 +260,18 @@ class CallsInFlight:
     def drain(
         self, timeout: float, leaving: Collection[tuple[str, int]] | None = None
     ) -> tuple[CallRecord, ...]:
-        """Wait until the calls that began before the last swap have left; return those that have not.
+        """Wait until the calls that began before the last swap have ended; return the calls that have not.
 
-        ``timeout`` is in seconds. Only calls that can reach one of ``leaving`` (plugin, generation) are
-        waited for (``None``: all), and not the call that the waiting thread is part of: a plugin may ask for
-        its own reload.
+        ``timeout`` is in seconds. The wait includes only calls that can reach one of ``leaving`` (plugin,
+        generation; ``None``: all calls). It excludes the call that the waiting thread is part of: a plugin
+        may ask for its own reload.
         """
         deadline = time.monotonic() + timeout
         tables = [table for table in self.superseded if leaving is None or table.reaches(leaving)]
         with self._excused(set(_chain(_current.get()))), self._left:
             self._waiting += 1
             try:
-                # list(), which is complete before others go on calling
+                # list() copies the set before another call can change it
                 while inside := [
                     record for table in tables for record in list(table.calls) if not record.is_excused
                 ]:
@@ -282,13 +282,13 @@ class CallsInFlight:
                 return ()
             finally:
                 self._waiting -= 1
-                with self._swap_lock:  # a table that nobody is in would hold old generations
+                with self._swap_lock:  # a table without calls would hold old generations
                     self.superseded = [table for table in self.superseded if table.calls]
 
     def step_aside(self) -> AbstractContextManager[None]:
-        """Have no other thread's drain wait for the calls that the calling thread keeps from ending.
+        """Keep other threads' ``drain`` from waiting for the calls that the calling thread blocks.
 
-        These are the calls that it is part of, and all others on its event loop.
+        These are the calls that it is part of, and all other calls on its event loop.
         """
         thread = threading.get_ident()
         kept = set(_chain(_current.get()))
@@ -318,6 +318,6 @@ def _chain(record: CallRecord | None) -> Iterator[CallRecord]:
 
 
 def _innermost(records: Sequence[CallRecord]) -> tuple[CallRecord, ...]:
-    """Leave out calls that only wait for one that they made themselves."""
+    """Return the calls without those that only wait for a call that they made."""
     outer = {record.outer for record in records}
     return tuple(record for record in records if record not in outer)

@@ -1,4 +1,4 @@
-"""``HookPoint`` and ``Handler``: a named place where the host calls plugins, and what it calls there."""
+"""``HookPoint`` and ``Handler``: a named place where the host calls plugins, and a callable for it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def signature_of(function: Callable[..., object]) -> Signature:  # type: ignore[
     type checkers import.
 
     Raises:
-        TypeError: it is no callable, or one that inspect does not support.
-        ValueError: the callable tells no signature, such as some in C.
+        TypeError: ``function`` is not callable, or ``inspect`` does not support it.
+        ValueError: the callable has no known signature, such as some callables in C.
 
     """
     if sys.version_info >= (3, 14):
@@ -30,11 +30,11 @@ def signature_of(function: Callable[..., object]) -> Signature:  # type: ignore[
     return inspect.signature(function)
 
 
-SAMPLE = 64  # one call in so many is timed: timing costs more than the call itself
+SAMPLE = 64  # one call in this many is timed: timing costs more than the call itself
 
 
 class HookFunction(Protocol):
-    """What a plugin registers."""
+    """A callable that a plugin registers."""
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         """Answer a call of the host."""
@@ -42,7 +42,7 @@ class HookFunction(Protocol):
 
 
 class Handler:
-    """A plugin's callable at a hook point; identity counts."""
+    """A plugin's callable at a hook point; handlers are compared by identity."""
 
     __slots__ = (
         "_before",
@@ -70,24 +70,24 @@ class Handler:
         self.function = _name_of(call)
         self.faults = 0
         self.calls = itertools.count(1)  # next() is atomic; += is not
-        """Calls of this one handler; where all of a hook point are called, the table counts for all."""
+        """Calls of this handler alone; the table counts the calls of all handlers of a hook point."""
         self._shared: itertools.count[int] | None = None
         self._before = 0
         self._samples = 0
         self._seconds = 0.0
 
     def count(self) -> bool:
-        """Count a call and tell whether it is one of those to be timed."""
+        """Count a call and return whether to time it."""
         return next(self.calls) % SAMPLE == 1
 
     def join(self, counter: itertools.count[int], before: int) -> None:
-        """Be counted by the counter of a table's hook point; the one that it was in gave ``before``."""
+        """Use the counter of a table's hook point; the previous counter has counted ``before`` calls."""
         if self._shared is not None:
             self._before += before
         self._shared = counter
 
     def add_sample(self, seconds: float) -> None:
-        """Add a timed call."""
+        """Add the duration of a timed call."""
         self._samples += 1
         self._seconds += seconds
 
@@ -113,7 +113,7 @@ def _name_of(function: object) -> str:
 
 
 def peek(counter: Iterator[int]) -> int:
-    """Return what an ``itertools.count`` would give next, without taking it."""
+    """Return the next value of an ``itertools.count`` without consuming it."""
     return int(repr(counter)[len("count(") : -1])
 
 
@@ -121,8 +121,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 H_contra = TypeVar("H_contra", contravariant=True)
 
-# It is its name, so that a call costs what a call by name costs. Type checkers do not hear of that: else they
-# would take a call with wrong arguments for one by name.
+# A hook point is a string, its name, so that calling it costs no more than a call by name. Type checkers
+# must not know this: they would take a call with wrong arguments for a call by name.
 if TYPE_CHECKING:
     _Name = object
 else:
@@ -137,29 +137,29 @@ class NamedPoint(_Name):
 
 
 class HookPoint(NamedPoint, Generic[P, R]):
-    """A hook point, made of a function: its name, its parameters, and what handlers are to return.
+    """A hook point, made of a function: its name, its parameters, and the type that handlers return.
 
-    The function is never called. A program calls the hook point, and plugins register at it, in the place of
-    its name; with a coroutine function as the handler, the program awaits (``acall`` and the like).
+    The function is never called. A program calls the hook point, and plugins register at it, instead of by
+    its name. If a handler is a coroutine function, the program awaits it (``acall`` and the like).
     """
 
     signature: Signature
-    """What handlers are called with, and what they are to return."""
+    """The parameters with which handlers are called, and the type that they return."""
 
     def __new__(cls, function: Callable[P, R]) -> HookPoint[P, R]:
-        """Make it of ``function``, as its decorator."""
+        """Make a hook point of ``function``, as its decorator."""
         point = super().__new__(cls, function.__name__)  # type: ignore[call-arg]
         point.signature = _signature(function)
         return point
 
     def misfit(self, handler: Callable[P, R] | Callable[P, Awaitable[R]]) -> str:
-        """Say why a handler cannot answer calls of this hook point, and what to write; empty if it can.
+        """Return why a handler does not fit this hook point, and what to write; empty if it fits.
 
-        Of annotations only classes are compared: all else is left to type checkers.
+        Only annotations that are classes are compared: type checkers check all others.
         """
         try:
             given = _signature(handler)
-        except (TypeError, ValueError):  # a callable that does not tell, such as some of C
+        except (TypeError, ValueError):  # a callable without a known signature, such as some in C
             return ""
         reason = _wrong_call(self.signature, given) or _wrong_annotation(self.signature, given)
         if not reason:
@@ -171,10 +171,10 @@ class HookPoint(NamedPoint, Generic[P, R]):
 
 
 class Fitting(Protocol[H_contra]):
-    """A hook point that handlers of a type fit: this is how type checkers compare the two."""
+    """A hook point that fits handlers of a type; type checkers compare the two in this way."""
 
     def misfit(self, handler: H_contra, /) -> str:
-        """As that of ``HookPoint``."""
+        """Return what ``HookPoint.misfit`` returns."""
         ...
 
 
@@ -188,7 +188,7 @@ class Decorator(Protocol[P, R]):
 
 
 def place_of(handler: Callable[P, object]) -> tuple[str, int]:
-    """Return the file and line of a handler; empty and 0 if nobody knows."""
+    """Return the file and line of a handler; empty and 0 if they are not known."""
     function = inspect.unwrap(handler)
     code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
     return (code.co_filename, code.co_firstlineno) if inspect.iscode(code) else ("", 0)
@@ -202,7 +202,10 @@ def _signature(function: Callable[P, object]) -> Signature:
 
 
 def _wrong_call(expected: Signature, given: Signature) -> str:
-    """Try the calls that the hook point allows: with all arguments, with the fewest; by place, by name."""
+    """Try the calls that the hook point allows: with all or the fewest arguments, by position or by name.
+
+    Return the first error; empty if every call fits.
+    """
     every = list(expected.parameters.values())
     fewest = [each for each in every if each.default is _EMPTY and each.kind not in _VARIADIC]
     for parameters in (every, fewest):
@@ -217,7 +220,7 @@ def _wrong_call(expected: Signature, given: Signature) -> str:
 
 
 def _arguments(parameters: Sequence[Parameter], *, by_name: bool) -> tuple[list[str], list[str]]:
-    """Return the names of what a call gives by place, and by name."""
+    """Return the names of the arguments that a call passes by position, and by name."""
     positional, named = [], []
     for each in parameters:
         is_free = each.kind is Parameter.POSITIONAL_OR_KEYWORD
@@ -231,7 +234,10 @@ def _arguments(parameters: Sequence[Parameter], *, by_name: bool) -> tuple[list[
 
 
 def _wrong_annotation(expected: Signature, given: Signature) -> str:
-    """Compare the annotations of what is returned, and of parameters of the same name."""
+    """Compare the annotations of the return value and of parameters with the same name.
+
+    Return the first difference; empty if there is none.
+    """
     for name, parameter in expected.parameters.items():
         other = given.parameters.get(name)
         if other is not None and _clash(parameter.annotation, other.annotation):
@@ -243,15 +249,15 @@ def _wrong_annotation(expected: Signature, given: Signature) -> str:
 
 
 def _clash(narrow: object, wide: object) -> bool:
-    """Tell whether two annotations are classes, and a ``narrow`` one is no ``wide`` one."""
+    """Return whether both annotations are classes and ``narrow`` is no subclass of ``wide``."""
     narrow, wide = (type(None) if each is None else each for each in (narrow, wide))
     if not (isinstance(narrow, type) and isinstance(wide, type)) or {narrow, wide} & {_EMPTY, Any}:
         return False
-    if wide in (float, complex) and issubclass(narrow, (int, float)):  # as type checkers have it
+    if wide in (float, complex) and issubclass(narrow, (int, float)):  # as type checkers do
         return False
     try:
         return not issubclass(narrow, wide)
-    except TypeError:  # a protocol that cannot be asked, for instance
+    except TypeError:  # a protocol that does not allow the check, for instance
         return False
 
 

@@ -1,1 +1,1 @@
-"""What generations started or changed in the process: noted, undone where possible, reported where not."""
+"""What generations start or change in the process: recorded, undone where possible, otherwise reported."""

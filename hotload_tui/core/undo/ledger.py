@@ -39,40 +39,40 @@ _UNKNOWN = object()
 
 @dataclass(eq=False, slots=True)
 class _Stack:
-    """The values of one entry: the host's, and above it those of generations, the newest last."""
+    """The values of one entry: the host's value, and above it the generations' values, the newest last."""
 
     original: object
     layers: list[tuple[str, object]] = field(default_factory=list)
 
 
 class Process:
-    """What the generations of one host have changed; loads and undoings take turns by its ``lock``."""
+    """The changes that the generations of one host have made; ``lock`` serializes loads and undos."""
 
     def __init__(self, module_path: str) -> None:
-        """All modules below ``module_path`` are plugins'."""
+        """Treat all modules below ``module_path`` as plugin modules."""
         plugins = Owner(module_path)
         self.attributes = Attributes(plugins)
         self.registers: tuple[Register, ...] = (*registers(plugins.owns), self.attributes)
         for register in self.registers[:-1]:
-            register.read()  # some are looked for in the collector's lists, before a host may freeze those
+            register.read()  # finds some through the collector's lists, before a host freezes these
         self.lock = threading.RLock()
         self._plugins = plugins
         self._stacks: dict[tuple[Register, Hashable], _Stack] = {}
 
     def let_go(self) -> None:
-        """Keep nothing of what was read for the loads of a batch."""
+        """Drop everything that was read for the loads of a batch."""
         for register in self.registers:
             register.let_go()
 
     def record(self, root: str, register: Register, change: RegisterChange) -> None:
-        """Note that the generation ``root`` changed an entry."""
+        """Record that the generation ``root`` changed an entry."""
         stack = self._stacks.get((register, change.key))
         if stack is None:
             stack = self._stacks[register, change.key] = _Stack(self._original(register, change))
         stack.layers.append((root, change.after))
 
     def _original(self, register: Register, change: RegisterChange) -> object:
-        """Return what was there before all plugins: what one left there unseen would be held by that."""
+        """Return the value from before all plugins, never a plugin's value: that holds its generation."""
         if not self._plugins.owns(change.before):
             return change.before
         if register is not self.attributes:
@@ -81,15 +81,15 @@ class Process:
         return _UNKNOWN if known is MISSING else known
 
     def hand_over(self, root: str, to: str, register: Register, key: Hashable) -> None:
-        """Let a change go on as one of the generation ``to``."""
+        """Make a change of the generation ``root`` a change of the generation ``to``."""
         layers = self._stacks[register, key].layers
         layers[:] = [(to if layer[0] == root else layer[0], layer[1]) for layer in layers]
 
     def undo(self, owner: Owner, register: Register, key: Hashable) -> None:
-        """Put back what was below a generation's change, unless somebody changed it since.
+        """Restore the value below a generation's change, unless other code has changed the entry since.
 
         Raises:
-            LookupError: nobody knows what that was.
+            LookupError: that value is not known.
 
         """
         stack = self._stacks[register, key]
@@ -112,13 +112,13 @@ class Process:
         register.forget(key, value)
 
 
-_PATIENCE = 1.0  # seconds for a process to end that was asked to
-_STANDARD = 2  # the last of the descriptors that belong to the process
+_PATIENCE = 1.0  # seconds that a terminated process has to exit
+_STANDARD = 2  # the last descriptor of stdin, stdout and stderr
 _STREAMS = (io.TextIOWrapper, io.BufferedWriter, io.BufferedReader, io.BufferedRandom, io.FileIO)
 
 
 class Resource(NamedTuple):
-    """Something that is open, and how to close it."""
+    """An open resource and the function that closes it."""
 
     category: str
     what: str
@@ -126,7 +126,7 @@ class Resource(NamedTuple):
 
 
 def is_resource(thing: object) -> bool:
-    """Tell whether it is something that can be open."""
+    """Return whether the type of ``thing`` can be open: a socket, a process, a stream or an executor."""
     kind = type(thing)
     executor = getattr(sys.modules.get("concurrent.futures"), "Executor", None)
     kinds = (socket.socket, subprocess.Popen, *_STREAMS) + ((executor,) if executor else ())
@@ -134,10 +134,10 @@ def is_resource(thing: object) -> bool:
 
 
 def resources(things: Iterable[object]) -> list[Resource]:
-    """Return what is open among the objects of a generation that nobody else holds."""
+    """Return the open resources among ``things``, the objects that only the generation holds."""
     things = list(things)
     found = [resource for thing in things for resource in _other(thing)]
-    for kind in _STREAMS:  # the outermost first: it has what is not written yet
+    for kind in _STREAMS:  # the outermost first: it buffers data that is not written yet
         found += [resource for thing in things if issubclass(type(thing), kind) for resource in _file(thing)]
     return found
 
@@ -158,7 +158,7 @@ def _other(thing: object) -> Iterator[Resource]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process to end; raises ``subprocess.TimeoutExpired`` if it does not."""
+    """Terminate a process; raises ``subprocess.TimeoutExpired`` if it does not exit."""
     process.terminate()
     process.wait(_PATIENCE)
 
@@ -179,25 +179,25 @@ _HIDDEN = {
     "create_aggregate": "SQLite function",
     "create_window_function": "SQLite function",
     "create_collation": "SQLite collation",
-}  # by what sets it: nobody can look into the place where it is kept, nor take it out of there
-_STARTS = ("start", "submit", "map", "run_in_executor", "serve_forever")  # what begins a thread
+}  # by the function that sets the hook; the ledger can neither list nor remove such hooks
+_STARTS = ("start", "submit", "map", "run_in_executor", "serve_forever")  # calls that start a thread
 
 
 class _Line(NamedTuple):
-    """One change of a register."""
+    """One change of a register entry."""
 
     register: Register
     key: Hashable
     is_own: bool
-    """Whether what is there now is the generation's; else it may serve its successor as well."""
+    """Whether the generation owns the new value; otherwise its successor may rely on the change too."""
     entry: LedgerEntry
 
 
 class Ledger:
-    """Kept for a generation from before its load to after its end."""
+    """The record of one generation's changes, from before its load until after its end."""
 
     def __init__(self, root: str, generation: int, process: Process) -> None:
-        """Begin an empty one; ``root`` is what the unique names of its modules begin with."""
+        """Begin an empty ledger; the unique names of the generation's modules begin with ``root``."""
         self.root = root
         self._generation = generation
         self._process = process
@@ -215,9 +215,9 @@ class Ledger:
     # ---- the load
 
     def begin(self, artifact: Artifact, *, follows: bool = False) -> None:
-        """Read everything that ``artifact`` may change; until ``end`` the caller has the process's lock.
+        """Read the registers that ``artifact`` may change; the caller holds the process's lock until ``end``.
 
-        ``follows``: the ``end`` of another one was just now.
+        ``follows``: another ledger's ``end`` came immediately before.
         """
         self._before = [
             (register, register.look_on() if follows else register.look())
@@ -227,7 +227,11 @@ class Ledger:
         self._others = threading.enumerate()
 
     def end(self, codes: Iterable[CodeType], calls: ExitCalls) -> None:
-        """Compare; ``codes`` is the code of the modules that were executed, ``calls`` as for ``leave``."""
+        """Record what the load changed.
+
+        ``codes`` is the code of the executed modules; ``calls`` are the functions that the generation gave to
+        ``atexit``.
+        """
         try:
             self._given = {*map(id, calls)}
             self._script = Script(codes)
@@ -238,19 +242,19 @@ class Ledger:
             if started and self._script.mentions(*_STARTS):
                 self._threads.update(started)
         finally:
-            self._before = []  # it holds what the generation before has left
+            self._before = []  # it holds values of the previous generation
             self._others = []
 
     def _note(self, register: Register, change: RegisterChange) -> None:
         value = change.before if change.after is MISSING else change.after
         if _MACHINERY.owns(value):
-            return  # the finder, with the first plugin
-        is_exit = isinstance(register, ExitFunctions)  # of which it is known who registered them
+            return  # our import finder, installed with the first plugin
+        is_exit = isinstance(register, ExitFunctions)  # ``calls`` lists the generation's atexit functions
         is_given = is_exit and change.key in self._given
         is_own = is_given or self._owner.owns(change.after) or self._owner.owns(change.key)
         place = self._script.mentions(*register.words_of(change.key))
         if not is_own and (place is None or is_exit):
-            return  # a library's doing, or another thread's
+            return  # a library or another thread made the change
         place = place or place_of(change.after)
         self._process.record(self.root, register, change)
         what = register.tell(change.key, value)
@@ -260,10 +264,10 @@ class Ledger:
     def _entry(self, category: str, what: str, place: CodePlace, now: str = "") -> LedgerEntry:
         return LedgerEntry(category, what, self._generation, "stands", place.file, place.line, now)
 
-    # ---- what stands
+    # ---- current changes and activities
 
     def standing(self) -> tuple[LedgerEntry, ...]:
-        """Return what the generation has changed, and what runs its code now."""
+        """Return the generation's recorded changes, and the activities that run its code now."""
         return (
             *(line.entry for line in list(self._lines)),
             *(self._running(each) for each in self._activities()),
@@ -281,10 +285,11 @@ class Ledger:
     # ---- the end
 
     def leave(self, calls: ExitCalls, successor: Ledger | None = None) -> list[ExitHook]:
-        """Let ``successor`` take over what it needs as well; return what is to be called now.
+        """Hand the changes that ``successor`` needs too over to it; return the exit hooks to call now.
 
-        These functions were to be called when the program ends. What they flush and remove would be lost:
-        for the plugin, the end is now. ``calls`` are those that the generation gave to ``atexit``.
+        Exit hooks are registered for the end of the program. Without a call at the end of the generation,
+        their flushing and cleanup would be lost. ``calls`` are the functions that the generation gave to
+        ``atexit``.
         """
         with self._process.lock:
             self._lines = [*self._left(successor)][::-1]
@@ -300,7 +305,7 @@ class Ledger:
         return {*noted, *register.owned(self._owner)}
 
     def _taken(self, register: Register, ending: ExitHook) -> ExitHook:
-        """Take out what is about to be called, so that nobody else calls it; tell it if nobody did yet."""
+        """Remove an exit hook from its register, so that it runs only once; record it if no line does yet."""
         if all((line.register, line.key) != (register, ending.key) for line in self._lines):
             entry = self._entry(register.category, f"function {ending.name}", ending.place)
             self._called.append(replace(entry, outcome="undone"))
@@ -308,7 +313,7 @@ class Ledger:
         return ending
 
     def undo(self) -> tuple[LedgerEntry, ...]:
-        """Undo what can be, and name what cannot."""
+        """Undo every change that can be undone; return the changes with their outcomes."""
         with self._process.lock:
             found = [
                 *self._called,
@@ -332,16 +337,16 @@ class Ledger:
             return tuple(found)
 
     def close(self, things: Iterable[object]) -> tuple[LedgerEntry, ...]:
-        """Close what is open among the generation's objects; ``things`` are all that nobody else holds."""
+        """Close the open resources among ``things``, the objects that only the generation holds."""
         return tuple(
             self._undone(self._entry(found.category, found.what, CodePlace()), found.close)
             for found in resources(things)
         )
 
     def undo_patches(self) -> tuple[LedgerEntry, ...]:
-        """Undo patches of shared modules made after the load, and name what nobody can see.
+        """Undo patches of shared modules made after the load; report the hooks that cannot be removed.
 
-        Worth a search if something is left.
+        The search of all modules pays only if something of the generation is still in memory.
         """
         attributes = self._process.attributes
         with self._process.lock:
@@ -357,16 +362,16 @@ class Ledger:
             return tuple(found)
 
     def _left(self, successor: Ledger | None) -> Iterator[_Line]:
-        """Yield what ends with this generation, the newest first."""
+        """Yield the changes that ``successor`` does not take over, the newest first."""
         for line in reversed(self._lines):
             if successor is None or line.is_own or not successor.takes(line, self.root):
                 yield line
 
     def takes(self, line: _Line, root: str) -> bool:
-        """Take over a change of the generation before that this one relies on, and did not make itself.
+        """Take over a change of the previous generation that this one relies on; return whether it did.
 
-        As ``os.environ.setdefault`` does, or a second ``chdir`` to the same place: the load changed nothing,
-        but the code says that it wants it so.
+        Examples: ``os.environ.setdefault``, or a second ``chdir`` to the same directory. The load changed
+        nothing, but the code asks for that state.
         """
         own = [each for each in self._lines if each.register is line.register]
         if any(each.key == line.key or each.entry.what == line.entry.what for each in own):
@@ -378,7 +383,7 @@ class Ledger:
         return True
 
     def _undo_late(self) -> Iterator[LedgerEntry]:
-        """Take out what the generation put into registers after its load."""
+        """Remove the entries that the generation added to registers after its load."""
         for register in self._process.registers:
             if register is self._process.attributes:
                 continue
@@ -396,13 +401,13 @@ class Ledger:
     def _undone(self, entry: LedgerEntry, act: Callable[[], object]) -> LedgerEntry:
         try:
             act()
-        except Exception as error:  # foreign code: a directory that is gone, a handler that watches itself
+        except Exception as error:  # foreign code: a directory is missing, or a handler's setter raises
             return replace(entry, outcome="named", now=f"{type(error).__name__}: {error}")
         return replace(entry, outcome="undone")
 
 
 def _cancel(timer: threading.Timer) -> None:
-    """Cancel a timer; its thread ends in a moment, on a busy machine later, and has nothing to hold then."""
+    """Cancel a timer and clear its function and arguments: its thread may end later and must hold nothing."""
     timer.cancel()
     timer.function, timer.args, timer.kwargs = _nothing, (), {}
     timer.join(_MOMENT)

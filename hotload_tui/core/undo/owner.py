@@ -12,7 +12,7 @@ from types import CodeType, FrameType, FunctionType, MethodType
 from typing import NamedTuple, cast
 
 _PARTED = (FunctionType, MethodType, functools.partial)
-"""Types of which not the class but a part tells whose an object is."""
+"""Types whose objects belong to the owner of a part, not to the owner of the class."""
 
 _RETIRED = re.compile(r"@g\d+$")
 
@@ -25,7 +25,7 @@ class CodePlace(NamedTuple):
 
     @classmethod
     def of(cls, name: str, line: int) -> CodePlace:
-        """Return a place by the name that code has; that of retired code ends in ``@g<N>``."""
+        """Return a place by a code object's file name; retired code's suffix ``@g<N>`` is removed."""
         return cls(_RETIRED.sub("", name), line)
 
     def __str__(self) -> str:
@@ -33,18 +33,18 @@ class CodePlace(NamedTuple):
 
 
 class Owner:
-    """Tells what belongs to the modules whose unique names begin with ``root``."""
+    """The modules whose unique names begin with ``root``; decides which objects belong to them."""
 
     def __init__(self, root: str) -> None:
         self.root = root
         self._start = f"{root}."
 
     def has_name(self, name: object) -> bool:
-        """Tell whether a module of this name is the owner's."""
+        """Return whether a module of this name belongs to the owner."""
         return type(name) is str and (name == self.root or name.startswith(self._start))
 
     def owns(self, thing: object) -> bool:
-        """Tell whether it is a function, class or object of the owner's, or made of one."""
+        """Return whether an object belongs to the owner, by its class, its function or one of its parts."""
         kind = type(thing)
         if kind is FunctionType:
             return self.has_name(cast("FunctionType", thing).__globals__.get("__name__"))
@@ -55,18 +55,18 @@ class Owner:
             return any(map(self.owns, _parts(thing)))
         if self.has_name(_module_of(thing if issubclass(kind, type) else kind)):
             return True
-        # The collector does not track a tuple of numbers and texts alone: some have thousands.
+        # The collector tracks no tuple of only numbers and strings: some of these have thousands of items.
         is_mixed = issubclass(kind, tuple) and gc.is_tracked(thing)
         return is_mixed and any(map(self.owns, tuple.__iter__(cast("tuple[object]", thing))))
 
     def owns_kind(self, kind: type) -> bool | None:
-        """Tell whether it owns the objects of a class; ``None`` where it depends on the object."""
+        """Return whether the owner owns the objects of a class; ``None`` if it depends on the object."""
         if kind in _PARTED or issubclass(kind, (type, tuple)):
             return None
         return self.has_name(_module_of(kind))
 
     def frames(self, stack: Iterable[FrameType]) -> Iterator[FrameType]:
-        """Return those frames that run the owner's code."""
+        """Return the frames that run the owner's code."""
         return (frame for frame in stack if self.has_name(frame.f_globals.get("__name__")))
 
 
@@ -78,12 +78,12 @@ def _parts(thing: object) -> Iterator[object]:
 
 
 def _module_of(kind: object) -> object:
-    """Return a class's ``__module__`` as ``type`` has it: a metaclass can put code in its place."""
+    """Return a class's ``__module__`` through ``type``: a metaclass could run code for the attribute."""
     return type.__dict__["__module__"].__get__(kind)
 
 
 def place_of(thing: object) -> CodePlace:
-    """Return where a function is defined, or the function that it is made of; else nowhere."""
+    """Return where a function, or the first method of a class, is defined; an empty place if unknown."""
     kind = type(thing)
     if kind is MethodType:
         return place_of(cast("MethodType", thing).__func__)
@@ -99,7 +99,7 @@ def place_of(thing: object) -> CodePlace:
 
 
 def name_of(thing: object) -> str:
-    """Return what a thing is called: a function's or class's name; of others their class's."""
+    """Return the name of a function or class, the ``repr`` of a plain value, otherwise the class's name."""
     kind = type(thing)
     if kind is FunctionType:
         return cast("FunctionType", thing).__qualname__
@@ -115,15 +115,15 @@ def name_of(thing: object) -> str:
 
 
 class Script:
-    """The code of a generation: which words it has, and where."""
+    """The code of a generation, searchable for words."""
 
     def __init__(self, codes: Iterable[CodeType]) -> None:
         self._modules = list(codes)
         self._words: dict[str, CodeType] = {}
 
     def mentions(self, *words: str) -> CodePlace | None:
-        """Return where one of the words stands first, as a name or in a string; ``None`` for nowhere."""
-        if not self._words:  # most plugins change nothing, and nobody asks
+        """Return the first place that has one of the words as a name or in a string; ``None`` if none has."""
+        if not self._words:  # on demand: most plugins change nothing
             for module in self._modules:
                 for code in _nested(module):
                     for word in _words_of(code):
@@ -142,7 +142,7 @@ def _words_of(code: CodeType) -> Iterator[str]:
 
 
 def _words_in(constant: object) -> Iterator[str]:
-    """Yield what ``_says`` is true of: a text, and what follows each dot of a dotted name."""
+    """Yield each string and, for a dotted name, the rest after each dot."""
     if type(constant) is tuple:
         for item in constant:
             yield from _words_in(item)

@@ -1,4 +1,4 @@
-"""Patched attributes of modules that all plugins share, and wrappers around other plugins' patches."""
+"""Patched attributes of shared modules, and patches that wrap other plugins' patches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hotload_tui.core.undo.registers import (
 
 
 class SharedModules:
-    """The names of shared modules, in the order in which they were first seen."""
+    """The names of shared modules, in the order of their first appearance."""
 
     def __init__(self, plugins: Owner) -> None:
         self._plugins = plugins
@@ -35,7 +35,7 @@ class SharedModules:
         self._count = self._head = self._first = 0
 
     def names(self) -> list[str]:
-        """Return those that are there, and perhaps some that are gone; the list grows in place."""
+        """Return the names of present modules, and perhaps of some removed ones; the list grows in place."""
         came = self._came()
         is_whole = came is None
         came = self._all() if came is None else came
@@ -47,38 +47,38 @@ class SharedModules:
         return self._names
 
     def modules(self) -> list[ModuleType | None]:
-        """Return the same modules as before as long as none came, went or was replaced."""
+        """Return the module objects: the same ones until a module is added, removed or replaced."""
         names = self.names()
-        # The first of all lie side by side; to look up each by name takes twice as long.
+        # The first ``_head`` modules come straight from the dictionary: lookups by name take twice as long.
         return [*list(sys.modules.values())[: self._head], *map(sys.modules.get, names[self._first :])]
 
     def let_go(self) -> None:
-        """Have the next look be at all of them."""
+        """Make the next call read all of ``sys.modules``."""
         self._last = None
 
     def _came(self) -> list[object] | None:
-        """Return the names that came since the last look; ``None`` if it takes a look at all to tell."""
+        """Return the names added since the last call; ``None`` if only a full read shows them."""
         came: list[object] = []
         if self._last is None:
             return None
         try:
-            for name in reversed(sys.modules):  # thousands of plugins' stand before the one that was loaded
+            for name in reversed(sys.modules):  # from the end: thousands of plugin modules precede
                 if name is self._last:
                     break
                 came.append(name)
-        except RuntimeError:  # another thread imports meanwhile
+        except RuntimeError:  # another thread is importing
             return None
-        if self._count + len(came) != len(sys.modules):  # something was taken out
+        if self._count + len(came) != len(sys.modules):  # a module was removed
             return None
         if came:
             self._last, self._count = came[0], self._count + len(came)
         return came[::-1]
 
     def _all(self) -> list[object]:
-        # Hundreds of modules of others, and thousands of plugins', at each load: no calls but C's.
+        # This runs at each load over thousands of names: only C calls.
         names: list[object] = list(sys.modules)
         self._last, self._count = names[-1], len(names)
-        if len(self._seen) > 2 * len(names):  # mostly names of generations that are gone
+        if len(self._seen) > 2 * len(names):  # mostly names of past generations
             self._seen.clear()
             self._names.clear()
         return names
@@ -86,43 +86,43 @@ class SharedModules:
 
 _Namespace: TypeAlias = dict[str, object]
 _Copies: TypeAlias = dict[str, tuple[_Namespace, _Namespace, int]]
-"""By the module's name: its namespace, a copy of that, and its version just before it was copied."""
+"""By module name: the namespace, its copy, and its version just before the copy."""
 
 
 class _Look(NamedTuple):
-    """What was copied for the last load, side by side."""
+    """The copies made for the last load."""
 
     modules: list[ModuleType | None] | None
-    """As ``SharedModules.modules`` returned them; ``None`` at a first look, which mostly is the only one."""
+    """The result of ``SharedModules.modules``; ``None`` at the first read, which often is the only one."""
     copies: _Copies
     tellers: list[Version]
-    """Of the copied namespaces."""
+    """The version readers of the copied namespaces."""
     versions: list[int]
 
     def is_of(self, modules: list[ModuleType | None] | None) -> bool:
-        """Tell whether the same modules were there, as far as is known."""
+        """Return whether the same modules were present; false if that is not known."""
         if modules is None or self.modules is None:
             return False
         return len(modules) == len(self.modules) and all(map(is_, modules, self.modules))
 
     def is_current(self) -> bool:
-        """Tell whether none of the copied namespaces has changed."""
+        """Return whether none of the copied namespaces has changed."""
         return [teller.value for teller in self.tellers] == self.versions
 
 
 _NOTHING = _Look(None, {}, [], [])
 
-_LAST = ("last_exc", "last_value", "last_type", "last_traceback")  # of sys, set by an interactive loop
+_LAST = ("last_exc", "last_value", "last_type", "last_traceback")  # of ``sys``; an interactive loop sets them
 _HOOKS: Mapping[str, Iterable[str]] = {
     "sys": ("excepthook", "unraisablehook", "displayhook", "breakpointhook", "stdin", "stdout", "stderr"),
     "threading": ("excepthook", "_trace_hook", "_profile_hook"),
     "builtins": ("__import__", "__build_class__", "open", "print", "input", "compile", "eval", "exec"),
-}  # what was there before plugins is remembered, for patches that are made after a load
-_SPECIAL = ("__import__", "__build_class__")  # other names with underscores are the import system's
+}  # the values from before plugins are kept, to undo patches that are made after a load
+_SPECIAL = ("__import__", "__build_class__")  # all other dunder names are ignored
 
 
 class Attributes(Register):
-    """Attributes of all modules but those of plugins; read by copying their namespaces."""
+    """The attributes of all modules except plugin modules; ``read`` copies the modules' namespaces."""
 
     category = "attribute"
 
@@ -134,9 +134,9 @@ class Attributes(Register):
         self._has_changes = False
 
     def read(self) -> Entries:
-        """Return each namespace with a copy of it, by the module's name.
+        """Return each namespace with its copy, by module name.
 
-        The copies are kept for the next load, until ``let_go``: only what has changed is copied again.
+        The copies stay until ``let_go``: the next load copies only the namespaces that have changed.
         """
         return self._read(is_current=self._kept.is_current())
 
@@ -158,15 +158,15 @@ class Attributes(Register):
         return cast("Entries", copies)
 
     def look(self) -> Entries:
-        """Return what ``read`` does, which keeps its copies itself."""
+        """Return the result of ``read``, which keeps its copies itself."""
         return self.read()
 
     def look_on(self) -> Entries:
-        """Return what ``read`` does; the namespaces have just been looked at."""
+        """Return the result of ``read``; rely on the check that ``is_as_before`` has just made."""
         return self._read(is_current=not self._has_changes)
 
     def let_go(self) -> None:
-        """Keep no copies: they hold what others may wish to be freed."""
+        """Drop the copies: they keep objects of other code alive."""
         self._kept = _NOTHING
         self._shared.let_go()
 
@@ -178,13 +178,13 @@ class Attributes(Register):
                     self._originals[module, name] = value
 
     def is_as_before(self, before: Entries) -> bool:
-        """Tell whether no namespace has changed since ``read`` returned its copies."""
+        """Return whether no namespace has changed since ``read`` returned ``before``."""
         kept = self._kept
         self._has_changes = not (before is kept.copies and kept.is_current())
         return not self._has_changes
 
     def changes(self, before: Entries) -> Iterator[RegisterChange]:
-        """Yield what differs; modules that were not there are new, not changed."""
+        """Yield the changed attributes; a module that ``before`` lacks is new, not changed."""
         for name, namespace, old in _touched(cast("_Copies", before)):
             for key in (*old, *(key for key in namespace.copy() if key not in old)):
                 was, now = old.get(key, MISSING), namespace.get(key, MISSING)
@@ -192,16 +192,16 @@ class Attributes(Register):
                     yield RegisterChange((name, key), was, now)
 
     def words_of(self, key: Hashable) -> tuple[str, ...]:
-        """Return the attribute's name: whoever sets it mentions that."""
+        """Return the attribute's name, which code that sets the attribute mentions."""
         return (cast("tuple[str, str]", key)[1],)
 
     def current(self, key: Hashable) -> object:
-        """Return what the attribute is now."""
+        """Return the attribute's current value."""
         module, name = cast("tuple[str, str]", key)
         return _namespace(sys.modules.get(module)).get(name, MISSING)
 
     def write(self, key: Hashable, value: object) -> None:
-        """Set it without running the code of a module that watches its attributes."""
+        """Set or remove the attribute in the module's namespace, which runs no code of the module."""
         module, name = cast("tuple[str, str]", key)
         if value is MISSING:
             _namespace(sys.modules.get(module)).pop(name, None)
@@ -209,7 +209,7 @@ class Attributes(Register):
             _namespace(sys.modules.get(module))[name] = value
 
     def forget(self, key: Hashable, value: object) -> None:
-        """Let generations that were loaded meanwhile have the builtin that is there now."""
+        """Replace an undone builtin in the copies of ``builtins`` that generations hold."""
         module, name = cast("tuple[str, str]", key)
         if module != "builtins" or not gc.is_tracked(value):
             return
@@ -219,17 +219,17 @@ class Attributes(Register):
                 holder.pop(name) if now is MISSING else holder.update({name: now})
 
     def tell(self, key: Hashable, value: object) -> str:
-        """Return the attribute's full name and what it is now; of a text, a secret perhaps, only that."""
+        """Return the attribute's full name and value; of a string, which may be a secret, only its type."""
         shown = type(value).__name__ if type(value) in (str, bytes) else name_of(value)
         return f"{'.'.join(cast('tuple[str, str]', key))} = {shown}"
 
     def owned(self, owner: Owner) -> Iterator[Hashable]:
-        """Yield the attributes that are functions, classes or objects of somebody's."""
+        """Yield the attributes whose values belong to ``owner``."""
         kinds: dict[type, bool | None] = {}
         for module, namespace in self._namespaces():
             for name, value in namespace.copy().items():
                 kind = type(value)
-                # What a module itself defines is the bulk of some ten thousand, and quickly told.
+                # Most of some ten thousand values are defined by the module itself: skip them fast.
                 if kind is FunctionType:
                     is_own = cast("FunctionType", value).__globals__ is not namespace and owner.owns(value)
                 elif kind is type:
@@ -243,7 +243,7 @@ class Attributes(Register):
                     yield module, name
 
     def original(self, key: Hashable, patch: object) -> object:
-        """Return what an attribute was before a plugin's ``patch``; ``MISSING`` if nobody knows."""
+        """Return the attribute's value from before a plugin's ``patch``; ``MISSING`` if it is not known."""
         module, name = cast("tuple[str, str]", key)
         if module == "sys" and name in _LAST:
             return None
@@ -264,27 +264,27 @@ class Attributes(Register):
 
 
 def _namespace(module: ModuleType | None) -> _Namespace:
-    """Return a module's namespace, without running its code; an empty one if it is gone."""
+    """Return a module's namespace without running its code; empty if the module is gone."""
     return {} if module is None else cast("_Namespace", ModuleType.__getattribute__(module, "__dict__"))
 
 
 def _touched(before: _Copies) -> list[tuple[str, _Namespace, _Namespace]]:
-    """Return the modules, now and then, whose attributes are not the same objects any more.
+    """Return the name, namespace and old copy of each module whose attributes have changed.
 
-    Compares in C, by identity first. What differs may be asked whether it is equal, and such an answer may be
-    an array, or raise: then each module is compared by itself.
+    The comparison runs in C, by identity first. It may call ``__eq__`` of foreign objects, which may return
+    an array or raise: then each module is compared by itself.
     """
     changed = [(name, now, old) for name, (now, old, version) in before.items() if version_of(now) != version]
     try:
         return [(name, now, old) for name, now, old in changed if now != old]
-    except Exception:  # foreign code, as said
+    except Exception:  # foreign ``__eq__``
         return [(name, now, old) for name, now, old in changed if not _is_equal(now, old)]
 
 
 def _is_equal(now: _Namespace, old: _Namespace) -> bool:
     try:
         return bool(now == old)
-    except Exception:  # foreign code, as said
+    except Exception:  # foreign ``__eq__``
         return False
 
 
@@ -293,7 +293,10 @@ def _counts(name: str) -> bool:
 
 
 def _is_part(value: object, module: str) -> bool:
-    """Tell whether it is a submodule, or a module's own class or function that it imports when asked for."""
+    """Return whether a value is a module, or a class or function of ``module`` itself.
+
+    Modules that import lazily add such attributes at any time.
+    """
     if issubclass(type(value), ModuleType):
         return True
     return (
@@ -314,10 +317,10 @@ def _is_trace_of(value: object, owner: Owner) -> bool:
 
 
 def relink(top: object, owner: Owner, old: object, new: object) -> None:
-    """Have all of the owner's that ``top`` leads to refer to ``new`` where it refers to ``old``.
+    """Make the owner's objects that ``top`` leads to refer to ``new`` instead of ``old``.
 
-    A patch that calls what was there before keeps that in a closure, a global or an attribute. Each reload
-    would put one more around it, and each of them would be called and keep its generation.
+    A patch keeps the function that it wraps in a closure, a global or an attribute. Otherwise each reload
+    would add one more wrapper, and each wrapper would be called and keep its generation alive.
     """
     found, waiting = {id(top)}, [top]
     while waiting:
@@ -329,7 +332,7 @@ def relink(top: object, owner: Owner, old: object, new: object) -> None:
 
 
 def _parts(thing: object, old: object, new: object) -> Iterator[object]:
-    """Yield what a thing of the owner's refers to by itself, after the exchange."""
+    """Yield the objects to which ``thing`` refers directly, after the exchange."""
     if type(thing) is MethodType:
         yield thing.__func__
         yield thing.__self__
@@ -348,7 +351,7 @@ def _cells(cells: tuple[CellType, ...], old: object, new: object) -> Iterator[ob
             if cell.cell_contents is old:
                 cell.cell_contents = new
             yield cell.cell_contents
-        except ValueError:  # an empty one
+        except ValueError:  # an empty cell
             continue
 
 
@@ -360,8 +363,8 @@ def _exchanged(namespace: dict[str, object], old: object, new: object) -> Iterat
 
 
 def _attributes_of(thing: object) -> object:
-    """Return the attributes of a function or an object, without running its code."""
+    """Return the namespace of a function or object without running its code; ``None`` if it has none."""
     try:
         return object.__getattribute__(thing, "__dict__")
-    except (AttributeError, TypeError):  # it has slots
+    except (AttributeError, TypeError):  # the object has slots only
         return None

@@ -1,8 +1,8 @@
 """The places in the process that a plugin can change, each read before and after a load.
 
-Comparing all attributes of all modules takes longer than most loads; comparing one number for each module
-takes a twentieth of that. Up to Python 3.13 each dictionary has such a number (PEP 509), which can only be
-read from memory: it is tried first, and where it does not behave as documented, each namespace counts as
+Comparing all attributes of all modules takes longer than most loads; comparing one version number per module
+takes a twentieth of that. Up to Python 3.13 each dictionary has a version number (PEP 509), which can only be
+read from memory. A test at import checks that it behaves as documented; if not, each namespace counts as
 changed.
 """
 
@@ -32,21 +32,21 @@ from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 from hotload_tui.core.undo.owner import CodePlace, Owner, name_of, place_of
 
-_OFFSET = object.__basicsize__ + 8  # bytes before the field: the head of every object, the number of entries
+_OFFSET = object.__basicsize__ + 8  # bytes before the field: the object header and the number of entries
 _IS_THERE = sys.implementation.name == "cpython" and sys.version_info < (3, 14) and sys.maxsize > 1 << 32
 _K = TypeVar("_K")
 _CHANGES = ("added = 1", "added = 2", "global added; added = 3", "del added", "globals().update(kept=1)")
 
-_fields: dict[int, ctypes.c_uint64] = {}  # by address, which is all that they depend on
+_fields: dict[int, ctypes.c_uint64] = {}  # by address: they depend on nothing else
 _never_the_same = itertools.count()
 
 
 class Version(Protocol):
-    """What tells the version of one namespace, as long as that is kept."""
+    """A reader of one namespace's version; it is valid while the namespace exists."""
 
     @property
     def value(self) -> int:
-        """A number that is another one after each change, and may be at other times."""
+        """A number that differs after each change, and may differ at other times."""
         ...
 
 
@@ -57,7 +57,7 @@ class _Unknown:
 
 
 def teller_of(namespace: dict[_K, object]) -> Version:
-    """Return what tells the version of a namespace again and again; whoever keeps it keeps the namespace."""
+    """Return a reader of a namespace's version; the caller keeps the namespace alive."""
     if not IS_EXACT:
         return _Unknown()
     address = id(namespace)
@@ -68,27 +68,27 @@ def teller_of(namespace: dict[_K, object]) -> Version:
 
 
 def version_of(namespace: dict[_K, object]) -> int:
-    """Return a number that is another one after each change of the namespace, and may be at other times."""
+    """Return a number that differs after each change of the namespace, and may differ at other times."""
     return teller_of(namespace).value
 
 
 def _is_reliable() -> bool:
-    """Tell whether the number notices what code does to a namespace."""
+    """Return whether the version number shows the changes that code makes to a namespace."""
     namespace: dict[str, object] = {"kept": 0}
     seen = [version_of(namespace)]
     for change in _CHANGES:
-        exec(change, namespace)  # noqa: S102 - as a module changes its own
+        exec(change, namespace)  # noqa: S102 - module code changes its namespace in this way
         seen.append(version_of(namespace))
     return len(set(seen)) == len(seen) and version_of(namespace) == seen[-1]
 
 
 IS_EXACT = _IS_THERE
 IS_EXACT = IS_EXACT and _is_reliable()
-"""Whether a namespace that is only read keeps its version."""
+"""Whether a namespace keeps its version while it is only read."""
 
 
 MISSING: Final = object()
-"""Stands for what is not there."""
+"""Marks an absent value."""
 
 Entries: TypeAlias = dict[Hashable, object]
 
@@ -96,7 +96,7 @@ _PLAIN = (str, bytes, int, float, bool, tuple, type(None))
 
 
 class RegisterChange(NamedTuple):
-    """One entry that is not what it was."""
+    """An entry whose value has changed."""
 
     key: Hashable
     before: object
@@ -104,29 +104,29 @@ class RegisterChange(NamedTuple):
 
 
 class Register(ABC):
-    """What there is of one category, and how to put it back."""
+    """The entries of one category, and how to restore them."""
 
     category: str
     words: tuple[str, ...] = ()
-    """What code that changes it mentions; with none, the key of the entry itself."""
+    """The words in code that changes the register; if empty, the key of the entry."""
 
     _sight: object = None
     _entries: Entries | None = None
 
     clues: tuple[str, ...] = ()
-    """One of these stands in an artifact wherever one of the words does."""
+    """Each artifact that contains one of the words also contains one of these strings."""
 
     @property
     def searched(self) -> int:
-        """Bytes of an artifact that are searched for its clues before it is read; 0: it is always read."""
+        """The size in bytes of the largest artifact to search for clues before a reading; 0: always read."""
         return 0
 
     def sight(self) -> object:
-        """Return what is another value after each change, and is got sooner than the entries; or ``None``."""
+        """Return a value that differs after each change, faster to get than the entries; or ``None``."""
         return None
 
     def look(self) -> Entries:
-        """Return what ``read`` would; read only if it changed since the look before, until ``let_go``."""
+        """Return the entries; read them only after a change since the last call, or after ``let_go``."""
         sight, entries = self.sight(), self._entries
         if entries is None or sight is None or sight != self._sight:
             entries = self.read()
@@ -134,40 +134,40 @@ class Register(ABC):
         return entries
 
     def look_on(self) -> Entries:
-        """As ``look``, at once after ``changes``: what was the same then is not looked at again."""
+        """Return the entries right after ``is_as_before`` or ``changes``, without checking them again."""
         entries = self._entries
         return self.look() if entries is None or self._sight is None else entries
 
     def let_go(self) -> None:
-        """Keep nothing that was read: it holds what others may wish to be freed."""
+        """Drop the entries: they keep objects of other code alive."""
         self._sight = self._entries = None
 
     @abstractmethod
     def read(self) -> Entries:
-        """Return all that is there now."""
+        """Return all current entries."""
 
     @abstractmethod
     def write(self, key: Hashable, value: object) -> None:
-        """Put ``value`` in its place; ``MISSING`` takes it out."""
+        """Set an entry to ``value``; ``MISSING`` removes it."""
 
     @abstractmethod
     def tell(self, key: Hashable, value: object) -> str:
-        """Say which entry it is."""
+        """Return a description of the entry."""
 
     def words_of(self, key: Hashable) -> tuple[str, ...]:
-        """Return what code mentions that changes this entry."""
+        """Return the words in code that changes this entry."""
         return self.words or (str(key),)
 
     def current(self, key: Hashable) -> object:
-        """Return what is there now."""
+        """Return the entry's current value, or ``MISSING``."""
         return self.read().get(key, MISSING)
 
     def is_as_before(self, before: Entries) -> bool:
-        """Tell whether nothing differs from what ``look`` returned; false where only reading would tell."""
+        """Return whether nothing differs from ``look``'s result; false if only a reading can show it."""
         return before is self._entries and self._sight is not None and self._sight == self.sight()
 
     def changes(self, before: Entries) -> Iterator[RegisterChange]:
-        """Yield what differs from an earlier reading."""
+        """Yield the entries that differ from an earlier reading."""
         self._entries = None
         after = self.read()
         for key in (*before, *(key for key in after if key not in before)):
@@ -175,23 +175,23 @@ class Register(ABC):
             if not is_same(old, new):
                 yield RegisterChange(key, old, new)
 
-    def forget(self, key: Hashable, value: object) -> None:  # noqa: B027 - most keep no copies
-        """Let go of what an entry was, after it was undone."""
+    def forget(self, key: Hashable, value: object) -> None:  # noqa: B027 - most registers keep no copies
+        """Drop all copies of an entry's value after its undo."""
 
     def owned(self, owner: Owner) -> Iterator[Hashable]:
-        """Yield the entries that belong to somebody's modules, whenever they were made."""
+        """Yield the entries that belong to the owner's modules, whenever they were made."""
         for key, value in self.read().items():
             if owner.owns(value) or owner.owns(key):
                 yield key
 
 
 def is_same(one: object, other: object) -> bool:
-    """Tell whether two entries are one, without asking objects of others whether they are equal."""
+    """Return whether two values are identical, or equal and of the same plain type."""
     return one is other or (type(one) is type(other) and type(one) in _PLAIN and one == other)
 
 
 def sight_of(table: object) -> object:
-    """Return the identity and version of a dictionary; ``None`` of what is none."""
+    """Return the identity and version of a dictionary; ``None`` for any other object."""
     return (id(table), version_of(cast("Entries", table))) if type(table) is dict else None
 
 
@@ -201,7 +201,7 @@ class Environment(Register):
     category = "environment"
 
     def read(self) -> Entries:  # noqa: D102 - as Register
-        # As they are kept: to decode all of them at each load takes longer than all else here.
+        # As they are stored: decoding all of them at each load takes longer than the rest of this module.
         return cast("Entries", dict(getattr(os.environ, "_data", os.environ)))
 
     def sight(self) -> object:  # noqa: D102 - as Register
@@ -216,7 +216,7 @@ class Environment(Register):
     def words_of(self, key: Hashable) -> tuple[str, ...]:  # noqa: D102 - as Register
         return (_text(key),)
 
-    def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - it may be a secret
+    def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - the value may be a secret
         return f"variable {_text(key)}"
 
 
@@ -225,7 +225,7 @@ def _text(raw: object) -> str:
 
 
 class Setting(Register):
-    """One value of the process, with the functions that get and set it."""
+    """One setting of the process, with the functions that get and set it."""
 
     def __init__(
         self,
@@ -242,7 +242,7 @@ class Setting(Register):
     def read(self) -> Entries:  # noqa: D102 - as Register
         try:
             return {"": self._get()}
-        except OSError:  # a working directory that is gone
+        except OSError:  # the working directory no longer exists
             return {}
 
     def sight(self) -> object:  # noqa: D102 - as Register
@@ -258,7 +258,7 @@ class Setting(Register):
 
 
 class ListRegister(Register):
-    """A list; what was taken out comes back at its end."""
+    """A list; an item that is restored goes to the end."""
 
     def __init__(
         self,
@@ -294,7 +294,7 @@ def _key(item: object) -> Hashable:
 
 
 class Table(Register):
-    """A dictionary; ``None`` where there is none yet."""
+    """A dictionary; it is empty while ``get`` returns ``None``."""
 
     def __init__(
         self,
@@ -332,7 +332,7 @@ class Table(Register):
 
 
 class SearchFunctions(Register):
-    """What ``codecs.register`` was given; the interpreter's list is found by one that is always in it."""
+    """The functions given to ``codecs.register``; a function that is always registered leads to the list."""
 
     category = "codec"
     words = ("codecs",)
@@ -362,27 +362,27 @@ def _functions() -> list[object]:
 
 @functools.cache
 def error_handlers() -> MutableMapping[Hashable, object] | None:
-    """Return the interpreter's dictionary of ``codecs.register_error``; ``None`` if it is not found."""
+    """Return the interpreter's dictionary behind ``codecs.register_error``; ``None`` if it is not found."""
     for holder in gc.get_referrers(codecs.lookup_error("strict")):
         if type(holder) is dict and {"strict", "ignore", "replace"} <= holder.keys():
             return cast("MutableMapping[Hashable, object]", holder)
     return None
 
 
-_PATIENCE = 0.05  # seconds; a main thread inside a system call does it when that returns
+_PATIENCE = 0.05  # seconds; a main thread in a system call runs the function when the call returns
 _Pending = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
-_asked: list[object] = []  # the interpreter does not keep what it will call
+_asked: list[object] = []  # the interpreter does not keep the functions that it will call
 
 
 def in_main_thread(act: Callable[[], object]) -> None:
-    """Have the main thread call ``act``, as soon as it runs Python code; waits for it for a moment."""
+    """Make the main thread call ``act`` as soon as it runs Python code; wait for it for a moment."""
     if threading.current_thread() is threading.main_thread():
         act()
         return
     is_done = threading.Event()
 
     def run(_: object) -> int:
-        with contextlib.suppress(Exception):  # nobody is there to hear it
+        with contextlib.suppress(Exception):  # there is no caller to receive the error
             act()
         _asked.remove(pending)
         is_done.set()
@@ -391,24 +391,24 @@ def in_main_thread(act: Callable[[], object]) -> None:
     pending = _Pending(run)
     _asked.append(pending)
     if ctypes.pythonapi.Py_AddPendingCall(pending, None):
-        _asked.remove(pending)  # its queue is full; nothing can be done
+        _asked.remove(pending)  # the interpreter's queue is full; nothing can be done
         return
     is_done.wait(_PATIENCE)
 
 
 _handler_of: Callable[[int], object] = getattr(
     sys.modules.get("_signal"), "getsignal", signal.getsignal
-)  # the public one makes a member of an enumeration of each answer, at each load
+)  # the public function makes an enumeration member of each result, at each load
 _NO_HANDLERS: dict[int, object] = {kind.value: kind for kind in signal.Handlers}
 _SIGNALS = [signal.Signals(number) for number in signal.valid_signals() if number in {*signal.Signals}]
 _PACKAGE = f"{Path(__file__).parents[2]}{os.sep}"
 
 ExitCalls: TypeAlias = Sequence[Callable[[], object]]
-"""What a generation gave to ``atexit``, the oldest first."""
+"""The functions that a generation gave to ``atexit``, the oldest first."""
 
 
 class _Lookout:
-    """Is compared with every function that ``atexit`` knows: there is no other way to list them."""
+    """An object that ``atexit`` compares with all its functions: there is no other way to list them."""
 
     def __init__(self, is_wanted: Callable[[object], bool]) -> None:
         self._is_wanted = is_wanted
@@ -422,7 +422,7 @@ class _Lookout:
 
 
 class ExitHook(NamedTuple):
-    """What was to be called when the program ends, and is called when its generation does."""
+    """A function registered for the end of the program; it is called when its generation ends."""
 
     key: Hashable
     name: str
@@ -431,15 +431,15 @@ class ExitHook(NamedTuple):
 
 
 class ExitHooks(Register):
-    """Functions for the end, which are called when their generation ends."""
+    """Functions registered for the end of the program; they are called when their generation ends."""
 
     @abstractmethod
     def endings(self, keys: Collection[Hashable], calls: ExitCalls, owner: Owner) -> Iterator[ExitHook]:
-        """Yield what is to be called of these entries, the newest first."""
+        """Yield the exit hooks to call among these entries, the newest first."""
 
 
 class ExitFunctions(ExitHooks):
-    """Functions of ``atexit``; one that is taken out is not called."""
+    """Functions of ``atexit``; a removed function is not called."""
 
     category = "atexit"
     words = ("atexit",)
@@ -474,10 +474,11 @@ class ExitFunctions(ExitHooks):
 
 
 class Finalizers(ExitHooks):
-    """``weakref.finalize`` with functions of a plugin's; one that is taken out is not called.
+    """``weakref.finalize`` objects; a removed finalizer is not called.
 
-    Before that those are called which would be at the program's end, or whose object goes with the plugin:
-    the finalizer is what holds the generation, and with it perhaps that object, for ever.
+    Before the removal, a plugin's finalizers are called if they would run at the end of the program, or if
+    their object belongs to the plugin: such a finalizer holds the generation, and perhaps that object, for
+    ever.
     """
 
     category = "finalizer"
@@ -514,7 +515,7 @@ class Finalizers(ExitHooks):
 
 
 def _is_machinery(function: object) -> bool:
-    """Tell whether it is of this package, which has one for each generation."""
+    """Return whether a function belongs to this package, which makes a finalizer for each generation."""
     return type(function) is FunctionType and function.__code__.co_filename.startswith(_PACKAGE)
 
 
@@ -525,7 +526,7 @@ class Signals(Register):
     words = ("signal",)
 
     def __init__(self, is_plugins: Callable[[object], bool]) -> None:
-        """Put back what was there when no plugin had it."""
+        """Prepare to restore the last handlers that no plugin has set."""
         self._is_plugins = is_plugins
         self._original: Entries = {}
 
@@ -554,12 +555,12 @@ class Signals(Register):
         return f"{cast('signal.Signals', key).name}: {name_of(value)}"
 
 
-_BYTES = 100  # of an artifact that are searched for all words while one logger is read
-_MOST = 1 << 17  # bytes that are searched
+_BYTES = 100  # bytes of an artifact that are searched for all words in the time of reading one logger
+_MOST = 1 << 17  # the largest artifact to search, in bytes
 
 
 class Logging(Register):
-    """What is set on all loggers, where it is not what a new one has; those of plugins go with them."""
+    """The settings of all loggers that differ from a new logger's; plugins' loggers go with the plugins."""
 
     category = "logging"
     words = (
@@ -570,7 +571,7 @@ class Logging(Register):
     clues = ("Handler", "handlers", "Filter", "Formatter", "Level", "level", "propagate", "Config")
 
     def __init__(self, is_plugins: Callable[[object], bool]) -> None:
-        """Put back the formatter that a handler had when it was no plugin's."""
+        """Prepare to restore the last formatters that no plugin has set."""
         self._is_plugins = is_plugins
         self._formatters: weakref.WeakKeyDictionary[logging.Handler, logging.Formatter] = (
             weakref.WeakKeyDictionary()
@@ -628,7 +629,7 @@ class Logging(Register):
 
 
 def _set_loggers() -> list[tuple[str, logging.Logger]]:
-    """Return the loggers that are not as new, which of thousands are few."""
+    """Return the loggers that differ from a new logger: a few among thousands."""
     loggers = ("", logging.getLogger()), *logging.Logger.manager.loggerDict.copy().items()
     return [
         (name, logger)
@@ -639,13 +640,13 @@ def _set_loggers() -> list[tuple[str, logging.Logger]]:
 
 
 def _replace(items: object, number: int, value: object) -> None:
-    """Take out the item of this identity, or put it back."""
+    """Remove the item with this identity; append ``value`` unless it is ``MISSING``."""
     things = cast("list[object]", items)
     things[:] = [item for item in things if id(item) != number] + ([] if value is MISSING else [value])
 
 
 def registers(is_plugins: Callable[[object], bool]) -> Iterator[Register]:
-    """Yield one of each category; ``is_plugins`` tells what belongs to any plugin."""
+    """Yield all registers but ``Attributes``; ``is_plugins`` decides whether an object is any plugin's."""
     yield Environment()
     yield from _settings()
     yield from _lists()
@@ -705,18 +706,18 @@ def _lists() -> Iterator[ListRegister]:
         "warnings filter",
         ("simplefilter", "filterwarnings", "filters", "resetwarnings"),
         lambda: cast("list[object]", warnings.filters),
-        getattr(warnings, "_filters_mutated", None),  # else the registries of modules do not notice
+        getattr(warnings, "_filters_mutated", None),  # otherwise the modules' warning registries stay valid
     )
 
 
 def _active_patches() -> list[object]:
-    """Return what ``unittest.mock`` keeps of patches that were started, for ``patch.stopall``."""
+    """Return the list of started ``unittest.mock`` patches that ``patch.stopall`` uses."""
     patcher = getattr(sys.modules.get("unittest.mock"), "_patch", None)
     return cast("list[object]", getattr(patcher, "_active_patches", []))
 
 
 def _of_module(module: str, name: str) -> Callable[[], MutableMapping[Hashable, object] | None]:
-    """Return a function that gives a module's dictionary, if it is imported."""
+    """Return a function that returns a module's dictionary, or ``None`` if it is not imported."""
     return lambda: cast(
         "MutableMapping[Hashable, object] | None", getattr(sys.modules.get(module), name, None)
     )

@@ -1,4 +1,4 @@
-"""What runs: threads, timers and asyncio tasks; where they started, and where they are now."""
+"""Running threads, timers and asyncio tasks: where they started, and where they are now."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import NamedTuple, Protocol, cast
 from hotload_tui.core.interpreter import frame_of, stacks, variables_of
 from hotload_tui.core.undo.owner import CodePlace, Owner, name_of, place_of
 
-_EXECUTORS = "concurrent.futures.thread"  # their idle threads end with them
+_EXECUTORS = "concurrent.futures.thread"  # the idle threads of an executor end with it
 
 
 class Activity(NamedTuple):
-    """Something that runs, or will."""
+    """A thread, timer or task that runs or will run."""
 
     category: str
     what: str
     start: CodePlace
-    """Where the function stands that it runs."""
+    """The location of the function that it runs."""
     now: CodePlace
     timer: threading.Timer | None = None
-    """What to cancel; all others can only be named."""
+    """The timer to cancel; all other activities can only be reported."""
 
 
 def threads(owner: Owner, started: Iterable[threading.Thread]) -> Iterator[Activity]:
-    """Yield the threads that run code of the owner's, and those that it started for code of others."""
+    """Yield the threads that run the owner's code, and the threads that it started for other code."""
     running = stacks()
     started = list(started)
     try:
@@ -38,7 +38,7 @@ def threads(owner: Owner, started: Iterable[threading.Thread]) -> Iterator[Activ
                 yield activity
     finally:
         for stack in running.values():
-            stack.clear()  # this very frame is in one of them: a cycle would keep its callers' variables
+            stack.clear()  # this frame is in one of them: a cycle would keep its callers' variables
 
 
 def _thread(
@@ -64,7 +64,7 @@ def _module_of(function: object) -> str:
 
 
 def tasks(owner: Owner) -> Iterator[Activity]:
-    """Yield the asyncio tasks that run, or wait in, a coroutine of the owner's."""
+    """Yield the asyncio tasks that run a coroutine of the owner or wait in one."""
     for task in _all_tasks():
         chain = list(_awaited(task.get_coro()))
         own = [coroutine for coroutine in chain if _is_of(coroutine, owner)]
@@ -77,7 +77,7 @@ def tasks(owner: Owner) -> Iterator[Activity]:
 
 
 class _Task(Protocol):
-    """What is asked of a task; asyncio itself is only imported where a program does so."""
+    """The methods of a task that are used here; asyncio is imported only if the program imports it."""
 
     def get_coro(self) -> object: ...
     def get_name(self) -> str: ...
@@ -85,9 +85,10 @@ class _Task(Protocol):
 
 
 def _all_tasks() -> Iterator[_Task]:
-    """Yield the tasks of all loops, which asyncio keeps weakly under names that differ by version.
+    """Yield the tasks of all event loops.
 
-    From Python 3.14 on it has no register of all tasks, but returns those of one loop, for other threads too.
+    Up to Python 3.13 asyncio keeps weak references to all tasks, under names that differ by version. From
+    3.14 on it has no register of all tasks, but returns the tasks of one loop, also to other threads.
     """
     of_loop: Callable[[object], Iterable[_Task]] | None
     of_loop = getattr(sys.modules.get("_asyncio"), "all_tasks", None)
@@ -100,14 +101,14 @@ def _all_tasks() -> Iterator[_Task]:
         for _ in range(1000):
             try:
                 found = list(register)
-            except RuntimeError:  # another thread starts tasks meanwhile
+            except RuntimeError:  # another thread is starting tasks
                 continue
             yield from found
             break
 
 
 def _running_loops() -> Collection[object]:
-    """Return the event loops that run: each thread that runs one is in a function of asyncio's."""
+    """Return the running event loops: each thread that runs a loop is in a function of asyncio."""
     asyncio = sys.modules["asyncio"]
     loops = {}
     running = stacks()
@@ -121,7 +122,7 @@ def _running_loops() -> Collection[object]:
                         loops[id(loop)] = loop
     finally:
         for stack in running.values():
-            stack.clear()  # as above
+            stack.clear()  # as in ``threads``
     return loops.values()
 
 
@@ -132,5 +133,5 @@ def _awaited(coroutine: object) -> Iterator[CoroutineType[object, object, object
 
 
 def _is_of(coroutine: CoroutineType[object, object, object], owner: Owner) -> bool:
-    frame = frame_of(coroutine)  # asked once: it may end in another thread meanwhile
+    frame = frame_of(coroutine)  # read once: it may end in another thread meanwhile
     return frame is not None and owner.has_name(frame.f_globals.get("__name__"))

@@ -1,1 +1,1 @@
-"""File-system notifications become the plugins that really changed."""
+"""From notifications of the file system to the plugins that have changed."""

@@ -1,4 +1,4 @@
-"""The system's notification of changes: inotify, watchfiles, or none at all."""
+"""The system's notifications of changes: inotify, watchfiles, or none at all."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from pathlib import Path
 
 
 class Ended(Protocol):
-    """Asked at every step whether to go on listening."""
+    """A flag that a notifier reads at every step."""
 
     def is_set(self) -> bool:
-        """Tell whether to stop; the first question says that the bell listens now."""
+        """Return whether to stop; the first call shows that the notifier listens now."""
         ...
 
 
 class Notifier(Protocol):
-    """Listens below some directories, at the latest from the first ``wait`` on, until it is closed."""
+    """Listens to directory trees, at the latest from the first ``wait`` on, until it is closed."""
 
     def wait(self, ended: Ended) -> Collection[str] | None:
-        """Return paths where something happened; ``None`` once ``ended``, or if some may have been lost.
+        """Return paths with changes; ``None`` once ``ended`` is set, or if some may have been lost.
 
-        Raises whatever makes it useless; a new one is made then.
+        Any exception makes the notifier useless; the caller then makes a new one.
         """
         ...
 
     def interrupt(self) -> None:
-        """Have ``wait`` ask soon whether it is ended; called from other threads."""
+        """Make ``wait`` read ``ended`` soon; other threads call this."""
         ...
 
     def close(self) -> None:
-        """Give back what the system lent; nothing else is called afterwards."""
+        """Release the resources of the system; no other call follows."""
         ...
 
 
 MakeNotifier: TypeAlias = Callable[[Sequence[str], bool], Notifier]
-"""Makes a bell for directories and all below them; with ``True``, of those that can be watched."""
+"""Makes a notifier for directory trees; with ``True`` it skips directories that cannot be watched."""
 
 
 _READ = 1 << 18
-_PATIENCE = 0.5  # seconds until it is asked again whether to go on
+_PATIENCE = 0.5  # seconds until ``ended`` is read again
 
 _REASONS = {
     errno.ENOSPC: "the limit of watches is reached: fs.inotify.max_user_watches",
@@ -60,10 +60,10 @@ _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class InotifyNotifier:
-    """Listens to directories and all below them, also behind links; see ``Notifier``.
+    """Listens to directory trees, also behind links; see ``Notifier``.
 
-    Raises ``OSError`` where it cannot hear one of them, unless only a part is asked for, and ``ImportError``
-    where the package for it is missing.
+    Raises ``OSError`` if it cannot watch a directory, unless ``is_partial`` is set, and ``ImportError`` if
+    the package ``inotify_simple`` is missing.
     """
 
     def __init__(self, directories: Sequence[str], is_partial: bool) -> None:  # noqa: FBT001 - see MakeNotifier
@@ -93,7 +93,7 @@ class InotifyNotifier:
             self._opened = opened.pop_all()
 
     def wait(self, ended: Ended) -> Collection[str] | None:
-        """Return paths where something happened; ``None`` once ``ended``, or if some were lost."""
+        """Return paths with changes; ``None`` once ``ended`` is set, or if some were lost."""
         while not ended.is_set():
             ready = [descriptor for descriptor, _ in self._poll.poll(_PATIENCE * 1000)]
             if self._interrupted in ready:
@@ -103,15 +103,18 @@ class InotifyNotifier:
         return None
 
     def interrupt(self) -> None:
-        """Ask at once whether it is ended; may be called from any thread."""
+        """Make ``wait`` read ``ended`` at once; any thread may call this."""
         os.eventfd_write(self._interrupted, 1)
 
     def close(self) -> None:
-        """Give back both descriptors."""
+        """Close all descriptors."""
         self._opened.close()
 
     def _heard(self, events: bytes) -> set[str] | None:
-        """Return the paths of some events; listen to what came, and no more to what went."""
+        """Return the paths of the events; watch new directories, and stop watching moved ones.
+
+        ``None``: the system has lost events.
+        """
         paths: set[str] = set()
         is_whole = True
         flags = self._flags
@@ -128,7 +131,7 @@ class InotifyNotifier:
                     self._moved(path, event.mask)
         if is_whole:
             return paths
-        self._listen(self._directories)  # what came may be among what was lost
+        self._listen(self._directories)  # the lost events may include new directories
         return None
 
     def _moved(self, path: str, mask: int) -> None:
@@ -139,7 +142,7 @@ class InotifyNotifier:
             self._forget(path)
 
     def _listen(self, directories: Sequence[str]) -> None:
-        """Listen to directories and all below them; one that is reached twice counts once."""
+        """Watch directory trees; a directory that is reached twice counts once."""
         pending = list(directories)
         seen: set[int] = set()
         while pending:
@@ -148,7 +151,7 @@ class InotifyNotifier:
                 watch = self._add(path)
                 if watch in seen:
                     continue
-                # Listening comes first: what is made from here on rings, and what was made before is found.
+                # Watch first: later changes cause events, and the scan finds earlier entries.
                 with os.scandir(path) as entries:
                     pending += [entry.path for entry in entries if entry.is_dir()]
             except OSError as error:
@@ -159,12 +162,12 @@ class InotifyNotifier:
             self._paths[watch] = path
 
     def _forget(self, path: str) -> None:
-        """Stop listening to a directory that went elsewhere, and to those in it."""
+        """Stop watching a directory that was moved away, and the directories in it."""
         below = f"{path}/"
         for watch, each in list(self._paths.items()):
             if each == path or each.startswith(below):
                 del self._paths[watch]
-                with contextlib.suppress(OSError):  # deleted meanwhile: the system has forgotten it by itself
+                with contextlib.suppress(OSError):  # deleted meanwhile: the system has removed the watch
                     self._inotify.rm_watch(watch)
 
     def _add(self, path: str) -> int:
@@ -176,26 +179,26 @@ class InotifyNotifier:
 
 
 def _explained(error: OSError, path: str | None = None) -> OSError:
-    """Return the error with the limit that was reached, and with the path."""
+    """Return the error with the path and the limit that was reached."""
     return OSError(error.errno, _REASONS.get(error.errno or 0) or error.strerror, path)
 
 
 logger = logging.getLogger("hotload.engine")
 
-# ms between two looks of watchfiles at the system's queue: a save waits for two of them, and without any save
-# they take 1 to 2 % of a core
+# ms between two checks of the system's queue by watchfiles: a save waits for two of them, and without any
+# save they take 1 to 2 % of a core
 _STEP = 5
-_NO_DEBOUNCE, _NO_TIMEOUT = 0, 0  # quiet is decided by the pace, and a timeout can lose events
+_NO_DEBOUNCE, _NO_TIMEOUT = 0, 0  # the debouncer waits for quiet, and a timeout can lose events
 
-_BUSY = 8  # a batch of this part of the system's queue may have been an overflow, which is not reported
+_BUSY = 8  # a batch of this part of the system's queue may be an overflow, which is not reported
 _QUEUE_LENGTH = Path("/proc/sys/fs/inotify/max_queued_events")
 _USUAL_LENGTH = 16384
 
 
 def notifier_for(notifier: str) -> MakeNotifier:
-    """Return the function that hangs bells of the named notifier.
+    """Return the function that makes notifiers of the named kind.
 
-    Where inotify cannot be had, watchfiles takes its place, and the log says so once.
+    If inotify is not available, watchfiles replaces it, and the log reports this once.
     """
     match notifier:
         case "sweep":
@@ -207,7 +210,7 @@ def notifier_for(notifier: str) -> MakeNotifier:
 
 
 class _InotifyOrWatchfiles:
-    """Hangs inotify's bell, or the one of watchfiles where the system or the package is missing."""
+    """Makes an inotify notifier; a watchfiles notifier if the system or the package is missing."""
 
     def __init__(self) -> None:
         self._is_told = False
@@ -229,7 +232,7 @@ class _InotifyOrWatchfiles:
 
 
 class WatchfilesNotifier:
-    """The bell of watchfiles, for every system; it begins to listen in the first ``wait``."""
+    """The notifier of watchfiles, for every system; it starts to listen in the first ``wait``."""
 
     def __init__(self, directories: Sequence[str], is_partial: bool) -> None:  # noqa: FBT001 - see MakeNotifier
         self._directories = directories
@@ -238,14 +241,14 @@ class WatchfilesNotifier:
         self._log_filter = _NotOfThisThread()
 
     def wait(self, ended: Ended) -> Collection[str] | None:
-        """Return paths where something happened; see ``Notifier``."""
+        """Return paths with changes; see ``Notifier``."""
         if self._batches is None:
             self._batches = self._listen(ended)
-        batch = next(self._batches, None)  # told to stop, it may drop what it just heard
+        batch = next(self._batches, None)  # once stopped, it may drop its last batch
         return None if batch is None else {path for _, path in batch}
 
     def interrupt(self) -> None:
-        """Do nothing: it asks at each of its steps."""
+        """Do nothing: watchfiles reads ``ended`` at each of its steps."""
 
     def close(self) -> None:
         """Stop listening."""
@@ -254,7 +257,7 @@ class WatchfilesNotifier:
         logging.getLogger("watchfiles.main").removeFilter(self._log_filter)
 
     def _listen(self, ended: Ended) -> Generator[Collection[tuple[int, str]], None, None]:
-        from watchfiles import watch  # 9 ms, for those only who watch
+        from watchfiles import watch  # 9 ms, only for processes that watch
 
         logging.getLogger("watchfiles.main").addFilter(self._log_filter)
         return watch(
@@ -272,44 +275,45 @@ class WatchfilesNotifier:
 
 
 class _NotOfThisThread(logging.Filter):
-    """Leaves out what watchfiles logs for this thread: that there was a batch is news to nobody."""
+    """Drops the records below warnings that watchfiles logs in this thread, one for each batch."""
 
     def __init__(self) -> None:
         super().__init__()
         self._thread = threading.get_ident()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether the record is another thread's, or a warning."""
+        """Return whether another thread logged the record, or it is above the level info."""
         return record.levelno > logging.INFO or threading.get_ident() != self._thread
 
 
 class SilentNotifier:
-    """The bell that never rings: the sweep alone finds what changes.
+    """A notifier that never reports a change: only the sweep finds changes.
 
-    It is hung anew then, as any bell that did not ring, and everything is looked at once more.
+    The watcher replaces it after each change, as it replaces any notifier that missed a change, and then
+    checks all plugins again.
     """
 
     def __init__(self, directories: Sequence[str], is_partial: bool) -> None:  # noqa: ARG002, FBT001 - see MakeNotifier
-        os.stat(directories[0])  # noqa: PTH116 - as the other bells do, it refuses a root that is not there
+        os.stat(directories[0])  # noqa: PTH116 - as the other notifiers do, it refuses a missing root
         self._woken = threading.Event()
 
     def wait(self, ended: Ended) -> Collection[str] | None:
-        """Wait for the end."""
+        """Wait until ``ended`` is set."""
         while not ended.is_set():
             self._woken.wait(_PATIENCE)
             self._woken.clear()
         return None
 
     def interrupt(self) -> None:
-        """Ask at once whether it is ended; may be called from any thread."""
+        """Make ``wait`` read ``ended`` at once; any thread may call this."""
         self._woken.set()
 
     def close(self) -> None:
-        """Do nothing: it holds nothing of the system's."""
+        """Do nothing: it holds no resources of the system."""
 
 
 def overflow() -> int:
-    """Return the number of paths from which on a batch is taken as an overflow of the system's queue."""
+    """Return the number of paths from which a batch counts as an overflow of the system's queue."""
     try:
         return int(_QUEUE_LENGTH.read_text()) // _BUSY
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The disk compared with what is known, and the sweep that finds changes without a notification."""
+"""The comparison of the disk with the known state, and the sweep that works without notifications."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from hotload_tui.core.source import (
 from hotload_tui.core.watch.debounce import SETTLED
 
 Mark: TypeAlias = tuple[int, int] | None
-"""Inode and time of an index; ``None`` where there is none."""
+"""Inode and modification time of git's index; ``None`` if there is no index."""
 
 
 class Repositories:
-    """Tells whether git is at work, by its ``index.lock``."""
+    """Detects by ``index.lock`` whether git is at work."""
 
     def __init__(self, root: Path, longest: float) -> None:
-        """Look at the repository that encloses ``root``; a lock older than ``longest`` s was left behind."""
+        """Watch the repository that encloses ``root``; a lock older than ``longest`` s was left behind."""
         self._around = [os.fspath(folder) for folder in (root, *root.parents)]
         self._longest = longest
 
     def busy(self, plugins: Mapping[str, Path]) -> set[str]:
-        """Return those of the named directories in or around which git is at work."""
+        """Return the plugins in or around whose directories git is at work."""
         around = self._enclosing()
         if around is not None and self._is_locked(around):
             return set(plugins)
@@ -52,12 +52,12 @@ class Repositories:
         return {name for name, place in own.items() if place is not None and self._is_locked(place)}
 
     def overtaken(self, plugins: Mapping[str, Path], since: Mark) -> set[str]:
-        """Return those of which half of a change by git may have been read ``since``."""
-        busy = self.busy(plugins)  # first: git that ends now has its index in place below
+        """Return the plugins of which a scan after the mark ``since`` may have read half of git's change."""
+        busy = self.busy(plugins)  # first: if git ends now, its new index shows in the mark below
         return busy if self.mark() == since else set(plugins)
 
     def mark(self) -> Mark:
-        """Return what differs once git has ended a change: it puts another index in the old one's place."""
+        """Return a value that differs after each change by git, because git replaces its index."""
         around = self._enclosing()
         try:
             found = (around / "index").stat() if around is not None else None
@@ -76,48 +76,48 @@ class Repositories:
 
 
 def _git_folder(folder: str) -> Path | None:
-    """Return where git keeps the index of a working tree whose top is ``folder``, or ``None``."""
+    """Return the directory of git's index if ``folder`` is the top of a working tree, otherwise ``None``."""
     place = f"{folder}/.git"
     try:
-        mode = os.stat(place).st_mode  # noqa: PTH116 - each folder on the way up is asked at each save
+        mode = os.stat(place).st_mode  # noqa: PTH116 - runs for each folder on the way up at each save
         if stat.S_ISDIR(mode):
             return Path(place)
-        # A worktree or a submodule: the file says where.
+        # A worktree or a submodule: the file contains the path.
         return Path(folder, Path(place).read_text().removeprefix("gitdir:").strip())
     except (OSError, UnicodeDecodeError):
         return None
 
 
 _GRAIN = 20_000_000  # ns: two writes this close may leave the same mtime
-_RECENT = 60_000_000_000  # ns: a page that was mapped and written stays dirty for less
+_RECENT = 60_000_000_000  # ns: a written page of a memory map stays dirty for less
 
 _NOTHING = Listing({}, {}, {})
 
 
 class PluginChange(Struct, frozen=True):
-    """A plugin whose files, or existence, changed."""
+    """A plugin whose files have changed, or that has appeared or disappeared."""
 
     name: str
     source: Source | None = None
-    """What was read; ``None``: it is gone, disabled or cannot be read, and the disk is to be asked."""
+    """The source as read; ``None``: the plugin is gone, disabled or unreadable, so check the disk."""
     modified: float = 0.0
-    """When the newest of what changed was written, in seconds since the epoch."""
+    """When the newest change was written, in seconds since the epoch."""
     is_settled: bool = True
-    """Whether it has stood still for long enough that a failure of it is no half-written file."""
+    """Whether the files were quiet for so long that a failure is not due to a half-written file."""
 
 
 class Verdict(enum.Enum):
-    """What a look says if it finds no change to tell."""
+    """The result of a scan that has no change to report."""
 
     SAME = enum.auto()
     TORN = enum.auto()
-    """It looks like the middle of a save."""
+    """The files look like the middle of a save."""
 
 
 class _Read(Struct, frozen=True):
     sha256: str
     is_racy: bool
-    """Whether it was written so shortly before it was read that another write may not show."""
+    """Whether the file was written so shortly before the read that another write may not show."""
 
 
 class _Known(Struct):
@@ -125,18 +125,18 @@ class _Known(Struct):
     listing: Listing
     read: dict[str, _Read]
     digest: str = ""
-    """Empty until every file was read."""
+    """Empty until every file has been read."""
     trouble: str = ""
-    """Why it could not be read."""
+    """Why the plugin could not be read."""
     newest: int = 0
-    """When the file that was written last was written; ns since the epoch."""
+    """The last write time of all files, in ns since the epoch."""
 
 
 class Scanner:
-    """Keeps the facts of all plugins' files, and reads what differs; used by one thread."""
+    """Keeps the facts of all plugins' files, and reads the files that differ; used by one thread."""
 
     def __init__(self, root: Path, rule: SourceRule, doubted: set[str]) -> None:
-        """Compare what is under ``root``; who is ``doubted`` is told at the next look, whatever is there."""
+        """Compare the plugins under ``root``; the next scan reports the ``doubted`` plugins in any case."""
         self._root = root
         self._rule = rule
         self._doubted = doubted
@@ -145,7 +145,7 @@ class Scanner:
         self._has_new_links = False
 
     def begin(self) -> None:
-        """Take what is there now as known; only files written lately are read."""
+        """Record the current state as known; read only the plugins with recently written files."""
         for name, directory in self._list().items():
             known = _unknown(directory)
             try:
@@ -157,11 +157,11 @@ class Scanner:
         self._has_new_links = False
 
     def names(self) -> Collection[str]:
-        """Return the known plugins."""
+        """Return the names of the known plugins."""
         return self._known.keys()
 
     def paths(self, names: Collection[str]) -> dict[str, Path]:
-        """Return where the named plugins are; without those that are not known."""
+        """Return the directories of the named plugins, without the unknown plugins."""
         return {name: self._known[name].directory.path for name in names if name in self._known}
 
     def directories(self) -> list[str]:
@@ -169,7 +169,7 @@ class Scanner:
         return [os.fspath(known.directory.path) for known in list(self._known.values())]
 
     def relatives(self, name: str) -> set[str]:
-        """Return the plugins that have a folder in common with the named one, by links; and itself."""
+        """Return the named plugin and all plugins that share a folder with it through links."""
         known = self._known.get(name)
         found = {name}
         for facts in known.listing.folders.values() if known else ():
@@ -177,26 +177,26 @@ class Scanner:
         return found
 
     def take_new_links(self) -> bool:
-        """Tell, once, whether links to folders appeared: the bell does not listen behind those."""
+        """Return, once, whether new links to folders appeared: the notifier does not listen behind them."""
         taken, self._has_new_links = self._has_new_links, False
         return taken
 
     def moved(self) -> set[str]:
-        """Return the plugins that came, went, or lie in another directory than is known."""
+        """Return the plugins that have appeared, disappeared, or moved to another directory."""
         found = self._list()
         return {name for name in found.keys() | self._known.keys() if self._is_moved(name, found.get(name))}
 
     def has_strangers(self) -> bool:
-        """Tell whether there may be a plugin that is not known; faster than ``moved``."""
+        """Return whether there may be an unknown plugin; faster than ``moved``."""
         known = {known.directory.path.name for known in self._known.values()}
         try:
-            names = os.listdir(self._root)  # noqa: PTH208 - names are all that is wanted
+            names = os.listdir(self._root)  # noqa: PTH208 - only the names are needed
         except OSError:
             return bool(known)
         return any(discovery.plugin_at(self._root / name) for name in names if name not in known)
 
     def is_different(self, name: str) -> bool:
-        """Tell whether the plugin's files may differ from what is known; files written lately are read."""
+        """Return whether the plugin's files may differ from the known state; read recently written files."""
         known = self._known.get(name)
         if known is None or known.trouble or name in self._doubted:
             return True
@@ -207,10 +207,10 @@ class Scanner:
             return True
 
     def look(self, name: str, *, settled: bool, again: bool = False) -> PluginChange | Verdict:
-        """Compare a plugin with what is known, and take what is there as known.
+        """Compare a plugin with the known state, and record its current state as known.
 
-        ``settled`` takes also what looks like the middle of a save; ``again`` gives what is there as a
-        change, even if it is known.
+        ``settled`` accepts files that look like the middle of a save; ``again`` reports the plugin as changed
+        even if its files are known.
         """
         is_doubted = name in self._doubted
         found = self._look(name, settled=settled, again=again or is_doubted)
@@ -219,7 +219,7 @@ class Scanner:
         return found
 
     def doubt(self, name: str) -> None:
-        """Tell of a plugin at the next look, whatever is there."""
+        """Report a plugin at the next scan in any case."""
         self._doubted.add(name)
 
     def _look(self, name: str, *, settled: bool, again: bool) -> PluginChange | Verdict:
@@ -238,7 +238,7 @@ class Scanner:
             return self._unreadable(known or _unknown(directory), directory, error, again=again)
         return PluginChange(name) if again else Verdict.SAME
 
-    # ---- what a look finds
+    # ---- the result of a scan
 
     def _gone(self, name: str, known: _Known | None, *, settled: bool) -> PluginChange | Verdict:
         if known is None:
@@ -270,7 +270,7 @@ class Scanner:
             return Verdict.SAME
         files |= {path: read_file(directory.path, path) for path in kept}
         if not settled and scan(directory.path, self._rule).files != listing.files:
-            return Verdict.TORN  # what was read need not belong together
+            return Verdict.TORN  # the files as read may not belong together
         read = {path: _read(files[path], facts, now) for path, facts in there.items()}
         self._remember(directory.name, _Known(directory, listing, read, _digest(read)))
         source = _source(directory, files, listing) if ENTRY in there else None
@@ -283,10 +283,10 @@ class Scanner:
         self._remember(directory.name, _Known(directory, known.listing, {}, trouble=str(error)))
         return Verdict.SAME if is_told else PluginChange(directory.name)
 
-    # ---- what is known
+    # ---- the known state
 
     def _scan(self, directory: PluginDirectory) -> Listing:
-        """List a plugin; of one that is off, only its directory."""
+        """List a plugin's files; for a disabled plugin, only its directory."""
         if directory.enabled:
             return scan(directory.path, self._rule)
         return Listing({"": folder_facts(os.fspath(directory.path))}, {}, {})
@@ -316,7 +316,7 @@ class Scanner:
             known.digest = _digest(known.read)
 
     def _is_rewritten(self, known: _Known) -> bool:
-        """Tell whether a file has other bytes than were read although nothing else shows it."""
+        """Return whether a file's bytes have changed although its facts are the same."""
         since = time.time_ns() - _RECENT
         if known.newest <= since:
             return False
@@ -325,7 +325,7 @@ class Scanner:
             if facts and facts[3] > since and before:
                 now = read_file(known.directory.path, path)
                 if now.sha256 != before.sha256:
-                    known.read[path] = _Read(before.sha256, is_racy=True)  # the look reads it, too
+                    known.read[path] = _Read(before.sha256, is_racy=True)  # the scan then reads it, too
                     return True
         return False
 
@@ -354,9 +354,9 @@ def _unknown(directory: PluginDirectory) -> _Known:
 
 
 def _changed(known: _Known, listing: Listing) -> dict[str, FileFacts]:
-    """Return the files that are to be read to know the digest; none if all are known to be as they were."""
+    """Return the files to read for the digest; none if all are known to be unchanged."""
     if not known.read and listing.files == known.listing.files:
-        return {}  # nothing was read yet, and nothing need be
+        return {}  # nothing has been read yet, and nothing needs to be
     return {
         path: facts
         for path, facts in listing.files.items()
@@ -366,9 +366,9 @@ def _changed(known: _Known, listing: Listing) -> dict[str, FileFacts]:
 
 
 def _was_renamed(before: Listing, after: Listing) -> bool:
-    """Tell whether the directory itself was changed, and nothing in it: renamed away, and back again.
+    """Return whether the directory itself changed, but nothing in it: it was renamed away and back.
 
-    Whoever looked meanwhile has unloaded the plugin.
+    Code that read the disk in between has unloaded the plugin.
     """
     was, now = before.folders.get(""), after.folders.get("")
     return was is not None and now is not None and was[:3] == now[:3] and was[3] != now[3]
@@ -398,25 +398,25 @@ def _source(directory: PluginDirectory, files: dict[str, SourceFile], listing: L
 
 
 def _modified(before: Listing, after: Listing, changed: Mapping[str, FileFacts]) -> float:
-    """Return when the newest of what changed was written; of what is gone, when its folder changed."""
+    """Return when the newest changed file was written; for a removed file, when its folder changed."""
     times = [facts[3] for path, facts in changed.items() if before.files.get(path) != facts]
     times += [facts[2] for path, facts in after.folders.items() if before.folders.get(path) != facts]
     return max(times, default=0) / 1e9
 
 
-_SLICES = 5  # of a whole sweep
+_SLICES = 5  # slices per sweep
 _SHORTEST, _LONGEST = 0.1, 1.0  # seconds between two slices; waking up costs more than a small slice
 
 _RootFacts: TypeAlias = tuple[int, int, int]
 
 
 def tick(interval: float) -> float:
-    """Return the seconds between two slices where all plugins are looked at once per ``interval``."""
+    """Return the seconds between two slices for a sweep of all plugins once per ``interval``."""
     return min(max(interval / _SLICES, _SHORTEST), _LONGEST)
 
 
 class Sweep:
-    """Looks at each plugin once per interval, a slice of them at a time, and at the root at each slice."""
+    """Checks each plugin once per interval, one slice of them at a time, and the root at each slice."""
 
     def __init__(self, root: Path, scanner: Scanner) -> None:
         self._root = root
@@ -429,7 +429,7 @@ class Sweep:
         self._directory = self._facts and self._facts[:2]
 
     def slice(self, now: float, interval: float) -> set[str]:
-        """Return the plugins whose turn has come and that may differ from what is known."""
+        """Return the plugins of the next slice that may differ from the known state."""
         share = (now - self._swept_at) / interval
         self._swept_at = now
         total = len(self._scanner.names())
@@ -445,7 +445,7 @@ class Sweep:
         return found
 
     def arrivals(self, now: float, interval: float) -> set[str]:
-        """Return the plugins that came or went, where the root changed or the interval is over."""
+        """Return the plugins that appeared or disappeared, if the root changed or the interval is over."""
         facts = self._root_facts()
         if facts == self._facts:
             if now - self._listed_at < interval:
@@ -453,13 +453,13 @@ class Sweep:
             self._listed_at = now
             return self._scanner.moved() if self._scanner.has_strangers() else set()
         self._listed_at = now
-        # Another change within the clock's grain would leave the same facts: look again next time.
+        # Another change within the clock's grain would leave the same facts: check again next time.
         is_racy = facts is not None and time.time_ns() - facts[2] < _GRAIN
         self._facts = None if is_racy else facts
         return self._scanner.moved()
 
     def has_other_root(self) -> bool:
-        """Tell whether the root is another directory than at the last look."""
+        """Return whether the root is another directory than at the last call."""
         facts = self._root_facts()
         before, self._directory = self._directory, facts and facts[:2]
         return before != self._directory

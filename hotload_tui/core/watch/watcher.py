@@ -1,4 +1,4 @@
-"""``Watcher``: notifications become scans, and scans become changes."""
+"""``Watcher``: notifications lead to scans, and scans find changes."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from hotload_tui.core.watch.debounce import SETTLED, Debouncer
 from hotload_tui.core.watch.notifier import MakeNotifier, Notifier, overflow
 from hotload_tui.core.watch.scanner import Mark, PluginChange, Repositories, Scanner, Sweep, Verdict, tick
 
-_APART = 1.0  # seconds between two bells: hanging one takes 20 ms for 2,000 directories, with the GIL held
-_RETRY = 10.0  # seconds until a bell that hears only a part is hung anew
+_APART = 1.0  # seconds between two notifiers: making one takes 20 ms for 2,000 directories, with the GIL held
+_RETRY = 10.0  # seconds until a partial notifier is replaced
 _ROOT_RETRY = 0.1
 
 SWEEP_WHEN_DEAF: Final = 0.5
-"""Seconds between two looks at all plugins while not all changes are notified."""
+"""Seconds per sweep of all plugins while some changes cause no notification."""
 
 Rings: TypeAlias = "queue.SimpleQueue[Collection[str] | None]"
-"""Paths where something happened; ``None`` says that it may have happened anywhere."""
+"""Paths with changes; ``None``: there may be changes anywhere."""
 
 
 class NotifierThread:
-    """One thread's work: ``run``; the other methods may be called from any thread."""
+    """The work of one thread: ``run``; any thread may call the other methods."""
 
     def __init__(
         self,
@@ -44,9 +44,9 @@ class NotifierThread:
         report: Callable[[WatcherStatus], None],
         check: Callable[[], None],
     ) -> None:
-        """Listen below ``root``, else to the ``directories`` that can be heard.
+        """Listen below ``root``; if that fails, to the ``directories`` that can be watched.
 
-        ``report`` hears how it goes; ``check`` is called again and again, at each step of the bell.
+        ``report`` receives the status; ``check`` is called at each step of the notifier.
         """
         self._root = root
         self._make_notifier = make_notifier
@@ -55,12 +55,12 @@ class NotifierThread:
         self._report = report
         self._check = check
         self._ended = threading.Event()
-        self._woken = threading.Event()  # set: hang the bell anew
+        self._woken = threading.Event()  # set: make a new notifier
         self._hung_at = 0.0
         self._retry_at = 0.0
         self._lock = threading.Lock()
-        self._notifier: Notifier | None = None  # that listens now
-        self._beginning: WatcherStatus | None = None  # to report once the bell listens
+        self._notifier: Notifier | None = None  # listens now
+        self._beginning: WatcherStatus | None = None  # to report once the notifier listens
 
     def run(self) -> None:
         """Listen until ``end``."""
@@ -70,7 +70,7 @@ class NotifierThread:
             self._retry_at = 0.0
             try:
                 self._listen_to_all()
-            except Exception as error:  # whatever it meets: a name that is not UTF-8 ends it for good
+            except Exception as error:  # any failure: a name that is not UTF-8 ends a notifier
                 self._report(_deaf(error))
                 self._retry_at = time.monotonic() + _RETRY
             self._check()
@@ -82,41 +82,41 @@ class NotifierThread:
         self._interrupt()
 
     def renew(self) -> None:
-        """Listen with a new bell, soon: the present one did not hear what it should."""
+        """Listen with a new notifier soon: the current one missed a change."""
         self._woken.set()
         self._interrupt()
 
     def is_set(self) -> bool:
-        """Tell the bell whether to stop listening, also for a new one; it listens now."""
+        """Return whether the notifier must stop, also for a new one; the first call shows that it listens."""
         self._check()
         begun, self._beginning = self._beginning, None
         if begun is not None:
             self._report(begun)
-            self._rings.put(None)  # what changed while nobody listened
+            self._rings.put(None)  # changes from before it listened
         return self._is_over()
 
     def _listen_to_all(self) -> None:
-        """Listen below the root; where that is refused, to what can be heard."""
+        """Listen below the root; if that fails, to the directories that can be watched."""
         root = os.fspath(self._root)
         try:
             self._listen([root], WatcherStatus("watching"))
-        except Exception as error:  # as in run
+        except Exception as error:  # as in ``run``
             if self._beginning is None:
                 raise
             refusal = error
         else:
             return
         if isinstance(refusal, FileNotFoundError):
-            if not self._root.is_dir():  # else a directory below it vanished meanwhile: try again
+            if not self._root.is_dir():  # otherwise a directory below it vanished: try again
                 trouble = f"no plugin directory {near(self._root)}; it is watched for"
                 self._report(WatcherStatus("failed", trouble))
             return
-        # One directory that cannot be heard would silence its neighbours: each is named.
+        # One directory that cannot be watched would fail the whole tree: name each directory.
         self._retry_at = time.monotonic() + _RETRY
         self._listen([root, *self._directories()], _deaf(refusal), is_partial=True)
 
     def _listen(self, directories: list[str], begun: WatcherStatus, *, is_partial: bool = False) -> None:
-        """Hang a bell and listen to it; ``begun`` is reported once it listens."""
+        """Make a notifier and listen to it; report ``begun`` once it listens."""
         self._beginning = begun
         notifier = self._make_notifier(directories, is_partial)
         with self._lock:
@@ -127,7 +127,7 @@ class NotifierThread:
                 if paths is not None or not self._is_over():
                     self._rings.put(paths)
         finally:
-            with self._lock:  # nobody interrupts a bell that is closed
+            with self._lock:  # nothing interrupts a closed notifier
                 self._notifier = None
             notifier.close()
 
@@ -137,7 +137,7 @@ class NotifierThread:
                 self._notifier.interrupt()
 
     def _pause(self) -> None:
-        """Wait before the next bell, if the last was useless; a call for the end cuts it short."""
+        """Wait until the next notifier may be made; ``end`` cuts the wait short."""
         wait = self._hung_at + _APART - time.monotonic()
         if not self._root.is_dir():
             wait = _ROOT_RETRY
@@ -145,7 +145,7 @@ class NotifierThread:
             self._ended.wait(wait)
 
     def _is_over(self) -> bool:
-        """Tell whether the bell has had its time; one that may be deaf goes on listening until the next."""
+        """Return whether the notifier must end; a partial notifier listens until the next one is due."""
         if self._ended.is_set():
             return True
         now = time.monotonic()
@@ -161,14 +161,14 @@ def _deaf(error: Exception) -> WatcherStatus:
 
 logger = logging.getLogger("hotload.engine")
 
-_GIT_STEP = 0.005  # seconds between two looks whether git is done
+_GIT_STEP = 0.005  # seconds between two checks whether git is done
 
 OnChange: TypeAlias = Callable[[Sequence[PluginChange]], Collection[str]]
-"""Called with what changed; returns the names to tell once more when they have stood still."""
+"""Called with the changes; returns the names of the plugins to report again once they are settled."""
 
 
 class Dispatcher:
-    """One thread's work: ``run``, until ``is_ended``."""
+    """The work of one thread: ``run``, until ``is_ended``."""
 
     def __init__(
         self,
@@ -193,21 +193,21 @@ class Dispatcher:
         self.scanner = Scanner(root, rule, doubted)
         self._debouncer = Debouncer(settle_time, debounce_time)
         self._repositories = Repositories(root, debounce_time)
-        self._mark = self._repositories.mark()  # of what git has changed all was told
-        self._unproven: set[str] = set()  # told, and to be told once more when settled
-        self._unheard: dict[str, float] = {}  # found by the sweep, when; the bell may still ring
-        self._held: set[str] = set()  # wait for git
+        self._mark = self._repositories.mark()  # all earlier changes by git are reported
+        self._unproven: set[str] = set()  # reported, and to be reported again once settled
+        self._unheard: dict[str, float] = {}  # found by the sweep, when; a notification may still come
+        self._held: set[str] = set()  # waiting for git
         self._overflow = overflow()
         self._slices = Sweep(root, self.scanner)
 
     def begin(self) -> None:
-        """Take what is on disk now as known: from here on nothing is missed."""
+        """Record the state on disk as known: from now on no change is missed."""
         self.scanner.begin()
 
     def run(
         self, is_ended: Callable[[], bool], is_deaf: Callable[[], bool], renew: Callable[[], None]
     ) -> None:
-        """Dispatch; ``hang_anew`` is called when the bell did not ring, ``is_deaf`` makes the sweep fast."""
+        """Dispatch; call ``renew`` if the notifier misses changes; ``is_deaf`` makes the sweep fast."""
         next_slice = time.monotonic()
         while not is_ended():
             due = self._debouncer.next_due()
@@ -225,10 +225,10 @@ class Dispatcher:
             if self.scanner.take_new_links():
                 renew()
 
-    # ---- rings
+    # ---- notifications
 
     def _collect(self, patience: float) -> bool:
-        """Wait for rings and note them all; returns whether there were as many as the system can keep."""
+        """Wait for notifications and record them; return whether the system's queue may have overflowed."""
         try:
             paths = self._rings.get(timeout=patience)
         except queue.Empty:
@@ -252,7 +252,7 @@ class Dispatcher:
             if path in {each.rstrip(os.sep) for each in self._prefixes}:
                 self._look_around(now)
             return
-        directory, *parts = path[len(prefix) :].split(os.sep)  # noqa: PTH206 - thousands in a storm
+        directory, *parts = path[len(prefix) :].split(os.sep)  # noqa: PTH206 - thousands of paths in a burst
         name = name_of(directory)
         if name is None or (parts and self._rule.leaves_out_below(parts)):
             return
@@ -262,7 +262,7 @@ class Dispatcher:
             self._debouncer.ring(each, now)
 
     def _look_around(self, now: float) -> None:
-        """Ring for all plugins that may differ from what is known."""
+        """Schedule a scan of all plugins that may differ from the known state."""
         self._prefixes = _prefixes(self._root)
         known = set(self.scanner.names())
         for name in self.scanner.moved() | {name for name in known if self.scanner.is_different(name)}:
@@ -271,7 +271,7 @@ class Dispatcher:
     # ---- the sweep
 
     def _sweep(self, now: float, interval: float) -> bool:
-        """Note what changed in silence; returns whether the bell is to be hung anew."""
+        """Schedule scans of changes without a notification; return whether to make a new notifier."""
         if self._slices.has_other_root():
             self._look_around(now)
             return True
@@ -284,7 +284,7 @@ class Dispatcher:
             del self._unheard[name]
         return bool(late)
 
-    # ---- looks
+    # ---- scans
 
     def _dispatch(self, is_ended: Callable[[], bool]) -> None:
         now = time.monotonic()
@@ -296,11 +296,11 @@ class Dispatcher:
         busy = self._repositories.busy(self.scanner.paths(waiting))
         mark = self._repositories.mark()
         if not busy and mark != self._mark:
-            # All that git changed is on disk: it is told together, also what has not rung yet.
+            # git's change is complete on disk: report all of it together, even without notifications.
             self._mark = mark
             due = sorted({*due, *filter(self.scanner.is_different, self.scanner.names())})
         self._held = self._held | busy if busy else set()
-        for name in self._held:  # all at the same moment: what git changed together is told together
+        for name in self._held:  # all at the same moment: git's change is reported together
             self._debouncer.delay(name, now + _GIT_STEP)
         changes = [change for name in due if name not in busy and (change := self._look(name))]
         overtaken = self._overtaken([change.name for change in changes if change.name not in overdue], mark)
@@ -309,7 +309,7 @@ class Dispatcher:
             self._tell(changes)
 
     def _overtaken(self, names: Collection[str], mark: Mark) -> set[str]:
-        """Return the plugins that git has begun to change while they were read; they are looked at again."""
+        """Return the plugins that git began to change during their scan; scan them again."""
         now = time.monotonic()
         overtaken = self._repositories.overtaken(self.scanner.paths(names), mark) if names else set()
         for name in overtaken:
@@ -330,7 +330,7 @@ class Dispatcher:
         if isinstance(found, PluginChange):
             self._debouncer.changed(name, now)
             return found
-        self._unheard.pop(name, None)  # nothing changed: nothing to be heard
+        self._unheard.pop(name, None)  # nothing changed, so no notification is missing
         return None
 
     def _tell(self, changes: Sequence[PluginChange]) -> None:
@@ -338,7 +338,7 @@ class Dispatcher:
         unsettled = {change.name for change in changes if not change.is_settled}
         try:
             again = set(self._on_change(changes)) & set(self.scanner.names())
-        except Exception:  # foreign code: one failing call must not end the watching, nor lose the change
+        except Exception:  # foreign code: a failing call must neither end the watching nor lose the change
             logger.exception("handling changes of %s failed", ", ".join(sorted(names)))
             again = unsettled
         self._unproven = (self._unproven - names) | again
@@ -348,24 +348,24 @@ class Dispatcher:
 
 
 def _prefixes(root: Path) -> tuple[str, ...]:
-    """Return how the path of something below the root may begin: a system may resolve links in it."""
+    """Return the prefixes of all paths below the root: a system may resolve links in it."""
     places = dict.fromkeys([os.fspath(root), os.path.realpath(root)])
     return tuple(os.path.join(place, "") for place in places)  # noqa: PTH118 - the separator at the end
 
 
-_PATIENCE = 0.08  # seconds that ``stop`` waits for the threads; what they are busy with ends behind it
+_PATIENCE = 0.08  # seconds that ``stop`` waits for the threads; their current work may end later
 
 
 class NewDispatcher(Protocol):
-    """Makes a dispatcher that takes its rings from a queue."""
+    """Makes a dispatcher that takes its notifications from a queue."""
 
     def __call__(self, *, rings: Rings) -> Dispatcher:
-        """Make one to which nothing is known yet."""
+        """Make a dispatcher to which every plugin is new."""
         ...
 
 
 class Threads:
-    """From ``start`` to ``stop``; used once."""
+    """The threads of a watcher, from ``start`` to ``stop``; used once."""
 
     def __init__(
         self,
@@ -393,13 +393,13 @@ class Threads:
         self._watch = self._thread("hotload-watch", self._dispatch)
 
     def start(self) -> None:
-        """Take what is there as known, and begin."""
+        """Record the current state as known, and start the threads."""
         self._dispatcher.begin()
         self._notifier.start()
         self._watch.start()
 
     def stop(self) -> None:
-        """End, soon; returns within a tenth of a second."""
+        """Stop the threads; return within a tenth of a second."""
         self._stopped.set()
         self._notifier_thread.end()
         self._rings.put(())
@@ -409,14 +409,14 @@ class Threads:
                 thread.join(max(0.0, until - time.monotonic()))
 
     def status(self) -> WatcherStatus:
-        """Return whether changes are found, and what is the trouble if not."""
+        """Return whether changes are found, and the trouble if not."""
         return self._status
 
     def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
         def run() -> None:
             try:
                 work()
-            except BaseException as error:  # also what was meant for another thread; the other one tells
+            except BaseException as error:  # also a misdirected exception; the other thread reports it
                 self._died[name] = error
 
         return threading.Thread(target=run, name=name, daemon=True)
@@ -432,10 +432,10 @@ class Threads:
             self._is_ended, lambda: self._status.state == "degraded", self._notifier_thread.renew
         )
 
-    # ---- each looks after the other
+    # ---- each thread restarts the other
 
     def _is_ended(self) -> bool:
-        """Tell the dispatcher whether to end; while at it, see to the bell."""
+        """Return whether the dispatcher must end; restart the notifier's thread if it has ended."""
         if self._stopped.is_set():
             return True
         if not self._notifier.is_alive():
@@ -444,10 +444,10 @@ class Threads:
         return False
 
     def _check_watch(self) -> None:
-        """See to the dispatcher; called all the time while the bell listens."""
+        """Restart the dispatcher if it has ended; called at each step of the notifier."""
         if self._watch.is_alive() or self._stopped.is_set() or self._watch.ident is None:
             return
-        # What it had read and not told would be lost: to a new one everything is new.
+        # Its unreported changes would be lost: to a new dispatcher every plugin is new.
         self._dispatcher = self._new_dispatcher(rings=self._rings)
         self._rings.put(None)
         self._watch = self._thread("hotload-watch", self._dispatch)
@@ -468,9 +468,9 @@ class Threads:
 
 
 class Watcher:
-    """Tells ``on_change`` of plugins whose files, or existence, changed, with what was read of them.
+    """Reports plugins that have changed, appeared or disappeared to ``on_change``, with their sources.
 
-    The call comes from a thread of the watcher's; what changes meanwhile is told in the next call.
+    The call comes from a thread of the watcher; the next call reports the changes that happen meanwhile.
     """
 
     def __init__(
@@ -487,11 +487,11 @@ class Watcher:
         rule: SourceRule | None = None,
         doubted: set[str] | None = None,
     ) -> None:
-        """Watch ``root`` once started; a save is looked at after ``settle_time`` s of quiet.
+        """Watch ``root`` once started; scan a save after ``settle_time`` s of quiet.
 
-        A stream of changes puts that off for ``debounce_time`` s at most. Who is added to ``doubted`` is told
-        at the next look, also if what is there is known. ``on_tick`` is called about once a second. ``hang``
-        makes what notifies of changes.
+        A stream of changes delays the scan by at most ``debounce_time`` s. The next scan reports each plugin
+        in ``doubted``, even if its files are known. ``on_tick`` is called every 0.1 to 1 s. ``make_notifier``
+        makes the notifiers.
         """
         self._root = root.absolute()
         self._on_status = on_status
@@ -510,17 +510,17 @@ class Watcher:
         self._threads: Threads | None = None
 
     def start(self) -> None:
-        """Begin to watch: no change after the return is missed; nothing happens if it has begun."""
+        """Start to watch: no change after the return is missed; do nothing if already started."""
         if self._threads is None:
             self._threads = Threads(self._root, self._make_notifier, self._new_dispatcher, self._on_status)
             self._threads.start()
 
     def stop(self) -> None:
-        """Stop watching; a call of ``on_change`` in progress may end after the return, no other begins."""
+        """Stop watching; a running call of ``on_change`` may end after the return, but no other begins."""
         threads, self._threads = self._threads, None
         if threads is not None:
             threads.stop()
 
     def status(self) -> WatcherStatus:
-        """Return whether it watches, and what is the trouble if not."""
+        """Return whether it watches, and the trouble if not."""
         return WatcherStatus("off") if self._threads is None else self._threads.status()
