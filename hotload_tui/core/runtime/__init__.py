@@ -1,1 +1,1 @@
-"""An artifact in memory: its modules, its trial, its life and its end."""
+"""Load artifacts as generations, make them live, and retire them."""

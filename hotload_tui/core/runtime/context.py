@@ -1,4 +1,4 @@
-"""``PluginContext``: what ``register(ctx)`` gets."""
+"""The ``PluginContext`` that the host passes to ``register(ctx)``."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _DELETED: Final = object()
 
 
 class KeptState:
-    """What is kept of a plugin between its generations."""
+    """A plugin's state values and their version, kept between its generations."""
 
     def __init__(self, values: dict[str, object] | None = None) -> None:
-        """Begin with ``values`` of version 0, or with nothing."""
+        """Start with ``values``, or empty, at version 0."""
         self.values: dict[str, object] = {} if values is None else values
         self.version = 0
-        """``STATE_VERSION`` of the generation that was swapped in last."""
+        """The ``STATE_VERSION`` of the last generation that was swapped in."""
 
 
 class StateMapping(MutableMapping[str, object]):
-    """A plugin's own mapping, which survives reloads.
+    """The mapping behind ``ctx.state``, which survives reloads.
 
-    Until ``commit`` writes go to an overlay, key by key, so that a failed load changes nothing and the old
-    generation can go on writing meanwhile. Values are shared, not copied, and never compared.
+    Until ``commit``, writes go to an overlay, key by key: a failed load changes nothing, and the old
+    generation can keep writing. Values are shared; they are never copied or compared.
     """
 
     def __init__(self, kept: KeptState) -> None:
@@ -43,7 +43,7 @@ class StateMapping(MutableMapping[str, object]):
         self._overlay: dict[str, object] | None = {}
         self._lock = threading.Lock()  # a thread that register started may write during the swap
         self.version = 0
-        """The version to be committed."""
+        """The version that ``commit`` records."""
 
     def __getitem__(self, key: str) -> object:
         overlay = self._overlay
@@ -55,21 +55,21 @@ class StateMapping(MutableMapping[str, object]):
     def __setitem__(self, key: str, value: object) -> None:
         if not issubclass(type(key), str):
             raise TypeError(f"a key of ctx.state is a string, not a {type(key).__name__}")
-        key = str.__str__(key)  # an exact one: a member of the plugin's own StrEnum would keep its generation
+        key = str.__str__(key)  # an exact str: a member of a plugin's StrEnum would keep its generation alive
         with self._lock:
             target = self._base if self._overlay is None else self._overlay
             target[key] = value
 
     def __delitem__(self, key: str) -> None:
         with self._lock:
-            self[key]  # KeyError where there is none
+            self[key]  # raises KeyError if the key is missing
             if self._overlay is None:
                 del self._base[key]
             else:
                 self._overlay[str.__str__(key)] = _DELETED
 
     def __iter__(self) -> Iterator[str]:
-        overlay = dict(self._overlay or ())  # copies: other threads go on writing
+        overlay = dict(self._overlay or ())  # copies: other threads keep writing
         keys = [key for key in dict(self._base) if key not in overlay]
         return iter([*keys, *(key for key, value in overlay.items() if value is not _DELETED)])
 
@@ -81,11 +81,11 @@ class StateMapping(MutableMapping[str, object]):
 
     @property
     def kept_version(self) -> int | None:
-        """Version of the values that an earlier generation left; ``None`` if it left none."""
+        """The version of the values that an earlier generation left; ``None`` if it left none."""
         return self._kept.version if self._base else None
 
     def commit(self) -> None:
-        """Apply what was written to the shared mapping, and write through from now on."""
+        """Apply the overlay to the shared mapping; later writes go directly to the shared mapping."""
         with self._lock:
             for key, value in (self._overlay or {}).items():
                 if value is _DELETED:
@@ -98,7 +98,7 @@ class StateMapping(MutableMapping[str, object]):
 
 DEFAULT_PRIORITY = 100
 
-_MISSING: Final = object()  # None is what a handler may be by mistake
+_MISSING: Final = object()  # not None: a plugin may pass None as the handler by mistake
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -106,7 +106,7 @@ _T = TypeVar("_T")
 
 
 class StagedHook(Struct, frozen=True):
-    """A handler that ``register`` asked for; it serves only when the whole load succeeded."""
+    """A handler that ``register`` registered; it goes live only if the whole load succeeds."""
 
     point: str
     function: HookFunction
@@ -114,7 +114,7 @@ class StagedHook(Struct, frozen=True):
 
 
 class PluginContext:
-    """A plugin's door to its host, given to ``register(ctx)``."""
+    """A plugin's interface to its host, passed to ``register(ctx)``."""
 
     def __init__(
         self,
@@ -132,9 +132,9 @@ class PluginContext:
         self.generation = generation
         """The number of this load: 1, 2, 3 …"""
         self.state: MutableMapping[str, object] = state
-        """The plugin's own mapping, which survives reloads."""
+        """The plugin's mapping for values that survive reloads."""
         self.settings = frozen(settings)
-        """The ``[plugins.<name>.settings]`` table of ``hotload.toml``; read only."""
+        """The ``[plugins.<name>.settings]`` table of ``hotload.toml``, read-only."""
         self.log = logging.getLogger(f"{PLUGIN_LOGGER}.{name}")
         """A logger whose lines appear in the console under the plugin's name."""
         self.staged: list[StagedHook] = []
@@ -148,12 +148,13 @@ class PluginContext:
         self._sealed = False
 
     def plugin(self, name: str) -> ModuleType:
-        """Return a plugin that this one requires: what its ``plugin.py`` defines, and its modules.
+        """Return a required plugin, with the names that its ``plugin.py`` defines and its modules.
 
-        Both are reloaded together, so that what it gives always belongs to this generation.
+        When the required plugin reloads, this plugin reloads with it, so this generation always uses the
+        version that it was loaded with.
 
         Raises:
-            RegisterError: it is not among the requirements.
+            RegisterError: this plugin does not require ``name``.
 
         """
         if name not in self._peers:
@@ -179,15 +180,15 @@ class PluginContext:
     @overload
     def hook(self, point: Callable[_P, _R], *, priority: int | None = None) -> Callable[_P, _R]: ...
     def hook(self, point: object, handler: object = _MISSING, *, priority: int | None = None) -> object:
-        """Have ``handler`` called at a hook point; lower priorities run first.
+        """Register ``handler`` at a hook point; lower priorities run first.
 
         Three forms: ``hook("point", handler)``, the decorator ``@ctx.hook("point")``, and ``hook(handler)``
-        for the hook point that the configuration names. The priority is that of the call, else of the
-        configuration, else 100.
+        for the hook point that the configuration names. The priority is the argument, else the configured
+        priority, else 100.
 
         Raises:
-            RegisterError: the handler cannot be called, does not fit a ``HookPoint``, or no hook point is
-                known.
+            RegisterError: the handler is not callable or does not fit the ``HookPoint``, the hook point is
+                missing or its name is invalid, or the priority is not a whole number.
             RefusedError: ``register`` has ended.
 
         """
@@ -210,9 +211,15 @@ class PluginContext:
         return self._stage(self._hook_point, point, priority)
 
     def on_unload(self, function: Callable[[], object]) -> Callable[[], object]:
-        """Have ``function`` called when this generation is unloaded, after its last call has left.
+        """Register ``function`` to run when this generation is unloaded.
 
-        Several run in reverse order. Raises ``RegisterError`` for what cannot be called.
+        It runs after the last call of this generation has ended or ``drain_timeout`` has passed. Several
+        functions run in reverse order.
+
+        Raises:
+            RegisterError: ``function`` is not callable, or is a coroutine function.
+            RefusedError: ``register`` has ended.
+
         """
         self._check_open("on_unload")
         if not callable(function):
@@ -225,13 +232,13 @@ class PluginContext:
         return function
 
     def thread(self, function: _T) -> _T:
-        """Run ``function`` in a thread of its own, from the moment when this generation serves.
+        """Run ``function`` in a new thread, which starts when this generation goes live.
 
-        If it takes an argument, that is a ``threading.Event``: it is set when the generation is unloaded, and
-        the thread is waited for, as long as for a call in flight.
+        If ``function`` takes an argument, it gets a ``threading.Event``, which is set when the generation is
+        unloaded. The host then waits for the thread to end, as long as it waits for a call in flight.
 
         Raises:
-            RegisterError: it cannot be called, or is a coroutine function.
+            RegisterError: ``function`` is not callable, or is a coroutine function.
             RefusedError: the generation has been unloaded.
 
         """
@@ -242,14 +249,14 @@ class PluginContext:
         return function
 
     def task(self, coroutine: _T) -> _T:
-        """Run a coroutine, or what a coroutine function gives, from the moment when this generation serves.
+        """Run a coroutine or coroutine function as a task, which starts when this generation goes live.
 
-        On the event loop of the caller, if there is one; else (in ``register``) on one that this generation's
-        tasks share, in a thread of its own. When the generation is unloaded the task is cancelled, and waited
-        for as long as for a call in flight.
+        The task runs on the caller's event loop. If the caller has none (in ``register``), the task runs on a
+        loop in a separate thread, which all such tasks of this generation share. When the generation is
+        unloaded, the host cancels the task and waits for it, as long as it waits for a call in flight.
 
         Raises:
-            RegisterError: it is no coroutine, nor a function that gives one.
+            RegisterError: ``coroutine`` is neither a coroutine nor a coroutine function.
             RefusedError: the generation has been unloaded.
 
         """
@@ -268,17 +275,17 @@ class PluginContext:
         return coroutine
 
     def begin(self) -> None:
-        """Start what ``register`` asked for: the generation serves now."""
+        """Start the threads and tasks that ``register`` asked for; the generation is live now."""
         waiting, self._waiting = self._waiting or [], None
         for worker in waiting:
             worker.start()
 
     def end(self) -> None:
-        """Take no more work."""
+        """Refuse new threads and tasks."""
         self._is_ended = True
 
     def abandon(self) -> None:
-        """Forget everything: the load has failed."""
+        """Drop all hooks, ``on_unload`` functions, threads and tasks; the load has failed."""
         self.seal()
         self.end()
         self.staged.clear()
@@ -298,11 +305,11 @@ class PluginContext:
             self._waiting.append(worker)
 
     def _dismiss(self, worker: Worker) -> None:
-        with contextlib.suppress(ValueError):  # it is being ended
+        with contextlib.suppress(ValueError):  # the retirement has already removed it
             self.unloaders.remove(worker)
 
     def seal(self) -> None:
-        """End the time in which hooks may be registered."""
+        """Refuse further hooks and ``on_unload`` functions."""
         self._sealed = True
 
     def _stage(self, point: str, handler: object, priority: int | None) -> object:
@@ -329,7 +336,7 @@ class PluginContext:
 
 
 def frozen(value: Mapping[str, object]) -> Mapping[str, object]:
-    """Return a read-only view of nested tables; lists become tuples."""
+    """Return a read-only copy of nested tables; lists become tuples."""
     return MappingProxyType({key: _frozen(item) for key, item in value.items()})
 
 

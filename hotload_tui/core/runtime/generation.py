@@ -1,23 +1,23 @@
-"""``Generation``: one load of one artifact, with module objects of its own, and how imports reach them.
+"""``Generation``: one load of one artifact with separate module objects, and the imports that reach them.
 
-Its modules are named ``<module_path>.<plugin>.g<N>_<hash12>.<module>``: two generations exist side by side,
-and every object with such a module name belongs to the plugin. The modules are executed from the artifact
-alone, never from disk.
+The modules are named ``<module_path>.<plugin>.g<N>_<hash12>.<module>``, so two generations can exist side by
+side, and every object with such a module name belongs to the plugin. The code of the modules comes only from
+the artifact, never from the source on disk.
 
 Imports. Each generation has its own builtins dictionary, whose ``__import__`` maps the short names that a
-plugin's author writes (``import utils`` for a file beside ``plugin.py``, ``import greet.utils`` for the same
-in ``greet``) to the generation's unique names. Relative imports need no help: ``__package__`` is unique. The
-standard library wins over files of the same name, and those win over installed packages.
+plugin's author writes (``import utils`` for a file beside ``plugin.py``, or ``import greet.utils`` in the
+plugin ``greet``) to the generation's unique names. Relative imports need no mapping: ``__package__`` is
+unique. The standard library wins over plugin files of the same name, and these win over installed packages.
 
 Stand-ins. Parts of the standard library look up modules by name in ``sys.modules``, which has only the unique
 names. A plugin that imports one of these parts gets a stand-in, which maps the author's names first and
-forwards the rest. The stand-in for ``atexit`` also remembers what is registered, because the interpreter
-does not report it.
+forwards the rest. The stand-in for ``atexit`` also records the registered functions, because the interpreter
+does not list them.
 
 Facades. ``hotplug.<plugin>`` and ``hotplug.<plugin>.<module>`` are stable names for the live generation. Host
-code imports them, patches through them and unpickles by them. A facade holds nothing: each access goes to
-the generation that is live at that moment. The name of a generation that is gone (in an old pickle, for
-example) means the same as the stable one.
+code imports them, patches through them and unpickles by them. A facade keeps no reference: each access goes
+to the generation that is live at that moment. The unique name of a generation that no longer exists (in an
+old pickle, for example) resolves like the stable name.
 """
 
 from __future__ import annotations
@@ -73,15 +73,15 @@ class ArtifactPath(Traversable):
             yield ArtifactPath(self._artifact, start + head)
 
     def is_file(self) -> bool:
-        """Tell whether it is a file."""
+        """Return whether the path is a file."""
         return self._path in self._artifact.members
 
     def is_dir(self) -> bool:
-        """Tell whether it is a folder."""
+        """Return whether the path is a folder."""
         return not self.is_file() and any(True for _ in self.iterdir())
 
     def joinpath(self, *descendants: object) -> ArtifactPath:
-        """Return the path below this one; ``..`` and absolute paths lead nowhere."""
+        """Return a path below this one; ``..`` is not resolved, and a leading ``/`` is ignored."""
         parts = [part for name in descendants for part in str(name).split("/") if part not in ("", ".")]
         return ArtifactPath(self._artifact, "/".join([*filter(None, [self._path]), *parts]))
 
@@ -89,14 +89,14 @@ class ArtifactPath(Traversable):
         return self.joinpath(child)
 
     def read_bytes(self) -> bytes:
-        """Return the file's bytes; ``FileNotFoundError`` where there is none."""
+        """Return the file's bytes; raises ``FileNotFoundError`` if there is no such file."""
         try:
             return self._artifact.source(self._path)
         except KeyError:
             raise FileNotFoundError(f"{self._path} is not in {self._artifact.path}") from None
 
     def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
-        """Return the file's text, as UTF-8 unless told otherwise."""
+        """Return the file's text, decoded as UTF-8 by default."""
         return self.read_bytes().decode(encoding or "utf-8", errors or "strict")
 
     def open(  # type: ignore[override]  # the typeshed overloads differ between Python versions
@@ -106,7 +106,7 @@ class ArtifactPath(Traversable):
         errors: str | None = None,
         newline: str | None = None,
     ) -> IO[bytes] | IO[str]:
-        """Open the file for reading."""
+        """Open the file for reading; raises ``ValueError`` for other modes."""
         if mode not in ("r", "rb"):
             raise ValueError(f"mode {mode!r}: files of an artifact can only be read")
         stream = io.BytesIO(self.read_bytes())
@@ -141,19 +141,19 @@ class VendoredDistribution(importlib.metadata.Distribution):
         self._folder = folder
 
     def read_text(self, filename: str) -> str | None:
-        """Return a file of the folder, ``None`` if there is none."""
+        """Return the text of a file in the folder; ``None`` if there is no such file."""
         path = f"{self._folder}/{filename}"
         if path not in self._generation.artifact.members:
             return None
         return self._generation.artifact.source(path).decode()
 
     def locate_file(self, path: object) -> Path:
-        """Return where the author has a file of the distribution."""
+        """Return the source path of a file of the distribution."""
         return self._generation.root_dir / str(path)
 
     @property
     def entry_points(self) -> importlib.metadata.EntryPoints:
-        """Return the entry points, which load from the generation."""
+        """Return the entry points, which load their objects from the generation."""
         generation = self._generation
         return importlib.metadata.EntryPoints(
             _EntryPoint(point.name, point.value, point.group).of(self, generation.import_module)
@@ -162,22 +162,22 @@ class VendoredDistribution(importlib.metadata.Distribution):
 
 
 class _EntryPoint(importlib.metadata.EntryPoint):
-    """Loads what its author's names mean inside the plugin."""
+    """An entry point that resolves module names inside the plugin."""
 
     def of(self, distribution: VendoredDistribution, load: Callable[[str], ModuleType]) -> _EntryPoint:
-        """Bind it to its distribution; instances refuse to be changed in other ways."""
+        """Bind the entry point to its distribution; instances do not allow ordinary assignment."""
         vars(self).update(dist=distribution, _load=load)
         return self
 
     def load(self) -> object:
-        """Import the module and return the object that is named in it."""
+        """Import the module and return the object that the entry point names."""
         load: Callable[[str], ModuleType] = vars(self)["_load"]
         parts = filter(None, self.attr.split("."))
         return functools.reduce(getattr, parts, load(self.module))
 
 
 def find_distributions(generation: Generation, name: str | None) -> Iterator[VendoredDistribution]:
-    """Yield the distributions beside ``plugin.py``; all without a ``name``."""
+    """Yield the distributions beside ``plugin.py`` with this ``name``, or all if it is ``None``."""
     members: Mapping[str, object] = generation.artifact.members
     for path in members:
         match = _FOLDER.fullmatch(path)
@@ -193,10 +193,11 @@ _ENTRY = ENTRY.removesuffix(".py")
 
 
 class Peer(ModuleType):
-    """What a plugin's ``plugin.py`` defines, and its other modules.
+    """A required plugin: the names that its ``plugin.py`` defines, and its other modules.
 
-    It is bound to one generation: whoever requires a plugin is loaded anew with it, so that both go and come
-    together, and a call in flight meets the versions that it began with. It keeps nothing in memory.
+    A peer is bound to one generation. When a plugin reloads, the plugins that require it reload with it, so
+    they change together, and a call in flight keeps the versions that it started with. A peer keeps nothing
+    in memory.
     """
 
     def __init__(self, generation: Generation) -> None:
@@ -225,7 +226,7 @@ class Peer(ModuleType):
         return f"<plugin {self.__name__!r}>"
 
     def generation(self) -> Generation | None:
-        """Return the generation, unless it has been freed."""
+        """Return the generation; ``None`` if it has been freed."""
         found: weakref.ref[Generation] = super().__getattribute__("_generation")
         return found()
 
@@ -242,7 +243,7 @@ _OnError: TypeAlias = Callable[[str], object]
 
 
 class FolderListing:
-    """The functions of ``pkgutil`` that list modules, for one generation."""
+    """``pkgutil``'s functions that list modules, for one generation."""
 
     def __init__(self, generation: Generation) -> None:
         self._generation = generation
@@ -250,7 +251,7 @@ class FolderListing:
     def iter_modules(
         self, path: Iterable[str] | None = None, prefix: str = ""
     ) -> Iterator[pkgutil.ModuleInfo]:
-        """List the modules in folders as ``pkgutil.iter_modules`` does."""
+        """Yield the modules in folders as ``pkgutil.iter_modules`` does."""
         if path is None:
             yield from pkgutil.iter_modules(None, prefix)
             return
@@ -267,7 +268,7 @@ class FolderListing:
     def walk_packages(
         self, path: Iterable[str] | None = None, prefix: str = "", onerror: _OnError | None = None
     ) -> Iterator[pkgutil.ModuleInfo]:
-        """List the modules in folders and below as ``pkgutil.walk_packages`` does."""
+        """Yield the modules in folders and below as ``pkgutil.walk_packages`` does."""
         for info in self.iter_modules(path, prefix):
             yield info
             if info.ispkg:
@@ -276,7 +277,7 @@ class FolderListing:
     def _path_of(self, name: str, onerror: _OnError | None) -> list[str]:
         try:
             return list(self._generation.import_module(name).__path__)
-        except Exception as error:  # foreign code: the caller has said what to do about packages that fail
+        except Exception as error:  # foreign code: ``onerror`` handles packages that fail
             if onerror is not None:
                 onerror(name)
             elif not isinstance(error, ImportError):
@@ -285,7 +286,7 @@ class FolderListing:
 
 
 class _FolderFinder:
-    """What ``pkgutil`` says has found a module."""
+    """The finder that ``pkgutil.ModuleInfo`` names for the modules of one folder."""
 
     def __init__(self, generation: Generation, folder: str) -> None:
         self._generation = generation
@@ -294,7 +295,7 @@ class _FolderFinder:
     def find_spec(
         self,
         fullname: str,
-        target: ModuleType | None = None,  # noqa: ARG002 - the protocol's
+        target: ModuleType | None = None,  # noqa: ARG002 - the finder protocol
     ) -> importlib.machinery.ModuleSpec | None:
         """Return the spec of a module in this folder."""
         above = ".".join([self._generation.root, *filter(None, self._folder.split("/"))])
@@ -306,7 +307,7 @@ _P = ParamSpec("_P")
 
 
 class Standard:
-    """The stand-ins of one generation, made when they are first asked for."""
+    """The stand-ins of one generation, each created on first use."""
 
     def __init__(self, generation: Generation, private: PrivateImport) -> None:
         self._generation = generation
@@ -314,14 +315,17 @@ class Standard:
         self._made: dict[str, _StandIn] = {}
 
     def instead_of(self, module: ModuleType, name: str, *, has_fromlist: bool) -> ModuleType:
-        """Return what ``import name`` (or ``from name import …``) gives, if not the ``module`` it gave."""
+        """Return the stand-in for the ``module`` that ``import name`` (or ``from name import …``) returned.
+
+        Return ``module`` itself if it has no stand-in.
+        """
         head, _, rest = name.partition(".")
         if head == "logging" and not (has_fromlist or rest):
-            return module  # `import logging` is frequent and needs nothing
+            return module  # `import logging` is frequent and needs no stand-in
         return self.of(name if has_fromlist else head, module)
 
     def of(self, name: str, module: ModuleType) -> ModuleType:
-        """Return the stand-in for a module, or itself."""
+        """Return the stand-in for ``module``, or ``module`` itself if it has none."""
         if name not in _PARTS:
             return module
         if name not in self._made:
@@ -330,7 +334,7 @@ class Standard:
 
 
 class _StandIn(ModuleType):
-    """A module with some of its functions replaced."""
+    """A module of the standard library with some functions replaced."""
 
     _real: ModuleType
     _standard: Standard
@@ -348,7 +352,7 @@ class _StandIn(ModuleType):
     def __setattr__(self, name: str, value: object) -> None:
         if name not in vars(self):
             setattr(self._real, name, value)
-        elif not isinstance(value, ModuleType):  # the import system sets submodules
+        elif not isinstance(value, ModuleType):  # ignore submodules, which the import system sets
             super().__setattr__(name, value)
 
     def __dir__(self) -> Iterable[str]:
@@ -359,7 +363,7 @@ def _importlib(generation: Generation, private: PrivateImport) -> Mapping[str, o
     def import_module(name: str, package: str | None = None) -> ModuleType:
         target = private.absolute(name, package)
         if target.startswith("."):
-            return importlib.import_module(target, package)  # which says what is wrong
+            return importlib.import_module(target, package)  # raises the usual error
         return generation.importing(lambda: importlib.import_module(target))
 
     return {"import_module": import_module, "__import__": private}
@@ -372,7 +376,7 @@ def _importlib_util(generation: Generation, private: PrivateImport) -> Mapping[s
             return generation.importing(lambda: importlib.util.find_spec(target, package))
         except ModuleNotFoundError as error:
             if error.name != target:
-                raise  # a package above it is missing
+                raise  # a parent package is missing
             return None
 
     return {"find_spec": find_spec}
@@ -392,8 +396,8 @@ def _importlib_resources(generation: Generation, private: PrivateImport) -> Mapp
                 named[key] = unique(named[key])
             elif values:
                 values = (unique(values[0]), *values[1:])
-            else:  # the module that calls, which the real one would take to be this one
-                values = (sys._getframe(1).f_globals["__name__"],)  # noqa: SLF001 - as the real one does
+            else:  # the calling module; the real function would use this module
+                values = (sys._getframe(1).f_globals["__name__"],)  # noqa: SLF001 - as the real function does
             return generation.importing(lambda: function(*values, **named))
 
         return call
@@ -427,14 +431,14 @@ def _pkgutil(generation: Generation, private: PrivateImport) -> Mapping[str, obj
 
 def _logging_config(_: Generation, private: PrivateImport) -> Mapping[str, object]:
     class Configurator(logging.config.DictConfigurator):
-        """Resolves the author's names."""
+        """A configurator that resolves the author's module names."""
 
         importer = staticmethod(private)
 
     def dict_config(config: dict[str, object]) -> None:
         Configurator(config).configure()
 
-    # fileConfig has no such hook: the module's functions run in a namespace of their own, which imports so.
+    # fileConfig has no ``importer``: run copies of the module's functions with ``private`` as ``__import__``.
     namespace = {**vars(logging.config), "__builtins__": {**vars(builtins), "__import__": private}}
     for name, value in vars(logging.config).items():
         if type(value) is FunctionType and value.__module__ == "logging.config":
@@ -445,7 +449,7 @@ def _logging_config(_: Generation, private: PrivateImport) -> Mapping[str, objec
 
 def _atexit(generation: Generation, _: PrivateImport) -> Mapping[str, object]:
     def register(function: Callable[_P, _R], *values: _P.args, **named: _P.kwargs) -> Callable[_P, _R]:
-        entry = functools.partial(function, *values, **named)  # which is nobody else's, as `print` may be
+        entry = functools.partial(function, *values, **named)  # unique: the host may register `function`, too
         atexit.register(entry)
         generation.exit_calls.append(entry)
         given.append((function, entry))
@@ -468,7 +472,7 @@ _PARTS: Mapping[str, _Make] = {
     "importlib.util": _importlib_util,
     "importlib.resources": _importlib_resources,
     "pkgutil": _pkgutil,
-    "logging": lambda *_: {},  # only the way to logging.config
+    "logging": lambda *_: {},  # gives access to logging.config only
     "logging.config": _logging_config,
 }
 
@@ -488,7 +492,7 @@ class PrivateImport:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        """Import as the statement does."""
+        """Import a module as the ``import`` statement does."""
         real = builtins.__import__
         if level:
             return self.generation.importing(lambda: real(name, globals, locals, fromlist or (), level))
@@ -498,15 +502,15 @@ class PrivateImport:
             if fromlist:
                 return self.generation.importing(lambda: real(target, globals, locals, fromlist, 0))
             return self.generation.importing(lambda: _imported(real, target, bound))
-        if name.startswith(f"{self.generation.parent}."):  # pickles and the like have the unique name
+        if name.startswith(f"{self.generation.parent}."):  # pickles, for example, contain unique names
             return self.generation.importing(lambda: real(name, globals, locals, fromlist or (), 0))
         module = real(name, globals, locals, fromlist or (), 0)
         return self._standard.instead_of(module, name, has_fromlist=bool(fromlist))
 
     def own_name(self, name: str) -> tuple[str, str] | None:
-        """Return the unique name of what ``name`` means inside the plugin, and of what importing it binds.
+        """Return the unique names of the module that ``name`` means and of the module that an import binds.
 
-        ``None``: it is none of the plugin's.
+        Return ``None`` if ``name`` means no module of the plugin.
         """
         generation = self.generation
         head, _, rest = name.partition(".")
@@ -519,14 +523,14 @@ class PrivateImport:
         return None
 
     def _is_sibling(self, head: str, rest: str) -> bool:
-        """Tell whether the plugin's own name means a module of that name beside ``plugin.py``."""
+        """Return whether the plugin's name means a module of the same name beside ``plugin.py``."""
         beside = self.generation.top_names
         return head in beside and (not rest or rest.partition(".")[0] not in beside)
 
     def absolute(self, name: str, package: str | None = None) -> str:
-        """Return the unique name for what the author wrote, or the name itself if it is not the plugin's.
+        """Return the unique name for an author's name; a name outside the plugin stays as it is.
 
-        A relative name without a ``package`` stays as it is.
+        A relative name without a ``package`` stays as it is, too.
         """
         if name.startswith("."):
             return importlib.util.resolve_name(name, self.absolute(package)) if package else name
@@ -534,13 +538,13 @@ class PrivateImport:
         return own[0] if own else name
 
     def import_module(self, name: str) -> ModuleType:
-        """Import a module by the name that the author writes."""
+        """Import a module by the author's name for it."""
         target = self.absolute(name)
         return self.generation.importing(lambda: importlib.import_module(target))
 
 
 def _imported(real: Callable[[str], ModuleType], target: str, bound: str) -> ModuleType:
-    real(target)  # not import_module: its frame would stand in every traceback of a plugin
+    real(target)  # not import_module: its frame would appear in every traceback of a plugin
     return sys.modules[bound]
 
 
@@ -549,26 +553,27 @@ _HERE = {__name__, native.__name__, naming.__name__}
 
 
 class Serving:
-    """Which generations serve, the newest of each plugin last."""
+    """The generations that went live and are not released, the newest of each plugin last."""
 
     def __init__(self) -> None:
         self._generations: dict[str, list[Generation]] = {}
 
     def add(self, generation: Generation) -> None:
-        """Let a generation serve."""
+        """Add a generation that goes live."""
         self._generations.setdefault(generation.parent, []).append(generation)
 
     def remove(self, generation: Generation) -> None:
-        """Take it out; nothing happens if it never served."""
+        """Remove a generation; does nothing if it never went live."""
         left = [other for other in self._generations.get(generation.parent, ()) if other is not generation]
         self._generations.pop(generation.parent, None)
         if left:
             self._generations[generation.parent] = left
 
     def current(self, parent: str) -> Generation | None:
-        """Return the generation that the calling code means by the plugin's stable name.
+        """Return the generation that the stable name ``parent`` of a plugin means for the calling code.
 
-        Its own; of a plugin that it requires, the one that it was loaded with; else what serves.
+        Code of the plugin gets its own generation. Code of a plugin that requires it gets the generation that
+        it was loaded with. All other code gets the live generation, or ``None`` if there is none.
         """
         own = calling_generation()
         if own is not None and own.parent == parent:
@@ -584,9 +589,9 @@ serving = Serving()
 
 
 def calling_generation() -> Generation | None:
-    """Return the generation whose code is asking, ``None`` for a host's.
+    """Return the generation whose code is calling; ``None`` for code of the host.
 
-    The nearest frame outside the standard library decides: ``pickle`` and ``mock`` ask for their callers.
+    The nearest frame outside the standard library decides: ``pickle`` and ``mock`` act for their callers.
     """
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the only way to see a caller
     while frame is not None:
@@ -601,19 +606,19 @@ def calling_generation() -> Generation | None:
 
 
 class Facade(ModuleType):
-    """A module of whichever generation serves."""
+    """A proxy for a module of the live generation."""
 
     _facade: tuple[str, str]
 
     def __init__(self, name: str, parent: str, module: str) -> None:
-        """Stand for ``module`` (empty: the package) of the plugin below ``parent``."""
+        """Create the proxy for ``module`` (empty: the package); ``parent`` is the plugin's stable name."""
         super().__init__(name)
         super().__delattr__("__doc__")
         super().__setattr__("_facade", (parent, module))
 
     @property
     def __dict__(self) -> dict[str, object]:  # type: ignore[override]
-        """The namespace of the module that serves; one of its own while there is none, as tools expect it."""
+        """The live module's namespace, or the facade's if no module is loaded, because tools expect one."""
         generation = serving.current(self._facade[0])
         module = generation.loaded(self._facade[1]) if generation is not None else None
         own: dict[str, object] = super().__dict__
@@ -626,7 +631,7 @@ class Facade(ModuleType):
         parent, _ = self._facade
         generation = serving.current(parent)
         if issubclass(type(value), ModuleType) and generation is not None and generation.owns(value.__name__):
-            # Whoever keeps what he got would keep that generation.
+            # A caller that stores the module itself would keep its generation alive: return its facade.
             return importlib.import_module(f"{parent}{value.__name__.removeprefix(generation.root)}")
         return value
 
@@ -634,7 +639,7 @@ class Facade(ModuleType):
         if name in _OWN:
             super().__setattr__(name, value)
         elif not (isinstance(value, ModuleType) and value.__name__.startswith(f"{self._facade[0]}.")):
-            # The import system makes each module an attribute of the one above; here nothing is held.
+            # The import system sets each module as an attribute of its package; a facade must not hold it.
             setattr(self._target(name), name, value)
 
     def __delattr__(self, name: str) -> None:
@@ -655,7 +660,7 @@ class Facade(ModuleType):
         elif not generation.has(module):
             reason = "the plugin has no such module"
         elif asked.startswith("__"):
-            reason = "the module is not loaded yet"  # who looks through sys.modules must wake nobody
+            reason = "the module is not loaded yet"  # a search of sys.modules must not import it
         if generation is None or reason:
             raise AttributeError(f"{self.__name__}.{asked}: {reason}", name=asked, obj=self)
         target = f"{generation.root}.{module}"
@@ -663,7 +668,7 @@ class Facade(ModuleType):
 
 
 class FacadeLoader(importlib.abc.Loader):
-    """Makes facades; they have no code to run."""
+    """Creates facades, which have no code to run."""
 
     def __init__(self, parent: str, module: str) -> None:
         self._place = (parent, module)
@@ -673,14 +678,14 @@ class FacadeLoader(importlib.abc.Loader):
         return Facade(spec.name, *self._place)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Leave it as it is."""
+        """Do nothing."""
 
 
 def facade_spec(parent: str, fullname: str, module: str) -> importlib.machinery.ModuleSpec:
     """Return the spec of the facade ``fullname`` for a plugin's ``module``.
 
     Raises:
-        ModuleNotFoundError: nothing of the plugin is loaded, or what is has no such module.
+        ModuleNotFoundError: no generation of the plugin is live, or the live one has no such module.
 
     """
     generation = serving.current(parent)
@@ -696,7 +701,7 @@ def facade_spec(parent: str, fullname: str, module: str) -> importlib.machinery.
 
 
 def place_parents(parent: str) -> None:
-    """Put the facade of a plugin into ``sys.modules``, and the empty package above it."""
+    """Put the facade of a plugin and the empty package above it into ``sys.modules``."""
     above, _, name = parent.partition(".")
     package = sys.modules.get(above)
     if package is None:
@@ -709,7 +714,10 @@ def place_parents(parent: str) -> None:
 
 
 def remove_parents(parent: str, in_use: Mapping[str, object]) -> None:
-    """Take out what stands for a plugin of which nothing is loaded; ``in_use`` has the other plugins."""
+    """Remove the facades of a plugin without generations; ``in_use`` contains the other plugins.
+
+    The package above is removed, too, if no other plugin uses it.
+    """
     for name, module in sys.modules.copy().items():
         if type(module) is Facade and (name == parent or name.startswith(f"{parent}.")):
             sys.modules.pop(name, None)
@@ -722,7 +730,7 @@ def remove_parents(parent: str, in_use: Mapping[str, object]) -> None:
 
 
 class _Above(ModuleType):
-    """The package above all plugins, unless the host has one of that name."""
+    """The package above all plugins, unless the host has a package of that name."""
 
 
 _NUMBERED = re.compile(rf"^g\d+_[0-9a-f]{{{DIGITS}}}x*(?:\.|$)")
@@ -737,8 +745,8 @@ class GenerationLoader(importlib.abc.InspectLoader):
         self._folder = place.folder
         self.file = generation.file_of(place.path)
 
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:  # noqa: ARG002 - the import protocol's
-        """Let the import system make an ordinary module."""
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:  # noqa: ARG002 - the import protocol
+        """Let the import system create an ordinary module."""
         return
 
     def exec_module(self, module: ModuleType) -> None:
@@ -749,38 +757,38 @@ class GenerationLoader(importlib.abc.InspectLoader):
         artifact = self._generation.artifact
         code = artifact.code_object(self._path, self.file)
         self._generation.origin.adopt(self.file, artifact.source(self._path), code)
-        exec(code, module.__dict__)  # noqa: S102 - our job
+        exec(code, module.__dict__)  # noqa: S102 - the plugin's code must run
 
-    def is_package(self, fullname: str) -> bool:  # noqa: ARG002 - the import protocol's
-        """Tell whether it is a package."""
+    def is_package(self, fullname: str) -> bool:  # noqa: ARG002 - the import protocol
+        """Return whether the module is a package."""
         return self._folder is not None
 
-    def get_filename(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol's
+    def get_filename(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol
         """Return the source file's path."""
         return self.file
 
-    def get_source(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol's
+    def get_source(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol
         """Return the source as it was loaded."""
         if self._path not in self._generation.artifact.members:
             return ""
         return importlib.util.decode_source(self._generation.artifact.source(self._path))
 
     def get_data(self, path: str) -> bytes:
-        """Return a file of the plugin as it was loaded; ``OSError`` where there is none."""
+        """Return a plugin file's bytes as loaded; raises ``FileNotFoundError`` if there is no such file."""
         try:
             relative = Path(path).relative_to(self._generation.root_dir)
             return self._generation.artifact.source(relative.as_posix())
         except (ValueError, KeyError):
             raise FileNotFoundError(f"{path} is no file of plugin {self._generation.plugin}") from None
 
-    def get_resource_reader(self, fullname: str) -> ArtifactResources:  # noqa: ARG002 - the import protocol's
+    def get_resource_reader(self, fullname: str) -> ArtifactResources:  # noqa: ARG002 - the import protocol
         """Return the package's files for ``importlib.resources``."""
         folder = self._folder if self._folder is not None else str(PurePosixPath(self._path).parent)
         return ArtifactResources(self._generation.artifact, "" if folder == "." else folder)
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Finds the modules of all generations; stands first in ``sys.meta_path`` while there are any."""
+    """Finds the modules of all generations; inserted first in ``sys.meta_path`` while any exists."""
 
     def __init__(self) -> None:
         self._generations: dict[str, Generation] = {}
@@ -788,7 +796,7 @@ class Finder(importlib.abc.MetaPathFinder):
         self._lock = threading.RLock()
 
     def add(self, generation: Generation) -> None:
-        """Find the modules of ``generation``."""
+        """Register ``generation``, so that its modules can be imported."""
         with self._lock:
             if generation.root in self._generations:
                 return
@@ -799,7 +807,7 @@ class Finder(importlib.abc.MetaPathFinder):
                 sys.meta_path.insert(0, self)
 
     def remove(self, generation: Generation) -> None:
-        """Find them no more; with the last generation goes all that stood for its plugin."""
+        """Unregister ``generation``; remove the plugin's facades with its last generation."""
         with self._lock:
             if self._generations.pop(generation.root, None) is None:
                 return
@@ -813,10 +821,10 @@ class Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self,
         fullname: str,
-        path: Sequence[str] | None,  # noqa: ARG002 - the import protocol's
+        path: Sequence[str] | None,  # noqa: ARG002 - the import protocol
         target: ModuleType | None = None,  # noqa: ARG002
     ) -> importlib.machinery.ModuleSpec | None:
-        """Return the spec of a generation's module or of a facade, ``None`` for all others."""
+        """Return the spec of a generation's module or of a facade; ``None`` for any other module."""
         parts = fullname.split(".", 3)
         generation = self._generations.get(".".join(parts[:3]))
         if generation is not None:
@@ -824,13 +832,13 @@ class Finder(importlib.abc.MetaPathFinder):
         parent = ".".join(parts[:2])
         if parent not in self._parents:
             return None
-        # The name of a generation that is gone means the same as the stable one.
+        # The unique name of a generation that no longer exists resolves like the stable name.
         return facade_spec(parent, fullname, _NUMBERED.sub("", ".".join(parts[2:]), count=1))
 
     def find_distributions(
         self, context: importlib.metadata.DistributionFinder.Context
     ) -> Iterable[importlib.metadata.Distribution]:
-        """Yield what is vendored beside ``plugin.py``, if it is the plugin that asks."""
+        """Return the distributions beside ``plugin.py`` if the plugin's code is calling."""
         generation = calling_generation()
         return () if generation is None else find_distributions(generation, context.name)
 
@@ -839,27 +847,27 @@ finder = Finder()
 
 
 class Generation:
-    """The modules of one load; nothing runs before ``execute``."""
+    """The modules of one load; no code of the plugin runs before ``execute``."""
 
     def __init__(self, artifact: Artifact, *, root_dir: Path, module_path: str, number: int) -> None:
-        """Prepare generation ``number`` of ``artifact``, whose source lies in ``root_dir``."""
+        """Prepare generation ``number`` of ``artifact``, whose source is in ``root_dir``."""
         self.artifact = artifact
         self.plugin = artifact.manifest.plugin
         self.number = number
         self.parent = f"{module_path}.{identifier(self.plugin)}"
         self.root = f"{self.parent}.g{number}_{artifact.manifest.digest[:DIGITS]}"
-        while self.root in sys.modules:  # of another manager in this process, or one that is still held
+        while self.root in sys.modules:  # another manager or a held generation uses it
             self.root += "x"
         self.root_dir = root_dir
         self._folder = str(root_dir)
         self.modules: dict[str, ModuleType] = {}
-        """Its modules by unique name, once it has left ``sys.modules``; before that they are found there."""
+        """The modules by unique name after ``release``; empty before."""
         self._places = dict(module_places(artifact))
         self.top_names = frozenset(name for name in self._places if name and "." not in name)
         self.peers: Mapping[str, Peer] = MappingProxyType({})
-        """The plugins that it requires, by their names."""
+        """The required plugins by name."""
         self.exit_calls: list[Callable[[], object]] = []
-        """What it gave to ``atexit``, the oldest first."""
+        """The functions that the plugin registered with ``atexit``, the oldest first."""
         self.is_released = False
         self._has_remnants = False
         self._is_confirmed = False
@@ -870,42 +878,44 @@ class Generation:
         self._builtins = {**vars(builtins), "__import__": self._imports}
 
     def execute(self) -> ModuleType:
-        """Run the plugin's package and its entry; returns the entry's module.
+        """Execute the plugin's package and its entry, and return the entry's module.
 
-        The entry may have put another object in its place. Raises whatever the plugin's code raises.
+        If the entry replaced itself in ``sys.modules`` with another object, return that object. Raises
+        whatever the plugin's code raises.
         """
         finder.add(self)
-        if (
-            self._places[""].path not in self.artifact.members
-        ):  # there is no code for the import system to run
+        if self._places[""].path not in self.artifact.members:  # the import system has no code to run
             package = importlib.util.module_from_spec(self.find_spec(self.root))
             self.prepare(package)
             sys.modules[self.root] = package
         entry = f"{self.root}.{ENTRY.removesuffix('.py')}"
-        __import__(entry)  # not import_module: its frame would stand in every traceback of a plugin
+        __import__(entry)  # not import_module: its frame would appear in every traceback of a plugin
         return sys.modules[entry]
 
     def peer(self, parent: str) -> Generation | None:
-        """Return the generation of a required plugin, by its stable package, that belongs to this one."""
+        """Return the generation of a required plugin that this one was loaded with, or ``None``.
+
+        ``parent`` is the stable name of the required plugin.
+        """
         bound = (peer.generation() for peer in self.peers.values())
         return next((other for other in bound if other is not None and other.parent == parent), None)
 
     def confirm(self) -> None:
-        """Forget what this generation would put back if it failed: it serves now."""
+        """Make the generation live, and drop the ``linecache`` entries to restore after a failure."""
         self.origin.confirm()
         self._is_confirmed = True
         serving.add(self)
 
     def release(self) -> None:
-        """Take the modules out of ``sys.modules``.
+        """Remove the modules from ``sys.modules``.
 
-        Whoever still runs their code keeps them, and their code can go on importing.
+        Code that still runs keeps its modules alive and can still import.
         """
         serving.remove(self)
         with self._reach:
             self.is_released = True
             self.modules = dict(self._found())
-            if not (self._importing and self._is_confirmed):  # else the import that runs does it when it ends
+            if not (self._importing and self._is_confirmed):  # else the running import does this at its end
                 self._withdraw()
             if self._is_confirmed:
                 self.origin.retire()
@@ -913,7 +923,10 @@ class Generation:
                 self.origin.withdraw()
 
     def leave_remnants(self) -> None:
-        """Let the standard library find its modules as long as somebody holds it; call when it retired."""
+        """Put remnants into ``sys.modules``, so that the standard library finds the modules.
+
+        Call this after ``release``. The remnants stay until the generation is freed.
+        """
         if not self._has_remnants:
             self._has_remnants = True
             weakref.finalize(self, naming.remove, self.root).atexit = False
@@ -924,27 +937,27 @@ class Generation:
                     sys.modules[name] = naming.Remnant(name, module, file, self.origin)
 
     def owns(self, module_name: str) -> bool:
-        """Tell whether a module of this name belongs to this generation."""
+        """Return whether a module of this name belongs to this generation."""
         return module_name == self.root or module_name.startswith(f"{self.root}.")
 
     def has(self, module: str) -> bool:
-        """Tell whether it has a module of this dotted name; empty: its package."""
+        """Return whether the generation has a module of this dotted name; empty: its package."""
         return module in self._places
 
     def loaded(self, module: str) -> ModuleType | None:
-        """Return the module if it has been executed."""
+        """Return the module; ``None`` if it has not been imported."""
         name = f"{self.root}.{module}".rstrip(".")
         return self.modules.get(name) if self.is_released else sys.modules.get(name)
 
     def modules_in(self, folder: str) -> Iterator[tuple[str, bool]]:
-        """Yield name and whether it is a package of each module directly in a folder, in order of name."""
+        """Yield the name of each module directly in a folder and whether it is a package, sorted by name."""
         for name, place in sorted(self._places.items()):
             above, _, last = name.rpartition(".")
             if last not in ("", "__init__") and above == folder.replace("/", "."):
                 yield last, place.folder is not None
 
     def importing(self, load: Callable[[], _R]) -> _R:
-        """Run ``load`` with the modules in ``sys.modules``, where the import system looks for them."""
+        """Run ``load`` while the modules are in ``sys.modules``, where the import system looks for them."""
         with self._reach:
             self._importing += 1
             if self.is_released and self._importing == 1:
@@ -959,14 +972,14 @@ class Generation:
                     self._withdraw()
 
     def import_module(self, name: str) -> ModuleType:
-        """Import a module by the name that the author writes."""
+        """Import a module by the author's name for it."""
         return self._imports.import_module(name)
 
     def find_spec(self, fullname: str) -> importlib.machinery.ModuleSpec:
-        """Return the spec of one of its modules.
+        """Return the spec of a module of this generation.
 
         Raises:
-            ImportError: there is none; the text has the name as the author wrote it.
+            ImportError: there is no such module; the message has the author's name for it.
 
         """
         name = fullname[len(self.root) + 1 :]
@@ -987,7 +1000,7 @@ class Generation:
         return spec
 
     def file_of(self, path: str) -> str:
-        """Return where a file of the plugin lies."""
+        """Return the source path of a file of the plugin."""
         return f"{self._folder}{os.sep}{path.replace('/', os.sep)}" if path else self._folder
 
     def prepare(self, module: ModuleType) -> None:
@@ -1009,16 +1022,16 @@ class Generation:
             sys.modules.pop(name, None)
         folder = str(self.root_dir)
         for path in list(sys.path_importer_cache):
-            if path.startswith(folder):  # somebody listed the folder; what is needed again comes again
+            if path.startswith(folder):  # from a listing of the folder; added again on demand
                 sys.path_importer_cache.pop(path, None)
         if self._has_remnants:
             self.leave_remnants()
 
 
 def _cached(file: str) -> str | None:
-    """Return where the import system would keep the code of a file, as far as that is told in a moment."""
+    """Return the ``.pyc`` path of a source file; ``None`` if its computation is not trivial."""
     folder, _, name = file.rpartition(os.sep)
     tag = sys.implementation.cache_tag
     if not tag or sys.pycache_prefix is not None or sys.flags.optimize or not name.endswith(".py"):
-        return None  # it finds out by itself
+        return None  # the import system computes it
     return f"{folder}{os.sep}__pycache__{os.sep}{name[:-3]}.{tag}.pyc"

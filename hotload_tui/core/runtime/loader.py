@@ -1,7 +1,8 @@
-"""``Loader``: an artifact becomes a live generation, a live one a retired one.
+"""``Loader`` loads an artifact as a live generation and retires the generation that it replaces.
 
-Prove, then swap: a trial executes the modules and runs ``register`` against a staging table; only when all of
-it succeeded does the hook table change, in one assignment. A failed trial leaves nothing behind.
+Prove, then swap: a trial executes the modules and runs ``register`` against a staging table. Only if all of
+this succeeds does the hook table change, in one assignment. A failed trial leaves nothing behind except
+changes that cannot be undone, which its error lists.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ from hotload_tui.core.undo.ledger import Ledger, Process
 
 
 class Wanted(NamedTuple):
-    """What is to be loaded, and with what defaults of ``ctx.hook(handler)``."""
+    """An artifact to load, with the defaults of ``ctx.hook(handler)``."""
 
     name: str
     artifact: Artifact
     hook_point: str | None = None
     priority: int | None = None
     root_dir: Path | None = None
-    """Where its source lies; ``None``: where plugins do."""
+    """The directory of the plugin's source; ``None``: the plugin's directory in ``runtime_dir``."""
     required: tuple[Generation, ...] = ()
-    """Of other plugins, to which it belongs: they are to serve when it does."""
+    """The generations of the required plugins; they must be live when the new one goes live."""
 
 
 class Load:
@@ -55,10 +56,10 @@ class Load:
         process: Process,
         step_observer: StepObserver,
     ) -> None:
-        """Prepare generation ``number``; nothing happens yet."""
+        """Prepare generation ``number``; no code runs yet."""
         self.wanted = wanted
         self.began = self.ended = 0.0
-        """Seconds since the epoch; 0 before that."""
+        """The start and the end, in seconds since the epoch; 0 until then."""
         self._number = number
         self._kept = kept
         self._config = config
@@ -71,9 +72,9 @@ class Load:
         return self.wanted.name
 
     def begin(self, *, follows: bool) -> None:
-        """Make the generation, and look at what it may change; the caller has the process's lock.
+        """Create the generation and record the state of the process that it may change.
 
-        ``follows``: the ``end`` of another load was just now.
+        The caller holds the process's lock. ``follows``: the ``end`` of another load came directly before.
         """
         name, artifact, hook_point, priority, root_dir, required = self.wanted
         began = time.time()
@@ -99,17 +100,17 @@ class Load:
         self.began = began
 
     def prove(self) -> LivePlugin:
-        """Execute the modules and run ``register``; raises ``LoadError`` and ``RegisterError``."""
+        """Execute the modules and run ``register``; raises ``LoadError`` or ``RegisterError``."""
         with self._step_observer("load", self.name, self.wanted.artifact.manifest.digest):
             return prove(self._generation, self._context, self._state, self._ledger)
 
     def end(self) -> None:
-        """Note what it changed; the caller has the process's lock."""
+        """Record what the load changed in the process; the caller holds the process's lock."""
         self._ledger.end(self._generation.origin.codes(), self._generation.exit_calls)
         self.ended = time.time()
 
     def clear_up(self, error: BaseException, retirer: Retirer) -> Parting:
-        """Leave nothing of a load that failed; what cannot be undone is noted on its ``error``."""
+        """Undo a failed load, and add a note to its ``error`` for each change that cannot be undone."""
         generation, ledger = self._generation, self._ledger
         for fault in retirer.call_endings(generation, ledger):
             error.add_note(f"cleaning up failed: {fault.type}: {fault.message}")
@@ -120,17 +121,17 @@ class Load:
         return retirer.bury(generation, ledger, self._context)
 
     def abandon(self) -> None:
-        """Forget what ``register`` asked for."""
+        """Drop everything that ``register`` asked for."""
         self._context.abandon()
 
 
 class Outcome(NamedTuple):
-    """What became of a load."""
+    """The result of a load."""
 
     load: Load
     trial: LivePlugin | None
     error: HotloadError | None
-    """Why there is no trial."""
+    """Why ``trial`` is ``None``."""
 
 
 _T = TypeVar("_T")
@@ -164,12 +165,12 @@ class Loader:
         self._process = Process(config.module_path)
 
     def live(self, name: str) -> LivePlugin | None:
-        """Return what serves of the plugin, or ``None``."""
+        """Return the live version of the plugin, or ``None``."""
         return self._live.get(name)
 
     def bound(self) -> list[str]:
-        """Return the names of the live plugins that were loaded with others that they require."""
-        return sorted(self._bound)  # kept, not looked for: many plugins require none
+        """Return the sorted names of the live plugins that require other plugins."""
+        return sorted(self._bound)  # no search through all plugins: many require none
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all live plugins in the order in which they were first loaded."""
@@ -184,22 +185,22 @@ class Loader:
         *,
         root_dir: Path | None = None,
     ) -> None:
-        """Load an artifact and let it serve; what served before waits for ``retire``.
+        """Load an artifact and make it live; the previous generation then waits for ``retire``.
 
         ``hook_point`` and ``priority`` are the defaults of ``ctx.hook(handler)``.
 
         Raises:
-            PluginError: as ``trial``; what served before serves on.
+            PluginError: as ``trial``; the previous generation stays live.
 
         """
         trial = self.trial(name, artifact, hook_point, priority, root_dir=root_dir)
         self.swap([trial])
 
     def unload(self, name: str, hook_point: str | None = None) -> None:
-        """Take a plugin out of one hook point, or of all; then it waits for ``retire``.
+        """Remove a plugin from one hook point, or unload it; an unloaded plugin waits for ``retire``.
 
         Raises:
-            UnknownPluginError: nothing of that name serves.
+            UnknownPluginError: no plugin of that name is live.
 
         """
         live = self._live.get(name)
@@ -212,7 +213,7 @@ class Loader:
         self.unload_together([name])
 
     def unload_together(self, names: Sequence[str]) -> None:
-        """Take plugins that serve out of service, in one assignment; then they wait for ``retire``."""
+        """Unload live plugins in one assignment; they then wait for ``retire``."""
         _spare_caller()
         self._host.swap(dict.fromkeys(names, ()))
         for name in names:
@@ -221,7 +222,7 @@ class Loader:
             self._parting.put(self._live.pop(name))
 
     def reload(self, name: str, hook_point: str | None = None, priority: int | None = None) -> None:
-        """Load the artifact that serves once more; as ``load``, and raises ``UnknownPluginError``."""
+        """Load the live artifact again, as ``load``; raises ``UnknownPluginError`` if there is none."""
         live = self._live.get(name)
         if live is None:
             raise UnknownPluginError(f'no plugin "{name}" is loaded')
@@ -238,14 +239,14 @@ class Loader:
         root_dir: Path | None = None,
         required: Iterable[Generation] = (),
     ) -> LivePlugin:
-        """Execute the modules and run ``register``, within ``load_timeout``, where the trials run.
+        """Execute the modules and run ``register``, within ``load_timeout``, in the thread for trials.
 
-        Nothing of the result serves yet, and nothing is left behind on failure. ``required`` are the
-        generations of other plugins that it belongs to: they are to serve when it does.
+        The result is not live yet, and a failed trial is undone. ``required`` are the generations of the
+        required plugins; they must be live when the result goes live.
 
         Raises:
-            LoadError: a module raised (the cause is chained), or time ran out.
-            RegisterError: ``register`` is missing, has another shape, or raised.
+            LoadError: a module raised (the cause is chained), the state cannot be migrated, or time ran out.
+            RegisterError: ``register`` is missing, does not take one argument, or raised.
 
         """
         wanted = Wanted(name, artifact, hook_point, priority, root_dir, tuple(required))
@@ -256,7 +257,7 @@ class Loader:
         return outcome.trial
 
     def trial_each(self, wanted: Sequence[Wanted]) -> list[Outcome]:
-        """As ``trial``, of plugins that require none of each other; who fails keeps nobody else from it."""
+        """Run ``trial`` for plugins that do not require each other; a failure does not stop the others."""
         loads = [self._load(each) for each in wanted]
         outcomes: list[Outcome] = []
         while len(outcomes) < len(loads):
@@ -264,7 +265,7 @@ class Loader:
         return outcomes
 
     def _first(self, loads: Sequence[Load]) -> list[Outcome]:
-        """Try the first, and as many more as may follow it in its thread; only the last may have failed."""
+        """Try the first load and those that can share its thread; only the last outcome may be a failure."""
         trials: list[LivePlugin] = []
         error: HotloadError | None = None
         try:
@@ -294,7 +295,7 @@ class Loader:
         )
 
     def _clear_up(self, load: Load, error: BaseException) -> None:
-        """Leave nothing of a load that failed."""
+        """Undo a failed load, if it began."""
         if load.began:
             load.abandon()
             with self._process.lock:
@@ -302,17 +303,17 @@ class Loader:
             self._aborted.put(load.clear_up(error, self._retirer))
 
     def swap(self, trials: Sequence[LivePlugin]) -> None:
-        """Let proven trials serve, all in one assignment; what they replace waits for ``retire``.
+        """Make proven trials live in one assignment; the generations that they replace wait for ``retire``.
 
-        Each comes after those that it requires.
+        Each trial comes after the trials that it requires.
         """
         _spare_caller()
         now = time.time()
         for trial in trials:
-            trial.state.commit()  # before the swap: what a new handler wrote meanwhile would be lost
+            trial.state.commit()  # before the swap: new handlers must write to the shared mapping
             trial.generation.confirm()
         self._host.swap({trial.name: trial.handlers for trial in trials})
-        for trial in reversed(trials):  # who requires another leaves before it
+        for trial in reversed(trials):  # a plugin retires before the plugins that it requires
             if trial.name in self._live:
                 self._parting.put(self._live[trial.name])
         for trial in trials:
@@ -325,21 +326,22 @@ class Loader:
         self._process.let_go()
 
     def discard(self, trial: LivePlugin) -> None:
-        """Have a trial that is not to serve wait for ``retire``: what it started must end."""
+        """Let a trial that does not go live wait for ``retire``, which ends what the trial started."""
         self._parting.put(trial)
 
     def reporting(self) -> AbstractContextManager[object]:
-        """Keep ``retire`` in another thread from what is replaced meanwhile until the caller has reported it.
+        """Return a lock that keeps replaced generations from ``retire`` until the caller has reported them.
 
-        A retirement that is already under way would take it at once, and report its end first.
+        Without it, a running ``retire`` in another thread could report the end of a generation before the
+        caller reports its replacement.
         """
         return self._reporting
 
     def retire(self) -> list[Retirement]:
-        """Part with every generation that was replaced or unloaded.
+        """Retire every generation that was replaced, unloaded or discarded.
 
-        Waits for calls in flight, runs ``on_unload``, drops the modules and looks whether they are freed.
-        May run in another thread than the loads.
+        Wait for calls in flight, run ``on_unload``, drop the modules and check whether they are freed. This
+        can run in another thread than the loads.
         """
         self._process.let_go()
         with self._reporting:
@@ -350,7 +352,7 @@ class Loader:
         leaving = {(live.name, live.generation.number) for live in parting}
         calls = self._host.drain(self._config.drain_timeout, leaving)
         parted = []
-        while parting:  # nothing here may keep a reference: it would be the leak that is looked for
+        while parting:  # keep no reference here: the liveness check would report it as a leak
             successor = self._live.get(parting[0].name)
             ledger = successor.ledger if successor else None
             del successor
@@ -360,34 +362,34 @@ class Loader:
         return [gone.retirement() for gone in parted]
 
     def is_held(self) -> bool:
-        """Tell whether a retired generation was still in memory when it was last looked at."""
+        """Return whether a retired generation was still in memory at the last check."""
         return bool(self._held)
 
     def look_again(self) -> list[tuple[str, int]]:
-        """Return plugin and number of the generations that were held and are freed by now."""
+        """Check the held generations again; return plugin and number of those that are freed now."""
         return [(gone.plugin, gone.generation) for gone in self._held.look_again()]
 
     def memory_of(self, name: str) -> str:
-        """Return ``freed``, or what is left of a plugin's retired generations."""
+        """Return ``freed``, or a text that describes what is left of a plugin's retired generations."""
         return self._held.memory_of(name)
 
     @contextlib.contextmanager
     def step_aside(self) -> Iterator[None]:
-        """Have a ``retire`` in another thread not wait for this one, nor for calls that it is part of."""
+        """Keep ``retire`` in another thread from waiting for this thread and the calls that it is part of."""
         with self._host.step_aside(), self._retirer.not_waiting_for(threading.get_ident()):
             yield
 
     def unloading(self) -> str | None:
-        """Return the plugin whose ``on_unload`` function the calling thread runs; ``None`` for others."""
+        """Return the plugin whose ``on_unload`` function the calling thread runs; ``None`` if none."""
         return self._retirer.unloading()
 
     def is_inside_trial(self) -> bool:
-        """Tell whether the calling thread is executing a plugin's modules or its ``register``."""
+        """Return whether the calling thread is executing a plugin's modules or its ``register``."""
         return self._trials.is_inside()
 
 
 def _spare_caller() -> None:
-    """Have the task that asks for a reload not cancelled inside of it."""
+    """Protect the calling task from being cancelled by the reload that it asks for."""
     worker = current_worker()
     if worker is not None:
         worker.is_spared = True

@@ -1,10 +1,10 @@
-"""How a plugin's files become module names, and where its code says it comes from.
+"""The module names of a plugin's files, and the file names and source lines of its code.
 
-Code names its real file, so that breakpoints bind, and ``linecache`` shows its lines as they were loaded.
-Each file has one entry there: once a newer generation has put other lines into it, retired code that still
-runs gets its own name, ``plugin.py@g3``, with its own lines. The standard library looks up the module of a
-class in ``sys.modules`` (for ``inspect.getsource``, pickles and type hints), so a ``Remnant`` stays there
-for a retired generation that is still held.
+A code object names its real file, so that breakpoints bind, and ``linecache`` has the lines as they were
+loaded. ``linecache`` has one entry per file: when a newer generation puts different lines there, retired code
+that still runs gets a separate name, ``plugin.py@g3``, with its own lines. The standard library looks up the
+module of a class in ``sys.modules`` (for ``inspect.getsource``, pickles and type hints), so a ``Remnant``
+stays there while something holds a retired generation.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _INIT = "__init__.py"
 
 
 class ModulePlace(NamedTuple):
-    """Where a module comes from."""
+    """The file and the folder of a module, as paths inside the artifact."""
 
     path: str
-    """Its file; of a folder without ``__init__.py``, where that would stand."""
+    """The module's file; for a folder without ``__init__.py``, the path that this file would have."""
     folder: str | None
-    """The folder of a package, ``None`` for a plain module."""
+    """The package's folder; ``None`` for a plain module."""
     is_native: bool = False
 
 
 def identifier(plugin: str) -> str:
-    """Return a Python identifier that stands for a plugin's name, and for no other's."""
+    """Return a Python identifier that is unique to the name of a plugin."""
     if plugin.isidentifier() and not keyword.iskeyword(plugin):
         return plugin
     readable = re.sub(r"\W", "_", plugin)
@@ -48,23 +48,23 @@ def identifier(plugin: str) -> str:
 
 
 def _above(path: str) -> Iterator[str]:
-    """Yield the folders above a file; the last is ``''``."""
+    """Yield the folders above a file, from the inside out; the last is ``''``."""
     while path:
         path = path.rpartition("/")[0]
         yield path
 
 
 def module_places(artifact: Artifact) -> Iterator[tuple[str, ModulePlace]]:
-    """Yield (dotted name, place) of each module; ``''`` is the plugin's directory itself.
+    """Yield the dotted name and the place of each module; ``''`` is the plugin's directory.
 
-    Folders without ``__init__.py`` are packages too, with the path at which it would stand.
+    A folder without ``__init__.py`` is a package, too.
     """
     natives = {path: name for path in artifact.members if (name := native.module_name(path))}
     modules = [path for path, member in artifact.members.items() if member.code_size]
     folders = {folder for path in [*natives, *modules] for folder in _above(path)}
     packages = {folder: ModulePlace(f"{folder}/{_INIT}".lstrip("/"), folder) for folder in folders}
-    # Later ones win: a module beats a bare folder of its name, a native one beats that, a package with
-    # __init__.py beats both. As Python has it.
+    # Later entries win, in Python's order: a module beats a folder without __init__.py, a native module beats
+    # that module, and a package with __init__.py beats both.
     for folder, place in packages.items():
         yield folder.replace("/", "."), place
     for path in modules:
@@ -77,12 +77,12 @@ def module_places(artifact: Artifact) -> Iterator[tuple[str, ModulePlace]]:
 
 
 _Pin: TypeAlias = tuple[int, None, list[str], str]
-_Entry: TypeAlias = tuple[Callable[[], str | None]] | tuple[int, float | None, list[str], str]  # of linecache
+_Entry: TypeAlias = tuple[Callable[[], str | None]] | tuple[int, float | None, list[str], str]  # in linecache
 _Rename: TypeAlias = Callable[[CodeType, str], None]
 
 
 def _renamer() -> _Rename | None:
-    """Return what the import system itself renames code with; it is private, and may go."""
+    """Return the import system's private function that renames code; ``None`` if it is missing."""
     try:
         import _imp
     except ImportError:
@@ -94,10 +94,10 @@ _rename = _renamer()
 
 
 class Origin:
-    """The files of one generation."""
+    """The file names and source lines of one generation's code."""
 
     def __init__(self, number: int) -> None:
-        """Begin without files; ``number`` is the generation's."""
+        """Start without files; ``number`` is the generation's number."""
         self._suffix = f"@g{number}"
         self._codes: dict[str, list[CodeType]] = {}
         self._pins: dict[str, tuple[_Pin, _Entry | None]] = {}
@@ -105,12 +105,13 @@ class Origin:
         self._names: dict[str, str] = {}
 
     def adopt(self, file: str, content: bytes, code: CodeType) -> None:
-        """Have ``linecache`` show ``content`` for the code of ``file``, whatever becomes of it on disk."""
-        # Split as the tokenizer does: str.splitlines also splits at form feeds. No time: never read again.
+        """Make ``linecache`` show ``content`` for the code of ``file``, even if the file on disk changes."""
+        # Split as the tokenizer does: str.splitlines also splits at form feeds. linecache never rereads
+        # an entry without a modification time.
         lines = io.StringIO(_text(content)).readlines()
         pin: _Pin = (len(content), None, lines, file)
         self._codes.setdefault(file, []).append(code)
-        if self._is_retired:  # a late import of old code: the lines of the newer generation stay
+        if self._is_retired:  # old code imports late: the lines of the newer generation stay
             self._pins[file] = (pin, None)
             _part_waiting(self)
             return
@@ -118,20 +119,20 @@ class Origin:
         linecache.cache[file] = pin
 
     def codes(self) -> list[CodeType]:
-        """Return the code of the modules that were executed, as far as it has its real name."""
+        """Return the code objects of executed modules that still have their real file names."""
         return [code for codes in self._codes.values() for code in codes]
 
     def confirm(self) -> None:
-        """Forget what would be shown again if this generation failed: it serves now."""
+        """Drop the ``linecache`` entries to restore after a failure; the generation is live now."""
         self._pins = {file: (pin, None) for file, (pin, _) in self._pins.items()}
 
     def retire(self) -> None:
-        """Leave the real names to others, and get names of its own where they show other lines."""
+        """Give up the real file names, and rename the code of files that now show other lines."""
         self.withdraw()
         _part_waiting(self)
 
     def withdraw(self) -> None:
-        """Show again what was shown before; a generation that failed needs no more."""
+        """Restore the previous ``linecache`` entries; a failed generation needs nothing else."""
         self._is_retired = True
         for file, (pin, before) in self._pins.items():
             if linecache.cache.get(file) is not pin:
@@ -142,9 +143,9 @@ class Origin:
                 linecache.cache[file] = before
 
     def part(self) -> bool:
-        """Rename the code of files for which other lines are shown; tell whether none is left to rename.
+        """Rename the code of files that show other lines; return whether no code is left to rename.
 
-        Code of a file that did not change keeps its name and its breakpoints, until it does.
+        The code of an unchanged file keeps its name and its breakpoints until the file changes.
         """
         if _rename is None or _is_traced():
             return False
@@ -162,22 +163,22 @@ class Origin:
         return not self._pins
 
     def name_of(self, file: str) -> str:
-        """Return the name that the code of ``file`` has now."""
+        """Return the current name of ``file`` in its code."""
         return self._names.get(file, file)
 
 
 def _text(content: bytes) -> str:
     if content.isascii() and b"\r" not in content and b"coding" not in content:
-        return content.decode("ascii")  # a tenth of the time that it takes to look for a coding
+        return content.decode("ascii")  # detecting the encoding takes ten times as long
     return importlib.util.decode_source(content)
 
 
 _waiting: list[weakref.ref[Origin]] = []
-"""Retired generations with code that may have to be renamed yet, as long as they live."""
+"""Weak references to retired generations' origins whose code may still need a new name."""
 
 
 def _part_waiting(newest: Origin) -> None:
-    # Without a lock: freeing something in here may run a plugin's code, and that may come here again.
+    # No lock: freeing an object in here may run plugin code, which may call this function again.
     _waiting.append(weakref.ref(newest))
     for reference in _waiting.copy():
         origin = reference()
@@ -187,7 +188,7 @@ def _part_waiting(newest: Origin) -> None:
 
 
 def _is_traced() -> bool:
-    """Tell whether a debugger or a coverage tool is at work, which knows files by their real names."""
+    """Return whether a debugger or a trace function runs; both know files by their real names."""
     if sys.gettrace() is not None or threading.gettrace() is not None:
         return True
     if sys.version_info < (3, 12):
@@ -196,7 +197,7 @@ def _is_traced() -> bool:
 
 
 class Remnant(ModuleType):
-    """Stands for a module without holding it; but for the name of its file, its contents are the module's."""
+    """A proxy that does not keep its retired module alive; its ``__file__`` can differ from the module's."""
 
     _module: weakref.ref[ModuleType]
     _file: str
@@ -205,7 +206,7 @@ class Remnant(ModuleType):
     def __init__(self, name: str, module: ModuleType, file: str, origin: Origin) -> None:
         super().__init__(name, module.__doc__)
         for inherited in ("__doc__", "__spec__", "__loader__", "__package__"):
-            super().__delattr__(inherited)  # the module's own are asked for
+            super().__delattr__(inherited)  # so that lookups reach the module's values
         super().__setattr__("_module", weakref.ref(module))
         super().__setattr__("_file", file)
         super().__setattr__("_origin", weakref.ref(origin))
@@ -216,7 +217,7 @@ class Remnant(ModuleType):
         return self._file if origin is None else origin.name_of(self._file)
 
     @property
-    def __dict__(self) -> dict[str, object]:  # type: ignore[override]  # for vars(), which type hints ask
+    def __dict__(self) -> dict[str, object]:  # type: ignore[override]  # for vars() and type hints
         module = self._module()
         return {} if module is None else vars(module)
 
@@ -238,7 +239,7 @@ class Remnant(ModuleType):
 
 
 def remove(root: str) -> None:
-    """Take the remnants of a generation that is freed out of ``sys.modules``; ``root`` is its unique name."""
+    """Remove a freed generation's remnants from ``sys.modules``; ``root`` is the generation's unique name."""
     for name, module in sys.modules.copy().items():
         if type(module) is Remnant and (name == root or name.startswith(f"{root}.")):
             sys.modules.pop(name, None)

@@ -1,8 +1,8 @@
-"""Native modules of a plugin: each load uses its own copy of the file.
+"""Load the native modules of a plugin, each load from a new copy of the file.
 
-The dynamic linker knows a library by its path and its inode: a second load of either gives the old code, and
-writing to a mapped file crashes. Hence each load gets a new file, in a folder that is removed when the
-process ends and not before, because the inode of a deleted file is soon used again.
+The dynamic linker identifies a library by its path and its inode: loading either again returns the old code,
+and writing to a mapped file crashes the process. So each load gets a new file, in a folder that is removed
+only when the process ends, because the inode of a deleted file is soon reused.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from types import ModuleType
 from hotload_tui.core.artifact import Artifact
 
 SUFFIXES = tuple(importlib.machinery.EXTENSION_SUFFIXES)
-"""How the files of native modules end that this Python can load."""
+"""The suffixes of the native modules that this Python can load."""
 
 _OTHERS = (".so", ".pyd", ".dylib")
 _loaded: set[str] = set()
-"""The files of all native modules that were loaded in this process, as their authors have them."""
+"""The source paths of all native modules that this process has loaded."""
 
 
 def module_name(path: str) -> str | None:
-    """Return the dotted name of the native module at ``path``, ``None`` if it is none for this Python."""
-    for suffix in SUFFIXES:  # the longest first: ``.so`` alone would leave the tag in the name
+    """Return the dotted name of the native module at ``path``; ``None`` if this Python cannot load it."""
+    for suffix in SUFFIXES:  # longest first: ``.so`` alone would leave the tag in the name
         if path.endswith(suffix):
             return path.removesuffix(suffix).replace("/", ".")
     return None
 
 
 def foreign(paths: Iterable[str]) -> list[str]:
-    """Return the native modules among files that are built for another Python or system only."""
+    """Return the native modules in ``paths`` that are built only for another Python or system."""
     natives = [path for path in paths if path.endswith(_OTHERS)]
     named = {path: module_name(path) or "" for path in natives}
-    # A tag that is not this Python's stays in the name, where no import can ask for it.
+    # The tag of another Python stays in the name, and no import statement can name such a module.
     usable = {path.partition(".")[0] for path in natives if named[path].replace(".", "_").isidentifier()}
     return [path for path in natives if path.partition(".")[0] not in usable]
 
 
 def refusal(artifact: Artifact, module: str) -> ImportError | None:
-    """Return the error for a module that is there, but built for another Python or system."""
+    """Return the error for a module built for another Python or system; ``None`` for other modules."""
     stem = module.replace(".", "/")
     found = [path for path in artifact.members if path.startswith(f"{stem}.") and path.endswith(_OTHERS)]
     if not found:
         return None
-    # Not ModuleNotFoundError: `from . import x` would pass over that, and tell nothing.
+    # Not ModuleNotFoundError: `from . import x` would ignore it and hide the reason.
     return ImportError(
         f"{found[0]} of plugin {artifact.manifest.plugin} is a native module for another Python or system; "
         f"this one loads files that end in {SUFFIXES[0]}",
@@ -60,11 +60,11 @@ def refusal(artifact: Artifact, module: str) -> ImportError | None:
 
 
 class NativeLoader(importlib.abc.Loader):
-    """Loads one native module, from a new file."""
+    """Loads one native module from a new file."""
 
     def __init__(self, artifact: Artifact, path: str, file: str) -> None:
-        """Load ``path`` of the artifact; ``file`` is where the author has it."""
-        # Some native modules live for ever, and with them their loader: it must hold nothing of a generation.
+        """Load ``path`` of the artifact; ``file`` is the path of its source."""
+        # Some native modules live forever, and so do their loaders: hold no reference to the generation.
         self._content = artifact.source(path)
         self._plugin = artifact.manifest.plugin
         self._path = path
@@ -75,7 +75,7 @@ class NativeLoader(importlib.abc.Loader):
         """Load the library.
 
         Raises:
-            ImportError: it cannot be loaded, or not a second time.
+            ImportError: the library cannot be loaded, or not a second time in this process.
 
         """
         copy = _fresh_file(self._path)
@@ -90,7 +90,7 @@ class NativeLoader(importlib.abc.Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run the module's own initialisation; ``ImportError`` as from ``create_module``."""
+        """Run the module's initialisation; raises ``ImportError`` as ``create_module`` does."""
         assert self._extension is not None, "the import system creates a module first"
         try:
             self._extension.exec_module(module)
@@ -99,8 +99,8 @@ class NativeLoader(importlib.abc.Loader):
         module.__file__ = self.file
         _loaded.add(self.file)
 
-    def get_filename(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol's
-        """Return the file that the author has."""
+    def get_filename(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol
+        """Return the path of the module's source."""
         return self.file
 
     def _explained(self, error: Exception, copy: Path) -> ImportError:
@@ -113,18 +113,18 @@ class NativeLoader(importlib.abc.Loader):
 
 
 def _fresh_file(path: str) -> Path:
-    # The name itself must stay: on some systems the linker or the module looks at it.
+    # Keep the file's name: on some systems the linker or the module reads it.
     return Path(tempfile.mkdtemp(dir=_folder(os.getpid())), PurePosixPath(path).name)
 
 
 @functools.cache
 def _folder(process: int) -> str:
-    """Return the folder of this process; a forked one gets its own."""
+    """Return the folder for the copies of this process; a forked process gets another folder."""
     folder = tempfile.mkdtemp(prefix="hotload-native-")
     atexit.register(_remove, folder, process)
     return folder
 
 
 def _remove(folder: str, process: int) -> None:
-    if os.getpid() == process:  # a fork inherits what runs at exit, and must leave its parent's files
+    if os.getpid() == process:  # a forked process inherits this exit function: keep its parent's files
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The end of a generation: its calls leave, its clean-up runs, its memory is checked."""
+"""Retire a generation: run its clean-up, drop its modules, and check whether its memory is freed."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from hotload_tui.core.runtime.trial import LivePlugin, is_unfinished
 from hotload_tui.core.runtime.workers import Worker
 from hotload_tui.core.undo.ledger import Ledger, is_resource
 
-_NAMED = 8  # calls that are still inside and told one by one
+_NAMED = 8  # maximum number of unfinished calls that a fault lists
 
 
 class Retirement(Struct, frozen=True):
-    """How a generation went."""
+    """The result of retiring a generation."""
 
     plugin: str
     generation: int
     faults: tuple[Fault, ...]
-    """Of calls that did not leave, and of its ``on_unload`` functions."""
+    """The faults of calls that did not end, ``on_unload`` functions, threads, tasks and exit functions."""
     memory: str
-    """``freed``, or what is left and who holds it."""
+    """``freed``, or what is left and what holds it."""
     ledger: tuple[LedgerEntry, ...] = ()
-    """What it had started or changed in the process: undone, or named."""
+    """What the generation started or changed in the process, with the outcome ``undone`` or ``named``."""
 
 
 @dataclass(eq=False, slots=True)
 class Parting:
-    """A generation that is gone, and what tells whether its memory is; holds nothing once it is closed."""
+    """A dropped generation with its liveness check; holds nothing of the generation once it is closed."""
 
     plugin: str
     generation: int
@@ -49,12 +49,15 @@ class Parting:
     ledger: Ledger
     faults: tuple[Fault, ...] = ()
     inside: str = ""
-    """Which calls had not left it, and where they were; empty if all had."""
+    """The calls that had not ended, and where they were; empty if all had ended."""
     entries: tuple[LedgerEntry, ...] = ()
-    """What became of what it had started or changed."""
+    """The outcome of each thing that the generation started or changed."""
 
     def close(self) -> bool:
-        """Close what it left open, and let go of it, if nobody else holds it; tell whether it did so now."""
+        """Close the generation's open resources and let go of it, unless other code holds it.
+
+        Return whether this call let go of it.
+        """
         things = self.liveness.garbage(is_resource)
         if things is None:
             return False
@@ -62,11 +65,11 @@ class Parting:
         return self.liveness.let_go()
 
     def undo_patches(self) -> None:
-        """Undo patches of shared modules that it made while it served."""
+        """Undo the patches of shared modules that the generation made after its load."""
         self.entries += self.ledger.undo_patches()
 
     def retirement(self) -> Retirement:
-        """Look at what is left, and tell how it went."""
+        """Check what is left in memory, and return the result."""
         memory = self.liveness.verdict()
         if memory != FREED and self.inside:
             memory = f"{memory} ({self.inside})"
@@ -74,10 +77,10 @@ class Parting:
 
 
 class Retirer:
-    """Parts with generations whose calls have been waited for."""
+    """Retires generations, after the wait for their calls."""
 
     def __init__(self, limit: float, module_path: str, step_observer: StepObserver = nobody) -> None:
-        """Give each ``on_unload`` function ``limit`` seconds; modules below ``module_path`` are plugins'."""
+        """Give each function and worker ``limit`` seconds; plugins' modules are below ``module_path``."""
         self._limit = limit
         self._module_path = module_path
         self._step_observer = step_observer
@@ -86,12 +89,12 @@ class Retirer:
         self._spared: list[Worker] = []
 
     def unloading(self) -> str | None:
-        """Return the plugin whose ``on_unload`` function the calling thread runs; ``None`` for others."""
+        """Return the plugin whose ``on_unload`` function the calling thread runs; ``None`` if none."""
         return self._unloading.get(threading.get_ident())
 
     @contextlib.contextmanager
     def not_waiting_for(self, thread: int) -> Iterator[None]:
-        """Wait for no thread or task of plugins' that runs in this one: it waits for the retirement."""
+        """Do not wait for workers of plugins that run in ``thread``, which waits for the retirement."""
         self._aside.add(thread)
         try:
             yield
@@ -99,9 +102,9 @@ class Retirer:
             self._aside.discard(thread)
 
     def part(self, live: LivePlugin, calls: Iterable[CallRecord], successor: Ledger | None = None) -> Parting:
-        """Clean up after a generation and drop its modules; ``calls`` have not left in time.
+        """Clean up after a generation and drop its modules; ``calls`` did not end in time.
 
-        ``successor`` is the ledger of the generation that serves now, if one does.
+        ``successor`` is the ledger of the live generation, if there is one.
         """
         number = live.generation.number
         own = [call for call in calls if call.table.reaches({(live.name, number)})]
@@ -118,7 +121,7 @@ class Retirer:
     def call_endings(
         self, generation: Generation, ledger: Ledger, successor: Ledger | None = None
     ) -> list[Fault]:
-        """Call what was to be called when the program ends; return what failed."""
+        """Call the functions that the generation registered for the program's end; return their faults."""
         plugin = generation.plugin
         errors = (
             self._error_of(plugin, ending.call, f"the function {ending.name} for the program's end")
@@ -127,18 +130,18 @@ class Retirer:
         return [self._fault_of(plugin, error) for error in errors if error is not None]
 
     def bury(self, generation: Generation, ledger: Ledger, *others: object) -> Parting:
-        """Prepare for the look whether a generation is freed that has left ``sys.modules``.
+        """Prepare the liveness check of a generation that has left ``sys.modules``.
 
-        ``others`` is what it had that its modules need not lead to.
+        ``others`` are objects of the generation that its modules do not always refer to.
         """
         forget(generation.root)
         liveness = LivenessCheck(generation.plugin, generation.root, generation.modules, others)
         return Parting(generation.plugin, generation.number, liveness, ledger)
 
-    # ---- calls that did not leave
+    # ---- calls that did not end
 
     def _still_inside(self, plugin: str, calls: Sequence[CallRecord]) -> tuple[tuple[Fault, ...], str]:
-        """Return the fault that tells where the calls are, and that in words; nothing if there are none."""
+        """Return a fault that shows where the calls are, and the same as text; both empty without calls."""
         if not calls:
             return (), ""
         places, faults = [], []
@@ -160,10 +163,10 @@ class Retirer:
     # ---- on_unload
 
     def _unload(self, live: LivePlugin) -> Iterator[Fault]:
-        """Run ``on_unload`` functions and end threads and tasks, the newest first, each bounded in time."""
+        """Run ``on_unload`` functions and end threads and tasks, the newest first, each within the limit."""
         live.context.end()
         spared, self._spared = self._spared, []
-        live.context.unloaders += spared  # they have left the reload that they asked for
+        live.context.unloaders += spared  # the reload that they asked for has ended
         while live.context.unloaders:
             unloader = live.context.unloaders.pop()
             error = (
@@ -215,11 +218,11 @@ def _refuse_unfinished(value: object, what: str) -> None:
 
 
 _SECOND_LOOKS = ((0.01, collect_young), (0.0, collect), (0.1, collect_young))
-"""Seconds until a generation that is not freed is looked at again, and how."""
+"""The repeated checks of a generation that is not freed: seconds to wait, and the collection to run."""
 
 
 class HeldGenerations:
-    """Frees what has retired, and remembers what could not be freed; holds nothing of it."""
+    """Frees retired generations, and remembers those that are not freed without holding them."""
 
     def __init__(self) -> None:
         self._held: list[Parting] = []
@@ -228,15 +231,15 @@ class HeldGenerations:
         return bool(self._held)
 
     def free(self, parted: Iterable[Parting]) -> None:
-        """Have the collector free generations that have just retired, as far as it can."""
+        """Run the collector to free newly retired generations, and remember those that stay in memory."""
         left = [gone for gone in parted if not gone.liveness.is_freed()]
         left = _still_there(left, collect_young)
-        # The first collection may free an older object that held a generation, and counts it as a holder.
+        # Again: the first pass still counts an older object as a holder, even if it frees that object.
         left = _still_there(left, collect_young)
         for gone in left:
             gone.undo_patches()
             gone.liveness.cut()
-        # A caller that was just entering, or just leaving, holds the old table for an instant more.
+        # A caller that is entering or leaving holds the old hook table for an instant.
         for pause, collect_some in _SECOND_LOOKS:
             if not left:
                 return
@@ -245,11 +248,11 @@ class HeldGenerations:
         for gone in left:
             gone.liveness.let_go()
         if left:
-            collect()  # of what is held in ways that only the collector can follow
+            collect()  # for objects that are held in ways that only the collector can follow
         self._held += [gone for gone in left if not gone.liveness.is_freed()]
 
     def look_again(self) -> list[Parting]:
-        """Return those that have been let go since, and are freed; collects only if there is one."""
+        """Return the generations that have been freed since; collect only if something let go of one."""
         let_go = [gone for gone in self._held if gone.liveness.is_let_go()]
         for gone in let_go:
             gone.close()
@@ -262,7 +265,7 @@ class HeldGenerations:
         return freed
 
     def memory_of(self, plugin: str) -> str:
-        """Return ``freed``, or what is left of the newest generation that is held, and how many more are."""
+        """Return ``freed``, or what is left of the newest held generation and the number of older ones."""
         held = [gone for gone in self._held if gone.plugin == plugin]
         if not held:
             return FREED
@@ -272,13 +275,13 @@ class HeldGenerations:
 
 
 def _still_there(parted: list[Parting], collect_some: Callable[[], None]) -> list[Parting]:
-    """Close what they left open, collect, and return those that are not freed by that."""
+    """Close the open resources of generations, collect, and return the generations that are not freed."""
     for gone in parted:
         gone.close()
     is_closing = True
     while parted and is_closing:
         collect_some()
         parted = [gone for gone in parted if not gone.liveness.is_freed()]
-        # What had held some may have been garbage, too: each is to be closed.
-        is_closing = any([gone.close() for gone in parted])  # noqa: C419 - each
+        # The collection may have freed an object that held a generation: close each generation.
+        is_closing = any([gone.close() for gone in parted])  # noqa: C419 - any() must not stop at the first
     return parted

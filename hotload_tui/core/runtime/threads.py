@@ -1,19 +1,21 @@
-"""Where a trial runs, in its own thread or on the main thread, and how it is ended when it hangs.
+"""Run trials on a worker thread or on the main thread, and interrupt a trial that hangs.
 
-======================================== ================ ==================
-a load that takes too long in            worker thread    main thread
-======================================== ================ ==================
-a loop in Python                         is interrupted   is interrupted
-a sleep, a lock, a queue, a socket       is left behind   is interrupted
-``re``, ``pow`` with large numbers       stops all else   is interrupted
-other loops in C, code that swallows all stops all else   stops all else
-======================================== ================ ==================
+======================================== ================== ==================
+a load that takes too long in            worker thread      main thread
+======================================== ================== ==================
+a loop in Python                         is interrupted     is interrupted
+a sleep, a lock, a queue, a socket       is left behind     is interrupted
+``re``, ``pow`` with large numbers       blocks all threads is interrupted
+code that catches every exception        is left behind     blocks all loads
+other loops in C                         blocks all threads blocks all threads
+======================================== ================== ==================
 
-A program that embeds the manager keeps its main thread, so its plugins load on worker threads. A process
-that exists for its plugins gives them its main thread, where a signal can end what nothing else ends.
+A program that embeds the manager keeps its main thread, so its plugins load on worker threads. A process that
+exists only for its plugins gives them its main thread, where a signal can interrupt code that nothing else
+can interrupt.
 
-Starting a thread for each load takes as long as most loads, so loads that follow each other share one, which
-is replaced when a load times out or leaves something in it.
+Starting a thread takes as long as most loads, so consecutive loads share a thread until a load fails, times
+out, or leaves a value or a hook set in the thread.
 """
 
 from __future__ import annotations
@@ -36,28 +38,31 @@ from typing import Generic, Protocol, TypeVar, cast
 
 from hotload_tui.core.errors import LoadError, PluginError, RegisterError
 
-GRACE = 1.0  # seconds for an interrupted call to end
+GRACE = 1.0  # seconds that an interrupted call has to end
 
 _T = TypeVar("_T")
 
 
 class _Ended(BaseException):
-    """Raised inside a call that takes too long; no ``except Exception`` of a plugin stops it."""
+    """Raised inside a call that takes too long; a plugin's ``except Exception`` does not catch it."""
 
 
 class BoundedCall(Generic[_T]):
-    """One call of a function, in a thread of its own."""
+    """One call of a function in a new thread."""
 
     def __init__(self, function: Callable[[], _T], name: str) -> None:
-        """Prepare to call ``function`` in a thread of that name."""
+        """Prepare to call ``function`` in a thread called ``name``."""
         self.value: _T | None = None
         self.error: BaseException | None = None
-        """Whatever the function raised."""
-        # A thread that a plugin starts inherits the daemon flag: a forgotten one cannot keep the host alive.
+        """The exception that the function raised."""
+        # Threads that a plugin starts inherit the daemon flag: a forgotten thread cannot keep the host alive.
         self.thread = threading.Thread(target=self._run, args=(function,), name=name, daemon=True)
 
     def ends_within(self, seconds: float) -> bool:
-        """Start, and wait that long for the end; whatever ends the waiting interrupts the call, too."""
+        """Start the call, and return whether it ends within ``seconds``.
+
+        An exception that ends the wait also interrupts the call.
+        """
         if not start(self.thread):
             return True
         try:
@@ -68,7 +73,7 @@ class BoundedCall(Generic[_T]):
         return not self.thread.is_alive()
 
     def interrupt(self) -> bool:
-        """End the call if the interpreter can (not in a system call or a lock); tell whether it did."""
+        """Interrupt the call (impossible in a system call or a lock), and return whether it ended."""
         return end(self.thread)
 
     def _run(self, function: Callable[[], _T]) -> None:
@@ -79,24 +84,24 @@ class BoundedCall(Generic[_T]):
 
 
 def start(thread: threading.Thread) -> bool:
-    """Start a thread; false if what it is for had to be done here, and is done."""
+    """Start a thread; return ``False`` if its function had to run in the calling thread instead."""
     try:
         thread.start()
-    except RuntimeError:  # none can be started while the interpreter ends: better here than not at all
+    except RuntimeError:  # the interpreter is ending and starts no threads: run it here
         thread.run()
         return False
     return True
 
 
 def end(thread: threading.Thread) -> bool:
-    """Interrupt what a thread runs, and wait a moment for its end; tell whether it ended."""
+    """Interrupt a thread, wait up to ``GRACE`` seconds, and return whether it ended."""
     raise_in(thread)
     thread.join(GRACE)
     return not thread.is_alive()
 
 
 def raise_in(thread: threading.Thread) -> None:
-    """Interrupt what a thread runs, as soon as that is Python code again."""
+    """Interrupt a thread as soon as it runs Python code."""
     ident = ctypes.c_ulong(thread.ident or 0)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(_Ended))
 
@@ -105,7 +110,10 @@ _never_the_same = itertools.count()
 
 
 class Imprint:
-    """Tells whether something was set for the calling thread, which is to be the one that made this."""
+    """Detects thread-local values and trace or profile hooks that a plugin sets in one thread.
+
+    Only the thread that created the object may call its methods.
+    """
 
     def __init__(self) -> None:
         self._probe = threading.local()
@@ -116,7 +124,7 @@ class Imprint:
         self._before = self._now()
 
     def is_blank(self) -> bool:
-        """Tell whether nothing was set since."""
+        """Return whether nothing was set since the object was created."""
         return self._now() == self._before
 
     def _now(self) -> tuple[object, ...]:
@@ -124,10 +132,10 @@ class Imprint:
         return self._locals(), *hooks
 
     def _locals(self) -> int:
-        """Return how many objects of ``threading.local`` have a value in this thread."""
-        if self._sentinel is not None:  # from 3.13 on each of them refers to it
+        """Return the number of ``threading.local`` objects that have a value in this thread."""
+        if self._sentinel is not None:  # from 3.13 on, each of them has a weak reference to it
             return weakref.getweakrefcount(self._sentinel)
-        if sys.version_info < (3, 13):  # each has an entry in the state of the thread
+        if sys.version_info < (3, 13):  # each has an entry in the thread's state
             return len(cast("dict[object, object]", ctypes.cast(_thread_locals(), ctypes.py_object).value))
         return next(_never_the_same)
 
@@ -137,7 +145,7 @@ _thread_locals.restype = ctypes.c_void_p  # not py_object: the reference is borr
 
 
 def _sentinel(part: object) -> object:
-    """Return what stands for this thread in the set that a ``threading.local`` has of its threads."""
+    """Return the object for this thread in the set of threads of a ``threading.local``, or ``None``."""
     references = cast("set[object]", part) if type(part) is set else set()
     return next((found() for found in references if isinstance(found, weakref.ref)), None)
 
@@ -146,7 +154,7 @@ _T_co = TypeVar("_T_co", covariant=True)
 
 
 class LoadCall(Protocol[_T_co]):
-    """What is loaded, in three steps; only the second runs code of the plugin's."""
+    """A load in three steps; only ``prove`` runs the plugin's code."""
 
     @property
     def name(self) -> str:
@@ -154,36 +162,39 @@ class LoadCall(Protocol[_T_co]):
         ...
 
     def begin(self, *, follows: bool) -> None:
-        """Prepare; ``follows``: the ``end`` of another load was just now."""
+        """Prepare the load; ``follows``: the ``end`` of another load came directly before."""
         ...
 
     def prove(self) -> _T_co:
-        """Run the plugin's code; the time of this is bounded."""
+        """Run the plugin's code; the caller limits the time of this step."""
         ...
 
     def end(self) -> None:
-        """See what it did."""
+        """Record what the plugin's code did."""
         ...
 
 
 class Series(Generic[_T]):
-    """Loads in a thread, until one fails, takes too long, or leaves something in the thread."""
+    """Runs loads in one thread until one fails, takes too long, or leaves something set in the thread."""
 
     def __init__(self, loads: Sequence[LoadCall[_T]], limit: float, done: list[_T]) -> None:
-        """Prepare; ``limit`` is in seconds for each load, and ``done`` gets the value of each."""
+        """Prepare; each load has ``limit`` seconds, and its value is appended to ``done``."""
         self._waiting = [*loads][::-1]
         self._limit = limit
         self._done = done
         self.error: BaseException | None = None
-        """Whatever the load raised after which the series ended."""
+        """The exception of the load that ended the series."""
         self._lock = threading.Lock()
-        self._ends_at = math.inf  # of the load whose code runs, on the monotonic clock
+        self._ends_at = math.inf  # the running load's deadline on the monotonic clock
         self._is_stopped = False
-        # A thread that a plugin starts inherits the daemon flag: a forgotten one cannot keep the host alive.
+        # Threads that a plugin starts inherit the daemon flag: a forgotten thread cannot keep the host alive.
         self.thread = threading.Thread(target=self._run, name=_name(loads[0]), daemon=True)
 
     def ends_in_time(self) -> bool:
-        """Start, and wait for the end; false if a load takes too long. What ends the waiting stops it all."""
+        """Start the series, and wait for its end; return ``False`` if a load takes too long.
+
+        An exception that ends the wait also stops the series.
+        """
         if not start(self.thread):
             return True
         try:
@@ -195,30 +206,30 @@ class Series(Generic[_T]):
             if self._stop():
                 raise_in(self.thread)
             else:
-                self.thread.join(GRACE)  # it is between two loads, and ends before the next
+                self.thread.join(GRACE)  # the thread is between two loads and ends before the next
             raise
         return False
 
     def interrupt(self) -> bool:
-        """End the load that takes too long if the interpreter can; tell whether it did."""
+        """Interrupt the load that takes too long, and return whether it ended."""
         return end(self.thread)
 
     def _is_over_time(self) -> bool:
-        """Stop the series if its load takes too long, and tell whether it does."""
+        """Stop the series if its load takes too long, and return whether the series is stopped."""
         with self._lock:
             if self._ends_at <= time.monotonic():
                 self._leave()
         return self._is_stopped
 
     def _stop(self) -> bool:
-        """Have no other load begin; tell whether one runs."""
+        """Let no other load begin, and return whether a load is running."""
         with self._lock:
             self._leave()
             return self._ends_at < math.inf
 
     def _leave(self) -> None:
         self._is_stopped = True
-        self._waiting, self._done = [], []  # a thread that is left behind holds its own load and no other
+        self._waiting, self._done = [], []  # a thread that is left behind must not hold other loads
 
     def _run(self) -> None:
         imprint = Imprint()
@@ -235,21 +246,21 @@ class Series(Generic[_T]):
             self.error = error
 
     def _prove(self, load: LoadCall[_T]) -> bool:
-        """Run one load, and tell whether another may follow; raises what it raises."""
+        """Run one load, and return whether another may follow; raises what the load raises."""
         if not self._goes_on(time.monotonic() + self._limit):
             return False
         try:
-            # Nothing that a plugin puts into its context may be seen by the next.
+            # Each load has its own context: the next plugin must not see this one's context variables.
             value = contextvars.Context().run(load.prove)
         finally:
             goes_on = self._goes_on(math.inf)
-        if goes_on:  # else it is too late, and an interrupt may strike at any line
+        if goes_on:  # else it is too late, and an interrupt may come at any line
             load.end()
             self._done.append(value)
         return goes_on
 
     def _goes_on(self, ends_at: float) -> bool:
-        """Note when the load's time is up, unless the series was stopped."""
+        """Set the load's deadline unless the series was stopped; return whether the series goes on."""
         with self._lock:
             if not self._is_stopped:
                 self._ends_at = ends_at
@@ -260,38 +271,38 @@ def _name(load: LoadCall[object]) -> str:
     return f"hotload-load-{load.name}"
 
 
-_GRACE = 1.0  # seconds for an interrupted call to end
-_AGAIN = 0.25  # seconds between two signals, for code that swallows the first
+_GRACE = 1.0  # seconds that an interrupted call has to end
+_AGAIN = 0.25  # seconds between two signals, for code that catches the first exception
 
 
 class Trials(Protocol):
-    """A way to run the loads of plugins."""
+    """Runs the loads of plugins."""
 
     def run(self, loads: Sequence[LoadCall[_T]], limit: float, done: list[_T]) -> None:
-        """Run the first of some loads, or several; add what each proof returns to ``done``.
+        """Run the first load, or several in order, and append the result of each ``prove`` to ``done``.
 
-        Of a load that fails, ``end`` is not called.
+        ``end`` is not called for a load that fails.
 
         Raises:
-            PluginError: what the proof of the load raised that is next in ``done``.
-            LoadError: it did not end within ``limit`` seconds.
+            PluginError: a load failed: the first load without a result in ``done``.
+            LoadError: that load did not end within ``limit`` seconds.
 
         """
         ...
 
     def is_inside(self) -> bool:
-        """Tell whether the calling thread is executing a proof."""
+        """Return whether the calling thread is running a load."""
         ...
 
 
 class WorkerTrials:
-    """Runs loads one after the other in a thread of their own."""
+    """Runs loads one after the other in a worker thread."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
 
     def run(self, loads: Sequence[LoadCall[_T]], limit: float, done: list[_T]) -> None:
-        """Run as many loads as may share a thread; as ``Trials``."""
+        """Run as many loads as can share a thread; see ``Trials``."""
         before = len(done)
         series = Series(loads, limit, done)
         self._thread = series.thread
@@ -304,11 +315,11 @@ class WorkerTrials:
             raise _failure(loads[len(done) - before].name, series.error)
 
     def is_inside(self) -> bool:
-        """Tell whether the calling thread is executing a proof."""
+        """Return whether the calling thread is running a load."""
         return threading.current_thread() is self._thread
 
     def _interrupt(self, plugin: str, series: Series[_T], limit: float) -> LoadError:
-        """End a load that takes too long, if the interpreter can; returns the error to raise."""
+        """Interrupt a load that takes too long, and return the error to raise."""
         if not series.interrupt():
             return _stuck(plugin, limit, f"its thread '{series.thread.name}' still runs")
         error = _interrupted(plugin, limit, series.error)
@@ -317,11 +328,11 @@ class WorkerTrials:
 
 
 class _Interrupted(BaseException):
-    """Raised by the signal; no ``except Exception`` of a plugin stops it."""
+    """Raised by the signal handler; a plugin's ``except Exception`` does not catch it."""
 
 
 class _Job(Generic[_T]):
-    """A proof on its way to the main thread and back."""
+    """One call of ``LoadCall.prove`` on the main thread, with its result."""
 
     def __init__(self, plugin: str, proof: Callable[[], _T], limit: float) -> None:
         self.plugin = plugin
@@ -333,17 +344,17 @@ class _Job(Generic[_T]):
         self._is_armed = False
 
     def run(self) -> None:
-        """Run on the main thread, under a timer of the kernel's."""
+        """Run on the main thread, limited by a timer of the kernel."""
         pid = os.getpid()
         assert self._proof is not None
         before = signal.signal(signal.SIGALRM, self._time_is_up)
         try:
-            # A signal may strike at any line: it is harmless only where nothing is left to do.
+            # A signal may come at any line: it is harmless only where nothing is left to do.
             try:
                 try:
                     self._is_armed = True
                     signal.setitimer(signal.ITIMER_REAL, self.limit, _AGAIN)
-                    # Nothing that a plugin puts into its context may outlive it in that of the main thread.
+                    # A separate context: the main thread must not keep the plugin's context variables.
                     self.value = contextvars.Context().run(self._proof)
                 finally:
                     self._is_armed = False
@@ -352,12 +363,12 @@ class _Job(Generic[_T]):
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
-            if os.getpid() != pid:  # the plugin forked, and this is the copy
+            if os.getpid() != pid:  # the plugin forked, and this is the child process
                 os._exit(0)
             self._proof = None
 
     def failure(self) -> PluginError | None:
-        """Return why there is no value."""
+        """Return the error of the load; ``None`` if there is a value."""
         if self.in_time:
             return None if self.error is None else _failure(self.plugin, self.error)
         error = _interrupted(self.plugin, self.limit, self.error)
@@ -371,7 +382,7 @@ class _Job(Generic[_T]):
 
 
 class _Turn(Generic[_T]):
-    """Loads that have the main thread one after the other, until one fails."""
+    """Runs loads on the main thread, one after the other, until one fails."""
 
     def __init__(
         self, loads: Sequence[LoadCall[_T]], limit: float, done: list[_T], perform: Callable[[_Job[_T]], None]
@@ -381,14 +392,14 @@ class _Turn(Generic[_T]):
         self._done = done
         self._perform = perform
         self.error: BaseException | None = None
-        """What ended it."""
-        self._since = time.monotonic()  # when the load began whose turn it is
+        """The exception that ended the turn."""
+        self._since = time.monotonic()  # when the current load or its ``end`` began
         self._lock = threading.Lock()
         self._is_left = False
         self._is_over = threading.Event()
 
     def run(self) -> None:
-        """Run on the main thread."""
+        """Run the loads on the main thread."""
         try:
             follows = False
             while self._waiting:
@@ -398,27 +409,27 @@ class _Turn(Generic[_T]):
                 if not self._prove(load):
                     break
                 follows = True
-        except BaseException as error:  # foreign code may be part of looking at what a load has changed
+        except BaseException as error:  # recording what a load changed may run foreign code
             self.error = error
         finally:
             self._is_over.set()
 
     def ends_in_time(self) -> bool:
-        """Wait for the end; false if a load cannot be ended, which is left behind."""
+        """Wait for the end; return ``False`` if a load cannot be interrupted and is left behind."""
         while not self._is_over.wait(self._left()):
             with self._lock:
                 if self._left() <= 0:
                     self._is_left = True
-                    self._waiting, self._done = [], []  # what is left behind holds its own load and no other
+                    self._waiting, self._done = [], []  # a turn that is left behind must not hold other loads
                     return False
         return True
 
     def _prove(self, load: LoadCall[_T]) -> bool:
-        """Run one load, and tell whether another may follow."""
+        """Run one load, and return whether another may follow."""
         job = _Job(load.name, load.prove, self._limit)
         self._perform(job)
         with self._lock:
-            if self._is_left:  # nobody waits for it any more
+            if self._is_left:  # no thread waits for the load any more
                 return False
             self._since = time.monotonic()
         self.error = job.failure()
@@ -434,14 +445,17 @@ class _Turn(Generic[_T]):
 
 
 class MainTrials:
-    """Runs loads on the main thread, which has to be in ``serve``; one at a time."""
+    """Runs loads on the main thread, one at a time; the main thread must be in ``serve`` or call ``run``."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._running = ""
 
     def run(self, loads: Sequence[LoadCall[_T]], limit: float, done: list[_T]) -> None:
-        """Run loads until one fails; as ``Trials``. One that cannot be ended keeps all others from it."""
+        """Run loads until one fails; see ``Trials``.
+
+        A load that cannot be interrupted blocks all other loads.
+        """
         before = len(done)
         if self._running:
             raise LoadError(loads[0].name, f"the load of {self._running} still occupies the main thread")
@@ -456,17 +470,17 @@ class MainTrials:
             raise turn.error
 
     def is_inside(self) -> bool:
-        """Tell whether the calling thread is executing a proof."""
+        """Return whether the calling thread is running a load."""
         return bool(self._running) and threading.current_thread() is threading.main_thread()
 
     def serve(self) -> None:
-        """Run what other threads bring, on the main thread, until ``end``."""
+        """Run the loads of other threads on the main thread until ``end`` is called."""
         while (perform := self._jobs.get()) is not None:
             perform()
             del perform  # it would hold a generation until the next load
 
     def end(self) -> None:
-        """Have ``serve`` return."""
+        """Make ``serve`` return."""
         self._jobs.put(None)
 
     def _perform(self, job: _Job[_T]) -> None:
@@ -481,12 +495,12 @@ def _failure(plugin: str, error: BaseException) -> PluginError:
     if isinstance(error, PluginError):
         return error
     found = RegisterError(plugin, "what register(ctx) registered cannot be used")
-    found.__cause__ = error  # of what the plugin registered, when it was looked at
+    found.__cause__ = error  # raised by an object that the plugin registered
     return found
 
 
 def _interrupted(plugin: str, limit: float, ending: BaseException | None) -> LoadError:
-    """Return the error of a load that was interrupted, with the stack where it was."""
+    """Return the error of an interrupted load, with its stack at the interruption."""
     text = f"{_over(limit)} and was interrupted"
     error = LoadError(plugin, text)
     cause = ending.__cause__ if isinstance(ending, PluginError) else None

@@ -1,4 +1,4 @@
-"""The trial: execute a generation's modules, migrate its state, run ``register``."""
+"""The trial of a generation: execute its modules, migrate its state, run ``register``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NEVER = 0.0
 
 @dataclass(eq=False, slots=True)
 class LivePlugin:
-    """A generation with what it registered."""
+    """A generation with the handlers that it registered."""
 
     name: str
     generation: Generation
@@ -33,15 +33,15 @@ class LivePlugin:
     handlers: tuple[Handler, ...]
     load_seconds: float
     ledger: Ledger
-    """What it started or changed in the process."""
+    """What the generation started or changed in the process."""
     steps: tuple[Step, ...] = ()
-    """What took how long while it was loaded."""
+    """The steps of the load and the seconds that each took."""
     loaded_at: float = _NEVER
-    """When it was swapped in, seconds since the epoch; 0 before that."""
+    """When the generation went live, in seconds since the epoch; 0 until then."""
 
     @property
     def places(self) -> tuple[HookPlace, ...]:
-        """Where it is registered, in order of name."""
+        """The hook points at which the plugin is registered, with priorities, sorted by name."""
         return tuple(sorted({HookPlace(handler.point, handler.priority) for handler in self.handlers}))
 
 
@@ -49,18 +49,19 @@ _MIGRATE = "def migrate_state(state, from_version) -> None: ..."
 
 
 def defined(module: object, name: str) -> object:
-    """Return what a plugin's entry defines under ``name``, or ``None``; may raise what its code raises."""
-    # A module that put another object in its place in sys.modules is that object.
+    """Return the value of ``name`` in a plugin's entry, or ``None``; raises what the plugin's code raises."""
+    # A module can replace itself in sys.modules with any object.
     return vars(module).get(name) if type(module) is ModuleType else getattr(module, name, None)
 
 
 def migrate(plugin: str, module: object, state: StateMapping, file: str) -> None:
-    """Bring the state to the ``STATE_VERSION`` of ``module``, as it will be if the load succeeds.
+    """Migrate the state to the ``STATE_VERSION`` of ``module``; this takes effect if the load succeeds.
 
-    Nothing is called where an earlier generation left no state, or one of the same version.
+    ``migrate_state`` is not called if earlier generations left no state, or state of the same version.
 
     Raises:
-        LoadError: ``STATE_VERSION`` is no whole number, ``migrate_state`` is missing, or it raised.
+        LoadError: ``STATE_VERSION`` is not a whole number, or ``migrate_state`` is missing, raised, or
+            returned a coroutine or generator.
 
     """
     version = _version(plugin, module, file)
@@ -71,8 +72,8 @@ def migrate(plugin: str, module: object, state: StateMapping, file: str) -> None
     try:
         function = defined(module, "migrate_state")
         returned = function(state, before) if callable(function) else None
-    except BaseException as error:  # foreign code: whatever it raises, the old generation serves on
-        with contextlib.suppress(Exception):  # an exception of the plugin's own may take no notes
+    except BaseException as error:  # foreign code: whatever it raises, the old generation stays live
+        with contextlib.suppress(Exception):  # an exception class of the plugin may not accept notes
             BaseException.add_note(error, f"migrate_state was to bring {change}")
         raise LoadError(plugin, f"migrate_state(state, {before}) raised") from error
     if not callable(function):
@@ -87,9 +88,9 @@ def migrate(plugin: str, module: object, state: StateMapping, file: str) -> None
 
 
 def is_unfinished(value: object) -> bool:
-    """Tell whether a function of a plugin returned a coroutine or generator instead of doing its work."""
+    """Return whether a plugin's function returned a coroutine or generator instead of doing its work."""
     if type(value) is CoroutineType or type(value) is GeneratorType:
-        value.close()  # the interpreter would complain that nobody awaited it
+        value.close()  # else the interpreter warns that it was never awaited
     return type(value) in (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
@@ -119,11 +120,11 @@ _WAY_OUT = f"write: {_REGISTER}"
 
 
 def prove(generation: Generation, context: PluginContext, state: StateMapping, ledger: Ledger) -> LivePlugin:
-    """Execute, migrate the state, and register; raises ``LoadError`` or ``RegisterError``."""
+    """Execute the modules, migrate the state, and register; raises ``LoadError`` or ``RegisterError``."""
     started = time.perf_counter()
     try:
         module = generation.execute()
-    except BaseException as error:  # foreign code: whatever a module raises, the old generation serves on
+    except BaseException as error:  # foreign code: whatever a module raises, the old generation stays live
         raise LoadError(context.name, "the plugin's modules did not execute") from error
     executed = time.perf_counter()
     file = str(generation.root_dir / ENTRY)
@@ -155,7 +156,7 @@ def prove(generation: Generation, context: PluginContext, state: StateMapping, l
 
 
 def _register_of(module: object) -> tuple[Callable[[object], object], str, int]:
-    """Return the plugin's ``register``, what is wrong with its shape (empty: nothing), and its line."""
+    """Return the plugin's ``register``, the problem with it (empty if there is none), and its line."""
     line = 1
     try:
         register = defined(module, "register")
@@ -164,7 +165,7 @@ def _register_of(module: object) -> tuple[Callable[[object], object], str, int]:
         code = getattr(inspect.unwrap(register) if callable(register) else None, "__code__", None)
         line = code.co_firstlineno if type(code) is CodeType else 1
         problem = "" if register is None else _misshapen(register)
-    except Exception as error:  # foreign code: any object may stand there, and its attributes may be code
+    except Exception as error:  # foreign code: register may be any object, and its attributes may run code
         register, problem = _nothing, f"looking at register raised {type(error).__name__}: {error}"
     if register is None:
         return _nothing, f"{ENTRY} has run and defines no register; add: {_REGISTER}", line
@@ -172,7 +173,7 @@ def _register_of(module: object) -> tuple[Callable[[object], object], str, int]:
 
 
 def _plainly_takes_one(function: FunctionType) -> bool:
-    """Tell of most functions that can be called with one argument that they can, and soon."""
+    """Return quickly whether a plain function takes one argument; ``False`` for all special functions."""
     code = function.__code__
     needed = code.co_argcount - len(function.__defaults__ or ())
     is_plain = not (code.co_flags & _SPECIAL or code.co_kwonlyargcount or vars(function))
@@ -183,7 +184,7 @@ def _nothing(_: object) -> None: ...
 
 
 def _misshapen(register: object) -> str:
-    """Say why ``register`` cannot be called with one argument; empty when it can."""
+    """Return why ``register`` cannot be called with one argument; empty if it can."""
     if not callable(register):
         return f"register is a {type(register).__name__}, not a function"
     if inspect.iscoroutinefunction(register) or inspect.isasyncgenfunction(register):
@@ -195,5 +196,5 @@ def _misshapen(register: object) -> str:
     except TypeError as error:
         return f"register must take one argument, ctx ({error})"
     except ValueError:
-        return ""  # built-in callables tell no signature; calling will tell
+        return ""  # some built-in callables have no signature; the call shows whether it fits
     return ""

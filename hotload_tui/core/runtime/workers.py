@@ -1,4 +1,4 @@
-"""Threads and tasks that a plugin gives to its host: started when it goes live, ended when it retires."""
+"""Threads and tasks of plugins, which the host starts when a plugin goes live and ends when it retires."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hotload_tui.core.hooks.point import signature_of
 from hotload_tui.core.interpreter import coroutine_stack, thread_stack
 
 if TYPE_CHECKING:
-    import asyncio  # 20 ms, which a plugin without tasks does not pay
+    import asyncio  # takes 20 ms; a plugin without tasks does not import it
 
 _Coroutine: TypeAlias = Coroutine[object, object, object]
 
@@ -23,33 +23,33 @@ _current: ContextVar[Worker | None] = ContextVar("hotload_worker", default=None)
 
 
 def current_worker() -> Worker | None:
-    """Return the worker that the caller is part of, also across ``asyncio.to_thread``."""
+    """Return the worker that runs the calling code, also across ``asyncio.to_thread``, or ``None``."""
     return _current.get()
 
 
 class Worker(ABC):
-    """Something that runs for a plugin."""
+    """A thread, task or event loop that runs for a plugin."""
 
     is_spared = False
-    """Whether it asked for the reload that ends it, and must not be cut off inside of it."""
+    """Whether the worker asked for the reload that ends it; that reload must not cancel it."""
 
     @abstractmethod
     def start(self) -> None:
-        """Begin."""
+        """Start the worker."""
 
     @abstractmethod
     def end(self, limit: float, aside: Collection[int]) -> BaseException | None:
-        """Ask it to end, and wait for ``limit`` seconds; return what is wrong if it did not.
+        """Ask the worker to end, and wait up to ``limit`` seconds; return an error if it did not end.
 
-        Threads that are ``aside`` wait for this very end, and are not waited for.
+        The threads in ``aside`` wait for this retirement, so this method does not wait for them.
         """
 
-    def forget(self) -> None:  # noqa: B027 - most have nothing to forget
-        """Drop what was never started."""
+    def forget(self) -> None:  # noqa: B027 - most workers have nothing to drop
+        """Drop the work that was never started."""
 
 
 class ThreadWorker(Worker):
-    """A function in a thread of its own, with a stop signal if it takes one."""
+    """A function in a new thread, with a stop signal if the function takes an argument."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class ThreadWorker(Worker):
 
 
 class _Thread(threading.Thread):
-    """Runs the plugin's function, and logs what it raises."""
+    """Runs the plugin's function, and logs the exception that it raises."""
 
     def __init__(
         self,
@@ -120,12 +120,12 @@ def _takes_one(function: Callable[[], object]) -> bool:
 
 
 def _log_error(log: logging.Logger, what: str, error: BaseException) -> None:
-    # As text: a handler that keeps its records would keep the generation.
+    # As text: a log handler that keeps its records would keep the generation alive.
     log.error("%s", f"{what} raised\n{''.join(traceback.format_exception(error))}".rstrip())
 
 
 class TaskLoop(Worker):
-    """An event loop in a thread of its own, for the tasks of one generation."""
+    """An event loop in a new thread for the tasks of one generation."""
 
     def __init__(self, plugin: str) -> None:
         self._name = f"{plugin}.tasks"
@@ -145,7 +145,7 @@ class TaskLoop(Worker):
         self.loop.call_soon_threadsafe(_stop_when_idle, self.loop)
         if self._thread.ident not in aside and not _is_busy(self.loop):
             self._thread.join(limit)
-        return None  # a task that goes on is told as such
+        return None  # a task that does not end is reported by its own worker
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
@@ -178,7 +178,7 @@ def _stop_when_idle(loop: asyncio.AbstractEventLoop) -> None:
 
 
 class TaskWorker(Worker):
-    """A coroutine as a task of an event loop."""
+    """A coroutine that runs as a task of an event loop."""
 
     def __init__(
         self, plugin: str, coroutine: _Coroutine, log: logging.Logger, done: Callable[[Worker], None]
@@ -192,10 +192,10 @@ class TaskWorker(Worker):
         self._task: asyncio.Task[object] | None = None
         self._is_over = threading.Event()
         self.loop: TaskLoop | None = None
-        """Where it runs if the caller has no event loop."""
+        """The loop for the task if the caller has no event loop."""
 
     def has_loop(self) -> bool:
-        """Tell whether the caller runs in an event loop."""
+        """Return whether the worker was created inside a running event loop."""
         return self._running is not None
 
     def start(self) -> None:  # noqa: D102 - as Worker
@@ -246,7 +246,7 @@ class TaskWorker(Worker):
 
     def forget(self) -> None:  # noqa: D102 - as Worker
         if self._coroutine is not None:
-            self._coroutine.close()  # the interpreter would complain that nobody awaited it
+            self._coroutine.close()  # else the interpreter warns that it was never awaited
         self._coroutine = None
 
 
