@@ -1,4 +1,4 @@
-"""The outermost frame of the command: what goes wrong becomes a text and an exit code."""
+"""The entry point of the command: turns every error into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Final, NoReturn
 from hotload_tui.core.errors import INTERRUPTED
 
 _DEBUG: Final = "HOTLOAD_DEBUG"
-_LINGER: Final = 1.0  # seconds that threads of plugins may keep the process after its command
+_LINGER: Final = 1.0  # seconds that threads of plugins may keep the process alive after the command
 
 
 def main() -> NoReturn:
     """Run the command line and exit."""
-    # Everything is imported in here, so that an interrupt in the first moments is no traceback either.
+    # All imports are inside the try, so that an early interrupt prints no traceback either.
     try:
         import logging
 
         from hotload_tui.cli import output
 
-        # Commands narrate by themselves what a program that embeds the manager reads from its logging.
+        # Commands print their own messages; the event logger is for programs that embed the manager.
         logging.getLogger("hotload.events").propagate = False
         logging.getLogger("hotload.events").addHandler(logging.NullHandler())
         code = execute(sys.argv[1:])
@@ -31,7 +31,7 @@ def main() -> NoReturn:
 
 
 def execute(arguments: list[str]) -> int:
-    """Run the command line in this process; return its exit code."""
+    """Run the command line in this process and return its exit code."""
     from hotload_tui.cli import output
     from hotload_tui.core.errors import HotloadError
 
@@ -40,7 +40,7 @@ def execute(arguments: list[str]) -> int:
     except HotloadError as error:
         output.narrate(str(error))
         return error.exit_code
-    except Exception as error:  # a defect: its user gets one line, whoever reports it the traceback
+    except Exception as error:  # a defect: one line for the user, a traceback for a bug report
         if os.environ.get(_DEBUG):
             raise
         output.narrate(
@@ -56,7 +56,7 @@ def _run(arguments: list[str]) -> int:
     from hotload_tui.cli.commands import hotload
 
     try:
-        # click returns what the command returned, or the code of ``ctx.exit``.
+        # click returns the command's result or the code of ``ctx.exit``.
         code: object = hotload.main(arguments, prog_name="hotload", standalone_mode=False)
     except click.Abort:
         return INTERRUPTED

@@ -1,4 +1,4 @@
-"""Commands that change plugins: in the running host where there is one, else on disk."""
+"""Commands that change plugins: in the running host if there is one, else on disk."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def resume(scope: Scope) -> int:
 def _scanned_if_there(config: Config) -> HotloadManager:
     if Path(config.runtime_dir).exists():
         return scanned(config)
-    return manager_of_command(config)  # the folder is made with its first plugin
+    return manager_of_command(config)  # the first plugin creates the folder
 
 
 def _manager(scope: Scope) -> Manager:
@@ -175,5 +175,5 @@ def _manager(scope: Scope) -> Manager:
 
 
 def _place(manager: Manager, status: PluginStatus) -> str:
-    """Return the plugin's folder as seen from here: the host may have another working directory."""
+    """Return the plugin's folder as seen from this process: the host may have another working directory."""
     return near(str(Path(manager.snapshot().host.runtime_dir, Path(status.path).name)))

@@ -31,11 +31,11 @@ _HOMES: Final = {
     "doctor": "look",
     "trial": "look",
 }
-"""The module of each subcommand, which is a function of the same name there."""
+"""The module of each subcommand; the subcommand is a function of the same name there."""
 
 
 class _Commands(click.Group):
-    """Imports a subcommand when it is asked for: none waits for all."""
+    """Imports a subcommand only when it runs, so that no command waits for the imports of the others."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return sorted(_HOMES)
@@ -51,11 +51,16 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that is meant; raises ``click.UsageError``, with the nearest one's name."""
+        """Return the command that ``args`` names.
+
+        Raises:
+            click.UsageError: there is no such command; the text suggests a similar name.
+
+        """
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            from difflib import get_close_matches  # not for those who type it right
+            from difflib import get_close_matches  # only after a typing error
 
             near = get_close_matches(args[0], _HOMES, n=1)
             if not near:
@@ -65,7 +70,7 @@ class _Commands(click.Group):
 
 def _show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
     if value:
-        from importlib.metadata import version  # 20 ms that nothing else pays
+        from importlib.metadata import version  # takes 20 ms, needed only here
 
         click.echo(f"hotload {version('hotload-tui')}")
         context.exit()
@@ -94,6 +99,6 @@ def hotload(context: click.Context) -> int:
         return 0
     scope = context.obj
     assert isinstance(scope, Scope)
-    from hotload_tui.cli import serving  # as each subcommand: when it is asked for
+    from hotload_tui.cli import serving  # imported only when needed, like each subcommand
 
     return serving.open_console(scope)

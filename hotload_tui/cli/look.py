@@ -1,4 +1,4 @@
-"""Commands that look, try and call, and leave plugins as they are."""
+"""Commands that show, check and call plugins, and change none."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def build(scope: Scope, names: tuple[str, ...]) -> int:
 @click.pass_obj
 def check(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
     """Compile and load plugins in a process of its own; exit 1 if any fails."""
-    from hotload_tui.cli.trial import try_all  # processes: not for --help
+    from hotload_tui.cli.trial import try_all  # not imported for --help
 
     scope.refuse_host("check")
     config = scope.settings()
@@ -124,7 +124,7 @@ def check(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
 
 
 class _Call(click.Command):
-    """Lets a negative number be an argument, and still refuses an option that it does not know."""
+    """Accepts a negative number as an argument, and still refuses unknown options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         for arg in args:
@@ -181,19 +181,19 @@ def call(scope: Scope, point: str, args: tuple[str, ...], *, as_json: bool) -> i
 @click.pass_obj
 def trial(scope: Scope, names: tuple[str, ...], trace: Path, parent: int) -> int:
     """Load plugins and tell ``check`` of each step; it starts this."""
-    from hotload_tui.cli.trial_child import run_trial  # processes: not for --help
+    from hotload_tui.cli.trial_child import run_trial  # not imported for --help
 
-    run_trial(scope.resolved().config, names, trace, parent)  # warnings are told by who started this
+    run_trial(scope.resolved().config, names, trace, parent)  # the parent process prints the warnings
     return 0
 
 
 def _call_here(
     config: Config, point: str, values: list[object], keywords: dict[str, object]
 ) -> tuple[Invocation, Snapshot]:
-    from hotload_tui import HookHost, HotloadManager  # the engine: not for --help
+    from hotload_tui import HookHost, HotloadManager  # not imported for --help
 
     manager = HotloadManager(HookHost(), structs.replace(config, enable_watch=False))
-    manager.scan()  # a missing folder is an error here; start() would wait for it
+    manager.scan()  # raises for a missing folder; start() would wait for it
     try:
         manager.start()
         snapshot = manager.snapshot()
@@ -205,7 +205,7 @@ def _call_here(
 
 
 def _nobody_answered(point: str, snapshot: Snapshot) -> int:
-    """Say that nobody answered; return the exit code."""
+    """Report that no plugin answered; return the exit code."""
     known = [place.point for place in snapshot.points if place.handlers]
     output.narrate(f'no plugin answers at hook point "{point}"; {_hint(point, known)}')
     failed = any(map(report.is_failed, snapshot.plugins))
@@ -272,7 +272,7 @@ def logs(scope: Scope, name: str | None, *, follow: bool) -> int:
 
 
 class _Printer:
-    """Prints lines once each."""
+    """Prints each line of the log once."""
 
     def __init__(self, remote: RemoteManager, name: str | None) -> None:
         self._remote = remote
@@ -284,10 +284,10 @@ class _Printer:
         self._has_new_host = threading.Event()
 
     def check(self) -> None:
-        """Refuse a name that is neither a plugin's nor in the log.
+        """Refuse a name that is neither a plugin nor in the log.
 
         Raises:
-            UnknownPluginError: it is not; the text says which is nearest.
+            UnknownPluginError: the name is unknown; the text suggests a similar name.
 
         """
         if self._name is None or any(line.plugin == self._name for line in self._remote.log()):
@@ -297,7 +297,7 @@ class _Printer:
             raise unknown(self._name, names)
 
     def follow(self) -> None:
-        """Print until nobody reads any more; a host that is gone is waited for."""
+        """Print new lines until the reader has left; wait for a new host when the host is gone."""
         self._remote.subscribe(self._hear)
         self.check()
         while self.print_new():
@@ -305,8 +305,8 @@ class _Printer:
             self._news.clear()
 
     def print_new(self) -> bool:
-        """Print what came since the last time; return whether somebody still reads."""
-        if self._has_new_host.is_set():  # its numbers begin anew
+        """Print the new lines; return whether the reader is still there."""
+        if self._has_new_host.is_set():  # the new host numbers its lines from 1
             self._has_new_host.clear()
             self._last = 0
         try:
@@ -343,7 +343,7 @@ def doctor(scope: Scope, *, as_json: bool) -> int:
 
     A line is "ok", a "note", or says what to "do"; the exit code is 1 if something is to be done.
     """
-    from hotload_tui.doctor import examine, examine_broken  # the engine: not for --help
+    from hotload_tui.doctor import examine, examine_broken  # not imported for --help
 
     scope.refuse_host("doctor")
     try:

@@ -1,4 +1,4 @@
-"""Standard output is data, standard error is narration; a reader that has left is no error."""
+"""Output of commands: data goes to standard output, messages to standard error; a closed pipe is no error."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _CONTROLS: Final = re.compile(
 
 
 class DataStream:
-    """Where a command's data goes."""
+    """The stream for a command's data."""
 
     def __init__(self, stream: BinaryIO | None) -> None:
-        """Write to ``stream``; to nowhere if standard output was closed."""
+        """Write to ``stream``; ``None`` (standard output is closed) discards all data."""
         self._stream = stream
         self._lock = threading.Lock()
 
     def write(self, data: bytes) -> bool:
-        """Write at once and return whether somebody still reads.
+        """Write without buffering and return whether the reader is still there.
 
         Raises:
             HotloadError: the data cannot be written, for instance because a disk is full.
@@ -59,15 +59,15 @@ class DataStream:
             self._stream.close()
 
     def line(self, text: str) -> bool:
-        """Write a line of text and return whether somebody still reads."""
+        """Write a line of text and return whether the reader is still there."""
         return self.write(f"{text}\n".encode("utf-8", "backslashreplace"))
 
     def record(self, value: object) -> bool:
-        """Write a value as one line of JSON and return whether somebody still reads."""
+        """Write a value as one line of JSON and return whether the reader is still there."""
         return self.write(json_bytes(value) + b"\n")
 
     def _abandon(self) -> None:
-        """Let what is buffered go nowhere; else the interpreter complains when it ends."""
+        """Discard the buffered data; otherwise the interpreter reports an error when it exits."""
         if self._stream is not None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
@@ -81,9 +81,9 @@ def standard() -> DataStream:
 
 
 def take_standard() -> DataStream:
-    """Return standard output, and from now on send what plugins print to standard error.
+    """Return standard output, and redirect the output of plugins to standard error.
 
-    The descriptor is exchanged, not only ``sys.stdout``: C code and child processes print too.
+    The redirection replaces the descriptor, not only ``sys.stdout``: C code and child processes print, too.
     """
     if sys.stdout is None:
         return DataStream(None)
@@ -94,31 +94,31 @@ def take_standard() -> DataStream:
     os.dup2(other, descriptor)
     os.close(other)
     if sys.stderr is not None:
-        sys.stdout = sys.stderr  # written line by line: nothing is lost when a plugin ends the process
+        sys.stdout = sys.stderr  # line-buffered: nothing is lost when a plugin ends the process
     return DataStream(private)
 
 
 def narrate(text: str) -> None:
-    """Tell the user something, on standard error."""
+    """Print a message for the user on standard error."""
     if sys.stderr is None:
         return
     try:
         sys.stderr.write(f"{printable(text)}\n")
         sys.stderr.flush()
     except OSError:
-        sys.stderr = None  # as when it is closed at the start: nobody listens
+        sys.stderr = None  # treat it as closed from now on
 
 
 def printable(text: str) -> str:
-    r"""Show control characters as ``\x1b``: names and messages of plugins must not steer a terminal.
+    r"""Escape control characters, for example as ``\x1b``: the text of a plugin must not control a terminal.
 
-    The same goes for marks that turn the direction of writing, and for what is not seen at all.
+    Marks that change the direction of writing and invisible characters are escaped, too.
     """
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def json_bytes(value: object) -> bytes:
-    """Encode as JSON; broken Unicode (of a file name, say) becomes question marks."""
+    """Encode as JSON; broken Unicode (in a file name, for example) becomes question marks."""
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:
@@ -127,7 +127,7 @@ def json_bytes(value: object) -> bytes:
 
 
 def leave_within(seconds: float, code: int, narration: str = "") -> None:
-    """Exit with ``code`` after ``seconds``, with a last word, even if a plugin's thread keeps the process."""
+    """Exit with ``code`` after ``seconds``, even if a thread of a plugin still runs; print ``narration``."""
 
     def leave() -> None:
         time.sleep(seconds)

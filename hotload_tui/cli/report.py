@@ -1,4 +1,4 @@
-"""What a command found out: as text for people, as JSON for programs, and its exit code."""
+"""Results of commands: as text for users, as JSON for programs, and as an exit code."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from hotload_tui.core.errors import HotloadError, near
 from hotload_tui.core.model import Fault, Frame, HookPlace, Invocation, LogLine, PluginState, PluginStatus
 from hotload_tui.tui.text import own_causes
 
-_FRAMES: Final = 8  # frames of the plugin that are shown, the newest
+_FRAMES: Final = 8  # maximum number of the plugin's frames that are shown; older ones are cut
 _COLUMNS: Final = ("STATE", "PLUGIN", "GEN", "DIGEST", "COMPILE", "LOAD", "HOOKS")
 _DIGEST: Final = 12
 
 
 def is_failed(status: PluginStatus) -> bool:
-    """Tell whether the newest build or load of the plugin failed."""
+    """Return whether the newest build or load of the plugin failed."""
     if status.state in (PluginState.FAIL, PluginState.STALE):
         return True
     return status.fault is not None and status.fault.phase in ("discover", "compile", "load", "register")
 
 
 def table(statuses: Sequence[PluginStatus]) -> list[str]:
-    """Return a line for each plugin, below a heading."""
+    """Return a heading and a line for each plugin."""
     rows = [_COLUMNS, *(_row(status) for status in statuses)]
     widths = [max(_width(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     return ["  ".join(map(_pad, row, widths)).rstrip() for row in rows]
 
 
 def fault_lines(fault: Fault) -> Iterator[str]:
-    """Describe a fault with its places in the source; the causes follow, indented."""
+    """Describe a fault with the source lines of its frames; its causes follow, indented."""
     yield f"{fault.plugin}: {fault.phase}: {fault.type}: {fault.message}"
     yield from _body(fault)
 
@@ -48,12 +48,12 @@ def brief(fault: Fault) -> str:
 
 
 def folder(path: str) -> str:
-    """Return the path of a folder so that it reads as one."""
+    """Return the path of a folder with a slash at its end."""
     return near(path).rstrip("/") + "/"
 
 
 def log_line(line: LogLine) -> str:
-    """Return a line of the log with the time of day, whose it is, and its level unless that is usual."""
+    """Return a log line with its time of day, its plugin (if any), and its level (unless ``info``)."""
     clock = time.strftime("%H:%M:%S", time.localtime(line.at))
     level = "" if line.level == "info" else f"{line.level}: "
     return f"{clock} {line.plugin}: {level}{line.text}" if line.plugin else f"{clock} {level}{line.text}"
@@ -71,7 +71,7 @@ def _body(fault: Fault) -> Iterator[str]:
 
 
 def _shown(fault: Fault) -> list[Frame]:
-    """Return the plugin's own frames; the rest of the stack is seldom the user's concern."""
+    """Return the plugin's own frames, else the fault's place: other frames rarely concern the user."""
     own = [frame for frame in fault.frames if frame.owner == "plugin"]
     if own:
         return own[-_FRAMES:]
@@ -102,7 +102,7 @@ def _carets(frame: Frame, source: str, margin: int) -> str:
     is_one_line = frame.end_line in (0, frame.line)
     end = frame.end_column if is_one_line and frame.end_column > frame.column else 0
     marked = source[frame.column : end] if end else source[frame.column :].rstrip()
-    begins_only = is_one_line and not end  # where it ends is not known
+    begins_only = is_one_line and not end  # the end is unknown
     length = 1 if begins_only else max(1, _width(marked))
     before = "".join(
         sign if sign == "\t" else " " * _width(sign) for sign in source[margin : max(margin, frame.column)]
@@ -131,7 +131,7 @@ def _pad(text: str, width: int) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns that a text takes in a terminal."""
+    """Return the number of terminal columns of a text."""
     return sum(
         0 if unicodedata.combining(sign) else 1 + (unicodedata.east_asian_width(sign) in "WF")
         for sign in text
@@ -139,7 +139,7 @@ def _width(text: str) -> int:
 
 
 class FaultJson(Struct, frozen=True):
-    """A fault with the place that a user wants to see first."""
+    """A fault in JSON, with the place that a user needs first."""
 
     phase: str
     type: str
@@ -157,7 +157,7 @@ class CallFaultJson(FaultJson, frozen=True):
 
 
 class PluginJson(Struct, frozen=True):
-    """One plugin."""
+    """A plugin in JSON."""
 
     name: str
     state: str
@@ -170,13 +170,13 @@ class PluginJson(Struct, frozen=True):
 
 
 class PluginsJson(Struct, frozen=True):
-    """What ``status --json`` and ``check --json`` print."""
+    """The output of ``status --json`` and ``check --json``."""
 
     plugins: tuple[PluginJson, ...]
 
 
 class CallJson(Struct, frozen=True):
-    """What ``call --json`` prints."""
+    """The output of ``call --json``."""
 
     values: tuple[object, ...]
     faults: tuple[CallFaultJson, ...]
@@ -184,12 +184,12 @@ class CallJson(Struct, frozen=True):
 
 
 def plugins_record(statuses: Iterable[PluginStatus]) -> PluginsJson:
-    """Describe plugins."""
+    """Convert plugin statuses to their JSON record."""
     return PluginsJson(tuple(_plugin_record(status) for status in statuses))
 
 
 def call_record(invocation: Invocation) -> CallJson:
-    """Describe a call."""
+    """Convert a call to its JSON record."""
     faults = tuple(
         CallFaultJson(fault.phase, fault.type, fault.message, *_place(fault), fault.plugin)
         for fault in invocation.faults
@@ -226,7 +226,7 @@ def show(statuses: Sequence[PluginStatus], *, as_json: bool = False) -> None:
 
 
 def verdict(statuses: Sequence[PluginStatus]) -> int:
-    """Tell on standard error what failed, and return the exit code."""
+    """Print the faults of failed plugins on standard error, and return the exit code."""
     failed = [status for status in statuses if is_failed(status)]
     for status in failed:
         if status.fault is not None:

@@ -1,4 +1,4 @@
-"""What a command acts on: the options that all commands share, and the hosts that they lead to."""
+"""The scope of a command: the options that all commands share, and the hosts that these options select."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from hotload_tui.remote import Host, RemoteManager
 
     Manager: TypeAlias = HotloadManager | RemoteManager
-    """Whoever carries out a command: in this process, or in the running host."""
+    """The manager that runs a command: in this process, or in the running host."""
 
 _Command = TypeVar("_Command", bound=click.Command)
 
 
 def refuse_dumb_terminal() -> None:
-    """Say what a console needs that ``TERM=dumb`` has not; it would be painted once and never again.
+    """Refuse a terminal that cannot move its cursor: it would paint the console once and never again.
 
     Raises:
-        UsageError: the terminal cannot move its cursor.
+        UsageError: ``TERM`` is ``dumb`` or ``unknown``.
 
     """
     if os.environ.get("TERM") in ("dumb", "unknown"):
@@ -44,7 +44,7 @@ def refuse_dumb_terminal() -> None:
 
 
 class Scope(Struct, frozen=True):
-    """The shared options, as they were given before and after the command's name."""
+    """The values of the shared options, given before or after the command's name."""
 
     plugins: Path | None = None
     compiled: Path | None = None
@@ -52,12 +52,13 @@ class Scope(Struct, frozen=True):
     host: int | None = None
 
     def settings(self, *, of_host: bool = False) -> Config:
-        """Return the configuration; ``of_host``: for a command that a running host carries out.
+        """Return the configuration; set ``of_host`` for a command that a running host can carry out.
 
-        Such a host goes on with what it read before, and must be reachable with files that are broken.
+        Such a host keeps the configuration that it read before; a broken file must not make it unreachable.
+        In that case the result contains only the folders from the options and the environment.
 
         Raises:
-            ConfigError: it is wrong somewhere, and no host runs on the folder that the options name.
+            ConfigError: the configuration is wrong, and ``of_host`` is not set or no host runs on the folder.
 
         """
         try:
@@ -73,59 +74,59 @@ class Scope(Struct, frozen=True):
         return resolved.config
 
     def resolved(self) -> Resolved:
-        """Return the configuration, with where each value came from.
+        """Return the configuration with the source of each value.
 
         Raises:
-            ConfigError: it is wrong somewhere.
+            ConfigError: the configuration is wrong.
 
         """
         resolved = self.read()
         if resolved.config.keys:
             with quickened():
-                from hotload_tui.tui.keys import check_keys  # the bindings: only for who changes them
+                from hotload_tui.tui.keys import check_keys  # imported only if keys are configured
 
             check_keys(resolved.config.keys, str(self.config or FILE_NAME))
         return resolved
 
     def read(self) -> Resolved:
-        """Return the configuration as a host takes it, which does not know the keys of a console.
+        """Return the configuration without a check of the console's keys, which a host does not know.
 
         Raises:
-            ConfigError: it is wrong somewhere.
+            ConfigError: the configuration is wrong.
 
         """
         return resolve(self.config, runtime_dir=self.plugins, compiled_dir=self.compiled)
 
     def follow(self, manager: HotloadManager) -> Callable[[], None]:
-        """Have the manager take what changes in the files; returns the undo."""
-        from hotload_tui import follow_config  # the engine: not for --help
+        """Give the manager each change of the configuration's files; return the undo function."""
+        from hotload_tui import follow_config  # not imported for --help
 
         return follow_config(manager, self.config, runtime_dir=self.plugins, compiled_dir=self.compiled)
 
     def as_arguments(self) -> list[str]:
-        """Return the options that lead another process to the same place."""
+        """Return the options that give another process the same folders and configuration."""
         given = {"--plugins": self.plugins, "--compiled": self.compiled, "--config": self.config}
         return [part for name, path in given.items() if path is not None for part in (name, str(path))]
 
     def refuse_host(self, command: str) -> None:
-        """Refuse ``--host`` for a command that never asks one.
+        """Refuse ``--host`` for a command that never uses a host.
 
         Raises:
-            UsageError: it was given.
+            UsageError: ``--host`` was given.
 
         """
         if self.host is not None:
             raise UsageError(f"--host: '{command}' works in a process of its own; leave --host out")
 
     def reach(self, config: Config) -> RemoteManager | None:
-        """Connect to the running host until the command ends, or return ``None`` if there is none.
+        """Connect to the running host until the command ends, or return ``None`` if no host runs.
 
         Raises:
-            UsageError: there are several, and none was chosen.
-            NoHostError: the chosen one is not there, or does not answer.
+            UsageError: several hosts run, and ``--host`` was not given.
+            NoHostError: the chosen host does not run, or the host does not answer.
 
         """
-        from hotload_tui.remote import RemoteManager  # sockets: not for --help
+        from hotload_tui.remote import RemoteManager  # not imported for --help
 
         hosts = self._hosts(config)
         place = folder(config.runtime_dir)
@@ -140,11 +141,11 @@ class Scope(Struct, frozen=True):
         return click.get_current_context().with_resource(RemoteManager(hosts[0].socket)) if hosts else None
 
     def reach_running(self, command: str, config: Config | None = None) -> RemoteManager:
-        """Connect to the running host until the command ends; ``config`` if it was read already.
+        """Connect to the running host until the command ends; pass ``config`` if it is already read.
 
         Raises:
-            ConfigError: as ``settings``.
-            NoHostError: there is none.
+            ConfigError: as for ``settings``.
+            NoHostError: no host runs.
 
         """
         config = config or self.settings(of_host=True)
@@ -158,20 +159,20 @@ class Scope(Struct, frozen=True):
         return remote
 
     def without_files(self) -> Config:
-        """Return what options and environment say of the folders."""
+        """Return the default configuration with the folders from the options and the environment."""
         config = Config()
         runtime_dir = self.plugins or os.environ.get("HOTLOAD_RUNTIME_DIR") or config.runtime_dir
         compiled_dir = self.compiled or os.environ.get("HOTLOAD_COMPILED_DIR") or config.compiled_dir
         return structs.replace(config, runtime_dir=str(runtime_dir), compiled_dir=str(compiled_dir))
 
     def _hosts(self, config: Config) -> list[Host]:
-        from hotload_tui.remote import find_hosts  # sockets: not for --help
+        from hotload_tui.remote import find_hosts  # not imported for --help
 
         return find_hosts(Path(config.runtime_dir))
 
 
 def shared_options(*, host: bool) -> Callable[[_Command], _Command]:
-    """Make a command accept the shared options, so that they may also stand after its name."""
+    """Return a decorator that makes a command accept the shared options after its name, too."""
 
     def accept(command: _Command) -> _Command:
         command.params += [
@@ -197,14 +198,14 @@ def _folder_option(name: str, metavar: str, text: str) -> click.Option:
 
 
 def _remember(context: click.Context, parameter: click.Parameter, value: object) -> None:
-    """Keep an option in the scope; what stands after the command's name beats what stands before."""
+    """Store an option in the scope; a value after the command's name overrides a value before it."""
     scope = context.obj if isinstance(context.obj, Scope) else Scope()
     context.obj = scope if value is None else structs.replace(scope, **{str(parameter.name): value})
 
 
 def manager_of_command(config: Config) -> HotloadManager:
-    """Return a manager that unloads what the command loads when the command ends."""
-    from hotload_tui import HookHost, HotloadManager  # the engine: not for --help
+    """Return a manager that stops, and unloads its plugins, when the command ends."""
+    from hotload_tui import HookHost, HotloadManager  # not imported for --help
 
     manager = HotloadManager(HookHost(), config)
     click.get_current_context().call_on_close(manager.stop)
@@ -212,10 +213,10 @@ def manager_of_command(config: Config) -> HotloadManager:
 
 
 def scanned(config: Config) -> HotloadManager:
-    """Return a manager that has looked at the disk and run no code of a plugin.
+    """Return a manager that has scanned the disk and has run no code of a plugin.
 
     Raises:
-        RuntimeDirError: there is no folder of plugins.
+        RuntimeDirError: the folder of plugins is missing or unusable.
 
     """
     manager = manager_of_command(config)
@@ -226,10 +227,10 @@ def scanned(config: Config) -> HotloadManager:
 
 
 def choose(statuses: Sequence[PluginStatus], names: Sequence[str]) -> list[PluginStatus]:
-    """Return the plugins of these names, or all if there are no names.
+    """Return the plugins with these names, or all plugins if ``names`` is empty.
 
     Raises:
-        UnknownPluginError: one is not there; the text says which is nearest.
+        UnknownPluginError: a name is unknown; the text suggests a similar name.
 
     """
     found = {status.name: status for status in statuses}

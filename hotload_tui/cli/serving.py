@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from hotload_tui.tui.editor import Debug
     from hotload_tui.tui.screens.actions import Restart
 
-GRACE: Final = 1.6  # seconds for an orderly end: a process manager expects one within 2
+GRACE: Final = 1.6  # seconds for a normal end: a process manager expects it within 2
 
 
 class StopRequest:
-    """Waits for a reason to stop."""
+    """Waits for a request to stop, and ends the process if the stop takes too long."""
 
     def __init__(self) -> None:
         self._receiver, self.sender = socket.socketpair()
@@ -47,12 +47,12 @@ class StopRequest:
         threading.Thread(target=self._watch, name="hotload-stop", daemon=True).start()
 
     def request(self) -> None:
-        """Stop as on SIGTERM."""
-        with contextlib.suppress(BlockingIOError):  # full: it was asked for often enough
+        """Request a stop, as SIGTERM does."""
+        with contextlib.suppress(BlockingIOError):  # full: other requests are already pending
             self.sender.send(bytes([signal.SIGTERM]))
 
     def wait(self) -> int:
-        """Return the exit code once the process is asked to stop."""
+        """Wait for a request to stop, and return the exit code."""
         self._stopping.wait()
         return self._code
 
@@ -69,10 +69,10 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request; from then on the process has 1.6 s.
+    """Turn SIGINT and SIGTERM into a request to stop; the process then has 1.6 s to end.
 
-    The signals' numbers arrive through a descriptor, written by the interpreter even while the main thread
-    executes a plugin that hangs; an exception raised there could be caught by the plugin.
+    The interpreter writes a signal's number to a descriptor even while a plugin hangs on the main thread. The
+    plugin could catch an exception that is raised there.
     """
     stop = StopRequest()
     previous = signal.set_wakeup_fd(stop.sender.fileno(), warn_on_full_buffer=False)
@@ -81,12 +81,12 @@ def stop_request() -> Iterator[StopRequest]:
     try:
         yield stop
     finally:
-        # The handlers stay: the process is about to end, and a second Ctrl-C must not cut that short.
+        # The handlers stay: the process is about to end, and a second Ctrl-C must not interrupt it.
         signal.set_wakeup_fd(previous)
 
 
 def _noted(_number: int, _frame: FrameType | None) -> None:
-    """Nothing is left to do: the descriptor has told it."""
+    """Do nothing: the descriptor has already reported the signal."""
 
 
 @shared_options(host=True)
@@ -101,10 +101,10 @@ def attach(scope: Scope, socket: Path | None) -> int:
     if socket is not None and scope.host is not None:
         raise UsageError("--host chooses among hosts, and SOCKET names one: leave one of them out")
     hold_off()  # no plugin runs in this process
-    from hotload_tui.remote import RemoteManager  # the console: 200 ms that no other command pays
+    from hotload_tui.remote import RemoteManager  # not imported for --help
 
     with quickened():
-        from hotload_tui.tui.app import ConsoleApp
+        from hotload_tui.tui.app import ConsoleApp  # takes 200 ms, only for the console
     from hotload_tui.tui.keys import check_keys
     from hotload_tui.tui.terminal import give_size
 
@@ -113,7 +113,7 @@ def attach(scope: Scope, socket: Path | None) -> int:
     with RemoteManager(socket) if socket else scope.reach_running("attach", config) as remote:
         runtime_dir = Path(remote.snapshot().host.runtime_dir)
         project = Path.cwd() if runtime_dir.is_relative_to(Path.cwd()) else runtime_dir.parent
-        settings = None if socket else scope.read  # a program's own socket: its settings are its own
+        settings = None if socket else scope.read  # the program at SOCKET has its own settings
         give_size()
         app = ConsoleApp(remote, project=project, keys=config.keys, settings=settings)
         app.run()
@@ -126,22 +126,22 @@ logger = logging.getLogger("hotload.engine")
 
 
 def open_console(scope: Scope) -> int:
-    """Run the console, with the plugins in a process of their own."""
+    """Run the console, with the plugins in a separate host process."""
     scope.refuse_host("hotload")
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
         raise UsageError("the console needs a terminal; 'hotload run' serves plugins without one")
     refuse_dumb_terminal()
     config = scope.settings()
-    if not hasattr(os, "fork"):  # without Unix' processes the plugins run in that of the console
-        from hotload_tui import HookHost, HotloadManager  # the engine: not for --help
+    if not hasattr(os, "fork"):  # without fork the plugins run in the console's process
+        from hotload_tui import HookHost, HotloadManager  # not imported for --help
 
         inside = HotloadManager(HookHost(), config)
         return _console(inside, config, scope, start=inside.start, stop=inside.stop)
     hold_off()  # no plugin runs in this process
-    from hotload_tui.remote.process import HostedManager  # processes: not for --help
+    from hotload_tui.remote.process import HostedManager  # not imported for --help
 
     hosted = HostedManager(config, scope.as_arguments())
-    hosted.open()  # before the console is imported: the host starts meanwhile
+    hosted.open()  # before the import of the console, so that the host starts meanwhile
     try:
         return _console(
             hosted,
@@ -167,7 +167,7 @@ def _console(
     debug: Debug | None = None,
 ) -> int:
     with quickened():
-        from hotload_tui.tui.app import ConsoleApp  # 200 ms that no other command pays
+        from hotload_tui.tui.app import ConsoleApp  # takes 200 ms, only for the console
     from hotload_tui.tui.keys import check_keys
     from hotload_tui.tui.terminal import give_size
 
@@ -193,13 +193,13 @@ def _console(
 @click.pass_obj
 def run(scope: Scope, *, as_json: bool) -> int:
     """Load the plugins, watch them and serve until interrupted; the log goes to standard error."""
-    from hotload_tui import HookHost, HotloadManager  # the engine: not for --help
+    from hotload_tui import HookHost, HotloadManager  # not imported for --help
     from hotload_tui.core.runtime.threads import MainTrials
 
     scope.refuse_host("run")
     config = scope.settings()
     data = output.take_standard()
-    # This process exists for its plugins: they may have its main thread, where a signal ends what hangs.
+    # The process exists for its plugins, so they load on its main thread, where a signal ends a hang.
     trials = MainTrials() if hasattr(signal, "setitimer") else None
     manager = HotloadManager(HookHost(), config, trials=trials)
     with stop_request() as stop:
@@ -212,7 +212,7 @@ def run(scope: Scope, *, as_json: bool) -> int:
                 output.narrate(log_line(event.line))
 
         manager.subscribe(tell)
-        manager.scan()  # a missing folder is an error here; a console waits for it
+        manager.scan()  # raises for a missing folder; a console waits for it
         door = _Door(manager, Path(config.runtime_dir))
         try:
             manager.start()
@@ -230,11 +230,11 @@ def run(scope: Scope, *, as_json: bool) -> int:
 
 
 def _load_until_end(trials: MainTrials, stop: StopRequest, manager: HotloadManager) -> None:
-    """Lend the main thread to loads until the process is asked to stop, and the manager has stopped."""
+    """Run loads on the main thread until a stop is requested and the manager has stopped."""
 
     def end() -> None:
         stop.wait()
-        manager.stop()  # in a thread: it may have to wait for a load
+        manager.stop()  # in a thread, because it may wait for a load
         trials.end()
 
     threading.Thread(target=end, name="hotload-end", daemon=True).start()
@@ -242,7 +242,7 @@ def _load_until_end(trials: MainTrials, stop: StopRequest, manager: HotloadManag
 
 
 class _Door:
-    """The socket through which other commands reach a host; plugins are served without it too."""
+    """The socket through which other commands reach the host; the host also works without it."""
 
     def __init__(self, manager: HotloadManager, runtime_dir: Path) -> None:
         self._manager = manager
@@ -252,13 +252,13 @@ class _Door:
         self._server: Server | None = None
 
     def open(self) -> None:
-        """Serve, where the system has Unix sockets; a failure is logged."""
-        from hotload_tui.remote import serve  # sockets: not for --help
+        """Open the socket if the system has Unix sockets; log a failure."""
+        from hotload_tui.remote import serve  # not imported for --help
 
         if not hasattr(socket, "AF_UNIX"):
             return
         with self._lock:
-            if self._is_shut:  # the console was left while its plugins were loading
+            if self._is_shut:  # close() was called first
                 return
             try:
                 self._server = serve(self._manager, project=self._runtime_dir)
@@ -266,7 +266,7 @@ class _Door:
                 logger.warning("other commands cannot reach this host: %s", error)
 
     def close(self) -> None:
-        """Stop serving, for good."""
+        """Close the socket permanently."""
         with self._lock:
             self._is_shut = True
             if self._server is not None:

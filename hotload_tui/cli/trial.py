@@ -1,7 +1,7 @@
-"""``check`` in a process of its own: a plugin that crashes, exits or hangs there is a failed plugin.
+"""``check`` in child processes: a plugin that crashes, ends or blocks its child has failed.
 
-The child tells each step before it takes it, a line of JSON each. When it dies, the step it told last
-names the plugin that it died of; a new child goes on with the rest.
+The child reports each step as a line of JSON before it begins the step. When the child dies, its last step
+names the plugin that caused it, and a new child continues with the remaining plugins.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.remote.process.blame import fault_of_death
 
 _COMPILE_LIMIT: Final = 300.0  # seconds; a source of 20 MB takes a minute
-_MARGIN: Final = 3.0  # seconds that the child has to notice a hang itself, with the line
-_POLL: Final = 0.2  # seconds between two looks whether the child lives
-_LINGER: Final = 2.0  # seconds for a child that closed its report to end
+_MARGIN: Final = 3.0  # additional seconds in which the child can report a hang itself, with the line
+_POLL: Final = 0.2  # seconds between two checks whether the child is alive
+_LINGER: Final = 2.0  # seconds until a child must end after it has closed its output
 
 
 class TrialStep(Struct, frozen=True, tag="step"):
@@ -42,7 +42,7 @@ class TrialStep(Struct, frozen=True, tag="step"):
 
 
 class Judged(Struct, frozen=True, tag="judged"):
-    """The child is done with a plugin."""
+    """The child has finished a plugin; ``status`` is the result."""
 
     status: PluginStatus
 
@@ -51,15 +51,15 @@ Mark: TypeAlias = TrialStep | Judged
 
 
 def try_all(plugins: Sequence[PluginStatus], config: Config, options: Sequence[str]) -> list[PluginStatus]:
-    """Compile and load plugins in child processes; plugins that are off stay as they are.
+    """Compile and load plugins in child processes; return disabled plugins unchanged.
 
-    ``options`` lead the child to the same configuration.
+    ``options`` are the command-line options that give a child the same configuration.
 
     Raises:
-        HotloadError: a child ended before it came to a plugin.
+        HotloadError: a child ended before it reached a remaining plugin.
 
     """
-    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C: else the children, in a session of their own, would stay
+    for name in ("SIGTERM", "SIGHUP"):  # like Ctrl-C; else the children, in new sessions, survive
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
     remaining = {plugin.name: plugin for plugin in plugins if plugin.state is not PluginState.OFF}
@@ -85,12 +85,12 @@ def _casualty(plugin: PluginStatus, child: _Child, step: TrialStep) -> PluginSta
 
 
 class _Child:
-    """One process that tries plugins until one ends it."""
+    """One process that tries plugins in turn, until a plugin ends it."""
 
     def __init__(self, arguments: Sequence[str], load_timeout: float) -> None:
         self.step: TrialStep | None = None
         self.returncode: int | None = None
-        """How it ended by itself; ``None`` if it had to be killed."""
+        """Exit code of the child; ``None`` if it had to be killed."""
         self._load_timeout = load_timeout
         self._folder = tempfile.TemporaryDirectory(prefix="hotload-")
         self._trace = Path(self._folder.name, "trace")
@@ -98,9 +98,9 @@ class _Child:
         command += ["--trace", str(self._trace), "--parent", str(os.getpid())]
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [*command, *arguments],
-            stdin=subprocess.DEVNULL,  # a plugin that asks gets the end of the file
+            stdin=subprocess.DEVNULL,  # a plugin that reads input gets the end of the file
             stdout=subprocess.PIPE,
-            start_new_session=True,  # so that what plugins start can be ended with it
+            start_new_session=True,  # so that processes of plugins can be killed with it
         )
         assert self._process.stdout is not None
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -118,11 +118,11 @@ class _Child:
 
     @property
     def limit(self) -> float:
-        """Seconds that the step it is at may take."""
+        """Seconds that the current step may take."""
         return self._load_timeout if self.step and self.step.phase == "load" else _COMPILE_LIMIT
 
     def statuses(self) -> Iterator[PluginStatus]:
-        """Give each plugin's status as it comes, until the child is done, dead or hangs."""
+        """Yield each plugin's status as it arrives, until the child finishes, dies or hangs."""
         while (line := self._next_line()) is not None:
             mark = msgspec.json.decode(line, type=Mark)
             if isinstance(mark, Judged):
@@ -133,7 +133,7 @@ class _Child:
             self.returncode = self._process.wait(_LINGER)
 
     def trace_text(self) -> str:
-        """Return what faulthandler wrote."""
+        """Return faulthandler's dump, or an empty text."""
         try:
             return self._trace.read_text(errors="replace")
         except OSError:
@@ -142,16 +142,16 @@ class _Child:
     def _next_line(self) -> bytes | None:
         deadline = time.monotonic() + self.limit + _MARGIN
         while time.monotonic() < deadline:
-            was_alive = self._process.poll() is None  # asked first: what it wrote before it ended is read
+            was_alive = self._process.poll() is None  # first, to read all output of a dead child
             try:
                 return self._lines.get(timeout=_POLL)
             except queue.Empty:
-                if not was_alive:  # but its output is open still, in a process that a plugin forked
+                if not was_alive:  # a process that a plugin forked keeps the output open
                     return None
         return None
 
     def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing of it is left
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # no process of the group is left
             if hasattr(os, "killpg"):
                 os.killpg(self._process.pid, signal.SIGKILL)
             else:
@@ -167,5 +167,8 @@ def _pump(stream: IO[bytes], lines: queue.SimpleQueue[bytes | None]) -> None:
 
 
 def _path_option() -> list[str]:
-    """Keep the working directory off the child's path, unless it is on ours: plugins must find the same."""
+    """Return ``-P`` unless this process's path begins with the working directory.
+
+    Then plugins find the same modules in the child and in this process.
+    """
     return [] if sys.path and sys.path[0] in ("", str(Path.cwd())) else ["-P"]

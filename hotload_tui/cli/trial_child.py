@@ -1,4 +1,4 @@
-"""The child's side of ``check``: loads plugins and tells of each step."""
+"""The child process of ``check``: loads plugins and reports each step."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ from hotload_tui.core.errors import HotloadError, RequirementError
 from hotload_tui.core.model import Fault, PluginState, PluginStatus
 from hotload_tui.remote.process.blame import CUT_OFF
 
-_SECOND = 1.0  # what the manager gets to notice a hang itself
-_LOOK = 0.2  # seconds between two looks whether the parent lives
+_SECOND = 1.0  # additional seconds in which the manager can notice a hang itself
+_LOOK = 0.2  # seconds between two checks whether the parent is alive
 
 
 def run_trial(config: Config, names: Sequence[str], trace: Path, parent: int) -> NoReturn:
-    """Compile and load plugins, one line of JSON for each step; ends the process, with ``parent`` at last."""
+    """Compile and load plugins, print a line of JSON for each step, and end the process.
+
+    The process also ends when the process ``parent`` ends.
+    """
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     report = output.take_standard()
     manager = HotloadManager(HookHost(), config)
@@ -37,11 +40,11 @@ def run_trial(config: Config, names: Sequence[str], trace: Path, parent: int) ->
         for name in names:
             for mark in _try(manager, name, config.load_timeout + _SECOND, file):
                 _tell(report, mark)
-    os._exit(0)  # what plugins left running, threads for instance, must not keep the process
+    os._exit(0)  # at once: threads of plugins must not keep the process alive
 
 
 def _end_with(parent: int) -> None:
-    """End, with all that plugins started, when the process that is told of them has ended without a word."""
+    """Wait for the end of the parent, then kill this process and all processes that plugins started."""
     while os.getppid() == parent:
         time.sleep(_LOOK)
     if hasattr(os, "killpg"):
@@ -49,7 +52,7 @@ def _end_with(parent: int) -> None:
 
 
 def _try(manager: HotloadManager, name: str, limit: float, trace: IO[str]) -> Iterator[Mark]:
-    """Compile and load one plugin, naming each step before it is taken."""
+    """Compile and load one plugin, and yield each step before it begins."""
     yield TrialStep(name, "compile")
     try:
         built = manager.build(name)
@@ -57,7 +60,7 @@ def _try(manager: HotloadManager, name: str, limit: float, trace: IO[str]) -> It
         faulthandler.dump_traceback_later(limit, exit=True, file=trace)
         _load_required(manager, name, {name})
         loaded = manager.rebuild(name)
-    except HotloadError as error:  # the directory went away under our hands, for instance
+    except HotloadError as error:  # for example, the directory was deleted meanwhile
         fault = Fault("host", name, type(error).__name__, str(error), time.time())
         yield Judged(PluginStatus(name, PluginState.FAIL, "", fault=fault))
     else:
@@ -67,12 +70,12 @@ def _try(manager: HotloadManager, name: str, limit: float, trace: IO[str]) -> It
 
 
 def _load_required(manager: HotloadManager, name: str, seen: set[str]) -> None:
-    """Load what a plugin requires, as far as it does; its own trial is to come, or was."""
+    """Load the plugins that a plugin requires; ignore failures, which each plugin's trial reports."""
     plugins = {status.name: status for status in manager.snapshot().plugins}
     for other in manager.detail(name).requires:
         if other in plugins and other not in seen and not plugins[other].generation:
             seen.add(other)
-            with contextlib.suppress(HotloadError):  # then the one that requires it says what is missing
+            with contextlib.suppress(HotloadError):  # the requiring plugin reports what is missing
                 manager.build(other)
                 _load_required(manager, other, seen)
                 manager.rebuild(other)
@@ -88,10 +91,10 @@ def _tell(report: output.DataStream, mark: Mark) -> None:
 
 
 def _combined(name: str, built: Iterable[PluginStatus], loaded: Iterable[PluginStatus]) -> PluginStatus:
-    """Return the status after the load, with the time of the build before it."""
+    """Return the status after the load, with the longer compile time of the build and the load."""
     seconds = max((status.compile_seconds for status in built if status.name == name), default=0.0)
     status = next(status for status in loaded if status.name == name)
-    if status.state is PluginState.WAIT:  # nothing more is to come here
+    if status.state is PluginState.WAIT:  # no other plugin will be loaded in this trial
         fault = Fault("load", name, RequirementError.__name__, status.waits, time.time())
         status = structs.replace(status, state=PluginState.FAIL, fault=fault)
     return structs.replace(status, compile_seconds=max(seconds, status.compile_seconds))

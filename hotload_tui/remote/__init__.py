@@ -1,4 +1,4 @@
-"""A manager on a Unix socket, and the same interface on the other side of it."""
+"""Access to a manager through a Unix socket: the server in the host and ``RemoteManager`` in the client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Host", "RemoteManager", "Server", "find_hosts", "serve"]
 def __getattr__(name: str) -> object:
     if name not in ("Server", "serve"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from hotload_tui.remote import server  # a host's side: no command that asks one waits for it
+    from hotload_tui.remote import server  # clients need not wait for this import
 
     found: object = getattr(server, name)
     return found

@@ -1,7 +1,7 @@
-"""The sockets of running hosts: where they are, which of them are alive, and whose they are.
+"""The sockets of running hosts: their paths, whether they are alive, and which user owns them.
 
-``<folder>/<hash of the runtime directory>-<pid>.sock``; the folder belongs to one user, and no other user may
-enter it. The hash keeps the path short: a Unix socket's path may have 107 bytes.
+The path is ``<folder>/<hash of the runtime directory>-<pid>.sock``. The folder belongs to one user, and no
+other user may enter it. The hash keeps the path short: a Unix socket's path may have 107 bytes.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from typing import Final, NamedTuple
 from hotload_tui.core.errors import RefusedError
 
 _LINUX_CREDENTIALS: Final = struct.Struct("3i")  # ucred: pid, uid, gid
-_LOCAL_LEVEL: Final = 0  # SOL_LOCAL of macOS, which Python does not name
+_LOCAL_LEVEL: Final = 0  # SOL_LOCAL of macOS, for which Python has no constant
 _MACOS_CREDENTIALS: Final = struct.Struct("2Ih16I")  # xucred: version, uid, number of groups, groups
 
 
 def check_peer(connection: socket.socket) -> None:
-    """Refuse a peer that belongs to another user; systems that do not tell have the folder's mode only.
+    """Refuse a peer that belongs to another user.
+
+    On a system that does not report the peer's user, only the mode of the folder protects the socket.
 
     Raises:
-        RefusedError: it does.
-        OSError: the peer has left already.
+        RefusedError: the peer belongs to another user.
+        OSError: the peer has already left.
 
     """
     uid = _uid_of(connection)
@@ -61,24 +63,24 @@ class Host(NamedTuple):
 
 
 def folder() -> Path:
-    """Return the user's folder for sockets; it need not exist.
+    """Return the user's folder for sockets; it may be missing.
 
-    ``$XDG_RUNTIME_DIR/hotload`` where that is a directory of this user (after ``sudo`` it is not),
-    else ``/tmp/hotload-<uid>``: not ``$TMPDIR``, which differs between the shells of one user.
+    The folder is ``$XDG_RUNTIME_DIR/hotload`` if this user owns ``$XDG_RUNTIME_DIR`` (after ``sudo`` another
+    user does), else ``/tmp/hotload-<uid>``: ``$TMPDIR`` differs between the shells of one user.
     """
     session = os.environ.get("XDG_RUNTIME_DIR", "")
     if session and len(os.fsencode(session)) + len("/hotload") <= _LONGEST_FOLDER:
         with contextlib.suppress(OSError):
             if Path(session).is_absolute() and Path(session).stat().st_uid == os.getuid():
                 return Path(session) / "hotload"
-    return Path(f"/tmp/hotload-{os.getuid()}")  # noqa: S108 - its owner and mode are verified below
+    return Path(f"/tmp/hotload-{os.getuid()}")  # noqa: S108 - _verify checks its owner
 
 
 def private_folder() -> Path:
-    """Return the user's folder for sockets, made if missing, with mode 0700, and free of dead ones.
+    """Create the user's folder for sockets with mode 0700, remove dead sockets from it, and return it.
 
     Raises:
-        RefusedError: what is there belongs to somebody else or is no directory.
+        RefusedError: the path belongs to another user, is no directory, or cannot be created.
 
     """
     path = folder()
@@ -100,10 +102,10 @@ def socket_name(project: Path, pid: int) -> str:
 def find_hosts(project: Path) -> list[Host]:
     """Return the running hosts of the runtime directory ``project``, in order of pid.
 
-    Sockets at which nobody listens any more are removed; a host that is busy is alive.
+    The function removes sockets on which no process listens any more. A busy host counts as alive.
 
     Raises:
-        RefusedError: the folder for sockets belongs to somebody else.
+        RefusedError: the folder for sockets belongs to another user, or is no directory.
 
     """
     if not hasattr(socket, "AF_UNIX"):
@@ -125,10 +127,10 @@ def find_hosts(project: Path) -> list[Host]:
 
 
 def successor_of(path: Path, since: int) -> Path | None:
-    """Return the socket of the host that takes the place of the one at ``path``, or ``None``.
+    """Return the socket of the host that replaces the host at ``path``, or ``None``.
 
-    That is whoever listens at the same path, else the newest host of the same project whose socket was made
-    after ``since`` (in nanoseconds of the file system's clock).
+    This is ``path`` itself if a process listens there, else the socket of the newest live host of the same
+    project that was made after ``since`` (in nanoseconds of the file system's clock).
     """
     if is_alive(path):
         return path
@@ -140,7 +142,7 @@ def successor_of(path: Path, since: int) -> Path | None:
 
 
 def born(path: Path) -> int:
-    """Return when a socket was made, in nanoseconds of the file system's clock; 0 if it is gone."""
+    """Return the creation time of a socket in nanoseconds of the file system's clock; 0 if it is gone."""
     try:
         return path.stat().st_mtime_ns
     except OSError:
@@ -148,7 +150,7 @@ def born(path: Path) -> int:
 
 
 def is_alive(path: Path) -> bool:
-    """Tell whether a process listens at the socket; in doubt (it does not answer, it refuses us) it does."""
+    """Return whether a process listens on the socket; an unclear answer, such as a timeout, counts as yes."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_CONNECT_TIMEOUT)
         try:
@@ -161,7 +163,7 @@ def is_alive(path: Path) -> bool:
 
 
 def _sweep(path: Path) -> None:
-    """Remove the sockets of hosts that were killed; of projects that are gone nobody else would."""
+    """Remove the sockets of killed hosts of all projects; ``find_hosts`` does this for one project only."""
     for file in path.glob("*.sock"):
         if _NAME.fullmatch(file.name) and not is_alive(file):
             file.unlink(missing_ok=True)
@@ -172,7 +174,7 @@ def _hash(project: Path) -> str:
 
 
 def _verify(path: Path) -> None:
-    """Refuse a folder in which somebody else could put or exchange sockets."""
+    """Refuse a folder in which another user could create or replace sockets."""
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode):
         raise RefusedError(f"{path}: must be a directory for sockets; remove what is there")

@@ -1,4 +1,4 @@
-"""``RemoteManager``: the manager of another process, through its socket."""
+"""``RemoteManager``: access to the manager of another process through its socket."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from hotload_tui.remote import wire
 from hotload_tui.remote.address import born, check_peer, successor_of
 
 SILENCE: Final = 3 * wire.BEAT
-"""Seconds without a heartbeat after which the host counts as stalled."""
+"""Seconds without a message after which the host counts as stalled."""
 
 _RETRY: Final = 0.25  # seconds between two attempts to find the host again
 _JOIN_TIMEOUT: Final = 1.0  # seconds
 
 
 class Listener:
-    """One thread that publishes what the host tells, and what becomes of the host itself."""
+    """A thread that publishes the host's events, and events about the host itself (such as ``HostLost``)."""
 
     def __init__(
         self,
@@ -43,9 +43,10 @@ class Listener:
         publish: Callable[[AnyEvent], None],
         timeout: float,
     ) -> None:
-        """Hear the host that ``connect`` reaches, now and again later; it raises ``HotloadError`` for none.
+        """Connect to the host, receive its state, and start the thread.
 
-        ``timeout`` is for the first state, in seconds.
+        ``connect`` is called again whenever the host is lost; it raises ``HotloadError`` if there is no host.
+        ``timeout`` limits the wait for the first state, in seconds.
         """
         self._connect = connect
         self._publish = publish
@@ -56,7 +57,7 @@ class Listener:
         self._pid = 0
         self._connection = connect()
         self.trouble = ""
-        """Why there is no host now; empty while there is one."""
+        """Reason why no host is connected; empty while a host is connected."""
         try:
             self._begin(self._connection)
         except HotloadError:
@@ -66,19 +67,19 @@ class Listener:
         self._thread.start()
 
     def close(self) -> None:
-        """Hear no more."""
+        """Close the connection and end the thread."""
         self._closed.set()
-        with contextlib.suppress(OSError):  # it may be gone already
+        with contextlib.suppress(OSError):  # the host may have closed it already
             self._connection.shutdown(socket.SHUT_RDWR)
         with self._told:
             self._told.notify_all()
-        if self._thread is not threading.current_thread():  # a subscriber may close what it listens to
+        if self._thread is not threading.current_thread():  # a subscriber may close the listener
             self._thread.join(_JOIN_TIMEOUT)
 
     def wait_for(self, number: int, seconds: float) -> None:
-        """Wait until event ``number`` was published here, so that who gave a command has heard what it did.
+        """Wait until event ``number`` is published here, so that a command returns after its events.
 
-        At most ``seconds``; not at all in the thread that publishes, nor without a host.
+        Wait at most ``seconds``. Return at once in the publishing thread or without a host.
         """
         if self._thread is threading.current_thread():
             return
@@ -100,7 +101,7 @@ class Listener:
         self._connection.close()
 
     def _begin(self, connection: socket.socket) -> None:
-        """Ask for the events, and take the state that comes first."""
+        """Subscribe to the host's events, and receive the state that the host sends first."""
         try:
             wire.send(connection, wire.encode(wire.Listen()))
             news = _next(connection, self._timeout)
@@ -114,7 +115,7 @@ class Listener:
         self._advance(news.after)
 
     def _hear(self) -> str:
-        """Publish what comes until the connection ends; return why it did."""
+        """Publish events until the connection ends; return the reason for its end."""
         while True:
             news = self._next()
             match news:
@@ -152,7 +153,7 @@ class Listener:
         self._publish(event)
 
     def _find(self) -> None:
-        """Try to reach a host until there is one; a mismatch of versions is told once."""
+        """Try to connect until a host answers; publish each new ``ProtocolError`` once."""
         told = ""
         while not self._closed.wait(_RETRY):
             try:
@@ -162,7 +163,7 @@ class Listener:
                     told = str(error)
                     self._lose(told)
                 continue
-            self._number = 0  # another process counts its own
+            self._number = 0  # a new host numbers its events from the start
             try:
                 self._begin(connection)
             except HotloadError:
@@ -186,27 +187,29 @@ def _next(connection: socket.socket, wait: float | None) -> wire.News | None:
 
 _T = TypeVar("_T")
 
-_TIMEOUT: Final = 10.0  # seconds for an answer that is only looked up
-_WORK_TIMEOUT: Final = 120.0  # seconds for an answer that takes a build, a load or a call
-_QUESTIONS: Final = frozenset({"snapshot", "detail", "source", "log", "history"})
-"""Operations that a host answers at once; all others may take as long as a build does."""
+_TIMEOUT: Final = 10.0  # seconds for the answer to a query
+_WORK_TIMEOUT: Final = 120.0  # seconds for an answer that needs a build, a load or a call
+_QUERIES: Final = frozenset({"snapshot", "detail", "source", "log", "history"})
+"""Operations that a host answers at once; all others may take as long as a build."""
 
-_CATCH_UP: Final = 2.0  # seconds that a command which is done may wait for its events to be heard
+_CATCH_UP: Final = 2.0  # seconds that a finished command waits until its events are published here
 
 
 class RemoteManager(Forwarder):
-    """``ManagerApi``, answered by the host at ``path``.
+    """``ManagerApi`` of the host at ``path``.
 
-    Every method may raise what the manager raises there, and ``NoHostError``. All are safe to call from
-    any thread: each request in work has a connection of its own, and idle ones are used again.
+    Every method may raise the errors of the host's manager, and ``NoHostError``. All methods are safe to call
+    from any thread: each concurrent request has a separate connection, and idle connections are reused.
     """
 
     def __init__(self, path: Path, *, timeout: float = _TIMEOUT, work_timeout: float = _WORK_TIMEOUT) -> None:
-        """Connect; the two limits are in seconds, for questions and for commands.
+        """Connect to the host.
+
+        ``timeout`` limits queries, ``work_timeout`` limits commands and ``plan``; both are in seconds.
 
         Raises:
-            NoHostError: nobody answers there.
-            ProtocolError: the host is of another version.
+            NoHostError: no host answers at ``path``.
+            ProtocolError: the host uses another version of the protocol.
             RefusedError: the host belongs to another user.
 
         """
@@ -230,7 +233,7 @@ class RemoteManager(Forwarder):
         self.close()
 
     def close(self) -> None:
-        """Hang up; requests in work fail or finish."""
+        """Close all connections; a request in progress still finishes or fails."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -242,10 +245,10 @@ class RemoteManager(Forwarder):
             listener.close()
 
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
-        """Hear every event from now on, in a thread of this object's; returns the undo.
+        """Call ``subscriber`` with every later event, in the listener's thread; return the undo function.
 
-        A host that goes away is an event (``HostLost``), and so is the one that takes its place
-        (``HostReached``), which answers from then on; and those that were missed (``EventsMissed``).
+        The end of the host is published as ``HostLost``, and skipped events as ``EventsMissed``.
+        ``HostReached`` reports the host that replaces the lost one and answers from then on.
         """
         with self._listening:
             if self._listener is None:
@@ -255,9 +258,9 @@ class RemoteManager(Forwarder):
     def forward(self, call: Call, expected: type[_T]) -> _T:
         """Have the host carry out a call; the arguments must be JSON values.
 
-        When a command returns, subscribers have heard what it did, as they have beside the manager.
+        A command returns once subscribers here have its events, or after ``_CATCH_UP``.
         """
-        if call.operation in _QUESTIONS:
+        if call.operation in _QUERIES:
             return wire.decode(self._ask(call, self._timeout).result, expected)
         done = self._ask(call, self._work_timeout)
         if self._listener is not None:
@@ -265,7 +268,7 @@ class RemoteManager(Forwarder):
         return wire.decode(done.result, expected)
 
     def _ask(self, call: Call, timeout: float) -> wire.Done:
-        trouble = self._listener.trouble if self._listener is not None else ""  # once: it may end meanwhile
+        trouble = self._listener.trouble if self._listener is not None else ""  # once: another thread sets it
         if trouble:
             raise NoHostError(trouble)
         try:
@@ -277,7 +280,7 @@ class RemoteManager(Forwarder):
         connection = connection or self._connect()
         try:
             reply = self._exchange(connection, payload, timeout)
-        except BaseException:  # whatever comes later on this connection would answer the wrong question
+        except BaseException:  # a late answer on this connection would be taken for the next one
             connection.close()
             raise
         self._keep(connection)
@@ -295,7 +298,7 @@ class RemoteManager(Forwarder):
         connection.close()
 
     def _find(self) -> socket.socket:
-        """Connect to the host, or to the one that took its place."""
+        """Connect to the host, or to the host that replaced it."""
         path = successor_of(self._path, self._made)
         if path is None:
             raise NoHostError(f"{self._path}: no host answers")

@@ -1,7 +1,7 @@
-"""``serve(manager)``: a manager on a Unix socket, for commands and consoles of the same user.
+"""``serve(manager)``: makes a manager reachable on a Unix socket for commands and consoles of the same user.
 
-One bounded ring of events feeds all listeners. A listener that falls behind is told that it missed some: no
-slow client costs the manager time or unbounded memory.
+All listeners read from one bounded buffer of events. A listener that falls behind gets the whole state
+instead of the dropped events, so a slow client costs the manager neither time nor unbounded memory.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from hotload_tui.remote import wire
 from hotload_tui.remote.address import check_peer, is_alive, private_folder, socket_name
 
 KEPT: Final = 4096
-"""Events; a listener that is further behind gets the whole state instead."""
+"""Number of events that are kept; a listener that is further behind gets the whole state instead."""
 
-_BATCH: Final = 256  # events of one message
+_BATCH: Final = 256  # events in one message
 
 
 class Portion(NamedTuple):
-    """What a listener has not heard yet: nothing when none came in time."""
+    """The next events for a listener; empty when no event arrived in time."""
 
     events: tuple[AnyEvent, ...]
     missed: bool = False
-    """Whether the ring no longer has what comes next."""
+    """Whether the buffer no longer has the next event."""
     is_last: bool = False
-    """Whether the feed was closed and everything was told."""
+    """Whether the feed is closed and has no more events."""
 
 
 class Feed:
-    """Hears a manager from the beginning to ``close()``."""
+    """Keeps the newest events of a manager, from its construction to ``close()``."""
 
     def __init__(self, manager: ManagerApi) -> None:
         self._events: deque[AnyEvent] = deque(maxlen=KEPT)
@@ -59,11 +59,11 @@ class Feed:
 
     @property
     def number(self) -> int:
-        """Of the newest event; they count from 1."""
+        """Number of the newest event; the first event has number 1."""
         return self._number
 
     def after(self, number: int, wait: float) -> Portion:
-        """Return what follows event ``number``; if nothing does, wait so many seconds for it."""
+        """Return the events that follow event ``number``; if there are none, wait up to ``wait`` seconds."""
         with self._came:
             if self._number == number and not self._closed:
                 self._came.wait(wait)
@@ -75,7 +75,7 @@ class Feed:
             return Portion(events, is_last=self._closed and not events)
 
     def close(self) -> None:
-        """Hear no more, and wake all listeners; what is kept can still be read."""
+        """Stop receiving events, and wake all listeners; they can still read the kept events."""
         self._unsubscribe()
         with self._came:
             self._closed = True
@@ -91,20 +91,22 @@ class Feed:
 logger = logging.getLogger("hotload.engine")
 
 _MOST_CLIENTS: Final = 64
-_HELLO_TIMEOUT: Final = 5.0  # seconds in which a client must introduce itself
-_JOIN_TIMEOUT: Final = 1.0  # seconds that close() waits for answers under way, and once more for threads
+_HELLO_TIMEOUT: Final = 5.0  # seconds in which a client must send Hello
+_JOIN_TIMEOUT: Final = 1.0  # seconds that close() waits for pending answers, and once more for the threads
 _DISMISS_TIMEOUT: Final = 1.0  # seconds
 _UNREAD: Final = 1024 * 1024  # bytes
 _servers: weakref.WeakSet[Server] = weakref.WeakSet()
 
 
 def serve(manager: ManagerApi, *, project: Path | None = None) -> Server:
-    """Let consoles and commands of this user reach ``manager``, until ``close()`` or the end of the process.
+    """Make ``manager`` reachable for this user's consoles and commands until ``close()`` or process exit.
 
-    It returns at once, and may stand in a ``with``; ``project`` is the runtime directory.
+    The function returns at once; the result can be used in a ``with`` statement. ``project`` is the runtime
+    directory, by default the manager's.
 
     Raises:
-        RefusedError: no safe folder for the socket, or this process serves the project already.
+        RefusedError: the system has no Unix sockets, there is no safe folder for the socket, the socket
+            cannot be created, or this process serves the project already.
 
     """
     if not hasattr(socket, "AF_UNIX"):
@@ -115,8 +117,8 @@ def serve(manager: ManagerApi, *, project: Path | None = None) -> Server:
         raise RefusedError(f"{path}: this process serves {runtime_dir} already")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # A socket that is bound but does not listen yet looks dead, and whoever looks for hosts removes it:
-        # it gets its name only when it answers.
+        # A socket that is bound but does not listen yet looks dead, and find_hosts would remove it. It gets
+        # its final name only once it listens.
         unborn = path.with_name(f".{path.name}")
         unborn.unlink(missing_ok=True)
         listener.bind(os.fspath(unborn))
@@ -131,7 +133,7 @@ def serve(manager: ManagerApi, *, project: Path | None = None) -> Server:
 
 
 class Server:
-    """A served manager: one thread that accepts, and one for each client."""
+    """A manager's socket server: one thread accepts connections, and one thread per client answers it."""
 
     def __init__(self, manager: ManagerApi, listener: socket.socket, path: Path) -> None:
         self.socket: Final = path
@@ -157,12 +159,12 @@ class Server:
         self.close()
 
     def descriptors(self) -> tuple[int, ...]:
-        """Return the descriptors without which nobody can be served."""
+        """Return the file descriptors without which the server cannot accept clients."""
         return tuple(part.fileno() for part in (self._listener, self._waker, self._wake))
 
     def close(self) -> None:
-        """Remove the socket, let answers under way out, hang up on all clients; twice is fine."""
-        if self._pid != os.getpid() or self._closing.is_set():  # a forked child must not remove it
+        """Remove the socket, finish pending answers, disconnect all clients; a second call does nothing."""
+        if self._pid != os.getpid() or self._closing.is_set():  # a forked child must not remove the socket
             return
         self._closing.set()
         atexit.unregister(self.close)
@@ -174,14 +176,15 @@ class Server:
             part.close()
         with self._lock:
             clients = dict(self._clients)
-        # First only no more requests: who waits for the answer to one still gets it.
+        # SHUT_RD first: it blocks new requests, but a waiting client still gets its answer.
         for how in (socket.SHUT_RD, socket.SHUT_RDWR):
             _hang_up(clients, how)
 
     def forget(self) -> None:
-        """Let go of all connections in a forked child: they belong to the process that serves.
+        """Close all inherited sockets in a forked child: they belong to the parent process.
 
-        Kept open there they would outlive it: no client would hear of its end, its socket would look alive.
+        Otherwise they would outlive the parent: its clients would not notice its end, and its socket would
+        look alive.
         """
         for inherited in (self._listener, self._waker, self._wake, *self._clients):
             inherited.close()
@@ -198,7 +201,7 @@ class Server:
                     continue
                 except OSError as error:
                     logger.warning("a client could not be accepted: %s", error)
-                    self._closing.wait(0.2)  # out of descriptors: the client stays in the queue
+                    self._closing.wait(0.2)  # no free descriptors: the client stays in the queue
                     continue
                 self._admit(client)
 
@@ -213,7 +216,7 @@ class Server:
         thread.start()
 
     def _attend(self, client: socket.socket) -> None:
-        """Answer one client until it leaves or breaks the rules."""
+        """Answer one client until it leaves or violates the protocol."""
         try:
             check_peer(client)
             if self._greet(client):
@@ -221,7 +224,7 @@ class Server:
         except HotloadError as error:
             _dismiss(client, error)
         except OSError:
-            pass  # the client left, or stopped in the middle of a message: nobody is left to tell
+            pass  # the client left, stopped reading, or sent no Hello in time: no error is sent
         finally:
             with self._lock:
                 self._clients.pop(client, None)
@@ -249,7 +252,7 @@ class Server:
             wire.send(client, self._reply(request))
 
     def _tell(self, client: socket.socket) -> None:
-        """Send the state and then the events, until the client leaves, stops reading, or all is over."""
+        """Send the state and then the events until the client leaves, stops reading, or the feed ends."""
         number = 0
         portion = Portion((), missed=True)
         while True:
@@ -257,7 +260,7 @@ class Server:
                 number = self._feed.number
             news = functools.partial(self._news, number, portion)
             wire.send(client, _fenced("Listen", news))
-            # Closing takes the client's side first; whoever is to hear the farewell has not left.
+            # During close() SHUT_RD makes every client look as if it had left, but it must get Farewell.
             if portion.is_last or (_has_left(client) and not self._closing.is_set()):
                 return
             number += len(portion.events)
@@ -288,12 +291,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def _fenced(title: str, make: Callable[[], object]) -> bytes:
-    """Encode what ``make`` returns, or the error that it raises."""
+    """Encode the result of ``make``, or the error that it raises; an oversized answer becomes an error."""
     try:
         reply = wire.encode(make())
     except HotloadError as error:
         reply = wire.encode(wire.failure_of(error))
-    except Exception as error:  # a defect of the host must reach the client that met it
+    except Exception as error:  # the client must learn of a defect in the host
         logger.exception("%s failed", title)
         text = f"the host failed on {title}: {type(error).__name__}: {error}"
         reply = wire.encode(wire.Failed("HotloadError", text))
@@ -304,10 +307,10 @@ def _fenced(title: str, make: Callable[[], object]) -> bytes:
 
 
 def _has_left(client: socket.socket) -> bool:
-    """Tell whether a listener has hung up.
+    """Return whether a listening client has closed its connection.
 
     Raises:
-        ProtocolError: it says something, although it is not its turn any more.
+        ProtocolError: the client sent a message, which the protocol forbids after ``Listen``.
 
     """
     client.settimeout(0)
@@ -322,20 +325,20 @@ def _has_left(client: socket.socket) -> bool:
 
 
 def _hang_up(clients: dict[socket.socket, threading.Thread], how: int) -> None:
-    """Shut the clients' sockets down, and wait a while for their threads."""
+    """Shut down the clients' sockets, and wait up to ``_JOIN_TIMEOUT`` for their threads."""
     deadline = time.monotonic() + _JOIN_TIMEOUT
     for client in clients:
-        with contextlib.suppress(OSError):  # it may have left by itself
+        with contextlib.suppress(OSError):  # the client may have left already
             client.shutdown(how)
     for thread in clients.values():
-        if thread is not threading.current_thread():  # a plugin may close what it was called through
+        if thread is not threading.current_thread():  # a handler called by a client may close it
             thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _dismiss(client: socket.socket, error: HotloadError) -> None:
-    """Tell a client why it is hung up on."""
-    with contextlib.suppress(OSError):  # it may not wait for the reason
+    """Send a client the reason why the server disconnects it."""
+    with contextlib.suppress(OSError):  # the client may have left already
         wire.send(client, wire.encode(wire.failure_of(error)))
         client.shutdown(socket.SHUT_WR)
         client.settimeout(_DISMISS_TIMEOUT)
-        client.recv(_UNREAD)  # what is left unread at the close would take the reason with it
+        client.recv(_UNREAD)  # closing with unread input would discard the reason

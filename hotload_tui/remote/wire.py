@@ -1,13 +1,13 @@
-"""What host and client say to each other, and how it travels.
+"""The messages between host and client, and their encoding.
 
-A message is a length (4 bytes, big-endian) and msgpack. A client says ``Hello``; the host answers ``Welcome``
-or ``Failed``. From then on each request gets one reply, ``Done`` or ``Failed``, in order. After ``Listen``
-the connection belongs to the host, which sends on it::
+A message is a length (4 bytes, big-endian) and a msgpack value. A client sends ``Hello``; the host answers
+``Welcome`` or ``Failed``. After that each request gets one reply, ``Done`` or ``Failed``, in order. After
+``Listen`` only the host sends on the connection::
 
-    State       first, and again for a client that fell behind: the whole state, and its number
-    Events      what happened next, numbered without gaps
+    State       first, and again for a client that fell behind: the whole state, and its event number
+    Events      the next events, numbered without gaps
     Beat        nothing happened; the host is alive
-    Farewell    the host stops in good order; a connection that ends without it was cut
+    Farewell    the host closes its server; a connection that ends without it was cut
 
 Commands use other connections, so that no event waits for an answer, and no answer for an event.
 """
@@ -29,20 +29,20 @@ from hotload_tui.core.events import AnyEvent
 from hotload_tui.core.model import Snapshot
 
 LIMIT: Final = 64 * 1024 * 1024
-"""Bytes of a message."""
+"""Maximum size of a message in bytes."""
 
 PATIENCE: Final = 10.0
-"""Seconds that the rest of a started message may take."""
+"""Seconds that the rest of a message may take after its first byte."""
 
 _HEAD: Final = struct.Struct(">I")
 _PIECE: Final = 1024 * 1024
-_INSTANT: Final = 0.001  # seconds; 0 would mean not to wait at all
-_BIG_INT: Final = 1  # msgpack extension: an integer beyond 64 bits, in decimal digits
+_INSTANT: Final = 0.001  # seconds; 0 would make the socket non-blocking
+_BIG_INT: Final = 1  # msgpack extension code: an integer beyond 64 bits, in decimal digits
 _T = TypeVar("_T")
 
 
 def encode(message: object) -> bytes:
-    """Encode a message; what msgpack cannot carry (huge integers, broken Unicode) goes by a detour."""
+    """Encode a message; huge integers go as an extension type, and broken Unicode as escapes."""
     try:
         return msgspec.msgpack.encode(message)
     except (OverflowError, UnicodeEncodeError):
@@ -57,7 +57,7 @@ def decode(payload: bytes | Raw, expected: object) -> object:
     """Decode a message.
 
     Raises:
-        ProtocolError: it is none of the expected kind.
+        ProtocolError: the payload is not a message of the expected type.
 
     """
     try:
@@ -71,7 +71,7 @@ def send(connection: socket.socket, payload: bytes) -> None:
     """Send one message.
 
     Raises:
-        ProtocolError: it is too large.
+        ProtocolError: the message is too large.
 
     """
     if len(payload) > LIMIT:
@@ -80,11 +80,13 @@ def send(connection: socket.socket, payload: bytes) -> None:
 
 
 def receive(connection: socket.socket, wait: float | None) -> bytes | None:
-    """Return the next message, or ``None`` at the end; ``wait`` is for its first byte, in seconds.
+    """Return the next message, or ``None`` at the end of the connection.
+
+    ``wait`` is the limit in seconds for its first byte; ``None`` waits without a limit.
 
     Raises:
-        ProtocolError: the message is too large, breaks off or does not get on.
-        TimeoutError: nothing came in time.
+        ProtocolError: the message is too large, breaks off, or takes longer than ``PATIENCE``.
+        TimeoutError: no byte arrived in time.
 
     """
     connection.settimeout(wait)
@@ -122,7 +124,7 @@ def _portable(value: object) -> object:
     match value:
         case str():
             return value.encode("utf-8", "backslashreplace").decode()
-        case int() if value.bit_length() >= 64:  # noqa: PLR2004 - what fits is sent as it is
+        case int() if value.bit_length() >= 64:  # noqa: PLR2004 - smaller integers need no extension
             return msgspec.msgpack.Ext(_BIG_INT, str(value).encode())
         case dict():
             return {_portable(key): _portable(item) for key, item in value.items()}
@@ -139,10 +141,10 @@ def _extension(code: int, payload: memoryview) -> object:
 
 
 VERSION: Final = 5
-"""Both sides must speak the same; it changes whenever a message, an event or a record does."""
+"""Both sides must use the same version; it changes with every change of a message, an event or a record."""
 
 BEAT: Final = 0.5
-"""Seconds between two signs of life of a host in which nothing happens."""
+"""Seconds between two ``Beat`` messages while nothing happens."""
 
 
 class Hello(Struct, frozen=True, tag="hello"):
@@ -152,21 +154,21 @@ class Hello(Struct, frozen=True, tag="hello"):
 
 
 class Welcome(Struct, frozen=True, tag="welcome"):
-    """The host's answer to a client that it understands."""
+    """The host's answer to a client of the same protocol version."""
 
     pid: int
 
 
 class Done(Struct, frozen=True, tag="done"):
-    """What the manager returned, encoded."""
+    """The manager's result, encoded."""
 
     result: Raw
     after: int = 0
-    """Number of the newest event when it returned: what a command did is told up to there."""
+    """Number of the newest event when the manager returned; the client waits for it after a command."""
 
 
 class Failed(Struct, frozen=True, tag="failed"):
-    """What the manager raised; the last three are those of a ``PluginError``."""
+    """The error that the manager raised; only a ``PluginError`` sets ``plugin``, ``file`` and ``line``."""
 
     error: str
     text: str
@@ -176,14 +178,14 @@ class Failed(Struct, frozen=True, tag="failed"):
 
 
 class State(Struct, frozen=True, tag="state"):
-    """The whole state, at least as new as event ``after``; the next events are those behind it."""
+    """The whole state, at least as new as event ``after``; the next message continues after that event."""
 
     after: int
     snapshot: Snapshot
 
 
 class Events(Struct, frozen=True, tag="events"):
-    """What happened, numbered ``first``, ``first + 1`` and so on."""
+    """Events with the numbers ``first``, ``first + 1`` and so on."""
 
     first: int
     events: tuple[AnyEvent, ...]
@@ -194,11 +196,11 @@ class Beat(Struct, frozen=True, tag="beat"):
 
 
 class Farewell(Struct, frozen=True, tag="farewell"):
-    """The host stops serving in good order."""
+    """The host closes its server in the normal way."""
 
 
 class Listen(Struct, frozen=True, tag="listen"):
-    """Ask for the state and all events from then on."""
+    """Request for the state and all later events."""
 
 
 Request: TypeAlias = Listen | Call
@@ -207,37 +209,37 @@ News: TypeAlias = State | Events | Beat | Farewell | Failed
 
 
 def request_of(payload: bytes) -> Request:
-    """Read a request.
+    """Decode a request.
 
     Raises:
-        ProtocolError: it is none.
+        ProtocolError: the payload is not a request.
 
     """
     return cast(Request, decode(payload, Request))
 
 
 def news_of(payload: bytes) -> News:
-    """Read what the host says to a listener.
+    """Decode a message from the host to a listener.
 
     Raises:
-        ProtocolError: it is nothing of the kind.
+        ProtocolError: the payload is not such a message.
 
     """
     return cast(News, decode(payload, News))
 
 
 def reply_of(payload: bytes) -> Reply:
-    """Read a reply.
+    """Decode a reply.
 
     Raises:
-        ProtocolError: it is none.
+        ProtocolError: the payload is not a reply.
 
     """
     return cast(Reply, decode(payload, Reply))
 
 
 def failure_of(error: HotloadError) -> Failed:
-    """Describe an error so that the other side can raise it."""
+    """Convert an error to a message from which the other side can raise it."""
     kind, text = type(error).__name__, str(error)
     if isinstance(error, PluginError):
         return Failed(kind, text, error.plugin, error.file, error.line)
@@ -245,7 +247,7 @@ def failure_of(error: HotloadError) -> Failed:
 
 
 def error_of(failure: Failed) -> HotloadError:
-    """Return the error that the other side described; of an unknown class only the text is left."""
+    """Convert a message to the error that it describes; an unknown class becomes ``HotloadError``."""
     kind = _error_classes().get(failure.error, HotloadError)
     if issubclass(kind, PluginError):
         return kind(failure.plugin, failure.text, file=failure.file, line=failure.line)
@@ -254,6 +256,6 @@ def error_of(failure: Failed) -> HotloadError:
 
 def _error_classes() -> dict[str, type[HotloadError]]:
     found: list[type[HotloadError]] = [HotloadError]
-    for kind in found:  # grows while it is walked
+    for kind in found:  # the list grows during the loop
         found.extend(kind.__subclasses__())
     return {kind.__name__: kind for kind in found}

@@ -1,4 +1,4 @@
-"""The plugins in a process of their own: started, supervised, restarted."""
+"""Run the plugins in a separate host process, which is started, supervised and restarted."""
 
 from hotload_tui.remote.process.hosted import HostedManager
 

@@ -1,8 +1,7 @@
-"""Which plugin killed the host, or keeps it from going on: breadcrumbs, dumps, and what they say.
+"""Find the plugin that killed or blocks the host, from breadcrumbs and dumps.
 
-The host writes breadcrumbs into shared memory, which costs next to nothing and is there even after
-``os._exit`` and SIGKILL; the console reads them. A heartbeat beside them shows whether the interpreter still
-runs.
+The host writes breadcrumbs into shared memory, which costs next to nothing and survives even ``os._exit`` and
+SIGKILL; the console reads them. A heartbeat next to them shows whether the interpreter still runs.
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ from hotload_tui.core.model import Fault, Frame, Owner, Phase, PluginState, Plug
 from hotload_tui.remote.process.debug import PLACES, SOCKET
 
 CUT_OFF: Final = 97
-"""Exit status of a process that can no longer report."""
+"""Exit status of a process that can no longer report to its parent or serve its clients."""
 
 _FRAME: Final = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
 _THREAD: Final = re.compile(r"^(?:Current thread|Thread) .*$", re.MULTILINE)
-_TIMEOUT: Final = "Timeout ("  # how a dump begins that was written because time was up
+_TIMEOUT: Final = "Timeout ("  # start of a dump that faulthandler wrote because of a timeout
 
 
 def fault_of_death(
     plugin: PluginStatus, phase: Phase, *, returncode: int | None, limit: float, trace: str
 ) -> Fault:
-    """Describe the end of a process that was compiling or loading ``plugin``.
+    """Return the fault for a process that ended during ``phase`` of ``plugin``.
 
-    ``returncode`` is as subprocess has it, ``None`` if the process had to be killed because it had not ended
-    after ``limit`` seconds; ``trace`` is faulthandler's dump, or empty.
+    ``returncode`` has subprocess's meaning; ``None`` means that the process was killed because the phase took
+    longer than ``limit`` seconds. ``trace`` is faulthandler's dump, or empty.
     """
     if returncode is None or trace.startswith(_TIMEOUT):
         kind, message = "TimeoutError", f"the plugin did not {phase} within {limit:g} s"
@@ -65,12 +64,12 @@ def _signal_name(number: int) -> str:
 
 
 def _frames(trace: str, plugin_dir: str) -> tuple[Frame, ...]:
-    """Return the stack of the thread that executes the plugin, from the plugin's first frame on."""
+    """Return the stack of the thread that runs the plugin, starting with the plugin's first frame."""
     stacks = [_stack(part, plugin_dir) for part in _THREAD.split(trace)[1:]]
     own = [stack for stack in stacks if any(frame.owner == "plugin" for frame in stack)]
     if not own:
         return ()
-    stack = own[-1]  # faulthandler writes the newest thread first, the main one last
+    stack = own[-1]  # faulthandler writes the newest thread first and the main thread last
     first = next(index for index, frame in enumerate(stack) if frame.owner == "plugin")
     return tuple(stack[first:])
 
@@ -95,14 +94,14 @@ def _frame(file: str, line: int, function: str, plugin_dir: str) -> Frame:
 def _owner(file: str, plugin_dir: str) -> Owner:
     if Path(file).is_relative_to(plugin_dir) or Path(file).is_relative_to(Path(plugin_dir).resolve()):
         return "plugin"
-    import sysconfig  # not for the start of a console
+    import sysconfig  # only here, so that the console starts faster
 
     libraries = (*sysconfig.get_paths().values(), sys.prefix)
     return "library" if any(Path(file).is_relative_to(path) for path in libraries) else "host"
 
 
 def fault_of_hang(plugin: PluginStatus, phase: Phase, trace: str) -> Fault:
-    """Describe how a plugin kept its host from going on; ``trace`` is faulthandler's dump."""
+    """Return the fault for a plugin that blocked its host; ``trace`` is faulthandler's dump."""
     return Fault(
         phase,
         plugin.name,
@@ -114,7 +113,7 @@ def fault_of_hang(plugin: PluginStatus, phase: Phase, trace: str) -> Fault:
 
 
 def plugin_in(trace: str, runtime_dir: Path) -> str:
-    """Return in whose code the thread was that crashed or held the interpreter; empty: nobody's."""
+    """Return the directory name of the plugin whose code crashed or held the interpreter; empty for none."""
     _, _, rest = trace.partition("Current thread ")
     current = _THREAD.split(rest)[0]
     for file, _, _ in _FRAME.findall(current):
@@ -124,50 +123,50 @@ def plugin_in(trace: str, runtime_dir: Path) -> str:
 
 
 BEAT: Final = 0.25
-"""Seconds between two beats."""
+"""Seconds between two heartbeats."""
 
 TRAIL: Final = "trail"
 CRASH: Final = "crash"
 HANG: Final = "hang"
-"""Names in the folder that host and console share: breadcrumbs, and two dumps of faulthandler's."""
+"""File names in the folder that host and console share: the breadcrumbs and two dumps of faulthandler."""
 
-_HEAD: Final = struct.Struct("<d?")  # last beat on the monotonic clock, whether the first scan is over
+_HEAD: Final = struct.Struct("<d?")  # last heartbeat on the monotonic clock, whether the first scan is over
 _SLOT: Final = struct.Struct(
     "<Qd16s64s256s"
 )  # number (0: free), time on the monotonic clock, phase, digest, plugin
 _START: Final = 64  # bytes before the first slot
-_SLOTS: Final = 32  # the first for the step that was over last; of too many, the newest are left out
+_SLOTS: Final = 32  # slot 0: the step that ended last; steps for which no slot is free are left out
 _SIZE: Final = _START + _SLOTS * _SLOT.size
 
 
 class Crumb(NamedTuple):
-    """A step that a host is in, or was in when it died."""
+    """A step of a plugin in the host, for example its load or a call of its handler."""
 
     number: int
-    """Counts up: the greatest is the newest."""
+    """Counts up: the newest step has the greatest number."""
     at: float
-    """When it began, or ended, on the monotonic clock."""
+    """Start of the step, or its end if it is over, on the monotonic clock."""
     phase: Phase
     digest: str
-    """Of the source that runs; empty where that is not known."""
+    """Digest of the source that runs; empty if unknown."""
     plugin: str
 
 
 class Trail(NamedTuple):
-    """All that a host wrote down."""
+    """Everything that a host recorded."""
 
     beat: float
-    """When it last beat, on the monotonic clock."""
+    """Time of the last heartbeat on the monotonic clock."""
     is_ready: bool
-    """Whether its first scan is over."""
+    """Whether the host's first scan is over."""
     crumbs: tuple[Crumb, ...]
-    """Steps that are not over, oldest first."""
+    """The steps that are not over, oldest first."""
     last: Crumb | None
-    """The step that was over last; ``at`` is when it ended."""
+    """The step that ended last; ``at`` is the time of its end."""
 
 
 class Breadcrumbs:
-    """The host's side; ``step`` is a ``StepObserver``."""
+    """Records the steps of the host; ``step`` is a ``StepObserver``."""
 
     def __init__(self, path: Path) -> None:
         self._memory = _mapped(path)
@@ -178,21 +177,21 @@ class Breadcrumbs:
         self._is_ready = False
 
     def beat(self) -> None:
-        """Beat once."""
+        """Record one heartbeat."""
         _HEAD.pack_into(self._memory, 0, time.monotonic(), self._is_ready)
 
     def trail(self) -> Trail:
-        """Return what is written down now."""
+        """Return the current records."""
         return _trail(bytes(self._memory))
 
     def ready(self) -> None:
-        """Say that the first scan is over."""
+        """Record that the first scan is over."""
         self._is_ready = True
         self.beat()
 
     @contextlib.contextmanager
     def step(self, phase: Phase, plugin: str, digest: str = "") -> Iterator[None]:
-        """Write a step down while it lasts. A copy of the host that a plugin forked in it ends with it."""
+        """Record a step while it runs. A process that the plugin forked in the step exits at its end."""
         with self._lock:
             slot = self._free.pop() if self._free else None
             number = next(self._numbers)
@@ -215,12 +214,12 @@ class Breadcrumbs:
 
 
 def make_trail(path: Path) -> None:
-    """Make the file, without any crumbs; one that is there is emptied, and still mapped by who has it."""
+    """Create the file without breadcrumbs; an existing file is emptied in place and stays mapped."""
     path.write_bytes(bytes(_SIZE))
 
 
 def read_trail(path: Path) -> Trail:
-    """Return what is written down now; a step that is being written may be missing."""
+    """Return the current records; a step that is being written may be missing."""
     return _trail(path.read_bytes())
 
 
@@ -247,23 +246,23 @@ def _mapped(path: Path) -> mmap.mmap:
 
 
 AFTERMATH: Final = 0.25
-"""Seconds: a signal sent to the whole process may strike a moment after the step."""
+"""Seconds after the end of a step in which it still counts as the cause: a signal may arrive late."""
 
 CUT_OFF_SEEN: Final = 1.0
-"""Seconds until a host has noticed that descriptors are missing."""
+"""Seconds within which a host notices that descriptors are missing."""
 
 
 class Culprit(NamedTuple):
-    """A plugin, and what it did."""
+    """The plugin that killed or blocked the host, and the fault."""
 
     plugin: str
     digest: str
-    """Of its source; empty where that is not known."""
+    """Digest of the plugin's source; empty if unknown."""
     fault: Fault
 
 
 class Inquest:
-    """Looks for culprits among the plugins in ``runtime_dir``."""
+    """Finds the culprit among the plugins in ``runtime_dir``."""
 
     def __init__(self, runtime_dir: Path, load_timeout: float) -> None:
         self._root = runtime_dir.absolute()
@@ -272,9 +271,9 @@ class Inquest:
     def of_death(
         self, trail: Trail, trace: str, returncode: int, *, was_orphaned: bool = False
     ) -> Culprit | None:
-        """Return who was loading or being called when the host died.
+        """Return the plugin whose step was running when the host died, or had ended just before.
 
-        Also who had just been, but not of a host that ended because its supervisor did.
+        A step that is over does not count if the host ended because its supervisor died (``was_orphaned``).
         """
         crumb = self._crumb(trail, trace)
         if crumb is None and not was_orphaned:
@@ -286,14 +285,18 @@ class Inquest:
         return Culprit(crumb.plugin, crumb.digest, fault)
 
     def of_hang(self, trail: Trail, trace: str) -> Culprit | None:
-        """Return who keeps the host from going on."""
+        """Return the plugin that blocks the host."""
         crumb = self._crumb(trail, trace) or recent(trail, trail.beat - AFTERMATH)
         if crumb is None:
             return None
         return Culprit(crumb.plugin, crumb.digest, fault_of_hang(self._status(crumb), crumb.phase, trace))
 
     def _crumb(self, trail: Trail, trace: str) -> Crumb | None:
-        """Return the step of the plugin in whose code the dump was written, else the newest step."""
+        """Return the newest running step of the plugin in whose code the dump was written.
+
+        If the dump names no plugin, return the newest running step. If it names a plugin without a running
+        step, return a step of phase ``host``.
+        """
         named = name_of(plugin_in(trace, self._root) or plugin_in(trace, self._root.resolve()) or ".") or ""
         for crumb in reversed(trail.crumbs):
             if crumb.plugin == named or not named:
@@ -305,7 +308,7 @@ class Inquest:
 
 
 def recent(trail: Trail, since: float) -> Crumb | None:
-    """Return the newest step that is not over, or was over after ``since`` on the monotonic clock."""
+    """Return the newest running step, else the last step if it ended after ``since`` (monotonic clock)."""
     if trail.crumbs:
         return trail.crumbs[-1]
     last = trail.last
@@ -313,13 +316,13 @@ def recent(trail: Trail, since: float) -> Crumb | None:
 
 
 class Evidence:
-    """Breadcrumbs and dumps of one host at a time."""
+    """The breadcrumbs and dumps of the current host."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hotload-"))
 
     def clear(self) -> None:
-        """Make room for another host."""
+        """Reset all files for the next host."""
         make_trail(self.folder / TRAIL)
         for name in (CRASH, HANG):
             (self.folder / name).write_bytes(b"")
@@ -334,11 +337,11 @@ class Evidence:
         """Return the breadcrumbs."""
         try:
             return read_trail(self.folder / TRAIL)
-        except FileNotFoundError:  # the console is leaving
+        except FileNotFoundError:  # the console is closing and has removed the folder
             return Trail(0.0, False, (), None)
 
     def dump(self, name: str) -> str:
-        """Return what faulthandler wrote to ``CRASH`` or ``HANG``."""
+        """Return the dump that faulthandler wrote to the file ``name`` (``CRASH`` or ``HANG``)."""
         try:
             return (self.folder / name).read_text(errors="replace")
         except OSError:
@@ -346,13 +349,13 @@ class Evidence:
 
 
 class Hang:
-    """A host that does not go on."""
+    """A host that hangs."""
 
     def __init__(self, before: int) -> None:
         self.before = before
-        """Characters of the dump that are of earlier ones."""
+        """Number of characters in the dump file that belong to earlier dumps."""
         self.trace = ""
         self.culprit: Culprit | None = None
         self.looks = 0
         self.is_ended = False
-        """Whether the host is being killed for it."""
+        """Whether the host is being killed because of this hang."""

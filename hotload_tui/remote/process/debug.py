@@ -1,4 +1,4 @@
-"""``breakpoint()`` in a host: it waits for the console's terminal, which comes over a socket."""
+"""``breakpoint()`` in a host: it waits until the console connects its terminal through a socket."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from hotload_tui.core.errors import near
 logger = logging.getLogger("hotload.engine")
 
 SOCKET: Final = "debug.sock"
-"""In the host's folder: who connects has the debugger of one ``breakpoint()`` that waits."""
+"""Socket in the host's folder; a connection gets the debugger of one waiting ``breakpoint()``."""
 
 PLACES: Final = "breakpoints"
-"""In the same folder, while any waits: where, a line for each."""
+"""File in the same folder with one line for each waiting ``breakpoint()``; missing when none waits."""
 
 
 class Breakpoints:
-    """Stops the threads that call ``breakpoint()``, each until somebody has come and let it go on."""
+    """Stops each thread that calls ``breakpoint()`` until a user connects and continues it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -33,20 +33,20 @@ class Breakpoints:
         self._waiting: list[str] = []
 
     def install(self) -> None:
-        """Be what ``breakpoint()`` calls, unless the user has named another debugger."""
+        """Make ``breakpoint()`` call ``stop``, unless the user has set ``PYTHONBREAKPOINT``."""
         if not os.environ.get("PYTHONBREAKPOINT"):
             sys.breakpointhook = self.stop
 
     def stop(self, *_arguments: object, **_named: object) -> None:
-        """Wait for a terminal, and debug the caller there."""
-        from hotload_tui.remote.process.session import Session  # pdb: only for who debugs
+        """Wait for a terminal, and debug the caller in it."""
+        from hotload_tui.remote.process.session import Session  # imports pdb, which only debugging needs
 
-        frame = sys._getframe(1)  # noqa: SLF001 - it is how Python's own hook finds its caller
+        frame = sys._getframe(1)  # noqa: SLF001 - Python's own hook finds its caller in this way
         file = Path(frame.f_code.co_filename)
         place = f"{near(file)}:{frame.f_lineno} in {frame.f_code.co_name}"
         listener = self._listening()
         with self._noted(f"{file.parent.name}/{file.name}:{frame.f_lineno}"):
-            # What is logged has the console look at the facts: they are there before.
+            # The log line makes the console read the places, so they are written before it.
             logger.warning("breakpoint() waits at %s; B in the console goes there", place)
             connection, _ = listener.accept()
         logger.warning("breakpoint() at %s waits no more", place)
@@ -62,7 +62,7 @@ class Breakpoints:
 
     @contextlib.contextmanager
     def _noted(self, place: str) -> Iterator[None]:
-        """Have the console know that somebody waits at ``place``."""
+        """List ``place`` for the console while a thread waits there."""
         self._note(place, waits=True)
         try:
             yield
@@ -81,7 +81,7 @@ class Breakpoints:
 
 
 def places(folder: Path) -> tuple[str, ...]:
-    """Return where ``breakpoint()`` waits in the host of this folder."""
+    """Return the places at which ``breakpoint()`` waits in the host of this folder."""
     try:
         return tuple((folder / PLACES).read_text("utf-8", "replace").splitlines())
     except OSError:
@@ -89,7 +89,7 @@ def places(folder: Path) -> tuple[str, ...]:
 
 
 def connect(folder: Path) -> socket.socket | None:
-    """Return the other end of a debugger that waits in the host of this folder, if there is one."""
+    """Connect to a debugger that waits in the host of this folder; return ``None`` if none waits."""
     if not places(folder):
         return None
     connection = socket.socket(socket.AF_UNIX)

@@ -1,4 +1,4 @@
-"""The host process: loads plugins on its main thread, serves them on a socket, ends with its console."""
+"""The host process: loads plugins on its main thread, opens a socket for clients, ends with its console."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ _STREAMS: Final = (1, 2)
 
 
 class Guard:
-    """Beats, mends the standard streams, and ends a host that can serve no more."""
+    """Records the heartbeat, restores the standard streams, and ends a host that lost its descriptors."""
 
     def __init__(self, crumbs: Breadcrumbs, descriptors: Iterable[int], stop: threading.Event) -> None:
-        """Begin; without one of ``descriptors`` the host is of no use, until it is asked to ``stop``."""
+        """Start the thread; it ends the process if one of ``descriptors`` is lost before ``stop`` is set."""
         self._stop = stop
         self._crumbs = crumbs
         self._needed = {descriptor: _identity(descriptor) for descriptor in descriptors}
@@ -84,7 +84,7 @@ def _identity(descriptor: int) -> tuple[int, int]:
 
 
 def main() -> NoReturn:
-    """Serve until the supervisor, or whoever else, asks for the end."""
+    """Run the host until the lifeline or SIGTERM stops it."""
     options = _options().parse_args()
     stop = threading.Event()
     _listen(options.lifeline, stop)
@@ -108,14 +108,14 @@ def _serve(config: Config, options: argparse.Namespace, crumbs: Breadcrumbs, sto
         HookHost(step_observer=crumbs.step), config, trials=trials, step_observer=crumbs.step
     )
     _mark_output(config, manager)
-    events = logging.getLogger(EVENT_LOGGER)  # the console has them by another way
+    events = logging.getLogger(EVENT_LOGGER)  # the console receives the events through the socket
     events.propagate = False
     events.addHandler(logging.NullHandler())
     with serve(manager, project=Path(config.runtime_dir)) as server:
 
         def end() -> None:
             stop.wait()
-            manager.stop()  # which may have to wait for a load on the main thread
+            manager.stop()  # may wait for a load on the main thread
             trials.end()
 
         Guard(crumbs, server.descriptors(), stop)
@@ -128,15 +128,19 @@ def _serve(config: Config, options: argparse.Namespace, crumbs: Breadcrumbs, sto
 
 
 def _leave(code: int) -> NoReturn:
-    """End at once: what plugins left running, threads for instance, must not keep the process."""
+    """Exit at once: leftovers of plugins, such as running threads, must not keep the process alive."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # foreign code: a plugin may have put anything there
+        with contextlib.suppress(Exception):  # foreign code: a plugin may have replaced the stream
             stream.flush()
     os._exit(code)
 
 
 def _hear_signals(crumbs: Breadcrumbs, stop: threading.Event) -> None:
-    """Stop in order on SIGTERM; but one that comes while a plugin's code runs is that plugin's, and kills."""
+    """Stop the host normally on SIGTERM, and ignore SIGINT.
+
+    A SIGTERM during a plugin's step, or up to ``AFTERMATH`` later, counts as sent by the plugin and kills the
+    host.
+    """
 
     def terminate(number: int, _frame: FrameType | None) -> None:
         if recent(crumbs.trail(), time.monotonic() - AFTERMATH):
@@ -149,7 +153,7 @@ def _hear_signals(crumbs: Breadcrumbs, stop: threading.Event) -> None:
 
 
 def _listen(lifeline: int, stop: threading.Event) -> None:
-    """Stop when ``lifeline`` says so, or nobody holds its other end any more."""
+    """Set ``stop`` when ``lifeline`` delivers a byte or its other end is closed."""
 
     def watch() -> None:
         with contextlib.suppress(OSError):  # a plugin closed the descriptor
@@ -161,13 +165,13 @@ def _listen(lifeline: int, stop: threading.Event) -> None:
 
 
 def _write_dumps(folder: Path) -> None:
-    """Have the stacks written to a file on a crash, and to another one when the console asks for it."""
+    """Write the stacks of all threads to ``CRASH`` on a crash, and to ``HANG`` on the signal ``DUMP``."""
     faulthandler.enable((folder / CRASH).open("wb"), all_threads=True)
     faulthandler.register(DUMP, (folder / HANG).open("wb"), all_threads=True)
 
 
 def _mark_output(config: Config, manager: HotloadManager) -> None:
-    """Have what plugins print carry their names."""
+    """Mark each line that a plugin prints with the plugin's name."""
     names: dict[str, str] = {}
 
     def plugin_of(module: str) -> str:

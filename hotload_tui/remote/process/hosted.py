@@ -1,4 +1,4 @@
-"""``HostedManager``: a ``ManagerApi`` whose host may die, and is there again."""
+"""``HostedManager``: a ``ManagerApi`` whose host process is restarted when it dies."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ from hotload_tui.remote.process.monitor import HostMonitor
 
 _T = TypeVar("_T")
 
-_TIMEOUT = 0.75  # seconds for a question: of a host that does not answer the last facts are shown
+_TIMEOUT = 0.75  # seconds for a query: after that the last known state is shown
 _RESTARTING = "the host is being restarted"
 _PAUSE = 0.02  # seconds between two attempts to connect
 
 
 class HostedManager(Forwarder):
-    """The plugins in a process of their own, which is started, watched over and restarted.
+    """Runs the plugins in a separate host process, which it starts, monitors and restarts.
 
-    The log is this side's: it goes on when a host dies, and has what the host's process printed.
+    The log is kept in this process: it survives the host and contains what the host process printed.
     """
 
     def __init__(self, config: Config, options: Sequence[str]) -> None:
-        """Prepare; ``options`` of the command line lead a host to ``config``."""
+        """Prepare, without a host; ``options`` are the command-line options that give a host ``config``."""
         self._config = config
         self._runtime_dir = Path(config.runtime_dir)
         self._bus = EventBus()
@@ -70,24 +70,27 @@ class HostedManager(Forwarder):
         self._monitor = HostMonitor(config, options, self)
 
     def open(self) -> None:
-        """Start the host, and show what plugins there are; does not wait for it."""
+        """Start the host and list the plugins on disk, without waiting for the host."""
         self._monitor.open()
-        with contextlib.suppress(RuntimeDirError):  # the host says so, and what to do
-            found = sorted(find_plugins(self._runtime_dir).items())  # as a host has them
+        with contextlib.suppress(RuntimeDirError):  # the host reports the error with advice
+            found = sorted(find_plugins(self._runtime_dir).items())  # the order of a host
             plugins = tuple(found_status(plugin, self._config) for _, plugin in found)
             self._last = replace(self._last, plugins=plugins)
 
     def wait_until_ready(self) -> None:
-        """Wait until the host has loaded the plugins, or nothing will come of it."""
+        """Wait until the host has loaded the plugins, cannot be started, or is closed."""
         self._monitor.wait_until_ready()
 
     def close(self) -> None:
-        """Stop the host: nothing of it is left when this returns."""
+        """Stop the host; its processes have ended when this returns."""
         self._monitor.close()
         self._hang_up()
 
     def restart(self, *, anyway: bool = False) -> str:
-        """Restart a host that hangs, without the plugin that does, or ``anyway``; returns why not."""
+        """Restart a host that hangs, without the plugin that hangs; return the reason for a refusal.
+
+        ``anyway`` restarts a healthy host, too. The returned text is empty if the host is restarted.
+        """
         return self._monitor.restart(anyway=anyway)
 
     def debug(self) -> socket.socket | None:
@@ -97,7 +100,7 @@ class HostedManager(Forwarder):
     # ---- ManagerApi
 
     def snapshot(self) -> Snapshot:
-        """Return the whole state; of a host that does not answer the last that it told."""
+        """Return the whole state; if the host does not answer, the last known one."""
         if self._remote is not None and not (self._monitor.trouble or self._monitor.is_late):
             with contextlib.suppress(NoHostError):
                 self._last = self._remote.snapshot()
@@ -106,7 +109,7 @@ class HostedManager(Forwarder):
         return replace(self._last, host=replace(self._last.host, trouble=trouble, breakpoint=waits))
 
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
-        """Hear every event from now on, of this host and those that follow it."""
+        """Call ``subscriber`` with every later event of this host and its successors; return the undo."""
         return self._bus.subscribe(subscriber)
 
     def log(self, since: int = 0) -> tuple[LogLine, ...]:
@@ -118,28 +121,28 @@ class HostedManager(Forwarder):
         return self._host().forward(call, expected)
 
     def pause(self) -> WatcherStatus:
-        """Keep what is saved from now on until ``resume``, also in hosts that follow this one."""
+        """Keep later changes of files for ``resume``, also in the hosts that replace this one."""
         status = self._host().pause()
         self._is_paused = True
         return status
 
     def resume(self) -> tuple[PluginStatus, ...]:
-        """Bring what changed since ``pause`` up to date, and follow saves again."""
+        """Apply the changes since ``pause``, and follow saves again."""
         self._is_paused = False
         return self._host().resume()
 
     def _host(self) -> RemoteManager:
-        """Return the host, if there is one that answers.
+        """Return the connection to the host.
 
         Raises:
-            NoHostError: there is none.
+            NoHostError: no host is connected, or the monitor reports trouble.
 
         """
         if self._monitor.trouble or self._remote is None:
             raise NoHostError(self._monitor.trouble or "the host is being started; try again in a moment")
         return self._remote
 
-    # ---- what the keeper tells
+    # ---- HostListener
 
     def say(self, level: Level, plugin: str, text: str) -> None:
         """Add a line to the log."""
@@ -147,18 +150,18 @@ class HostedManager(Forwarder):
         self._bus.publish(LogWritten(now, self._log.add(now, level, plugin, text)))
 
     def started(self, pid: int) -> None:
-        """Connect to a new host, in a thread: it is not there at once."""
+        """Connect to a new host, in a thread because the host opens its socket later."""
         self._pid = pid
         threading.Thread(target=self._connect, args=(pid,), name="hotload-connect", daemon=True).start()
 
     def lost(self) -> None:
-        """Forget the host."""
+        """Disconnect from the host that ended."""
         self._pid = 0
         self._hang_up()
         self.changed()
 
     def changed(self) -> None:
-        """Have subscribers look at the state again."""
+        """Make subscribers read the state again."""
         self._bus.publish(EventsMissed(time.time(), 0))
 
     # ---- the connection
@@ -171,14 +174,14 @@ class HostedManager(Forwarder):
                 return
             time.sleep(_PAUSE)
             if path.exists():
-                with contextlib.suppress(HotloadError):  # it is not ready yet, or died just now
+                with contextlib.suppress(HotloadError):  # the host is not ready yet, or has just died
                     remote = RemoteManager(path, timeout=_TIMEOUT)
-        with self._lock, contextlib.suppress(HotloadError):  # it died just now
-            if self._is_paused:  # a crash is no reason to follow saves again
+        with self._lock, contextlib.suppress(HotloadError):  # the host has just died
+            if self._is_paused:  # a pause outlasts a crash of the host
                 remote.pause()
             self._copied = 0
             remote.subscribe(self._heard)
-            self._copy(remote.log())  # what was logged before this side listened
+            self._copy(remote.log())  # lines from before the subscription
         self._remote, self._was_reached = remote, True
         self.changed()
 
@@ -194,18 +197,18 @@ class HostedManager(Forwarder):
                     self._copy([line])
                 return
             case EventsMissed() if self._remote is not None:
-                with self._lock, contextlib.suppress(HotloadError):  # it died just now
+                with self._lock, contextlib.suppress(HotloadError):  # the host has just died
                     self._copy(self._remote.log(self._copied))
             case WatcherChanged():
-                self._is_paused = event.paused  # somebody else may have paused it, or resumed
+                self._is_paused = event.paused  # another client may have paused or resumed
             case HostEvent():
-                return  # the keeper knows better, and tells it
+                return  # the host monitor reports the state of the host
             case _:
                 pass
         self._bus.publish(event)
 
     def _copy(self, lines: Sequence[LogLine]) -> None:
-        """Take over lines of the host's log, each once."""
+        """Copy lines of the host's log to this log, each once."""
         for line in lines:
             if line.number > self._copied:
                 self._copied = line.number
@@ -214,7 +217,7 @@ class HostedManager(Forwarder):
 
 
 def _nothing(config: Config) -> Snapshot:
-    """Return the state before there is a host."""
+    """Return the state that is shown before a host answers."""
     host = HostStatus(
         pid=os.getpid(),
         python=platform.python_version(),

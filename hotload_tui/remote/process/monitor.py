@@ -25,26 +25,26 @@ from hotload_tui.remote.process.output import Line, Reader
 
 
 class HostListener(Protocol):
-    """Who hears of the host."""
+    """Receives the events of a host."""
 
     def say(self, level: Level, plugin: str, text: str) -> None:
-        """Hear a line for the log."""
+        """Add a line to the log."""
         ...
 
     def started(self, pid: int) -> None:
-        """Hear that a host was started; it may not answer yet."""
+        """React to the start of a host, which may not answer yet."""
         ...
 
     def lost(self) -> None:
-        """Hear that the host ended."""
+        """React to the end of the host."""
         ...
 
     def changed(self) -> None:
-        """Hear that ``trouble`` is another one."""
+        """React to a change of the monitor's ``trouble``."""
         ...
 
 
-_END: Final = 3.0  # seconds for a supervisor that has nothing left to do
+_END: Final = 3.0  # seconds that leave() waits for the supervisor's end
 
 
 class Started(NamedTuple):
@@ -58,29 +58,30 @@ class Ended(NamedTuple):
 
     pid: int
     code: int
-    """As subprocess has it: negative for the signal that killed it."""
+    """Exit code with subprocess's meaning: negative for the signal that killed the host."""
 
 
 class Orphaned(NamedTuple):
-    """The supervisor itself was killed; its host, if there was one, has been ended."""
+    """The supervisor itself was killed; ``Link`` has killed its host, if there was one."""
 
 
 News: TypeAlias = Started | Ended | Orphaned
 
 
 class Link:
-    """A supervisor, and the two streams of the hosts that it starts."""
+    """The connection to a supervisor, and the two output streams of the hosts that it starts."""
 
     def __init__(self, command: Sequence[str], write: Callable[[str, Line], None]) -> None:
-        """Start a supervisor for hosts that ``command`` starts.
+        """Start a supervisor that starts hosts with ``command``.
 
-        ``write`` gets ``stdout`` or ``stderr`` and a line of it.
+        ``write`` receives the name of a stream (``stdout`` or ``stderr``) and a line from it.
         """
         self.news: Final[queue.SimpleQueue[News]] = queue.SimpleQueue()
         self._host = 0
         streams = {name: os.pipe() for name in ("stdout", "stderr")}
         out, err = (streams[name][1] for name in ("stdout", "stderr"))
-        # Before there is another process that wants the processor: a thread is waited for until it runs.
+        # The readers start before the supervisor competes for the processor: Thread.start() waits until the
+        # thread runs.
         self._readers = [
             Reader(reading, name, lambda line, name=name: write(name, line))  # type: ignore[misc]
             for name, (reading, _) in streams.items()
@@ -94,7 +95,7 @@ class Link:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             pass_fds=[number for number in (out, err, terminal) if number >= 0],
-            process_group=0,  # what ends the console's group must leave it alone
+            process_group=0,  # a signal to the console's group must not end the supervisor
         )
         for number in (out, err, terminal):
             if number >= 0:
@@ -105,14 +106,14 @@ class Link:
         ).start()
 
     def send(self, word: str) -> None:
-        """Give a command; one that the supervisor does not live to hear is followed by ``Orphaned``."""
+        """Send a command; if the supervisor dies before it reads the command, ``Orphaned`` follows."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError, ValueError):
             self._process.stdin.write(f"{word}\n".encode())
             self._process.stdin.flush()
 
     def leave(self) -> None:
-        """Say that the terminal is fine, and let the supervisor end what is left; does not wait long."""
+        """Report that the terminal is fine, and wait at most 3 s while the supervisor ends its processes."""
         self.send("bye")
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
@@ -130,7 +131,7 @@ class Link:
                 else:
                     self._host = 0
                     self.news.put(Ended(int(numbers[0]), int(numbers[1])))
-        self._process.wait()  # its output has ended, and so has it
+        self._process.wait()  # its output has ended, so it exits
         if self._host:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._host, signal.SIGKILL)
@@ -141,7 +142,7 @@ class Link:
 
 
 def _terminal() -> int:
-    """Return a new descriptor of the terminal on which a console would be; -1 for none."""
+    """Return a new descriptor of the console's terminal, or -1 if standard error is no terminal."""
     try:
         descriptor = sys.__stderr__.fileno() if sys.__stderr__ else -1
     except ValueError:  # closed
@@ -149,26 +150,26 @@ def _terminal() -> int:
     return os.dup(descriptor) if descriptor >= 0 and os.isatty(descriptor) else -1
 
 
-_SOON: Final = 0.02  # seconds between two looks while the console waits for the first scan
-_LATE: Final = 0.6  # seconds without a beat after which the host is not asked
-_SILENT: Final = 1.25  # seconds without a beat; with the look that finds it, less than two
-_BOOT: Final = 15.0  # seconds until the first beat
+_SOON: Final = 0.02  # seconds between two checks while the console waits for the first scan
+_LATE: Final = 0.6  # seconds without a heartbeat after which the host gets no queries
+_SILENT: Final = 1.25  # seconds without a heartbeat that mean a hang; a check finds it within two
+_BOOT: Final = 15.0  # seconds until the first heartbeat
 _OVERDUE: Final = 1.5  # seconds that a load may take beyond its limit
 _MINUTE: Final = 60.0
-_CRASHES: Final = 3  # within a minute, with nobody to blame: then it is enough
+_CRASHES: Final = 3  # deaths within a minute, with no plugin held back, after which the monitor gives up
 _STOP: Final = 2.0  # seconds
 _JOIN: Final = 1.0  # seconds
 
 
 class HostMonitor:
-    """Keeps one host running, from ``open`` to ``close``; one thread of its own does all of it."""
+    """Keeps one host running from ``open`` to ``close``, in a separate thread."""
 
     def __init__(self, config: Config, options: Sequence[str], listener: HostListener) -> None:
-        """Prepare; ``options`` lead a host to the configuration ``config``."""
+        """Prepare, without a host; ``options`` are the command-line options that give a host ``config``."""
         self.trouble = ""
-        """What is wrong with the host; empty when nothing is."""
+        """Description of what is wrong with the host; empty if it is well."""
         self.is_late = False
-        """Whether a heartbeat is missing; that may be nothing, but a question would have to wait."""
+        """Whether a heartbeat is missing; the host may still be well, but a query would have to wait."""
         self._options = options
         self._listener = listener
         self._runtime_dir = Path(config.runtime_dir)
@@ -184,38 +185,41 @@ class HostMonitor:
         self._hang: Hang | None = None
         self._deaths: deque[float] = deque(maxlen=_CRASHES)
         self._has_given_up = False
-        self._is_renewed = False  # whether its user wants another one, though it is well
-        self._is_wanted = True  # whether an end of the host is to be followed by another start
+        self._is_renewed = False  # whether the user has asked to restart a healthy host
+        self._is_wanted = True  # whether to start the host again when it ends
         self._ready = threading.Event()
         self._ended = threading.Event()
         self._restart = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="hotload-keeper", daemon=True)
 
-    # ---- what the console asks for
+    # ---- the console's side
 
     @property
     def folder(self) -> Path:
-        """The folder that is shared with the host."""
+        """The folder that the monitor shares with the host."""
         return self._evidence.folder
 
     def open(self) -> None:
-        """Start the supervisor and the host; does not wait for it."""
+        """Start the supervisor and the host, without waiting for them."""
         self._start()
         self._thread.start()
 
     def wait_until_ready(self) -> None:
-        """Wait until the host's first scan is over, or nothing will come of it."""
+        """Wait until the host's first scan is over, the monitor gives up, or ``close`` is called."""
         self._ready.wait()
 
     def restart(self, *, anyway: bool = False) -> str:
-        """Start the host anew, without the plugin that hangs; tells why not: it is well (not ``anyway``)."""
+        """Restart the host, without the plugin that hangs; return the reason for a refusal, or nothing.
+
+        The monitor refuses to restart a healthy host, unless ``anyway`` is set.
+        """
         if not (self._hang or self._has_given_up or anyway):
             return "The host is well; r loads a plugin anew."
         self._restart.set()
         return ""
 
     def close(self) -> None:
-        """Stop the host, with force if need be; twice is fine."""
+        """Stop the host, with SIGKILL if it hangs or does not end; a second call does nothing."""
         self._is_wanted = False
         self._ready.set()
         if self._link is not None:
@@ -277,7 +281,7 @@ class HostMonitor:
         if is_renewed or (hang and hang.is_ended):
             if (
                 hang and hang.culprit is not None
-            ):  # not before the end: a host that hangs may have the file locked
+            ):  # only now: a host that hangs may lock the folder of artifacts
                 self._hold(hang.culprit)
             self._again()
             return
@@ -296,7 +300,7 @@ class HostMonitor:
             self._count(how)
 
     def _count(self, how: str) -> None:
-        """Start the host again, but not for ever: nothing that could be the reason is held back."""
+        """Start the host again, or give up if it dies too often: no plugin was held back as the cause."""
         now = time.monotonic()
         self._deaths.append(now)
         if len(self._deaths) == _CRASHES and now - self._deaths[0] < _MINUTE:
@@ -316,15 +320,15 @@ class HostMonitor:
         self._start()
 
     def _orphaned(self) -> None:
-        """Go on without the supervisor, which was killed; the link has ended its host."""
+        """Continue after the supervisor was killed; ``Link`` has killed its host."""
         self._link = None
         if self._pid or self._is_wanted:
             self._listener.say("error", "", "the supervisor was killed, and the host ends with it")
             self._host_ended(-signal.SIGKILL, was_orphaned=True)
 
     def _hold(self, culprit: Culprit) -> bool:
-        """Keep the plugin from being loaded again as it is now; tell whether that could be noted."""
-        from hotload_tui.core.compiled import Record  # artifacts: only for who has such a plugin
+        """Bar the culprit's source from being loaded again; return whether the record was written."""
+        from hotload_tui.core.compiled import Record  # imported only when a plugin is held back
 
         try:
             digest = culprit.digest or self._digest_of(culprit.plugin)
@@ -364,7 +368,7 @@ class HostMonitor:
             self._set_trouble("")
 
     def _tell_slow(self, calls: Sequence[Crumb]) -> None:
-        """Tell once of a handler that does not return; only who called it waits for it."""
+        """Warn once of each handler that does not return; only its caller waits for it."""
         for crumb in calls:
             if crumb.number not in self._slow:
                 self._slow.add(crumb.number)
@@ -372,13 +376,13 @@ class HostMonitor:
                 self._listener.say("warning", crumb.plugin, text)
 
     def _describe(self, hang: Hang, trail: Trail) -> None:
-        """Say who hangs and where, once the host has written it down."""
+        """Report the plugin that hangs and its place, once the host has written the dump."""
         hang.looks += 1
         trace = self._evidence.dump(HANG)[hang.before :]
         hang.culprit = self._inquest.of_hang(trail, trace)
         if hang.culprit is None or not hang.culprit.fault.frames:
             if hang.looks == 1:
-                return  # the dump may still be being written
+                return  # the host may still be writing the dump
             trace = trace or " "
         hang.trace = trace
         if hang.culprit is None:

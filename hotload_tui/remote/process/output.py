@@ -1,7 +1,7 @@
-"""What plugins print: the host marks it with the plugin's name, the console reads and bounds it.
+"""The output of plugins: the host marks it with the plugin's name, the console reads it and limits its rate.
 
-The host's standard streams are pipes. What is printed through ``sys.stdout`` and ``sys.stderr`` gets a mark
-with the name of the plugin whose code prints; what C code and other processes write arrives without one.
+The host's standard streams are pipes. Each line printed through ``sys.stdout`` or ``sys.stderr`` gets a mark
+with the name of the plugin whose code prints. Output of C code and of other processes has no mark.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from typing import Final, NamedTuple
 
 _MARK: Final = b"\x1e"  # record separator: mark, plugin, mark, text, line feed
 _LONGEST: Final = 4000  # bytes of one line; with its mark it fits into one atomic write to a pipe
-_DEEPEST: Final = 200  # frames in which the plugin is looked for
+_DEEPEST: Final = 200  # frames that are searched for the plugin
 
 RATE: Final = 500
-"""Lines that are kept of each stream in one second."""
+"""Maximum number of lines that are kept from each stream per second."""
 
 _CHUNK: Final = 1 << 16  # bytes
 _SECOND: Final = 1.0
 
 
 class MarkedStream(io.TextIOBase):
-    """``sys.stdout`` or ``sys.stderr`` of a host."""
+    """Replaces ``sys.stdout`` or ``sys.stderr`` in a host, and marks each line with its plugin."""
 
     encoding = "utf-8"
     errors = "backslashreplace"
 
     def __init__(self, descriptor: int, plugin_of: Callable[[str], str]) -> None:
-        """Write to ``descriptor``; ``plugin_of`` tells whose a module's name is (empty: nobody's)."""
+        """Write to ``descriptor``; ``plugin_of`` returns the plugin of a module name, empty for none."""
         self._descriptor = descriptor
         self._plugin_of = plugin_of
         self.buffer = io.FileIO(descriptor, "w", closefd=False)
@@ -43,7 +43,7 @@ class MarkedStream(io.TextIOBase):
         self._lock = threading.RLock()
 
     def write(self, text: str, /) -> int:
-        """Write whole lines at once; the rest waits for its end."""
+        """Write complete lines at once, and keep the rest until its line is complete or too long."""
         plugin = self._printing()
         with self._lock:
             *lines, rest = (self._unfinished.pop(plugin, "") + text).split("\n")
@@ -56,33 +56,33 @@ class MarkedStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Write what is unfinished, as lines of their own."""
+        """Write the incomplete lines, each as a separate line."""
         with self._lock:
             unfinished, self._unfinished = self._unfinished, {}
             for plugin, text in unfinished.items():
                 self._send(plugin, text)
 
     def fileno(self) -> int:
-        """Return the descriptor below."""
+        """Return the underlying descriptor."""
         return self._descriptor
 
     def writable(self) -> bool:
-        """Tell that one can write."""
+        """Return ``True``: the stream is always writable."""
         return True
 
     def close(self) -> None:
-        """Stay open: a plugin that closes it would take it from all others."""
+        """Do nothing: a plugin must not close the stream that all plugins share."""
 
     def _send(self, plugin: str, line: str) -> None:
         content = line.encode("utf-8", "backslashreplace")
         mark = _MARK + plugin.encode("utf-8", "backslashreplace") + _MARK if plugin else b""
-        with contextlib.suppress(OSError):  # nobody reads any more, or a plugin closed the descriptor
+        with contextlib.suppress(OSError):  # the reader is gone, or a plugin closed the descriptor
             for start in range(0, max(1, len(content)), _LONGEST):
                 os.write(self._descriptor, mark + content[start : start + _LONGEST] + b"\n")
 
     def _printing(self) -> str:
-        """Return the plugin whose code is the nearest to this call."""
-        frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - there is no public way to the callers
+        """Return the plugin whose code is nearest to this call on the stack; empty for none."""
+        frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - no public function gives callers' frames
         for _ in range(_DEEPEST):
             if frame is None:
                 break
@@ -95,18 +95,18 @@ class MarkedStream(io.TextIOBase):
 
 
 class Line(NamedTuple):
-    """A line that the host's process wrote."""
+    """A line that the host process wrote."""
 
     plugin: str
-    """Whose it is; empty where that cannot be told."""
+    """Name of the plugin that printed the line; empty if unknown."""
     text: str
 
 
 class Reader:
-    """Reads one of the host's streams in a thread, for as long as somebody can write to it."""
+    """Reads one of the host's streams in a thread until no process can write to it any more."""
 
     def __init__(self, descriptor: int, name: str, tell: Callable[[Line], None]) -> None:
-        """Begin; ``tell`` gets each line that is kept, and a word about those that are not."""
+        """Start the thread; ``tell`` receives each kept line, and the number of dropped bytes as a line."""
         self._descriptor = descriptor
         self._tell = tell
         self._until = 0.0
@@ -117,7 +117,7 @@ class Reader:
         self._thread.start()
 
     def join(self, seconds: float) -> None:
-        """Wait for the end of the stream, which comes when all who can write to it are gone."""
+        """Wait up to ``seconds`` until no process can write to the stream any more."""
         self._thread.join(seconds)
 
     def _run(self) -> None:
@@ -138,7 +138,7 @@ class Reader:
         if now >= self._until:
             self._account()
             self._until, self._room = now + _SECOND, RATE
-        if not self._room:  # a flood costs no more than this
+        if not self._room:  # this bounds the cost of a flood
             self._dropped += len(self._begun) + len(chunk)
             end = chunk.rfind(b"\n") + 1
             self._begun = chunk[end:][:_LONGEST]

@@ -1,19 +1,19 @@
-"""The supervisor: ends the host, and mends the terminal, when a console that died cannot.
+"""The supervisor: ends the host and restores the terminal when the console has died.
 
-A program of its own, started by its path: it imports next to nothing, has one thread, and is deaf to the
-signals that end consoles. It reads one command a line, and answers with what becomes of the host:
+It is a separate program, started by its path. It imports next to nothing, has one thread, and ignores the
+signals that end consoles. It reads one command per line and reports the start and the end of the host:
 
 ======== ==================================================== ===================
-command  what it does                                         answer
+command  action                                               answer
 ======== ==================================================== ===================
-start    start the host, in a session of its own              ``started PID``
-stop     ask the host to end; SIGKILL for the group soon after ``ended PID STATUS``
-kill     SIGKILL for the group                                ``ended PID STATUS``
-dump     have the host write down where its threads are
-bye      the console leaves in order: its terminal is fine
+start    start the host in a new session                      ``started PID``
+stop     ask the host to end; SIGKILL its group after 1.5 s   ``ended PID STATUS``
+kill     SIGKILL the host's group                             ``ended PID STATUS``
+dump     make the host write the stacks of its threads
+bye      the console ends normally: its terminal is fine
 ======== ==================================================== ===================
 
-The end of its input means that the console is gone: then the host has to go, too.
+The end of the input means that the console is gone; the supervisor then ends the host, too.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ import sys
 import time
 from collections.abc import Sequence
 
-GRACE = 1.5  # seconds between the request to end and SIGKILL: all are gone within 3
-DUMP = getattr(signal, "SIGRTMAX", signal.SIGUSR2)  # one that plugins hardly use
+GRACE = 1.5  # seconds between the request to end and SIGKILL: all processes are gone within 3
+DUMP = getattr(signal, "SIGRTMAX", signal.SIGUSR2)  # a signal that plugins hardly use
 _DEAF = ("SIGHUP", "SIGINT", "SIGTERM", "SIGQUIT", "SIGTSTP", "SIGTTOU", "SIGTTIN")
-# Alternate screen, mouse (four kinds), bracketed paste, focus, resizes, synchronized and kitty's keys off;
-# cursor and plain colours on.
+# Turns off: synchronized output, mouse (four modes), bracketed paste, focus and resize reports, kitty's keys,
+# alternate screen. Turns on: cursor, plain colours.
 _MEND = (
     b"\x1b[?2026l\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?2004l\x1b[?1004l\x1b[?2048l"
     b"\x1b[<u\x1b[?1049l\x1b[?25h\x1b[0m"
@@ -37,15 +37,15 @@ _MEND = (
 
 
 class Terminal:
-    """The console's terminal, with the modes that it had before the console."""
+    """The console's terminal, and its modes from before the console."""
 
     def __init__(self, descriptor: int, modes: str) -> None:
-        """Take a descriptor (-1: there is no terminal) and what ``modes_of`` returned."""
+        """Take a descriptor (-1: no terminal) and the result of ``modes_of``."""
         self._descriptor = descriptor
         self._modes = [int(number) for number in modes.split(",") if number]
 
     def mend(self) -> None:
-        """Set the modes back, and leave the alternate screen."""
+        """Restore the modes, and leave the alternate screen."""
         if self._descriptor < 0:
             return
         import termios
@@ -61,7 +61,7 @@ class Terminal:
 
 
 def modes_of(descriptor: int) -> str:
-    """Return a terminal's modes as one word; empty for what is none."""
+    """Return a terminal's modes as one word; empty if the descriptor is no terminal."""
     import termios
 
     try:
@@ -72,17 +72,17 @@ def modes_of(descriptor: int) -> str:
 
 
 class Shadow:
-    """A copy of the supervisor, which ends the host's group if the supervisor itself is killed."""
+    """A copy of the supervisor that kills the host's group if the supervisor itself is killed."""
 
     def __init__(self, others: Sequence[int]) -> None:
-        """Begin; ``others`` are descriptors that it has no use for."""
+        """Fork the copy; it closes the descriptors ``others``, which it does not need."""
         reading, self._writing = os.pipe()
         pid = os.fork()  # one thread, so nothing can be locked in the copy
         if pid:
             os.close(reading)
             return
         os.close(self._writing)
-        for descriptor in (0, 1, *others):  # it must keep no pipe of the console's open
+        for descriptor in (0, 1, *others):  # the copy must not keep the console's pipes open
             os.close(descriptor)
         os.setsid()
         group = 0
@@ -93,15 +93,15 @@ class Shadow:
         os._exit(0)
 
     def guard(self, group: int) -> None:
-        """Have this group ended in case; 0 for none."""
+        """Set the process group that the copy kills when the supervisor dies; 0 for none."""
         os.write(self._writing, f"{group}\n".encode())
 
 
 class Supervisor:
-    """Starts one host at a time, and does what the console commands."""
+    """Starts one host at a time, and runs the console's commands."""
 
     def __init__(self, command: Sequence[str], output: tuple[int, int], terminal: Terminal) -> None:
-        """Start hosts with ``command``, which gets a lifeline's descriptor behind, and this output."""
+        """Start the shadow; hosts run ``command`` plus a lifeline descriptor, and write to ``output``."""
         self._command = command
         self._output = output
         self._terminal = terminal
@@ -112,7 +112,7 @@ class Supervisor:
         self._is_over = False
 
     def run(self) -> None:
-        """Serve until the console is gone and the host with it."""
+        """Run commands until both the console and the host are gone."""
         for name in _DEAF:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
         waker, wake = os.pipe()
@@ -151,7 +151,7 @@ class Supervisor:
                 case b"bye":
                     self._terminal = Terminal(-1, "")
                 case _:
-                    pass  # a newer console's word
+                    pass  # a command of a newer console
 
     def _start(self) -> None:
         if self._host:
@@ -182,17 +182,17 @@ class Supervisor:
     def _stop(self) -> None:
         if self._host and not self._kill_at:
             self._kill_at = time.monotonic() + GRACE
-            # Not by SIGTERM: that one plugins may send to themselves, or ignore.
+            # Not SIGTERM: a plugin may ignore it, or send it to its own process.
             os.write(self._lifeline, b"s")
 
     def _signal(self, number: int) -> None:
         if self._host:
-            os.kill(self._host, number)  # it is there: nobody else has waited for it
+            os.kill(self._host, number)  # the pid is valid: only this process waits for the host
 
     def _signal_group(self) -> None:
         self._kill_at = 0.0
         if self._host:
-            self._signal(signal.SIGKILL)  # also if it leads no group yet
+            self._signal(signal.SIGKILL)  # in case it leads no group yet
             _kill_group(self._host)
 
     def _reap(self) -> None:
@@ -202,7 +202,7 @@ class Supervisor:
         if not pid:
             return
         self._host, self._kill_at = 0, 0.0
-        _kill_group(pid)  # what plugins have started
+        _kill_group(pid)  # processes that plugins have started
         self._shadow.guard(0)
         os.close(self._lifeline)
         _tell(f"ended {pid} {os.waitstatus_to_exitcode(status)}")
@@ -212,7 +212,7 @@ def _kill_group(leader: int) -> None:
     try:
         os.killpg(leader, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
-        return  # nothing of it is left
+        return  # no process of the group is left
 
 
 def _tell(text: str) -> None:
@@ -223,7 +223,7 @@ def _tell(text: str) -> None:
 
 
 def main(out: str, err: str, terminal: str, modes: str, *command: str) -> None:
-    """Run as ``supervisor.py OUT ERR TERMINAL MODES COMMAND …``; the first three are descriptors."""
+    """Run ``supervisor.py OUT ERR TERMINAL MODES COMMAND …``; the first three arguments are descriptors."""
     descriptors = [int(word) for word in (out, err, terminal)]
     for descriptor in descriptors:
         if descriptor >= 0:
