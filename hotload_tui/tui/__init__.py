@@ -1,1 +1,1 @@
-"""The console: shows facts, sends commands; it talks to a ``ManagerApi`` and to nothing else."""
+"""The console: it shows the plugins' state and sends commands, both through ``ManagerApi`` only."""

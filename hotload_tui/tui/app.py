@@ -1,4 +1,4 @@
-"""``ConsoleApp``: the console's wiring; what it shows and does is in screens and widgets."""
+"""``ConsoleApp``: connects the manager, the screens and the system's signals, and ends the console."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ from hotload_tui.tui.widgets.status import NEEDED
 
 
 class PlainApp(App[None]):
-    """Hands on what the framework wants to tell; prints a crash without secrets."""
+    """Shows the framework's notifications as toasts, and prints a crash without secrets."""
 
     @abstractmethod
     def say(self, text: str, *, bad: bool = False) -> None:
         """Show a toast."""
 
     def get_driver_class(self) -> type[Driver]:
-        """Leave a terminal of Unix tidy, and write ASCII to one without UTF-8; its user may want another."""
+        """Return our driver on Unix (ASCII without UTF-8), unless the user chose another driver."""
         chosen = super().get_driver_class()
         if sys.platform == "win32":
             return chosen
-        from hotload_tui.tui.driver import AsciiDriver, TidyDriver  # imports what only Unix has
+        from hotload_tui.tui.driver import AsciiDriver, TidyDriver  # imports modules that only Unix has
 
         ours = TidyDriver if speaks_utf8(os.environ) else AsciiDriver
         return ours if issubclass(ours, chosen) else chosen
 
     async def _check_bindings(self, key: str, priority: bool = False) -> bool:  # noqa: FBT001, FBT002 - Textual's
-        """Act on every key in the order in which it came, but for what is typed into a line.
+        """Run the actions of keys in the order of arrival, except for keys typed into an input line.
 
-        Otherwise a key goes to the pane that has the focus when it arrives, and a key typed right behind "3"
-        would still reach the pane that had it before.
+        Otherwise a key goes to the pane that has the focus when the key arrives, and a key typed right after
+        "3" would still reach the pane that had the focus before.
         """
         if await super()._check_bindings(key, priority):
             return True
@@ -61,7 +61,7 @@ class PlainApp(App[None]):
         return await super()._check_bindings(key)
 
     def action_help_quit(self) -> None:
-        """Say which key quits: ctrl+c, where nothing is marked, does not."""
+        """Show which key quits, because ctrl+c without marked text does not."""
         self.say("Nothing is marked to be copied; q quits.")
 
     def notify(
@@ -73,28 +73,28 @@ class PlainApp(App[None]):
         timeout: float | None = None,  # noqa: ARG002 - Textual's signature
         markup: bool = True,
     ) -> None:
-        """Say in the console's own place what the framework has to say."""
+        """Show a notification of the framework as a toast of the console."""
         text = Content.from_markup(message).plain if markup else message
         self.say(f"{title}: {text}" if title else text, bad=severity == "error")
 
     def _fatal_error(self) -> None:
-        """Print the traceback of a bug in the console itself, without locals: they may hold secrets."""
+        """Print the traceback of a bug in the console, without local variables: they may hold secrets."""
         from rich.segment import Segments
-        from rich.traceback import Traceback  # a fifth of all imports, for what should never happen
+        from rich.traceback import Traceback  # a fifth of all imports, needed for a crash only
 
         trace = Traceback(show_locals=False, width=None)
         self._exit_renderables.append(Segments(self.console.render(trace, self.console.options)))
         self._close_messages_no_wait()
 
 
-GRACE = 2.0  # seconds that plugins have for their clean-up once a signal has come
-RESTORE = 2.0  # seconds for the terminal to become as it was; one that hung up never does
+GRACE = 2.0  # seconds that plugins have to clean up after a signal
+RESTORE = 2.0  # seconds to restore the terminal, which never succeeds after a hang-up
 
-_MOUNTING = 0.01  # seconds until leaving asks again whether all widgets are mounted
+_MOUNTING = 0.01  # seconds between two checks whether all widgets are mounted
 
 
 class ConsoleApp(PlainApp):
-    """The developer console on one manager."""
+    """The developer console for one manager."""
 
     TITLE = "hotload"
     CSS_PATH = "console.tcss"
@@ -127,7 +127,7 @@ class ConsoleApp(PlainApp):
         self.set_keymap(dict(keys))
 
     def get_default_screen(self) -> Screen[None]:
-        """Open with the console, of the classes of its size: else all is styled twice before it is seen."""
+        """Return the console screen with the classes of its size; without them, Textual styles it twice."""
         width, height = self.size
         for size, breakpoints in ((width, self.HORIZONTAL_BREAKPOINTS), (height, self.VERTICAL_BREAKPOINTS)):
             self._console.add_class(max(each for each in breakpoints if each[0] <= size)[1], update=False)
@@ -138,28 +138,28 @@ class ConsoleApp(PlainApp):
         self._console.say(text, bad=bad)
 
     def on_mount(self) -> None:
-        """Leave in order when the system asks for it."""
+        """Register the signals that make the console leave in order."""
         self._give_back_signals = hear_signals(self.end, GRACE + RESTORE)
 
     def on_unmount(self) -> None:
-        """Leave signals to the program that goes on after the console."""
+        """Restore the signal handlers of the program that started the console."""
         self._give_back_signals()
 
     def on_resize(self) -> None:
-        """Stand a terminal that does not know its size."""
+        """Use a default size when the terminal reports none."""
         give_size()
 
     def end(self, code: int = 0) -> None:
-        """Leave with an exit code because the system asks for it; it does not ask for ever."""
+        """Leave with an exit code because of a signal; exit after ``GRACE`` seconds at the latest."""
         self._code = code
         self.leave()
         self.set_timer(GRACE, self.exit)
 
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
-        """Leave with the code that a signal wants, if there was one.
+        """Exit, with the code of the signal if one arrived.
 
-        A widget that finds its children gone while it is mounted would end the console with a traceback, so
-        leaving waits for widgets that are being mounted.
+        The exit waits until no widget is being mounted: a widget whose children disappear while it is mounted
+        would end the console with a traceback.
         """
         if self._code is not None and not self.is_headless:
             leave_within(RESTORE, self._code)
@@ -178,11 +178,11 @@ class ConsoleApp(PlainApp):
         )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Tell which keys there are; while the plugins are being unloaded there is only quitting."""
+        """Return whether an action is available; while the plugins are being unloaded, only ``quit`` is."""
         return action == "quit" if self._leaving else super().check_action(action, parameters)
 
     async def action_quit(self) -> None:
-        """Leave; ask first while something is being built, go at once when asked twice."""
+        """Leave; ask first during a build, and exit at once on the second request."""
 
         def answered(yes: bool | None) -> None:  # noqa: FBT001 - called by Textual
             if yes:
@@ -195,7 +195,7 @@ class ConsoleApp(PlainApp):
             self.leave()
 
     def action_suspend_process(self) -> None:
-        """Go back to the shell until it says fg."""
+        """Suspend the console and return to the shell until the shell continues the console."""
         if not has_shell() or self.is_headless:
             self.say("There is no shell below the console to go back to.")
             return
@@ -203,7 +203,7 @@ class ConsoleApp(PlainApp):
             stop_job()
 
     def leave(self) -> None:
-        """Unload the plugins in a thread, then exit; a second call does not wait for them."""
+        """Unload the plugins in a thread, then exit; a second call exits without waiting for them."""
         if self._leaving or self._stop is None:
             self.exit()
             return

@@ -1,4 +1,4 @@
-"""Calls of hook points by hand: typed text becomes arguments, and results become lines."""
+"""The user's calls of hook points: parse typed text into arguments, and format results as lines."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ class Arguments(NamedTuple):
     positional: tuple[object, ...]
     keywords: dict[str, object]
     twice: str = ""
-    """The keyword that is given twice, of which only the last value would be heard; empty for none."""
+    """The first keyword that is given twice, whose last value alone would count; empty for none."""
 
 
 def arguments_of(typed: str) -> Arguments:
-    """Read arguments. The first one and keywords may be text, which reaches to the next keyword.
+    """Parse typed arguments: JSON values, with commas between them, and ``name=value`` for keywords.
 
-    What cannot be read so is one argument as a whole.
+    The first argument and a keyword's value may be plain text, which extends to the next keyword. Text that
+    does not parse becomes a single argument.
     """
     positional: list[object] = []
     keywords: dict[str, object] = {}
@@ -52,11 +53,11 @@ def arguments_of(typed: str) -> Arguments:
 
 
 def _value(typed: str, start: int, *, is_text_fine: bool) -> tuple[object, int]:
-    """Return the value that begins there, and where it ends: at a comma, or at the end of all."""
+    """Return the value at ``start`` and its end, a comma or the end of ``typed``; ``_UNREAD``: no value."""
     start += len(typed[start:]) - len(typed[start:].lstrip())
     try:
         value, end = _DECODER.raw_decode(typed, start)
-    except (ValueError, RecursionError):  # brackets within brackets without end
+    except (ValueError, RecursionError):  # no JSON, or brackets nested too deeply
         pass
     else:
         end += len(typed[end:]) - len(typed[end:].lstrip())
@@ -70,22 +71,22 @@ def _value(typed: str, start: int, *, is_text_fine: bool) -> tuple[object, int]:
 
 
 SHOWN: Final = 600
-"""Characters of a value that are shown."""
+"""The maximum number of characters shown of a value."""
 
 
 class HookCall(NamedTuple):
-    """A call as it was typed."""
+    """A call of a hook point, as the user typed it."""
 
     point: str
     typed: str
 
     @property
     def arguments(self) -> Arguments:
-        """What it is called with."""
+        """The parsed arguments."""
         return arguments_of(self.typed)
 
     def __str__(self) -> str:
-        """Return the call as Python would write it."""
+        """Return the call in Python syntax."""
         positional, keywords, twice = self.arguments
         if twice:
             return f"{self.point}({self.typed})"
@@ -94,17 +95,17 @@ class HookCall(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What one handler gave."""
+    """The result of one handler."""
 
     who: str
     seconds: float
     text: str
-    """Its value as text, or what it raised."""
+    """The handler's value as text, or the fault that it raised."""
     failed: bool
 
 
 class CallResult(NamedTuple):
-    """What a call gave; ``trouble`` is why there was no call at all."""
+    """The result of a call; ``trouble`` is the reason why there was no call at all."""
 
     call: HookCall
     at: float
@@ -113,7 +114,7 @@ class CallResult(NamedTuple):
 
 
 def call_result(call: HookCall, at: float, invocation: Invocation) -> CallResult:
-    """Put each handler together with its value or fault and its time."""
+    """Combine each handler with its value or fault and its duration."""
     values, faults = iter(invocation.values), iter(invocation.faults)
     answers = [
         Answer(
@@ -128,7 +129,7 @@ def call_result(call: HookCall, at: float, invocation: Invocation) -> CallResult
 
 
 def short_name(function: str) -> str:
-    """Return a function's name without the functions that it was made in."""
+    """Return a function's name without its enclosing functions."""
     return function.rpartition(".<locals>.")[2] or function
 
 
@@ -139,7 +140,7 @@ def _fault_line(fault: Fault) -> str:
 
 
 def result_text(result: CallResult, before: CallResult | None, *, pinned: bool) -> Content:
-    """Return the lines of a result; ``before`` is the same call's result before the last reload."""
+    """Return the lines of a result; ``before`` is the result of the same call before the last reload."""
     return Content("\n").join(_lines(result, before, pinned=pinned))
 
 
@@ -176,7 +177,7 @@ def _answer(answer: Answer, old: Answer | None, *, is_new: bool) -> Iterator[Con
 
 
 def _marked(old: str, new: str) -> Iterable[tuple[str, str]]:
-    """Split ``new`` into what begins and ends as ``old`` did, and what is different between."""
+    """Split ``new`` into the beginning and the end that ``old`` shares, and mark the part between them."""
     start = _alike(old, new)
     end = min(_alike(old[::-1], new[::-1]), len(new) - start, len(old) - start)
     return (
@@ -192,7 +193,7 @@ def _alike(old: str, new: str) -> int:
 
 
 def change_words(result: CallResult, before: CallResult) -> str:
-    """Say in a few words what a reload did to a pinned call; empty when nothing changed."""
+    """Describe in a few words how a reload changed a pinned call's answers; empty if it changed none."""
     old = {answer.who: answer.text for answer in before.answers}
     new = {answer.who: answer.text for answer in result.answers}
     changed = sum(old.get(who) != new.get(who) for who in old.keys() | new.keys())

@@ -1,4 +1,4 @@
-"""Copies: the terminal's clipboard may be out of reach, so a file has the text, too."""
+"""Copy text to the clipboard, and also to a file, because the terminal's clipboard may be out of reach."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _NAME: Final = "copied.txt"
 
 @runtime_checkable
 class Copyable(Protocol):
-    """A pane that has something under its cursor."""
+    """A pane with text that the user can copy."""
 
     def text_to_copy(self) -> str:
-        """Return it; an empty text if there is nothing."""
+        """Return the text to copy, or an empty text."""
         ...
 
 
@@ -33,12 +33,12 @@ _TOOLS: Final = (
     ("", ("pbcopy",)),
     ("WSL_DISTRO_NAME", ("clip.exe",)),
 )
-"""What needs to be in the environment, and the command that takes the text on its standard input."""
+"""The environment variable that a command needs (empty: none), and the command; it reads standard input."""
 _TMUX: Final = ("tmux", "load-buffer", "-w", "-")
 
 
 def clipboard_commands(environment: Mapping[str, str] = os.environ) -> list[tuple[str, ...]]:
-    """Return the commands that can take a copy here: tmux's buffer, and the platform's first tool."""
+    """Return the commands that can take a copy here: tmux's, and the first usable one of the platform."""
     commands = [_TMUX] if environment.get("TMUX") and shutil.which("tmux") else []
     usable = (tool for needs, tool in _TOOLS if not needs or environment.get(needs))
     tool = next((tool for tool in usable if shutil.which(tool[0])), None)
@@ -46,11 +46,11 @@ def clipboard_commands(environment: Mapping[str, str] = os.environ) -> list[tupl
 
 
 def hand_out(text: str) -> None:
-    """Give a copy to the tools, in a thread: one that hangs keeps nobody waiting."""
+    """Pass ``text`` to the clipboard commands in a thread, so that a command that hangs does not block."""
 
     def work() -> None:
         for command in clipboard_commands():
-            with contextlib.suppress(OSError, subprocess.SubprocessError):  # the file has it all the same
+            with contextlib.suppress(OSError, subprocess.SubprocessError):  # the file has the text anyway
                 subprocess.run(  # noqa: S603 - a fixed command
                     command,
                     input=text.encode("utf-8", "backslashreplace"),
@@ -64,13 +64,13 @@ def hand_out(text: str) -> None:
 
 
 def keep_copy(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Write ``text`` to a file in the user's state folder; return what to say about it."""
+    """Write ``text`` to a file in the user's state folder; return the message to show."""
     amount = count(text.count("\n") + 1, "line")
     try:
         home, state = Path.home(), state_folder(environment)
         state.mkdir(parents=True, exist_ok=True)
         path = state / _NAME
-        # Tracebacks may tell secrets: for their owner only.
+        # Tracebacks may contain secrets, so only the owner may read the file.
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(opened, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{text}\n")

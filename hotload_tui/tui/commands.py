@@ -1,4 +1,4 @@
-"""The command palette's entries, each prefixed with what it acts on."""
+"""The command palette's entries; each title begins with the object of the command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hotload_tui.tui.text import clean_line
 
 
 class Command(NamedTuple):
-    """One entry."""
+    """One entry of the palette."""
 
     title: str
     run: Callable[[], object]
@@ -25,10 +25,10 @@ class Command(NamedTuple):
 
 
 class ConsoleCommands(Provider):
-    """Offers what the keys do, and what has no key."""
+    """Offers the actions of keys, and actions that have no key."""
 
     async def discover(self) -> Hits:
-        """Offer what concerns the selected plugin, and the rest but for themes."""
+        """Offer the selected plugin's commands and all general commands except themes."""
         console = self._console
         if console is None:
             return
@@ -37,7 +37,7 @@ class ConsoleCommands(Provider):
             yield DiscoveryHit(Content(command.title), command.run, command.title, command.help)
 
     async def search(self, query: str) -> Hits:
-        """Offer all that matches, for every plugin."""
+        """Offer all commands that match ``query``, for every plugin."""
         console = self._console
         if console is None:
             return
@@ -61,7 +61,7 @@ class ConsoleCommands(Provider):
 
 
 def _highlighted(title: str, matcher: Matcher) -> Content:
-    """Mark what matches; the matcher's own way would take brackets in a plugin's name for markup."""
+    """Mark the matching characters; Textual's own method would read brackets in a plugin's name as markup."""
     content = Content(title)
     _, offsets = matcher.fuzzy_search.match(matcher.query, title)
     for offset in offsets:
@@ -85,7 +85,7 @@ def _of_plugins(console: ConsoleScreen, plugins: list[PluginStatus]) -> Iterator
 
 
 def _on(console: ConsoleScreen, name: str, action: Callable[[], None]) -> None:
-    """Act on a plugin as its user would: go to its row first."""
+    """Select the plugin's row, as a user would, then run ``action``."""
     console.choose(name)
     console.call_later(action)
 

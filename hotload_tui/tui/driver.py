@@ -1,4 +1,4 @@
-"""``TidyDriver``: the console leaves nothing of itself on the terminal, and writes what that can show."""
+"""``TidyDriver`` clears the terminal when the console leaves; ``AsciiDriver`` also writes ASCII only."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from hotload_tui.tui.terminal import ASCII
 
 
 class TidyDriver(LinuxDriver):
-    """Empties the alternate screen before it leaves it, also when the console is suspended."""
+    """Clears the alternate screen before the console leaves it, also when the console is suspended."""
 
     def stop_application_mode(self) -> None:
-        """Leave the terminal to the shell, or to an editor."""
-        # If the window grew meanwhile, tmux folds these rows to their old width, takes those without room for
-        # scrolled off, and shows them amid the shell's. Without colours: a coloured blank is no empty cell.
+        """Clear the screen and return the terminal to the shell or to an editor."""
+        # If the window has grown, tmux wraps the rows at their old width, treats the excess as scrolled off,
+        # and shows it among the shell's rows. Reset colours first: a coloured blank is not an empty cell.
         self.write("\x1b[0m\x1b[2J")
         super().stop_application_mode()
 
 
 class AsciiDriver(TidyDriver):
-    """Writes ASCII only, cell for cell."""
+    """Replaces non-ASCII characters by ASCII that takes the same number of cells."""
 
     def write(self, data: str) -> None:
-        """Write data to the terminal."""
+        """Translate ``data`` to ASCII and write it to the terminal."""
         super().write(data.translate(ASCII))

@@ -1,4 +1,4 @@
-"""Other programs that get the terminal: the user's editor, and the debugger of a plugin that waits."""
+"""Lend the terminal to other programs: the user's editor, and the debugger of a waiting plugin."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ _WINDOWED: Final = (
 
 
 class EditorCommand(NamedTuple):
-    """How to open a file at a line."""
+    """The command that opens a file at a line."""
 
     arguments: tuple[str, ...]
     windowed: bool
-    """It opens a window of its own and does not need this terminal."""
+    """Whether the editor opens its own window and does not need this terminal."""
 
 
 def editor_command(
     file: Path, line: int, environment: Mapping[str, str] = os.environ
 ) -> EditorCommand | None:
-    """Return the command for ``$VISUAL``, ``$EDITOR`` or what is installed; ``None`` if there is none."""
-    import shlex  # not for the first picture
+    """Return the command for ``$VISUAL``, ``$EDITOR`` or an installed editor; ``None`` if there is none."""
+    import shlex  # not needed for the first paint
 
     wanted = environment.get("VISUAL") or environment.get("EDITOR") or _installed()
     try:
@@ -78,7 +78,7 @@ def _place(name: str, file: Path, line: int) -> tuple[str, ...]:
 
 
 async def open_editor(app: App[None], file: Path, line: int) -> str:
-    """Open the editor and wait for one that needs the terminal; returns what went wrong, or nothing."""
+    """Open the editor and wait for it if it needs the terminal; return an error text, or an empty text."""
     command = editor_command(file, line)
     if command is None:
         return "No editor: set VISUAL or EDITOR."
@@ -100,13 +100,13 @@ def _open_window(command: EditorCommand) -> str:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    # Somebody has to ask for its end, or it stays behind as a zombie.
+    # Without a wait(), the ended process would stay behind as a zombie.
     threading.Thread(target=process.wait, name="hotload-editor", daemon=True).start()
     return ""
 
 
 async def _open_here(app: App[None], command: EditorCommand) -> str:
-    """Hand the terminal to the editor until it ends."""
+    """Lend the terminal to the editor until it ends; return an error text, or an empty text."""
     trouble = ""
     with lent_terminal(app):
         try:
@@ -120,21 +120,21 @@ async def _open_here(app: App[None], command: EditorCommand) -> str:
 
 
 Debug: TypeAlias = Callable[[], socket.socket | None]
-"""Connects to a debugger that waits; ``None`` if none does."""
+"""Connects to a waiting debugger; returns ``None`` if no debugger waits."""
 
 _HELLO: Final = "The plugin waits: c goes on, q ends its call, h lists all commands.\n"
 
 
 async def hand_over(app: App[None], connection: socket.socket) -> None:
-    """Let the user talk with the debugger until it ends."""
+    """Lend the terminal to the debugger until it ends."""
     with lent_terminal(app):
-        heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c would end the console below
+        heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c would end the suspended console
         await asyncio.to_thread(_relay, connection)
         signal.signal(signal.SIGINT, heard)
 
 
 def _relay(connection: socket.socket) -> None:
-    """Carry lines there and answers back; the end of the input is the debugger's to understand."""
+    """Send typed lines to the debugger and print its answers; pass the end of the input on to it."""
     keyboard, screen = (stream.fileno() if stream else -1 for stream in (sys.__stdin__, sys.__stdout__))
     sources: list[int | socket.socket] = [connection, keyboard]
     try:

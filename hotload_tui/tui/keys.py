@@ -1,4 +1,4 @@
-"""Every key of the console, in one place: what it is called in ``[keys]``, what it does, what help says."""
+"""All keys of the console: the name of each in ``[keys]``, its action and its help text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from textual.keys import Keys
 from hotload_tui.core.errors import ConfigError
 
 TABS: Final = ("overview", "error", "log", "source", "hashes", "history", "hooks")
-"""The tabs in order; their places are their keys."""
+"""The tabs in order; the position of a tab, from 1, is its key."""
 
 
 def _key(
@@ -39,7 +39,7 @@ APP: Final[list[BindingType]] = [
         shown=True,
     ),
     Binding("ctrl+p", "command_palette", "palette", show=False, priority=True),
-    # Above dialogs, too; not to be changed, so that there is always a way out.
+    # This key works in dialogs too, and [keys] cannot change it, so that the user can always quit.
     Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
     _key("palette", "colon", "command_palette", "Palette", "all commands, by name"),
     _key(
@@ -183,7 +183,8 @@ def check_keys(keys: Mapping[str, str], file: str = "hotload.toml") -> None:
     """Check ``[keys]`` of the configuration ``file``.
 
     Raises:
-        ConfigError: a name is no binding's (the text has the nearest one), a key is none or is taken already.
+        ConfigError: a name belongs to no binding (the message has the nearest one), or a key is missing,
+            unknown or already taken.
 
     """
     known = sorted({binding.id for binding in _all() if binding.id})
@@ -207,7 +208,7 @@ def check_keys(keys: Mapping[str, str], file: str = "hotload.toml") -> None:
 
 
 def _is_key(key: str) -> bool:
-    """Tell whether a terminal can send such a key: a character or a name, behind modifiers or not."""
+    """Return whether a terminal can send ``key``: a character or a key name, with or without modifiers."""
     *modifiers, last = [key] if len(key) == 1 else key.split("+")
     if not _MODIFIERS.issuperset(modifiers):
         return False
@@ -216,7 +217,7 @@ def _is_key(key: str) -> bool:
 
 @cache
 def _names() -> frozenset[str]:
-    """Return the names of keys that are more than one character: ``enter``, ``f5``, ``question_mark``."""
+    """Return the key names of more than one character: ``enter``, ``f5``, ``question_mark``."""
     named = {"comma", *(str(key.value) for key in Keys)}
     return frozenset(
         {name for name in named if name.isidentifier()} | {_long_name(c) for c in punctuation if c != ","}
@@ -224,7 +225,7 @@ def _names() -> frozenset[str]:
 
 
 def _check_clashes(keys: Mapping[str, str], file: str) -> None:
-    """Refuse a key that two bindings of one pane would have: one of them could never be reached."""
+    """Refuse a key that two bindings of one pane share: the user could never reach one of them."""
     common = [*APP, *SCREEN]
     for pane in _PANES:
         owners: dict[str, str] = {}
@@ -241,5 +242,5 @@ def _check_clashes(keys: Mapping[str, str], file: str) -> None:
 
 
 def _long_name(key: str) -> str:
-    """Return ``question_mark`` for ``?``, as bindings store it."""
+    """Return the name under which bindings store a key: ``question_mark`` for ``?``."""
     return next(iter(Binding.make_bindings([Binding(key, "none")]))).key

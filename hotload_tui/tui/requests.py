@@ -1,8 +1,8 @@
-"""The one door to the manager: requests go out in threads, and what happens comes in as messages.
+"""The console's only access to the manager: requests run in threads, and messages bring the results.
 
-Events are gathered, and the facts are read again at most twenty times a second, in a thread of their own: a
+``FactReader`` collects events and reads the state again at most twenty times a second, in its own thread: a
 manager that is busy, or at the other end of a socket, never freezes the screen. Each request runs in a daemon
-thread and reports how it ended; its method returns why the request makes no sense now, or an empty text.
+thread and posts its result. Its method returns why the request makes no sense now, or an empty text.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from hotload_tui.tui.calls import CallResult, HookCall, call_result
 from hotload_tui.tui.text import clean_line, count, failing_file
 
 PACE: Final = 0.05
-"""Seconds between two readings."""
+"""Seconds between two reads."""
 
 _R = TypeVar("_R")
 
 RETRY: Final = 0.5
-"""Seconds between two attempts to hear a host that is gone, or to read what could not be read."""
+"""Seconds between two attempts to subscribe to a host that is gone, or to repeat a failed read."""
 
 
 class SourcePair(NamedTuple):
-    """One file of a plugin, as it was loaded and as it is on disk; ``None`` where there is no such text."""
+    """One file of a plugin, as loaded and as on disk; ``None`` for a text that cannot be read."""
 
     file: str
     loaded: str | None
@@ -47,7 +47,7 @@ class SourcePair(NamedTuple):
 
 
 class CloseUp(NamedTuple):
-    """What is known of the one plugin that is looked at; ``None`` for what could not be had."""
+    """The details of the selected plugin; ``detail`` is ``None`` if it could not be read."""
 
     name: str
     detail: PluginDetail | None
@@ -56,7 +56,7 @@ class CloseUp(NamedTuple):
 
 
 class FactsRead(Message):
-    """The facts were read again; ``events`` tells what had happened."""
+    """The state was read again; ``events`` holds the events since the previous successful read."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class FactsRead(Message):
 
 
 class FactsFailed(Message):
-    """The facts could not be read; ``reason`` is fit to be shown."""
+    """The state could not be read; ``reason`` is a text for the user."""
 
     def __init__(self, reason: str) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class FactsFailed(Message):
 
 
 class StartEnded(Message):
-    """The first scan is over; ``trouble`` is empty when it went well."""
+    """The first scan has ended; ``trouble`` is empty if it succeeded."""
 
     def __init__(self, trouble: str, *, folder_missing: bool = False) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class StartEnded(Message):
 
 
 class StopEnded(Message):
-    """The plugins are unloaded, as far as they would; ``trouble`` is empty when all went well."""
+    """The plugins are unloaded as far as possible; ``trouble`` is empty if there was no error."""
 
     def __init__(self, trouble: str) -> None:
         super().__init__()
@@ -98,9 +98,9 @@ class StopEnded(Message):
 
 
 class CommandEnded(Message):
-    """A command is over; ``text`` is what there is to say about it, ``made`` a plugin that it made.
+    """A command has ended; ``text`` is the message to show, ``made`` the name of a plugin that it created.
 
-    Of one that failed, ``text`` is the reason and ``command`` its words.
+    If the command failed, ``text`` is the reason and ``command`` the command's label.
     """
 
     def __init__(self, text: str, *, command: str = "", failed: bool = False, made: str = "") -> None:
@@ -112,7 +112,7 @@ class CommandEnded(Message):
 
 
 class CallsEnded(Message):
-    """Hook points were called by hand, or again because something was reloaded."""
+    """The user's calls of hook points have ended, or pinned calls that ran again after a reload."""
 
     def __init__(self, results: tuple[CallResult, ...], *, reloaded: bool) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class CallsEnded(Message):
 
 
 class PlanMade(Message):
-    """What a rebuild of a plugin, or of what changed, would do."""
+    """The plan for a rebuild of ``plugin``, or of all that changed if ``plugin`` is ``None``."""
 
     def __init__(self, plan: Plan, plugin: PluginStatus | None) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class PlanMade(Message):
 
 
 class Remark(Message):
-    """A pane has something to say to its user, mostly why a key does nothing now."""
+    """A pane has a text for the user, mostly the reason why a key does nothing now."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -138,12 +138,12 @@ class Remark(Message):
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what to show about an error: its text if it is ours, else with its type."""
+    """Return the text to show for an error: a ``HotloadError``'s own text, else the type and the text."""
     return str(error) if isinstance(error, HotloadError) else f"{type(error).__name__}: {error}"
 
 
 class FactReader:
-    """Reads the facts whenever something happened, and posts them."""
+    """Reads the state after events and posts it as a message."""
 
     def __init__(self, api: ManagerApi, post: Callable[[Message], bool]) -> None:
         self._api = api
@@ -161,12 +161,12 @@ class FactReader:
         self._thread = threading.Thread(target=self._run, name="hotload-facts", daemon=True)
 
     def start(self) -> None:
-        """Listen to the core and read for the first time."""
+        """Start the thread, which subscribes to events and reads the state for the first time."""
         self._due.set()
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; a reading under way is not waited for longer than a moment."""
+        """End the thread; wait at most one second for a read under way."""
         self._stopped.set()
         self._due.set()
         self._thread.join(timeout=1)
@@ -182,15 +182,15 @@ class FactReader:
         with self._lock:
             self._events.append(event)
         self._due.set()
-        if isinstance(event, HostStalled):  # a reading under way may wait for long
+        if isinstance(event, HostStalled):  # a read under way may wait for a long time
             self._send(FactsFailed(event.describe()))
 
     def _subscribe(self) -> None:
-        """Listen; a host that is gone at this very moment is looked for until it is back."""
+        """Subscribe to events; while the host is gone, try again every ``RETRY`` seconds."""
         while not self._stopped.is_set():
             try:
                 self._unsubscribe = self._api.subscribe(self._heard)
-            except Exception as error:  # as with readings
+            except Exception as error:  # as in _run, every error is shown
                 self._send(FactsFailed(reason_of(error)))
                 self._stopped.wait(RETRY)
             else:
@@ -209,11 +209,11 @@ class FactReader:
                 self._events.clear()
             try:
                 message, patience = self._read(name, events), None
-            except Exception as error:  # whatever the other side raises must be seen, not end the reading
+            except Exception as error:  # every error of the manager is shown; none ends the thread
                 message = FactsFailed(reason_of(error))
                 with self._lock:
-                    self._events[:0] = events  # for the reading that does not fail
-                # That a host is back is an event; to ask one that hangs again and again would not mend it.
+                    self._events[:0] = events  # for the next successful read
+                # An event reports the return of a host; repeated reads would not help a host that hangs.
                 patience = None if isinstance(error, NoHostError) else RETRY
             self._send(message)
             self._stopped.wait(PACE)
@@ -227,7 +227,7 @@ class FactReader:
             if isinstance(event, HostLost):
                 self._lost = event.pid
             elif isinstance(event, HostReached) and event.pid != self._lost:
-                self._last_line = 0  # another host counts its lines anew
+                self._last_line = 0  # another host numbers its lines from 1 again
         snapshot = self._api.snapshot()
         lines = self._api.log(since=self._last_line)
         status = next((plugin for plugin in snapshot.plugins if plugin.name == name), None)
@@ -243,19 +243,19 @@ class FactReader:
     def _history(self, name: str) -> tuple[HistoryEntry, ...]:
         try:
             return self._api.history(name)
-        except HotloadError:  # as with its details
+        except HotloadError:  # as in _detail
             return ()
 
     def _detail(self, name: str) -> PluginDetail | None:
         try:
             return self._api.detail(name)
-        except HotloadError:  # it went away between two questions; the next event tells
+        except HotloadError:  # the plugin was removed between two reads; the next event reports it
             return None
 
     def _source(self, pid: int, status: PluginStatus) -> SourcePair:
         file = failing_file(status)
         wanted = (pid, status.name, file, status.generation)
-        if wanted != self._loaded_key:  # what a host has loaded never changes
+        if wanted != self._loaded_key:  # the source of a loaded generation never changes
             self._loaded = self._text(status.name, file, status.generation) if status.generation else None
             self._loaded_key = wanted
         return SourcePair(file, self._loaded, self._text(status.name, file, None))
@@ -286,56 +286,56 @@ class Requests:
 
     @property
     def running(self) -> tuple[str, ...]:
-        """What is under way, for whoever wants to quit."""
+        """The labels of the commands under way, sorted."""
         with self._lock:
             return tuple(sorted(self._running))
 
     def start(self, start: Callable[[], None]) -> None:
-        """Scan, load and watch; nobody waits for it."""
+        """Scan, load and watch in a thread; ``StartEnded`` reports the result."""
 
         def work() -> Message:
             try:
                 start()
-            except BaseException as error:  # whatever keeps the host from starting is shown, never a crash
+            except BaseException as error:  # every start error is shown; none crashes the console
                 return StartEnded(reason_of(error), folder_missing=isinstance(error, RuntimeDirError))
             return StartEnded("")
 
         threading.Thread(target=self._tell, args=(work,), name="hotload-start", daemon=True).start()
 
     def stop(self, stop: Callable[[], None]) -> None:
-        """Stop watching and unload everything; ``StopEnded`` comes whatever goes wrong in there."""
+        """Stop watching and unload every plugin in a thread; ``StopEnded`` is posted even after an error."""
 
         def work() -> Message:
             try:
                 stop()
-            except BaseException as error:  # whoever quits wants to leave all the same
+            except BaseException as error:  # the user quits even if unloading fails
                 return StopEnded(f"while unloading: {reason_of(error)}")
             return StopEnded("")
 
         threading.Thread(target=self._tell, args=(work,), name="hotload-stop", daemon=True).start()
 
     def rebuild(self, plugin: PluginStatus | None) -> str:
-        """Compile and load one plugin again; events report how that went."""
+        """Compile and load one plugin again; events report the result."""
         if plugin is not None and plugin.state is PluginState.OFF:
             return f"{clean_line(plugin.name)} is off; d enables it."
         return self._request("rebuild", plugin, lambda name: self._api.rebuild(name, force=True))
 
     def rebuild_all(self) -> str:
-        """Rebuild what changed; everything, if nothing did."""
+        """Rebuild the plugins that changed or fail, or every plugin if there are none."""
         nothing = "There are no plugins to rebuild; n makes one."
         return self._command("rebuild all", self._api.rebuild, lambda rebuilt: "" if rebuilt else nothing)
 
     def plan(self, plugin: PluginStatus | None) -> str:
-        """Ask what a rebuild of a plugin, or of what changed, would do; ``PlanMade`` has the answer."""
+        """Request the plan for a rebuild of one plugin, or of all that changed; ``PlanMade`` carries it."""
         name = plugin.name if plugin else None
         return self._submit(f"plan {name or 'all'}", lambda: PlanMade(self._api.plan(name), plugin))
 
     def enable(self, plugin: PluginStatus | None) -> str:
-        """Switch a plugin on."""
+        """Enable a plugin."""
         return self._request("enable", plugin, self._api.enable)
 
     def disable(self, plugin: PluginStatus | None) -> str:
-        """Switch a plugin off."""
+        """Disable a plugin."""
         return self._request("disable", plugin, self._api.disable)
 
     def clean(self, plugin: PluginStatus | None) -> str:
@@ -356,7 +356,7 @@ class Requests:
         return self._command("clean all", self._api.clean, removed)
 
     def new(self, name: str) -> str:
-        """Make a plugin from the template."""
+        """Create a plugin from the template."""
 
         def work() -> CommandEnded:
             made = self._api.new(name)
@@ -365,7 +365,7 @@ class Requests:
         return self._submit(f"new {name}", work)
 
     def rollback(self, name: str, generation: int) -> str:
-        """Make an earlier generation live again."""
+        """Load an earlier generation again, as a new generation, and hold the plugin there."""
 
         def rolled_back(status: PluginStatus) -> str:
             return (
@@ -376,7 +376,7 @@ class Requests:
         return self._command(f"rollback {name}", lambda: self._api.rollback(name, generation), rolled_back)
 
     def release(self, plugin: PluginStatus | None) -> str:
-        """Let a plugin follow its source again."""
+        """Release a HELD plugin, so that it follows its source again."""
         if plugin is not None and not plugin.held:
             return f"{clean_line(plugin.name)} is not held: it follows its source."
 
@@ -386,13 +386,13 @@ class Requests:
         return self._request("release", plugin, self._api.release, released)
 
     def pause(self) -> str:
-        """Keep what is saved from now on for later."""
+        """Pause watching: collect saves until ``resume``."""
         return self._command(
             "pause", self._api.pause, lambda _: "Paused: what is saved is kept; p applies it"
         )
 
     def resume(self) -> str:
-        """Apply what was saved meanwhile, and follow saves again."""
+        """Apply the saves that were collected during the pause, and follow saves again."""
 
         def resumed(plugins: tuple[PluginStatus, ...]) -> str:
             what = count(len(plugins), "changed plugin") if plugins else "nothing had changed"
@@ -401,11 +401,11 @@ class Requests:
         return self._command("resume", self._api.resume, resumed)
 
     def undo(self) -> str:
-        """Take the last disable, enable or clean back."""
+        """Undo the last disable, enable or clean."""
         return self._command("undo", self._api.undo, lambda undone: f"Taken back: {clean_line(undone)}")
 
     def call(self, calls: tuple[HookCall, ...], now: Callable[[], float], *, reloaded: bool = False) -> str:
-        """Call hook points one after the other; ``CallsEnded`` tells what came back."""
+        """Call hook points one after the other; ``CallsEnded`` carries the results."""
 
         def one(call: HookCall) -> CallResult:
             positional, keywords, twice = call.arguments
@@ -413,7 +413,7 @@ class Requests:
                 return CallResult(call, now(), trouble=f"{twice} is given twice; leave one of them out")
             try:
                 return call_result(call, now(), self._api.invoke(call.point, *positional, **keywords))
-            except BaseException as error:  # as with commands: whatever it raises is shown
+            except BaseException as error:  # as in _run, every error is shown
                 return CallResult(call, now(), trouble=reason_of(error))
 
         def work() -> CallsEnded:
@@ -449,7 +449,7 @@ class Requests:
     def _run(self, label: str, work: Callable[[], Message]) -> None:
         try:
             message = work()
-        except BaseException as error:  # whatever a command raises is shown; it must not end silently
+        except BaseException as error:  # every error is shown; no command ends silently
             message = CommandEnded(clean_line(reason_of(error)), command=clean_line(label), failed=True)
         finally:
             with self._lock:
@@ -460,5 +460,5 @@ class Requests:
         message = work()
         try:
             self._post(message)
-        except RuntimeError:  # the console's loop has ended; nobody is left to be told
+        except RuntimeError:  # the console's loop has ended, so nothing can show the message
             return

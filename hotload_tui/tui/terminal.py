@@ -1,6 +1,7 @@
-"""The console's terminal and process: signals, size, painting rate, garbage, text without UTF-8.
+"""The console's terminal and process: signals, size, frame rate, garbage collection, ASCII fallback.
 
-``hold_off`` and ``settle`` are only for a process in which no plugin runs: garbage of plugins is to be found.
+Call ``hold_off`` only in a process in which no plugin runs: where plugins run, the collector must find their
+garbage.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ _NAME: Final = "TEXTUAL_FPS"
 
 @contextmanager
 def quickened() -> Iterator[None]:
-    """Have Textual, imported within, paint what a key did at its next look, every 8 ms instead of 17.
+    """Set Textual's frame rate to 120 per second; the caller imports Textual inside this context.
 
-    A user's own choice stands. A console in which nothing happens is painted no more often than before.
+    Textual then paints the effect of a key at its next check, every 8 ms instead of every 17 ms. A frame rate
+    that the user has set stays in force. An idle console is painted no more often than before.
     """
     if _NAME in os.environ:
         yield
@@ -37,23 +39,23 @@ def quickened() -> Iterator[None]:
     try:
         yield
     finally:
-        del os.environ[_NAME]  # neither plugins nor editors are to have it
+        del os.environ[_NAME]  # plugins and editors must not inherit it
 
 
 _is_held_off = threading.Event()
 
 
 def hold_off() -> None:
-    """Look for no garbage until ``settle``: while modules are imported hardly anything becomes garbage."""
+    """Disable the garbage collector until ``settle``: the import of modules creates hardly any garbage."""
     _is_held_off.set()
     gc.disable()
 
 
 def settle() -> None:
-    """Look for garbage again, but never again through what is there now; nothing without ``hold_off``.
+    """Enable the collector again and exclude all present objects from it; do nothing without ``hold_off``.
 
-    A look through a thousand rows and all modules stops the screen for a tenth of a second, and finds next
-    to nothing: most is freed when the last reference goes, as ever.
+    A collection over a thousand rows and all modules stops the screen for a tenth of a second and finds
+    almost nothing: Python frees most objects when their last reference goes.
     """
     if _is_held_off.is_set():
         _is_held_off.clear()
@@ -62,7 +64,7 @@ def settle() -> None:
 
 
 _SHAPES: Final = {
-    **dict.fromkeys("─━┄┅┈┉╌╍═╴╶╸╺╼╾\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),  # and dashes
+    **dict.fromkeys("─━┄┅┈┉╌╍═╴╶╸╺╼╾\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),  # \u: dashes
     **dict.fromkeys("│┃┆┇┊┋╎╏║╵╷╹╻╽╿▏▎▍▌▋▊▉▐▕", "|"),
     **dict.fromkeys("▁▂", "."),
     **dict.fromkeys("▃▄", ":"),
@@ -82,7 +84,7 @@ _LINES: Final = range(0x2500, 0x2580)
 
 
 class _Ascii(dict[int, str]):
-    """What stands for each character, by its number: as many cells as the character takes."""
+    """The ASCII text for each character, by code point; it takes as many cells as the character."""
 
     def __missing__(self, number: int) -> str:
         self[number] = found = _ascii(chr(number))
@@ -90,18 +92,18 @@ class _Ascii(dict[int, str]):
 
 
 ASCII: Final[Mapping[int, str]] = _Ascii()
-"""For ``str.translate``; control characters and ASCII stay what they are."""
+"""The table for ``str.translate``; ASCII, with its control characters, stays unchanged."""
 
 
 def speaks_utf8(environment: Mapping[str, str]) -> bool:
-    """Tell whether text in UTF-8 can be shown; so it is believed where nothing says otherwise.
+    """Return whether the terminal can show UTF-8; without a locale in ``environment``, assume that it can.
 
-    The first of these that is set counts, as POSIX has it: ``LC_ALL``, ``LC_CTYPE``, ``LANG``.
+    As in POSIX, the first of ``LC_ALL``, ``LC_CTYPE`` and ``LANG`` that is set decides.
     """
     names = (environment.get(name, "") for name in ("LC_ALL", "LC_CTYPE", "LANG"))
     wanted = next(filter(None, names), "")
     language, _, rest = wanted.partition("@")[0].partition(".")
-    coding = rest or language  # macOS has a locale that is called UTF-8
+    coding = rest or language  # macOS has a locale named UTF-8
     return not wanted or coding.replace("-", "").casefold() == "utf8"
 
 
@@ -112,7 +114,7 @@ def _ascii(character: str) -> str:
         return _SHAPES[character]
     if ord(character) in _LINES:
         return "+"
-    from rich.cells import get_character_cell_size  # a host without a console does not need it
+    from rich.cells import get_character_cell_size  # a host without a console does not need rich
 
     cells = get_character_cell_size(character)
     letters = "".join(filter(str.isascii, unicodedata.normalize("NFKD", character)))
@@ -120,23 +122,27 @@ def _ascii(character: str) -> str:
 
 
 CODES: Final[Mapping[str, int]] = {"SIGTERM": 0, "SIGHUP": 0, "SIGINT": 130}
-"""Signals that end the console, with its exit codes: those of ``hotload run``."""
+"""The signals that end the console, with the exit code of each.
+
+``hotload run`` exits with the same codes on SIGTERM and SIGINT.
+"""
 
 _SIZE: Final = (24, 80)
-"""Rows and columns of a terminal that does not tell them."""
+"""Rows and columns to use for a terminal that reports none."""
 
 
 def hear_signals(end: Callable[[int], None], limit: float) -> Callable[[], None]:
-    """Call ``end`` with an exit code when the system asks for an end; where there are such signals.
+    """Call ``end`` with an exit code when one of the signals in ``CODES`` arrives.
 
-    ``limit`` seconds later the process exits in any case. A handler of the loop's own would not be called
-    while the thread waits for a terminal that is gone.
+    ``limit`` seconds later, the process exits in any case. The event loop's own signal handlers would not run
+    while the thread waits for a terminal that is gone. Registration ends at the first signal that the system
+    does not have; outside the main thread no signal is registered.
 
     Returns:
-        What ends this: signals are again for who heard them before.
+        A function that restores the previous signal handlers.
 
     """
-    import asyncio  # the console has imported it; a host without one does not need it
+    import asyncio  # the console has already imported it; a host without a console does not need it
 
     loop = asyncio.get_running_loop()
     heard: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
@@ -148,10 +154,10 @@ def hear_signals(end: Callable[[int], None], limit: float) -> Callable[[], None]
 
     def give_back() -> None:
         for number, handler in heard.items():
-            if signal.getsignal(number) is hear:  # else a plugin has it now
+            if signal.getsignal(number) is hear:  # else a plugin has replaced the handler
                 signal.signal(number, handler)
 
-    with contextlib.suppress(AttributeError, ValueError):  # not on every system; not the main thread
+    with contextlib.suppress(AttributeError, ValueError):  # the system lacks a signal; not the main thread
         for name in CODES:
             number = getattr(signal, name)
             heard[number] = signal.signal(number, hear)
@@ -160,10 +166,11 @@ def hear_signals(end: Callable[[int], None], limit: float) -> Callable[[], None]
 
 @contextlib.contextmanager
 def lent_terminal(app: App[None]) -> Iterator[None]:
-    """Have the console step aside; nothing may be raised inside, or the terminal would not be taken back.
+    """Suspend the console and lend its terminal to another program.
 
-    What plugins print goes on to the log, not into what is on the screen now; ``batch_update`` keeps repaints
-    from filling the writer's queue, which nobody empties.
+    The body must not raise: after an exception, Textual would not take the terminal back. Text that plugins
+    print still goes to the log, not to the other program's screen. ``batch_update`` stops repaints, which
+    would fill the writer's queue while no thread empties it.
     """
     out, err = sys.stdout, sys.stderr
     with app.suspend(), app.batch_update(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -171,7 +178,7 @@ def lent_terminal(app: App[None]) -> Iterator[None]:
 
 
 def has_shell() -> bool:
-    """Tell whether a shell could continue this job: what runs in its session's first group has none below."""
+    """Return whether a shell can continue this job: a process in its session's first group has no shell."""
     try:
         return os.getpgrp() != os.getsid(0)
     except AttributeError:  # not on every system
@@ -179,15 +186,15 @@ def has_shell() -> bool:
 
 
 def stop_job() -> None:
-    """Stop the whole job until its shell continues it: it may have begun with another program, like make."""
-    # Textual's own handler would begin to draw, too, perhaps a moment later than who called this.
+    """Stop the whole job until its shell continues it: the job may have begun with a program such as make."""
+    # Textual's own SIGCONT handler would also start to draw, perhaps a moment after the caller.
     heard = signal.signal(signal.SIGCONT, signal.SIG_IGN)
     os.killpg(0, signal.SIGSTOP)
     signal.signal(signal.SIGCONT, heard)
 
 
 def leave_within(seconds: float, code: int) -> None:
-    """Exit with ``code`` after ``seconds``, come what may: writing to a terminal that is gone can block."""
+    """Exit with ``code`` after ``seconds`` in any case: writing to a terminal that is gone can block."""
 
     def leave() -> None:
         time.sleep(seconds)
@@ -197,10 +204,10 @@ def leave_within(seconds: float, code: int) -> None:
 
 
 def give_size() -> None:
-    """Have the console, which is made after this, follow the size of its terminal.
+    """Make the console follow the size of its terminal, and set 24x80 on a terminal that reports 0x0.
 
-    One that says 0x0, as serial lines do, would be drawn again and again, and what a shell exports as COLUMNS
-    and LINES stays as it is.
+    Serial lines report 0x0, and the console would be drawn on them again and again. COLUMNS and LINES, which
+    a shell may export, would fix the size, so this function removes them from the environment.
     """
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)
@@ -214,4 +221,4 @@ def give_size() -> None:
         if not (rows and columns):
             termios.tcsetwinsize(descriptor, (rows or _SIZE[0], columns or _SIZE[1]))
     except (OSError, ValueError, termios.error):
-        return  # no terminal, or one that cannot be told
+        return  # no terminal, or a terminal whose size cannot be set

@@ -1,7 +1,7 @@
-"""Foreign text made harmless, figures made short, and the line that a fault points at.
+"""Make foreign text harmless, shorten figures, and find the line that a fault points at.
 
-Names, messages, source and logs come from plugins: they are shown, never interpreted. Cleaning keeps the
-number of characters, so that columns of a traceback still point at the right place.
+Plugins supply names, messages, source and logs: the console shows such text and never interprets it. Cleaning
+keeps the number of characters in a line, so that the columns of a traceback still point at the right place.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from hotload_tui.core.model import Fault, Frame, PluginStatus
 
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 LONGEST_LINE: Final = 2000
-"""Characters of one line that are shown; a line of a megabyte would stall the layout."""
+"""The maximum number of characters shown of one line; a line of a megabyte would stall the layout."""
 
-# C0 but tab and newline, DEL and C1 (escape sequences), separators that break lines in odd places, marks
-# that turn the direction of writing, characters that are not seen, in which text can hide, and lone
+# C0 except tab and newline, DEL and C1 (escape sequences), separators that break lines in unexpected places,
+# marks that change the direction of writing, invisible characters, in which text can hide, and lone
 # surrogates, which no terminal's encoding can write.
 _HARMFUL: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
     "\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
 )
 
-# What makes one sign of several emoji, or another of one: terminals differ in how wide that is.
+# Characters that join several emoji into one, or change one: terminals disagree on the width of the result.
 _JOINING: Final = re.compile("[\u200d\ufe0f\U0001f3fb-\U0001f3ff]")
 _NON_JOINER: Final = "\N{ZERO WIDTH NON-JOINER}"
 
@@ -34,23 +34,23 @@ NO_PLUGIN: Final = "No plugin is selected. n makes one from the template."
 
 
 def is_plain(text: str) -> bool:
-    """Tell whether ``text`` is one line of ASCII without control characters."""
+    """Return whether ``text`` is one line of ASCII without control characters."""
     return text.isascii() and text.isprintable()
 
 
 def clean(text: str) -> str:
-    """Return ``text`` with every control character but tab and newline replaced, one for one.
+    """Return ``text`` with every harmful character replaced, one for one; tab and newline stay.
 
-    Emoji are taken apart where they are joined, so that they are as wide in every terminal.
+    CRLF becomes a newline. Joined emoji are separated, so that every terminal shows them at the same width.
     """
-    if is_plain(text):  # most text: told by a tenth of the work
+    if is_plain(text):  # most text is plain, and the check costs a tenth of the work
         return text
     text = _HARMFUL.sub(REPLACEMENT, text.replace("\r\n", "\n"))
     return text if text.isascii() else _JOINING.sub(_NON_JOINER, text)
 
 
 def clean_line(text: str, limit: int = LONGEST_LINE) -> str:
-    """Return ``text`` as one harmless line; what is longer than ``limit`` is cut and says so."""
+    """Return ``text`` as one harmless line; cut it after ``limit`` characters and append its length."""
     cut = text[: limit + 1]
     line = clean(cut).replace("\n", " ").replace("\t", " ")
     if len(cut) <= limit:
@@ -59,7 +59,7 @@ def clean_line(text: str, limit: int = LONGEST_LINE) -> str:
 
 
 def clean_lines(text: str, limit: int = LONGEST_LINE) -> list[str]:
-    """Return the harmless lines of ``text``, tabs expanded."""
+    """Return the harmless lines of ``text``, with tabs expanded."""
     if len(text) <= limit and is_plain(text):
         return [text]
     return [clean_line(line.expandtabs(4), limit) for line in clean(text).split("\n")]
@@ -75,11 +75,11 @@ def duration(seconds: float) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Return a measured duration in milliseconds without unit; ``-`` for one that was not measured."""
+    """Return a measured duration in milliseconds, without unit; ``-`` if nothing was measured."""
     if seconds <= 0:
         return "-"
     value = seconds * 1000
-    return f"{value:.1f}" if value < 100 else f"{value:.0f}"  # noqa: PLR2004 - three digits say enough
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"  # noqa: PLR2004 - three digits are enough
 
 
 def clock_time(at: float) -> str:
@@ -89,12 +89,12 @@ def clock_time(at: float) -> str:
 
 @lru_cache(maxsize=16)
 def _clock_time(at: int) -> str:
-    """Return the same for a whole second; a log has many lines in one."""
+    """Return the time of day for a whole second; the cache helps because a log has many lines per second."""
     return time.strftime("%H:%M:%S", time.localtime(at))
 
 
 def short_path(path: str | Path, project: Path) -> str:
-    """Return ``path`` relative to the project, where it is inside; harmless to show."""
+    """Return ``path`` cleaned, and relative to the project if it is inside."""
     try:
         shown = str(Path(path).relative_to(project))
     except ValueError:
@@ -103,12 +103,12 @@ def short_path(path: str | Path, project: Path) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """Return ``1 frame``, ``2 frames``."""
+    """Return a number with its noun: ``1 frame``, ``2 frames``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def is_wanted(text: str, wanted: str) -> bool:
-    """Tell whether ``text`` has ``wanted`` in it, or for ``!text`` has it not; ``wanted`` is casefolded."""
+    """Return whether ``text`` contains ``wanted`` (casefolded), or for ``!text``, does not contain it."""
     folded = text.casefold()
     return wanted[1:] not in folded or wanted == "!" if wanted.startswith("!") else wanted in folded
 
@@ -117,12 +117,12 @@ ENTRY: Final = "plugin.py"
 
 
 def failing_file(status: PluginStatus) -> str:
-    """Return the plugin's file, relative to its folder, that a user wants to see first."""
+    """Return the plugin's file to open first, relative to the plugin's folder."""
     return _own_place(status)[0]
 
 
 def failing_line(status: PluginStatus, disk: str | None) -> int:
-    """Return the line of ``failing_file`` to open; where it is now, if the file has changed since."""
+    """Return the line of ``failing_file`` to open: its number on disk now, if the file has changed since."""
     _, place = _own_place(status)
     if place is None:
         return 1
@@ -130,7 +130,7 @@ def failing_line(status: PluginStatus, disk: str | None) -> int:
 
 
 def _own_place(status: PluginStatus) -> tuple[str, Frame | None]:
-    """Return the file and the frame in it; its entry, if the fault is nowhere in the plugin's folder."""
+    """Return the fault's file and frame; the entry without a frame, if the fault is not in the plugin."""
     place = status.fault.place if status.fault else None
     folder = Path(status.path).absolute()
     file = Path(place.file).absolute() if place else folder
@@ -140,7 +140,7 @@ def _own_place(status: PluginStatus) -> tuple[str, Frame | None]:
 
 
 def line_now(place: Frame, disk: str) -> int | None:
-    """Return the number that the failing line has in the text on disk; ``None`` if it is not there."""
+    """Return the failing line's number in the text on disk; ``None`` if the text does not contain it."""
     index = place.line - place.first_line
     if not 0 <= index < len(place.lines):
         return None
@@ -151,7 +151,7 @@ def line_now(place: Frame, disk: str) -> int | None:
 
 
 def moved_text(fault: Fault, disk: str | None) -> str:
-    """Return the line that says that the file has changed since; empty while it has not."""
+    """Return a message if the failing line has moved or gone since the failure, else an empty text."""
     place = fault.place
     if place is None or disk is None or not place.lines:
         return ""
@@ -162,7 +162,7 @@ def moved_text(fault: Fault, disk: str | None) -> str:
 
 
 def own_causes(fault: Fault) -> tuple[Fault, ...]:
-    """Return what belongs to a fault, without echoes: an error reported twice is one error."""
+    """Return a fault's causes without echoes: an error that was reported twice is one error."""
     causes: list[Fault] = []
     for cause in fault.causes:
         causes.extend(own_causes(cause) if _is_echo(cause, fault) else (cause,))

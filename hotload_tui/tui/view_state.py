@@ -1,4 +1,4 @@
-"""Which plugins the table shows, and what the console remembers of a project."""
+"""The filter and order of the table, and the view state that the console stores for a project."""
 
 from __future__ import annotations
 
@@ -45,38 +45,38 @@ _SORTS: Final[dict[str, Callable[[PluginStatus], _Key]]] = {
     "age": lambda plugin: -plugin.loaded_at,
 }
 SORTS: Final = tuple(_SORTS)
-"""What the table can be sorted by; the first is the usual."""
+"""The columns by which the table can be sorted; the first is the default."""
 
 
 class Arrangement(NamedTuple):
-    """A filter and an order."""
+    """The table's filter and order."""
 
     filter: str = ""
-    """``text``, ``!text`` for what has it not, ``s:state``; words are combined."""
+    """Words that must all match: ``text``, ``!text`` (does not match), ``s:state``."""
     problems: bool = False
-    """Only what has a problem."""
+    """Whether to show only plugins that have a problem."""
     sort: str = SORTS[0]
     reverse: bool = False
 
     def of(self, plugins: tuple[PluginStatus, ...]) -> tuple[PluginStatus, ...]:
-        """Return those that are shown, in order; equals in order of name."""
+        """Return the plugins to show, in order; ``plugins`` is in order of name, and the sort is stable."""
         shown = [plugin for plugin in plugins if self._shows(plugin)]
         if self.sort != SORTS[0]:
             shown.sort(key=_SORTS[self.sort])
         return tuple(reversed(shown)) if self.reverse else tuple(shown)
 
     def next_sort(self) -> Arrangement:
-        """Sort by the next column."""
+        """Return the arrangement that sorts by the next column."""
         return self._replace(sort=SORTS[(SORTS.index(self.sort) + 1) % len(SORTS)])
 
     def describe(self) -> str:
-        """Say what is not as usual; empty when everything is shown."""
+        """Describe the active filters; empty if the table shows every plugin."""
         parts = [f"filter {clean_line(self.filter, 30)}"] if self.filter else []
         parts += ["problems only"] if self.problems else []
         return ", ".join(parts)
 
     def nothing(self, number: int) -> str:
-        """Say why no row is shown of so many plugins."""
+        """Return the reason why none of ``number`` plugins is shown."""
         if self.filter:
             return f"0 of {number} match {self.describe()}: esc clears the filter."
         return f"No problems in {number} plugins: ! shows all of them."
@@ -97,15 +97,15 @@ def _matches(plugin: PluginStatus, word: str) -> bool:
 
 
 class ViewState(Struct, omit_defaults=True):
-    """How its user left the console."""
+    """The view that the user left when the console closed."""
 
     theme: str = ""
     sort: str = SORTS[0]
     reverse: bool = False
     filter: str = ""
-    """Of the table, if its user asked to keep it."""
+    """The table's filter, if the user asked to keep it."""
     problems: bool = False
-    """As ``filter``."""
+    """The table's ``problems``, if the user asked to keep the filter."""
     selected: str = ""
     tab: str = ""
     wraps: bool = False
@@ -115,7 +115,7 @@ class ViewState(Struct, omit_defaults=True):
 
 
 class ViewStore:
-    """Keeps the view state of one project in its user's state folder; nothing there is worth an error."""
+    """Stores the view state of one project in the user's state folder; it never raises for a damaged file."""
 
     def __init__(self, project: Path, environment: Mapping[str, str] = os.environ) -> None:
         name = hashlib.sha256(str(project.absolute()).encode(errors="surrogateescape")).hexdigest()[:16]
@@ -124,7 +124,7 @@ class ViewStore:
             self._path = state_folder(environment) / "views" / f"{name}.json"
 
     def read(self) -> ViewState:
-        """Return what was kept; what is damaged or not there counts as nothing."""
+        """Return the stored view state; return the defaults if the file is damaged or missing."""
         try:
             kept = json.loads(self._path.read_bytes() if self._path else b"{}")
             state = msgspec.convert(kept, ViewState)
@@ -135,19 +135,24 @@ class ViewStore:
         return state
 
     def write(self, state: ViewState) -> None:
-        """Keep it; a full disk or a folder that is not writable only costs the memory."""
+        """Store ``state``; if the disk is full or the folder not writable, ignore the error."""
         if self._path is None:
             return
         draft = self._path.with_suffix(f".{os.getpid()}")
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            # Arguments of calls may tell secrets: for their owner only.
+            # Arguments of calls may contain secrets, so only the owner may read the file.
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                # Names that are not UTF-8 are escaped: msgspec refuses them.
+                # json escapes names that are not UTF-8; msgspec would refuse them.
                 file.write(json.dumps(msgspec.to_builtins(state)).encode())
             draft.replace(self._path)
 
 
 def state_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return where the console keeps things for its user; raises ``RuntimeError``: there is no home."""
+    """Return the folder in which the console stores files for the user.
+
+    Raises:
+        RuntimeError: the user has no home folder.
+
+    """
     return Path(environment.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "hotload"

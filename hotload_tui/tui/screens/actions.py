@@ -1,4 +1,4 @@
-"""``ActionScreen``: what the keys do on the console's main screen."""
+"""``ActionScreen``: the actions of the keys on the console's main screen."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ class Restart(Protocol):
     """Restarts the host."""
 
     def __call__(self, *, anyway: bool) -> str:
-        """Restart one that hangs, or ``anyway``; returns why not, or nothing."""
+        """Restart a host that hangs, or with ``anyway`` any host; return why not, or an empty text."""
         ...
 
 
 class ActionScreen(Screen[None]):
-    """Turns keys into requests; why one makes no sense now is said in a toast."""
+    """Turns keys into requests; a toast shows why a request makes no sense now."""
 
     requests: Requests
     project: Path
     restart: Restart | None
-    """``None`` where restarting the host is not the console's to do."""
+    """``None`` where the console cannot restart the host."""
     debug: Debug | None
-    """``None`` where the host has a terminal of its own."""
+    """``None`` where the console cannot reach a debugger of the host."""
     settings: Callable[[], Resolved] | None
-    """Reads the configuration; ``None`` where a program made its own."""
+    """Reads the configuration; ``None`` where a program created the configuration itself."""
     is_leaving = False
-    """Whether the plugins are being unloaded: there is nothing left to do but to wait."""
+    """Whether the plugins are being unloaded; the user can then only wait or quit."""
 
     @property
     @abstractmethod
@@ -51,14 +51,18 @@ class ActionScreen(Screen[None]):
     @property
     @abstractmethod
     def source(self) -> SourcePair | None:
-        """The selected plugin's file, once it was read."""
+        """The selected plugin's file; ``None`` until it has been read."""
 
     @abstractmethod
     def say(self, text: str, *, bad: bool = False) -> None:
-        """Show a toast; nothing for an empty text."""
+        """Show a toast; do nothing for an empty text."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
-        """Tell which keys there are: d is one of two, c means clean only in the table; none at the end."""
+        """Return whether an action is available now.
+
+        d either enables or disables, and the clean actions need the focus in the table. While the plugins are
+        being unloaded, no action is available.
+        """
         if self.is_leaving:
             return False
         plugin = self.selected if self.is_mounted else None
@@ -74,11 +78,11 @@ class ActionScreen(Screen[None]):
         self.say(self.requests.rebuild(self.selected))
 
     def action_rebuild_all(self) -> None:
-        """Rebuild what changed, or all."""
+        """Rebuild the plugins that changed or fail, or every plugin if there are none."""
         self.say(self.requests.rebuild_all())
 
     def action_restart(self) -> None:
-        """Restart a host that hangs, without the plugin that does; ask first if it answers."""
+        """Restart a host that hangs, without the plugin that hangs; ask first if the host answers."""
         restart = self.restart
 
         def answered(yes: bool | None) -> None:  # noqa: FBT001 - called by Textual
@@ -92,7 +96,7 @@ class ActionScreen(Screen[None]):
             self.app.push_screen(ConfirmScreen(question, "Restart"), answered)
 
     async def action_debug(self) -> None:
-        """Hand the terminal to a ``breakpoint()`` that waits."""
+        """Lend the terminal to a waiting ``breakpoint()``."""
         if self.debug is None:
             self.say("The host is another program: breakpoint() stops in its own terminal.")
         elif connection := self.debug():
@@ -101,11 +105,11 @@ class ActionScreen(Screen[None]):
             self.say("No breakpoint() waits. Where one does is told in the status line.")
 
     def action_enable(self) -> None:
-        """Switch the selected plugin on."""
+        """Enable the selected plugin."""
         self.say(self.requests.enable(self.selected))
 
     def action_disable(self) -> None:
-        """Switch the selected plugin off."""
+        """Disable the selected plugin."""
         self.say(self.requests.disable(self.selected))
 
     def action_clean(self) -> None:
@@ -123,7 +127,7 @@ class ActionScreen(Screen[None]):
         self.app.push_screen(ConfirmScreen(question, "Remove"), answered)
 
     def action_new(self) -> None:
-        """Ask for a name, then make a plugin."""
+        """Ask for a name, then create a plugin."""
         self.app.push_screen(AskNameScreen(self.requests.new))
 
     def action_edit(self) -> None:
@@ -140,7 +144,7 @@ class ActionScreen(Screen[None]):
         self.say(await open_editor(self.app, file, line), bad=True)
 
     def action_copy(self) -> None:
-        """Copy what is marked, or what is under the cursor."""
+        """Copy the marked text, or the text of the focused pane."""
         pane: object = self.focused
         text = self.get_selected_text() or (pane.text_to_copy() if isinstance(pane, Copyable) else "")
         if not text:
@@ -156,10 +160,10 @@ class ActionScreen(Screen[None]):
     @property
     @abstractmethod
     def report(self) -> FailureReport | None:
-        """What there is to report of the selected plugin."""
+        """The report about the selected plugin; ``None`` if no plugin is selected."""
 
     def action_report(self, *, markdown: bool = False) -> None:
-        """Copy the whole report of the selected plugin."""
+        """Copy the whole report about the selected plugin."""
         report = self.report
         if report is None:
             self.say(NOTHING_SELECTED)
@@ -167,15 +171,15 @@ class ActionScreen(Screen[None]):
         self._copy(report.markdown() if markdown else report.plain())
 
     def action_plan(self) -> None:
-        """Show what a rebuild of what changed would do."""
+        """Request the plan for a rebuild of all that changed."""
         self.say(self.requests.plan(None))
 
     def action_plan_plugin(self) -> None:
-        """Show what a rebuild of the selected plugin would do."""
+        """Request the plan for a rebuild of the selected plugin."""
         self.say(self.requests.plan(self.selected) if self.selected else NOTHING_SELECTED)
 
     def on_plan_made(self, message: PlanMade) -> None:
-        """Show the plan; its user may have it done."""
+        """Show the plan, and carry it out if the user accepts it."""
 
         def answered(yes: bool | None) -> None:  # noqa: FBT001 - called by Textual
             if yes and message.plugin is None:
@@ -183,38 +187,38 @@ class ActionScreen(Screen[None]):
             elif yes:
                 self.say(self.requests.rebuild(message.plugin))
 
-        from hotload_tui.tui.screens.dialogs import PlanScreen  # as all dialogs: not for the first picture
+        from hotload_tui.tui.screens.dialogs import PlanScreen
 
         self.app.push_screen(PlanScreen(message.plan), answered)
 
     def action_undo(self) -> None:
-        """Take back the last disable, enable or clean."""
+        """Undo the last disable, enable or clean."""
         self.say(self.requests.undo())
 
     @property
     @abstractmethod
     def is_paused(self) -> bool:
-        """Whether saves are kept for later."""
+        """Whether the watcher collects saves instead of applying them."""
 
     def action_pause(self) -> None:
-        """Keep what is saved for later, or apply it."""
+        """Collect saves for later, or apply the collected saves."""
         self.say(self.requests.resume() if self.is_paused else self.requests.pause())
 
     def action_release(self) -> None:
-        """Let the selected plugin follow its source."""
+        """Release the selected plugin, so that it follows its source again."""
         self.say(self.requests.release(self.selected))
 
     def action_edit_at(self, file: str, line: int) -> None:
-        """Open the editor at a place that was clicked."""
+        """Open the editor at a place that the user clicked."""
         self.run_worker(self._edit(Path(file), line), group="editor", exclusive=True)
 
     @property
     @abstractmethod
     def config_fault(self) -> str:
-        """What is wrong in the configuration's files."""
+        """The fault in the configuration files; empty if there is none."""
 
     def action_settings(self) -> None:
-        """Show each value of the configuration, and where it came from."""
+        """Show each value of the configuration and its source."""
         from hotload_tui.tui.screens.dialogs import SettingsScreen
 
         if self.settings is None:
@@ -229,7 +233,7 @@ class ActionScreen(Screen[None]):
         self.app.push_screen(HelpScreen(*key_lines(self)))
 
     def action_back(self) -> None:
-        """Go one level back."""
+        """Go one level back: focus the table."""
         table = self.query_one(PluginTable)
         if table.has_focus:
             self.say("Nothing to go back to; q quits.")
@@ -237,14 +241,14 @@ class ActionScreen(Screen[None]):
 
     @abstractmethod
     def show_pane(self, name: str) -> None:
-        """Make sure that no other pane hides this one."""
+        """Make sure that no other pane hides the pane ``name``."""
 
     def action_focus_table(self) -> None:
-        """Go to the table."""
+        """Focus the table."""
         self.show_pane("plugins")
-        self.set_focus(self.query_one(PluginTable))  # at once: focus() would let the next key overtake it
+        self.set_focus(self.query_one(PluginTable))  # focus() would act after the next key
 
     async def action_open_tab(self, name: str) -> None:
-        """Go to a tab."""
+        """Open a tab and focus it."""
         self.show_pane("detail")
         await self.query_one(DetailTabs).open(name)

@@ -1,4 +1,4 @@
-"""``ConsoleScreen``: composes the widgets, routes messages between them, turns keys into requests."""
+"""``ConsoleScreen``: composes the widgets and routes messages between them and the manager."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ from hotload_tui.tui.widgets.plugin_table import PluginPane, PluginTable
 from hotload_tui.tui.widgets.status import KeyLine, Notice, StatusLine, Toasts, TooSmall
 
 _ANSWERS_ANEW = (PluginLoaded, PluginDisabled, PluginRemoved)
-"""After these a hook point may answer otherwise."""
+"""After these events, a hook point may answer differently."""
 
 
 class WorkbenchScreen(ViewingScreen):
-    """Has the calls made that the Hooks tab wants."""
+    """Makes the calls that the Hooks tab requests."""
 
     clock: Callable[[], float]
     is_ready: bool
@@ -64,30 +64,33 @@ class WorkbenchScreen(ViewingScreen):
 
     @abstractmethod
     def read_again(self) -> None:
-        """Read the facts, though nothing is known to have happened."""
+        """Read the state again without an event."""
 
     @abstractmethod
     def keep_view(self) -> None:
-        """Remember how things look for the next time."""
+        """Store the view state for the next session."""
 
     def on_hooks_view_wanted(self, message: HooksView.Wanted) -> None:
-        """Call hook points."""
+        """Call the requested hook points."""
         self.say(self.requests.call(message.calls, self.clock))
 
     def on_hooks_view_kept(self) -> None:
-        """Keep earlier arguments even if the console never ends in order."""
+        """Store the earlier and the pinned calls now, because the console may not end in order."""
         self.keep_view()
 
     def on_calls_ended(self, message: CallsEnded) -> None:
-        """Show what the handlers gave."""
+        """Show the handlers' results."""
         hooks = self.query_one(DetailTabs).hooks
         self.say(hooks.take(message.results, reloaded=message.reloaded))
-        self.read_again()  # no event tells of calls
+        self.read_again()  # no event reports calls
         if self._call_again:
             self.call_pinned()
 
     def call_pinned(self, events: tuple[AnyEvent, ...] = (), *, anyway: bool = False) -> None:
-        """Call what is pinned again when another generation may answer; once more if calls are under way."""
+        """Run the pinned calls again if an event may change their answers, or with ``anyway``.
+
+        While the same calls are under way, they run once more afterwards.
+        """
         self._call_again |= anyway
         pinned = tuple(self.query_one(DetailTabs).hooks.pinned)
         if not pinned or not self.is_ready:
@@ -97,31 +100,31 @@ class WorkbenchScreen(ViewingScreen):
 
 
 SETTLED: Final = 1.0
-"""Seconds after which all rows should be there."""
+"""Seconds after the first scan in which all rows should appear."""
 
 PATIENCE: Final = 10.0
-"""Seconds after which no more is expected of a first scan that has not ended."""
+"""Seconds after which the collector is enabled again even if the first scan has not ended."""
 
 
 class StartingScreen(WorkbenchScreen):
-    """Has the plugins looked for, and says so."""
+    """Starts the search for plugins and shows its progress."""
 
     start: Callable[[], None] | None
     is_ready: bool
-    """Whether the first scan is over."""
+    """Whether the first scan has ended."""
     ready_at = math.inf
-    """When it ended; what happened before is on the screen already, and no news."""
+    """When the first scan ended; earlier events are on the screen already and are not news."""
     trouble = ""
-    """Why the first scan did not do."""
+    """Why the first scan failed; empty if it succeeded."""
     _missing = False
 
     @property
     @abstractmethod
     def plugins(self) -> tuple[PluginStatus, ...]:
-        """All plugins, as they were last read."""
+        """All plugins, as of the last read."""
 
     def begin(self) -> None:
-        """Begin to look for plugins."""
+        """Begin the search for plugins."""
         if self.is_ready:
             self.ready_at = -math.inf
             self.query_one(StatusLine).busy = ""
@@ -129,12 +132,12 @@ class StartingScreen(WorkbenchScreen):
         self.run_start()
 
     def run_start(self) -> None:
-        """Scan, load and watch; ``StartEnded`` tells how it went."""
+        """Scan, load and watch; ``StartEnded`` reports the result."""
         if self.start is not None:
             self.requests.start(self.start)
 
     def on_start_ended(self, message: StartEnded) -> None:
-        """Say that the console is ready, or why not."""
+        """Show that the console is ready, or why it is not."""
         self.is_ready, self.ready_at = True, time.time()
         self.set_timer(SETTLED, settle)
         self._missing = message.folder_missing
@@ -142,17 +145,17 @@ class StartingScreen(WorkbenchScreen):
         self.trouble = status.trouble = message.trouble
         status.busy = ""
         self.show_empty()
-        self.call_pinned(anyway=True)  # those of the last time
+        self.call_pinned(anyway=True)  # the calls pinned in the previous session
         self.read_again()
 
     def start_again(self) -> None:
-        """Look for plugins once more, if there was no folder for them."""
+        """Repeat the search for plugins if their folder was missing."""
         if self._missing:
             self._missing, self.trouble = False, ""
             self.run_start()
 
     def show_empty(self) -> None:
-        """Say why there are no rows, and which key makes some."""
+        """Show why the table has no rows, and which key adds one."""
         pane = self.query_one(PluginPane)
         if self.plugins:
             shown = self.query_one(PluginTable).row_count
@@ -170,18 +173,18 @@ class StartingScreen(WorkbenchScreen):
 
 
 class LeavingScreen(ActionScreen):
-    """Unloads and leaves."""
+    """Unloads the plugins and leaves the console."""
 
     _waiting: tuple[tuple[str, int], ...] = ()
-    """Name and generation of what is not unloaded yet."""
+    """Name and generation of each plugin that is not unloaded yet."""
 
     @property
     @abstractmethod
     def plugins(self) -> tuple[PluginStatus, ...]:
-        """All plugins, as they were last read."""
+        """All plugins, as of the last read."""
 
     def unload(self, stop: Callable[[], None]) -> None:
-        """Unload the plugins; the console leaves when that is over."""
+        """Unload the plugins; the console leaves when unloading has ended."""
         self.is_leaving = True
         self.refresh_bindings()
         self.query_one(StatusLine).snapshot = None
@@ -189,27 +192,27 @@ class LeavingScreen(ActionScreen):
         self.requests.stop(stop)
 
     def tell_unloaded(self, events: Iterable[AnyEvent]) -> None:
-        """Name those no more that are unloaded by now."""
+        """Remove the plugins that are now unloaded from the status line."""
         gone = {(event.name, event.generation) for event in events if isinstance(event, PluginRetired)}
         self._tell_waiting(one for one in self._waiting if one not in gone)
 
     def _tell_waiting(self, generations: Iterable[tuple[str, int]]) -> None:
-        """Name what is not unloaded yet."""
+        """Show the plugins that are not unloaded yet in the status line."""
         self._waiting = tuple(generations)
         names = ", ".join(name for name, _ in self._waiting)
         whom = f" {clean_line(names, 30)}" if names else ""
         self.query_one(StatusLine).busy = f"unloading{whom}… (q quits at once)"
 
     def on_stop_ended(self, message: StopEnded) -> None:
-        """Leave; what went wrong is printed where the console was."""
+        """Leave, and print an error in the place of the console."""
         self.app.exit(message=Text(clean_line(message.trouble)) if message.trouble else None)
 
 
 _FIRST_FACTS = 0.1
-"""Seconds that the first picture waits for what it is to show."""
+"""Seconds that the first paint waits for the state."""
 
 _DETAILS_DELAY = 0.1
-"""Seconds in which the facts of another plugin should be there."""
+"""Seconds in which the details of another plugin should arrive."""
 
 
 class ConsoleScreen(StartingScreen, LeavingScreen):
@@ -254,9 +257,9 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
         self._details_due: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        """Lay out the panes; which of them are seen depends on the size."""
+        """Compose the panes; the screen's size decides which of them are visible."""
         self._facts.look_at(self._state.selected)
-        self._facts.start()  # it reads meanwhile
+        self._facts.start()  # the first read runs during the composition
         yield StatusLine(self.project)
         with Container(id="body"):
             yield PluginPane(self.clock)
@@ -276,13 +279,13 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
 
     @property
     def source(self) -> SourcePair | None:
-        """The selected plugin's file, once it was read."""
+        """The selected plugin's file; ``None`` until it has been read."""
         plugin, closeup = self.selected, self._closeup
         return closeup.source if plugin and closeup and closeup.name == plugin.name else None
 
     @property
     def report(self) -> FailureReport | None:
-        """What there is to report of the selected plugin."""
+        """The report about the selected plugin; ``None`` without a plugin or before the first read."""
         plugin, snapshot, closeup = self.selected, self.query_one(StatusLine).snapshot, self._closeup
         if plugin is None or snapshot is None:
             return None
@@ -293,35 +296,35 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
         )
 
     def say(self, text: str, *, bad: bool = False) -> None:
-        """Show a toast; nothing for an empty text."""
+        """Show a toast; do nothing for an empty text."""
         self._toasts.say(text, bad=bad)
 
     @property
     def plugins(self) -> tuple[PluginStatus, ...]:
-        """All plugins, as they were last read."""
+        """All plugins, as of the last read."""
         return tuple(self._plugins.values())
 
     @property
     def is_paused(self) -> bool:
-        """Whether saves are kept for later."""
+        """Whether the watcher collects saves instead of applying them."""
         snapshot = self.query_one(StatusLine).snapshot
         return snapshot is not None and snapshot.watcher.paused
 
     @property
     def config_fault(self) -> str:
-        """What is wrong in the configuration's files."""
+        """The fault in the configuration files; empty if there is none."""
         snapshot = self.query_one(StatusLine).snapshot
         return snapshot.host.config_fault if snapshot else ""
 
     @property
     def is_building(self) -> bool:
-        """Whether a request is under way."""
+        """Whether a request or a build is under way."""
         return bool(self.requests.running) or any(
             plugin.state is PluginState.BUILD for plugin in self._plugins.values()
         )
 
     def on_mount(self) -> None:
-        """Catch what plugins print, and begin."""
+        """Apply the stored theme and selection, capture printed text, and begin."""
         if self._state.theme in self.app.available_themes:
             self.app.theme = self._state.theme
         self.query_one(PluginTable).chosen = self._state.selected
@@ -333,31 +336,29 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
         self.begin()
 
     def on_screen_resume(self, event: events.ScreenResume) -> None:
-        """Open without matching all styles a second time: every widget got its own when it was mounted."""
+        """Skip the style update of the first resume: every widget was styled when it was mounted."""
         event.refresh_styles &= self._was_seen
         self._was_seen = True
 
     def on_resize(self) -> None:
-        """Show the newest log line where the log itself is not to be seen now."""
+        """Show the newest log line in the status line if the log below is hidden now."""
         self.call_after_refresh(self._tell_newest)
 
     def on_unmount(self) -> None:
-        """Stop reading."""
+        """Stop reading the state."""
         self._facts.stop()
 
     def read_again(self) -> None:
-        """Read the facts, though nothing is known to have happened."""
+        """Read the state again without an event."""
         self._facts.look_at(self.query_one(PluginTable).chosen)
 
     def keep_view(self) -> None:
-        """Remember how things look for the next time."""
+        """Store the view state for the next session."""
         self._state.theme = self.app.theme
         self._store.write(self.view_state(self._state))
 
-    # What happens
-
     def on_facts_read(self, message: FactsRead) -> None:
-        """Hand the facts to the widgets; at the end only what is waited for is of interest."""
+        """Pass the state to the widgets; during unloading, show only log lines and unloaded plugins."""
         if self.is_leaving:
             self._book.add(message.lines)
             self.tell_unloaded(message.events)
@@ -382,11 +383,11 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
             reads_error = self.query_one(DetailTabs).active == "error" and self.selected is not None
             news = [event for event in message.events if event.at > self.ready_at]
             self._toasts.tell(news, self.selected.name if reads_error and self.selected else "")
-        self._telling = self.is_ready  # the loads of the start itself are on the screen already
+        self._telling = self.is_ready  # the loads of the start are on the screen already
         self._choose_made()
 
     def rearrange(self) -> None:
-        """Show the plugins that are to be shown, in their order."""
+        """Show the filtered plugins in their order."""
         every = self.plugins
         self.tell_filters()
         snapshot = self.query_one(StatusLine).snapshot
@@ -396,15 +397,15 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
         self.show_empty()
 
     def on_history_view_wanted(self, message: HistoryView.Wanted) -> None:
-        """Go back to an earlier generation."""
+        """Roll back to an earlier generation."""
         self.say(self.requests.rollback(message.name, message.generation))
 
     def on_facts_failed(self, message: FactsFailed) -> None:
-        """Say that what is on the screen may be old."""
+        """Show that the state on the screen may be out of date."""
         self.query_one(StatusLine).trouble = message.reason
 
     def on_command_ended(self, message: CommandEnded) -> None:
-        """Tell how a request ended."""
+        """Show how a command ended."""
         dialog = self.app.screen
         if isinstance(dialog, AskNameScreen) and message.failed and message.command.startswith("new "):
             dialog.refuse(message.text)
@@ -414,7 +415,7 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
         words = f"{message.command}: " if message.command else ""
         self._toasts.say(f"{words}{message.text}" if message.text else "", bad=message.failed)
         self._made = message.made or self._made
-        self._choose_made()  # its facts may have come before the end of the request, and no more may come
+        self._choose_made()  # the last read may precede this message, and no other may follow
         if message.made:
             self.start_again()
 
@@ -424,29 +425,29 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
             self._made = ""
 
     def on_remark(self, message: Remark) -> None:
-        """Show what a pane has to say."""
+        """Show a pane's remark as a toast."""
         self._toasts.say(message.text)
 
     def on_plugin_table_chosen(self, message: PluginTable.Chosen) -> None:
         """Show the details of another plugin."""
         self._facts.look_at(message.name)
-        # The cursor's row is painted first: the details come with the next facts, or without them.
+        # Paint the cursor's row first: the details follow with the next read, or after _DETAILS_DELAY.
         if self._details_due is not None:
             self._details_due.stop()
         self._details_due = self.set_timer(_DETAILS_DELAY, self._show_details)
 
     def watch_focused(self) -> None:
-        """Have the details ready for the next key, which may be here already and is meant for them."""
+        """Show pending details at once: the next key may have arrived already and is meant for them."""
         if self._details_due is not None:
             self._show_details()
 
     async def on_plugin_table_opened(self) -> None:
-        """Go to the details; to the error of what failed."""
+        """Open the Overview tab, or the Error tab if the plugin has a fault."""
         plugin = self.selected
         await self.action_open_tab("error" if plugin and plugin.fault else "overview")
 
     def on_print(self, event: events.Print) -> None:
-        """Keep what was printed in the log."""
+        """Add printed text to the log."""
         self._book.add_print(event.text, stderr=event.stderr)
 
     def _tell_newest(self) -> None:
@@ -464,7 +465,7 @@ class ConsoleScreen(StartingScreen, LeavingScreen):
         snapshot = self.query_one(StatusLine).snapshot
         points = snapshot.points if snapshot else ()
         self.query_one(DetailTabs).show(DetailFacts(plugin, closeup, faulty, points))
-        self.tell_filters()  # of how many, now
+        self.tell_filters()  # with the new numbers of matches
         off = plugin is not None and plugin.state is PluginState.OFF
         if off != self._offers_enable:
             self._offers_enable = off

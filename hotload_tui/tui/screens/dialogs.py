@@ -25,7 +25,7 @@ from hotload_tui.tui.text import clean_line
 
 
 class AskNameScreen(ModalScreen[None]):
-    """Hands each name to ``make`` and stays open, so that a refused name can be mended."""
+    """Passes each name to ``make`` and stays open, so that the user can fix a refused name."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]
 
@@ -34,7 +34,7 @@ class AskNameScreen(ModalScreen[None]):
         self._make = make
 
     def compose(self) -> ComposeResult:
-        """Lay out the prompt, what was wrong with the name before, and the keys."""
+        """Lay out the prompt, the reason for the last refusal, and the keys."""
         with Vertical(classes="dialog"):
             yield Static("Name of the new plugin (a directory is made from the template)", markup=False)
             yield Input(placeholder="greeter", compact=True)
@@ -42,16 +42,16 @@ class AskNameScreen(ModalScreen[None]):
             yield Static("enter make it  esc cancel", classes="keys", markup=False)
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Say what a plugin of this name could not have, while another can be chosen."""
+        """Show what a plugin of this name cannot have, while the user can still choose another name."""
         self._tell(oddity(event.value.strip()))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Try the name; the manager judges it."""
+        """Pass the name to ``make``; the manager checks it."""
         if event.value.strip():
             self.refuse(self._make(event.value.strip()))
 
     def refuse(self, reason: str) -> None:
-        """Say why there is no such plugin; nothing for an empty reason."""
+        """Show why the name was refused; show nothing for an empty reason."""
         self._tell(f"! {reason}" if reason else "")
 
     def _tell(self, text: str) -> None:
@@ -60,12 +60,12 @@ class AskNameScreen(ModalScreen[None]):
         line.set_class(not text, "-empty")
 
     def action_cancel(self) -> None:
-        """Make nothing."""
+        """Close the dialog without a new plugin."""
         self.dismiss()
 
 
 class ConfirmScreen(ModalScreen[bool]):
-    """Asks a question; Cancel has the focus, and the keys are printed."""
+    """Asks a question; the Cancel button has the focus, and the dialog shows its keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes"),
@@ -91,16 +91,16 @@ class ConfirmScreen(ModalScreen[bool]):
             )
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Take the button's answer."""
+        """Close with the button's answer."""
         self.dismiss(event.button.id == "yes")
 
-    def action_answer(self, answer: bool) -> None:  # noqa: FBT001 - actions take what the binding says
-        """Take the key's answer."""
+    def action_answer(self, answer: bool) -> None:  # noqa: FBT001 - the binding passes the argument
+        """Close with the key's answer."""
         self.dismiss(answer)
 
 
 class PlanScreen(ModalScreen[bool]):
-    """Shows a plan; returns whether it is to be carried out."""
+    """Shows a plan; returns whether the user wants to carry it out."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r,R", "answer(True)", "Rebuild"),
@@ -115,19 +115,19 @@ class PlanScreen(ModalScreen[bool]):
         self._plan = plan
 
     def compose(self) -> ComposeResult:
-        """Lay out the lines; they scroll where there is no room."""
+        """Lay out the lines, which scroll if they do not fit."""
         with Vertical(classes="dialog help"):
             with VerticalScroll():
                 yield Static("\n".join(map(clean_line, self._plan.lines())), markup=False)
             hint = "r does it  esc closes" if self._plan.work else "esc closes"
             yield Static(hint, classes="keys", markup=False)
 
-    def action_answer(self, answer: bool) -> None:  # noqa: FBT001 - actions take what the binding says
-        """Close, and say whether to do it."""
+    def action_answer(self, answer: bool) -> None:  # noqa: FBT001 - the binding passes the argument
+        """Close, and return whether to carry out the plan; never if the plan has no work."""
         self.dismiss(answer and bool(self._plan.work))
 
     def action_scroll(self, direction: str) -> None:
-        """Scroll a line."""
+        """Scroll by one line."""
         body = self.query_one(VerticalScroll)
         (body.scroll_down if direction == "down" else body.scroll_up)(animate=False)
 
@@ -140,7 +140,7 @@ _KEYS: Final = "The keys are as they were when the console was opened; all else 
 
 
 class SettingsScreen(ModalScreen[None]):
-    """Reads the configuration again whenever it is opened."""
+    """Shows the configuration, which it reads again each time it is opened."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter,comma", "dismiss", "Close"),
@@ -150,15 +150,15 @@ class SettingsScreen(ModalScreen[None]):
     AUTO_FOCUS = "VerticalScroll"
 
     def __init__(self, read: Callable[[], Resolved], fault: str, project: Path) -> None:
-        """``read`` resolves the files, variables and flags; ``fault`` is what the host says is wrong."""
+        """``read`` resolves the files, variables and flags; ``fault`` is the host's configuration fault."""
         super().__init__()
         self._read = read
         self._fault = fault
         self._inside = f"{project}{os.sep}"
-        """What paths inside the project have in front; without it they fit into a line."""
+        """The prefix of paths inside the project; without it, they fit into a line."""
 
     def compose(self) -> ComposeResult:
-        """Lay out the values; they scroll where there is no room."""
+        """Lay out the values, which scroll if they do not fit."""
         with Vertical(classes="dialog wide"):
             with VerticalScroll():
                 resolved, faults = self._found()
@@ -168,12 +168,12 @@ class SettingsScreen(ModalScreen[None]):
             yield Static("a later source outweighs an earlier one; esc closes", classes="keys", markup=False)
 
     def action_scroll(self, direction: str) -> None:
-        """Scroll a line."""
+        """Scroll by one line."""
         body = self.query_one(VerticalScroll)
         body.scroll_relative(y=1 if direction == "down" else -1, animate=False)
 
     def _found(self) -> tuple[Resolved | None, list[Content]]:
-        """Return what is set, as far as it can be read, and what is wrong with it."""
+        """Return the configuration, ``None`` if it cannot be read, and its faults."""
         try:
             resolved = self._read()
         except ConfigError as error:
@@ -211,7 +211,7 @@ def _written(value: object) -> str:
 
 
 HelpRow: TypeAlias = tuple[str, str, str]
-"""Key or sign, the binding's name in ``[keys]``, what it means."""
+"""A key or a sign, the binding's name in ``[keys]``, and the meaning."""
 
 _STATES: Final[tuple[HelpRow, ...]] = (
     *(
@@ -244,7 +244,7 @@ _PANES: Mapping[str, str] = {
 
 
 class HelpScreen(ModalScreen[None]):
-    """Lists keys with what they do."""
+    """Lists the keys and the states with their meanings."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,question_mark,f1,enter", "close", "Close"),
@@ -261,18 +261,18 @@ class HelpScreen(ModalScreen[None]):
         self._common = tuple(common)
 
     def compose(self) -> ComposeResult:
-        """Lay out the lists; they scroll where there is no room."""
+        """Lay out the lists, which scroll if they do not fit."""
         with Vertical(classes="dialog help"):
             yield Input(placeholder="/ searches, esc closes, arrows scroll", compact=True)
             with VerticalScroll():
                 yield Static(self._text(""), markup=False)
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Show only lines that have the text in them."""
+        """Show only the lines that contain the text."""
         self.query_one("VerticalScroll > Static", Static).update(self._text(event.value.strip()))
 
     def on_input_submitted(self) -> None:
-        """Go back to the lines that were found."""
+        """Return the focus to the matching lines."""
         self.set_focus(self.query_one(VerticalScroll))
 
     def _text(self, wanted: str) -> Content:
@@ -291,11 +291,11 @@ class HelpScreen(ModalScreen[None]):
         )
 
     def action_search(self) -> None:
-        """Type what to look for."""
+        """Focus the search line."""
         self.set_focus(self.query_one(Input))
 
     def action_close(self) -> None:
-        """Go back: out of a search, then out of the help."""
+        """Leave the search, or close the help if there is no search."""
         search = self.query_one(Input)
         if search.value or search.has_focus:
             search.value = ""
@@ -304,7 +304,7 @@ class HelpScreen(ModalScreen[None]):
             self.dismiss()
 
     def action_scroll(self, direction: str) -> None:
-        """Scroll a line."""
+        """Scroll by one line."""
         body = self.query_one(VerticalScroll)
         if direction == "down":
             body.scroll_down(animate=False)
@@ -321,7 +321,7 @@ def _keys(rows: Iterable[HelpRow]) -> Iterable[Content]:
 
 
 def key_lines(screen: Screen[None]) -> tuple[str, list[HelpRow], list[HelpRow]]:
-    """Return the focused pane's name, its keys and the keys that work everywhere."""
+    """Return the focused pane's name, its keys, and the keys that work everywhere."""
     focused = screen.focused
     own: dict[tuple[str, str], list[str]] = {}
     common: dict[tuple[str, str], list[str]] = {}

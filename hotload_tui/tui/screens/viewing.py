@@ -1,4 +1,4 @@
-"""``ViewingScreen``: what its user sees of the facts: filters, order, size; and how that is kept."""
+"""``ViewingScreen``: the filters, the order and the pane size that the user chose, and the view state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TABLE_HINT: Final = "text, !text, s:fail by state; enter keeps it, esc clears i
 
 
 class ViewingScreen(ActionScreen):
-    """Arranges what is shown; nothing here asks the manager for anything but calls of hook points."""
+    """Arranges the view; its only requests to the manager are calls of hook points."""
 
     arrangement = Arrangement()
     _keeps_filter = False
@@ -30,15 +30,15 @@ class ViewingScreen(ActionScreen):
 
     @abstractmethod
     def rearrange(self) -> None:
-        """Show the plugins anew."""
+        """Show the plugins again, with the present filter and order."""
 
     def restore(self, state: ViewState) -> None:
-        """Begin as its user left it."""
+        """Apply the stored view state."""
         self.arrangement = Arrangement(state.filter, state.problems, state.sort, state.reverse)
         self._keeps_filter = bool(self.arrangement.describe())
 
     def view_state(self, state: ViewState) -> ViewState:
-        """Return how it is now; ``state`` is how it began."""
+        """Update ``state``, with which the screen began, to the present view, and return it."""
         tabs = self.query_one(DetailTabs)
         hooks, log = tabs.hooks, tabs.log_view
         kept = self.arrangement if self._keeps_filter else Arrangement()
@@ -50,29 +50,25 @@ class ViewingScreen(ActionScreen):
         state.earlier, state.pinned = list(hooks.earlier), list(hooks.pinned)
         return state
 
-    # The table
-
     def _arrange(self, arrangement: Arrangement) -> None:
         self.arrangement = arrangement
         self.rearrange()
 
     def action_problems(self) -> None:
-        """Show only what has a problem, or everything."""
+        """Show only the plugins that have a problem, or all plugins again."""
         self._arrange(self.arrangement._replace(problems=not self.arrangement.problems))
 
     def action_sort(self) -> None:
-        """Sort by the next column."""
+        """Sort the table by the next column."""
         self._arrange(self.arrangement.next_sort())
         self.say(f"Sorted by {self.arrangement.sort}.")
 
     def action_reverse(self) -> None:
-        """Turn the order around."""
+        """Reverse the order of the table."""
         self._arrange(self.arrangement._replace(reverse=not self.arrangement.reverse))
 
-    # Filters
-
     def action_filter(self) -> None:
-        """Ask what the focused pane is to show."""
+        """Open the filter line for the focused pane."""
         pane = self._pane
         if pane is None:
             return
@@ -84,7 +80,7 @@ class ViewingScreen(ActionScreen):
         self.query_one("#filter", Prompt).open(f"Filter the {kind}", hint, text)
 
     def action_keep_filter(self) -> None:
-        """Keep what the table is narrowed to for the next time, or not any more."""
+        """Keep the table's filter for the next session, or stop keeping it."""
         narrowed = self.arrangement.describe()
         self._keeps_filter = bool(narrowed) and not self._keeps_filter
         if self._keeps_filter:
@@ -94,27 +90,27 @@ class ViewingScreen(ActionScreen):
 
     @property
     def _pane(self) -> Filterable | PluginTable | None:
-        """What can be narrowed and has the focus."""
+        """The filterable pane that has the focus."""
         within = self.focused.ancestors_with_self if self.focused else ()
         return next((pane for pane in within if isinstance(pane, (Filterable, PluginTable))), None)
 
     def tell_filters(self) -> None:
-        """Say which filters are at work in what is seen."""
+        """Show the active filters of the visible panes in the status line."""
         panes = (self.query_one(DetailTabs).seen, self.query_one("#strip", LogView))
         parts = [self.arrangement.describe(), *(pane.describe() for pane in panes if pane.is_on_screen)]
         self.query_one(StatusLine).narrowed = ", ".join(filter(None, parts))
 
     def on_tabbed_content_tab_activated(self) -> None:
-        """Say which filter the tab that is opened has."""
+        """Show the filter of the tab that was opened."""
         self.call_after_refresh(self.tell_filters)
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Narrow the pane while its user types."""
+        """Filter the pane while the user types."""
         if event.input.id == "filter" and event.input.has_class("-open"):
             self._narrow(event.value.strip())
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Keep the filter and go back to the pane."""
+        """Keep the filter and return the focus to the pane."""
         if event.input.id == "filter":
             self._leave_filter()
 
@@ -130,7 +126,7 @@ class ViewingScreen(ActionScreen):
         self.query_one("#filter", Prompt).close()
 
     def action_back(self) -> None:
-        """Go one level back: out of a line, out of a filter, out of a maximised pane, to the table."""
+        """Go one level back: close an input line, clear a filter, restore the panes, or focus the table."""
         if not any(step() for step in (self._left_line, self._cleared_filter, self._restored)):
             super().action_back()
 
@@ -152,14 +148,12 @@ class ViewingScreen(ActionScreen):
             return True
         return False
 
-    # The pane
-
     @property
     def _maximised(self) -> str:
         return next((name for name in ("plugins", "detail", "strip") if self.has_class(f"-max-{name}")), "")
 
     def action_maximise(self) -> None:
-        """Give the whole screen to the pane that has the focus, or take it back."""
+        """Give the whole screen to the focused pane, or restore the maximised pane."""
         if self._restored():
             return
         pane = self.focused
@@ -174,12 +168,10 @@ class ViewingScreen(ActionScreen):
         return bool(name)
 
     def show_pane(self, name: str) -> None:
-        """Take back a maximised pane that hides the one that is to be seen."""
+        """Restore a maximised pane that hides the pane ``name``."""
         if self._maximised not in ("", name):
             self._restored()
 
-    # Hook points
-
     def action_pin(self) -> None:
-        """Let the newest call of a hook point run again after each reload, or not."""
+        """Unpin a call of the hook point, or pin its newest call, which then runs again after each reload."""
         self.say(self.query_one(DetailTabs).hooks.toggle_pin())

@@ -1,4 +1,4 @@
-"""``DetailTabs``: everything about the selected plugin, a tab for each kind of it."""
+"""``DetailTabs``: the details of the selected plugin, in one tab for each kind."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from hotload_tui.tui.widgets.panes import Body, Filterable
 _LABEL: Final = 12
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _RELOADS: Final = 30
-"""Load times that are drawn."""
+"""The maximum number of load times drawn."""
 
 Row: TypeAlias = tuple[str, str]
 """A label and its value."""
 
 
 class Overview(VerticalScroll, Filterable, can_focus=True):
-    """Shows one plugin's facts."""
+    """Shows the status and the details of one plugin."""
 
     BINDINGS = keys.SCROLL
     KIND = "overview"
@@ -60,7 +60,7 @@ class Overview(VerticalScroll, Filterable, can_focus=True):
             self._draw()
 
     def on_mount(self) -> None:
-        """Let the age grow."""
+        """Update the age once a second."""
         self.set_interval(1, self._draw)
 
     def on_resize(self) -> None:
@@ -68,21 +68,21 @@ class Overview(VerticalScroll, Filterable, can_focus=True):
         self._draw()
 
     def on_show(self) -> None:
-        """Draw what came while the tab was hidden."""
+        """Draw the changes that arrived while the tab was hidden."""
         self._draw()
 
     def draw_anew(self) -> None:
-        """Draw the lines that are wanted now."""
+        """Draw the lines that match the filter."""
         self._draw()
 
     def text_to_copy(self) -> str:
-        """Return all facts."""
+        """Return the whole text, without the filter."""
         status, detail = self._facts
         return self._text(status, detail).plain if status else ""
 
     def _draw(self) -> None:
         if not self.is_on_screen:
-            return  # whatever is drawn has the whole screen laid out anew
+            return  # each draw makes Textual lay out the whole screen again
         status, detail = self._facts
         text = self.of_lines(self._text(status, detail)) if status else Content(NO_PLUGIN)
         self.query_one(Body).show(text)
@@ -127,7 +127,7 @@ class Overview(VerticalScroll, Filterable, can_focus=True):
 
 
 def _load_times(history: Sequence[HistoryEntry]) -> str:
-    """Draw a bar for each generation, the newest on the right, and ``!`` for what failed."""
+    """Draw a bar for each load, the newest on the right, and ``!`` for each failure."""
     times = [entry.load_seconds for entry in history if entry.fault is None]
     if not times:
         return "!" * len(history)
@@ -144,7 +144,7 @@ def _took(seconds: float) -> str:
 
 
 def _row(label: str, value: str, width: int) -> Iterator[Content]:
-    """Yield a row's lines, those after the first below the value."""
+    """Yield the lines of a row; the lines after the first begin below the value."""
     for line in Content(value).wrap(width - _LABEL - 1):
         yield Content.assemble((f"{label:<{_LABEL}} ", "$foreground-muted"), line)
         label = ""
@@ -180,28 +180,28 @@ _TITLES: Final = {
     "history": ("6 History", "6 Hist"),
     "hooks": ("7 Hooks", "7 Hooks"),
 }
-"""The tabs' names and what they are called; the short words are for where the others would be cut."""
+"""The long and the short title of each tab; the short titles are for a pane that would cut the long ones."""
 
 _FAULTY: Final = " (1)"
 _ROOM: Final = sum(len(whole) + 1 for whole, _ in _TITLES.values()) - 1 + len(_FAULTY)
-"""Cells that the row of tabs needs with whole words."""
+"""Cells that the row of tabs needs for the long titles."""
 
 
 class DetailFacts(NamedTuple):
-    """What the tabs show."""
+    """The values that the tabs show."""
 
     status: PluginStatus | None = None
     closeup: CloseUp | None = None
     faulty: tuple[str, ...] = ()
-    """All plugins that have a fault."""
+    """The names of all plugins that have a fault."""
     points: tuple[HookPointStatus, ...] = ()
 
 
 class DetailTabs(Vertical):
-    """Holds the tabs and hands each what it shows.
+    """Holds the tabs and passes each tab the values that it shows.
 
-    Only the one that was open the last time is mounted for the first picture; the others follow behind it, or
-    when they are opened.
+    For the first paint, only the content of the tab that was open in the previous session is mounted. The
+    other contents follow afterwards, or when the user opens a tab.
     """
 
     def __init__(self, project: Path, book: LogBook, clock: Callable[[], float], state: ViewState) -> None:
@@ -223,7 +223,7 @@ class DetailTabs(Vertical):
         self._is_narrow = False
 
     def compose(self) -> ComposeResult:
-        """Make the tabs; their numbers are their keys."""
+        """Compose the tabs; the number in a title is the tab's key."""
         with TabbedContent(initial=self._first):
             for name, content in self._panes.items():
                 with TabPane(Content(self._title(name)), id=name):
@@ -231,12 +231,12 @@ class DetailTabs(Vertical):
                         yield content
 
     def on_mount(self) -> None:
-        """Let the focus go to what is in a tab, never to the row of tabs."""
+        """Keep the focus off the row of tabs; only a tab's content takes it."""
         self.query_one(Tabs).can_focus = False
         self.border_title = "Details"
 
     def on_resize(self, event: events.Resize) -> None:
-        """Name the tabs with words that fit."""
+        """Use the tab titles that fit."""
         is_narrow = event.size.width < _ROOM
         if is_narrow != self._is_narrow:
             self._is_narrow = is_narrow
@@ -246,37 +246,37 @@ class DetailTabs(Vertical):
     @on(events.DescendantFocus)
     @on(events.DescendantBlur)
     def mark_focus(self) -> None:
-        """Let the line on top tell whether the focus is in a tab.
+        """Mark in the top border whether the focus is in a tab.
 
-        With ``:focus-within`` Textual works out the styles of all tabs anew whenever the focus moves.
+        With ``:focus-within``, Textual computes the styles of all tabs again whenever the focus moves.
         """
         self.set_class(self.has_focus_within, "-focused", update=False)
         self.app.stylesheet.update_nodes([self])
 
     @property
     def active(self) -> str:
-        """The name of the tab that is seen."""
+        """The name of the visible tab."""
         return self.query_one(TabbedContent).active
 
     @property
     def seen(self) -> Filterable:
-        """What is in the tab that is seen."""
+        """The content of the visible tab."""
         return self._panes[self.active or self._first]
 
     async def open(self, name: str) -> None:
         """Show a tab and focus it."""
         await self.fill()
         self.query_one(TabbedContent).active = name
-        # At once: the next key may be here already, and is meant for this tab.
-        with self.prevent(TabPane.Focused):  # it comes behind the next key, and would take its tab back
+        # Set the focus at once: the next key may have arrived already and is meant for this tab.
+        with self.prevent(TabPane.Focused):  # it would arrive after the next key and revert the key's tab
             self.screen.set_focus(self._content_of(name))
         if name == "hooks":
-            self.hooks.draw_table()  # behind the focus, with which the newest facts come
+            self.hooks.draw_table()  # after the focus, which brings the newest values
 
     async def fill(self) -> None:
-        """Mount what no tab has yet."""
+        """Mount the contents that are not mounted yet."""
         async with self._filling:
-            if not self.is_attached:  # the console was left at once
+            if not self.is_attached:  # the user left the console at once
                 return
             missing = [(name, content) for name, content in self._panes.items() if not content.is_attached]
             for name, content in missing:
@@ -285,10 +285,10 @@ class DetailTabs(Vertical):
             self._hand_on()
 
     def show(self, facts: DetailFacts) -> None:
-        """Show these facts."""
+        """Show these values."""
         is_first = self._facts.status is None
         status, self._facts = facts.status, facts
-        # Each of the two has the screen laid out or painted anew, also when it is set to what it is.
+        # Setting the title or the label lays out or paints the screen again, even with an equal value.
         title = Content(clean_line(status.name, 60) if status else "Details")
         if title.markup != self.border_title:
             self.border_title = title
@@ -319,16 +319,16 @@ class DetailTabs(Vertical):
                 case HooksView():
                     content.show(points)
                 case _:
-                    pass  # the log reads its book
+                    pass  # the log view reads its book
 
     async def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
-        """Keep the focus in the tabs, if it was there, when another tab is clicked."""
+        """Keep the focus in the tabs, if it was there, when the user clicks another tab."""
         if event.pane.id != self._first:
             await self.fill()
         if event.pane.id != self.active:
-            return  # another tab was opened meanwhile
+            return  # the user has opened another tab meanwhile
         focused = self.screen.focused
-        is_there = focused is not None and event.pane in focused.ancestors  # perhaps in a line to type in
+        is_there = focused is not None and event.pane in focused.ancestors  # perhaps in an input line
         if self.has_focus_within and event.pane.id and not is_there:
             self._content_of(event.pane.id).focus()
 
@@ -344,5 +344,5 @@ class DetailTabs(Vertical):
     def _label(self, name: str) -> None:
         tab, label = self.query_one(TabbedContent).get_tab(name), Content(self._title(name))
         if not label.is_same(tab.label):
-            tab._layout_updates += 1  # noqa: SLF001 - as in Body, Textual measures but once
+            tab._layout_updates += 1  # noqa: SLF001 - for the reason in Body.show
             tab.label = label

@@ -1,4 +1,4 @@
-"""``ErrorView``: the newest failure of a plugin, with its source as it was loaded."""
+"""``ErrorView``: the newest failure of a plugin, with the source as it was loaded."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from hotload_tui.tui.widgets.files_view import coloured
 from hotload_tui.tui.widgets.panes import Body, Filterable
 
 _NEAR: Final = 2
-"""Lines shown around a failing one while frames are folded."""
+"""Lines shown before and after a failing line while frames are folded."""
 
 _PLACE: Final = Style(bold=True, underline=True)
 
 _MESSAGE_LINES: Final = 40
 
 _LIBRARY_FOLDER: Final = re.compile(r"^.*/(?:python3\.\d+|site-packages|dist-packages)/")
-"""What all files of libraries have in front of their name; on a narrow screen it would hide the name."""
+"""The prefix of library files; on a narrow screen, it would hide the file's name."""
 
 _RELATIONS: Final = {
     "": "",
@@ -51,17 +51,17 @@ _RELATIONS: Final = {
 
 
 class FaultOptions(NamedTuple):
-    """How much of a fault is shown."""
+    """The options that decide how much of a fault is shown."""
 
     project: Path
     width: int = 80
-    """Cells: prose is wrapped to it, source is not."""
+    """The width in cells to which prose is wrapped; source is not wrapped."""
     locals: bool = False
     folded: bool = True
 
 
 def fault_text(status: PluginStatus, fault: Fault, moved: str, options: FaultOptions) -> Content:
-    """Return the whole report; ``moved`` says where the failing line is now, if the file has changed."""
+    """Return the whole text about a fault; ``moved`` says where the failing line is now, if it moved."""
     head = [*_head(fault, options), _facts(fault), _serving(status)]
     if moved:
         head.append(Content.styled(moved, "$text-warning"))
@@ -115,7 +115,7 @@ def _blocks(fault: Fault, options: FaultOptions) -> Iterator[Content]:
 
 
 def _frames(fault: Fault, options: FaultOptions) -> Iterator[Content]:
-    """Yield the frames newest first; those of host and libraries folded, unless there are no others."""
+    """Yield the frames, newest first; fold those of host and libraries, unless there are no others."""
     own = any(frame.owner == "plugin" for frame in fault.frames)
     fold = options.folded and own
     for plugins, group in groupby(reversed(fault.frames), lambda frame: frame.owner == "plugin"):
@@ -155,7 +155,7 @@ def _source(frame: Frame, options: FaultOptions) -> Iterator[Content]:
     near = _NEAR if options.folded else len(frame.lines)
     low = max(frame.first_line, frame.line - near)
     high = min(last, max(frame.line, min(frame.end_line, frame.line + near)) + near)
-    # The whole piece is coloured at once: a string may begin above the failing line.
+    # Colour all lines at once: a string may begin above the failing line.
     texts = [clean_line(clean(line).expandtabs(4)) for line in frame.lines]
     source = coloured(texts)
     width = len(str(high))
@@ -171,7 +171,7 @@ def _source(frame: Frame, options: FaultOptions) -> Iterator[Content]:
 
 
 def _carets(frame: Frame, number: int) -> str:
-    """Return blanks and carets for one line of the failing expression, in cells of the terminal."""
+    """Return the blanks and carets below one line of the failing expression, in terminal cells."""
     line = clean(frame.lines[number - frame.first_line])
     start = len(line) - len(line.lstrip())
     end = len(line.rstrip())
@@ -182,9 +182,9 @@ def _carets(frame: Frame, number: int) -> str:
     if number == max(frame.line, frame.end_line) and frame.end_column >= 0:
         end = frame.end_column
     blank = cell_len(line[:start].expandtabs(4)) if start <= len(line) else cell_len(line.expandtabs(4))
-    # A syntax error at the end of a line points behind it: one caret at least.
+    # A syntax error at the end of a line points behind the line, so draw at least one caret.
     carets = " " * blank + "^" * max(1, cell_len(line[:end].expandtabs(4)) - blank)
-    return carets[:LONGEST_LINE].rstrip()  # as the line above it
+    return carets[:LONGEST_LINE].rstrip()  # cut like the source line
 
 
 def _locals(frame: Frame) -> Iterator[Content]:
@@ -197,12 +197,12 @@ def _locals(frame: Frame) -> Iterator[Content]:
 
 
 LINES: Final = 20
-"""Log lines at the end."""
+"""Log lines at the end of a report."""
 _WIDE: Final = 100
 
 
 class FailureReport(NamedTuple):
-    """What there is to report."""
+    """The report about one plugin, for an issue."""
 
     status: PluginStatus
     host: HostStatus
@@ -212,7 +212,7 @@ class FailureReport(NamedTuple):
     project: Path
 
     def plain(self) -> str:
-        """Return it as plain text."""
+        """Return the report as plain text."""
         parts = [f"hotload report: {clean_line(self.status.name, 200)} is {self.status.state}"]
         parts += [f"  {label:<11} {value}" for label, value in self._facts()]
         for title, lines in self._sections():
@@ -220,7 +220,7 @@ class FailureReport(NamedTuple):
         return clean("\n".join(parts))
 
     def markdown(self) -> str:
-        """Return it as Markdown."""
+        """Return the report as Markdown."""
         parts = [f"### {_escaped(clean_line(self.status.name, 200))} is {self.status.state}", ""]
         parts += ["| | |", "|---|---|"]
         parts += [f"| {label} | {_escaped(value)} |" for label, value in self._facts()]
@@ -264,7 +264,7 @@ def _escaped(text: str) -> str:
 
 
 def _fence(lines: Iterable[str]) -> str:
-    """Return a fence that no line ends by accident."""
+    """Return a code fence that occurs in none of the lines."""
     fence = "```"
     while any(fence in line for line in lines):
         fence += "`"
@@ -272,7 +272,7 @@ def _fence(lines: Iterable[str]) -> str:
 
 
 class ErrorView(ScrollableContainer, Filterable, can_focus=True):
-    """Shows a fault; clears itself when it is mended."""
+    """Shows a plugin's fault until the fault is fixed."""
 
     BINDINGS = keys.ERROR
     KIND = "error"
@@ -287,7 +287,7 @@ class ErrorView(ScrollableContainer, Filterable, can_focus=True):
         self._lines: list[str] = []
 
     def show(self, status: PluginStatus | None, source: SourcePair | None, others: tuple[str, ...]) -> None:
-        """Show this plugin's fault; ``others`` are the plugins that have one."""
+        """Show this plugin's fault; ``others`` names all plugins that have a fault."""
         news = (status, source, others)
         if news == self._facts:
             return
@@ -299,16 +299,16 @@ class ErrorView(ScrollableContainer, Filterable, can_focus=True):
             self.scroll_home(animate=False)
 
     def on_show(self) -> None:
-        """Draw what came while the tab was hidden."""
+        """Draw the changes that arrived while the tab was hidden."""
         self._draw_if_seen()
 
     def _draw_if_seen(self) -> None:
-        # Whatever is drawn has the whole screen laid out anew.
+        # Each draw makes Textual lay out the whole screen again.
         if self.is_on_screen:
             self._draw()
 
     def draw_anew(self) -> None:
-        """Draw the lines that are wanted now."""
+        """Draw the lines that match the filter."""
         self._draw()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -319,7 +319,7 @@ class ErrorView(ScrollableContainer, Filterable, can_focus=True):
             self._draw()
 
     def text_to_copy(self) -> str:
-        """Return the report as it is shown."""
+        """Return the fault as it is shown, but without the filter."""
         status = self._status
         if status is None or status.fault is None:
             return ""
@@ -354,7 +354,7 @@ class ErrorView(ScrollableContainer, Filterable, can_focus=True):
         self._draw()
 
     def action_next_frame(self, by: int) -> None:
-        """Scroll to the next frame or cause, or to the one before."""
+        """Scroll to the next frame or cause (``by`` is 1), or to the previous one (-1)."""
         starts = [number for number, line in enumerate(self._lines, 1) if not line]
         here = round(self.scroll_y)
         later = [start for start in starts if start > here] if by > 0 else []
@@ -366,7 +366,7 @@ class ErrorView(ScrollableContainer, Filterable, can_focus=True):
             self.scroll_to(y=target, animate=False)
 
     def action_toggle_frames(self) -> None:
-        """Show or fold the frames of the host and of libraries, and the lines around."""
+        """Show or fold the frames of host and libraries, and the lines around the failing lines."""
         fault = self._status.fault if self._status else None
         if fault is None or not fault.frames:
             self.post_message(Remark("There are no frames to show or fold."))

@@ -1,4 +1,4 @@
-"""The files of a plugin: their digests, and the source as loaded or as on disk."""
+"""The files of a plugin: their digests, and their source as loaded and as on disk."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from hotload_tui.tui.widgets.panes import Body, Filterable
 
 def coloured(lines: Iterable[str]) -> list[Content]:
     """Return the lines in the theme's colours."""
-    from textual.highlight import highlight  # the lexers: not before the first picture
+    from textual.highlight import highlight  # the lexers are not needed for the first paint
 
     return highlight("\n".join(lines), language="python").split("\n", allow_blank=True)
 
 
 class HashesView(ScrollableContainer, Filterable, can_focus=True):
-    """Shows digests in full, so that they can be compared and copied."""
+    """Shows full digests, so that the user can compare and copy them."""
 
     BINDINGS = keys.WIDE
     KIND = "hashes"
@@ -42,15 +42,15 @@ class HashesView(ScrollableContainer, Filterable, can_focus=True):
             self._draw_if_seen()
 
     def on_show(self) -> None:
-        """Draw what came while the tab was hidden."""
+        """Draw the changes that arrived while the tab was hidden."""
         self._draw_if_seen()
 
     def draw_anew(self) -> None:
-        """Draw the files that are wanted now, each with its digests."""
+        """Draw the files that match the filter, each with its digests."""
         self._draw_if_seen()
 
     def _draw_if_seen(self) -> None:
-        # Whatever is drawn has the whole screen laid out anew.
+        # Each draw makes Textual lay out the whole screen again.
         if self.is_on_screen:
             self.query_one(Body).show(self._wanted(self._detail) if self._detail else Content(NO_PLUGIN))
 
@@ -113,13 +113,13 @@ def _file(file: FileDigest, before: FileDigest | None, *, compared: bool) -> Ite
 
 
 COLOURED: Final = 2_000
-"""Lines up to which a file is coloured; more would be felt as a pause."""
+"""The number of lines up to which a file is coloured; the user would notice the delay of a longer file."""
 
 SHOWN: Final = 20_000
-"""Lines shown at most."""
+"""The maximum number of lines shown."""
 
 READ: Final = 2_000_000
-"""Characters of a file that are looked at."""
+"""The maximum number of characters read of a file."""
 
 Version: TypeAlias = Literal["loaded", "disk", "difference"]
 
@@ -132,11 +132,11 @@ _DIFFERENCE_STYLES: Final = {
 }
 
 _WHILE_RUNNING: Final = ("hook", "unload")
-"""Phases whose faults are about what is loaded; all others are about what was to be loaded."""
+"""The phases whose faults concern the loaded code; all others concern code that was to be loaded."""
 
 
 class SourceView(ScrollableContainer, Filterable, can_focus=True):
-    """Shows one text of a plugin."""
+    """Shows one version of a plugin's file."""
 
     BINDINGS = keys.SOURCE
     KIND = "source"
@@ -146,7 +146,7 @@ class SourceView(ScrollableContainer, Filterable, can_focus=True):
         self._status: PluginStatus | None = None
         self._source: SourcePair | None = None
         self._wants: Version | None = None
-        """``None``: whichever has the failing line."""
+        """``None``: the text on disk if the plugin has a fault and the file has changed, else as loaded."""
         self._aim = 0
         self._due = False
 
@@ -161,22 +161,22 @@ class SourceView(ScrollableContainer, Filterable, can_focus=True):
         self._draw_if_seen()
 
     def on_show(self) -> None:
-        """Draw what came while the tab was hidden."""
+        """Draw the changes that arrived while the tab was hidden."""
         self._draw_if_seen()
 
     def draw_anew(self) -> None:
-        """Draw the lines that are wanted now, with their numbers."""
+        """Draw the lines that match the filter, with their numbers."""
         self._due = True
         self._draw_if_seen()
 
     def _draw_if_seen(self) -> None:
-        # Colouring a long file takes a moment: only for who looks at it.
+        # Colouring a long file takes a moment, so a hidden tab is not drawn.
         if self._due and self.is_on_screen:
             self._due = False
             self._draw()
 
     def action_next_version(self) -> None:
-        """Turn from as loaded to on disk to the difference."""
+        """Switch from the loaded text to the text on disk, then to the difference, then back."""
         source = self._source
         if source is None or source.loaded is None or source.disk is None:
             self.post_message(Remark("There is only one version: nothing is loaded, or the file is gone."))
@@ -185,7 +185,7 @@ class SourceView(ScrollableContainer, Filterable, can_focus=True):
         self._draw()
 
     def text_to_copy(self) -> str:
-        """Return the text that is shown, without line numbers."""
+        """Return the text of the shown version, without line numbers and filter."""
         source = self._source
         if source is None:
             return ""
@@ -236,7 +236,7 @@ class SourceView(ScrollableContainer, Filterable, can_focus=True):
             self.scroll_to(0, max(0, self._aim - self.size.height // 2), animate=False)
 
     def _failing(self, text: str, *, on_disk: bool) -> int:
-        """Return the failing line; 0 in a text that does not fail, though it may have an equal line."""
+        """Return the failing line's number; 0 in a text that did not fail, even if it has an equal line."""
         fault = self._status.fault if self._status else None
         place = fault.place if fault else None
         if fault is None or place is None or place.owner != "plugin":
@@ -247,7 +247,7 @@ class SourceView(ScrollableContainer, Filterable, can_focus=True):
 
 
 def _difference(source: SourcePair) -> list[str]:
-    """Return the unified difference between what is loaded and what is on disk, without file names."""
+    """Return the unified difference from the loaded text to the text on disk, without file names."""
     old, new = (clean_lines((text or "")[:READ])[:SHOWN] for text in (source.loaded, source.disk))
     return list(difflib.unified_diff(old, new, lineterm=""))[2:]
 

@@ -1,4 +1,4 @@
-"""The history: the generations of a plugin, and the changes of all plugins, the newest on top."""
+"""The history: the generations of one plugin, and the changes of all plugins, with the newest on top."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from hotload_tui.tui.text import clean_line, clock_time, milliseconds
 from hotload_tui.tui.widgets.panes import Filterable, RowTable
 
 KEPT: Final = 100
-"""Changes; older ones are dropped."""
+"""The maximum number of changes; older changes are dropped."""
 
 _NAME: Final = 16
-"""Cells of a plugin's name."""
+"""Cells for a plugin's name."""
 
 _STYLES: Final = {"!": "bold $text-error", "+": "$text-success", "-": "$foreground-muted"}
 
 
 class TimelineEntry(NamedTuple):
-    """Something that became of a plugin."""
+    """One change of a plugin."""
 
     at: float
     name: str
@@ -35,7 +35,7 @@ class TimelineEntry(NamedTuple):
 
 
 class Timeline(Widget):
-    """Compares what is with what was; a generation that came and went between two readings is not told."""
+    """Lists the differences between reads; it misses a generation that came and went between two reads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,11 +43,11 @@ class Timeline(Widget):
         self._changes: list[TimelineEntry] = []
 
     def on_mount(self) -> None:
-        """Name it."""
+        """Set the title."""
         self.border_title = "Timeline"
 
     def show(self, plugins: Iterable[PluginStatus], now: float) -> None:
-        """Take in how plugins stand now."""
+        """Add the changes since the previous read."""
         before, self._plugins = self._plugins, {plugin.name: plugin for plugin in plugins}
         news = [
             change
@@ -63,7 +63,7 @@ class Timeline(Widget):
             self.refresh()
 
     def render(self) -> Content:
-        """Draw as many as there is room for."""
+        """Draw as many changes as fit."""
         shown = self._changes[: -self.size.height - 1 : -1]
         return Content("\n").join(_line(change, self.size.width) for change in shown)
 
@@ -99,29 +99,29 @@ def _line(change: TimelineEntry, width: int) -> Content:
 
 _COLUMNS: Final = (("gen", 4), ("time", 8), ("digest", 12))
 _FIGURES: Final = (("build ms", 8), ("load ms", 7))
-"""Shown where there is room for them besides the outcome."""
+"""The columns that are shown only if the outcome still has enough cells."""
 _OUTCOME: Final = 22
-"""Cells that an outcome needs."""
+"""The minimum number of cells for an outcome."""
 _PADDING: Final = 2
 NOTHING: Final = "Nothing has happened to it in this host yet; r builds it."
 
 
 class GenerationRow(NamedTuple):
-    """One entry and whether it is what serves."""
+    """One entry, and whether its generation is live."""
 
     entry: HistoryEntry
     serves: bool
 
 
 class HistoryView(RowTable, Filterable):
-    """Lists the newest first."""
+    """Lists the history of one plugin, the newest entry first."""
 
     BINDINGS = keys.HISTORY
     KIND = "history"
     COMPONENT_CLASSES: ClassVar[set[str]] = {"history--serves", "history--failed", "history--gone"}
 
     class Wanted(Message):
-        """An earlier generation is to serve again."""
+        """The user wants to roll back to an earlier generation."""
 
         def __init__(self, name: str, generation: int) -> None:
             super().__init__()
@@ -133,11 +133,11 @@ class HistoryView(RowTable, Filterable):
         self._status: PluginStatus | None = None
         self._every: tuple[GenerationRow, ...] = ()
         self._rows: tuple[GenerationRow, ...] = ()
-        """Those that are wanted."""
+        """The rows that match the filter."""
         self._has_figures = False
 
     def show(self, status: PluginStatus | None, history: tuple[HistoryEntry, ...]) -> None:
-        """Show this plugin's past; the cursor stays on the entry that it is on."""
+        """Show this plugin's history; the cursor stays on its entry."""
         now = status.generation if status else 0
         rows = tuple(
             GenerationRow(entry, bool(now) and entry.generation == now) for entry in reversed(history)
@@ -146,12 +146,12 @@ class HistoryView(RowTable, Filterable):
         self._status = status
         if rows == self._every and same:
             return
-        here = self._row if same and self.cursor_row > 0 else None  # who is at the top stays there
+        here = self._row if same and self.cursor_row > 0 else None  # a cursor at the top stays there
         self._every = rows
         self._choose(here.entry if here else None)
 
     def draw_anew(self) -> None:
-        """Draw the rows that are wanted now."""
+        """Draw the rows that match the filter."""
         row = self._row
         self._choose(row.entry if row else None)
 
@@ -160,12 +160,12 @@ class HistoryView(RowTable, Filterable):
         self._lay_out(kept)
 
     def on_resize(self) -> None:
-        """Give the outcome the room that there is now."""
+        """Fit the outcome to the new width."""
         row = self._row
         self._lay_out(row.entry if row else None)
 
     def _lay_out(self, kept: HistoryEntry | None) -> None:
-        """Draw all rows, the cursor on the entry ``kept``; hidden, wait for the resize that shows it."""
+        """Draw all rows, with the cursor on ``kept``; do nothing while hidden, until the next resize."""
         if not self.size.width:
             return
         room = self.size.width - 1 - sum(width + _PADDING for _, width in _COLUMNS) - _PADDING
@@ -181,7 +181,7 @@ class HistoryView(RowTable, Filterable):
         self.move_cursor(row=place, animate=False)
 
     def text_to_copy(self) -> str:
-        """Return the entry under the cursor."""
+        """Return the text of the entry under the cursor."""
         row = self._row
         return f"{_generation(row)} {row.entry.digest} {_outcome(row)}" if row else ""
 
@@ -206,7 +206,7 @@ class HistoryView(RowTable, Filterable):
         return [Text(text, drawn, no_wrap=True, overflow="ellipsis") for text in texts]
 
     def on_data_table_row_selected(self) -> None:
-        """Go back to the entry under the cursor, or say why that cannot be."""
+        """Request a rollback to the entry under the cursor, or show why it is not possible."""
         row, status = self._row, self._status
         if row is None or status is None:
             self.post_message(Remark(NOTHING))

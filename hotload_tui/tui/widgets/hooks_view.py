@@ -1,4 +1,4 @@
-"""``HooksView``: all hook points with their handlers, calls by hand, and pinned calls."""
+"""``HooksView``: all hook points with their handlers, the user's calls, and pinned calls."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from hotload_tui.tui.text import clean_line, count, milliseconds
 from hotload_tui.tui.widgets.panes import Body, Filterable, Prompt, RowTable
 
 KEPT: Final = 50
-"""Earlier arguments that are remembered, over all hook points."""
+"""The maximum number of earlier calls, over all hook points."""
 
 SHOWN: Final = 5
-"""Results of calls that are not pinned, the newest first."""
+"""The maximum number of results of calls that are not pinned."""
 
 _TITLES: Final = ("hook point", "handler", "prio", "calls", "faults", "ms")
 
@@ -38,7 +38,7 @@ HINT: Final = 'JSON with commas: "Ada", times=3, or plain text; enter calls, esc
 
 
 class HookRow(NamedTuple):
-    """One row: a hook point with one of its handlers, or with none."""
+    """One row: a hook point with one of its handlers, or without handlers."""
 
     point: HookPointStatus
     place: int
@@ -46,32 +46,32 @@ class HookRow(NamedTuple):
 
 
 class HooksTable(RowTable):
-    """The hook points, a row per handler in calling order."""
+    """The hook points, with one row per handler, in calling order."""
 
     BINDINGS = keys.HOOKS
 
 
 class HooksView(Vertical, Filterable):
-    """Calls hook points and shows what each handler gave."""
+    """Requests calls of hook points and shows the result of each handler."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"hooks--fault", "hooks--warning"}
     KIND = "hooks"
     ROWS = "rows"
 
     class Wanted(Message):
-        """A hook point is to be called."""
+        """The user wants to call hook points."""
 
         def __init__(self, calls: tuple[HookCall, ...]) -> None:
             super().__init__()
             self.calls = calls
 
     class Kept(Message):
-        """What is to be remembered for the next time has changed."""
+        """The earlier calls or the pinned calls, which the next session needs, have changed."""
 
     def __init__(self, earlier: Iterable[HookCall] = (), pinned: Iterable[HookCall] = ()) -> None:
         super().__init__(id="hook-points")
         self.earlier = list(earlier)
-        """Calls made before, the newest first."""
+        """Earlier calls, the newest first."""
         self.pinned = list(pinned)
         """Calls that run again after each reload."""
         self._points: tuple[HookPointStatus, ...] = ()
@@ -79,13 +79,13 @@ class HooksView(Vertical, Filterable):
         self._results: dict[HookCall, CallResult] = {}
         self._before: dict[HookCall, CallResult] = {}
         self._newest: HookCall | None = None
-        """What was called by hand since the last reload; it stands on top."""
+        """The user's newest call since the last reload; its result is on top."""
         self._asking = ""
         self._pins = False
-        """Whether the call that is being typed is to be pinned."""
+        """Whether to pin the call that the user is typing."""
 
     def compose(self) -> ComposeResult:
-        """Lay the table over the prompt and the results."""
+        """Lay out the table above the prompt and the results."""
         yield HooksTable(cursor_type="row", cell_padding=1)
         yield Prompt(id="arguments")
         with VerticalScroll(id="results", can_focus=False):
@@ -93,33 +93,33 @@ class HooksView(Vertical, Filterable):
 
     @property
     def table(self) -> HooksTable:
-        """The part that has the focus."""
+        """The table, which takes the focus of the tab."""
         return self.query_one(HooksTable)
 
     def on_mount(self) -> None:
-        """Show what pinned calls gave meanwhile."""
+        """Show the results of pinned calls that ran before the tab was mounted."""
         self._draw()
 
     def show(self, points: tuple[HookPointStatus, ...]) -> None:
-        """Show these hook points; the cursor stays on the one that it is on."""
+        """Show these hook points; the cursor stays on its hook point."""
         self._points = points
-        if self.is_on_screen:  # a busy host calls its hook points all the time
+        if self.is_on_screen:  # a busy host changes the figures all the time
             self.draw_table()
 
     def on_show(self) -> None:
-        """Draw what came while the tab was hidden."""
+        """Draw the changes that arrived while the tab was hidden."""
         self.draw_table()
 
     def draw_anew(self) -> None:
-        """Draw the rows that are wanted now; calls that were made stay below them."""
+        """Draw the rows that match the filter; the results of calls stay below them."""
         self.draw_table()
 
     def draw_table(self) -> None:
-        """Draw what is to be shown, though it may not be seen yet: the next key may be meant for it."""
+        """Draw the table even if it is not visible yet: the next key may be meant for it."""
         before, rows = self._rows, tuple(self._wanted_rows())
         if rows == before and self.table.columns:
             if not rows:
-                self._draw()  # it says of how many
+                self._draw()  # its text has the number of rows
             return
         here = self._row
         self._rows = rows
@@ -147,7 +147,7 @@ class HooksView(Vertical, Filterable):
                 yield HookRow(point, place, handler)
 
     def _update(self, before: tuple[HookRow, ...]) -> None:
-        """Draw the figures that have changed."""
+        """Draw the cells that have changed."""
         for number, (row, old) in enumerate(zip(self._rows, before, strict=True)):
             if row.handler == old.handler and row.point.calls == old.point.calls:
                 continue
@@ -177,10 +177,8 @@ class HooksView(Vertical, Filterable):
         every = sum(max(1, len(point.handlers)) for point in self._points)
         return self.nothing(every) if every else NO_POINTS
 
-    # Calls
-
     def on_data_table_row_selected(self) -> None:
-        """Ask for the arguments."""
+        """Ask for the arguments of a call."""
         row = self._row
         if row is None:
             self.post_message(Remark(NO_POINTS))
@@ -188,7 +186,7 @@ class HooksView(Vertical, Filterable):
         self._ask(row.point.point)
 
     def _ask(self, point: str) -> None:
-        """Let its user type the arguments of a call."""
+        """Open the prompt for the arguments of a call."""
         self._asking, self._pins = point, False
         typed = [call.typed for call in self.earlier if call.point == self._asking]
         latest = typed[0] if typed else ""
@@ -197,7 +195,7 @@ class HooksView(Vertical, Filterable):
         )
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Call it."""
+        """Request the call that the user typed."""
         event.stop()
         call = HookCall(self._asking, event.value.strip())
         self.earlier = [call, *(other for other in self.earlier if other != call)][:KEPT]
@@ -208,7 +206,7 @@ class HooksView(Vertical, Filterable):
         self.post_message(self.Kept())
 
     def leave_prompt(self) -> bool:
-        """Close the prompt; returns whether it was open."""
+        """Close the prompt; return whether it was open."""
         if not self.is_mounted:
             return False
         prompt = self.query_one(Prompt)
@@ -219,7 +217,7 @@ class HooksView(Vertical, Filterable):
         return was_open
 
     def toggle_pin(self) -> str:
-        """Pin the newest call of the hook point under the cursor, or let it go; returns what to say."""
+        """Unpin the first pinned call of the hook point, or else pin its newest call; return a message."""
         row = self._row
         if row is None:
             return self._why_no_row()
@@ -246,7 +244,7 @@ class HooksView(Vertical, Filterable):
         )
 
     def take(self, results: tuple[CallResult, ...], *, reloaded: bool) -> str:
-        """Show results; those of pinned calls with what changed. Returns what to say about that."""
+        """Show results, and mark the changes in pinned calls; return a summary of the changes."""
         words = []
         for result in results:
             call, old = result.call, self._results.pop(result.call, None)
@@ -267,7 +265,7 @@ class HooksView(Vertical, Filterable):
         return "; ".join(words)
 
     def text_to_copy(self) -> str:
-        """Return all results."""
+        """Return the text of all results."""
         return self._text().plain if self._results else ""
 
     def _draw(self) -> None:

@@ -1,4 +1,4 @@
-"""``LogView``: the newest lines of a ``LogBook``, drawn line by line."""
+"""``LogView``: the newest lines of a ``LogBook``; it renders only the visible lines."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ from hotload_tui.tui.text import clean_line, clean_lines, clock_time, is_wanted
 from hotload_tui.tui.widgets.panes import Filterable
 
 KEPT: Final = 50_000
-"""Lines; older ones are dropped."""
+"""The maximum number of lines; older lines are dropped."""
 
 STAMP: Final = 9
-"""Characters of the time of day and the blank behind it, with which every line begins."""
+"""Characters of the time of day and a blank, with which every line begins."""
 
 _GLYPHS: Final = {"debug": ".", "info": " ", "warning": "~", "error": "!"}
 
 
 class LogEntry(Struct, frozen=True, gc=False):
-    """One line on the screen, already harmless."""
+    """One line for the screen, already cleaned."""
 
     level: str
     text: str
 
 
 class LogBook:
-    """Keeps the newest lines and tells its readers that there are more."""
+    """Keeps the newest lines and notifies its readers of new lines."""
 
     def __init__(self, clock: Callable[[], float], project: Path | None = None) -> None:
         self._clock = clock
         self._inside = f"{project}{os.sep}" if project else ""
-        """What paths inside the project have in front; without it they fit into a line."""
+        """The prefix of paths inside the project; without it, they fit into a line."""
         self._entries: deque[LogEntry] = deque(maxlen=KEPT)
         self._readers: list[Callable[[], None]] = []
         self._unfinished = {"info": "", "warning": ""}
         self.written = 0
-        """Lines ever added; what is dropped is counted, too."""
+        """The number of lines ever added, including dropped lines."""
         self.widest = 0
-        """Cells of the longest line that was ever added."""
+        """The width in cells of the longest line ever added."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -64,11 +64,11 @@ class LogBook:
 
     @property
     def newest(self) -> str:
-        """The text of the last line; empty when there is none."""
+        """The text of the last line; empty if there is none."""
         return self._entries[-1].text if self._entries else ""
 
     def subscribe(self, reader: Callable[[], None]) -> None:
-        """Call ``reader`` whenever lines were added."""
+        """Call ``reader`` after each addition of lines."""
         self._readers.append(reader)
 
     def add(self, lines: Iterable[LogLine]) -> None:
@@ -78,7 +78,7 @@ class LogBook:
         self._tell()
 
     def add_print(self, text: str, *, stderr: bool) -> None:
-        """Add what was printed in this process; an unfinished line waits for its end."""
+        """Add text that was printed in this process; keep an unfinished line back until its end arrives."""
         level = "warning" if stderr else "info"
         *finished, rest = (self._unfinished[level] + text).split("\n")
         self._unfinished[level] = rest
@@ -105,18 +105,18 @@ class LogBook:
 
 
 def _cells(text: str) -> int:
-    return len(text) if text.isascii() else cell_len(text)  # whose cache is better kept for other text
+    return len(text) if text.isascii() else cell_len(text)  # cell_len's cache stays free for other text
 
 
 class _Piece(NamedTuple):
     line: int
-    """Number of the line, counted from the first that was ever written."""
+    """The line's number, counted from 0 for the first line ever written."""
     start: int
     end: int
 
 
 class LogRows:
-    """Keeps pace with its book; a row costs nothing while lines are not wrapped."""
+    """Maps the lines of a book to rows; it stores rows only while lines are wrapped or filtered."""
 
     def __init__(self, book: LogBook) -> None:
         self._book = book
@@ -130,13 +130,13 @@ class LogRows:
 
     @property
     def widest(self) -> int:
-        """Cells of the longest row that was ever seen; 0 where they are wrapped."""
+        """The width in cells of the longest row so far; 0 while lines are wrapped."""
         if self._width or self._wanted:
             return self._widest
         return self._book.widest if self.stamped else max(0, self._book.widest - STAMP)
 
     def lay_out(self, *, width: int, stamped: bool, wanted: str = "") -> None:
-        """Wrap to ``width`` cells from now on, 0 for not at all; show only lines with ``wanted`` in them."""
+        """Wrap to ``width`` cells from now on (0: do not wrap); show only lines that match ``wanted``."""
         wanted = wanted.casefold()
         if (width, stamped, wanted) != (self._width, self.stamped, self._wanted):
             self._width, self.stamped, self._wanted = width, stamped, wanted
@@ -144,7 +144,7 @@ class LogRows:
             self._pieces = []
 
     def keep_pace(self) -> None:
-        """Take in what was written since, and let go what the book has dropped."""
+        """Add the rows of new lines, and remove the rows of lines that the book has dropped."""
         first = self._book.written - len(self._book)
         new = range(max(first, self._seen), self._book.written)
         for line in new if self._width or self._wanted else ():
@@ -187,13 +187,13 @@ def _spans(text: str, width: int) -> Iterator[tuple[int, int]]:
 
 
 PACE: Final = 0.05
-"""Seconds between two looks at the book while lines pour in."""
+"""Seconds between two reads of the book while many lines arrive."""
 
 EMPTY: Final = "No lines yet. Loads, failures and all that plugins print or log will be here."
 
 
 class LogView(ScrollView, Filterable, can_focus=True):
-    """Follows the end, unless its user has scrolled away from it; text can be selected and copied."""
+    """Follows the end unless the user has scrolled away from it; the user can select and copy text."""
 
     BINDINGS = keys.LOG
     KIND = "log"
@@ -205,7 +205,7 @@ class LogView(ScrollView, Filterable, can_focus=True):
         *,
         wraps: bool = False,
         stamped: bool = True,
-        id: str | None = None,  # noqa: A002 - Textual's own word
+        id: str | None = None,  # noqa: A002 - Textual's name
     ) -> None:
         super().__init__(id=id)
         self._book = book
@@ -219,51 +219,51 @@ class LogView(ScrollView, Filterable, can_focus=True):
 
     @property
     def allow_select(self) -> bool:
-        """Lines can be marked with the mouse."""
+        """``True``: the user can select lines with the mouse."""
         return True
 
     def on_mount(self) -> None:
-        """Show what is in the book already."""
+        """Show the lines that are in the book already."""
         self._drain()
 
     def on_show(self) -> None:
-        """Catch up with what came while the view was hidden; its size is known only after the layout."""
+        """Show the lines that arrived while the view was hidden; its size is known only after the layout."""
         self.call_after_refresh(self._drain)
 
     def on_resize(self) -> None:
-        """Stay at the end when the view grows or shrinks."""
+        """Stay at the end when the view's size changes."""
         self.call_after_refresh(self._drain)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Follow new lines again when its user comes back to the end."""
+        """Follow new lines while the user has scrolled to the end."""
         super().watch_scroll_y(old_value, new_value)
         if not self._growing:
             self._follows = self.is_vertical_scroll_end
 
     def action_scroll_end(self) -> None:
-        """Go to the end and follow it; lines that come in the same moment do not keep it from that."""
+        """Scroll to the end and follow it, even if lines arrive at the same moment."""
         self._follows = True
         self._drain()
 
     def action_toggle_follow(self) -> None:
-        """Follow new lines, or stay."""
+        """Follow new lines, or stop following them."""
         self._follows = not self._follows
         self._drain()
         self.post_message(Remark("Following new lines." if self._follows else "Staying here; f follows."))
 
     def action_toggle_wrap(self) -> None:
-        """Wrap lines that are longer than the view, or cut them."""
+        """Wrap lines that are wider than the view, or cut them."""
         self.wraps = not self.wraps
         self.scroll_to(0, animate=False, immediate=True)
         self._drain()
 
     def action_toggle_stamps(self) -> None:
-        """Show the time of each line, or not."""
+        """Show or hide the time of each line."""
         self.stamped = not self.stamped
         self._drain()
 
     def draw_anew(self) -> None:
-        """Draw the lines that are wanted now."""
+        """Draw the lines that match the filter."""
         self._drain()
 
     def text_to_copy(self) -> str:
@@ -283,13 +283,13 @@ class LogView(ScrollView, Filterable, can_focus=True):
         self._growing = True
         self._take_room(Size(self._rows.widest, max(len(self._rows), 1)))
         if self._follows:
-            # By force: the scrollbar, without which nothing scrolls, may come only with the next layout.
+            # force=True: nothing scrolls without a scrollbar, which may appear only with the next layout.
             self.scroll_end(animate=False, immediate=True, x_axis=False, force=True)
         self._growing = False
         self.refresh()
 
     def _take_room(self, size: Size) -> None:
-        """Be of this size inside; without a layout of the whole screen where no scrollbar comes or goes."""
+        """Set the virtual size; lay out the whole screen only if a scrollbar may appear or disappear."""
         if self.show_vertical_scrollbar and size.height > self.container_size.height:
             self.set_reactive(LogView.virtual_size, size)
             self._scroll_update(size)
@@ -323,11 +323,11 @@ class LogView(ScrollView, Filterable, can_focus=True):
         return [Segment(text[:start], style), Segment(text[start:end], marked), Segment(text[end:], style)]
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        """Return the text that is marked."""
+        """Return the selected text."""
         return selection.extract(
             "\n".join(entry.text for entry in map(self._rows.__getitem__, range(len(self._rows))))
         ), "\n"
 
     def selection_updated(self, selection: Selection | None) -> None:  # noqa: ARG002 - Textual's signature
-        """Draw the marked part anew."""
+        """Draw the selected part again."""
         self.refresh()

@@ -1,4 +1,4 @@
-"""What several panes are made of: text, tables, filters, and a line to type in."""
+"""The parts that several panes share: text, tables, filters, and an input line."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from hotload_tui.tui.text import clean_line, is_wanted
 
 
 class Body(Static):
-    """Plain text that is never taken for markup."""
+    """Plain text, which Textual never reads as markup."""
 
     def __init__(self, text: str = "", *, is_wrapped: bool = False) -> None:
-        """Begin with a text; ``is_wrapped``: no line is wider than the pane, so only their number counts."""
+        """Begin with ``text``; with ``is_wrapped``, no line is wider than the pane."""
         super().__init__(text, markup=False)
         self._text = Content(text)
         self._is_wrapped = is_wrapped
 
     def show(self, text: Content) -> None:
-        """Show a text; the screen is laid out anew only if that may change the size."""
+        """Show ``text``; lay out the screen again only if the size may change."""
         if text.is_same(self._text):
             return
         before, self._text = self._text, text
         has_other_size = self._measures(text) != self._measures(before)
         if has_other_size:
-            self._layout_updates += 1  # Textual measures but once what asks for two layouts in a row
+            self._layout_updates += 1  # else Textual measures only the first of two layouts
         self.update(text, layout=has_other_size)
 
     def _measures(self, text: Content) -> list[int]:
-        """Return what tells the size: the cells of each line, or only how many lines there are."""
+        """Return the values that decide the size: the cells of each line, or only the number of lines."""
         if self._is_wrapped:
             return [text.plain.count("\n")]
         return [line.cell_length for line in text.split("\n", allow_blank=True)]
 
 
 class RowTable(DataTable[Text]):
-    """A click puts the cursor on a row, and only a double click does what enter does."""
+    """A table in which a click moves the cursor, and only a double click has the effect of enter."""
 
     def on_click(self, event: events.Click) -> None:
-        """Keep Textual from taking a single click on the cursor's own row for enter."""
+        """Prevent Textual from treating a single click on the cursor's row as enter."""
         row: object = event.style.meta.get("row")
         if row == self.cursor_row:
             event.prevent_default()
@@ -56,15 +56,15 @@ class RowTable(DataTable[Text]):
 
 
 class CellTable(RowTable):
-    """Keeps what it has rendered of the other cells: ``update_cell`` alone throws all of it away."""
+    """A table that keeps the other rendered cells when some change; ``update_cell`` discards them all."""
 
     def put(self, cells: Mapping[tuple[str, str], Text]) -> None:
-        """Set cells, named by the keys of row and column."""
+        """Set cells; the keys of ``cells`` are the keys of row and column."""
         if not cells:
             return
         try:
             self._replace(cells)
-        except AttributeError:  # Textual's caches are its own affair: another release may have other ones
+        except AttributeError:  # Textual's caches are private: another release may have other ones
             for (row, column), cell in cells.items():
                 self.update_cell(row, column, cell)
 
@@ -83,45 +83,45 @@ _Row = TypeVar("_Row")
 
 
 class Filterable(Widget):
-    """Has a filter of its own, which stays when another tab or plugin is looked at."""
+    """A pane with its own filter, which stays when the user opens another tab or plugin."""
 
     KIND: ClassVar[str]
-    """What the pane shows, as its filter is named."""
+    """The name of the pane's content in texts about its filter."""
 
     ROWS: ClassVar[str] = "lines"
-    """What a filter leaves out."""
+    """The name of the items that the filter hides."""
 
     filter: str = ""
-    """``text``, or ``!text`` for what has it not; empty for everything."""
+    """``text``, or ``!text`` for items without this text; empty for all items."""
     _found = ""
 
     def draw_anew(self) -> None:
-        """Draw what is wanted now."""
+        """Draw the items that match the filter."""
         self.refresh()
 
     def narrow(self, wanted: str) -> None:
-        """Show only what has this text in it (``!text``: has it not); everything for an empty one."""
+        """Set the filter to ``wanted``, scroll to the top and draw again."""
         self.filter = wanted
         self.scroll_to(0, 0, animate=False, immediate=True)
         self.draw_anew()
 
     def describe(self) -> str:
-        """Say what is not as usual; empty when everything is shown."""
+        """Describe the filter; empty if there is none."""
         return f"{self.KIND} filter {clean_line(self.filter, 30)}{self._found}" if self.filter else ""
 
     def wants(self, text: str) -> bool:
-        """Tell whether a line or row with this text is to be shown."""
+        """Return whether a line or row with this text matches the filter."""
         return is_wanted(text, self.filter.casefold())
 
     def of_rows(self, rows: Iterable[_Row], texts: Iterable[str]) -> tuple[_Row, ...]:
-        """Return the rows that are wanted by their texts, and remember of how many."""
+        """Return the rows whose texts match the filter, and store both numbers for ``describe``."""
         every = list(zip(rows, texts, strict=True))
         shown = tuple(row for row, text in every if self.wants(text))
         self._found = f": {len(shown)} of {len(every)}"
         return shown
 
     def of_lines(self, text: Content) -> Content:
-        """Return the first line and those of the others that are wanted."""
+        """Return the first line and all other lines that match the filter."""
         if not self.filter:
             return text
         title, *lines = text.split("\n", allow_blank=True)
@@ -129,38 +129,38 @@ class Filterable(Widget):
         return Content("\n").join([title, *(shown or [Content(self.nothing(len(lines)))])])
 
     def nothing(self, number: int) -> str:
-        """Say why no line is shown of so many."""
+        """Return the reason why none of ``number`` items is shown."""
         return f"0 of {number:,} {self.ROWS} match {clean_line(self.filter, 40)}: esc clears the filter."
 
 
 class Earlier(Suggester):
-    """Completes with the newest earlier text that begins so."""
+    """Completes a text with the newest earlier text that begins with it."""
 
     def __init__(self) -> None:
         super().__init__(use_cache=False, case_sensitive=True)
         self.texts: Sequence[str] = ()
-        """The newest first."""
+        """The earlier texts, the newest first."""
 
     async def get_suggestion(self, value: str) -> str | None:
-        """Return the completed text."""
+        """Return the completed text; ``None`` if no earlier text matches."""
         return next((text for text in self.texts if text.startswith(value) and text != value), None)
 
 
 class Prompt(Input):
-    """A line that remembers: up and down turn through earlier texts, right takes the completion."""
+    """An input line: up and down select earlier texts, right accepts the completion."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "turn(1)", "Earlier", show=False),
         Binding("down", "turn(-1)", "Later", show=False),
     ]
 
-    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's own word
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name
         self._earlier = Earlier()
         super().__init__(compact=True, suggester=self._earlier, id=id)
         self._turn = -1
 
     def open(self, title: str | Content, hint: str, text: str, earlier: Sequence[str] = ()) -> None:
-        """Show the line with ``text`` in it, selected so that typing replaces it, and go there."""
+        """Show and focus the line with ``text`` in it, selected so that typing replaces it."""
         self._earlier.texts = tuple(earlier)
         self._turn = -1
         self.placeholder = hint
@@ -174,7 +174,7 @@ class Prompt(Input):
         self.remove_class("-open")
 
     def action_turn(self, by: int) -> None:
-        """Put an earlier text in."""
+        """Insert the next earlier text (``by`` is 1), or the next later one (-1)."""
         texts = self._earlier.texts
         if texts:
             self._turn = max(-1, min(len(texts) - 1, self._turn + by))

@@ -1,4 +1,4 @@
-"""``PluginTable``: a row per plugin, its cursor kept on the same plugin whatever appears or disappears."""
+"""``PluginTable``: one row per plugin; the cursor stays on its plugin when rows appear or disappear."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from hotload_tui.tui.text import clean_line, duration, milliseconds
 from hotload_tui.tui.widgets.panes import CellTable
 
 PADDING: Final = 2
-"""Cells that a table adds to each column."""
+"""Cells that the table adds to each column."""
 
 NAME_ROOM: Final = (12, 40)
-"""Least and most cells for a plugin's name."""
+"""The minimum and maximum number of cells for a plugin's name."""
 
 STYLES: Final = {state: f"plugins--{state.name.lower()}" for state in PluginState}
-"""Component classes of the states."""
+"""The component class of each state."""
 
 MARK: Final = "*"
-"""Between glyph and word of a plugin that broke while another one was looked at."""
+"""The mark between glyph and word of a plugin that failed while another plugin was selected."""
 
 
 class PluginRow(NamedTuple):
-    """What a row is drawn from."""
+    """The values from which a row is drawn."""
 
     status: PluginStatus
     now: float
     calls: int = 0
-    """Of its handlers, since its generation was loaded."""
+    """Calls of the plugin's handlers since its generation was loaded."""
     faults: int = 0
-    """How many of those raised."""
+    """The number of these calls that raised."""
 
 
 class Column(NamedTuple):
@@ -49,13 +49,13 @@ class Column(NamedTuple):
     title: str
     width: int
     rank: int
-    """Columns of high rank go first when there is no room."""
+    """The table drops columns of high rank first if they do not fit; rank 0 always stays."""
     show: Callable[[PluginRow], str]
-    """Draws one plugin's cell."""
+    """Returns the text of one plugin's cell."""
 
 
 def figures(points: Iterable[HookPointStatus]) -> dict[str, tuple[int, int]]:
-    """Return calls and faults of each plugin's handlers."""
+    """Return the calls and faults of each plugin's handlers."""
     found: dict[str, tuple[int, int]] = {}
     for point in points:
         for handler in point.handlers:
@@ -87,7 +87,7 @@ COLUMNS: Final = (
 
 
 def fitting(width: int, longest_name: int) -> tuple[Column, ...]:
-    """Return the columns that fit into ``width`` cells, the name as wide as it may be."""
+    """Return the columns that fit into ``width`` cells, with the name as wide as it needs and can be."""
     low, high = NAME_ROOM
     chosen: list[Column] = []
     used = 0
@@ -108,49 +108,49 @@ _UNDRAWN = Text()
 
 
 class PluginTable(CellTable):
-    """Shows the plugins in order of name; tells which one is chosen and which one is opened."""
+    """Shows one row per plugin, and posts which plugin the user chooses and opens."""
 
     BINDINGS = keys.TABLE
     COMPONENT_CLASSES: ClassVar[set[str]] = {*STYLES.values(), "plugins--mark"}
 
     class Chosen(Message):
-        """The cursor is on another plugin; an empty name: there is none."""
+        """The cursor has moved to another plugin; ``name`` is empty if there is no plugin."""
 
         def __init__(self, name: str) -> None:
             super().__init__()
             self.name = name
 
     class Opened(Message):
-        """The details of the chosen plugin are wanted."""
+        """The user wants to see the details of the chosen plugin."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(cursor_type="row", header_height=1, cell_padding=1)
         self.chosen = ""
         self.since = -math.inf
-        """From when on a fault is news."""
+        """The table marks only faults after this time."""
         self._clock = clock
         self._columns_now: tuple[Column, ...] = ()
         self._shown: dict[str, PluginStatus] = {}
         self._figures: dict[str, tuple[int, int]] = {}
         self._marked: set[str] = set()
         self._waiting: set[str] = set()
-        """Whose rows are not drawn as they are by now."""
+        """The names of plugins whose drawn rows are out of date."""
 
     def on_mount(self) -> None:
-        """Lay out the columns and let ages grow."""
+        """Lay out the columns, and update the ages once a second."""
         self.border_title = "Plugins"
         self._lay_out()
         self.set_interval(1, self._grow_old)
 
     def on_resize(self) -> None:
-        """Show as many columns and rows as fit now."""
+        """Show the columns and rows that fit into the new size."""
         if not self._lay_out():
             self._draw_seen()
 
     def show(
         self, plugins: tuple[PluginStatus, ...], of: int, points: tuple[HookPointStatus, ...] = ()
     ) -> None:
-        """Show these plugins from now on, ``of`` so many; only rows that changed are drawn anew."""
+        """Show ``plugins``, out of ``of`` plugins in all; draw only the rows that changed."""
         earlier, self._figures = self._figures, figures(points)
         before, self._shown = self._shown, {plugin.name: plugin for plugin in plugins}
         for plugin in plugins:
@@ -165,7 +165,7 @@ class PluginTable(CellTable):
                 self._add(plugin)
         number = f"{len(plugins)} of {of}" if len(plugins) < of else str(of)
         title = f"Plugins ({number})" if of else "Plugins"
-        if title != self.border_title:  # setting it paints the whole table
+        if title != self.border_title:  # setting the title paints the whole table
             self.border_title = title
         if not self._lay_out():
             self._draw(
@@ -176,23 +176,23 @@ class PluginTable(CellTable):
             )
         moved = list(self._shown) != [row.key.value for row in self.ordered_rows]
         if moved:
-            self._refill()  # another order, or new ones that were added at the end
+            self._refill()  # the order changed, or new rows were added at the end
         if moved or added or gone:
             self.choose(self.chosen if self.chosen not in gone else self._next_to_chosen(list(before)))
             self.on_data_table_row_highlighted()
 
     def _next_to_chosen(self, before: list[str]) -> str:
-        """Return which plugin is where the chosen one was: the next one, or the last before it."""
+        """Return the plugin to choose instead of a removed one: the next plugin, or else the previous one."""
         at = before.index(self.chosen)
         return next((name for name in [*before[at:], *before[at::-1]] if name in self._shown), "")
 
     def choose(self, name: str) -> None:
-        """Put the cursor on a plugin, if it is there."""
+        """Put the cursor on a plugin if the table shows it."""
         if name in self._shown:
             self.move_cursor(row=self.get_row_index(name), animate=False)
 
     def text_to_copy(self) -> str:
-        """Return path and digest of the row."""
+        """Return the path and the digest of the chosen plugin."""
         plugin = self._shown.get(self.chosen)
         return f"{plugin.path} {plugin.digest}".strip() if plugin else ""
 
@@ -204,12 +204,12 @@ class PluginTable(CellTable):
         self._draw_seen()
 
     def _add(self, plugin: PluginStatus) -> None:
-        """Add a row; its cells are drawn when it is seen."""
+        """Add a row; its cells are drawn when the row becomes visible."""
         self.add_row(*[_UNDRAWN] * len(self._columns_now), key=plugin.name)
         self._waiting.add(plugin.name)
 
     def _lay_out(self) -> bool:
-        """Choose the columns anew; returns whether they changed."""
+        """Choose the columns again; return whether they changed."""
         longest = max((len(name) for name in self._shown), default=0)
         width = self.scrollable_content_region.width or self.size.width
         columns = fitting(width, longest)
@@ -239,10 +239,7 @@ class PluginTable(CellTable):
         return text
 
     def _draw(self, plugins: Iterable[PluginStatus]) -> None:
-        """Draw the cells of these rows anew, where their text has changed.
-
-        Rows that are not seen wait.
-        """
+        """Draw the cells of these rows whose text has changed; hidden rows wait until they are visible."""
         self._waiting.update(plugin.name for plugin in plugins)
         self._draw_seen()
 
@@ -259,7 +256,7 @@ class PluginTable(CellTable):
         self.put(changed)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Draw what has changed in rows that come to be seen."""
+        """Draw the changes in rows that become visible."""
         super().watch_scroll_y(old_value, new_value)
         self._draw_seen()
 
@@ -279,7 +276,7 @@ class PluginTable(CellTable):
             self._marked.add(plugin.name)
 
     def on_data_table_row_highlighted(self) -> None:
-        """Tell when the cursor has come to another plugin; rows that only moved are no news."""
+        """Post ``Chosen`` if the cursor has moved to another plugin, but not if rows only moved."""
         row = self.cursor_row
         name = (self.ordered_rows[row].key.value or "") if row < self.row_count else ""
         if name != self.chosen:
@@ -290,26 +287,26 @@ class PluginTable(CellTable):
             self.post_message(self.Chosen(name))
 
     def on_data_table_row_selected(self) -> None:
-        """Open what the cursor is on."""
+        """Post ``Opened`` for the plugin under the cursor."""
         self.post_message(self.Opened())
 
 
 class PluginPane(Vertical):
-    """Holds the table and its empty state."""
+    """Holds the table, and a text for an empty table."""
 
     empty: var[str] = var("")
-    """What to say below the header; nothing while there are rows."""
+    """The text below the header; empty while there are rows."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(id="plugins")
         self._clock = clock
 
     def compose(self) -> ComposeResult:
-        """Lay the table over the text."""
+        """Lay out the table above the text."""
         yield PluginTable(self._clock)
         yield Static(id="no-plugins", markup=False)
 
     def watch_empty(self, text: str) -> None:
-        """Show the text."""
+        """Show the new text."""
         self.set_class(bool(text), "-empty")
         self.query_one("#no-plugins", Static).update(text)

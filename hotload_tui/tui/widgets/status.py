@@ -1,4 +1,4 @@
-"""The lines around the panes: status, notices, toasts, keys, and a terminal that is too small."""
+"""The lines around the panes: status, toasts, keys, and the message on a terminal that is too small."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from hotload_tui.tui.widgets.panes import Body
 
 SHORT: Final = 3.0
 LONG: Final = 10.0
-"""Seconds that a text stays; longer if it tells of trouble."""
+"""Seconds that a text stays: ``LONG`` if it reports trouble, else ``SHORT``."""
 
 PACE: Final = 0.2
-"""Seconds between two texts that are painted."""
+"""Seconds between two painted texts."""
 
 _ROW: Final = 0.75
-"""Share of the screen's width that fits into one row."""
+"""The share of the screen's width that a text of one row can take."""
 
 
 class Notice(Container):
-    """Shows one text at a time, at the right, where it hides nothing but a pane's border.
+    """Shows one text at a time, at the right, where a text of one row hides only a pane's border.
 
-    It is a part of the main screen: dialogs lie above it. It has one timer, begun anew with each text, and is
-    hidden, never removed: a toast of Textual's that was replaced at once could stay painted for ever.
+    It is a part of the main screen, so dialogs lie above it. Each text restarts its only timer. The widget is
+    hidden, never removed: a Textual toast that was replaced at once could stay painted for ever.
     """
 
     def __init__(self) -> None:
@@ -54,14 +54,14 @@ class Notice(Container):
         self._due = False
 
     def show(self, text: str, *, bad: bool) -> None:
-        """Show a text in the place of the one before."""
+        """Show ``text`` in place of the previous text."""
         if self._timer is not None:
             self._timer.stop()
         self._timer = self.set_timer(LONG if bad else SHORT, self.hide)
         self.text, self._is_bad = clean_line(text), bad
         if not self.has_class("-shown"):
             self._draw()
-        elif not self._due:  # one that grows with every reload would have everything painted anew each time
+        elif not self._due:  # a text may grow with every reload: do not paint it each time
             self._due = True
             self.set_timer(PACE, self._draw)
 
@@ -76,14 +76,14 @@ class Notice(Container):
             self.add_class("-shown")
 
     def hide(self) -> None:
-        """Show nothing, and paint what lay below."""
+        """Hide the text, and paint the panes below it."""
         self.text = ""
         self.remove_class("-shown")
         self.screen.refresh(layout=True)
 
 
 WINDOW: Final = 2.0
-"""Seconds within which news are told in one line."""
+"""Seconds within which events share one line."""
 
 _FAILED: Final = "failed"
 _VERBS: Final[dict[type, str]] = {
@@ -93,14 +93,14 @@ _VERBS: Final[dict[type, str]] = {
     PluginRemoved: "gone",
 }
 _REASONS: Final[dict[type, str]] = {PluginDisabled: "d or z enables it"}
-"""What is said besides, when it concerns one plugin only."""
+"""The text that is added if the event concerns only one plugin."""
 
 
 class Toaster(Protocol):
-    """Shows one text in the place of the one before."""
+    """Shows one text in place of the previous text."""
 
     def __call__(self, text: str, *, bad: bool) -> None:
-        """Show it; ``bad`` ones stay longer."""
+        """Show ``text``; a ``bad`` text stays longer."""
         ...
 
 
@@ -110,7 +110,7 @@ class _News(NamedTuple):
 
 
 class Toasts:
-    """Tells news of plugins in one line, at once and again when more joins it; remarks stand alone."""
+    """Shows events of plugins in one line, which grows with later events; shows each remark alone."""
 
     def __init__(self, show: Toaster, clock: Callable[[], float]) -> None:
         self._show = show
@@ -119,12 +119,12 @@ class Toasts:
         self._news: dict[str, _News] = {}
 
     def say(self, text: str, *, bad: bool = False) -> None:
-        """Tell one thing, alone."""
+        """Show one text alone; do nothing for an empty text."""
         if text:
             self._show(text, bad=bad)
 
     def tell(self, events: Iterable[AnyEvent], reading: str = "") -> None:
-        """Tell what became of plugins; not the faults of the plugin whose fault is being read."""
+        """Show what happened to plugins, except faults of ``reading``, whose fault the user is reading."""
         events = tuple(events)
         for event in events:
             if isinstance(event, HostReached):
@@ -138,7 +138,7 @@ class Toasts:
             self._news = {}
         for event in news:
             name = clean_line(getattr(event, "name", ""), 40)
-            self._news.pop(name, None)  # only the last word on a plugin counts
+            self._news.pop(name, None)  # only the last event of a plugin counts
             self._news[name] = _news_of(event)
         self._show(self._line(), bad=any(news.verb == _FAILED for news in self._news.values()))
 
@@ -177,32 +177,32 @@ _FOLDER: Final = 28
 
 
 class StatusLine(Widget):
-    """Tells the state of everything in one line."""
+    """Shows the state of the host, the plugins and the watcher in one line."""
 
     snapshot: reactive[Snapshot | None] = reactive(None, repaint=False)
     busy: reactive[str] = reactive("starting")
-    """What goes on besides watching; empty for nothing."""
+    """The work under way besides watching; empty if there is none."""
     trouble: reactive[str] = reactive("")
-    """What is wrong with the whole."""
+    """The problem of the host, of the first scan or of the last read; empty if there is none."""
     narrowed: reactive[str] = reactive("")
-    """Why not every plugin is shown; empty when all are."""
+    """The active filters; empty if there are none."""
     newest: reactive[str] = reactive("")
-    """The last line of the log, where no log is to be seen."""
+    """The last line of the log while the log below is hidden; else empty."""
 
     def __init__(self, project: Path) -> None:
         super().__init__()
         self._project = project
         self.is_foreign = False
-        """Whether the host is another program, which goes on when the console is left."""
+        """Whether the host is another program, which continues after the user leaves the console."""
         self._drawn = Content("")
 
     def watch_snapshot(self) -> None:
-        """Draw other facts; most news change none of those that are told here."""
+        """Paint the line if its values have changed; most reads change none of them."""
         if not self._facts().is_same(self._drawn):
             self.refresh()
 
     def render(self) -> Content:
-        """Draw facts on the left and the hint, or the last line of the log, on the right."""
+        """Draw the state on the left, and the hint or the last line of the log on the right."""
         left = self._drawn = self._facts()
         room = self.size.width - left.cell_length - 3
         right = clean_line(self.newest) if self.newest else HINT
@@ -269,24 +269,24 @@ class StatusLine(Widget):
 
 
 NEEDED: Final = (60, 15)
-"""Columns and rows."""
+"""The columns and rows that the console needs."""
 
 _NARROW: Final = 20
-"""Columns in which a whole sentence would need more rows than there are."""
+"""The width in columns below which a whole sentence would need more rows than there are."""
 
 
 class TooSmall(Widget):
-    """Names the size that there is and the size that is needed."""
+    """Shows the terminal's size and the size that the console needs."""
 
     def render(self) -> Content:
-        """Draw one line, a short one where there is hardly any room; drawn anew whenever the size changes."""
+        """Draw one line, shorter on a very narrow terminal; each change of the size draws it again."""
         width, height = self.app.size
         sizes = f"{width}x{height}: needs {NEEDED[0]}x{NEEDED[1]}"
         return Content(sizes if width < _NARROW else f"Terminal {sizes} (ctrl+q quits)")
 
 
 class _Key(NamedTuple):
-    """A key as the line shows it."""
+    """One key of the line."""
 
     key: str
     shown: str
@@ -302,10 +302,10 @@ class _Key(NamedTuple):
 
 
 class KeyLine(Widget):
-    """Shows the keys of the pane with the focus, and the palette's on the right; a click on one presses it.
+    """Shows the focused pane's keys, and the palette's key on the right; a click on a key presses it.
 
-    It is a single widget. Textual's ``Footer`` mounts a new one for each key whenever the focus moves, which
-    took half of the time of a switch of tabs.
+    It is a single widget. Textual's ``Footer`` mounts a new widget for each key whenever the focus moves,
+    which took half of the time of a tab switch.
     """
 
     ALLOW_SELECT = False
@@ -316,11 +316,11 @@ class KeyLine(Widget):
         self._palette: tuple[_Key, ...] = ()
 
     def on_mount(self) -> None:
-        """Follow the screen's bindings."""
+        """Subscribe to changes of the screen's bindings."""
         self.screen.bindings_updated_signal.subscribe(self, self._follow)
 
     def render(self) -> Content:
-        """Draw the line; keys that have no room are cut."""
+        """Draw the line; cut the keys that do not fit."""
         keys = Content(" ").join([key.content for key in self._keys])
         palette = Content("").join(
             [Content.styled("▏", "$foreground 20%") + key.content + " " for key in self._palette]
@@ -337,7 +337,7 @@ class KeyLine(Widget):
                     self.app.bell()
 
     def _places(self) -> Iterator[tuple[int, int, _Key]]:
-        """Yield the cells at which each key starts and ends; the palette's lies above keys that are cut."""
+        """Yield the start cell, the end cell and each key; the palette's key covers keys that are cut."""
         right = self.size.width - sum(key.content.cell_length + 1 for key in self._palette)
         start = 0
         for key in self._keys:
@@ -347,15 +347,15 @@ class KeyLine(Widget):
         yield from ((right, self.size.width, key) for key in self._palette)
 
     def _follow(self, screen: Screen[object]) -> None:
-        """Draw the line again if other keys are to be shown."""
+        """Draw the line again if its keys have changed."""
         if not self.app.app_focus or screen is not self.screen:
-            return  # a terminal that has lost the focus keeps its line
+            return  # the line stays while the terminal has lost the focus
         keys: dict[str, _Key] = {}
         palette: tuple[_Key, ...] = ()
         for _, binding, is_enabled, _ in screen.active_bindings.values():
             key = _Key(binding.key, self.app.get_key_display(binding), binding.description, is_enabled)
             if binding.show:
-                keys.setdefault(binding.action, key)  # of several keys for one action, the first
+                keys.setdefault(binding.action, key)  # the first of several keys for one action
             elif binding.key == self.app.COMMAND_PALETTE_BINDING:
                 palette = (key,)
         if (tuple(keys.values()), palette) != (self._keys, self._palette):
