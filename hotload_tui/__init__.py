@@ -37,7 +37,7 @@ __all__ = [
     "load_config",
 ]
 
-# Each is imported when it is first asked for: a command that needs one of them does not wait for all.
+# Each name is imported on first access, so that a command does not wait for imports that it does not need.
 _HOMES = {
     "Config": "hotload_tui.core.config",
     "Fault": "hotload_tui.core.model",

@@ -1,4 +1,4 @@
-"""What hotload finds where it stands: each thing is fine, worth knowing, or to be mended."""
+"""``hotload doctor``: examine the environment; each finding is fine, worth knowing, or to be fixed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hotload_tui.remote import find_hosts
 from hotload_tui.tui.clipboard import clipboard_commands
 
 INOTIFY: Final = Path("/proc/sys/fs/inotify")
-_ROOM: Final = 2  # other programs of the user need watches, too
+_ROOM: Final = 2  # times the watches needed: other programs of the user need watches, too
 _FEW_INSTANCES: Final = 16
 _PACKAGE: Final = "hotload-tui"
 _NEEDED: Final = ("click", "msgspec", "pathspec", "pygments", "textual", "watchfiles")
@@ -36,30 +36,30 @@ Verdict: TypeAlias = Literal["ok", "note", "do"]
 
 
 class Finding(Struct, frozen=True):
-    """One thing that was looked at."""
+    """One thing that was examined."""
 
     subject: str
     verdict: Verdict
-    """``ok``, ``note`` (it works; this is worth knowing) or ``do`` (something is to be mended)."""
+    """``ok``, ``note`` (it works; this is worth knowing) or ``do`` (something is to be fixed)."""
     text: str
     advice: str = ""
     """What to do."""
 
 
 class Report(Struct, frozen=True):
-    """All that was found, and every setting with its origin."""
+    """All findings, and every setting with its origin."""
 
     findings: tuple[Finding, ...]
     settings: tuple[Setting, ...]
 
     @property
     def is_fine(self) -> bool:
-        """Tell whether nothing is to be mended."""
+        """Whether nothing is to be fixed."""
         return not any(finding.verdict == "do" for finding in self.findings)
 
 
 def examine(resolved: Resolved, environment: Mapping[str, str] = os.environ) -> Report:
-    """Look at everything; runs no code of plugins and changes nothing."""
+    """Examine everything, without running plugin code or changing anything."""
     settings = [Finding("settings", "do", warning) for warning in resolved.warnings]
     return Report(tuple(_findings(resolved.config, settings, environment)), resolved.settings)
 
@@ -67,7 +67,7 @@ def examine(resolved: Resolved, environment: Mapping[str, str] = os.environ) -> 
 def examine_broken(
     problem: HotloadError, config: Config, environment: Mapping[str, str] = os.environ
 ) -> Report:
-    """Look at everything as ``config`` has it; ``problem`` has refused the configuration itself."""
+    """Examine everything with ``config`` in place of the configuration that ``problem`` makes unusable."""
     advice = "mend it: only what a running host carries out works before"
     settings = [Finding("settings", "do", line, advice) for line in str(problem).splitlines()]
     return Report(tuple(_findings(config, settings, environment)), ())
@@ -124,9 +124,9 @@ def _plugins(config: Config) -> Iterator[Finding]:
 
 
 def _writable_by_others(folder: Path, below: list[Path], subject: str) -> Iterator[Finding]:
-    """Tell where others can put code that runs as this user: in the folder, or anywhere ``below``."""
+    """Find where other users can write code that runs as this user: in the folder or anywhere ``below``."""
     if sys.platform == "win32":
-        return  # rights are no mode there
+        return  # on Windows the mode does not show the access rights
     roots = [each.resolve() for each in below]  # a plugin may be a link
     facts = _facts([folder.resolve(), *roots, *(path for each in roots for path in each.rglob("*"))])
     strange = [path for path, fact in facts.items() if fact.st_uid not in (os.getuid(), 0)]
@@ -144,10 +144,10 @@ def _writable_by_others(folder: Path, below: list[Path], subject: str) -> Iterat
 
 
 def _facts(paths: Iterable[Path]) -> dict[Path, os.stat_result]:
-    """Return the facts of files and folders; what a link leads to belongs to its own place."""
+    """Return the facts of files and folders; links are left out."""
     facts = {}
     for path in paths:
-        with contextlib.suppress(OSError):  # gone meanwhile
+        with contextlib.suppress(OSError):  # it has just been removed
             fact = path.lstat()
             if not stat.S_ISLNK(fact.st_mode):
                 facts[path] = fact
@@ -155,7 +155,7 @@ def _facts(paths: Iterable[Path]) -> dict[Path, os.stat_result]:
 
 
 def _is_shared(group: int) -> bool:
-    """Tell whether others may be in a group; many systems give each user one of their own."""
+    """Return whether a group may have other members; many systems give each user a private group."""
     if sys.platform == "win32":
         return False
     import grp
@@ -229,7 +229,7 @@ def _watcher(config: Config) -> Iterator[Finding]:
         text = f'[watch] notifier = "sweep": saves are found by looking every {config.sweep_interval:g} s'
         yield Finding("watcher", "ok", text)
     elif sys.platform == "linux":
-        yield from _inotify(config, notifier)  # watchfiles uses it there, too
+        yield from _inotify(config, notifier)  # on Linux watchfiles uses inotify, too
     elif notifier == "inotify":
         text = '[watch] notifier = "inotify" exists on Linux only: watchfiles is used'
         yield Finding("watcher", "note", text, 'write notifier = "watchfiles", or remove the line')

@@ -1,1 +1,1 @@
-"""The engine: compile, load, swap, watch. No terminal, no printing."""
+"""The engine: it compiles, loads, swaps and watches plugins, without a terminal and without printing."""

@@ -1,8 +1,8 @@
 """The one interface that a console talks to.
 
 ``HotloadManager`` implements ``ManagerApi`` in process. For a manager in another process, a ``Forwarder``
-turns each operation into a ``Call``, and ``perform`` carries it out on the other side. Commands return once
-the new version is live; events report what follows (draining and retiring the previous generation).
+turns each operation into a ``Call``, and ``perform`` carries it out on the other side. A command returns
+once the new state is live; events report how the old generation drains and retires.
 """
 
 from __future__ import annotations
@@ -41,18 +41,21 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
 
 
 class ManagerApi(Protocol):
-    """Facts about plugins and commands on them.
+    """Queries about plugins, and commands on them.
 
-    Every method may raise ``HotloadError``; a name that is no plugin raises ``UnknownPluginError``.
-    All are safe to call from any thread.
+    Every method is safe to call from any thread and may raise ``HotloadError``. Every method but ``new``
+    raises ``UnknownPluginError`` if no plugin has the given name.
     """
 
     def snapshot(self) -> Snapshot:
-        """Return the whole state at this moment; cheap."""
+        """Return the whole state at this moment; the call is cheap."""
         return _forwarded(self, ManagerApi.snapshot)
 
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
-        """Hear every event from now on, in a thread of the manager's; returns the undo."""
+        """Call ``subscriber`` with every event from now on; return the function that unsubscribes it.
+
+        The call happens in the thread that publishes the event.
+        """
         ...
 
     def detail(self, name: str) -> PluginDetail:
@@ -60,7 +63,7 @@ class ManagerApi(Protocol):
         return _forwarded(self, ManagerApi.detail, name)
 
     def source(self, name: str, file: str, generation: int | None = None) -> str:
-        """Return one file's text: as loaded by the serving ``generation``, or (``None``) as on disk."""
+        """Return a file's text: as the live ``generation`` loaded it, or (``None``) as it is on disk."""
         return _forwarded(self, ManagerApi.source, name, file, generation)
 
     def log(self, since: int = 0) -> tuple[LogLine, ...]:
@@ -68,73 +71,89 @@ class ManagerApi(Protocol):
         return _forwarded(self, ManagerApi.log, since)
 
     def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:
-        """Build and load one plugin, or all that changed; returns the statuses after the swap.
+        """Build and load one plugin, or all that changed or fail; return the statuses after the swap.
 
-        ``force`` compiles and loads even what has not changed.
+        If no plugin changed or fails, load all of them again. ``force`` also compiles and loads unchanged
+        plugins.
         """
         return _forwarded(self, ManagerApi.rebuild, name, force=force)
 
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
-        """Return what happened to a plugin in this host, the oldest first; at most 100 entries."""
+        """Return the history of a plugin in this host, oldest entry first; at most 100 entries."""
         return _forwarded(self, ManagerApi.history, name)
 
     def plan(self, name: str | None = None) -> Plan:
-        """Return what ``rebuild`` of this plugin, or of all that changed, would do now, and why.
+        """Return what ``rebuild`` of this plugin, or of all that changed or fail, would do now, and why.
 
-        Nothing is written, and no code of a plugin is run.
+        The call writes nothing and runs no plugin code.
         """
         return _forwarded(self, ManagerApi.plan, name)
 
     def rollback(self, name: str, generation: int) -> PluginStatus:
-        """Let an earlier generation serve again, as a new one, and hold the plugin there.
+        """Load the artifact of an earlier generation as a new generation, and hold the plugin there.
 
-        ``RefusedError`` when it cannot be gone back to.
+        Raises ``RefusedError`` if the plugin cannot return to that generation.
         """
         return _forwarded(self, ManagerApi.rollback, name, generation)
 
     def release(self, name: str) -> PluginStatus:
-        """Let a HELD plugin follow its source again; nothing happens to another."""
+        """Let a HELD plugin follow its source again.
+
+        A plugin that is not HELD is only brought up to date with its source.
+        """
         return _forwarded(self, ManagerApi.release, name)
 
     def enable(self, name: str) -> PluginStatus:
-        """Switch a plugin on (``_name`` becomes ``name``) and load it; nothing happens if it is on."""
+        """Enable a plugin (``_name`` becomes ``name``) and load it.
+
+        If it is enabled already, release it if it is HELD, else do nothing.
+        """
         return _forwarded(self, ManagerApi.enable, name)
 
     def disable(self, name: str) -> PluginStatus:
-        """Unload a plugin and switch it off (``name`` becomes ``_name``); nothing happens if it is off."""
+        """Unload a plugin and disable it (``name`` becomes ``_name``); do nothing if it is disabled."""
         return _forwarded(self, ManagerApi.disable, name)
 
     def clean(self, name: str | None = None) -> int:
-        """Remove the artifacts of one plugin, or of all; what serves goes on serving.
+        """Remove the artifacts of one plugin, or of all; live generations keep running.
 
         Returns the number of artifacts removed.
         """
         return _forwarded(self, ManagerApi.clean, name)
 
     def undo(self) -> str:
-        """Take back the last enable, disable or clean, and return what that was; ``RefusedError``: none."""
+        """Undo the last enable, disable or clean, and return that command.
+
+        Raises ``RefusedError`` if there is nothing to undo.
+        """
         return _forwarded(self, ManagerApi.undo)
 
     def new(self, name: str, template: str = "simple") -> PluginStatus:
-        """Make a plugin from a template, with its test, and load it; ``UsageError`` for a bad name."""
+        """Create a plugin and its test from a template, and load the plugin.
+
+        Raises:
+            UsageError: the name is not valid, or there is no such template.
+            RefusedError: the plugin exists already, or it cannot be created.
+
+        """
         return _forwarded(self, ManagerApi.new, name, template)
 
     def pause(self) -> WatcherStatus:
-        """Keep what is saved from now on until ``resume``; commands work as ever.
+        """Collect saved changes until ``resume`` instead of loading them; commands work as usual.
 
-        Nothing happens if it is paused; ``RefusedError`` if nothing is watched.
+        Nothing happens if watching is already paused. Raises ``RefusedError`` if nothing is watched.
         """
         return _forwarded(self, ManagerApi.pause)
 
     def resume(self) -> tuple[PluginStatus, ...]:
-        """Bring what changed since ``pause`` up to date, in one batch, and follow saves again.
+        """Load the changes that were collected since ``pause`` in one batch, and follow saves again.
 
-        Returns how the plugins that waited stand now.
+        Returns the new statuses of the changed plugins.
         """
         return _forwarded(self, ManagerApi.resume)
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
-        """Call a hook point once and tell each handler's value, fault and time."""
+        """Call a hook point once; return each handler's value, fault and time."""
         return _forwarded(self, ManagerApi.invoke, point, *args, **kwargs)
 
 

@@ -1,9 +1,10 @@
-"""The file format under ``compiled/``: everything that a load needs in one verified file.
+"""The file format under ``compiled/``: one verified file with everything that a load needs.
 
-An artifact is a stored (uncompressed) zip that ``unzip -l`` opens: ``source/<path>`` for every file of the
-plugin, ``code/<path>c`` for the compiled code of each Python file, and ``manifest.json`` as the last entry.
-The zip's comment names the manifest's place and SHA-256; the manifest names each member's. A member is
-verified when it is read, and always before it is unmarshalled: the interpreter trusts such bytes blindly.
+An artifact is a stored (uncompressed) zip, which ``unzip -l`` lists. It contains ``source/<path>`` for every
+file of the plugin, ``code/<path>c`` for the compiled code of each Python file, and ``manifest.json`` as the
+last entry. The zip comment holds the offset, size and SHA-256 of the manifest; the manifest holds those of
+each member. A member is verified when it is read, and always before it is unmarshalled, because the
+interpreter does not check marshalled bytes.
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ from hotload_tui.core.errors import ArtifactError, near
 from hotload_tui.core.source import FORMAT
 
 MAGIC = f"{MAGIC_NUMBER.hex()}-{sys.flags.optimize}"
-"""The interpreter whose code an artifact holds."""
+"""Identifies the interpreter that compiled the code of an artifact."""
 
 _COMMENT = re.compile(rb"hotplug (\d+) (\d+) ([0-9a-f]{64})")
 _END_RECORD = 22  # bytes of a zip's end record without its comment
-_TAIL = 512  # more than the end record and our comment
-_IN_MEMORY = 1 << 20  # a larger file is read member by member through an open handle
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip: equal input gives equal bytes
+_TAIL = 512  # bytes at the end of the file that contain the end record and the comment
+_IN_MEMORY = 1 << 20  # bytes; a larger file is read member by member through an open handle
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip; a fixed date makes equal input give equal bytes
 
 
 class Member(Struct, frozen=True):
-    """One file of the plugin inside an artifact; offsets and sizes in bytes."""
+    """One file of the plugin inside an artifact; offsets and sizes are in bytes."""
 
     path: str
     sha256: str
@@ -49,10 +50,10 @@ class Member(Struct, frozen=True):
     size: int
     code_offset: int = 0
     code_size: int = 0
-    """0: no Python file."""
+    """0: the file has no compiled code."""
     code_sha256: str = ""
     warnings: tuple[str, ...] = ()
-    """What the compiler said about this file."""
+    """What the compiler and the checks of the source warn about in this file."""
 
 
 class Manifest(Struct, frozen=True):
@@ -65,44 +66,44 @@ class Manifest(Struct, frozen=True):
     description: str
     members: tuple[Member, ...]
     requires: tuple[str, ...] = ()
-    """The plugins that ``plugin.py`` says it requires."""
+    """The plugins that ``REQUIRES`` in ``plugin.py`` names."""
 
 
 class About(Struct, frozen=True):
-    """What the manifest says of the plugin besides its files."""
+    """The manifest's facts about the plugin besides its files."""
 
     description: str = ""
     requires: tuple[str, ...] = ()
 
 
 class Entry(Struct, frozen=True):
-    """What goes into an artifact for one file of the plugin."""
+    """One file of the plugin, as the input for an artifact."""
 
     path: str
     content: bytes
     sha256: str
     code: bytes = b""
-    """Marshalled code; empty for a file that is no Python module."""
+    """Marshalled code; empty for a file that is not a Python module."""
     warnings: tuple[str, ...] = ()
 
 
 class Artifact:
     """A published artifact, open for reading.
 
-    It goes on working after its file is removed from ``compiled/``.
+    It stays readable after its file is removed from ``compiled/``.
 
     Raises:
-        ArtifactError: the file is missing, unreadable, damaged, or of another format or Python.
+        ArtifactError: the file is missing, unreadable or damaged, or has another format or Python version.
 
     """
 
     def __init__(self, path: Path) -> None:
-        """Open and verify the manifest; members are verified when they are read."""
+        """Open the file and verify its manifest; members are verified when they are read."""
         self.path = path
         self._lock = threading.Lock()
         self._bytes = b""
         self._file: BinaryIO | None = None
-        self._sound: set[tuple[int, int]] = set()  # where in memory something lies that was verified
+        self._sound: set[tuple[int, int]] = set()  # (offset, size) of members in memory that are verified
         try:
             self._open()
             self.manifest = self._read_manifest()
@@ -111,38 +112,41 @@ class Artifact:
         self.members: Mapping[str, Member] = {member.path: member for member in self.manifest.members}
 
     def source(self, path: str) -> bytes:
-        """Return the file ``path`` of the plugin as it was compiled; ``KeyError`` if there is none."""
+        """Return the file ``path`` of the plugin as it was compiled; raises ``KeyError`` if it is missing."""
         member = self.members[path]
         return self._verified(member.offset, member.size, member.sha256, path)
 
     def code(self, path: str) -> bytes:
-        """Return the marshalled code of the Python file ``path``; ``KeyError`` if there is none."""
+        """Return the marshalled code of the Python file ``path``; raises ``KeyError`` if it has none."""
         member = self.members[path]
         if not member.code_size:
             raise KeyError(path)
         return self._verified(member.code_offset, member.code_size, member.code_sha256, path)
 
     def code_object(self, path: str, file_name: str) -> CodeType:
-        """Return the code of ``path``, saying that it comes from ``file_name``."""
+        """Return the code object of ``path``, with ``file_name`` as its file name."""
         code = marshal.loads(self.code(path))  # noqa: S302 - verified against the manifest
         if not isinstance(code, CodeType):
             raise self._damaged(f"{path} holds no code")
         return code if code.co_filename == file_name else _relocated(code, file_name)
 
     def may_say(self, words: tuple[str, ...], most: int) -> bool:
-        """Tell whether one of the words may stand in it, as in any over ``most`` bytes; verifies nothing."""
+        """Return whether the artifact may contain one of the words; the bytes are not verified.
+
+        Always true for an artifact over ``most`` bytes, which is not searched.
+        """
         content = self._bytes
         return not 0 < len(content) <= most or any(map(content.__contains__, _encoded(words)))
 
     def _open(self) -> None:
-        # Opened once: by the next look another process may have put a file of another size there.
+        # Opened once: another process may replace the file with one of another size at any time.
         handle = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         try:
             self._size = os.fstat(handle).st_size
             if self._size > _IN_MEMORY:
                 self._file = os.fdopen(os.dup(handle), "rb")
             else:
-                self._bytes = os.read(handle, self._size)  # a file object takes twice as long
+                self._bytes = os.read(handle, self._size)  # reading with a file object takes twice as long
         finally:
             os.close(handle)
 
@@ -183,7 +187,7 @@ class Artifact:
         return ArtifactError(f"{near(self.path)} is damaged: {reason}")
 
     def __del__(self) -> None:
-        """Close the handle of a large artifact with its last user."""
+        """Close the handle of a large artifact when its last user is gone."""
         file: BinaryIO | None = getattr(self, "_file", None)
         if file is not None:
             file.close()
@@ -199,11 +203,11 @@ def write_artifact(
 ) -> tuple[Path, int]:
     """Publish an artifact in ``folder`` and return its path and size in bytes.
 
-    A reader sees the whole file or none of it: it is written under a temporary name in the same folder, and
-    renamed. The disk is not waited for: who relies on the artifact calls ``make_durable``.
+    A reader sees the whole file or none of it: the file is written under a temporary name in the same folder
+    and then renamed. The function does not wait for the disk; use ``make_durable`` for that.
 
     Raises:
-        ArtifactError: the folder cannot be made or written.
+        ArtifactError: the folder cannot be created or written.
 
     """
     content = _encode(plugin, digest, about, entries)
@@ -254,7 +258,7 @@ def _store(archive: zipfile.ZipFile, buffer: BinaryIO, name: str, content: bytes
 
 
 def _relocated(code: CodeType, file_name: str) -> CodeType:
-    """Return ``code`` as if compiled at ``file_name``: the project was moved since."""
+    """Return ``code`` as if compiled at ``file_name``, for a project that was moved since the build."""
     constants = tuple(
         _relocated(constant, file_name) if isinstance(constant, CodeType) else constant
         for constant in code.co_consts

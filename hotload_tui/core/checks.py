@@ -1,4 +1,4 @@
-"""A plugin's source before it runs: its code, its imports, hook points, requirements, and reads of files."""
+"""Checks of a plugin's source before it runs: compilation, imports, hook points, requirements, file reads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ from hotload_tui.core.model import encodable
 from hotload_tui.core.source import ENTRY, Source, SourceFile, decoded
 
 LARGE = 32 << 10
-"""Bytes from which on compiling costs about as much as starting a process; see ``benchmarks/NOTES.md``."""
+"""Bytes from which on compiling a file takes about as long as starting a process.
+
+Source: ``benchmarks/NOTES.md``.
+"""
 
 _PATIENCE = 30.0  # seconds
 _PYTHON = re.compile(r"(python|pypy)[\d.]*(\.exe)?")
@@ -44,26 +47,26 @@ sys.stdout.buffer.write(marshal.dumps((sys.hexversion, marshal.dumps(code), said
 
 
 class Compiled(NamedTuple):
-    """What the compiler made of a file."""
+    """The compiler's result for one file."""
 
     code: CodeType
     marshalled: bytes
     warnings: tuple[tuple[int, str, str], ...]
-    """Line, category and text of each."""
+    """Line, category and text of each warning."""
 
 
 def compiled_outside(content: bytes, file_name: str) -> Compiled | None:
-    """Return the code of a file, or ``None``: it does not compile, or there is nobody who could.
+    """Compile a file in a separate process; return ``None`` if it does not compile or the process fails.
 
-    Then it is to be compiled here, which tells what is wrong.
+    The caller then compiles the file in this process, which raises the error.
     """
-    # In a program that embeds Python the executable is that program: it must not be started once more.
-    if not _PYTHON.fullmatch(os.path.basename(sys.executable or "")):  # noqa: PTH119 - a name only
+    # In a program that embeds Python, ``sys.executable`` is that program, which must not be started again.
+    if not _PYTHON.fullmatch(os.path.basename(sys.executable or "")):  # noqa: PTH119 - only a name
         return None
     command = [sys.executable, "-I", "-S", "-c", _SCRIPT, file_name, str(sys.flags.optimize)]
     with contextlib.suppress(OSError, ValueError, EOFError, TypeError, subprocess.SubprocessError):
-        done = subprocess.run(command, input=content, capture_output=True, timeout=_PATIENCE, check=True)  # noqa: S603 - this very interpreter
-        version, marshalled, said = marshal.loads(done.stdout)  # noqa: S302 - of the process just started
+        done = subprocess.run(command, input=content, capture_output=True, timeout=_PATIENCE, check=True)  # noqa: S603 - this interpreter
+        version, marshalled, said = marshal.loads(done.stdout)  # noqa: S302 - from the process just started
         if version == sys.hexversion:
             code = marshal.loads(marshalled)  # noqa: S302 - as above
             if type(code) is CodeType and code.co_filename == file_name:
@@ -80,7 +83,10 @@ _ADVICE: Final = (
 
 
 def live_reads(file: SourceFile) -> Iterator[str]:
-    """Warn, as ``file:line: text``, of each ``open`` and the like of a path made from ``__file__``."""
+    """Yield a warning, as ``file:line: text``, for each call that reads a path made from ``__file__``.
+
+    Such calls are ``open``, ``read_text`` and ``read_bytes``.
+    """
     if _PLACE.encode() not in file.content:
         return
     with warnings.catch_warnings():
@@ -93,7 +99,7 @@ def live_reads(file: SourceFile) -> Iterator[str]:
 
 
 def _made_from_place(tree: ast.Module) -> set[str]:
-    """Return ``__file__`` and all names that are set to something made from it."""
+    """Return ``__file__`` and all names that are assigned a value made from it."""
     made = {_PLACE}
     assignments = sorted(
         (node for node in ast.walk(tree) if isinstance(node, ast.Assign | ast.AnnAssign) and node.value),
@@ -118,22 +124,22 @@ def _name_of(function: ast.expr) -> str:
             return ""
 
 
-_LARGEST = 4 << 20  # bytes of a Python file; compiling more stalls the whole process for seconds
+_LARGEST = 4 << 20  # bytes of a Python file; compiling a larger one stalls the whole process for seconds
 _HEAD = r"(?:[ \t]*(?:#[^\n\r\f\0]*)?\n)*"  # empty lines and comments
-# What begins with a decorator, or a word and a space, has no docstring.
+# A file that begins with a decorator, or with a word and a space, has no docstring.
 _NO_TEXT = re.compile(_HEAD + r"(?:@|[A-Za-z_]\w*[ \t])")
 _PLAIN_TEXT = re.compile(_HEAD + r'"""([^"\\\t\r\f\0]*)"""[ \t]*(?:#[^\n\r\f\0]*)?(?:\n|\Z)')
 _STAR = ("*",)  # the constant that `from x import *` leaves in compiled code
 
 
 def is_module(path: str) -> bool:
-    """Tell whether a file of a plugin can be imported: Python source whose path is made of identifiers."""
+    """Return whether a plugin's file can be imported: a ``.py`` file whose path consists of identifiers."""
     stem, dot, suffix = path.rpartition(".")
     return bool(dot) and suffix == "py" and all(part.isidentifier() for part in stem.split("/"))
 
 
 def compiled(source: Source, file: SourceFile) -> Entry:
-    """Return the file with its code and what the compiler said about it; raises ``CompileError``."""
+    """Compile a file and return it with its code and its warnings; raises ``CompileError``."""
     file_name = str(Path(source.root, file.path))
     problem, line = _unfit(file)
     if problem:
@@ -149,12 +155,12 @@ def compiled(source: Source, file: SourceFile) -> Entry:
 
 
 def _unfit(file: SourceFile) -> tuple[str, int]:
-    """Say what keeps a Python file from being compiled at all, and in which line; empty when nothing does."""
+    """Return why a Python file cannot be compiled at all, and the line; an empty text if it can."""
     if len(file.content) > _LARGEST:
         size = f"has {len(file.content):,} bytes"
         return f"{size}; Python files over {_LARGEST:,} are not compiled: move its data to a data file", 0
     if file.path == ENTRY and not file.content.strip():
-        # A file caught in mid-save is empty for a moment, and compiles without complaint.
+        # A file is empty for a moment while an editor saves it, and an empty file compiles.
         return "is empty; define register(ctx) in it", 1
     if b"\0" in file.content:
         line = file.content.partition(b"\0")[0].count(b"\n") + 1
@@ -182,19 +188,19 @@ def _code(plugin: str, file: SourceFile, file_name: str) -> CodeType:
 
 
 def _placed(error: SyntaxError, file: SourceFile, file_name: str) -> SyntaxError:
-    """Return the error with columns in characters of the line that was compiled.
+    """Return the error with its columns counted in characters of the line that was compiled.
 
-    The interpreter takes the line from the disk, where another may stand by now, and counts bytes where it
-    finds none; so it is asked again, with the text, under a name that no file has.
+    The interpreter reads the line from the disk, where it may have changed since, and counts bytes if it
+    finds no line. So the text is compiled again under a name that no file has.
     """
     try:
         compile(decoded(file.content), f"<{file.path}>", "exec", dont_inherit=True)
     except SyntaxError as again:
         if again.msg == error.msg:
             error = again
-    line = error.lineno = max(1, error.lineno or 1)  # a wrong coding cookie is said to be in line 0
+    line = error.lineno = max(1, error.lineno or 1)  # the compiler reports a wrong coding cookie in line 0
     error.filename = file_name
-    if error.text is None:  # found after parsing: columns are bytes then
+    if error.text is None:  # an error found after parsing: its columns are bytes
         text = io.StringIO(decoded(file.content)).readlines()[line - 1 : line]
         raw = "".join(text).encode()
         for name in ("offset", "end_offset"):
@@ -205,9 +211,9 @@ def _placed(error: SyntaxError, file: SourceFile, file_name: str) -> SyntaxError
 
 
 def _may_bind(code: CodeType, name: str) -> bool:
-    """Tell whether running ``code`` can bind ``name`` by a definition, assignment, import or ``*``.
+    """Return whether running ``code`` can bind ``name`` by a definition, assignment, import or ``*``.
 
-    Also true for code that only reads the name: that is found out when it has run.
+    Also true for code that only reads the name; that mistake is found after the code has run.
     """
     return (
         name in code.co_names
@@ -223,9 +229,9 @@ def _shadowing(path: str) -> Iterator[str]:
 
 
 def description_of(content: bytes) -> str:
-    """Return the first line of a Python file's docstring, also if it does not compile; empty for none."""
+    """Return the first line of a file's docstring, or an empty text; the file need not compile."""
     text = decoded(content)
-    if _NO_TEXT.match(text):  # parsing takes 0.4 of what compiling a small file does
+    if _NO_TEXT.match(text):  # parsing takes 0.4 of the time of compiling a small file
         return ""
     plain = _PLAIN_TEXT.match(text)
     docstring = plain[1] if plain else _parsed_docstring(text)
@@ -236,12 +242,12 @@ def _parsed_docstring(text: str) -> str:
     try:
         tokens = tokenize.generate_tokens(io.StringIO(text).readline)
         end = next(token.end[0] for token in tokens if token.type == tokenize.NEWLINE)
-        # Only the first statement: whatever is wrong further down, the docstring can be read.
+        # Only the first statement is parsed: an error further down does not hide the docstring.
         first = "".join(itertools.islice(io.StringIO(text), end))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ast.get_docstring(ast.parse(first)) or ""
-    except Exception:  # foreign code: whatever keeps it from being read, it has no description
+    except Exception:  # foreign code: a docstring that cannot be parsed gives no description
         return ""
 
 
@@ -249,14 +255,14 @@ NAME = "REQUIRES"
 
 
 def requires_of(plugin: str, content: bytes, file_name: str) -> tuple[str, ...]:
-    """Return the plugins that ``plugin.py`` says it requires; the source compiles.
+    """Return the plugins that ``REQUIRES`` in ``plugin.py`` names; the source must compile.
 
-    Raises ``CompileError`` for a value that only running the module would tell.
+    Raises ``CompileError`` if the value is not a literal list or tuple of names.
     """
     if NAME.encode() not in content:
         return ()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the compiler has said them
+        warnings.simplefilter("ignore")  # the compiler has reported them
         body = ast.parse(content).body
     found: tuple[str, ...] = ()
     for statement in body:
@@ -296,22 +302,22 @@ _METHOD = "hook"
 
 
 class NamedPoints(Struct, frozen=True):
-    """What the calls of ``ctx.hook`` in a source say."""
+    """The hook points that the calls of ``ctx.hook`` in a source name."""
 
     points: frozenset[str]
     is_all: bool
-    """Whether each call names its hook point in words."""
+    """Whether the source shows the hook point of each call."""
 
 
 def named_points(files: Mapping[str, bytes], default: str | None) -> NamedPoints:
-    """Return the hook points that files name; ``default`` is the one that the configuration names."""
+    """Return the hook points that the files name; ``default`` is the configured hook point."""
     points: set[str | None] = set()
     for path, content in files.items():
         if not is_module(path) or _METHOD.encode() not in content:
             continue
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the compiler says them
+                warnings.simplefilter("ignore")  # the compiler reports them
                 tree = ast.parse(content)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             points.add(None)
@@ -321,7 +327,7 @@ def named_points(files: Mapping[str, bytes], default: str | None) -> NamedPoints
 
 
 def _points(tree: ast.AST, default: str | None) -> Iterator[str | None]:
-    """Yield the hook point of each call, ``None`` where only running it would tell."""
+    """Yield the hook point of each call; ``None`` if it is known only when the code runs."""
     nodes = list(ast.walk(tree))
     functions = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     for node in nodes:
@@ -341,14 +347,14 @@ def _points(tree: ast.AST, default: str | None) -> Iterator[str | None]:
 
 
 def _of_decorators(decorators: Iterable[ast.expr], default: str | None) -> Iterator[str | None]:
-    """Yield for ``@ctx.hook``; with parentheses it is a call, seen as such."""
+    """Yield ``default`` for each ``@ctx.hook``; ``_points`` finds the form with parentheses, a call."""
     for decorator in decorators:
         if isinstance(decorator, ast.Attribute) and decorator.attr == _METHOD:
             yield default
 
 
 _LINE = re.compile(r"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import\b|import[ \t]+([^#;\n]+))", re.MULTILINE)
-_MOST = 4096  # plugins whose words are kept
+_MOST = 4096  # plugins whose imported names are cached
 _CAUGHT = frozenset({"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
 _Import = ast.Import | ast.ImportFrom
 
@@ -360,23 +366,23 @@ class UnresolvedImport(Struct, frozen=True):
     """Relative to the plugin's directory."""
     line: int
     module: str
-    """As it is written, with leading dots."""
+    """The module as it is written in the source, with leading dots."""
 
     def describe(self) -> str:
-        """Say it as ``file:line: text``."""
+        """Return the problem as ``file:line: text``."""
         return f"{self.file}:{self.line}: no module named {self.module} is installed or in this plugin"
 
     def obstacle(self) -> str:
-        """Say also what installs it."""
+        """Return the problem with the command that installs the module."""
         head = self.module.partition(".")[0]
         return f"{self.describe()}; install it first: {install_command(head)}" if head else self.describe()
 
 
 def unresolved_imports(source: Source) -> tuple[UnresolvedImport, ...]:
-    """Return what the plugin imports and is neither its own nor installed, in order of file and line.
+    """Return the imported modules that are neither in the plugin nor installed, in order of file and line.
 
-    Left out is what may be meant to fail: an import under ``if``, in a ``try`` that catches its failing, and
-    everything of a plugin that changes ``sys.path``.
+    Imports that may be meant to fail are left out: an import under ``if``, an import in a ``try`` that
+    catches the failure, and all imports of a plugin that mentions ``sys.path``.
     """
     files = [file for file in source.files if is_module(file.path)]
     if any(b"sys.path" in file.content for file in files):
@@ -387,7 +393,7 @@ def unresolved_imports(source: Source) -> tuple[UnresolvedImport, ...]:
 
 
 def foreign_packages(source: Source) -> frozenset[str]:
-    """Return the first names of what a plugin imports and is neither its own nor the standard library's."""
+    """Return the top-level packages that a plugin imports from outside itself and the standard library."""
     own = _Own(source)
     words = {
         (word.partition(".")[0], file.path)
@@ -403,17 +409,17 @@ def foreign_packages(source: Source) -> frozenset[str]:
 
 
 def is_installed(name: str) -> bool:
-    """Tell whether there is a module of this name, without dots; none of its code is run."""
+    """Return whether a module with this name (without dots) exists; its code is not run."""
     if name in sys.modules or name in sys.stdlib_module_names:
         return True
     try:
         return importlib.util.find_spec(name) is not None
-    except Exception:  # foreign code: a finder of somebody else's; nothing is known then
+    except Exception:  # foreign code: a third-party finder raised, so the module may exist
         return True
 
 
 class _Own:
-    """What the plugin's own files answer."""
+    """The modules that the plugin's own files provide."""
 
     def __init__(self, source: Source) -> None:
         self._paths = {file.path for file in source.files}
@@ -424,7 +430,7 @@ class _Own:
         self._plugin = source.name
 
     def answers(self, importer: str, module: str) -> bool:
-        """Tell whether ``module``, as it is written in the file ``importer``, is there."""
+        """Return whether the plugin provides ``module``, as it is written in the file ``importer``."""
         bare = module.lstrip(".")
         dots = len(module) - len(bare)
         if not dots:
@@ -436,7 +442,7 @@ class _Own:
         return not bare or self._has([*folder[: len(folder) - dots + 1], *bare.split(".")])
 
     def _has(self, parts: list[str]) -> bool:
-        """Tell whether there is such a module; below a plain file there may be anything."""
+        """Return whether the plugin has such a module; any name below a plain ``.py`` file counts."""
         places = ["/".join(parts[: index + 1]) for index in range(len(parts))]
         return any(f"{place}.py" in self._paths for place in places) or (
             places[-1] in self._folders or places[-1] in self._stems
@@ -444,7 +450,7 @@ class _Own:
 
 
 def _of_file(file: SourceFile, own: _Own, words: Iterable[str]) -> Iterator[UnresolvedImport]:
-    # Reading the words costs a hundredth of parsing, and in nearly every file all of them are there.
+    # Finding the names takes a hundredth of the time of parsing, and in nearly every file all of them exist.
     if all(_is_there(module, file.path, own) for module in words):
         return
     text = decoded(file.content)
@@ -453,7 +459,7 @@ def _of_file(file: SourceFile, own: _Own, words: Iterable[str]) -> Iterator[Unre
             warnings.simplefilter("ignore")
             tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return  # compiling it says what is wrong
+        return  # the compiler reports the error
     for node in _certain(tree.body):
         for module in _modules(node):
             if not _is_there(module, file.path, own):
@@ -461,11 +467,11 @@ def _of_file(file: SourceFile, own: _Own, words: Iterable[str]) -> Iterator[Unre
 
 
 _known: dict[str, dict[str, tuple[str, ...]]] = {}
-"""By plugin's directory, what its files import, by their SHA-256: most files of one that changed did not."""
+"""Imported names by plugin directory and file's SHA-256: most files of a changed plugin are unchanged."""
 
 
 def _words_of(root: str, files: Iterable[SourceFile]) -> dict[str, tuple[str, ...]]:
-    """Return what files import, by their SHA-256."""
+    """Return the imported names of each file, by the file's SHA-256."""
     before = _known.get(root, {})
     if len(_known) >= _MOST:
         _known.clear()
@@ -494,12 +500,12 @@ def _is_there(module: str, importer: str, own: _Own) -> bool:
     if own.answers(importer, module):
         return True
     head = module.partition(".")[0]
-    # The head only: to find what is below it, its code would have to run.
+    # Only the first part of the name is checked: to find a submodule, the package's code would have to run.
     return bool(head) and is_installed(head)
 
 
 def _certain(body: Iterable[ast.AST]) -> Iterator[_Import]:
-    """Walk the imports that run whenever what they stand in runs."""
+    """Yield the imports that run whenever the code around them runs."""
     for node in body:
         if isinstance(node, _Import):
             yield node

@@ -1,16 +1,18 @@
 """The folder ``compiled/``, which several processes share: its files, its trash and its records.
 
-The records say which artifact of each plugin was live last, which plugins are held, and which digest belongs
-to sources that nobody touched since.
+A process that publishes an artifact takes a shared lock on the folder; a process that removes files or
+changes the record takes an exclusive lock. The kernel holds the lock on the folder itself, so the lock leaves
+no file behind and ends with its process.
 
-A process that publishes shares the folder with others; a process that removes files or changes the record
-locks it for itself. The lock is the kernel's, on the folder: it leaves no file behind and ends with its
-process.
+``compiled/trash/<when>/`` contains the artifacts that one command removed. The trash keeps the newest 5
+commands, up to 64 MiB.
 
-``compiled/trash/<when>/`` has the files that one command removed; the newest few are kept, within a bound.
-With the record, a cold start with a broken source runs the last good artifact, and a hold outlives its
-host; each process changes only the entries of its own plugins. The index of sources saves reading them:
-where it is missing, damaged or out of date, they are read.
+``last-good.json`` records, for each plugin, which artifact was live last, whether the plugin is held, and
+which versions are barred from loading. With it, a cold start with a broken source runs the last good
+artifact, and a hold survives its host. Each process changes only the entries of its own plugins.
+
+``sources.json`` maps unchanged sources to their digests, so that they need not be read. If it is missing,
+damaged or out of date, the sources are read.
 """
 
 from __future__ import annotations
@@ -55,8 +57,8 @@ DIGITS = 12
 """Hexadecimal digits of the digest in an artifact's name."""
 
 _NAME = re.compile(rf"(.+)-[0-9a-f]{{{DIGITS}}}{re.escape(SUFFIX)}", re.DOTALL)
-_DRAFT = (".hotload-", ".tmp")  # of a file that is being written
-_LONGEST_STEM = 200  # bytes of a plugin's name in an artifact's
+_DRAFT = (".hotload-", ".tmp")  # prefix and suffix of a file that is being written
+_LONGEST_STEM = 200  # bytes of a plugin's name in an artifact's name
 
 
 def artifact_name(plugin: str, digest: str) -> str:
@@ -65,18 +67,21 @@ def artifact_name(plugin: str, digest: str) -> str:
 
 
 def is_artifact_of(plugin: str, file_name: str) -> bool:
-    """Tell whether ``file_name`` is an artifact of just this plugin (``a`` does not own ``a-b``'s)."""
+    """Return whether ``file_name`` is an artifact of this plugin (``a`` does not own those of ``a-b``)."""
     match = _NAME.fullmatch(file_name)
     return match is not None and match[1] == _stem(plugin)
 
 
 def artifacts_of(folder: Path, plugin: str) -> list[Path]:
-    """Return the plugin's artifacts, newest first; raises ``ArtifactError`` if they cannot be listed."""
+    """Return the plugin's artifacts, newest first; raises ``ArtifactError`` if listing fails."""
     return find_artifacts(folder, [plugin]).get(plugin, [])
 
 
 def find_artifacts(folder: Path, plugins: Iterable[str] | None = None) -> dict[str, list[Path]]:
-    """Return the artifacts of these plugins, or all under the names that they are filed under, newest first.
+    """Return the artifacts of each of these plugins, newest first.
+
+    Without ``plugins``, return all artifacts by the plugin name in their file names, which is a hash for a
+    long name.
 
     Raises:
         ArtifactError: the folder cannot be listed.
@@ -85,9 +90,9 @@ def find_artifacts(folder: Path, plugins: Iterable[str] | None = None) -> dict[s
     wanted = None if plugins is None else {_stem(plugin): plugin for plugin in plugins}
     found: dict[str, list[tuple[int, Path]]] = {}
     try:
-        names = os.listdir(folder)  # noqa: PTH208 - names are all that is wanted, of a folder that may be large
+        names = os.listdir(folder)  # noqa: PTH208 - only names are needed, and the folder may be large
     except (FileNotFoundError, NotADirectoryError):
-        return {}  # none made yet; that no folder can be made is said when writing
+        return {}  # no artifacts yet; a write reports it if the folder cannot be created
     except OSError as error:
         raise ArtifactError(f"cannot list {near(folder)}: {error.strerror}") from error
     starts = tuple(f"{stem}-" for stem in wanted) if wanted is not None else ("",)
@@ -97,15 +102,15 @@ def find_artifacts(folder: Path, plugins: Iterable[str] | None = None) -> dict[s
         owner = match and (match[1] if wanted is None else wanted.get(match[1]))
         if owner:
             path = folder / name
-            with contextlib.suppress(FileNotFoundError):  # removed meanwhile by another process
+            with contextlib.suppress(FileNotFoundError):  # another process has just removed it
                 facts = path.lstat()
-                if stat.S_ISREG(facts.st_mode):  # a folder or link of this name is somebody else's
+                if stat.S_ISREG(facts.st_mode):  # a folder or link with this name is no artifact
                     found.setdefault(owner, []).append((facts.st_mtime_ns, path))
     return {owner: [path for _, path in sorted(own, reverse=True)] for owner, own in found.items()}
 
 
 def remove(folder: Path, paths: Iterable[Path]) -> int:
-    """Remove files while nobody publishes any; returns how many. Raises ``ArtifactError``."""
+    """Remove files while no process publishes any; return their number. Raises ``ArtifactError``."""
     count = 0
     with alone(folder):
         for path in paths:
@@ -118,10 +123,10 @@ def remove(folder: Path, paths: Iterable[Path]) -> int:
 
 
 def replace_file(target: Path, content: bytes, *, is_durable: bool = True) -> None:
-    """Put ``content`` at ``target`` so that no reader, and no process that dies, ever sees half of it.
+    """Write ``content`` to ``target`` atomically: no reader sees a part of it, even if this process dies.
 
-    ``is_durable``: nor does anybody after a power failure, for which the disk is waited for. A folder that
-    is not there is made.
+    With ``is_durable`` the function waits for the disk, so that this also holds after a power failure. A
+    missing folder is created.
     """
     prefix, suffix = _DRAFT
     try:
@@ -143,44 +148,44 @@ def replace_file(target: Path, content: bytes, *, is_durable: bool = True) -> No
 
 
 def make_durable(paths: Iterable[Path]) -> None:
-    """Wait until the disk has these files; those that are gone, or cannot be waited for, are left out."""
+    """Wait until these files are on the disk; skip files that are gone or cannot be synced."""
     for path in paths:
         with contextlib.suppress(OSError), path.open("rb") as file:
             os.fsync(file.fileno())
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the half-written files of processes that were killed, unless somebody is writing just now."""
+    """Remove the half-written files of killed processes, unless another process holds the folder's lock."""
     prefix, suffix = _DRAFT
     with _locked(folder, wait=False) as is_alone, contextlib.suppress(OSError):
-        if is_alone:  # else the next start will
+        if is_alone:  # else the next start removes them
             for path in list(folder.glob(f"{prefix}*{suffix}")):
                 path.unlink(missing_ok=True)
 
 
 @contextmanager
 def sharing(folder: Path) -> Iterator[None]:
-    """Keep others from removing anything in ``folder``."""
+    """Keep other users of ``folder`` from removing files in it."""
     with _locked(folder, is_shared=True):
         yield
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep others from publishing and removing anything in ``folder``; waits for who does."""
+    """Keep other users of ``folder`` from publishing or removing files in it; wait until they are done."""
     with _locked(folder):
         yield
 
 
 @contextmanager
 def _locked(folder: Path, *, is_shared: bool = False, wait: bool = True) -> Iterator[bool]:
-    """Hold the folder's lock, and tell whether it is held: not every system and file system has one."""
+    """Hold the folder's lock and yield whether it is held: some systems and file systems have no lock."""
     if sys.platform == "win32":
         yield False
         return
     handle = -1
     is_held = False
-    with contextlib.suppress(OSError):  # no folder, no permission or no such lock: each file is atomic anyway
+    with contextlib.suppress(OSError):  # no folder, permission or lock: each write is still atomic
         handle = os.open(folder, os.O_RDONLY)
         fcntl.flock(handle, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         is_held = True
@@ -188,13 +193,13 @@ def _locked(folder: Path, *, is_shared: bool = False, wait: bool = True) -> Iter
         yield is_held
     finally:
         if is_held:
-            fcntl.flock(handle, fcntl.LOCK_UN)  # a child forked meanwhile would hold it on
+            fcntl.flock(handle, fcntl.LOCK_UN)  # else a child process forked meanwhile keeps the lock
         if handle >= 0:
             os.close(handle)
 
 
 def _stem(plugin: str) -> str:
-    # A directory's name may have 255 bytes, and so may a file's, but that one needs room for more.
+    # A directory name and a file name may each have 255 bytes, but the file name also has digest and suffix.
     if len(plugin.encode()) <= _LONGEST_STEM:
         return plugin
     return hashlib.sha256(plugin.encode()).hexdigest()
@@ -202,13 +207,14 @@ def _stem(plugin: str) -> str:
 
 _FOLDER = "trash"
 _KEPT = 5  # commands
-_LARGEST = 64 * 2**20  # bytes, of all but the newest
+_LARGEST = 64 * 2**20  # bytes of all commands together; the newest command is always kept
 
 
 def discard(folder: Path, paths: Iterable[Path], when: str) -> int:
-    """Move artifacts of ``folder`` into the trash of the command ``when``; returns how many.
+    """Move artifacts of ``folder`` into the trash of the command ``when``; return their number.
 
-    ``when`` sorts as the commands came. Raises ``ArtifactError``: one cannot be moved.
+    The values of ``when`` must sort in the order of the commands. Raises ``ArtifactError`` if an artifact
+    cannot be moved.
     """
     count, bin_ = 0, folder / _FOLDER / when
     with alone(folder):
@@ -217,7 +223,7 @@ def discard(folder: Path, paths: Iterable[Path], when: str) -> int:
                 bin_.mkdir(parents=True, exist_ok=True)
                 path.replace(bin_ / path.name)
             except FileNotFoundError:
-                continue  # removed meanwhile by another process
+                continue  # another process has just removed it
             except OSError as error:
                 raise ArtifactError(f"cannot remove {near(path)}: {error.strerror}") from error
             count += 1
@@ -226,9 +232,9 @@ def discard(folder: Path, paths: Iterable[Path], when: str) -> int:
 
 
 def restore(folder: Path, when: str) -> int:
-    """Move back what a command removed and nobody has made anew; returns how many.
+    """Move back the artifacts that a command removed, except those that exist again; return their number.
 
-    Raises ``ArtifactError``: one cannot be moved.
+    Raises ``ArtifactError`` if an artifact cannot be moved.
     """
     count, bin_ = 0, folder / _FOLDER / when
     try:
@@ -244,7 +250,7 @@ def restore(folder: Path, when: str) -> int:
 
 
 def _prune(trash: Path) -> None:
-    with contextlib.suppress(OSError):  # another process may be at it, too
+    with contextlib.suppress(OSError):  # another process may prune at the same time
         bins = sorted(trash.iterdir(), reverse=True)
         size = 0
         for number, each in enumerate(bins):
@@ -255,29 +261,29 @@ def _prune(trash: Path) -> None:
 
 RECORD = "last-good.json"
 
-_Kept: TypeAlias = dict[str, dict[str, object]]  # plugin → what is kept of it; unknown keys stay
+_Kept: TypeAlias = dict[str, dict[str, object]]  # plugin → its entries; unknown keys are kept
 
 _LAST_GOOD, _HOLD, _BARRED = "last_good", "hold", "barred"
 
 
 class Hold(Struct, frozen=True):
-    """Keeps a plugin from following its source, until that changes or somebody releases it."""
+    """Keeps a plugin from following its source until the source changes or the user releases the plugin."""
 
     source: str
-    """Digest of the source that is not followed."""
+    """Digest of the source that the plugin does not follow."""
     digest: str
-    """Digest of the artifact that serves in its place; empty: none does."""
+    """Digest of the artifact that is live instead; empty if none is live."""
     reason: str
     fault: Fault | None = None
-    """What the source did, if that is why."""
+    """The failure of the source, if that is the reason."""
 
 
 class Barred(Struct, frozen=True):
-    """Versions of a plugin that killed their host."""
+    """Versions of a plugin that must not be loaded, such as versions that killed their host."""
 
     digests: tuple[str, ...]
     fault: Fault
-    """What the newest of them did."""
+    """Why the version that was barred last is barred."""
 
 
 _Stamp: TypeAlias = tuple[int, int, int, int]
@@ -285,7 +291,7 @@ _NONE: _Stamp = (0, 0, 0, 0)
 
 
 class Record:
-    """What ``compiled_dir`` has on record of each plugin."""
+    """The record of each plugin in ``compiled_dir``: last good artifact, hold and barred versions."""
 
     def __init__(self, compiled_dir: Path) -> None:
         self._path = compiled_dir / RECORD
@@ -294,23 +300,23 @@ class Record:
         self.read()
 
     def read(self) -> None:
-        """Look what is on record now: another process may have added to it."""
+        """Read the record if its file changed: another process may have written it."""
         stamp = _stamp_of(self._path)
         if stamp == self._stamp != _NONE:
             return
-        self._stamp = stamp  # of before: what changes now is read the next time
+        self._stamp = stamp  # from before the read: the next call reads what changes during it
         try:
             self._kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
         except (OSError, ValueError, msgspec.DecodeError):
-            self._kept = {}  # a missing or damaged file costs a broken plugin its last good, no more
+            self._kept = {}  # a missing or damaged file only loses last good digests, holds and bars
 
     def last_good(self, plugin: str) -> str:
-        """Return the digest that served last; empty when none did."""
+        """Return the digest of the artifact that was live last; empty if none was."""
         digest = self._kept.get(plugin, {}).get(_LAST_GOOD)
         return digest if isinstance(digest, str) else ""
 
     def hold(self, plugin: str) -> Hold | None:
-        """Return what keeps the plugin from following its source."""
+        """Return the plugin's hold, or ``None``."""
         kept = self._kept.get(plugin, {}).get(_HOLD)
         try:
             return None if kept is None else msgspec.convert(kept, Hold)
@@ -318,7 +324,7 @@ class Record:
             return None
 
     def barred(self, plugin: str) -> Barred | None:
-        """Return which versions of the plugin must not be loaded."""
+        """Return the versions of the plugin that must not be loaded, or ``None``."""
         kept = self._kept.get(plugin, {}).get(_BARRED)
         try:
             return None if kept is None else msgspec.convert(kept, Barred)
@@ -326,37 +332,37 @@ class Record:
             return None
 
     def serve(self, digests: Mapping[str, str]) -> None:
-        """Remember what serves now as the last good; raises ``ArtifactError``: it cannot be written."""
+        """Record the live digests as the last good ones; raises ``ArtifactError`` if the write fails."""
         self._change(_LAST_GOOD, digests)
 
     def forget(self, plugin: str | None = None) -> dict[str, str]:
-        """Forget the last good of one plugin, or of all; returns what it was. Raises ``ArtifactError``."""
+        """Forget the last good digest of one plugin, or of all, and return it. Raises ``ArtifactError``."""
         self.read()
         known = {name: self.last_good(name) for name in (self._kept if plugin is None else [plugin])}
         self.serve(dict.fromkeys(known, ""))
         return {name: digest for name, digest in known.items() if digest}
 
     def keep(self, plugin: str, hold: Hold) -> None:
-        """Hold the plugin; raises ``ArtifactError``: it cannot be written."""
+        """Record a hold on the plugin; raises ``ArtifactError`` if the write fails."""
         self._change(_HOLD, {plugin: msgspec.to_builtins(hold)})
 
     def let_go(self, plugin: str) -> None:
-        """End the hold; raises ``ArtifactError``: it cannot be written."""
+        """End the plugin's hold; raises ``ArtifactError`` if the write fails."""
         self._change(_HOLD, {plugin: None})
 
     def bar(self, plugin: str, digest: str, fault: Fault) -> None:
-        """Have one more version not loaded; raises ``ArtifactError``: it cannot be written."""
+        """Bar one more version from being loaded; raises ``ArtifactError`` if the write fails."""
         self.read()
         before = self.barred(plugin)
         digests = {*(before.digests if before else ()), digest}
         self._change(_BARRED, {plugin: msgspec.to_builtins(Barred(tuple(sorted(digests)), fault))})
 
     def unbar(self, plugin: str) -> None:
-        """Let every version be loaded again; raises ``ArtifactError``: it cannot be written."""
+        """Let every version be loaded again; raises ``ArtifactError`` if the write fails."""
         self._change(_BARRED, {plugin: None})
 
     def _change(self, key: str, values: Mapping[str, object]) -> None:
-        """Set what is kept of plugins under ``key`` (nothing removes it); written only when it differs."""
+        """Set the plugins' values for ``key`` (an empty value removes it); write only what differs."""
         if all(self._kept.get(plugin, {}).get(key) == (value or None) for plugin, value in values.items()):
             return
         try:
@@ -364,7 +370,7 @@ class Record:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
             with alone(self._path.parent):
                 self.read()
-                self._stamp = _NONE  # whatever comes between, it is not on record before it is written
+                self._stamp = _NONE  # if the write fails, the values in memory are not in the file
                 for plugin, value in values.items():
                     facts = {**self._kept.pop(plugin, {}), key: value}
                     if not value:
@@ -372,16 +378,16 @@ class Record:
                     if facts:
                         self._kept[plugin] = facts
                 content = msgspec.json.encode(dict(sorted(self._kept.items())))
-                # Each reload comes here: what served last is not worth waiting for the disk.
+                # Each reload records its last good digest, which is not worth waiting for the disk.
                 replace_file(self._path, content, is_durable=key != _LAST_GOOD)
-                self._stamp = _stamp_of(self._path)  # nobody else writes meanwhile
+                self._stamp = _stamp_of(self._path)  # the lock keeps other writers out
         except OSError as error:
             self.read()
             raise ArtifactError(f"cannot write {near(self._path)}: {error.strerror}") from error
 
 
 def _stamp_of(path: Path) -> _Stamp:
-    """Return what tells one version of a file from the next: each is a new one, never written into."""
+    """Return facts that change with each version of the file: each write replaces the file."""
     try:
         facts = path.stat()
     except OSError:
@@ -391,7 +397,7 @@ def _stamp_of(path: Path) -> _Stamp:
 
 INDEX = "sources.json"
 
-_RECENT = 60_000_000_000  # ns: a mapped page that is written twice within less may leave all facts the same
+_RECENT = 60_000_000_000  # ns; a second write to a mapped page within this time may not change any fact
 
 
 class _Known(Struct, frozen=True, array_like=True):
@@ -402,21 +408,21 @@ class _Known(Struct, frozen=True, array_like=True):
 
 
 class SourceIndex:
-    """What was read of each plugin, by this process or one before it; safe to use from any thread."""
+    """The facts and digests of sources that were read, also by earlier processes; safe in any thread."""
 
     def __init__(self, compiled_dir: Path, ignore: Sequence[str]) -> None:
-        """Read it; ``ignore`` are the patterns of files that count for no plugin."""
+        """Read the index; ``ignore`` holds the patterns of files that belong to no plugin."""
         self._path = compiled_dir / INDEX
-        # What belongs to a plugin, and how its digest is made, may differ in the release that wrote it.
+        # The release that wrote the index may have other rules for a plugin's files and digest.
         rule = repr((FORMAT, MAGIC_NUMBER, NOISE, list(ignore)))
         self._rule = hashlib.sha256(rule.encode()).hexdigest()
         self._lock = threading.Lock()
         self._known = self._read()
         self.is_new = False
-        """Whether something was noted that is not written yet."""
+        """Whether the index has an entry that is not written yet."""
 
     def find(self, name: str, root: Path) -> Source | None:
-        """Return a plugin's source, without its files, if all facts of them are as when they were read."""
+        """Return a plugin's source without its files, if the facts of all of them are unchanged."""
         known = self._known.get(name)
         if known is None or known.root != str(root.absolute()):
             return None
@@ -429,8 +435,8 @@ class SourceIndex:
         return Source(name, known.root, (), known.digest, known.files, folders=known.folders, read_at=now)
 
     def note(self, source: Source) -> None:
-        """Remember what was read, if a later change of it is sure to show in its facts."""
-        if sys.platform == "win32":  # where ctime is when a file was made: it shows no write
+        """Remember a source, if every later change of it is sure to change its facts."""
+        if sys.platform == "win32":  # where ctime is the time of creation, and shows no write
             return
         is_old = is_older(source.folders, source.facts, source.read_at - _RECENT)
         if not source.folders or not is_old or not all(map(_is_text, (*source.folders, *source.facts))):
@@ -441,7 +447,7 @@ class SourceIndex:
             self._known[source.name] = known
 
     def save(self) -> None:
-        """Write it, if there is something new in it; what cannot be written is read again next time."""
+        """Write the index if it has new entries; if that fails, the next host reads the sources again."""
         with self._lock:
             if not self.is_new:
                 return

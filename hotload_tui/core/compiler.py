@@ -1,7 +1,7 @@
-"""``Compiler``: a plugin's source becomes an artifact.
+"""``Compiler``: makes an artifact from a plugin's source.
 
-SHA-256 decides: an artifact with the same digest is used as it is, and of a changed plugin only the files
-whose own digest changed are compiled.
+SHA-256 decides what is compiled: an artifact with the same digest is used as it is, and for a changed plugin
+only the files whose own digest changed are compiled.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ from hotload_tui.core.errors import ArtifactError, near
 from hotload_tui.core.events import Step
 from hotload_tui.core.source import ENTRY, Source, SourceFile, digest_of, read_source
 
-_SMALL = 1 << 20  # bytes of a data file that is verified before each load; others when they are read
+_SMALL = 1 << 20  # bytes; a larger data file is not verified before each load, but when it is read
 
 
 class Build(Struct, frozen=True):
-    """What compiling a plugin gave."""
+    """The result of compiling a plugin."""
 
     artifact: Artifact
     compiled: int
-    """Python files compiled now; 0 with nothing reused: the artifact was there already."""
+    """Python files compiled now; if this and ``reused`` are 0, the artifact existed already."""
     reused: int
     size: int
-    """Bytes written."""
+    """Number of bytes written."""
     seconds: float
     warnings: tuple[str, ...]
-    """Of all files, also of reused ones: ``file:line: text``."""
+    """The warnings about all files, including reused ones, as ``file:line: text``."""
     steps: tuple[Step, ...] = ()
-    """What took how long; also the reading, which is not part of ``seconds`` where it was done before."""
+    """Duration of each step. If the source was read before, ``seconds`` does not include the reading."""
     rejected: str = ""
-    """Why an artifact that should have served was not used; empty when all was well."""
+    """Why the existing artifact of this source was not used; empty if there was none or it was used."""
 
 
 class Preview(Struct, frozen=True):
     """What compiling a source would do."""
 
     compiled: tuple[str, ...]
-    """Paths of the Python files that would be compiled; none with nothing reused: the artifact is there."""
+    """Paths of the Python files that would be compiled; if empty and ``reused`` is 0, the artifact exists."""
     reused: int
     requires: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -66,12 +66,12 @@ class Compiler:
 
     def __init__(self, compiled_dir: Path) -> None:
         self._folder = compiled_dir
-        self._newest: dict[str, Path] = {}  # the artifacts written last, by plugin: found without a search
+        self._newest: dict[str, Path] = {}  # by plugin: the artifact written last, found without a search
 
     def compile(self, path: Path, source: Source | None = None, *, fresh: bool = False) -> Build:
-        """Build the artifact of the plugin at ``path`` (from ``source``, when it was read already).
+        """Build the artifact of the plugin at ``path`` (from ``source``, if it was read already).
 
-        ``fresh`` takes nothing from earlier artifacts.
+        ``fresh`` reuses nothing from earlier artifacts.
 
         Raises:
             DiscoverError: the directory cannot be read as a plugin.
@@ -87,14 +87,14 @@ class Compiler:
         entries, changed = _entries(source, None if fresh else self._earlier(source))
         about = _about(source, next(entry.content for entry in entries if entry.path == ENTRY))
         writing = time.perf_counter()
-        with sharing(self._folder):  # nobody removes it before it is open
+        with sharing(self._folder):  # no process removes the artifact before it is open
             written, size = write_artifact(self._folder, source.name, source.digest, about, entries)
             artifact = Artifact(written)
         self._newest[source.name] = written
         written_at = time.perf_counter()
         count = len(changed)
         reused = sum(1 for entry in entries if entry.code) - count
-        # Not kept in the artifact: it is about what is installed, not about the source.
+        # Not stored in the artifact: these warnings depend on the installed packages, not on the source.
         missing = tuple(each.describe() for each in unresolved_imports(source))
         seconds = time.perf_counter() - started
         warnings = _warnings_of(artifact) + missing
@@ -106,7 +106,7 @@ class Compiler:
         return Build(artifact, count, reused, size, seconds, warnings, steps, rejected)
 
     def preview(self, source: Source) -> Preview:
-        """Tell what ``compile`` would do: all of it, but that nothing is written. Raises ``CompileError``."""
+        """Compile a source without writing, and return what ``compile`` would do. Raises ``CompileError``."""
         there, _ = self._usable(source)
         if there is not None:
             return Preview((), 0, there.manifest.requires, _warnings_of(there))
@@ -117,14 +117,14 @@ class Compiler:
         return Preview(changed, reused, about.requires, said)
 
     def needs_recompile(self, path: Path, last_digest: str) -> bool:
-        """Tell whether the plugin at ``path`` differs from ``last_digest``; raises ``DiscoverError``."""
+        """Return whether the plugin at ``path`` differs from ``last_digest``; raises ``DiscoverError``."""
         return read_source(path.name.removeprefix("_"), path).digest != last_digest
 
     def open(self, plugin: str, digest: str) -> Artifact:
         """Return the artifact of ``plugin`` at ``digest``.
 
         Raises:
-            ArtifactError: it is not there or not usable.
+            ArtifactError: the artifact is missing or not usable.
 
         """
         artifact = Artifact(self.path(plugin, digest))
@@ -133,7 +133,7 @@ class Compiler:
         return artifact
 
     def known(self, plugin: str, digest: str) -> Artifact | None:
-        """Return the artifact of a source that need not be read, verified; ``None`` if it cannot be used."""
+        """Return the verified artifact of a source that was not read; ``None`` if it cannot be used."""
         try:
             artifact = self.open(plugin, digest)
             _verify(artifact)
@@ -143,27 +143,27 @@ class Compiler:
         return artifact if digest_of((each.path, each.sha256) for each in members) == digest else None
 
     def path(self, plugin: str, digest: str) -> Path:
-        """Return where the artifact of ``plugin`` at ``digest`` is, or would be."""
+        """Return the path of the artifact of ``plugin`` at ``digest``, which need not exist."""
         return self._folder / artifact_name(plugin, digest)
 
     def is_there(self, plugin: str, digest: str) -> bool:
-        """Tell whether the artifact of ``plugin`` at ``digest`` is there; it is not opened."""
+        """Return whether the artifact of ``plugin`` at ``digest`` exists; it is not opened."""
         return self.path(plugin, digest).is_file()
 
     def clean(self, plugin: str, when: str = "") -> int:
-        """Move all artifacts of the plugin to the trash; returns how many there were.
+        """Move all artifacts of the plugin to the trash and return their number.
 
         Raises:
-            ArtifactError: one cannot be removed.
+            ArtifactError: an artifact cannot be moved, or the folder cannot be listed.
 
         """
         return discard(self._folder, self.artifacts(plugin), when or _now())
 
     def clean_all(self, when: str = "") -> dict[str, int]:
-        """Move all artifacts, also of plugins that are gone, to the trash; returns how many of each.
+        """Move all artifacts to the trash, also of removed plugins; return the number for each plugin.
 
         Raises:
-            ArtifactError: one cannot be removed, or they cannot be listed.
+            ArtifactError: an artifact cannot be moved, or the folder cannot be listed.
 
         """
         found = find_artifacts(self._folder)
@@ -172,18 +172,20 @@ class Compiler:
         return {name: discard(self._folder, paths, when) for name, paths in sorted(found.items())}
 
     def bring_back(self, when: str) -> int:
-        """Take back the ``clean`` of that name; returns how many came back. Raises ``ArtifactError``."""
+        """Undo the ``clean`` with this ``when``; return how many came back. Raises ``ArtifactError``."""
         return restore(self._folder, when)
 
     def remove_leftovers(self) -> None:
-        """Remove what a killed process left half-written."""
+        """Remove the half-written files of killed processes."""
         remove_leftovers(self._folder)
 
     def prune(self, keep: int, in_use: Mapping[str, Collection[str]]) -> int:
-        """Remove all but the newest ``keep`` artifacts of each plugin in ``in_use``, and never those digests.
+        """Remove old artifacts of the plugins in ``in_use``; return their number.
+
+        The newest ``keep`` artifacts of each plugin stay, and so do the digests that ``in_use`` names.
 
         Raises:
-            ArtifactError: one cannot be removed, or they cannot be listed.
+            ArtifactError: an artifact cannot be removed, or the folder cannot be listed.
 
         """
         old = []
@@ -193,13 +195,13 @@ class Compiler:
         return remove(self._folder, old) if old else 0
 
     def artifacts(self, plugin: str) -> list[Path]:
-        """Return the plugin's artifacts, newest first; raises ``ArtifactError`` if they cannot be listed."""
+        """Return the plugin's artifacts, newest first; raises ``ArtifactError`` if listing fails."""
         return artifacts_of(self._folder, plugin)
 
     def _usable(self, source: Source) -> tuple[Artifact | None, str]:
-        """Return the artifact of this very source, or why the file of its name is not used."""
+        """Return the artifact of exactly this source; if its file cannot be used, return the reason."""
         path = self.path(source.name, source.digest)
-        if not os.path.lexists(path):  # as of most sources that changed; failing to open it takes longer
+        if not os.path.lexists(path):  # the usual case after a change; a failing open takes longer
             return None, ""
         try:
             artifact = Artifact(path)
@@ -212,22 +214,22 @@ class Compiler:
         return artifact, ""
 
     def _earlier(self, source: Source) -> Artifact | None:
-        """Return the newest usable artifact, from which unchanged files are taken over."""
-        if len(source.files) == 1:  # which has changed: else this very source would have its artifact
+        """Return the newest usable artifact, from which unchanged files are reused."""
+        if len(source.files) == 1:  # the only file has changed, or its artifact would have been used
             return None
         plugin = source.name
         if plugin in self._newest:
             with contextlib.suppress(ArtifactError):  # removed or replaced by another process
                 return Artifact(self._newest[plugin])
-        with contextlib.suppress(ArtifactError):  # reuse only saves time; what is wrong is said when writing
+        with contextlib.suppress(ArtifactError):  # reuse only saves time; the write reports the error
             for path in self.artifacts(plugin):
-                with contextlib.suppress(ArtifactError):  # the next older one will do
+                with contextlib.suppress(ArtifactError):  # try the next older artifact
                     return Artifact(path)
         return None
 
 
 def _verify(artifact: Artifact) -> None:
-    """Raise ``ArtifactError`` if something of it is damaged that a load needs."""
+    """Raise ``ArtifactError`` if a part of the artifact that a load needs is damaged."""
     for member in artifact.manifest.members:
         if member.code_size:
             artifact.code(member.path)
@@ -240,7 +242,7 @@ def _now() -> str:
 
 
 def _foreign(artifact: Artifact, source: Source) -> str:
-    """Say whose artifact it is if it is not that of ``source``; empty when it is."""
+    """Return what the artifact belongs to if it does not belong to ``source``; else an empty text."""
     manifest = artifact.manifest
     if manifest.plugin != source.name:
         return f"plugin {manifest.plugin}"
@@ -250,7 +252,7 @@ def _foreign(artifact: Artifact, source: Source) -> str:
 
 
 def _entries(source: Source, earlier: Artifact | None) -> tuple[list[Entry], tuple[str, ...]]:
-    """Return what goes into the artifact, and the paths of the files that were compiled for it."""
+    """Return the entries of the artifact, and the paths of the files that were compiled for it."""
     entries, changed = [], []
     for file in source.files:
         if not is_module(file.path):
@@ -276,7 +278,7 @@ def _reused(file: SourceFile, earlier: Artifact | None) -> Entry | None:
 
 
 def _about(source: Source, entry: bytes) -> About:
-    """Return what ``plugin.py`` says of the plugin; raises ``CompileError``."""
+    """Return what ``plugin.py`` states about the plugin; raises ``CompileError``."""
     file_name = str(Path(source.root, ENTRY))
     return About(description_of(entry), requires_of(source.name, entry, file_name))
 

@@ -1,4 +1,4 @@
-"""``Config``: every setting of the manager, checked when it is made."""
+"""``Config``: every setting of the manager, checked at construction."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from msgspec.structs import force_setattr
 from hotload_tui.core.errors import ConfigError
 
 NOTIFIERS: Final = ("inotify", "watchfiles", "sweep")
-"""What ``[watch] notifier`` may name."""
+"""The values that ``[watch] notifier`` accepts."""
 
 
 class PluginConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """One ``[plugins.<directory name>]`` table."""
 
     hook_point: str | None = None
-    """The hook point of ``ctx.hook(handler)``."""
+    """The hook point for ``ctx.hook(handler)``, which names none."""
     priority: int | None = None
-    """The priority of a hook that names none (lower runs first; 100 if absent)."""
+    """The priority for hooks that set none (lower runs first; 100 if absent)."""
     enabled: bool = True
     requires: tuple[str, ...] = ()
-    """Plugins that it requires, besides those of ``REQUIRES`` in its ``plugin.py``."""
+    """Plugins that the plugin requires, in addition to ``REQUIRES`` in its ``plugin.py``."""
     settings: dict[str, object] = field(default_factory=dict)
-    """What the plugin reads as ``ctx.settings``."""
+    """The table that the plugin reads as ``ctx.settings``."""
 
 
 class WatchConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """The ``[watch]`` table."""
 
     ignore: tuple[str, ...] = ()
-    """Patterns as in a ``.gitignore`` in each plugin's directory; what they match is no part of it."""
+    """Patterns as in a ``.gitignore`` in each plugin's directory; matching files do not belong to it."""
     notifier: str = "inotify" if sys.platform == "linux" else "watchfiles"
-    """What reports changes, one of ``NOTIFIERS``; with ``sweep`` only regular looks find them."""
+    """The notifier that reports changes, one of ``NOTIFIERS``; with ``sweep``, only regular scans do."""
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,36 +49,37 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     runtime_dir: str = "plugins"
-    """The folder whose directories are plugins."""
+    """The folder that contains the plugins' directories."""
     compiled_dir: str = "compiled"
-    """Where artifacts go; made when missing."""
+    """The folder for artifacts; it is created if missing."""
     module_path: str = "hotplug"
     """The package name under which plugins' modules appear."""
     debounce_time: float = 2.0
-    """Seconds: the longest that a stream of changes may put off a reload."""
+    """Seconds: the longest time for which a stream of changes can delay a reload."""
     settle_time: float = 0.002
-    """Seconds of quiet after which a single save is looked at; close saves are given more."""
+    """Seconds without a change after which a single save is read; saves in quick succession wait longer."""
     enable_watch: bool = True
     load_timeout: float = 10.0
     """Seconds that executing a plugin's modules and its ``register`` may take together."""
     drain_timeout: float = 5.0
-    """Seconds that calls in flight in an old generation are waited for."""
+    """Seconds that the manager waits for in-flight calls in an old generation. This is also the limit for
+    each of its ``on_unload`` functions, threads and tasks to end."""
     keep_generations: int = 10
-    """Artifacts kept per plugin."""
+    """Number of newest artifacts kept per plugin; artifacts in use are kept in addition."""
     max_error_rate: float | None = None
-    """The share of calls of a new version's handlers that may fail, from 0 to 1; more, and the version before
-    serves again. Absent: a version that loads serves on."""
+    """The share of a new version's handler calls that may fail, from 0 to 1. If more calls fail, and at least
+    3, the previous version (if any) becomes live again, and the plugin is HELD there. ``None``: no limit."""
     probation: float = 10.0
-    """Seconds after a swap in which ``max_error_rate`` holds."""
+    """Seconds after a swap in which ``max_error_rate`` applies."""
     sweep_interval: float = 5.0
-    """Seconds between two looks at all plugins, for changes that the system did not report."""
+    """Seconds between two scans of all plugins, for changes that the system did not report."""
     watch: WatchConfig = field(default_factory=WatchConfig)
     plugins: dict[str, PluginConfig] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
-    """``[keys]``: binding id to key; checked by the console, which alone knows the bindings."""
+    """``[keys]``: binding id to key. The console checks it, because only the console knows the bindings."""
 
     def __post_init__(self) -> None:
-        """Check ranges; accept path objects for the two folders."""
+        """Check all ranges, and convert path objects to text for the two folders."""
         for name in ("runtime_dir", "compiled_dir"):
             force_setattr(self, name, os.fspath(getattr(self, name)))
         for name in ("debounce_time", "load_timeout", "drain_timeout", "sweep_interval", "probation"):
@@ -101,14 +102,14 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _check_patterns(self.watch.ignore)
 
     def of(self, plugin: str) -> PluginConfig:
-        """Return the settings of one plugin; defaults where nothing is configured."""
+        """Return the settings of one plugin; defaults if nothing is configured."""
         return self.plugins.get(plugin, _UNCONFIGURED)
 
 
 def _check_patterns(patterns: tuple[str, ...]) -> None:
     if not patterns:
         return
-    from pathspec import GitIgnoreSpec  # 30 ms, for those only who have patterns
+    from pathspec import GitIgnoreSpec  # takes 30 ms, so it is imported only for patterns
 
     for pattern in patterns:
         try:

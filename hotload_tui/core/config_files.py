@@ -1,4 +1,4 @@
-"""Files, environment and flags become a ``Config``; the origin of each value is known."""
+"""Build a ``Config`` from files, environment and flags, and record the origin of each value."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _EXAMPLES: Final = {"bool": "true", "int": "10", "float": "1.5", "str": '"text"'
 
 
 def problems_in(value: object, expected: object, key: tuple[str, ...] = ()) -> Iterator[str]:
-    """Say what does not fit, key by key; msgspec stops at the first and writes ``[...]`` for a name."""
+    """Yield every mismatch, key by key; msgspec stops at the first one and writes ``[...]`` for a name."""
     if isinstance(expected, type) and issubclass(expected, msgspec.Struct):
         if isinstance(value, Mapping):
             yield from _struct_problems(value, expected, key)
@@ -75,7 +75,7 @@ def _misfit(value: object, expected: object, key: tuple[str, ...]) -> Iterator[s
 
 
 def problem_of(expected: type, got: str, written: str) -> str:
-    """Say what belongs in place of a text that is no ``expected``, and how that is ``written``."""
+    """Return the message for a text that is not of the type ``expected``; ``written`` is a valid example."""
     return _expected(expected.__name__, got, written)
 
 
@@ -84,12 +84,12 @@ def _expected(wanted: str, got: str, written: str) -> str:
 
 
 def dotted(key: tuple[str, ...]) -> str:
-    """Write a key as TOML does, so that it can be searched for in the file."""
+    """Return a key as TOML writes it, so that a user can search for it in the file."""
     return ".".join(part if _BARE_KEY.fullmatch(part) else f'"{part}"' for part in key)
 
 
 def suggestion(name: str, known: list[str]) -> str:
-    """Return the nearest known name, else all of them, as the end of a message."""
+    """Return the end of a message: the nearest known name, or else all known names."""
     if not known:
         return ""
     near = difflib.get_close_matches(name, known, n=1)
@@ -101,24 +101,24 @@ PROJECT_FILE: Final = "pyproject.toml"
 PREFIX: Final = "HOTLOAD_"
 FOLDERS: Final = ("runtime_dir", "compiled_dir")
 
-_NEAR: Final = 0.75  # of 1: variables of others that begin alike are not to be taken for mistakes
+_NEAR: Final = 0.75  # similarity, at most 1; a variable below it belongs to another program
 
 
 class Layer(Struct, frozen=True):
-    """What one place says, under the keys of ``hotload.toml``."""
+    """The settings from one place, under the keys of ``hotload.toml``."""
 
     source: str
-    """The place as its user calls it: a file, a variable or a flag."""
+    """The place as the user calls it: a file, a variable or a flag."""
     table: dict[str, object]
     problems: tuple[str, ...] = ()
-    """What is wrong with it, where that is known before its keys are looked at."""
+    """The problems that are found before the keys are checked."""
 
 
 def file_layers(path: Path | None) -> list[Layer]:
     """Read ``pyproject.toml`` and ``hotload.toml``, or ``path`` and the ``pyproject.toml`` beside it.
 
     Raises:
-        ConfigError: a file cannot be read, or is no TOML.
+        ConfigError: a file cannot be read, or is not valid TOML.
 
     """
     project, file = files_of(path)
@@ -133,13 +133,13 @@ def file_layers(path: Path | None) -> list[Layer]:
 
 
 def files_of(path: Path | None) -> tuple[Path, Path]:
-    """Return the two files that may be read, the weightier last; they may be the same, or missing."""
+    """Return the two files to read, the one with priority last; they may be the same file, or missing."""
     file = Path(FILE_NAME) if path is None else path
     return file.parent / PROJECT_FILE, file
 
 
 def environment_layers(environment: Mapping[str, str]) -> list[Layer]:
-    """Return what the variables ``HOTLOAD_<KEY>`` say, a layer each; an empty one says nothing."""
+    """Return one layer for each variable ``HOTLOAD_<KEY>``; empty variables are ignored."""
     return [
         _of_variable(_variable(key), environment[_variable(key)], key, expected)
         for key, expected in _scalars().items()
@@ -148,7 +148,7 @@ def environment_layers(environment: Mapping[str, str]) -> list[Layer]:
 
 
 def misspelled(environment: Mapping[str, str]) -> Iterator[str]:
-    """Warn of each variable that is nearly one of ours; all others belong to somebody else."""
+    """Yield a warning for each variable whose name is nearly one of ours; other variables are ignored."""
     known = [_variable(key) for key in _scalars()]
     for name in sorted(environment):
         if name.startswith(PREFIX) and name not in known:
@@ -189,7 +189,7 @@ def _of_project(file: Path, content: Mapping[str, object]) -> Layer:
 
 
 def _beside(file: Path, table: dict[str, object]) -> dict[str, object]:
-    """Take the folders that a file names as relative to its own."""
+    """Make the folders that a file names relative to the folder of that file."""
     folders = {name: table[name] for name in FOLDERS if isinstance(table.get(name), str)}
     return {**table, **{name: str(file.parent / str(folder)) for name, folder in folders.items()}}
 
@@ -204,7 +204,7 @@ def _read(file: Path) -> dict[str, object]:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError(f"{file}: line {line}: not UTF-8; save the file in that encoding") from error
-    import tomllib  # for those only who have a file
+    import tomllib  # imported only if there is a file
 
     try:
         return tomllib.loads(text)
@@ -215,7 +215,7 @@ def _read(file: Path) -> dict[str, object]:
 
 
 def _syntax_error(message: str, text: str) -> str:
-    """Put tomllib's ``… (at line 3, column 7)`` in front, where a reader looks for it."""
+    """Move the place from the end of tomllib's message, ``… (at line 3, column 7)``, to the front."""
     what, _, place = message.partition(" (at ")
     found = re.match(r"line (\d+), column (\d+)", place)
     where = found[0] if found else f"line {text.rstrip().count(chr(10)) + 1}"  # "(at end of document)"
@@ -228,7 +228,7 @@ logger = logging.getLogger("hotload.config")
 
 
 class Setting(Struct, frozen=True):
-    """One value, and where it came from."""
+    """One value and its origin."""
 
     key: str
     value: object
@@ -237,12 +237,12 @@ class Setting(Struct, frozen=True):
 
 
 class Resolved(Struct, frozen=True):
-    """A configuration with the story of how it came about."""
+    """A configuration with the origin of its values."""
 
     config: Config
     settings: tuple[Setting, ...]
     warnings: tuple[str, ...]
-    """What is probably a mistake, and changed nothing."""
+    """Probable mistakes, which do not affect ``config``."""
 
 
 def load_config(
@@ -250,12 +250,13 @@ def load_config(
 ) -> Config:
     """Return the configuration of the project in the working directory, or of the file ``path``.
 
-    In rising order of weight: ``[tool.hotload]`` in ``pyproject.toml``, ``hotload.toml`` beside it, the
-    environment (``HOTLOAD_LOAD_TIMEOUT=3``), and the folders given here. Relative folders belong to the
-    file that names them; those of the environment and those given here belong to the working directory.
+    The sources in rising priority are ``[tool.hotload]`` in ``pyproject.toml``, ``hotload.toml`` beside it,
+    the environment (``HOTLOAD_LOAD_TIMEOUT=3``), and the folders given as arguments. A relative folder in a
+    file is relative to that file. A relative folder in the environment or in an argument is relative to the
+    working directory.
 
     Raises:
-        ConfigError: something is wrong; one line for each thing that is.
+        ConfigError: the configuration is wrong; the text has one line for each problem.
 
     """
     resolved = resolve(path, runtime_dir=runtime_dir, compiled_dir=compiled_dir)
@@ -271,10 +272,10 @@ def resolve(
     compiled_dir: Path | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Resolved:
-    """Do as ``load_config``, and tell where each value came from.
+    """Do the same as ``load_config``, and also return the origin of each value.
 
     Raises:
-        ConfigError: something is wrong; one line for each thing that is.
+        ConfigError: the configuration is wrong; the text has one line for each problem.
 
     """
     folders = (("--plugins", "runtime_dir", runtime_dir), ("--compiled", "compiled_dir", compiled_dir))
@@ -292,7 +293,7 @@ def resolve(
 
 
 def unmatched_entries(config: Config, names: Iterable[str]) -> tuple[str, ...]:
-    """Warn of each ``[plugins.<name>]`` for which there is no directory among ``names``."""
+    """Return a warning for each ``[plugins.<name>]`` that has no directory among ``names``."""
     known = sorted(names)
     return tuple(
         f"[{dotted(('plugins', entry))}] has no plugin directory of that name{suggestion(entry, known)}"
@@ -302,7 +303,7 @@ def unmatched_entries(config: Config, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _problems(layer: Layer) -> list[str]:
-    """Check a layer by itself, so that what is wrong is told of the place that says it."""
+    """Check a layer by itself, so that each problem is reported for the place that causes it."""
     problems = [*layer.problems, *problems_in(layer.table, Config)]
     if not problems:
         try:
@@ -313,7 +314,7 @@ def _problems(layer: Layer) -> list[str]:
 
 
 def _merged(low: Mapping[str, object], high: Mapping[str, object]) -> dict[str, object]:
-    """Put one table over another, key by key, also in the tables within them."""
+    """Merge the table ``high`` over ``low``, key by key, including nested tables."""
     merged = dict(low)
     for key, value in high.items():
         below = merged.get(key)
@@ -322,7 +323,7 @@ def _merged(low: Mapping[str, object], high: Mapping[str, object]) -> dict[str, 
 
 
 def _settings(config: Config, table: Mapping[str, object], layers: list[Layer]) -> Iterator[Setting]:
-    """Give every top-level value, and of the tables what is written somewhere."""
+    """Yield every top-level value, and the values inside tables that a layer sets."""
     for name in Config.__struct_fields__:
         value: object = getattr(config, name)
         if not isinstance(value, (dict, Struct)):

@@ -1,6 +1,7 @@
-"""Which directories are plugins; enabling, disabling and creating them.
+"""Find, enable, disable and create plugin directories.
 
-The name decides: ``_x`` is the disabled plugin ``x``; ``.x``, ``__x`` and plain files are ignored.
+The name of a directory decides: ``_x`` is the disabled plugin ``x``; ``.x``, ``__x`` and plain files are
+ignored.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ SIMPLE: Final = "simple"
 
 
 class Template(NamedTuple):
-    """The beginning of a plugin, and a test; ``$name`` stands for the plugin's name."""
+    """The files of a new plugin, and its test; ``$name`` stands for the plugin's name."""
 
     files: Mapping[str, str]
     """Text by path in the plugin's directory."""
     test: str
     needs: str = ""
-    """The package without which it cannot run; also the name of the extra that brings it."""
+    """The package that the plugin needs to run; also the name of the extra that installs it."""
 
 
 _TEST_HEAD: Final = '''\
@@ -191,11 +192,11 @@ TEMPLATES: Final[Mapping[str, Template]] = {
 }
 
 OF_THE_PROJECT: Final = _test()
-"""The test of a plugin from the project's own template: what it answers is not known here."""
+"""The test of a plugin from the project's own template; it checks no result, because none is known here."""
 
 
 TEMPLATE = "TEMPLATE.py"
-"""A plain file in the runtime directory from which new plugins are made."""
+"""A plain file in the runtime directory: the project's own template for new plugins."""
 
 _NAME: Final = re.compile(r"[^\W_][\w.\- ]*")
 
@@ -209,10 +210,10 @@ class PluginDirectory(Struct, frozen=True):
 
 
 def find_plugins(runtime_dir: Path) -> dict[str, PluginDirectory]:
-    """Return the plugins under ``runtime_dir`` by name; where ``x`` stands beside ``_x``, ``x`` counts.
+    """Return the plugins under ``runtime_dir`` by name; if both ``x`` and ``_x`` exist, ``x`` counts.
 
     Raises:
-        RuntimeDirError: the directory is not there or cannot be listed.
+        RuntimeDirError: the directory does not exist or cannot be listed.
 
     """
     found: dict[str, PluginDirectory] = {}
@@ -236,7 +237,7 @@ def find_plugins(runtime_dir: Path) -> dict[str, PluginDirectory]:
 
 
 def found_status(directory: PluginDirectory, config: Config) -> PluginStatus:
-    """Return how a plugin stands of which nothing but its directory is known."""
+    """Return the status of a plugin of which only the directory is known."""
     enabled = directory.enabled and config.of(directory.name).enabled
     state = PluginState.NEW if enabled else PluginState.OFF
     return PluginStatus(directory.name, state, str(directory.path))
@@ -244,17 +245,17 @@ def found_status(directory: PluginDirectory, config: Config) -> PluginStatus:
 
 def find_plugin(runtime_dir: Path, name: str) -> PluginDirectory | None:
     """Return the plugin of that name under ``runtime_dir``, or ``None``."""
-    if "\\" in name:  # how a name that is not UTF-8 is shown; only a list tells what it is
+    if "\\" in name:  # how a name that is not UTF-8 is shown; only a listing finds its directory
         try:
             return find_plugins(runtime_dir).get(name)
         except RuntimeDirError:
             return None
     on, off = runtime_dir / name, runtime_dir / f"_{name}"
-    return plugin_at(on) or plugin_at(off) or plugin_at(on)  # it may be enabled between two looks
+    return plugin_at(on) or plugin_at(off) or plugin_at(on)  # it may be enabled between two checks
 
 
 def plugin_at(path: Path) -> PluginDirectory | None:
-    """Return the plugin that ``path`` is by its name, or ``None``; it need not have an entry."""
+    """Return the plugin whose directory is ``path``, or ``None``; it need not have an entry."""
     name = name_of(path.name)
     if name is None or not _is_directory(path):
         return None
@@ -262,17 +263,17 @@ def plugin_at(path: Path) -> PluginDirectory | None:
 
 
 def name_of(directory_name: str) -> str | None:
-    """Return the name of the plugin that a directory of this name would be, or ``None``."""
+    """Return the plugin name for a directory name, or ``None`` if such a directory is no plugin."""
     if directory_name.startswith((".", "__")) or directory_name in ("", "_"):
         return None
     return os.fsencode(directory_name).decode("utf-8", "backslashreplace").removeprefix("_")
 
 
 def enable(plugin: PluginDirectory) -> PluginDirectory:
-    """Rename ``_x`` to ``x``; nothing happens if the plugin is enabled and no ``_x`` stands beside it.
+    """Rename ``_x`` to ``x``; do nothing if the plugin is enabled and there is no ``_x``.
 
     Raises:
-        RefusedError: ``x`` exists already, or the system refuses the renaming.
+        RefusedError: both ``x`` and ``_x`` exist, or the system refuses the rename.
 
     """
     if not plugin.enabled:
@@ -284,24 +285,25 @@ def enable(plugin: PluginDirectory) -> PluginDirectory:
 
 
 def disable(plugin: PluginDirectory) -> PluginDirectory:
-    """Rename ``x`` to ``_x``; nothing happens if the plugin is disabled.
+    """Rename ``x`` to ``_x``; do nothing if the plugin is disabled.
 
     Raises:
-        RefusedError: ``_x`` exists already, or the system refuses the renaming.
+        RefusedError: ``_x`` exists already, or the system refuses the rename.
 
     """
     return _rename(plugin, f"_{plugin.path.name}", enabled=False) if plugin.enabled else plugin
 
 
 def create(runtime_dir: Path, name: str, template: str = SIMPLE) -> PluginDirectory:
-    """Make the plugin ``name`` from a template, its test ``test_<name>.py`` beside it, and the folder.
+    """Create the plugin ``name`` from a template, its test ``test_<name>.py`` beside it, and the folder.
 
-    For the template ``simple`` the project's own ``TEMPLATE.py`` is taken, where there is one; in it the name
-    takes the place of each ``$name``. A file that is no directory is no plugin: the test reloads nothing.
+    For the template ``simple``, the project's own ``TEMPLATE.py`` is used if it exists. Each ``$name`` is
+    replaced by the name. The test is a plain file and therefore no plugin, so it causes no reload.
 
     Raises:
         UsageError: a plugin cannot have that name, or there is no such template.
-        RefusedError: it exists already, the template needs what is not installed, or the system refuses.
+        RefusedError: the plugin exists already, the template needs a package that is not installed, or the
+            system refuses to create the files.
 
     """
     if not _NAME.fullmatch(name):
@@ -328,20 +330,20 @@ def create(runtime_dir: Path, name: str, template: str = SIMPLE) -> PluginDirect
 
 
 def oddity(name: str) -> str:
-    """Return what a plugin of this name cannot have; empty for a name of Python's, or of no plugin."""
+    """Return a note on the import that this name rules out; empty for a Python name or an invalid name."""
     if not _NAME.fullmatch(name) or (name.isidentifier() and not keyword.iskeyword(name)):
         return ""
     return f'"{name}" is no Python name: "import {name}.x" is not possible, "from . import x" is'
 
 
 def unknown(name: str, known: Iterable[str]) -> UnknownPluginError:
-    """Return the error for a name that is no plugin, with the nearest one that is."""
+    """Return the error for the name of an unknown plugin, with the nearest known name."""
     hint = nearest(name, known) or "there are none yet; 'hotload new NAME' makes one"
     return UnknownPluginError(f'no plugin "{name}"; {hint}')
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint at the name that was probably meant, else at all there are; empty for none."""
+    """Return a hint at the nearest known name, or else at all names; empty if there are no names."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:
@@ -350,7 +352,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _material(runtime_dir: Path, template: str) -> tuple[Mapping[str, str], str]:
-    """Return the files of a new plugin, and its test."""
+    """Return the files and the test of a new plugin."""
     own = runtime_dir / TEMPLATE
     if template == SIMPLE and own.is_file():
         return {ENTRY: own.read_text(encoding="utf-8")}, OF_THE_PROJECT
@@ -358,7 +360,7 @@ def _material(runtime_dir: Path, template: str) -> tuple[Mapping[str, str], str]
 
 
 def _make(path: Path, files: Mapping[str, str]) -> None:
-    # Under a hidden name first: a watcher must not meet a plugin that has no entry yet.
+    # Under a hidden name first: a watcher must not see a plugin that has no entry yet.
     draft = path.with_name(f".{path.name}.new")
     draft.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
@@ -367,7 +369,7 @@ def _make(path: Path, files: Mapping[str, str]) -> None:
 
 
 def _add_test(path: Path, text: str) -> None:
-    """Write the plugin's test, unless a file of that name is there: it is somebody's."""
+    """Write the plugin's test, unless a file with that name exists."""
     word = re.sub(r"\W", "_", path.name)
     with (
         contextlib.suppress(FileExistsError),

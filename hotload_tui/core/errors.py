@@ -1,27 +1,27 @@
-"""Everything that can go wrong, as one tree.
+"""All errors of this package, as one tree.
 
 ::
 
-    HotloadError                 the root: a message that says what, where and what to do
-    ├── ConfigError              hotload.toml or a Config value is wrong          (exit 2)
-    ├── UsageError               a command was given what it cannot take          (exit 2)
-    ├── NotFoundError            nothing to act on                                (exit 3)
-    │   ├── RuntimeDirError      the runtime directory is not there or unusable
-    │   ├── UnknownPluginError   no plugin of that name
+    HotloadError                 the root: its message says what, where and what to do
+    ├── ConfigError              hotload.toml or a Config value is wrong            (exit 2)
+    ├── UsageError               a command has an argument that it cannot take      (exit 2)
+    ├── NotFoundError            the target of a command does not exist             (exit 3)
+    │   ├── RuntimeDirError      the runtime directory is missing or unusable
+    │   ├── UnknownPluginError   no plugin has that name
     │   └── NoHostError          no running host was reached
-    ├── RefusedError             possible in general, not now; the message says why (exit 1)
+    ├── RefusedError             not possible now; the message gives the reason     (exit 1)
     ├── ArtifactError            an artifact is missing, damaged, foreign or cannot be written
-    ├── ProtocolError            the other side of a socket broke the rules
-    └── PluginError              a plugin could not take the next step
+    ├── ProtocolError            the other side of a socket broke the protocol
+    └── PluginError              a plugin failed at a step
         ├── DiscoverError        … its directory is no plugin
         ├── CompileError         … its source does not compile
-        ├── RequirementError     … another plugin that it requires does not serve
+        ├── RequirementError     … a plugin that it requires is not live
         ├── LoadError            … its modules did not execute
-        ├── RegisterError        … its register() is missing, misshapen or raised
+        ├── RegisterError        … its register() is missing, has the wrong shape, or raised
         └── HookError            … its handler cannot be called in this way
 
-A ``PluginError`` is chained (``from``) to the exception of the plugin, where there is one: the fault shown
-to the user is about that exception.
+A ``PluginError`` is chained (``from``) to the plugin's own exception, if there is one; the fault that the
+user sees describes that exception.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 INTERRUPTED: Final = 130
-"""Exit code of a command that Ctrl-C ended, as shells have it."""
+"""Exit code of a command that Ctrl-C ended, as in shells."""
 
 
 def near(path: str | Path) -> str:
-    """Return a path as its user would type it: from the working directory, if it lies below."""
+    """Return a path as the user would type it: relative to the working directory, if it lies below."""
     try:
         return os.fspath(Path(path).relative_to(Path.cwd()))
     except (ValueError, OSError):
@@ -43,25 +43,25 @@ def near(path: str | Path) -> str:
 
 
 class HotloadError(Exception):
-    """The root of all errors of this package; its text is fit to be shown to a user."""
+    """The root of all errors of this package; its text can be shown to a user."""
 
     exit_code: ClassVar[int] = 1
 
 
 class ConfigError(HotloadError):
-    """The configuration is wrong; the text names the file, the key and the way out."""
+    """The configuration is wrong; the text names the file, the key and the fix."""
 
     exit_code = 2
 
 
 class UsageError(HotloadError):
-    """A command was given something that it cannot take."""
+    """A command has an argument that it cannot take."""
 
     exit_code = 2
 
 
 class NotFoundError(HotloadError):
-    """There is nothing to act on."""
+    """The target of a command does not exist."""
 
     exit_code = 3
 
@@ -79,22 +79,22 @@ class NoHostError(NotFoundError):
 
 
 class RefusedError(HotloadError):
-    """The request makes sense but cannot be granted now; the text gives the reason."""
+    """The request is valid but not possible now; the text gives the reason."""
 
 
 class ArtifactError(HotloadError):
-    """An artifact is missing, damaged, of another format or cannot be written."""
+    """An artifact is missing or damaged, has another format, or cannot be written."""
 
 
 class ProtocolError(HotloadError):
-    """The other side of a socket sent what the protocol does not allow."""
+    """The other side of a socket sent a message that the protocol does not allow."""
 
 
 class PluginError(HotloadError):
-    """A plugin could not take the next step; ``plugin`` is its name."""
+    """A plugin failed at a step; ``plugin`` is its name."""
 
     def __init__(self, plugin: str, message: str, *, file: str = "", line: int = 0) -> None:
-        """Keep the place (``file``, ``line``; 0: unknown) beside the message, for the fault."""
+        """Keep the message, and for the fault the place (``file``, ``line``; 0: unknown)."""
         super().__init__(message)
         self.plugin = plugin
         self.file = file
@@ -110,7 +110,7 @@ class CompileError(PluginError):
 
 
 class RequirementError(PluginError):
-    """A plugin that it requires is missing, failed, or requires it in turn."""
+    """A required plugin is missing, failed, or requires this plugin in turn."""
 
 
 class LoadError(PluginError):

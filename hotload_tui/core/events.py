@@ -1,7 +1,7 @@
-"""What happened, as immutable facts; the bus that carries them, and the log that keeps them.
+"""Events, which are immutable facts about what happened; the bus that publishes them; and the host's log.
 
-Only the manager publishes events. What happens to its whole process (``HostEvent``) is published by the
-process that watches it. Events can be encoded; ``kind`` is their name on the wire.
+In the host process only the manager publishes events. A ``HostEvent`` is about the host process itself, and
+a client in another process publishes it. Events can be encoded; ``kind`` is their name on the wire.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ from hotload_tui.core.model import PLUGIN_LOGGER, Fault, HookPlace, LedgerEntry,
 
 
 class Step(Struct, frozen=True):
-    """A part of a build or a load."""
+    """One step of a build or a load, and its duration."""
 
     name: str
     seconds: float
 
 
 def in_words(steps: tuple[Step, ...]) -> str:
-    """Return ``read 0.1, compile 2.0 ms``; empty for no steps."""
+    """Return the steps as ``read 0.1, compile 2.0 ms``; empty if there are none."""
     text = ", ".join(f"{step.name} {step.seconds * 1000:.1f}" for step in steps)
     return f"{text} ms" if text else ""
 
 
-_SHORT = 8  # digits of a digest in a line
+_SHORT = 8  # digits of a digest in a log line
 
 
 class Event(Struct, frozen=True, tag_field="kind", tag=True):
     """The root of all events."""
 
     at: float
-    """When it happened, seconds since the epoch."""
+    """When it happened, in seconds since the epoch."""
 
 
 class PluginEvent(Event, frozen=True, tag=True):
-    """Something about one plugin."""
+    """An event about one plugin."""
 
     level: ClassVar[Level] = "info"
     name: str
 
     def describe(self) -> str:
-        """Say it in one line, without the plugin's name."""
+        """Return the event as one line, without the plugin's name."""
         raise NotImplementedError
 
 
 class PluginDiscovered(PluginEvent, frozen=True, tag=True):
-    """A directory was found to be a plugin."""
+    """A new plugin directory was found."""
 
     def describe(self) -> str:  # noqa: D102 - as PluginEvent
         return "found"
@@ -66,14 +66,14 @@ class PluginRemoved(PluginEvent, frozen=True, tag=True):
 
 
 class PluginDisabled(PluginEvent, frozen=True, tag=True):
-    """The plugin was switched off and unloaded."""
+    """The plugin was disabled and unloaded."""
 
     def describe(self) -> str:  # noqa: D102 - as PluginEvent
         return "disabled"
 
 
 class PluginEnabled(PluginEvent, frozen=True, tag=True):
-    """The plugin was switched on again; its load follows."""
+    """The plugin was enabled; its load follows."""
 
     def describe(self) -> str:  # noqa: D102 - as PluginEvent
         return "enabled"
@@ -84,16 +84,16 @@ class PluginCompiled(PluginEvent, frozen=True, tag=True):
 
     digest: str
     compiled: int
-    """Python files compiled now."""
+    """Number of Python files that were compiled now."""
     reused: int
-    """Python files taken over from the artifact before."""
+    """Number of Python files whose code was reused from an earlier artifact."""
     size: int
-    """Bytes of the artifact."""
+    """Size of the artifact in bytes."""
     seconds: float
     warnings: tuple[str, ...] = ()
-    """What the compiler warned about, with file and line."""
+    """Warnings from the compiler and from the checks of the source, with the file and, if known, the line."""
     steps: tuple[Step, ...] = ()
-    """What took how long: read, compile, write."""
+    """Duration of each step: read, compile, write."""
 
     def describe(self) -> str:  # noqa: D102 - as PluginEvent
         files = f"{self.compiled} compiled, {self.reused} reused, {self.size:,} bytes"
@@ -102,7 +102,7 @@ class PluginCompiled(PluginEvent, frozen=True, tag=True):
 
 
 class ArtifactRejected(PluginEvent, frozen=True, tag=True):
-    """An artifact was damaged, foreign or unreadable, and was built anew."""
+    """An artifact was damaged, foreign or unreadable, and was built again."""
 
     level: ClassVar[Level] = "warning"
     reason: str
@@ -112,14 +112,14 @@ class ArtifactRejected(PluginEvent, frozen=True, tag=True):
 
 
 class PluginLoaded(PluginEvent, frozen=True, tag=True):
-    """A generation was swapped in and serves."""
+    """A generation was swapped in and is live."""
 
     generation: int
     digest: str
     points: tuple[HookPlace, ...]
     seconds: float
     steps: tuple[Step, ...] = ()
-    """What took how long: execute, register, and the swap, which may be that of several plugins."""
+    """Duration of each step: execute, register, and swap. One swap can contain several plugins."""
 
     def describe(self) -> str:  # noqa: D102 - as PluginEvent
         points = ", ".join(f"{place.point}:{place.priority}" for place in self.points) or "no hook points"
@@ -129,7 +129,10 @@ class PluginLoaded(PluginEvent, frozen=True, tag=True):
 
 
 class PluginFailed(PluginEvent, frozen=True, tag=True):
-    """A step failed; ``serving`` tells which generation still serves (0: none)."""
+    """A step or a handler failed; ``serving`` is the number of the live generation (0: none).
+
+    For a failed handler, ``serving`` is the number of the handler's generation.
+    """
 
     level: ClassVar[Level] = "error"
     fault: Fault
@@ -143,18 +146,18 @@ class PluginFailed(PluginEvent, frozen=True, tag=True):
 
 
 class PluginMended(PluginEvent, frozen=True, tag=True):
-    """The source is again the one that serves, and the fault is over; nothing was loaded."""
+    """The source matches the live generation again, so the fault is over; nothing was loaded."""
 
     def describe(self) -> str:  # noqa: D102 - as PluginEvent
         return "its source is again the one that serves"
 
 
 class PluginHeld(PluginEvent, frozen=True, tag=True):
-    """The plugin does not follow its source, until that changes or somebody releases it."""
+    """The plugin does not follow its source until the source changes or the user releases the plugin."""
 
     level: ClassVar[Level] = "warning"
     generation: int
-    """What serves; 0: nothing."""
+    """Number of the live generation; 0 if none is live."""
     reason: str
 
     def describe(self) -> str:  # noqa: D102 - as PluginEvent
@@ -172,13 +175,13 @@ class PluginReleased(PluginEvent, frozen=True, tag=True):
 
 
 class PluginRetired(PluginEvent, frozen=True, tag=True):
-    """A generation was unloaded: its calls have left, its clean-up has run."""
+    """A generation was unloaded: its calls have ended or timed out, and its clean-up has run."""
 
     generation: int
     memory: str
-    """``freed``, or what is left and who holds it."""
+    """``freed``, or what is left and what holds it."""
     ledger: tuple[LedgerEntry, ...] = ()
-    """What it had started or changed in the process: undone, or named."""
+    """What the generation had started or changed in the process; each entry is undone, or else named."""
 
     def describe(self) -> str:  # noqa: D102 - as PluginEvent
         undone = [entry.describe() for entry in self.ledger if entry.outcome == "undone"]
@@ -199,7 +202,7 @@ class PluginCleaned(PluginEvent, frozen=True, tag=True):
 
 
 class WatcherChanged(Event, frozen=True, tag=True):
-    """The watcher started, stopped, met trouble, was paused or resumed, or kept a change for later."""
+    """The watcher started, stopped, had a problem, was paused or resumed, or kept a change for later."""
 
     state: str
     trouble: str
@@ -207,7 +210,7 @@ class WatcherChanged(Event, frozen=True, tag=True):
     waiting: tuple[str, ...] = ()
 
     def describe(self) -> str:
-        """Say it in a few words."""
+        """Return the status in a few words."""
         if self.waiting:
             return f"paused; changed since: {', '.join(self.waiting)}"
         return self.trouble or ("paused: changes are kept until it is resumed" if self.paused else self.state)
@@ -220,25 +223,25 @@ class LogWritten(Event, frozen=True, tag=True):
 
 
 class HostEvent(Event, frozen=True, tag=True):
-    """Something about the process in which plugins run, as another process sees it."""
+    """An event about the process in which plugins run, as another process sees it."""
 
     level: ClassVar[Level] = "info"
     pid: int
 
     def describe(self) -> str:
-        """Say it in one line."""
+        """Return the event as one line."""
         raise NotImplementedError
 
 
 class HostReached(HostEvent, frozen=True, tag=True):
-    """After one was lost, a host serves: another process, or the same again. Facts are to be read anew."""
+    """A host answers again after ``HostLost``: the same process or a new one. Read the state again."""
 
     def describe(self) -> str:  # noqa: D102 - as HostEvent
         return f"connected to host {self.pid}"
 
 
 class HostLost(HostEvent, frozen=True, tag=True):
-    """The host ended, crashed or hung up; until ``HostReached`` every question raises ``NoHostError``."""
+    """The host ended, crashed or disconnected; requests raise ``NoHostError`` until ``HostReached``."""
 
     level: ClassVar[Level] = "error"
     reason: str
@@ -248,11 +251,11 @@ class HostLost(HostEvent, frozen=True, tag=True):
 
 
 class HostStalled(HostEvent, frozen=True, tag=True):
-    """The host's heartbeat is missing: a plugin keeps the interpreter's lock, or the process is stopped."""
+    """The host sends no heartbeat: a plugin keeps the interpreter's lock, or the process is stopped."""
 
     level: ClassVar[Level] = "error"
     seconds: float
-    """For how long nothing was heard."""
+    """For how long the host has sent nothing."""
 
     def describe(self) -> str:  # noqa: D102 - as HostEvent
         silence = f"has not been heard of for {self.seconds:.1f} s"
@@ -260,14 +263,17 @@ class HostStalled(HostEvent, frozen=True, tag=True):
 
 
 class HostResumed(HostEvent, frozen=True, tag=True):
-    """The heartbeat is there again."""
+    """The host sends its heartbeat again."""
 
     def describe(self) -> str:  # noqa: D102 - as HostEvent
         return f"host {self.pid} is heard of again"
 
 
 class EventsMissed(Event, frozen=True, tag=True):
-    """Events were left out for a listener that fell behind; it is to read the facts anew."""
+    """A subscriber missed ``count`` events, usually because it was too slow; it must read the state again.
+
+    ``HostedManager`` publishes this event with ``count`` 0 when the state of its host changed.
+    """
 
     count: int
 
@@ -294,7 +300,7 @@ AnyEvent: TypeAlias = (
     | HostResumed
     | EventsMissed
 )
-"""Every event that is published; a closed set, so that ``match`` can be checked."""
+"""Every event that is published; a closed set, so that a type checker can check a ``match``."""
 
 
 logger = logging.getLogger("hotload.engine")
@@ -303,14 +309,14 @@ Subscriber: TypeAlias = Callable[[AnyEvent], None]
 
 
 class EventBus:
-    """Calls every subscriber with every event, in order, in the thread that publishes."""
+    """Calls every subscriber with every event, in order, in the publishing thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._subscribers: tuple[Subscriber, ...] = ()
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Call ``subscriber`` with each event from now on; the returned function undoes it."""
+        """Call ``subscriber`` with each event from now on; return the function that unsubscribes it."""
         with self._lock:
             self._subscribers = (*self._subscribers, subscriber)
 
@@ -321,7 +327,7 @@ class EventBus:
         return unsubscribe
 
     def publish(self, event: AnyEvent) -> None:
-        """Hand ``event`` to all; one that raises is logged and does not keep others from hearing."""
+        """Call all subscribers with ``event``; log a subscriber that raises, and continue with the others."""
         for subscriber in self._subscribers:
             try:
                 subscriber(event)
@@ -330,16 +336,16 @@ class EventBus:
 
 
 ENGINE_LOGGER = "hotload.engine"
-"""Where hotload's own rooms complain."""
+"""The logger for problems inside hotload."""
 EVENT_LOGGER = "hotload.events"
-"""Where a program that configures logging reads what happened to its plugins."""
+"""The logger for events about plugins, for a program that configures logging."""
 
 _KEPT = 5000  # lines
 _LONGEST = 4096  # characters of one line
 
 
 class HostLog:
-    """Keeps the newest lines."""
+    """Keeps the newest lines of the host's log."""
 
     def __init__(self) -> None:
         self._lines: deque[LogLine] = deque(maxlen=_KEPT)
@@ -347,7 +353,7 @@ class HostLog:
         self._lock = threading.Lock()
 
     def add(self, at: float, level: Level, plugin: str, text: str) -> LogLine:
-        """Add a line, cut to a bearable length, and return it."""
+        """Add a line, cut to 4096 characters, and return it."""
         with self._lock:
             self._number += 1
             line = LogLine(self._number, at, level, plugin, encodable(text[:_LONGEST]))
@@ -355,20 +361,20 @@ class HostLog:
         return line
 
     def since(self, number: int) -> tuple[LogLine, ...]:
-        """Return the kept lines with a greater number."""
+        """Return the kept lines with a number greater than ``number``."""
         with self._lock:
             return tuple(line for line in self._lines if line.number > number)
 
 
 class LogCollector(logging.Handler):
-    """Hands on what plugins log (``ctx.log``, loggers named after their modules), and hotload itself."""
+    """Passes on the log records of hotload and of plugins (``ctx.log``, loggers named after modules)."""
 
     def __init__(
         self, module_path: str, write: Callable[[Level, str, str], None], plugin_of: Callable[[str], str]
     ) -> None:
-        """Collect from the moment of ``attach``; ``write`` gets level, plugin and text.
+        """Collect log records after ``attach``; ``write`` gets level, plugin and text.
 
-        ``plugin_of`` tells which plugin an identifier in the name of a module stands for.
+        ``plugin_of`` returns the plugin for the identifier in the name of its modules.
         """
         super().__init__(logging.DEBUG)
         self._module_path = module_path
@@ -378,7 +384,7 @@ class LogCollector(logging.Handler):
         self._emitting = threading.local()
 
     def attach(self) -> Callable[[], None]:
-        """Begin to collect; returns the undo."""
+        """Begin to collect; return the function that ends it."""
         levels = [source.level for source in self._loggers]
         for source in self._loggers:
             source.addHandler(self)
@@ -393,7 +399,7 @@ class LogCollector(logging.Handler):
         return detach
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand on one record; what is logged because of that very line would go round for ever."""
+        """Pass on one record, but not the records that this causes, which would recurse without end."""
         if getattr(self._emitting, "now", False):
             return
         self._emitting.now = True

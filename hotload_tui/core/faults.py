@@ -1,7 +1,7 @@
-"""An exception becomes a ``Fault``: plain data with the source as it was loaded.
+"""Turn an exception into a ``Fault``: plain data with the source as it was loaded.
 
-Built-in values are shown in short form, all others by their type. The text of an exception has to be asked
-for: that runs the plugin's code, so errors in it are caught.
+Values of built-in types are shown in short form, all others by their type. Reading the text of an exception
+runs plugin code, so errors from it are caught.
 """
 
 from __future__ import annotations
@@ -26,59 +26,59 @@ from hotload_tui.core.interpreter import variables_of
 from hotload_tui.core.model import Fault, Frame, Owner, Phase, encodable
 
 FOREIGN: Final = (Exception, SystemExit, GeneratorExit)
-"""What foreign code may raise here without ending more than its own description."""
+"""The exceptions from foreign code that are caught here; each of them spoils only one description."""
 
 _MESSAGE = 4096  # characters
 _NAMES = 30  # locals per frame
-_SHOWN = 240  # characters of a value, of which one text may take
-_TEXT = 80
+_SHOWN = 240  # characters of a value
+_TEXT = 80  # characters of one text in it
 _ITEMS, _DEPTH = 6, 4
-_BITS = 1024  # of a whole number that is written out
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, not by the interpreter
+_BITS = 1024  # bits of the largest integer that is written out
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class statement created the type, not the interpreter
 _MASK = "••• (masked)"
 _SECRETS = ("password", "passwd", "token", "secret", "key", "auth", "cookie", "credential", "signature")
 _BRACKETS: Final = {list: "[]", tuple: "()", set: "{}", frozenset: "{}"}
 
 
 def locals_of(frame: FrameType) -> tuple[tuple[str, str], ...]:
-    """Return names and short representations; secrets masked."""
+    """Return the names of a frame's locals with short representations of their values; secrets are masked."""
     if frame.f_code.co_name == "<module>":
-        return ()  # a module's namespace is its source
+        return ()  # the source shows a module's variables
     found = variables_of(frame)
     if type(found) is not dict and isinstance(found, dict):
-        return ()  # a class body in a namespace of its metaclass's own
+        return ()  # a class body whose metaclass made the namespace
     names = itertools.islice(list(found.items()), _NAMES)
     return tuple((encodable(name), _cut(_masked(name, value, _DEPTH))) for name, value in names)
 
 
 def message_of(error: BaseException) -> str:
-    """Return the exception's text, cut to a bearable length."""
+    """Return the exception's text, cut to 4096 characters."""
     try:
         text = str(error.msg) if isinstance(error, SyntaxError) else str(error)
-        text = str.__str__(text)  # an exact one: a subclass could run code at every use
-    except FOREIGN as failure:  # foreign code: __str__ of the plugin's own exception
+        text = str.__str__(text)  # an exact str: a subclass could run code at every use
+    except FOREIGN as failure:  # foreign code: __str__ of a plugin's exception
         return f"<its text cannot be shown: __str__ raised {type(failure).__qualname__}>"
     return encodable(text if len(text) <= _MESSAGE else f"{text[:_MESSAGE]}… ({len(text):,} characters)")
 
 
 def missing_module(error: BaseException) -> str:
-    """Return the module that would have to be installed; empty if the error is about something else."""
+    """Return the module that must be installed to fix the error; empty if the error has another cause."""
     name = error.name if isinstance(error, ModuleNotFoundError) else None
     if type(name) is not str or not name.isidentifier():
-        return ""  # a dotted name is of a package that is there, or of a plugin
+        return ""  # a dotted name belongs to an installed package or to a plugin
     return "" if name in sys.stdlib_module_names or name in sys.modules else name
 
 
 def install_command(module: str) -> str:
-    """Return the command that installs a distribution of this name for this Python."""
+    """Return the command that installs a distribution with this name for this Python."""
     python = shlex.quote(encodable(sys.executable)) if sys.executable else "python"
-    if importlib.util.find_spec("pip") is None:  # as in the environments that uv makes
+    if importlib.util.find_spec("pip") is None:  # as in an environment that uv made
         return f"uv pip install --python {python} {module}"
     return f"{python} -m pip install {module}"
 
 
 def notes_of(error: BaseException) -> Iterator[str]:
-    """Yield what ``add_note`` said, the nearest name where one was not found, and how to get a module."""
+    """Yield the exception's notes, the nearest name if one was not found, and how to install a module."""
     notes = getattr(error, "__notes__", ())
     if type(notes) is list:
         yield from (encodable(note[:_MESSAGE]) for note in notes if type(note) is str)
@@ -91,7 +91,7 @@ def notes_of(error: BaseException) -> Iterator[str]:
 
 
 def _looked_for(error: BaseException) -> tuple[str, Iterable[str]]:
-    """Return the name that was not found, and those that are there; the interpreter's own hint runs code."""
+    """Return the missing name and the existing names; the interpreter's own hint would run plugin code."""
     if isinstance(error, PluginError):
         return "", ()
     if isinstance(error, NameError) and type(error.name) is str and error.__traceback__ is not None:
@@ -158,13 +158,13 @@ def _cut(text: str) -> str:
 
 
 TextOf = Callable[[str], str | None]
-"""Gives the text of a source file as it was compiled, or ``None`` for files that it does not know."""
+"""Returns the text of a source file as it was compiled, or ``None`` for an unknown file."""
 
 _Relation: TypeAlias = Literal["", "cause", "context", "member"]
 
-_CONTEXT = 7  # lines kept on both sides of the failing one
+_CONTEXT = 7  # lines kept on each side of the failing line
 _NEWEST, _OLDEST = 40, 20  # frames kept of a deep recursion
-_EXCEPTIONS = 50  # described of a chain or group
+_EXCEPTIONS = 50  # exceptions of a chain or group that are described
 _PACKAGE = __name__.partition(".")[0]
 _LIBRARIES: Final = tuple(
     {
@@ -178,31 +178,32 @@ _LIBRARIES: Final = tuple(
 def fault_of(
     error: BaseException, *, phase: Phase, plugin: str, module_path: str, text_of: TextOf = lambda _: None
 ) -> Fault:
-    """Describe ``error``, raised in ``phase`` of ``plugin``; never raises.
+    """Return the fault for ``error``, raised in ``phase`` of ``plugin``; never raises.
 
-    A ``PluginError`` that was raised from an exception of the plugin's stands for that exception. Modules
-    below ``module_path`` belong to plugins; ``text_of`` knows sources that were compiled but never executed.
+    For a ``PluginError`` that was raised from a plugin's exception, the fault describes that exception.
+    Modules below ``module_path`` belong to plugins. ``text_of`` returns sources that were compiled but never
+    executed.
     """
     if isinstance(error, PluginError) and error.__cause__ is not None:
         error = error.__cause__
     describer = _Describer(phase, plugin, f"{module_path}.", text_of)
     try:
         return describer.describe(error, "")
-    except FOREIGN as failure:  # foreign code: an exception can be made of parts that raise when looked at
+    except FOREIGN as failure:  # foreign code: reading a part of an exception may raise
         kind, other = type(error).__name__, type(failure).__name__
         message = f"<it cannot be described: looking at it raised {other}>"
         return Fault(phase=phase, plugin=plugin, type=kind, message=message, at=time.time())
 
 
 class _Describer:
-    """Describes one exception and those that belong to it."""
+    """Describes one exception and the exceptions that belong to it."""
 
     def __init__(self, phase: Phase, plugin: str, prefix: str, text_of: TextOf) -> None:
         self._phase = phase
         self._plugin = plugin
         self._prefix = prefix
         self._text_of = text_of
-        # Python's own messages have the unique names; authors know their modules by short ones.
+        # Python's own messages contain the unique module names; authors know the short names.
         self._as_written = re.compile(rf"{re.escape(prefix)}(\w+)\.g\d+_[0-9a-f]{{12}}x*")
         self._at = time.time()
         self._seen: set[int] = set()
@@ -233,7 +234,7 @@ class _Describer:
         )
 
     def _causes(self, error: BaseException) -> tuple[tuple[Fault, ...], bool]:
-        """Return what led to an exception, and whether that is not all."""
+        """Return the faults that led to an exception, and whether some are left out."""
         related: list[tuple[BaseException | None, _Relation]] = []
         if isinstance(error, BaseExceptionGroup):
             related = [(member, "member") for member in error.exceptions]
@@ -278,7 +279,7 @@ class _Describer:
         return "library" if file.startswith(("<frozen", *_LIBRARIES)) else "host"
 
     def _lines_of(self, frame: FrameType, owner: Owner) -> list[str]:
-        """Return the source of a frame; a plugin's as it was loaded, whatever is on disk now."""
+        """Return the source of a frame; for a plugin, the source as it was loaded."""
         file = frame.f_code.co_filename
         key = (id(frame.f_globals), file)
         if key not in self._lines:
@@ -292,17 +293,17 @@ class _Describer:
             if _real_file(file) != names.get("__file__"):
                 return self._text_of(file)
             text = names["__loader__"].get_source(names["__name__"])
-        except FOREIGN:  # foreign code: a plugin can rebind these names; or its artifact was damaged
+        except FOREIGN:  # foreign code: a plugin can rebind these names, or its artifact is damaged
             return self._text_of(file)
         return text if type(text) is str else None
 
     def _place_of(self, error: BaseException) -> Frame | None:
-        """Return the place that an exception names by itself, without a traceback leading there."""
+        """Return the place that an exception names itself, to which no traceback leads."""
         if isinstance(error, PluginError):
             return self._bare(error.file, error.line, "") if error.file else None
         if not isinstance(error, SyntaxError) or type(error.filename) is not str or not error.filename:
             return None
-        # Anybody can raise a SyntaxError with anything in it.
+        # Any code can raise a SyntaxError with arbitrary values in it.
         line, offset = _whole(error.lineno), _whole(error.offset)
         frame = self._bare(error.filename, line, error.text if type(error.text) is str else "")
         if not offset:
@@ -320,12 +321,12 @@ class _Describer:
         )
 
     def _bare(self, file: str, line: int, shown: str) -> Frame:
-        # A SyntaxError's own text was read from disk when it was raised; better is what was compiled.
+        # The text in a SyntaxError was read from disk when it was raised; the compiled text is better.
         text = self._text_of(file)
         if text is None and shown:
             lines, first = _excerpt([encodable(shown.rstrip("\r\n"))], 1, 0)[0], line
         else:
-            # Without a line there is nothing to show, and what stands in a file's place may block its reader.
+            # Without a line there is nothing to show, and reading what is no regular file may block.
             known = text_lines(text) if text is not None else linecache.getlines(file) if line else []
             lines, first = _excerpt(known, line, _CONTEXT)
         return Frame(
@@ -341,12 +342,12 @@ def text_lines(text: str) -> list[str]:
 def _traces(trace: TracebackType | None) -> Iterator[TracebackType]:
     while trace is not None:
         if not _module_of(trace.tb_frame).startswith((f"{_PACKAGE}.core", "importlib._bootstrap")):
-            yield trace  # loading and calling itself is left out, as Python does with importing
+            yield trace  # frames of loading and calling are left out, as Python does for imports
         trace = trace.tb_next
 
 
 def _real_file(name: str) -> str:
-    """Return the file of code that was renamed (``plugin.py@g3``) when its generation retired."""
+    """Return the file of code that was renamed (to ``plugin.py@g3``) when its generation retired."""
     return re.sub(r"@g\d+$", "", name)
 
 
@@ -362,7 +363,7 @@ def _shortened(traces: list[TracebackType]) -> tuple[list[TracebackType], int]:
 
 
 def _position(trace: TracebackType) -> tuple[int, int, int, int]:
-    """Return line, end line, column and end column (bytes); 0 and -1 where unknown."""
+    """Return line, end line, column and end column (in bytes); 0 and -1 if unknown."""
     positions = trace.tb_frame.f_code.co_positions()
     line, end_line, column, end_column = next(
         itertools.islice(positions, trace.tb_lasti // 2, None), (None, None, None, None)
@@ -378,7 +379,7 @@ def _position(trace: TracebackType) -> tuple[int, int, int, int]:
 
 
 def _characters(line: str, column: int) -> int:
-    """Turn an offset in UTF-8 bytes into one in characters."""
+    """Convert an offset in UTF-8 bytes to an offset in characters."""
     return column if column < 0 else len(line.encode(errors="replace")[:column].decode(errors="replace"))
 
 
@@ -393,12 +394,12 @@ def _excerpt(lines: list[str], line: int, context: int) -> tuple[tuple[str, ...]
 
 
 def _whole(value: object) -> int:
-    """Return a count that is one, else 0."""
+    """Return ``value`` if it is a valid count, else 0."""
     return value if type(value) is int and 0 < value < 1 << 31 else 0
 
 
 def trace_of(frames: Sequence[FrameType]) -> TracebackType | None:
-    """Return the traceback that an exception raised here and now in ``frames`` would have."""
+    """Return the traceback that an exception raised now in ``frames`` would have."""
     trace: TracebackType | None = None
     for frame in reversed(frames):
         trace = TracebackType(trace, frame, frame.f_lasti, frame.f_lineno or 0)

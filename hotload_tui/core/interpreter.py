@@ -1,9 +1,9 @@
-"""What depends on the interpreter's internals: the garbage collector, and the frames of running code.
+"""Code that depends on the interpreter's internals: the garbage collector, and the frames of running code.
 
-Up to Python 3.11 the interpreter creates a frame's object when code asks for it, and that allocation can
-start the collector. A finalizer then lets other threads run, and one of them may leave that very frame:
-the object that is returned is no longer a frame. So all code that looks at frames of other threads does it
-through this module.
+Up to Python 3.11 the interpreter creates a frame object when code asks for it, and that allocation can start
+the collector. A finalizer then lets other threads run, and one of them may leave the frame that is being
+created; the returned object is then no longer a frame. So all code that reads frames of other threads uses
+this module.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from itertools import tee
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 
-_COLLECTS_WITHIN_CALLS = sys.version_info < (3, 12)  # later ones collect between two instructions
-_lock = threading.RLock()  # a finalizer may come here, too
-_waiting: list[bool] = []  # of each who is inside: whether the collector was on
+_COLLECTS_WITHIN_CALLS = sys.version_info < (3, 12)  # later versions collect between two instructions
+_lock = threading.RLock()  # reentrant, because a finalizer may call ``uncollected``, too
+_waiting: list[bool] = []  # for each active caller: whether the collector was on
 
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Let no finalizer run within a call into C: it would let other threads run."""
+    """Disable the collector during a call into C, where a finalizer would let other threads run."""
     if not _COLLECTS_WITHIN_CALLS:
         yield
         return
@@ -46,53 +46,54 @@ _IS_KNOWN = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabl
 
 
 def make_young(things: Collection[object]) -> None:
-    """Let the next collection of the youngest generation look at ``things``, however old or frozen they are.
+    """Move ``things`` to the collector's youngest generation, however old or frozen they are.
 
-    It frees those of them that only they themselves hold, as any collection does. Nothing happens where the
-    interpreter keeps its objects in another way.
+    Its next collection frees those that only ``things`` themselves hold. Nothing happens on an interpreter
+    other than CPython with a GIL, which keeps its objects in another way.
     """
     if not _IS_KNOWN:
         return
     untrack, track = map(_change, ("PyObject_GC_UnTrack", "PyObject_GC_Track"))
     with uncollected():
-        # One after the other in C: no thread may come between, and track what is not tracked for a moment.
+        # In one run of C code: no other thread may track an object while it is untracked for a moment.
         old, young = tee(map(id, filter(gc.is_tracked, things)))
         deque(zip(map(untrack, old), map(track, young), strict=True), maxlen=0)
 
 
 def collect_young() -> None:
-    """Free what is young and only held by cycles; costs the same whatever else there is."""
+    """Free young objects that only cycles hold; the number of older objects does not affect the cost."""
     gc.collect(0)
 
 
 def _change(name: str) -> Callable[[int], None]:
-    """Return a function of the C API; it takes an object by its address."""
-    found = ctypes.pythonapi[name]  # one of our own: what others set for theirs does not count
-    found.argtypes, found.restype = [ctypes.c_void_p], None  # of an object ctypes would ask for an attribute
+    """Return a function of the C API that takes an object by its address."""
+    found = ctypes.pythonapi[name]  # a new function object: no other code can set its types
+    found.argtypes, found.restype = [ctypes.c_void_p], None  # ctypes would ask an object for an attribute
     return found
 
 
-_OURS = 3  # references to a frame's dictionary: the frame's, the one here, and that of who counts them
+_OURS = 3  # references to a frame's dictionary: from the frame, from ``_variables`` and from ``getrefcount``
 
 
 def stacks() -> dict[int, list[FrameType]]:
-    """Return the frames of each thread by its number, the newest first.
+    """Return the frames of each thread by its identifier, newest first.
 
-    The calling frame is among them. If that keeps the result, it is a cycle, with all that the frames hold.
+    The calling frame is among them. If that frame keeps the result, they form a cycle, together with all that
+    the frames hold.
     """
-    with uncollected():  # else all threads would stop for good, where one is about to start another
-        running = sys._current_frames()  # noqa: SLF001 - documented, and named so to warn
-    running[threading.get_ident()] = sys._getframe(1)  # noqa: SLF001 - not this one, which keeps all of them
+    with uncollected():  # else all threads can deadlock while one of them starts another
+        running = sys._current_frames()  # noqa: SLF001 - documented; its underscore is a warning
+    running[threading.get_ident()] = sys._getframe(1)  # noqa: SLF001 - not this frame, which holds them all
     return {thread: stack_of(newest) for thread, newest in running.items()}
 
 
 def thread_stack(thread: int) -> list[FrameType]:
-    """Return the frames of the thread with this number, the oldest first; empty if it has ended."""
+    """Return the frames of the thread with this identifier, oldest first; empty if it has ended."""
     return stacks().get(thread, [])[::-1]
 
 
 def stack_of(frame: FrameType | None) -> list[FrameType]:
-    """Return a frame and those that it was called from, the newest first."""
+    """Return a frame and its callers, newest first."""
     found: list[FrameType] = []
     with uncollected():
         while frame is not None:
@@ -102,11 +103,11 @@ def stack_of(frame: FrameType | None) -> list[FrameType]:
 
 
 def coroutine_stack(awaited: object) -> list[FrameType]:
-    """Return the frames of a suspended coroutine and of what it awaits, the oldest first."""
+    """Return the frames of a suspended coroutine and of the coroutines that it awaits, oldest first."""
     frames: list[FrameType] = []
     while True:
         frame = frame_of(awaited)
-        # By exact type: getattr on an awaitable of a plugin's own would run its code.
+        # By exact type: getattr on an awaitable of a plugin's class would run the plugin's code.
         if type(awaited) is CoroutineType:
             awaited = awaited.cr_await
         elif type(awaited) is GeneratorType:
@@ -120,7 +121,7 @@ def coroutine_stack(awaited: object) -> list[FrameType]:
 
 
 def frame_of(thing: object) -> FrameType | None:
-    """Return the frame of a coroutine or generator; ``None`` if that has ended, and for all else."""
+    """Return the frame of a coroutine or generator; ``None`` if it has ended, and for other objects."""
     if type(thing) is CoroutineType:
         with uncollected():
             return thing.cr_frame
@@ -134,12 +135,13 @@ def frame_of(thing: object) -> FrameType | None:
 
 
 def variables_of(frame: FrameType, traced: Container[int] | None = None) -> Mapping[str, object]:
-    """Return the local variables of a frame; empty while a debugger has it.
+    """Return the local variables of a frame; empty while a trace function may be running for it.
 
-    Nothing of the look remains: up to Python 3.12 the frame of a function has one dictionary for its
-    variables, which each look fills anew. It keeps that to its end, ``locals()`` gives the same one to the
-    function, and after each call of a trace function the interpreter makes the variables what the dictionary
-    says. Whoever looks at many frames asks once which are ``traced``.
+    The call does not affect the frame. Up to Python 3.12 the frame of a function has one dictionary for its
+    variables, which each read fills again. The frame keeps the dictionary until it ends, ``locals()`` returns
+    the same dictionary to the function, and after each call of a trace function the interpreter sets the
+    variables from the dictionary. To read many frames, call ``traced_now`` once and pass the result as
+    ``traced``.
     """
     if sys.version_info >= (3, 13) or not _is_function(frame):
         return frame.f_locals
@@ -158,29 +160,29 @@ def _variables(frame: FrameType) -> Mapping[str, object]:
 
 
 def traced_now(running: Mapping[int, list[FrameType]]) -> set[int]:
-    """Return the ``id`` of each frame of these ``stacks`` for which a trace function may be running."""
+    """Return the ``id`` of each frame in ``stacks()`` for which a trace function may be running."""
     if sys.version_info >= (3, 13):
         return set()
     own = threading.get_ident()
     found: set[int] = set()
     for thread, stack in running.items():
-        # Such a function in C has no frame, and one in Python has got the traced one as its argument.
+        # A trace function in C has no frame; a trace function in Python has the traced frame as an argument.
         found.update(id(frame) for frame in stack if frame.f_trace is not None and thread != own)
         found.add(id(_traced_in(stack)))
     return found
 
 
 def _traced_in(stack: list[FrameType]) -> FrameType | None:
-    """Return the frame on whose behalf a trace function runs; the variables of that one are not looked at.
+    """Return the frame for which a trace function runs; the variables of that frame are not read.
 
-    There is one at most, and what the trace function itself calls, which is newer, is not traced.
+    There is at most one. The calls of the trace function itself are newer, and are not traced.
     """
     return next((frame for newer, frame in itertools.pairwise(stack) if _was_given(newer, frame)), None)
 
 
 def _was_given(called: FrameType, frame: FrameType) -> bool:
     if called.f_trace is not None or not _is_function(called):
-        return False  # no trace function is traced itself
+        return False  # a trace function is not traced itself
     for value in _variables(called).values():
         if value is frame or (type(value) is tuple and any(item is frame for item in value)):
             return True

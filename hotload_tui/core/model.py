@@ -1,7 +1,7 @@
 """The vocabulary: plugin states, and the frozen records that cross threads and sockets.
 
-Every record is immutable plain data that msgspec can encode: no exception, module, frame or callable.
-Times of day are seconds since the epoch, durations are seconds.
+Every record is immutable plain data that msgspec can encode: it contains no exception, module, frame or
+callable. Times of day are seconds since the epoch; durations are seconds.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from msgspec import Struct
 from hotload_tui.core.errors import near
 
 Phase = Literal["discover", "compile", "load", "register", "hook", "unload", "host"]
-"""The step of a plugin's journey in which a fault happened."""
+"""The step in which a fault happened."""
 
 Owner = Literal["plugin", "host", "library"]
-"""Whose code a frame is in."""
+"""The owner of the code that a frame runs."""
 
 
 Level = Literal["debug", "info", "warning", "error"]
-"""How much a log line matters."""
+"""The severity of a log line."""
 
 PLUGIN_LOGGER: Final = "hotload.plugin"
-"""The logger above those of all plugins (``ctx.log``)."""
+"""The parent of the loggers of all plugins (``ctx.log``)."""
 
 
 def encodable(text: str) -> str:
-    """Return ``text`` with lone surrogates escaped: every record can be sent as UTF-8."""
+    """Return ``text`` with lone surrogates escaped, so that every record can be sent as UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 class PluginState(StrEnum):
-    """How a plugin stands; the value is the word, ``glyph`` the sign that always goes with it."""
+    """The state of a plugin; the value is the word, and ``glyph`` is the sign always shown with it."""
 
     OK = "ok"
     STALE = "STALE"
@@ -49,7 +49,7 @@ class PluginState(StrEnum):
 
     @property
     def glyph(self) -> str:
-        """One ASCII character, so that no state is told by colour alone."""
+        """One ASCII character, so that no state is shown by colour alone."""
         return _GLYPHS[self]
 
 
@@ -66,27 +66,27 @@ _GLYPHS: Final = {
 
 
 class Frame(Struct, frozen=True):
-    """One frame of a traceback, with its source as it was loaded."""
+    """One frame of a traceback, with the source as it was loaded."""
 
     file: str
     """Path of the source file."""
     line: int
-    """Failing line, from 1; 0 when unknown."""
+    """Number of the failing line, from 1; 0 if unknown."""
     function: str
-    """Qualified name; empty for the place of a syntax error."""
+    """Qualified name of the function; empty for a place in code that did not run, as in a syntax error."""
     owner: Owner
     end_line: int = 0
-    """Last line of the failing expression; 0 when unknown."""
+    """Last line of the failing expression; 0 if unknown."""
     column: int = -1
-    """First column of the failing expression in characters, from 0; -1 when unknown."""
+    """First column of the failing expression in characters, from 0; -1 if unknown."""
     end_column: int = -1
-    """Column after the failing expression; -1 when unknown."""
+    """Column after the failing expression; -1 if unknown."""
     lines: tuple[str, ...] = ()
-    """Source lines around the failing one, without line ends."""
+    """Source lines around the failing line, without line ends."""
     first_line: int = 1
     """Line number of ``lines[0]``."""
     locals: tuple[tuple[str, str], ...] = ()
-    """Names and short safe representations; secrets masked."""
+    """Names of local variables with short, safe representations of their values; secrets are masked."""
 
 
 class Fault(Struct, frozen=True):
@@ -100,112 +100,112 @@ class Fault(Struct, frozen=True):
     at: float
     """When it happened."""
     notes: tuple[str, ...] = ()
-    """``__notes__`` and the interpreter's "did you mean"."""
+    """The exception's ``__notes__``, and hints such as "did you mean"."""
     frames: tuple[Frame, ...] = ()
-    """Oldest first, as Python prints them."""
+    """The frames of the traceback, oldest first, as Python prints them."""
     causes: tuple[Fault, ...] = ()
     relation: Literal["", "cause", "context", "member"] = ""
-    """How this fault belongs to the one that lists it in ``causes``."""
+    """How this fault relates to the fault that lists it in ``causes``."""
     missing_module: str = ""
-    """What was imported and is not installed; the plugin is tried again once it can be found."""
+    """The imported module that is not installed; the plugin is loaded again once the module can be found."""
 
     @property
     def place(self) -> Frame | None:
-        """The frame a user wants to see first: the newest one of the plugin, else the newest."""
+        """The frame to show first: the newest frame of the plugin, else the newest frame."""
         own = [frame for frame in self.frames if frame.owner == "plugin"]
         candidates = own or list(self.frames)
         return candidates[-1] if candidates else None
 
 
 class LedgerEntry(Struct, frozen=True):
-    """Something that a generation started or changed in the process."""
+    """One thing that a generation started or changed in the process."""
 
     category: str
     what: str
     generation: int
     outcome: Literal["stands", "undone", "named"]
-    """``stands`` while the generation serves; at its end it is undone, or named if that cannot be."""
+    """``stands`` while the generation is live; afterwards ``undone``, or ``named`` if that is impossible."""
     file: str = ""
-    """Where the code stands that did it; empty when nobody knows."""
+    """Source file of the code that did it; empty if unknown."""
     line: int = 0
     now: str = ""
-    """Where it stands now, or why it could not be undone."""
+    """Where the code is running now, or why the change could not be undone."""
 
     def describe(self) -> str:
-        """Say it in one line."""
-        place = f" ({os.path.basename(self.file)}:{self.line})" if self.file else ""  # noqa: PTH119 - a name only
+        """Return the entry as one line."""
+        place = f" ({os.path.basename(self.file)}:{self.line})" if self.file else ""  # noqa: PTH119 - only a name
         now = f", now at {self.now}" if self.now and self.outcome != "undone" else ""
         return f"{self.category} {self.what}{place}{now}"
 
 
 class HookPlace(Struct, frozen=True, order=True):
-    """Where a plugin is registered."""
+    """A hook point at which a plugin is registered, and the priority there."""
 
     point: str
     priority: int
 
 
 class PluginStatus(Struct, frozen=True):
-    """All that the table shows of one plugin."""
+    """Everything that the table shows about one plugin."""
 
     name: str
     state: PluginState
     path: str
-    """The plugin's directory as it is on disk (with the ``_`` of a disabled one)."""
+    """The plugin's directory as it is on disk (with the ``_`` of a disabled plugin)."""
     digest: str = ""
-    """Digest of the generation that serves; empty when nothing serves."""
+    """Digest of the live generation; empty if none is live."""
     source_digest: str = ""
-    """Digest of the files on disk when they were last read; empty when they could not be read."""
+    """Digest of the files on disk when they were last read; empty if they could not be read."""
     generation: int = 0
-    """Number of the generation that serves; 0 when nothing serves."""
+    """Number of the live generation; 0 if none is live."""
     points: tuple[HookPlace, ...] = ()
     compile_seconds: float = 0.0
-    """Of the last build; 0 when the artifact was there already."""
+    """Duration of the last build; 0 if the artifact existed already."""
     load_seconds: float = 0.0
-    """Execute and register, of the generation that serves."""
+    """Duration of executing the modules and ``register`` of the live generation."""
     loaded_at: float = 0.0
-    """When the serving generation was swapped in; 0 when nothing serves."""
+    """When the live generation was swapped in; 0 if none is live."""
     reloads: int = 0
-    """Swaps after the first one in this host."""
+    """Number of swaps in this host that replaced a live generation."""
     fault: Fault | None = None
-    """The newest failure that the user has not mended yet."""
+    """The newest failure that is not fixed yet."""
     memory: str = ""
-    """What became of the generation before: ``freed``, or who holds it; empty while unknown."""
+    """Memory of retired generations: ``freed``, or what holds the newest that is not; empty if unknown."""
     left: tuple[str, ...] = ()
-    """What the generation before started or changed and could not be undone, in words."""
+    """What the previous generation started or changed and could not be undone, in words."""
     held: str = ""
-    """Why it is HELD; empty when it follows its source."""
+    """Why the plugin is HELD; empty if it follows its source."""
     waits: str = ""
-    """What a plugin in ``wait`` waits for; empty for all others."""
+    """What a plugin in state ``wait`` waits for; empty in all other states."""
 
     @property
     def raises(self) -> bool:
-        """Whether it is well but for a call of it that raised."""
+        """Whether there is a fault in a state other than FAIL and STALE, as after a handler that raised."""
         return self.fault is not None and self.state not in (PluginState.FAIL, PluginState.STALE)
 
     @property
     def sign(self) -> str:
-        """Glyph and word of its state, with ``!`` behind them if it ``raises``."""
+        """Glyph and word of the state, followed by ``!`` if ``raises`` is true."""
         return f"{self.state.glyph} {self.state.value}{' !' * self.raises}"
 
 
 class HistoryEntry(Struct, frozen=True):
-    """One generation of a plugin, or a change that did not become one."""
+    """One generation of a plugin, or one failed attempt to load it."""
 
     at: float
     generation: int
-    """0: it failed, and never served."""
+    """Number of the generation; 0 for a failed attempt, which never was live."""
     digest: str
-    """Of the artifact; empty when there was none."""
+    """Digest of the artifact; empty if there was none."""
     compile_seconds: float = 0.0
-    """0 when the artifact was there already."""
+    """Duration of the build; 0 if the artifact existed already."""
     load_seconds: float = 0.0
     fault: Fault | None = None
-    """Why it failed."""
+    """Why the attempt failed."""
     memory: str = ""
-    """Once it has retired: ``freed``, or who holds it."""
+    """``freed``, or what holds the generation; empty until it has retired."""
     can_return: bool = False
-    """Whether its artifact is still there to roll back to."""
+    """Whether the plugin can roll back to this generation, because its artifact still exists."""
 
 
 class FileDigest(Struct, frozen=True):
@@ -215,7 +215,7 @@ class FileDigest(Struct, frozen=True):
     """Relative to the plugin's directory, with forward slashes."""
     sha256: str
     size: int
-    """Bytes."""
+    """Size in bytes."""
 
 
 class HandlerStatus(Struct, frozen=True):
@@ -228,7 +228,7 @@ class HandlerStatus(Struct, frozen=True):
     calls: int = 0
     faults: int = 0
     mean_seconds: float = 0.0
-    """Mean of the timed calls (a sample); 0 when none was timed."""
+    """Mean duration of the timed calls (a sample); 0 if none was timed."""
 
 
 class HookPointStatus(Struct, frozen=True):
@@ -237,39 +237,40 @@ class HookPointStatus(Struct, frozen=True):
     point: str
     handlers: tuple[HandlerStatus, ...]
     calls: int
-    """Calls in this process. 0 with handlers: never called; calls without handlers: called in vain."""
+    """Number of calls in this process. 0 with handlers: the host never calls the hook point; more than 0
+    without handlers: no plugin answers."""
 
 
 class PluginDetail(Struct, frozen=True):
-    """What is shown of one plugin when it is asked for."""
+    """The details of one plugin, returned on request."""
 
     status: PluginStatus
     description: str
     """First line of the docstring of ``plugin.py``."""
     files: tuple[FileDigest, ...]
-    """Of the artifact that serves; of the source where nothing serves."""
+    """Files of the live artifact, or of the source if none is live."""
     settings: dict[str, object]
     handlers: tuple[HookPointStatus, ...]
-    """The hook points at which it is registered, with its own handlers only."""
+    """The hook points at which the plugin is registered, with only its own handlers."""
     ledger: tuple[LedgerEntry, ...] = ()
-    """What the generation that serves started or changed in the process, then what became of that of the
-    generation before."""
+    """What the live generation started or changed in the process, followed by the same for the previous
+    generation, with the outcome of each entry."""
     files_before: tuple[FileDigest, ...] = ()
-    """Of the artifact that served before this one; empty when there was none or it is gone."""
+    """Files of the artifact that was live before this one; empty if there was none or it is gone."""
     requires: tuple[str, ...] = ()
-    """The plugins that it requires, by its newest version that was seen."""
+    """The plugins that the newest known version of this plugin requires."""
     required_by: tuple[str, ...] = ()
 
 
 class WatcherStatus(Struct, frozen=True):
-    """Whether saves are noticed."""
+    """Whether the watcher notices saves."""
 
     state: Literal["watching", "degraded", "off", "failed"]
-    """Degraded: changes are found by looking, not at once; failed: nothing can be found."""
+    """``degraded``: some changes are found by scans, not at once; ``failed``: no changes can be found."""
     trouble: str = ""
-    """Why it failed or is degraded; empty when all is well."""
+    """What is wrong, such as why the state is ``failed`` or ``degraded``; empty if nothing is."""
     paused: bool = False
-    """Whether changes are kept until somebody resumes."""
+    """Whether changes are kept until the user resumes."""
     waiting: tuple[str, ...] = ()
     """Names of the plugins that changed during the pause and are not up to date."""
 
@@ -285,11 +286,11 @@ class HostStatus(Struct, frozen=True):
     compiled_dir: str
     started_at: float
     trouble: str = ""
-    """What is wrong with the process, seen from outside: it hangs, or died and is not started again."""
+    """What is wrong with the process, seen from outside: it hangs, is being restarted, or died for good."""
     config_fault: str = ""
-    """What is wrong in the configuration's files since they were edited; what was read before holds."""
+    """What is wrong in the edited configuration files; the last valid configuration stays in use."""
     breakpoint: str = ""
-    """Where ``breakpoint()`` waits for the console's terminal, shortened; empty where it does not."""
+    """Where ``breakpoint()`` waits for the console's terminal, in short form; empty if it does not wait."""
 
 
 class Snapshot(Struct, frozen=True):
@@ -311,33 +312,34 @@ class LogLine(Struct, frozen=True):
     at: float
     level: Level
     plugin: str
-    """Whose line it is; empty for the host itself."""
+    """The plugin that the line is from or about; empty for the host itself."""
     text: str
 
 
 class HandlerCall(Struct, frozen=True):
-    """One handler's part in a detailed call."""
+    """The call of one handler within a detailed call of a hook point."""
 
     plugin: str
     function: str
     failed: bool
-    """Whether it raised: then it has a fault and no value."""
+    """Whether the handler failed, and so has a fault and no value."""
 
 
 class Invocation(Struct, frozen=True):
-    """What a detailed call of a hook point gave."""
+    """The result of a detailed call of a hook point."""
 
     values: tuple[object, ...]
-    """One value per handler that returned, in calling order: JSON values, or bounded representations."""
+    """One value per handler that did not fail, in calling order. A manager returns JSON values, or bounded
+    representations; ``HookHost.invoke`` returns the objects themselves."""
     faults: tuple[Fault, ...]
     seconds: tuple[float, ...]
-    """One duration per handler, in calling order, also of those that raised."""
+    """One duration per handler in calling order, including handlers that failed."""
     handlers: tuple[HandlerCall, ...] = ()
-    """Who was called, in calling order."""
+    """The handlers that were called, in calling order."""
 
 
 Action = Literal["load", "reload", "unload", "wait", "fail", "keep"]
-"""``wait``: something that it requires is not there; ``fail``: what is on disk cannot serve."""
+"""``wait``: a required plugin is not live; ``fail``: the source on disk cannot go live."""
 
 _SIGNS = {"load": "+", "reload": "~", "unload": "-", "wait": ".", "fail": "!", "keep": "="}
 _CHANGES = {"added": "+", "changed": "~", "removed": "-"}
@@ -345,15 +347,15 @@ _MOST = 8  # files or hook points that are named in one line
 
 
 class FileChange(Struct, frozen=True):
-    """A file that differs from what serves."""
+    """A file that differs from the live version."""
 
     path: str
     """Relative to the plugin's directory, with forward slashes."""
     change: Literal["added", "changed", "removed"]
     size: int
-    """Bytes; 0 for a file that is gone."""
+    """Size in bytes; 0 for a file that is gone."""
     size_before: int = 0
-    """Bytes in what serves; 0 for a new file."""
+    """Size in bytes in the live version; 0 for a new file."""
 
 
 class PluginPlan(Struct, frozen=True):
@@ -362,31 +364,31 @@ class PluginPlan(Struct, frozen=True):
     name: str
     action: Action
     reasons: tuple[str, ...]
-    """Why, in words."""
+    """The reasons for the action, in words."""
     generation: int = 0
-    """Number of the generation that serves now; 0: none."""
+    """Number of the live generation; 0 if none is live."""
     files: tuple[FileChange, ...] = ()
-    """What differs from the files that serve; empty where nothing serves."""
+    """Differences from the files of the live version; empty if none is live."""
     compiles: tuple[str, ...] = ()
-    """Paths of the Python files that would be compiled; empty with ``reuses`` 0: the artifact is there."""
+    """Paths of the Python files that would be compiled; if empty and ``reuses`` is 0, the artifact exists."""
     reuses: int = 0
-    """Python files whose code is taken over from an earlier artifact."""
+    """Number of Python files whose code would be reused from an earlier artifact."""
     requires: tuple[str, ...] = ()
     comes: tuple[str, ...] = ()
-    """Hook points at which it would be new, as far as its source says so in words."""
+    """Hook points at which the plugin would be new, as far as its source names them."""
     goes: tuple[str, ...] = ()
-    """Hook points that it would leave."""
+    """Hook points that the plugin would leave."""
     is_all_known: bool = True
-    """Whether the source names every hook point; else only running it would tell."""
+    """Whether the source names every hook point; if not, the others are known only when the code runs."""
     fault: Fault | None = None
-    """Why what is on disk cannot serve."""
+    """Why the source on disk cannot go live."""
     obstacles: tuple[str, ...] = ()
-    """What keeps it from being applied to the running process."""
+    """What would keep the new version from working in the running process."""
     notes: tuple[str, ...] = ()
-    """What the compiler would say, and what would stay behind."""
+    """The warnings about the source, and what the live version would leave behind."""
 
     def lines(self) -> Iterator[str]:
-        """Say it in words, the first line with the name."""
+        """Yield the plan in words; the first line has the plugin's name."""
         yield f"{_SIGNS[self.action]} {self.name}: {_HEADS[self.action].format(self=self)}"
         yield from (f"    {reason}" for reason in self.reasons)
         if self.fault is not None:
@@ -422,23 +424,23 @@ _HEADS = {
 
 
 class Plan(Struct, frozen=True):
-    """What would happen to all plugins that are concerned."""
+    """What would happen to each plugin concerned."""
 
     plugins: tuple[PluginPlan, ...]
-    """Those with something to do first, in order of loading; then those that stay as they are, by name."""
+    """First the plugins with something to do, in order of loading; then the others, by name."""
 
     @property
     def work(self) -> tuple[PluginPlan, ...]:
-        """Those for which there is something to do, or to mend."""
+        """The plugins for which there is something to do or to fix."""
         return tuple(plugin for plugin in self.plugins if plugin.action != "keep" or plugin.reasons)
 
     @property
     def can_be_applied(self) -> bool:
-        """Whether all of it would serve, in the running process."""
+        """Whether all of the plan would succeed in the running process."""
         return not any(plugin.action in ("fail", "wait") or plugin.obstacles for plugin in self.plugins)
 
     def lines(self) -> Iterator[str]:
-        """Say it in words: how many of what, and then each plugin with something to do."""
+        """Yield the plan in words: the plugins counted by action, then each plugin with something to do."""
         counts = {
             action: sum(1 for plugin in self.plugins if plugin.action == action)
             for action in ("load", "reload", "unload", "wait", "fail", "keep")
@@ -471,17 +473,17 @@ def _brief(fault: Fault) -> str:
 
 
 def _some(texts: Iterator[str] | tuple[str, ...] | list[str], count: int) -> str:
-    """Join the first few, and say how many more there are."""
+    """Join the first few texts, and add how many more there are."""
     shown = [text for text, _ in zip(texts, range(_MOST), strict=False)]
     more = count - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 class StepObserver(Protocol):
-    """Called before a step; what it returns is entered, and left when the step is over."""
+    """Returns a context manager for a step in which plugin code runs; it is entered for that step."""
 
     def __call__(self, phase: Phase, plugin: str, digest: str = "") -> AbstractContextManager[object]:
-        """Hear that ``plugin``'s code is about to run; ``digest`` is that of its source, if it is known."""
+        """Observe that ``plugin``'s code is about to run; ``digest`` is its source's digest, if known."""
         ...
 
 
@@ -490,7 +492,7 @@ def nobody(
     plugin: str,  # noqa: ARG001
     digest: str = "",  # noqa: ARG001
 ) -> AbstractContextManager[object]:
-    """Hear nothing."""
+    """Observe nothing."""
     return _NOTHING
 
 

@@ -1,7 +1,7 @@
 """A plugin's source: which of its files count, their bytes, and the digest over them.
 
-Every regular file under the plugin's directory counts, except what ``is_noise`` names and what the patterns
-of ``[watch] ignore`` match. Digest, artifact and watcher use this one rule.
+Every regular file under the plugin's directory counts, except files that ``is_noise`` or the patterns of
+``[watch] ignore`` match. Digest, artifact and watcher all use this rule.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from msgspec import Struct
 from hotload_tui.core.errors import DiscoverError, near
 
 ENTRY = "plugin.py"
-"""The file that makes a directory a plugin; no pattern can leave it out."""
+"""The entry file of a plugin; no pattern can leave it out."""
 
 NOISE = r"""\..*                                              # hidden
       | __pycache__ | node_modules | venv
@@ -37,22 +37,22 @@ _NOISE = re.compile(NOISE, re.VERBOSE)
 
 
 def is_noise(name: str) -> bool:
-    """Tell whether a file or folder name belongs to an editor, a cache or a build, not to the plugin."""
+    """Return whether a file or folder name belongs to an editor, a cache or a build, not to the plugin."""
     return _NOISE.fullmatch(name) is not None
 
 
 class SourceRule:
-    """Tells what is left out; patterns are read as in a ``.gitignore`` in each plugin's directory."""
+    """Decides which files are left out, with patterns as in a ``.gitignore`` in each plugin's directory."""
 
     def __init__(self, ignore: Sequence[str] = ()) -> None:
         self._spec = None
         if ignore:
-            from pathspec import GitIgnoreSpec  # 30 ms, for those only who have patterns
+            from pathspec import GitIgnoreSpec  # takes 30 ms, so it is imported only for patterns
 
             self._spec = GitIgnoreSpec.from_lines(ignore)
 
     def leaves_out(self, path: str, *, is_folder: bool) -> bool:
-        """Tell whether a file or folder does not count; ask for the folders above it first.
+        """Return whether a file or folder does not count; check the folders above it first.
 
         ``path`` is relative to the plugin's directory, with forward slashes.
         """
@@ -63,7 +63,7 @@ class SourceRule:
         return self._spec.match_file(f"{path}/" if is_folder else path)
 
     def leaves_out_below(self, parts: Sequence[str]) -> bool:
-        """Tell whether a path, or a folder on its way, does not count; what it is now need not be known."""
+        """Return whether a path, or a folder above it, does not count; the path need not exist."""
         if any(is_noise(part) for part in parts):
             return True
         if self._spec is None:
@@ -76,7 +76,7 @@ class SourceRule:
 
 
 FileFacts: TypeAlias = tuple[int, int, int, int, int]
-"""Device, inode, bytes, mtime and ctime in ns: they differ if the content may have changed."""
+"""Device, inode, size in bytes, mtime and ctime in ns; they differ if the content may have changed."""
 
 
 class Listing(Struct, frozen=True):
@@ -85,21 +85,21 @@ class Listing(Struct, frozen=True):
     folders: dict[str, tuple[int, int, int, int]]
     """Device, inode, mtime and ctime in ns; ``""`` is the plugin's own directory."""
     files: dict[str, FileFacts | None]
-    """``None``: no regular file now, such as a link to what is not there yet."""
+    """``None``: not a regular file now, such as a link to a file that does not exist yet."""
     links: dict[str, tuple[int, int]]
-    """The folders that are reached through a link, and the directory that each leads to."""
+    """The folders that are reached through a link, with device and inode of the linked directory."""
 
 
 def scan(root: Path, rule: SourceRule) -> Listing:
-    """List what belongs to the plugin in the directory ``root``; a folder reached twice counts once.
+    """List the plugin's files and folders in the directory ``root``; a folder reached twice counts once.
 
     Raises:
-        OSError: a folder cannot be listed; a plugin must not shrink in silence.
+        OSError: a folder cannot be listed; a plugin must not lose files silently.
 
     """
     listing = Listing({}, {}, {})
     seen: set[tuple[int, int]] = set()
-    pending = [("", os.path.islink(root))]  # noqa: PTH114 - half of the time of a scan is spent in Path
+    pending = [("", os.path.islink(root))]  # noqa: PTH114 - Path takes half of the time of a scan
     while pending:
         folder, is_link = pending.pop()
         path = os.path.join(root, folder) if folder else os.fspath(root)  # noqa: PTH118 - as above
@@ -115,16 +115,16 @@ def scan(root: Path, rule: SourceRule) -> Listing:
 
 
 def is_as_listed(root: str, listing: Listing) -> bool:
-    """Tell whether nothing was added, removed or written; three times as fast as ``scan``.
+    """Return whether nothing was added, removed or written; three times as fast as ``scan``.
 
     Raises:
-        OSError: a folder is not there any more, or cannot be read.
+        OSError: a folder is gone or cannot be read.
 
     """
     for path, facts in listing.folders.items():
         if folder_facts(f"{root}/{path}") != facts:
             return False
-    for path, found in listing.files.items():  # noqa: SIM110 - a tenth of the time
+    for path, found in listing.files.items():  # noqa: SIM110 - saves a tenth of the time
         if facts_of(f"{root}/{path}") != found:
             return False
     return True
@@ -133,15 +133,15 @@ def is_as_listed(root: str, listing: Listing) -> bool:
 def is_older(
     folders: Mapping[str, tuple[int, int, int, int]], files: Mapping[str, FileFacts | None], moment: int
 ) -> bool:
-    """Tell whether nothing of a listing was changed after ``moment``, in ns since the epoch."""
+    """Return whether nothing in a listing was changed after ``moment``, in ns since the epoch."""
     return all(max(facts[2:]) < moment for facts in folders.values()) and all(
         facts is not None and max(facts[3:]) < moment for facts in files.values()
     )
 
 
 def facts_of(path: str) -> FileFacts | None:
-    """Return the facts of a regular file, or ``None`` where there is none."""
-    # A pipe or socket would block whoever reads it; a dangling link is somebody's lock file.
+    """Return the facts of a regular file, or ``None`` if there is none."""
+    # Reading a pipe or socket would block; a dangling link is the lock file of some program.
     try:
         found = os.stat(path)  # noqa: PTH116 - as above
     except OSError as error:
@@ -162,7 +162,7 @@ def folder_facts(path: str) -> tuple[int, int, int, int]:
 def _list(
     path: str, folder: str, rule: SourceRule, files: dict[str, FileFacts | None]
 ) -> list[tuple[str, bool]]:
-    """Add the files of a folder, and return the folders in it, each with whether it is a link."""
+    """Add the files of a folder to ``files``; return the folders in it, each with whether it is a link."""
     folders = []
     with os.scandir(path) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
@@ -185,10 +185,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 FORMAT = 1
-"""Counts up when artifacts of an earlier release cannot be read any more."""
+"""Increased when artifacts of earlier releases cannot be read any more."""
 
 _ATTEMPTS = 3
-_GRAIN = 2_000_000_000  # ns: the coarsest times that a file system keeps
+_GRAIN = 2_000_000_000  # ns: the coarsest resolution of times in a file system
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _NO_PATTERNS: Final = SourceRule()
 
@@ -209,15 +209,15 @@ class Source(Struct, frozen=True):
     root: str
     """Absolute path of the plugin's directory."""
     files: tuple[SourceFile, ...]
-    """In order of path; none where the digest was known without reading them."""
+    """In order of path; empty if the digest was known without reading the files."""
     digest: str
     """64 hexadecimal digits."""
     facts: dict[str, FileFacts | None]
-    """By which a later change shows without reading."""
+    """The facts of each file, which show a later change without reading."""
     seconds: float = 0.0
-    """What reading took."""
+    """Duration of reading."""
     folders: dict[str, tuple[int, int, int, int]] = {}
-    """By which a file that is added later shows without listing; none where that is not known."""
+    """The facts of each folder, which show a later added file without listing; empty if unknown."""
     read_at: int = 0
     """When reading began, in ns since the epoch."""
 
@@ -233,7 +233,7 @@ def read_source(name: str, root: Path, rule: SourceRule = _NO_PATTERNS) -> Sourc
         try:
             return _read(name, root, rule)
         except FileNotFoundError:
-            continue  # a file vanished between listing and reading: an editor at work; look again
+            continue  # a file vanished between listing and reading, as while an editor saves: read again
     try:
         return _read(name, root, rule)
     except FileNotFoundError as error:
@@ -241,7 +241,7 @@ def read_source(name: str, root: Path, rule: SourceRule = _NO_PATTERNS) -> Sourc
 
 
 def check_entry(name: str, root: Path) -> None:
-    """Raise ``DiscoverError`` if there is no ``plugin.py`` that could be read; reads nothing of it."""
+    """Raise ``DiscoverError`` if ``plugin.py`` is not a regular file; the file is not read."""
     try:
         _check_entry(name, root)
     except OSError as error:
@@ -249,7 +249,7 @@ def check_entry(name: str, root: Path) -> None:
 
 
 def decoded(content: bytes) -> str:
-    """Return the text of a Python file as the compiler reads it; what cannot be decoded is replaced."""
+    """Return the text of a Python file as the compiler reads it; replace bytes that cannot be decoded."""
     try:
         return decode_source(content)
     except (SyntaxError, UnicodeDecodeError, LookupError):
@@ -257,9 +257,9 @@ def decoded(content: bytes) -> str:
 
 
 def is_as_read(source: Source, rule: SourceRule = _NO_PATTERNS) -> bool:
-    """Tell whether the files on disk are still those that were read; looks at them without reading."""
+    """Return whether the files on disk are still the files that were read; compares facts, not contents."""
     try:
-        # A folder may have the same times after another change in the same moment.
+        # A recently changed folder may keep its times if it changes again.
         if source.folders and is_older(source.folders, {}, source.read_at - _GRAIN):
             listing = Listing(source.folders, source.facts, {})
             if is_as_listed(source.root, listing):
@@ -271,19 +271,19 @@ def is_as_read(source: Source, rule: SourceRule = _NO_PATTERNS) -> bool:
 
 def read_file(root: Path, relative: str) -> SourceFile:
     """Read one file of the plugin in ``root``; raises ``OSError``."""
-    with open(f"{root}/{relative}", "rb") as file:  # noqa: PTH123 - Path takes longer than reading does
+    with open(f"{root}/{relative}", "rb") as file:  # noqa: PTH123 - Path takes longer than the reading
         content = file.read()
     return SourceFile(printable(relative), content, hashlib.sha256(content).hexdigest())
 
 
 def printable(path: str) -> str:
-    """Return the name that a file has in manifests and messages, where all is UTF-8."""
+    """Return the name of a file in manifests and messages, which are always UTF-8."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def digest_of(files: Iterable[tuple[str, str]]) -> str:
-    """Return the digest of a plugin whose files have these (path, SHA-256), in order of path."""
-    # Over the sources, never the compiled bytes: marshal's output is not reproducible.
+    """Return the digest of a plugin from the (path, SHA-256) of its files, in order of path."""
+    # The digest covers the sources, never the compiled bytes: marshal's output is not reproducible.
     total = hashlib.sha256(b"%d %b %d" % (FORMAT, MAGIC_NUMBER, sys.flags.optimize))
     for path, sha256 in files:
         total.update(b"%d:%b" % (len(path.encode()), path.encode()))
@@ -319,7 +319,7 @@ def _check_entry(name: str, root: Path) -> None:
     try:
         if stat.S_ISREG(entry.stat().st_mode):
             return
-    except OSError as error:  # is_file() hides all of them from Python 3.14 on
+    except OSError as error:  # from Python 3.14 on is_file() hides every error
         if error.errno not in _MISSING:
             raise
     if entry.is_symlink():

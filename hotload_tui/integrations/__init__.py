@@ -1,1 +1,1 @@
-"""Plugins behind the interfaces of other libraries; each needs the extra of its name."""
+"""Plugins behind the interfaces of other libraries; each module needs the extra with its name."""

@@ -1,13 +1,13 @@
-"""The same plugins behind a ``pluggy.PluginManager``; needs the extra ``hotload-tui[pluggy]``.
+"""Hot plugins behind a ``pluggy.PluginManager``; needs the extra ``hotload-tui[pluggy]``.
 
-A program that calls its plugins through pluggy lets hot plugins answer, too::
+A program that calls its plugins through pluggy can let hot plugins answer, too::
 
     hooks = pluggy.PluginManager("app")
     hooks.add_hookspecs(Hooks)
     serve_hooks(hooks, host)
-    hooks.hook.greet(name="Ada")  # plugins of pluggy first, then hot ones
+    hooks.hook.greet(name="Ada")  # pluggy's plugins first, then hot plugins
 
-and a hot plugin offers functions that are marked as for pluggy with ``register_marked`` in its ``register``.
+In its ``register``, a hot plugin calls ``register_marked`` to register functions that are marked for pluggy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hotload_tui.core.hooks.point import signature_of
 from hotload_tui.core.runtime.context import PluginContext
 
 _NAME: Final = "hotload"
-_FIRST, _USUAL, _LAST = 50, None, 150  # priorities for tryfirst and trylast; 100 is what plugins have
+_FIRST, _USUAL, _LAST = 50, None, 150  # priorities; None is the plugin's default, usually 100
 
 
 class _Handler(Protocol):
@@ -34,16 +34,16 @@ class _Handler(Protocol):
 
 
 def serve_hooks(hooks: pluggy.PluginManager, host: HookHost, *, name: str = _NAME) -> Callable[[], None]:
-    """Let the plugins of ``host`` answer every hook that ``hooks`` has specified by now; returns the undo.
+    """Let the plugins of ``host`` answer every hook that ``hooks`` specifies now; return the undo function.
 
-    A handler at the hook point of a hook's name gets all arguments by name. One call sees one version of
-    every plugin, and a handler that raises is a fault of its plugin instead of an exception in the program.
-    Hot plugins come after those of pluggy; of a hook with ``firstresult`` they are asked if those had
-    no answer.
+    A hook calls the handlers at the hook point with its name, and passes all arguments by name. One call sees
+    one version of every plugin. A handler that raises becomes a fault of its plugin, not an exception in the
+    program. Hot plugins run after pluggy's own plugins; for a hook with ``firstresult`` they run only if
+    those give no answer.
 
     Raises:
-        RefusedError: a hook is historic, which is for plugins that come once and stay; or hot plugins serve
-            these hooks already.
+        RefusedError: a hook is historic, which suits only plugins that never leave; or ``hooks`` already has
+            a plugin with this ``name``.
 
     """
     if hooks.has_plugin(name):
@@ -63,7 +63,7 @@ def serve_hooks(hooks: pluggy.PluginManager, host: HookHost, *, name: str = _NAM
 
 
 def _answer(hook: pluggy.HookCaller, host: HookHost) -> FunctionType:
-    """Make the wrapper of a hook that adds what the host's plugins answer now."""
+    """Return a wrapper for a hook that adds the answers of the host's plugins."""
     if hook.is_historic():
         raise RefusedError(
             f"the hook {hook.name} is historic: hot plugins, which come and go, cannot serve it"
@@ -78,22 +78,22 @@ def _answer(hook: pluggy.HookCaller, host: HookHost) -> FunctionType:
         own = said if isinstance(said, list) else []
         return [*own, *(value for value in host.call(hook.name, **named) if value is not None)]
 
-    # pluggy reads the names of a hook's arguments from the code of the function that serves it.
+    # pluggy reads the names of a hook's arguments from the code of the function that implements it.
     names = hook.spec.argnames
     named = ", ".join(f"{name!r}: {name}" for name in names)
     source = f"lambda {', '.join(names)}: (yield from __add({{{named}}}))"
-    wrapper: FunctionType = eval(source, {"__add": add})  # noqa: S307 - made of names of arguments only
+    wrapper: FunctionType = eval(source, {"__add": add})  # noqa: S307 - contains only names of arguments
     return wrapper
 
 
 def register_marked(ctx: PluginContext, namespace: Mapping[str, object], project: str) -> None:
-    """Offer every function of ``namespace`` (``globals()``, say) that is marked for ``project``.
+    """Register every function of ``namespace`` (such as ``globals()``) that is marked for ``project``.
 
     ``project`` is the name of the ``pluggy.HookimplMarker``. ``specname``, ``tryfirst`` (priority 50) and
-    ``trylast`` (150) are heeded, and a function may take fewer arguments than its hook has.
+    ``trylast`` (150) apply, and a function may take fewer arguments than its hook has.
 
     Raises:
-        RefusedError: nothing is marked, or a function is a wrapper around other plugins.
+        RefusedError: no function is marked, or a marked function is a wrapper around other plugins.
 
     """
     marked = [
