@@ -135,8 +135,8 @@ def hear_signals(end: Callable[[int], None], limit: float) -> Callable[[], None]
     """Call ``end`` with an exit code when one of the signals in ``CODES`` arrives.
 
     ``limit`` seconds later, the process exits in any case. The event loop's own signal handlers would not run
-    while the thread waits for a terminal that is gone. Registration ends at the first signal that the system
-    does not have; outside the main thread no signal is registered.
+    while the thread waits for a terminal that is gone. Outside the main thread no signal is
+    registered.
 
     Returns:
         A function that restores the previous signal handlers.
@@ -157,10 +157,11 @@ def hear_signals(end: Callable[[int], None], limit: float) -> Callable[[], None]
             if signal.getsignal(number) is hear:  # else a plugin has replaced the handler
                 signal.signal(number, handler)
 
-    with contextlib.suppress(AttributeError, ValueError):  # the system lacks a signal; not the main thread
+    with contextlib.suppress(ValueError):  # not the main thread
         for name in CODES:
-            number = getattr(signal, name)
-            heard[number] = signal.signal(number, hear)
+            if hasattr(signal, name):
+                number = getattr(signal, name)
+                heard[number] = signal.signal(number, hear)
     return give_back
 
 

@@ -14,7 +14,14 @@ from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.tui.clipboard import Copyable, hand_out, keep_copy
 from hotload_tui.tui.editor import Debug, hand_over, open_editor
 from hotload_tui.tui.requests import NOTHING_SELECTED, PlanMade, Requests, SourcePair
-from hotload_tui.tui.screens.dialogs import AskNameScreen, ConfirmScreen
+from hotload_tui.tui.screens.dialogs import (
+    AskNameScreen,
+    ConfirmScreen,
+    HelpScreen,
+    PlanScreen,
+    SettingsScreen,
+    key_lines,
+)
 from hotload_tui.tui.text import clean, failing_file, failing_line
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.error_view import FailureReport
@@ -187,8 +194,6 @@ class ActionScreen(Screen[None]):
             elif yes:
                 self.say(self.requests.rebuild(message.plugin))
 
-        from hotload_tui.tui.screens.dialogs import PlanScreen
-
         self.app.push_screen(PlanScreen(message.plan), answered)
 
     def action_undo(self) -> None:
@@ -219,8 +224,6 @@ class ActionScreen(Screen[None]):
 
     def action_settings(self) -> None:
         """Show each value of the configuration and its source."""
-        from hotload_tui.tui.screens.dialogs import SettingsScreen
-
         if self.settings is None:
             self.say("The program made its configuration itself: no file says it.")
         else:
@@ -228,8 +231,6 @@ class ActionScreen(Screen[None]):
 
     def action_help(self) -> None:
         """Show the keys of the pane that has the focus."""
-        from hotload_tui.tui.screens.dialogs import HelpScreen, key_lines
-
         self.app.push_screen(HelpScreen(*key_lines(self)))
 
     def action_back(self) -> None:
