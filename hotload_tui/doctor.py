@@ -68,7 +68,7 @@ def examine_broken(
     problem: HotloadError, config: Config, environment: Mapping[str, str] = os.environ
 ) -> Report:
     """Examine everything with ``config`` in place of the configuration that ``problem`` makes unusable."""
-    advice = "mend it: only what a running host carries out works before"
+    advice = "fix it: until then, only commands that a running host carries out work"
     settings = [Finding("settings", "do", line, advice) for line in str(problem).splitlines()]
     return Report(tuple(_findings(config, settings, environment)), ())
 

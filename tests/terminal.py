@@ -117,7 +117,7 @@ class Terminal:
         with Path(os.devnull).open("rb") as nothing:
             os.dup2(nothing.fileno(), self._master)
 
-    def is_mended(self) -> bool:
+    def is_restored(self) -> bool:
         """Tell whether the cursor is seen, and the mouse belongs to the terminal."""
         return pyte.modes.DECTCEM in self._screen.mode and not self.has_mode(1000)
 

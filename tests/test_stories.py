@@ -81,7 +81,7 @@ class Story:
             )
             self._hosts.append(host)
             assert host.stderr is not None
-            assert any("serves" in line for line in iter(host.stderr.readline, ""))
+            assert any("Ctrl-C stops it" in line for line in iter(host.stderr.readline, ""))
             return
         printed = ""
 

@@ -143,7 +143,7 @@ def test_ctrl_z_goes_back_to_the_shell_and_fg_to_the_console(project: Path, tmux
     tmux.run("fg")
     tmux.wait_for(lambda screen: "+ ok" in screen and "Rebuild" in screen and "watching" in screen)
     tmux.press("6")
-    tmux.wait_for(lambda screen: "serves" in screen and " 2  " in screen)
+    tmux.wait_for(lambda screen: "live" in screen and " 2  " in screen)
     tmux.press("q")
     tmux.wait_for(lambda screen: screen.strip().endswith("shell>"))
 
@@ -337,7 +337,7 @@ def test_a_poor_terminal_is_usable(tmux: Tmux, setting: str) -> None:
     tmux.wait_for("+ ok")
     tmux.press("6")
     line = "─" if setting.startswith("NO_COLOR") else "-"
-    seen = tmux.wait_for(lambda screen: "serves" in screen and f"{line}Plugins (1){line * 60}" in screen)
+    seen = tmux.wait_for(lambda screen: "live" in screen and f"{line}Plugins (1){line * 60}" in screen)
     assert seen.isascii() is (line == "-")
     tmux.press("q")
     tmux.wait_for(lambda screen: screen.strip().endswith("shell>"))

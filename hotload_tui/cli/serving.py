@@ -129,7 +129,7 @@ def open_console(scope: Scope) -> int:
     """Run the console, with the plugins in a separate host process."""
     scope.refuse_host("hotload")
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
-        raise UsageError("the console needs a terminal; 'hotload run' serves plugins without one")
+        raise UsageError("the console needs a terminal; 'hotload run' runs plugins without one")
     refuse_dumb_terminal()
     config = scope.settings()
     if not hasattr(os, "fork"):  # without fork the plugins run in the console's process
@@ -220,7 +220,7 @@ def run(scope: Scope, *, as_json: bool) -> int:
                 scope.follow(manager)
             door.open()
             host = manager.snapshot().host
-            output.narrate(f"host {host.pid} serves {folder(config.runtime_dir)}; Ctrl-C stops it")
+            output.narrate(f"host {host.pid} runs {folder(config.runtime_dir)}; Ctrl-C stops it")
             if trials is not None:
                 _load_until_end(trials, stop, manager)
             return stop.wait()

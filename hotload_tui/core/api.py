@@ -178,12 +178,17 @@ def perform(manager: ManagerApi, call: Call) -> object:
         raise ProtocolError(f"there is no operation {call.operation!r}")
     try:
         bound = signature.bind(manager, *call.args, **call.kwargs)
-        types = _types_of(call.operation)
-        for name, value in bound.arguments.items():
-            if name in types and signature.parameters[name].kind not in _ANY_NUMBER:
-                bound.arguments[name] = msgspec.convert(value, types[name])
-    except (TypeError, msgspec.ValidationError) as error:
+    except TypeError as error:
         raise ProtocolError(f"the arguments of {call.operation} do not fit: {error}") from error
+    types = _types_of(call.operation)
+    for name, value in bound.arguments.items():
+        if name in types and signature.parameters[name].kind not in _ANY_NUMBER:
+            try:
+                bound.arguments[name] = msgspec.convert(value, types[name])
+            except msgspec.ValidationError as error:
+                raise ProtocolError(
+                    f"{name}, an argument of {call.operation}, does not fit: {error}"
+                ) from error
     result: object = getattr(manager, call.operation)(*bound.args[1:], **bound.kwargs)
     return result
 
@@ -191,6 +196,7 @@ def perform(manager: ManagerApi, call: Call) -> object:
 def _forwarded(
     api: ManagerApi,
     operation: Callable[Concatenate[ManagerApi, _P], _R],
+    /,  # a hook point may have a parameter of one of these names
     *args: _P.args,
     **kwargs: _P.kwargs,
 ) -> _R:

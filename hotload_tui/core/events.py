@@ -108,7 +108,7 @@ class ArtifactRejected(PluginEvent, frozen=True, tag=True):
     reason: str
 
     def describe(self) -> str:  # noqa: D102 - as PluginEvent
-        return f"{self.reason}; built anew"
+        return f"{self.reason}; built again"
 
 
 class PluginLoaded(PluginEvent, frozen=True, tag=True):
@@ -141,7 +141,9 @@ class PluginFailed(PluginEvent, frozen=True, tag=True):
     def describe(self) -> str:  # noqa: D102 - as PluginEvent
         fault, place = self.fault, self.fault.place
         where = f" ({place.file}:{place.line})" if place and place.line else ""
-        serving = f"generation {self.serving} still serves" if self.serving else "nothing serves"
+        if fault.phase == "hook":  # the version that failed is the live one
+            return f"{fault.phase} failed: {fault.type}: {fault.message}{where}"
+        serving = f"generation {self.serving} stays live" if self.serving else "no version is live"
         return f"{fault.phase} failed: {fault.type}: {fault.message}{where}; {serving}"
 
 
@@ -149,7 +151,7 @@ class PluginMended(PluginEvent, frozen=True, tag=True):
     """The source matches the live generation again, so the fault is over; nothing was loaded."""
 
     def describe(self) -> str:  # noqa: D102 - as PluginEvent
-        return "its source is again the one that serves"
+        return "its source matches the live version again"
 
 
 class PluginHeld(PluginEvent, frozen=True, tag=True):
@@ -161,8 +163,8 @@ class PluginHeld(PluginEvent, frozen=True, tag=True):
     reason: str
 
     def describe(self) -> str:  # noqa: D102 - as PluginEvent
-        serving = f"generation {self.generation}" if self.generation else "nothing"
-        return f"held, {serving} serves: {self.reason}"
+        live = f"generation {self.generation} is live" if self.generation else "no version is live"
+        return f"held, {live}: {self.reason}"
 
 
 class PluginReleased(PluginEvent, frozen=True, tag=True):

@@ -76,14 +76,14 @@ def members(references: Iterable[weakref.ref[object]], root: str) -> list[object
 
 
 def garbage(
-    references: Iterable[weakref.ref[object]], root: str, keeper: list[object]
+    references: Iterable[weakref.ref[object]], root: str, anchor: list[object]
 ) -> list[object] | None:
     """Return the generation's objects; ``None`` if something outside refers to one of them.
 
-    ``keeper`` does not count: it keeps the objects alive until this search.
+    ``anchor`` does not count: it keeps the objects alive until this search.
     """
-    graph = _explored(references, root, keeper)
-    return None if any(thing is not keeper for thing in graph.held()) else graph.members
+    graph = _explored(references, root, anchor)
+    return None if any(thing is not anchor for thing in graph.held()) else graph.members
 
 
 def held_object(
@@ -100,10 +100,10 @@ def held_object(
 
 
 def _explored(
-    references: Iterable[weakref.ref[object]], root: str, keeper: list[object] | None = None
+    references: Iterable[weakref.ref[object]], root: str, anchor: list[object] | None = None
 ) -> _ReferenceGraph:
     graph = _ReferenceGraph(root)
-    graph.add(keeper)
+    graph.add(anchor)
     for reference in references:
         graph.add(reference())
     graph.grow()

@@ -410,13 +410,13 @@ class PluginPlan(Struct, frozen=True):
         if points:
             yield f"hook points: {_some(points, len(points))}"
         if not self.is_all_known:
-            yield "hook points: not all are named in the source; running it would tell"
+            yield "hook points: not all are named in the source; running it would show them"
 
 
 _HEADS = {
     "load": "would be loaded",
-    "reload": "would be reloaded; generation {self.generation} serves",
-    "unload": "would be unloaded; generation {self.generation} serves",
+    "reload": "would be reloaded; generation {self.generation} is live",
+    "unload": "would be unloaded; generation {self.generation} is live",
     "wait": "would wait",
     "fail": "cannot be loaded",
     "keep": "stays as it is",

@@ -66,7 +66,7 @@ def _answer(hook: pluggy.HookCaller, host: HookHost) -> FunctionType:
     """Return a wrapper for a hook that adds the answers of the host's plugins."""
     if hook.is_historic():
         raise RefusedError(
-            f"the hook {hook.name} is historic: hot plugins, which come and go, cannot serve it"
+            f"the hook {hook.name} is historic: hot plugins, which come and go, cannot answer it"
         )
     assert hook.spec is not None
     is_first = bool(hook.spec.opts.get("firstresult"))

@@ -106,7 +106,7 @@ class Listener:
             wire.send(connection, wire.encode(wire.Listen()))
             news = _next(connection, self._timeout)
         except OSError as error:
-            raise NoHostError(f"the host did not tell its state: {error}") from error
+            raise NoHostError(f"the host did not send its state: {error}") from error
         if isinstance(news, wire.Failed):
             raise wire.error_of(news)
         if not isinstance(news, wire.State):
@@ -129,7 +129,7 @@ class Listener:
                 case wire.Failed():
                     raise wire.error_of(news)
                 case wire.Farewell():
-                    return "it has ended, or serves no longer"
+                    return "it has ended, or no longer listens"
                 case wire.Beat():
                     pass
                 case None:

@@ -145,7 +145,7 @@ ERROR: Final[list[BindingType]] = [
 ]
 HISTORY: Final[list[BindingType]] = [
     *TABLE[:-1],
-    _key("rollback", "enter", "select_cursor", "Roll back", "let this generation serve again", shown=True),
+    _key("rollback", "enter", "select_cursor", "Roll back", "make this generation live again", shown=True),
 ]
 HOOKS: Final[list[BindingType]] = [
     *TABLE[:-1],

@@ -29,7 +29,7 @@ from hotload_tui.core.model import (
 from hotload_tui.tui.calls import CallResult, HookCall, call_result
 from hotload_tui.tui.text import clean_line, count, failing_file
 
-PACE: Final = 0.05
+READ_INTERVAL: Final = 0.05
 """Seconds between two reads."""
 
 _R = TypeVar("_R")
@@ -216,7 +216,7 @@ class FactReader:
                 # An event reports the return of a host; repeated reads would not help a host that hangs.
                 patience = None if isinstance(error, NoHostError) else RETRY
             self._send(message)
-            self._stopped.wait(PACE)
+            self._stopped.wait(READ_INTERVAL)
 
     def _send(self, message: Message) -> None:
         with contextlib.suppress(RuntimeError):  # the console's loop has ended
@@ -369,7 +369,7 @@ class Requests:
 
         def rolled_back(status: PluginStatus) -> str:
             return (
-                f"{clean_line(name)}: what generation {generation} was serves as generation"
+                f"{clean_line(name)}: generation {generation} is live again as generation"
                 f" {status.generation}, held; h releases it"
             )
 

@@ -160,7 +160,7 @@ class Hotload:
     def host(self, *arguments: str) -> Running:
         """Start a host in a process of its own, and wait until it serves."""
         running = self.start("run", *arguments)
-        running.err.wait_for("serves plugins/")
+        running.err.wait_for("runs plugins/")
         return running
 
     def shell(self, script: str) -> Done:

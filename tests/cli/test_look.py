@@ -149,7 +149,7 @@ def test_a_plan_tells_what_would_be_done(workspace: Workspace, hotload: Hotload,
         workspace["greet"] = GREET.replace("'count'", "'sum'").replace('"count"', '"sum"')
         first, reason = "1 to reload; 1 stays as it is", "its source changed"
     else:
-        first, reason = "2 to load", "nothing of it serves"
+        first, reason = "2 to load", "no version of it is live"
     done = hotload("plan")
     assert (done.code, done.out.splitlines()[0]) == (0, first)
     assert reason in done.out

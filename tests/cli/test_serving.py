@@ -85,7 +85,7 @@ def test_a_plugin_that_does_not_let_go_is_left(workspace: Workspace, hotload: Ho
     for name, when in STUBBORN_WHEN.items():
         workspace[f"../{name}/stubborn/plugin.py"] = STUBBORN.format(when=when)
         hosts.append(hotload.start("run", "--plugins", name))
-    for host, line in zip(hosts, ("stubborn: compiled", "serves unloads/", "serves thread/"), strict=True):
+    for host, line in zip(hosts, ("stubborn: compiled", "runs unloads/", "runs thread/"), strict=True):
         host.err.wait_for(line)
         host.process.terminate()
     for host in hosts:
@@ -120,7 +120,7 @@ def test_the_console_needs_a_terminal(workspace: Workspace, hotload: Hotload) ->
     workspace["greet"] = GREET
     done = hotload()
     assert (done.code, done.out) == (2, "")
-    assert done.err == "the console needs a terminal; 'hotload run' serves plugins without one\n"
+    assert done.err == "the console needs a terminal; 'hotload run' runs plugins without one\n"
 
 
 def test_a_load_that_sleeps_is_interrupted_with_its_line(workspace: Workspace, hotload: Hotload) -> None:

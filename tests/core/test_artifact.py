@@ -203,7 +203,7 @@ def test_a_bad_artifact_is_rebuilt_and_the_log_says_why(
     running = run(workspace.config())
     assert running.host.call("greet") == ["Hi"]
     assert reason in running.told(ArtifactRejected, "greet")[0].reason
-    assert "built anew" in running.said()
+    assert "built again" in running.said()
     _read_all(path)
 
 

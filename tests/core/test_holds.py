@@ -131,7 +131,7 @@ def test_a_held_artifact_that_is_gone_ends_the_hold(workspace: Workspace, runnin
     running.manager.stop()
     again = run(workspace.config())
     assert again.host.call("greet") == ["three"]
-    assert again.told(PluginReleased)[0].reason.startswith("what it was held at cannot serve")
+    assert again.told(PluginReleased)[0].reason.startswith("the held version cannot be loaded")
 
 
 def test_the_history_tells_each_generation_and_failure(running: Running, workspace: Workspace) -> None:

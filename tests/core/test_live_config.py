@@ -72,7 +72,7 @@ def test_a_broken_file_changes_nothing_and_is_told(running: Running) -> None:
     assert running.manager.snapshot().host.config_fault == said
     assert running.host.call("say") == [("none", 1), "b"]
     write("[plugins.a]\nhook_point = 'say'\n")
-    assert running.wait_for(lambda: "the configuration is mended" in running.said())
+    assert running.wait_for(lambda: "the configuration is fixed" in running.said())
     assert running.manager.snapshot().host.config_fault == ""
     assert generations(running) == {"a": 1, "b": 1}
 

@@ -721,7 +721,7 @@ def test_an_artifact_without_permission_is_rebuilt(open_workspace: Workspace, ru
     next(open_workspace.compiled.glob("*.hotplug")).chmod(0)
     found = as_an_ordinary_user(open_workspace)
     assert found.values == ["one"]
-    assert any("cannot be read: Permission denied; built anew" in line for line in found.log)
+    assert any("cannot be read: Permission denied; built again" in line for line in found.log)
 
 
 def test_artifacts_that_are_no_ones_do_no_harm(workspace: Workspace, run: Run) -> None:

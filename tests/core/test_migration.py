@@ -88,6 +88,7 @@ MISTAKES = [
     ("STATE_VERSION = True\n", "STATE_VERSION must be a whole number, not a bool", 1),
     ("STATE_VERSION = 2\nasync def migrate_state(state, from_version): ...\n", "nobody would run", 2),
     ("STATE_VERSION = 2\n\ndef migrate_state(state, from_version):\n    yield\n", "nobody would run", 3),
+    ("STATE_VERSION = 2\ndef migrate_state(state, _):\n    return {'n': 2}\n", "change state in place", 2),
 ]  # fmt: skip
 
 
@@ -98,6 +99,13 @@ def test_what_cannot_migrate_is_named(bench: Bench, source: str, message: str, l
     error = bench.refusal(source + "def register(ctx): ...\n")
     assert message in str(error)
     assert (error.line, shown(bench)) == (line, {"n": 1})
+
+
+def test_a_migration_may_return_the_state_that_it_changed(bench: Bench) -> None:
+    """Nothing is lost then, as nothing is with the usual None."""
+    bench.load(WITH_COUNT)
+    bench.load(MIGRATES.format(1).replace(", from_version)\n", ", from_version)\n    return state\n"))
+    assert shown(bench) == {"n": 1, "path": (0,)}
 
 
 def test_a_load_that_fails_after_its_migration_leaves_the_state(bench: Bench) -> None:

@@ -96,7 +96,7 @@ def test_a_native_module_that_refuses_a_second_load_is_a_clear_fault(
     running.manager.rebuild("greet")
     message = running.fault("greet").message
     assert f"native module fast{SUFFIX} of plugin greet cannot be loaded a second time" in message
-    assert "start the host anew" in message
+    assert "restart the host" in message
     assert running.host.call("greet") == ["one"]
 
 

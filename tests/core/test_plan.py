@@ -70,7 +70,7 @@ def test_a_change_is_told_with_its_files_and_hook_points(workspace: Workspace, r
     assert list(plan.lines())[:4] == [
         "1 to reload",
         "",
-        "~ a: would be reloaded; generation 1 serves",
+        "~ a: would be reloaded; generation 1 is live",
         "    its source changed",
     ]
 
@@ -120,10 +120,10 @@ def test_what_cannot_be_loaded_says_where(workspace: Workspace, run: Run) -> Non
     assert fault is not None
     assert fault.place is not None
     assert (fault.type, fault.place.line) == ("SyntaxError", 1)
-    assert of(plan, "base").reasons == ("generation 1 serves on",)
+    assert of(plan, "base").reasons == ("generation 1 stays live",)
     assert of(plan, "user").reasons == (
         "it requires base, whose newest version cannot be loaded",
-        "generation 1 serves on",
+        "generation 1 stays live",
     )
     assert any("plugin.py:1" in line for line in plan.lines())
     assert not plan.can_be_applied
@@ -214,7 +214,7 @@ def test_a_native_module_that_changes_leaves_its_code_behind(workspace: Workspac
     workspace[f"a/{name}"] = "two"
     told = of(running.manager.plan(), "a")
     assert told.obstacles == ()
-    assert told.notes == (f"{name}: the code of the version before stays in memory until the process ends",)
+    assert told.notes == (f"{name}: the code of the previous version stays in memory until the process ends",)
 
 
 @pytest.mark.parametrize(

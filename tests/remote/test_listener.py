@@ -258,7 +258,7 @@ def test_a_host_that_ends_is_told_and_the_next_one_is_found(sockets: Path, start
         assert remote.invoke("greet").values == ("Hello",)
         first.end()
         lost = ears.wait_for(HostLost)
-        assert (lost.pid, lost.reason) == (first.pid, "it has ended, or serves no longer")
+        assert (lost.pid, lost.reason) == (first.pid, "it has ended, or no longer listens")
         with pytest.raises(NoHostError, match=f"host {first.pid} is gone: it has ended"):
             remote.snapshot()
         second = start()

@@ -22,6 +22,7 @@ from tests.conftest import Running, Workspace
 from tests.waiting import PATIENCE
 
 GREET = "def register(ctx):\n    ctx.hook('greet', lambda name: f'Hello, {name}')\n"
+
 BROKEN = "def register(ctx):\n    x = (1 +\n"
 METHODS = [
     name for name, member in inspect.getmembers(ManagerApi, inspect.isfunction) if not name.startswith("_")
@@ -123,6 +124,14 @@ def test_an_earlier_generation_comes_back_and_goes(api: ManagerApi, workspace: W
     assert api.invoke("greet", "Ada").values == ("Hi, Ada",)
     with pytest.raises(RefusedError, match="no generation 9"):
         api.rollback("greet", 9)
+
+
+@pytest.mark.parametrize("name", ["api", "operation", "self", "point", "name", "call", "manager", "kwargs"])
+def test_a_hook_point_takes_a_keyword_of_any_name(api: ManagerApi, workspace: Workspace, name: str) -> None:
+    """What the interface calls its own parameters is no business of a plugin's."""
+    workspace["any"] = "def register(ctx):\n    ctx.hook('any', lambda **given: list(given.items()))\n"
+    api.rebuild("any")
+    assert [list(map(tuple, value)) for value in api.invoke("any", **{name: 1}).values] == [[(name, 1)]]  # type: ignore[call-overload]
 
 
 def test_a_command_is_taken_back(api: ManagerApi) -> None:

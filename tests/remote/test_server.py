@@ -159,7 +159,7 @@ def test_a_call_under_way_is_answered_before_the_end(workspace: Workspace, manag
         (Call("subscribe", (1,)), "there is no operation 'subscribe'"),
         (Call("__init__"), "there is no operation '__init__'"),
         (Call("detail"), "the arguments of detail do not fit: missing a required argument: 'name'"),
-        (Call("detail", (1,)), "the arguments of detail do not fit: Expected `str`, got `int`"),
+        (Call("detail", (1,)), "name, an argument of detail, does not fit: Expected `str`, got `int`"),
         (Call("rebuild", (None,), {"force": "yes"}), "Expected `bool`, got `str`"),
         (Call("rebuild", (None,), {"gently": True}), "got an unexpected keyword argument 'gently'"),
     ],

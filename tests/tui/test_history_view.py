@@ -21,7 +21,7 @@ async def test_generations_and_failures_are_listed_the_newest_first(workspace: W
         workspace["one"] = "def register(ctx):\n    1 / 0\n"
         running.manager.rebuild()
         await it.press("6")
-        await it.shows("register failed: ZeroDivisionError", ">2", "serves", "memory freed")
+        await it.shows("register failed: ZeroDivisionError", ">2", "live", "memory freed")
         await it.until(
             lambda: it.text.find("register failed") < it.text.find(">2") < it.text.find("memory freed")
         )
@@ -38,7 +38,7 @@ async def test_enter_goes_back_and_h_releases(workspace: Workspace, run: Run) ->
         await it.press("6")
         await it.shows(">2")
         await it.press("enter")
-        await it.until(lambda: any("serves now" in toast for toast in it.toasts))
+        await it.until(lambda: any("live now" in toast for toast in it.toasts))
         await it.press("j", "enter")
         await it.until(lambda: "= HELD" in it.row("one"))
         assert running.host.call("greet") == ["old"]

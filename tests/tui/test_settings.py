@@ -69,7 +69,7 @@ async def test_a_wrong_key_changes_no_key_and_all_else_applies(workspace: Worksp
             await it.press("3")
             file.with_suffix(".new").write_text('[keys]\nquitt = "x"\n[plugins.one]\npriority = 7\n')
             file.with_suffix(".new").replace(file)
-            await it.shows("keys has changed: a console takes it when it is opened anew", "one:7")
+            await it.shows("keys has changed: a console reads it when it is opened again", "one:7")
             await it.press("comma")
             await it.shows("[keys] quitt: no such binding", "version, wrap", "The keys are as they were")
             await it.shows("runtime_dir")

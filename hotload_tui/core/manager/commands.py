@@ -111,13 +111,13 @@ class Inventory:
     """
 
     def __init__(
-        self, root: Path, config: Config, store: StatusStore, pipeline: Pipeline, rounds: SelfWriteGuard
+        self, root: Path, config: Config, store: StatusStore, pipeline: Pipeline, self_writes: SelfWriteGuard
     ) -> None:
         self._root = root
         self._config = config
         self._store = store
         self._pipeline = pipeline
-        self._self_writes = rounds
+        self._self_writes = self_writes
 
     def find(self) -> dict[str, PluginDirectory]:
         """Return the plugins, and publish which were added or removed. Raises ``RuntimeDirError``."""

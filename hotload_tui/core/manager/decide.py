@@ -116,7 +116,11 @@ class Planner:
             if name not in found:
                 near = directories.nearest(name, found)
                 return f"there is no plugin {name}" + (f"; {near}" if near else "")
-            return f"{name} is disabled" if not self._is_on(found[name]) else f"nothing of {name} would serve"
+            return (
+                f"{name} is disabled"
+                if not self._is_on(found[name])
+                else f"no version of {name} would be live"
+            )
 
         return reason
 
@@ -156,12 +160,12 @@ class Planner:
             return ""
         if status is not None and status.state in _BROKEN and status.source_digest == digest:
             return "it failed before, and is tried again"
-        return "its source changed" if draft.live else "nothing of it serves"
+        return "its source changed" if draft.live else "no version of it is live"
 
     def _last_good(self, name: str) -> str:
         if self._builds.has_untried(name):
-            return "the version that served last is loaded in its place"
-        return "nothing of it serves"
+            return "the last good version is loaded in its place"
+        return "no version of it is live"
 
     # ---- the result
 
@@ -270,7 +274,7 @@ def _ordered(drafts: dict[str, _Draft]) -> Iterator[_Draft]:
 
 
 def _stays(draft: _Draft) -> str:
-    return f"generation {draft.live.generation.number} serves on" if draft.live else ""
+    return f"generation {draft.live.generation.number} stays live" if draft.live else ""
 
 
 def _peers(draft: _Draft) -> Collection[str]:
@@ -326,4 +330,4 @@ def _remains(source: Source, served: Manifest | None) -> Iterator[str]:
     before = {member.path: member.sha256 for member in served.members} if served else {}
     for file in source.files:
         if native.module_name(file.path) and before.get(file.path, file.sha256) != file.sha256:
-            yield f"{file.path}: the code of the version before stays in memory until the process ends"
+            yield f"{file.path}: the code of the previous version stays in memory until the process ends"

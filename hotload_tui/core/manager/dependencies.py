@@ -57,7 +57,7 @@ _WHY = {
     PluginState.OFF: "is disabled",
     PluginState.FAIL: "does not load",
     PluginState.WAIT: "waits itself",
-    PluginState.HELD: "is held, and nothing of it serves",
+    PluginState.HELD: "is held, and no version of it is live",
 }
 
 

@@ -21,10 +21,10 @@ from hotload_tui.core.manager.dependencies import DependencyGraph, in_order
 from hotload_tui.core.manager.retire_thread import RetireThread
 from hotload_tui.core.manager.staging import (
     Attempts,
-    Candidate,
-    Proofs,
-    Ready,
+    ProvenPlugin,
     SelfWriteGuard,
+    StagedPlugin,
+    Stager,
     again,
     is_same,
 )
@@ -48,18 +48,18 @@ class Batch:
         loader: Loader,
         retire_thread: RetireThread,
         dependencies: DependencyGraph,
-        proofs: Proofs,
+        stager: Stager,
     ) -> None:
         self._store = store
         self._loader = loader
         self._retire_thread = retire_thread
         self._dependencies = dependencies
-        self._proofs = proofs
-        self._candidates: dict[str, Candidate] = {}
+        self._stager = stager
+        self._candidates: dict[str, StagedPlugin] = {}
         self._given: set[str] = set()
-        self._ready: dict[str, Ready] = {}
+        self._ready: dict[str, ProvenPlugin] = {}
 
-    def add(self, name: str, candidate: Candidate | None) -> None:
+    def add(self, name: str, candidate: StagedPlugin | None) -> None:
         """Add a plugin to the batch, with its candidate if there is one."""
         self._given.add(name)
         if candidate is not None:
@@ -74,20 +74,20 @@ class Batch:
                 and name not in self._given
                 and status.state is not PluginState.OFF
             ):
-                self.add(name, self._proofs.candidate(_directory(status), anew=True))
+                self.add(name, self._stager.candidate(_directory(status), reload=True))
 
     def add_following(self, name: str) -> None:
         """Add the plugins that wait for ``name``, or that failed to load with another version of it."""
         for status in self._store.statuses():
             if status.state is not PluginState.OFF and self._is_retried(status, {name}):
-                self.add(status.name, self._proofs.candidate(_directory(status), anew=True))
+                self.add(status.name, self._stager.candidate(_directory(status), reload=True))
 
-    def prove(self) -> list[Ready]:
+    def prove(self) -> list[ProvenPlugin]:
         """Try all candidates; return those that may go live, each after the plugins that it requires."""
         self._widen()
         pending = self._in_order()
-        self._proofs.try_ahead([one for one in pending if not self._dependencies.of(one.name, one.artifact)])
-        unmet: list[tuple[Candidate, RequirementError]] = []
+        self._stager.try_ahead([one for one in pending if not self._dependencies.of(one.name, one.artifact)])
+        unmet: list[tuple[StagedPlugin, RequirementError]] = []
         while pending:
             before = len(self._ready)
             instead, unmet = self._prove(pending)
@@ -99,7 +99,7 @@ class Batch:
         self._dependencies.tied -= self._ready.keys()
         return [self._ready[name] for name in in_order(self._ready, self._bound_now)]
 
-    def prove_all(self) -> list[Ready]:
+    def prove_all(self) -> list[ProvenPlugin]:
         """Try the candidates and the live versions of their dependents; if one fails, change nothing.
 
         Raises:
@@ -111,7 +111,7 @@ class Batch:
         for one in self._in_order():
             name = one.name
             try:
-                self._ready[name] = one.ready(self._proofs.trial(one, self._required))
+                self._ready[name] = one.ready(self._stager.trial(one, self._required))
             except HotloadError as error:
                 for ready in reversed(self._ready.values()):
                     self._retire_thread.discard(ready.trial, f"{name} does not load")
@@ -134,21 +134,21 @@ class Batch:
                     self._candidates[name] = more
                     is_growing = True
 
-    def _drawn_in(self, status: PluginStatus, *, with_failed: bool) -> Candidate | None:
+    def _drawn_in(self, status: PluginStatus, *, with_failed: bool) -> StagedPlugin | None:
         if status.state is PluginState.OFF:
             return None
         name, live = status.name, self._loader.live(status.name)
         found = None
         if with_failed and name not in self._given and self._is_retried(status, self._candidates.keys()):
             self._given.add(name)
-            found = self._proofs.candidate(_directory(status), anew=True)
+            found = self._stager.candidate(_directory(status), reload=True)
         if (
             found is None
             and live is not None
             and not self._candidates.keys().isdisjoint(self._dependencies.bound(name))
         ):
             directory = _directory(status)
-            found = again(directory, self._proofs.status_of(directory), live)
+            found = again(directory, self._stager.status_of(directory), live)
         return found
 
     def _is_retried(self, status: PluginStatus, others: AbstractSet[str]) -> bool:
@@ -164,17 +164,17 @@ class Batch:
     # ---- one trial after the other
 
     def _prove(
-        self, pending: list[Candidate]
-    ) -> tuple[list[Candidate], list[tuple[Candidate, RequirementError]]]:
+        self, pending: list[StagedPlugin]
+    ) -> tuple[list[StagedPlugin], list[tuple[StagedPlugin, RequirementError]]]:
         """Try the pending candidates; return the replacements of failed ones, and the unmet requirements."""
         instead, unmet = [], []
         for one in pending:
             try:
-                found = self._proofs.prove(one, self._required)
+                found = self._stager.prove(one, self._required)
             except RequirementError as error:
                 unmet.append((one, error))
                 continue
-            if isinstance(found, Candidate):
+            if isinstance(found, StagedPlugin):
                 instead.append(found)
             elif found is not None:
                 self._ready[one.name] = found
@@ -200,7 +200,7 @@ class Batch:
             found.append(live.generation)
         return found
 
-    def _in_order(self) -> list[Candidate]:
+    def _in_order(self) -> list[StagedPlugin]:
         """Return the candidates, each after the plugins that its own artifact requires."""
 
         def required(name: str) -> Collection[str]:
@@ -214,7 +214,7 @@ class Batch:
     def _has_failed(self, name: str) -> bool:
         status = self._store.get(name)
         is_behind = status is not None and status.state in (PluginState.STALE, PluginState.FAIL)
-        return is_behind or name in self._proofs.unproven
+        return is_behind or name in self._stager.unproven
 
     # ---- all together, or not at all
 
@@ -239,10 +239,10 @@ class Batch:
             ready = self._ready.get(other)
             live = ready.trial if ready is not None else self._loader.live(other)
             if live is None or live.generation is not peer.generation():
-                return f"it requires {other}, whose newest version cannot serve"
+                return f"it requires {other}, whose newest version cannot be loaded"
         return ""
 
-    def _leave(self, one: Candidate, error: RequirementError) -> None:
+    def _leave(self, one: StagedPlugin, error: RequirementError) -> None:
         """Do not load a candidate: keep its plugin as it is, or make it wait or fail because of ``error``."""
         name = one.name
         if one.attempt is None and (one.fault is not None or self._loader.live(name) is not None):
@@ -251,13 +251,13 @@ class Batch:
         self._dependencies.tied.add(name)
         source = one.attempt.source.digest if one.attempt else one.source_digest
         if not one.is_settled or any(
-            other in self._proofs.unproven for other in self._dependencies.wanted(name)
+            other in self._stager.unproven for other in self._dependencies.wanted(name)
         ):
-            self._proofs.postpone(one.status)
+            self._stager.postpone(one.status)
         elif self._loader.live(name) is None and not self._dependencies.cycle(name):
-            self._proofs.put_waiting(replace(one.status, source_digest=source), str(error))
+            self._stager.put_waiting(replace(one.status, source_digest=source), str(error))
         else:
-            self._proofs.fail(one.status, self._proofs.failure(error, name), source)
+            self._stager.fail(one.status, self._stager.failure(error, name), source)
 
 
 def _directory(status: PluginStatus) -> PluginDirectory:
@@ -272,7 +272,7 @@ class Pipeline:
     """
 
     def __init__(
-        self, loader: Loader, config: Config, store: StatusStore, builds: Builds, rounds: SelfWriteGuard
+        self, loader: Loader, config: Config, store: StatusStore, builds: Builds, self_writes: SelfWriteGuard
     ) -> None:
         self._config = config
         self._rule = SourceRule(config.watch.ignore)
@@ -281,8 +281,8 @@ class Pipeline:
         self._loader = loader
         self._retire_thread = RetireThread(self._loader, store)
         self._dependencies = DependencyGraph(config, store, loader)
-        attempts = Attempts(config, builds, loader, self._retire_thread, rounds)
-        self._proofs = Proofs(
+        attempts = Attempts(config, builds, loader, self._retire_thread, self_writes)
+        self._stager = Stager(
             config,
             store,
             builds=builds,
@@ -346,18 +346,18 @@ class Pipeline:
         """
         directories = list(directories)
         self._refuse_endless(directories, again=again)
-        unproven = self._proofs.unproven = set()
+        unproven = self._stager.unproven = set()
         batch = self._new_batch()
         for directory in directories:  # compile all before the first trial
             name = directory.name
-            batch.add(name, self._proofs.candidate(directory, seen.get(name), again=again, fresh=fresh))
+            batch.add(name, self._stager.candidate(directory, seen.get(name), again=again, fresh=fresh))
         if self._has_unloaded:
             self._has_unloaded = False
             batch.add_tied()
         ready = batch.prove()
         if ready:
             self._swap(ready)
-        self._builds.prune(self._proofs.serving)
+        self._builds.prune(self._stager.serving)
         if not seen and (keep := self._builds.what_is_known()):
             self._retire_thread.then(keep)
         return unproven
@@ -377,7 +377,7 @@ class Pipeline:
         try:
             check_entry(directory.name, directory.path)
         except DiscoverError as error:
-            fault = self._proofs.failure(error, directory.name)
+            fault = self._stager.failure(error, directory.name)
             if not is_same(fault, status.fault):
                 self._put_failed(status, fault)
         else:
@@ -389,12 +389,12 @@ class Pipeline:
         status = self.status_of(directory)
         source: Source | None = None
         try:
-            source = self._proofs.read(directory)
+            source = self._stager.read(directory)
             build = self._builds.compile(directory, source, fresh=False)
         except HotloadError as error:
-            return self._put_failed(status, self._proofs.failure(error, directory.name, source))
+            return self._put_failed(status, self._stager.failure(error, directory.name, source))
         self._dependencies.note(directory.name, build.artifact)
-        self._builds.prune(self._proofs.serving)
+        self._builds.prune(self._stager.serving)
         if status.generation:
             return replace(status, compile_seconds=build.seconds)
         state = PluginState.NEW if status.state is PluginState.FAIL else status.state
@@ -420,14 +420,14 @@ class Pipeline:
             self._loader.unload(other)
             status = self._store.get(other)
             assert status is not None
-            self._proofs.put_waiting(status, f"it requires {name}, which has been unloaded")
+            self._stager.put_waiting(status, f"it requires {name}, which has been unloaded")
         self._loader.unload(name)
         self._has_unloaded = True
         self._retire_thread.ring()
 
     def status_of(self, directory: PluginDirectory) -> PluginStatus:
         """Return the status of a plugin, with its present path."""
-        return self._proofs.status_of(directory)
+        return self._stager.status_of(directory)
 
     def requires(self, name: str) -> tuple[str, ...]:
         """Return the requirements of the newest known version of a plugin."""
@@ -451,20 +451,20 @@ class Pipeline:
         """
         self._refuse_endless([directory], again=False)
         name = directory.name
-        ready: list[Ready] = []
+        ready: list[ProvenPlugin] = []
         if not hold.digest:
             self.unload(name)
-        elif self._proofs.serving(name) != hold.digest:
+        elif self._stager.serving(name) != hold.digest:
             artifact, status = self._builds.open(name, hold.digest), self.status_of(directory)
             batch = self._new_batch()
-            batch.add(name, Candidate(directory, status, artifact, hold.source, hold=hold))
+            batch.add(name, StagedPlugin(directory, status, artifact, hold.source, hold=hold))
             ready = batch.prove_all()
         self._builds.keep(name, hold)
         if ready:
             self._swap(ready)
             self._follow(name)
         else:
-            self._proofs.put_held(self.status_of(directory), hold)
+            self._stager.put_held(self.status_of(directory), hold)
 
     def _follow(self, name: str) -> None:
         """Load the plugins that can load only with the version of ``name`` that is live now."""
@@ -476,9 +476,9 @@ class Pipeline:
     # ---- swap and retire
 
     def _new_batch(self) -> Batch:
-        return Batch(self._store, self._loader, self._retire_thread, self._dependencies, self._proofs)
+        return Batch(self._store, self._loader, self._retire_thread, self._dependencies, self._stager)
 
-    def _swap(self, ready: list[Ready]) -> None:
+    def _swap(self, ready: list[ProvenPlugin]) -> None:
         with self._loader.reporting():
             began = time.perf_counter()
             self._loader.swap([one.trial for one in ready])
@@ -492,7 +492,7 @@ class Pipeline:
         # Do not wait for the disk: an artifact that a power failure damages is built again.
         self._retire_thread.then(make_durable, self._builds.new_among(digests))
 
-    def _report(self, one: Ready, seconds: float) -> None:
+    def _report(self, one: ProvenPlugin, seconds: float) -> None:
         """Report that a version is live after a swap that took ``seconds``."""
         before = self._store.get(one.trial.name)
         assert before is not None
@@ -501,4 +501,4 @@ class Pipeline:
         if one.held:
             self._store.tell(PluginHeld(time.time(), before.name, one.trial.generation.number, one.held))
         elif one.fault is None:
-            self._builds.unbar(before.name, "another version serves")
+            self._builds.unbar(before.name, "another version is live")

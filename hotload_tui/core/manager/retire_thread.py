@@ -161,4 +161,4 @@ class Probation:
         try:
             self._go_back(plugin, generation, why)
         except HotloadError as error:
-            self._store.write("warning", plugin, f"{why.message}; it serves on: {error}")
+            self._store.write("warning", plugin, f"{why.message}; it stays live: {error}")

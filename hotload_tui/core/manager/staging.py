@@ -115,7 +115,7 @@ class SelfWriteGuard:
         return rounds > _ROUNDS
 
 
-class Ready(Struct, frozen=True):
+class ProvenPlugin(Struct, frozen=True):
     """A successful trial, and the other values of the plugin's new status."""
 
     trial: LivePlugin
@@ -203,14 +203,14 @@ class Attempts:
         builds: Builds,
         loader: Loader,
         retire_thread: RetireThread,
-        rounds: SelfWriteGuard,
+        self_writes: SelfWriteGuard,
     ) -> None:
         self._config = config
         self._rule = SourceRule(config.watch.ignore)
         self._builds = builds
         self._loader = loader
         self._retire_thread = retire_thread
-        self._self_writes = rounds
+        self._self_writes = self_writes
         self._ahead: dict[str, Outcome] = {}
         self._repositories = Repositories(Path(config.runtime_dir).absolute(), config.debounce_time)
 
@@ -302,7 +302,7 @@ def _note(attempt: Attempt, build: Build) -> None:
     attempt.compile_seconds = build.seconds if build.compiled or build.reused else 0.0
 
 
-class Candidate(Struct):
+class StagedPlugin(Struct):
     """An artifact to try, and the status of its plugin before the trial."""
 
     directory: PluginDirectory
@@ -333,19 +333,19 @@ class Candidate(Struct):
         files = (SourceFile(each.path, self.artifact.source(each.path), each.sha256) for each in members)
         return replace(self.attempt.source, files=tuple(files))
 
-    def ready(self, trial: LivePlugin) -> Ready:
+    def ready(self, trial: LivePlugin) -> ProvenPlugin:
         """Return the trial and its values, ready for the swap."""
         if self.attempt is not None:
-            return Ready(trial, self.attempt.compile_seconds, self.attempt.source.digest)
+            return ProvenPlugin(trial, self.attempt.compile_seconds, self.attempt.source.digest)
         held, fault = (self.hold.reason, self.hold.fault) if self.hold else ("", self.fault)
-        return Ready(trial, 0.0, self.source_digest, fault, held)
+        return ProvenPlugin(trial, 0.0, self.source_digest, fault, held)
 
 
-def again(directory: PluginDirectory, status: PluginStatus, live: LivePlugin) -> Candidate:
+def again(directory: PluginDirectory, status: PluginStatus, live: LivePlugin) -> StagedPlugin:
     """Return a candidate that loads the live version again with the plugins that it requires."""
     is_held = status.state is PluginState.HELD
     hold = Hold(status.source_digest, status.digest, status.held, status.fault) if is_held else None
-    return Candidate(
+    return StagedPlugin(
         directory, status, live.generation.artifact, status.source_digest, hold=hold, fault=status.fault
     )
 
@@ -354,7 +354,7 @@ _BROKEN = (PluginState.FAIL, PluginState.STALE)
 _BEHIND = (*_BROKEN, PluginState.HELD)
 
 
-class Proofs:
+class Stager:
     """Tries one plugin at a time, and sets its status in the status store; swaps nothing."""
 
     def __init__(
@@ -408,18 +408,18 @@ class Proofs:
         *,
         again: bool = False,
         fresh: bool = False,
-        anew: bool = False,
-    ) -> Candidate | None:
+        reload: bool = False,
+    ) -> StagedPlugin | None:
         """Read and compile a plugin; return ``None`` if there is nothing to try.
 
-        ``again`` also takes a plugin that is unchanged or HELD; ``fresh`` also compiles it; ``anew`` also
-        takes a source that failed before.
+        ``again`` also takes a plugin that is unchanged or HELD; ``fresh`` also compiles it; ``reload``
+        also takes a source that failed before.
         """
         status = self.status_of(directory)
         is_settled = change is None or change.is_settled
         attempt: Attempt | None = None
         try:
-            known = None if again or anew or change is not None else self._builds.known(directory)
+            known = None if again or reload or change is not None else self._builds.known(directory)
             source, artifact = known or (self.read(directory, change), None)
             attempt = Attempt(directory, source)
             if not again:
@@ -427,14 +427,14 @@ class Proofs:
                 if is_held:
                     return held
             self._builds.let_go(directory.name, "asked for" if again else "its source changed")
-            if not again and self._is_current(status, source.digest, anew=anew):
+            if not again and self._is_current(status, source.digest, reload=reload):
                 return None
             self._store.put(replace(status, state=PluginState.BUILD))
             artifact = artifact or self._attempts.compile(attempt, fresh=fresh)
         except HotloadError as error:
             return self._not_compiled(directory, status, error, attempt, is_settled=is_settled, again=again)
         self._dependencies.note(directory.name, artifact)
-        return Candidate(directory, status, artifact, source.digest, attempt, is_settled)
+        return StagedPlugin(directory, status, artifact, source.digest, attempt, is_settled)
 
     def _not_compiled(
         self,
@@ -445,7 +445,7 @@ class Proofs:
         *,
         is_settled: bool,
         again: bool,
-    ) -> Candidate | None:
+    ) -> StagedPlugin | None:
         if not is_settled:
             self.postpone(status)
             return None
@@ -460,7 +460,7 @@ class Proofs:
 
     def _held(
         self, directory: PluginDirectory, status: PluginStatus, digest: str
-    ) -> tuple[bool, Candidate | None]:
+    ) -> tuple[bool, StagedPlugin | None]:
         """Return whether the plugin stays HELD, and a candidate of the held artifact if it is not live."""
         hold = self._builds.hold(directory.name, digest)
         if hold is None:
@@ -472,7 +472,7 @@ class Proofs:
             artifact = self._builds.open(directory.name, hold.digest)
         except HotloadError as error:
             return self._cannot_hold(status, hold, error), None
-        return True, Candidate(directory, status, artifact, digest, hold=hold)
+        return True, StagedPlugin(directory, status, artifact, digest, hold=hold)
 
     def _cannot_hold(self, status: PluginStatus, hold: Hold, error: HotloadError) -> bool:
         """Return whether the plugin stays HELD although the held artifact does not load."""
@@ -480,12 +480,12 @@ class Proofs:
             self._builds.was_vain(status.name, hold.digest, error)
             self.put_held(status, replace(hold, digest=""))
             return True
-        self._builds.let_go(status.name, f"what it was held at cannot serve ({error})")
+        self._builds.let_go(status.name, f"the held version cannot be loaded ({error})")
         return False
 
-    def _is_current(self, status: PluginStatus, digest: str, *, anew: bool) -> bool:
+    def _is_current(self, status: PluginStatus, digest: str, *, reload: bool) -> bool:
         """Return whether there is nothing to do: this source is live, or is known to fail."""
-        if anew or status.name in self._dependencies.tied:
+        if reload or status.name in self._dependencies.tied:
             return False
         if status.state in _BEHIND and status.digest == digest and self._loader.live(status.name):
             # The source is the live version again, so the plugin is ok without a load.
@@ -498,18 +498,18 @@ class Proofs:
 
     def _last_good(
         self, directory: PluginDirectory, fault: Fault, digest: str, was_tried: str
-    ) -> Candidate | None:
+    ) -> StagedPlugin | None:
         """Return a candidate of the last good artifact if no version is live."""
         if self._loader.live(directory.name) is not None:
             return None
         artifact = self._builds.last_good(directory.name, was_tried)
         if artifact is None:
             return None
-        return Candidate(directory, self.status_of(directory), artifact, digest, fault=fault)
+        return StagedPlugin(directory, self.status_of(directory), artifact, digest, fault=fault)
 
     # ---- from candidate to trial
 
-    def prove(self, one: Candidate, required: Required) -> Ready | Candidate | None:
+    def prove(self, one: StagedPlugin, required: Required) -> ProvenPlugin | StagedPlugin | None:
         """Try a candidate; if it fails, record the failure and return the replacement to try, if any.
 
         Raises ``RequirementError`` if a requirement is not met; then nothing is recorded.
@@ -521,18 +521,18 @@ class Proofs:
         except HotloadError as error:
             return self._instead(one, error)
 
-    def try_ahead(self, several: Collection[Candidate]) -> None:
+    def try_ahead(self, several: Collection[StagedPlugin]) -> None:
         """Try candidates that require no other plugin together; ``prove`` then returns each result."""
         if len(several) > 1:
             self._attempts.run_ahead((one.directory, one.artifact) for one in several)
 
-    def trial(self, one: Candidate, required: Required) -> LivePlugin:
+    def trial(self, one: StagedPlugin, required: Required) -> LivePlugin:
         """Try a candidate. Raises ``HotloadError``."""
         if one.attempt is not None:
             return self._attempts.prove(one.attempt, one.artifact, required)
         return self._attempts.run(one.directory, one.artifact, required)
 
-    def _instead(self, one: Candidate, error: HotloadError) -> Candidate | None:
+    def _instead(self, one: StagedPlugin, error: HotloadError) -> StagedPlugin | None:
         """Record that a candidate failed, and return the replacement to try, if any."""
         if one.hold is not None and not self._loader.live(one.name):
             is_held = self._cannot_hold(one.status, one.hold, error)

@@ -221,7 +221,7 @@ class Watching:
         return status is None or (status.state is PluginState.OFF and Path(status.path).is_dir())
 
 
-_UNHEEDED: Final = {"keys": "a console takes it when it is opened anew"}
+_UNHEEDED: Final = {"keys": "a console reads it when it is opened again"}
 _RESTART: Final = "it takes effect when the host is restarted"
 
 
@@ -258,7 +258,7 @@ class ConfigReload:
             raise
         if self.fault:
             self.fault = ""
-            self._store.write("info", "", "the configuration is mended")
+            self._store.write("info", "", "the configuration is fixed")
         self._tell_unheeded(config)
         self._read = config
         names = {*self._config.plugins, *config.plugins}

@@ -118,7 +118,7 @@ class Load:
         for entry in ledger.undo():
             if entry.outcome == "named":
                 error.add_note(f"left behind: {entry.describe()}")
-        return retirer.bury(generation, ledger, self._context)
+        return retirer.drop(generation, ledger, self._context)
 
     def abandon(self) -> None:
         """Drop everything that ``register`` asked for."""

@@ -108,7 +108,7 @@ class NativeLoader(importlib.abc.Loader):
         text = f"native module {self._path} of plugin {self._plugin} cannot be loaded"
         is_refusal = getattr(error, "path", None) != str(copy)  # the linker's own errors name the file
         if is_refusal and self.file in _loaded:
-            text += " a second time in one process; start the host anew to get this version"
+            text += " a second time in one process; restart the host to get this version"
         return ImportError(f"{text}: {reason}", name=self._path)
 
 

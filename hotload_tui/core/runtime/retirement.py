@@ -114,7 +114,7 @@ class Retirer:
         live.generation.leave_remnants()
         entries = live.ledger.undo()
         functions = [handler.function for handler in live.handlers]
-        gone = self.bury(live.generation, live.ledger, live.context, *functions)
+        gone = self.drop(live.generation, live.ledger, live.context, *functions)
         gone.faults, gone.inside, gone.entries = faults, inside, entries
         return gone
 
@@ -129,7 +129,7 @@ class Retirer:
         )
         return [self._fault_of(plugin, error) for error in errors if error is not None]
 
-    def bury(self, generation: Generation, ledger: Ledger, *others: object) -> Parting:
+    def drop(self, generation: Generation, ledger: Ledger, *others: object) -> Parting:
         """Prepare the liveness check of a generation that has left ``sys.modules``.
 
         ``others`` are objects of the generation that its modules do not always refer to.

@@ -61,7 +61,7 @@ def migrate(plugin: str, module: object, state: StateMapping, file: str) -> None
 
     Raises:
         LoadError: ``STATE_VERSION`` is not a whole number, or ``migrate_state`` is missing, raised, or
-            returned a coroutine or generator.
+            returned anything but ``None`` or the state itself.
 
     """
     version = _version(plugin, module, file)
@@ -82,6 +82,8 @@ def migrate(plugin: str, module: object, state: StateMapping, file: str) -> None
         problem = (
             f"migrate_state returned a coroutine or generator, which nobody would run; write: {_MIGRATE}"
         )
+    elif returned is not None and returned is not state:
+        problem = f"migrate_state returned a value, which nobody uses; change state in place: {_MIGRATE}"
     else:
         return
     raise LoadError(plugin, problem, file=file, line=_line_of(function))

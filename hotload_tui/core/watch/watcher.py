@@ -149,8 +149,8 @@ class NotifierThread:
         if self._ended.is_set():
             return True
         now = time.monotonic()
-        is_anew = self._woken.is_set() and now - self._hung_at >= _APART
-        return is_anew or (self._retry_at != 0.0 and now >= self._retry_at)
+        is_due = self._woken.is_set() and now - self._hung_at >= _APART
+        return is_due or (self._retry_at != 0.0 and now >= self._retry_at)
 
 
 def _deaf(error: Exception) -> WatcherStatus:
@@ -389,7 +389,7 @@ class Threads:
         self._stopped = threading.Event()
         self._status = WatcherStatus("watching")
         self._died: dict[str, BaseException] = {}
-        self._notifier = self._thread("hotload-bell", self._ring)
+        self._notifier = self._thread("hotload-notify", self._ring)
         self._watch = self._thread("hotload-watch", self._dispatch)
 
     def start(self) -> None:
@@ -439,7 +439,7 @@ class Threads:
         if self._stopped.is_set():
             return True
         if not self._notifier.is_alive():
-            self._notifier = self._thread("hotload-bell", self._ring)
+            self._notifier = self._thread("hotload-notify", self._ring)
             self._replace(self._notifier)
         return False
 

@@ -80,6 +80,7 @@ def _stack(dump: str, plugin_dir: str) -> list[Frame]:
 
 
 def _frame(file: str, line: int, function: str, plugin_dir: str) -> Frame:
+    linecache.checkcache(file)  # it may have changed since an earlier crash
     source = linecache.getline(file, line).rstrip("\n")
     return Frame(
         file=file,
@@ -106,7 +107,7 @@ def fault_of_hang(plugin: PluginStatus, phase: Phase, trace: str) -> Fault:
         phase,
         plugin.name,
         "TimeoutError",
-        "the plugin kept the host from going on, so the host was started anew",
+        "the plugin kept the host from going on, so the host was restarted",
         time.time(),
         frames=_frames(trace, plugin.path),
     )

@@ -72,7 +72,7 @@ class Guard:
             os.dup2(self._copies[stream], stream)
         crumb = recent(self._crumbs.trail(), time.monotonic() - CUT_OFF_SEEN)
         who = f"{crumb.plugin} was running then" if crumb else "nobody knows by whom"
-        logger.warning("descriptor %d of the host was closed or replaced (%s); it is mended", stream, who)
+        logger.warning("descriptor %d of the host was closed or replaced (%s); it is repaired", stream, who)
 
 
 def _identity(descriptor: int) -> tuple[int, int]:

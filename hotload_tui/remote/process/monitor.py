@@ -190,7 +190,7 @@ class HostMonitor:
         self._ready = threading.Event()
         self._ended = threading.Event()
         self._restart = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="hotload-keeper", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="hotload-monitor", daemon=True)
 
     # ---- the console's side
 
@@ -214,7 +214,7 @@ class HostMonitor:
         The monitor refuses to restart a healthy host, unless ``anyway`` is set.
         """
         if not (self._hang or self._has_given_up or anyway):
-            return "The host is well; r loads a plugin anew."
+            return "The host is well; r loads a plugin again."
         self._restart.set()
         return ""
 

@@ -26,7 +26,7 @@ import time
 from collections.abc import Sequence
 
 GRACE = 1.5  # seconds between the request to end and SIGKILL: all processes are gone within 3
-DUMP = getattr(signal, "SIGRTMAX", signal.SIGUSR2)  # a signal that plugins hardly use
+DUMP = getattr(signal, "SIGRTMAX", getattr(signal, "SIGUSR2", 0))  # a signal that plugins hardly use
 _DEAF = ("SIGHUP", "SIGINT", "SIGTERM", "SIGQUIT", "SIGTSTP", "SIGTTOU", "SIGTTIN")
 # Turns off: synchronized output, mouse (four modes), bracketed paste, focus and resize reports, kitty's keys,
 # alternate screen. Turns on: cursor, plain colours.
@@ -44,7 +44,7 @@ class Terminal:
         self._descriptor = descriptor
         self._modes = [int(number) for number in modes.split(",") if number]
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Restore the modes, and leave the alternate screen."""
         if self._descriptor < 0:
             return
@@ -136,7 +136,7 @@ class Supervisor:
         words = os.read(0, 4096).split()
         if not words:
             self._is_over = True
-            self._terminal.mend()
+            self._terminal.restore()
             self._stop()
         for word in words:
             match word:

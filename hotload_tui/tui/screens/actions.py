@@ -109,7 +109,7 @@ class ActionScreen(Screen[None]):
         elif connection := self.debug():
             await hand_over(self.app, connection)
         else:
-            self.say("No breakpoint() waits. Where one does is told in the status line.")
+            self.say("No breakpoint() waits. The status line shows when one does.")
 
     def action_enable(self) -> None:
         """Enable the selected plugin."""
@@ -130,7 +130,9 @@ class ActionScreen(Screen[None]):
             if yes:
                 self.say(self.requests.clean_all())
 
-        question = "Remove the artifacts of all plugins? What serves goes on serving; R builds them again."
+        question = (
+            "Remove the artifacts of all plugins? Live versions stay live; R builds the artifacts again."
+        )
         self.app.push_screen(ConfirmScreen(question, "Remove"), answered)
 
     def action_new(self) -> None:

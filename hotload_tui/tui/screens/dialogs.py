@@ -217,9 +217,9 @@ _STATES: Final[tuple[HelpRow, ...]] = (
     *(
         (f"{state.glyph} {state}", "", meaning)
         for state, meaning in (
-            (PluginState.OK, "the newest version serves"),
-            (PluginState.STALE, "an older version serves: the newest one failed"),
-            (PluginState.FAIL, "nothing serves"),
+            (PluginState.OK, "the newest version is live"),
+            (PluginState.STALE, "an older version is live: the newest one failed"),
+            (PluginState.FAIL, "no version is live"),
             (PluginState.HELD, "kept at a version chosen by hand, or back from one that killed the host"),
             (PluginState.OFF, "disabled: its folder's name begins with _"),
             (PluginState.WAIT, "waits for a plugin that it requires"),
@@ -227,7 +227,7 @@ _STATES: Final[tuple[HelpRow, ...]] = (
             (PluginState.NEW, "found, not loaded yet"),
         )
     ),
-    ("+ ok !", "", "it serves, but a call of it raised: the Error tab has it"),
+    ("+ ok !", "", "it is live, but one of its calls raised; the Error tab shows it"),
     ("!*FAIL", "", "the star: you have not looked at it since it broke"),
 )
 

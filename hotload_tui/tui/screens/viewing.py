@@ -81,12 +81,12 @@ class ViewingScreen(ActionScreen):
 
     def action_keep_filter(self) -> None:
         """Keep the table's filter for the next session, or stop keeping it."""
-        narrowed = self.arrangement.describe()
-        self._keeps_filter = bool(narrowed) and not self._keeps_filter
+        filtered = self.arrangement.describe()
+        self._keeps_filter = bool(filtered) and not self._keeps_filter
         if self._keeps_filter:
-            self.say(f"The table's {narrowed} is kept for the next time.")
+            self.say(f"The table's {filtered} is kept for the next time.")
         else:
-            self.say("It is not kept any more." if narrowed else "The table has no filter; / makes one.")
+            self.say("It is not kept any more." if filtered else "The table has no filter; / makes one.")
 
     @property
     def _pane(self) -> Filterable | PluginTable | None:
@@ -98,7 +98,7 @@ class ViewingScreen(ActionScreen):
         """Show the active filters of the visible panes in the status line."""
         panes = (self.query_one(DetailTabs).seen, self.query_one("#strip", LogView))
         parts = [self.arrangement.describe(), *(pane.describe() for pane in panes if pane.is_on_screen)]
-        self.query_one(StatusLine).narrowed = ", ".join(filter(None, parts))
+        self.query_one(StatusLine).filtered = ", ".join(filter(None, parts))
 
     def on_tabbed_content_tab_activated(self) -> None:
         """Show the filter of the tab that was opened."""

@@ -71,7 +71,7 @@ class Overview(VerticalScroll, Filterable, can_focus=True):
         """Draw the changes that arrived while the tab was hidden."""
         self._draw()
 
-    def draw_anew(self) -> None:
+    def redraw(self) -> None:
         """Draw the lines that match the filter."""
         self._draw()
 

@@ -307,7 +307,7 @@ class ErrorView(ScrollableContainer, Filterable, can_focus=True):
         if self.is_on_screen:
             self._draw()
 
-    def draw_anew(self) -> None:
+    def redraw(self) -> None:
         """Draw the lines that match the filter."""
         self._draw()
 

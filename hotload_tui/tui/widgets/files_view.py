@@ -45,7 +45,7 @@ class HashesView(ScrollableContainer, Filterable, can_focus=True):
         """Draw the changes that arrived while the tab was hidden."""
         self._draw_if_seen()
 
-    def draw_anew(self) -> None:
+    def redraw(self) -> None:
         """Draw the files that match the filter, each with its digests."""
         self._draw_if_seen()
 
@@ -164,7 +164,7 @@ class SourceView(ScrollableContainer, Filterable, can_focus=True):
         """Draw the changes that arrived while the tab was hidden."""
         self._draw_if_seen()
 
-    def draw_anew(self) -> None:
+    def redraw(self) -> None:
         """Draw the lines that match the filter, with their numbers."""
         self._due = True
         self._draw_if_seen()

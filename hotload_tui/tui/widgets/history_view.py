@@ -79,7 +79,7 @@ def _changes(before: PluginStatus | None, now: PluginStatus, seen: float) -> Ite
     if before is None:
         return
     if before.fault is not None and fault is None and now.generation == before.generation:
-        yield TimelineEntry(seen, name, "+", "mended, nothing was loaded")
+        yield TimelineEntry(seen, name, "+", "fixed, nothing was loaded")
     if now.state is PluginState.OFF and before.state is not PluginState.OFF:
         yield TimelineEntry(seen, name, "-", "disabled")
     if bool(now.held) != bool(before.held):
@@ -150,7 +150,7 @@ class HistoryView(RowTable, Filterable):
         self._every = rows
         self._choose(here.entry if here else None)
 
-    def draw_anew(self) -> None:
+    def redraw(self) -> None:
         """Draw the rows that match the filter."""
         row = self._row
         self._choose(row.entry if row else None)
@@ -219,7 +219,7 @@ class HistoryView(RowTable, Filterable):
 
 def _why_not(row: GenerationRow, status: PluginStatus) -> str:
     if row.serves:
-        return "This generation serves now."
+        return "This generation is live now."
     if not row.entry.generation:
         return "This one never served: there is nothing to go back to."
     if not row.entry.can_return:
@@ -242,7 +242,7 @@ def _outcome(row: GenerationRow) -> str:
     if entry.fault is not None:
         return clean_line(f"{entry.fault.phase} failed: {entry.fault.type}: {entry.fault.message}", 200)
     if row.serves:
-        return "serves"
+        return "live"
     memory = clean_line(entry.memory, 200) or "still being retired"
     back = "" if entry.can_return else ", artifact gone"
     return f"memory {memory}{back}" if entry.memory else f"{memory}{back}"

@@ -110,7 +110,7 @@ class HooksView(Vertical, Filterable):
         """Draw the changes that arrived while the tab was hidden."""
         self.draw_table()
 
-    def draw_anew(self) -> None:
+    def redraw(self) -> None:
         """Draw the rows that match the filter; the results of calls stay below them."""
         self.draw_table()
 

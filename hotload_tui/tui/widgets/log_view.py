@@ -186,7 +186,7 @@ def _spans(text: str, width: int) -> Iterator[tuple[int, int]]:
         start += len(part)
 
 
-PACE: Final = 0.05
+DRAW_INTERVAL: Final = 0.05
 """Seconds between two reads of the book while many lines arrive."""
 
 EMPTY: Final = "No lines yet. Loads, failures and all that plugins print or log will be here."
@@ -262,7 +262,7 @@ class LogView(ScrollView, Filterable, can_focus=True):
         self.stamped = not self.stamped
         self._drain()
 
-    def draw_anew(self) -> None:
+    def redraw(self) -> None:
         """Draw the lines that match the filter."""
         self._drain()
 
@@ -273,7 +273,7 @@ class LogView(ScrollView, Filterable, can_focus=True):
     def _book_grew(self) -> None:
         if self.is_on_screen and not self._due:
             self._due = True
-            self.set_timer(PACE, self._drain)
+            self.set_timer(DRAW_INTERVAL, self._drain)
 
     def _drain(self) -> None:
         self._due = False

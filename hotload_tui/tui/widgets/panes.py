@@ -95,7 +95,7 @@ class Filterable(Widget):
     """``text``, or ``!text`` for items without this text; empty for all items."""
     _found = ""
 
-    def draw_anew(self) -> None:
+    def redraw(self) -> None:
         """Draw the items that match the filter."""
         self.refresh()
 
@@ -103,7 +103,7 @@ class Filterable(Widget):
         """Set the filter to ``wanted``, scroll to the top and draw again."""
         self.filter = wanted
         self.scroll_to(0, 0, animate=False, immediate=True)
-        self.draw_anew()
+        self.redraw()
 
     def describe(self) -> str:
         """Describe the filter; empty if there is none."""

@@ -32,7 +32,7 @@ SHORT: Final = 3.0
 LONG: Final = 10.0
 """Seconds that a text stays: ``LONG`` if it reports trouble, else ``SHORT``."""
 
-PACE: Final = 0.2
+DRAW_INTERVAL: Final = 0.2
 """Seconds between two painted texts."""
 
 _ROW: Final = 0.75
@@ -63,7 +63,7 @@ class Notice(Container):
             self._draw()
         elif not self._due:  # a text may grow with every reload: do not paint it each time
             self._due = True
-            self.set_timer(PACE, self._draw)
+            self.set_timer(DRAW_INTERVAL, self._draw)
 
     def _draw(self) -> None:
         self._due = False
@@ -184,7 +184,7 @@ class StatusLine(Widget):
     """The work under way besides watching; empty if there is none."""
     trouble: reactive[str] = reactive("")
     """The problem of the host, of the first scan or of the last read; empty if there is none."""
-    narrowed: reactive[str] = reactive("")
+    filtered: reactive[str] = reactive("")
     """The active filters; empty if there are none."""
     newest: reactive[str] = reactive("")
     """The last line of the log while the log below is hidden; else empty."""
@@ -227,8 +227,8 @@ class StatusLine(Widget):
         if self.snapshot is not None and self.snapshot.host.breakpoint:
             text = f"B: breakpoint at {clean_line(self.snapshot.host.breakpoint, 60)}"
             parts.append(Content.styled(text, "bold reverse"))
-        if self.narrowed:
-            parts.append(Content.styled(self.narrowed, "bold reverse"))
+        if self.filtered:
+            parts.append(Content.styled(self.filtered, "bold reverse"))
         if self.trouble:
             parts.append(Content.styled(clean_line(self.trouble), "bold $text-error"))
         if self.busy:

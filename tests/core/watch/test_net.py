@@ -97,7 +97,7 @@ def test_one_refused_directory_does_not_silence_the_others(workspace: Workspace,
 
 # The thread may die while it reads a directory, which nobody closes then.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("name", ["hotload-bell", "hotload-watch"])
+@pytest.mark.parametrize("name", ["hotload-notify", "hotload-watch"])
 def test_a_dead_thread_is_replaced(workspace: Workspace, watch: Watch, name: str) -> None:
     """Whatever ends one of the threads: it is shown, and the next save is told."""
     before = set(threading.enumerate())

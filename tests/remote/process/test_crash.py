@@ -15,6 +15,7 @@ def test_a_crash_is_shown_with_its_signal_and_its_line(console: Console) -> None
     fault = console.fault("boom")
     assert (fault.type, fault.phase) == ("SIGSEGV", "load")
     assert [(frame.function, frame.line) for frame in fault.frames[:2]] == [("register", 5), ("boom", 3)]
+    console.wait_for(lambda: console.state("good") is PluginState.OK)
     assert console.manager.invoke("good").values == ("good",)
 
 
@@ -26,6 +27,20 @@ def test_a_held_plugin_is_tried_again_when_it_changes(console: Console) -> None:
     console.wait_for(lambda: console.state("boom") is PluginState.OK)
     assert console.manager.invoke("greet").values == ("hello",)
     assert console.lines("error boom: the host died of signal 11")
+
+
+def test_the_line_of_a_second_crash_is_shown_as_it_is_then(console: Console) -> None:
+    """The source was edited since the first one, in the same place."""
+
+    def lines() -> list[str]:
+        status = console.status("boom")
+        frames = status.fault.frames if status is not None and status.fault is not None else ()
+        return [frame.lines[0].strip() for frame in frames if frame.function == "boom"]
+
+    console.workspace["boom"] = SEGFAULT
+    console.wait_for(lambda: lines() == ["ctypes.string_at(0)"])
+    console.workspace["boom"] = SEGFAULT.replace("string_at(0)", "memset(0, 1, 1)")
+    console.wait_for(lambda: lines() == ["ctypes.memset(0, 1, 1)"])
 
 
 def test_its_user_can_have_it_loaded_as_it_is(console: Console) -> None:
@@ -71,7 +86,7 @@ def test_a_host_that_is_well_is_restarted_when_that_is_wanted(console: Console) 
     """Asked once more it makes way for another one; nobody is blamed, nothing is held, all plugins load."""
     console.wait_for(lambda: console.state("good") is PluginState.OK)
     first = console.pid
-    assert console.manager.restart() == "The host is well; r loads a plugin anew."
+    assert console.manager.restart() == "The host is well; r loads a plugin again."
     assert console.manager.restart(anyway=True) == ""
     console.wait_for(lambda: console.pid != first and console.state("good") is PluginState.OK)
     console.wait_for(lambda: console.manager.snapshot().host.trouble == "")

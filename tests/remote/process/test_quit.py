@@ -132,7 +132,7 @@ def test_nothing_is_left(tmp_path: Path, way: str, *, hangs: bool) -> None:
             terminal.wait_for("code ")
         until(lambda: family.left() == [], lambda: str(family.left()))
         if way not in ("terminal closed", "console and supervisor killed"):
-            terminal.wait_for(lambda _: terminal.is_mended())
+            terminal.wait_for(lambda _: terminal.is_restored())
             assert terminal.modes() == before
 
 
