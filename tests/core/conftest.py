@@ -1,4 +1,4 @@
-"""What tests of the engine share: a loader without a manager, a stage for plugins, random histories."""
+"""Helpers for the engine's tests: a loader without a manager, a stage for plugins, random histories."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.waiting import PATIENCE
 
 
 class Bench:
-    """A loader with its host, and a compiler that feeds it."""
+    """A loader with its host, and a compiler that produces its artifacts."""
 
     def __init__(self, workspace: Workspace, **settings: object) -> None:
         self.workspace = workspace
@@ -41,7 +41,7 @@ class Bench:
         self.loader.load(name, self.artifact(source, name), hook_point)
 
     def number(self) -> int:
-        """Return the number of the generation that serves."""
+        """Return the number of the live generation, or 0 if there is none."""
         live = self.loader.live("greet")
         return live.generation.number if live else 0
 
@@ -54,7 +54,7 @@ class Bench:
 
 @pytest.fixture
 def bench(workspace: Workspace) -> Iterator[Bench]:
-    """Give a loader, and unload everything afterwards."""
+    """Yield a loader, and unload all its plugins afterwards."""
     bench = Bench(workspace)
     yield bench
     for name in bench.loader.names():
@@ -63,7 +63,7 @@ def bench(workspace: Workspace) -> Iterator[Bench]:
 
 
 class Stage:
-    """What plugins reach under the name ``stage``."""
+    """The object that plugins import under the name ``stage``."""
 
     def __init__(self) -> None:
         self.running: Running | None = None
@@ -72,7 +72,7 @@ class Stage:
         self.told: list[object] = []
 
     def wait(self) -> str:
-        """Stay inside until the test opens the gate."""
+        """Block until the test opens the gate."""
         self.entered.set()
         self.gate.wait(PATIENCE)
         return "left"
@@ -80,7 +80,7 @@ class Stage:
 
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    """Give a stage, and let everybody leave it afterwards."""
+    """Yield a stage, and open its gate afterwards so that no thread stays blocked."""
     stage = Stage()
     monkeypatch.setitem(sys.modules, "stage", stage)
     yield stage
@@ -91,23 +91,23 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 
 
 def retired(running: Running, name: str = "greet", times: int = 1) -> PluginRetired:
-    """Wait until generations of a plugin were retired; return the last one's event."""
+    """Wait until this many generations of a plugin have retired, and return the event of the last one."""
     assert running.wait_for(lambda: len(running.told(PluginRetired, name)) >= times)
     return running.told(PluginRetired, name)[times - 1]
 
 
 def plugin_modules() -> list[str]:
-    """Return the names of all plugins' modules that can be imported; remnants of retired ones cannot run."""
+    """Return the names of all importable plugin modules, without the remnants of retired ones."""
     modules = sys.modules.copy().items()
     return [name for name, module in modules if name.startswith("hotplug.") and type(module) is not Remnant]
 
 
 class Histories(RuleBasedStateMachine):
-    """Real files and a real manager for random histories of what users do; nothing is left at the end."""
+    """Run random user actions with real files and a real manager, and leave nothing behind at the end."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.foreign = set(plugin_modules())  # what tests before this one in the same process still hold
+        self.foreign = set(plugin_modules())  # plugin modules that earlier tests in this process still hold
         self.root = Path(tempfile.mkdtemp(prefix="hotload-history-"))
         self.workspace = Workspace(self.root)
         self.count = 0
@@ -124,10 +124,10 @@ class Histories(RuleBasedStateMachine):
         return self.workspace.config()
 
     def teardown(self) -> None:
-        """Stop, and leave nothing behind."""
+        """Stop the host, and check that no plugin module is left."""
         self.host.manager.stop()
         shutil.rmtree(self.root)
         left = [name for name in plugin_modules() if name not in self.foreign]
-        for name in left:  # one failure must not spoil what comes after it
+        for name in left:  # so that one failure does not make the following tests fail
             del sys.modules[name]
         assert left == []

@@ -1,4 +1,4 @@
-"""Which files of plugins the interpreter opens and compiles."""
+"""Record which plugin files the interpreter opens and compiles."""
 
 import sys
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class Ear:
-    """Hears which plugin files the interpreter opens and compiles; an audit hook cannot be taken back."""
+    """An audit hook that records opened and compiled plugin files; Python cannot remove such a hook."""
 
     def __init__(self) -> None:
         self.root = ""
@@ -20,13 +20,13 @@ class Ear:
         if not self.root or event not in {"open", "compile"}:
             return
         path = str(arguments[0 if event == "open" else 1])
-        self.parsed += path == "<unknown>"  # what ast.parse calls a text
+        self.parsed += path == "<unknown>"  # the file name that ast.parse gives to a text
         if path.startswith(self.root):
             (self.opened if event == "open" else self.compiled).append(path[len(self.root) + 1 :])
 
     @contextmanager
     def listening(self, root: Path) -> Iterator[None]:
-        """Keep what happens to files under ``root``."""
+        """Record what happens to files under ``root`` inside the ``with`` block."""
         self.opened, self.compiled, self.parsed, self.root = [], [], 0, str(root)
         yield
         self.root = ""

@@ -20,7 +20,7 @@ ENTRY = '"""Greets."""\n\n\ndef register(ctx): ...\n'
 
 @pytest.fixture
 def artifact(workspace: Workspace) -> Path:
-    """Give the path of the artifact of a plugin with a data file."""
+    """Return the path of the artifact of a plugin with a data file."""
     workspace["greet"] = ENTRY
     workspace["greet/words.txt"] = "Hello"
     return Compiler(workspace.compiled).compile(workspace.plugins / "greet").artifact.path
@@ -34,7 +34,7 @@ def flipped(path: Path, offset: int) -> None:
 
 
 def test_an_artifact_holds_what_was_compiled(artifact: Path) -> None:
-    """Source, code, data and description come back as they went in."""
+    """An artifact returns the source, code, data and description that were written to it."""
     found = Artifact(artifact)
     assert found.source("plugin.py") == ENTRY.encode()
     assert found.source("words.txt") == b"Hello"
@@ -48,7 +48,7 @@ def test_an_artifact_holds_what_was_compiled(artifact: Path) -> None:
 
 
 def test_an_artifact_is_an_ordinary_zip(artifact: Path) -> None:
-    """Any tool for zip files lists it and finds no damage."""
+    """A standard zip reader lists the artifact's members and finds no damage."""
     with zipfile.ZipFile(artifact) as archive:
         assert archive.testzip() is None
         assert archive.namelist() == [
@@ -60,14 +60,14 @@ def test_an_artifact_is_an_ordinary_zip(artifact: Path) -> None:
 
 
 def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
-    """Two machines that build the same source get the same file."""
+    """Equal sources give byte-identical artifacts in different folders."""
     entries = [Entry("plugin.py", b"x = 1\n", "0" * 64, b"code")]
     written = [write_artifact(tmp_path / folder, "greet", "ab" * 32, About(), entries)[0] for folder in "ab"]
     assert written[0].read_bytes() == written[1].read_bytes()
 
 
 def test_a_reader_keeps_what_it_opened(workspace: Workspace) -> None:
-    """An artifact that serves goes on working when its file is removed, however large it is."""
+    """A live artifact stays readable after its file is removed, even with large members."""
     workspace["greet"] = ENTRY
     workspace["greet/large.bin"] = bytes(2 << 20)
     found = Compiler(workspace.compiled).compile(workspace.plugins / "greet").artifact
@@ -93,7 +93,7 @@ def regions(path: Path) -> dict[str, int]:
 
 @pytest.mark.parametrize("region", ["source", "code", "data", "manifest", "comment", "place", "end record"])
 def test_one_flipped_bit_is_one_clear_error(artifact: Path, region: str) -> None:
-    """Damage anywhere is found when that part is read, before any of it is trusted."""
+    """Damage in any region raises an error when that region is read."""
     flipped(artifact, regions(artifact)[region])
     with pytest.raises(ArtifactError, match="is damaged"):
         _read_all(artifact)
@@ -108,7 +108,7 @@ def _read_all(path: Path) -> None:
 
 
 def test_every_truncation_is_an_error(artifact: Path) -> None:
-    """A file that was cut anywhere is never taken for a whole one."""
+    """A truncated artifact is never accepted as complete."""
     whole = artifact.read_bytes()
     for length in range(0, len(whole), 7):
         artifact.write_bytes(whole[:length])
@@ -117,7 +117,7 @@ def test_every_truncation_is_an_error(artifact: Path) -> None:
 
 
 def test_no_flipped_bit_runs_other_code(artifact: Path) -> None:
-    """Whatever bit flips, what is read is what was written, or an error."""
+    """After any flipped bit, a read returns the original bytes or raises an error."""
     whole = artifact.read_bytes()
     expected = [Artifact(artifact).source("plugin.py"), Artifact(artifact).code("plugin.py")]
     for offset in range(0, len(whole), 3):
@@ -138,7 +138,7 @@ def test_no_flipped_bit_runs_other_code(artifact: Path) -> None:
      ("a", "last-good.json", False)],
 )  # fmt: skip
 def test_artifacts_belong_to_one_plugin(plugin: str, file_name: str, is_its: bool) -> None:  # noqa: FBT001
-    """The artifacts of ``a-b`` are not those of ``a``."""
+    """An artifact belongs to the plugin in its file name: those of ``a-b`` are not those of ``a``."""
     assert is_artifact_of(plugin, file_name) is is_its
 
 
@@ -156,7 +156,7 @@ def _make_directory(path: Path) -> None:
 
 
 def _from_other_python(path: Path) -> None:
-    """Put there what an interpreter with another magic number would have written."""
+    """Replace the artifact with one from an interpreter with another magic number."""
     program = (
         "import sys, importlib.util; importlib.util.MAGIC_NUMBER = b'\\0\\0\\r\\n';"
         "from pathlib import Path; from hotload_tui.core.compiler import Compiler;"
@@ -169,12 +169,12 @@ def _from_other_python(path: Path) -> None:
 
 
 def _of_other_source(path: Path) -> None:
-    """Put the artifact of another version under this name."""
+    """Replace the artifact with one that was built from another source."""
     write_artifact(path.parent, "greet", path.stem.rpartition("-")[2] + "0" * 52, About(), [])
 
 
 def _of_other_plugin(path: Path) -> None:
-    """Put the artifact of a plugin with the very same files under this name."""
+    """Replace the artifact with one of another plugin that has the same files."""
     digest = Artifact(path).manifest.digest
     made, _ = write_artifact(path.parent, "other", digest, About(), [])
     made.rename(path)
@@ -192,7 +192,7 @@ def test_a_bad_artifact_is_rebuilt_and_the_log_says_why(
     damage: str | Callable[[Path], None],
     reason: str,
 ) -> None:
-    """A damaged or foreign artifact costs one compilation; the plugin works."""
+    """A damaged or foreign artifact costs one compilation, and the plugin works."""
     workspace["greet"] = answering("Hi")
     workspace["greet/words.txt"] = "Hello"
     path = Compiler(workspace.compiled).compile(workspace.plugins / "greet").artifact.path
@@ -210,7 +210,7 @@ def test_a_bad_artifact_is_rebuilt_and_the_log_says_why(
 def test_a_directory_in_the_place_of_an_artifact_is_named(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
-    """What cannot be replaced is a fault that names it."""
+    """A path that cannot be replaced is a fault that names the path."""
     workspace["greet"] = answering("Hi")
     path = Compiler(workspace.compiled).compile(workspace.plugins / "greet").artifact.path
     _make_directory(path)

@@ -1,4 +1,4 @@
-"""A manager in a program on asyncio: ``async with``, and the events as an asynchronous iterator."""
+"""A manager in an asyncio program: ``async with``, and events as an asynchronous iterator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.waiting import PATIENCE
 
 
 class Gate:
-    """Where a plugin stops while it loads: ``loading`` is set when it has come, ``go_on`` lets it go."""
+    """A gate that stops a plugin while it loads: ``loading`` reports its arrival, ``go_on`` releases it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.loading, self.go_on = threading.Event(), threading.Event()
@@ -31,12 +31,12 @@ class Gate:
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    """Give a gate, and the source of a plugin that stops at it."""
+    """Return a gate with the source of a plugin that stops at it."""
     return Gate(monkeypatch)
 
 
 async def test_async_with_loads_and_unloads_beside_the_event_loop(workspace: Workspace, gate: Gate) -> None:
-    """While plugins load, others of the event loop run; behind ``async with`` nothing serves."""
+    """Other tasks run while plugins load in ``async with``, and after the block no plugin is live."""
     workspace["greet"] = gate.plugin
 
     async def let_it_go_on() -> None:
@@ -52,7 +52,7 @@ async def test_async_with_loads_and_unloads_beside_the_event_loop(workspace: Wor
 
 
 async def test_cancelled_while_it_starts(workspace: Workspace, gate: Gate) -> None:
-    """Who cancels an ``async with`` that still loads plugins gets them unloaded, then the cancellation."""
+    """If ``async with`` is cancelled while plugins load, they are unloaded and the cancellation is raised."""
     workspace["greet"] = gate.plugin
     host = HookHost()
 
@@ -70,7 +70,7 @@ async def test_cancelled_while_it_starts(workspace: Workspace, gate: Gate) -> No
 
 
 async def test_cancelled_while_it_stops(workspace: Workspace) -> None:
-    """A cancellation at the end of ``async with`` does not leave a plugin half unloaded."""
+    """A cancellation at the end of ``async with`` does not leave a plugin loaded."""
     workspace["greet"] = answering("hello")
     host = HookHost()
     serving = asyncio.Event()
@@ -90,7 +90,7 @@ async def test_cancelled_while_it_stops(workspace: Workspace) -> None:
 
 
 async def test_events_come_in_order_and_end_with_the_manager(workspace: Workspace) -> None:
-    """The iterator gives what happens from its making on, and ends behind the manager's ``async with``."""
+    """The iterator yields the events since its creation in order, and ends when the manager stops."""
     workspace["greet"] = answering("hello")
     async with asyncio.timeout(PATIENCE):
         async with HotloadManager(HookHost(), workspace.config()) as manager:
@@ -108,7 +108,7 @@ def _event(number: int) -> AnyEvent:
 
 
 async def test_a_slow_consumer_is_told_what_it_missed() -> None:
-    """Who does not read costs no memory without end: the newest are kept, the number of others told first."""
+    """A slow consumer keeps only the newest events, and first receives the number of missed ones."""
     bus = EventBus()
     events = EventStream(bus.subscribe)
     for number in range(LIMIT + 7):
@@ -121,7 +121,7 @@ async def test_a_slow_consumer_is_told_what_it_missed() -> None:
 
 
 async def test_a_cancelled_wait_loses_no_event() -> None:
-    """A consumer that gives up waiting reads the next event later, and each just once."""
+    """A consumer that cancels its wait receives each event exactly once."""
     bus = EventBus()
     async with asyncio.timeout(PATIENCE), EventStream(bus.subscribe) as events:
         for number in range(20):
@@ -129,7 +129,7 @@ async def test_a_cancelled_wait_loses_no_event() -> None:
             await asyncio.sleep(0)
             threading.Thread(target=bus.publish, args=[_event(number)]).start()
             if number % 2:
-                await asyncio.sleep(0)  # the event comes at about the same time as the cancellation
+                await asyncio.sleep(0)  # the event arrives at about the same time as the cancellation
             waiting.cancel()
             try:
                 event = await waiting
@@ -139,7 +139,7 @@ async def test_a_cancelled_wait_loses_no_event() -> None:
 
 
 async def test_closing_ends_a_consumer_that_waits() -> None:
-    """``close()``, also in another thread, ends the ``async for`` of whoever waits in it."""
+    """``close()`` in another thread ends an ``async for`` that is waiting."""
     bus = EventBus()
     events = EventStream(bus.subscribe)
 
@@ -154,7 +154,7 @@ async def test_closing_ends_a_consumer_that_waits() -> None:
 
 
 async def test_a_dropped_iterator_hears_no_more() -> None:
-    """An ``async for`` that is left by ``break`` leaves no subscriber behind."""
+    """An iterator that is left by ``break`` and dropped leaves no subscriber behind."""
     bus = EventBus()
     left: list[Subscriber] = []
 

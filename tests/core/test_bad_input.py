@@ -1,4 +1,4 @@
-"""Plugins that do what no plugin should: they work, or there is a clear fault, and others are untouched."""
+"""Plugins that do what none should: they work or cause a clear fault, and other plugins stay untouched."""
 
 import json
 import sys
@@ -15,13 +15,13 @@ Run = Callable[[Config], Running]
 
 @pytest.fixture
 def beside(workspace: Workspace, run: Run) -> Running:
-    """Give a running host with a plugin ``other`` that must not be touched."""
+    """Return a running host with a plugin ``other`` that must stay untouched."""
     workspace["other"] = answering("other")
     return run(workspace.config())
 
 
 def save(running: Running, workspace: Workspace, name: str, **files: str) -> None:
-    """Write a plugin's modules and let the manager look, as the watcher would."""
+    """Write a plugin's modules and report the change to the manager, as the watcher would."""
     for module, source in files.items():
         workspace[f"{name}/{module.replace('__', '/')}.py"] = source
     running.manager.handle_file_change(workspace.plugins / name)
@@ -30,7 +30,7 @@ def save(running: Running, workspace: Workspace, name: str, **files: str) -> Non
 def test_a_plugin_that_deletes_its_own_directory_while_it_loads(
     workspace: Workspace, beside: Running
 ) -> None:
-    """It runs from its artifact, also what it imports later, until the next look finds it gone."""
+    """The plugin and its later imports run from the artifact until the next scan finds its directory gone."""
     save(
         beside,
         workspace,
@@ -48,7 +48,7 @@ def test_a_plugin_that_deletes_its_own_directory_while_it_loads(
 
 
 def test_a_plugin_that_deletes_another_while_it_loads(workspace: Workspace, run: Run) -> None:
-    """The other one was read before, and serves until the next look; the rest loads."""
+    """The deleted plugin is already read and stays live until the next scan; the other plugins load."""
     workspace["a"] = (
         "import shutil, pathlib\nshutil.rmtree(pathlib.Path(__file__).parents[1] / 'b')\n" + answering("a")
     )
@@ -62,7 +62,7 @@ def test_a_plugin_that_deletes_another_while_it_loads(workspace: Workspace, run:
 
 
 def test_two_plugins_own_a_utils(workspace: Workspace, beside: Running) -> None:
-    """Each imports its own by every name, also after one of them was reloaded."""
+    """Each of two plugins imports its own ``utils`` by every name, also after one of them is reloaded."""
     source = "import utils\nfrom . import utils as same\nassert utils is same or utils.WORD == same.WORD\n"
     for name in ("a", "b"):
         save(
@@ -79,7 +79,7 @@ def test_two_plugins_own_a_utils(workspace: Workspace, beside: Running) -> None:
 
 
 def test_a_plugin_called_json(workspace: Workspace, beside: Running) -> None:
-    """It works, and neither the host nor another plugin loses the standard library's."""
+    """A plugin called json works, and neither the host nor another plugin loses the standard module."""
     dumping = "import json\ndef register(ctx):\n    ctx.hook('greet', lambda: json.dumps([1]))\n"
     save(beside, workspace, "json", plugin=answering("mine"))
     save(beside, workspace, "user", plugin=dumping)
@@ -88,7 +88,7 @@ def test_a_plugin_called_json(workspace: Workspace, beside: Running) -> None:
 
 
 def test_a_circular_import(workspace: Workspace, beside: Running) -> None:
-    """What works in a package works here; what does not is a fault on its line, and the rest serves."""
+    """A circular import that works in a package works; a broken one is a fault and the old version stays."""
     one = "from . import two\nWORD = 'circular'\n"
     plugin = "from . import one\ndef register(ctx):\n    ctx.hook('greet', lambda: one.two.word())\n"
     save(
@@ -108,7 +108,7 @@ def test_a_circular_import(workspace: Workspace, beside: Running) -> None:
 
 @pytest.mark.parametrize("module", ["part", "plugin"])
 def test_a_module_that_replaces_itself(workspace: Workspace, beside: Running, module: str) -> None:
-    """The object that stands in its place is the module, also after a reload; nothing of it is left."""
+    """A replacement object in ``sys.modules`` is used as the module, and nothing is left after the stop."""
     replaced = (
         "import sys\nclass Stand:\n    word = 'WORD'\n    def register(self, ctx):\n"
         "        ctx.hook('greet', lambda: self.word)\nsys.modules[__name__] = Stand()\n"
@@ -127,7 +127,7 @@ def test_a_module_that_replaces_itself(workspace: Workspace, beside: Running, mo
 
 
 def test_a_package_without_init(workspace: Workspace, beside: Running) -> None:
-    """A folder of modules is a package, and its data is found."""
+    """A folder of modules without ``__init__.py`` is a package, and its data files are found."""
     workspace["greet/words/hello.txt"] = "Hello"
     save(
         beside,

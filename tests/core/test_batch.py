@@ -1,4 +1,4 @@
-"""Plugins that start together: none meets what another left, waits for it, or fails with it."""
+"""Plugins that start together: none is affected by what another one leaves behind, delays or breaks."""
 
 import threading
 from collections.abc import Callable
@@ -40,7 +40,7 @@ LEAVES = {
 
 
 class Shared:
-    """What plugins and a test have in common."""
+    """The objects that the plugins share with the test."""
 
     def __init__(self) -> None:
         self.executed: list[str] = []
@@ -50,7 +50,7 @@ class Shared:
 
 @pytest.fixture
 def shared(monkeypatch: pytest.MonkeyPatch) -> Shared:
-    """Give plugins something to note their execution in, and to wait for."""
+    """Give plugins a list to record their execution in, and an event to wait for."""
     found = Shared()
     monkeypatch.setattr("builtins.of_the_test", found, raising=False)
     return found
@@ -59,14 +59,14 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> Shared:
 @pytest.mark.usefixtures("shared")
 @pytest.mark.parametrize("kind", LEAVES)
 def test_no_load_meets_what_another_one_set_for_its_thread(kind: str, workspace: Workspace, run: Run) -> None:
-    """Each of several that start together sees what code in a new thread sees."""
+    """Each plugin of a batch sees the same thread state as code in a new thread."""
     for name in ("a", "b", "c"):
         workspace[name] = COMPARES_THREADS.format(leaves=LEAVES[kind] if name == "b" else "")
     assert run(workspace.config()).host.call("is_alone") == [True, True, True]
 
 
 def test_a_context_variable_of_one_load_is_not_seen_by_the_next(workspace: Workspace, run: Run) -> None:
-    """As if each had a thread of its own."""
+    """Each load sees the default decimal context, although an earlier load changed its own."""
     source = (
         "import decimal\nBEFORE = decimal.getcontext().prec\ndecimal.getcontext().prec = 7\n\n\n"
         "def register(ctx):\n    ctx.hook('precision', lambda: BEFORE)\n"
@@ -88,7 +88,7 @@ def test_a_context_variable_of_one_load_is_not_seen_by_the_next(workspace: Works
 def test_one_of_many_that_fails_is_executed_once_and_stops_no_other(
     code: str, said: str, workspace: Workspace, run: Run, shared: Shared
 ) -> None:
-    """Those before and after it serve, each executed once, also when it ends much later."""
+    """The other plugins are live, and each plugin is executed once, even if the failed load ends later."""
     for name in ("a", "b", "d", "e"):
         workspace[name] = COUNTS + answering(name)
     workspace["c"] = f"{COUNTS}{code}\n{answering('c')}"
@@ -108,7 +108,7 @@ def test_one_of_many_that_fails_is_executed_once_and_stops_no_other(
 def test_a_load_that_was_left_behind_holds_no_version_of_others(
     workspace: Workspace, run: Run, shared: Shared
 ) -> None:
-    """Those that were loaded before and after it are freed as ever when newer ones replace them."""
+    """Versions loaded before and after an abandoned load are freed when new versions replace them."""
     for name in ("a", "e"):
         workspace[name] = answering(name)
     workspace["c"] = WAITS.format(seconds="") + answering("c")
@@ -124,7 +124,7 @@ def test_a_load_that_was_left_behind_holds_no_version_of_others(
 
 
 def test_a_limit_is_that_of_each_load_and_not_of_all(workspace: Workspace, run: Run, shared: Shared) -> None:
-    """Many that take a while each start all the same."""
+    """Several slow plugins start although their total load time exceeds the limit of one load."""
     for name in ("a", "b", "c", "d", "e"):
         workspace[name] = WAITS.format(seconds=0.3) + answering(name)
     assert len(run(workspace.config(load_timeout=1.0)).host.call("greet")) == 5

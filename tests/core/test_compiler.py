@@ -20,7 +20,7 @@ def build(workspace: Workspace, name: str = "greet", *, fresh: bool = False) -> 
 
 
 def test_an_unchanged_source_compiles_nothing(workspace: Workspace) -> None:
-    """A second build of the same files takes the artifact that is there."""
+    """A second build of the same files uses the existing artifact."""
     workspace["greet"] = ENTRY
     first, second = build(workspace), build(workspace)
     assert (first.compiled, first.reused, second.compiled, second.reused) == (1, 0, 0, 0)
@@ -29,7 +29,7 @@ def test_an_unchanged_source_compiles_nothing(workspace: Workspace) -> None:
 
 
 def test_only_changed_files_are_compiled(workspace: Workspace) -> None:
-    """Of ten files, the one that I edited is compiled, the others are taken over."""
+    """If one of ten files is edited, the compiler compiles that file and reuses the code of the others."""
     workspace["greet"] = ENTRY
     for number in range(9):
         workspace[f"greet/part{number}.py"] = f"x = {number}\n"
@@ -43,7 +43,7 @@ def test_only_changed_files_are_compiled(workspace: Workspace) -> None:
 def test_where_the_newest_artifact_is_lost_an_older_one_is_taken_over_from(
     workspace: Workspace, harm: str
 ) -> None:
-    """Whatever becomes of the artifact that was written last, what can be is taken over."""
+    """If the newest artifact is removed or damaged, the compiler reuses code from an older one."""
     compiler = Compiler(workspace.compiled)
     workspace["greet"] = ENTRY
     workspace["greet/part.py"] = "x = 1\n"
@@ -57,7 +57,7 @@ def test_where_the_newest_artifact_is_lost_an_older_one_is_taken_over_from(
 
 
 def test_a_changed_data_file_compiles_nothing(workspace: Workspace) -> None:
-    """Data belongs to the version, but no Python file is compiled for it."""
+    """A changed data file makes a new artifact, but no Python file is compiled for it."""
     workspace["greet"] = ENTRY
     workspace["greet/words.txt"] = "Hello"
     first = build(workspace)
@@ -69,7 +69,7 @@ def test_a_changed_data_file_compiles_nothing(workspace: Workspace) -> None:
 
 
 def test_needs_recompile_compares_digests(workspace: Workspace) -> None:
-    """The digest of the last build tells whether there is anything to do."""
+    """``needs_recompile`` compares the source with the digest of the last build."""
     workspace["greet"] = ENTRY
     compiler = Compiler(workspace.compiled)
     digest = compiler.compile(workspace.plugins / "greet").artifact.manifest.digest
@@ -88,7 +88,7 @@ def test_needs_recompile_compares_digests(workspace: Workspace) -> None:
      ("#" * (5 << 20), "over 4,194,304 are not compiled")],
 )  # fmt: skip
 def test_what_cannot_be_compiled_is_named(workspace: Workspace, source: str | bytes, message: str) -> None:
-    """Each kind of unusable plugin.py is an error that says what is wrong with it."""
+    """Each kind of unusable plugin.py raises an error that names the problem."""
     workspace["greet"] = source
     with pytest.raises(CompileError, match=message):
         build(workspace)
@@ -104,20 +104,20 @@ def test_what_cannot_be_compiled_is_named(workspace: Workspace, source: str | by
      "with open('x') as register: ..."],
 )  # fmt: skip
 def test_every_way_to_bind_register_is_accepted(workspace: Workspace, source: str) -> None:
-    """Whether register is right is found when it has run; the compiler refuses only what cannot have it."""
+    """The compiler accepts each way to bind ``register``; the loader checks whether it can be called."""
     workspace["greet"] = source
     assert build(workspace).compiled == 1
 
 
 def test_an_empty_module_beside_the_entry_is_fine(workspace: Workspace) -> None:
-    """Only plugin.py must not be empty."""
+    """Only plugin.py must not be empty; other modules may be."""
     workspace["greet"] = ENTRY
     workspace["greet/sub/__init__.py"] = ""
     assert build(workspace).compiled == 2
 
 
 def test_files_that_cannot_be_imported_are_data(workspace: Workspace) -> None:
-    """A script with a dash in its name is kept as it is, even if it would not compile."""
+    """A script with a dash in its name is stored as data, even if it does not compile."""
     workspace["greet"] = ENTRY
     workspace["greet/my-script.py"] = "print 'old'\n"
     assert build(workspace).compiled == 1
@@ -127,7 +127,7 @@ def test_files_that_cannot_be_imported_are_data(workspace: Workspace) -> None:
 
 
 def test_warnings_stay_with_the_file_that_is_reused(workspace: Workspace) -> None:
-    """A warning of the compiler is told with file and line, also of a file that was not compiled again."""
+    """A compiler warning is reported with file and line, also for a file that was not compiled again."""
     workspace["greet"] = ENTRY
     workspace["greet/odd.py"] = 'x = 1\nx is "one"\n'
     assert build(workspace).warnings == (
@@ -155,7 +155,7 @@ def test_warnings_stay_with_the_file_that_is_reused(workspace: Workspace) -> Non
 def test_data_that_is_read_past_the_artifact_is_warned_about(
     workspace: Workspace, source: str, said: str
 ) -> None:
-    """Reading beside ``__file__`` is told with its line and the way out; other reads are not."""
+    """A read beside ``__file__`` is reported with its line and a fix; other reads are not reported."""
     workspace["greet"] = ENTRY
     workspace["greet/more.py"] = source
     text = "\n".join(build(workspace).warnings)
@@ -164,7 +164,7 @@ def test_data_that_is_read_past_the_artifact_is_warned_about(
 
 
 def test_a_file_named_like_the_standard_library_is_warned_about(workspace: Workspace) -> None:
-    """``import json`` is never my json.py, so I am told how to reach it."""
+    """A module that shadows the standard library's ``json`` causes a warning that says how to import it."""
     workspace["greet"] = ENTRY
     workspace["greet/json.py"] = "x = 1\n"
     assert build(workspace).warnings == (
@@ -187,13 +187,13 @@ def test_a_file_named_like_the_standard_library_is_warned_about(workspace: Works
 def test_the_first_line_of_the_docstring_is_the_description(
     workspace: Workspace, source: str, description: str
 ) -> None:
-    """What stands first in the file is what the console shows."""
+    """The first line of the module docstring is the plugin's description."""
     workspace["greet"] = source
     assert build(workspace).artifact.manifest.description == description
 
 
 def test_a_docstring_that_is_no_text_ends_no_build(workspace: Workspace) -> None:
-    """A lone surrogate is shown escaped; Python 3.13 refuses to compile it, which is an error like others."""
+    """A lone surrogate is shown escaped; from Python 3.13 on it is a compile error."""
     workspace["greet"] = '"""\\ud800 lone"""\nregister = 1'
     if sys.version_info >= (3, 13):
         with pytest.raises(CompileError):
@@ -203,7 +203,7 @@ def test_a_docstring_that_is_no_text_ends_no_build(workspace: Workspace) -> None
 
 
 def test_clean_removes_the_artifacts_of_one_plugin(workspace: Workspace) -> None:
-    """Those of a plugin whose name begins the same stay."""
+    """``clean`` removes a plugin's artifacts, but not those of a plugin whose name begins the same."""
     for name in ("a", "a-b"):
         workspace[name] = ENTRY
         build(workspace, name)
@@ -214,7 +214,7 @@ def test_clean_removes_the_artifacts_of_one_plugin(workspace: Workspace) -> None
 
 
 def test_prune_keeps_the_newest_and_the_one_in_use(workspace: Workspace) -> None:
-    """Old builds go, but never the one that serves."""
+    """``prune`` removes old builds, but never one that is in use."""
     workspace["greet"] = ENTRY
     oldest = build(workspace).artifact
     os.utime(oldest.path, (1, 1))
@@ -228,7 +228,7 @@ def test_prune_keeps_the_newest_and_the_one_in_use(workspace: Workspace) -> None
 
 
 def test_a_file_in_the_place_of_compiled_is_named(workspace: Workspace) -> None:
-    """When artifacts cannot be written, the error names the folder and the way out."""
+    """If artifacts cannot be written, the error names the folder and the setting to change."""
     workspace["greet"] = ENTRY
     workspace.compiled.write_text("in the way")
     with pytest.raises(ArtifactError, match=r"cannot write .*compiled.*compiled_dir"):
@@ -237,7 +237,7 @@ def test_a_file_in_the_place_of_compiled_is_named(workspace: Workspace) -> None:
 
 @pytest.mark.parametrize("name", ["a" * 250, "ä" * 120])
 def test_the_longest_directory_name_works(workspace: Workspace, name: str) -> None:
-    """A name that just fits into the file system still has room for its artifact."""
+    """The longest name that the file system allows still leaves room for the artifact's name."""
     workspace[name] = ENTRY
     assert build(workspace, name).compiled == 1
     assert build(workspace, name).compiled == 0
@@ -245,13 +245,13 @@ def test_the_longest_directory_name_works(workspace: Workspace, name: str) -> No
 
 
 def test_a_missing_directory_is_no_plugin(workspace: Workspace) -> None:
-    """Compiling what is not there says so."""
+    """Compiling a directory without plugin.py raises an error that says so."""
     with pytest.raises(DiscoverError, match=r"no plugin.py"):
         build(workspace)
 
 
 def test_a_moved_project_shows_its_new_place(workspace: Workspace, tmp_path: Path) -> None:
-    """Code that was compiled elsewhere says that it comes from where the source is now."""
+    """Code that was compiled in another folder reports the current path of its source."""
     workspace["greet"] = ENTRY
     artifact = build(workspace).artifact
     code = artifact.code_object("plugin.py", str(tmp_path / "new" / "plugin.py"))
@@ -263,7 +263,7 @@ def test_a_moved_project_shows_its_new_place(workspace: Workspace, tmp_path: Pat
 def test_a_large_file_gives_the_same_wherever_it_is_compiled(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: str
 ) -> None:
-    """The code, and what the compiler says about it; also where no other process could do it."""
+    """A large file gives the same code and warnings, even if no other process can compile it."""
     programs = {"none": "", "another program": "/bin/cat", "one that fails": str(tmp_path / "python3")}
     programs |= {"nonsense": str(tmp_path / "python3.99")}
     for name, text in {"python3": "exit 3", "python3.99": "echo nonsense"}.items():
@@ -283,7 +283,7 @@ def test_a_large_file_gives_the_same_wherever_it_is_compiled(
 
 
 def test_what_is_wrong_in_a_large_file_is_told_as_in_a_small_one(workspace: Workspace) -> None:
-    """With its line, although another process met it first."""
+    """A syntax error in a large file names its line, although another process found it."""
     workspace["large"] = "x = 1\n" * 9000 + "def register(ctx)\n"
     with pytest.raises(CompileError) as raised:
         Compiler(workspace.compiled).compile(workspace.plugins / "large")

@@ -15,7 +15,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refusal(text: str | bytes) -> list[str]:
-    """Return what is said about a hotload.toml of this text, a line each."""
+    """Return the lines of the error for a hotload.toml with this text."""
     Path("hotload.toml").write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(ConfigError) as caught:
         load_config()
@@ -23,7 +23,7 @@ def refusal(text: str | bytes) -> list[str]:
 
 
 def test_a_number_with_a_fraction_is_named_where_a_whole_one_belongs(tmp_path: Path) -> None:
-    """What was written is in the message, with an example."""
+    """The error names the fractional value that was written, and gives an example."""
     file = tmp_path / "hotload.toml"
     file.write_text("[plugins.one]\npriority = 2.5\n")
     with pytest.raises(
@@ -33,13 +33,13 @@ def test_a_number_with_a_fraction_is_named_where_a_whole_one_belongs(tmp_path: P
 
 
 def test_without_a_file_the_defaults_hold() -> None:
-    """A project without hotload.toml has its plugins in plugins/ and its artifacts in compiled/."""
+    """Without hotload.toml, plugins are in plugins/ and artifacts in compiled/."""
     config = load_config()
     assert (config.runtime_dir, config.compiled_dir, config.plugins) == ("plugins", "compiled", {})
 
 
 def test_every_kind_of_setting_is_read() -> None:
-    """What I write in hotload.toml is what the manager gets."""
+    """Settings of every kind in hotload.toml reach the configuration."""
     Path("hotload.toml").write_text(
         'debounce_time = 1\nenable_watch = false\n[plugins.greeter]\npriority = 10\nhook_point = "greet"\n'
         'settings = { greeting = "Hi", tries = [1, 2] }\n[keys]\nreload = "f5"\n'
@@ -53,7 +53,7 @@ def test_every_kind_of_setting_is_read() -> None:
 
 
 def test_folders_in_the_file_belong_to_the_file(project: Path) -> None:
-    """A configuration elsewhere means the plugins beside it, whether it names their folder or not."""
+    """Folders in a configuration file, and the default folders, are relative to that file."""
     (project / "app").mkdir()
     file = project / "app" / "hotload.toml"
     file.write_text('runtime_dir = "extensions"\n')
@@ -63,13 +63,13 @@ def test_folders_in_the_file_belong_to_the_file(project: Path) -> None:
 
 
 def test_absolute_folders_in_the_file_stay() -> None:
-    """An absolute folder is taken as it is written."""
+    """An absolute folder is used as it is written."""
     Path("hotload.toml").write_text('runtime_dir = "/srv/plugins"\n')
     assert load_config().runtime_dir == "/srv/plugins"
 
 
 def test_given_folders_win_and_belong_to_the_working_directory() -> None:
-    """--plugins on the command line beats the file, and is relative to where I stand."""
+    """A folder from the command line overrides the file and is relative to the working directory."""
     Path("app").mkdir()
     Path("app/hotload.toml").write_text('runtime_dir = "extensions"\ncompiled_dir = "out"\n')
     config = load_config(Path("app/hotload.toml"), runtime_dir=Path("mine"))
@@ -77,13 +77,13 @@ def test_given_folders_win_and_belong_to_the_working_directory() -> None:
 
 
 def test_a_named_file_must_exist() -> None:
-    """--config with a misspelled file is an error, not a silent default."""
+    """``--config`` with a missing file is an error, not a silent default."""
     with pytest.raises(ConfigError, match=r"^nowhere\.toml: there is no such file"):
         load_config(Path("nowhere.toml"))
 
 
 def test_a_directory_is_no_configuration() -> None:
-    """A directory called hotload.toml is said to be one."""
+    """If hotload.toml is a directory, the error says so."""
     Path("hotload.toml").mkdir()
     with pytest.raises(ConfigError, match=r"^hotload\.toml: cannot be read: Is a directory"):
         load_config()
@@ -102,7 +102,7 @@ def test_a_directory_is_no_configuration() -> None:
     ],
 )
 def test_a_syntax_error_names_its_line(text: str | bytes, said: str) -> None:
-    """A file that is no TOML is refused with the line that I have to look at."""
+    """A file that is not valid TOML is refused with the position of the error."""
     assert refusal(text) == [said]
 
 
@@ -122,7 +122,7 @@ def test_a_syntax_error_names_its_line(text: str | bytes, said: str) -> None:
     ],
 )
 def test_an_unknown_key_names_the_nearest(text: str, said: str) -> None:
-    """A misspelled key is refused with the one that I probably meant."""
+    """A misspelled key is refused with the nearest known key."""
     assert refusal(text) == [f"hotload.toml: {said}"]
 
 
@@ -162,24 +162,24 @@ def test_an_unknown_key_names_the_nearest(text: str, said: str) -> None:
     ],
 )
 def test_a_wrong_type_names_the_key(text: str, said: str) -> None:
-    """A value of the wrong type is refused under its full key, with what belongs there."""
+    """A value of the wrong type is refused with its full key and the expected type."""
     assert refusal(text) == [f"hotload.toml: {said}"]
 
 
 def test_a_value_out_of_range_names_the_key() -> None:
-    """A number that makes no sense is refused with its key and the file."""
+    """A number that makes no sense is refused with its key and the file name."""
     assert refusal("debounce_time = 0") == [
         "hotload.toml: debounce_time = 0.0: must be a number of seconds greater than 0"
     ]
 
 
 def test_all_mistakes_are_told_at_once() -> None:
-    """I learn of all my mistakes in one run, not one by one."""
+    """All mistakes in a file are reported at once, not one by one."""
     assert len(refusal('debounce_tme = 1\nload_timeout = "x"\n[plugins.a]\npriority = "b"')) == 3
 
 
 def test_an_entry_without_a_directory_is_warned_about() -> None:
-    """A misspelled plugin in hotload.toml is pointed out, with the directory that is nearest."""
+    """A table for an unknown plugin causes a warning with the nearest plugin directory."""
     Path("hotload.toml").write_text("[plugins.greter]\npriority = 1\n[plugins.clock]\npriority = 2\n")
     assert unmatched_entries(load_config(), ["clock", "greeter"]) == (
         '[plugins.greter] has no plugin directory of that name; did you mean "greeter"?',
@@ -187,19 +187,19 @@ def test_an_entry_without_a_directory_is_warned_about() -> None:
 
 
 def test_entries_are_warned_about_in_an_empty_folder() -> None:
-    """With no plugins at all the warning is given without a suggestion."""
+    """If there are no plugins, the warning has no suggestion."""
     Path("hotload.toml").write_text("[plugins.clock]\n")
     assert unmatched_entries(load_config(), []) == ("[plugins.clock] has no plugin directory of that name",)
 
 
 def origins(*, path: Path | None = None, **environment: str) -> dict[str, tuple[object, str]]:
-    """Return each value with where it came from."""
+    """Return each value with its source."""
     settings = resolve(path, environment=environment).settings
     return {setting.key: (setting.value, setting.source) for setting in settings}
 
 
 def test_pyproject_hotload_toml_environment_and_flags_weigh_more_and_more() -> None:
-    """A value may stand in four places: the flag wins, then the environment, hotload.toml, pyproject.toml."""
+    """A flag overrides the environment, which overrides hotload.toml, which overrides pyproject.toml."""
     Path("pyproject.toml").write_text(
         '[tool.hotload]\nruntime_dir = "a"\ncompiled_dir = "a"\nload_timeout = 1\ndrain_timeout = 1\n'
     )
@@ -216,7 +216,7 @@ def test_pyproject_hotload_toml_environment_and_flags_weigh_more_and_more() -> N
 
 
 def test_tables_of_two_files_are_one_key_by_key() -> None:
-    """What hotload.toml says of a plugin hides no other word of pyproject.toml on it."""
+    """A plugin table in hotload.toml overrides pyproject.toml key by key, not as a whole."""
     Path("pyproject.toml").write_text(
         "[tool.hotload.plugins.greet]\npriority = 1\nsettings = { a = 1, b = 1 }\n"
     )
@@ -228,7 +228,7 @@ def test_tables_of_two_files_are_one_key_by_key() -> None:
 
 
 def test_the_environment_gives_scalars_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program with load_config() is configured by its environment, too; an empty value says nothing."""
+    """``load_config()`` reads scalars of every kind from the environment, and ignores empty variables."""
     for name, text in {"LOAD_TIMEOUT": "3", "ENABLE_WATCH": "false", "MODULE_PATH": ""}.items():
         monkeypatch.setenv(f"HOTLOAD_{name}", text)
     config = load_config()
@@ -253,14 +253,14 @@ def test_the_environment_gives_scalars_of_every_kind(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_a_wrong_variable_is_named_with_what_to_write(name: str, text: str, said: str) -> None:
-    """A variable that cannot be used is refused by its name, with a line that would work."""
+    """An unusable variable is refused by name, with an example of a valid value."""
     with pytest.raises(ConfigError) as caught:
         resolve(environment={name: text})
     assert str(caught.value) == f"{name}: {said}"
 
 
 def test_a_misspelled_variable_is_warned_about() -> None:
-    """A variable that is nearly a setting is pointed out; one that only begins alike is somebody else's."""
+    """A variable that is nearly a setting causes a warning; one that only shares the prefix does not."""
     warnings = resolve(environment={"HOTLOAD_LOADTIMEOUT": "3", "HOTLOAD_API_TOKEN": "x"}).warnings
     assert warnings == (
         "HOTLOAD_LOADTIMEOUT: no such setting, so it is ignored; did you mean HOTLOAD_LOAD_TIMEOUT?",
@@ -268,7 +268,7 @@ def test_a_misspelled_variable_is_warned_about() -> None:
 
 
 def test_mistakes_of_pyproject_are_told_of_pyproject() -> None:
-    """A mistake is told of the file that has it, also where another file mends the value."""
+    """A mistake in pyproject.toml names that file, even if hotload.toml overrides the value."""
     Path("pyproject.toml").write_text("[tool.hotload]\ndebounce_time = 0\nlod_timeout = 1\n")
     assert refusal("debounce_time = 1") == [
         'pyproject.toml [tool.hotload]: lod_timeout: unknown key; did you mean "load_timeout"?'
@@ -282,13 +282,13 @@ def test_mistakes_of_pyproject_are_told_of_pyproject() -> None:
 
 
 def test_a_pyproject_of_others_says_nothing() -> None:
-    """A pyproject.toml without a word on hotload is no configuration, and no mistake."""
+    """A pyproject.toml without ``[tool.hotload]`` changes no setting and is no mistake."""
     Path("pyproject.toml").write_text('tool = "x"\n[project]\nname = "x"\n')
     assert load_config() == Config()
 
 
 def test_a_named_pyproject_is_read_as_one(project: Path) -> None:
-    """--config pyproject.toml means its [tool.hotload], and the folders beside it."""
+    """``--config pyproject.toml`` reads its ``[tool.hotload]`` table, with folders relative to that file."""
     (project / "app").mkdir()
     file = Path("app/pyproject.toml")
     with pytest.raises(ConfigError, match=r"^app/pyproject\.toml: there is no such file"):

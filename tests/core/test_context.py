@@ -23,12 +23,12 @@ def greet() -> str:
 
 
 def staged(ctx: PluginContext) -> list[tuple[str, object, int]]:
-    """Return what was asked for."""
+    """Return what the plugin registered."""
     return [(hook.point, hook.function, hook.priority) for hook in ctx.staged]
 
 
 def test_the_three_ways_to_register_a_handler() -> None:
-    """By name, as a decorator, and at the configured hook point; each gives the handler back."""
+    """``ctx.hook`` works by name, as a decorator and at the configured point, and returns the handler."""
     ctx = context(hook_point="hello")
     assert ctx.hook("greet", greet) is greet
     assert ctx.hook("greet", priority=5)(greet) is greet
@@ -37,7 +37,7 @@ def test_the_three_ways_to_register_a_handler() -> None:
 
 
 def test_the_priority_of_the_call_wins_over_the_configured_one() -> None:
-    """Code, then hotload.toml, then 100."""
+    """The priority in code overrides the configured one."""
     ctx = context(priority=7)
     ctx.hook("greet", greet)
     ctx.hook("greet", greet, priority=0)
@@ -57,7 +57,7 @@ def test_the_priority_of_the_call_wins_over_the_configured_one() -> None:
      (lambda ctx: ctx.hook("a\ud800", greet), "cannot name")],
 )  # fmt: skip
 def test_misuse_says_what_is_wrong(misuse: Callable[[PluginContext], object], message: str) -> None:
-    """What cannot work is refused while register runs, not when the host calls."""
+    """A registration that cannot work is refused while register runs, not at the first call."""
     with pytest.raises(RegisterError, match=message):
         misuse(context())
 
@@ -66,7 +66,7 @@ async def _async_close() -> None: ...
 
 
 def test_hooks_are_registered_only_while_register_runs() -> None:
-    """A context that was kept cannot change the running program behind its back."""
+    """A context that a plugin kept refuses registrations after register has ended."""
     ctx = context()
     ctx.seal()
     with pytest.raises(RefusedError, match="only while register"):
@@ -76,7 +76,7 @@ def test_hooks_are_registered_only_while_register_runs() -> None:
 
 
 def test_settings_are_frozen_at_every_depth() -> None:
-    """A plugin reads its table and cannot change it, nor the lists and tables in it."""
+    """A plugin can change neither its settings nor the lists and tables inside them."""
     table: dict[str, object] = {"a": {"b": [1, {"c": 2}]}}
     ctx = context(table)
     assert ctx.settings["a"] == {"b": (1, {"c": 2})}
@@ -87,7 +87,7 @@ def test_settings_are_frozen_at_every_depth() -> None:
 
 
 def test_state_is_written_to_an_overlay_until_commit() -> None:
-    """A load that fails has changed nothing; one that succeeds has changed key by key."""
+    """State changes reach the shared state only at the commit, and key by key."""
     base: dict[str, object] = {"kept": 1, "deleted": 2, "changed": 3}
     state = StateMapping(KeptState(base))
     state["new"] = 4
@@ -95,7 +95,7 @@ def test_state_is_written_to_an_overlay_until_commit() -> None:
     del state["deleted"]
     assert dict(state) == {"kept": 1, "changed": 5, "new": 4}
     assert (len(state), "deleted" in state, base) == (3, False, {"kept": 1, "deleted": 2, "changed": 3})
-    base["kept"] = 10  # what the old generation writes meanwhile
+    base["kept"] = 10  # a write of the old generation during the load
     state.commit()
     assert base == {"kept": 10, "changed": 5, "new": 4}
     state["later"] = 6
@@ -120,7 +120,7 @@ def test_state_is_a_mapping_like_any_other() -> None:
 
 
 def test_state_can_be_listed_while_others_write() -> None:
-    """Handlers of several threads share the state without errors."""
+    """Several threads can write to the state and list it without errors."""
     state = StateMapping(KeptState())
     state.commit()
     errors: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""What a start and a reload do, counted: figures that do not depend on the machine."""
+"""What a start and a reload do, as counts that do not depend on the machine."""
 
 import gc
 import sys
@@ -35,13 +35,13 @@ def project(tmp_path: Path) -> Path:
 
 
 def manager_of(project: Path, host: HookHost) -> HotloadManager:
-    """Return a manager that does not watch."""
+    """Return a manager without a watcher."""
     plugins, compiled = str(project / "plugins"), str(project / "compiled")
     return HotloadManager(host, Config(runtime_dir=plugins, compiled_dir=compiled, enable_watch=False))
 
 
 def test_a_first_start_compiles_each_file_once_and_a_second_one_compiles_nothing(project: Path) -> None:
-    """What is compiled is kept, and found again."""
+    """A second start reuses every artifact of the first one."""
     with EAR.listening(project / "plugins"), manager_of(project, HookHost()):
         pass
     assert len(EAR.compiled) == len(set(EAR.compiled)) == 2 * PLUGINS
@@ -53,7 +53,7 @@ def test_a_first_start_compiles_each_file_once_and_a_second_one_compiles_nothing
 def test_a_start_reads_no_source_that_nobody_touched_since_the_last(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Size, times and inode say that it is the one that was compiled, once they are old enough to be sure."""
+    """A start reads only files whose size, times or inode changed since the last start."""
     now = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: now() + 3600 * 10**9)
     with manager_of(project, HookHost()):
@@ -66,7 +66,7 @@ def test_a_start_reads_no_source_that_nobody_touched_since_the_last(
 
 
 def test_a_change_compiles_the_changed_file_and_opens_no_file_of_another_plugin(project: Path) -> None:
-    """The cost of one change does not grow with the number of plugins or of files beside it."""
+    """The cost of one change does not grow with the number of plugins or of unchanged files."""
     with manager_of(project, host := HookHost()) as manager:
         (project / "plugins" / "p03" / "part.py").write_text("def answer():\n    return 2\n")
         with EAR.listening(project / "plugins"):
@@ -80,7 +80,7 @@ def test_a_change_compiles_the_changed_file_and_opens_no_file_of_another_plugin(
 def test_a_reload_compiles_a_plain_file_once_and_parses_nothing_besides(
     project: Path, docstring: str
 ) -> None:
-    """What a file says of itself is found without a second look of the parser."""
+    """A reload finds the description without a second parse of the file."""
     with manager_of(project, host := HookHost()) as manager:
         entry = project / "plugins" / "p03" / "plugin.py"
         entry.write_text(f"{docstring}def register(ctx):\n    ctx.hook('answer', lambda: 2)\n")
@@ -92,7 +92,7 @@ def test_a_reload_compiles_a_plain_file_once_and_parses_nothing_besides(
 
 
 def test_a_start_makes_one_thread_for_all_plugins_that_leave_nothing_in_it(tmp_path: Path) -> None:
-    """To start a thread for each takes as long as most loads."""
+    """All plugins of a batch load in one thread if they leave nothing behind in it."""
     for number in range(PLUGINS):
         folder = tmp_path / "plugins" / f"p{number:02}"
         folder.mkdir(parents=True)
@@ -106,7 +106,7 @@ def test_a_start_makes_one_thread_for_all_plugins_that_leave_nothing_in_it(tmp_p
 
 
 def calls_of_a_start(root: Path, plugins: int) -> int:
-    """Return how many calls of functions the threads make in which so many plugins load."""
+    """Return the number of function calls in the threads that load this many plugins."""
     for number in range(plugins):
         folder = root / "plugins" / f"p{number:02}"
         folder.mkdir(parents=True)
@@ -132,13 +132,13 @@ def calls_of_a_start(root: Path, plugins: int) -> int:
     sys.version_info >= (3, 14), reason="the interpreter does not number the changes of a namespace"
 )
 def test_a_start_does_not_look_through_all_modules_for_each_plugin(tmp_path: Path) -> None:
-    """A thousand plugins that load together do not copy the attributes of all modules a thousand times."""
+    """A batch does not copy the attributes of all modules for each plugin."""
     few, many = calls_of_a_start(tmp_path / "few", 4), calls_of_a_start(tmp_path / "many", 12)
     assert 0 < many - few < 8 * 3 * len(sys.modules)
 
 
 def test_plugins_that_change_together_are_one_assignment_of_the_hook_table(project: Path) -> None:
-    """A batch copies the table once, however many plugins are in it."""
+    """A batch replaces the hook table once, however many plugins it changes."""
     with manager_of(project, host := CountingHost()) as manager:
         for number in range(5):
             (project / "plugins" / f"p{number:02}" / "part.py").write_text("def answer():\n    return 2\n")
@@ -149,7 +149,7 @@ def test_plugins_that_change_together_are_one_assignment_of_the_hook_table(proje
 
 
 def test_a_save_is_read_once_until_it_serves(workspace: Workspace, run: Run) -> None:
-    """The bytes that the watcher looked at are compiled: what is read a second time may be half a file."""
+    """The bytes that the watcher read are compiled, because a second read could return half a file."""
     workspace["greet"] = answering("one")
     running = run(workspace.config(enable_watch=True))
     saved = workspace.root / "saved"
@@ -166,7 +166,7 @@ def test_a_save_is_read_once_until_it_serves(workspace: Workspace, run: Run) -> 
 
 
 def test_a_large_file_is_compiled_outside_this_process(project: Path) -> None:
-    """Compiling it here would keep the interpreter from all other threads for that long."""
+    """Another process compiles a large file, so that the threads of this one are not blocked."""
     entry = project / "plugins" / "p03" / "plugin.py"
     entry.write_text(LARGE + entry.read_text())
     with EAR.listening(project / "plugins"), manager_of(project, host := HookHost()):
@@ -206,7 +206,7 @@ def register(ctx):
 
 @pytest.mark.parametrize("is_frozen", [False, True])
 def test_a_reload_collects_only_what_is_young(workspace: Workspace, run: Run, *, is_frozen: bool) -> None:
-    """A program with millions of objects is not looked through; nor does it matter whether it froze them."""
+    """A reload collects only the young generation, whether or not the host froze its objects."""
     workspace["cyclic"] = f"ANSWER = 0{CYCLES}"
     running = run(workspace.config())
     assert running.host.call("answer")

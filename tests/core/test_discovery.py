@@ -17,12 +17,12 @@ from hotload_tui.core.errors import RefusedError, RuntimeDirError, UsageError
 
 
 def names(root: Path) -> dict[str, bool]:
-    """Return the plugins' names, and whether they are enabled."""
+    """Return the plugins' names, each with whether it is enabled."""
     return {plugin.name: plugin.enabled for plugin in find_plugins(root).values()}
 
 
 def test_the_name_decides_what_is_a_plugin(tmp_path: Path) -> None:
-    """One underscore is off; two, a dot, and plain files are nothing."""
+    """One leading underscore disables a plugin; two, a leading dot and plain files are ignored."""
     for name in ("greet", "_off", "__init", "__pycache__", ".git", "a-b", "a b", "ü", "json", "class", "_"):
         (tmp_path / name).mkdir()
     (tmp_path / "file.py").write_text("")
@@ -33,7 +33,7 @@ def test_the_name_decides_what_is_a_plugin(tmp_path: Path) -> None:
 
 
 def test_a_linked_directory_is_a_plugin(tmp_path: Path) -> None:
-    """Plugins may live elsewhere."""
+    """A symbolic link to a directory is a plugin."""
     (tmp_path / "root").mkdir()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "root" / "greet").symlink_to(tmp_path / "elsewhere")
@@ -42,7 +42,7 @@ def test_a_linked_directory_is_a_plugin(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pair", [("x", "_x"), ("X", "_X")])
 def test_x_beside_its_disabled_twin_runs(tmp_path: Path, pair: tuple[str, str]) -> None:
-    """Where both stand, the enabled one counts, and neither can take the other's place."""
+    """If ``x`` and ``_x`` exist, the enabled one counts, and neither can be renamed to the other."""
     for name in pair:
         (tmp_path / name).mkdir()
     assert names(tmp_path) == {pair[0]: True}
@@ -56,7 +56,7 @@ def test_x_beside_its_disabled_twin_runs(tmp_path: Path, pair: tuple[str, str]) 
 
 
 def test_enable_and_disable_rename(tmp_path: Path) -> None:
-    """The directory's name is the switch, and switching twice changes nothing."""
+    """Enabling and disabling rename the directory, and a second call changes nothing."""
     (tmp_path / "greet").mkdir()
     plugin = find_plugins(tmp_path)["greet"]
     off = disable(plugin)
@@ -67,7 +67,7 @@ def test_enable_and_disable_rename(tmp_path: Path) -> None:
 
 
 def test_a_missing_or_odd_runtime_directory_is_named(tmp_path: Path) -> None:
-    """The error says which, and how to get one."""
+    """The error names the plugin directory and, if it is missing, the command that makes it."""
     with pytest.raises(RuntimeDirError, match=r"no plugin directory .*nowhere.*mkdir"):
         find_plugins(tmp_path / "nowhere")
     (tmp_path / "file").write_text("")
@@ -76,14 +76,14 @@ def test_a_missing_or_odd_runtime_directory_is_named(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_not_utf8_is_shown_escaped(tmp_path: Path) -> None:
-    """Such a directory is a plugin whose name can be shown and sent."""
+    """A directory whose name is not UTF-8 is a plugin with an escaped name."""
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")).mkdir()
     assert names(tmp_path) == {"caf\\xe9": True}
     assert name_of(os.fsdecode(b"caf\xe9")) == "caf\\xe9"
 
 
 def test_new_plugins_come_from_the_template(tmp_path: Path) -> None:
-    """TEMPLATE.py if there is one, else a built-in that works; the folder is made."""
+    """A new plugin is made from TEMPLATE.py if it exists, otherwise from the built-in template."""
     built_in = create(tmp_path / "plugins", "greet")
     assert "def register(ctx)" in (built_in.path / "plugin.py").read_text()
     (tmp_path / "plugins" / TEMPLATE).write_text("# mine\n")
@@ -100,14 +100,14 @@ def test_new_plugins_come_from_the_template(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "_x", ".x", "a/b", "..", "-x", " x", "a\n", "a\0", "a" * 300])
 def test_a_name_that_cannot_be_one_is_refused(tmp_path: Path, name: str) -> None:
-    """Nothing is made, and the text says what is wrong."""
+    """An invalid name is refused with an error that says so."""
     with pytest.raises((UsageError, RefusedError), match="cannot"):
         create(tmp_path / "plugins", name)
 
 
 @pytest.mark.parametrize("there", ["x", "_x"])
 def test_an_existing_plugin_is_not_overwritten(tmp_path: Path, there: str) -> None:
-    """Also a disabled one keeps its name."""
+    """A name is taken if a plugin has it, enabled or disabled."""
     (tmp_path / there).mkdir()
     with pytest.raises(RefusedError, match="exists already"):
         create(tmp_path, "x")
@@ -118,5 +118,5 @@ def test_an_existing_plugin_is_not_overwritten(tmp_path: Path, there: str) -> No
     [(["greet"], 'did you mean "greet"'), (["a", "b"], "there are: a, b"), ([], "hotload new")],
 )
 def test_an_unknown_name_gets_a_hint(known: list[str], hint: str) -> None:
-    """The nearest name, or all there are, or how to make one."""
+    """The error suggests the nearest name, lists all names, or says how to make a plugin."""
     assert hint in str(unknown("gret", known))

@@ -38,14 +38,14 @@ PART = (
 
 
 def save(workspace: Workspace, word: str) -> None:
-    """Write the plugin, whose part knows ``word``."""
+    """Write the plugin with a part that contains ``word``."""
     workspace["greet"] = PLUGIN
     workspace["greet/part.py"] = PART.format(word=word)
     workspace["greet/asleep.py"] = f"from part import WORD as word\nWORD = word + {word!r}\n"
 
 
 def reload(running: Running, workspace: Workspace, word: str) -> None:
-    """Save another version and wait until the one before has retired."""
+    """Save another version and wait until the previous one has retired."""
     gone = len(running.told(PluginRetired, "greet"))
     save(workspace, word)
     running.manager.rebuild("greet")
@@ -54,19 +54,19 @@ def reload(running: Running, workspace: Workspace, word: str) -> None:
 
 @pytest.fixture
 def known_modules() -> set[str]:
-    """Give the names of what was imported before; to be asked for ahead of ``running``."""
+    """Return the names of all imported modules; request it before ``running``."""
     return set(sys.modules)
 
 
 @pytest.fixture
 def running(workspace: Workspace, run: Run) -> Running:
-    """Give a host in which the plugin's first version serves."""
+    """Return a host in which the plugin's first version is live."""
     save(workspace, "one")
     return run(workspace.config())
 
 
 def test_a_facade_forwards_to_whatever_serves(workspace: Workspace, running: Running) -> None:
-    """What a host imports by the stable name is the newest version, also what it imported before."""
+    """The stable name always reaches the newest version, also through modules imported earlier."""
     part = importlib.import_module("hotplug.greet.part")
     package = importlib.import_module("hotplug.greet")
     entry = importlib.import_module("hotplug.greet.plugin")
@@ -83,7 +83,7 @@ def test_a_facade_forwards_to_whatever_serves(workspace: Workspace, running: Run
 
 
 def test_a_kept_facade_keeps_no_version_alive(workspace: Workspace, running: Running) -> None:
-    """A host may keep the facade, its submodules and modules that it reached through modules."""
+    """A host can keep a facade and its submodules without keeping an old version alive."""
     entry = importlib.import_module("hotplug.greet.plugin")
     kept = [entry, entry.part, importlib.import_module("hotplug.greet").part]
     reload(running, workspace, "two")
@@ -96,13 +96,13 @@ def test_a_kept_facade_keeps_no_version_alive(workspace: Workspace, running: Run
 
 
 def test_a_host_sets_and_deletes_attributes_of_what_serves(running: Running) -> None:
-    """Assignments, deletions and mocks by the stable name reach the plugin's own module."""
+    """Assignments, deletions and mocks through the stable name reach the live module."""
     part = importlib.import_module("hotplug.greet.part")
     with mock.patch("hotplug.greet.part.WORD", "patched"):
         assert running.host.call("greet") == ["patched"]
     assert running.host.call("greet") == ["one"]
     vars_of = part.__dict__
-    setattr(part, "WORD", "set")  # noqa: B010 - mypy knows no attributes of modules by name
+    setattr(part, "WORD", "set")  # noqa: B010 - mypy knows no attributes of a ModuleType
     setattr(part, "extra", 1)  # noqa: B010
     assert vars_of["extra"] == 1
     assert (running.host.call("greet"), part.extra) == (["set"], 1)
@@ -111,7 +111,7 @@ def test_a_host_sets_and_deletes_attributes_of_what_serves(running: Running) -> 
 
 
 def test_pickles_outlive_the_version_that_made_them(workspace: Workspace, running: Running) -> None:
-    """By the stable name and by that of a version that is gone, hosts get the class that serves now."""
+    """A pickle with the stable name or a retired version's name gives the class of the live version."""
     [content] = running.host.call("saved")
     assert isinstance(content, bytes)
     reload(running, workspace, "two")
@@ -121,7 +121,7 @@ def test_pickles_outlive_the_version_that_made_them(workspace: Workspace, runnin
 
 
 def test_a_plugin_reads_pickles_of_an_earlier_run_while_it_registers(workspace: Workspace, run: Run) -> None:
-    """A cold start finds the classes of a cache that another version wrote, before anything serves."""
+    """A plugin can load pickles of an earlier version while it registers in a new process."""
     workspace["greet/part.py"] = PART.format(word="now")
     workspace["greet"] = (
         "import pickle\ndef register(ctx):\n"
@@ -133,7 +133,7 @@ def test_a_plugin_reads_pickles_of_an_earlier_run_while_it_registers(workspace: 
 
 
 def test_retired_code_reaches_its_own_by_the_stable_name(workspace: Workspace, running: Running) -> None:
-    """A function of an old version that somebody still holds never gets the newer classes."""
+    """A function of a retired version gets its own classes by the stable name, never newer ones."""
     old = {handler.point: handler.call for handler in running.host.handlers_of("greet")}
     stable = b"chotplug.greet.part\nPoint\n)\x81."
     reload(running, workspace, "two")
@@ -143,7 +143,7 @@ def test_retired_code_reaches_its_own_by_the_stable_name(workspace: Workspace, r
 
 
 def test_type_hints_by_the_stable_name(running: Running) -> None:
-    """A host annotates with a plugin's classes."""
+    """``typing.get_type_hints`` resolves a plugin's class by its stable name."""
     import hotplug.greet.part  # type: ignore[import-not-found]
 
     def host(point: "hotplug.greet.part.Point") -> None: ...
@@ -153,7 +153,7 @@ def test_type_hints_by_the_stable_name(running: Running) -> None:
 
 
 def test_nothing_to_import_when_nothing_serves(known_modules: set[str], running: Running) -> None:
-    """A disabled plugin has no facade; what a host kept of it says so, and works again later."""
+    """A disabled plugin has no facade; a kept module says so, and works again after enabling."""
     part = importlib.import_module("hotplug.greet.part")
     with pytest.raises(ModuleNotFoundError, match=r"hotplug\.greet\.no'.* has no module 'no'"):
         importlib.import_module("hotplug.greet.no")
@@ -170,7 +170,7 @@ def test_nothing_to_import_when_nothing_serves(known_modules: set[str], running:
 
 
 def test_a_module_that_does_not_run_yet_is_run_by_whoever_wants_it(running: Running) -> None:
-    """Importing by the stable name executes the module; looking through all modules executes nothing."""
+    """Importing by the stable name executes the module; iterating over all modules executes nothing."""
     assert running.host.call("greet") == ["one"]
     asleep = importlib.import_module("hotplug.greet.asleep")
     for module in list(sys.modules.values()):
@@ -180,7 +180,7 @@ def test_a_module_that_does_not_run_yet_is_run_by_whoever_wants_it(running: Runn
 
 
 def test_two_managers_of_one_folder_share_no_modules(workspace: Workspace, run: Run) -> None:
-    """The same plugin twice in one process is two plugins."""
+    """The same plugin in two managers of one process has separate modules."""
     workspace["greet"] = (
         "seen = []\ndef answer():\n    seen.append(1)\n    return len(seen)\n"
         "def register(ctx):\n    ctx.hook('greet', answer)\n"

@@ -1,4 +1,4 @@
-"""Random plugins that require each other: whatever is done, nobody meets a version that is not its own."""
+"""Random plugins that require each other: each one reaches the live version of every other plugin."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _required = st.lists(_names, max_size=2, unique=True)
 
 
 Told: TypeAlias = "tuple[int, Peers]"
-"""A plugin's version, and what those tell that it requires."""
+"""The version of a plugin, and the values of the plugins that it requires."""
 Peers: TypeAlias = dict[str, Told]
 
 
 def seen(peers: Peers) -> Iterator[tuple[str, int]]:
-    """Yield each plugin that is reached, and the version that is met there."""
+    """Yield each reachable plugin with the version that is reached."""
     for name, (version, others) in peers.items():
         yield name, version
         yield from seen(others)
@@ -42,17 +42,17 @@ def seen(peers: Peers) -> Iterator[tuple[str, int]]:
 
 @dataclass(frozen=True)
 class Source:
-    """What is on disk of a plugin."""
+    """The content of one plugin's directory."""
 
     version: int
     requires: tuple[str, ...] = ()
     is_picky: bool = False
-    """Whether it loads only with even versions of what it requires."""
+    """Whether the plugin loads only with even versions of its requirements."""
     broken: str = ""
     is_on: bool = True
 
     def text(self, name: str) -> str:
-        """Return it as ``plugin.py``."""
+        """Return the source of ``plugin.py``."""
         if self.broken:
             return f"# {self.version}\n{BROKEN[self.broken]}"
         peers = "".join(f"{other!r}: ctx.plugin({other!r}).tell(), " for other in self.requires)
@@ -66,13 +66,13 @@ class Source:
 
 
 class Families(Histories):
-    """Real files and a real manager; what is checked after each step is what holds whatever was done."""
+    """Random actions on real files with a real manager, and the invariants that hold after each action."""
 
     def __init__(self) -> None:
         super().__init__()
         self.disk: dict[str, Source] = {}
 
-    # ---- what users do
+    # ---- user actions
 
     @rule(name=_names, requires=_required, is_picky=st.booleans(), broken=st.sampled_from(["", "", *BROKEN]))
     def edit(self, name: str, requires: list[str], broken: str, *, is_picky: bool) -> None:
@@ -84,7 +84,7 @@ class Families(Histories):
         edits=st.dictionaries(_names, st.tuples(_required, st.booleans(), st.sampled_from(["", "", *BROKEN])))
     )
     def check_out(self, edits: dict[str, tuple[list[str], bool, str]]) -> None:
-        """Save several, and have them noticed together."""
+        """Save several plugins, and have the manager scan them together."""
         for name, (requires, is_picky, broken) in edits.items():
             self.save(name, requires, is_picky=is_picky, broken=broken)
         self.host.manager.scan_and_load_all()
@@ -92,7 +92,7 @@ class Families(Histories):
     @precondition(lambda self: self.disk)
     @rule(data=st.data())
     def touch(self, data: st.DataObject) -> None:
-        """Save the version after this one with nothing else changed."""
+        """Save the plugin with a new version number and no other change."""
         name = self.chosen(data)
         was = self.disk[name]
         self.save(name, list(was.requires), is_picky=was.is_picky, broken=was.broken)
@@ -101,7 +101,7 @@ class Families(Histories):
     @precondition(lambda self: self.disk)
     @rule(data=st.data())
     def switch(self, data: st.DataObject) -> None:
-        """Disable what is on, enable what is off."""
+        """Disable an enabled plugin, or enable a disabled one."""
         name = self.chosen(data)
         is_on = self.disk[name].is_on
         (self.host.manager.disable if is_on else self.host.manager.enable)(name)
@@ -119,7 +119,7 @@ class Families(Histories):
     @precondition(lambda self: self.disk)
     @rule(data=st.data(), force=st.booleans())
     def rebuild(self, data: st.DataObject, *, force: bool) -> None:
-        """Rebuild one, or all."""
+        """Rebuild one plugin or all plugins."""
         name = data.draw(st.sampled_from(["", *sorted(self.disk)]))
         if not name or self.disk[name].is_on:
             self.host.manager.rebuild(name or None, force=force)
@@ -127,7 +127,7 @@ class Families(Histories):
     @precondition(lambda self: self.disk)
     @rule(data=st.data())
     def rollback(self, data: st.DataObject) -> None:
-        """Go back to any generation there was; refused, it changes nothing."""
+        """Roll back to any earlier generation; a refused rollback changes nothing."""
         name = self.chosen(data)
         if not self.disk[name].is_on:
             return
@@ -143,14 +143,14 @@ class Families(Histories):
     @precondition(lambda self: self.disk)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
-        """Let one follow its source again."""
+        """Release a plugin, so that it follows its source again."""
         name = self.chosen(data)
         if self.disk[name].is_on:
             self.host.manager.release(name)
 
     @rule()
     def undo(self) -> None:
-        """Take back the last switch, if there is one."""
+        """Undo the last change, if there is one."""
         with contextlib.suppress(RefusedError, HotloadError):
             self.host.manager.undo()
         for name in self.disk:
@@ -163,11 +163,11 @@ class Families(Histories):
         self.host.manager.stop()
         self.host = self.started()
 
-    # ---- what must hold
+    # ---- invariants
 
     @invariant()
     def nobody_meets_another_version_than_its_own(self) -> None:
-        """Compare what plugins reach of others, directly or through others, with what the host calls."""
+        """Each plugin reaches, directly or through others, the same versions as the host calls."""
         calls = self.called()
         for _, peers in calls.values():
             for name, version in seen(peers):
@@ -176,7 +176,7 @@ class Families(Histories):
 
     @invariant()
     def a_family_that_can_serve_does(self) -> None:
-        """Where all that hangs together is on, loads and is not held, the newest of all serves."""
+        """Check that connected plugins that are enabled, loadable and not held run their newest sources."""
         statuses = {one.name: one for one in self.host.manager.snapshot().plugins}
         assert set(statuses) == set(self.disk)
         for family in self.families():
@@ -189,7 +189,7 @@ class Families(Histories):
 
     @invariant()
     def who_cannot_serve_says_why(self) -> None:
-        """Each that is not ok has a fault, waits for something named, or is off."""
+        """Each plugin that is not OK has a fault, waits for a named plugin, or is disabled."""
         for one in self.host.manager.snapshot().plugins:
             source = self.disk[one.name]
             assert (one.state is PluginState.OFF) == (not source.is_on)
@@ -201,7 +201,7 @@ class Families(Histories):
 
     @invariant()
     def what_was_replaced_has_left(self) -> None:
-        """Every generation that does not serve is retired, and its modules are gone."""
+        """Every generation that is not live is retired, and its modules are gone."""
         serving = [name for name, number in self.served().items() if number]
         never = self.host.said().count("never served")
         loaded = len(self.host.told(PluginLoaded))
@@ -209,7 +209,7 @@ class Families(Histories):
         modules = {name.split(".")[1] for name in plugin_modules() if name not in self.foreign}
         assert self.host.wait_for(lambda: modules <= set(map(identifier, self.disk)))
 
-    # ---- how the files are kept
+    # ---- files
 
     def save(self, name: str, requires: list[str], *, is_picky: bool, broken: str) -> None:
         """Write a plugin."""
@@ -220,7 +220,7 @@ class Families(Histories):
         self.workspace[self.path(name).name] = source.text(name)
 
     def replaced(self, name: str, *, is_on: bool) -> Source:
-        """Return what is on disk, switched."""
+        """Return the plugin's content with another enabled state."""
         was = self.disk[name]
         return Source(was.version, was.requires, was.is_picky, was.broken, is_on)
 
@@ -229,20 +229,20 @@ class Families(Histories):
         return self.workspace.plugins / (name if self.disk[name].is_on else f"_{name}")
 
     def chosen(self, data: st.DataObject) -> str:
-        """Return one of the plugins that there are."""
+        """Return a random existing plugin."""
         return data.draw(st.sampled_from(sorted(self.disk)))
 
     def called(self) -> dict[str, Told]:
-        """Return what each plugin that serves tells."""
+        """Return the version and requirements that each live plugin reports."""
         values = cast("list[tuple[str, int, Peers]]", self.host.host.call("all"))
         return {name: (version, peers) for name, version, peers in values}
 
     def served(self) -> dict[str, int]:
-        """Return the generation that serves of each plugin; 0: none."""
+        """Return the live generation of each plugin, or 0 if there is none."""
         return {one.name: one.generation for one in self.host.manager.snapshot().plugins}
 
     def families(self) -> list[set[str]]:
-        """Return the plugins in groups that hang together by their sources, or by what serves."""
+        """Return the plugins in groups that are connected by their sources or by their live versions."""
         groups: list[set[str]] = []
         called = self.called()
         for name, source in self.disk.items():
@@ -255,7 +255,7 @@ class Families(Histories):
         return groups
 
     def is_good(self, name: str, below: frozenset[str] = frozenset()) -> bool:
-        """Tell whether a source loads with the sources of all that it requires."""
+        """Return whether a source loads together with the sources of all its requirements."""
         source = self.disk.get(name)
         if source is None or source.broken or not source.is_on or name in below:
             return False

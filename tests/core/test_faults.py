@@ -15,7 +15,7 @@ from tests.conftest import Running, Workspace
 
 
 def raised_by(source: str, file: str = "<plugin>") -> Fault:
-    """Return the fault of running ``source`` as a plugin's module, with a function ``go`` to be called."""
+    """Run ``source`` as a plugin's module, call its function ``go``, and return the fault."""
     module = ModuleType("hotplug.greet.g1_0.plugin")
     exec(compile(source, file, "exec"), module.__dict__)
     try:
@@ -26,14 +26,14 @@ def raised_by(source: str, file: str = "<plugin>") -> Fault:
 
 
 def described(error: BaseException, source: str = "", file: str = "<plugin>") -> Fault:
-    """Return an exception's fault, which must be plain data."""
+    """Return an exception's fault, and check that it is plain data."""
     fault = fault_of(error, phase="hook", plugin="greet", module_path="hotplug", text_of={file: source}.get)
     assert msgspec.json.decode(msgspec.json.encode(fault), type=Fault) == fault
     return fault
 
 
 def test_a_fault_names_type_message_and_place() -> None:
-    """What Python prints is there: type, text, and the plugin's line with the failing expression."""
+    """A fault has the type, the text and the plugin's line with the failing expression."""
     fault = raised_by("def go():\n    word = None\n    return 1 + word.upper()\n")
     assert (fault.phase, fault.plugin, fault.type) == ("hook", "greet", "AttributeError")
     assert fault.message == "'NoneType' object has no attribute 'upper'"
@@ -45,7 +45,7 @@ def test_a_fault_names_type_message_and_place() -> None:
 
 
 def test_columns_count_characters_not_bytes() -> None:
-    """Carets stand under the failing expression also behind umlauts, CJK and emoji."""
+    """The marked columns are right behind umlauts, CJK and emoji."""
     fault = raised_by("def go():\n    return ('äöü日本🎉', missing)\n")
     place = fault.place
     assert place is not None
@@ -58,7 +58,7 @@ def test_columns_count_characters_not_bytes() -> None:
      ("日本 = (1", "("), ("'äöü'; f(x for x in y, 1)", "x for x in y")],
 )  # fmt: skip
 def test_a_syntax_error_is_marked_in_what_was_compiled(workspace: Workspace, line: str, marked: str) -> None:
-    """Carets stand right in the bytes compiled, even if the file on disk says something else by now."""
+    """The marked columns match the compiled bytes, even if the file on disk has changed since."""
     workspace["greet"] = f"y = 1\n{line}\n"
     root = workspace.plugins / "greet"
     source = read_source("greet", root)
@@ -72,7 +72,7 @@ def test_a_syntax_error_is_marked_in_what_was_compiled(workspace: Workspace, lin
 
 
 def test_a_syntax_error_of_another_text_shows_its_own_line() -> None:
-    """A plugin that compiles a template of its own sees that template's line."""
+    """A syntax error in a text that the plugin compiles itself shows the line of that text."""
     fault = raised_by("def go():\n    compile('a b', '<template>', 'exec')\n")
     assert fault.frames[-1].file == "<template>"
     assert fault.frames[-1].lines == ("a b",)
@@ -84,12 +84,12 @@ def test_a_syntax_error_of_another_text_shows_its_own_line() -> None:
      "('x', ('f', -5, -5, 'x'))", "(7,)", "('x', ('f', 1, 10**6, 'x', 10**9, 10**9))"],
 )  # fmt: skip
 def test_an_odd_syntax_error_is_still_a_fault(arguments: str) -> None:
-    """Whatever a plugin puts into a SyntaxError, describing it does not fail."""
+    """A SyntaxError with arbitrary arguments is still described as a fault."""
     assert raised_by(f"def go():\n    raise SyntaxError{arguments}\n").type == "SyntaxError"
 
 
 def test_causes_contexts_and_groups_are_told() -> None:
-    """Every exception that led to this one is there, with how it belongs."""
+    """A fault contains the causes, contexts and group members of its exception, with their relation."""
     fault = raised_by(
         "def go():\n"
         "    try:\n        int('x')\n"
@@ -126,7 +126,7 @@ def test_an_exception_that_is_its_own_cause_ends() -> None:
 
 
 def test_endless_chains_and_groups_are_cut() -> None:
-    """A chain of thousands of exceptions, or a group of as many, is told in part and says so."""
+    """A fault of a chain or group of thousands of exceptions is cut, and a note says so."""
     chain = raised_by(
         "def go():\n    error = None\n    for n in range(5000):\n        new = KeyError(n)\n"
         "        new.__context__, error = error, new\n    raise error\n"
@@ -142,7 +142,7 @@ def test_endless_chains_and_groups_are_cut() -> None:
 
 
 def test_a_deep_recursion_is_shortened() -> None:
-    """Of a thousand equal frames the oldest and newest are kept, and a note says how many are not."""
+    """A deep recursion keeps 60 frames, and a note says how many frames are left out."""
     fault = raised_by("def go():\n    return go()\n")
     assert fault.type == "RecursionError"
     assert len(fault.frames) == 60
@@ -160,7 +160,7 @@ def test_a_deep_recursion_is_shortened() -> None:
      ("ordered", "{Thing(), 1} and frozenset()", "frozenset()")],
 )  # fmt: skip
 def test_locals_are_shown_without_running_their_code(name: str, value: str, shown: str) -> None:
-    """Built-in values are shown shortly, objects by their type, secrets not at all."""
+    """Built-in values are shown in short form, objects by their type, and secrets are masked."""
     fault = raised_by(
         "class Thing:\n"
         "    def __repr__(self): raise SystemExit\n"
@@ -172,7 +172,7 @@ def test_locals_are_shown_without_running_their_code(name: str, value: str, show
 
 
 def test_locals_are_short_whatever_their_size() -> None:
-    """A million items, a megabyte of text, and deep nesting take a line each."""
+    """A million items, megabytes of text and deep nesting each take one short line."""
     fault = raised_by(
         "def go():\n    many = set(range(10**6))\n    long = b'x' * 10**7\n    text = 'y' * 10**7\n"
         "    deep = []\n    for _ in range(10**4):\n        deep = [deep]\n    raise KeyError\n"
@@ -182,7 +182,7 @@ def test_locals_are_short_whatever_their_size() -> None:
 
 
 def test_a_class_body_with_a_namespace_of_its_own_is_not_asked() -> None:
-    """A metaclass whose namespace raises when it is listed does not spoil the fault."""
+    """A class body whose namespace raises when it is listed does not spoil the fault."""
     fault = raised_by(
         "class Space(dict):\n    def items(self): raise SystemExit\n"
         "class Meta(type):\n    def __prepare__(*a): return Space()\n"
@@ -193,7 +193,7 @@ def test_a_class_body_with_a_namespace_of_its_own_is_not_asked() -> None:
 
 @pytest.mark.parametrize("kind", ["KeyError", "SystemExit", "RecursionError"])
 def test_an_exception_whose_text_raises_is_still_told(kind: str) -> None:
-    """``__str__`` that raises costs the text, not the fault."""
+    """If ``__str__`` raises, the fault is kept and its message says so."""
     fault = raised_by(
         f"class Odd(Exception):\n    def __str__(self): raise {kind}\ndef go():\n    raise Odd\n"
     )
@@ -205,14 +205,14 @@ def test_an_exception_whose_text_raises_is_still_told(kind: str) -> None:
     "text", ["'\\ud800'", "'x' * 10**6", "type('S', (str,), {'__len__': lambda s: 1 / 0})('abc')"]
 )
 def test_odd_texts_become_plain_ones(text: str) -> None:
-    """Lone surrogates, megabytes and strings with a mind of their own can be sent and shown."""
+    """Lone surrogates, megabytes of text and odd string subclasses become plain, short text."""
     fault = raised_by(f"def go():\n    error = KeyError({text})\n    raise Exception({text})\n")
     assert type(fault.message) is str
     assert len(fault.message) < 5000
 
 
 def test_notes_and_suggestions_are_kept() -> None:
-    """What add_note says, and the interpreter's "Did you mean", stand below the message."""
+    """Notes of the exception and the interpreter's "Did you mean" are in the fault's notes."""
     fault = raised_by(
         "def go():\n    error = KeyError()\n    error.add_note('see the manual')\n    raise error\n"
     )
@@ -226,7 +226,7 @@ def test_notes_and_suggestions_are_kept() -> None:
 
 
 def test_an_error_of_the_compiler_stands_for_its_cause() -> None:
-    """The fault is about the plugin's exception, not about ours around it."""
+    """The fault of a CompileError describes its cause, or the error itself if it has none."""
     error = CompileError("greet", "plugin.py does not compile")
     error.__cause__ = ValueError("the reason")
     assert described(error).type == "ValueError"
@@ -235,7 +235,7 @@ def test_an_error_of_the_compiler_stands_for_its_cause() -> None:
 
 
 def test_frames_say_whose_code_they_are_in() -> None:
-    """The plugin's frames are told from those of the standard library and of the host."""
+    """Each frame names its owner: the plugin, the standard library or the host."""
     fault = raised_by("import json\ndef go():\n    json.loads('{')\n")
     assert [frame.owner for frame in fault.frames][-1] == "library"
     assert fault.place is not None
@@ -249,7 +249,7 @@ BROKEN_LATER = (
 
 
 def test_the_lines_are_those_that_were_loaded(workspace: Workspace, run: Callable[[Config], Running]) -> None:
-    """A traceback shows the code that ran, even when the file has been rewritten since."""
+    """A fault shows the lines that ran, even if the file has been rewritten since."""
     workspace["greet"] = BROKEN_LATER
     running = run(workspace.config())
     workspace["greet"] = "# rewritten\n" * 9
@@ -265,7 +265,7 @@ def test_the_lines_are_those_that_were_loaded(workspace: Workspace, run: Callabl
 def test_a_source_in_another_encoding_is_shown_right(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
-    """The coding cookie counts for the lines of a fault, as it does for the compiler."""
+    """The coding cookie decides how a fault's lines are decoded, as it does for the compiler."""
     workspace["greet"] = "# coding: latin-1\nx = 'é'\ndef register(ctx)\n".encode("latin-1")
     running = run(workspace.config())
     place = running.fault("greet").place
@@ -274,7 +274,7 @@ def test_a_source_in_another_encoding_is_shown_right(
 
 
 def test_describing_keeps_nothing_alive() -> None:
-    """A fault holds no frame and no object of the exception."""
+    """A fault holds neither a frame nor an object of the exception."""
     fault = raised_by("class Big: ...\ndef go():\n    big = Big()\n    raise KeyError(big)\n")
     assert sys.getrefcount(fault) <= 3
     assert "Big object" in dict(fault.frames[-1].locals)["big"]

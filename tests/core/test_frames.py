@@ -15,8 +15,8 @@ from hotload_tui.core.interpreter import uncollected
 from tests.conftest import Running, Workspace
 from tests.waiting import PATIENCE
 
-# Each object that the main thread makes has the collector run, and each run lets the other thread call or
-# return once. Where that is within a look at its frames, what is found is none of them.
+# Each new object of the main thread triggers the collector, and each collection lets the other thread make
+# one call or return. If that happens while its frames are read, the frames must still be real frames.
 STEPPING = """\
 import gc, threading
 from types import FrameType
@@ -71,7 +71,7 @@ print(len(kept))
 
 @pytest.fixture(params=[True, False])
 def collector(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Switch the collector on or off, and leave it as it was."""
+    """Switch the collector on or off, and restore it afterwards."""
     was_on = gc.isenabled()
     switch(is_on=request.param)
     yield
@@ -79,23 +79,23 @@ def collector(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def switch(*, is_on: bool) -> None:
-    """Have the collector work by itself, or not."""
+    """Switch the automatic collection on or off."""
     (gc.enable if is_on else gc.disable)()
 
 
 class Looking:
-    """A plugin whose objects the host keeps, and whose reload looks for them in all that runs."""
+    """A plugin whose objects the host keeps, and whose reload searches all frames for them."""
 
     def __init__(self, workspace: Workspace, run: Callable[[Config], Running]) -> None:
         workspace["greet"] = "class Kept: ...\n\n\ndef register(ctx):\n    ctx.hook('give', Kept)\n"
         self.running = run(workspace.config())
 
     def give(self) -> object:
-        """Return an object of the plugin's."""
+        """Return an object of the plugin."""
         return self.running.host.first("give")
 
     def look(self) -> str:
-        """Reload the plugin, and return who holds the version before."""
+        """Reload the plugin, and return the memory verdict on the previous version."""
         self.running.manager.rebuild("greet", force=True)
         self.running.wait_for(lambda: self.running.told(PluginRetired) != [])
         (event,) = self.running.told(PluginRetired)
@@ -104,12 +104,12 @@ class Looking:
 
 @pytest.fixture
 def looking(workspace: Workspace, run: Callable[[Config], Running]) -> Looking:
-    """Give a plugin to hold objects of while something runs."""
+    """Return a plugin whose objects can be held while other code runs."""
     return Looking(workspace, run)
 
 
 class Stopped:
-    """A thread that runs a function up to where that waits at ``here()``."""
+    """A thread that runs a function until that function waits in ``here()``."""
 
     def __init__(self, target: Callable[[Self], object]) -> None:
         self.arrived, self.gate = threading.Event(), threading.Event()
@@ -126,7 +126,7 @@ class Stopped:
         self._thread.join()
 
     def here(self) -> None:
-        """Wait until the test goes on."""
+        """Wait until the test releases the thread."""
         self.arrived.set()
         self.gate.wait(PATIENCE)
 
@@ -135,7 +135,7 @@ class Stopped:
 
 
 def test_code_that_goes_on_meanwhile_can_be_looked_at() -> None:
-    """A collection that lets other threads run does not come between: what is seen are frames, always."""
+    """Frames of a running thread are real frames, even if a collection lets that thread go on meanwhile."""
     ran = subprocess.run(
         [sys.executable, "-c", STEPPING], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
@@ -158,7 +158,7 @@ def test_a_function_in_a_debugger_or_profiler_keeps_its_variables(
     event: str,
     known: dict[str, object],
 ) -> None:
-    """Looking for holders while a trace function runs, at its start or later, changes nothing in it."""
+    """A search for holders during a trace function changes no variable of the traced function."""
 
     def work(numbers: list[int]) -> int:
         first = numbers[0]
@@ -168,14 +168,14 @@ def test_a_function_in_a_debugger_or_profiler_keeps_its_variables(
         def trace(frame: FrameType, what: str, _: object) -> object:
             if frame.f_code is work.__code__ and what == event and frame.f_locals == known:
                 if event == "line":
-                    del frame  # as in a debugger that is written in C
+                    del frame  # as a debugger written in C would
                 stopped.here()
             return trace
 
         def wrapped(*given: object) -> object:
             return trace(*given)  # type: ignore[arg-type]
 
-        held = looking.give()  # what is looked for, further out
+        held = looking.give()  # the object of the search, in an outer frame
         tool(wrapped if event == "call" else trace)
         try:
             return held and work([7])
@@ -188,7 +188,7 @@ def test_a_function_in_a_debugger_or_profiler_keeps_its_variables(
 
 
 def test_what_locals_gave_to_a_function_is_not_emptied(looking: Looking) -> None:
-    """Code may keep what ``locals()`` answers, and use it after a reload looked for holders."""
+    """A dictionary that ``locals()`` returned stays intact after a reload searched for holders."""
 
     def template(stopped: Stopped) -> object:
         name = looking.give()
@@ -202,7 +202,7 @@ def test_what_locals_gave_to_a_function_is_not_emptied(looking: Looking) -> None
 
 
 def test_a_look_keeps_nothing_alive(looking: Looking) -> None:
-    """What a function lets go of after a reload found it there is freed, though the function goes on."""
+    """An object that a search found in a running function is freed when the function deletes it."""
 
     def work(stopped: Stopped) -> object:
         held = looking.give()
@@ -219,7 +219,7 @@ def test_a_look_keeps_nothing_alive(looking: Looking) -> None:
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="the collector waits by itself from Python 3.12 on")
 @pytest.mark.usefixtures("collector")
 def test_the_collector_waits_for_all_who_look() -> None:
-    """It is on again after the last of several threads, and stays off if it was."""
+    """The collector stays off until the last of several threads has finished, then returns to its state."""
     is_on = gc.isenabled()
 
     def look(stopped: Stopped) -> object:

@@ -21,13 +21,13 @@ LAZY = "def answer():\n    {imports}\n    return {expression}" + _REGISTER
 
 
 def own_modules() -> list[str]:
-    """Return the names of all modules of generations that are in ``sys.modules``, without remnants."""
+    """Return the names of the generations' modules in ``sys.modules``, without remnants."""
     found = [name for name in sys.modules if re.match(r"hotplug\.\w+\.g\d+_", name)]
     return [name for name in found if type(sys.modules[name]) is not Remnant]
 
 
 def retired(running: Running, times: int) -> bool:
-    """Tell whether so many generations of greet have retired."""
+    """Return whether this many generations of greet have retired."""
     return len(running.told(PluginRetired, "greet")) == times
 
 
@@ -73,7 +73,7 @@ EXPRESSIONS = [
 def test_usual_python_works_inside_a_plugin(
     workspace: Workspace, run: Run, imports: str, expression: str, expected: object
 ) -> None:
-    """Resources, sources, pickles, hints and dataclasses work as in a program of its own."""
+    """Resources, sources, pickles, hints and dataclasses work in a plugin as in an ordinary program."""
     workspace["greet"] = USING.format(imports=imports, expression=expression)
     workspace["greet/sub/words.txt"] = "hello"
     workspace["greet/json.py"] = "MINE = True\n"
@@ -88,7 +88,7 @@ def test_usual_python_works_inside_a_plugin(
 
 
 def test_a_module_named_like_its_plugin_is_reached_by_that_name(workspace: Workspace, run: Run) -> None:
-    """``greet/greet.py`` is what ``import greet`` means inside; ``greet.part`` is still the file beside."""
+    """Inside ``greet``, ``import greet`` means ``greet/greet.py``, and ``greet.part`` is ``part.py``."""
     workspace["greet"] = USING.format(
         imports="import greet\nimport greet.part as p", expression="greet.WORD + p.WORD"
     )
@@ -98,7 +98,7 @@ def test_a_module_named_like_its_plugin_is_reached_by_that_name(workspace: Works
 
 
 def test_two_plugins_own_a_module_of_the_same_name(workspace: Workspace, run: Run) -> None:
-    """Each one's utils is its own."""
+    """Two plugins with a module of the same name each import their own."""
     for name in ("a", "b"):
         workspace[name] = USING.format(imports="import utils", expression="utils.NAME")
         workspace[f"{name}/utils.py"] = f"NAME = {name!r}\n"
@@ -106,7 +106,7 @@ def test_two_plugins_own_a_module_of_the_same_name(workspace: Workspace, run: Ru
 
 
 def test_a_plugin_named_like_the_standard_library_hides_nothing(workspace: Workspace, run: Run) -> None:
-    """Plugins json and class work, and everybody's json is Python's."""
+    """Plugins called json and class work, and ``import json`` still gives the standard library's module."""
     workspace["json"] = USING.format(imports="import json", expression="json.dumps([])")
     workspace["class"] = USING.format(imports="from . import part", expression="part.WORD")
     workspace["class/part.py"] = "WORD = 'class'\n"
@@ -115,7 +115,7 @@ def test_a_plugin_named_like_the_standard_library_hides_nothing(workspace: Works
 
 
 def test_a_module_that_replaces_itself_is_accepted(workspace: Workspace, run: Run) -> None:
-    """A plugin that puts an object, or nothing, into sys.modules works and is retired."""
+    """A plugin that puts an object or None into ``sys.modules`` works, and leaves no module behind."""
     workspace["greet"] = USING.format(
         imports="import odd, sys\nsys.modules[__name__ + 'x'] = None", expression="odd.WORD"
     )
@@ -131,7 +131,7 @@ def test_a_module_that_replaces_itself_is_accepted(workspace: Workspace, run: Ru
 
 
 def test_an_entry_that_replaces_itself_is_judged_by_what_it_put_there(workspace: Workspace, run: Run) -> None:
-    """``sys.modules[__name__] = object`` in plugin.py: its register counts, and its lack is a clear fault."""
+    """If plugin.py replaces itself in ``sys.modules``, the new object's ``register`` counts."""
     source = (
         "import sys\nclass Odd:\n    __slots__ = ()\n{body}\nsys.modules[__name__] = Odd()\nregister = 1\n"
     )
@@ -143,7 +143,7 @@ def test_an_entry_that_replaces_itself_is_judged_by_what_it_put_there(workspace:
 
 
 def test_a_retired_generation_is_gone(workspace: Workspace, run: Run) -> None:
-    """Modules, classes and cycles of the old version are freed, and the retirement says so."""
+    """The old version is freed, its event says so, and its handler is gone."""
     cycles = "class Node: ...\nn = Node()\nn.self = n\ndef me():\n    return me\n"
     workspace["greet"] = cycles + answering("one")
     running = run(workspace.config())
@@ -158,7 +158,7 @@ def test_a_retired_generation_is_gone(workspace: Workspace, run: Run) -> None:
 
 
 def test_what_is_still_held_is_named(workspace: Workspace, run: Run) -> None:
-    """A host that keeps a function of the old version is told which, until it lets go."""
+    """If the host keeps an old function, the memory verdict names it until the host lets go."""
     workspace["greet"] = answering("one")
     running = run(workspace.config())
     kept = running.host.handlers_of("greet")[0].call
@@ -170,13 +170,13 @@ def test_what_is_still_held_is_named(workspace: Workspace, run: Run) -> None:
     assert running.status("greet").memory == f"{memory} (generation 1)"
     assert kept() == "one"
     del kept
-    running.manager.snapshot()  # who asks has it looked at again
+    running.manager.snapshot()  # a request for a snapshot triggers another check
     assert running.wait_for(lambda: "generation 1 is freed now" in running.said())
     assert running.status("greet").memory == "freed"
 
 
 def test_the_memory_of_a_plugin_is_that_of_all_its_generations(workspace: Workspace, run: Run) -> None:
-    """One that is held is told of, though the newest that retired is gone."""
+    """The status names a held generation, although a newer one is freed."""
     workspace["greet"] = answering("one")
     running = run(workspace.config())
     kept = running.host.handlers_of("greet")[0].call
@@ -192,7 +192,7 @@ def test_the_memory_of_a_plugin_is_that_of_all_its_generations(workspace: Worksp
 
 
 def test_stopping_leaves_nothing_in_the_interpreter(workspace: Workspace) -> None:
-    """No module, no pinned source line and no finder of a plugin stays behind."""
+    """No module, no cached source line and no finder of a plugin is left after the stop."""
     finders = list(sys.meta_path)
     workspace["greet"] = answering("one")
     workspace["greet/part.py"] = "x = 1\n"
@@ -206,7 +206,7 @@ def test_stopping_leaves_nothing_in_the_interpreter(workspace: Workspace) -> Non
 
 
 def test_a_lazy_import_after_retirement_pins_no_lines(workspace: Workspace, run: Run) -> None:
-    """Old code that imports late does not change the lines that a debugger shows of the new one."""
+    """A late import in a retired version does not change the new version's cached source lines."""
     workspace["greet"] = LAZY.format(imports="import part", expression="part.WORD")
     workspace["greet/part.py"] = "WORD = 'one'\n"
     running = run(workspace.config())
@@ -227,13 +227,13 @@ def test_a_lazy_import_after_retirement_pins_no_lines(workspace: Workspace, run:
     "pair", [("a-b", "a_b"), ("a b", "a-b"), ("ü", "u"), ("class", "class_"), ("1", "_1")]
 )
 def test_every_name_has_an_identifier_of_its_own(pair: tuple[str, str]) -> None:
-    """Names that look alike do not share modules."""
+    """Similar plugin names give different module names."""
     assert identifier(pair[0]) != identifier(pair[1])
     assert all(identifier(name).isidentifier() for name in pair)
 
 
 def test_modules_have_what_the_import_system_gives_them(workspace: Workspace, run: Run) -> None:
-    """Also a package without code, which the import system does not make."""
+    """Modules and a package without code have the attributes that the import system sets."""
     facts = (
         "__cached__ == importlib.util.cache_from_source(__file__)",
         "PACKAGE.__name__ == PACKAGE.__spec__.name == PACKAGE.__package__ == __package__",

@@ -40,7 +40,7 @@ kept = typing.Optional[Part], typing.Dict[str, Colour]
 
 
 def counted() -> dict[str, int]:
-    """Return how many there are of what a reload could leave behind."""
+    """Return the number of objects of each kind that a reload could leave behind."""
     gc.collect()
     prefixes = ("hotload_tui.", "hotplug.")
     objects = [type(thing).__module__ for thing in gc.get_objects()]
@@ -55,7 +55,7 @@ def counted() -> dict[str, int]:
 
 
 def test_reloads_leave_nothing_behind(workspace: Workspace, run: Run) -> None:
-    """After many reloads of a plugin of 20 files there is as much in memory as after a few."""
+    """Many reloads of a plugin with 20 files leave as many objects as a few reloads do."""
     names = [f"part_{number}" for number in range(19)]
     for name in names:
         workspace[f"greet/{name}.py"] = _PART
@@ -75,5 +75,5 @@ def test_reloads_leave_nothing_behind(workspace: Workspace, run: Run) -> None:
             before = counted()
     after = counted()
     grown = after.pop("objects") - before.pop("objects")
-    assert grown <= 3 * (RELOADS - 10)  # lines of the log, of which a host keeps 5,000
+    assert grown <= 3 * (RELOADS - 10)  # log lines, of which a host keeps 5,000
     assert after == before

@@ -1,4 +1,4 @@
-"""What a reload does to free the version that it replaced."""
+"""What a reload does to free the previous version."""
 
 import gc
 import sys
@@ -19,7 +19,7 @@ GIVES = "def give():\n    return give\n\n\ndef register(ctx):\n    ctx.hook('giv
 
 @pytest.fixture
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """List the waits of the retire thread, in seconds; a search for holders begins with one."""
+    """Record the sleeps of the retire thread, in seconds; a search for holders begins with one."""
     seconds: list[float] = []
     sleep = time.sleep
 
@@ -33,7 +33,7 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def rebuild(running: Running) -> str:
-    """Rebuild the plugin ``greet``, wait for the end of the previous version, and return its memory."""
+    """Rebuild the plugin ``greet``, wait until the previous version retires, and return its verdict."""
     count = len(running.told(PluginRetired))
     running.manager.rebuild("greet")
     running.wait_for(lambda: len(running.told(PluginRetired)) > count)
@@ -43,7 +43,7 @@ def rebuild(running: Running) -> str:
 def test_a_clean_plugin_is_freed_at_once(
     workspace: Workspace, run: Callable[[Config], Running], naps: list[float]
 ) -> None:
-    """Thirty versions leave without a search for holders."""
+    """Thirty versions are freed without a search for holders."""
     workspace["greet"] = GIVES
     running = run(workspace.config())
     assert {rebuild(running) for _ in range(30)} == {"freed"}
@@ -53,12 +53,12 @@ def test_a_clean_plugin_is_freed_at_once(
 def test_a_holder_that_is_garbage_itself_needs_no_search(
     workspace: Workspace, run: Callable[[Config], Running], naps: list[float]
 ) -> None:
-    """An object that outlived a collection, and that only a young cycle holds, goes with the cycle."""
+    """An old object that only a young garbage cycle holds is freed with the cycle, without a search."""
     workspace["greet"] = GIVES
     running = run(workspace.config())
     kept = running.host.call("give")
     gc.collect()
-    gc.disable()  # else the cycle could go before the reload
+    gc.disable()  # otherwise the cycle could be freed before the reload
     try:
         cycle: list[object] = [kept]
         cycle.append(cycle)
@@ -70,7 +70,7 @@ def test_a_holder_that_is_garbage_itself_needs_no_search(
 
 
 def test_ordering_by_requirement_leaves_nothing_for_the_collector() -> None:
-    """What is ordered would stay in memory until the next collection."""
+    """``in_order`` leaves no garbage that would keep plugins alive until the next collection."""
     gc.collect()
     assert in_order(["a", "b", "c"], {"a": ["c"], "b": [], "c": ["b"]}.__getitem__) == ["b", "c", "a"]
     assert gc.collect() == 0
@@ -79,7 +79,7 @@ def test_ordering_by_requirement_leaves_nothing_for_the_collector() -> None:
 def test_the_end_of_a_version_is_reported_after_what_replaced_it(
     workspace: Workspace, run: Callable[[Config], Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when a retirement is under way already, which takes the version at the moment of the swap."""
+    """A new version's event comes before the old one's retirement, even if a retirement is under way."""
     stage = ModuleType("stage")
     monkeypatch.setitem(sys.modules, "stage", stage)
     stage.release = release = threading.Event()  # type: ignore[attr-defined]
@@ -96,7 +96,7 @@ def test_the_end_of_a_version_is_reported_after_what_replaced_it(
             release.set()
             retired = threading.Event()
             undo = running.manager.subscribe(lambda event: retired.set() if is_end(event) else None)
-            retired.wait(0.2)  # in vain, if the retirement waits as it should
+            retired.wait(0.2)  # times out if the retirement waits as it should
             undo()
         sleep(duration)
 

@@ -8,7 +8,7 @@ from hotload_tui.core.errors import ArtifactError
 
 
 def test_what_served_last_is_remembered_across_processes(tmp_path: Path) -> None:
-    """A new host reads what the one before wrote."""
+    """A new host reads the record that the previous host wrote."""
     Record(tmp_path / "compiled").serve({"a": "1", "b": "2"})
     Record(tmp_path / "compiled").serve({"b": "3"})
     again = Record(tmp_path / "compiled")
@@ -16,7 +16,7 @@ def test_what_served_last_is_remembered_across_processes(tmp_path: Path) -> None
 
 
 def test_an_empty_digest_forgets(tmp_path: Path) -> None:
-    """A cleaned plugin has no last good artifact."""
+    """A plugin whose digest is emptied has no last good artifact."""
     Record(tmp_path).serve({"a": "1"})
     Record(tmp_path).serve({"a": ""})
     assert Record(tmp_path).last_good("a") == ""
@@ -24,7 +24,7 @@ def test_an_empty_digest_forgets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"a": 1}', b"\xff\xfe", b'{"a": "\xff"}'])
 def test_a_damaged_file_counts_as_none(tmp_path: Path, content: bytes) -> None:
-    """It costs a broken plugin its last good version, and nothing else."""
+    """A damaged record is read as an empty one, and can be written again."""
     (tmp_path / RECORD).write_bytes(content)
     record = Record(tmp_path)
     assert record.last_good("a") == ""
@@ -33,7 +33,7 @@ def test_a_damaged_file_counts_as_none(tmp_path: Path, content: bytes) -> None:
 
 
 def test_nothing_is_written_when_nothing_changed(tmp_path: Path) -> None:
-    """Serving the same version again leaves the file alone."""
+    """Recording the same version again does not write the file."""
     record = Record(tmp_path)
     record.serve({"a": "1"})
     (tmp_path / RECORD).unlink()
@@ -42,7 +42,7 @@ def test_nothing_is_written_when_nothing_changed(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """The error says which file."""
+    """If the record cannot be written, the error names the file."""
     (tmp_path / "compiled").write_text("in the way")
     with pytest.raises(ArtifactError, match=RECORD):
         Record(tmp_path / "compiled").serve({"a": "1"})
@@ -51,7 +51,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_what_was_interrupted_before_it_was_written_is_not_on_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C may come at any moment; the next look tells what the file has."""
+    """After an interrupted write, the next read returns the content of the file."""
     record = Record(tmp_path)
     record.serve({"greet": "1"})
 

@@ -64,27 +64,27 @@ def register(ctx):
 
 
 class Registry:
-    """A host's object with a list of its own."""
+    """An object of the host with a list."""
 
     def __init__(self) -> None:
         self.callbacks: list[object] = []
 
 
 class Slotted:
-    """A host's object without a namespace."""
+    """An object of the host without a namespace."""
 
     __slots__ = ("handler",)
 
 
 @functools.lru_cache
 def cached(thing: object) -> str:
-    """Remember what it was called with."""
+    """Cache a result, and with it the argument."""
     return type(thing).__name__
 
 
 @functools.singledispatch
 def dispatched(_: object) -> object:
-    """Answer by type."""
+    """Return None; other types register their own function."""
     return None
 
 
@@ -97,13 +97,13 @@ def keep_error(function: Callable[[], object]) -> object:
 
 
 def wrap(function: Callable[[], object]) -> Callable[[], object]:
-    """Return a function that calls another one."""
+    """Return a function that calls ``function``."""
     return lambda: [function()]
 
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """Give a module of the host's, with all kinds of things that can hold something."""
+    """Yield a module of the host with objects of every kind that can hold something."""
     module = ModuleType("host_of_the_test")
     vars(module).update(
         cache={}, tools=[], registry=Registry(), slotted=Slotted(), queue=queue.SimpleQueue(), any=None,
@@ -122,13 +122,13 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 _OPEN = "host.any = sqlite3.connect(':memory:', check_same_thread=False)"
 
-# Where nobody can look, the line is told: category in the ledger, line.
+# If no search can find the holder, the ledger names the line: category and line.
 HIDDEN = {
     "at-fork hook": ("at-fork hook", 37), "at-fork hook in the child": ("at-fork hook", 37),
     "audit hook": ("audit hook", 37), "SQLite function": ("SQLite function", 37),
 }  # fmt: skip
 
-# What the handler does, what is held, who holds it.
+# The handler's code, the held object, and its holder.
 HOLDERS = {
     "list": ("host.tools.append(handler)", "handler", "host_of_the_test.tools[0]"),
     "dictionary": ("host.cache['x'] = handler", "handler", "host_of_the_test.cache['x']"),
@@ -175,10 +175,10 @@ HOLDERS = {
 def test_who_holds_an_old_version_is_told(
     workspace: Workspace, run: Run, host: ModuleType, kind: str
 ) -> None:
-    """A path from something that the user knows; when it is let go, the verdict turns to freed."""
+    """The verdict gives a path from a known object to the held one, and becomes freed after the release."""
     line, what, holder = HOLDERS[kind]
     workspace["greet"] = PLUGIN.format(line=line)
-    # What was registered there cannot be taken back.
+    # These registrations cannot be undone.
     stays = kind in ("singledispatch", "at-fork hook", "at-fork hook in the child", "audit hook")
     running = run(workspace.config(module_path="staying" if stays else "hotplug"))
     running.host.call("greet")
@@ -201,15 +201,15 @@ def test_who_holds_an_old_version_is_told(
     if stays:
         return
     if hasattr(host.any, "close"):
-        host.any.close()  # else the interpreter warns
+        host.any.close()  # otherwise the interpreter warns
     if hasattr(host.Tool, "run"):
-        del host.Tool.run  # the class is a cycle, which goes when the host's own collector comes by
+        del host.Tool.run  # the class is a cycle, which is freed at the host's next collection
     vars(host).clear()
     assert running.wait_for(lambda: bool(running.manager.snapshot()) and "is freed now" in running.said())
     assert running.status("greet").memory == "freed"
 
 
-# What would hold it, and is taken back, or let go of, when it retires.
+# Code that would hold the old version, and whose effect the retirement undoes or releases.
 LET_GO = {
     "signal handler": "signal.signal(signal.SIGUSR2, handler)",
     "codec error handler": "codecs.register_error('hotload-test', handler)",
@@ -226,7 +226,7 @@ LET_GO = {
 @pytest.mark.usefixtures("host")
 @pytest.mark.parametrize("kind", LET_GO)
 def test_what_would_hold_an_old_version_lets_it_go(workspace: Workspace, run: Run, kind: str) -> None:
-    """The memory of the old version is free without anybody's doing."""
+    """The retirement releases the old version without any action of the user."""
     handler = logging.NullHandler()
     logging.getLogger("formatted").handlers[:] = [handler]
     before = signal.getsignal(signal.SIGUSR2), handler.formatter
@@ -236,7 +236,7 @@ def test_what_would_hold_an_old_version_lets_it_go(workspace: Workspace, run: Ru
     workspace["greet"] = answering("new")
     running.manager.scan_and_load_all()
     assert running.wait_for(lambda: bool(running.told(PluginRetired)))
-    # Only the main thread can set a signal's handler, as soon as it runs again.
+    # Only the main thread can set a signal handler, as soon as it runs again.
     assert running.wait_for(
         lambda: bool(running.manager.snapshot()) and running.status("greet").memory == "freed"
     )
@@ -258,7 +258,7 @@ LOOP_HOLDERS = {
 async def test_an_event_loop_that_holds_an_old_version_is_told(
     workspace: Workspace, run: Run, host: ModuleType, kind: str
 ) -> None:
-    """Tasks and handles are the loop's: they are named, not cancelled, and let go when they are over."""
+    """Tasks and handles of an event loop are named, not cancelled, and freed when they are over."""
     line, what, holder = LOOP_HOLDERS[kind]
     vars(host)["future"] = asyncio.get_running_loop().create_future
     workspace["greet"] = PLUGIN.format(line=line).replace("def act", "async def act")

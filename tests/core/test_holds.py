@@ -1,4 +1,4 @@
-"""What was built can be brought back, and what is held stays until its source changes or it is released."""
+"""Rollbacks to earlier generations, and holds that last until the source changes or a release."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ Run = Callable[[Config], Running]
 
 @pytest.fixture
 def running(workspace: Workspace, run: Run) -> Running:
-    """Give a host in which ``greet`` has served as generations 1, 2 and 3."""
+    """Return a host in which ``greet`` was live as generations 1, 2 and 3."""
     workspace["greet"] = answering("one")
     running = run(workspace.config())
     for answer in ("two", "three"):
@@ -24,12 +24,12 @@ def running(workspace: Workspace, run: Run) -> Running:
 
 
 def look(running: Running, workspace: Workspace) -> None:
-    """Let the manager see what is on disk."""
+    """Report a change of the plugin's file to the manager."""
     running.manager.handle_file_change(workspace.plugins / "greet" / "plugin.py")
 
 
 def test_a_rollback_serves_an_earlier_generation_as_a_new_one(running: Running) -> None:
-    """Its number is new, its digest the earlier one's, and the table says HELD with the reason."""
+    """A rollback makes a new generation with the earlier digest, and the status is HELD with the reason."""
     first = running.manager.history("greet")[0]
     status = running.manager.rollback("greet", 1)
     assert running.host.call("greet") == ["one"]
@@ -40,13 +40,13 @@ def test_a_rollback_serves_an_earlier_generation_as_a_new_one(running: Running) 
 
 
 def test_a_rollback_to_what_serves_holds_it_there(running: Running) -> None:
-    """Nothing is loaded; what is saved next ends it as any change does."""
+    """A rollback to the live generation holds it without loading anything."""
     status = running.manager.rollback("greet", 3)
     assert (status.state, status.generation) == (PluginState.HELD, 3)
 
 
 def test_a_held_plugin_stays_when_all_is_looked_at_or_rebuilt(running: Running, workspace: Workspace) -> None:
-    """Only its own name, or another source, ends it."""
+    """Scans and rebuilds of all plugins leave a held plugin as it is."""
     running.manager.rollback("greet", 1)
     look(running, workspace)
     running.manager.scan_and_load_all()
@@ -58,7 +58,7 @@ def test_a_held_plugin_stays_when_all_is_looked_at_or_rebuilt(running: Running, 
 
 @pytest.mark.parametrize("how", ["release", "rebuild"])
 def test_release_and_rebuild_bring_the_source_back(running: Running, how: str) -> None:
-    """The newest source serves again."""
+    """After a release or a rebuild by name, the newest source is live again."""
     running.manager.rollback("greet", 1)
     getattr(running.manager, how)("greet")
     status = running.status("greet")
@@ -68,7 +68,7 @@ def test_release_and_rebuild_bring_the_source_back(running: Running, how: str) -
 
 
 def test_a_release_of_what_serves_anyway_loads_nothing(running: Running) -> None:
-    """It follows its source again, and no generation is spent on that."""
+    """Releasing a plugin whose source is live already spends no generation."""
     running.manager.rollback("greet", 3)
     status = running.manager.release("greet")
     assert (status.state, status.generation) == (PluginState.OK, 3)
@@ -76,7 +76,7 @@ def test_a_release_of_what_serves_anyway_loads_nothing(running: Running) -> None
 
 
 def test_an_edit_ends_the_hold(running: Running, workspace: Workspace) -> None:
-    """The new source is tried; if it is broken, what was rolled back to still serves."""
+    """A hold ends when the source changes; if the new source is broken, the held version stays live."""
     running.manager.rollback("greet", 1)
     workspace["greet"] = "def register(ctx)\n"
     look(running, workspace)
@@ -89,7 +89,7 @@ def test_an_edit_ends_the_hold(running: Running, workspace: Workspace) -> None:
 
 
 def test_an_edit_back_to_what_was_rolled_back_to_is_ok(running: Running, workspace: Workspace) -> None:
-    """Source and what serves are the same again: nothing is loaded."""
+    """If the source is edited back to the live version, nothing is loaded and the state is OK."""
     running.manager.rollback("greet", 1)
     workspace["greet"] = answering("one")
     look(running, workspace)
@@ -98,7 +98,7 @@ def test_an_edit_back_to_what_was_rolled_back_to_is_ok(running: Running, workspa
 
 
 def test_a_hold_survives_a_restart(running: Running, workspace: Workspace, run: Run) -> None:
-    """The next host serves what was chosen, says why, and follows the source when it changes."""
+    """A new host loads the held version, shows the reason, and follows the source when it changes."""
     running.manager.rollback("greet", 1)
     running.manager.stop()
     again = run(workspace.config())
@@ -111,7 +111,7 @@ def test_a_hold_survives_a_restart(running: Running, workspace: Workspace, run: 
 
 
 def test_a_hold_outlives_pruning(workspace: Workspace, running: Running, run: Run) -> None:
-    """However many others were built, the held artifact is not removed."""
+    """Pruning never removes the held artifact."""
     running.manager.rollback("greet", 1)
     running.manager.stop()
     again = run(workspace.config(keep_generations=1))
@@ -124,7 +124,7 @@ def test_a_hold_outlives_pruning(workspace: Workspace, running: Running, run: Ru
 
 
 def test_a_held_artifact_that_is_gone_ends_the_hold(workspace: Workspace, running: Running, run: Run) -> None:
-    """The source is loaded, and the log says why."""
+    """If the held artifact is gone, the source is loaded and the event gives the reason."""
     running.manager.rollback("greet", 1)
     running.manager.clean("greet")
     assert running.host.call("greet") == ["one"]
@@ -135,7 +135,7 @@ def test_a_held_artifact_that_is_gone_ends_the_hold(workspace: Workspace, runnin
 
 
 def test_the_history_tells_each_generation_and_failure(running: Running, workspace: Workspace) -> None:
-    """With digest, times, fault and what became of the memory; the oldest first."""
+    """The history lists generations and failures, oldest first, with fault, memory and compile time."""
     workspace["greet"] = "def register(ctx):\n    1 / 0\n"
     running.manager.rebuild("greet")
     assert running.wait_for(lambda: len(running.told(PluginRetired)) == 2)
@@ -150,7 +150,7 @@ def test_the_history_tells_each_generation_and_failure(running: Running, workspa
 
 
 def test_what_cannot_be_gone_back_to_is_refused_with_what_can(running: Running) -> None:
-    """Nothing changes, and the text says which generations there are."""
+    """A rollback to a missing or unusable generation is refused, and the error lists the possible ones."""
     with pytest.raises(RefusedError, match="greet has no generation 7; there are 1, 2, 3"):
         running.manager.rollback("greet", 7)
     running.manager.clean("greet")
@@ -164,7 +164,7 @@ def test_what_cannot_be_gone_back_to_is_refused_with_what_can(running: Running) 
 
 
 def test_what_is_held_is_not_loaded_by_the_next_host(workspace: Workspace, run: Run) -> None:
-    """A plugin held back with a reason is HELD in a new host, says why, and the others serve."""
+    """A new host does not load a held plugin, shows the reason, and loads the others."""
     workspace["greet"] = answering("hello")
     workspace["other"] = answering("hello")
     run(workspace.config()).manager.hold("greet", "it killed the host")
@@ -178,7 +178,7 @@ def test_what_is_held_is_not_loaded_by_the_next_host(workspace: Workspace, run: 
 
 
 def test_a_changed_source_is_tried_again(workspace: Workspace, run: Run) -> None:
-    """A held plugin whose source changes is loaded, and is no longer held if it is put back."""
+    """A held plugin is loaded when its source changes, and is not held again if that is undone."""
     workspace["greet"] = answering("hello")
     running = run(workspace.config())
     running.manager.hold("greet", "it killed the host")
@@ -192,7 +192,7 @@ def test_a_changed_source_is_tried_again(workspace: Workspace, run: Run) -> None
 
 
 def test_the_last_good_version_serves_meanwhile(workspace: Workspace, run: Run) -> None:
-    """When the version before is known to be good, it serves in place of the held one, as HELD."""
+    """A new host loads the last good version in place of the held one, and shows HELD."""
     workspace["greet"] = answering("hello")
     running = run(workspace.config())
     workspace["greet"] = answering("crash")
@@ -206,7 +206,7 @@ def test_the_last_good_version_serves_meanwhile(workspace: Workspace, run: Run) 
 
 
 def test_its_user_says_so(workspace: Workspace, run: Run) -> None:
-    """Rebuilding, enabling or releasing a held plugin loads it as it is."""
+    """Rebuilding, enabling or releasing a held plugin loads it unchanged."""
     workspace["greet"] = answering("hello")
     running = run(workspace.config())
     for release in (running.manager.rebuild, running.manager.enable, running.manager.release):
@@ -217,7 +217,7 @@ def test_its_user_says_so(workspace: Workspace, run: Run) -> None:
 
 
 def test_no_version_that_killed_a_host_comes_back_as_last_good(workspace: Workspace, run: Run) -> None:
-    """A last good version that was held, too, is not revived: else the host would die again and again."""
+    """A held version is never loaded again as the last good one, because it could kill the host again."""
     workspace["greet"] = answering("hello")
     run(workspace.config()).manager.hold("greet", "the first killed it")
     workspace["greet"] = "def register(:\n"
@@ -227,7 +227,7 @@ def test_no_version_that_killed_a_host_comes_back_as_last_good(workspace: Worksp
 
 
 def test_what_is_held_back_while_it_serves_stops_serving(workspace: Workspace, run: Run) -> None:
-    """With no other version nothing serves."""
+    """If the live version is held and there is no other, the plugin has no live version."""
     workspace["greet"] = answering("hello")
     running = run(workspace.config())
     status = running.manager.hold("greet", "it killed the host")

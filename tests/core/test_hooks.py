@@ -21,14 +21,14 @@ def handler(call: object, plugin: str = "greet", *, point: str = "greet", priori
 
 
 def serving(*calls: object) -> HookHost:
-    """Return a host with one plugin whose handlers are ``calls``."""
+    """Return a host with one plugin that has these handlers."""
     host = HookHost()
     host.swap({"greet": [handler(call) for call in calls]})
     return host
 
 
 def says(value: object) -> HookFunction:
-    """Return a handler that answers ``value``."""
+    """Return a handler that returns ``value``."""
 
     def answer(*_: object, **__: object) -> object:
         return value
@@ -37,29 +37,29 @@ def says(value: object) -> HookFunction:
 
 
 def broken(*_: object, **__: object) -> object:
-    """Raise, as a handler with a mistake does."""
+    """Raise an error, as a faulty handler does."""
     raise ValueError("broken")
 
 
 def stop(loop: asyncio.AbstractEventLoop) -> None:
-    """Let an event loop stand still."""
+    """Stop an event loop."""
     loop.stop()
 
 
 def cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel what runs on an event loop, as its orderly end does."""
+    """Cancel all tasks of an event loop, as an orderly shutdown does."""
     for task in asyncio.all_tasks(loop):
         task.cancel()
 
 
 async def later(value: object = "later") -> object:
-    """Answer after giving way once."""
+    """Return ``value`` after yielding to the event loop once."""
     await asyncio.sleep(0)
     return value
 
 
 def test_values_come_in_order_of_priority_then_name_then_registration() -> None:
-    """The order depends on what is written, not on what was loaded first."""
+    """Handlers run by priority, then plugin name, then registration order, not in load order."""
     host = HookHost()
     host.swap(
         {"b": [handler(says("b1"), "b"), handler(says("b2"), "b"), handler(says("last"), "b", priority=200)]}
@@ -69,7 +69,7 @@ def test_values_come_in_order_of_priority_then_name_then_registration() -> None:
 
 
 def test_a_reload_changes_no_order() -> None:
-    """Swapping a plugin's handlers for new ones leaves them in their places."""
+    """A reload leaves the plugin's handlers in their places."""
     host = HookHost()
     host.swap({name: [handler(says(name), name)] for name in "cab"})
     for _ in range(3):
@@ -79,7 +79,7 @@ def test_a_reload_changes_no_order() -> None:
 
 
 def test_first_and_pipe() -> None:
-    """``first`` stops at an answer, ``pipe`` hands each value on."""
+    """``first`` stops at the first answer, and ``pipe`` passes each value on."""
     assert serving(says(None), broken, says("yes"), says("no")).first("greet") == "yes"
     assert serving(says(None)).first("greet") is None
     host = serving(lambda value, **_: f"{value}!", broken, lambda value, **_: f"<{value}>")
@@ -88,7 +88,7 @@ def test_first_and_pipe() -> None:
 
 
 def test_a_call_does_the_same_whether_it_is_timed_or_not() -> None:
-    """A coroutine that nobody awaits, a fault and keywords are treated alike in all calls."""
+    """All calls treat coroutines that are not awaited, faults and keywords alike, timed or not."""
 
     async def awaits(*_: object, **__: object) -> None:
         pass
@@ -105,14 +105,14 @@ def test_a_call_does_the_same_whether_it_is_timed_or_not() -> None:
 
 
 def test_each_way_to_call_is_counted_also_when_another_plugin_is_reloaded() -> None:
-    """A handler's calls begin with it and end with it; those of its hook point go on, also without any."""
+    """A handler's call count lasts for its life; a hook point's count goes on across reloads."""
     host = HookHost()
     stays, goes, comes = handler(says(1), "stays"), handler(says(2), "other"), handler(says(3), "other")
     host.call("greet")
     host.swap({"stays": [stays], "other": [goes]})
     for _ in range(3):
         host.call("greet")
-    assert host.first("greet") == 2  # other comes before stays, which is not asked
+    assert host.first("greet") == 2  # the handler of other comes before that of stays, which is not called
     host.swap({"other": [comes]})
     host.call("greet")
     host.pipe("greet", 0)
@@ -124,7 +124,7 @@ def test_each_way_to_call_is_counted_also_when_another_plugin_is_reloaded() -> N
 
 
 def test_calls_within_a_call_that_began_before_a_reload_are_counted() -> None:
-    """They still reach the handlers of then, which may be those of plugins that were not reloaded."""
+    """Nested calls of a call that began before a swap are counted for the handlers of its own table."""
     host = HookHost()
     stays, goes, comes = handler(says(1), "stays"), handler(says(2), "other"), handler(says(3), "other")
 
@@ -141,7 +141,7 @@ def test_calls_within_a_call_that_began_before_a_reload_are_counted() -> None:
 
 
 def test_no_call_is_left_uncounted_while_plugins_are_reloaded() -> None:
-    """Threads go on calling during each swap."""
+    """Call counts stay exact while threads call during swaps."""
     host = HookHost()
     stays = handler(says(1), "stays")
     host.swap({"stays": [stays]})
@@ -170,7 +170,7 @@ def test_no_call_is_left_uncounted_while_plugins_are_reloaded() -> None:
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit, RecursionError, MemoryError, StopIteration])
 def test_a_handler_that_raises_is_fenced(error: type[BaseException]) -> None:
-    """Its fault is told, the other handlers run, and the caller hears nothing of it."""
+    """A handler's error becomes a fault, the other handlers run, and the caller gets no exception."""
 
     def fails() -> object:
         raise error("broken")
@@ -185,7 +185,7 @@ def test_a_handler_that_raises_is_fenced(error: type[BaseException]) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit, asyncio.CancelledError])
 def test_what_ends_the_caller_passes(error: type[BaseException]) -> None:
-    """Ctrl-C and cancellation are for the host, and the call leaves no trace."""
+    """KeyboardInterrupt and cancellation reach the caller, and the call is no longer in flight."""
 
     def fails() -> object:
         raise error
@@ -198,7 +198,7 @@ def test_what_ends_the_caller_passes(error: type[BaseException]) -> None:
 
 
 def test_an_observer_is_undone() -> None:
-    """After the undo nobody is told."""
+    """After the undo, the observer receives no fault."""
     host = serving(broken)
     told: list[Fault] = []
     undo = host.observe(lambda fault, _: told.append(fault), "hotplug")
@@ -208,7 +208,7 @@ def test_an_observer_is_undone() -> None:
 
 
 def test_a_coroutine_handler_is_refused_in_call_and_awaited_in_acall() -> None:
-    """A handler that nobody would await is a fault that says what to do; ``acall`` awaits it."""
+    """``call`` refuses a coroutine handler with a fault that names ``acall``, which awaits it."""
     host = serving(later, says("now"))
     told: list[Fault] = []
     host.observe(lambda fault, _: told.append(fault), "hotplug")
@@ -221,7 +221,7 @@ def test_a_coroutine_handler_is_refused_in_call_and_awaited_in_acall() -> None:
 
 
 async def test_the_awaiting_forms_fence_and_order() -> None:
-    """``afirst`` and ``apipe`` work like their plain sisters, with coroutine handlers."""
+    """``afirst`` and ``apipe`` accept coroutine handlers and otherwise work like ``first`` and ``pipe``."""
 
     async def fails(*_: object) -> object:
         raise ValueError
@@ -235,7 +235,7 @@ async def test_the_awaiting_forms_fence_and_order() -> None:
 
 
 def test_invoke_waits_for_coroutine_handlers() -> None:
-    """Called by hand, they answer like the others; a fault in one is told, and none is for its being one."""
+    """``invoke`` awaits coroutine handlers, and reports a fault if one fails or is cancelled."""
 
     async def fails() -> object:
         await asyncio.sleep(0)
@@ -254,7 +254,7 @@ def test_invoke_waits_for_coroutine_handlers() -> None:
 
 
 async def test_invoke_waits_on_the_hosts_own_event_loop() -> None:
-    """What a handler shares with its program belongs to that loop, whose thread cannot wait."""
+    """``invoke`` runs coroutine handlers on the host's event loop; in that loop's thread it refuses them."""
 
     async def where() -> object:
         return asyncio.get_running_loop()
@@ -268,7 +268,7 @@ async def test_invoke_waits_on_the_hosts_own_event_loop() -> None:
 
 @pytest.mark.parametrize("end", [stop, cancel_all])
 def test_invoke_does_not_wait_for_a_loop_that_ends(end: Callable[[asyncio.AbstractEventLoop], None]) -> None:
-    """A program whose event loop stops, or is ended in order, takes nobody's answer with it."""
+    """If the host's event loop stops or cancels its tasks, ``invoke`` reports a fault and other values."""
 
     async def waits() -> object:
         loop.call_soon(end, loop)
@@ -292,7 +292,7 @@ def test_invoke_does_not_wait_for_a_loop_that_ends(end: Callable[[asyncio.Abstra
 
 
 def test_ctrl_c_ends_an_invocation_that_waits() -> None:
-    """A coroutine that hangs does not take the interrupt for its own."""
+    """Ctrl-C interrupts an ``invoke`` that waits for a coroutine handler."""
 
     async def hangs() -> object:
         signal.raise_signal(signal.SIGINT)
@@ -303,7 +303,7 @@ def test_ctrl_c_ends_an_invocation_that_waits() -> None:
 
 
 def test_an_asynchronous_generator_is_refused_and_no_fault_of_its_plugin() -> None:
-    """Called by hand it has nothing to show; what to write instead is said, and the others answer."""
+    """``invoke`` refuses an asynchronous generator with its line, and counts no fault of the plugin."""
 
     async def streams() -> AsyncIterator[str]:
         yield "never"
@@ -326,7 +326,7 @@ def test_an_asynchronous_generator_is_refused_and_no_fault_of_its_plugin() -> No
 
 
 def test_invoke_tells_values_faults_and_seconds() -> None:
-    """The detailed form has a duration for each handler, and what went wrong."""
+    """``invoke`` returns the values, the faults, and a duration for each handler."""
     found = serving(says(1), broken, later).invoke("greet")
     assert found.values == (1, "later")
     assert [fault.type for fault in found.faults] == ["ValueError"]
@@ -334,7 +334,7 @@ def test_invoke_tells_values_faults_and_seconds() -> None:
 
 
 def test_points_tell_calls_and_handlers() -> None:
-    """A point that is called in vain, and one that nobody calls, can be told apart."""
+    """``points`` lists both a point without handlers that is called and a point that nobody calls."""
     host = serving(says(1))
     host.call("nowhere")
     host.call("nowhere")
@@ -343,7 +343,7 @@ def test_points_tell_calls_and_handlers() -> None:
 
 
 def test_nested_calls_see_the_table_of_the_outermost() -> None:
-    """A handler that calls on sees the same generation everywhere, even across a swap."""
+    """A nested call sees the hook table of its outermost call, even after a swap."""
     host = HookHost()
 
     def outer() -> object:
@@ -356,7 +356,7 @@ def test_nested_calls_see_the_table_of_the_outermost() -> None:
 
 
 def test_nested_calls_through_another_host_see_it_too() -> None:
-    """A detour through a second host does not lose the first one's table."""
+    """A nested call through a second host still sees the first host's table."""
     host, second = HookHost(), HookHost()
 
     def outer() -> object:
@@ -372,7 +372,7 @@ def test_nested_calls_through_another_host_see_it_too() -> None:
 
 
 async def test_a_task_that_outlives_the_call_sees_the_current_table() -> None:
-    """A task inherits the context of the call that started it, but not its table once that call has ended."""
+    """A task that outlives the call that started it sees the current table."""
     host = HookHost()
     go = asyncio.Event()
     tasks: list[asyncio.Task[list[object]]] = []
@@ -393,7 +393,7 @@ async def test_a_task_that_outlives_the_call_sees_the_current_table() -> None:
 
 
 async def test_a_nested_call_that_outlives_its_outer_one_is_waited_for() -> None:
-    """A task's call that began inside a call counts as in flight until it ends itself."""
+    """A call in a task that outlives its outer call counts as in flight until it ends."""
     host = HookHost()
     entered, go = asyncio.Event(), asyncio.Event()
     tasks: list[asyncio.Task[list[object]]] = []
@@ -418,7 +418,7 @@ async def test_a_nested_call_that_outlives_its_outer_one_is_waited_for() -> None
 
 
 def test_drain_waits_for_calls_of_other_threads() -> None:
-    """A retirement begins when the last call that began before the swap has left."""
+    """``drain`` waits for calls of other threads that began before the swap."""
     host = HookHost()
     entered, go = threading.Event(), threading.Event()
 
@@ -438,7 +438,7 @@ def test_drain_waits_for_calls_of_other_threads() -> None:
 
 
 def test_drain_does_not_wait_for_its_own_call() -> None:
-    """A handler that asks for its own reload does not wait for itself, however deeply it is nested."""
+    """A handler that triggers its own reload does not wait for itself, however deeply it is nested."""
     host = HookHost()
 
     def inner() -> object:
@@ -450,7 +450,7 @@ def test_drain_does_not_wait_for_its_own_call() -> None:
 
 
 def test_a_call_that_is_abandoned_in_mid_air_is_not_waited_for() -> None:
-    """A coroutine that is dropped before its end leaves the set of calls in flight."""
+    """A coroutine call that is dropped before its end is no longer in flight."""
     host = serving(later)
     abandoned = host.acall("greet")
     contextvars.copy_context().run(abandoned.send, None)
@@ -462,7 +462,7 @@ def test_a_call_that_is_abandoned_in_mid_air_is_not_waited_for() -> None:
 
 
 def test_several_plugins_are_swapped_in_one_assignment() -> None:
-    """No caller sees one plugin's new handlers beside another's old ones."""
+    """A swap of several plugins is atomic: no caller sees new handlers beside old ones."""
     host, seen, stop = HookHost(), set(), threading.Event()
 
     def version(number: int) -> dict[str, list[Handler]]:
@@ -485,7 +485,7 @@ def test_several_plugins_are_swapped_in_one_assignment() -> None:
 
 
 def test_old_tables_are_forgotten() -> None:
-    """After a drain nothing holds the handlers of before."""
+    """After a drain, the host holds no handlers of old tables."""
     host = HookHost()
     answers: list[weakref.ref[HookFunction]] = []
     for _ in range(10):
@@ -500,7 +500,7 @@ def test_old_tables_are_forgotten() -> None:
 
 
 def test_arguments_reach_the_handlers() -> None:
-    """Positional and named arguments arrive as given, also one that is named like ours."""
+    """Positional and named arguments arrive as given, even with the names of the host's own parameters."""
     got: list[tuple[object, ...]] = []
 
     def take(*args: object, **kwargs: object) -> object:

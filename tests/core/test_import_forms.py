@@ -1,4 +1,4 @@
-"""Every form of import of DESIGN.md §4, in three phases: before, during and after a swap."""
+"""Every form of import of DESIGN.md §4, each before, during and after a swap."""
 
 import gc
 import sys
@@ -18,7 +18,7 @@ from tests.counts import ALL_CASES
 
 
 class Form(NamedTuple):
-    """A way to reach the plugin's own modules; the expression gives the word that was saved with it."""
+    """A way to reach the plugin's own modules; the expression returns the word of their version."""
 
     imports: str
     expression: str
@@ -43,7 +43,7 @@ FORMS = [
     Form("import greet, greet.part", "greet.part.WORD"),
     Form("import starred", "starred.WORD"),
     Form("import starred_absolute", "starred_absolute.WORD"),
-    # by function
+    # functions
     Form("import importlib", "importlib.import_module('part').WORD"),
     Form("import importlib", "importlib.import_module('greet.part').WORD"),
     Form("import importlib", "importlib.import_module('.part', __package__).WORD"),
@@ -57,7 +57,7 @@ FORMS = [
     Form("names = {}\nexec('import part', names)", "names['part'].WORD"),
     Form("names = {}\nexec('from .part import *', globals(), names)", "names['WORD']"),
     Form("", "eval(\"__import__('part')\").WORD"),
-    # circles, packages without __init__.py, modules with __getattr__, threads
+    # circular imports, packages without __init__.py, modules with __getattr__, threads
     Form("import circle_a", "circle_a.circle_b.word()"),
     Form("from . import round_a", "round_a.round_b.word()"),
     Form("import bare.inner", "bare.inner.WORD"),
@@ -66,7 +66,7 @@ FORMS = [
     Form("import lazy", "lazy.PROMISED"),
     Form("from lazy import PROMISED", "PROMISED"),
     Form("import threads", "threads.word()"),
-    # looking around
+    # searches for modules
     Form("import importlib.util", "last_word(importlib.util.find_spec('part'))"),
     Form("from importlib.util import find_spec", "last_word(find_spec('.part', __package__))"),
     Form("from importlib import util", "last_word(util.find_spec('greet.part'))"),
@@ -90,7 +90,7 @@ FORMS = [
     Form("import pkgutil", "pkgutil.get_data('greet.bare', 'word.txt').decode()"),
     Form("import part", "part.WORD if part.__file__ == __file__.replace('plugin.py', 'part.py') else ''"),
     Form("from pathlib import Path", "own() if (Path(__file__).parent / 'word.txt').read_text() else ''"),
-    # what looks modules up by the name of a class
+    # libraries that look up modules by the name of a class
     Form("import pickle, part", "pickle.loads(pickle.dumps(part.Point())).tell()"),
     Form("import pickle, part", "pickle.loads(pickle.dumps(part.Pair(1, part.WORD))).word"),
     Form("import pickle, part", "pickle._loads(pickle._dumps(part.Point())).tell()"),
@@ -115,7 +115,7 @@ FORMS = [
 ]  # fmt: skip
 
 WAYS = ["at once", "late", "late, and first after the swap"]
-"""When a plugin imports: each form is tried in one of these ways, with ``ALL_CASES`` in each."""
+"""When a plugin imports: each form is tried in one of these ways, or in all with ``ALL_CASES``."""
 
 _ENTRY = """
 def own():
@@ -284,14 +284,14 @@ def __getattr__(name):
 
 
 class Stage:
-    """A plugin for each form, named ``f0000`` and so on; every file knows the word that it was saved with."""
+    """One plugin for each form, named ``f0000`` and so on; its files contain the word of their version."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.loader = Loader(HookHost(), workspace.config())
         self._workspace = workspace
 
     def trial(self, name: str, source: str, word: str) -> LivePlugin:
-        """Save every file of a plugin with ``word``, compile and load; the result does not serve yet."""
+        """Save all files of a plugin with ``word``, compile and load it without making it live."""
         for path, content in _FILES.items():
             self._workspace[f"{name}/{path}"] = (
                 content.replace("WORD'", f"{word}'").replace("greet", name) if path.endswith(".py") else word
@@ -304,19 +304,19 @@ class Stage:
         return self.loader.trial(name, Compiler(self._workspace.compiled).compile(folder).artifact)
 
     def fail(self, name: str, source: str, word: str) -> None:
-        """Load a version that imports everything, and then ends with an error."""
+        """Load a version that fails after its imports."""
         with pytest.raises(PluginError):
             self.trial(name, source, word)
 
     def swap(self, trials: list[LivePlugin]) -> None:
-        """Let them serve, and retire what served."""
+        """Make these versions live, and retire the previous ones."""
         self.loader.swap(trials)
         self.loader.retire()
 
 
 @pytest.fixture
 def stage(workspace: Workspace) -> Iterator[Stage]:
-    """Give a loader, and unload everything afterwards."""
+    """Yield a loader, and check afterwards that unloading leaves no finder and no module."""
     finders, known = sys.meta_path.copy(), set(sys.modules)
     stage = Stage(workspace)
     yield stage
@@ -329,7 +329,7 @@ def stage(workspace: Workspace) -> Iterator[Stage]:
 
 
 def answer(handler: Handler) -> object:
-    """Return what it answers, or its error as text: one form's error must not hide the others' answers."""
+    """Return the handler's answer, or its error as text so that the other forms are still checked."""
     try:
         return handler.call()
     except Exception as error:
@@ -339,7 +339,7 @@ def answer(handler: Handler) -> object:
 @pytest.mark.timeout(600)  # eighty plugins, four times
 @pytest.mark.parametrize("way", WAYS)
 def test_every_form_of_import_reaches_the_own_generation(stage: Stage, way: str) -> None:
-    """Before, during and after a swap, and after loads that fail, each version sees its own modules."""
+    """Before, during and after a swap, and after failed loads, each version sees its own modules."""
     template = AT_ONCE if way == "at once" else LATE
     forms, sources = {}, {}
     for number, (imports, expression) in enumerate(FORMS if ALL_CASES else FORMS[WAYS.index(way) :: 3]):
@@ -359,10 +359,10 @@ def test_every_form_of_import_reaches_the_own_generation(stage: Stage, way: str)
     del first
     assert others(old, "one") == {}
 
-    second = [stage.trial(name, source, "two") for name, source in sources.items()]  # both are alive
+    second = [stage.trial(name, source, "two") for name, source in sources.items()]  # both are loaded
     new = {trial.name: trial.handlers[0] for trial in second}
     assert others(new, "two") == {}
-    # A file has one entry in linecache, which is the newer version's until the older one retires.
+    # A file has one entry in linecache, which belongs to the newer version until the older one retires.
     asked = {name for name in asked if "getsource" not in forms[name]}
     assert others(old, "one") == {}
     for name, source in sources.items() if not waits else ():

@@ -16,12 +16,12 @@ def source_of(workspace: Workspace, name: str = "greet") -> Source:
 
 
 def missing(workspace: Workspace) -> list[tuple[str, int, str]]:
-    """Return what is said of the plugin greet."""
+    """Return the unresolved imports of the plugin greet."""
     return [(each.file, each.line, each.module) for each in unresolved_imports(source_of(workspace))]
 
 
 def test_a_missing_module_is_named_with_its_line(workspace: Workspace) -> None:
-    """I import what is not installed: file, line and name are told before anything runs."""
+    """A missing module is reported with file, line and name before anything runs."""
     workspace["greet"] = f"import os\nimport json, no_such_thing.part as n\n{REGISTER}"
     workspace["greet/deep/inner.py"] = "\ndef later():\n    from no_other_thing import x\n    return x\n"
     assert missing(workspace) == [
@@ -31,7 +31,7 @@ def test_a_missing_module_is_named_with_its_line(workspace: Workspace) -> None:
 
 
 def test_a_build_says_which_imports_lead_nowhere(workspace: Workspace) -> None:
-    """The build succeeds, and its warnings name the import; a second one has nothing to say it about."""
+    """The build succeeds, and a warning names the unresolved import."""
     workspace["greet"] = f"import no_such_thing\n{REGISTER}"
     build = Compiler(workspace.compiled).compile(workspace.plugins / "greet")
     assert build.warnings == ("plugin.py:1: no module named no_such_thing is installed or in this plugin",)
@@ -55,7 +55,7 @@ def test_a_build_says_which_imports_lead_nowhere(workspace: Workspace) -> None:
     ],
 )
 def test_what_is_the_plugins_own_or_installed_is_no_word_worth(workspace: Workspace, line: str) -> None:
-    """All the forms in which a plugin reaches its own files and installed packages are silent."""
+    """Imports of the plugin's own files and of installed packages cause no warning."""
     workspace["greet"] = f"{line}\n{REGISTER}"
     workspace["greet/utils.py"] = "x = 1\n"
     workspace["greet/deep/inner.py"] = "from ..utils import x\nfrom . import sibling\n"
@@ -69,7 +69,7 @@ def test_what_is_the_plugins_own_or_installed_is_no_word_worth(workspace: Worksp
     [("from .nothing import x", ".nothing"), ("from .. import x", ".."), ("import deeper", "deeper")],
 )
 def test_a_file_that_is_not_there_is_named_as_written(workspace: Workspace, line: str, module: str) -> None:
-    """A relative import of a file that I forgot to add is told with its dots."""
+    """An unresolved relative import is reported with its dots."""
     workspace["greet"] = f"{line}\n{REGISTER}"
     assert missing(workspace) == [("plugin.py", 1, module)]
 
@@ -86,13 +86,13 @@ def test_a_file_that_is_not_there_is_named_as_written(workspace: Workspace, line
     ],
 )
 def test_an_import_that_may_fail_is_left_alone(workspace: Workspace, guarded: str) -> None:
-    """Optional packages, those of type checkers and a path of my own make no noise."""
+    """Guarded imports, type-checking imports and imports after a change of ``sys.path`` cause no warning."""
     workspace["greet"] = f"{guarded}\n{REGISTER}"
     assert missing(workspace) == []
 
 
 def test_nothing_is_executed_to_find_out(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package that the plugin imports is not imported by the check."""
+    """The check does not import the packages that the plugin imports."""
     package = workspace.plugins.parent / "elsewhere" / "trap_package"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise SystemExit(1)\n")

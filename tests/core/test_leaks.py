@@ -60,7 +60,7 @@ def register(ctx):
 
 
 class Greets(Protocol):
-    """What the plugin's class offers."""
+    """The interface of the plugin's class."""
 
     def greet(self) -> str:
         """Greet."""
@@ -68,7 +68,7 @@ class Greets(Protocol):
 
 
 class Callee(Protocol):
-    """Whatever a plugin offers to call."""
+    """A function or class of the plugin."""
 
     __name__: str
 
@@ -78,7 +78,7 @@ class Callee(Protocol):
 
 
 class Parting:
-    """A generation that serves, to be parted with while the test holds something of it."""
+    """A live generation that the test unloads while it holds one of its objects."""
 
     def __init__(self, workspace: Workspace) -> None:
         workspace["greet"] = PLUGIN
@@ -89,23 +89,23 @@ class Parting:
         self.loader.load("greet", Compiler(workspace.compiled).compile(workspace.plugins / "greet").artifact)
 
     def get(self, name: str) -> Callee:
-        """Return what the plugin calls by that name."""
+        """Return the object with this name in the plugin."""
         return cast("Callee", self.host.call("names", name)[0])
 
     def memory(self) -> str:
-        """Part with it; return what is said of its memory, but for who holds it."""
+        """Unload the plugin and return its memory verdict without the holder."""
         self.loader.unload("greet")
         memory, _, self.holder = self.loader.retire()[0].memory.partition(", held by ")
         return memory
 
     def freed(self) -> list[tuple[str, int]]:
-        """Return what turns out to be freed when it is looked at again."""
+        """Look again, and return the generations that are freed by now."""
         return self.loader.look_again()
 
 
 @pytest.fixture
 def parting(workspace: Workspace) -> Parting:
-    """Give a generation that serves."""
+    """Return a live generation."""
     return Parting(workspace)
 
 
@@ -119,13 +119,13 @@ def kept_error(parting: Parting) -> object:
 
 
 def a_method(parting: Parting) -> object:
-    """Return a method that is bound to an object."""
+    """Return a bound method of an object of the plugin."""
     make = cast("Callable[[], Greets]", parting.get("Greeter"))
     return make().greet
 
 
 def advanced(parting: Parting) -> object:
-    """Return a generator in the middle of its work."""
+    """Return a generator that has begun."""
     generator = parting.get("stream")()
     next(cast("Iterator[object]", generator))
     return generator
@@ -133,7 +133,7 @@ def advanced(parting: Parting) -> object:
 
 @functools.lru_cache
 def cached(thing: object) -> object:
-    """Remember what it was called with."""
+    """Cache a result, and with it the argument."""
     return type(thing).__name__
 
 
@@ -161,7 +161,7 @@ HELD = {
 
 @pytest.mark.parametrize("kind", HELD)
 def test_what_a_host_holds_is_named_and_freed_when_it_lets_go(parting: Parting, kind: str) -> None:
-    """The name is that of the thing which is held, not of all that lives through it."""
+    """The verdict names the held object itself, and the generation is freed after the release."""
     hold, name = HELD[kind]
     registry: list[object] = [cast("Callable[[Parting], object]", hold)(parting)]
     assert parting.memory() == f"alive: {name}"
@@ -172,7 +172,7 @@ def test_what_a_host_holds_is_named_and_freed_when_it_lets_go(parting: Parting, 
 
 
 def test_a_cache_of_the_host_is_named_and_let_go(parting: Parting) -> None:
-    """An ``lru_cache`` that was called with a plugin's object holds it until it is cleared."""
+    """An object in an ``lru_cache`` of the host is named, and is freed when the cache is cleared."""
     cached(parting.get("Greeter")())
     assert parting.memory() == "alive: greet.plugin.Greeter"
     cached.cache_clear()
@@ -180,7 +180,7 @@ def test_a_cache_of_the_host_is_named_and_let_go(parting: Parting) -> None:
 
 
 def test_a_thread_that_runs_old_code_is_named_and_let_go(parting: Parting) -> None:
-    """The function that a thread is running is what is held."""
+    """The verdict names the function that a thread runs, until the thread ends."""
     gate = threading.Event()
     thread = threading.Thread(target=parting.get("loop"), args=(gate,))
     thread.start()
@@ -191,7 +191,7 @@ def test_a_thread_that_runs_old_code_is_named_and_let_go(parting: Parting) -> No
 
 
 def test_a_handler_that_a_plugin_forgets_on_a_logger_goes_with_it(parting: Parting) -> None:
-    """The logger is the host's, and keeps none of what was put on it after the load."""
+    """A handler that a plugin leaves on a logger of the host is removed with the plugin."""
     logger = logging.getLogger("test_leaks.host")
     logger.addHandler(cast("logging.Handler", parting.get("Noisy")()))
     assert parting.memory() == "freed"
@@ -199,14 +199,14 @@ def test_a_handler_that_a_plugin_forgets_on_a_logger_goes_with_it(parting: Parti
 
 
 def test_at_most_three_names_are_told(parting: Parting) -> None:
-    """The verdict stays a line, however much is held."""
+    """The verdict names three held objects and counts the others."""
     kept = [parting.get(name) for name in ("fail", "loop", "Point", "Greeter", "stream")]
     assert parting.memory() == "alive: greet.plugin.Greeter, greet.plugin.Point, greet.plugin.fail and 2 more"
     assert len(kept) == 5
 
 
 def test_looking_at_what_is_held_runs_no_code_of_it(workspace: Workspace) -> None:
-    """Objects whose every attribute raises are counted and named like others."""
+    """Objects whose every attribute raises are counted and named without running their code."""
     parting = Parting(workspace)
     workspace["greet"] = (
         "class Meta(type):\n    def __getattribute__(cls, name): raise RuntimeError('looked at')\n\n"
@@ -262,7 +262,7 @@ LEAVES = {
 def test_plain_plugins_leave_nothing_behind(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """What the standard library notes of a plugin's modules and classes goes with them."""
+    """The standard library's caches of a plugin's modules and classes are cleared with the plugin."""
     host = ModuleType("host_of_the_test")
     exec("import warnings\ndef warn(w): warnings.warn(w, stacklevel=1)\n", host.__dict__)
     monkeypatch.setitem(sys.modules, "host_of_the_test", host)
@@ -282,7 +282,7 @@ def test_plain_plugins_leave_nothing_behind(
 def test_nothing_is_collected_where_counting_was_enough(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A look at what is still held costs no collection."""
+    """Looking again at a held generation runs no collection."""
     parting = Parting(workspace)
     kept = parting.get("fail")
     assert parting.memory().startswith("alive")
@@ -294,7 +294,7 @@ def test_nothing_is_collected_where_counting_was_enough(
 
 @pytest.fixture
 def eager_collector() -> Iterator[list[Callable[[], object]]]:
-    """Have the collector run for each new object, and call what is in the list, as a finalizer would."""
+    """Run the collector for each new object, and call the listed functions as finalizers would be."""
     calls: list[Callable[[], object]] = []
     kept: list[object] = []
     before = gc.get_threshold()
@@ -313,16 +313,16 @@ def eager_collector() -> Iterator[list[Callable[[], object]]]:
 
 
 class Greeting:
-    """An object that the collector has to look at."""
+    """An object that the collector tracks."""
 
 
 def test_a_holder_that_grows_meanwhile_is_named(
     parting: Parting, eager_collector: list[Callable[[], object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A registry that gets entries just then, as from another thread, is told with the key."""
+    """A registry that grows during the search is still named with the key of the held object."""
     registry: dict[str, object] = {str(number): None for number in range(9)}
     registry["it"] = parting.get("fail")
-    monkeypatch.setattr(leak_path, "SECONDS", 60)  # the collector takes its time for each object, too
+    monkeypatch.setattr(leak_path, "SECONDS", 60)  # because the collector runs for each object
     eager_collector.append(lambda: registry.setdefault(str(len(registry))))
     assert parting.memory() == "alive: greet.plugin.fail"
     assert parting.holder.endswith("['it']")

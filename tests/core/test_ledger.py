@@ -28,7 +28,7 @@ CLEAN = "def register(ctx):\n    ctx.hook('late', lambda: 'clean')\n"
 
 
 def a_plugin(setup: str, *, late: bool = False) -> str:
-    """Return a plugin that does ``setup`` while it is loaded, or when its hook is called."""
+    """Return a plugin that runs ``setup`` while it loads, or when its hook is called."""
     lines = "".join(f"    {line}\n" for line in setup.splitlines())
     head = "import host_of_the_test as host\nclass C: ...\n"
     if late:
@@ -38,7 +38,7 @@ def a_plugin(setup: str, *, late: bool = False) -> str:
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Give a module of the host's that plugins import, as ``host``."""
+    """Return a module of the host that plugins import as ``host``."""
     module = ModuleType("host_of_the_test")
     vars(module).update(greeting=len, cache={}, tools=[], number=1, Tool=object, wake=threading.Event())
     monkeypatch.setitem(sys.modules, "host_of_the_test", module)
@@ -46,19 +46,19 @@ def host(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def retire(running: Running, times: int = 1) -> PluginRetired:
-    """Wait until a generation of the plugin was retired; return the event of the last one."""
+    """Wait until a generation of the plugin has retired, and return the last event."""
     assert running.wait_for(lambda: len(running.told(PluginRetired, "greet")) >= times)
     return running.told(PluginRetired, "greet")[-1]
 
 
 class Counter:
-    """Counts what it is compared with, and equals nothing."""
+    """An object that counts comparisons and equals nothing."""
 
     def __init__(self) -> None:
         self.compared = 0
 
     def __call__(self) -> None:
-        """Be what atexit takes."""
+        """Do nothing; atexit accepts only callables."""
 
     def __eq__(self, _: object) -> bool:
         self.compared += 1
@@ -68,19 +68,19 @@ class Counter:
 
 
 def exit_functions() -> int:
-    """Return how many functions atexit knows: it compares each with what it is to forget."""
+    """Return the number of atexit functions: atexit compares each one with the function to unregister."""
     counter = Counter()
     atexit.unregister(counter)
     return counter.compared
 
 
 def finalizers() -> int:
-    """Return how many finalizers wait."""
+    """Return the number of pending finalizers."""
     return len(weakref.finalize._registry)  # type: ignore[attr-defined]  # noqa: SLF001 - the interpreter's
 
 
 def known_to_codecs(name: str) -> bool:
-    """Tell whether there is such a codec."""
+    """Return whether a codec with this name exists."""
     try:
         codecs.lookup(name)
     except LookupError:
@@ -89,7 +89,7 @@ def known_to_codecs(name: str) -> bool:
 
 
 def knows_error_handler(name: str) -> bool:
-    """Tell whether there is such an error handler."""
+    """Return whether an error handler with this name exists."""
     try:
         codecs.lookup_error(name)
     except LookupError:
@@ -97,7 +97,7 @@ def knows_error_handler(name: str) -> bool:
     return True
 
 
-# What is done, what of the process shows it, the category in the ledger.
+# The plugin's code, the state of the process that shows its effect, and the ledger's category.
 UNDONE: dict[str, tuple[str, Callable[[], object], str]] = {
     "environment variable": (
         "import os\nos.environ['HOTLOAD_TEST'] = '1'", lambda: os.environ.get("HOTLOAD_TEST"), "environment",
@@ -197,12 +197,12 @@ LATE = [
     for name in UNDONE
     if name
     not in (
-        # What is no function, class or object of the plugin's cannot be told from the host's own later.
+        # Without a function, class or object of the plugin, a later change cannot be attributed to it.
         "environment variable", "variable taken out", "working directory", "locale", "recursion limit",
         "switch interval", "collector off", "logging off", "sys.path", "warnings filter", "logging level",
         "logging handler of the standard library", "sqlite3 converter",
         "sys.stdout", "patched with a plain value", "attribute deleted", "mock.patch",
-        # Nobody knows what these were before.
+        # The earlier values of these are unknown.
         "patched function", "patched host", "attribute added", "patched builtin",
     )
 ]  # fmt: skip
@@ -210,9 +210,9 @@ LATE = [
 
 @pytest.fixture
 def tidy(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[None]:
-    """Give a process with a few things of the host's, and put back what a failing test leaves."""
+    """Set up some state of the host, and restore what a failing test leaves."""
     monkeypatch.setenv("HOTLOAD_KEPT", "kept")
-    weakref.finalize(handler := logging.NullHandler(), len, "").detach()  # the first is for atexit
+    weakref.finalize(handler := logging.NullHandler(), len, "").detach()  # the first call uses atexit
     monkeypatch.chdir(str(tmp_path))
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("formatted").handlers[:] = [handler]
@@ -224,7 +224,7 @@ def tidy(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[None]:
 @pytest.mark.usefixtures("tidy", "host")
 @pytest.mark.parametrize("kind", UNDONE)
 def test_what_a_load_changed_is_undone_with_it(workspace: Workspace, run: Run, kind: str) -> None:
-    """The process is as it was before, and the ledger has said what it is and in which line."""
+    """A retirement undoes the load's changes, and the ledger names each one with its line."""
     setup, look, category = UNDONE[kind]
     before = look()
     workspace["greet"] = a_plugin(setup)
@@ -247,7 +247,7 @@ def test_what_a_load_changed_is_undone_with_it(workspace: Workspace, run: Run, k
 @pytest.mark.usefixtures("tidy", "host")
 @pytest.mark.parametrize("kind", LATE)
 def test_what_was_changed_later_is_undone_too(workspace: Workspace, run: Run, kind: str) -> None:
-    """A handler's changes are known by the unique names of the plugin's modules."""
+    """Changes that a handler makes after the load are recognized by the plugin's module names, and undone."""
     setup, look, category = UNDONE[kind]
     before = look()
     workspace["greet"] = a_plugin(setup, late=True)
@@ -263,7 +263,7 @@ def test_what_was_changed_later_is_undone_too(workspace: Workspace, run: Run, ki
 @pytest.mark.usefixtures("tidy", "host")
 @pytest.mark.parametrize("kind", UNDONE)
 def test_a_load_that_fails_leaves_nothing(workspace: Workspace, run: Run, kind: str) -> None:
-    """What it did before it failed is undone when the command returns; what served is as it was."""
+    """A failed load's changes are undone by the time the command returns."""
     setup, look, _ = UNDONE[kind]
     before = look()
     workspace["greet"] = a_plugin(f"{setup}\nraise ValueError")
@@ -286,7 +286,7 @@ LOGGED = [
 def test_a_change_of_a_logger_is_undone_however_it_is_written(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
-    """In a host of many loggers, too, a plugin that fails leaves them as they were, by whichever name."""
+    """A failed load leaves a logger unchanged in a host with many loggers, however the change is written."""
     for number in range(500):
         name = f"of_the_test.{number}"
         monkeypatch.setitem(logging.root.manager.loggerDict, name, logging.Logger(name))  # noqa: LOG001 - goes with the test
@@ -304,7 +304,7 @@ def test_a_change_of_a_logger_is_undone_however_it_is_written(
 def test_a_failed_load_is_freed_without_waiting_for_the_hosts_collector(
     workspace: Workspace, run: Run
 ) -> None:
-    """As a version that retired: its modules are cycles, and the host may collect seldom."""
+    """A failed load's modules are freed without a collection by the host."""
 
     def kept() -> int:
         return sum(type(each).__name__ == "GenerationLoader" for each in gc.get_objects())
@@ -322,7 +322,7 @@ def test_a_failed_load_is_freed_without_waiting_for_the_hosts_collector(
         gc.enable()
 
 
-# ---- what was to be called at the end
+# ---- functions for the program's end
 
 ENDS = {
     "atexit": ("atexit.register(act, 1, b=2)", ["act (1,) {'b': 2}"]),
@@ -343,7 +343,7 @@ ENDS = {
 def test_what_was_to_run_at_the_programs_end_runs_when_its_version_goes(
     workspace: Workspace, run: Run, host: ModuleType, kind: str, *, late: bool
 ) -> None:
-    """What it flushes is flushed, once, after ``on_unload``; the next version has its own."""
+    """A retired version's atexit functions and finalizers run once, after ``on_unload``."""
     line, told = ENDS[kind]
     source = (
         a_plugin(f"import atexit, weakref\n{line}", late=late)
@@ -380,7 +380,7 @@ def test_what_was_to_run_at_the_programs_end_runs_when_its_version_goes(
 def test_a_function_for_the_programs_end_that_fails_is_a_fault_of_the_old_version_only(
     workspace: Workspace, run: Run, host: ModuleType
 ) -> None:
-    """The others still run, and the new version serves."""
+    """If one atexit function fails, the others still run and the new version stays live."""
     vars(host)["told"] = []
     workspace["greet"] = a_plugin(
         "import atexit\natexit.register(host.told.append, 'first')\natexit.register(lambda: 1 / 0)"
@@ -398,7 +398,7 @@ def test_a_function_for_the_programs_end_that_fails_is_a_fault_of_the_old_versio
 def test_a_load_that_fails_runs_what_it_left_for_the_programs_end(
     workspace: Workspace, run: Run, host: ModuleType
 ) -> None:
-    """As Python does when a program fails: a directory that it made is removed."""
+    """A failed load runs its atexit functions, as Python does when a program fails."""
     vars(host)["told"] = []
     workspace["greet"] = a_plugin("import atexit\natexit.register(host.told.append, 1)\nraise ValueError")
     assert run(workspace.config()).fault("greet").type == "ValueError"
@@ -408,7 +408,7 @@ def test_a_load_that_fails_runs_what_it_left_for_the_programs_end(
 def test_what_a_library_leaves_for_the_programs_end_stays(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A module of others that is first imported by a plugin is shared, and so is its clean-up."""
+    """An atexit function of a library that a plugin imports first stays registered."""
     (workspace.root / "library_of_the_test.py").write_text("import atexit\natexit.register(len, '')\n")
     monkeypatch.syspath_prepend(workspace.root)
     before = exit_functions()
@@ -421,7 +421,7 @@ def test_what_a_library_leaves_for_the_programs_end_stays(
     del sys.modules["library_of_the_test"]
 
 
-# ---- what is open
+# ---- open files and the like
 
 _POPEN = "import subprocess as s, sys; kept.it = s.Popen([sys.executable, '-c', 'input()'], stdin=s.PIPE)"
 _POOL = "from concurrent.futures import ThreadPoolExecutor as T; kept.it = T(1); kept.it.submit(int).result()"
@@ -435,7 +435,7 @@ OPEN = {
 
 @pytest.mark.parametrize("kind", OPEN)
 def test_what_is_left_open_is_closed(workspace: Workspace, run: Run, host: ModuleType, kind: str) -> None:
-    """What only the old version has is closed with it, and said; not what somebody else has, too."""
+    """Retirement closes and reports what only the old version has open, not a file that it shares."""
     line, category = OPEN[kind]
     path = workspace.root / "written"
     with (workspace.root / "shared").open("w") as shared:
@@ -475,7 +475,7 @@ def register(ctx):
 def test_a_date_in_a_zone_of_its_own_does_not_keep_an_old_version(
     workspace: Workspace, run: Run, value: str
 ) -> None:
-    """The collector sees no reference from a date to its zone; a date that somebody has still works."""
+    """A held date keeps its zone's version alive and usable; once it is released, the version is freed."""
     workspace["greet"] = ZONE.replace("{value}", value)
     running = run(workspace.config())
     held = running.host.call("when")
@@ -492,11 +492,11 @@ def test_a_date_in_a_zone_of_its_own_does_not_keep_an_old_version(
     )
 
 
-# ---- what others rely on
+# ---- changes that others rely on
 
 
 def test_another_plugins_change_of_the_same_is_not_trodden_on(workspace: Workspace, run: Run) -> None:
-    """Whoever goes first: what is there in the end is the last one's that serves, then the host's."""
+    """In any unload order the last live plugin's patch is in place, and finally the host's function."""
     original = json.dumps
     for name in ("first", "second"):
         workspace[name] = (
@@ -521,7 +521,7 @@ def test_another_plugins_change_of_the_same_is_not_trodden_on(workspace: Workspa
 def test_what_one_plugin_of_a_batch_changed_is_not_taken_for_the_next_ones(
     workspace: Workspace, run: Run, host: ModuleType
 ) -> None:
-    """Who only mentions what was changed a moment before has not changed it."""
+    """A plugin that only reads a value is not credited with a change by an earlier plugin of the batch."""
     workspace["first"] = a_plugin("host.number = 2")
     workspace["second"] = a_plugin("host.number")
     running = run(workspace.config())
@@ -533,7 +533,7 @@ def test_what_one_plugin_of_a_batch_changed_is_not_taken_for_the_next_ones(
     assert host.number == 1
 
 
-# What the second plugin of a batch does to a module of the host's, or to the process.
+# Changes by the failing plugin of a batch, to a module of the host or to the process.
 BETWEEN = {
     "another value": "host.number = 2",
     "a value of the same size": "host.number = -5",
@@ -554,7 +554,7 @@ BETWEEN = {
 
 
 def process_of(host: ModuleType) -> tuple[object, ...]:
-    """Return the attributes of the host's module, and what else plugins of a batch change here."""
+    """Return the attributes of the host's module and the other state that the batch's plugins change."""
     attributes = {name: value for name, value in vars(host).items() if name != "__builtins__"}
     return attributes, dict(os.environ), list(sys.path), dict(copyreg.dispatch_table)
 
@@ -563,7 +563,7 @@ def process_of(host: ModuleType) -> tuple[object, ...]:
 def test_what_a_failed_plugin_of_a_batch_changed_is_undone_however_it_did_it(
     workspace: Workspace, run: Run, host: ModuleType, kind: str
 ) -> None:
-    """Also if nothing changed between the loads before it; the next plugin meets the host as it was."""
+    """A failed plugin's changes are undone before the next plugin of the batch loads."""
     before = process_of(host)
     for name in ("a", "b", "d"):
         workspace[name] = a_plugin("host.tools.append(host.number)")
@@ -583,7 +583,7 @@ COMES = (
 def test_modules_that_come_go_and_change_places_within_a_batch_are_looked_after(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A module that an earlier plugin of the batch brought is as it was after a later plugin that fails."""
+    """A failed plugin's changes to modules that earlier plugins of the batch added are undone."""
     names = ("first_of_the_test", "second_of_the_test", "third_of_the_test")
     for name in names:
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
@@ -602,7 +602,7 @@ def test_modules_that_come_go_and_change_places_within_a_batch_are_looked_after(
     assert [getattr(sys.modules[name], "number", None) for name in names] == [1, 1, 1]
 
 
-# How a patch may keep what it calls, by ``now`` for the one that is there and ``put`` for the new one.
+# Ways in which a patch can keep the original: ``now`` returns the current function, ``put`` sets the new one.
 WRAPS = {
     "closure": "def wrap(old):\n    return lambda: [N, *old()]\nput(wrap(now()))",
     "functools.wraps": ("import functools\ndef wrap(old):\n    @functools.wraps(old)\n"
@@ -621,7 +621,7 @@ WRAPS = {
 def test_a_patch_that_calls_what_was_there_does_not_pile_up(
     workspace: Workspace, run: Run, host: ModuleType, kind: str
 ) -> None:
-    """Each version found that of the version before; only the one that serves is called, then none."""
+    """After each reload only the live version's wrapper is called, and after unloading none."""
     vars(host)["act"] = original = list
 
     def version(number: int) -> str:
@@ -649,7 +649,7 @@ def test_a_patch_that_calls_what_was_there_does_not_pile_up(
 def test_patches_of_two_plugins_on_one_another_go_one_by_one(
     workspace: Workspace, run: Run, host: ModuleType
 ) -> None:
-    """Whoever goes, the wrapper of the other is called, and what the host had below it."""
+    """Unloading one of two nested patches leaves the other one and the host's original."""
     vars(host)["act"] = original = list
     for name in ("first", "greet"):
         workspace[name] = (
@@ -672,7 +672,7 @@ def test_patches_of_two_plugins_on_one_another_go_one_by_one(
 def test_a_patch_on_one_that_came_unseen_is_named_where_nobody_knows_the_original(
     workspace: Workspace, run: Run, host: ModuleType
 ) -> None:
-    """The attribute of the host is neither taken away nor given to somebody else."""
+    """If the original of a patched attribute is unknown, the patch is named and left in place."""
     vars(host)["act"] = list
     workspace["greet"] = a_plugin("host.act = lambda: ['late']", late=True)
     running = run(workspace.config())
@@ -689,7 +689,7 @@ def test_a_patch_on_one_that_came_unseen_is_named_where_nobody_knows_the_origina
 
 @pytest.mark.usefixtures("tidy", "host")
 def test_what_the_host_changed_since_stays(workspace: Workspace, run: Run) -> None:
-    """A value that somebody else has set after the plugin is theirs."""
+    """A value that the host sets after the plugin is not reset."""
     workspace["greet"] = a_plugin("import os\nos.environ['HOTLOAD_KEPT'] = 'of the plugin'")
     running = run(workspace.config())
     os.environ["HOTLOAD_KEPT"] = "of the host"
@@ -709,7 +709,7 @@ RELIED_ON = {
 @pytest.mark.usefixtures("tidy", "host")
 @pytest.mark.parametrize("kind", RELIED_ON)
 def test_what_the_next_version_wants_as_well_stays(workspace: Workspace, run: Run, kind: str) -> None:
-    """The new version found it as it wants it; it goes when no version that mentions it serves any more."""
+    """A change that the next version repeats stays until no live version makes it any more."""
 
     def look() -> tuple[object, ...]:
         return dict(os.environ), os.getcwd(), list(sys.path)  # noqa: PTH109
@@ -733,7 +733,7 @@ def test_what_the_next_version_wants_as_well_stays(workspace: Workspace, run: Ru
 
 @pytest.mark.usefixtures("tidy", "host")
 def test_a_failed_reload_gives_back_what_the_version_before_had_set(workspace: Workspace, run: Run) -> None:
-    """It still serves, and its patch is still its own."""
+    """After a failed reload, the previous version's patch is in place again."""
     workspace["greet"] = a_plugin("import json\njson.dumps = lambda x: 'first'")
     running = run(workspace.config())
     workspace["greet"] = a_plugin("import json\njson.dumps = lambda x: 'second'\nraise ValueError")
@@ -742,7 +742,7 @@ def test_a_failed_reload_gives_back_what_the_version_before_had_set(workspace: W
 
 
 def test_what_cannot_be_undone_is_a_fault_of_the_old_version_only(workspace: Workspace, run: Run) -> None:
-    """A directory that is gone cannot be gone back to; the new version serves, and it is said."""
+    """A change that cannot be undone is reported for the old version, and the new version is live."""
     gone = workspace.root / "gone"
     gone.mkdir()
     before = os.getcwd()  # noqa: PTH109
@@ -763,25 +763,25 @@ def test_what_cannot_be_undone_is_a_fault_of_the_old_version_only(workspace: Wor
         os.chdir(before)
 
 
-# ---- for ever
+# ---- many reloads
 
-# What can be taken out is there for the first version only.
+# Changes that can be made only once are made by the first version only.
 _ONCE = {
     "variable taken out": "import os\nos.environ.pop('HOTLOAD_KEPT', None)",
     "attribute deleted": "vars(host).pop('number', None)",
 }
-# No executor: its thread would keep the hook of `threading` of the version before, as long as it lives.
+# No executor: its thread would keep the previous version's ``threading`` hook for its whole life.
 _LEFT_OPEN = (
     "import socket, subprocess, tempfile\nC.sockets, C.file = socket.socketpair(), tempfile.TemporaryFile()\n"
     "C.process = subprocess.Popen(['cat'], stdin=subprocess.PIPE)"
 )
 
 
-# From 3.12 on a tracer for new threads has the interpreter instrument all code anew: twice the time.
+# From 3.12 on, a tracer for new threads makes the interpreter instrument all code again: twice the time.
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("tidy")
 def test_nothing_accumulates_over_many_reloads(workspace: Workspace, run: Run, host: ModuleType) -> None:
-    """A plugin that does all of it, with a thread and a task: the process is as it was at the end."""
+    """A plugin that makes every kind of change leaves the process unchanged after many reloads."""
     used = {kind: _ONCE.get(kind, setup) for kind, (setup, *_) in UNDONE.items()}
     setups = "".join(
         f"def do_{number}():\n" + "".join(f"    {line}\n" for line in setup.splitlines())
@@ -805,15 +805,15 @@ def test_nothing_accumulates_over_many_reloads(workspace: Workspace, run: Run, h
 
     before, kept_before = look(), kept()
     running = run(workspace.config())
-    gc.freeze()  # what the other tests left is not looked at each time
+    gc.freeze()  # objects of other tests are not collected each time
     workspace["greet"] = source
     running.manager.scan_and_load_all()
     held = []
-    for number in range(RELOADS // 3):  # what one leaves is seen at the end
+    for number in range(RELOADS // 3):  # leftovers of single reloads add up until the end
         workspace["greet"] = f"{source}# {number}\n"
         running.manager.rebuild("greet")
         held += [retire(running).memory]
-        running.events.clear()  # which would be what accumulates
+        running.events.clear()  # because the events would accumulate
     gc.unfreeze()
     running.manager.disable("greet")
     retire(running)

@@ -15,7 +15,7 @@ FOLDERS = 'runtime_dir = "plugins"\ncompiled_dir = "compiled"\nenable_watch = fa
 def running(
     workspace: Workspace, run: Callable[[Config], Running], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Running]:
-    """Give a host of two plugins whose configuration is followed."""
+    """Yield a host with two plugins, which follows its configuration file."""
     monkeypatch.chdir(workspace.root)
     workspace["a"] = SETTLED
     workspace["b"] = answering("b", "say")
@@ -27,7 +27,7 @@ def running(
 
 
 def write(text: str) -> None:
-    """Save hotload.toml, in one step: it is looked at so often here that half of it would be read, too."""
+    """Save hotload.toml in one step, because it is checked so often here that half of it would be read."""
     Path("hotload.new").write_text(FOLDERS + text)
     Path("hotload.new").replace("hotload.toml")
 
@@ -38,7 +38,7 @@ def generations(running: Running) -> dict[str, int]:
 
 
 def test_settings_reload_only_what_they_touch(running: Running) -> None:
-    """A setting that I save is read by its plugin at once; the other one stays as it is."""
+    """A saved setting reloads its plugin, and the other plugin stays as it is."""
     write("[plugins.a]\nhook_point = 'say'\nsettings = { word = 'new' }\n")
     assert running.wait_for(lambda: generations(running) == {"a": 2, "b": 1})
     assert running.host.call("say") == [("new", 2), "b"]
@@ -46,7 +46,7 @@ def test_settings_reload_only_what_they_touch(running: Running) -> None:
 
 
 def test_a_priority_and_a_hook_point_apply_live(running: Running) -> None:
-    """A new priority changes the order, a new hook point the place."""
+    """A new priority changes the order of the handlers, and a new hook point moves them."""
     write("[plugins.a]\nhook_point = 'say'\npriority = 200\n")
     assert running.wait_for(lambda: running.host.call("say") == ["b", ("none", 2)])
     write("[plugins.a]\nhook_point = 'tell'\n")
@@ -55,7 +55,7 @@ def test_a_priority_and_a_hook_point_apply_live(running: Running) -> None:
 
 
 def test_enabled_switches_a_plugin_off_and_on(running: Running) -> None:
-    """Setting enabled = false takes a plugin out of service, and its removal brings it back."""
+    """A plugin with ``enabled = false`` is unloaded, and loaded again when the line is removed."""
     write("[plugins.a]\nhook_point = 'say'\nenabled = false\n")
     assert running.wait_for(lambda: running.status("a").state is PluginState.OFF)
     assert running.host.call("say") == ["b"]
@@ -65,7 +65,7 @@ def test_enabled_switches_a_plugin_off_and_on(running: Running) -> None:
 
 
 def test_a_broken_file_changes_nothing_and_is_told(running: Running) -> None:
-    """A mistake is in the log and in the snapshot, and what was read before holds until it is mended."""
+    """A mistake is in the log and in the snapshot, and the previous configuration holds until it is fixed."""
     write("[plugins.a]\nhook_point = 'say'\nprority = 3\n")
     said = 'hotload.toml: plugins.a.prority: unknown key; did you mean "priority"?'
     assert running.wait_for(lambda: f"error : the configuration stays as it was: {said}" in running.said())
@@ -78,7 +78,7 @@ def test_a_broken_file_changes_nothing_and_is_told(running: Running) -> None:
 
 
 def test_a_plugin_that_cannot_take_it_serves_on(running: Running, workspace: Workspace) -> None:
-    """If the plugin fails with its new settings, the version with the old ones serves."""
+    """If a plugin fails with its new settings, the version with the old settings stays live."""
     workspace["a"] = SETTLED.replace("ctx):\n", "ctx):\n    assert ctx.settings.get('word') != 'bad'\n")
     running.manager.rebuild("a")
     write("[plugins.a]\nhook_point = 'say'\nsettings = { word = 'bad' }\n")
@@ -89,7 +89,7 @@ def test_a_plugin_that_cannot_take_it_serves_on(running: Running, workspace: Wor
 def test_the_program_may_go_elsewhere(
     running: Running, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The files are those of the folder where following began, wherever the program goes."""
+    """The configuration is read from the folder in which following began, after a change of directory too."""
     (workspace.root / "elsewhere").mkdir()
     monkeypatch.chdir(workspace.root / "elsewhere")
     file = workspace.root / "hotload.toml"
@@ -98,7 +98,7 @@ def test_the_program_may_go_elsewhere(
 
 
 def test_who_is_held_stays_so(running: Running, workspace: Workspace) -> None:
-    """A plugin that somebody keeps at a version is not moved by its settings."""
+    """A plugin that is held at a version is not reloaded by its new settings."""
     workspace["a"] = SETTLED + "# other\n"
     running.manager.rebuild("a")
     running.manager.rollback("a", 1)
@@ -110,8 +110,8 @@ def test_who_is_held_stays_so(running: Running, workspace: Workspace) -> None:
 
 
 def test_what_needs_a_restart_is_told(running: Running) -> None:
-    """A setting of the host itself is not applied, and I am told so."""
-    write("[plugins.a]\nhook_point = 'say'\n[plugins.b]\npriority = 1\n")  # the first is read by now
+    """A changed setting of the host itself is not applied, and the log says that it needs a restart."""
+    write("[plugins.a]\nhook_point = 'say'\n[plugins.b]\npriority = 1\n")  # the first one has been read
     assert running.wait_for(lambda: generations(running)["b"] == 2)
     write("load_timeout = 3\n[plugins.a]\nhook_point = 'say'\n[plugins.b]\npriority = 1\n")
     told = "load_timeout has changed: it takes effect when the host is restarted"
@@ -121,7 +121,7 @@ def test_what_needs_a_restart_is_told(running: Running) -> None:
 def test_the_program_may_give_a_configuration_itself(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
-    """A call of reconfigure() tells who asks how what it touched stands, and raises what is wrong."""
+    """``reconfigure()`` returns the status of the affected plugins, and raises configuration errors."""
     workspace["a"] = SETTLED
     given = workspace.config(plugins={"a": {"hook_point": "say"}})
     running = run(given)
@@ -140,7 +140,7 @@ def test_the_program_may_give_a_configuration_itself(
 def test_a_manager_that_was_stopped_loads_nothing(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
-    """A change that comes after the end is taken, and loads no plugin."""
+    """A stopped manager accepts a new configuration and loads no plugin."""
     workspace["a"] = SETTLED
     running = run(workspace.config(plugins={"a": {"hook_point": "say"}}))
     running.manager.stop()

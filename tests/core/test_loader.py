@@ -11,7 +11,7 @@ from tests.core.conftest import Bench
 
 
 def test_load_unload_and_reload(bench: Bench) -> None:
-    """The four verbs of the original, on artifacts."""
+    """The loader loads, reloads and unloads artifacts, and frees the old generations."""
     bench.load(answering("one"))
     assert (bench.host.call("greet"), bench.loader.names()) == (["one"], ("greet",))
     bench.loader.reload("greet")
@@ -22,21 +22,21 @@ def test_load_unload_and_reload(bench: Bench) -> None:
 
 
 def test_unloading_one_hook_point_leaves_the_others(bench: Bench) -> None:
-    """A plugin can be taken out of a single point."""
+    """Unloading one hook point of a plugin leaves its handlers at the others."""
     bench.load("def register(ctx):\n    ctx.hook('a', lambda: 1)\n    ctx.hook('b', lambda: 2)\n")
     bench.loader.unload("greet", "a")
     assert (bench.host.call("a"), bench.host.call("b")) == ([], [2])
 
 
 def test_the_hook_point_of_the_call_is_the_default(bench: Bench) -> None:
-    """``ctx.hook(handler)`` uses what load was given."""
+    """``ctx.hook(handler)`` uses the hook point that was given to ``load``."""
     bench.load("def register(ctx):\n    ctx.hook(lambda: 1)\n", hook_point="given")
     assert bench.host.call("given") == [1]
 
 
 @pytest.mark.parametrize("verb", ["unload", "reload"])
 def test_what_is_not_loaded_cannot_be_unloaded(bench: Bench, verb: str) -> None:
-    """An unknown name is an error that names it."""
+    """Unloading or reloading an unknown plugin is an error that names it."""
     with pytest.raises(UnknownPluginError, match="nobody"):
         getattr(bench.loader, verb)("nobody")
 
@@ -65,7 +65,7 @@ SHAPES = [
 def test_a_misshapen_register_is_named_with_its_line(
     bench: Bench, source: str, message: str, line: int
 ) -> None:
-    """Whatever cannot be called with ctx at load is refused before anything serves."""
+    """A ``register`` that cannot be called with ``ctx`` is refused with its line."""
     error = bench.refusal(source)
     assert isinstance(error, RegisterError)
     assert message in str(error)
@@ -81,7 +81,7 @@ def test_a_misshapen_register_is_named_with_its_line(
      "class R:\n    def __call__(self, ctx): ...\nregister = R()", "register = {}.get"],
 )  # fmt: skip
 def test_every_callable_of_one_argument_is_a_register(bench: Bench, source: str) -> None:
-    """Functions, classes, partials, objects and built-ins all do."""
+    """Functions, classes, partials, objects and built-ins are accepted as ``register``."""
     bench.load(source)
     assert bench.loader.names() == ("greet",)
 
@@ -94,7 +94,7 @@ KINDS = ["ValueError", "SystemExit", "KeyboardInterrupt", "GeneratorExit", "Stop
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("phase", ["load", "register"])
 def test_whatever_a_load_raises_the_old_generation_serves(bench: Bench, kind: str, phase: str) -> None:
-    """No exception of a plugin gets out of its load, and nothing of it stays."""
+    """No exception of a plugin escapes from its load, and a failed load leaves nothing behind."""
     bench.load("def register(ctx):\n    ctx.state['n'] = 1\n    ctx.hook('greet', lambda: ctx.state['n'])\n")
     before = set(sys.modules), threading.active_count(), bench.host.points()
     raising = f"raise {kind}('broken')"
@@ -121,7 +121,7 @@ def test_whatever_a_load_raises_the_old_generation_serves(bench: Bench, kind: st
 
 
 def test_a_load_that_does_not_end_is_interrupted_at_its_line(workspace: Workspace) -> None:
-    """``while True`` in register ends after load_timeout; the fault shows the line."""
+    """An endless loop in register ends after ``load_timeout``, and the fault shows its line."""
     bench = Bench(workspace, load_timeout=0.2)
     error = bench.refusal("def register(ctx):\n    x = 0\n    while True:\n        x += 1\n")
     assert "load_timeout = 0.2 s and was interrupted" in str(error)
@@ -131,7 +131,7 @@ def test_a_load_that_does_not_end_is_interrupted_at_its_line(workspace: Workspac
 
 
 def test_a_load_that_hides_its_interruption_still_shows_where(workspace: Workspace) -> None:
-    """A bare except that turns the interruption into something else does not hide the line."""
+    """A bare ``except`` that replaces the interruption by another error does not hide the line."""
     bench = Bench(workspace, load_timeout=0.2)
     error = bench.refusal(
         "def register(ctx):\n    try:\n        while True: pass\n"
@@ -143,7 +143,7 @@ def test_a_load_that_hides_its_interruption_still_shows_where(workspace: Workspa
 
 
 def test_a_load_that_cannot_be_interrupted_is_left_behind(workspace: Workspace) -> None:
-    """A lock that never opens keeps its thread; the fault names it and the host goes on."""
+    """A load that blocks in a lock keeps its thread; the error names the thread, and the host goes on."""
     bench = Bench(workspace, load_timeout=0.1)
     gate = threading.Event()
     sys.modules["gate_of_the_test"] = gate  # type: ignore[assignment]  # found by the plugin's import
@@ -160,7 +160,7 @@ def test_a_load_that_cannot_be_interrupted_is_left_behind(workspace: Workspace) 
 
 
 def test_on_unload_runs_newest_first_each_fenced(bench: Bench) -> None:
-    """Clean-up runs in reverse order, and one that raises does not stop the next."""
+    """``on_unload`` functions run in reverse order, and one that raises does not stop the next."""
     done: list[int] = []
     sys.modules["told"] = done  # type: ignore[assignment]  # found by the plugin's import
     try:
@@ -178,7 +178,7 @@ def test_on_unload_runs_newest_first_each_fenced(bench: Bench) -> None:
 
 
 def test_several_trials_are_swapped_in_one_assignment(bench: Bench) -> None:
-    """Two plugins that changed together appear together."""
+    """Two plugins that are swapped together become live in one assignment."""
     artifacts = {name: bench.artifact(answering(name), name) for name in "ab"}
     trials = [bench.loader.trial(name, artifact) for name, artifact in artifacts.items()]
     assert (bench.host.call("greet"), bench.host.swaps) == ([], 0)
@@ -187,14 +187,14 @@ def test_several_trials_are_swapped_in_one_assignment(bench: Bench) -> None:
 
 
 def test_a_kept_context_is_sealed(bench: Bench) -> None:
-    """After a load, ``ctx.hook`` is refused: what serves was proven as a whole."""
+    """After the load, ``ctx.hook`` is refused with a fault."""
     bench.load("def register(ctx):\n    ctx.hook('late', lambda: ctx.hook('more', print))\n")
     assert bench.host.call("late") == []
     assert bench.host.points()[0].handlers[0].faults == 1
 
 
 def test_loads_see_no_context_of_the_host(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plugin's load is not part of a call that is in flight."""
+    """A plugin's load does not see the hook table of the call that is in flight."""
     nested: list[object] = []
     monkeypatch.setitem(sys.modules, "told", (bench.host.call, nested))
     bench.load(

@@ -11,7 +11,7 @@ Lines = list[tuple[Level, str, str]]
 
 @pytest.fixture
 def lines() -> Iterator[Lines]:
-    """Give the list of lines that a collector hands on."""
+    """Yield the list of lines that a collector passes on."""
     found: Lines = []
     names = {"p_my_plugin_1": "my-plugin"}
     collector = LogCollector(
@@ -25,7 +25,7 @@ def lines() -> Iterator[Lines]:
 
 
 def test_lines_are_numbered_and_bounded() -> None:
-    """The newest 5,000 lines are kept, and numbers go on."""
+    """The log keeps the newest 5,000 lines, and the numbers go on."""
     log = HostLog()
     for number in range(5_010):
         log.add(0.0, "info", "greet", str(number))
@@ -35,7 +35,7 @@ def test_lines_are_numbered_and_bounded() -> None:
 
 
 def test_a_line_can_always_be_sent_and_shown() -> None:
-    """Megabytes are cut, lone surrogates escaped."""
+    """Megabytes of text are cut, and lone surrogates are escaped."""
     log = HostLog()
     assert len(log.add(0.0, "info", "", "x" * 10**6).text) < 5000
     assert log.add(0.0, "info", "", "\ud800").text == "\\ud800"
@@ -47,13 +47,13 @@ def test_a_line_can_always_be_sent_and_shown() -> None:
      ("hotplug.p_my_plugin_1.g1_0.plugin", "my-plugin")],
 )  # fmt: skip
 def test_a_plugins_lines_carry_its_name(lines: Lines, logger: str, plugin: str) -> None:
-    """ctx.log and a logger named after the module both lead to the plugin."""
+    """``ctx.log`` and a logger named after the module both give the plugin's name."""
     logging.getLogger(logger).warning("at %d", 7)
     assert lines == [("warning", plugin, "at 7")]
 
 
 def test_levels_keep_their_meaning(lines: Lines) -> None:
-    """Debug lines are left out unless asked for; critical counts as error."""
+    """Debug lines are left out unless the logger's level asks for them, and critical counts as error."""
     logger = logging.getLogger("hotload.plugin.levels")
     for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL):
         logger.log(level, "x")
@@ -69,7 +69,7 @@ class _Odd:
 
 
 def test_what_cannot_be_formatted_is_still_a_line(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong format, or a message whose text raises, does not raise in the plugin."""
+    """A wrong format or a message whose text raises becomes a line, and nothing is raised in the plugin."""
     monkeypatch.setattr(logging.getLogger("hotload.plugin"), "propagate", False)  # pytest's handler raises
     logger = logging.getLogger("hotload.plugin.odd")
     logger.info("%d", "no number")
@@ -79,7 +79,7 @@ def test_what_cannot_be_formatted_is_still_a_line(lines: Lines, monkeypatch: pyt
 
 
 def test_an_exception_is_told_with_the_line(lines: Lines) -> None:
-    """log.exception adds type and text."""
+    """``log.exception`` adds the type and text of the exception to the line."""
     try:
         missing: dict[str, int] = {}
         missing["k"]
@@ -89,7 +89,7 @@ def test_an_exception_is_told_with_the_line(lines: Lines) -> None:
 
 
 def test_detaching_leaves_logging_as_it_was() -> None:
-    """Handlers and levels of the program are untouched afterwards."""
+    """After detaching, the program's handlers and levels are as before."""
     logger = logging.getLogger("hotload.plugin")
     before = (logger.level, list(logger.handlers))
     detach = LogCollector("hotplug", lambda *_: None, str).attach()

@@ -33,16 +33,16 @@ OK, STALE, FAIL, OFF = PluginState.OK, PluginState.STALE, PluginState.FAIL, Plug
 
 
 def save(running: Running, workspace: Workspace, source: str | bytes, name: str = "greet") -> None:
-    """Write a plugin and let the manager look, as the watcher would."""
+    """Write a plugin and report the change to the manager, as the watcher would."""
     workspace[name] = source
     running.manager.handle_file_change(workspace.plugins / name / "plugin.py")
 
 
-# ---- the journey
+# ---- saves
 
 
 def test_an_edit_serves_at_once(workspace: Workspace, run: Run) -> None:
-    """A saved change is the next answer; the generation counts up and the old one is retired and freed."""
+    """A saved change is live at the next call, and the old generation is retired and freed."""
     workspace["greet"] = answering("one")
     running = run(workspace.config())
     first = running.status("greet")
@@ -61,7 +61,7 @@ def test_an_edit_serves_at_once(workspace: Workspace, run: Run) -> None:
 
 
 def test_a_save_without_change_does_nothing(workspace: Workspace, run: Run) -> None:
-    """The same content again compiles nothing and loads nothing."""
+    """A save without a change compiles and loads nothing."""
     workspace["greet"] = answering("one")
     running = run(workspace.config())
     count = len(running.events)
@@ -70,7 +70,7 @@ def test_a_save_without_change_does_nothing(workspace: Workspace, run: Run) -> N
 
 
 def test_a_second_host_takes_the_artifacts_of_the_first(workspace: Workspace, run: Run) -> None:
-    """A start compiles only what changed since the last one."""
+    """A second host compiles only the plugins that changed since the first one."""
     for name in "ab":
         workspace[name] = answering(name)
     run(workspace.config())
@@ -109,7 +109,7 @@ BROKEN = [
 def test_a_broken_save_leaves_the_last_good_serving(
     workspace: Workspace, run: Run, broken: str, phase: str, kind: str
 ) -> None:
-    """STALE with a fault, the old answer, the old state, nothing left behind; the fix clears it."""
+    """The plugin is STALE with a fault, its old version and state stay, and a fix clears the fault."""
     workspace["greet"] = COUNTING
     running = run(workspace.config())
     pins, modules = dict(linecache.cache), set(sys.modules)
@@ -129,7 +129,7 @@ def test_a_broken_save_leaves_the_last_good_serving(
 
 
 def test_going_back_to_what_serves_clears_stale_without_a_load(workspace: Workspace, run: Run) -> None:
-    """Undoing the broken edit is enough; nothing is loaded for it."""
+    """Undoing a broken edit clears STALE without a load."""
     workspace["greet"] = answering("one")
     running = run(workspace.config())
     save(running, workspace, "broken(")
@@ -145,7 +145,7 @@ def test_going_back_to_what_serves_clears_stale_without_a_load(workspace: Worksp
 
 
 def test_the_same_mistake_is_told_once(workspace: Workspace, run: Run) -> None:
-    """Saving the broken file again without a change adds no second fault."""
+    """Saving the same broken file again adds no second fault."""
     workspace["greet"] = "broken("
     running = run(workspace.config())
     save(running, workspace, "broken(")
@@ -156,7 +156,7 @@ def test_the_same_mistake_is_told_once(workspace: Workspace, run: Run) -> None:
 
 
 def test_a_cold_start_with_a_broken_source_serves_the_last_good(workspace: Workspace, run: Run) -> None:
-    """STALE from the first moment, the old answer, and the fix clears it."""
+    """A cold start with a broken source runs the last good version as STALE, and a fix clears it."""
     workspace["greet"] = answering("good")
     run(workspace.config()).manager.stop()
     workspace["greet"] = "broken("
@@ -171,7 +171,7 @@ def test_a_cold_start_with_a_broken_source_serves_the_last_good(workspace: Works
 
 
 def test_a_last_good_that_is_damaged_or_gone_is_only_logged(workspace: Workspace, run: Run) -> None:
-    """Then nothing serves, and the log says why."""
+    """If the last good version is damaged, nothing is live and the log says why."""
     workspace["greet"] = answering("good")
     run(workspace.config()).manager.stop()
     workspace["greet"] = "broken("
@@ -182,7 +182,7 @@ def test_a_last_good_that_is_damaged_or_gone_is_only_logged(workspace: Workspace
 
 
 def test_files_are_compiled_one_by_one(workspace: Workspace, run: Run) -> None:
-    """An edit of one of ten files compiles one and takes over nine."""
+    """An edit of one of ten files compiles that file and reuses the other nine."""
     workspace["greet"] = answering("one")
     for number in range(9):
         workspace[f"greet/part{number}.py"] = "x = 1\n"
@@ -193,7 +193,7 @@ def test_files_are_compiled_one_by_one(workspace: Workspace, run: Run) -> None:
 
 
 def test_several_plugins_change_in_one_swap(workspace: Workspace, run: Run) -> None:
-    """What a checkout changes together appears together, to whoever calls while it is told."""
+    """Plugins that change together become live together, also for calls during the events."""
     for name in "abc":
         workspace[name] = answering("one")
     running = run(workspace.config())
@@ -206,7 +206,7 @@ def test_several_plugins_change_in_one_swap(workspace: Workspace, run: Run) -> N
 
 
 def test_handlers_keep_their_order_through_reloads(workspace: Workspace, run: Run) -> None:
-    """Whichever plugin is reloaded, calls run in the same order."""
+    """Calls run in the same order, whichever plugin is reloaded."""
     for name in "cab":
         workspace[name] = answering(name)
     running = run(workspace.config())
@@ -216,7 +216,7 @@ def test_handlers_keep_their_order_through_reloads(workspace: Workspace, run: Ru
 
 
 def test_state_survives_reloads_and_disabling(workspace: Workspace, run: Run) -> None:
-    """What a plugin keeps in ctx.state belongs to the host process, not to the version."""
+    """``ctx.state`` survives reloads and a disabled phase, because it belongs to the host process."""
     workspace["greet"] = COUNTING
     running = run(workspace.config())
     save(running, workspace, COUNTING + "# changed\n")
@@ -227,7 +227,7 @@ def test_state_survives_reloads_and_disabling(workspace: Workspace, run: Run) ->
 
 
 def test_configured_settings_priority_and_hook_point_arrive(workspace: Workspace, run: Run) -> None:
-    """hotload.toml's table for the plugin is what register sees."""
+    """``register`` gets the plugin's hook point, priority and settings from the configuration."""
     workspace["greet"] = "def register(ctx):\n    ctx.hook(lambda: ctx.settings['word'])\n"
     workspace["other"] = answering("other", "hello")
     table = {"greet": {"hook_point": "hello", "priority": 200, "settings": {"word": "Hi"}}, "gret": {}}
@@ -236,11 +236,11 @@ def test_configured_settings_priority_and_hook_point_arrive(workspace: Workspace
     assert 'did you mean "greet"' in running.said()
 
 
-# ---- directories that come, go and change their names
+# ---- directories that appear, disappear and change their names
 
 
 def test_the_directorys_name_switches_a_plugin(workspace: Workspace, run: Run) -> None:
-    """Renaming to _x unloads, renaming back loads, as the commands do."""
+    """Renaming the directory to ``_x`` and back unloads and loads the plugin, as the commands do."""
     workspace["greet"] = answering("one")
     running = run(workspace.config())
     root = workspace.plugins
@@ -266,7 +266,7 @@ def test_the_directorys_name_switches_a_plugin(workspace: Workspace, run: Run) -
 
 
 def test_x_beside_its_disabled_twin(workspace: Workspace, run: Run) -> None:
-    """The plugin x runs, and cannot be switched off over _x; when x goes, _x is what is left."""
+    """``x`` runs and cannot be disabled over ``_x``; if ``x`` disappears, the disabled ``_x`` is left."""
     workspace["x"] = answering("on")
     workspace["_x"] = answering("off")
     running = run(workspace.config())
@@ -280,7 +280,7 @@ def test_x_beside_its_disabled_twin(workspace: Workspace, run: Run) -> None:
 
 
 def test_plugins_come_and_go(workspace: Workspace, run: Run) -> None:
-    """A new directory is found and loaded, a deleted one unloaded and forgotten."""
+    """A new directory is loaded, and a deleted one is unloaded and forgotten."""
     running = run(workspace.config())
     save(running, workspace, answering("new"))
     assert [event.name for event in running.told(PluginDiscovered)] == ["greet"]
@@ -293,7 +293,7 @@ def test_plugins_come_and_go(workspace: Workspace, run: Run) -> None:
 
 
 def test_a_plugin_switched_off_in_the_configuration(workspace: Workspace, run: Run) -> None:
-    """``enabled = false`` is off, and the command says where to change it."""
+    """A plugin with ``enabled = false`` is off, and ``enable`` names the file in which to change that."""
     workspace["greet"] = answering("one")
     running = run(workspace.config(plugins={"greet": {"enabled": False}}))
     assert (running.status("greet").state, running.host.call("greet")) == (OFF, [])
@@ -305,7 +305,7 @@ def test_a_plugin_switched_off_in_the_configuration(workspace: Workspace, run: R
 
 
 def test_rebuild_loads_again_what_has_not_changed(workspace: Workspace, run: Run) -> None:
-    """A named plugin, or all if none has changed; ``force`` compiles anew."""
+    """``rebuild`` reloads a named plugin, or all if none has changed; ``force`` compiles again."""
     for name in "ab":
         workspace[name] = answering(name)
     running = run(workspace.config())
@@ -319,7 +319,7 @@ def test_rebuild_loads_again_what_has_not_changed(workspace: Workspace, run: Run
 
 
 def test_rebuild_tries_the_failing_ones_first(workspace: Workspace, run: Run) -> None:
-    """With a failing plugin, rebuild means that one, even if its files are the same."""
+    """``rebuild`` without a name tries only the failing plugin again, even if its files are the same."""
     workspace["good"] = answering("good")
     workspace["bad"] = (
         "import os\ndef register(ctx):\n    if not os.path.exists(ctx.settings['file']): raise KeyError\n"
@@ -332,7 +332,7 @@ def test_rebuild_tries_the_failing_ones_first(workspace: Workspace, run: Run) ->
 
 
 def test_clean_removes_artifacts_while_they_serve(workspace: Workspace, run: Run) -> None:
-    """What serves goes on serving, and the next start compiles."""
+    """A live version stays live when its artifacts are removed, and its source can still be read."""
     workspace["greet"] = answering("one")
     running = run(workspace.config())
     assert (running.manager.clean("greet"), running.manager.clean()) == (1, 0)
@@ -341,7 +341,7 @@ def test_clean_removes_artifacts_while_they_serve(workspace: Workspace, run: Run
 
 
 def test_new_makes_a_plugin_that_works(workspace: Workspace, run: Run) -> None:
-    """The built-in template is loaded at once; a bad name is refused."""
+    """A plugin from the built-in template is loaded at once; invalid and existing names are refused."""
     running = run(workspace.config())
     assert running.manager.new("greet").state is OK
     assert running.host.call("greet", "Ada") == ["Hello, Ada!"]
@@ -353,14 +353,14 @@ def test_new_makes_a_plugin_that_works(workspace: Workspace, run: Run) -> None:
 
 @pytest.mark.parametrize("command", ["rebuild", "enable", "disable", "clean", "detail"])
 def test_unknown_names_get_the_nearest(workspace: Workspace, run: Run, command: str) -> None:
-    """Every command that takes a name says which one was probably meant."""
+    """Every command with an unknown name suggests the nearest one."""
     workspace["greet"] = answering("one")
     with pytest.raises(UnknownPluginError, match='did you mean "greet"'):
         getattr(run(workspace.config()).manager, command)("gret")
 
 
 def test_details_and_sources(workspace: Workspace, run: Run) -> None:
-    """Description, files, handlers, and the text as loaded beside that on disk."""
+    """The detail has description, files and handlers; the source is available as loaded and as on disk."""
     workspace["greet"] = '"""Greets."""\n' + answering("one")
     running = run(workspace.config())
     workspace["greet"] = "changed"
@@ -381,7 +381,7 @@ def test_details_and_sources(workspace: Workspace, run: Run) -> None:
 
 
 def test_invoke_gives_values_that_can_be_sent(workspace: Workspace, run: Run) -> None:
-    """JSON values as they are, others as bounded representations."""
+    """``invoke`` returns JSON values unchanged, and other values as bounded representations."""
     workspace["a"] = answering({"n": [1, 2.5, None]})
     workspace["b"] = (
         "class C:\n    def __repr__(self): raise KeyError\ndef register(ctx): ctx.hook('greet', C)\n"
@@ -398,7 +398,7 @@ def test_invoke_gives_values_that_can_be_sent(workspace: Workspace, run: Run) ->
 
 
 def test_build_compiles_without_running(workspace: Workspace) -> None:
-    """Compiling alone tells faults of the source and executes nothing."""
+    """``build`` reports faults of the source and executes nothing."""
     workspace["good"] = "register = 1\nraise SystemExit\n"
     workspace["bad"] = "broken("
     running = Running(workspace.config())
@@ -411,7 +411,7 @@ def test_build_compiles_without_running(workspace: Workspace) -> None:
 
 
 def test_a_handler_that_raises_is_a_fault_of_its_plugin(workspace: Workspace, run: Run) -> None:
-    """The others answer, the plugin stays ok and shows the line; a repeat in a moment is not told again."""
+    """A fault of a handler names its line, the others answer, and repeated faults are not all reported."""
     workspace["bad"] = (
         "def answer():\n    word = 'x'\n    return word + 1\n"
         "def register(ctx):\n    ctx.hook('greet', answer)\n"
@@ -428,7 +428,7 @@ def test_a_handler_that_raises_is_a_fault_of_its_plugin(workspace: Workspace, ru
 
 
 def test_a_failing_handler_of_a_stale_plugin_does_not_flood(workspace: Workspace, run: Run) -> None:
-    """While the newest source is broken, the old version's repeated fault is told once in a while only."""
+    """Repeated handler faults of a STALE plugin are not all reported, and the source's fault stays."""
     workspace["bad"] = "def register(ctx):\n    ctx.hook('greet', lambda: 1 / 0)\n"
     running = run(workspace.config())
     save(running, workspace, "broken(", "bad")
@@ -439,7 +439,7 @@ def test_a_failing_handler_of_a_stale_plugin_does_not_flood(workspace: Workspace
 
 
 def test_a_new_version_with_the_same_fault_does_not_look_well(workspace: Workspace, run: Run) -> None:
-    """A handler that fails again as it did just before its reload is a fault of the new version, too."""
+    """A handler that fails as before its reload is a fault of the new version too."""
     broken = "def register(ctx):\n    ctx.hook('greet', lambda: 1 / 0)\n"
     workspace["bad"] = broken
     running = run(workspace.config())
@@ -453,7 +453,7 @@ def test_a_new_version_with_the_same_fault_does_not_look_well(workspace: Workspa
 
 
 def test_a_handler_can_ask_for_its_own_reload(workspace: Workspace, run: Run) -> None:
-    """The command returns after the swap; the call in flight ends in the old version."""
+    """A command in a handler returns after the swap, and the call in flight ends in the old version."""
     workspace["greet"] = "def register(ctx):\n    ctx.hook('greet', lambda act: [act(), 'old'][1])\n"
     running = run(workspace.config())
 
@@ -470,7 +470,7 @@ def test_a_handler_can_ask_for_its_own_reload(workspace: Workspace, run: Run) ->
 def test_a_plugin_cannot_command_its_manager_while_it_loads(
     workspace: Workspace, run: Run, command: str
 ) -> None:
-    """That would wait for itself; it is refused with a text that says when it works."""
+    """A command of a plugin that is loading is refused with an error that says when it works."""
     workspace["greet"] = answering("one")
     running = run(workspace.config(enable_watch=True))
     sys.modules["manager_of_the_test"] = running.manager  # type: ignore[assignment]  # found by the plugin's import
@@ -488,7 +488,7 @@ def test_a_plugin_cannot_command_its_manager_while_it_loads(
 def test_a_switch_that_is_taken_back_by_hand_at_once_is_seen(
     workspace: Workspace, run: Run, command: str
 ) -> None:
-    """Before the watcher has looked what the command did: the name on disk counts."""
+    """If a rename by hand undoes a command before the watcher has looked, the name on disk decides."""
     on, off = workspace.plugins / "x", workspace.plugins / "_x"
     workspace["x" if command == "disable" else "_x"] = answering("x")
     running = run(workspace.config(enable_watch=True))
@@ -507,22 +507,22 @@ def test_a_switch_that_is_taken_back_by_hand_at_once_is_seen(
 
 
 def make_directory(path: Path) -> None:
-    """Put a directory there."""
+    """Create a directory at the path."""
     path.mkdir()
 
 
 def make_dangling(path: Path) -> None:
-    """Put a link to nowhere there."""
+    """Create a link to a missing file at the path."""
     path.symlink_to("nowhere")
 
 
 def make_loop(path: Path) -> None:
-    """Put a link to itself there."""
+    """Create a link to itself at the path."""
     path.symlink_to(path.name)
 
 
 def make_fifo(path: Path) -> None:
-    """Put a named pipe there."""
+    """Create a named pipe at the path."""
     os.mkfifo(path)
 
 
@@ -551,7 +551,7 @@ ENTRIES = [
 def test_bad_entries_are_clear_faults_and_others_load(
     workspace: Workspace, run: Run, entry: bytes | Callable[[Path], None] | None, phase: str, message: str
 ) -> None:
-    """Whatever is wrong with one plugin.py, it is said, and the plugin beside it works."""
+    """A bad plugin.py causes a fault that names the problem, and the plugin beside it works."""
     workspace["good"] = answering("good")
     path = workspace.plugins / "bad" / "plugin.py"
     path.parent.mkdir()
@@ -573,7 +573,7 @@ def test_bad_entries_are_clear_faults_and_others_load(
     "name", ["a-b", "a b", "ünïcödé", "日本", "json", "class", "1st", "sys", "a.b", "A" * 250, "self"]
 )
 def test_any_directory_name_works(workspace: Workspace, run: Run, name: str) -> None:
-    """Names that are no identifiers, or are somebody else's, load, serve, reload and fail like others."""
+    """A plugin whose name is no identifier or is a module's name loads and reloads like any other."""
     workspace[name] = answering("one")
     workspace[f"{name}/part.py"] = "x = 1\n"
     running = run(workspace.config())
@@ -584,7 +584,7 @@ def test_any_directory_name_works(workspace: Workspace, run: Run, name: str) -> 
 
 
 def test_a_name_that_is_not_utf8_does_no_harm(workspace: Workspace, run: Run) -> None:
-    """Such a directory works or has a fault, and the others load."""
+    """A directory whose name is not UTF-8 is listed, and the other plugin loads."""
     workspace["good"] = answering("good")
     odd = Path(os.fsdecode(os.fsencode(workspace.plugins) + b"/caf\xe9"))
     odd.mkdir()
@@ -595,7 +595,7 @@ def test_a_name_that_is_not_utf8_does_no_harm(workspace: Workspace, run: Run) ->
 
 
 def test_large_and_odd_contents_work(workspace: Workspace, run: Run) -> None:
-    """2,000 files, 20 MB of data, a pipe and a circle of links belong to plugins that work."""
+    """Plugins with 2,000 files, 20 MB of data, a pipe or circular links work."""
     workspace["many"] = answering("many")
     for number in range(2000):
         workspace[f"many/data/{number}.txt"] = str(number)
@@ -611,7 +611,7 @@ def test_large_and_odd_contents_work(workspace: Workspace, run: Run) -> None:
 
 
 def test_compiled_that_cannot_be_written_is_named(workspace: Workspace, run: Run) -> None:
-    """A file in the place of compiled/ fails every plugin with a fault that names it; a rebuild mends it."""
+    """A file in the place of compiled/ is a fault that names it, and a rebuild after its removal works."""
     workspace["greet"] = answering("one")
     workspace.compiled.write_text("in the way")
     running = run(workspace.config())
@@ -625,10 +625,10 @@ def test_compiled_that_cannot_be_written_is_named(workspace: Workspace, run: Run
 
 
 class Shown(msgspec.Struct):
-    """What a host in another process shows."""
+    """The state of a host in another process."""
 
     plugins: dict[str, tuple[str, str]]
-    """State and message of the fault."""
+    """The state and fault message of each plugin."""
     values: list[str]
     log: list[str]
 
@@ -660,14 +660,14 @@ print(json.dumps(run()))
 
 @pytest.fixture
 def open_workspace() -> Iterator[Workspace]:
-    """Give a project folder that every user can reach; those of pytest belong to one."""
+    """Yield a project folder that every user can access, unlike the folders of pytest."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Workspace(Path(folder))
 
 
 def as_an_ordinary_user(workspace: Workspace) -> Shown:
-    """Run a host in a process that is not root, and return what it shows."""
+    """Run a host in a process that is not root, and return its state."""
     if os.geteuid() == 0:
         for path in (workspace.root, *workspace.root.rglob("*")):
             os.chown(path, 65534, 65534, follow_symlinks=False)
@@ -687,7 +687,7 @@ def as_an_ordinary_user(workspace: Workspace) -> Shown:
      (".", 0o000, "plugins/bad"), (".", 0o444, "plugins/bad")],
 )  # fmt: skip
 def test_what_cannot_be_read_is_named(open_workspace: Workspace, place: str, mode: int, message: str) -> None:
-    """A file or folder without permission is a fault of its plugin; the others load."""
+    """A file or folder without read permission is a fault of its plugin, and the others load."""
     open_workspace["good"] = answering("good")
     open_workspace["bad"] = answering("bad")
     open_workspace["bad/words.txt"] = "x"
@@ -704,7 +704,7 @@ def test_what_cannot_be_read_is_named(open_workspace: Workspace, place: str, mod
 
 @pytest.mark.parametrize("mode", [0o000, 0o111, 0o444, 0o555])
 def test_compiled_without_permission_is_named(open_workspace: Workspace, mode: int) -> None:
-    """Whatever may not be done with compiled/, the fault names it and the host starts."""
+    """Missing permissions of compiled/ are a fault that names it, and the host starts."""
     open_workspace["greet"] = answering("one")
     open_workspace.compiled.mkdir()
     open_workspace.compiled.chmod(mode)
@@ -715,7 +715,7 @@ def test_compiled_without_permission_is_named(open_workspace: Workspace, mode: i
 
 
 def test_an_artifact_without_permission_is_rebuilt(open_workspace: Workspace, run: Run) -> None:
-    """An unreadable artifact is replaced, and the log says why."""
+    """An unreadable artifact is built again, and the log says why."""
     open_workspace["greet"] = answering("one")
     run(open_workspace.config()).manager.stop()
     next(open_workspace.compiled.glob("*.hotplug")).chmod(0)
@@ -740,7 +740,7 @@ def test_artifacts_that_are_no_ones_do_no_harm(workspace: Workspace, run: Run) -
 
 
 def test_enabling_x_over_its_running_twin_is_refused(workspace: Workspace, run: Run) -> None:
-    """With ``_x`` beside a running ``x`` the command says what stands in the way; ``x`` runs on."""
+    """``enable`` of a running ``x`` beside ``_x`` is refused with the reason, and ``x`` stays live."""
     workspace["x"] = answering("on")
     running = run(workspace.config())
     assert running.manager.enable("x").state is OK
@@ -751,7 +751,7 @@ def test_enabling_x_over_its_running_twin_is_refused(workspace: Workspace, run: 
 
 
 def test_a_scan_names_directories_without_an_entry(workspace: Workspace) -> None:
-    """Looking runs nothing and yet says which directories cannot be plugins, until they can."""
+    """A scan runs no plugin, but reports directories without plugin.py until they have one."""
     workspace["greet/helper.py"] = ""
     workspace["other"] = answering("one")
     running = Running(workspace.config())
@@ -765,7 +765,7 @@ def test_a_scan_names_directories_without_an_entry(workspace: Workspace) -> None
 
 
 def test_a_scan_before_the_start_costs_no_last_good(workspace: Workspace, run: Run) -> None:
-    """Having seen that the entry is missing, the start still serves the last good version."""
+    """After a scan has found plugin.py missing, the start still runs the last good version."""
     workspace["greet"] = answering("good")
     run(workspace.config()).manager.stop()
     (workspace.plugins / "greet" / "plugin.py").unlink()
@@ -786,7 +786,7 @@ def test_a_scan_before_the_start_costs_no_last_good(workspace: Workspace, run: R
 def test_a_plugin_that_fails_or_is_off_has_its_description(
     workspace: Workspace, run: Run, source: str
 ) -> None:
-    """The docstring is read from the source, which need not even compile."""
+    """The description comes from the source, even if the source does not compile."""
     workspace["greet"] = source
     workspace["_off"] = source
     running = run(workspace.config())
@@ -796,7 +796,7 @@ def test_a_plugin_that_fails_or_is_off_has_its_description(
 
 @pytest.mark.parametrize("broken", ["def register(ctx)\n", "register = missing\n"])
 def test_building_says_nothing_else_of_what_serves(workspace: Workspace, run: Run, broken: str) -> None:
-    """A build tells its own outcome; the plugin that serves stays as it is."""
+    """A build of a broken source does not change the status of the live plugin."""
     workspace["greet"] = answering("one")
     running = run(workspace.config())
     save(running, workspace, broken)
@@ -807,7 +807,7 @@ def test_building_says_nothing_else_of_what_serves(workspace: Workspace, run: Ru
 
 
 def test_what_failed_to_load_is_not_tried_twice(workspace: Workspace, run: Run) -> None:
-    """A start whose last good is the very version that fails runs it once."""
+    """If the last good version is the failing one, a start executes it only once."""
     count = workspace.root / "count"
     count.write_text("")
     workspace["greet"] = (
@@ -820,7 +820,7 @@ def test_what_failed_to_load_is_not_tried_twice(workspace: Workspace, run: Run) 
 
 
 def test_the_log_tells_what_each_step_of_a_reload_took(workspace: Workspace, run: Run) -> None:
-    """Reading, compiling, writing, executing, registering and the swap have milliseconds of their own."""
+    """The log gives the milliseconds of each step of a reload."""
     workspace["greet"] = answering("Hi")
     running = run(workspace.config())
     lines = " ".join(line.text for line in running.manager.log())
@@ -832,14 +832,14 @@ def test_the_log_tells_what_each_step_of_a_reload_took(workspace: Workspace, run
 
 @pytest.mark.parametrize("event", [PluginFailed, PluginCompiled, PluginLoaded, PluginRetired])
 def test_a_subscriber_may_stop_the_manager(workspace: Workspace, run: Run, event: type[Event]) -> None:
-    """Whichever event it hears, with the watcher waiting for its turn, the stop ends and nothing serves."""
+    """A subscriber may stop the manager during any event, while the watcher waits for the lock."""
     workspace["greet"] = answering("one")
     running = run(workspace.config(enable_watch=True))
     is_stopped = threading.Event()
 
     def stop(heard: object) -> None:
         if isinstance(heard, event) and not is_stopped.is_set():
-            workspace["greet/more.py"] = "x = 1\n"  # the watcher will want the lock
+            workspace["greet/more.py"] = "x = 1\n"  # the watcher will wait for the lock
             running.manager.stop()
             is_stopped.set()
 
@@ -853,11 +853,11 @@ def test_a_subscriber_may_stop_the_manager(workspace: Workspace, run: Run, event
     running.manager.start()
 
 
-# ---- life
+# ---- start and stop
 
 
 def test_a_missing_runtime_directory_is_waited_for(workspace: Workspace, run: Run) -> None:
-    """start() does not raise, says so, and loads plugins once the directory appears."""
+    """A start without the plugin directory reports it, and loads plugins once the directory appears."""
     workspace.plugins.rmdir()
     running = run(workspace.config(enable_watch=True))
     assert "no plugin directory" in running.said()
@@ -868,14 +868,14 @@ def test_a_missing_runtime_directory_is_waited_for(workspace: Workspace, run: Ru
 
 
 def test_without_watching_the_missing_directory_is_told_too(workspace: Workspace, run: Run) -> None:
-    """The snapshot names the trouble also when nobody watches."""
+    """Without a watcher, the snapshot also reports the missing directory."""
     workspace.plugins.rmdir()
     running = run(workspace.config())
     assert "no plugin directory" in running.manager.snapshot().watcher.trouble
 
 
 def test_stop_unloads_in_reverse_order_of_loading(workspace: Workspace) -> None:
-    """What was loaded last goes first; afterwards nothing serves and no thread is left."""
+    """The plugin loaded last is unloaded first, and no handler and no thread is left."""
     order: list[str] = []
     sys.modules["order_of_the_test"] = order  # type: ignore[assignment]  # found by the plugins' import
     source = (
@@ -896,7 +896,7 @@ def test_stop_unloads_in_reverse_order_of_loading(workspace: Workspace) -> None:
 
 
 def test_a_stopped_manager_can_be_started_again(workspace: Workspace, run: Run) -> None:
-    """Stopping twice and starting again works like the first time."""
+    """A manager can be stopped twice and started again."""
     workspace["greet"] = answering("one")
     running = run(workspace.config(enable_watch=True))
     running.manager.start()
@@ -910,7 +910,7 @@ def test_a_stopped_manager_can_be_started_again(workspace: Workspace, run: Run) 
 
 
 def test_stopping_without_unloading_leaves_plugins_serving(workspace: Workspace, run: Run) -> None:
-    """``stop(unload=False)`` only stops watching."""
+    """``stop(unload=False)`` stops watching and leaves the plugins live."""
     workspace["greet"] = answering("one")
     running = run(workspace.config())
     running.manager.stop(unload=False)
@@ -918,7 +918,7 @@ def test_stopping_without_unloading_leaves_plugins_serving(workspace: Workspace,
 
 
 def test_a_subscriber_that_raises_stops_nothing(workspace: Workspace, run: Run) -> None:
-    """Others hear the event, and the reload goes on."""
+    """If a subscriber raises, the reload goes on."""
     running = run(workspace.config())
 
     def fails(event: object) -> None:
@@ -931,7 +931,7 @@ def test_a_subscriber_that_raises_stops_nothing(workspace: Workspace, run: Run) 
 
 
 def test_what_plugins_log_is_in_the_log(workspace: Workspace, run: Run) -> None:
-    """ctx.log and a module's own logger both carry the plugin's name."""
+    """The log has lines of ``ctx.log`` and of a module's own logger under the plugin's name."""
     workspace["my-plugin"] = (
         "import logging\ndef register(ctx):\n    ctx.log.info('by ctx')\n"
         "    logging.getLogger(__name__).warning('by name')\n"
@@ -942,7 +942,7 @@ def test_what_plugins_log_is_in_the_log(workspace: Workspace, run: Run) -> None:
 
 
 def test_errors_of_commands_are_of_one_family(workspace: Workspace) -> None:
-    """A program catches HotloadError and has them all."""
+    """Errors of commands are all caught by ``except HotloadError``."""
     running = Running(workspace.config())
     workspace.plugins.rmdir()
     for command in (running.manager.scan, running.manager.rebuild, lambda: running.manager.enable("x")):
@@ -953,7 +953,7 @@ def test_errors_of_commands_are_of_one_family(workspace: Workspace) -> None:
 def test_a_program_reads_faults_from_its_logging(
     workspace: Workspace, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What fails is in the standard logging under hotload.events; what plugins log is not repeated there."""
+    """Faults are logged under ``hotload.events``, and lines that plugins log are not repeated there."""
     workspace["bad"] = "broken("
     workspace["chatty"] = "def register(ctx):\n    ctx.log.warning('hello from me')\n"
     running = run(workspace.config())
@@ -970,7 +970,7 @@ def test_a_program_reads_faults_from_its_logging(
 
 
 def test_messages_name_modules_as_their_author_does(workspace: Workspace, run: Run) -> None:
-    """A missing name in a plugin's own module is told by the short name of the module."""
+    """An import error names the plugin's own module by its short name."""
     workspace["greet/helper.py"] = "x = 1\n"
     workspace["greet"] = "from .helper import y\n\n\ndef register(ctx): ...\n"
     running = run(workspace.config())

@@ -17,12 +17,12 @@ MIGRATES = (
 
 
 def shown(bench: Bench) -> object:
-    """Return the state as the serving generation sees it."""
+    """Return the state as the live generation sees it."""
     return bench.host.first("show")
 
 
 def test_a_changed_version_migrates_up_and_down(bench: Bench) -> None:
-    """No STATE_VERSION is version 0; every change calls migrate_state with the version before."""
+    """A missing STATE_VERSION is version 0, and each change calls migrate_state with the previous version."""
     bench.load(WITH_COUNT)
     bench.load(MIGRATES.format(2))
     assert shown(bench) == {"n": 1, "path": (0,)}
@@ -34,7 +34,7 @@ def test_a_changed_version_migrates_up_and_down(bench: Bench) -> None:
 
 
 def test_register_sees_the_migrated_state(bench: Bench) -> None:
-    """The migration runs first; both are applied together, at the swap."""
+    """The migration runs before ``register``, which sees its result."""
     bench.load(WITH_COUNT)
     bench.load(
         "STATE_VERSION = 1\ndef migrate_state(state, _):\n    state['total'] = state.pop('n') + 10\n"
@@ -44,7 +44,7 @@ def test_register_sees_the_migrated_state(bench: Bench) -> None:
 
 
 def test_where_no_state_was_left_nothing_is_migrated(bench: Bench) -> None:
-    """A first load, and a version that comes with the first state, need no migrate_state."""
+    """Without stored state, a version needs no migrate_state."""
     bench.load("STATE_VERSION = 3\ndef register(ctx): ...\n")
     bench.load("STATE_VERSION = 4\n" + WITH_COUNT)
     assert shown(bench) == {"n": 1}
@@ -53,7 +53,7 @@ def test_where_no_state_was_left_nothing_is_migrated(bench: Bench) -> None:
 
 
 def test_the_version_is_kept_while_the_plugin_is_unloaded(bench: Bench) -> None:
-    """A plugin that is switched off and comes back newer migrates what it left."""
+    """A plugin that is unloaded and loaded again in a newer version migrates its old state."""
     bench.load(MIGRATES.format(1))
     bench.loader.unload("greet")
     bench.load(MIGRATES.format(2))
@@ -66,7 +66,7 @@ RAISING = ["raise ValueError", "raise SystemExit", "raise KeyboardInterrupt", "r
 
 @pytest.mark.parametrize("line", RAISING)
 def test_a_migration_that_raises_aborts_the_load(bench: Bench, line: str) -> None:
-    """The state and its version stay; the fault shows the line, and names what was to be done."""
+    """A failed migration leaves the state and its version, and the fault names the line and the versions."""
     bench.load(MIGRATES.format(1))
     error = bench.refusal(
         "STATE_VERSION = 2\ndef migrate_state(state, from_version):\n"
@@ -94,7 +94,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("source", "message", "line"), MISTAKES)
 def test_what_cannot_migrate_is_named(bench: Bench, source: str, message: str, line: int) -> None:
-    """A state of another version is never taken for what it is not: the fault says what to write."""
+    """A version that cannot migrate existing state is refused with an error that says what to write."""
     bench.load(WITH_COUNT)
     error = bench.refusal(source + "def register(ctx): ...\n")
     assert message in str(error)
@@ -102,14 +102,14 @@ def test_what_cannot_migrate_is_named(bench: Bench, source: str, message: str, l
 
 
 def test_a_migration_may_return_the_state_that_it_changed(bench: Bench) -> None:
-    """Nothing is lost then, as nothing is with the usual None."""
+    """A migration may return the same state that it changed."""
     bench.load(WITH_COUNT)
     bench.load(MIGRATES.format(1).replace(", from_version)\n", ", from_version)\n    return state\n"))
     assert shown(bench) == {"n": 1, "path": (0,)}
 
 
 def test_a_load_that_fails_after_its_migration_leaves_the_state(bench: Bench) -> None:
-    """What the migration did is discarded with everything else of the load."""
+    """If the load fails after the migration, the migrated state is discarded."""
     bench.load(WITH_COUNT)
     bench.refusal(MIGRATES.format(1) + "    1 / 0\n")
     assert shown(bench) == {"n": 1}
@@ -118,7 +118,7 @@ def test_a_load_that_fails_after_its_migration_leaves_the_state(bench: Bench) ->
 
 
 def test_values_that_can_neither_be_copied_nor_compared_survive(bench: Bench) -> None:
-    """A state value is handed on as it is: none of its methods is called."""
+    """State values are passed on as they are, without calling any of their methods."""
     bench.load(
         "class Wild:\n    def no(self, *_): raise SystemExit\n"
         "    __eq__ = __ne__ = __hash__ = __copy__ = __deepcopy__ = __reduce_ex__ = __bool__ = no\n"
@@ -133,7 +133,7 @@ def test_values_that_can_neither_be_copied_nor_compared_survive(bench: Bench) ->
 
 
 def test_keys_are_strings_and_keep_no_generation(bench: Bench) -> None:
-    """A member of the plugin's own StrEnum is stored as the text that it is; other keys are refused."""
+    """A key of the plugin's own StrEnum is stored as a plain string; other keys are refused."""
     bench.load(
         "import enum\nclass Key(enum.StrEnum):\n    N = 'n'\n"
         "def register(ctx):\n    ctx.state[Key.N] = 1\n    ctx.hook('show', lambda: dict(ctx.state))\n"
@@ -152,7 +152,7 @@ def test_keys_are_strings_and_keep_no_generation(bench: Bench) -> None:
 
 
 def test_what_a_thread_writes_during_the_swap_arrives(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that register started goes on writing while the overlay is applied; nothing is lost."""
+    """Writes of a thread that ``register`` started are not lost during the swap."""
     done: list[int] = []
     monkeypatch.setitem(sys.modules, "done_of_the_test", done)
     bench.load(

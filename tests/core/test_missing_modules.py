@@ -18,7 +18,7 @@ NEEDS = "import {module}\ndef register(ctx):\n    ctx.hook('name', lambda: {modu
 
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder whose modules can be imported; it is empty."""
+    """Return an empty folder on the import path."""
     folder = tmp_path / "packages"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
@@ -26,7 +26,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_fault_says_how_to_install_what_is_missing(workspace: Workspace, run: Run) -> None:
-    """With the Python of the host; nothing is said where a package cannot help."""
+    """The fault gives the install command for the host's Python, but only if a package can help."""
     workspace["user"] = NEEDS.format(module="not_installed")
     workspace["typo"] = NEEDS.format(module="json.not_there")
     workspace["own"] = "from . import not_there\ndef register(ctx): ...\n"
@@ -43,7 +43,7 @@ def test_the_fault_says_how_to_install_what_is_missing(workspace: Workspace, run
 def test_without_pip_the_advice_is_uvs(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An environment that uv made has no pip; a command that cannot run is no help."""
+    """Without pip, the fault gives the command of uv."""
     find_spec = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pip" else find_spec(name))
     workspace["user"] = NEEDS.format(module="not_installed")
@@ -54,7 +54,7 @@ def test_without_pip_the_advice_is_uvs(
 def test_a_plugin_loads_once_what_it_needs_is_installed(
     workspace: Workspace, run: Run, packages: Path
 ) -> None:
-    """Without a save and without a key, and all that need it together; others are not tried again."""
+    """Plugins load together once their missing package is installed, and others are not tried again."""
     for name in ("user", "other"):
         workspace[name] = NEEDS.format(module="installed_later")
     workspace["lacks"] = NEEDS.format(module="not_installed")
@@ -69,7 +69,7 @@ def test_a_plugin_loads_once_what_it_needs_is_installed(
 def test_a_package_that_does_not_do_is_tried_once(
     workspace: Workspace, run: Run, packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is installed and still not what the plugin needs is its fault, told once until that changes."""
+    """A package that is installed but does not help is tried once until it changes."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.syspath_prepend(elsewhere)
@@ -86,7 +86,7 @@ def test_a_package_that_does_not_do_is_tried_once(
 
 
 def test_a_package_is_not_imported_while_it_is_being_installed(packages: Path) -> None:
-    """Half of one would stay in the process; it is whole when nothing has changed since the look before."""
+    """A package is not imported before a check finds it unchanged since the previous one."""
     folder = packages / "comes_slowly"
     installs = Installs()
     lacking = {"user": "comes_slowly", "other": "not_installed"}
@@ -108,13 +108,13 @@ def test_a_package_is_not_imported_while_it_is_being_installed(packages: Path) -
 def test_what_is_installed_during_a_pause_is_tried_after_it(
     workspace: Workspace, run: Run, packages: Path
 ) -> None:
-    """A pause keeps the try for its end, as it keeps saves."""
+    """A package that is installed during a pause is tried when the pause ends."""
     workspace["user"] = NEEDS.format(module="installed_in_the_pause")
     running = run(workspace.config(enable_watch=True, settle_time=0.1, sweep_interval=0.5))
     running.manager.pause()
     (packages / "installed_in_the_pause.py").write_text("")
     waiting: tuple[str, ...] = ()
-    for name in "abcde":  # each is noticed a moment later than the one before: the watcher has looked often
+    for name in "abcde":  # each is noticed later than the previous one, so the watcher has looked often
         waiting = (*waiting, name)
         workspace[name] = answering(name, "other")
         assert running.wait_for(lambda: running.manager.snapshot().watcher.waiting == waiting)  # noqa: B023

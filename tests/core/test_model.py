@@ -1,4 +1,4 @@
-"""Random sequences of what users do; after each step the host serves what a cold start would serve."""
+"""Random user actions; after each one the host runs what a cold start would run."""
 
 from __future__ import annotations
 
@@ -45,41 +45,41 @@ BOUNDED = settings(
 
 @dataclass(frozen=True)
 class Expected:
-    """What the model knows of one plugin."""
+    """The model's record of one plugin."""
 
     source: str
-    """What its next version would answer, or which of ``BROKEN`` it is; ``gone``: it has no entry."""
+    """The answer of its newest source, a key of ``BROKEN``, or ``gone`` if it has no plugin.py."""
     serves: str | None = None
-    """What answers in the running host; ``None``: nothing."""
+    """The answer of the live version; ``None`` if there is none."""
     on_record: str | None = None
-    """What a cold start with a broken source finds as its last good."""
+    """The answer of the last good version that a cold start with a broken source finds."""
     is_on: bool = True
 
     @property
     def is_broken(self) -> bool:
-        """Whether the source cannot serve."""
+        """Whether the source cannot be loaded."""
         return self.source in BROKEN or self.source == "gone"
 
     def looked_at(self) -> Expected:
-        """Return what is so after the manager looked at the disk."""
+        """Return the record after the manager has looked at the disk."""
         if not self.is_on:
             return replace(self, serves=None)
         if not self.is_broken:
             if self.serves == self.source:
-                return self  # nothing is loaded, so nothing is recorded anew
+                return self  # nothing is loaded, so nothing is recorded
             return replace(self, serves=self.source, on_record=self.source)
         return self if self.serves is not None else replace(self, serves=self.on_record)
 
     @property
     def phase(self) -> str | None:
-        """The step at which its fault happened; ``None``: it has none."""
+        """The phase of the plugin's fault; ``None`` if it has no fault."""
         if not self.is_on or not self.is_broken:
             return None
         return "discover" if self.source == "gone" else BROKEN[self.source][1]
 
     @property
     def state(self) -> PluginState:
-        """The word that the table shows."""
+        """The state that the table shows."""
         if not self.is_on:
             return PluginState.OFF
         if not self.is_broken:
@@ -88,21 +88,21 @@ class Expected:
 
 
 class Plugins(Histories):
-    """Real files, a real manager that is told of each change, and a model of what must come of it."""
+    """Real files, a real manager that is notified of each change, and a model of the expected result."""
 
     watched = False
 
     def __init__(self) -> None:
         super().__init__()
         self.model: dict[str, Expected] = {}
-        self.forgotten: dict[str, str | None] = {}  # last goods of plugins that are gone
-        self.twins: dict[str, str] = {}  # what the _x that stand beside an x would answer
+        self.forgotten: dict[str, str | None] = {}  # the last good versions of deleted plugins
+        self.twins: dict[str, str] = {}  # the answers of the _x that exist beside an x
 
     def config(self) -> Config:
-        """Return settings that keep few versions, and look at all plugins often if they watch."""
+        """Return settings that keep few versions, with frequent sweeps if the manager watches."""
         return self.workspace.config(enable_watch=self.watched, keep_generations=2, sweep_interval=0.5)
 
-    # ---- what users do
+    # ---- user actions on files
 
     @rule(name=_names, with_helper=st.booleans())
     def edit(self, name: str, *, with_helper: bool) -> None:
@@ -125,7 +125,7 @@ class Plugins(Histories):
     @precondition(lambda self: self.model)
     @rule(data=st.data())
     def remove_the_entry(self, data: st.DataObject) -> None:
-        """Delete plugin.py, the directory stays."""
+        """Delete plugin.py and leave the directory."""
         name = self.chosen(data)
         (self.workspace.plugins / self.place(name) / "plugin.py").unlink(missing_ok=True)
         self.changed(name, "gone")
@@ -158,7 +158,7 @@ class Plugins(Histories):
     @precondition(lambda self: self.model)
     @rule(data=st.data(), by_command=st.booleans())
     def switch(self, data: st.DataObject, *, by_command: bool) -> None:
-        """Disable what is on, enable what is off: by command or by renaming the directory."""
+        """Disable an enabled plugin or enable a disabled one, by command or by renaming the directory."""
         name = self.chosen(data)
         is_on = self.model[name].is_on
         if name in self.twins:
@@ -176,7 +176,7 @@ class Plugins(Histories):
     @precondition(lambda self: self.model)
     @rule(data=st.data())
     def put_beside(self, data: st.DataObject) -> None:
-        """Make x beside _x, or _x beside x: it is x that counts."""
+        """Make x beside _x, or _x beside x; x is the one that counts."""
         name = self.chosen(data)
         if name in self.twins:
             return
@@ -188,11 +188,11 @@ class Plugins(Histories):
             self.model[name] = replace(was, source=answer, is_on=True)
         self.noticed(name)
 
-    # ---- what users tell the manager
+    # ---- user commands
 
     @rule(force=st.booleans())
     def rebuild_all(self, *, force: bool) -> None:
-        """Rebuild whatever changed, or everything."""
+        """Rebuild the changed plugins, or all of them."""
         self.host.manager.rebuild(force=force)
         failing = [name for name, known in self.model.items() if known.is_on and known.is_broken]
         self.reloaded(*(failing if failing and not force else self.model))
@@ -208,7 +208,7 @@ class Plugins(Histories):
 
     @rule()
     def scan(self) -> None:
-        """Look again: nothing has changed, so nothing happens."""
+        """Scan again and check that nothing happens, because nothing has changed."""
         before = without_memory(*self.host.manager.snapshot().plugins)
         self.host.manager.scan()
         self.host.manager.scan_and_load_all()
@@ -226,7 +226,7 @@ class Plugins(Histories):
 
     @rule()
     def clean_all(self) -> None:
-        """Remove all artifacts, also of plugins that are gone."""
+        """Remove all artifacts, also those of deleted plugins."""
         self.host.manager.clean()
         assert self.artifacts() == []
         self.forgotten = {}
@@ -234,7 +234,7 @@ class Plugins(Histories):
 
     @rule(data=st.data(), cut=st.booleans())
     def damage(self, data: st.DataObject, *, cut: bool) -> None:
-        """Cut an artifact short, or change a byte at its end; a last good one is lost by that."""
+        """Truncate an artifact or change a byte near its end; this loses a last good version."""
         paths = self.artifacts()
         if not paths:
             return
@@ -250,14 +250,14 @@ class Plugins(Histories):
 
     @rule()
     def restart(self) -> None:
-        """Stop the host and start another."""
+        """Stop the host and start another one."""
         self.host.manager.stop()
         assert self.host.host.call("greet") == []
         self.host = self.started()
         for name, known in self.model.items():
             self.model[name] = replace(known, serves=None).looked_at()
 
-    # ---- what must come of it
+    # ---- invariants
 
     @invariant()
     def serves_what_it_should(self) -> None:
@@ -279,10 +279,10 @@ class Plugins(Histories):
         modules = {name.split(".")[1] for name in plugin_modules() if name not in self.foreign}
         assert modules == set(map(identifier, serving))
 
-    # ---- how the model is kept
+    # ---- the model
 
     def retired(self) -> int:
-        """Return how many generations have left."""
+        """Return the number of retired generations."""
         return len(self.host.told(PluginRetired))
 
     def place(self, name: str) -> str:
@@ -290,11 +290,11 @@ class Plugins(Histories):
         return name if self.model.get(name, Expected("")).is_on else f"_{name}"
 
     def chosen(self, data: st.DataObject) -> str:
-        """Return one of the plugins that there are."""
+        """Return a random existing plugin."""
         return data.draw(st.sampled_from(sorted(self.model)))
 
     def uncover(self, name: str) -> None:
-        """Note that there is no x any more, so that its _x counts, if there is one."""
+        """Record that x is gone, so that its _x counts if there is one."""
         if name in self.twins:
             on_record = self.forgotten.pop(name)
             self.model[name] = Expected(self.twins.pop(name), is_on=False, on_record=on_record)
@@ -304,13 +304,13 @@ class Plugins(Histories):
         return sorted(self.workspace.compiled.glob("*.hotplug"))
 
     def changed(self, name: str, source: str) -> None:
-        """Note what a save brought, and let the manager look."""
+        """Record a saved change, and have the manager notice it."""
         known = self.model.get(name) or Expected("", on_record=self.forgotten.get(name))
         self.model[name] = replace(known, source=source)
         self.noticed(name)
 
     def noticed(self, *names: str) -> None:
-        """Let the manager look at what changed, or wait until its watcher has."""
+        """Report the change to the manager, or wait until its watcher has noticed it."""
         for name in names:
             if name in self.model:
                 self.model[name] = self.model[name].looked_at()
@@ -321,10 +321,10 @@ class Plugins(Histories):
         want = {name: (known.state, known.phase, self.digest(name)) for name, known in self.model.items()}
         serving = [known.serves for _, known in sorted(self.model.items()) if known.serves]
         assert self.host.wait_for(lambda: self.seen() == want and self.host.host.call("greet") == serving)
-        self.host.manager.scan()  # returns when the watcher's thread is done
+        self.host.manager.scan()  # returns when the watcher's thread has finished
 
     def seen(self) -> dict[str, tuple[PluginState, str | None, str]]:
-        """Return the state of each plugin, the phase of its fault and the digest of what was read."""
+        """Return the state of each plugin, the phase of its fault and the digest of its source."""
         plugins = self.host.manager.snapshot().plugins
         return {
             one.name: (
@@ -336,14 +336,14 @@ class Plugins(Histories):
         }
 
     def digest(self, name: str) -> str:
-        """Return the digest of what is on disk; empty for what nobody reads."""
+        """Return the digest of the source on disk; empty for a source that is not read."""
         known = self.model[name]
         if not known.is_on or known.source == "gone":
             return ""
         return read_source(name, self.workspace.plugins / name).digest
 
     def reloaded(self, *names: str) -> None:
-        """Note that these plugins were loaded again, if they are on."""
+        """Record that these plugins were loaded again, if they are enabled."""
         for name in names:
             known = self.model[name]
             if known.is_on and not known.is_broken:
@@ -352,11 +352,11 @@ class Plugins(Histories):
 
 
 class ColdStartedPlugins(Plugins):
-    """The same, and after each step a second host is started on a copy of what was compiled."""
+    """The same actions; after each one a second host starts on a copy of the artifacts."""
 
     @invariant()
     def a_cold_start_serves_the_same(self) -> None:
-        """Compare with a host that has never seen anything but the files that are there now."""
+        """Compare with a new host that knows only the files on disk."""
         copy = self.root / "compiled of the cold start"
         if self.workspace.compiled.exists():
             shutil.copytree(self.workspace.compiled, copy)
@@ -374,7 +374,7 @@ class ColdStartedPlugins(Plugins):
 
 
 class WatchedPlugins(Plugins):
-    """The same with the watcher on: each step waits until it is seen."""
+    """The same actions with a watcher; each one waits until the watcher has noticed it."""
 
     watched = True
 

@@ -36,7 +36,7 @@ PyMODINIT_FUNC PyInit_fast(void) { %s }
 
 
 def compiler() -> list[str]:
-    """Return the C compiler with the interpreter's own flags; empty if the machine has none."""
+    """Return the C compiler command with the interpreter's flags; empty if there is no compiler."""
     command = (sysconfig.get_config_var("CC") or "cc").split()
     found = shutil.which(command[0]) or shutil.which("cc")
     flags = f"{sysconfig.get_config_var('CCSHARED') or ''} -shared -I{sysconfig.get_path('include')}"
@@ -47,7 +47,7 @@ def compiler() -> list[str]:
 
 @pytest.fixture
 def build(workspace: Workspace, tmp_path: Path) -> Callable[[str, str], None]:
-    """Give a function that puts a native module ``fast`` beside ``plugin.py``."""
+    """Return a function that puts a native module ``fast`` beside ``plugin.py``."""
 
     def make(word: str, start: str) -> None:
         source, library = tmp_path / "fast.c", tmp_path / f"fast{SUFFIX}"
@@ -59,7 +59,7 @@ def build(workspace: Workspace, tmp_path: Path) -> Callable[[str, str], None]:
 
 
 def reload(running: Running) -> None:
-    """Rebuild and wait until the version before has retired."""
+    """Rebuild and wait until the previous version has retired."""
     gone = len(running.told(PluginRetired, "greet"))
     running.manager.rebuild("greet")
     assert running.wait_for(lambda: len(running.told(PluginRetired, "greet")) > gone)
@@ -70,7 +70,7 @@ def reload(running: Running) -> None:
 def test_a_native_module_is_reloaded_with_its_plugin(
     workspace: Workspace, run: Run, build: Callable[[str, str], None], start: str
 ) -> None:
-    """Each version has the code that was built for it, and old and new work side by side."""
+    """Each version runs its own native code, and old and new versions work side by side."""
     workspace["greet"] = PLUGIN
     build("one", start)
     running = run(workspace.config())
@@ -88,7 +88,7 @@ def test_a_native_module_is_reloaded_with_its_plugin(
 def test_a_native_module_that_refuses_a_second_load_is_a_clear_fault(
     workspace: Workspace, run: Run, build: Callable[[str, str], None]
 ) -> None:
-    """The version that has it goes on serving, and the fault says that the host must start anew."""
+    """The old version stays live, and the fault says that the host must be restarted."""
     workspace["greet"] = PLUGIN
     build("one", ONCE)
     running = run(workspace.config())
@@ -101,7 +101,7 @@ def test_a_native_module_that_refuses_a_second_load_is_a_clear_fault(
 
 
 def test_an_extension_of_the_standard_library_in_a_plugin(workspace: Workspace, run: Run) -> None:
-    """Without a compiler: a copy of an existing one works, is its own, and shows the author's path."""
+    """A copy of a standard extension works in a plugin, separate from the original and with its own path."""
     library = Path(importlib.import_module("_queue").__file__ or "")
     name = f"_queue{SUFFIX}"
     workspace["greet"] = (
@@ -117,7 +117,7 @@ def test_an_extension_of_the_standard_library_in_a_plugin(workspace: Workspace, 
 
 
 def test_a_damaged_native_module_is_a_clear_fault(workspace: Workspace, run: Run) -> None:
-    """The text names the author's file, not a copy of it."""
+    """The fault names the author's file, not a temporary copy of it."""
     workspace["greet"] = PLUGIN
     workspace[f"greet/fast{SUFFIX}"] = b"\x7fELF"
     message = run(workspace.config()).fault("greet").message
@@ -126,7 +126,7 @@ def test_a_damaged_native_module_is_a_clear_fault(workspace: Workspace, run: Run
 
 
 def test_a_native_module_for_another_python_is_refused(workspace: Workspace, run: Run) -> None:
-    """A library that this Python does not look for is named, not passed over."""
+    """A library for another Python is refused by name instead of being ignored."""
     workspace["greet"] = PLUGIN
     workspace["greet/fast.cpython-27-elsewhere.so"] = b"\x7fELF"
     assert "for another Python or system" in run(workspace.config()).fault("greet").message
@@ -153,7 +153,7 @@ print(len(before), copies() == before)
 
 
 def test_copies_are_removed_when_the_process_ends(workspace: Workspace) -> None:
-    """Neither a process nor a fork of it leaves files behind, and the fork removes none of its parent's."""
+    """Neither a process nor its fork leaves copies behind, and the fork does not remove its parent's."""
     library = Path(importlib.import_module("_queue").__file__ or "")
     workspace["greet"] = "from . import _queue\n\n\ndef register(ctx): ...\n"
     workspace[f"greet/_queue{SUFFIX}"] = library.read_bytes()

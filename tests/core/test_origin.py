@@ -56,12 +56,12 @@ def parts(running: Running) -> Parts:
 
 
 def retired(running: Running, times: int) -> bool:
-    """Tell whether so many generations have retired."""
+    """Return whether this many generations have retired."""
     return len(running.told(PluginRetired, "greet")) == times
 
 
 class Kept:
-    """What a host keeps of an old generation, after a new one has taken its place."""
+    """Objects of an old generation that the host keeps after a reload."""
 
     def __init__(self, running: Running) -> None:
         self.running = running
@@ -69,13 +69,13 @@ class Kept:
         next(self.stream)
 
     def reload(self) -> None:
-        """Load what is on disk, and wait until the old generation is retired."""
+        """Load the source on disk, and wait until the old generation has retired."""
         before = len(self.running.told(PluginRetired, "greet"))
         self.running.manager.rebuild("greet")
         assert self.running.wait_for(lambda: len(self.running.told(PluginRetired, "greet")) > before)
 
     def error(self) -> Exception:
-        """Return what the old generator raises now."""
+        """Return the exception that the old generator raises."""
         with pytest.raises(ValueError, match="old") as caught:
             next(self.stream)
         return caught.value
@@ -83,7 +83,7 @@ class Kept:
 
 @pytest.fixture
 def kept(workspace: Workspace, run: Run) -> Kept:
-    """Give what is left of a first generation; the second has other lines."""
+    """Return objects of a retired first generation; the second one has other lines."""
     workspace["greet"] = OLD
     kept = Kept(run(workspace.config()))
     workspace["greet"] = NEW
@@ -92,7 +92,7 @@ def kept(workspace: Workspace, run: Run) -> Kept:
 
 
 def test_a_traceback_of_old_code_shows_old_lines(kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
-    """A generator that raises after the swap is shown with the lines that it runs."""
+    """A traceback of a generator that raises after the swap shows the lines that ran."""
     try:
         next(kept.stream)
     except ValueError:
@@ -104,7 +104,7 @@ def test_a_traceback_of_old_code_shows_old_lines(kept: Kept, capsys: pytest.Capt
 
 
 def test_new_code_keeps_its_real_file(kept: Kept, workspace: Workspace) -> None:
-    """Breakpoints and editors find the file of what serves."""
+    """The live version's code has the real file name and the new source."""
     greeter, broken, _ = parts(kept.running)
     assert broken.__code__.co_filename == str(workspace.plugins / "greet" / "plugin.py")
     assert "the new line" in inspect.getsource(broken)
@@ -112,7 +112,7 @@ def test_new_code_keeps_its_real_file(kept: Kept, workspace: Workspace) -> None:
 
 
 def test_the_source_of_old_functions_and_classes_is_the_old_one(kept: Kept) -> None:
-    """``inspect.getsource`` of what a host kept shows what was loaded."""
+    """``inspect.getsource`` of kept functions and classes shows the source that was loaded."""
     assert inspect.getsource(kept.broken) == 'def broken():\n    raise ValueError("old")  # the old line\n'
     assert "the old method" in inspect.getsource(vars(kept.greeter)["greet"])
     assert inspect.getsource(kept.greeter).startswith("class Greeter:")
@@ -120,7 +120,7 @@ def test_the_source_of_old_functions_and_classes_is_the_old_one(kept: Kept) -> N
 
 
 def test_a_fault_of_old_code_shows_old_lines_at_the_real_file(kept: Kept, workspace: Workspace) -> None:
-    """The console can open the file, and shows what ran."""
+    """The fault of old code names the real file, and shows the lines that ran."""
     fault = fault_of(kept.error(), phase="hook", plugin="greet", module_path="hotplug")
     place = fault.place
     assert place is not None
@@ -129,7 +129,7 @@ def test_a_fault_of_old_code_shows_old_lines_at_the_real_file(kept: Kept, worksp
 
 
 def test_a_logged_traceback_of_old_code_shows_old_lines(kept: Kept) -> None:
-    """``logging`` with ``exc_info`` shows what ran."""
+    """A logged traceback of old code shows the lines that ran."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     logger = logging.getLogger("test_of_old_lines")
@@ -143,7 +143,7 @@ def test_a_logged_traceback_of_old_code_shows_old_lines(kept: Kept) -> None:
 
 
 def test_a_thread_of_old_code_shows_old_lines(workspace: Workspace, run: Run) -> None:
-    """A loop that goes on in a thread after the swap fails with the lines that it runs."""
+    """A thread that fails after the swap shows the lines that it ran."""
     workspace["greet"] = (
         "def loop(gate, told):\n    gate.wait(20)\n    try:\n        1 / 0  # the old line\n"
         "    except ZeroDivisionError as error:\n        told.append(error)\n\n\n"
@@ -165,7 +165,7 @@ def test_a_thread_of_old_code_shows_old_lines(workspace: Workspace, run: Run) ->
 
 
 def test_unchanged_files_keep_their_name_until_they_change(workspace: Workspace, run: Run) -> None:
-    """A breakpoint in a file that was not edited still binds in code that goes on running."""
+    """Old code keeps its file name, and so its breakpoints, until that file changes."""
     workspace["greet"] = "import part\n\ndef register(ctx):\n    ctx.hook('parts', lambda: part.work)\n"
     workspace["greet/part.py"] = "def work():\n    return 'part one'\n"
     running = run(workspace.config())
@@ -182,7 +182,7 @@ def test_unchanged_files_keep_their_name_until_they_change(workspace: Workspace,
 
 
 def test_unloaded_code_shows_its_lines_after_the_file_changed(workspace: Workspace, run: Run) -> None:
-    """What is kept of a disabled plugin shows what was loaded, though nothing took its place."""
+    """Kept code of a disabled plugin shows the lines that were loaded."""
     workspace["greet"] = OLD
     kept = Kept(run(workspace.config()))
     kept.running.manager.disable("greet")
@@ -192,15 +192,15 @@ def test_unloaded_code_shows_its_lines_after_the_file_changed(workspace: Workspa
 
 
 def test_old_lines_go_with_the_old_generation(kept: Kept, workspace: Workspace) -> None:
-    """Nothing is left of them once nobody has its code."""
+    """The cached old lines are removed once the old generation is freed."""
     name = f"{workspace.plugins / 'greet' / 'plugin.py'}@g1"
     assert name in linecache.cache
     module = kept.greeter.__module__
     assert module in sys.modules
     del kept.stream, kept.broken, kept.greeter
-    kept.running.manager.snapshot()  # who asks has it looked at again
+    kept.running.manager.snapshot()  # a request for a snapshot triggers another check
     assert kept.running.wait_for(lambda: "generation 1 is freed now" in kept.running.said())
-    # Another thread may have collected it, and be at this just now.
+    # Another thread may be collecting it at this moment.
     assert kept.running.wait_for(lambda: name not in linecache.cache and module not in sys.modules)
 
 
@@ -229,7 +229,7 @@ with HotloadManager(host, config) as manager:
 
 
 def test_without_the_private_function_code_keeps_its_name(workspace: Workspace) -> None:
-    """An interpreter that cannot rename code loses the old lines, and nothing else."""
+    """If the interpreter cannot rename code, the old lines are lost, and everything else works."""
     workspace["greet"] = (
         "def answer():\n    return 'one'\n\n\ndef register(ctx):\n    ctx.hook('give', lambda: answer)\n"
     )
@@ -245,7 +245,7 @@ def test_without_the_private_function_code_keeps_its_name(workspace: Workspace) 
 def test_code_keeps_its_name_while_it_is_traced(
     workspace: Workspace, run: Run, request: pytest.FixtureRequest
 ) -> None:
-    """A coverage tool finds the file it measures; the name changes once it has ended."""
+    """While a trace function is set, old code keeps its file name; it is renamed after tracing ends."""
     workspace["greet"] = OLD
     kept = Kept(run(workspace.config()))
     workspace["greet"] = NEW
@@ -259,21 +259,21 @@ def test_code_keeps_its_name_while_it_is_traced(
 
 
 class Stops(bdb.Bdb):
-    """A debugger that notes where it stops."""
+    """A debugger that records where it stops."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[str] = []
 
     def user_line(self, frame: FrameType) -> None:
-        """Note the line, and go on to the next breakpoint."""
+        """Record the line, and continue to the next breakpoint."""
         self.lines.append(linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip())
         self.set_continue()
 
 
 @pytest.fixture
 def debugger() -> Iterator[Stops]:
-    """Give a debugger without breakpoints, and clear them afterwards."""
+    """Yield a debugger without breakpoints, and clear its breakpoints afterwards."""
     debugger = Stops()
     yield debugger
     debugger.clear_all_breaks()
@@ -282,7 +282,7 @@ def debugger() -> Iterator[Stops]:
 def test_a_breakpoint_binds_to_the_real_file_after_each_reload(
     workspace: Workspace, run: Run, debugger: Stops
 ) -> None:
-    """What pdb is told of a file and line stops the code that serves."""
+    """A breakpoint at a file and line stops the live code after each reload."""
     workspace["greet"] = answering("first")
     running = run(workspace.config())
     file = workspace.plugins / "greet" / "plugin.py"
@@ -298,7 +298,7 @@ def test_a_breakpoint_binds_to_the_real_file_after_each_reload(
 
 
 def test_a_syntax_error_shows_the_bytes_that_were_compiled(workspace: Workspace, run: Run) -> None:
-    """The line in the fault is the compiled one, though the file says something else by now."""
+    """The fault shows the compiled line, although the file has changed since."""
     workspace["greet"] = "x = 1\ny = (  # the compiled line\ndef register(ctx): ...\n"
     running = run(workspace.config())
     fault: Fault = running.fault("greet")

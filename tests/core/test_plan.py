@@ -1,4 +1,4 @@
-"""The plan: what a rebuild would do now, and why, told without doing any of it."""
+"""The plan: what a rebuild would do now and why, without doing any of it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Run = Callable[[Config], Running]
 
 
 def of(plan: Plan, name: str) -> PluginPlan:
-    """Return what a plan says of one plugin."""
+    """Return the plan's entry for one plugin."""
     return next(plugin for plugin in plan.plugins if plugin.name == name)
 
 
 def actions(plan: Plan) -> dict[str, str]:
-    """Return what would happen to each plugin, in the order of the plan."""
+    """Return the planned action of each plugin, in the order of the plan."""
     return {plugin.name: plugin.action for plugin in plan.plugins}
 
 
 def everything(root: Path) -> dict[str, tuple[int, int]]:
-    """Return all files below a folder with what would show that one was written."""
+    """Return all files below a folder with their times and inodes, which change on a write."""
     return {str(path): (path.stat().st_mtime_ns, path.stat().st_ino) for path in root.rglob("*")}
 
 
@@ -41,7 +41,7 @@ def hooked(*points: str, head: str = "") -> str:
 
 
 def test_where_nothing_changed_there_is_nothing_to_do(workspace: Workspace, run: Run) -> None:
-    """And it says so, with the number of plugins that stay."""
+    """Without a change, the plan keeps all plugins, and says how many."""
     workspace["a"], workspace["b"] = hooked("x"), hooked("y")
     plan = run(workspace.config()).manager.plan()
     assert actions(plan) == {"a": "keep", "b": "keep"}
@@ -50,7 +50,7 @@ def test_where_nothing_changed_there_is_nothing_to_do(workspace: Workspace, run:
 
 
 def test_a_change_is_told_with_its_files_and_hook_points(workspace: Workspace, run: Run) -> None:
-    """What would be compiled, what is taken over, which hook points come and go."""
+    """The plan lists changed files, files to compile, and hook points that are added and removed."""
     workspace["a"] = hooked("stays", "goes", head="from . import kept, part")
     workspace["a/kept.py"], workspace["a/part.py"], workspace["a/gone.txt"] = "", "X = 1\n", "text"
     running = run(workspace.config())
@@ -76,7 +76,7 @@ def test_a_change_is_told_with_its_files_and_hook_points(workspace: Workspace, r
 
 
 def test_it_writes_nothing_and_runs_nothing(workspace: Workspace, run: Run) -> None:
-    """Neither a file, nor bytecode, nor an event, nor a module of a plugin."""
+    """A plan writes no file, runs no plugin, publishes no event and imports no module."""
     workspace["a"], workspace["b"] = hooked("x"), hooked("y")
     running = run(workspace.config())
     ran = workspace.root / "ran"
@@ -91,7 +91,7 @@ def test_it_writes_nothing_and_runs_nothing(workspace: Workspace, run: Run) -> N
 
 
 def test_it_comes_true(workspace: Workspace, run: Run) -> None:
-    """What it says is what a rebuild then does: who is loaded, in which order, at which hook points."""
+    """A rebuild does what the plan says: the same plugins, order and hook points."""
     workspace["base"], workspace["user"] = hooked("base", "old"), "REQUIRES = ['base']\n" + hooked("use")
     workspace["z"], workspace["other"] = hooked("z"), hooked("other")
     running = run(workspace.config())
@@ -110,7 +110,7 @@ def test_it_comes_true(workspace: Workspace, run: Run) -> None:
 
 
 def test_what_cannot_be_loaded_says_where(workspace: Workspace, run: Run) -> None:
-    """A syntax error with its place; what serves goes on, and so does who would have been loaded with it."""
+    """A source that does not compile has its fault in the plan, and the live versions stay."""
     workspace["base"], workspace["user"] = hooked("base"), "REQUIRES = ['base']\n" + hooked("use")
     running = run(workspace.config())
     workspace["base"], workspace["user"] = "def register(ctx)\n", "REQUIRES = ['base']\n" + hooked("use", "2")
@@ -142,7 +142,7 @@ def test_what_cannot_be_loaded_says_where(workspace: Workspace, run: Run) -> Non
 def test_a_requirement_that_is_not_met_is_named(
     workspace: Workspace, run: Run, requires: list[str], action: str, reason: str
 ) -> None:
-    """Missing, disabled, broken, or the plugin itself."""
+    """The plan names a requirement that is missing, disabled, broken or the plugin itself."""
     workspace["base"], workspace["_off"], workspace["broken"] = (
         hooked("b"),
         hooked("o"),
@@ -155,7 +155,7 @@ def test_a_requirement_that_is_not_met_is_named(
 
 
 def test_what_is_gone_or_switched_off_is_unloaded(workspace: Workspace, run: Run) -> None:
-    """And who requires it would wait."""
+    """A deleted or disabled plugin would be unloaded, and a plugin that requires it would wait."""
     workspace["a"], workspace["b"] = hooked("a"), hooked("b")
     workspace["user"] = "REQUIRES = ['a']\n" + hooked("use")
     running = run(workspace.config())
@@ -173,7 +173,7 @@ def test_what_is_gone_or_switched_off_is_unloaded(workspace: Workspace, run: Run
 
 
 def test_who_is_held_stays_and_says_how_to_release_it(workspace: Workspace, run: Run) -> None:
-    """By name it would be loaded all the same, as a rebuild by name does."""
+    """The plan keeps a held plugin and names the release command; planned by name, it would be reloaded."""
     workspace["a"] = answering("1")
     running = run(workspace.config())
     workspace["a"] = answering("2")
@@ -188,7 +188,7 @@ def test_who_is_held_stays_and_says_how_to_release_it(workspace: Workspace, run:
 def test_what_keeps_it_from_running_here_is_an_obstacle(
     workspace: Workspace, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A package that is not installed, one that is in use and changed since, a module of another Python."""
+    """A missing package, a changed package in use, and a native module for another Python are obstacles."""
     (tmp_path / "in_use_here.py").write_text("X = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     workspace["a"] = "import in_use_here\n" + hooked("x")
@@ -207,7 +207,7 @@ def test_what_keeps_it_from_running_here_is_an_obstacle(
 
 
 def test_a_native_module_that_changes_leaves_its_code_behind(workspace: Workspace, run: Run) -> None:
-    """It can be applied; what stays in memory is said."""
+    """A changed native module can be reloaded, and a note says that its old code stays in memory."""
     name = f"fast{__import__('importlib.machinery').machinery.EXTENSION_SUFFIXES[0]}"
     workspace["a"], workspace[f"a/{name}"] = hooked("x"), "one"
     running = run(workspace.config())
@@ -232,7 +232,7 @@ def test_a_native_module_that_changes_leaves_its_code_behind(workspace: Workspac
 def test_hook_points_are_read_without_running(
     workspace: Workspace, run: Run, text: str, points: tuple[str, ...], *, is_all: bool
 ) -> None:
-    """In each form of ``ctx.hook``; where only running would tell, that is said."""
+    """The plan reads hook points from each form of ``ctx.hook``, and says if some cannot be known."""
     running = run(workspace.config(plugins={"a": {"hook_point": "named"}}))
     workspace["a"] = f"def register(ctx):\n    {text}\n"
     plan = running.manager.plan()
@@ -243,7 +243,7 @@ def test_hook_points_are_read_without_running(
 
 
 def test_before_a_start_it_tells_what_a_start_would_do(workspace: Workspace) -> None:
-    """From what is on disk: all would be loaded, and only what changed since would be compiled."""
+    """Before a start, the plan loads all plugins and compiles only those that changed on disk."""
     workspace["a"], workspace["b"] = hooked("a"), hooked("b")
     with HotloadManager(HookHost(), workspace.config()):
         pass
@@ -254,7 +254,7 @@ def test_before_a_start_it_tells_what_a_start_would_do(workspace: Workspace) -> 
 
 
 def test_a_name_that_is_none_and_one_that_is_off_are_refused(workspace: Workspace, run: Run) -> None:
-    """As by a rebuild."""
+    """A plan for an unknown or disabled plugin is refused, as a rebuild is."""
     workspace["a"], workspace["_off"] = hooked("a"), hooked("b")
     manager = run(workspace.config()).manager
     with pytest.raises(UnknownPluginError, match="there are: a, off"):
@@ -264,7 +264,7 @@ def test_a_name_that_is_none_and_one_that_is_off_are_refused(workspace: Workspac
 
 
 def test_it_crosses_a_socket(workspace: Workspace, run: Run) -> None:
-    """It is plain data that can be sent and read again."""
+    """A plan can be encoded as JSON and decoded again."""
     workspace["a"] = hooked("a")
     running = run(workspace.config())
     workspace["a"] = "def register(ctx)\n"

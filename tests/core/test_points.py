@@ -1,4 +1,4 @@
-"""Typed hook points: called and registered at by the thing itself, and compared with each handler."""
+"""Typed hook points: used for calls and registrations, and compared with each handler."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def free(name: str, /) -> float:
 
 @pytest.fixture(autouse=True)
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give a module that the program and its plugins import, with hook points."""
+    """Provide a module with hook points that the program and its plugins import."""
     module = ModuleType("shared")
-    exec(SHARED, vars(module))  # what an import would do
+    exec(SHARED, vars(module))  # as an import would
     monkeypatch.setitem(sys.modules, "shared", module)
 
 
@@ -46,7 +46,7 @@ FITTING = [
     "def handler(name: str, *, loud: bool = False) -> str: return name",
     "def handler(name: object, more: int = 3, *, loud: object = None) -> str: return name",
     "def handler(*args, **kwargs): return args[0]",
-    "handler = range",  # its signature cannot be told
+    "handler = range",  # it has no readable signature
     "async def handler(name: str, *, loud: bool = False) -> str: return name",
     "from __future__ import annotations\ndef handler(name: Unknown, *, loud=False) -> Unknown: return name",
     "from typing import Any\ndef handler(name: Any, *, loud: Any = 0) -> Any: return name",
@@ -69,7 +69,7 @@ WRONG = [
 def test_a_handler_that_fits_serves(
     workspace: Workspace, run: Callable[[Config], Running], handler: str
 ) -> None:
-    """Whatever can be called as the hook point says may answer, annotated or not."""
+    """A handler that can be called as its hook point says is accepted, annotated or not."""
     future, _, rest = handler.rpartition("annotations\n")
     workspace["greet"] = f"{future}annotations\n{_plugin(rest)}" if future else _plugin(handler)
     running = run(workspace.config())
@@ -83,7 +83,7 @@ def test_a_handler_that_does_not_fit_is_a_fault(
     run: Callable[[Config], Running],
     wrong: tuple[str, str, int],
 ) -> None:
-    """A wrong handler never serves; its fault says the line, what is wrong, and what to write."""
+    """A handler that does not fit is refused; the fault names its line, the problem and what to write."""
     handler, reason, line = wrong
     workspace["greet"] = _plugin(handler)
     fault = run(workspace.config()).fault("greet")
@@ -114,13 +114,13 @@ def test_each_kind_of_parameter(
     *,
     fits: bool,
 ) -> None:
-    """Any number of arguments, names that are free, and whole numbers for floats are understood."""
+    """Variadic parameters, free names of positional parameters and int for float are understood."""
     workspace["greet"] = _plugin(handler, point)
     assert (run(workspace.config()).status("greet").state is PluginState.OK) is fits
 
 
 def test_a_decorated_handler_is_compared_too(workspace: Workspace, run: Callable[[Config], Running]) -> None:
-    """The decorator form tells a wrong handler as well."""
+    """The decorator form also refuses a handler that does not fit."""
     workspace["greet"] = (
         "import shared\n\ndef register(ctx):\n    @ctx.hook(shared.greet)\n    def hello(): ...\n"
     )

@@ -1,4 +1,4 @@
-"""A version whose handlers fail too often soon after its swap goes back to the one before."""
+"""A version whose handlers fail too often soon after its swap is rolled back to the previous one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def register(ctx):
 
 
 def serve(workspace: Workspace, run: Run, *sources: str, **settings: object) -> Running:
-    """Start a manager, and let one source after the other serve."""
+    """Start a manager, and make one source after the other live."""
     workspace["greet"] = sources[0]
     running = run(workspace.config(**settings))
     for source in sources[1:]:
@@ -33,7 +33,7 @@ def serve(workspace: Workspace, run: Run, *sources: str, **settings: object) -> 
 
 
 def test_a_failing_version_goes_back_and_says_why(workspace: Workspace, run: Run) -> None:
-    """The third failing call is enough; the plugin is HELD, with the handler's fault; an edit ends it."""
+    """The third failing call rolls the plugin back: it is HELD with the handler's fault, until an edit."""
     running = serve(workspace, run, answering("old"), FAILING, max_error_rate=0.5)
     for _ in range(3):
         running.host.call("greet")
@@ -49,7 +49,7 @@ def test_a_failing_version_goes_back_and_says_why(workspace: Workspace, run: Run
 
 
 def test_it_is_held_after_a_new_start_too(workspace: Workspace, run: Run) -> None:
-    """What went back stays back, with the reason."""
+    """A version that was rolled back stays back in a new host, with the reason."""
     running = serve(workspace, run, answering("old"), FAILING, max_error_rate=0.5)
     for _ in range(3):
         running.host.call("greet")
@@ -73,17 +73,17 @@ def test_it_is_held_after_a_new_start_too(workspace: Workspace, run: Run) -> Non
 def test_others_serve_on(
     workspace: Workspace, run: Run, settings: dict[str, object], calls: list[bool]
 ) -> None:
-    """Where it is off, the faults are few, the rate is not exceeded, or the time is over."""
+    """Nothing is rolled back if it is off, faults are few, the rate is kept, or probation is over."""
     running = serve(workspace, run, answering("old"), FAILING, **settings)
     for bad in calls:
         running.host.call("greet", bad)
-    running.manager.rebuild("greet")  # a rollback under way would come before
+    running.manager.rebuild("greet")  # a rollback under way would come first
     assert running.status("greet").generation == 3
     assert str(running.status("greet").state) == "ok"
 
 
 def test_with_nothing_to_go_back_to_it_serves_on_and_says_so_once(workspace: Workspace, run: Run) -> None:
-    """The first version has none before it."""
+    """Without a previous version, a failing version stays live and the log says so once."""
     running = serve(workspace, run, FAILING, max_error_rate=0.0)
     for _ in range(10):
         running.host.call("greet")
@@ -93,6 +93,6 @@ def test_with_nothing_to_go_back_to_it_serves_on_and_says_so_once(workspace: Wor
 
 
 def test_a_rate_that_is_no_share_is_refused() -> None:
-    """With the key and an example."""
+    """A rate that is not between 0 and 1 is refused with its key."""
     with pytest.raises(ConfigError, match=r"max_error_rate = 50\.0: must be a share from 0 to 1"):
         Config(max_error_rate=50.0)

@@ -17,7 +17,7 @@ Run = Callable[[Config], Running]
 
 
 def says(text: str) -> HookFunction:
-    """Return a handler that answers ``text``."""
+    """Return a handler that returns ``text``."""
 
     def answer(*_: object, **__: object) -> object:
         return text
@@ -26,13 +26,13 @@ def says(text: str) -> HookFunction:
 
 
 CALLERS = 8
-EDITED = 5  # the source changes before every fifth; the others load the same again
+EDITED = 5  # the source changes before every fifth reload; the others load the same source again
 BOTH = "    ctx.hook('both', lambda host: (host.first('left'), host.first('right')))\n"
 
 
 @pytest.fixture
 def brisk() -> Iterator[None]:
-    """Let threads take turns quickly: each file operation of a reload waits a turn of every busy thread."""
+    """Switch threads quickly, because each file operation of a reload waits for every busy thread."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(0.0001)
     yield
@@ -40,7 +40,7 @@ def brisk() -> Iterator[None]:
 
 
 def write(workspace: Workspace, edit: int) -> None:
-    """Write two plugins of two modules each; both modules know the generation that they are of."""
+    """Write two plugins of two modules each; both modules record the generation to which they belong."""
     for plugin in ("left", "right"):
         workspace[f"{plugin}/part.py"] = f"EDIT = {edit}\n"
         workspace[plugin] = (
@@ -53,7 +53,7 @@ def write(workspace: Workspace, edit: int) -> None:
 
 
 class Caller(threading.Thread):
-    """Calls again and again, and notes every call that was lost, mixed or too old."""
+    """A thread that calls repeatedly, and records every lost, mixed or outdated answer."""
 
     def __init__(self, running: Running, promised: list[int], stop: threading.Event) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Caller(threading.Thread):
         self.outdated: list[object] = []
 
     def run(self) -> None:
-        """Call until told to stop."""
+        """Call until the test stops the thread."""
         host = self._running.host
         while not self._stopping.wait(0.0005):  # callers that never pause would starve the reload
             promised = self._promised[0]
@@ -76,7 +76,7 @@ class Caller(threading.Thread):
             self.calls += 3
 
     def look(self, promised: int, values: list[object], *, is_one_call: bool) -> None:
-        """Compare what came back with what it may be."""
+        """Compare the answers with the allowed ones."""
         found = list(_numbers(values))
         if len(found) != 4:
             self.lost.append(values)
@@ -94,10 +94,10 @@ def _numbers(value: object) -> Iterator[int]:
             yield from _numbers(item)
 
 
-@pytest.mark.timeout(600)  # every thread has its turn at each step of each reload
+@pytest.mark.timeout(600)  # every thread runs at each step of each reload
 @pytest.mark.usefixtures("brisk")
 def test_eight_threads_call_through_many_reloads(workspace: Workspace, run: Run) -> None:
-    """None is lost, none raises, none mixes versions, none that began after a reload gets the one before."""
+    """No call is lost, raises, mixes versions or reaches a version older than the last finished reload."""
     write(workspace, 0)
     running = run(workspace.config(drain_timeout=20.0))
     assert running.host.call("left") == [(1, 1)]
@@ -127,7 +127,7 @@ def test_eight_threads_call_through_many_reloads(workspace: Workspace, run: Run)
 def test_any_sequence_of_reloads_leaves_the_order_of_a_cold_start(
     steps: list[tuple[str, bool]],
 ) -> None:
-    """Equal priorities stand in order of name and registration, however plugins came, went and changed."""
+    """Handlers of equal priority run in order of name and registration after any sequence of swaps."""
     generations = itertools.count(1)
 
     def handlers(plugin: str) -> list[Handler]:

@@ -1,4 +1,4 @@
-"""Plugins that require others: loaded after them, reloaded with them, never without them."""
+"""Plugins that require others: loaded after them, reloaded with them, never live without them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Run = Callable[[Config], Running]
 
 
 def base(value: object) -> str:
-    """Return the source of a plugin that others require."""
+    """Return the source of a plugin that other plugins require."""
     return f"VALUE = {value!r}\ndef register(ctx):\n    ctx.hook('base', lambda: VALUE)\n"
 
 
 def using(*others: str, body: str = "") -> str:
-    """Return the source of a plugin that tells what it sees of the plugins that it requires."""
+    """Return the source of a plugin that reports the values of the plugins that it requires."""
     seen = ", ".join(f"ctx.plugin({other!r}).VALUE" for other in others)
     return (
         f"REQUIRES = {list(others)!r}\n{body}\n"
@@ -40,7 +40,7 @@ def states(running: Running) -> dict[str, str]:
 
 
 def test_a_plugin_is_loaded_after_what_it_requires(workspace: Workspace, run: Run) -> None:
-    """Whatever their names are; also where only the configuration says so."""
+    """A plugin is loaded after its requirements from the source or the configuration, whatever its name."""
     workspace["a_user"], workspace["z_base"] = using("z_base"), base(1)
     workspace["b_user"] = using("z_base").replace("REQUIRES", "_")
     running = run(workspace.config(plugins={"b_user": {"requires": ["z_base"]}}))
@@ -50,7 +50,7 @@ def test_a_plugin_is_loaded_after_what_it_requires(workspace: Workspace, run: Ru
 
 
 def test_it_is_reloaded_with_what_it_requires_in_one_swap(workspace: Workspace, run: Run) -> None:
-    """Also through others; a state, a hook and a value taken at load all belong to the new version."""
+    """A reload reaches users of users in one swap, and all of them see the new value."""
     workspace["base"], workspace["middle"], workspace["top"] = base(1), using("base"), using("middle", "base")
     running = run(workspace.config())
     assert running.host.call("use") == [(1,), ((1,), 1)]
@@ -62,7 +62,7 @@ def test_it_is_reloaded_with_what_it_requires_in_one_swap(workspace: Workspace, 
 
 
 def test_imports_by_the_stable_name_reach_the_same_version(workspace: Workspace, run: Run) -> None:
-    """``from hotplug.base.plugin import VALUE`` is what ``ctx.plugin`` gives, also while both are loaded."""
+    """An import by the stable name gives the same version as ``ctx.plugin``, also during the reload."""
     workspace["base"] = base(1)
     workspace["user"] = (
         "REQUIRES = ['base']\nfrom hotplug.base.plugin import VALUE\n"
@@ -75,7 +75,7 @@ def test_imports_by_the_stable_name_reach_the_same_version(workspace: Workspace,
 
 
 def test_other_modules_of_it_are_reached_too(workspace: Workspace, run: Run) -> None:
-    """A module beside ``plugin.py`` is an attribute; what is not there is said with its name."""
+    """Modules beside ``plugin.py`` are attributes of ``ctx.plugin``, and a missing one is a clear fault."""
     workspace["base"], workspace["base/part.py"] = base(1), "VALUE = 'part'\n"
     workspace["user"] = (
         "REQUIRES = ['base']\ndef register(ctx):\n    ctx.hook('use', ctx.plugin('base').part.VALUE.upper)\n"
@@ -87,7 +87,7 @@ def test_other_modules_of_it_are_reached_too(workspace: Workspace, run: Run) -> 
 
 
 def test_only_what_is_required_is_given(workspace: Workspace, run: Run) -> None:
-    """Another plugin's name is refused with what to write."""
+    """``ctx.plugin`` refuses a plugin that is not required, and says what to write."""
     workspace["base"], workspace["user"] = base(1), "def register(ctx):\n    ctx.plugin('base')\n"
     running = run(workspace.config())
     assert 'write REQUIRES = ["base"] in plugin.py' in running.fault("user").message
@@ -95,7 +95,7 @@ def test_only_what_is_required_is_given(workspace: Workspace, run: Run) -> None:
 
 @pytest.mark.parametrize("value", ["['a' + 'b']", "names()", "'base'", "[1]", "[*OTHERS]"])
 def test_a_list_that_only_running_would_tell_is_a_fault(workspace: Workspace, run: Run, value: str) -> None:
-    """With the line, and how to write it."""
+    """A REQUIRES that is no literal list of names is a fault with its line and the right form."""
     workspace["user"] = f"import os\nREQUIRES = {value}\ndef register(ctx): ...\n"
     fault = run(workspace.config()).fault("user")
     assert 'write a list of names, REQUIRES = ["other"]' in fault.message
@@ -104,7 +104,7 @@ def test_a_list_that_only_running_would_tell_is_a_fault(workspace: Workspace, ru
 
 
 def test_it_waits_for_what_is_not_there_and_comes_with_it(workspace: Workspace, run: Run) -> None:
-    """The reason names what is missing and the nearest name; the moment it is there, both serve."""
+    """A plugin waits with a reason for a missing requirement, and loads together with it."""
     workspace["user"], workspace["bose"] = using("base"), base(0)
     running = run(workspace.config())
     status = running.status("user")
@@ -117,7 +117,7 @@ def test_it_waits_for_what_is_not_there_and_comes_with_it(workspace: Workspace, 
 
 
 def test_without_what_it_requires_it_is_unloaded_and_waits(workspace: Workspace, run: Run) -> None:
-    """Disabled, it takes those that require it with it, they before it; enabled, all come back."""
+    """Disabling a plugin unloads its users, which wait until it is enabled again."""
     workspace["base"], workspace["user"] = base(1), using("base")
     running = run(workspace.config())
     running.manager.disable("base")
@@ -133,7 +133,7 @@ def test_without_what_it_requires_it_is_unloaded_and_waits(workspace: Workspace,
 
 
 def test_who_requires_another_leaves_before_it(workspace: Workspace, run: Run) -> None:
-    """Its ``on_unload`` still finds what it requires, at a reload and at the end."""
+    """A plugin's ``on_unload`` runs before its requirement is unloaded, at a reload and at the end."""
     workspace["base"] = "LEFT = []\n" + base(1).replace(
         "def register(ctx):\n", "def register(ctx):\n    ctx.on_unload(lambda: LEFT.append('base'))\n"
     )
@@ -156,7 +156,7 @@ def test_who_requires_another_leaves_before_it(workspace: Workspace, run: Run) -
 
 
 def test_if_one_fails_both_stay(workspace: Workspace, run: Run) -> None:
-    """A user that does not load with the new version keeps the old one of both, and both say why."""
+    """If a user does not load with the new version, both keep the old one, and both faults say why."""
     workspace["base"] = base(1)
     workspace["user"] = using("base", body="from hotplug.base.plugin import VALUE as _")
     workspace["other"] = answering("one")
@@ -178,7 +178,7 @@ def test_if_one_fails_both_stay(workspace: Workspace, run: Run) -> None:
 
 
 def test_if_what_it_requires_does_not_compile_both_stay(workspace: Workspace, run: Run) -> None:
-    """A new user may need the new version: it comes once that loads."""
+    """If a requirement does not compile, its user keeps its old version until it does."""
     workspace["base"], workspace["user"] = base(1), using("base")
     running = run(workspace.config())
     workspace["base"], workspace["user"] = "def register(:\n", using("base", body="NEW = 1")
@@ -193,7 +193,7 @@ def test_if_what_it_requires_does_not_compile_both_stay(workspace: Workspace, ru
 
 
 def test_a_cycle_is_a_fault_of_its_members(workspace: Workspace, run: Run) -> None:
-    """It is named from end to end; whoever is outside loads; mended in one place, all load."""
+    """Each member of a cycle has a fault that names the cycle; a fix in one place loads all members."""
     workspace["a"], workspace["b"], workspace["c"] = using("b"), using("a"), base(3)
     running = run(workspace.config())
     assert states(running) == {"a": "FAIL", "b": "FAIL", "c": "ok"}
@@ -206,7 +206,7 @@ def test_a_cycle_is_a_fault_of_its_members(workspace: Workspace, run: Run) -> No
 
 
 def test_a_requirement_is_turned_round_in_one_change(workspace: Workspace, run: Run) -> None:
-    """One stops requiring the other, which begins to require it: no cycle, and both load."""
+    """If two plugins swap their requirement in one change, both load without a cycle."""
     workspace["a"], workspace["b"] = using("b"), base(1)
     running = run(workspace.config())
     workspace["a"], workspace["b"] = base(2), using("a")
@@ -218,7 +218,7 @@ def test_a_requirement_is_turned_round_in_one_change(workspace: Workspace, run: 
 
 
 def test_a_rollback_takes_those_that_require_it_along(workspace: Workspace, run: Run) -> None:
-    """And is refused, with nothing changed, if one of them does not load with the old version."""
+    """A rollback reloads the users too, and is refused unchanged if one of them does not load."""
     workspace["base"], workspace["user"] = base(1), using("base")
     running = run(workspace.config())
     workspace["base"] = base(2)
@@ -239,7 +239,7 @@ def test_a_rollback_takes_those_that_require_it_along(workspace: Workspace, run:
 
 
 def test_a_rollback_lets_load_what_only_the_old_version_suits(workspace: Workspace, run: Run) -> None:
-    """Who failed beside the newest version, serving or not, and who waited for any, is tried again."""
+    """A rollback tries again the plugins that failed or waited because of the newer version."""
     suits = "from hotplug.base.plugin import VALUE\nassert VALUE == 1"
     workspace["base"], workspace["user"] = base(1), using("base")
     running = run(workspace.config())
@@ -256,7 +256,7 @@ def test_a_rollback_lets_load_what_only_the_old_version_suits(workspace: Workspa
 
 
 def test_what_is_held_stays_held_when_it_is_loaded_again(workspace: Workspace, run: Run) -> None:
-    """A user rolled back to its first version follows what it requires, at that version."""
+    """A held plugin is reloaded with its new requirement, at the held version."""
     workspace["base"], workspace["user"] = base(1), using("base")
     running = run(workspace.config())
     workspace["user"] = using("base").replace("'use'", "'newer'")
@@ -269,7 +269,7 @@ def test_what_is_held_stays_held_when_it_is_loaded_again(workspace: Workspace, r
 
 
 def test_nothing_of_it_stays_in_memory(workspace: Workspace, run: Run) -> None:
-    """After many reloads of both all that was replaced is freed."""
+    """After many reloads of both plugins, all replaced generations are freed."""
     workspace["base"], workspace["user"] = base(0), using("base", body="import hotplug.base.plugin as kept")
     running = run(workspace.config())
     for number in range(1, 30):
@@ -283,7 +283,7 @@ def test_nothing_of_it_stays_in_memory(workspace: Workspace, run: Run) -> None:
 
 
 def test_the_same_after_a_new_start(workspace: Workspace, run: Run) -> None:
-    """With a broken source, what served last is loaded with what it requires."""
+    """A cold start with a broken source loads the last good version and its users."""
     workspace["base"], workspace["user"] = base(1), using("base")
     run(workspace.config()).manager.stop()
     workspace["base"] = "def register(:\n"
@@ -293,7 +293,7 @@ def test_the_same_after_a_new_start(workspace: Workspace, run: Run) -> None:
 
 
 def test_check_loads_what_is_required_first(workspace: Workspace) -> None:
-    """Also if only the one that requires is named."""
+    """``hotload check`` loads the requirements of the named plugin first."""
     workspace["a_user"], workspace["base"] = using("base"), base(1)
     command = [sys.executable, "-m", "hotload_tui", "check", "a_user"]
     checked = subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, check=False)
@@ -306,7 +306,7 @@ def test_check_loads_what_is_required_first(workspace: Workspace) -> None:
 
 
 def checked_out(workspace: Workspace, value: int, plugins: int, files: int) -> None:
-    """Write all plugins of a chain anew, each with so many files."""
+    """Write all plugins of a chain again, each with this many files."""
     for number in range(plugins):
         for file in range(files - 1):
             workspace[f"p{number}/part{file}.py"] = f"VALUE = {value}\n"
@@ -322,7 +322,7 @@ def checked_out(workspace: Workspace, value: int, plugins: int, files: int) -> N
 
 
 def test_a_checkout_under_load_is_one_swap(workspace: Workspace, run: Run, tmp_path: Path) -> None:
-    """200 files in 10 plugins that need each other: every call sees one version of all of them."""
+    """A checkout of 200 files in 10 connected plugins is one swap, and each call sees one version."""
 
     def git(*arguments: str) -> None:
         identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
@@ -339,7 +339,7 @@ def test_a_checkout_under_load_is_one_swap(workspace: Workspace, run: Run, tmp_p
     mixed: list[list[object]] = []
 
     def call() -> None:
-        while not ended.wait(0.002):  # callers that never pause would starve the reload of the interpreter
+        while not ended.wait(0.002):  # callers that never pause would block the reload
             seen = running.host.call("all")
             if seen not in ([{1}] * 10, [{2}] * 10):
                 mixed.append(seen)

@@ -18,7 +18,7 @@ Run = Callable[[Config], Running]
 
 
 def unload_faults(running: Running) -> list[Fault]:
-    """Return what went wrong in retirements."""
+    """Return the faults of retirements."""
     return [event.fault for event in running.told(PluginFailed) if event.fault.phase == "unload"]
 
 
@@ -28,7 +28,7 @@ SLOW = "import stage\ndef slow():\n    return stage.wait()\ndef register(ctx):\n
 def test_a_call_that_does_not_leave_is_named_with_its_place(
     workspace: Workspace, run: Run, stage: Stage
 ) -> None:
-    """After drain_timeout the fault says who is inside, where and in which line; the new version serves."""
+    """After ``drain_timeout`` the fault names hook point, thread and line, and the new version is live."""
     workspace["greet"] = SLOW
     running = run(workspace.config(drain_timeout=0.1))
     caller = threading.Thread(target=running.host.call, args=("greet",), name="visitor")
@@ -52,7 +52,7 @@ def test_a_call_that_does_not_leave_is_named_with_its_place(
 
 
 async def test_a_suspended_task_is_named_with_its_place(workspace: Workspace, run: Run) -> None:
-    """A coroutine handler on an event loop is in flight: it is waited for, then told with its line."""
+    """A suspended coroutine handler is in flight: retirement waits for it, then names its line."""
     workspace["greet"] = (
         "async def inner(gate):\n    await gate.wait()\n    return 'old'\n"
         "async def slow(gate):\n    return await inner(gate)\n"
@@ -72,7 +72,7 @@ async def test_a_suspended_task_is_named_with_its_place(workspace: Workspace, ru
 
 
 def test_clean_up_waits_for_the_last_call(workspace: Workspace, run: Run, stage: Stage) -> None:
-    """``on_unload`` runs after the coroutines of the old version have ended, in the old version."""
+    """``on_unload`` runs after the last call of the old version, which still imports its own modules."""
     workspace["greet/lazy.py"] = "VALUE = 'old'\n"
     workspace["greet"] = (
         "import asyncio, stage\n"
@@ -94,7 +94,7 @@ def test_clean_up_waits_for_the_last_call(workspace: Workspace, run: Run, stage:
 
 
 def test_a_generator_of_the_old_version_ends_in_it(workspace: Workspace, run: Run) -> None:
-    """What a handler returned goes on with its own modules, also those it imports only now."""
+    """A generator of the old version goes on with its own modules, also with late imports."""
     workspace["greet/lazy.py"] = "VALUE = 'old'\n"
     workspace["greet"] = (
         "def count():\n    yield 1\n    from . import lazy\n    yield lazy.VALUE\n"
@@ -112,7 +112,7 @@ def test_a_generator_of_the_old_version_ends_in_it(workspace: Workspace, run: Ru
 def test_a_coroutine_called_by_hand_is_named_with_its_own_place(
     workspace: Workspace, run: Run, stage: Stage
 ) -> None:
-    """Not with the event loop's that waits for it."""
+    """The place is the coroutine's line, not that of the event loop that waits for it."""
     workspace["greet"] = (
         "import asyncio, stage\n"
         "async def slow():\n    stage.entered.set()\n    await asyncio.to_thread(stage.gate.wait)\n"
@@ -132,7 +132,7 @@ def test_a_coroutine_called_by_hand_is_named_with_its_own_place(
 def test_only_calls_that_reach_the_old_version_are_waited_for(
     workspace: Workspace, run: Run, stage: Stage
 ) -> None:
-    """A call that began before a version was loaded can never get into it."""
+    """Retirement does not wait for calls that began before the version was loaded."""
     workspace["slow"] = SLOW
     workspace["greet"] = answering(1, "other")
     running = run(workspace.config(drain_timeout=0.1))
@@ -162,7 +162,7 @@ ENDLESS = {
 def test_an_on_unload_that_never_ends_is_left_behind(
     workspace: Workspace, run: Run, stage: Stage, kind: str
 ) -> None:
-    """It is named with its line, the others still run, and ``stop`` comes back."""
+    """An endless ``on_unload`` is named with its line, the others still run, and ``stop`` returns."""
     line, ending = ENDLESS[kind]
     workspace["greet"] = (
         "import stage\ndef register(ctx):\n    ctx.on_unload(lambda: stage.told.append('first'))\n"
@@ -199,7 +199,7 @@ UNLOADERS = [
 def test_on_unload_runs_once_whatever_it_does(
     workspace: Workspace, stage: Stage, command: str, kind: str
 ) -> None:
-    """It may command the manager; what cannot be is a fault of the old version, and the others run."""
+    """``on_unload`` may command the manager; a refused command is a fault, and the other functions run."""
     workspace["other"] = answering("other", "other")
     workspace["greet"] = (
         "import stage\nasync def later(): ...\n"
@@ -220,7 +220,7 @@ def test_on_unload_runs_once_whatever_it_does(
 
 
 def test_nothing_is_loaded_while_everything_is_unloaded(workspace: Workspace, run: Run, stage: Stage) -> None:
-    """An ``on_unload`` that loads another plugin during ``stop`` is refused: nobody would unload that."""
+    """During ``stop``, an ``on_unload`` that loads another plugin is refused."""
     workspace["other"] = answering("other", "other")
     workspace["greet"] = (
         "import stage\ndef register(ctx):\n"
@@ -236,7 +236,7 @@ def test_nothing_is_loaded_while_everything_is_unloaded(workspace: Workspace, ru
 
 
 def test_clean_up_also_runs_at_the_end_of_the_interpreter(workspace: Workspace) -> None:
-    """A host may stop its manager in ``atexit``, where no thread can be started any more."""
+    """``on_unload`` also runs if the manager is stopped in ``atexit``, where no thread can be started."""
     workspace["greet"] = "def register(ctx):\n    ctx.on_unload(lambda: print('cleaned'))\n"
     program = (
         "import atexit\nfrom hotload_tui import Config, HookHost, HotloadManager\n"
@@ -268,7 +268,7 @@ PLACES = {
 def test_a_plugin_commands_its_own_manager_inside_its_hook(
     workspace: Workspace, run: Run, stage: Stage, command: str, place: str
 ) -> None:
-    """No command waits for the call that it is part of, nor reports it; the call ends in its version."""
+    """A command in a hook does not wait for its own call, which ends in the old version."""
     workspace["greet"] = (
         "import asyncio, stage, threading\n"
         "def greet(busy=True):\n    def act():\n"
@@ -288,7 +288,7 @@ def test_a_plugin_commands_its_own_manager_inside_its_hook(
 def test_a_plugin_commands_its_own_manager_in_a_thread_that_on_unload_joins(
     workspace: Workspace, run: Run, stage: Stage, command: str
 ) -> None:
-    """A background thread of the plugin may ask for its own end; nobody waits for the other for ever."""
+    """A background thread may unload its own plugin, although ``on_unload`` joins that thread."""
     workspace["greet"] = (
         "import stage, threading\n"
         "def register(ctx):\n    if ctx.generation > 1: return\n"
@@ -302,14 +302,14 @@ def test_a_plugin_commands_its_own_manager_in_a_thread_that_on_unload_joins(
     stage.gate.set()
     retired(running)
     assert stage.told == [1]
-    # stop() waits for on_unload, which waits for the thread that stops: one of the two has to let go.
+    # stop() waits for on_unload, which waits for the thread that calls stop(): one of them has to give up.
     assert len(unload_faults(running)) == (command == "stop()")
 
 
 async def test_stop_on_the_event_loop_waits_for_no_call_of_that_loop(
     workspace: Workspace, run: Run, stage: Stage
 ) -> None:
-    """Calls that are suspended on the loop that ``stop`` keeps busy cannot end before it does."""
+    """``stop`` on an event loop does not wait for calls that are suspended on the same loop."""
     workspace["greet"] = (
         "import stage\nasync def slow(gate):\n    await gate.wait()\n    return 'old'\n"
         "def register(ctx):\n    ctx.hook('greet', slow)\n"
@@ -326,7 +326,7 @@ async def test_stop_on_the_event_loop_waits_for_no_call_of_that_loop(
 
 
 def test_a_manager_that_was_never_started_retires_too(workspace: Workspace, stage: Stage) -> None:
-    """Who scans and rebuilds by hand loses no clean-up: neither at a reload nor at the end."""
+    """A manager that is used without ``start`` also runs ``on_unload``, at a reload and at the end."""
     workspace["greet"] = (
         "import stage\n\n\ndef register(ctx):\n"
         "    number = ctx.generation\n    ctx.on_unload(lambda: stage.told.append(number))\n"
@@ -343,7 +343,7 @@ def test_a_manager_that_was_never_started_retires_too(workspace: Workspace, stag
 def test_what_fails_in_the_background_ends_no_later_retirement(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is in the log, and generations go on leaving."""
+    """An error in the retire thread is logged, and later generations still retire."""
     workspace["greet"] = answering("one")
     running = run(workspace.config())
 

@@ -12,7 +12,7 @@ Run = Callable[[Config], Running]
 def test_a_forced_rebuild_after_an_edit_builds_and_loads_each_plugin_once(
     workspace: Workspace, run: Run
 ) -> None:
-    """Whether a plugin was edited, fails, or is as it was, and all go live in one assignment."""
+    """A forced rebuild compiles and loads each plugin once, and makes all live in one swap."""
     for name in ("broken", "edited", "same"):
         workspace[name] = answering(name)
     running = run(workspace.config())

@@ -1,4 +1,4 @@
-"""What a save does to a running manager: as one user sees it, while another program writes."""
+"""What a save does in a running manager while another program writes."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ ONE, TWO, THREE = answering("one"), answering("two"), answering("three")
 
 @pytest.fixture
 def watched(workspace: Workspace, run: Run) -> Running:
-    """Give a manager that watches one plugin."""
+    """Return a manager that watches one plugin."""
     workspace["greet"] = ONE
     return run(workspace.config(enable_watch=True))
 
 
 def answers(running: Running, value: object) -> bool:
-    """Wait until the plugin answers so."""
+    """Wait until the plugin returns this value."""
     return running.wait_for(lambda: running.host.call("greet") == [value])
 
 
 def test_one_save_is_one_load(workspace: Workspace, watched: Running) -> None:
-    """A second look, and what the load itself does, load nothing again."""
+    """One save causes one load, and neither the sweep nor the load itself causes another."""
     workspace["greet"] = TWO
     assert watched.wait_for(lambda: len(watched.told(PluginLoaded, "greet")) == 2)
     assert watched.host.call("greet") == ["two"]
@@ -43,19 +43,19 @@ def test_one_save_is_one_load(workspace: Workspace, watched: Running) -> None:
 
 
 def test_a_half_written_file_makes_no_fault(workspace: Workspace, watched: Running) -> None:
-    """Written in two pieces, of which the first does not compile, it goes from good to good."""
+    """A file that is written in two pieces goes from the old version to the new one without a fault."""
     with (workspace.plugins / "greet" / "plugin.py").open("w") as file:
         file.write(TWO[:10])
         file.flush()
         workspace["other"] = answering("other", "other")
-        assert watched.wait_for(lambda: watched.host.call("other") == ["other"])  # which rang later
+        assert watched.wait_for(lambda: watched.host.call("other") == ["other"])  # this event came later
         file.write(TWO[10:])
     assert answers(watched, "two")
     assert watched.told(PluginFailed) == []
 
 
 def test_a_failure_that_stands_still_is_told_once(workspace: Workspace, watched: Running) -> None:
-    """What serves goes on, and the source's mending is noticed."""
+    """An unchanged broken file causes one fault, and a fix is noticed."""
     workspace["greet"] = "def register(:\n"
     assert watched.wait_for(lambda: watched.told(PluginFailed, "greet") != [])
     quiet(workspace, watched)
@@ -66,11 +66,11 @@ def test_a_failure_that_stands_still_is_told_once(workspace: Workspace, watched:
 
 
 def test_a_load_that_became_stale_does_not_serve(workspace: Workspace, watched: Running) -> None:
-    """A save during the load: the newer source serves next, and the older one never."""
+    """If a save comes during a load, the newer source becomes live next, and the older one never does."""
     fifo = workspace.root / "go on"
     os.mkfifo(fifo)
     workspace["greet"] = f"import pathlib\npathlib.Path({str(fifo)!r}).read_text()\n{TWO}"
-    with fifo.open("w") as opened:  # returns when the load reads
+    with fifo.open("w") as opened:  # returns when the load begins to read
         workspace["greet"] = THREE
         opened.write("go on")
     assert answers(watched, "three")
@@ -83,7 +83,7 @@ def test_a_load_that_became_stale_does_not_serve(workspace: Workspace, watched: 
 def test_a_stale_load_serves_if_what_is_newer_does_not_compile(
     workspace: Workspace, watched: Running
 ) -> None:
-    """Then it is still better than what it replaces."""
+    """If the newer source does not compile, the version that is loading becomes live."""
     fifo = workspace.root / "go on"
     os.mkfifo(fifo)
     workspace["greet"] = f"import pathlib\npathlib.Path({str(fifo)!r}).read_text()\n{TWO}"
@@ -97,7 +97,7 @@ def test_a_stale_load_serves_if_what_is_newer_does_not_compile(
 def test_a_plugin_that_changes_its_own_files_does_not_run_in_circles(
     workspace: Workspace, watched: Running
 ) -> None:
-    """After a few rounds it is left, with a warning that names the file; an edit is taken as ever."""
+    """A plugin that changes its own files at each load is soon left alone, and a warning names the file."""
     count = "import pathlib, time\nfile = pathlib.Path(__file__).with_name('count.txt')\n"
     count += "file.write_text(str(time.time_ns()))\n"
     workspace["greet"] = count + TWO
@@ -111,7 +111,7 @@ def test_a_plugin_that_changes_its_own_files_does_not_run_in_circles(
 
 
 def test_files_that_are_ignored_reload_nothing(workspace: Workspace, run: Run) -> None:
-    """They are neither watched, nor part of the digest, nor in the artifact."""
+    """An ignored file causes no reload, and belongs neither to the digest nor to the artifact."""
     workspace["greet"] = ONE
     workspace["greet/run.log"] = "begun\n"
     running = run(workspace.config(enable_watch=True, watch={"ignore": ["*.log"]}))
@@ -124,7 +124,7 @@ def test_files_that_are_ignored_reload_nothing(workspace: Workspace, run: Run) -
 
 
 def test_a_pattern_that_is_none_is_refused() -> None:
-    """The key and the pattern are named."""
+    """An invalid ignore pattern is refused with its key."""
     with pytest.raises(ConfigError, match=r'watch\.ignore: "!" is no pattern'):
         Config(watch=WatchConfig(ignore=("*.log", "!")))
 
@@ -133,7 +133,7 @@ def test_a_pattern_that_is_none_is_refused() -> None:
 def test_a_name_taken_back_at_once_brings_the_plugin_back(
     workspace: Workspace, run: Run, source: str
 ) -> None:
-    """Disabled by command and enabled by hand before anybody looked: it stands as it did."""
+    """If a rename by hand undoes ``disable`` before the watcher looks, the plugin has its state again."""
     workspace["greet"] = source
     running = run(workspace.config(enable_watch=True))
     before = running.status("greet").state
@@ -143,7 +143,7 @@ def test_a_name_taken_back_at_once_brings_the_plugin_back(
 
 
 def test_nothing_is_loaded_after_the_end(workspace: Workspace, run: Run) -> None:
-    """A change that was looked at while another plugin loads, when the manager is stopped, is dropped."""
+    """A change that the watcher has read is dropped if the manager stops before it can load."""
     fifo = workspace.root / "go on"
     workspace["greet"] = ONE
     workspace["slow"] = (
@@ -154,7 +154,7 @@ def test_nothing_is_loaded_after_the_end(workspace: Workspace, run: Run) -> None
     os.mkfifo(fifo)
     threads = [threading.Thread(target=lambda: running.manager.rebuild("slow", force=True))]
     threads[0].start()
-    with fifo.open("w"):  # returns when the load reads, and has it go on at the end
+    with fifo.open("w"):  # opening returns when the load reads; closing lets the load go on
         with EAR.listening(workspace.plugins):
             workspace["greet"] = TWO
             until(lambda: EAR.opened.count("greet/plugin.py") > 1)  # written here, read by the watcher
@@ -169,11 +169,11 @@ def test_nothing_is_loaded_after_the_end(workspace: Workspace, run: Run) -> None
 
 
 def quiet(workspace: Workspace, running: Running) -> None:
-    """Wait for the second look at a plugin that was saved after all others: it finds what rang nobody."""
+    """Wait until the sweep has found an unnotified change of a plugin that was saved after all others."""
     entry, link = workspace.plugins / "later" / "plugin.py", workspace.root / "link.py"
     workspace["later"] = answering("seen", "later")
     assert running.wait_for(lambda: running.host.call("later") == ["seen"])
-    link.hardlink_to(entry)  # outside of what is watched
+    link.hardlink_to(entry)  # outside of the watched folder
     link.write_text(answering("seen again", "later"))
     assert running.wait_for(lambda: running.host.call("later") == ["seen again"])
     link.unlink()

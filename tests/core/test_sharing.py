@@ -1,4 +1,4 @@
-"""Several processes on one ``compiled/``, and processes that are killed in the middle of it."""
+"""Several processes that share one ``compiled/``, and processes that are killed while they write."""
 
 import random
 import signal
@@ -30,7 +30,8 @@ for order in sys.stdin:
 manager.stop()
 """
 
-# Forks a child for each line of input: that is how many lines of the engine it executes until it is killed.
+# Forks a child for each line of input, which gives the number of engine lines that the child executes until
+# it is killed.
 KILLED = """
 import os, signal, sys, threading
 from hotload_tui import Config, HookHost, HotloadManager
@@ -60,7 +61,7 @@ for order in sys.stdin:
 
 
 def started(workspace: Workspace, program: str) -> "subprocess.Popen[str]":
-    """Start a program on the workspace's folders, to which orders are sent line by line."""
+    """Start a program on the workspace's folders that reads orders line by line."""
     return subprocess.Popen(
         [sys.executable, "-c", program, str(workspace.plugins), str(workspace.compiled)],
         stdin=subprocess.PIPE,
@@ -70,7 +71,7 @@ def started(workspace: Workspace, program: str) -> "subprocess.Popen[str]":
 
 
 def order(process: "subprocess.Popen[str]", text: str) -> None:
-    """Send an order."""
+    """Send an order to the process."""
     assert process.stdin is not None
     process.stdin.write(f"{text}\n")
     process.stdin.flush()
@@ -83,12 +84,12 @@ def answer(process: "subprocess.Popen[str]") -> str:
 
 
 def leftovers(workspace: Workspace) -> list[str]:
-    """Return the files that only writers know."""
+    """Return the temporary files of writers."""
     return [path.name for path in workspace.compiled.glob(".*")]
 
 
 def read_until(done: threading.Event, workspace: Workspace, torn: list[str]) -> None:
-    """Read all artifacts again and again, and note the damaged ones."""
+    """Read all artifacts repeatedly, and record the damaged ones."""
     while not done.is_set():
         for path in workspace.compiled.glob("*.hotplug"):
             try:
@@ -96,12 +97,12 @@ def read_until(done: threading.Event, workspace: Workspace, torn: list[str]) -> 
                 for member in artifact.manifest.members:
                     artifact.source(member.path)
             except ArtifactError as error:
-                if "No such file" not in str(error):  # an older one, pruned since
+                if "No such file" not in str(error):  # an older artifact that has been pruned
                     torn.append(str(error))
 
 
 def test_two_processes_build_the_same_plugins(workspace: Workspace) -> None:
-    """Both serve what the sources say, and whoever reads an artifact finds a whole one, at any moment."""
+    """Both processes run the newest sources, and a reader never finds a damaged artifact."""
     for name in ("a", "b"):
         workspace[name] = answering(f"{name}0")
         workspace[f"{name}/data.bin"] = b"x" * 100_000
@@ -126,7 +127,7 @@ def test_two_processes_build_the_same_plugins(workspace: Workspace) -> None:
 
 
 def test_each_process_records_its_own_last_good(workspace: Workspace, run: Run) -> None:
-    """What one host writes down does not undo what another one wrote since."""
+    """Each host updates only its own plugins in the record of last good versions."""
     workspace["a"] = answering("a1")
     workspace["b"] = answering("b1")
     first, second = run(workspace.config()), run(workspace.config())
@@ -140,7 +141,7 @@ def test_each_process_records_its_own_last_good(workspace: Workspace, run: Run) 
 
 
 def test_a_process_killed_at_any_moment_leaves_the_next_start_clean(workspace: Workspace, run: Run) -> None:
-    """Whole artifacts or none, the right answers, and no leftovers: killed at 36 places of its work."""
+    """After a kill at any of 36 places, the next start finds no damaged artifact and leaves no leftovers."""
     place = random.Random(3)
     names = ("a", "b", "c")
     killed = 0
@@ -160,7 +161,7 @@ def test_a_process_killed_at_any_moment_leaves_the_next_start_clean(workspace: W
 
 
 def test_a_half_written_file_goes_with_the_next_start(workspace: Workspace, run: Run) -> None:
-    """What a killed writer left is removed; files of others that only look like it stay."""
+    """A start removes the temporary file of a killed writer, and leaves a similar foreign file."""
     workspace.compiled.mkdir()
     (workspace.compiled / ".hotload-abc123.tmp").write_bytes(b"half")
     (workspace.compiled / ".mine.tmp").write_bytes(b"mine")
@@ -169,7 +170,7 @@ def test_a_half_written_file_goes_with_the_next_start(workspace: Workspace, run:
 
 
 def test_an_unchanged_plugin_is_neither_compiled_nor_written(workspace: Workspace, run: Run) -> None:
-    """A second start leaves every file under compiled/ as it is."""
+    """A second start compiles nothing and leaves every file under compiled/ as it is."""
     for name in ("a", "b"):
         workspace[name] = answering(name)
     run(workspace.config()).manager.stop()
@@ -180,13 +181,13 @@ def test_an_unchanged_plugin_is_neither_compiled_nor_written(workspace: Workspac
 
 
 def written(path: Path) -> tuple[int, int, int]:
-    """Return what changes when a file is written or replaced; when it was read does not matter."""
+    """Return the facts that change when a file is written or replaced, but not when it is read."""
     facts = path.stat()
     return facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns
 
 
 def test_builds_that_do_not_load_are_pruned_but_not_the_last_good(workspace: Workspace, run: Run) -> None:
-    """Twenty versions that raise leave two artifacts beside the last good, which a restart still finds."""
+    """Versions that fail to load are pruned to two artifacts, and the last good version is kept."""
     workspace["greet"] = answering("good")
     running = run(workspace.config(keep_generations=2))
     for number in range(20):
@@ -200,7 +201,7 @@ def test_builds_that_do_not_load_are_pruned_but_not_the_last_good(workspace: Wor
 def test_clean_without_a_name_takes_what_is_left_of_plugins_that_are_gone(
     workspace: Workspace, run: Run
 ) -> None:
-    """Their artifacts go, files of others stay; cleaning ``a`` alone leaves those of ``a-b``."""
+    """``clean`` without a name also removes artifacts of deleted plugins, but no foreign files."""
     for name in ("a", "a-b", "gone"):
         workspace[name] = answering(name)
     running = run(workspace.config())

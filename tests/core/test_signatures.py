@@ -8,7 +8,7 @@ import pytest
 from hotload_tui import Config
 from tests.conftest import Running, Workspace
 
-# Earlier versions evaluate annotations at once, unless they are told not to.
+# Before 3.14, annotations are evaluated at once without this import.
 LATE = "" if sys.version_info >= (3, 14) else "from __future__ import annotations\n"
 PLUGINS = {
     "register": "def register(ctx: Unknown, *, loud: Unknown = None): ctx.hook('p', lambda: 1)",
@@ -39,7 +39,7 @@ def register(ctx): register_marked(ctx, globals(), 'app')
 def test_a_name_that_only_type_checkers_know_is_no_fault(
     workspace: Workspace, run: Callable[[Config], Running], source: str
 ) -> None:
-    """In ``register``, a thread's function, a typed hook point and a handler marked for pluggy."""
+    """An unknown name in an annotation is no fault, in any function that is inspected."""
     workspace["greet"] = LATE + source
     running = run(workspace.config())
     assert running.status("greet").fault is None

@@ -11,12 +11,12 @@ ENTRY = "def register(ctx): ...\n"
 
 
 def paths(root: Path) -> list[str]:
-    """Return the relative paths of the files that count."""
+    """Return the relative paths of the plugin's files."""
     return [file.path for file in read_source("greet", root).files]
 
 
 def test_every_file_of_the_directory_counts(workspace: Workspace) -> None:
-    """Sub-folders and data files belong to the plugin."""
+    """Files in sub-folders and data files belong to the plugin."""
     workspace["greet"] = ENTRY
     workspace["greet/words/hello.txt"] = "Hello"
     assert paths(workspace.plugins / "greet") == ["plugin.py", "words/hello.txt"]
@@ -29,7 +29,7 @@ def test_every_file_of_the_directory_counts(workspace: Workspace) -> None:
      "x.pyc", "__pycache__", ".git", ".#plugin.py", "poetry.lock", "node_modules"],
 )  # fmt: skip
 def test_what_editors_and_caches_leave_does_not_count(workspace: Workspace, name: str) -> None:
-    """A swap file or a bytecode cache beside my files changes nothing."""
+    """Files of editors and caches do not change the digest."""
     workspace["greet"] = ENTRY
     before = read_source("greet", workspace.plugins / "greet").digest
     workspace[f"greet/{name}"] = "noise"
@@ -39,7 +39,7 @@ def test_what_editors_and_caches_leave_does_not_count(workspace: Workspace, name
 
 @pytest.mark.parametrize("change", ["content", "name", "added"])
 def test_the_digest_knows_every_change(workspace: Workspace, change: str) -> None:
-    """Another content, another name or another file is another version."""
+    """Another content, another name or another file gives another digest."""
     workspace["greet"] = ENTRY
     workspace["greet/a.txt"] = "one"
     root = workspace.plugins / "greet"
@@ -54,7 +54,7 @@ def test_the_digest_knows_every_change(workspace: Workspace, change: str) -> Non
 
 
 def test_the_digest_does_not_depend_on_times_or_place(workspace: Workspace) -> None:
-    """Touching a file, or moving the project, is no change."""
+    """Touching a file or moving the directory does not change the digest."""
     workspace["greet"] = ENTRY
     root = workspace.plugins / "greet"
     before = read_source("greet", root).digest
@@ -64,7 +64,7 @@ def test_the_digest_does_not_depend_on_times_or_place(workspace: Workspace) -> N
 
 
 def test_loops_of_links_are_walked_once(workspace: Workspace) -> None:
-    """A link to the directory itself, or to nowhere, or to itself, does not trap the reader."""
+    """Links to the directory itself, to themselves or to nothing do not trap the reader."""
     workspace["greet"] = ENTRY
     workspace["greet/sub/a.txt"] = "a"
     root = workspace.plugins / "greet"
@@ -75,7 +75,7 @@ def test_loops_of_links_are_walked_once(workspace: Workspace) -> None:
 
 
 def test_linked_files_and_folders_count(workspace: Workspace) -> None:
-    """What a link leads to is part of the plugin, also from outside its directory."""
+    """The targets of links belong to the plugin, even outside its directory."""
     workspace["greet"] = ENTRY
     root = workspace.plugins / "greet"
     shared = workspace.root / "shared"
@@ -87,14 +87,14 @@ def test_linked_files_and_folders_count(workspace: Workspace) -> None:
 
 
 def test_a_pipe_is_not_read(workspace: Workspace) -> None:
-    """A FIFO in the directory would block whoever opens it, so it does not count."""
+    """A FIFO does not count, because opening it would block."""
     workspace["greet"] = ENTRY
     os.mkfifo(workspace.plugins / "greet" / "pipe")
     assert paths(workspace.plugins / "greet") == ["plugin.py"]
 
 
 def test_a_name_that_is_not_utf8_is_shown_escaped(workspace: Workspace) -> None:
-    """A file name in another encoding is listed with escapes, and read."""
+    """A file name in another encoding is read and listed with escapes."""
     workspace["greet"] = ENTRY
     Path(os.fsdecode(os.fsencode(workspace.plugins / "greet") + b"/caf\xe9.txt")).write_text("x")
     assert paths(workspace.plugins / "greet") == ["caf\\xe9.txt", "plugin.py"]
@@ -106,7 +106,7 @@ def test_a_name_that_is_not_utf8_is_shown_escaped(workspace: Workspace) -> None:
      ("pipe", "no regular file"), ("loop", "which is no file")],
 )  # fmt: skip
 def test_the_entry_must_be_a_file(workspace: Workspace, in_its_place: str, reason: str) -> None:
-    """Whatever stands in the place of plugin.py is named."""
+    """Anything but a file in the place of plugin.py is refused with the reason."""
     root = workspace.plugins / "greet"
     root.mkdir()
     entry = root / "plugin.py"
@@ -123,7 +123,7 @@ def test_the_entry_must_be_a_file(workspace: Workspace, in_its_place: str, reaso
 
 
 def test_every_write_shows_without_reading(workspace: Workspace) -> None:
-    """A save of the same length within the same second is noticed, an untouched directory is not."""
+    """A save of the same length shows in the file's facts, and an untouched directory counts as unchanged."""
     workspace["greet"] = ENTRY
     source = read_source("greet", workspace.plugins / "greet")
     assert is_as_read(source)
@@ -140,7 +140,7 @@ def test_every_write_shows_without_reading(workspace: Workspace) -> None:
      ("deep/*\n!deep/c.txt", ["deep/b.log"]), ("*", ["a.log", "deep/b.log", "deep/c.txt"])],
 )  # fmt: skip
 def test_patterns_leave_files_out(workspace: Workspace, pattern: str, left_out: list[str]) -> None:
-    """Patterns are read as in a .gitignore in the plugin's directory; the entry always belongs to it."""
+    """Patterns work as in a .gitignore of the plugin's directory, but never exclude plugin.py."""
     files = ["a.log", "deep/b.log", "deep/c.txt"]
     workspace["greet"] = ENTRY
     for file in files:

@@ -1,4 +1,4 @@
-"""Sources that nobody touched since the last start are not read again, and nothing depends on that."""
+"""Sources that are unchanged since the last start are not read again, and no result depends on that."""
 
 import mmap
 import os
@@ -28,7 +28,7 @@ def run_once(run: Run) -> Run:
 
 @pytest.fixture
 def is_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have everything that was written before a start count as written long before it."""
+    """Make all files that exist at a start count as written long before it."""
     now = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: now() + 3600 * 10**9)
 
@@ -49,7 +49,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 def test_a_damaged_index_costs_the_time_of_reading(
     kind: str, workspace: Workspace, run: Run, run_once: Run
 ) -> None:
-    """Whatever is in it: what serves is the source, and the next start has a good one."""
+    """With a damaged index the plugin still loads from its artifact, and the stop writes a good index."""
     workspace["greet"] = answering("hello")
     run_once(workspace.config())
     index = workspace.compiled / "sources.json"
@@ -66,7 +66,7 @@ def test_a_damaged_index_costs_the_time_of_reading(
 def test_a_source_is_loaded_as_it_is_although_the_index_knows_it(
     workspace: Workspace, run: Run, run_once: Run
 ) -> None:
-    """Written with the same size and time, added, taken away, or with other patterns of what counts."""
+    """A changed source is noticed despite equal size and time, as are added, removed and ignored files."""
     for name in ("changed", "added", "shrunk"):
         workspace[name] = answering(name)
     workspace["shrunk/part.py"] = ""
@@ -88,7 +88,7 @@ def test_a_source_is_loaded_as_it_is_although_the_index_knows_it(
 def test_a_write_that_leaves_all_facts_of_the_file_is_seen_for_a_minute(
     workspace: Workspace, run: Run, run_once: Run
 ) -> None:
-    """A page that was mapped and written before can be written again, and size and times stay the same."""
+    """Within a minute of a write, the content is read, because a mapped page can change without new times."""
     workspace["greet"] = answering("one")
     entry = workspace.plugins / "greet" / "plugin.py"
     with entry.open("r+b") as file, mmap.mmap(file.fileno(), 0) as page:
@@ -104,7 +104,7 @@ def test_a_write_that_leaves_all_facts_of_the_file_is_seen_for_a_minute(
 def test_an_artifact_that_cannot_be_used_is_made_again_although_the_source_is_known(
     kind: str, workspace: Workspace, run: Run, run_once: Run
 ) -> None:
-    """The index says nothing of artifacts."""
+    """A missing or damaged artifact is built again, although the index knows the source."""
     workspace["greet"] = answering("hello")
     run_once(workspace.config())
     (artifact,) = workspace.compiled.glob("*.hotplug")
@@ -122,7 +122,7 @@ def test_an_artifact_that_cannot_be_used_is_made_again_although_the_source_is_kn
 def test_a_failure_of_a_source_that_was_not_read_shows_its_lines(
     workspace: Workspace, run: Run, run_once: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As they were loaded, which the artifact has, whatever has become of the file."""
+    """A fault shows the lines from the artifact, even if the file has changed."""
     workspace["greet"] = (
         "import os\n\n\ndef register(ctx):\n    pass\n\n\n"
         "if 'OF_THE_TEST' in os.environ:\n    open(__file__, 'w').close()\n"
@@ -137,7 +137,7 @@ def test_a_failure_of_a_source_that_was_not_read_shows_its_lines(
 
 @pytest.mark.usefixtures("is_long_ago")
 def test_a_plugin_that_is_gone_leaves_the_index(workspace: Workspace, run_once: Run) -> None:
-    """It does not grow with every plugin that there ever was."""
+    """The index does not keep plugins that are gone."""
     for name in ("goes", "stays"):
         workspace[name] = answering(name)
     run_once(workspace.config())

@@ -1,4 +1,4 @@
-"""Tables of plugins that change while the program runs."""
+"""Plugin tables that change while the program runs."""
 
 from collections.abc import Callable, Iterator, KeysView
 
@@ -13,26 +13,26 @@ Run = Callable[[Config], Running]
 
 
 class Interrupted(dict[str, PluginConfig]):
-    """Tables that let another reader in while somebody copies them."""
+    """Tables that run another reader while they are copied."""
 
     def __init__(self, tables: dict[str, PluginConfig], read: Callable[[], None]) -> None:
         super().__init__(tables)
         self._read = read
 
     def keys(self) -> KeysView[str]:  # type: ignore[override] # what it really returns has no public name
-        """Let the reader in."""
+        """Run the reader."""
         self._read()
         return super().keys()
 
     def __iter__(self) -> Iterator[str]:
-        """Do as any dictionary; only one that has its own way is asked for its keys when it is copied."""
+        """Iterate as usual; a copy calls ``keys`` only for a mapping that defines its own ``__iter__``."""
         return super().__iter__()
 
 
 def test_whoever_reads_settings_while_they_change_sees_the_old_or_the_new_ones(
     workspace: Workspace, run: Run
 ) -> None:
-    """Never none: the tables are exchanged at once, whenever the reader comes."""
+    """A reader always sees either the old or the new settings, because the tables are exchanged at once."""
     workspace["greet"] = answering("hello")
 
     def of(word: str) -> Config:
@@ -53,7 +53,7 @@ def test_whoever_reads_settings_while_they_change_sees_the_old_or_the_new_ones(
 
 
 def test_an_edit_and_a_new_table_are_one_load(workspace: Workspace, run: Run) -> None:
-    """What the plugin runs is then the new source with the new settings."""
+    """An edit and new settings cause a single load, of the new source with the new settings."""
     workspace["greet"] = answering("old")
     running = run(workspace.config())
     workspace["greet"] = "def register(ctx):\n    ctx.hook('greet', lambda: ctx.settings['word'])\n"

@@ -12,7 +12,7 @@ from tests.conftest import Running, Workspace
 
 
 def passes(test: Path) -> bool:
-    """Run a test as its owner would: pytest, in a process of its own, with warnings as errors."""
+    """Run a test as its owner would: with pytest in its own process, and warnings as errors."""
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", str(test)]
     for plugin in ("asyncio", "xdist", "hypothesispytest"):
         command += ["-p", f"no:{plugin}"]
@@ -25,7 +25,7 @@ def passes(test: Path) -> bool:
 def test_a_new_plugin_serves_and_passes_its_own_test(
     workspace: Workspace, run: Callable[[Config], Running], template: str
 ) -> None:
-    """What 'hotload new' makes is ok at once, and so is the test that lies beside it."""
+    """A plugin from each template is OK at once, and its test passes."""
     running = run(workspace.config())
     assert running.manager.new("my-first", template).state is PluginState.OK
     assert passes(workspace.plugins / "test_my_first.py")
@@ -34,7 +34,7 @@ def test_a_new_plugin_serves_and_passes_its_own_test(
 def test_new_plugins_do_not_answer_each_others_calls(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
-    """Each begins with a hook point of its own name; only pluggy's hooks are the program's to name."""
+    """New plugins have hook points with their own names, so they do not answer each other's calls."""
     running = run(workspace.config())
     for template in ("simple", "package", "async"):
         running.manager.new(f"my-{template}", template)
@@ -44,7 +44,7 @@ def test_new_plugins_do_not_answer_each_others_calls(
 def test_a_plugin_from_the_projects_own_template_has_a_test(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
-    """With a TEMPLATE.py of my own, the test says that the plugin loads, whatever it answers."""
+    """With the project's own TEMPLATE.py, the generated test passes."""
     template = "def register(ctx):\n    ctx.hook('$name', lambda: 'of $name')\n"
     (workspace.plugins / "TEMPLATE.py").write_text(template)
     running = run(workspace.config())
@@ -54,14 +54,14 @@ def test_a_plugin_from_the_projects_own_template_has_a_test(
 
 
 def test_a_test_that_is_there_stays(workspace: Workspace, run: Callable[[Config], Running]) -> None:
-    """A file of the test's name is somebody's, and is left alone."""
+    """An existing file with the test's name is left alone."""
     (workspace.plugins / "test_mine.py").write_text("precious")
     run(workspace.config()).manager.new("mine")
     assert (workspace.plugins / "test_mine.py").read_text() == "precious"
 
 
 def test_an_edited_test_reloads_nothing(workspace: Workspace, run: Callable[[Config], Running]) -> None:
-    """The test is no part of the plugin: its digest stays when I edit it."""
+    """Editing the test does not change the plugin's digest or reload it."""
     running = run(workspace.config())
     before = running.manager.new("mine").digest
     (workspace.plugins / "test_mine.py").write_text("")
@@ -72,7 +72,7 @@ def test_an_edited_test_reloads_nothing(workspace: Workspace, run: Callable[[Con
 def test_an_unknown_template_names_the_nearest(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
-    """A misspelled template is refused, with the one that was meant."""
+    """A misspelled template is refused with the nearest name."""
     with pytest.raises(UsageError, match=r'no template "packge"; did you mean "package"\?'):
         run(workspace.config()).manager.new("x", "packge")
 
@@ -80,7 +80,7 @@ def test_an_unknown_template_names_the_nearest(
 def test_a_template_without_its_library_is_refused(
     workspace: Workspace, run: Callable[[Config], Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without pluggy I read how to install it, and nothing is made that cannot run."""
+    """A template without its library is refused with the install command, and creates nothing."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(RefusedError, match=r"pip install 'hotload-tui\[pluggy\]'"):
         run(workspace.config()).manager.new("x", "pluggy")

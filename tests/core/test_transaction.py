@@ -33,7 +33,7 @@ KINDS = {
     "Own": "raise type('Own', (BaseException,), {'__str__': lambda self: 1 / 0})",
 }
 
-# Where it happens: the files of the new version, {} is the line that raises.
+# The files of the new version for each place; {} is the line that raises.
 PLACES: dict[str, dict[str, str]] = {
     "at import": {"plugin.py": "{}\ndef register(ctx): ...\n"},
     "halfway through a module": {
@@ -59,7 +59,7 @@ PLACES: dict[str, dict[str, str]] = {
 
 
 def left_behind(host: HookHost, files: set[str]) -> dict[str, object]:
-    """Return everything that a load may change in the process."""
+    """Return all process state that a load may change."""
     parent = sys.modules.get("hotplug.greet")
     return {
         "modules": {name for name in sys.modules if name.startswith("hotplug")},
@@ -79,8 +79,8 @@ def left_behind(host: HookHost, files: set[str]) -> dict[str, object]:
 def test_nothing_is_left_of_a_load_that_fails(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    """Whatever is raised, and wherever: no hooks, no modules, no state; the old version serves throughout."""
-    importlib.import_module("asyncio")  # what a plugin imports of others stays, as it should
+    """A failed load leaves no hook, module or state behind, and the old version stays live throughout."""
+    importlib.import_module("asyncio")  # a plugin's import of a standard module remains, as it should
     host = HookHost()
     loader = Loader(host, workspace.config())
     seen: list[object] = []
@@ -133,7 +133,7 @@ WILD = (
 def test_whatever_is_hooked_works_or_is_a_clear_fault(
     workspace: Workspace, run: Callable[[Config], Running], line: str, answer: list[object] | None
 ) -> None:
-    """Thousands of handlers, one twice, a class, what raises when looked at, and what is no callable."""
+    """Thousands of handlers, duplicates, classes and odd objects work; uncallable objects are faults."""
     workspace["greet"] = f"{WILD}def register(ctx):\n    {line}\n"
     workspace["before"] = "def register(ctx):\n    ctx.hook('q', lambda: 'q')\n"
     running = run(workspace.config())

@@ -19,34 +19,34 @@ VALUE = contextvars.ContextVar("VALUE", default="the host's")
 
 
 class Step(Generic[T]):
-    """A load that is nothing but its proof."""
+    """A load that consists only of its proof."""
 
     def __init__(self, name: str, prove: Callable[[], T]) -> None:
         self.name = name
         self.prove = prove
 
     def begin(self, *, follows: bool) -> None:
-        """Have nothing to prepare."""
+        """Do nothing, because there is nothing to prepare."""
 
     def end(self) -> None:
-        """Have nothing to look at."""
+        """Do nothing, because there is nothing to check."""
 
 
 def proven(trials: MainTrials, plugin: str, prove: Callable[[], T], limit: float) -> T:
-    """Return what a proof returns."""
+    """Run one proof and return its value."""
     done: list[T] = []
     trials.run([Step(plugin, prove)], limit, done)
     return done[0]
 
 
 def sleep() -> str:
-    """Sleep for ever."""
+    """Sleep forever."""
     time.sleep(9999)
     return "never"
 
 
 def test_a_sleep_on_the_main_thread_is_interrupted() -> None:
-    """A proof that sleeps ends at the limit, and the program's own timer and handler are as before."""
+    """A proof that sleeps is interrupted at its limit, and the program's timer and handler are restored."""
     before = signal.getsignal(signal.SIGALRM)
     with pytest.raises(LoadError, match="was interrupted"):
         proven(MainTrials(), "sleepy", sleep, LIMIT)
@@ -55,7 +55,7 @@ def test_a_sleep_on_the_main_thread_is_interrupted() -> None:
 
 
 def test_another_threads_proof_runs_on_the_main_thread() -> None:
-    """A command of another thread has its load run where signals arrive, and gets its value."""
+    """A proof from another thread runs on the main thread, and its value is returned."""
     trials = MainTrials()
     values: list[object] = []
 
@@ -69,14 +69,14 @@ def test_another_threads_proof_runs_on_the_main_thread() -> None:
 
 
 def test_what_swallows_the_interrupt_is_named_to_the_next_one() -> None:
-    """While a proof keeps the main thread, it and every other plugin fail, saying whose it is."""
+    """While a proof blocks the main thread, the loads of all plugins fail and name the blocking one."""
     trials = MainTrials()
     told: list[str] = []
     release = threading.Event()
 
     def stubborn() -> str:
         while not release.is_set():
-            with contextlib.suppress(BaseException):  # what the test is about
+            with contextlib.suppress(BaseException):  # the subject of the test
                 release.wait(9999)
         return "at last"
 
@@ -95,7 +95,7 @@ def test_what_swallows_the_interrupt_is_named_to_the_next_one() -> None:
 
 
 def test_a_proof_has_a_context_of_its_own() -> None:
-    """What a plugin sets in a context variable is not seen by the host, nor by the next plugin."""
+    """A context variable that a plugin sets is visible neither to the host nor to the next plugin."""
     trials = MainTrials()
     proven(trials, "first", lambda: VALUE.set("the first's"), LIMIT)
     assert proven(trials, "second", VALUE.get, LIMIT) == "the host's"
@@ -103,7 +103,7 @@ def test_a_proof_has_a_context_of_its_own() -> None:
 
 
 def test_loads_of_another_thread_have_the_main_thread_in_one_turn_until_one_fails() -> None:
-    """A thousand of them are not handed over a thousand times; what is left can be asked for again."""
+    """Loads from another thread run in one turn until one fails, and the rest can be run again."""
     trials = MainTrials()
     seen: list[str] = []
 
@@ -127,11 +127,11 @@ def test_loads_of_another_thread_have_the_main_thread_in_one_turn_until_one_fail
 
 
 class Value:
-    """What a proof returns."""
+    """The value of a proof."""
 
 
 def test_a_load_that_was_left_behind_neither_goes_on_nor_holds_what_others_gave() -> None:
-    """Whoever waited has been told that it failed, and asks for the others himself."""
+    """An abandoned batch neither runs its remaining loads nor holds the values of finished ones."""
     trials = MainTrials()
     release = threading.Event()
     is_freed: list[bool] = []
@@ -139,7 +139,7 @@ def test_a_load_that_was_left_behind_neither_goes_on_nor_holds_what_others_gave(
 
     def stubborn() -> object:
         while not release.is_set():
-            with contextlib.suppress(BaseException):  # what the test is about
+            with contextlib.suppress(BaseException):  # the subject of the test
                 release.wait(9999)
         return "at last"
 

@@ -1,4 +1,4 @@
-"""A slip of the finger is taken back: what was disabled, enabled or cleaned is as before."""
+"""Undo: plugins that were disabled, enabled or cleaned by mistake are as before."""
 
 from collections.abc import Callable
 
@@ -13,14 +13,14 @@ Run = Callable[[Config], Running]
 
 @pytest.fixture
 def running(workspace: Workspace, run: Run) -> Running:
-    """Give a host with two plugins, one of which is off."""
+    """Return a host with two plugins, one of them disabled."""
     workspace["greet"] = answering("hello")
     workspace["_other"] = answering("good day")
     return run(workspace.config())
 
 
 def test_enable_and_disable_are_taken_back_newest_first(running: Running, workspace: Workspace) -> None:
-    """Each undo tells what it took back; taking back is no command to take back."""
+    """``undo`` reverts the newest command first and returns its name; an undo cannot be undone."""
     running.manager.disable("greet")
     running.manager.enable("other")
     assert running.host.call("greet") == ["good day"]
@@ -33,7 +33,7 @@ def test_enable_and_disable_are_taken_back_newest_first(running: Running, worksp
 
 
 def test_what_was_nothing_is_not_taken_back(running: Running) -> None:
-    """Enabling what is on, or disabling what is off, leaves nothing to undo."""
+    """Enabling an enabled plugin or disabling a disabled one leaves nothing to undo."""
     running.manager.enable("greet")
     running.manager.disable("other")
     with pytest.raises(RefusedError):
@@ -42,7 +42,7 @@ def test_what_was_nothing_is_not_taken_back(running: Running) -> None:
 
 @pytest.mark.parametrize("name", ["greet", None])
 def test_a_clean_is_taken_back(running: Running, workspace: Workspace, run: Run, name: str | None) -> None:
-    """The artifacts are there again, for rollbacks and as the last good of a broken source."""
+    """After the undo of a clean, the artifacts can be used for rollbacks and as last good versions."""
     workspace["greet"] = answering("hi")
     running.manager.rebuild("greet")
     before = sorted(path.name for path in workspace.compiled.glob("*.hotplug"))
@@ -57,7 +57,7 @@ def test_a_clean_is_taken_back(running: Running, workspace: Workspace, run: Run,
 
 
 def test_a_clean_is_taken_back_after_newer_builds(running: Running, workspace: Workspace) -> None:
-    """What was made meanwhile stays."""
+    """Undoing a clean keeps the artifacts that were built since."""
     running.manager.clean("greet")
     workspace["greet"] = answering("hi")
     running.manager.rebuild("greet")
@@ -67,7 +67,7 @@ def test_a_clean_is_taken_back_after_newer_builds(running: Running, workspace: W
 
 
 def test_the_trash_is_bounded(running: Running, workspace: Workspace) -> None:
-    """The artifacts of the newest few commands are kept, and no more."""
+    """Artifacts of the five newest clean commands are kept."""
     for number in range(8):
         workspace["greet"] = answering(f"{number}")
         running.manager.rebuild("greet")
@@ -76,7 +76,7 @@ def test_the_trash_is_bounded(running: Running, workspace: Workspace) -> None:
 
 
 def test_what_cannot_be_taken_back_says_why(running: Running, workspace: Workspace) -> None:
-    """A directory that took the old name is not overwritten."""
+    """An undo that would overwrite a directory is refused with the reason."""
     running.manager.disable("greet")
     workspace["greet"] = answering("another")
     running.manager.scan_and_load_all()

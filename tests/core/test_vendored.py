@@ -1,4 +1,4 @@
-"""Whole packages beside ``plugin.py``: jinja2 with what it needs, and metadata of distributions."""
+"""Whole packages beside ``plugin.py``: jinja2 with its requirement, and metadata of distributions."""
 
 import importlib.metadata
 import shutil
@@ -52,14 +52,14 @@ def vendor(workspace: Workspace, *names: str) -> None:
 
 
 def mark(workspace: Workspace, word: str) -> None:
-    """Tell two copies of jinja2 apart."""
+    """Append a mark that tells this copy of jinja2 from others."""
     with (workspace.plugins / "greet/jinja2/__init__.py").open("a") as file:
         file.write(f"\nMARK = {word!r}\n")
 
 
 @pytest.fixture
 def jinja(workspace: Workspace, run: Run) -> Running:
-    """Give a host whose plugin greets through a jinja2 of its own."""
+    """Return a host whose plugin uses its own copy of jinja2."""
     workspace["greet"] = JINJA
     workspace["greet/pages/__init__.py"] = ""
     workspace["greet/pages/templates/hello.txt"] = "Hello, {{ name }}!"
@@ -69,7 +69,7 @@ def jinja(workspace: Workspace, run: Run) -> Running:
 
 
 def test_a_whole_jinja2_works_and_is_reloaded(workspace: Workspace, jinja: Running) -> None:
-    """Templates, lazy parts and native speedups; each version has its own jinja2, the host another."""
+    """Each version has its own jinja2 with templates, late imports and native code, and the host another."""
     assert jinja.host.call("greet", "<Ada>") == ["Hello, &lt;Ada&gt;!"], jinja.status("greet").fault
     assert jinja.host.call("facts") == [(True, "one")]
     old = {handler.point: handler.call for handler in jinja.host.handlers_of("greet")}
@@ -86,7 +86,7 @@ def test_a_whole_jinja2_works_and_is_reloaded(workspace: Workspace, jinja: Runni
 
 
 def test_a_whole_jinja2_is_freed(workspace: Workspace, jinja: Running) -> None:
-    """Nothing of it keeps the old version alive."""
+    """The vendored jinja2 does not keep the old version alive."""
     jinja.host.call("greet", "Ada")
     mark(workspace, "two")
     jinja.manager.rebuild("greet")
@@ -113,7 +113,7 @@ def register(ctx):
 
 
 def test_metadata_of_a_vendored_distribution(workspace: Workspace, run: Run) -> None:
-    """A plugin finds version, files and entry points of what lies beside it; its host and others do not."""
+    """A plugin finds version, files and entry points of a vendored distribution; the host does not."""
     workspace["greet"] = METADATA
     workspace["other"] = METADATA
     workspace["greet/own_thing/words.py"] = "WORD = 'one'\n"
@@ -135,7 +135,7 @@ def test_metadata_of_a_vendored_distribution(workspace: Workspace, run: Run) -> 
 
 
 def test_listing_a_plugins_folder_leaves_nothing_in_the_interpreter(workspace: Workspace, run: Run) -> None:
-    """What the import system remembers of a plugin's folder goes with the version that caused it."""
+    """The import system's cache of a plugin's folder is removed with the version that caused it."""
     workspace["greet"] = (
         "import sys\nfrom os import path\n"
         "def register(ctx):\n"

@@ -15,7 +15,7 @@ Run = Callable[[Config], Running]
 
 
 def reload(running: Running, workspace: Workspace) -> PluginRetired:
-    """Replace the plugin by another version; return how the one before went."""
+    """Replace the plugin by another version, and return the event of the previous one."""
     workspace["greet"] = answering("new")
     running.manager.scan_and_load_all()
     assert running.host.call("greet") == ["new"]
@@ -59,7 +59,7 @@ def register(ctx):
 
 
 def test_a_thread_is_told_to_stop_and_waited_for(workspace: Workspace, run: Run, stage: Stage) -> None:
-    """It ends before what was prepared before it is closed, and leaves nothing."""
+    """A thread ends before ``on_unload`` runs, and leaves nothing behind."""
     workspace["greet"] = POLL
     running = run(workspace.config())
     assert stage.entered.wait(PATIENCE)
@@ -71,7 +71,7 @@ def test_a_thread_is_told_to_stop_and_waited_for(workspace: Workspace, run: Run,
 
 
 def test_a_task_is_cancelled_and_waited_for(workspace: Workspace, run: Run, stage: Stage) -> None:
-    """In ``register`` it runs on an event loop of the plugin's own, which ends with it."""
+    """A task that ``register`` starts runs on the plugin's event loop, and ends before ``on_unload``."""
     workspace["greet"] = TASKS
     running = run(workspace.config())
     assert stage.entered.wait(PATIENCE)
@@ -81,7 +81,7 @@ def test_a_task_is_cancelled_and_waited_for(workspace: Workspace, run: Run, stag
 
 
 async def test_a_handler_starts_tasks_on_its_own_loop(workspace: Workspace, run: Run, stage: Stage) -> None:
-    """A coroutine handler's tasks run beside it, and end with the plugin."""
+    """Tasks of a coroutine handler run on its event loop, and end with the plugin."""
     workspace["greet"] = (
         f"{TASKS}\ndef register(ctx):\n    async def greet():\n        ctx.task(poll('b'))\n"
         "        return id(asyncio.get_running_loop())\n    ctx.hook('greet', greet)\n"
@@ -99,7 +99,7 @@ async def test_a_handler_starts_tasks_on_its_own_loop(workspace: Workspace, run:
 def test_nothing_begins_where_the_load_fails(
     workspace: Workspace, run: Run, stage: Stage, source: str
 ) -> None:
-    """What ``register`` asked for before it raised never runs."""
+    """Threads and tasks of a ``register`` that raises never run."""
     workspace["greet"] = f"{source}\n    raise ValueError\n".replace("\n\n    raise", "\n    raise")
     running = run(workspace.config())
     assert running.fault("greet").type == "ValueError"
@@ -109,7 +109,7 @@ def test_nothing_begins_where_the_load_fails(
 def test_a_thread_that_does_not_stop_is_named_with_its_line(
     workspace: Workspace, run: Run, stage: Stage
 ) -> None:
-    """After drain_timeout it is left behind: a fault of the old version tells where it stands."""
+    """A thread that does not stop is abandoned after ``drain_timeout``, with a fault that names its line."""
     workspace["greet"] = (
         "import stage\ndef register(ctx):\n    @ctx.thread\n    def deaf():\n        stage.entered.set()\n"
         "        stage.gate.wait()\n"
@@ -136,7 +136,7 @@ def test_a_thread_that_does_not_stop_is_named_with_its_line(
 def test_a_task_that_does_not_end_is_named_with_its_line(
     workspace: Workspace, run: Run, stage: Stage
 ) -> None:
-    """As a thread."""
+    """A task that does not end is named in a fault and in the ledger."""
     workspace["greet"] = (
         "import asyncio, stage\nasync def deaf():\n    stage.entered.set()\n"
         "    while not stage.gate.is_set():\n"
@@ -152,7 +152,7 @@ def test_a_task_that_does_not_end_is_named_with_its_line(
 
 
 def test_details_are_told_while_tasks_of_the_program_end(workspace: Workspace, run: Run) -> None:
-    """Who looks for tasks of a plugin meets others, which may end under its eyes."""
+    """``detail`` works while other tasks of the program end during its search for tasks."""
     workspace["greet"] = answering("hello")
     running = run(workspace.config())
     ended, before = threading.Event(), sys.getswitchinterval()
@@ -164,7 +164,7 @@ def test_details_are_told_while_tasks_of_the_program_end(workspace: Workspace, r
         while not ended.is_set():
             await asyncio.gather(*(brief() for _ in range(50)))
 
-    sys.addaudithook(lambda *_: None)  # looking at a coroutine asks it, and others go on meanwhile
+    sys.addaudithook(lambda *_: None)  # a look at a coroutine then runs Python code, and other threads go on
     loop = threading.Thread(target=asyncio.run, args=(work(),))
     loop.start()
     sys.setswitchinterval(1e-6)
@@ -182,7 +182,7 @@ def test_details_are_told_while_tasks_of_the_program_end(workspace: Workspace, r
 def test_what_asks_for_its_own_end_gets_there(
     workspace: Workspace, run: Run, stage: Stage, kind: str, command: str
 ) -> None:
-    """A thread or task that commands its own reload is not cut off inside, and nobody waits for ever."""
+    """A thread or task that reloads its own plugin finishes its command, and nothing deadlocks."""
     act = f"        stage.running.manager.{command}\n        stage.told.append('returned')\n"
     lines = {
         "thread": f"    @ctx.thread\n    def act():\n        stage.gate.wait()\n{act}",
@@ -207,7 +207,7 @@ def test_what_asks_for_its_own_end_gets_there(
 
 
 def test_what_raises_is_told_and_forgotten(workspace: Workspace, run: Run) -> None:
-    """An error in a thread or a task is in the log under the plugin's name, and holds nothing."""
+    """An error in a thread or task is logged under the plugin's name, and keeps nothing alive."""
     workspace["greet"] = (
         "async def fail_task(): raise ValueError('of a task')\n"
         "def register(ctx):\n    ctx.task(fail_task)\n"
@@ -229,13 +229,13 @@ def test_what_raises_is_told_and_forgotten(workspace: Workspace, run: Run) -> No
     ],
 )
 def test_what_cannot_run_is_refused(workspace: Workspace, run: Run, line: str, problem: str) -> None:
-    """The fault says what is needed."""
+    """An unsuitable argument of ``ctx.thread`` or ``ctx.task`` is a fault that says what is needed."""
     workspace["greet"] = f"async def work(): ...\ndef register(ctx):\n    {line}\n"
     assert problem in run(workspace.config()).fault("greet").message
 
 
 def test_nothing_is_started_after_the_end(workspace: Workspace, run: Run) -> None:
-    """A late call is refused, and its coroutine closed."""
+    """``ctx.task`` is refused after the plugin has been unloaded."""
     workspace["greet"] = (
         "async def work(): ...\ndef register(ctx):\n"
         "    @ctx.on_unload\n    def late():\n        ctx.task(work)\n"

@@ -1,4 +1,4 @@
-"""A running watcher, and what it told."""
+"""A running watcher, and a record of its reports."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.waiting import PATIENCE, until
 
 collect_ignore = [] if sys.platform == "linux" else ["test_inotify.py"]
 
-_QUIET = 0.3  # seconds; the look that follows each look is over by then
+_QUIET = 0.3  # seconds; longer than the second look at any change takes
 
 
 class Listening:
-    """A bell that says when it listens."""
+    """A notifier that reports when it begins to listen."""
 
     def __init__(self, inner: Notifier, begun: Callable[[], object]) -> None:
         self._inner = inner
@@ -33,28 +33,28 @@ class Listening:
         self._ended: Ended = threading.Event()
 
     def wait(self, ended: Ended) -> Collection[str] | None:
-        """Do as the bell does."""
+        """Wait as the inner notifier does."""
         self._ended = ended
         return self._inner.wait(self)
 
     def is_set(self) -> bool:
-        """Pass the question on; the first says that it listens."""
+        """Return whether the wait has ended; the first call reports that the notifier listens."""
         begun, self._begun = self._begun, None
         if begun is not None:
             begun()
         return self._ended.is_set()
 
     def interrupt(self) -> None:
-        """Do as the bell does."""
+        """Interrupt the inner notifier."""
         self._inner.interrupt()
 
     def close(self) -> None:
-        """Do as the bell does."""
+        """Close the inner notifier."""
         self._inner.close()
 
 
 class Limited(SilentNotifier):
-    """A bell that the system refuses, as notify says it; what it lets be heard rings never."""
+    """A notifier that the system refuses, with the error text of notify; a partial one never reports."""
 
     def __init__(self, directories: Sequence[str], is_partial: bool) -> None:  # noqa: FBT001 - see MakeNotifier
         if not is_partial:
@@ -63,9 +63,9 @@ class Limited(SilentNotifier):
 
 
 class Settings(TypedDict, total=False):
-    """What a test may set; the rest is as a user has it, but for a sweep that is out of the way.
+    """Settings of a watcher; defaults are a user's, except for a slow sweep.
 
-    Where nothing else finds changes, it is fast.
+    If only the sweep finds changes, it is fast.
     """
 
     settle_time: float
@@ -75,11 +75,11 @@ class Settings(TypedDict, total=False):
     notifier: str
     make_notifier: MakeNotifier
     broken: Collection[bytes]
-    """Contents that fail to load: a plugin with one is asked for again."""
+    """File contents that fail to load: a plugin with such a file is reported again."""
 
 
 class Heard:
-    """A running watcher, and what it told."""
+    """A running watcher, and a record of its reports."""
 
     def __init__(self, root: Path, **settings: Unpack[Settings]) -> None:
         self.names: set[str] = set()
@@ -136,44 +136,44 @@ class Heard:
         self._ticks += 1
 
     def wait_for(self, is_so: Callable[[], bool]) -> bool:
-        """Wait until ``is_so``, looking again whenever something is told."""
+        """Wait until ``is_so``, and check it again after each report."""
         with self._told:
             return self._told.wait_for(is_so, PATIENCE)
 
     def content(self, name: str, file: str = "plugin.py") -> str | None:
-        """Return a file of what was told last of a plugin."""
+        """Return a file's content as last reported for a plugin."""
         source = self.served.get(name)
         found = next((each for each in source.files if each.path == file), None) if source else None
         return None if found is None else found.content.decode()
 
     def wait_for_quiet(self) -> None:
-        """Wait until the watcher has gone on for longer than it lets anything wait, and told nothing."""
+        """Wait until the watcher has reported nothing for longer than it delays any report."""
         self._told_at, self._ticks = time.monotonic(), 0
         until(lambda: self._ticks > 1 and time.monotonic() - self._told_at > _QUIET)
 
     def begin(self) -> None:
-        """Start, and wait until the bell listens, and every save rings, or until the status says why not."""
+        """Start the watcher, and wait until it listens or its status is degraded."""
         self.watcher.start()
         until(lambda: self.hung.acquire(blocking=False) or self.watcher.status().state == "degraded")
 
 
 class Watch(Protocol):
-    """Starts a watcher on the workspace."""
+    """Start a watcher on the workspace."""
 
     def __call__(self, **settings: Unpack[Settings]) -> Heard:
-        """Give it once it listens."""
+        """Return the watcher once it listens."""
         ...
 
 
 @pytest.fixture(params=[name for name in NOTIFIERS if name != "inotify" or sys.platform == "linux"])
 def notifier(request: pytest.FixtureRequest) -> str:
-    """Give one way after the other by which this system's changes can be noticed."""
+    """Return each notifier that this system supports, one after the other."""
     return str(request.param)
 
 
 @pytest.fixture
 def watch(workspace: Workspace) -> Iterator[Watch]:
-    """Give a function that starts a watcher on the workspace with two plugins, and stop it afterwards."""
+    """Yield a function that starts a watcher on a workspace with two plugins, and stop the watchers."""
     started: list[Heard] = []
     workspace["greet"] = answering("one")
     workspace["other"] = answering("other")

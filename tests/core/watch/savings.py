@@ -1,7 +1,7 @@
-"""Ways of saving: by the system calls of editors and tools, and by tools that are everywhere.
+"""Ways to save a file: by the system calls of editors and tools, and by common tools.
 
-Each is a function of the directory of the plugins and its own plugin's name; the plugin has ``plugin.py``
-with ``one`` in it and ``sub/util.py``. A pause inside belongs to the way of saving.
+Each is a function that takes a plugin's directory; the plugin has ``plugin.py`` with ``one`` in it and
+``sub/util.py``. A pause in the function belongs to the way of saving.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ BIG = "# " + "x" * 70 + "\n"
 
 
 class Saving(NamedTuple):
-    """A way of saving, and what must come of it."""
+    """A way to save, and its expected result."""
 
     act: Act
     content: str | None = TWO
-    """Of ``plugin.py`` at the end; ``None``: the plugin does not serve."""
+    """The content of ``plugin.py`` at the end; ``None``: the plugin is gone."""
     fewest: int = 1
     most: int = 1
-    """How often a change is told."""
+    """How often the change is reported."""
 
 
 def entry(plugin: Path) -> Path:
-    """Return the plugin's entry."""
+    """Return the plugin's plugin.py."""
     return plugin / "plugin.py"
 
 
 def sh(plugin: Path, command: str, *arguments: object) -> None:
-    """Run a tool in the plugin's directory."""
+    """Run a command in the plugin's directory."""
     subprocess.run([command, *map(str, arguments)], cwd=plugin, check=True, capture_output=True)
 
 
 def replaced(temporary: str) -> Act:
-    """Return the way of writing a temporary file of that name and renaming it over the entry."""
+    """Return a function that writes a temporary file with this name and renames it over plugin.py."""
 
     def act(plugin: Path) -> None:
         new = plugin / temporary
@@ -56,12 +56,12 @@ def replaced(temporary: str) -> Act:
 
 
 def in_place(plugin: Path) -> None:
-    """Truncate and write."""
+    """Truncate the file and write it."""
     entry(plugin).write_text(TWO)
 
 
 def truncated_slowly(plugin: Path) -> None:
-    """Truncate, and write a while after."""
+    """Truncate the file, and write it after a pause."""
     with entry(plugin).open("w") as file:
         file.flush()
         time.sleep(0.03)
@@ -69,28 +69,28 @@ def truncated_slowly(plugin: Path) -> None:
 
 
 def renamed_away(plugin: Path) -> None:
-    """Rename to a backup, write anew, as vim with backupcopy=no."""
+    """Rename the file to a backup and write a new one, as vim does with backupcopy=no."""
     entry(plugin).rename(plugin / "plugin.py~")
     in_place(plugin)
     (plugin / "plugin.py~").unlink()
 
 
 def vim_auto(plugin: Path) -> None:
-    """Probe with 4913, rename to a backup, write anew."""
+    """Probe with a file 4913, rename the file to a backup, and write a new one."""
     (plugin / "4913").touch()
     (plugin / "4913").unlink()
     renamed_away(plugin)
 
 
 def copied_away(plugin: Path) -> None:
-    """Copy to a backup, write in place, as vim with backupcopy=yes."""
+    """Copy the file to a backup and write in place, as vim does with backupcopy=yes."""
     shutil.copy2(entry(plugin), plugin / "plugin.py~")
     in_place(plugin)
     (plugin / "plugin.py~").unlink()
 
 
 def emacs(plugin: Path) -> None:
-    """Lock by a dangling link, rename to a backup that stays, write anew, unlock."""
+    """Lock by a dangling link, rename to a backup that stays, write a new file, and unlock."""
     lock = plugin / ".#plugin.py"
     lock.symlink_to("me@host.1:2")
     entry(plugin).rename(plugin / "plugin.py~")
@@ -99,14 +99,14 @@ def emacs(plugin: Path) -> None:
 
 
 def emacs_auto_save(plugin: Path) -> None:
-    """Write the auto-save file first."""
+    """Write the auto-save file, then save as Emacs does."""
     (plugin / "#plugin.py#").write_text("half")
     emacs(plugin)
     (plugin / "#plugin.py#").unlink()
 
 
 def emacs_no_save(plugin: Path) -> None:
-    """Only edit, with auto-save."""
+    """Edit with auto-save, without saving."""
     (plugin / ".#plugin.py").symlink_to("me@host.1:2")
     (plugin / "#plugin.py#").write_text("half")
     (plugin / ".#plugin.py").unlink()
@@ -121,20 +121,20 @@ def jetbrains(plugin: Path) -> None:
 
 
 def gio_backup(plugin: Path) -> None:
-    """Write a temporary file, link the old one as the backup, rename."""
+    """Write a temporary file, link the old one as a backup, and rename the new one."""
     (plugin / ".goutputstream-AB12CD").write_text(TWO)
     os.link(entry(plugin), plugin / "plugin.py~")
     (plugin / ".goutputstream-AB12CD").rename(entry(plugin))
 
 
 def unlinked(plugin: Path) -> None:
-    """Delete and create."""
+    """Delete the file and create it."""
     entry(plugin).unlink()
     in_place(plugin)
 
 
 def formatter(plugin: Path) -> None:
-    """Save; a formatter saves again."""
+    """Save the file, then save it again as a formatter does."""
     entry(plugin).write_text(TWO.replace("'", '"'))
     time.sleep(0.06)
     in_place(plugin)
@@ -148,7 +148,7 @@ def two_files(plugin: Path) -> None:
 
 
 def slow_growth(plugin: Path) -> None:
-    """Write line by line."""
+    """Write the file line by line."""
     with entry(plugin).open("w") as file:
         for line in TWO.splitlines(keepends=True):
             file.write(line)
@@ -157,7 +157,7 @@ def slow_growth(plugin: Path) -> None:
 
 
 def fast_growth(plugin: Path) -> None:
-    """Append a hundred times, as a copy over a slow line."""
+    """Append a hundred times, as a copy over a slow connection does."""
     with entry(plugin).open("w") as file:
         for _ in range(100):
             file.write(BIG)
@@ -167,14 +167,14 @@ def fast_growth(plugin: Path) -> None:
 
 
 def mapped(plugin: Path) -> None:
-    """Write through a memory map; no notification comes of it."""
+    """Write through a memory map, which causes no notification."""
     with entry(plugin).open("r+b") as file, mmap.mmap(file.fileno(), 0) as view:
         view[:] = ONE.replace("one", "two").encode()
         view.flush()
 
 
 def two_saves(plugin: Path) -> None:
-    """Save twice, a fifth of a second apart."""
+    """Save twice, 0.2 s apart."""
     entry(plugin).write_text(THREE)
     time.sleep(0.2)
     in_place(plugin)
@@ -190,7 +190,7 @@ def big_file(plugin: Path) -> None:
 
 
 def moved_out_and_back(plugin: Path) -> None:
-    """Move the directory out of the tree, edit there, move it back."""
+    """Move the directory out of the tree, edit there, and move it back."""
     away = plugin.parent.parent / f"{plugin.name}.away"
     plugin.rename(away)
     in_place(away)
@@ -198,7 +198,7 @@ def moved_out_and_back(plugin: Path) -> None:
 
 
 def switched_off_edited(plugin: Path) -> None:
-    """Disable, edit, enable."""
+    """Disable the plugin, edit it, and enable it."""
     off = plugin.with_name(f"_{plugin.name}")
     plugin.rename(off)
     in_place(off)
@@ -206,25 +206,25 @@ def switched_off_edited(plugin: Path) -> None:
 
 
 def switched_off(plugin: Path) -> None:
-    """Disable."""
+    """Disable the plugin."""
     plugin.rename(plugin.with_name(f"_{plugin.name}"))
 
 
 def switched_off_and_on(plugin: Path) -> None:
-    """Disable and enable at once."""
+    """Disable the plugin and enable it at once."""
     switched_off(plugin)
     plugin.with_name(f"_{plugin.name}").rename(plugin)
 
 
 def recreated(plugin: Path) -> None:
-    """Delete the directory and write it anew."""
+    """Delete the directory and write it again."""
     shutil.rmtree(plugin)
     (plugin / "sub").mkdir(parents=True)
     in_place(plugin)
 
 
 def recreated_then_saved(plugin: Path) -> None:
-    """Delete the directory, write it anew, and save again."""
+    """Delete the directory, write it again, and save once more."""
     recreated(plugin)
     entry(plugin).write_text(THREE)
     time.sleep(0.15)
@@ -232,21 +232,21 @@ def recreated_then_saved(plugin: Path) -> None:
 
 
 def file_becomes_folder(plugin: Path) -> None:
-    """Replace a file by a directory of its name."""
+    """Replace a file by a directory with its name."""
     (plugin / "sub" / "util.py").unlink()
     (plugin / "sub" / "util.py").mkdir()
     in_place(plugin)
 
 
 def nested(plugin: Path) -> None:
-    """Make nested directories and save in the deepest at once."""
+    """Make nested directories and save in the deepest one at once."""
     (plugin / "a" / "b" / "c" / "d").mkdir(parents=True)
     (plugin / "a" / "b" / "c" / "d" / "deep.py").write_text("A = 1\n")
     in_place(plugin)
 
 
 def nested_later(plugin: Path) -> None:
-    """Make nested directories, and save there later."""
+    """Make nested directories, and save in them later."""
     (plugin / "a" / "b").mkdir(parents=True)
     (plugin / "a" / "b" / "deep.py").write_text("A = 1\n")
     time.sleep(0.05)
@@ -254,7 +254,7 @@ def nested_later(plugin: Path) -> None:
 
 
 def linked_folder(plugin: Path) -> None:
-    """Link a directory of elsewhere, and save in it later."""
+    """Link a directory outside the tree, and save in it later."""
     outside = plugin.parent.parent / f"{plugin.name}.outside"
     outside.mkdir()
     (plugin / "linked").symlink_to(outside)
@@ -263,7 +263,7 @@ def linked_folder(plugin: Path) -> None:
 
 
 def named(name: str | bytes) -> Act:
-    """Return the way of saving a file of an odd name."""
+    """Return a function that saves a file with an odd name."""
 
     def act(plugin: Path) -> None:
         place = os.fsencode(plugin / "sub") + b"/" + os.fsencode(name)
@@ -274,17 +274,17 @@ def named(name: str | bytes) -> Act:
 
 
 def touched(plugin: Path) -> None:
-    """Change the times alone."""
+    """Change only the file's times."""
     entry(plugin).touch()
 
 
 def tool(command: str, *arguments: str) -> Act:
-    """Return the way of running a tool on the entry."""
+    """Return a function that runs a command on plugin.py."""
     return lambda plugin: sh(plugin, command, *arguments, "plugin.py")
 
 
 def shell(script: str) -> Act:
-    """Return the way of running a script in the plugin's directory, with both contents beside the root."""
+    """Return a function that runs a script in the plugin's directory; both contents are beside the root."""
     return lambda plugin: sh(plugin, "sh", "-ec", script)
 
 
@@ -296,7 +296,7 @@ def scratch(plugin: Path) -> None:
 
 
 def written(*names: str) -> Act:
-    """Return the way of writing files that are noise."""
+    """Return a function that writes files that are noise."""
 
     def act(plugin: Path) -> None:
         for name in names:
@@ -372,4 +372,4 @@ SAVINGS: dict[str, Saving] = {
     "an ignored file": Saving(written("run.log", "data/state.json"), ONE, 0, 0),
     "a file beside the plugins": Saving(lambda p: p.with_name(f"{p.name}.md").write_text("x"), ONE, 0, 0),
 }
-"""What needs no tools but those that every system has."""
+"""Ways to save that need only tools of every system."""

@@ -1,4 +1,4 @@
-"""Real editors and tools save; what is told is what they wrote."""
+"""Real editors and tools save, and the watcher reports the content that they wrote."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _COMMENTED = "#" + ONE
 
 
 def vim(*settings: str, keys: str = "%s/one/two/|wq") -> Act:
-    """Return the way of saving with vim, under these settings."""
+    """Return a function that saves with vim under these settings."""
     given = [argument for setting in settings for argument in ("-c", f"set {setting}")]
     bare = ["vim", "-u", "NONE", "-N", "-n", "-es", "-c", "set backupskip="]
     return lambda plugin: sh(plugin, *bare, *given, "-c", keys, "plugin.py")
 
 
 def vim_with_swap_file(plugin: Path) -> None:
-    """Save while a swap file lies beside it."""
+    """Save with vim while a swap file exists."""
     sh(plugin, "vim", "-u", "NONE", "-N", "-es", "-c", "preserve|%s/one/two/|wq", "plugin.py")
 
 
 def nano(*options: str) -> Act:
-    """Return the way of saving with nano: a ``#`` in front, ^O, Return, ^X."""
+    """Return a function that saves with nano: it types a ``#``, ^O, Return, ^X."""
 
     def act(plugin: Path) -> None:
         controller, terminal = pty.openpty()
@@ -57,22 +57,22 @@ def _read_until(controller: int, text: bytes) -> None:
     while text not in seen or not text:
         try:
             seen += os.read(controller, 4096)
-        except OSError:  # it has ended
+        except OSError:  # the editor has ended
             return
 
 
 def rsync(*options: str) -> Act:
-    """Return the way of copying with rsync."""
+    """Return a function that copies with rsync."""
     return lambda plugin: sh(plugin, "rsync", *options, "../../two.txt", "plugin.py")
 
 
 def git(plugin: Path, *arguments: str) -> None:
-    """Run git in the plugin's own repository."""
+    """Run git in this directory."""
     sh(plugin, "git", "-c", "user.name=n", "-c", "user.email=e@x", "-c", "commit.gpgsign=false", *arguments)
 
 
 def stashed(plugin: Path) -> None:
-    """Save, stash, and take it back."""
+    """Save, stash, and restore the stash."""
     git(plugin, "init", "-q")
     git(plugin, "add", ".")
     git(plugin, "commit", "-qm", "one")
@@ -82,7 +82,7 @@ def stashed(plugin: Path) -> None:
 
 
 def checked_out(plugin: Path) -> None:
-    """Commit, spoil, and check out."""
+    """Commit, delete the file, and check it out."""
     git(plugin, "init", "-q")
     entry(plugin).write_text(TWO)
     git(plugin, "add", ".")
@@ -115,14 +115,14 @@ EDITORS: dict[str, Saving] = {
 def test_what_editors_save_is_told(
     workspace: Workspace, watch: Watch, notifier: str, sweep_interval: float | None
 ) -> None:
-    """As often as they save, and with what they wrote."""
+    """The watcher reports each save of an editor as often as expected, with the content on disk."""
     prepare(workspace, list(EDITORS))
     heard = watch(notifier=notifier, sweep_interval=sweep_interval)
     assert perform(workspace, heard, EDITORS) == {}
 
 
 def test_a_checkout_of_many_plugins_is_one_batch(workspace: Workspace, watch: Watch, notifier: str) -> None:
-    """200 files in 10 plugins change together, are told together, and none from half of the change."""
+    """A checkout of 200 files in 10 plugins is reported once, with the complete change of each plugin."""
     names = [f"p{number}" for number in range(10)]
 
     def run(*arguments: str) -> None:

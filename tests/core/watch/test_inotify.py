@@ -1,4 +1,4 @@
-"""What the system's notification tells on Linux, whatever is done to the directories."""
+"""The events that the inotify notifier reports for changes of directories."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from tests.waiting import PATIENCE
 
 
 class Listen(Protocol):
-    """Hangs the bell below directories."""
+    """Make a notifier on directories."""
 
     def __call__(self, *directories: Path, is_partial: bool = False) -> InotifyNotifier:
-        """Give it; it is closed when the test ends."""
+        """Return the notifier; it is closed when the test ends."""
         ...
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Give a directory with one in it."""
+    """Return a directory that contains another one."""
     (tmp_path / "root" / "inner").mkdir(parents=True)
     return tmp_path / "root"
 
 
 @pytest.fixture
 def listen() -> Iterator[Listen]:
-    """Give a function that hangs the bell below a directory, and close all afterwards."""
+    """Yield a function that makes a notifier on directories; close all notifiers afterwards."""
     with contextlib.ExitStack() as opened:
 
         def make_notifier(*directories: Path, is_partial: bool = False) -> InotifyNotifier:
@@ -49,26 +49,26 @@ OPEN = Path("/proc/self/fd")
 
 
 class Asked:
-    """Asked for the second time it ends the listening."""
+    """An end signal that is set from the second check on."""
 
     def __init__(self) -> None:
         self._is_asked = False
 
     def is_set(self) -> bool:
-        """Tell whether it was asked before."""
+        """Return whether this is not the first check."""
         was_asked, self._is_asked = self._is_asked, True
         return was_asked
 
 
 def rings(notifier: InotifyNotifier) -> set[Path] | None:
-    """Return what rang by now; ``None`` if nothing did, or too much."""
+    """Return the paths reported so far; ``None`` if there are none or the queue overflowed."""
     notifier.interrupt()
     paths = notifier.wait(Asked())
     return None if paths is None else set(map(Path, paths))
 
 
 def heard(notifier: InotifyNotifier, act: Callable[[], object]) -> set[Path]:
-    """Return the paths that ring while something is done."""
+    """Return the paths that are reported during an action."""
     while rings(notifier) is not None:
         pass
     act()
@@ -79,14 +79,14 @@ def heard(notifier: InotifyNotifier, act: Callable[[], object]) -> set[Path]:
 
 
 def test_a_save_rings_by_its_path(root: Path, listen: Listen) -> None:
-    """Also in a directory below, and with a name that is not UTF-8."""
+    """A save is reported by its path, also in a subdirectory and with a name that is not UTF-8."""
     notifier = listen(root)
     file = root / "inner" / os.fsdecode(b"caf\xe9.py")
     assert heard(notifier, lambda: file.write_text("A = 1\n")) == {file}
 
 
 def test_what_comes_is_listened_to_with_all_below_it(root: Path, listen: Listen) -> None:
-    """A tree that is made, one that is moved, and a part of it that is moved out of it."""
+    """The notifier watches a new tree, a tree that is moved, and a part of it that is moved out of it."""
     notifier = listen(root)
     heard(notifier, lambda: (root / "a" / "b" / "c").mkdir(parents=True))
     for before, after, place in (("a", "z", "z/b/c"), ("z/b", "b", "b/c"), ("b/c", "z/c", "z/c")):
@@ -97,14 +97,14 @@ def test_what_comes_is_listened_to_with_all_below_it(root: Path, listen: Listen)
 
 
 def test_what_went_is_not_listened_to_any_more(root: Path, listen: Listen, tmp_path: Path) -> None:
-    """A directory that was moved away and lives on elsewhere."""
+    """A directory that is moved out of the tree is no longer watched."""
     notifier = listen(root)
     heard(notifier, lambda: (root / "inner").rename(tmp_path / "elsewhere"))
     assert heard(notifier, (tmp_path / "elsewhere" / "x.py").touch) == set()
 
 
 def test_behind_a_link_it_listens_too_and_a_circle_ends(root: Path, listen: Listen, tmp_path: Path) -> None:
-    """A link to a directory elsewhere, and one back to where it lies."""
+    """The notifier follows a link to a directory elsewhere, and stops at a circular link."""
     (tmp_path / "other").mkdir()
     (root / "link").symlink_to(tmp_path / "other")
     (root / "circle").symlink_to(root)
@@ -113,7 +113,7 @@ def test_behind_a_link_it_listens_too_and_a_circle_ends(root: Path, listen: List
 
 
 def test_more_than_the_system_can_keep_is_said(root: Path, listen: Listen) -> None:
-    """Then anything may have changed, and directories that came unheard are listened to."""
+    """After a queue overflow, the notifier also watches directories whose creation was lost."""
     files = [root / "even", root / "odd"]
     for each in files:
         each.touch()
@@ -127,7 +127,7 @@ def test_more_than_the_system_can_keep_is_said(root: Path, listen: Listen) -> No
 
 
 def test_a_directory_that_is_not_there_is_refused(root: Path, listen: Listen) -> None:
-    """Unless only what can be heard is asked for."""
+    """A missing directory is refused, unless a partial notifier is requested."""
     gone, file = root / "gone", root / "x.py"
     with pytest.raises(FileNotFoundError, match="gone"):
         listen(gone)
@@ -138,7 +138,7 @@ def test_a_directory_that_is_not_there_is_refused(root: Path, listen: Listen) ->
 def test_a_directory_that_went_and_was_deleted_is_no_trouble(
     root: Path, listen: Listen, tmp_path: Path
 ) -> None:
-    """The system has stopped listening by itself before the move is heard of."""
+    """A directory that is moved away and deleted before its event is read causes no error."""
     notifier, file = listen(root), root / "x.py"
 
     def move_and_delete() -> None:
@@ -161,7 +161,7 @@ def test_a_directory_that_went_and_was_deleted_is_no_trouble(
 def test_a_limit_is_named(
     root: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, limit: str
 ) -> None:
-    """The message says which, no descriptor stays open, and watchfiles, which meets it too, is not tried."""
+    """The error names the limit, no descriptor stays open, and watchfiles is not tried instead."""
 
     def refuse(*_arguments: object, **_options: object) -> None:
         raise OSError(number, os.strerror(number))
@@ -174,7 +174,7 @@ def test_a_limit_is_named(
 
 
 def test_whoever_listens_can_be_interrupted(root: Path, listen: Listen) -> None:
-    """It asks then whether it is ended."""
+    """``interrupt`` makes a waiting notifier check whether it has ended."""
     notifier, ended = listen(root), threading.Event()
     listener = threading.Thread(target=notifier.wait, args=[ended])
     listener.start()
@@ -185,7 +185,7 @@ def test_whoever_listens_can_be_interrupted(root: Path, listen: Listen) -> None:
 
 
 def test_closed_it_gives_back_what_it_took(root: Path) -> None:
-    """No descriptor stays open, also where it cannot listen at all."""
+    """Closing frees all descriptors, and a failed construction leaves none open."""
     before = set(OPEN.iterdir())
     notifier = InotifyNotifier([str(root)], False)
     assert set(OPEN.iterdir()) > before

@@ -1,4 +1,4 @@
-"""What the notification does not tell is found all the same, and what is wrong with it is shown."""
+"""Changes that cause no notification are found, and trouble with the notifications is shown."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ ONE, TWO = answering("one"), answering("two")
 
 
 class Overflowing(SilentNotifier):
-    """A bell whose first batch is as long as the system's queue, and that hears nothing else."""
+    """A notifier whose first batch is as long as the system's queue, and that reports nothing else."""
 
     rings: queue.SimpleQueue[Collection[str]] = queue.SimpleQueue()
 
     def wait(self, ended: Ended) -> Collection[str] | None:
-        """Give the long batch, once."""
+        """Return the long batch once."""
         while not ended.is_set():
             try:
                 return self.rings.get(timeout=0.001)
@@ -38,7 +38,7 @@ class Overflowing(SilentNotifier):
 
 
 class Unreadable(Limited):
-    """A bell that is refused for one directory, as by its permissions."""
+    """A notifier that is refused for one directory, as by its permissions."""
 
     heard: list[Sequence[str]]
 
@@ -49,16 +49,16 @@ class Unreadable(Limited):
 
 
 def test_a_deaf_bell_is_hung_anew(workspace: Workspace, watch: Watch) -> None:
-    """A change that the sweep finds before anything rang means that nobody listens there."""
+    """If the sweep finds a change before its notification, the watcher makes a new notifier."""
     heard = watch(sweep_interval=0.1, make_notifier=SilentNotifier)
-    for content in (TWO, ONE):  # the first may be found by the look that follows the hanging
+    for content in (TWO, ONE):  # the look after the notifier's creation may find the first one
         workspace["greet"] = content
         assert heard.wait_for(lambda content=content: heard.content("greet") == content)  # type: ignore[misc]
     assert heard.hung.acquire(timeout=PATIENCE)
 
 
 def test_a_change_that_rang_hangs_no_new_bell(workspace: Workspace, watch: Watch) -> None:
-    """Also while the sweep looks all the time."""
+    """A change that was notified causes no new notifier, even with a fast sweep."""
     heard = watch(sweep_interval=0.1)
     for number in range(20):
         workspace["greet"] = answering(number)
@@ -68,7 +68,7 @@ def test_a_change_that_rang_hangs_no_new_bell(workspace: Workspace, watch: Watch
 
 
 def test_an_overflow_is_taken_as_one(workspace: Workspace, watch: Watch) -> None:
-    """After a batch as long as the system's queue everything is looked at, and the bell is hung anew."""
+    """After a batch as long as the system's queue, all plugins are checked and a new notifier is made."""
     heard = watch(make_notifier=Overflowing)
     assert heard.watcher.status().state == "watching"
     workspace["other"] = TWO
@@ -78,7 +78,7 @@ def test_an_overflow_is_taken_as_one(workspace: Workspace, watch: Watch) -> None
 
 
 def test_a_refused_watch_is_shown_and_made_up_for(workspace: Workspace, watch: Watch) -> None:
-    """With the system's limit reached the status says so, and the sweep is fast whatever is configured."""
+    """If the system's watch limit is reached, the status says so, and the sweep is fast."""
     heard = watch(make_notifier=Limited, sweep_interval=3600.0)
     assert heard.wait_for(lambda: heard.watcher.status().state == "degraded")
     assert "limit reached" in heard.watcher.status().trouble
@@ -87,7 +87,7 @@ def test_a_refused_watch_is_shown_and_made_up_for(workspace: Workspace, watch: W
 
 
 def test_one_refused_directory_does_not_silence_the_others(workspace: Workspace, watch: Watch) -> None:
-    """Each plugin is listened to by its own name then: a list that ends at the refused one hears nobody."""
+    """After a refusal, a partial notifier gets each plugin's directory by name, so that none blocks all."""
     Unreadable.heard = []
     heard = watch(make_notifier=Unreadable)
     assert heard.wait_for(lambda: heard.watcher.status().state == "degraded")
@@ -95,11 +95,11 @@ def test_one_refused_directory_does_not_silence_the_others(workspace: Workspace,
     assert list(map(Path, Unreadable.heard[0])) == names
 
 
-# The thread may die while it reads a directory, which nobody closes then.
+# The thread may die while it reads a directory, which then stays open.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", ["hotload-notify", "hotload-watch"])
 def test_a_dead_thread_is_replaced(workspace: Workspace, watch: Watch, name: str) -> None:
-    """Whatever ends one of the threads: it is shown, and the next save is told."""
+    """If a watcher thread dies, the status shows it, and the next save is reported."""
     before = set(threading.enumerate())
     heard = watch()
     (dying,) = [thread for thread in set(threading.enumerate()) - before if thread.name == name]
@@ -113,7 +113,7 @@ def test_a_dead_thread_is_replaced(workspace: Workspace, watch: Watch, name: str
 
 
 def test_stopping_does_not_wait_for_a_long_load(workspace: Workspace) -> None:
-    """What a change set off goes on behind the return, and no other begins."""
+    """``stop`` returns during a load, and no other load begins afterwards."""
     begun, go_on, calls = threading.Event(), threading.Event(), []
 
     def hear(changes: Sequence[PluginChange]) -> Collection[str]:
@@ -147,7 +147,7 @@ def test_stopping_does_not_wait_for_a_long_load(workspace: Workspace) -> None:
 def test_a_plugin_whose_name_is_not_utf8_is_watched(
     workspace: Workspace, watch: Watch, notifier: str
 ) -> None:
-    """Where it ends the notification, the sweep looks at it as at any other."""
+    """A change of a plugin whose name is not UTF-8 is found, by the sweep if not by a notification."""
     plugin = Path(os.fsdecode(os.fsencode(workspace.plugins) + b"/caf\xe9"))
     plugin.mkdir()
     (plugin / "plugin.py").write_text(ONE)
@@ -157,7 +157,7 @@ def test_a_plugin_whose_name_is_not_utf8_is_watched(
 
 
 def test_all_names_of_one_directory_are_told(workspace: Workspace, watch: Watch, notifier: str) -> None:
-    """The system reports one of them."""
+    """A change is reported for all names of a directory, although the system reports only one."""
     (workspace.plugins / "alias").symlink_to("greet")
     heard = watch(notifier=notifier)
     workspace["greet"] = TWO
@@ -165,7 +165,7 @@ def test_all_names_of_one_directory_are_told(workspace: Workspace, watch: Watch,
 
 
 def test_a_plugin_that_is_a_link_follows_it(workspace: Workspace, watch: Watch, notifier: str) -> None:
-    """Led to another directory it is told, and a save there, too."""
+    """If a plugin's link changes to another directory, that change and later saves there are reported."""
     for name in ("first", "second"):
         (workspace.root / name).mkdir()
         (workspace.root / name / "plugin.py").write_text(answering(name))
@@ -183,7 +183,7 @@ def test_a_plugin_that_is_a_link_follows_it(workspace: Workspace, watch: Watch, 
 
 @pytest.mark.parametrize("how", ["link", "parent"])
 def test_another_root_in_its_place_is_noticed(tmp_path: Path, notifier: str, how: str) -> None:
-    """A root that is a link led elsewhere, or that went with its parent, is another root."""
+    """A root is noticed as a new one if its link changes or its parent is replaced."""
     for place, content in (("a", ONE), ("b", TWO)):
         (tmp_path / place / "plugins" / "greet").mkdir(parents=True)
         (tmp_path / place / "plugins" / "greet" / "plugin.py").write_text(content)
@@ -207,7 +207,7 @@ def test_another_root_in_its_place_is_noticed(tmp_path: Path, notifier: str, how
 
 
 def test_a_checkout_is_one_batch(workspace: Workspace, watch: Watch) -> None:
-    """While git has its lock, changes wait; then they are told together."""
+    """While git holds its lock, changes wait, and then they are reported together."""
     (workspace.root / ".git").mkdir()
     names = [f"p{number}" for number in range(10)]
     for name in names:
@@ -225,7 +225,7 @@ def test_a_checkout_is_one_batch(workspace: Workspace, watch: Watch) -> None:
 
 
 def test_git_that_begins_while_a_plugin_is_read_is_waited_for(workspace: Workspace, watch: Watch) -> None:
-    """A save was heard of, and what is read of it has half of a checkout in it: that is not told."""
+    """If git takes its lock while a plugin is read, the half checkout is not reported."""
     (workspace.root / ".git").mkdir()
     lock = workspace.root / ".git" / "index.lock"
     workspace["greet/half.py"] = workspace["greet/other.py"] = ONE
@@ -254,7 +254,7 @@ def test_git_that_begins_while_a_plugin_is_read_is_waited_for(workspace: Workspa
 
 
 def test_a_lock_that_git_left_behind_holds_nothing_up(workspace: Workspace, watch: Watch) -> None:
-    """It is older than any change may wait."""
+    """A lock file that is older than ``debounce_time`` does not delay a report."""
     (workspace.root / ".git").mkdir()
     (workspace.root / ".git" / "index.lock").touch()
     os.utime(workspace.root / ".git" / "index.lock", (1e9, 1e9))
@@ -264,7 +264,7 @@ def test_a_lock_that_git_left_behind_holds_nothing_up(workspace: Workspace, watc
 
 
 def test_what_fails_is_told_once_more_when_it_stands_still(workspace: Workspace, watch: Watch) -> None:
-    """The first telling is not settled, the second has the same bytes and is."""
+    """A broken plugin is reported twice with the same bytes: first unsettled, then settled."""
     broken = b"def register(:\n"
     heard = watch(broken=[broken], sweep_interval=0.5)
     workspace["greet"] = broken
@@ -277,7 +277,7 @@ def test_what_fails_is_told_once_more_when_it_stands_still(workspace: Workspace,
 
 
 def test_an_emptied_file_waits_for_its_content(workspace: Workspace, watch: Watch) -> None:
-    """Empty counts only once it has stood still."""
+    """An emptied file is reported only when it has stayed empty."""
     heard = watch()
     workspace["greet/data.txt"] = ""
     workspace["greet"] = TWO

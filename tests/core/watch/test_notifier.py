@@ -1,4 +1,4 @@
-"""The notifier that is configured is used, or else the next that can be had, and the log says so."""
+"""The configured notifier is used, or else the next available one, and the log says so."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ INSTEAD = "watchfiles reports changes instead"
 
 
 def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
-    """Make a package one that is not installed."""
+    """Make a package unavailable."""
     monkeypatch.setitem(sys.modules, package, None)
 
 
 def on_a_kernel_without_inotify(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answer as some sandboxes do."""
+    """Refuse inotify as some sandboxes do."""
     inotify_simple = pytest.importorskip("inotify_simple", reason="of Linux")
 
     def refuse(**_options: bool) -> None:
@@ -47,7 +47,7 @@ def test_where_inotify_cannot_be_had_watchfiles_takes_its_place(
     monkeypatch: pytest.MonkeyPatch,
     take_away: Callable[[pytest.MonkeyPatch], None],
 ) -> None:
-    """The log says so once, the status is as ever, and saves go live."""
+    """Without inotify, watchfiles reports changes, the log says so once, and saves go live."""
     take_away(monkeypatch)
     workspace["greet"] = answering("one")
     running = run(workspace.config(enable_watch=True, watch={"notifier": "inotify"}))
@@ -62,7 +62,7 @@ def test_where_inotify_cannot_be_had_watchfiles_takes_its_place(
 def test_what_is_not_configured_is_not_asked_for(
     workspace: Workspace, run: Callable[[Config], Running], monkeypatch: pytest.MonkeyPatch, notifier: str
 ) -> None:
-    """A manager without inotify has nothing to say of it where another notifier is configured."""
+    """If another notifier is configured, a missing inotify is not mentioned."""
     without(monkeypatch, "inotify_simple")
     workspace["greet"] = answering("one")
     running = run(workspace.config(enable_watch=True, sweep_interval=0.1, watch={"notifier": notifier}))
@@ -75,7 +75,7 @@ def test_what_is_not_configured_is_not_asked_for(
 def test_where_nothing_notifies_the_sweep_finds_changes(
     workspace: Workspace, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The status names what is missing, and the sweep is fast whatever is configured."""
+    """Without any notifier, the status names the missing package, and the sweep is fast."""
     without(monkeypatch, "inotify_simple")
     without(monkeypatch, "watchfiles")
     heard = watch(sweep_interval=3600.0)
@@ -88,7 +88,7 @@ def test_where_nothing_notifies_the_sweep_finds_changes(
 def test_watchfiles_that_is_refused_hears_what_it_can(
     workspace: Workspace, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It begins to listen when it is asked for the first batch: an error there is one of the beginning."""
+    """If watchfiles refuses a directory at its first batch, the status says so, and saves are still found."""
     real = watchfiles.watch
     asked: list[int] = []
 
@@ -112,7 +112,7 @@ def test_watchfiles_that_is_refused_hears_what_it_can(
 def test_batches_of_watchfiles_are_no_news_in_the_log(
     workspace: Workspace, watch: Watch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A program that logs at INFO reads of no batch of ours, and goes on reading of its own."""
+    """At INFO level the log has no watchfiles lines of the watcher, but those of the program itself."""
     caplog.set_level(logging.INFO)
     heard = watch(notifier="watchfiles")
     workspace["greet"] = TWO
@@ -124,7 +124,7 @@ def test_batches_of_watchfiles_are_no_news_in_the_log(
 
 
 def test_a_notifier_that_does_not_exist_is_refused() -> None:
-    """The key, its value and the values that it may have are named."""
+    """An unknown notifier is refused with the key, the value and the possible values."""
     with pytest.raises(
         ConfigError,
         match=r'watch\.notifier = "fsevents": must be one of "inotify", "watchfiles", "sweep"',

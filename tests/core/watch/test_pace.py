@@ -1,4 +1,4 @@
-"""When plugins that rang are looked at: soon, and those that are saved together at the same moment."""
+"""When the watcher looks at saved plugins: soon, and at those that are saved together at the same moment."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ MS = 0.001
 
 
 def pace() -> Debouncer:
-    """Return the pace of the default settings."""
+    """Return a debouncer with the default settings."""
     return Debouncer(settle_time=2 * MS, debounce_time=2.0)
 
 
 def test_plugins_saved_in_quick_succession_are_looked_at_together() -> None:
-    """Fifty saves a millisecond apart are one look, as soon as the last of them is quiet."""
+    """Fifty saves a millisecond apart are due together, as soon as the last one is quiet."""
     saved = pace()
     names = [f"p{number:02}" for number in range(50)]
     for number, name in enumerate(names):
@@ -25,7 +25,7 @@ def test_plugins_saved_in_quick_succession_are_looked_at_together() -> None:
 
 
 def test_a_save_by_itself_waits_for_nobody() -> None:
-    """A plugin that rings once another one is quiet is looked at as if it were alone."""
+    """A plugin that is saved after another one has become quiet is due on its own."""
     saved = pace()
     saved.ring("one", 0.0)
     assert saved.due(2 * MS) == ["one"]
@@ -35,7 +35,7 @@ def test_a_save_by_itself_waits_for_nobody() -> None:
 
 
 def test_a_plugin_that_is_written_without_end_holds_up_no_other() -> None:
-    """Whoever was saved once is looked at a tenth of a second later at the latest."""
+    """A plugin that is saved once is due after a tenth of a second, even if another is written endlessly."""
     saved, now = pace(), 0.0
     saved.ring("once", now)
     while "once" not in saved.due(now):
@@ -45,7 +45,7 @@ def test_a_plugin_that_is_written_without_end_holds_up_no_other() -> None:
 
 
 def test_a_long_quiet_that_its_user_wants_is_kept() -> None:
-    """With settle_time = 1 s each plugin waits for its own second."""
+    """With ``settle_time = 1`` each plugin is due after its own second."""
     saved = Debouncer(settle_time=1.0, debounce_time=2.0)
     saved.ring("one", 0.0)
     saved.ring("two", 0.5)

@@ -14,11 +14,11 @@ from tests.conftest import Workspace, answering
 from tests.core.watch.conftest import Heard, Watch
 from tests.counts import WALK_SEED, WALK_STEPS
 
-_BURST = 25  # steps between two moments of quiet
+_BURST = 25  # steps between two pauses
 
 
 class Walk:
-    """Changes directories at random, as nobody would by hand."""
+    """A random walk of changes to directories."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -28,7 +28,7 @@ class Walk:
         self.count = 0
 
     def step(self) -> None:
-        """Do one thing; what is impossible just now is left."""
+        """Make one random change; an impossible one is skipped."""
         act: Callable[[], None] = self.random.choice(
             [self.write, self.write, self.write, self.replace, self.move, self.delete, self.delete_plugin,
              self.copy, self.switch, self.move_out, self.move_in, self.link, self.hard_link, self.truncate]
@@ -43,14 +43,14 @@ class Walk:
         path.write_text(self.text())
 
     def replace(self) -> None:
-        """Save as most editors do."""
+        """Save by renaming a temporary file, as most editors do."""
         path = self.file(self.plugin())
         new = path.with_name(".new")
         new.write_text(self.text())
         new.replace(path)
 
     def move(self) -> None:
-        """Move a file within its plugin, or to another."""
+        """Move a file within its plugin or to another one."""
         self.file(self.plugin()).rename(self.file(self.plugin()))
 
     def delete(self) -> None:
@@ -58,7 +58,7 @@ class Walk:
         self.file(self.plugin()).unlink()
 
     def delete_plugin(self) -> None:
-        """Delete a directory, or the link that it is."""
+        """Delete a plugin's directory, or the link in its place."""
         plugin = self.plugin()
         plugin.unlink() if plugin.is_symlink() else shutil.rmtree(plugin)
 
@@ -67,7 +67,7 @@ class Walk:
         shutil.copytree(self.plugin(), self.plugin(), symlinks=True)
 
     def switch(self) -> None:
-        """Disable or enable."""
+        """Disable or enable a plugin."""
         plugin = self.plugin()
         off = plugin.with_name(f"_{plugin.name}")
         off.rename(plugin) if off.exists() else plugin.rename(off)
@@ -81,13 +81,13 @@ class Walk:
         (self.outside / f"p{self.random.randrange(4)}").rename(self.plugin())
 
     def link(self) -> None:
-        """Link a plugin, or a folder of one, to a directory of elsewhere."""
+        """Link a plugin, or a folder in one, to a directory outside the tree."""
         target = self.outside / f"p{self.random.randrange(4)}"
         plugin = self.plugin()
         (plugin if self.random.random() < 0.5 else plugin / "linked").symlink_to(target)
 
     def hard_link(self) -> None:
-        """Give a file a second name outside, or save by that name."""
+        """Make a hard link to a file outside the tree, or save through that link."""
         other = self.outside / "hard.txt"
         if other.exists():
             other.write_text(self.text())
@@ -99,21 +99,21 @@ class Walk:
         os.truncate(self.file(self.plugin()), 0)
 
     def plugin(self) -> Path:
-        """Return the place of a plugin that there may be."""
+        """Return the path of a random plugin, which may not exist."""
         return self.root / f"p{self.random.randrange(5)}"
 
     def file(self, plugin: Path) -> Path:
-        """Return the place of a file that there may be."""
+        """Return the path of a random file, which may not exist."""
         return plugin / self.random.choice(["plugin.py", "plugin.py", "a.py", "sub/b.py", "sub/deep/c.txt"])
 
     def text(self) -> str:
-        """Return a content that no file had yet."""
+        """Return a content that no file has had."""
         self.count += 1
         return answering(self.count)
 
 
 def on_disk(root: Path) -> dict[str, str]:
-    """Return the digest of every plugin that is on and can be read."""
+    """Return the digest of every enabled plugin that can be read."""
     found = {}
     for name, directory in find_plugins(root).items():
         if directory.enabled:
@@ -123,14 +123,14 @@ def on_disk(root: Path) -> dict[str, str]:
 
 
 def told(heard: Heard) -> dict[str, str]:
-    """Return the digest of every plugin as it was told last."""
+    """Return the digest that was last reported for each plugin."""
     return {name: source.digest for name, source in heard.served.items()}
 
 
 def test_after_each_burst_what_was_told_is_what_is_on_disk(
     workspace: Workspace, watch: Watch, notifier: str
 ) -> None:
-    """Whatever is done to the directories, in whatever order."""
+    """After each burst of random changes, the last report of each plugin matches the disk."""
     heard = watch(sweep_interval=0.3, notifier=notifier)
     for name, directory in find_plugins(workspace.plugins).items():
         heard.served[name] = read_source(name, directory.path)

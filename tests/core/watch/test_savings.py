@@ -13,7 +13,7 @@ IGNORED = SourceRule(["*.log", "data/"])
 
 
 def prepare(workspace: Workspace, names: list[str]) -> None:
-    """Make a plugin for each way of saving, and what the tools need."""
+    """Make a plugin for each way to save, and the files that the tools need."""
     (workspace.root / "one.txt").write_text(ONE)
     (workspace.root / "two.txt").write_text(TWO)
     with tarfile.open(workspace.root / "two.tar", "w") as archive:
@@ -24,7 +24,7 @@ def prepare(workspace: Workspace, names: list[str]) -> None:
 
 
 def is_in_step(heard: Heard, name: str, saving: Saving, plugin: Path) -> bool:
-    """Tell whether what was told last of a plugin is what is on disk, and what it should be."""
+    """Return whether the last report of a plugin matches the disk and the expected content."""
     if saving.content is None:
         return name in heard.names and name not in heard.served
     if name not in heard.names:
@@ -38,12 +38,12 @@ def is_in_step(heard: Heard, name: str, saving: Saving, plugin: Path) -> bool:
 
 
 def times(heard: Heard, name: str) -> int:
-    """Return how often a change of a plugin was told."""
+    """Return how often a change of a plugin was reported."""
     return sum(change.name == name for change in heard.changes)
 
 
 def report(heard: Heard, savings: dict[str, Saving], root: Path) -> dict[str, str]:
-    """Return what is wrong, by way of saving."""
+    """Return the failures, by way to save."""
     wrong = {}
     for name, saving in savings.items():
         told = times(heard, name)
@@ -55,7 +55,7 @@ def report(heard: Heard, savings: dict[str, Saving], root: Path) -> dict[str, st
 
 
 def save(workspace: Workspace, heard: Heard, savings: dict[str, Saving]) -> dict[str, str]:
-    """Save in all ways, wait until what was told is what is on disk, and then until all is quiet."""
+    """Save in all ways, wait until the reports match the disk, then until the watcher is quiet."""
     with ThreadPoolExecutor(4) as pool:
         for act in [pool.submit(each.act, workspace.plugins / name) for name, each in savings.items()]:
             act.result()
@@ -67,9 +67,9 @@ def save(workspace: Workspace, heard: Heard, savings: dict[str, Saving]) -> dict
 
 
 def perform(workspace: Workspace, heard: Heard, savings: dict[str, Saving]) -> dict[str, str]:
-    """Save in all ways; what was told too often is saved once more, alone, in a new plugin.
+    """Save in all ways, and repeat those that were reported too often alone in a new plugin.
 
-    A tool that a busy machine stops between two of its steps is told twice, and rightly.
+    A tool that a busy machine stops between two of its steps is correctly reported twice.
     """
     wrong = save(workspace, heard, savings)
     for name in [name for name in wrong if times(heard, name) > savings[name].most]:
@@ -90,7 +90,7 @@ def perform(workspace: Workspace, heard: Heard, savings: dict[str, Saving]) -> d
 
 
 def test_every_way_of_saving_is_told(workspace: Workspace, watch: Watch, notifier: str) -> None:
-    """What is told last is what is on disk, no more often than it must be, and noise is not told."""
+    """The last report of each way to save matches the disk, in the expected number, without noise."""
     prepare(workspace, list(SAVINGS))
     heard = watch(sweep_interval=0.5, ignore=["*.log", "data/"], notifier=notifier)
     assert perform(workspace, heard, SAVINGS) == {}
@@ -98,7 +98,7 @@ def test_every_way_of_saving_is_told(workspace: Workspace, watch: Watch, notifie
 
 
 def test_every_way_of_saving_is_found_where_watching_is_refused(workspace: Workspace, watch: Watch) -> None:
-    """Where the system's limit is reached, the sweep finds the same."""
+    """If the system's watch limit is reached, the sweep finds all the changes."""
     prepare(workspace, list(SAVINGS))
     heard = watch(sweep_interval=60.0, ignore=["*.log", "data/"], make_notifier=Limited)
     assert perform(workspace, heard, SAVINGS) == {}

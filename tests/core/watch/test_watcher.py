@@ -19,19 +19,19 @@ from tests.waiting import PATIENCE
 
 
 def sed(root: Path) -> None:
-    """Edit as ``sed -i`` does: a temporary file beside it, renamed over it."""
+    """Edit as ``sed -i`` does: write a temporary file and rename it over the original."""
     subprocess.run(["sed", "-i", "s/one/two/", str(root / "greet" / "plugin.py")], check=True)
 
 
 def save_atomically(root: Path) -> None:
-    """Save as most editors do."""
+    """Save by renaming a temporary file, as most editors do."""
     new = root / "greet" / ".plugin.py.new"
     new.write_text(answering("two"))
     new.replace(root / "greet" / "plugin.py")
 
 
 def save_in_place(root: Path) -> None:
-    """Truncate and write."""
+    """Truncate the file and write it."""
     (root / "greet" / "plugin.py").write_text(answering("two"))
 
 
@@ -43,12 +43,12 @@ def save_with_backup(root: Path) -> None:
 
 
 def switch_off(root: Path) -> None:
-    """Rename the directory."""
+    """Rename the directory to disable the plugin."""
     (root / "greet").rename(root / "_greet")
 
 
 def switch_off_and_on(root: Path) -> None:
-    """Rename the directory and back, with a change between."""
+    """Rename the directory and back, with a change in between."""
     (root / "greet").rename(root / "_greet")
     (root / "_greet" / "plugin.py").write_text(answering("two"))
     (root / "_greet").rename(root / "greet")
@@ -60,7 +60,7 @@ def delete(root: Path) -> None:
 
 
 def add_deep(root: Path) -> None:
-    """Add a file in a new sub-folder of a sub-folder."""
+    """Add a file in a new nested folder."""
     (root / "greet" / "a" / "b").mkdir(parents=True)
     (root / "greet" / "a" / "b" / "new.txt").write_text("x")
 
@@ -72,7 +72,7 @@ def add_deep(root: Path) -> None:
 def test_every_kind_of_change_is_told_with_the_plugins_name(
     workspace: Workspace, watch: Watch, notifier: str, change: Callable[[Path], None]
 ) -> None:
-    """However a file or directory changes, its plugin is named, and no other."""
+    """Any change of a file or directory is reported under its plugin's name, and no other plugin is."""
     heard = watch(notifier=notifier)
     change(workspace.plugins)
     assert heard.wait_for(lambda: "greet" in heard.names)
@@ -80,7 +80,7 @@ def test_every_kind_of_change_is_told_with_the_plugins_name(
 
 
 def test_a_new_directory_is_told(workspace: Workspace, watch: Watch, notifier: str) -> None:
-    """Also one that is moved in as a whole."""
+    """A new directory is reported, here one that is moved in as a whole."""
     heard = watch(notifier=notifier)
     draft = workspace.root / "draft"
     shutil.copytree(workspace.plugins / "greet", draft)
@@ -89,7 +89,7 @@ def test_a_new_directory_is_told(workspace: Workspace, watch: Watch, notifier: s
 
 
 def test_noise_is_not_told(workspace: Workspace, watch: Watch, notifier: str) -> None:
-    """Swap files, caches and hidden directories make nobody look; the save after them does."""
+    """Swap files, caches and hidden directories are not reported, but the save after them is."""
     heard = watch(notifier=notifier)
     for place in ("greet/.plugin.py.swp", "greet/__pycache__/plugin.pyc", "greet/4913", "greet/plugin.py~",
                   ".git/index", "__pycache__/x.pyc"):  # fmt: skip
@@ -101,7 +101,7 @@ def test_noise_is_not_told(workspace: Workspace, watch: Watch, notifier: str) ->
 
 
 def test_a_burst_is_told_once_it_is_over(workspace: Workspace, watch: Watch) -> None:
-    """Twenty files of two plugins saved at once are few calls, not twenty."""
+    """Twenty files of two plugins that are saved at once cause few reports."""
     heard = watch(settle_time=0.2)
     before = len(heard.calls)
     for number in range(10):
@@ -112,7 +112,7 @@ def test_a_burst_is_told_once_it_is_over(workspace: Workspace, watch: Watch) -> 
 
 
 def test_an_endless_stream_is_told_all_the_same(workspace: Workspace, watch: Watch) -> None:
-    """A file that is written all the time puts a reload off for debounce_time at most."""
+    """A file that is written all the time delays the report by at most ``debounce_time``."""
     heard = watch(settle_time=0.5, debounce_time=0.2)
     stop = threading.Event()
 
@@ -132,7 +132,7 @@ def test_an_endless_stream_is_told_all_the_same(workspace: Workspace, watch: Wat
 def test_a_root_that_is_deleted_and_made_again_is_watched_again(
     workspace: Workspace, watch: Watch, notifier: str
 ) -> None:
-    """What vanished is told, the trouble is named, and the new directory works as before."""
+    """The deleted plugins are reported, the status names the trouble, and the new directory is watched."""
     heard = watch(notifier=notifier)
     shutil.rmtree(workspace.plugins)
     assert heard.wait_for(lambda: heard.names == {"greet", "other"})
@@ -144,7 +144,7 @@ def test_a_root_that_is_deleted_and_made_again_is_watched_again(
 
 
 def test_silent_changes_are_found_by_the_sweep(workspace: Workspace, watch: Watch) -> None:
-    """A linked file outside the root changes without any notification."""
+    """The sweep finds a change of a linked file outside the root, which causes no notification."""
     outside = workspace.root / "outside.txt"
     outside.write_text("one")
     (workspace.plugins / "greet" / "linked.txt").symlink_to(outside)
@@ -156,7 +156,7 @@ def test_silent_changes_are_found_by_the_sweep(workspace: Workspace, watch: Watc
 def test_a_failing_listener_does_not_end_the_watching(
     workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The next change is told although the last call raised; the log has the reason."""
+    """If the listener raises, the log has the error, and the next change is reported."""
     told = threading.Semaphore(0)
 
     def fails(_changes: Sequence[PluginChange]) -> Collection[str]:
@@ -184,7 +184,7 @@ def test_a_failing_listener_does_not_end_the_watching(
 
 
 def test_start_and_stop_leave_no_threads(workspace: Workspace, notifier: str) -> None:
-    """Stopping ends what starting began, also twice, also at once, also without a root."""
+    """Starting and stopping several times, also without a root, leaves no threads."""
     before = set(threading.enumerate())
     heard = Heard(workspace.plugins, notifier=notifier)
     for _ in range(5):
@@ -204,7 +204,7 @@ def test_start_and_stop_leave_no_threads(workspace: Workspace, notifier: str) ->
 
 
 def test_names_that_are_not_utf8_do_not_stop_it(workspace: Workspace, watch: Watch, notifier: str) -> None:
-    """Such a file blinds the notification, and the sweep goes on telling."""
+    """A file whose name is not UTF-8 is reported, and so are later changes."""
     heard = watch(sweep_interval=0.2, notifier=notifier)
     Path(os.fsdecode(os.fsencode(workspace.plugins / "greet") + b"/caf\xe9.txt")).write_text("x")
     assert heard.wait_for(lambda: "greet" in heard.names)
