@@ -1,4 +1,4 @@
-"""The ``hotload`` command, in the test's process or in one of its own."""
+"""The ``hotload`` command, run in the test's process or in its own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOTLOAD = str(Path(sys.executable).with_name("hotload"))
 
 
 class Done(NamedTuple):
-    """A command that has ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -33,7 +33,7 @@ class Done(NamedTuple):
 
     @property
     def plugins(self) -> list[dict[str, object]]:
-        """What ``--json`` printed of the plugins."""
+        """The plugins that ``--json`` printed."""
         record = json.loads(self.out)
         assert list(record) == ["plugins"]
         plugins: list[dict[str, object]] = record["plugins"]
@@ -41,7 +41,7 @@ class Done(NamedTuple):
 
 
 class Lines:
-    """The lines of a stream, as they come."""
+    """The lines of a stream, as they arrive."""
 
     def __init__(self, stream: IO[str]) -> None:
         self.seen: list[str] = []
@@ -51,7 +51,7 @@ class Lines:
         self._reader.start()
 
     def wait_for(self, part: str) -> str:
-        """Return the first line with ``part`` in it."""
+        """Return the first line that contains ``part``."""
         with self._came:
             assert self._came.wait_for(lambda: any(part in line for line in self.seen), PATIENCE), self.seen
             return next(line for line in self.seen if part in line)
@@ -70,7 +70,7 @@ class Lines:
 
 
 class Running:
-    """A command that runs."""
+    """A running command."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -79,11 +79,11 @@ class Running:
         self.out, self.err = Lines(process.stdout), Lines(process.stderr)
 
     def wait(self) -> int:
-        """Return the exit code."""
+        """Wait for the end, and return the exit code."""
         return self.process.wait(PATIENCE)
 
     def kill(self) -> None:
-        """End it, whatever it does."""
+        """Kill the process."""
         self.process.kill()
         self.process.wait()
         self.out.end()
@@ -91,7 +91,7 @@ class Running:
 
 
 def has_ended(process: int) -> bool:
-    """Return whether a process is gone, or waits only for its parent."""
+    """Return whether a process is gone or a zombie."""
     try:
         return Path("/proc", str(process), "stat").read_text().rpartition(") ")[2].startswith("Z")
     except (FileNotFoundError, ProcessLookupError):
@@ -99,7 +99,7 @@ def has_ended(process: int) -> bool:
 
 
 class Hotload:
-    """Runs the command in the working directory, which is the workspace."""
+    """Run the command in the working directory, which is the workspace."""
 
     def __init__(self, workspace: conftest.Workspace) -> None:
         self._workspace = workspace
@@ -107,7 +107,7 @@ class Hotload:
         self._served = contextlib.ExitStack()
 
     def __call__(self, *arguments: str, **environment: str) -> Done:
-        """Run the command to its end in this process, and undo what it did to streams and signals."""
+        """Run the command in this process, and restore streams and signals afterwards."""
         with (
             tempfile.TemporaryFile() as out,
             tempfile.TemporaryFile() as err,
@@ -125,7 +125,7 @@ class Hotload:
             return Done(code, out.read().decode(), err.read().decode())
 
     def process(self, *arguments: str, **environment: str) -> Done:
-        """Run the command to its end in a process of its own."""
+        """Run the command in its own process, and wait for its end."""
         done = subprocess.run(
             [HOTLOAD, *arguments],
             env={**os.environ, **environment},
@@ -138,7 +138,7 @@ class Hotload:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def serve(self, *, enable_watch: bool = False) -> conftest.Running:
-        """Run a host in this process."""
+        """Start a host in this process."""
         running = conftest.Running(self._workspace.config(enable_watch=enable_watch))
         running.manager.start()
         self._served.callback(running.manager.stop)
@@ -146,7 +146,7 @@ class Hotload:
         return running
 
     def start(self, *arguments: str) -> Running:
-        """Start the command in a process of its own."""
+        """Start the command in its own process."""
         process = subprocess.Popen(
             [HOTLOAD, *arguments],
             stdout=subprocess.PIPE,
@@ -158,7 +158,7 @@ class Hotload:
         return self._running[-1]
 
     def host(self, *arguments: str) -> Running:
-        """Start a host in a process of its own, and wait until it serves."""
+        """Start a host in its own process, and wait until it runs."""
         running = self.start("run", *arguments)
         running.err.wait_for("runs plugins/")
         return running
@@ -177,7 +177,7 @@ class Hotload:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def close(self) -> None:
-        """End what still runs."""
+        """End all running commands and hosts."""
         self._served.close()
         for running in self._running:
             running.kill()
@@ -185,7 +185,7 @@ class Hotload:
 
 @contextlib.contextmanager
 def _as_process(patch: pytest.MonkeyPatch, out: IO[bytes], err: IO[bytes]) -> Iterator[None]:
-    """Give the command descriptors, streams and signals as a process of its own has them."""
+    """Set up descriptors, streams and signals as a process has them."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     kept = [os.dup(number) for number in range(3)]
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device

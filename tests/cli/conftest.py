@@ -12,7 +12,7 @@ from tests.conftest import Workspace
 
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give a folder for sockets; a short one, for their paths are limited."""
+    """Yield a folder for sockets, with a short path because socket paths are limited."""
     session = Path(tempfile.mkdtemp(prefix="hl-"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(session))
     yield session
@@ -21,7 +21,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def hotload(workspace: Workspace, session: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hotload]:
-    """Give the command in the workspace; what it loaded in this process must be unloaded at the end."""
+    """Yield the command in the workspace, and check that no plugin module is left at the end."""
     assert session.is_dir()
     monkeypatch.chdir(workspace.root)
     command, known = Hotload(workspace), set(sys.modules)

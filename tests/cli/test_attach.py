@@ -1,4 +1,4 @@
-"""The console on a host that runs already, and the host's log."""
+"""The console on a host that already runs, and the host's log."""
 
 import os
 import signal
@@ -24,12 +24,12 @@ with HotloadManager(HookHost(), Config()) as manager:
 
 
 def attached(*arguments: str, columns: int = 120, cwd: Path = Path()) -> Terminal:
-    """Open the console on a host."""
+    """Open the console on a running host."""
     return Terminal([HOTLOAD, "attach", *arguments], cwd=cwd, columns=columns, rows=36)
 
 
 def test_closing_an_attached_console_leaves_the_host_alone(workspace: Workspace, hotload: Hotload) -> None:
-    """The console shows the host's plugins and commands them; after q the host serves as before."""
+    """The console shows and commands the host's plugins, and after ``q`` the host goes on."""
     workspace["greet"] = GREET
     host = hotload.host()
     with attached() as console:
@@ -46,7 +46,7 @@ def test_closing_an_attached_console_leaves_the_host_alone(workspace: Workspace,
 
 
 def test_two_consoles_see_the_same(workspace: Workspace, hotload: Hotload) -> None:
-    """What one console does is on the screen of the other."""
+    """A command in one console changes the screen of the other."""
     workspace["greet"] = GREET
     hotload.serve()
     with attached() as one, attached() as other:
@@ -59,7 +59,7 @@ def test_two_consoles_see_the_same(workspace: Workspace, hotload: Hotload) -> No
 def test_a_host_that_is_killed_is_shown_and_its_successor_found(
     workspace: Workspace, hotload: Hotload
 ) -> None:
-    """The console stays when its host is killed, says so, and shows the next host with its log."""
+    """When its host is killed, the console says so, and shows the next host with its log."""
     workspace["greet"] = GREET
     first = hotload.host()
     with attached() as console:
@@ -81,7 +81,7 @@ def test_a_host_that_is_killed_is_shown_and_its_successor_found(
 def test_an_embedding_program_serves_in_one_line(
     workspace: Workspace, hotload: Hotload, session: Path
 ) -> None:
-    """A program that says serve(manager) is reached by every command, and leaves no socket when it ends."""
+    """All commands reach a program that calls ``serve(manager)``, and it leaves no socket when it ends."""
     workspace["greet"] = GREET
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM],
@@ -102,7 +102,7 @@ def test_an_embedding_program_serves_in_one_line(
 
 
 def test_attach_by_socket(workspace: Workspace, hotload: Hotload, session: Path) -> None:
-    """A host of another folder is reached by the path of its socket."""
+    """``attach`` with the path of a socket reaches a host of another folder."""
     workspace["greet"] = GREET
     hotload.serve()
     (path,) = (session / "hotload").glob("*.sock")
@@ -113,14 +113,14 @@ def test_attach_by_socket(workspace: Workspace, hotload: Hotload, session: Path)
 
 
 def refused(*arguments: str) -> tuple[int, str]:
-    """Attach in vain; return exit code and what was said."""
-    with attached(*arguments, columns=400) as console:  # a path in it would be cut anywhere
+    """Attach without success, and return the exit code and the output."""
+    with attached(*arguments, columns=400) as console:  # a narrow screen would wrap paths in the output
         code = console.wait_for_exit()
         return code, console.text()
 
 
 def test_attach_says_why_it_cannot(workspace: Workspace, hotload: Hotload) -> None:
-    """No host is exit 3 with what to do; several are exit 2 with a list; both ways of choosing are 2."""
+    """Without a host, attach exits with 3 and says what to do; with an ambiguous choice it exits with 2."""
     workspace["greet"] = GREET
     code, said = refused()
     assert (code, "start one with 'hotload' or 'hotload run'" in said) == (3, True)
@@ -139,7 +139,7 @@ def test_attach_says_why_it_cannot(workspace: Workspace, hotload: Hotload) -> No
 
 
 def test_the_log_is_printed(workspace: Workspace, hotload: Hotload) -> None:
-    """Logs prints what the host has to say, of all plugins or of one; an unknown name has a suggestion."""
+    """``logs`` prints the host's log, of all plugins or of one, and refuses an unknown name."""
     workspace["greet"] = GREET
     workspace["other"] = GREET
     hotload.serve()
@@ -154,14 +154,14 @@ def test_the_log_is_printed(workspace: Workspace, hotload: Hotload) -> None:
 
 
 def test_the_log_without_a_host(workspace: Workspace, hotload: Hotload) -> None:
-    """Without a host there is no log: exit 3, and what to do."""
+    """Without a host, ``logs`` exits with 3 and says what to do."""
     workspace["greet"] = GREET
     done = hotload("logs", "-f")
     assert (done.code, done.out, "'logs' needs a host" in done.err) == (3, "", True)
 
 
 def test_the_log_is_followed(workspace: Workspace, hotload: Hotload) -> None:
-    """Logs -f prints lines as they come, each once, also those of the host's successor; Ctrl-C is 130."""
+    """``logs -f`` prints each new line once, also of the next host, and exits with 130 after Ctrl-C."""
     workspace["greet"] = GREET
     host = hotload.host()
     follower = hotload.start("logs", "-f", "greet")
@@ -180,7 +180,7 @@ def test_the_log_is_followed(workspace: Workspace, hotload: Hotload) -> None:
 
 
 def test_a_reader_of_the_log_may_leave(workspace: Workspace, hotload: Hotload) -> None:
-    """Logs -f into head ends with it."""
+    """``logs -f`` in a pipe ends without a traceback when its reader ends."""
     workspace["greet"] = GREET
     hotload.serve()
     done = hotload.shell(

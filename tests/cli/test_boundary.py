@@ -17,7 +17,7 @@ WAITS = "import os, signal\nprint('pid', os.getpid())\nsignal.pause()\ndef regis
 
 @pytest.fixture
 def defect(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a defect into ``hotload status``."""
+    """Make ``hotload status`` raise an unexpected exception."""
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError("oops")
@@ -27,7 +27,7 @@ def defect(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("defect")
 def test_a_defect_is_one_line(hotload: Hotload) -> None:
-    """An unexpected exception of ours is a line that says how to report it, never a traceback."""
+    """An unexpected exception is one line that says how to report it, without a traceback."""
     assert hotload("status") == (
         1,
         "",
@@ -40,7 +40,7 @@ def test_a_defect_is_one_line(hotload: Hotload) -> None:
 
 @pytest.mark.usefixtures("defect")
 def test_a_defect_shows_its_traceback_on_request(hotload: Hotload) -> None:
-    """With HOTLOAD_DEBUG=1 the exception is not caught, and Python prints the traceback to report."""
+    """With ``HOTLOAD_DEBUG=1`` the exception is not caught."""
     with pytest.raises(ZeroDivisionError, match="oops"):
         hotload("status", HOTLOAD_DEBUG="1")
 
@@ -63,7 +63,7 @@ def test_a_defect_shows_its_traceback_on_request(hotload: Hotload) -> None:
 def test_a_wrong_configuration_ends_every_command(
     workspace: Workspace, hotload: Hotload, command: list[str], text: str, said: str
 ) -> None:
-    """A mistake in hotload.toml is told before anything is done, with code 2."""
+    """Every command reports a mistake in hotload.toml with code 2, before it does anything."""
     workspace["greet"] = GREET
     (workspace.root / "hotload.toml").write_text(text)
     assert hotload(*command) == (2, "", said)
@@ -71,7 +71,7 @@ def test_a_wrong_configuration_ends_every_command(
 
 
 def test_a_named_configuration_must_exist(hotload: Hotload) -> None:
-    """--config with a misspelled file is wrong usage."""
+    """``--config`` with a missing file is wrong usage."""
     done = hotload("--config", "nope.toml", "status")
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("nope.toml: there is no such file")
@@ -87,7 +87,7 @@ def test_a_named_configuration_must_exist(hotload: Hotload) -> None:
     ],
 )
 def test_wrong_usage_is_told(hotload: Hotload, arguments: list[str], said: str) -> None:
-    """What is no command or option is refused with code 2 and a hint."""
+    """Wrong usage is refused with code 2 and a hint."""
     done = hotload(*arguments)
     assert (done.code, done.out) == (2, "")
     assert said in done.err
@@ -95,7 +95,7 @@ def test_wrong_usage_is_told(hotload: Hotload, arguments: list[str], said: str) 
 
 
 def test_a_reader_that_leaves_is_no_error(workspace: Workspace, hotload: Hotload) -> None:
-    """A command in a pipe whose reader has ended is quiet, and keeps its exit code."""
+    """A command whose reader ends early prints no error and keeps its exit code."""
     workspace["broken"] = "def register(ctx):\n    1 / 0\n"
     for command, code in (("status --json", 0), ("status", 0), ("check --json", 1)):
         done = hotload.shell(f'"$HOTLOAD" {command} 2>err | true; echo ${{PIPESTATUS[0]}}; cat err')
@@ -105,7 +105,7 @@ def test_a_reader_that_leaves_is_no_error(workspace: Workspace, hotload: Hotload
 
 
 def test_a_full_disk_is_told(workspace: Workspace, hotload: Hotload) -> None:
-    """Data that could not be written is an error, for whoever uses the file would be misled."""
+    """Output that cannot be written is an error."""
     workspace["greet"] = GREET
     done = hotload.shell('"$HOTLOAD" status --json > /dev/full')
     assert done.code == 1
@@ -113,7 +113,7 @@ def test_a_full_disk_is_told(workspace: Workspace, hotload: Hotload) -> None:
 
 
 def test_closed_streams_are_no_error(workspace: Workspace, hotload: Hotload) -> None:
-    """With standard output or error closed, a command does what it can."""
+    """With standard output or error closed, a command still works."""
     workspace["greet"] = GREET
     assert hotload.shell('"$HOTLOAD" check --json 2>&-').out.startswith(
         '{"plugins":[{"name":"greet","state":"ok"'
@@ -123,7 +123,7 @@ def test_closed_streams_are_no_error(workspace: Workspace, hotload: Hotload) -> 
 
 
 def test_what_check_started_ends_with_it(workspace: Workspace, hotload: Hotload) -> None:
-    """Also when it is killed, and can end nothing itself."""
+    """A process that check started ends with it, even if check is killed."""
     (workspace.root / "hotload.toml").write_text("load_timeout = 1000\n")
     workspace["waits"] = WAITS
     check = hotload.start("check")
@@ -134,7 +134,7 @@ def test_what_check_started_ends_with_it(workspace: Workspace, hotload: Hotload)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_is_quiet(workspace: Workspace, hotload: Hotload, number: signal.Signals) -> None:
-    """Ctrl-C and its like end a command with code 130, and what it started with it."""
+    """A signal ends a command with code 130, without output, and ends its child process."""
     workspace["waits"] = WAITS
     check = hotload.start("check")
     child = int(check.err.wait_for("pid ").split()[1])
@@ -147,7 +147,7 @@ def test_an_interrupt_is_quiet(workspace: Workspace, hotload: Hotload, number: s
 
 
 def test_the_module_is_the_command(workspace: Workspace) -> None:
-    """Python -m hotload_tui is the same as hotload."""
+    """``python -m hotload_tui`` runs the hotload command."""
     done = subprocess.run(
         [sys.executable, "-m", "hotload_tui", "--version"],
         cwd=workspace.root,
@@ -160,7 +160,7 @@ def test_the_module_is_the_command(workspace: Workspace) -> None:
 
 
 def test_help_is_quick_and_complete(workspace: Workspace) -> None:
-    """--help names the commands and the exit codes, and loads no console, highlighter or parser for it."""
+    """``--help`` lists the commands and exit codes, and loads neither console nor highlighter."""
     out, loaded = modules_of(workspace, "--help")
     for command in ["build", "call", "check", "clean", "disable", "enable", "new", "reload", "run", "status"]:
         assert f"\n  {command} " in out
@@ -170,7 +170,7 @@ def test_help_is_quick_and_complete(workspace: Workspace) -> None:
 
 
 def test_a_command_waits_for_no_other(workspace: Workspace) -> None:
-    """What only other commands or a host need is not loaded for status."""
+    """``status`` does not load the modules of other commands or of a host."""
     _, loaded = modules_of(workspace, "status")
     assert "hotload_tui.cli.look" in loaded
     others = {"change", "serving", "trial"}
@@ -178,7 +178,7 @@ def test_a_command_waits_for_no_other(workspace: Workspace) -> None:
 
 
 def modules_of(workspace: Workspace, *words: str) -> tuple[str, set[str]]:
-    """Run a command in a process of its own; return what it prints and the modules that it loads."""
+    """Run a command in its own process, and return its output and the modules that it loads."""
     program = (
         f"import sys\nfrom hotload_tui.cli import main\nsys.argv = ['hotload', *{words!r}]\n"
         "try:\n    main()\nfinally:\n    print(*sorted(sys.modules), file=sys.stderr)"
@@ -196,7 +196,7 @@ def modules_of(workspace: Workspace, *words: str) -> tuple[str, set[str]]:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_shell_gets_its_completion(hotload: Hotload, shell: str) -> None:
-    """The line that the quickstart gives for a shell makes a script that completes hotload."""
+    """The line in the quickstart for each shell makes a script that completes hotload."""
     quickstart = (Path(__file__).parent.parent.parent / "docs" / "quickstart.md").read_text()
     assert f"_HOTLOAD_COMPLETE={shell}_source hotload" in quickstart
     done = hotload(_HOTLOAD_COMPLETE=f"{shell}_source")

@@ -9,7 +9,7 @@ HOSTS = pytest.mark.parametrize("with_host", ["", "with host"])
 
 @HOSTS
 def test_a_new_plugin_works_at_once(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
-    """New prints the folder that it made, and what is in it answers a call."""
+    """``new`` prints the folder of the new plugin, which answers a call."""
     if with_host:
         hotload.serve()
     done = hotload("new", "first")
@@ -20,7 +20,7 @@ def test_a_new_plugin_works_at_once(workspace: Workspace, hotload: Hotload, with
 
 @pytest.mark.parametrize("name", ["my hello", "1x", "class"])
 def test_a_name_that_no_import_can_say_is_told(hotload: Hotload, name: str) -> None:
-    """Such a plugin works, and I learn at once what it cannot have; other names have nothing to tell."""
+    """A plugin whose name cannot be imported works, and ``new`` says what is not possible."""
     done = hotload("new", name)
     assert (done.code, done.err.startswith(f'"{name}" is no Python name')) == (0, True)
     assert hotload("call", name, "Ada").out == "Hello, Ada!\n"
@@ -28,21 +28,21 @@ def test_a_name_that_no_import_can_say_is_told(hotload: Hotload, name: str) -> N
 
 
 def test_a_host_elsewhere_makes_it_where_i_see_it(workspace: Workspace, hotload: Hotload) -> None:
-    """The folder that new prints is right also from another directory than the host's."""
+    """The folder that ``new`` prints is right in another directory than the host's."""
     hotload.serve()
     done = hotload.shell('mkdir -p sub && cd sub && cd "$("$HOTLOAD" new first --plugins ../plugins)" && pwd')
     assert done.out.strip() == str(workspace.plugins / "first")
 
 
 def test_the_first_plugin_makes_the_folder(workspace: Workspace, hotload: Hotload) -> None:
-    """In an empty project, new makes the folder of plugins too."""
+    """``new`` makes the plugin directory if it is missing."""
     workspace.plugins.rmdir()
     assert hotload("new", "first").code == 0
     assert (workspace.plugins / "first" / "plugin.py").is_file()
 
 
 def test_a_name_that_cannot_be(workspace: Workspace, hotload: Hotload) -> None:
-    """A name that no plugin can have is wrong usage, and nothing is made."""
+    """An invalid plugin name is wrong usage, and nothing is made."""
     done = hotload("new", "../up")
     assert (done.code, done.out) == (2, "")
     assert '"../up" cannot name a plugin' in done.err
@@ -51,7 +51,7 @@ def test_a_name_that_cannot_be(workspace: Workspace, hotload: Hotload) -> None:
 
 @HOSTS
 def test_the_same_twice_is_fine(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
-    """new, disable, enable and clean may be said twice; the second time nothing happens."""
+    """A second ``new``, ``disable``, ``enable`` or ``clean`` succeeds and changes nothing."""
     if with_host:
         hotload.serve()
     for command in (["new", "greet"], ["disable", "greet"], ["enable", "greet"], ["clean", "greet"]):
@@ -60,7 +60,7 @@ def test_the_same_twice_is_fine(workspace: Workspace, hotload: Hotload, with_hos
 
 
 def test_an_existing_plugin_is_not_made_anew(workspace: Workspace, hotload: Hotload) -> None:
-    """New on a name that is taken changes nothing and says so."""
+    """``new`` with an existing name says so and changes nothing."""
     workspace["greet"] = GREET
     done = hotload("new", "greet")
     assert done == (0, f"{done.out.strip()}\n", "greet exists already; nothing was changed\n")
@@ -69,7 +69,7 @@ def test_an_existing_plugin_is_not_made_anew(workspace: Workspace, hotload: Hotl
 
 @HOSTS
 def test_off_and_on_again(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
-    """Disable takes a plugin out of service, enable brings it back."""
+    """``disable`` unloads a plugin, and ``enable`` loads it again."""
     workspace["greet"] = GREET
     workspace["other"] = "def register(ctx):\n    ctx.hook('greet', lambda name: f'Hi, {name}')\n"
     if with_host:
@@ -84,7 +84,7 @@ def test_off_and_on_again(workspace: Workspace, hotload: Hotload, with_host: str
 
 @HOSTS
 def test_a_name_that_is_no_plugin(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
-    """A misspelled name is refused with the nearest plugin, by every command that takes one."""
+    """Every command with plugin names refuses a misspelled one with the nearest name."""
     workspace["greeter"] = GREET
     if with_host:
         hotload.serve()
@@ -96,7 +96,7 @@ def test_a_name_that_is_no_plugin(workspace: Workspace, hotload: Hotload, with_h
 
 @HOSTS
 def test_cleaning_removes_artifacts(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
-    """Clean removes the artifacts of the plugins named, or of all, and what runs goes on running."""
+    """``clean`` removes the artifacts of the named plugins or of all, and the plugins stay live."""
     for name in ("a", "b", "c"):
         workspace[name] = GREET
     if with_host:
@@ -110,7 +110,7 @@ def test_cleaning_removes_artifacts(workspace: Workspace, hotload: Hotload, with
 
 
 def test_cleaning_wants_to_know_what(workspace: Workspace, hotload: Hotload) -> None:
-    """Clean without names, or with names and --all, is wrong usage and removes nothing."""
+    """``clean`` without names, or with names and ``--all``, is wrong usage and removes nothing."""
     workspace["greet"] = GREET
     hotload("build")
     for arguments in ([], ["greet", "--all"]):
@@ -121,7 +121,7 @@ def test_cleaning_wants_to_know_what(workspace: Workspace, hotload: Hotload) -> 
 
 
 def test_a_slip_is_taken_back(workspace: Workspace, hotload: Hotload) -> None:
-    """Undo brings back what was disabled in the running host; then there is nothing more."""
+    """``undo`` reverts a disable in the running host, and then there is nothing more to undo."""
     workspace["greet"] = GREET
     hotload.serve()
     hotload("disable", "greet")
@@ -133,7 +133,7 @@ def test_a_slip_is_taken_back(workspace: Workspace, hotload: Hotload) -> None:
 
 
 def test_reload_needs_a_host(workspace: Workspace, hotload: Hotload) -> None:
-    """Without a host there is nothing to reload, and I am told how to start one."""
+    """Without a host, ``reload`` is refused with how to start one."""
     workspace["greet"] = GREET
     done = hotload("reload")
     assert (done.code, done.out) == (3, "")
@@ -142,7 +142,7 @@ def test_reload_needs_a_host(workspace: Workspace, hotload: Hotload) -> None:
 
 
 def test_reload_makes_a_new_generation(workspace: Workspace, hotload: Hotload) -> None:
-    """Reload loads anew what is named, or all, changed or not."""
+    """``reload`` loads the named plugins or all of them again, changed or not."""
     workspace["a"] = GREET
     workspace["b"] = GREET
     hotload.serve()
@@ -153,7 +153,7 @@ def test_reload_makes_a_new_generation(workspace: Workspace, hotload: Hotload) -
 
 
 def test_a_reload_that_fails_is_told(workspace: Workspace, hotload: Hotload) -> None:
-    """A broken source gives code 1 with its line, and the old version goes on serving."""
+    """``reload`` of a broken source exits with 1 and names its line, and the old version stays live."""
     workspace["greet"] = GREET
     hotload.serve()
     workspace["greet"] = "def register(ctx):\n    1 / 0\n"
@@ -167,7 +167,7 @@ def test_a_reload_that_fails_is_told(workspace: Workspace, hotload: Hotload) -> 
 def test_an_earlier_generation_comes_back_until_it_is_released(
     workspace: Workspace, hotload: Hotload
 ) -> None:
-    """Rollback says what it did and how to end it; release loads the newest source."""
+    """``rollback`` says how to end it, and ``release`` loads the newest source."""
     workspace["greet"] = GREET
     hotload.serve()
     workspace["greet"] = GREET.replace("Hello", "Good day")
@@ -185,7 +185,7 @@ def test_an_earlier_generation_comes_back_until_it_is_released(
 
 
 def test_saves_are_kept_and_applied(workspace: Workspace, hotload: Hotload) -> None:
-    """Pause keeps a save, status says that it waits, and resume applies it."""
+    """``pause`` holds back a save, ``status`` shows it, and ``resume`` applies it."""
     workspace["greet"] = GREET
     host = hotload.serve(enable_watch=True)
     assert hotload("pause").code == 0
@@ -203,13 +203,13 @@ def test_saves_are_kept_and_applied(workspace: Workspace, hotload: Hotload) -> N
 def test_without_a_host_there_is_nothing_to_pause(
     workspace: Workspace, hotload: Hotload, command: str
 ) -> None:
-    """Pause and resume are for a running host: without one they end with 3."""
+    """Without a host, ``pause`` and ``resume`` exit with 3."""
     workspace["greet"] = GREET
     assert hotload(command).code == 3
 
 
 def test_what_a_command_without_a_host_loads_is_unloaded(workspace: Workspace, hotload: Hotload) -> None:
-    """The plugin's clean-up runs before the command ends."""
+    """Without a host, a command unloads the plugins that it loaded before it ends."""
     mark = workspace.root / "unloaded"
     workspace["_greet"] = f"def register(ctx):\n    ctx.on_unload(lambda: open({str(mark)!r}, 'w').close())\n"
     assert hotload("enable", "greet").code == 0

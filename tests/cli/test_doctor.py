@@ -5,7 +5,7 @@ from tests.conftest import Workspace, answering
 
 
 def test_the_command_prints_findings_and_origins(workspace: Workspace, hotload: Hotload) -> None:
-    """In the terminal I see a line for each thing, and for each value the place that it came from."""
+    """``doctor`` prints the findings, and the origin of each setting."""
     workspace["greet"] = answering("hello")
     (workspace.root / "hotload.toml").write_text("load_timeout = 3\n[plugins.greet]\npriority = 5\n")
     done = hotload("doctor", HOTLOAD_DRAIN_TIMEOUT="2", LC_ALL="C.UTF-8", TERM="xterm-256color")
@@ -18,14 +18,14 @@ def test_the_command_prints_findings_and_origins(workspace: Workspace, hotload: 
 
 
 def test_a_running_host_is_told(workspace: Workspace, hotload: Hotload) -> None:
-    """A host that runs on these plugins is listed with its pid."""
+    """``doctor`` lists a running host with its pid."""
     workspace["greet"] = answering("hello")
     hotload.serve()
     assert f"{os.getpid()} runs on these plugins" in hotload("doctor").out
 
 
 def test_a_broken_configuration_is_a_finding(workspace: Workspace, hotload: Hotload) -> None:
-    """Where hotload.toml is wrong, doctor says so among the rest, in JSON, too, and ends with 1."""
+    """``doctor`` reports a mistake in hotload.toml among its findings, also as JSON, and exits with 1."""
     workspace["greet"] = answering("hello")
     hotload.serve()
     (workspace.root / "hotload.toml").write_text("lod_timeout = 3\n")

@@ -1,4 +1,4 @@
-"""``docs/events.md`` lists the fields that events have: those of the types, and those of a real run."""
+"""``docs/events.md`` lists exactly the fields of the event types, and those of the events of a real run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Page: TypeAlias = dict[str, dict[str, str]]
 
 @pytest.fixture(scope="module")
 def page() -> Page:
-    """Give what the page documents: by name of an event or record, the type of each of its fields."""
+    """Return the documented fields and their types, by the name of the event or record."""
     found: Page = {}
     for section in PAGE.read_text().partition("## Logging")[0].split("\n### ")[1:]:
         shared = dict.fromkeys(SHARED.findall(section), "")
@@ -36,7 +36,7 @@ def page() -> Page:
 
 
 def _written(schema: dict[str, object]) -> str:
-    """Say a JSON Schema of a field as the page does."""
+    """Return a field's JSON Schema in the words of the page."""
     match schema:
         case {"$ref": str(place)}:
             return place.rpartition("/")[2]
@@ -55,7 +55,7 @@ def _written(schema: dict[str, object]) -> str:
 
 
 def test_the_page_lists_each_field_of_each_event(page: Page) -> None:
-    """No event, record or field is missing on the page, none is too much, and their types are those."""
+    """The page lists exactly the events, records and fields, with their types."""
     types: Page = {}
     for name, definition in msgspec.json.schema(AnyEvent)["$defs"].items():
         of_all = {"kind", "at"} if "kind" in definition["properties"] else set()
@@ -70,7 +70,7 @@ def test_the_page_lists_each_field_of_each_event(page: Page) -> None:
 def test_the_events_of_a_run_are_those_of_the_page(
     workspace: Workspace, hotload: Hotload, page: Page
 ) -> None:
-    """Each line of ``run --json`` has just the fields that the page lists, with values of their types."""
+    """Each line of ``run --json`` has exactly the documented fields, with values of their types."""
     workspace["greet"] = f"import os\nos.environ['X'] = 'y'\n{answering('hello')}"
     workspace["broken"] = "def register(ctx):\n    1 / 0\n"
     host = hotload.host("--json")
@@ -91,7 +91,7 @@ def test_the_events_of_a_run_are_those_of_the_page(
 
 
 def _check(value: object, written: str, page: Page) -> None:
-    """Compare a value with a type as the page says it."""
+    """Compare a value with its documented type."""
     if written in page:
         assert isinstance(value, dict)
         assert set(value) == set(page[written]), written

@@ -17,13 +17,13 @@ def register(ctx):
 
 
 def dangerous(text: str) -> list[str]:
-    """Return what could steer a terminal, turn text around or hide in it."""
+    """Return the characters that could control a terminal, reverse text or hide in it."""
     found = {sign for sign in text if unicodedata.category(sign) in ("Cc", "Cf", "Zl", "Zp")}
     return sorted(map(ascii, found - {"\n", "\u200d"}))
 
 
 def test_no_command_writes_to_a_terminal_what_a_plugin_says(workspace: Workspace, hotload: Hotload) -> None:
-    """Names, messages, notes, hook points and the log come with their control characters spelled out."""
+    """Commands print control characters in names, messages, hook points and the log only as escapes."""
     workspace[f"good{IN_A_NAME}"] = PLUGIN
     workspace[f"bad{IN_A_NAME}\udcff"] = BAD  # a byte that is not UTF-8
     for command in ("plan", "check", "status"):
@@ -39,7 +39,7 @@ def test_no_command_writes_to_a_terminal_what_a_plugin_says(workspace: Workspace
 
 
 def test_a_line_of_a_megabyte_is_a_line(workspace: Workspace, hotload: Hotload) -> None:
-    """A message without end ends nothing: the command prints it, or its beginning."""
+    """A message of a megabyte is printed, at least its beginning."""
     workspace["bad"] = "def register(ctx):\n    raise ValueError('x' * 1_000_000)\n"
     done = hotload("check")
     assert done.code == 1

@@ -23,7 +23,7 @@ FIELDS = ["name", "state", "digest", "generation", "compile_ms", "load_ms", "poi
 
 
 def test_the_disk_tells_the_state_without_a_host(workspace: Workspace, hotload: Hotload) -> None:
-    """Without a host I see which plugins there are and which are off, and none of their code runs."""
+    """Without a host, ``status`` lists the plugins and whether they are off, and runs none of their code."""
     workspace["greet"] = "open('ran', 'w').close()\ndef register(ctx): ...\n"
     workspace["_quiet"] = GREET
     done = hotload("status", "--json")
@@ -38,7 +38,7 @@ def test_the_disk_tells_the_state_without_a_host(workspace: Workspace, hotload: 
 
 
 def test_a_host_tells_its_state(workspace: Workspace, hotload: Hotload) -> None:
-    """With a host I see what it serves: generation, hook points, times."""
+    """With a host, ``status --json`` shows the generation, hook points and times of each plugin."""
     workspace["greet"] = GREET
     hotload.serve()
     (plugin,) = hotload("status", "--json").plugins
@@ -56,7 +56,7 @@ def test_a_host_tells_its_state(workspace: Workspace, hotload: Hotload) -> None:
 
 
 def test_the_table_says_the_same(workspace: Workspace, hotload: Hotload) -> None:
-    """For a person, status is a table with a sign and a word for each state, and faults in a line each."""
+    """``status`` prints a table with a sign and a word for each state, and a line for each fault."""
     workspace["greet"] = GREET
     workspace["broken"] = "def register(ctx):\n    1 / 0\n"
     hotload.serve()
@@ -71,7 +71,7 @@ def test_the_table_says_the_same(workspace: Workspace, hotload: Hotload) -> None
 
 
 def test_names_choose_plugins(workspace: Workspace, hotload: Hotload) -> None:
-    """I can ask for some plugins only; a name that is none is refused with the nearest."""
+    """``status`` accepts plugin names, and refuses a misspelled one with the nearest name."""
     for name in ("a", "b", "greeter"):
         workspace[name] = GREET
     assert [plugin["name"] for plugin in hotload("status", "b", "a", "b", "--json").plugins] == ["b", "a"]
@@ -82,7 +82,7 @@ def test_names_choose_plugins(workspace: Workspace, hotload: Hotload) -> None:
 
 @pytest.mark.parametrize("command", ["status", "plan", "build", "check", "call", "run", "disable", "clean"])
 def test_a_missing_folder_is_told(workspace: Workspace, hotload: Hotload, command: str) -> None:
-    """Without a folder of plugins every command says so, and how to get one."""
+    """Without a plugin directory, every command says so and how to make one."""
     workspace.plugins.rmdir()
     arguments = {"call": ["greet"], "disable": ["x"], "clean": ["--all"]}.get(command, [])
     done = (hotload.process if command == "run" else hotload)(command, *arguments)
@@ -93,7 +93,7 @@ def test_a_missing_folder_is_told(workspace: Workspace, hotload: Hotload, comman
 
 @pytest.mark.parametrize("command", ["build", "check"])
 def test_an_empty_folder_is_nothing_to_act_on(workspace: Workspace, hotload: Hotload, command: str) -> None:
-    """In an empty folder there is nothing to build or check, which is not the same as success."""
+    """In an empty folder, ``build`` and ``check`` have nothing to do and exit with 3."""
     assert workspace.plugins.exists()
     done = hotload(command)
     assert (done.code, done.out) == (3, "")
@@ -101,7 +101,7 @@ def test_an_empty_folder_is_nothing_to_act_on(workspace: Workspace, hotload: Hot
 
 
 def test_options_stand_before_and_after_the_command(workspace: Workspace, hotload: Hotload) -> None:
-    """--plugins is understood on both sides of the command's name, the later one wins."""
+    """``--plugins`` works before and after the command's name, and the last one counts."""
     (workspace.root / "others" / "clock").mkdir(parents=True)
     (workspace.root / "others" / "clock" / "plugin.py").write_text("def register(ctx): ...\n")
     for arguments in (
@@ -119,7 +119,7 @@ def test_options_stand_before_and_after_the_command(workspace: Workspace, hotloa
 def test_a_host_is_reached_though_its_files_are_broken(
     workspace: Workspace, hotload: Hotload, command: list[str]
 ) -> None:
-    """It goes on with what it read before; the mistake is told, and refused where a host has yet to start."""
+    """A command reaches the host despite a mistake in hotload.toml and reports it; ``check`` refuses it."""
     workspace["greet"] = GREET
     hotload.serve(enable_watch=True)
     (workspace.root / "hotload.toml").write_text("debounce_time = 'soon'\n")
@@ -131,7 +131,7 @@ def test_a_host_is_reached_though_its_files_are_broken(
 
 
 def test_without_a_host_broken_files_are_refused(workspace: Workspace, hotload: Hotload) -> None:
-    """Nobody knows then what was meant."""
+    """Without a host, ``status`` refuses a broken hotload.toml."""
     workspace["greet"] = GREET
     (workspace.root / "hotload.toml").write_text("debounce_time = 'soon'\n")
     done = hotload("status")
@@ -141,7 +141,7 @@ def test_without_a_host_broken_files_are_refused(workspace: Workspace, hotload: 
 
 @pytest.mark.parametrize("with_host", ["with a host", "without"])
 def test_a_plan_tells_what_would_be_done(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
-    """In words and as JSON: what would be loaded and why, and with exit code 1 that not all of it can be."""
+    """``plan`` prints what would be loaded and why, also as JSON, and exits with 1 if a plugin cannot be."""
     workspace["greet"], workspace["echo"] = GREET, GREET
     if with_host == "with a host":
         hotload.serve()
@@ -168,7 +168,7 @@ def test_a_plan_tells_what_would_be_done(workspace: Workspace, hotload: Hotload,
 
 
 def test_building_runs_nothing(workspace: Workspace, hotload: Hotload) -> None:
-    """Build makes artifacts and executes no plugin; a second build finds all done."""
+    """``build`` makes artifacts without executing plugins, and a second build makes no further ones."""
     workspace["greet"] = "open('ran', 'w').close()\ndef register(ctx): ...\n"
     for _ in range(2):
         assert hotload("build", "--compiled", "out").code == 0
@@ -177,7 +177,7 @@ def test_building_runs_nothing(workspace: Workspace, hotload: Hotload) -> None:
 
 
 def test_a_build_that_fails_shows_the_line(workspace: Workspace, hotload: Hotload) -> None:
-    """A syntax error is told with file, line and mark; the others are built, and the code is 1."""
+    """A syntax error is reported with file and line, the other plugin is built, and the exit code is 1."""
     workspace["greet"] = GREET
     workspace["broken"] = "def register(ctx):\n    x = (1 +\n"
     done = hotload("build")
@@ -193,7 +193,7 @@ def test_a_build_that_fails_shows_the_line(workspace: Workspace, hotload: Hotloa
 def test_a_missing_package_is_told_with_what_installs_it(
     workspace: Workspace, hotload: Hotload, command: str, with_host: str
 ) -> None:
-    """Wherever the fault is shown stands the command, with the Python that needs it."""
+    """Each command that shows a missing package shows the install command with the right Python."""
     workspace["user"] = "import not_installed\ndef register(ctx): ...\n"
     if with_host:
         hotload.serve()
@@ -203,7 +203,7 @@ def test_a_missing_package_is_told_with_what_installs_it(
 
 @pytest.mark.parametrize("with_host", ["", "with host"])
 def test_a_call_prints_a_value_a_line(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
-    """Call prints what the handlers returned and nothing else, with a host and without."""
+    """``call`` prints only the handlers' values, one per line, with a host and without."""
     workspace["greet"] = GREET
     workspace["twice"] = GREET.replace("Hello", "Hi").replace("10", "20")
     if with_host:
@@ -224,7 +224,7 @@ def test_a_call_prints_a_value_a_line(workspace: Workspace, hotload: Hotload, wi
 
 @pytest.mark.parametrize("with_host", ["", "with host"])
 def test_a_call_takes_keyword_arguments(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
-    """NAME=VALUE is one, its value JSON or text; what only looks like one can be said as JSON, too."""
+    """``NAME=VALUE`` is a keyword argument with a JSON or text value; anything else is positional."""
     workspace["echo"] = "def register(ctx):\n    ctx.hook('echo', lambda *a, **k: [a, k])\n"
     if with_host:
         hotload.serve()
@@ -240,7 +240,7 @@ def test_a_call_takes_keyword_arguments(workspace: Workspace, hotload: Hotload, 
 
 @pytest.mark.parametrize("with_host", ["", "with host"])
 def test_a_call_waits_for_coroutine_handlers(hotload: Hotload, with_host: str) -> None:
-    """The plugin of the template async answers like the others, and no fault is told of it."""
+    """``call`` waits for a coroutine handler, and ``status`` shows no fault."""
     assert hotload("new", "slow", "--template", "async").code == 0
     if with_host:
         hotload.serve()
@@ -250,7 +250,7 @@ def test_a_call_waits_for_coroutine_handlers(hotload: Hotload, with_host: str) -
 
 @pytest.mark.parametrize("with_host", ["", "with host"])
 def test_a_handler_that_raises_is_told(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
-    """One handler's fault gives code 1 and its place; the others' values are printed."""
+    """If one handler raises, ``call`` exits with 1, shows its place and prints the other handlers' values."""
     workspace["a_bad"] = BAD
     workspace["greet"] = GREET
     if with_host:
@@ -264,7 +264,7 @@ def test_a_handler_that_raises_is_told(workspace: Workspace, hotload: Hotload, w
         "    2 | return 1 / value",
         "      |        ^^^^^^^^^",
     ]
-    if with_host:  # it serves on, and the table says what was seen of it
+    if with_host:  # it stays live, and the table shows the fault
         assert hotload("status").out.splitlines()[1].startswith("+ ok !  a_bad ")
     (fault,) = json.loads(hotload("call", "echo", "0", "--json").out)["faults"]
     assert (fault["phase"], fault["type"], fault["plugin"], fault["line"]) == (
@@ -276,7 +276,7 @@ def test_a_handler_that_raises_is_told(workspace: Workspace, hotload: Hotload, w
 
 
 def test_a_call_that_nobody_answers(workspace: Workspace, hotload: Hotload) -> None:
-    """A hook point without a handler is nothing to act on; the nearest one is named."""
+    """A call of a point without handlers exits with 3 and suggests the nearest point."""
     workspace["greet"] = GREET
     done = hotload("call", "gret", "--json")
     assert done.code == 3
@@ -285,7 +285,7 @@ def test_a_call_that_nobody_answers(workspace: Workspace, hotload: Hotload) -> N
 
 
 def test_a_call_that_nobody_answers_because_of_a_fault(workspace: Workspace, hotload: Hotload) -> None:
-    """If the plugin that would answer failed, that is what I am told."""
+    """If the plugin that would answer has failed, ``call`` reports its fault."""
     workspace["greet"] = "def register(ctx):\n    1 / 0\n"
     done = hotload("call", "greet")
     assert (done.code, done.out) == (1, "")
@@ -295,7 +295,7 @@ def test_a_call_that_nobody_answers_because_of_a_fault(workspace: Workspace, hot
 
 
 def test_a_misspelled_option_is_no_argument(workspace: Workspace, hotload: Hotload) -> None:
-    """Call takes -1 as a number, but refuses an option that it does not know, unless after two dashes."""
+    """``call`` takes -1 as a number, but refuses an unknown option unless it follows two dashes."""
     workspace["greet"] = GREET
     done = hotload("call", "greet", "--jsn")
     assert (done.code, done.out) == (2, "")
@@ -304,7 +304,7 @@ def test_a_misspelled_option_is_no_argument(workspace: Workspace, hotload: Hotlo
 
 
 def test_a_call_ends_though_a_thread_does_not(workspace: Workspace, hotload: Hotload) -> None:
-    """A thread that a plugin left running, and that asks to be waited for, does not keep the command."""
+    """A thread that a plugin leaves running does not keep the command from ending."""
     thread = "threading.Thread(target=threading.Event().wait, daemon=False)"
     workspace["greet"] = f"import threading\n{thread}.start()\n{GREET}"
     done = hotload.process("call", "greet", "Ada")
@@ -312,7 +312,7 @@ def test_a_call_ends_though_a_thread_does_not(workspace: Workspace, hotload: Hot
 
 
 def test_two_hosts_of_one_project(workspace: Workspace, hotload: Hotload) -> None:
-    """With two hosts I have to say which one I mean; the error lists both."""
+    """With two hosts, a command lists both and needs ``--host``."""
     workspace["greet"] = GREET
     pids = sorted(hotload.host().process.pid for _ in range(2))
     done = hotload("call", "greet", "Ada")
@@ -328,7 +328,7 @@ def test_two_hosts_of_one_project(workspace: Workspace, hotload: Hotload) -> Non
 
 
 def test_a_killed_host_is_no_host(workspace: Workspace, hotload: Hotload) -> None:
-    """After kill -9 of the host the next command does without it."""
+    """After kill -9 of the host, the next command works without it."""
     workspace["greet"] = GREET
     hotload.host().kill()
     done = hotload("call", "greet", "Ada")
@@ -337,7 +337,7 @@ def test_a_killed_host_is_no_host(workspace: Workspace, hotload: Hotload) -> Non
 
 
 def test_host_is_for_commands_that_ask_one(hotload: Hotload) -> None:
-    """--host before a command that never asks a host is refused, not ignored."""
+    """``--host`` before a command that never uses a host is refused, not ignored."""
     for command in ("check", "build", "run"):
         done = hotload("--host", "1", command)
         assert (done.code, done.out) == (2, "")
@@ -345,7 +345,7 @@ def test_host_is_for_commands_that_ask_one(hotload: Hotload) -> None:
 
 
 def test_an_entry_for_no_plugin_is_warned_about(workspace: Workspace, hotload: Hotload) -> None:
-    """A misspelled plugin in hotload.toml is pointed out by whatever command reads it."""
+    """A table for an unknown plugin in hotload.toml causes a warning in each command."""
     workspace["greeter"] = GREET
     Path(workspace.root, "hotload.toml").write_text("[plugins.greter]\npriority = 1\n")
     warning = 'warning: [plugins.greter] has no plugin directory of that name; did you mean "greeter"?'

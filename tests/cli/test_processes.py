@@ -1,4 +1,4 @@
-"""Each command once as a user starts it: a process of its own, with a host in another or without one."""
+"""Each command once in its own process, as a user starts it, with a host and without."""
 
 import importlib.metadata
 
@@ -9,7 +9,7 @@ GREET = "def register(ctx):\n    ctx.hook('greet', lambda name='you': f'Hello, {
 
 
 def test_a_day_without_a_host(workspace: Workspace, hotload: Hotload) -> None:
-    """What works on the disk and in a process of its own: results on standard output, the rest on error."""
+    """Without a host, commands print results on standard output, and everything else on standard error."""
     assert hotload.process("new", "greet") == (0, "plugins/greet\n", "")
     workspace["greet"] = GREET
     for words, out, err in [
@@ -26,13 +26,13 @@ def test_a_day_without_a_host(workspace: Workspace, hotload: Hotload) -> None:
     ]:
         done = hotload.process(*words.split())
         assert (out in done.out, err in done.err, bool(done.out)) == (True, True, bool(out)), (words, done)
-        assert done.code == 0 or words == "doctor", done  # which may find something in this environment
+        assert done.code == 0 or words == "doctor", done  # doctor may find something in this environment
     done = hotload.process("logs")
     assert (done.code, done.out, "'logs' needs a host" in done.err) == (3, "", True)
 
 
 def test_a_day_with_a_host(workspace: Workspace, hotload: Hotload) -> None:
-    """Commands reach the host that runs in another process on the same folder, and one chosen by its pid."""
+    """Commands reach the host of the same folder in another process, also by its pid."""
     workspace["greet"] = GREET
     host = hotload.host()
     pid = host.process.pid

@@ -29,7 +29,7 @@ STUBBORN_WHEN = {
 
 
 def test_a_host_tells_events_as_json(workspace: Workspace, hotload: Hotload) -> None:
-    """Run --json prints one event a line, and nothing of what plugins print."""
+    """``run --json`` prints one event per line, and nothing that plugins print."""
     workspace["greet"] = "import os\nos.system('echo noise')\nprint('noise')\n" + GREET
     host = hotload.host("--json")
     loaded = json.loads(host.out.wait_for('"PluginLoaded"'))
@@ -43,7 +43,7 @@ def test_a_host_tells_events_as_json(workspace: Workspace, hotload: Hotload) -> 
 
 
 def test_a_host_narrates_its_log(workspace: Workspace, hotload: Hotload) -> None:
-    """Run without --json tells its log on standard error, and nothing on standard output."""
+    """``run`` prints its log on standard error, and nothing on standard output."""
     workspace["greet"] = "print('noise')\n" + GREET
     workspace["broken"] = "def register(ctx):\n    1 / 0\n"
     host = hotload.host()
@@ -54,7 +54,7 @@ def test_a_host_narrates_its_log(workspace: Workspace, hotload: Hotload) -> None
 
 
 def test_an_edit_is_served(workspace: Workspace, hotload: Hotload) -> None:
-    """Save a file while the host runs, and the next call gets the new version."""
+    """After a save while the host runs, the next call gets the new version."""
     workspace["greet"] = GREET
     host = hotload.host()
     assert hotload("call", "greet").out == "Hello, you\n"
@@ -80,7 +80,7 @@ def test_a_host_ends_in_good_order(
 
 
 def test_a_plugin_that_does_not_let_go_is_left(workspace: Workspace, hotload: Hotload) -> None:
-    """A host ends soon after SIGTERM, whatever its plugin does while it loads or unloads, or in a thread."""
+    """A host ends soon after SIGTERM, even if a plugin never finishes loading, unloading or its thread."""
     hosts = []
     for name, when in STUBBORN_WHEN.items():
         workspace[f"../{name}/stubborn/plugin.py"] = STUBBORN.format(when=when)
@@ -94,7 +94,7 @@ def test_a_plugin_that_does_not_let_go_is_left(workspace: Workspace, hotload: Ho
 
 
 def test_a_host_whose_reader_leaves_ends(workspace: Workspace, hotload: Hotload) -> None:
-    """Run --json into a program that ends, such as head, ends quietly."""
+    """``run --json`` in a pipe ends without an error when its reader ends."""
     workspace["greet"] = GREET
     done = hotload.shell('"$HOTLOAD" run --json | head -1; echo ${PIPESTATUS[0]}')
     first, code = done.out.splitlines()
@@ -106,7 +106,7 @@ def test_a_host_whose_reader_leaves_ends(workspace: Workspace, hotload: Hotload)
 def test_a_host_without_a_socket_serves_all_the_same(
     workspace: Workspace, hotload: Hotload, session: Path
 ) -> None:
-    """If no socket can be made the host says why, and runs."""
+    """If the socket cannot be made, the host says why, and runs."""
     workspace["greet"] = GREET
     (session / "hotload").write_text("in the way")
     host = hotload.host()
@@ -116,7 +116,7 @@ def test_a_host_without_a_socket_serves_all_the_same(
 
 
 def test_the_console_needs_a_terminal(workspace: Workspace, hotload: Hotload) -> None:
-    """Hotload in a pipe says that it needs a terminal, and which command does not."""
+    """Without a terminal, ``hotload`` exits with 2 and names ``hotload run``."""
     workspace["greet"] = GREET
     done = hotload()
     assert (done.code, done.out) == (2, "")
@@ -124,7 +124,7 @@ def test_the_console_needs_a_terminal(workspace: Workspace, hotload: Hotload) ->
 
 
 def test_a_load_that_sleeps_is_interrupted_with_its_line(workspace: Workspace, hotload: Hotload) -> None:
-    """A host gives loads its main thread: what only a signal can end is ended, and the others are loaded."""
+    """A load that sleeps is interrupted in the main thread, its fault names the line, and the others load."""
     (workspace.root / "hotload.toml").write_text("load_timeout = 0.5\n")
     workspace["sleepy"] = "import time\ndef register(ctx):\n    time.sleep(9999)\n"
     workspace["waking"] = GREET

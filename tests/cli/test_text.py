@@ -5,7 +5,7 @@ from hotload_tui.core.model import Fault, Frame, PluginState, PluginStatus
 
 
 def shown(source: str, *, column: int, end_column: int, end_line: int = 5) -> list[str]:
-    """Show a fault in line 5 of a plugin."""
+    """Return the printed lines of a fault in line 5 of a plugin."""
     frame = Frame(
         "/p/plugin.py",
         5,
@@ -33,7 +33,7 @@ def shown(source: str, *, column: int, end_column: int, end_line: int = 5) -> li
     ],
 )
 def test_marks_stand_under_what_failed(source: str, column: int, end_column: int, carets: str) -> None:
-    """The marks stand exactly under the failing expression, with tabs and wide letters before and in it."""
+    """The carets are under the failing expression, also with tabs and wide letters."""
     assert shown(source, column=column, end_column=end_column) == [
         f"    5 | {source.strip()}",
         f"      | {carets}",
@@ -41,17 +41,17 @@ def test_marks_stand_under_what_failed(source: str, column: int, end_column: int
 
 
 def test_an_expression_over_several_lines_is_marked_to_the_end() -> None:
-    """Of an expression that goes on below, the first line is marked to its end."""
+    """An expression of several lines is marked to the end of its first line."""
     assert shown("x = f(a,  ", column=4, end_column=2, end_line=6)[1] == "      |     ^^^^"
 
 
 def test_without_a_column_there_are_no_marks() -> None:
-    """Where only the line is known, only the line is shown."""
+    """If only the line is known, no carets are printed."""
     assert shown("x = 1", column=-1, end_column=-1) == ["    5 | x = 1"]
 
 
 def test_only_the_plugins_own_frames_are_shown() -> None:
-    """The way through libraries is left out; where there is nothing else, the last place is shown."""
+    """Frames of libraries are left out, unless there are no others; then the last one is shown."""
     library = Frame("/lib/json.py", 9, "loads", "library")
     own = Frame("/p/plugin.py", 2, "go", "plugin")
     both = Fault("hook", "greet", "E", "m", 0.0, frames=(own, library))
@@ -61,7 +61,7 @@ def test_only_the_plugins_own_frames_are_shown() -> None:
 
 
 def test_notes_and_causes_follow() -> None:
-    """What Python adds to an exception, and what caused it, is told below it."""
+    """Notes, causes and contexts of an exception are printed below it."""
     cause = Fault("load", "greet", "KeyError", "'x'", 0.0, relation="cause")
     context = Fault("load", "greet", "OSError", "gone", 0.0, relation="context")
     fault = Fault("load", "greet", "E", "m", 0.0, notes=("did you mean y?",), causes=(cause, context))
@@ -74,7 +74,7 @@ def test_notes_and_causes_follow() -> None:
 
 
 def test_an_error_that_was_reported_twice_is_told_once() -> None:
-    """A context of the same type, message and place adds nothing."""
+    """A context with the same type, message and place as the fault is not printed."""
     place = Frame("/p/plugin.py", 2, "", "plugin")
     echo = Fault("compile", "greet", "SyntaxError", "bad", 0.0, frames=(place,), relation="context")
     fault = Fault("compile", "greet", "SyntaxError", "bad", 0.0, frames=(place,), causes=(echo,))
@@ -82,7 +82,7 @@ def test_an_error_that_was_reported_twice_is_told_once() -> None:
 
 
 def test_columns_stand_below_each_other() -> None:
-    """The table is straight, also with names of wide letters."""
+    """The table's columns are aligned, also with wide letters."""
     statuses = [PluginStatus(name, PluginState.NEW, "") for name in ("a", "日本語", "long-name")]
     lines = table(statuses)
     assert [line.split() for line in lines[1:]] == [

@@ -23,7 +23,7 @@ HOSTILE = {
 
 
 def test_all_is_well(workspace: Workspace, hotload: Hotload) -> None:
-    """Check prints one JSON object with what was compiled and loaded, whatever plugins print."""
+    """``check --json`` prints one JSON object with each plugin's result, whatever plugins print."""
     workspace["greet"] = FINE
     workspace["_quiet"] = FINE
     done = hotload("check", "--json")
@@ -48,7 +48,7 @@ def test_all_is_well(workspace: Workspace, hotload: Hotload) -> None:
 def test_a_hostile_plugin_is_a_failed_plugin(
     workspace: Workspace, hotload: Hotload, attack: str, outcome: tuple[str, str, str]
 ) -> None:
-    """A plugin that exits, crashes or hangs while it loads is named; the others are checked."""
+    """A plugin that exits, crashes or hangs while it loads fails with a fault, and the others are checked."""
     workspace["a"] = FINE
     workspace["hostile"] = f"import ctypes, os, re, signal, sys\ndef register(ctx):\n    {attack}\n"
     workspace["z"] = FINE
@@ -68,7 +68,7 @@ def test_a_hostile_plugin_is_a_failed_plugin(
 
 
 def test_a_crash_in_c_has_its_line(workspace: Workspace, hotload: Hotload) -> None:
-    """Of a segmentation fault I am told through which lines of the plugin it came."""
+    """The fault of a segmentation fault shows the plugin's lines that led to it."""
     workspace["crash"] = (
         "import ctypes\n\ndef boom():\n    ctypes.string_at(0)\n\ndef register(ctx):\n    boom()\n"
     )
@@ -84,7 +84,7 @@ def test_a_crash_in_c_has_its_line(workspace: Workspace, hotload: Hotload) -> No
 
 
 def test_a_fault_is_worth_reading(workspace: Workspace, hotload: Hotload) -> None:
-    """A fault shows its way through the plugin with the source, marks, and what caused it."""
+    """A fault shows the plugin's frames with source and carets, and its cause."""
     workspace["settings"] = (
         "import json\n\n"
         "def read(text):\n    try:\n        return json.loads(text)\n"
@@ -108,7 +108,7 @@ def test_a_fault_is_worth_reading(workspace: Workspace, hotload: Hotload) -> Non
 
 
 def test_a_stale_plugin_fails_the_check(workspace: Workspace, hotload: Hotload) -> None:
-    """A broken source fails the check even if an older artifact could serve."""
+    """A broken source fails the check, even if an older artifact exists."""
     workspace["greet"] = FINE
     assert hotload("check").code == 0
     workspace["greet"] = "def register(ctx):\n    1 / 0\n"
@@ -118,7 +118,7 @@ def test_a_stale_plugin_fails_the_check(workspace: Workspace, hotload: Hotload) 
 
 
 def test_what_plugins_started_ends_with_the_check(workspace: Workspace, hotload: Hotload) -> None:
-    """Neither a thread that never ends nor a process that a plugin started outlives the check."""
+    """Neither an endless thread nor a child process of a plugin outlives the check."""
     workspace["starts"] = (
         "import pathlib, subprocess, threading\n\n"
         "def register(ctx):\n"
@@ -132,7 +132,7 @@ def test_what_plugins_started_ends_with_the_check(workspace: Workspace, hotload:
 
 
 def test_a_check_sees_the_modules_that_a_host_sees(workspace: Workspace, hotload: Hotload) -> None:
-    """A module in the working directory is found by check exactly if a host finds it."""
+    """``check`` and a host agree on whether a module in the working directory can be imported."""
     (workspace.root / "mine.py").write_text("")
     workspace["uses"] = "import mine\ndef register(ctx):\n    ctx.hook('greet', lambda: 'found')\n"
     called = hotload.process("call", "greet")
@@ -140,7 +140,7 @@ def test_a_check_sees_the_modules_that_a_host_sees(workspace: Workspace, hotload
 
 
 def test_a_check_leaves_no_file(workspace: Workspace, hotload: Hotload) -> None:
-    """What check needs for itself is removed, also when a plugin kills the process."""
+    """``check`` leaves no temporary files, even if a plugin ends its process."""
     (workspace.root / "tmp").mkdir()
     workspace["hostile"] = "import os\nos._exit(1)\n\ndef register(ctx): ...\n"
     assert hotload.process("check", TMPDIR=str(workspace.root / "tmp")).code == 1
@@ -148,7 +148,7 @@ def test_a_check_leaves_no_file(workspace: Workspace, hotload: Hotload) -> None:
 
 
 def test_a_handler_that_does_not_fit_its_point(workspace: Workspace, hotload: Hotload) -> None:
-    """Check says where a handler is that a typed hook point cannot call, why, and what to write."""
+    """``check`` reports a handler that does not fit a typed hook point, with its line and what to write."""
     workspace["points/plugin.py"] = (
         "from hotload_tui import HookPoint\n\n@HookPoint\ndef greet(name: str) -> str:\n"
         "    raise NotImplementedError\n\ndef register(ctx):\n    pass\n"
