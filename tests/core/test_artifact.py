@@ -210,7 +210,7 @@ def test_a_bad_artifact_is_rebuilt_and_the_log_says_why(
 def test_a_directory_in_the_place_of_an_artifact_is_named(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
-    """A path that cannot be replaced is a fault that names the path."""
+    """If an artifact's path cannot be replaced, the plugin's fault names it."""
     workspace["greet"] = answering("Hi")
     path = Compiler(workspace.compiled).compile(workspace.plugins / "greet").artifact.path
     _make_directory(path)

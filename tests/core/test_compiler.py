@@ -110,7 +110,7 @@ def test_every_way_to_bind_register_is_accepted(workspace: Workspace, source: st
 
 
 def test_an_empty_module_beside_the_entry_is_fine(workspace: Workspace) -> None:
-    """Only plugin.py must not be empty; other modules may be."""
+    """A module other than plugin.py may be empty."""
     workspace["greet"] = ENTRY
     workspace["greet/sub/__init__.py"] = ""
     assert build(workspace).compiled == 2

@@ -41,7 +41,7 @@ def manager_of(project: Path, host: HookHost) -> HotloadManager:
 
 
 def test_a_first_start_compiles_each_file_once_and_a_second_one_compiles_nothing(project: Path) -> None:
-    """A second start reuses every artifact of the first one."""
+    """A first start compiles each file once, and a second start compiles nothing."""
     with EAR.listening(project / "plugins"), manager_of(project, HookHost()):
         pass
     assert len(EAR.compiled) == len(set(EAR.compiled)) == 2 * PLUGINS

@@ -13,13 +13,13 @@ from tests.conftest import Running, Workspace
 
 
 def say(text: str) -> None:
-    """Have the plugin ``greet`` log a line, of which every console hears."""
+    """Have the plugin ``greet`` log a line, which every console receives."""
     logging.getLogger("hotload.plugin.greet").info("%s", text)
 
 
 @pytest.fixture(autouse=True)
 def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give the test a folder for sockets of its own; a short one, for the path of a socket is limited."""
+    """Give the test its own folder for sockets, with a short path because socket paths are limited."""
     session = Path(tempfile.mkdtemp(prefix="hl-"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(session))
     yield session / "hotload"
@@ -28,20 +28,20 @@ def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def manager(workspace: Workspace, run: Callable[[Config], Running]) -> HotloadManager:
-    """Give a running manager with the plugin ``greet``."""
+    """Return a running manager with the plugin ``greet``."""
     workspace["greet"] = "def register(ctx):\n    ctx.hook('greet', lambda name: f'Hello, {name}')\n"
     return run(workspace.config()).manager
 
 
 @pytest.fixture
 def server(manager: HotloadManager) -> Iterator[Server]:
-    """Give that manager on a socket."""
+    """Yield that manager's server on a socket."""
     with serve(manager) as server:
         yield server
 
 
 @pytest.fixture
 def connect() -> Iterator[Callable[[Server], RemoteManager]]:
-    """Give a function that connects to a server; what it connects is hung up afterwards."""
+    """Yield a function that connects to a server, and close its connections afterwards."""
     with contextlib.ExitStack() as stack:
         yield lambda server: stack.enter_context(RemoteManager(server.socket))

@@ -11,25 +11,25 @@ from hotload_tui.remote.address import folder, private_folder, socket_name
 
 
 def mode_of(path: Path) -> int:
-    """Return the permission bits."""
+    """Return the permission bits of a path."""
     return stat.S_IMODE(path.stat().st_mode)
 
 
 def dead_socket(path: Path) -> Path:
-    """Leave a socket at which nobody listens, as a killed host does."""
+    """Leave a socket without a listener, as a killed host does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as left:
         left.bind(str(path))
     return path
 
 
 def test_only_i_can_reach_my_hosts(server: Server, sockets: Path) -> None:
-    """The socket is mine alone, and so is the folder that it lies in."""
+    """Only the user can access the socket and its folder."""
     assert server.socket.parent == sockets
     assert (mode_of(sockets), mode_of(server.socket)) == (0o700, 0o600)
 
 
 def test_a_folder_that_others_may_enter_is_closed(sockets: Path) -> None:
-    """A folder with loose permissions is tightened before a socket is put there."""
+    """A folder with loose permissions is restricted to its user."""
     sockets.mkdir()
     sockets.chmod(0o777)
     assert mode_of(private_folder()) == 0o700
@@ -39,13 +39,13 @@ def test_a_folder_that_others_may_enter_is_closed(sockets: Path) -> None:
 def test_without_a_session_folder_the_socket_goes_to_tmp(
     monkeypatch: pytest.MonkeyPatch, session: str
 ) -> None:
-    """Where XDG_RUNTIME_DIR is of no use, a folder with my user id in its name is used."""
+    """If XDG_RUNTIME_DIR is unusable, the folder is in /tmp with the user id in its name."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", session)
     assert folder() == Path(f"/tmp/hotload-{os.getuid()}")
 
 
 def test_a_link_is_not_followed(sockets: Path, tmp_path: Path) -> None:
-    """A link in the place of the folder is refused: it could lead to a folder of somebody else."""
+    """A link in the place of the folder is refused, because it could lead to another user's folder."""
     sockets.symlink_to(tmp_path)
     with pytest.raises(RefusedError, match="must be a directory"):
         private_folder()
@@ -54,7 +54,7 @@ def test_a_link_is_not_followed(sockets: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If another user made the folder first, no socket is put there, and the text says what to do."""
+    """If the folder belongs to another user, it is refused with an error that says what to do."""
     stranger = 2_000_000_000 + os.getpid()
     monkeypatch.setenv("XDG_RUNTIME_DIR", "")
     monkeypatch.setattr(os, "getuid", lambda: stranger)
@@ -66,26 +66,26 @@ def test_a_folder_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_running_host_is_found(server: Server, tmp_path: Path) -> None:
-    """A host is found by the folder of its plugins, by whatever path that is named."""
+    """A host is found by any path of its plugin directory."""
     (tmp_path / "link").symlink_to(tmp_path / "plugins")
     for path in (tmp_path / "plugins", tmp_path / "link", tmp_path / "plugins" / ".." / "plugins"):
         assert find_hosts(path) == [(os.getpid(), server.socket)]
 
 
 def test_hosts_of_other_projects_are_not_found(server: Server, tmp_path: Path) -> None:
-    """A host of another folder is none of mine, and is left alone."""
+    """A host of another folder is not returned, and its socket stays."""
     assert find_hosts(tmp_path / "others") == []
     assert server.socket.exists()
 
 
 def test_nothing_was_ever_started(sockets: Path, tmp_path: Path) -> None:
-    """Looking for hosts makes no folder."""
+    """A search for hosts creates no folder."""
     assert find_hosts(tmp_path) == []
     assert not sockets.exists()
 
 
 def test_a_dead_socket_is_removed_and_a_live_one_never(server: Server, tmp_path: Path) -> None:
-    """What a killed host left behind goes; a host that runs, even a busy one, stays."""
+    """The socket of a killed host is removed, and that of a running host, even a busy one, stays."""
     project = tmp_path / "plugins"
     dead = dead_socket(server.socket.with_name(socket_name(project, 1)))
     busy = server.socket.with_name(socket_name(project, 2))
@@ -97,7 +97,7 @@ def test_a_dead_socket_is_removed_and_a_live_one_never(server: Server, tmp_path:
 
 
 def test_a_new_host_sweeps_what_was_left_of_projects_that_are_gone(sockets: Path, tmp_path: Path) -> None:
-    """Sockets of killed hosts do not pile up, and files that are no sockets of ours are left alone."""
+    """``private_folder`` removes sockets of killed hosts, but no other files."""
     dead = dead_socket(private_folder() / socket_name(tmp_path / "gone", 1))
     other = sockets / "notes.sock"
     other.write_text("")

@@ -33,12 +33,12 @@ def register(ctx):
 
 @pytest.fixture
 def remote(server: Server, connect: Connect) -> RemoteManager:
-    """Give the manager as another process sees it."""
+    """Return the manager as another process sees it."""
     return connect(server)
 
 
 def test_facts_are_the_same_on_both_sides(manager: HotloadManager, remote: RemoteManager) -> None:
-    """What I see through the socket is what the manager says."""
+    """Snapshot, details, sources and log are the same through the socket as from the manager."""
     assert remote.snapshot() == manager.snapshot()
     assert remote.detail("greet") == manager.detail("greet")
     assert remote.source("greet", "plugin.py") == manager.source("greet", "plugin.py")
@@ -51,7 +51,7 @@ def test_facts_are_the_same_on_both_sides(manager: HotloadManager, remote: Remot
 def test_a_plugin_is_commanded_through_the_socket(
     manager: HotloadManager, remote: RemoteManager, workspace: Workspace
 ) -> None:
-    """Everything that changes a plugin does so from another process."""
+    """Each command that changes a plugin works from another process."""
     workspace["greet"] = "def register(ctx):\n    ctx.hook('greet', lambda name: f'Hi, {name}')\n"
     (status,) = remote.rebuild("greet")
     assert (status.state, status.generation) == (PluginState.OK, 2)
@@ -66,7 +66,7 @@ def test_a_plugin_is_commanded_through_the_socket(
 
 
 def test_a_failed_build_comes_back_as_a_fault(remote: RemoteManager, workspace: Workspace) -> None:
-    """A plugin that does not compile is told with its line, and the old version goes on serving."""
+    """A failed build returns the fault with its line, and the old version stays live."""
     workspace["greet"] = "def register(ctx):\n    x = (1 +\n"
     (status,) = remote.rebuild("greet")
     assert status.state is PluginState.STALE
@@ -77,7 +77,7 @@ def test_a_failed_build_comes_back_as_a_fault(remote: RemoteManager, workspace: 
 
 
 def test_an_error_is_raised_here_as_there(manager: HotloadManager, remote: RemoteManager) -> None:
-    """A misspelled plugin gives the same error with the same suggestion, and the connection goes on."""
+    """A misspelled plugin raises the same error through the socket, and the connection goes on."""
     with pytest.raises(UnknownPluginError) as there:
         manager.enable("gret")
     with pytest.raises(UnknownPluginError) as here:
@@ -87,7 +87,7 @@ def test_an_error_is_raised_here_as_there(manager: HotloadManager, remote: Remot
 
 
 def test_a_fault_in_a_call_comes_back(remote: RemoteManager) -> None:
-    """A handler that raises is told with its type and message."""
+    """A call returns the fault of a handler that raises."""
     invocation = remote.invoke("greet")
     assert invocation.values == ()
     assert [fault.type for fault in invocation.faults] == ["TypeError"]
@@ -97,14 +97,14 @@ def test_a_fault_in_a_call_comes_back(remote: RemoteManager) -> None:
 def test_values_cross_unchanged(
     workspace: Workspace, run: Callable[[Config], Running], connect: Connect, value: object
 ) -> None:
-    """A JSON value arrives in the handler, and comes back, as it is."""
+    """A JSON value reaches the handler and returns unchanged."""
     workspace["echo"] = "def register(ctx):\n    ctx.hook('echo', lambda value: value)\n"
     with serve(run(workspace.config()).manager) as server:
         assert connect(server).invoke("echo", value).values == (value,)
 
 
 def test_what_cannot_be_sent_is_my_mistake(remote: RemoteManager) -> None:
-    """An argument that is no plain value is refused at once, and the connection goes on."""
+    """An argument that cannot be sent is refused at once, and the connection goes on."""
     with pytest.raises(UsageError, match="an argument cannot be sent"):
         remote.invoke("greet", object())
     assert remote.invoke("greet", "Ada").values == ("Hello, Ada",)
@@ -113,7 +113,7 @@ def test_what_cannot_be_sent_is_my_mistake(remote: RemoteManager) -> None:
 def test_a_long_call_keeps_nobody_waiting(
     workspace: Workspace, run: Callable[[Config], Running], connect: Connect
 ) -> None:
-    """While one thread waits for a slow handler, others go on asking through the same client."""
+    """While one thread waits for a slow handler, other threads can use the same client."""
     workspace["waiting"] = WAITING
     with serve(run(workspace.config()).manager) as server:
         remote = connect(server)
@@ -129,7 +129,7 @@ def test_a_long_call_keeps_nobody_waiting(
 
 
 def test_a_host_that_ends_is_told(server: Server, remote: RemoteManager) -> None:
-    """When the host goes away, the next request says so, and so does a new connection."""
+    """After the host has ended, the next request and a new connection raise an error that says so."""
     server.close()
     with pytest.raises(NoHostError, match="hung up"):
         remote.snapshot()
@@ -138,7 +138,7 @@ def test_a_host_that_ends_is_told(server: Server, remote: RemoteManager) -> None
 
 
 def test_a_host_that_hangs_is_not_waited_for_forever(tmp_path: Path, sockets: Path) -> None:
-    """A host that accepts and says nothing is given up after the limit."""
+    """A host that accepts but does not answer causes an error after the time limit."""
     sockets.mkdir()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(sockets / "s"))
@@ -151,7 +151,7 @@ def test_a_host_that_hangs_is_not_waited_for_forever(tmp_path: Path, sockets: Pa
 def test_a_handler_that_hangs_is_not_waited_for_forever(
     workspace: Workspace, run: Callable[[Config], Running], connect: Connect
 ) -> None:
-    """A call has a limit too; the client can be used on."""
+    """A call that exceeds its time limit raises an error, and the client can still be used."""
     workspace["waiting"] = WAITING
     with (
         serve(run(workspace.config()).manager) as server,
@@ -172,7 +172,7 @@ def test_a_handler_that_hangs_is_not_waited_for_forever(
     ],
 )
 def test_a_host_that_is_none_of_ours_is_told(sockets: Path, reply: bytes, told: str) -> None:
-    """Another program at the socket, or a host of another version, is an error that says so."""
+    """Another program at the socket, or a host of another version, causes an error that says so."""
     sockets.mkdir()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(sockets / "s"))

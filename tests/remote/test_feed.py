@@ -9,29 +9,29 @@ from tests.waiting import PATIENCE
 
 
 class Telling(HotloadManager):
-    """A manager that tells what the test makes it tell: numbered events."""
+    """A manager that publishes numbered events for the test."""
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(HookHost(), workspace.config())
         self.bus = EventBus()
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Have ``subscriber`` hear the numbered events."""
+        """Subscribe to the numbered events."""
         return self.bus.subscribe(subscriber)
 
     def tell(self, first: int, last: int) -> None:
-        """Tell events, each with its number as its time."""
+        """Publish events, each with its number as its time."""
         for number in range(first, last + 1):
             self.bus.publish(EventsMissed(number, 0))
 
 
 def times(portion: server.Portion) -> list[float]:
-    """Name the events of a portion."""
+    """Return the numbers of a portion's events."""
     return [event.at for event in portion.events]
 
 
 def test_each_listener_reads_at_its_own_pace(workspace: Workspace) -> None:
-    """What one listener has read is still there for another."""
+    """An event that one listener has read is still there for another one."""
     manager = Telling(workspace)
     told = server.Feed(manager)
     manager.tell(1, 3)
@@ -40,7 +40,7 @@ def test_each_listener_reads_at_its_own_pace(workspace: Workspace) -> None:
 
 
 def test_a_listener_waits_for_the_next_event(workspace: Workspace) -> None:
-    """Who is up to date is woken by what happens next."""
+    """The next event wakes a listener that has read all events."""
     manager = Telling(workspace)
     told = server.Feed(manager)
     heard: list[float] = []
@@ -52,7 +52,7 @@ def test_a_listener_waits_for_the_next_event(workspace: Workspace) -> None:
 
 
 def test_who_falls_behind_is_told_and_memory_is_bounded(workspace: Workspace) -> None:
-    """Only so many events are kept; who wants one that is gone hears that, and can go on from the newest."""
+    """The feed keeps a limited number of events; a listener that missed some is told so and can go on."""
     manager = Telling(workspace)
     told = server.Feed(manager)
     manager.tell(1, server.KEPT)
@@ -64,7 +64,7 @@ def test_who_falls_behind_is_told_and_memory_is_bounded(workspace: Workspace) ->
 
 
 def test_the_end_comes_after_what_was_told_before(workspace: Workspace) -> None:
-    """A feed that is closed is read to its end, wakes who waits, and hears nothing more."""
+    """A closed feed can be read to its end, wakes waiting listeners, and accepts no more events."""
     manager = Telling(workspace)
     told = server.Feed(manager)
     manager.tell(1, 1)

@@ -1,4 +1,4 @@
-"""Ten thousand messages of nonsense: whoever sends them is hung up on, and nobody else notices."""
+"""Ten thousand messages of nonsense: their senders are disconnected, and others are not affected."""
 
 import contextlib
 import itertools
@@ -36,7 +36,7 @@ VALID = [
 
 
 def framed(payload: bytes) -> bytes:
-    """Put the length before a message."""
+    """Prefix a message with its length."""
     return struct.pack(">I", len(payload)) + payload
 
 
@@ -50,7 +50,7 @@ def mutated(chance: random.Random, payload: bytes) -> bytes:
 
 
 def nonsense(chance: random.Random) -> bytes:
-    """Return what a hostile, broken or foreign program might send."""
+    """Return bytes that a hostile, broken or foreign program might send."""
     valid = chance.choice(VALID)
     huge = struct.pack(">I", chance.choice([wire.LIMIT + 1, 2**31, 2**32 - 1]))
     nested = bytes([chance.choice([0x91, 0x81, 0xDD, 0xDF, 0xC6])]) * chance.randint(1, 2000)
@@ -69,7 +69,7 @@ def nonsense(chance: random.Random) -> bytes:
 
 
 def send_nonsense(server: Server, seed: int, count: int) -> None:
-    """Send so many messages, each on a connection of its own; most greet, so that they get past the door."""
+    """Send many messages, each on its own connection; most connections greet first, to be accepted."""
     chance = random.Random(seed)
     for _ in range(count):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor, contextlib.suppress(OSError):
@@ -79,13 +79,13 @@ def send_nonsense(server: Server, seed: int, count: int) -> None:
                 visitor.sendall(framed(HELLO))
             visitor.sendall(nonsense(chance))
             visitor.shutdown(socket.SHUT_WR)
-            if chance.random() < 0.9:  # others leave without listening
+            if chance.random() < 0.9:  # the others leave without reading
                 while visitor.recv(65536):
                     pass
 
 
 def test_nonsense_harms_nobody_else(manager: HotloadManager, server: Server, connect: Connect) -> None:
-    """The host lives on, consoles go on hearing and commanding, and no client of the flood is left behind."""
+    """During a flood of nonsense consoles still work, and afterwards no client thread is left."""
     console = connect(server)
     heard: list[AnyEvent] = []
     console.subscribe(heard.append)

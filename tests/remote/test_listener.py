@@ -1,4 +1,4 @@
-"""What a console hears through the socket, and what it hears of a host that goes and comes."""
+"""The events that a console receives through the socket, also when its host ends and another one starts."""
 
 import itertools
 import os
@@ -62,23 +62,23 @@ def register(ctx):
 
 
 class Ears:
-    """Hears everything, and waits for what must come."""
+    """A subscriber that records all events and waits for expected ones."""
 
     def __init__(self, remote: RemoteManager) -> None:
         self.heard: list[AnyEvent] = []
         self.undo = remote.subscribe(self.heard.append)
 
     def all_of(self, kind: type[_E]) -> list[_E]:
-        """Return the events of a kind."""
+        """Return the events of one kind."""
         return [event for event in list(self.heard) if isinstance(event, kind)]
 
     def wait_for(self, kind: type[_E]) -> _E:
-        """Return the first event of a kind, once it is there."""
+        """Return the first event of a kind, and wait for it if necessary."""
         return until(lambda: self.all_of(kind), lambda: str(self.heard))[0]
 
 
 class Host:
-    """A host in a process of its own."""
+    """A host in its own process."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._process = subprocess.Popen(
@@ -98,17 +98,17 @@ class Host:
         self._process.communicate()
 
     def wait(self) -> None:
-        """Wait for its end."""
+        """Wait for the end of the process."""
         self._process.wait(PATIENCE)
 
     def end(self) -> None:
-        """End it in good order."""
+        """End the host in an orderly way."""
         self._process.communicate()
 
 
 @pytest.fixture
 def start(workspace: Workspace, sockets: Path) -> Iterator[Callable[[], Host]]:
-    """Give a function that starts a host on the workspace in a process of its own."""
+    """Yield a function that starts a host on the workspace in its own process."""
     workspace["greet"] = "def register(ctx):\n    ctx.hook('greet', lambda: 'Hello')\n"
     started: list[Host] = []
 
@@ -130,7 +130,7 @@ def socket_of(sockets: Path, host: Host) -> Path:
 
 
 def listening(server: Server) -> socket.socket:
-    """Return a bare connection that listens, as a console does."""
+    """Return a raw connection that listens, as a console does."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(PATIENCE)
     connection.connect(str(server.socket))
@@ -141,7 +141,7 @@ def listening(server: Server) -> socket.socket:
 
 
 def news_from(connection: socket.socket) -> Iterator[wire.News]:
-    """Return what the host says, without its heartbeats."""
+    """Yield the host's messages, without its heartbeats."""
     while (payload := wire.receive(connection, PATIENCE)) is not None:
         news = wire.news_of(payload)
         if not isinstance(news, wire.Beat):
@@ -149,7 +149,7 @@ def news_from(connection: socket.socket) -> Iterator[wire.News]:
 
 
 def has_loaded(events: list[AnyEvent]) -> bool:
-    """Tell whether a plugin was loaded."""
+    """Return whether a plugin was loaded."""
     return any(isinstance(event, PluginLoaded) for event in events)
 
 
@@ -174,7 +174,7 @@ def test_the_state_comes_first_and_then_every_event_in_order(manager: HotloadMan
 
 
 def test_who_falls_behind_gets_the_state_anew(manager: HotloadManager, server: Server) -> None:
-    """A console that does not read costs no memory; when it reads on it gets the state, then what follows."""
+    """A console that stops reading gets the new state when it reads on, then the events that follow."""
     with listening(server) as connection:
         news = news_from(connection)
         first = next(news)
@@ -198,7 +198,7 @@ def test_who_falls_behind_gets_the_state_anew(manager: HotloadManager, server: S
 
 
 def test_who_falls_behind_is_told_so(server: Server, connect: Connect) -> None:
-    """A subscriber that was too slow hears how much it missed, and everything from then on."""
+    """A slow subscriber receives the number of missed events, and all events from then on."""
     gate = threading.Event()
     remote = connect(server)
 
@@ -217,7 +217,7 @@ def test_who_falls_behind_is_told_so(server: Server, connect: Connect) -> None:
 
 
 def test_several_consoles_hear_the_same(server: Server, connect: Connect) -> None:
-    """What one console commands, all others hear, in the same order."""
+    """All consoles receive the events of each console's commands, in the same order."""
     consoles = [connect(server) for _ in range(5)]
     ears = [Ears(console) for console in consoles]
     for console in consoles:
@@ -229,7 +229,7 @@ def test_several_consoles_hear_the_same(server: Server, connect: Connect) -> Non
 
 
 def test_commands_are_answered_while_events_flow(server: Server, connect: Connect) -> None:
-    """A flood of events keeps no command waiting for its end."""
+    """Commands are answered during a flood of events."""
     remote = connect(server)
     Ears(remote)
     over = threading.Event()
@@ -251,7 +251,7 @@ def test_commands_are_answered_while_events_flow(server: Server, connect: Connec
 
 
 def test_a_host_that_ends_is_told_and_the_next_one_is_found(sockets: Path, start: Callable[[], Host]) -> None:
-    """A console hears why the host is gone, says so when asked, and goes on with the one that follows."""
+    """A console receives the reason when its host ends, and goes on with the next host."""
     first = start()
     with RemoteManager(socket_of(sockets, first)) as remote:
         ears = Ears(remote)
@@ -269,7 +269,7 @@ def test_a_host_that_ends_is_told_and_the_next_one_is_found(sockets: Path, start
 
 
 def test_a_host_that_is_killed_is_told(sockets: Path, start: Callable[[], Host]) -> None:
-    """A crash is told apart from an end in good order, and a command under way becomes an error."""
+    """A killed host is reported differently from one that ended in an orderly way."""
     with start() as host, RemoteManager(socket_of(sockets, host)) as remote:
         ears = Ears(remote)
         os.kill(host.pid, signal.SIGKILL)
@@ -280,7 +280,7 @@ def test_a_host_that_is_killed_is_told(sockets: Path, start: Callable[[], Host])
 def test_a_forked_child_keeps_no_host_alive(
     sockets: Path, workspace: Workspace, start: Callable[[], Host]
 ) -> None:
-    """A plugin's child process does not hide that its host was killed, nor does the host seem to run on."""
+    """A forked child of a plugin does not hide that its host was killed."""
     workspace["forking"] = FORKING
     with start() as host, RemoteManager(socket_of(sockets, host)) as remote:
         ears = Ears(remote)
@@ -296,7 +296,7 @@ def test_a_forked_child_keeps_no_host_alive(
 
 
 def test_a_host_that_stops_and_goes_on_is_told(sockets: Path, start: Callable[[], Host]) -> None:
-    """A process that says nothing counts as stalled until it is heard of again; nothing is lost by that."""
+    """A silent process counts as stalled until it is heard again, and is not lost."""
     with start() as host, RemoteManager(socket_of(sockets, host)) as remote:
         ears = Ears(remote)
         os.kill(host.pid, signal.SIGSTOP)
@@ -311,7 +311,7 @@ def test_a_host_that_stops_and_goes_on_is_told(sockets: Path, start: Callable[[]
 def test_the_other_host_of_a_project_is_not_taken_for_the_lost_one(
     sockets: Path, start: Callable[[], Host]
 ) -> None:
-    """Of two hosts, the older one does not take the place of the younger one when that ends."""
+    """When one of two hosts ends, its console does not switch to the older one, but to a new one."""
     older, younger = start(), start()
     with RemoteManager(socket_of(sockets, younger)) as remote:
         ears = Ears(remote)
@@ -323,7 +323,7 @@ def test_the_other_host_of_a_project_is_not_taken_for_the_lost_one(
 
 
 def test_closing_leaves_no_thread(manager: HotloadManager, server: Server) -> None:
-    """A console that closes leaves nothing behind, also while it looks for a host; the manager goes on."""
+    """A closed console leaves no thread, even while it looks for a host, and the manager goes on."""
     with RemoteManager(server.socket) as remote:
         Ears(remote)
     with RemoteManager(server.socket) as remote:
@@ -335,7 +335,7 @@ def test_closing_leaves_no_thread(manager: HotloadManager, server: Server) -> No
 
 
 def test_a_host_of_another_version_in_its_place_is_told(server: Server) -> None:
-    """When another version comes back in the host's place, the console says so, and goes on looking."""
+    """If a host of another version takes the place, the console says so."""
     mismatch = wire.encode(wire.Failed("ProtocolError", "the host speaks protocol 9, the client 2"))
     with (
         RemoteManager(server.socket) as remote,
@@ -350,7 +350,7 @@ def test_a_host_of_another_version_in_its_place_is_told(server: Server) -> None:
         def is_told() -> bool:
             if "speaks protocol 9" in str(ears.heard):
                 return True
-            visitor, _ = newer.accept()  # first comes who only looks whether somebody listens
+            visitor, _ = newer.accept()  # the first visitor only checks whether a host listens
             with visitor:
                 visitor.settimeout(PATIENCE)
                 if wire.receive(visitor, PATIENCE) is not None:

@@ -1,4 +1,4 @@
-"""One suite for both who implement ``ManagerApi``: the manager, and the manager of another process."""
+"""One suite for both implementations of ``ManagerApi``: the manager and its remote proxy."""
 
 import inspect
 import threading
@@ -31,14 +31,14 @@ METHODS = [
 
 @pytest.fixture
 def manager(workspace: Workspace, run: Callable[[Config], Running]) -> HotloadManager:
-    """Give a running manager with the plugin ``greet``."""
+    """Return a running manager with the plugin ``greet``."""
     workspace["greet"] = GREET
     return run(workspace.config()).manager
 
 
 @pytest.fixture(params=["in process", "through a socket"])
 def api(request: pytest.FixtureRequest, manager: HotloadManager) -> Iterator[ManagerApi]:
-    """Give the manager itself, and again as another process sees it."""
+    """Yield the manager itself, and its remote proxy."""
     if request.param == "in process":
         yield manager
         return
@@ -47,27 +47,27 @@ def api(request: pytest.FixtureRequest, manager: HotloadManager) -> Iterator[Man
 
 
 def heard_by(api: ManagerApi) -> list[AnyEvent]:
-    """Return a list that fills with what happens to plugins."""
+    """Return a list to which all events are appended."""
     heard: list[AnyEvent] = []
     api.subscribe(heard.append)
     return heard
 
 
 def kinds(heard: list[AnyEvent]) -> list[type[AnyEvent]]:
-    """Name the events, in order."""
+    """Return the types of the events, in order."""
     return [type(event) for event in heard]
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_both_sides_take_the_same_arguments(name: str) -> None:
-    """Every method that a console may call is there on both sides, with the same signature."""
+    """Every method of the API has the same signature on both sides."""
     wanted = inspect.signature(getattr(ManagerApi, name))
     for side in (HotloadManager, RemoteManager):
         assert inspect.signature(getattr(side, name)) == wanted
 
 
 def test_the_snapshot_tells_every_plugin(api: ManagerApi, manager: HotloadManager) -> None:
-    """The state, the details, the sources and the log are those of the manager."""
+    """State, details, sources and log are those of the manager."""
     assert api.snapshot() == manager.snapshot()
     assert api.detail("greet") == manager.detail("greet")
     assert api.source("greet", "plugin.py") == GREET
@@ -78,7 +78,7 @@ def test_the_snapshot_tells_every_plugin(api: ManagerApi, manager: HotloadManage
 
 
 def test_a_rebuild_is_heard_when_it_returns(api: ManagerApi, workspace: Workspace) -> None:
-    """Who waits for a rebuild has heard by then that the new version was loaded, with its log lines."""
+    """When a rebuild returns, its events have arrived, with its log lines."""
     heard = heard_by(api)
     workspace["greet"] = GREET.replace("Hello", "Hi")
     (status,) = api.rebuild("greet")
@@ -90,7 +90,7 @@ def test_a_rebuild_is_heard_when_it_returns(api: ManagerApi, workspace: Workspac
 
 
 def test_commands_are_heard_in_order(api: ManagerApi) -> None:
-    """Each command does what it says, and its events come in the order of the commands."""
+    """Each command takes effect, and the events come in the order of the commands."""
     heard = heard_by(api)
     assert api.disable("greet").state is PluginState.OFF
     assert api.enable("greet").state is PluginState.OK
@@ -108,13 +108,13 @@ def test_commands_are_heard_in_order(api: ManagerApi) -> None:
 
 
 def test_a_template_is_chosen(api: ManagerApi) -> None:
-    """Whoever asks for a new plugin may say what it begins as."""
+    """A new plugin can be made from a chosen template."""
     assert api.new("parted", "package").state is PluginState.OK
     assert {file.path for file in api.detail("parted").files} >= {"plugin.py", "words.py"}
 
 
 def test_an_earlier_generation_comes_back_and_goes(api: ManagerApi, workspace: Workspace) -> None:
-    """History, rollback and release work from wherever they are asked for."""
+    """History, rollback and release work on both sides."""
     workspace["greet"] = GREET.replace("Hello", "Hi")
     api.rebuild("greet")
     assert [entry.generation for entry in api.history("greet")] == [1, 2]
@@ -128,14 +128,14 @@ def test_an_earlier_generation_comes_back_and_goes(api: ManagerApi, workspace: W
 
 @pytest.mark.parametrize("name", ["api", "operation", "self", "point", "name", "call", "manager", "kwargs"])
 def test_a_hook_point_takes_a_keyword_of_any_name(api: ManagerApi, workspace: Workspace, name: str) -> None:
-    """What the interface calls its own parameters is no business of a plugin's."""
+    """A handler can take keywords with the names of the API's own parameters."""
     workspace["any"] = "def register(ctx):\n    ctx.hook('any', lambda **given: list(given.items()))\n"
     api.rebuild("any")
     assert [list(map(tuple, value)) for value in api.invoke("any", **{name: 1}).values] == [[(name, 1)]]  # type: ignore[call-overload]
 
 
 def test_a_command_is_taken_back(api: ManagerApi) -> None:
-    """Undo tells what it took back, or that there is nothing."""
+    """``undo`` returns the name of the reverted command, or is refused if there is none."""
     api.disable("greet")
     assert api.undo() == "disable greet"
     assert api.invoke("greet", "Ada").values == ("Hello, Ada",)
@@ -144,7 +144,7 @@ def test_a_command_is_taken_back(api: ManagerApi) -> None:
 
 
 def test_a_failed_build_is_a_fault_and_an_event(api: ManagerApi, workspace: Workspace) -> None:
-    """A plugin that does not compile is told with its line, and the old version goes on serving."""
+    """A failed build returns the fault and publishes it as an event, and the old version stays live."""
     heard = heard_by(api)
     workspace["greet"] = BROKEN
     (status,) = api.rebuild("greet")
@@ -158,7 +158,7 @@ def test_a_failed_build_is_a_fault_and_an_event(api: ManagerApi, workspace: Work
 
 
 def test_a_handlers_fault_is_heard_when_the_call_returns(api: ManagerApi) -> None:
-    """A handler that raises is told in the answer and as an event."""
+    """A handler's fault is in the call's result and in an event."""
     heard = heard_by(api)
     invocation = api.invoke("greet")
     assert [fault.type for fault in invocation.faults] == ["TypeError"]
@@ -179,7 +179,7 @@ def test_a_handlers_fault_is_heard_when_the_call_returns(api: ManagerApi) -> Non
 def test_an_error_is_the_same_on_both_sides(
     api: ManagerApi, manager: HotloadManager, kind: type[HotloadError], ask: Callable[[ManagerApi], object]
 ) -> None:
-    """What cannot be done is told by the same error with the same text, and the next request is served."""
+    """A failing request raises the same error with the same text on both sides, and the next one works."""
     with pytest.raises(HotloadError) as here:
         ask(api)
     with pytest.raises(HotloadError) as there:
@@ -189,7 +189,7 @@ def test_an_error_is_the_same_on_both_sides(
 
 
 def test_who_has_heard_enough_hears_no_more(api: ManagerApi) -> None:
-    """After the undo nothing more is heard, and others go on hearing."""
+    """After the undo the subscriber receives no more events, and other subscribers still do."""
     heard: list[AnyEvent] = []
     undo = api.subscribe(heard.append)
     others = heard_by(api)
@@ -203,7 +203,7 @@ def test_who_has_heard_enough_hears_no_more(api: ManagerApi) -> None:
 
 
 def test_a_subscriber_that_raises_keeps_nobody_from_hearing(api: ManagerApi) -> None:
-    """A defect of one listener is not the next one's."""
+    """If one subscriber raises, the others still receive the event."""
 
     def fail(event: AnyEvent) -> None:
         raise ZeroDivisionError(event)
@@ -215,7 +215,7 @@ def test_a_subscriber_that_raises_keeps_nobody_from_hearing(api: ManagerApi) -> 
 
 
 def test_a_subscriber_may_ask(api: ManagerApi) -> None:
-    """Who hears of a load may look at the state and give a command at once."""
+    """A subscriber may read the state and give a command during an event."""
     done = threading.Event()
     seen: list[PluginState] = []
 
@@ -233,14 +233,14 @@ def test_a_subscriber_may_ask(api: ManagerApi) -> None:
 
 @pytest.fixture
 def watching(workspace: Workspace, run: Callable[[Config], Running]) -> Running:
-    """Give a manager that watches the plugins ``greet`` and ``other``."""
+    """Return a manager that watches the plugins ``greet`` and ``other``."""
     workspace["greet"] = workspace["other"] = GREET
     return run(workspace.config(enable_watch=True, settle_time=0.0))
 
 
 @pytest.fixture(params=["in process", "through a socket"])
 def watcher(request: pytest.FixtureRequest, watching: Running) -> Iterator[ManagerApi]:
-    """Give the watching manager itself, and again as another process sees it."""
+    """Yield the watching manager itself, and its remote proxy."""
     if request.param == "in process":
         yield watching.manager
         return
@@ -249,7 +249,7 @@ def watcher(request: pytest.FixtureRequest, watching: Running) -> Iterator[Manag
 
 
 def test_a_pause_keeps_what_is_saved(watcher: ManagerApi, watching: Running, workspace: Workspace) -> None:
-    """While it is paused saves are counted; resuming applies all in one batch, and saves count again."""
+    """During a pause saves are only counted; resuming applies all in one batch."""
     assert watcher.pause().paused
     assert watcher.pause().waiting == ()
     workspace["greet"] = GREET.replace("Hello", "Hi")
@@ -273,7 +273,7 @@ def test_a_pause_keeps_what_is_saved(watcher: ManagerApi, watching: Running, wor
 def test_a_command_takes_its_plugin_out_of_what_waits(
     watcher: ManagerApi, watching: Running, workspace: Workspace
 ) -> None:
-    """I rebuild one plugin while it is paused: it is up to date, and only the other one still waits."""
+    """A command during a pause applies its plugin's change, and the other plugin still waits."""
     watcher.pause()
     workspace["greet"] = workspace["other"] = GREET.replace("Hello", "Hi")
     assert watching.wait_for(lambda: watcher.snapshot().watcher.waiting == ("greet", "other"))
@@ -288,7 +288,7 @@ def test_a_command_takes_its_plugin_out_of_what_waits(
 def test_what_is_taken_back_does_not_wait(
     watcher: ManagerApi, watching: Running, workspace: Workspace
 ) -> None:
-    """A change that I make and take back during the pause leaves nothing to apply."""
+    """A change that is undone during the pause leaves nothing to apply."""
     watcher.pause()
     workspace["greet"] = BROKEN
     assert watching.wait_for(lambda: watcher.snapshot().watcher.waiting == ("greet",))
@@ -301,7 +301,7 @@ def test_what_is_taken_back_does_not_wait(
 def test_a_plugin_that_goes_away_during_a_pause(
     watcher: ManagerApi, watching: Running, workspace: Workspace
 ) -> None:
-    """A folder that is removed serves until I resume, and then it is gone."""
+    """A plugin whose folder is deleted during the pause stays live until the manager resumes."""
     watcher.pause()
     (workspace.plugins / "other" / "plugin.py").unlink()
     (workspace.plugins / "other").rmdir()
@@ -312,7 +312,7 @@ def test_a_plugin_that_goes_away_during_a_pause(
 
 
 def test_where_nothing_is_watched_nothing_is_paused(api: ManagerApi) -> None:
-    """A manager that does not watch says so, and resuming what is not paused does nothing."""
+    """A manager without a watcher refuses to pause, and resuming does nothing."""
     with pytest.raises(RefusedError, match="nothing is watched"):
         api.pause()
     assert api.resume() == ()

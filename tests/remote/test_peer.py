@@ -11,7 +11,7 @@ from tests.waiting import PATIENCE
 
 
 def test_the_other_side_of_my_socket_is_me() -> None:
-    """A connection between two processes of one user is fine."""
+    """A connection between two processes of one user is accepted."""
     left, right = socket.socketpair()
     with left, right:
         check_peer(left)
@@ -20,7 +20,7 @@ def test_the_other_side_of_my_socket_is_me() -> None:
 def test_somebody_else_is_hung_up_on(
     server: Server, manager: HotloadManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A peer with another user id hears why, nothing else, and cannot command anything."""
+    """A peer with another user id is refused with the reason."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
         visitor.settimeout(PATIENCE)
         monkeypatch.setattr(os, "getuid", lambda: 2_000_000_000)
@@ -36,7 +36,7 @@ def test_somebody_else_is_hung_up_on(
 
 
 def test_i_do_not_talk_to_a_host_of_somebody_else(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client refuses a socket behind which another user listens."""
+    """A client refuses the socket of another user."""
     monkeypatch.setattr(os, "getuid", lambda: 2_000_000_000)
     with pytest.raises(RefusedError, match="belongs to user"):
         RemoteManager(server.socket)

@@ -22,13 +22,13 @@ def crossed(error: HotloadError) -> HotloadError:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_error_is_of_the_same_class_on_the_other_side(kind: type[HotloadError]) -> None:
-    """Whoever catches an error of the manager catches the same from another process, with its text."""
+    """An error has the same class and text on the other side."""
     error = crossed(kind("no such thing"))
     assert (type(error), str(error)) == (kind, "no such thing")
 
 
 def test_an_error_of_a_plugin_keeps_its_place() -> None:
-    """Plugin, file and line of an error cross with it."""
+    """Plugin, file and line of an error are transmitted with it."""
     error = crossed(CompileError("greet", "line 3: invalid syntax", file="plugin.py", line=3))
     assert isinstance(error, CompileError)
     assert (error.plugin, error.file, error.line, str(error)) == (
@@ -40,6 +40,6 @@ def test_an_error_of_a_plugin_keeps_its_place() -> None:
 
 
 def test_an_error_of_an_unknown_class_keeps_its_text() -> None:
-    """A newer host's error is told even if this side does not know its class."""
+    """An error of an unknown class arrives as a HotloadError with its text."""
     error = protocol.error_of(protocol.Failed("MeltdownError", "too hot"))
     assert (type(error), str(error)) == (HotloadError, "too hot")

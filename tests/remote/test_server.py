@@ -24,7 +24,7 @@ HELLO = wire.encode(wire.Hello(wire.VERSION))
 
 @pytest.fixture
 def visitor(server: Server) -> Iterator[socket.socket]:
-    """Give a bare connection to the server."""
+    """Yield a raw connection to the server."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(PATIENCE)
         connection.connect(str(server.socket))
@@ -32,7 +32,7 @@ def visitor(server: Server) -> Iterator[socket.socket]:
 
 
 def framed(payload: bytes) -> bytes:
-    """Put the length before a message."""
+    """Prefix a message with its length."""
     return struct.pack(">I", len(payload)) + payload
 
 
@@ -45,7 +45,7 @@ def rest_of(connection: socket.socket) -> bytes:
 
 
 def hotload_threads() -> list[str]:
-    """Name the threads of servers that are alive."""
+    """Return the names of the servers' running threads."""
     names = ("hotload-server", "hotload-client")
     return [thread.name for thread in threading.enumerate() if thread.name in names]
 
@@ -71,7 +71,7 @@ def hotload_threads() -> list[str]:
 def test_bad_input_ends_its_own_connection_only(
     server: Server, visitor: socket.socket, connect: Connect, sent: bytes, said: bytes
 ) -> None:
-    """Whoever sends nonsense hears why and is hung up on; others are served as before."""
+    """A client that sends nonsense gets the reason and is disconnected, and other clients go on."""
     other = connect(server)
     visitor.sendall(sent)
     visitor.shutdown(socket.SHUT_WR)
@@ -81,14 +81,14 @@ def test_bad_input_ends_its_own_connection_only(
 
 
 def test_a_client_that_leaves_is_forgotten(server: Server) -> None:
-    """A thousand commands leave no thread and no descriptor behind."""
-    for _ in range(100):  # more than there may be at once
+    """More connections than the limit work one after the other, because each is forgotten at its end."""
+    for _ in range(100):  # more than the limit of simultaneous ones
         with RemoteManager(server.socket) as remote:
             assert remote.snapshot().host.pid == os.getpid()
 
 
 def test_too_many_clients_are_turned_away(server: Server, connect: Connect) -> None:
-    """A flood of connections does not become a flood of threads, and those inside go on."""
+    """A flood of connections does not create a flood of threads, and earlier clients go on."""
     inside = connect(server)
     flood = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(80)]
     for connection in flood:
@@ -102,7 +102,7 @@ def test_too_many_clients_are_turned_away(server: Server, connect: Connect) -> N
 
 
 def test_closing_leaves_nothing(manager: HotloadManager) -> None:
-    """After close() the socket is gone, clients hear the end, and no thread is left; twice is fine."""
+    """After ``close()`` the socket is gone, clients are disconnected and no thread is left; twice is fine."""
     server = serve(manager)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
         visitor.settimeout(PATIENCE)
@@ -130,7 +130,7 @@ def register(ctx):
 
 
 def test_a_call_under_way_is_answered_before_the_end(workspace: Workspace, manager: HotloadManager) -> None:
-    """Who has called a slow hook when the host is closed gets its value, not a broken connection."""
+    """A slow call that began before the host closes still returns its value."""
     workspace["slow"] = SLOW
     manager.rebuild()
     server = serve(manager)
@@ -145,7 +145,7 @@ def test_a_call_under_way_is_answered_before_the_end(workspace: Workspace, manag
         assert wire.receive(idle, PATIENCE) is not None
         closer = threading.Thread(target=server.close)
         closer.start()
-        assert idle.recv(1) == b""  # the host hangs up on who came later: the slow call's turn was before
+        assert idle.recv(1) == b""  # the host disconnects the later client, so the slow call has begun
         manager.invoke("open")
         caller.join(PATIENCE)
         closer.join(PATIENCE)
@@ -165,7 +165,7 @@ def test_a_call_under_way_is_answered_before_the_end(workspace: Workspace, manag
     ],
 )
 def test_a_call_that_does_not_fit_is_refused(visitor: socket.socket, call: Call, said: str) -> None:
-    """The reply says what is wrong with it, nothing is called, and the connection can be used again."""
+    """A call that does not fit is refused with the reason, and the connection can still be used."""
     visitor.sendall(framed(HELLO) + framed(wire.encode(call)) + framed(wire.encode(Call("log"))))
     assert isinstance(wire.reply_of(wire.receive(visitor, PATIENCE) or b""), wire.Welcome)
     failed = wire.reply_of(wire.receive(visitor, PATIENCE) or b"")
@@ -175,14 +175,14 @@ def test_a_call_that_does_not_fit_is_refused(visitor: socket.socket, call: Call,
 
 
 def test_a_live_socket_is_not_taken_over(manager: HotloadManager, server: Server, connect: Connect) -> None:
-    """A second server for the same folder in one process is refused, and the first goes on."""
+    """A second server for the same folder in one process is refused, and the first one goes on."""
     with pytest.raises(RefusedError, match=r"serves .* already"):
         serve(manager)
     assert connect(server).snapshot().host.pid == os.getpid()
 
 
 def test_a_stale_socket_is_replaced(manager: HotloadManager, connect: Connect) -> None:
-    """What a killed host with the same number left behind is no obstacle."""
+    """The leftover socket of a killed host with the same process id is replaced."""
     first = serve(manager)
     first.close()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as left:
@@ -193,7 +193,7 @@ def test_a_stale_socket_is_replaced(manager: HotloadManager, connect: Connect) -
 
 
 def test_no_place_for_a_socket_is_told(manager: HotloadManager, sockets: Path) -> None:
-    """A file in the place of the folder is named, and not touched."""
+    """A file in the place of the folder is named in the error and left untouched."""
     sockets.write_text("mine")
     with pytest.raises(RefusedError, match=f"{sockets}: "):
         serve(manager)
@@ -201,7 +201,7 @@ def test_no_place_for_a_socket_is_told(manager: HotloadManager, sockets: Path) -
 
 
 def test_a_defect_of_the_host_reaches_the_client(workspace: Workspace, connect: Connect) -> None:
-    """An unexpected exception in the host is told to the client, and the host serves on."""
+    """An unexpected exception in the host is reported to the client, and the connection goes on."""
 
     class Defective(HotloadManager):
         def snapshot(self) -> Snapshot:
@@ -220,7 +220,7 @@ def test_an_answer_beyond_the_limit_is_refused(
     connect: Connect,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An answer that is too large becomes an error, not a broken connection."""
+    """An answer that is too large causes an error, and the connection goes on."""
     workspace["long"] = "def register(ctx):\n    ctx.hook('x', str)\n# " + "x" * 5000
     manager = run(workspace.config()).manager
     with serve(manager) as server:
@@ -234,7 +234,7 @@ def test_an_answer_beyond_the_limit_is_refused(
 def test_a_message_that_does_not_get_on_ends_its_connection(
     server: Server, visitor: socket.socket, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who begins a message and does not end it is hung up on after a while; others are served meanwhile."""
+    """A client that does not finish its message is disconnected after a while, and others are not delayed."""
     monkeypatch.setattr(wire, "PATIENCE", 0.1)
     visitor.sendall(framed(HELLO) + b"\0\0\0\x09half")
     assert connect(server).invoke("greet", "Ada").values == ("Hello, Ada",)
@@ -244,13 +244,13 @@ def test_a_message_that_does_not_get_on_ends_its_connection(
 def test_a_listener_that_does_not_read_is_hung_up_on(
     server: Server, visitor: socket.socket, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A console that is stopped holds no thread of the host for ever, and keeps nobody else from hearing."""
+    """A listener that does not read is disconnected, and other listeners still receive events."""
     monkeypatch.setattr(wire, "PATIENCE", 0.1)
     other = connect(server)
     heard: list[AnyEvent] = []
     other.subscribe(heard.append)
     visitor.sendall(framed(HELLO) + framed(wire.encode(wire.Listen())))
-    assert select.select([visitor], [], [], PATIENCE)[0]  # it is answered, by a thread
+    assert select.select([visitor], [], [], PATIENCE)[0]  # a server thread has answered it
     served = hotload_threads().count("hotload-client")
 
     def is_alone() -> bool:
@@ -263,7 +263,7 @@ def test_a_listener_that_does_not_read_is_hung_up_on(
 
 
 def test_a_listener_may_only_listen(server: Server, visitor: socket.socket, connect: Connect) -> None:
-    """Whatever comes on a connection that listens ends it, with the reason; others are served as before."""
+    """Any message on a listening connection ends it with the reason, and other clients go on."""
     visitor.sendall(framed(HELLO) + framed(wire.encode(wire.Listen())) + framed(HELLO))
     assert b"is for the host's messages only" in rest_of(visitor)
     assert connect(server).invoke("greet", "Ada").values == ("Hello, Ada",)

@@ -1,4 +1,4 @@
-"""A console's side of a host process, for tests: started, told what to do, and ended."""
+"""The console's side of a host process, for tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SETTINGS = "load_timeout = 0.5\ndrain_timeout = 0.5\nsettle_time = 0.0\n"
 
 
 class Console:
-    """What a console has of its host; plugins are in the workspace."""
+    """A console's connection to a host process on the plugins of the workspace."""
 
     def __init__(self, workspace: Workspace, wanted: str = SETTINGS) -> None:
         self.workspace = workspace
@@ -39,33 +39,33 @@ class Console:
         self._heard_at = time.monotonic()
 
     def wait_for(self, is_so: Callable[[], bool]) -> None:
-        """Wait until ``is_so``; fail with the log if that never comes."""
+        """Wait until ``is_so``, and fail with the log after the time limit."""
         until(is_so, self.said)
 
     def wait_for_line(self, *parts: str) -> str:
-        """Wait for a line of the log that has all ``parts``; return it."""
+        """Wait for a log line that has all ``parts``, and return it."""
         self.wait_for(lambda: bool(self.lines(*parts)))
         return self.lines(*parts)[0]
 
     def lines(self, *parts: str) -> list[str]:
-        """Return the lines of the log that have all ``parts``."""
+        """Return the log lines that have all ``parts``."""
         return [line for line in self.said().splitlines() if all(part in line for part in parts)]
 
     def said(self) -> str:
-        """Return the log, a line of it as ``level plugin: text``."""
+        """Return the log, with lines of the form ``level plugin: text``."""
         return "\n".join(f"{line.level} {line.plugin}: {line.text}" for line in self.manager.log())
 
     def wait_for_quiet(self) -> None:
-        """Wait until the last step of a plugin was long ago: a death is not its fault then."""
+        """Wait until the last event is long past, so that a death is not blamed on a plugin."""
         until(lambda: time.monotonic() - self._heard_at > AFTERMATH + BEAT)
 
     @property
     def pid(self) -> int:
-        """The host's process."""
+        """The process id of the host."""
         return self.manager.snapshot().host.pid
 
     def status(self, name: str) -> PluginStatus | None:
-        """Return how a plugin stands; ``None`` if there is no such plugin."""
+        """Return the status of a plugin; ``None`` if there is no such plugin."""
         return next((one for one in self.manager.snapshot().plugins if one.name == name), None)
 
     def state(self, name: str) -> PluginState | None:
@@ -83,12 +83,12 @@ class Console:
 
 @pytest.fixture
 def console(workspace: Workspace) -> Iterator[Console]:
-    """Give a console on a host that serves the plugin ``good``; nothing of it may be left at the end."""
+    """Yield a console on a host with the plugin ``good``, and check that no process is left at the end."""
     yield from serving(workspace)
 
 
 def serving(workspace: Workspace) -> Iterator[Console]:
-    """Yield a console on a host that serves the plugin ``good``, and end it."""
+    """Yield a console on a host with the plugin ``good``, and end the host."""
     workspace["good"] = GOOD
     console = Console(workspace)
     console.manager.wait_until_ready()
@@ -96,11 +96,11 @@ def serving(workspace: Workspace) -> Iterator[Console]:
     yield console
     pid = console.pid
     console.manager.close()
-    until(lambda: not is_alive(pid))  # SIGKILL was sent; the system takes a moment
+    until(lambda: not is_alive(pid))  # after SIGKILL, the system takes a moment
 
 
 def is_alive(group: int) -> bool:
-    """Tell whether any process of a group runs; one that is dead and not yet waited for does not."""
+    """Return whether any process of a group runs; zombies do not count."""
     listed = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
     rows = [line.split() for line in listed.splitlines()]
     return any(int(pgid) == group and not state.startswith("Z") for pgid, state in rows)

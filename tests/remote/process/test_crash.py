@@ -9,7 +9,7 @@ GREET = "def register(ctx):\n    ctx.hook('greet', lambda: 'hello')\n"
 
 
 def test_a_crash_is_shown_with_its_signal_and_its_line(console: Console) -> None:
-    """After a segfault the plugin is HELD, with the signal, the Python stack, and a host that serves."""
+    """After a segfault the plugin is HELD with the signal and the Python stack, and the new host works."""
     console.workspace["boom"] = SEGFAULT
     console.wait_for(lambda: console.state("boom") is PluginState.HELD)
     fault = console.fault("boom")
@@ -20,7 +20,7 @@ def test_a_crash_is_shown_with_its_signal_and_its_line(console: Console) -> None
 
 
 def test_a_held_plugin_is_tried_again_when_it_changes(console: Console) -> None:
-    """Mending the source loads it; the log of before the crash is still there."""
+    """A fix of the source loads the held plugin, and the log still has the lines from before the crash."""
     console.workspace["boom"] = SEGFAULT
     console.wait_for(lambda: console.state("boom") is PluginState.HELD)
     console.workspace["boom"] = GREET
@@ -30,7 +30,7 @@ def test_a_held_plugin_is_tried_again_when_it_changes(console: Console) -> None:
 
 
 def test_the_line_of_a_second_crash_is_shown_as_it_is_then(console: Console) -> None:
-    """The source was edited since the first one, in the same place."""
+    """The fault of a second crash shows the edited line."""
 
     def lines() -> list[str]:
         status = console.status("boom")
@@ -44,20 +44,20 @@ def test_the_line_of_a_second_crash_is_shown_as_it_is_then(console: Console) -> 
 
 
 def test_its_user_can_have_it_loaded_as_it_is(console: Console) -> None:
-    """Rebuild loads a held plugin; as it crashes again, it is held again."""
+    """``rebuild`` loads a held plugin unchanged; if it crashes again, it is held again."""
     console.workspace["boom"] = SEGFAULT
     console.wait_for(lambda: console.state("boom") is PluginState.HELD)
     first = console.pid
     try:
         console.manager.rebuild("boom")
-    except Exception as error:  # the host dies of the command
+    except Exception as error:  # the command ends the host
         assert "host" in str(error)  # noqa: PT017 - whether it is told or the answer is cut off is open
     console.wait_for(lambda: console.pid != first and console.state("boom") is PluginState.HELD)
     assert len(console.lines("error boom: the host died")) == 2
 
 
 def test_the_version_before_serves_meanwhile(console: Console) -> None:
-    """A new version that crashes at load is held, and the last good one serves in the new host."""
+    """A new version that crashes while loading is held, and the new host runs the last good one."""
     console.workspace["greet"] = GREET
     console.wait_for(lambda: console.state("greet") is PluginState.OK)
     console.workspace["greet"] = SEGFAULT
@@ -67,7 +67,7 @@ def test_the_version_before_serves_meanwhile(console: Console) -> None:
 
 
 def test_three_deaths_with_nobody_to_blame_are_enough(console: Console) -> None:
-    """A host that is killed from outside is started again twice; then the console says so and stops."""
+    """A host that is killed from outside is restarted twice; at the third death the console gives up."""
     seen: set[int] = set()
     for _ in range(3):
         console.wait_for(lambda: console.state("good") is PluginState.OK and console.pid not in seen)
@@ -83,7 +83,7 @@ def test_three_deaths_with_nobody_to_blame_are_enough(console: Console) -> None:
 
 
 def test_a_host_that_is_well_is_restarted_when_that_is_wanted(console: Console) -> None:
-    """Asked once more it makes way for another one; nobody is blamed, nothing is held, all plugins load."""
+    """A forced restart replaces a healthy host, without blaming or holding a plugin."""
     console.wait_for(lambda: console.state("good") is PluginState.OK)
     first = console.pid
     assert console.manager.restart() == "The host is well; r loads a plugin again."
@@ -95,7 +95,7 @@ def test_a_host_that_is_well_is_restarted_when_that_is_wanted(console: Console) 
 
 
 def test_a_pause_outlives_the_host(console: Console) -> None:
-    """After a crash it is still paused; the new host began with what is on disk, so that nothing waits."""
+    """After a crash the pause goes on in the new host, which has loaded the changes that were waiting."""
     console.manager.pause()
     console.workspace["greet"] = GREET
     console.wait_for(lambda: console.manager.snapshot().watcher.waiting == ("greet",))

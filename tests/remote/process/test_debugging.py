@@ -18,7 +18,7 @@ STOPS = (
 
 
 class Debugging:
-    """A console whose plugin ``stop`` stops in its handler, and the terminal of who debugs it."""
+    """A console with a plugin ``stop`` whose handler calls ``breakpoint()``, and a debugger's terminal."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -26,31 +26,31 @@ class Debugging:
         console.wait_for(lambda: console.state("stop") is PluginState.OK)
 
     def call(self, value: int) -> Future[Invocation]:
-        """Call the handler; it waits when this returns."""
+        """Call the handler, and return when it waits at its breakpoint."""
         found: Future[Invocation] = Future()
 
         def call() -> None:
             found.set_result(self.console.manager.invoke("stop", value))
 
-        threading.Thread(target=call, daemon=True).start()  # of a test that fails it waits for ever
+        threading.Thread(target=call, daemon=True).start()  # in a failing test it waits forever
         self.console.wait_for(lambda: "stop/plugin.py:3" in self.place())
         return found
 
     def place(self) -> str:
-        """Return where the console says that somebody waits."""
+        """Return the place of the waiting breakpoint that the console reports."""
         return self.console.manager.snapshot().host.breakpoint
 
     def connect(self) -> socket.socket:
-        """Take a terminal to who waits, and read the first prompt."""
+        """Connect a terminal to the breakpoint, and read the first prompt."""
         connection = self.console.manager.debug()
         assert connection is not None
         connection.settimeout(PATIENCE)
-        assert "stop/plugin.py(" in read(connection)  # at the call or behind it: that differs by version
+        assert "stop/plugin.py(" in read(connection)  # at the call or after it, by version
         return connection
 
 
 def read(connection: socket.socket) -> str:
-    """Return what comes up to the next prompt, or to the end."""
+    """Return the output up to the next prompt or the end."""
     said = ""
     while not said.endswith("(Pdb) ") and (part := connection.recv(4096)):
         said += part.decode()
@@ -59,12 +59,12 @@ def read(connection: socket.socket) -> str:
 
 @pytest.fixture
 def debugging(console: Console) -> Debugging:
-    """Give a console whose plugin ``stop`` stops in its handler."""
+    """Return a console with a plugin ``stop`` whose handler calls ``breakpoint()``."""
     return Debugging(console)
 
 
 def test_a_breakpoint_waits_and_goes_on_when_told_to(debugging: Debugging) -> None:
-    """Names are shown and set there; others are served meanwhile; afterwards nobody waits any more."""
+    """The debugger shows and sets variables while other calls work, and ``c`` ends the wait."""
     answer = debugging.call(1)
     with debugging.connect() as terminal:
         terminal.sendall(b"p a\n")
@@ -81,14 +81,14 @@ def test_a_breakpoint_waits_and_goes_on_when_told_to(debugging: Debugging) -> No
 
 
 def test_a_terminal_that_goes_away_lets_the_plugin_go_on(debugging: Debugging) -> None:
-    """Its call ends as if nobody had looked."""
+    """If the terminal disconnects, the plugin's call goes on and ends normally."""
     answer = debugging.call(1)
     debugging.connect().close()
     assert answer.result(PATIENCE).values == (2,)
 
 
 def test_quitting_the_debugger_ends_the_call(debugging: Debugging) -> None:
-    """As everywhere in Python it raises BdbQuit, which is a fault of that call."""
+    """Quitting the debugger raises BdbQuit, which is a fault of that call."""
     answer = debugging.call(1)
     with debugging.connect() as terminal:
         terminal.sendall(b"q\n")
@@ -97,7 +97,7 @@ def test_quitting_the_debugger_ends_the_call(debugging: Debugging) -> None:
 
 
 def test_two_that_wait_are_debugged_one_after_the_other(debugging: Debugging) -> None:
-    """Each has a terminal of its own."""
+    """Two calls that wait at a breakpoint are debugged one after the other, each with its own terminal."""
     answers = [debugging.call(1), debugging.call(1)]
     debugging.console.wait_for(lambda: debugging.place().count("plugin.py:3") == len(answers))
     for value in (b"10", b"20"):
@@ -110,7 +110,7 @@ def test_two_that_wait_are_debugged_one_after_the_other(debugging: Debugging) ->
 
 
 def test_a_load_that_is_debugged_too_long_gives_the_terminal_back(workspace: Workspace) -> None:
-    """A load is bound to its time limit, also while somebody looks at it."""
+    """A load that is debugged still ends at its time limit, and the terminal is disconnected."""
     workspace["slow"] = "breakpoint()\nX = 1\ndef register(ctx): ...\n"
     console = Console(workspace, "load_timeout = 3.0\nenable_watch = false\n")
     try:
@@ -128,7 +128,7 @@ def test_a_load_that_is_debugged_too_long_gives_the_terminal_back(workspace: Wor
 
 
 def test_the_users_own_debugger_is_left_alone(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What PYTHONBREAKPOINT names is called, and with 0 nothing stops."""
+    """``breakpoint()`` is left to PYTHONBREAKPOINT if it is set; with 0 nothing stops."""
     monkeypatch.setenv("PYTHONBREAKPOINT", "0")
     workspace["stop"] = STOPS
     console = Console(workspace)

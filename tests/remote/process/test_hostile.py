@@ -1,4 +1,4 @@
-"""Plugins that do their worst, at load, in a hook and in on_unload: nobody else notices."""
+"""Plugins that misbehave at load, in a hook and in on_unload, without effect on anything else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DIES, HANGS, FAULT, FINE, WAITS = "dies", "hangs", "fault", "fine", "waits"
 
 
 class Hostile(NamedTuple):
-    """What a plugin does, and what may come of it when it does it at load, in a hook and in on_unload."""
+    """A plugin's misbehaviour, and its expected outcome at load, in a hook and in on_unload."""
 
     code: str
     load: str
@@ -70,10 +70,10 @@ ALIKE = {
     "matches", "waits in a queue", "waits for a process", "kills its group", "aborts", "nests",
     "locks itself out", "waits for a socket",
 }  # fmt: skip
-"""Near others of the table: tried by make soak alone."""
+"""Similar to other rows of the table; only make soak runs them."""
 TRIED = [name for name in PLUGINS if name not in ALIKE or ALL_CASES]
 HARMLESS = {"raises", "interrupts", "exits", "recurses", "nests", "wants memory", "floods", "prints", "asks"}
-"""What they do leaves nothing in the host: they are tried in one, one after the other."""
+"""These leave the host as it is, so they run in one host, one after the other."""
 IMPORTS = "import ctypes, os, queue, re, signal, socket, subprocess, sys, threading, time\n"
 AT = {
     "load": "def register(ctx):\n    act()\n",
@@ -84,27 +84,27 @@ AT = {
 
 @pytest.fixture(scope="module")
 def robust(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
-    """Give a console for all plugins that leave the host as it is."""
+    """Yield a console for all plugins that leave the host as it is."""
     yield from serving(Workspace(tmp_path_factory.mktemp("robust")))
 
 
 @pytest.mark.parametrize("name", [name for name in TRIED if name not in HARMLESS])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_nobody_else_notices(console: Console, name: str) -> None:
-    """Whatever a plugin does, the console lives, the others are served, and the log names the plugin."""
+    """Whatever a plugin does, the console and the other plugins go on, and the log names the plugin."""
     try_all(console, name)
 
 
 @pytest.mark.parametrize("name", [name for name in TRIED if name in HARMLESS])
 def test_nobody_else_notices_and_the_host_goes_on(robust: Console, name: str) -> None:
-    """What only fails, floods or asks is contained: the same process serves all others throughout."""
+    """A plugin that only fails, prints or asks is contained, and the same host process goes on."""
     before = robust.pid
     try_all(robust, name)
     assert robust.pid == before
 
 
 def try_all(console: Console, name: str) -> None:
-    """Have plugins do it at load, in a hook and in on_unload, and check what comes of it."""
+    """Run the plugin's code at load, in a hook and in on_unload, and check each outcome."""
     hostile = PLUGINS[name]
     for when, outcome in zip(AT, hostile[1:], strict=True):
         plugin = f"{name.replace(' ', '_')}_{when}"
@@ -117,7 +117,7 @@ def try_all(console: Console, name: str) -> None:
 
 
 def trigger(console: Console, when: str, plugin: str) -> None:
-    """Have the plugin do its worst; its load happens by itself."""
+    """Call or disable the plugin; a load happens by itself."""
 
     def ask() -> None:
         try:
@@ -126,14 +126,14 @@ def trigger(console: Console, when: str, plugin: str) -> None:
             else:
                 console.manager.disable(plugin)
         except HotloadError:
-            pass  # the host may die of it
+            pass  # the host may die of the command
 
     if when != "load":
         threading.Thread(target=ask, daemon=True).start()
 
 
 def expect(console: Console, when: str, plugin: str, outcome: str) -> None:
-    """Check what came of it."""
+    """Check the outcome."""
     if outcome == DIES:
         console.wait_for_line(f"error {plugin}: the host ")
     elif outcome == HANGS:
@@ -152,7 +152,7 @@ def expect(console: Console, when: str, plugin: str, outcome: str) -> None:
 
 
 def serves(console: Console) -> bool:
-    """Tell whether the plugin ``good`` answers."""
+    """Return whether the plugin ``good`` answers."""
     try:
         return console.manager.invoke("good").values == ("good",)
     except HotloadError:

@@ -1,4 +1,4 @@
-"""Kill -9 at random moments: the next start is clean, nothing is lost, no artifact is torn."""
+"""Kill -9 at random moments: the next start is clean, nothing is lost, and no artifact is torn."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ for number in itertools.count(start):
 
 @pytest.mark.parametrize("seed", range(KILL_ROUNDS))
 def test_the_next_start_is_clean(workspace: Workspace, run: Callable[[Config], Running], seed: int) -> None:
-    """A host that is killed while it builds, loads, swaps and cleans leaves what the next one can use."""
+    """After a kill during builds, loads and cleans, the next host loads every plugin's newest source."""
     chance = random.Random(seed)
     (workspace.root / "hotload.toml").write_text("enable_watch = false\n")
     for name in NAMES:
@@ -58,7 +58,7 @@ def test_the_next_start_is_clean(workspace: Workspace, run: Callable[[Config], R
             os.sched_yield()
         host.send_signal(signal.SIGKILL)
     for file in workspace.compiled.glob(f"*{SUFFIX}"):
-        Artifact(file).code("plugin.py")  # raises for one that is torn
+        Artifact(file).code("plugin.py")  # raises for a torn artifact
     after = run(workspace.config())
     assert [after.status(name).state for name in NAMES] == [PluginState.OK] * 3
     expected = [

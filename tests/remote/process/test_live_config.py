@@ -3,7 +3,7 @@ from tests.remote.process.conftest import SETTINGS, Console
 
 
 def test_the_consoles_host_follows_the_configuration(console: Console) -> None:
-    """In the console, too, a table that I save applies at once, and a mistake is in its log and snapshot."""
+    """A saved plugin table applies in the console's host at once; a mistake is in its log and snapshot."""
     file = console.workspace.root / "hotload.toml"
     file.write_text(f"{SETTINGS}[plugins.good]\nenabled = false\n")
     console.wait_for(lambda: console.state("good") is PluginState.OFF)

@@ -7,7 +7,7 @@ IMPORTS = "import ctypes, logging, os, subprocess, sys, threading, warnings\n"
 
 
 def test_output_carries_the_name_of_its_plugin(console: Console) -> None:
-    """What a plugin prints at load, in a handler or in a thread, and what it logs, is its own in the log."""
+    """Log lines of a plugin's prints, in any thread, and of ``ctx.log`` carry its name."""
     console.workspace["talk"] = (
         f"{IMPORTS}"
         "def answer(): print('in a handler')\n"
@@ -27,7 +27,7 @@ def test_output_carries_the_name_of_its_plugin(console: Console) -> None:
 
 
 def test_output_past_python_arrives_without_a_name(console: Console) -> None:
-    """What other processes and C code write is in the log, too, and never on the console's own streams."""
+    """Output of child processes and C code is in the log without a plugin's name."""
     console.workspace["talk"] = (
         f"{IMPORTS}"
         "def register(ctx):\n"
@@ -41,7 +41,7 @@ def test_output_past_python_arrives_without_a_name(console: Console) -> None:
 
 
 def test_a_flood_is_bounded_and_counted(console: Console) -> None:
-    """Of 100 MB the log keeps a bounded part and tells how many bytes were dropped; the host goes on."""
+    """Of 100 MB of output the log keeps a bounded part and counts the dropped bytes, and the host goes on."""
     console.workspace["flood"] = (
         f"{IMPORTS}"
         "def flood():\n"
@@ -63,7 +63,7 @@ def test_a_flood_is_bounded_and_counted(console: Console) -> None:
 
 
 def test_the_last_words_of_a_host_are_kept(console: Console) -> None:
-    """What a plugin printed just before it ended the process is in the log, before the news of the end."""
+    """The last output of a host that ends is in the log, before the line about the end."""
     console.workspace["last"] = f"{IMPORTS}def register(ctx):\n    print('farewell')\n    os._exit(1)\n"
     console.wait_for_line("error last: the host ended with exit status 1")
     said = console.said()
@@ -71,7 +71,7 @@ def test_the_last_words_of_a_host_are_kept(console: Console) -> None:
 
 
 def test_nobody_answers_a_question_of_a_plugin(console: Console) -> None:
-    """Standard input is at its end: a plugin that asks gets an EOFError, and no key of the console."""
+    """Standard input is at its end, so ``input()`` in a plugin raises EOFError."""
     console.workspace["ask"] = "def register(ctx):\n    input('name? ')\n"
     console.wait_for(lambda: console.state("ask") is PluginState.FAIL)
     assert console.fault("ask").type == "EOFError"

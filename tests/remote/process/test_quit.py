@@ -1,4 +1,4 @@
-"""However the console ends, nothing is left of its host, and the terminal can be used."""
+"""However the console ends, nothing is left of its host, and the terminal is restored."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Row(NamedTuple):
 
 
 class Family(NamedTuple):
-    """The processes of a console that runs."""
+    """The processes of a running console."""
 
     console: int
     supervisor: int
     host: int
 
     def left(self) -> list[Row]:
-        """Return those that run, with all that supervisor and host have started."""
+        """Return the running members of the family, and all processes that they have started."""
         return [
             row
             for row in processes()
@@ -57,7 +57,7 @@ class Family(NamedTuple):
 
 
 def processes() -> list[Row]:
-    """Return all that run; not those that only nobody has waited for."""
+    """Return all running processes, without zombies."""
     command = ["ps", "-eo", "pid=,ppid=,pgid=,stat=,args="]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rows = [line.split(maxsplit=4) for line in listed.splitlines()]
@@ -69,20 +69,20 @@ def processes() -> list[Row]:
 
 
 def child(parent: int) -> int:
-    """Return the process that a process has started, and waits for; of a supervisor, the host."""
+    """Return the process that a process has started; for a supervisor, the host."""
     own = [row for row in processes() if row.parent == parent]
     return next((row.pid for row in own if ".process.host" in row.command), own[0].pid)
 
 
 def family_of(shell: int) -> Family:
-    """Return the console that a shell runs, and what it has started."""
+    """Return the family of the console that a shell runs."""
     console = child(shell)
     supervisor = child(console)
     return Family(console, supervisor, child(supervisor))
 
 
 def kill(*members: str, number: signal.Signals = signal.SIGKILL) -> Callable[[Family, Terminal], None]:
-    """Return how to send a signal to members of the family."""
+    """Return a function that sends a signal to members of the family."""
 
     def send(family: Family, _terminal: Terminal) -> None:
         for member in members:
@@ -103,7 +103,7 @@ WAYS: dict[str, Callable[[Family, Terminal], None]] = {
 
 
 ALIKE = {"SIGHUP", "SIGINT"}
-"""Signals that end a console as SIGTERM does: with a host that hangs they are tried by make soak alone."""
+"""Signals that end a console as SIGTERM does; with a hanging host, only make soak runs them."""
 CASES = [
     pytest.param(way, hangs, id=f"{'hangs' if hangs else 'well'}-{way}")
     for hangs in (False, True)
@@ -114,7 +114,7 @@ CASES = [
 
 @pytest.mark.parametrize(("way", "hangs"), CASES)
 def test_nothing_is_left(tmp_path: Path, way: str, *, hangs: bool) -> None:
-    """Console, supervisor, host and what plugins started are gone; modes and cursor are as before."""
+    """Console, supervisor, host and the plugins' processes are gone, and the terminal is as before."""
     for name, code in (("greet", GREET), ("spin", SPIN)):
         (tmp_path / "plugins" / name).mkdir(parents=True)
         (tmp_path / "plugins" / name / "plugin.py").write_text(code)
@@ -137,7 +137,7 @@ def test_nothing_is_left(tmp_path: Path, way: str, *, hangs: bool) -> None:
 
 
 def test_a_killed_supervisor_is_replaced(tmp_path: Path) -> None:
-    """Kill -9 of the supervisor ends its host, whatever it started, and the console starts new ones."""
+    """If the supervisor is killed, its host and child processes end, and the console starts new ones."""
     (tmp_path / "plugins" / "greet").mkdir(parents=True)
     (tmp_path / "plugins" / "greet" / "plugin.py").write_text(GREET)
     with Terminal(["sh", "-c", f"{HOTLOAD}; echo code $?; read wait"], cwd=tmp_path, rows=48) as terminal:

@@ -1,4 +1,4 @@
-"""What the screen says of a host that hangs or dies, on a terminal of 80 by 24."""
+"""The screen of 80 by 24 while a host hangs or dies."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ BOOM = "import ctypes\ndef boom():\n    ctypes.string_at(0)\ndef register(ctx):\
 
 
 def test_a_hang_and_a_crash_are_shown_and_survived(tmp_path: Path) -> None:
-    """The hanging plugin and its line are named, u goes on without it; a crash names its signal."""
+    """The screen names the hanging plugin and its line, ``u`` goes on, and a crash shows its signal."""
     for name, code in (("spin", SPIN), ("boom", BOOM)):
         (tmp_path / "plugins" / name).mkdir(parents=True)
         (tmp_path / "plugins" / name / "plugin.py").write_text(code)
@@ -20,7 +20,7 @@ def test_a_hang_and_a_crash_are_shown_and_survived(tmp_path: Path) -> None:
         terminal.wait_for(lambda screen: screen.count("+ ok") >= 2 and "watching" in screen)
         with subprocess.Popen([HOTLOAD, "call", "spin"], cwd=tmp_path, stderr=subprocess.DEVNULL):
             terminal.wait_for("spin hangs at plugin.py:2; u restarts")
-            terminal.press("3", "0")  # the keys are the console's
+            terminal.press("3", "0")  # the console still handles its keys
             terminal.press("u")
         terminal.wait_for("= HELD 1")
         terminal.wait_for("watching")

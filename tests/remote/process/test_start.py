@@ -1,4 +1,4 @@
-"""What a console knows before its host is there."""
+"""The console's view before its host has started."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.remote.process.conftest import GOOD, Console
 
 
 def test_the_plugins_are_listed_before_their_host_has_started(workspace: Workspace) -> None:
-    """The first picture has a row for each plugin, on or off, in the order of their names."""
+    """The first snapshot lists each plugin, enabled or not, in the order of names."""
     workspace["good"] = workspace["_idle"] = GOOD
     console = Console(workspace)
     try:
