@@ -1,4 +1,4 @@
-"""What all tests share: a workspace with plugins as real files."""
+"""Shared fixtures of all tests: a workspace with plugins as real files, and running managers."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _E = TypeVar("_E", bound=Event)
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Let ``-n auto`` use two workers for each core: half of the time a test waits."""
+    """Let ``-n auto`` use two workers per core, because tests wait half of the time."""
     return (os.cpu_count() or 1) * 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with those that may take long, and have a time limit of their own: none is to be the last."""
+    """Start with the long tests, which have their own time limit, so that none of them is the last."""
     items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
 
 
 def answering(value: object, point: str = "greet") -> str:
-    """Return the source of a plugin whose only handler answers ``value``."""
+    """Return the source of a plugin whose only handler returns ``value``."""
     return f"def answer():\n    return {value!r}\n\n\ndef register(ctx):\n    ctx.hook({point!r}, answer)\n"
 
 
@@ -46,9 +46,9 @@ class Workspace:
         self.plugins.mkdir()
 
     def __setitem__(self, place: str, content: str | bytes) -> None:
-        """Write ``plugin`` (its entry) or ``plugin/path/in/it``; a new plugin appears with its file at once.
+        """Write ``plugin`` (its plugin.py) or ``plugin/path/in/it``; a new plugin appears complete.
 
-        A watcher that sees the directory first would report that there is no ``plugin.py``, now and then.
+        A watcher that sees the directory first would sometimes report a missing ``plugin.py``.
         """
         name, _, path = place.partition("/")
         plugin = self.plugins / name
@@ -60,29 +60,29 @@ class Workspace:
             folder.rename(plugin)
 
     def config(self, **settings: object) -> Config:
-        """Return a configuration for this folder that does not watch unless told to."""
+        """Return a configuration for this folder, by default without a watcher."""
         folders = {"runtime_dir": str(self.plugins), "compiled_dir": str(self.compiled)}
         return msgspec.convert({**folders, "enable_watch": False, **settings}, Config)
 
 
 def without_memory(*statuses: PluginStatus) -> tuple[PluginStatus, ...]:
-    """Return statuses as they are whether the memory of previous versions was reported yet or not."""
+    """Return statuses without their memory, which is reported in the background."""
     return tuple(replace(status, memory="") for status in statuses)
 
 
 class CountingHost(HookHost):
-    """Counts the assignments of the hook table."""
+    """A host that counts the assignments of its hook table."""
 
     swaps = 0
 
     def swap(self, changes: Mapping[str, Sequence[Handler]]) -> None:
-        """Count, and swap."""
+        """Count the swap, and do it."""
         self.swaps += 1
         super().swap(changes)
 
 
 class Running:
-    """A manager with its host, and everything that it told."""
+    """A manager with its host and all its events."""
 
     def __init__(self, config: Config) -> None:
         self.host = CountingHost()
@@ -91,11 +91,11 @@ class Running:
         self.manager.subscribe(self.events.append)
 
     def wait_for(self, is_so: Callable[[], bool]) -> bool:
-        """Wait until ``is_so``; fail with the log if that never comes."""
+        """Wait until ``is_so``, and fail with the log after the time limit."""
         return until(is_so, self.said)
 
     def told(self, kind: type[_E], name: str = "") -> list[_E]:
-        """Return the events of a kind, of one plugin if it is named."""
+        """Return the events of one kind, of one plugin if it is named."""
         return [
             event
             for event in list(self.events)
@@ -103,7 +103,7 @@ class Running:
         ]
 
     def status(self, name: str) -> PluginStatus:
-        """Return how a plugin stands."""
+        """Return the status of a plugin."""
         return next(status for status in self.manager.snapshot().plugins if status.name == name)
 
     def fault(self, name: str) -> Fault:
@@ -119,14 +119,14 @@ class Running:
 
 @pytest.fixture(autouse=True, scope="session")
 def interruptible() -> None:
-    """Let programs that tests start hear SIGINT: from a run in the background they inherit deafness."""
+    """Make programs that tests start receive SIGINT, which a background run of the tests ignores."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
-    """Leave signals to the next test as they were."""
+    """Check that the test leaves the signal handlers as they were."""
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = [signal.getsignal(number) for number in numbers]
     yield
@@ -135,13 +135,13 @@ def signals() -> Iterator[None]:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """Give an empty project folder."""
+    """Return an empty project folder."""
     return Workspace(tmp_path)
 
 
 @pytest.fixture
 def run() -> Iterator[Callable[[Config], Running]]:
-    """Give a function that starts a manager, and stop all of them afterwards."""
+    """Yield a function that starts a manager, and stop all managers afterwards."""
     started: list[Running] = []
 
     def start(config: Config) -> Running:

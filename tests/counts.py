@@ -1,4 +1,4 @@
-"""How much each heavy test does: small counts for ``make test``, larger ones for ``make soak``."""
+"""The amount of work of each heavy test: small counts for ``make test``, larger ones for ``make soak``."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ HOOKS: Final = _count("HOOKS", 1000)
 """Handlers that one plugin registers."""
 
 MODEL_EXAMPLES: Final = _count("MODEL_EXAMPLES", 15)
-"""Random histories that the state machines try."""
+"""Random histories of each state machine."""
 
 IS_RANDOM: Final = bool(_count("RANDOM", 0))
-"""Whether the state machines try other histories in each run, to hunt for faults."""
+"""Whether the state machines try different histories in each run, to hunt for faults."""
 
 WALK_STEPS: Final = _count("WALK_STEPS", 300)
 """Random changes of files that the watcher follows."""
 
 WALK_SEED: Final = _count("WALK_SEED", 1)
-"""Which random changes; another seed hunts for further faults."""
+"""The seed of the random changes; another seed can find further faults."""
 
 KILL_ROUNDS: Final = _count("KILL_ROUNDS", 5)
-"""Times that the host is killed at a random moment."""
+"""How often the host is killed at a random moment."""
 
 ALL_CASES: Final = bool(_count("ALL_CASES", 0))
-"""Also inputs that are much like others: near twins of hostile plugins, and the larger terminals."""
+"""Whether to include similar inputs: near twins of hostile plugins, and the larger terminals."""

@@ -1,4 +1,4 @@
-"""A terminal in memory, in which the real program runs: a pty, read into pyte's screen."""
+"""A terminal in memory in which the real program runs: a pty, read into pyte's screen."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ KEYS: Mapping[str, bytes] = {
 }
 
 PIECE = 256
-"""Bytes that are painted before the screen is looked at again, however many came meanwhile."""
+"""Bytes that are painted before the screen is checked again, however many have arrived."""
 
 
 class Terminal:
-    """Runs a program as its user sees it; as a context manager it is ended at the end."""
+    """A program on a terminal, as its user sees it; leaving the context manager kills it."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Terminal:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         settings = {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "TEXTUAL_ANIMATIONS": "none"}
-        # A test runner's idea of its own size would be believed over the terminal's.
+        # The test runner's COLUMNS and LINES would override the terminal's size.
         inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
@@ -64,7 +64,7 @@ class Terminal:
             stderr=slave,
             env={**inherited, **settings, **(environment or {})},
             start_new_session=True,
-            # A session's leader must ask for its terminal; one system call is safe between fork and exec.
+            # A session leader must request its terminal; one system call is safe between fork and exec.
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
         )
         os.close(slave)
@@ -86,47 +86,46 @@ class Terminal:
             os.write(self._master, KEYS.get(key, key.encode()))
 
     def text(self) -> str:
-        """Return the screen as it is painted now."""
+        """Return the text that is painted now."""
         return "\n".join(self._screen.display)
 
     def modes(self) -> list[object]:
-        """Return the modes in which the program has put the terminal."""
+        """Return the terminal's modes, as the program has set them."""
         return list(termios.tcgetattr(self._master))
 
     def has_mode(self, number: int) -> bool:
-        """Tell whether the program has switched a private mode of the terminal on."""
-        return number << 5 in self._screen.mode  # as pyte notes it
+        """Return whether the program has switched on a private mode of the terminal."""
+        return number << 5 in self._screen.mode  # pyte's number for a private mode
 
     def cells(self) -> list[list[pyte.screens.Char]]:
-        """Return the cells of the screen as they are painted now, with their colours."""
+        """Return the cells of the screen that are painted now, with their colours."""
         return [
             [self._screen.buffer[row][column] for column in range(self._screen.columns)]
             for row in range(self._screen.lines)
         ]
 
     def is_at_start_of_line(self) -> bool:
-        """Tell whether the cursor is in the first column."""
+        """Return whether the cursor is in the first column."""
         return self._screen.cursor.x == 0
 
     def stays_quiet(self, seconds: float) -> bool:
-        """Tell whether the program writes nothing for so long."""
+        """Return whether the program writes nothing for this many seconds."""
         return not self._read(seconds)
 
     def hang_up(self) -> None:
-        """Close the terminal, as a window is closed."""
+        """Close the terminal, as a closed window does."""
         with Path(os.devnull).open("rb") as nothing:
             os.dup2(nothing.fileno(), self._master)
 
     def is_restored(self) -> bool:
-        """Tell whether the cursor is seen, and the mouse belongs to the terminal."""
+        """Return whether the cursor is visible and the mouse belongs to the terminal."""
         return pyte.modes.DECTCEM in self._screen.mode and not self.has_mode(1000)
 
     def wait_for(self, what: str | Callable[[str], bool]) -> str:
-        """Read until the screen shows a text (or is as the function wants it); return the screen.
+        """Read until the screen shows a text (or satisfies the function), and return the screen.
 
         Raises:
-            AssertionError: it never came; the text has the last screen.
-
+            AssertionError: the screen never did; the message has the last screen.
         """
         is_there = (lambda screen: what in screen) if isinstance(what, str) else what
         deadline = time.monotonic() + PATIENCE
@@ -137,11 +136,10 @@ class Terminal:
         return self.text()
 
     def wait_for_output(self, wanted: re.Pattern[bytes]) -> None:
-        """Read until the program writes this; what is read here is not painted, which would take its time.
+        """Read until the program writes this pattern, without painting the output, which would take time.
 
         Raises:
-            AssertionError: it never came.
-
+            AssertionError: the program never wrote it.
         """
         deadline, output = time.monotonic() + PATIENCE, b""
         while not wanted.search(output):
@@ -151,19 +149,19 @@ class Terminal:
             output = output[-1000:] + os.read(self._master, 65536)
 
     def wait_for_exit(self) -> int:
-        """Read until the program ends; return its exit code."""
+        """Read until the program ends, and return its exit code."""
         deadline = time.monotonic() + PATIENCE
         while self._read(max(0.0, deadline - time.monotonic())):
             pass
         return self.process.wait(max(0.1, deadline - time.monotonic()))
 
     def _read(self, patience: float) -> bool:
-        """Paint what the program writes next; false if it ended or wrote nothing in time."""
+        """Paint the program's next output; return False if it ended or wrote nothing in time."""
         if not select.select([self._master], [], [], patience)[0]:
             return False
         try:
             output = os.read(self._master, PIECE)
-        except OSError:  # Linux: the last one to hold the other side has left
+        except OSError:  # Linux: the other side has no holder any more
             return False
         self._stream.feed(output)
         return bool(output)

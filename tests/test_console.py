@@ -1,4 +1,4 @@
-"""The real console in a terminal, beside the real command: a plugin is edited, broken, mended, moved."""
+"""The real console in a terminal, with the real command: plugins are edited, broken, fixed and moved."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GREET = "def register(ctx):\n    ctx.hook('greet', lambda name: f'Hello, {name}'
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Give a project folder with the plugins greet and other."""
+    """Return a project folder with the plugins greet and other."""
     for name in ("greet", "other"):
         folder = tmp_path / "plugins" / name
         folder.mkdir(parents=True)
@@ -29,7 +29,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def console(project: Path) -> Iterator[Terminal]:
-    """Give the console on the project, once both plugins serve."""
+    """Yield the console on the project, once both plugins are live."""
     with Terminal([HOTLOAD], cwd=project, columns=120, rows=36) as terminal:
         terminal.wait_for(lambda screen: screen.count("+ ok") >= 2)
         yield terminal
@@ -42,14 +42,14 @@ def call(project: Path, *words: str) -> str:
 
 
 def row(screen: str, plugin: str) -> str:
-    """Return the table's row of a plugin; empty when there is none."""
+    """Return the table's row of a plugin; empty if there is none."""
     rows = [line for line in screen.splitlines() if f" {plugin} " in line[:60] and "Overview" not in line]
     found = next((line for line in rows if any(glyph in line[:4] for glyph in "+~!=*-.?")), "")
-    return found.partition("│")[0]  # the details beside it say how another plugin is, or how this one was
+    return found.partition("│")[0]  # without the details beside it
 
 
 def test_all_shipped_plugins_serve_at_once(tmp_path: Path) -> None:
-    """Who opens the console on the shipped plugins sees seven that serve and one that is off."""
+    """The console on the shipped plugins shows at least eight rows with OK, one disabled and none failed."""
     shutil.copytree(SHIPPED, tmp_path / "plugins")
     with Terminal([HOTLOAD], cwd=tmp_path) as terminal:
         screen = terminal.wait_for(lambda screen: screen.count("+ ok ") >= 8 and "- off " in screen)
@@ -59,7 +59,7 @@ def test_all_shipped_plugins_serve_at_once(tmp_path: Path) -> None:
 
 
 def test_a_saved_file_goes_live(project: Path, console: Terminal) -> None:
-    """An edit by sed shows a new generation, and the running console answers calls with the new result."""
+    """An edit by sed makes a new generation, and calls return the new result."""
     assert call(project, "greet", "Ada") == "Hello, Ada"
     subprocess.run(["sed", "-i", "s/Hello/Goodbye/", "plugins/greet/plugin.py"], cwd=project, check=True)
     console.wait_for(lambda screen: "loaded generation 2" in screen)
@@ -67,7 +67,7 @@ def test_a_saved_file_goes_live(project: Path, console: Terminal) -> None:
 
 
 def test_a_broken_file_is_explained_and_the_old_result_served(project: Path, console: Terminal) -> None:
-    """A syntax error shows STALE and the line; the last good version answers; mending it clears the fault."""
+    """A syntax error shows STALE and the line, the last good version answers, and a fix clears the fault."""
     entry = project / "plugins" / "greet" / "plugin.py"
     entry.write_text(GREET + "def broken(:\n")
     console.wait_for(lambda screen: "~ STALE" in row(screen, "greet"))
@@ -81,7 +81,7 @@ def test_a_broken_file_is_explained_and_the_old_result_served(project: Path, con
 
 
 def test_renaming_the_directory_disables_and_enables(project: Path, console: Terminal) -> None:
-    """A plugin renamed to _greet is off and answers no more; renamed back it serves again."""
+    """A plugin that is renamed to _greet is off and does not answer; renamed back it is live again."""
     plugins = project / "plugins"
     (plugins / "greet").rename(plugins / "_greet")
     console.wait_for(lambda screen: "- off" in row(screen, "greet"))
@@ -92,17 +92,17 @@ def test_renaming_the_directory_disables_and_enables(project: Path, console: Ter
 
 
 def test_directories_come_and_go(project: Path, console: Terminal) -> None:
-    """A new directory appears as a plugin; a deleted one goes from the table and from the hook points."""
+    """A new directory appears as a plugin, and a deleted one disappears with its hook points."""
     shutil.copytree(project / "plugins" / "greet", project / "plugins" / "third")
     console.wait_for(lambda screen: "+ ok" in row(screen, "third"))
     shutil.rmtree(project / "plugins" / "greet")
     console.wait_for(lambda screen: not row(screen, "greet"))
-    assert call(project, "greet", "Ada") == "Hello, Ada"  # of the copy, alone
+    assert call(project, "greet", "Ada") == "Hello, Ada"  # only from the copy
     assert call(project, "other", "Ada") == "Hello, Ada"
 
 
 def test_keys_disable_rebuild_and_quit(project: Path, console: Terminal) -> None:
-    """The keys d, d again and r act on the selected plugin, and q leaves the terminal as it was."""
+    """``d`` and ``r`` act on the selected plugin, and ``q`` ends the console with code 0."""
     console.press("g", "d")
     console.wait_for(lambda screen: "- off" in row(screen, "greet"))
     assert (project / "plugins" / "_greet").is_dir()
@@ -115,7 +115,7 @@ def test_keys_disable_rebuild_and_quit(project: Path, console: Terminal) -> None
 
 
 def test_no_plugin_directory_is_no_dead_end(tmp_path: Path) -> None:
-    """Without a plugin directory the console says so, and n makes it with a first plugin that serves."""
+    """Without a plugin directory the console says so, and ``n`` makes it with a first live plugin."""
     with Terminal([HOTLOAD], cwd=tmp_path) as terminal:
         terminal.wait_for("o plugin directory")
         terminal.press("n")
@@ -126,7 +126,7 @@ def test_no_plugin_directory_is_no_dead_end(tmp_path: Path) -> None:
 
 
 def test_taking_an_edit_back_clears_the_fault(project: Path, console: Terminal) -> None:
-    """A broken file put back as it was is ok again at once, though nothing has to be loaded."""
+    """A broken file that is changed back is OK again without a load."""
     entry = project / "plugins" / "greet" / "plugin.py"
     entry.write_text(GREET + "def broken(:\n")
     console.wait_for(lambda screen: "~" in row(screen, "greet") and "STALE" in row(screen, "greet"))

@@ -1,4 +1,4 @@
-"""What README and docs show is run, as it stands there."""
+"""The code in README and docs is run as it is written there."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ ROOT = Path(__file__).parent.parent
 
 
 def blocks(document: str, language: str) -> list[str]:
-    """Return the fenced blocks of a language, in order."""
+    """Return the fenced blocks of a language in a document, in order."""
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Give a project with the README's first plugin."""
+    """Return a project with the README's first plugin."""
     folder = tmp_path / "plugins" / "hello"
     folder.mkdir(parents=True)
     (folder / "plugin.py").write_text(blocks("README.md", "python")[0])
@@ -36,7 +36,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_the_readme_plugin_serves(project: Path) -> None:
-    """Who copies the README's plugin gets one that serves, with its description."""
+    """The README's first plugin is live and has its description."""
     host = HookHost()
     config = Config(runtime_dir=str(project / "plugins"), compiled_dir=str(project / "compiled"))
     with HotloadManager(host, config) as manager:
@@ -46,7 +46,7 @@ def test_the_readme_plugin_serves(project: Path) -> None:
 
 
 def test_the_readme_thread_and_task_end_with_their_plugin(project: Path) -> None:
-    """What the README shows of ``ctx.thread`` and ``ctx.task`` loads, and leaves no thread behind."""
+    """The README's plugin with ``ctx.thread`` and ``ctx.task`` loads, and leaves no thread behind."""
     (project / "plugins" / "hello" / "plugin.py").write_text(blocks("README.md", "python")[1])
     config = Config(runtime_dir=str(project / "plugins"), compiled_dir=str(project / "compiled"))
     with HotloadManager(HookHost(), config) as manager:
@@ -56,7 +56,7 @@ def test_the_readme_thread_and_task_end_with_their_plugin(project: Path) -> None
 
 
 def test_the_readme_program_calls_it(project: Path) -> None:
-    """The README's program, run as a script in the project, prints what the plugin answers."""
+    """The README's program, run as a script in the project, prints the plugin's answer."""
     done = subprocess.run(
         [sys.executable, "-c", blocks("README.md", "python")[2]],
         cwd=project,
@@ -68,7 +68,7 @@ def test_the_readme_program_calls_it(project: Path) -> None:
 
 
 def test_the_readme_line_lets_commands_in(project: Path) -> None:
-    """With the README's line in its program, a host answers other processes, and leaves no socket behind."""
+    """With the README's ``serve`` line, a program answers other processes, and leaves no socket behind."""
     _, _, program, line = blocks("README.md", "python")
     with tempfile.TemporaryDirectory(prefix="hl-") as session:
         environment = {**os.environ, "XDG_RUNTIME_DIR": session}
@@ -97,7 +97,7 @@ def test_the_readme_line_lets_commands_in(project: Path) -> None:
 
 
 def test_the_documented_configuration_is_the_default(tmp_path: Path) -> None:
-    """The file in the documentation is accepted, and its values are the defaults that it says they are."""
+    """The documented configuration file is accepted, and its values are the defaults."""
     file = tmp_path / "hotload.toml"
     file.write_text(blocks("docs/configuration.md", "toml")[0])
     found = load_config(file)
@@ -112,7 +112,7 @@ def test_the_documented_configuration_is_the_default(tmp_path: Path) -> None:
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:
-    """Links of the README and places of its map exist."""
+    """The README's links and paths exist."""
     text = (ROOT / "README.md").read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     places = re.findall(r"`((?:hotload_tui|core|tests|docs)/[\w/.*]*)`", text)

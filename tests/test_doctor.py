@@ -12,7 +12,7 @@ from tests.conftest import Workspace, answering
 
 @pytest.fixture(autouse=True)
 def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """Stand in a project with one plugin, whatever the umask."""
+    """Make a project with one plugin the working directory, with fixed permissions."""
     monkeypatch.chdir(workspace.root)
     workspace["greet"] = answering("hello")
     for path in (workspace.plugins, workspace.plugins / "greet", workspace.plugins / "greet/plugin.py"):
@@ -21,24 +21,24 @@ def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 
 def report(**environment: str) -> Report:
-    """Examine the project, in an environment of just these variables."""
+    """Examine the project in an environment of only these variables."""
     return examine(resolve(environment=environment), environment)
 
 
 def of(subject: str, **environment: str) -> list[Finding]:
-    """Return what is found on a subject."""
+    """Return the findings on a subject."""
     return [finding for finding in report(**environment).findings if finding.subject == subject]
 
 
 def test_a_healthy_project_needs_nothing() -> None:
-    """Where all is well every line says so, and nothing is to be done."""
+    """A healthy project has no finding that needs action."""
     found = report(TERM="xterm-256color")
     assert found.is_fine
     assert "plugins: 1 plugin" in [finding.text for finding in found.findings]
 
 
 def test_plugins_that_others_can_write_are_told(project: Workspace) -> None:
-    """A file of a plugin that everybody may write could run their code as me: I am told how to end it."""
+    """A plugin file that everybody can write is reported with the command that changes that."""
     (project.plugins / "greet" / "plugin.py").chmod(0o666)
     (told,) = [finding for finding in of("plugins") if finding.verdict == "do"]
     assert told.text == "everybody can write to plugins/greet/plugin.py, and that code runs as you"
@@ -47,7 +47,7 @@ def test_plugins_that_others_can_write_are_told(project: Workspace) -> None:
 
 
 def test_a_linked_plugin_is_examined_where_it_is(project: Workspace, tmp_path: Path) -> None:
-    """A plugin that is a link to a folder that everybody can write is told; a dead link is nothing."""
+    """The target of a plugin's link is reported if everybody can write to it; a dead link is ignored."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     elsewhere.chmod(0o777)
@@ -58,7 +58,7 @@ def test_a_linked_plugin_is_examined_where_it_is(project: Workspace, tmp_path: P
 
 
 def test_a_folder_of_somebody_else_is_told(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plugins that belong to another user are told, with the user."""
+    """Plugins that belong to another user are reported with the user id."""
     entry = project.plugins / "greet" / "plugin.py"
     if os.getuid() == 0:
         os.chown(entry, 12345, -1)
@@ -70,7 +70,7 @@ def test_a_folder_of_somebody_else_is_told(project: Workspace, monkeypatch: pyte
 
 
 def test_no_plugins_folder_says_how_to_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In an empty folder I read how to make the first plugin."""
+    """In an empty folder, the finding says how to make the first plugin."""
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     (told,) = of("plugins")
@@ -79,7 +79,7 @@ def test_no_plugins_folder_says_how_to_begin(tmp_path: Path, monkeypatch: pytest
 
 
 def test_too_few_watches_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system's limit is below what the plugins need, the command that raises it is given."""
+    """If the system's watch limit is too low, the finding gives the command that raises it."""
     (tmp_path / "max_user_watches").write_text("3\n")
     (tmp_path / "max_user_instances").write_text("128\n")
     monkeypatch.setattr(doctor, "INOTIFY", tmp_path)
@@ -91,7 +91,7 @@ def test_too_few_watches_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_without_notification_no_limit_matters(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the sweep alone I read how long a save may wait, and nothing of inotify."""
+    """With only the sweep, the finding gives its interval and does not mention inotify."""
     (project.root / "hotload.toml").write_text('sweep_interval = 3.0\n[watch]\nnotifier = "sweep"\n')
     monkeypatch.setattr(doctor, "INOTIFY", project.root / "nowhere")
     (told,) = of("watcher")
@@ -99,7 +99,7 @@ def test_without_notification_no_limit_matters(project: Workspace, monkeypatch: 
 
 
 def test_a_notifier_of_another_system_is_told(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where inotify is configured and cannot exist I read what is used, and what to write."""
+    """If inotify is configured on another system, the finding names the notifier in use and the fix."""
     (project.root / "hotload.toml").write_text('[watch]\nnotifier = "inotify"\n')
     monkeypatch.setattr(sys, "platform", "darwin")
     (told,) = of("watcher")
@@ -108,7 +108,7 @@ def test_a_notifier_of_another_system_is_told(project: Workspace, monkeypatch: p
 
 
 def test_artifacts_that_cannot_be_used_are_counted(project: Workspace) -> None:
-    """What another Python left in compiled/ is told with its size and the command that cleans."""
+    """Artifacts of another Python are reported with their size and the command that removes them."""
     project.compiled.mkdir(mode=0o755)
     (project.compiled / "greet-0123456789ab.hotplug").write_bytes(b"x" * 2048)
     _, told = of("compiled")
@@ -118,7 +118,7 @@ def test_artifacts_that_cannot_be_used_are_counted(project: Workspace) -> None:
 
 
 def test_the_terminal_is_told_by_its_variables() -> None:
-    """Colours and clipboard follow the environment; a terminal that cannot show the console is told."""
+    """The terminal's colours are found from the environment, and an unsuitable terminal is noted."""
     (dumb,) = of("terminal", TERM="dumb")
     assert dumb.verdict == "note"
     (rich,) = of("terminal", TERM="xterm-256color", COLORTERM="truecolor")
@@ -126,7 +126,7 @@ def test_the_terminal_is_told_by_its_variables() -> None:
 
 
 def test_an_entry_without_a_plugin_is_to_be_mended(project: Workspace) -> None:
-    """A misspelled table in hotload.toml is found, with the nearest plugin."""
+    """A misspelled table in hotload.toml is reported with the nearest plugin."""
     (project.root / "hotload.toml").write_text("[plugins.gret]\npriority = 1\n")
     (told,) = of("settings")
     assert (told.verdict, 'did you mean "greet"?' in told.text) == ("do", True)

@@ -1,4 +1,4 @@
-"""The programs under ``examples/`` run, and do what their document says."""
+"""The programs under ``examples/`` run, and do what their documentation says."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _run(*command: str | Path, given: str = "") -> subprocess.CompletedProcess[s
 
 
 def test_the_web_program_answers_through_its_reloads() -> None:
-    """Under reloads no request of the web program fails, and no answer mixes two versions."""
+    """During reloads no request of the web program fails, and no answer mixes two versions."""
     done = _run(EXAMPLES / "web" / "load.py", "--reloads", str(WEB_RELOADS), "--clients", "4")
     assert done.returncode == 0, done.stdout + done.stderr
     _, _, beside, without = (line.strip("| ").split(" | ") for line in done.stdout.splitlines())
@@ -28,7 +28,7 @@ def test_the_web_program_answers_through_its_reloads() -> None:
 
 
 def test_the_load_generator_tells_a_mixed_answer(tmp_path: Path) -> None:
-    """Middleware that stays behind its pages is found: the figures above can be bad."""
+    """The load generator detects middleware of another version than its pages."""
     web = Path(shutil.copytree(EXAMPLES / "web", tmp_path / "web"))
     stamp = web / "plugins" / "stamp" / "plugin.py"
     stamp.write_text(stamp.read_text().replace('str(ctx.plugin("pages").VERSION)', '"1"'))
@@ -38,7 +38,7 @@ def test_the_load_generator_tells_a_mixed_answer(tmp_path: Path) -> None:
 
 
 def test_a_subcommand_of_the_tool_is_a_plugin(tmp_path: Path) -> None:
-    """The tool's plugins are its subcommands, with their own arguments, help and mistakes."""
+    """The tool's plugins are its subcommands, with their own arguments, help and error messages."""
     tool = _copy_of_the_tool(tmp_path)
     assert "count  Print how many WORDS there are." in _run(tool, "--help").stdout
     assert _run(tool, "shout", "hello", "--times", "2").stdout == "HELLO\nHELLO\n"
@@ -47,7 +47,7 @@ def test_a_subcommand_of_the_tool_is_a_plugin(tmp_path: Path) -> None:
 
 
 def test_a_running_tool_has_the_subcommands_as_they_are_saved(tmp_path: Path) -> None:
-    """Between two lines of the same run a subcommand changes, breaks, and a new one comes."""
+    """A running tool uses a changed subcommand, keeps the old one of a broken change, and finds a new one."""
     tool = _copy_of_the_tool(tmp_path)
     plugins = tmp_path / "tool" / "plugins"
     source = (plugins / "shout" / "plugin.py").read_text()

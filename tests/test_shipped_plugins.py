@@ -1,4 +1,4 @@
-"""The plugins that ship with the project, loaded and called as a user's program does it."""
+"""The shipped plugins, loaded and called as a user's program does it."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ ACTIVE = {
     "text_stats",
     "todo_scanner",
 }
-AWS_KEY = "AKIA" + "IOSFODNN7EXAMPLE"  # in parts, as the next ones: this file is scanned, too
+AWS_KEY = "AKIA" + "IOSFODNN7EXAMPLE"  # in parts, like the next ones, because this file is scanned too
 LOVELACE = "lovelace"
 TODO, FIXME = "TODO", "FIXME"
 Settings: TypeAlias = dict[str, dict[str, object]]
-"""Plugin to its settings."""
+"""Settings by plugin."""
 ANSI = re.compile(r"\x1b\[[\d;]*m")
 
 
 class Project:
-    """A copy of the shipped plugins, loaded when its manager is entered."""
+    """A copy of the shipped plugins, which its manager loads when it is entered."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.plugins = folder / "plugins"
@@ -55,7 +55,7 @@ class Project:
         return {status.name: status.state for status in self.manager.snapshot().plugins}
 
     def fault(self, point: str, *args: object) -> str:
-        """Call a hook point that only fails, and return the first fault."""
+        """Call a hook point whose handlers all fail, and return the first fault."""
         called = self.manager.invoke(point, *args)
         assert not called.values
         return f"{called.faults[0].type}: {called.faults[0].message}"
@@ -93,7 +93,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a small folder of the kind that people have."""
+    """Return a small folder with typical files."""
     root = tmp_path / "folder"
     (root / "src").mkdir(parents=True)
     (root / ".git").mkdir()
@@ -108,12 +108,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_all_are_ok_and_one_is_off(shared: Project) -> None:
-    """Each shipped plugin loads, and the one with an underscore stays off."""
+    """Each shipped plugin loads, and the one with an underscore is off."""
     assert shared.states() == dict.fromkeys(ACTIVE, PluginState.OK) | {"size_log": PluginState.OFF}
 
 
 def test_reloading_leaves_nothing_behind(project: Project, folder: Path) -> None:
-    """After calls and a reload of every plugin no old generation stays in memory."""
+    """After calls and a reload of every plugin, all old generations are freed."""
     retired: dict[str, list[str]] = {name: [] for name in ACTIVE}
 
     def note(event: AnyEvent) -> None:
@@ -129,7 +129,7 @@ def test_reloading_leaves_nothing_behind(project: Project, folder: Path) -> None
 
 
 def test_descriptions_and_readme(shared: Project) -> None:
-    """Each plugin says in its first line what it shows, and the README has a row for each."""
+    """Each plugin's description says what it shows, and the README has a row for each plugin."""
     rows = set(re.findall(r"^\| `_?(\w+)`", (SHIPPED / "README.md").read_text(), re.MULTILINE))
     assert rows == ACTIVE | {"size_log"}
     for name in ACTIVE:
@@ -137,14 +137,14 @@ def test_descriptions_and_readme(shared: Project) -> None:
 
 
 def test_template_works_at_once(project: Project) -> None:
-    """A plugin made from the template answers a call of its name without an edit."""
+    """A plugin from the template answers a call of its name without an edit."""
     assert project.manager.new("hello").state is PluginState.OK
     assert project.host.call("hello", "Ada") == ["Hello, Ada!"]
     assert len((SHIPPED / "TEMPLATE.py").read_text().splitlines()) <= 40
 
 
 def test_text_stats_of_a_file(shared: Project, folder: Path) -> None:
-    """Words, sentences and Flesch's figures of a text that can be counted by hand."""
+    """``text_stats`` counts words and sentences of a text, and calculates Flesch's figures."""
     assert shared.host.call("analyse", str(folder / "README.md")) == [
         {
             "words": 10,
@@ -158,7 +158,7 @@ def test_text_stats_of_a_file(shared: Project, folder: Path) -> None:
 
 
 def test_text_stats_of_a_folder(shared: Project, folder: Path) -> None:
-    """A folder gives the figures of each text in it; code, addresses and empty texts are no words."""
+    """A folder gives the figures of each text in it, without counting code, addresses or empty texts."""
     (folder / "empty.txt").write_text("")
     (folder / "code.rst").write_text("See `rm -rf` at https://example.org/a.\n\n```\nx = 1\n```\n")
     [figures] = shared.host.call("analyse", str(folder))
@@ -171,7 +171,7 @@ def test_text_stats_of_a_folder(shared: Project, folder: Path) -> None:
 
 
 def test_text_stats_without_a_file(shared: Project, tmp_path: Path) -> None:
-    """A path that is not there is told by name."""
+    """A missing path is a FileNotFoundError."""
     assert shared.fault("analyse", str(tmp_path / "no.md")).startswith("FileNotFoundError: ")
 
 
@@ -195,12 +195,12 @@ def test_text_stats_without_a_file(shared: Project, tmp_path: Path) -> None:
     ],
 )
 def test_markdown_html(shared: Project, markdown: str, html: str) -> None:
-    """Each construct of Markdown becomes its element, and nothing in the text becomes HTML by itself."""
+    """Each construct of Markdown becomes its HTML element, and plain text is escaped."""
     assert shared.host.call("render", markdown) == [html]
 
 
 def test_markdown_html_of_a_file(shared: Project, tmp_path: Path) -> None:
-    """A name that ends in .md is read, and its code blocks are coloured."""
+    """An argument that ends in .md is read as a file, and its code blocks are coloured."""
     page = tmp_path / "page.md"
     page.write_text("# Page\n\n```python\nimport os\n```\n", "utf-8")
     [html] = shared.host.call("render", str(page))
@@ -210,7 +210,7 @@ def test_markdown_html_of_a_file(shared: Project, tmp_path: Path) -> None:
 
 
 def test_scan_asks_both_scanners(shared: Project, folder: Path) -> None:
-    """One call gives the secrets, cut short, and the comments; binary files and .git are left out."""
+    """One call returns the secrets, shortened, and the comments, without binary files and .git."""
     secrets, todos = shared.host.call("scan", str(folder))
     ini, cat = folder / "src" / "settings.ini", folder / "src" / "cat.py"
     assert str(secrets).splitlines() == [
@@ -226,21 +226,21 @@ def test_scan_asks_both_scanners(shared: Project, folder: Path) -> None:
 
 
 def test_scan_of_no_folder(shared: Project, tmp_path: Path) -> None:
-    """Both scanners refuse what is no folder instead of finding nothing in it."""
+    """Both scanners refuse a path that is not a folder."""
     assert (
         shared.fault("scan", str(tmp_path / "no")) == f"NotADirectoryError: {tmp_path / 'no'}: not a folder"
     )
 
 
 def test_shipped_files_pass_their_own_scan(shared: Project) -> None:
-    """The plugins contain neither a secret nor an open TODO."""
+    """The shipped plugins contain neither a secret nor an open TODO."""
     secrets, todos = shared.host.call("scan", str(shared.plugins))
     assert str(secrets) == "secrets found by 11 rules: 0"
     assert str(todos).startswith("no TODO in ")
 
 
 def test_todo_scanner_takes_settings(open_project: OpenProject, folder: Path) -> None:
-    """Tags and skipped folders come from the plugin's settings."""
+    """Tags and skipped folders can be set in the plugin's settings."""
     (folder / "README.md").write_text("- BUG: it barks\n")
     project = open_project({"todo_scanner": {"tags": "BUG", "skipped": "src"}})
     _, todos = project.host.call("scan", str(folder))
@@ -248,7 +248,7 @@ def test_todo_scanner_takes_settings(open_project: OpenProject, folder: Path) ->
 
 
 def test_secret_scanner_reads_its_rules_anew(project: Project, folder: Path) -> None:
-    """A save of the data file reloads the plugin with the new rules."""
+    """A changed data file reloads the plugin with the new rules."""
     (project.plugins / "secret_scanner" / "rules.toml").write_text("cat = 'c.t'\n")
     [status] = project.manager.rebuild("secret_scanner")
     secrets, _ = project.host.call("scan", str(folder))
@@ -258,7 +258,7 @@ def test_secret_scanner_reads_its_rules_anew(project: Project, folder: Path) -> 
 
 
 def test_pipe_of_reader_and_colour(shared: Project, tmp_path: Path) -> None:
-    """In a pipe the reader tidies a file of any encoding, and the next step colours what it read."""
+    """In a pipe the reader normalizes a file of any encoding, and the next step colours it."""
     source = tmp_path / "old.py"
     source.write_bytes(b"# coding: latin-1\r\nif 1:\r\n\tname = 'Zo\xeb'  \r\n\r\n")
     coloured = str(shared.host.pipe("colour", str(source)))
@@ -266,13 +266,13 @@ def test_pipe_of_reader_and_colour(shared: Project, tmp_path: Path) -> None:
 
 
 def test_reader_refuses_what_is_no_text(shared: Project, folder: Path) -> None:
-    """A binary file is a fault that names it."""
+    """A binary file is a fault that names the file."""
     photo = folder / "src" / "photo.png"
     assert shared.manager.invoke("colour", str(photo)).faults[0].message == f"{photo}: not a text file"
 
 
 def test_colour_works_without_the_reader(open_project: OpenProject, tmp_path: Path) -> None:
-    """Alone it reads a bare path itself; the output format and style are settings."""
+    """Without the reader, ``code_colour`` reads the file itself, in the format and style of its settings."""
     project = open_project({"code_colour": {"format": "html", "style": "monokai"}})
     project.manager.disable("code_reader")
     (tmp_path / "a.unknown").write_text("<plain>\n")
@@ -282,7 +282,7 @@ def test_colour_works_without_the_reader(open_project: OpenProject, tmp_path: Pa
 
 
 def test_colour_refuses_a_wrong_setting(open_project: OpenProject) -> None:
-    """A wrong setting fails the load, with the values that would be right; the other plugins run."""
+    """A wrong setting fails the load with the allowed values, and the other plugins run."""
     project = open_project({"code_colour": {"format": "pdf"}})
     fault = project.manager.detail("code_colour").status.fault
     assert project.states() == dict.fromkeys(ACTIVE, PluginState.OK) | {
@@ -294,7 +294,7 @@ def test_colour_refuses_a_wrong_setting(open_project: OpenProject) -> None:
 
 
 def test_folder_changes_remembers_across_reloads(project: Project, folder: Path) -> None:
-    """What was seen before a reload of the plugin is what the next call compares with."""
+    """The state before a reload is compared with the folder at the next call after it."""
     [first] = project.host.call("changes", str(folder))
     assert isinstance(first, dict)
     assert (first["since"], first["files"], first["added"]) == (None, 4, [])
@@ -319,7 +319,7 @@ def test_folder_changes_remembers_across_reloads(project: Project, folder: Path)
 
 
 def test_size_log_ends_its_thread(open_project: OpenProject, folder: Path) -> None:
-    """Once enabled it measures and keeps a thread; disabled, the thread has gone."""
+    """The enabled plugin measures a folder and runs a thread, which ends when the plugin is disabled."""
     project = open_project({"size_log": {"folder": str(folder), "seconds": 3600}})
     assert project.manager.enable("size_log").state is PluginState.OK
     assert project.host.call("size", str(folder / "src")) == [

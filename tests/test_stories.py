@@ -1,9 +1,9 @@
-"""Each document under ``docs/`` is a story: what it shows is written, run and compared, in order.
+"""Each document under ``docs/`` is executed as a story: its blocks are written, run and compared, in order.
 
-A block that names a file (```` ```python plugins/hello/plugin.py ````) is written there; other Python is run
-as a script, and a ``text`` block right behind it is what it prints; in a ``console`` block each ``$ command``
-is run, and what follows is what it prints, where ``…`` stands for anything. A command that ends in ``&`` is a
-host, and stays until the end of the story.
+A block that names a file (```` ```python plugins/hello/plugin.py ````) is written to that file. Other Python
+runs as a script, and a following ``text`` block is its expected output. In a ``console`` block each ``$
+command`` runs, and the lines after it are its expected output, where ``…`` stands for any text. A command
+that ends in ``&`` is a host, and runs until the end of the story.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tests.waiting import until
 
 DOCS = Path(__file__).parent.parent / "docs"
 FENCE = re.compile(r"^```(\w*)[ ]?(\S*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-TOLD = {"configuration.md"}  # whose blocks are tried in test_docs.py
-LANGUAGES = {"python", "toml", "console", "text", ""}  # what has none is a picture or a list
+TOLD = {"configuration.md"}  # its blocks are tested in test_docs.py
+LANGUAGES = {"python", "toml", "console", "text", ""}  # a block without a language is a picture or a list
 
 
 class Block(NamedTuple):
@@ -37,7 +37,7 @@ class Block(NamedTuple):
 
 
 class Story:
-    """A document's blocks at work in a folder of their own."""
+    """A document that is executed in its own folder."""
 
     def __init__(self, folder: Path, session: Path) -> None:
         self._folder = folder
@@ -50,7 +50,7 @@ class Story:
         self._printed = ""
 
     def tell(self, block: Block) -> None:
-        """Do what a block shows."""
+        """Execute one block."""
         if block.file:
             path = self._folder / block.file
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ class Story:
                 self._command(command, expected)
 
     def end(self) -> None:
-        """Stop the hosts that run."""
+        """Stop the running hosts."""
         for host in self._hosts:
             host.terminate()
             host.communicate()
@@ -119,8 +119,8 @@ def _fits(printed: str, expected: str) -> bool:
 
 @pytest.fixture
 def story(tmp_path: Path) -> Iterator[Story]:
-    """Give a story in an empty folder."""
-    session = tempfile.mkdtemp(prefix="hl-")  # paths of sockets are limited
+    """Yield a story in an empty folder."""
+    session = tempfile.mkdtemp(prefix="hl-")  # with a short path because socket paths are limited
     story = Story(tmp_path, Path(session))
     yield story
     story.end()
@@ -129,7 +129,7 @@ def story(tmp_path: Path) -> Iterator[Story]:
 
 @pytest.mark.parametrize("name", sorted(path.name for path in DOCS.glob("*.md") if path.name not in TOLD))
 def test_a_document_tells_what_happens(story: Story, name: str) -> None:
-    """Who follows a document from top to bottom sees what it says."""
+    """A document's commands and programs print what it says, from top to bottom."""
     blocks = [Block(*found) for found in FENCE.findall((DOCS / name).read_text())]
     assert {block.language for block in blocks} <= LANGUAGES
     for block in blocks:

@@ -1,4 +1,4 @@
-"""The console in tmux with a real editor: what only a terminal of the user's own kind shows."""
+"""The console in tmux with a real editor: behaviour that only a real terminal shows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOTLOAD = str(Path(sys.executable).with_name("hotload"))
 
 
 class Tmux:
-    """A tmux server of its own with one session, in which a shell runs."""
+    """A tmux server with one session, in which a shell runs."""
 
     def __init__(self, folder: Path, columns: int, rows: int) -> None:
         self._socket = str(folder / "tmux.sock")
@@ -36,11 +36,11 @@ class Tmux:
         self._do("send-keys", "Enter")
 
     def press(self, *keys: str) -> None:
-        """Press keys by their tmux names."""
+        """Press keys, by their tmux names."""
         self._do("send-keys", *keys)
 
     def resize(self, columns: int, rows: int) -> None:
-        """Give the terminal another size."""
+        """Change the size of the terminal."""
         self._do("resize-window", "-x", str(columns), "-y", str(rows))
 
     def screen(self) -> str:
@@ -48,7 +48,7 @@ class Tmux:
         return self._do("capture-pane", "-p")
 
     def wait_for(self, what: str | Callable[[str], bool]) -> str:
-        """Look until the screen is as wanted; return it."""
+        """Wait until the screen shows a text or satisfies the function, and return the screen."""
         is_there = (lambda screen: what in screen) if isinstance(what, str) else what
         screen = ""
 
@@ -61,26 +61,26 @@ class Tmux:
         return screen
 
     def child(self) -> int:
-        """Return the process id of what the shell runs now."""
+        """Return the id of the process that the shell runs now."""
         shell = self._do("display-message", "-p", "#{pane_pid}").strip()
         children = subprocess.run(["pgrep", "-P", shell], check=True, capture_output=True, text=True)
         return int(children.stdout.split()[0])
 
     def address(self) -> str:
-        """Return what a program in the terminal finds in ``$TMUX``."""
+        """Return the value of ``$TMUX`` for a program in the terminal."""
         return self._do("display-message", "-p", "#{socket_path},#{pid},0").strip()
 
     def buffer(self) -> str:
-        """Return what would be pasted; empty while there is nothing."""
+        """Return the paste buffer; empty if there is none."""
         return self._do("show-buffer") if self._do("list-buffers") else ""
 
     def close(self) -> None:
-        """End the server and all that runs in it."""
+        """End the server and all programs in it."""
         subprocess.run(["tmux", "-S", self._socket, "kill-server"], check=False, capture_output=True)
 
     def _do(self, *words: str) -> str:
         command = ["tmux", "-S", self._socket, *words]
-        # A test runner's idea of its own size would be believed over the terminal's, also after a resize.
+        # The test runner's COLUMNS and LINES would override the terminal's size, also after a resize.
         inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
         environment = {**inherited, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "PS1": "shell> "}
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
@@ -89,14 +89,14 @@ class Tmux:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Give a project folder with the plugin greet."""
+    """Return a project folder with the plugin greet."""
     write(tmp_path, "greet", "def register(ctx):\n    ctx.hook('greet', lambda: 'Hello')\n")
     return tmp_path
 
 
 @pytest.fixture
 def tmux(project: Path) -> Iterator[Tmux]:
-    """Give a terminal of 80 by 24 with a shell in the project folder."""
+    """Yield a terminal of 80 by 24 with a shell in the project folder."""
     terminal = Tmux(project, 80, 24)
     terminal.run(f"cd {shlex.quote(str(project))}; unset TMUX; export EDITOR=vim")
     yield terminal
@@ -104,19 +104,19 @@ def tmux(project: Path) -> Iterator[Tmux]:
 
 
 def write(project: Path, plugin: str, source: str) -> None:
-    """Save a plugin's entry."""
+    """Save a plugin's plugin.py."""
     folder = project / "plugins" / plugin
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plugin.py").write_text(source)
 
 
 def width(screen: str) -> int:
-    """Return how many columns are used."""
+    """Return the width of the longest line."""
     return max(map(len, screen.splitlines()), default=0)
 
 
 def test_the_editor_opens_at_the_failing_line(project: Path, tmux: Tmux) -> None:
-    """The key e opens vim at the fault; the mended file serves, and the console is back unharmed."""
+    """``e`` opens vim at the fault's line, the fixed file goes live, and the console is back."""
     tmux.run(HOTLOAD)
     tmux.wait_for("+ ok")
     write(project, "greet", "X = 1\nY = 2\nZ = 1 / 0\n\n\ndef register(ctx):\n    pass\n")
@@ -132,7 +132,7 @@ def test_the_editor_opens_at_the_failing_line(project: Path, tmux: Tmux) -> None
 
 
 def test_ctrl_z_goes_back_to_the_shell_and_fg_to_the_console(project: Path, tmux: Tmux) -> None:
-    """The shell has its terminal, a save meanwhile goes live, and the console is back with it."""
+    """Ctrl-Z gives the shell its terminal, a save meanwhile goes live, and ``fg`` restores the console."""
     tmux.run(HOTLOAD)
     tmux.wait_for("+ ok")
     tmux.press("C-z")
@@ -149,7 +149,7 @@ def test_ctrl_z_goes_back_to_the_shell_and_fg_to_the_console(project: Path, tmux
 
 
 def test_a_breakpoint_has_the_terminal_and_gives_it_back(project: Path, tmux: Tmux) -> None:
-    """The status line says where a plugin waits; B hands over the terminal, and c brings the console back."""
+    """The status line shows where a plugin waits, ``B`` opens the debugger, and ``c`` returns."""
     source = "def add(a, b):\n    total = a + b\n    breakpoint()\n    return total\n\n\n"
     write(project, "greet", source + "def register(ctx):\n    ctx.hook('add', add)\n")
     tmux.run(HOTLOAD)
@@ -159,7 +159,7 @@ def test_a_breakpoint_has_the_terminal_and_gives_it_back(project: Path, tmux: Tm
         tmux.wait_for("B: breakpoint at greet/plu")
         tmux.press("B")
         tmux.wait_for(lambda screen: screen.strip().endswith("(Pdb)"))
-        tmux.press("C-c")  # which would end a console
+        tmux.press("C-c")  # at a console, this would end it
         tmux.run("p total")
         tmux.wait_for(lambda screen: "\n5\n" in screen)
         tmux.run("total = 7")
@@ -174,7 +174,7 @@ def test_a_breakpoint_has_the_terminal_and_gives_it_back(project: Path, tmux: Tm
 
 
 def test_the_layout_follows_the_size(tmux: Tmux) -> None:
-    """A terminal too small says which size it needs; larger again, the console is there again."""
+    """A terminal that is too small shows the needed size; enlarged, it shows the console again."""
     tmux.run(HOTLOAD)
     tmux.wait_for("+ ok")
     tmux.resize(50, 12)
@@ -184,7 +184,7 @@ def test_the_layout_follows_the_size(tmux: Tmux) -> None:
 
 
 def test_what_the_shell_says_of_its_size_is_no_limit(tmux: Tmux) -> None:
-    """A shell that exports COLUMNS and LINES does not keep the console at that size."""
+    """Exported COLUMNS and LINES do not fix the console's size."""
     tmux.run(f"export COLUMNS=70 LINES=20; {HOTLOAD}")
     tmux.wait_for(lambda screen: "+ ok" in screen and width(screen) == 80)
     tmux.resize(120, 36)
@@ -194,7 +194,7 @@ def test_what_the_shell_says_of_its_size_is_no_limit(tmux: Tmux) -> None:
 
 
 def test_after_many_sizes_the_shell_has_its_screen_back(tmux: Tmux) -> None:
-    """Resized while it runs, down to almost nothing, the console leaves a clean screen when it is quit."""
+    """After resizes down to almost nothing, quitting leaves a clean screen."""
     tmux.run(f"echo before; {HOTLOAD}")
     tmux.wait_for("+ ok")
     for columns, rows in ((120, 36), (40, 10), (10, 3)):
@@ -210,7 +210,7 @@ def test_after_many_sizes_the_shell_has_its_screen_back(tmux: Tmux) -> None:
 
 
 def is_the_shells(screen: str, *ending: str) -> bool:
-    """Tell whether only the shell's lines are there, ``seq 30`` without a gap, and ``ending`` last."""
+    """Return whether only the shell's lines are shown: ``seq 30`` without a gap, and ``ending`` last."""
     rows = [row.rstrip() for row in screen.rstrip().splitlines()]
     numbers = [int(row) for row in rows if row.isdecimal()]
     own = ("shell>", "[1]", "hotload", "end-42")
@@ -223,9 +223,9 @@ def is_the_shells(screen: str, *ending: str) -> bool:
 
 
 def test_a_window_that_grew_shows_only_the_shells_own_lines(tmux: Tmux) -> None:
-    """Whether the console is suspended or quit, nothing of it is left, and the prompt is where it belongs."""
+    """After the window has grown, suspending or quitting leaves only the shell's lines and its prompt."""
     tmux.run(f"PATH={shlex.quote(str(Path(HOTLOAD).parent))}:$PATH")
-    tmux.run("clear; seq 30")  # more than the screen holds: what scrolled off it comes back when it grows
+    tmux.run("clear; seq 30")  # more than the screen holds: scrolled-off lines come back when it grows
     tmux.wait_for(lambda screen: is_the_shells(screen, "30", "shell>"))
     tmux.run("hotload")
     tmux.wait_for("+ ok")
@@ -242,7 +242,7 @@ def test_a_window_that_grew_shows_only_the_shells_own_lines(tmux: Tmux) -> None:
 
 
 def test_what_a_plugin_prints_is_in_the_log_only(project: Path, tmux: Tmux) -> None:
-    """A plugin that prints while it loads does not draw over the table; its words are in the log."""
+    """The output of a plugin that prints while it loads is in the log, not on the screen."""
     tmux.run(HOTLOAD)
     tmux.wait_for("+ ok")
     write(project, "loud", "print('LOUD ' * 3)\n\n\ndef register(ctx):\n    ctx.log.info('quiet words')\n")
@@ -258,7 +258,7 @@ def test_what_a_plugin_prints_is_in_the_log_only(project: Path, tmux: Tmux) -> N
 
 
 def test_a_terminated_console_leaves_a_usable_terminal(tmux: Tmux) -> None:
-    """After SIGTERM the shell's own screen is back, and what is typed is echoed and run."""
+    """After SIGTERM the shell's screen is back, and typed commands are echoed and run."""
     tmux.run(f"echo before; {HOTLOAD}; echo after-$?")
     tmux.wait_for("+ ok")
     os.kill(tmux.child(), signal.SIGTERM)
@@ -268,7 +268,7 @@ def test_a_terminated_console_leaves_a_usable_terminal(tmux: Tmux) -> None:
 
 
 def is_intact(screen: str) -> bool:
-    """Tell whether the table's border and first row, and the keys of the log, are where they belong."""
+    """Return whether the table's border, its first row and the log's keys are in their places."""
     rows = screen.splitlines()
     return (
         len(rows) > 3
@@ -279,7 +279,7 @@ def is_intact(screen: str) -> bool:
 
 
 def test_what_a_plugin_writes_to_descriptors_is_in_the_log_only(project: Path, tmux: Tmux) -> None:
-    """Neither writes past sys.stdout and sys.stderr nor a child's output draw over the screen."""
+    """Output to the descriptors and of child processes is in the log, not on the screen."""
     source = (
         "import os, subprocess\n"
         "os.write(1, b'RAW BYTES\\n')\n"
@@ -287,7 +287,7 @@ def test_what_a_plugin_writes_to_descriptors_is_in_the_log_only(project: Path, t
         "subprocess.run('echo A CHILD; echo ITS ERRORS >&2', shell=True)\n"
     )
     write(project, "raw", f"{source}\n\ndef register(ctx):\n    pass\n")
-    tmux.resize(80, 40)  # room for the whole log: what is printed may come before all that the host says
+    tmux.resize(80, 40)  # room for the whole log, because the output may come before the host's own lines
     tmux.run(HOTLOAD)
     tmux.wait_for("+ ok 2")
     tmux.press("3")
@@ -296,7 +296,7 @@ def test_what_a_plugin_writes_to_descriptors_is_in_the_log_only(project: Path, t
 
 
 def test_a_pinned_call_answers_anew_when_the_file_is_saved(project: Path, tmux: Tmux) -> None:
-    """Called by hand, pinned, saved: the new answer stands below the old one."""
+    """After a save, a pinned call shows the new answer below the old one."""
     tmux.run(HOTLOAD)
     tmux.wait_for("+ ok")
     tmux.press("7", "Enter")
@@ -310,7 +310,7 @@ def test_a_pinned_call_answers_anew_when_the_file_is_saved(project: Path, tmux: 
 
 
 def test_a_report_is_in_the_buffer_of_tmux_and_in_a_file(project: Path, tmux: Tmux) -> None:
-    """Y copies the report to where tmux pastes from; the toast names a file with the same."""
+    """``Y`` copies the report to tmux's paste buffer and to the file that the toast names."""
     write(project, "greet", "1 / 0\n\n\ndef register(ctx):\n    pass\n")
     tmux.run(f"export TMUX={tmux.address()} XDG_STATE_HOME={shlex.quote(str(project / 'state'))}; {HOTLOAD}")
     tmux.wait_for("! FAIL")
@@ -321,7 +321,7 @@ def test_a_report_is_in_the_buffer_of_tmux_and_in_a_file(project: Path, tmux: Tm
 
 
 def test_a_terminal_of_forty_columns_and_one_of_three_hundred(tmux: Tmux) -> None:
-    """The smallest says what it needs; the widest shows everything and is used to its edge."""
+    """A terminal of 40 columns shows the needed size, and one of 300 columns is filled to its edge."""
     tmux.run(HOTLOAD)
     tmux.wait_for("+ ok")
     tmux.resize(40, 10)
@@ -332,7 +332,7 @@ def test_a_terminal_of_forty_columns_and_one_of_three_hundred(tmux: Tmux) -> Non
 
 @pytest.mark.parametrize("setting", ["NO_COLOR=1", "LC_ALL=C", "LC_ALL=en_US.ISO-8859-1"])
 def test_a_poor_terminal_is_usable(tmux: Tmux, setting: str) -> None:
-    """Without colours states and keys can be read; without UTF-8 there is ASCII, in the same places."""
+    """Without colours the screen stays readable, and without UTF-8 it is ASCII with the same layout."""
     tmux.run(f"clear; env {setting} {HOTLOAD}")
     tmux.wait_for("+ ok")
     tmux.press("6")
@@ -344,7 +344,7 @@ def test_a_poor_terminal_is_usable(tmux: Tmux, setting: str) -> None:
 
 
 def test_a_dumb_terminal_is_refused_with_what_works_there(tmux: Tmux) -> None:
-    """A terminal that cannot move its cursor gets a clear line, and no console that never changes."""
+    """A terminal without cursor movement is refused with a message and exit code 2."""
     tmux.run(f"env TERM=dumb {HOTLOAD}; echo code-$?")
     refusal = "needs a terminal that can move its"
     tmux.wait_for(lambda screen: "code-2" in screen and refusal in " ".join(screen.split()))

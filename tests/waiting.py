@@ -8,15 +8,15 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 PATIENCE: Final = 60.0
-"""Seconds until a test gives up waiting; long, for a busy machine: no passing test waits that long."""
+"""Seconds until a test gives up waiting; many, for a busy machine: no passing test waits that long."""
 
-_STEP: Final = 0.002  # seconds between two looks
+_STEP: Final = 0.002  # seconds between two checks
 
 T = TypeVar("T")
 
 
 def until(fact: Callable[[], T], why: Callable[[], str] = str) -> T:
-    """Return the first true value of ``fact``; fail, with the text of ``why``, if it never comes."""
+    """Return the first true value of ``fact``; fail with the text of ``why`` after the time limit."""
     deadline = time.monotonic() + PATIENCE
     while not (value := fact()):
         assert time.monotonic() < deadline, f"waited {PATIENCE:g} s in vain; {why()}"
@@ -25,7 +25,7 @@ def until(fact: Callable[[], T], why: Callable[[], str] = str) -> T:
 
 
 async def auntil(fact: Callable[[], T], why: Callable[[], str] = str) -> T:
-    """Do the same as ``until`` while the event loop runs."""
+    """Wait like ``until``, while the event loop runs."""
     deadline = time.monotonic() + PATIENCE
     while not (value := fact()):
         assert time.monotonic() < deadline, f"waited {PATIENCE:g} s in vain; {why()}"

@@ -25,11 +25,11 @@ def register(ctx):
 
 
 class Hooks:
-    """What the program asks."""
+    """The program's hooks."""
 
     @spec
     def greet(self, name: str, language: str) -> None:
-        """Greet somebody."""
+        """Greet a person."""
 
     @spec(firstresult=True)
     def find(self, name: str) -> None:
@@ -37,7 +37,7 @@ class Hooks:
 
 
 class Settled:
-    """A plugin of pluggy's own."""
+    """A plain pluggy plugin."""
 
     @impl
     def greet(self, name: str) -> str:
@@ -46,12 +46,12 @@ class Settled:
 
     @impl
     def find(self, name: str) -> str | None:
-        """Know one thing."""
+        """Return an answer for one name."""
         return "settled" if name == "old" else None
 
 
 def manager_of_hooks() -> pluggy.PluginManager:
-    """Return a manager of pluggy with the program's hooks."""
+    """Return a pluggy manager with the program's hooks."""
     hooks = pluggy.PluginManager("app")
     hooks.add_hookspecs(Hooks)
     return hooks
@@ -60,7 +60,7 @@ def manager_of_hooks() -> pluggy.PluginManager:
 def test_hot_plugins_answer_beside_those_of_pluggy(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
-    """A program that calls through pluggy hears its own plugins, then hot ones, in the newest version."""
+    """A call through pluggy returns the answers of its own plugins, then those of the live hot plugins."""
     workspace["hot"] = MARKED.format("@hookimpl\ndef greet(name):\n    return f'Hi, {name}'")
     running = run(workspace.config())
     hooks = manager_of_hooks()
@@ -77,7 +77,7 @@ def test_hot_plugins_answer_beside_those_of_pluggy(
 def test_the_first_result_is_pluggys_then_that_of_hot_plugins(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
-    """A hook that wants one answer asks hot plugins if nobody else had one."""
+    """A first-result hook calls hot plugins only if no pluggy plugin has answered."""
     workspace["hot"] = MARKED.format("@hookimpl(specname='find')\ndef look(name):\n    return 'hot'")
     hooks = manager_of_hooks()
     hooks.register(Settled())
@@ -86,7 +86,7 @@ def test_the_first_result_is_pluggys_then_that_of_hot_plugins(
 
 
 def test_order_follows_tryfirst_and_trylast(workspace: Workspace, run: Callable[[Config], Running]) -> None:
-    """Marks of order are priorities among hot plugins."""
+    """``tryfirst`` and ``trylast`` set the order among hot plugins."""
     for name, options in {"a": "trylast=True", "b": "", "c": "tryfirst=True"}.items():
         workspace[name] = MARKED.format(f"@hookimpl({options})\ndef greet():\n    return {name!r}")
     hooks = manager_of_hooks()
@@ -95,7 +95,7 @@ def test_order_follows_tryfirst_and_trylast(workspace: Workspace, run: Callable[
 
 
 def test_a_hot_plugin_that_raises_is_fenced(workspace: Workspace, run: Callable[[Config], Running]) -> None:
-    """A hot plugin's exception is its fault, and no exception in the program."""
+    """An exception of a hot plugin is its fault, and does not reach the program."""
     workspace["bad"] = MARKED.format("@hookimpl\ndef greet():\n    raise ValueError('no')")
     workspace["good"] = MARKED.format("@hookimpl\ndef greet(**everything):\n    return sorted(everything)")
     running = run(workspace.config())
@@ -106,7 +106,7 @@ def test_a_hot_plugin_that_raises_is_fenced(workspace: Workspace, run: Callable[
 
 
 def test_the_undo_ends_it(workspace: Workspace, run: Callable[[Config], Running]) -> None:
-    """Once it is undone, hot plugins answer no more; twice at once is refused."""
+    """After the undo, hot plugins do not answer; a second registration of the host is refused."""
     workspace["hot"] = MARKED.format("@hookimpl\ndef greet():\n    return 1")
     host = run(workspace.config()).host
     hooks = manager_of_hooks()
@@ -131,18 +131,18 @@ def test_the_undo_ends_it(workspace: Workspace, run: Callable[[Config], Running]
 def test_what_cannot_be_hot_is_a_fault(
     workspace: Workspace, run: Callable[[Config], Running], source: str, said: str
 ) -> None:
-    """A wrapper, or a plugin that marks nothing, is refused with the reason."""
+    """A wrapper, or a plugin without a marked function, is refused with the reason."""
     workspace["hot"] = MARKED.format(source)
     assert said in run(workspace.config()).fault("hot").message
 
 
 def test_a_historic_hook_is_refused() -> None:
-    """A hook that is called for plugins yet to come is no hook for plugins that come and go."""
+    """A historic hook is refused, because hot plugins come and go."""
 
     class Historic:
         @spec(historic=True)
         def began(self) -> None:
-            """Tell of the past."""
+            """Report a past event."""
 
     hooks = pluggy.PluginManager("app")
     hooks.add_hookspecs(Historic)
@@ -151,7 +151,7 @@ def test_a_historic_hook_is_refused() -> None:
 
 
 def test_plain_hot_plugins_answer_too(workspace: Workspace, run: Callable[[Config], Running]) -> None:
-    """A hot plugin that knows nothing of pluggy answers by the name of its hook point."""
+    """A hot plugin without pluggy marks answers by the name of its hook point."""
     workspace["plain"] = answering("x", "find").replace("def answer()", "def answer(name)")
     hooks = manager_of_hooks()
     serve_hooks(hooks, run(workspace.config()).host)

@@ -1,4 +1,4 @@
-"""A program and its plugin that use the whole public API; type checkers must find nothing in it."""
+"""A program and its plugin that use the whole public API; type checkers must accept it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hotload_tui import (
 )
 from hotload_tui.core.events import AnyEvent, PluginLoaded
 
-# ---- what program and plugins share
+# ---- shared by program and plugins
 
 
 @HookPoint
@@ -40,23 +40,23 @@ def polish(text: str, language: str) -> str:
 
 
 def hello(name: str, *, loud: bool = False) -> str:
-    """Answer with the very parameters."""
+    """Return an answer, with exactly the hook point's parameters."""
     return name.upper() if loud else name
 
 
 def generous(name: object, greeting: str = "Hello", *, loud: object = None) -> str:
-    """Take more than it has to."""
+    """Accept more than the hook point requires."""
     return f"{greeting} {name} {loud}"
 
 
 async def later(name: str, *, loud: bool = False) -> str:
-    """Answer where the program awaits."""
+    """Return an answer that the program awaits."""
     await asyncio.sleep(0)
     return hello(name, loud=loud)
 
 
 def register(ctx: PluginContext) -> None:
-    """Use all of ``ctx``."""
+    """Use the whole of ``ctx``."""
     ctx.hook(greet, hello)
     ctx.hook(greet, generous, priority=50)
     ctx.hook(greet, later)
@@ -87,7 +87,7 @@ def register(ctx: PluginContext) -> None:
 
 
 def report(fault: Fault | None, state: PluginState) -> str:
-    """Use the records."""
+    """Use the public records."""
     return f"{state.glyph} {fault.message}" if fault is not None else state.value
 
 
@@ -105,7 +105,7 @@ def watch(manager: ManagerApi) -> list[str]:
 
 
 def run() -> int:
-    """Call from a script."""
+    """Call hook points from a script."""
     host = HookHost()
     try:
         config = load_config(Path("hotload.toml"))
@@ -122,7 +122,7 @@ def run() -> int:
 
 
 async def run_async() -> str:
-    """Call from asyncio."""
+    """Call hook points from asyncio."""
     host = HookHost()
     async with HotloadManager(host, Config(enable_watch=False)) as manager:
         async with manager.events() as events:

@@ -1,4 +1,4 @@
-"""Mistakes that type checkers must find: one that is not found makes its ``type: ignore`` an error."""
+"""Mistakes that type checkers must find: a missed one makes its ``type: ignore`` an error."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def returning_a_number(name: str) -> int:
 
 
 def with_one_more(name: str, greeting: str) -> str:
-    """Need more than there is."""
+    """Require an additional argument."""
     return greeting + name
 
 
 def with_another_name(who: str) -> str:
-    """Name a parameter otherwise: the program may call by name."""
+    """Rename a parameter, which the program may pass by name."""
     return who
 
 
 async def returning_a_number_later(name: str) -> int:
-    """Return another type where the program awaits."""
+    """Return another type asynchronously."""
     return len(name)
 
 
 def register(ctx: PluginContext) -> None:
-    """Register what does not fit."""
+    """Register handlers that do not fit."""
     ctx.hook(greet, of_a_number)  # type: ignore[misc]
     ctx.hook(greet, returning_a_number)  # type: ignore[misc]
     ctx.hook(greet, with_one_more)  # type: ignore[misc]
@@ -48,7 +48,7 @@ def register(ctx: PluginContext) -> None:
 
 
 def run(host: HookHost) -> None:
-    """Call in a way that no handler expects."""
+    """Call hook points with arguments and results that do not fit."""
     host.call(greet, 1)  # type: ignore[call-overload]
     host.call(greet)  # type: ignore[call-overload]
     host.call(greet, who="Ada")  # type: ignore[call-overload]
