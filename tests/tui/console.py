@@ -1,4 +1,4 @@
-"""A console under test: its screen as text, its keys, and waiting for what must come."""
+"""A console under test: its screen as text, its keys, and ways to wait for a result."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ class Console:
 
     @property
     def strips(self) -> list[Strip]:
-        """The whole screen as it is painted, a strip per row."""
+        """The whole screen as it is painted, one strip per row."""
         return self.app.screen._compositor.render_strips()  # noqa: SLF001 - Textual has no public way
 
     @property
     def text(self) -> str:
-        """The whole screen, a line per row."""
+        """The whole screen, one line per row."""
         return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in self.strips)
 
     @property
     def said_at_exit(self) -> str:
-        """What the terminal shows once the console has left it."""
+        """The text that the console leaves in the terminal when it ends."""
         return str(self.app._exit_renderables)  # noqa: SLF001 - as above
 
     @property
     def main(self) -> ConsoleScreen:
-        """The main screen, also while a dialog lies over it."""
+        """The main screen, even while a dialog covers it."""
         screen = self.app.screen_stack[0]
         assert isinstance(screen, ConsoleScreen)
         return screen
 
     @property
     def toasts(self) -> list[str]:
-        """What the toast says, if there is one."""
+        """The text of the toast, if there is one."""
         text = self.main.query_one(Notice).text
         return [text] if text else []
 
@@ -81,13 +81,13 @@ class Console:
         await self._pilot.pause()
 
     async def type(self, *keys: str) -> None:
-        """Press keys as fast as each is acted upon, whether it is painted already or not."""
+        """Press keys as soon as each one is handled, painted or not."""
         for key in keys:
             self.app.post_message(events.Key(key, key_to_character(key)))
             await self._pilot._wait_for_screen()  # noqa: SLF001 - as above
 
     async def click(self, column: int, row: int, times: int = 1) -> None:
-        """Click at a place of the screen."""
+        """Click at a position on the screen."""
         await self._pilot.click(offset=(column, row), times=times)
         await self._pilot.pause()
 
@@ -97,12 +97,12 @@ class Console:
         await self._pilot.pause()
 
     async def until(self, is_so: Callable[[], bool], why: Callable[[], str] = str) -> None:
-        """Wait until ``is_so``; fail with the screen, and with ``why``, if that never comes."""
+        """Wait until ``is_so``; fail with the screen and the text of ``why`` after the time limit."""
         end = time.monotonic() + PATIENCE
         while not is_so():
             assert time.monotonic() < end, f"waited in vain, toasts {self.toasts}; {why()}\n{self.text}"
             await self._pilot.pause()
-            await asyncio.sleep(0)  # let the threads' messages in
+            await asyncio.sleep(0)  # let threads' messages arrive
 
     async def shows(self, *texts: str) -> None:
         """Wait until all these texts are on the screen."""

@@ -1,4 +1,4 @@
-"""Text that means harm."""
+"""Hostile text."""
 
 from __future__ import annotations
 
@@ -14,4 +14,4 @@ HARM: Final = (
 )
 EVERYTHING: Final = f"{HARM}\x00\ud800"
 IN_A_NAME: Final = "[red]$x[@click=app.quit]\x1b]52;c;AA\x07\x1b[2J\u202e漢\U0001f469\u200d\U0001f469\\"
-"""What a directory may be called."""
+"""The part of it that a directory name can contain."""

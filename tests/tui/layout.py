@@ -1,4 +1,4 @@
-"""Whether what is on the screen is where it should be."""
+"""Checks of the screen's layout."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from textual.widgets import Tab, Tabs
 from hotload_tui.tui.widgets.status import NEEDED
 from tests.tui.console import Console
 
-# What is to be seen of the main screen at each breakpoint.
+# The widgets that the main screen shows at each breakpoint.
 _ALWAYS = ("StatusLine", "PluginTable", "Tabs", "TabbedContent", "KeyLine")
 _MAXIMISED = ("-max-plugins", "-max-detail", "-max-strip")
 
 
 def text_of(it: Console, widget: Widget) -> str:
-    """Return what is painted where a widget is."""
+    """Return the text that is painted in a widget's region."""
     x, y, width, height = widget.region
     return "\n".join(line[x : x + width].rstrip() for line in it.text.split("\n")[y : y + height])
 
 
 def broken_layout(it: Console) -> list[str]:
-    """Return what is wrong with the layout; nothing for a sound one."""
+    """Return the faults of the layout; empty for a sound one."""
     return list(_faults(it))
 
 
@@ -43,12 +43,12 @@ def _faults(it: Console) -> Iterator[str]:
 
 
 def _misplaced(it: Console) -> Iterator[str]:
-    """Find widgets that are to be seen and have no size, or are partly outside of the screen."""
+    """Yield widgets that should be visible but have no size, or are partly outside of the screen."""
     for widget in it.app.screen.query("*"):
         if not _is_displayed(widget):
             continue
         if any(isinstance(node, Widget) and node.is_scrollable for node in widget.ancestors):
-            continue  # what scrolls may be longer than what is seen of it
+            continue  # scrollable content may be longer than its visible part
         if not widget.size and not widget.region.area:
             yield f"{widget} has no size"
         elif not it.app.screen.region.contains_region(widget.region):
@@ -64,7 +64,7 @@ def _is_seen(widget: Widget) -> bool:
 
 
 def _is_whole(tab: Tab) -> bool:
-    row = next(node for node in tab.ancestors if isinstance(node, Tabs))  # what is in between may be longer
+    row = next(node for node in tab.ancestors if isinstance(node, Tabs))  # widgets in between may be longer
     return row.region.contains_region(tab.region)
 
 

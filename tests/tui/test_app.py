@@ -25,7 +25,7 @@ def register(ctx):
 
 
 async def test_start_runs_once_in_a_daemon_thread_after_the_first_picture(workspace: Workspace) -> None:
-    """The console is on the screen before the plugins are scanned, and scans them once."""
+    """The console is on the screen before the plugins are scanned, and starts the manager once."""
     workspace["greet"] = GREET
     manager = HotloadManager(HookHost(), workspace.config())
     runs: list[threading.Thread] = []
@@ -47,7 +47,7 @@ async def test_start_runs_once_in_a_daemon_thread_after_the_first_picture(worksp
 
 
 async def test_a_program_that_goes_on_after_the_console_hears_signals_as_before(workspace: Workspace) -> None:
-    """Else the next Ctrl-C would end it, whatever it does, and a handler of its own would not be called."""
+    """The signal handlers of the embedding program are restored when the console ends."""
     (workspace.root / "plugins").mkdir(exist_ok=True)
     heard: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
@@ -59,7 +59,7 @@ async def test_a_program_that_goes_on_after_the_console_hears_signals_as_before(
 
 
 async def test_a_tab_that_nothing_has_opened_yet_takes_the_next_key(workspace: Workspace) -> None:
-    """The tabs behind the first are made when there is something in them, or when they are opened."""
+    """Tabs behind the first are created when they have content or are opened, and a key typed ahead works."""
     (workspace.root / "plugins").mkdir(exist_ok=True)
     manager = HotloadManager(HookHost(), workspace.config())
     async with console(manager, workspace.root) as it:
@@ -70,7 +70,7 @@ async def test_a_tab_that_nothing_has_opened_yet_takes_the_next_key(workspace: W
 
 
 async def test_what_fails_at_the_start_is_no_news(workspace: Workspace) -> None:
-    """A row is marked for what comes later only: those that fail at once are all new to their user."""
+    """A plugin that fails during the start is not marked as new, but one that fails later is."""
     workspace["apple"], workspace["bad"] = GREET, "1 / 0\n"
     manager = HotloadManager(HookHost(), workspace.config())
     manager.scan()
@@ -92,7 +92,7 @@ async def test_what_fails_at_the_start_is_no_news(workspace: Workspace) -> None:
 
 
 async def test_an_error_of_start_is_shown_and_the_console_stays(workspace: Workspace) -> None:
-    """What keeps the host from starting is written in the status line and where the rows would be."""
+    """An error of the start is shown in the status line and in place of the rows."""
 
     def start() -> None:
         raise HotloadError("the socket is taken")
@@ -104,7 +104,7 @@ async def test_an_error_of_start_is_shown_and_the_console_stays(workspace: Works
 
 
 async def test_an_unexpected_error_of_start_is_shown_too(workspace: Workspace) -> None:
-    """A bug while starting is named with its type; the console does not crash."""
+    """An unexpected error of the start is shown with its type, and the console does not crash."""
 
     def start() -> None:
         raise ZeroDivisionError("oops")
@@ -115,7 +115,7 @@ async def test_an_unexpected_error_of_start_is_shown_too(workspace: Workspace) -
 
 
 async def test_without_a_plugin_directory_n_makes_it_with_a_first_plugin(workspace: Workspace) -> None:
-    """The empty console says that there is no directory; n, a name and enter make it and the plugin."""
+    """Without a plugin directory, ``n`` and a name make the directory and a first live plugin."""
     workspace.plugins.rmdir()
     manager = HotloadManager(HookHost(), workspace.config(enable_watch=True))
     async with console(manager, workspace.root, start=manager.start, stop=manager.stop) as it:
@@ -129,7 +129,7 @@ async def test_without_a_plugin_directory_n_makes_it_with_a_first_plugin(workspa
 async def test_q_unloads_the_plugins_before_it_leaves(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
-    """Quitting runs the clean-up of the plugins first."""
+    """``q`` runs the plugins' ``on_unload`` before the console ends."""
     mark = workspace.root / "unloaded"
     workspace["greet"] = f"""
 def register(ctx):
@@ -146,7 +146,7 @@ def register(ctx):
 async def test_quitting_goes_on_when_unloading_fails(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
-    """An error while unloading does not keep anybody in the console."""
+    """If unloading fails, the console ends and shows the error."""
 
     def stop() -> None:
         raise OSError("no such socket")
@@ -160,7 +160,7 @@ async def test_quitting_goes_on_when_unloading_fails(
 async def test_a_second_q_does_not_wait_for_plugins_that_hang(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
-    """Who presses q twice is out, whatever the plugins' clean-up does."""
+    """A second ``q`` ends the console without waiting for the plugins."""
     release = threading.Event()
     running = run(workspace.config())
     async with console(running.manager, workspace.root, stop=lambda: void(release.wait())) as it:
@@ -172,13 +172,13 @@ async def test_a_second_q_does_not_wait_for_plugins_that_hang(
 
 
 def void(_value: object) -> None:
-    """Forget a value."""
+    """Ignore a value."""
 
 
 async def test_quitting_during_a_build_asks_first(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
-    """While a plugin is being built, q asks, with Cancel focused; y quits."""
+    """``q`` during a build asks first, with Cancel focused; after the build it quits at once."""
     workspace["slow"] = """
 import time, os
 while not os.path.exists(__file__ + ".go"):
@@ -204,7 +204,7 @@ def register(ctx): ...
 
 
 def all_named(it: Console) -> bool:
-    """Tell whether each tab has its name, in whole or short words."""
+    """Return whether each tab shows its name, in full or short form."""
     return bool(re.search(r"1 Over(view)? 2 Err(or)? \(1\) 3 Log .* 7 Hooks", it.text))
 
 
@@ -227,7 +227,7 @@ async def test_all_is_in_its_place_at_every_size(
 async def test_a_small_terminal_names_the_size_needed_and_recovers(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
-    """Below 60x15 there is one line with the size needed; with more room the table is back, and focused."""
+    """Below 60x15 one line shows the needed size; with more room the whole console is back."""
     workspace["greet"] = GREET
     running = run(workspace.config())
     async with console(running.manager, workspace.root) as it:
@@ -246,7 +246,7 @@ async def test_a_small_terminal_names_the_size_needed_and_recovers(
 async def test_the_smallest_terminal_names_the_size_needed(
     workspace: Workspace, run: Callable[[Config], Running], size: tuple[int, int]
 ) -> None:
-    """However few cells there are, both sizes are among them; keys that open dialogs do no harm."""
+    """However small the terminal, its size and the needed size are shown, and keys for dialogs do no harm."""
     workspace["greet"] = GREET
     async with console(run(workspace.config()).manager, workspace.root, size) as it:
         await it.until(lambda: "+ ok" in it.row("greet"))
@@ -257,7 +257,7 @@ async def test_the_smallest_terminal_names_the_size_needed(
 async def test_while_unloading_only_quitting_is_left(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
-    """The status line says what is waited for; keys that act on plugins do nothing and are not offered."""
+    """While plugins are unloaded, the status line names them, and all keys but ``q`` are off."""
     release = threading.Event()
     workspace["greet"] = GREET
     running = run(workspace.config())
@@ -277,7 +277,7 @@ async def test_while_unloading_only_quitting_is_left(
 async def test_ctrl_c_names_the_key_that_quits(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
-    """Ctrl-C without a selection says how to quit, in the console's own words."""
+    """Ctrl-C without a selection names the key that quits."""
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.press("ctrl+c")
         await it.until(lambda: it.toasts == ["Nothing is marked to be copied; q quits."])
@@ -286,14 +286,14 @@ async def test_ctrl_c_names_the_key_that_quits(
 async def test_leaving_waits_for_widgets_that_are_being_mounted(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
-    """A key that quits within the first second ends the console in order, however slow the machine is."""
+    """Quitting waits for a widget that is still being mounted, and exits with code 0."""
     begun, finished = asyncio.Event(), asyncio.Event()
 
     class Slow(Static):
-        """Is mounted when it may be."""
+        """A widget whose mounting waits for the test."""
 
         async def on_mount(self) -> None:
-            """Take its time."""
+            """Wait for the test."""
             begun.set()
             await finished.wait()
 
@@ -302,7 +302,7 @@ async def test_leaving_waits_for_widgets_that_are_being_mounted(
         await begun.wait()
         await it.app.action_quit()
         code = it.app.return_code
-        finished.set()  # else a console that did not wait would hang here
+        finished.set()  # otherwise a console that did not wait would hang here
         assert code is None
         await it.until(lambda: not it.app.is_running)
     assert it.app.return_code == 0

@@ -18,7 +18,7 @@ from hotload_tui.tui.calls import CallResult, HookCall, call_result, change_word
     ],
 )
 def test_what_is_typed_is_json_or_else_one_text(typed: str, arguments: tuple[object, ...]) -> None:
-    """JSON values with commas between are arguments; anything else is one argument, as it was typed."""
+    """JSON values separated by commas are arguments, and any other text is a single argument."""
     assert HookCall("greet", typed).arguments == (arguments, {}, "")
 
 
@@ -41,19 +41,19 @@ def test_what_is_typed_is_json_or_else_one_text(typed: str, arguments: tuple[obj
     ],
 )
 def test_a_name_before_a_value_makes_it_a_keyword_argument(typed: str, written: str) -> None:
-    """As Python would write it, where a value may be text; a text in quotes is never one."""
+    """``name=value`` is a keyword argument with a JSON or text value; a quoted text is never one."""
     assert str(HookCall("greet", typed)) == written
 
 
 def result(*texts: str, call: HookCall | None = None) -> CallResult:
-    """Return a result in which each handler returned a text."""
+    """Return a result in which each handler returned one of these texts."""
     handlers = tuple(HandlerCall("p", f"f{number}", failed=False) for number in range(len(texts)))
     invocation = Invocation(texts, (), (0.001,) * len(texts), handlers)
     return call_result(call or HookCall("greet", ""), 0.0, invocation)
 
 
 def test_each_handler_has_its_own_value_or_fault_and_time() -> None:
-    """A handler that raised stands where it was called, with its fault, between those that returned."""
+    """Each handler has its own value or fault and its duration, in the order of the calls."""
     invocation = Invocation(
         (1, 3),
         (Fault("hook", "b", "ValueError", "no", 0.0),),
@@ -72,7 +72,7 @@ def test_each_handler_has_its_own_value_or_fault_and_time() -> None:
 
 
 def test_what_changed_is_marked_by_more_than_colour() -> None:
-    """After a reload an answer that changed has a star, the old one above the new one; others have not."""
+    """After a reload a changed answer has a star, with the old value above the new one."""
     before, after = result("Hi, Ada", "same"), result("Hello, Ada", "same")
     text = result_text(after, before, pinned=True).plain
     assert "* p.f0" in text
@@ -85,12 +85,12 @@ def test_what_changed_is_marked_by_more_than_colour() -> None:
 
 @pytest.mark.parametrize(("old", "new"), [("ab", "aab"), ("aab", "ab"), ("", "x"), ("aaaa", "aa"), ("x", "")])
 def test_the_new_answer_is_whole_whatever_was_cut_out_as_changed(old: str, new: str) -> None:
-    """The mark of what is different never loses or doubles a character."""
+    """However the change is marked, the new answer is shown without a lost or doubled character."""
     assert f"now {new!r}" in result_text(result(new), result(old), pinned=True).plain
 
 
 def test_handlers_that_came_and_went_are_told() -> None:
-    """A handler that is new has a plus; one that does not answer any more is named."""
+    """A new handler has a plus sign, and one that no longer answers is named."""
     text = result_text(result("a", "b"), result("a"), pinned=True).plain
     assert "+ p.f1" in text
     text = result_text(result("a"), result("a", "b"), pinned=True).plain

@@ -31,7 +31,7 @@ def test_a_copy_goes_to_tmux_and_to_the_tool_of_the_platform(
     installed: tuple[str, ...],
     first_words: list[str],
 ) -> None:
-    """Tools are used where they are installed and where there is what they need."""
+    """A copy uses the tools that are installed and whose display or tmux session exists."""
     for name in installed:
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)

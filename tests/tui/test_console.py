@@ -30,12 +30,12 @@ def register(ctx):
 
 
 def toasted(it: Console, text: str) -> Callable[[], bool]:
-    """Ask whether a toast says so."""
+    """Return a check that a toast contains a text."""
     return lambda: any(text in toast for toast in it.toasts)
 
 
 async def test_r_builds_the_selected_plugin_again(workspace: Workspace, run: Run) -> None:
-    """Pressing r makes a new generation of the selected plugin, changed or not."""
+    """``r`` makes a new generation of the selected plugin, changed or not."""
     workspace["one"] = PLAIN
     running = run(workspace.config())
     async with console(running.manager, workspace.root) as it:
@@ -46,7 +46,7 @@ async def test_r_builds_the_selected_plugin_again(workspace: Workspace, run: Run
 
 
 class Stumbling:
-    """A manager of which one question goes wrong for a while."""
+    """A manager whose ``detail`` fails for a while."""
 
     def __init__(self, manager: HotloadManager) -> None:
         self._manager = manager
@@ -57,7 +57,7 @@ class Stumbling:
         return getattr(self._manager, name)
 
     def detail(self, name: str) -> PluginDetail:
-        """Stumble, or ask the manager."""
+        """Fail, or ask the manager."""
         if not self.is_sound:
             self.stumbled += 1
             raise RuntimeError("stumbled")
@@ -65,7 +65,7 @@ class Stumbling:
 
 
 async def test_what_could_not_be_read_is_read_again(workspace: Workspace, run: Run) -> None:
-    """Nothing need happen for that; neither the news nor a line of the log are lost."""
+    """A failed read is repeated without a new event, and neither a toast nor a log line is lost."""
     workspace["one"] = PLAIN
     running = run(workspace.config())
     api = Stumbling(running.manager)
@@ -74,7 +74,7 @@ async def test_what_could_not_be_read_is_read_again(workspace: Workspace, run: R
         api.is_sound = False
         running.manager.rebuild("one", force=True)
         assert running.wait_for(lambda: bool(running.told(PluginRetired, "one")))
-        for _ in range(2):  # one that is under way may have begun before the end
+        for _ in range(2):  # a read under way may have begun before the end
             before = api.stumbled
             it.main.read_again()
             await it.until(lambda: api.stumbled > before)  # noqa: B023 - awaited here
@@ -86,7 +86,7 @@ async def test_what_could_not_be_read_is_read_again(workspace: Workspace, run: R
 
 
 async def test_a_long_toast_hides_no_row_of_a_table_on_top(workspace: Workspace, run: Run) -> None:
-    """At 80 by 24 it lies at the end of the details, and a short one on the border above the table."""
+    """At 80x24 a long toast covers the end of the details, and a short one the border above the table."""
     workspace["one"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.shows("+ ok")
@@ -98,7 +98,7 @@ async def test_a_long_toast_hides_no_row_of_a_table_on_top(workspace: Workspace,
 
 
 async def test_capital_r_rebuilds_what_changed(workspace: Workspace, run: Run) -> None:
-    """Pressing R loads the plugin that was edited and leaves the others."""
+    """``R`` loads only the plugin that was edited."""
     workspace["one"] = workspace["two"] = PLAIN
     running = run(workspace.config())
     async with console(running.manager, workspace.root) as it:
@@ -110,7 +110,7 @@ async def test_capital_r_rebuilds_what_changed(workspace: Workspace, run: Run) -
 
 
 async def test_d_switches_off_and_on_and_its_label_follows(workspace: Workspace, run: Run) -> None:
-    """The footer offers Disable, then Enable; the folder is renamed; the toast names the key."""
+    """``d`` disables and enables the plugin, renames its folder, and changes its label in the footer."""
     workspace["one"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.shows("+ ok", "d Disable")
@@ -126,7 +126,7 @@ async def test_d_switches_off_and_on_and_its_label_follows(workspace: Workspace,
 
 
 async def test_c_removes_the_artifacts_of_the_selected_plugin(workspace: Workspace, run: Run) -> None:
-    """Pressing c cleans one plugin, what serves goes on serving, and the toast says how to build it again."""
+    """``c`` removes one plugin's artifacts, the plugin stays live, and the toast names the key to rebuild."""
     workspace["one"] = workspace["two"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("two"))
@@ -137,7 +137,7 @@ async def test_c_removes_the_artifacts_of_the_selected_plugin(workspace: Workspa
 
 
 async def test_capital_c_asks_with_cancel_focused(workspace: Workspace, run: Run) -> None:
-    """Pressing C asks first: enter takes Cancel and removes nothing, y removes all."""
+    """``C`` asks first: enter cancels, and ``y`` removes all artifacts."""
     workspace["one"] = workspace["two"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("two"))
@@ -152,7 +152,7 @@ async def test_capital_c_asks_with_cancel_focused(workspace: Workspace, run: Run
 
 
 async def test_clean_has_a_key_only_in_the_table(workspace: Workspace, run: Run) -> None:
-    """Elsewhere c is not offered and removes nothing: fingers mean copy by it."""
+    """Outside the table ``c`` and ``C`` are not offered and do nothing, because users expect them to copy."""
     workspace["one"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.shows("+ ok", "c Clean")
@@ -163,7 +163,7 @@ async def test_clean_has_a_key_only_in_the_table(workspace: Workspace, run: Run)
 
 
 async def test_keys_that_can_do_nothing_say_why(workspace: Workspace, run: Run) -> None:
-    """With no plugin at all r, R, d, c and e each say why; so does r on a plugin that is off, and esc."""
+    """Without a plugin, ``r``, ``R``, ``d``, ``c``, ``e`` and escape each say why they do nothing."""
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.shows("No plugins yet. n makes one from the template.")
         for key in ("r", "d", "c", "e"):
@@ -177,7 +177,7 @@ async def test_keys_that_can_do_nothing_say_why(workspace: Workspace, run: Run) 
 
 
 async def test_r_on_a_disabled_plugin_names_the_key_that_enables_it(workspace: Workspace, run: Run) -> None:
-    """A plugin that is off cannot be rebuilt; the toast says what to press."""
+    """``r`` on a disabled plugin names the key that enables it."""
     workspace["_one"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "- off" in it.row("one"))
@@ -186,7 +186,7 @@ async def test_r_on_a_disabled_plugin_names_the_key_that_enables_it(workspace: W
 
 
 async def test_n_with_a_name_it_cannot_have_lets_it_be_mended(workspace: Workspace, run: Run) -> None:
-    """The manager's refusal stands under the field, with the name still in it; a better one is taken."""
+    """A refused name stays in the field with the error below it, and can be corrected."""
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.press("n", *"a/b", "enter")
         await it.shows("┃ a/b ", '! "a/b" cannot name a plugin')
@@ -196,7 +196,7 @@ async def test_n_with_a_name_it_cannot_have_lets_it_be_mended(workspace: Workspa
 
 
 async def test_n_tells_what_an_odd_name_cannot_have(workspace: Workspace, run: Run) -> None:
-    """While I type I read which import could not be written; I may take the name all the same."""
+    """While a name is typed that cannot be imported, a hint says so; the name is still accepted."""
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.press("n", *"class")
         await it.shows('"class" is no Python name')
@@ -207,7 +207,7 @@ async def test_n_tells_what_an_odd_name_cannot_have(workspace: Workspace, run: R
 
 
 async def test_a_new_plugin_is_chosen_though_it_was_seen_before(workspace: Workspace, run: Run) -> None:
-    """The cursor goes to a plugin made by n also when its row was there before the request ended."""
+    """The cursor goes to a plugin made with ``n``, even if its row appeared before the command ended."""
     workspace["one"] = workspace["two"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("two") and it.chosen == "one")
@@ -216,7 +216,7 @@ async def test_a_new_plugin_is_chosen_though_it_was_seen_before(workspace: Works
 
 
 async def test_esc_leaves_the_prompt_of_n_without_making_anything(workspace: Workspace, run: Run) -> None:
-    """Thinking better of it costs one key."""
+    """Escape closes the name prompt without making a plugin."""
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.press("n", *"abc", "escape")
         await it.until(lambda: it.app.screen is it.main)
@@ -224,7 +224,7 @@ async def test_esc_leaves_the_prompt_of_n_without_making_anything(workspace: Wor
 
 
 async def test_numbers_enter_tab_and_esc_move_between_panes(workspace: Workspace, run: Run) -> None:
-    """1 to 4 go to the tabs, 0 and esc to the table, enter into the details, tab to the next pane."""
+    """Numbers, tab, enter and escape move the focus between the panes."""
     workspace["one"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("one"))
@@ -237,7 +237,7 @@ async def test_numbers_enter_tab_and_esc_move_between_panes(workspace: Workspace
 
 
 async def test_the_focused_pane_shows_it_by_more_than_colour(workspace: Workspace, run: Run) -> None:
-    """The line above the focused pane is a thick one."""
+    """The line above the focused pane is thick."""
     workspace["one"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "━Plugins (1)━" in it.text and "─one─" in it.text)
@@ -246,7 +246,7 @@ async def test_the_focused_pane_shows_it_by_more_than_colour(workspace: Workspac
 
 
 async def test_capital_b_says_when_there_is_nothing_to_debug(workspace: Workspace, run: Run) -> None:
-    """Where the host has its own terminal, and where no breakpoint waits, the key says so."""
+    """``B`` says that the host uses its own terminal, or that no breakpoint waits."""
     manager = run(workspace.config()).manager
     async with console(manager, workspace.root) as it:
         await it.press("B")
@@ -257,7 +257,7 @@ async def test_capital_b_says_when_there_is_nothing_to_debug(workspace: Workspac
 
 
 async def test_u_restarts_a_host_and_asks_while_it_answers(workspace: Workspace, run: Run) -> None:
-    """A host that hangs is restarted at once; of one that is well its user is asked, with Cancel focused."""
+    """``u`` restarts a hanging host at once, asks first if the host answers, and refuses another program."""
     asked: list[bool] = []
 
     def hangs(*, anyway: bool) -> str:
@@ -288,7 +288,7 @@ async def test_u_restarts_a_host_and_asks_while_it_answers(workspace: Workspace,
 
 
 async def test_question_mark_lists_the_keys_of_the_focused_pane(workspace: Workspace, run: Run) -> None:
-    """Help shows what the keys of this pane do, then those that work everywhere, then the states."""
+    """Help shows the keys of the focused pane, then those that work everywhere, then the states."""
     async with console(run(workspace.config()).manager, workspace.root, (80, 76)) as it:
         await it.press("2", "question_mark")
         await it.shows(
@@ -303,7 +303,7 @@ async def test_question_mark_lists_the_keys_of_the_focused_pane(workspace: Works
 
 
 async def test_the_palette_finds_commands_of_any_plugin(workspace: Workspace, run: Run) -> None:
-    """A colon opens the palette; a plugin's entry acts on that plugin, wherever the cursor is."""
+    """A colon opens the palette, whose entries act on their plugin wherever the cursor is."""
     workspace["one"] = workspace["two"] = PLAIN
     running = run(workspace.config())
     async with console(running.manager, workspace.root, (80, 60)) as it:
@@ -319,7 +319,7 @@ async def test_the_palette_finds_commands_of_any_plugin(workspace: Workspace, ru
 
 
 async def test_a_plan_is_shown_and_can_be_carried_out(workspace: Workspace, run: Run) -> None:
-    """The palette has it, for one plugin and for all: what would be done and why; r does it."""
+    """The palette shows the plan for one plugin or for all, and ``r`` applies it."""
     workspace["one"], workspace["two"] = PLAIN, PLAIN
     running = run(workspace.config())
     async with console(running.manager, workspace.root, (80, 24)) as it:
@@ -344,7 +344,7 @@ async def test_a_plan_is_shown_and_can_be_carried_out(workspace: Workspace, run:
 
 
 async def test_a_click_on_a_key_presses_it(workspace: Workspace, run: Run) -> None:
-    """In the last line, the verb under the mouse is done, and the palette opens; a gap does nothing."""
+    """A click on a verb or on the palette in the last line presses its key, and one on a gap does nothing."""
     workspace["one"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.shows("+ ok", "d Disable")
@@ -357,7 +357,7 @@ async def test_a_click_on_a_key_presses_it(workspace: Workspace, run: Run) -> No
 
 
 async def test_keys_of_the_configuration_replace_the_built_in_ones(workspace: Workspace, run: Run) -> None:
-    """A key from hotload.toml does the work, the old one does not, and the footer shows the new one."""
+    """A configured key replaces the built-in one, also in the footer."""
     workspace["one"] = PLAIN
     async with console(
         run(workspace.config()).manager, workspace.root, keys={"toggle": "x", "rebuild": "f5", "down": "w"}
@@ -372,7 +372,7 @@ async def test_keys_of_the_configuration_replace_the_built_in_ones(workspace: Wo
 
 
 async def test_what_happens_at_once_is_one_toast(workspace: Workspace, run: Run) -> None:
-    """A change of several plugins is told in one line, with what failed."""
+    """A change of several plugins is one toast, which also says what failed."""
     for name in ("a", "b", "c"):
         workspace[name] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
@@ -385,7 +385,7 @@ async def test_what_happens_at_once_is_one_toast(workspace: Workspace, run: Run)
 
 
 async def test_a_manager_that_fails_to_answer_is_shown(workspace: Workspace, run: Run) -> None:
-    """When facts cannot be read, the status line says why, and recovers."""
+    """If the snapshot fails, the status line says why, and recovers."""
     workspace["one"] = PLAIN
     running = run(workspace.config())
     answer = running.manager.snapshot
@@ -404,7 +404,7 @@ async def test_a_manager_that_fails_to_answer_is_shown(workspace: Workspace, run
 
 
 async def test_ages_grow_while_nothing_happens(workspace: Workspace, run: Run) -> None:
-    """The age of a row is counted on, without any event."""
+    """The age of a row grows without any event."""
     workspace["one"] = PLAIN
     late = [0.0]
     async with console(
@@ -416,7 +416,7 @@ async def test_ages_grow_while_nothing_happens(workspace: Workspace, run: Run) -
 
 
 async def test_wide_terminals_show_hook_points_and_the_log(workspace: Workspace, run: Run) -> None:
-    """At 200x50 the table has all columns, and the log runs along the bottom; at 80x24 it is a tab only."""
+    """At 200x50 the table has all columns and the log is at the bottom; at 80x24 it is only a tab."""
     workspace["one"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root, (200, 50)) as it:
         await it.shows("hook points", "build ms", "load ms", "─Log─", "one: loaded generation 1")
@@ -428,7 +428,7 @@ async def test_wide_terminals_show_hook_points_and_the_log(workspace: Workspace,
 async def test_y_copies_what_is_under_the_cursor(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the table y copies path and digest of the row, in the log its last line, also to a file."""
+    """``y`` copies the row's path and digest in the table, or the last line in the log, also to a file."""
     monkeypatch.setenv("XDG_STATE_HOME", str(workspace.root / "state"))
     workspace["one"] = PLAIN
     running = run(workspace.config())
@@ -452,7 +452,7 @@ async def test_y_copies_what_is_under_the_cursor(
 async def test_keys_typed_fast_after_a_change_of_pane_reach_the_new_one(
     workspace: Workspace, run: Run
 ) -> None:
-    """A key sent right behind 0 is the table's, though the focus was in the Error tab."""
+    """A key that is typed directly after ``0`` acts on the table, even if the Error tab had the focus."""
     workspace["ant"] = workspace["bee"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("bee"))
@@ -466,7 +466,7 @@ async def test_keys_typed_fast_after_a_change_of_pane_reach_the_new_one(
 async def test_of_tab_keys_typed_at_once_the_last_one_counts(
     workspace: Workspace, run: Run, keys: str
 ) -> None:
-    """A tab that has been left already does not come back, and what follows is for the one that is open."""
+    """If several tab keys are typed at once, the tab of the last one stays open."""
     workspace["one"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("one"))
@@ -474,12 +474,12 @@ async def test_of_tab_keys_typed_at_once_the_last_one_counts(
         for key in keys:
             it.app.post_message(events.Key(key, key))
         for _ in range(5):
-            await it.press("f12")  # nobody's: what was on its way has come by then
+            await it.press("f12")  # an unused key; by then all earlier messages have arrived
         assert tabs.active == TABS[int(keys[-1]) - 1]
 
 
 async def test_p_keeps_saves_and_applies_them(workspace: Workspace, run: Run) -> None:
-    """Pressing p pauses, the status line counts what changed, and p again applies it."""
+    """``p`` pauses, the status line counts the changes, and ``p`` again applies them."""
     workspace["one"] = PLAIN
     running = run(workspace.config(enable_watch=True, settle_time=0.0))
     async with console(running.manager, workspace.root) as it:
@@ -490,12 +490,12 @@ async def test_p_keeps_saves_and_applies_them(workspace: Workspace, run: Run) ->
         await it.shows("PAUSED (1 change)")
         assert running.status("one").generation == 1
         await it.press("p")
-        # The toast that says so makes way for that of the reload.
+        # The toast about it is replaced by that of the reload.
         await it.until(lambda: "PAUSED" not in it.text and running.status("one").generation == 2)
 
 
 async def test_where_nothing_is_watched_p_says_so(workspace: Workspace, run: Run) -> None:
-    """With watching switched off p pauses nothing, and tells why."""
+    """Without a watcher, ``p`` pauses nothing and says why."""
     workspace["one"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.shows("+ ok", "not watching")
@@ -504,7 +504,7 @@ async def test_where_nothing_is_watched_p_says_so(workspace: Workspace, run: Run
 
 
 async def test_the_help_is_searched(workspace: Workspace, run: Run) -> None:
-    """In the help, / narrows the lines to those with a word; esc takes the word back, then closes."""
+    """In the help, ``/`` filters the lines by a word; escape clears the word, then closes the help."""
     workspace["one"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
         await it.shows("+ ok")

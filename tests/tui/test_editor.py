@@ -28,12 +28,12 @@ FILE = Path("/p/plugin.py")
 def test_each_editor_gets_the_line_in_its_own_way(
     editor: str, arguments: tuple[str, ...], *, windowed: bool
 ) -> None:
-    """The file is opened at the line, whatever the editor's way of saying so."""
+    """Each editor gets the file and line in its own syntax."""
     assert editor_command(FILE, 7, {"EDITOR": editor}) == (arguments, windowed)
 
 
 def test_visual_comes_before_editor() -> None:
-    """VISUAL wins over EDITOR, as everywhere."""
+    """VISUAL overrides EDITOR."""
     command = editor_command(FILE, 0, {"EDITOR": "nano", "VISUAL": "vim"})
     assert command is not None
     assert command.arguments == ("vim", "+1", "/p/plugin.py")
@@ -42,7 +42,7 @@ def test_visual_comes_before_editor() -> None:
 async def test_an_editor_that_is_not_installed_is_named(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pressing e says which editor is missing and what to set."""
+    """``e`` names the editor that is not installed."""
     monkeypatch.setenv("VISUAL", "no-such-editor")
     workspace["one"] = "def register(ctx): ..."
     manager = HotloadManager(HookHost(), workspace.config())
@@ -56,7 +56,7 @@ async def test_an_editor_that_is_not_installed_is_named(
 async def test_a_windowed_editor_is_started_beside_the_console(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An editor with a window of its own opens the failing line while the console goes on."""
+    """An editor with its own window opens the failing line while the console goes on."""
     heard = workspace.root / "heard"
     editor = workspace.root / "code"
     editor.write_text(f'#!/bin/sh\necho "$@" > {heard}.part; mv {heard}.part {heard}\n')

@@ -36,7 +36,7 @@ def register(ctx):
 
 
 async def opened(it: Console, name: str, state: str) -> None:
-    """Wait for the plugin's state, then open its Error tab."""
+    """Wait for the plugin's state, and open its Error tab."""
     await it.until(lambda: state in it.row(name))
     await it.press("2")
     await it.until(lambda: it.chosen == name)
@@ -45,7 +45,7 @@ async def opened(it: Console, name: str, state: str) -> None:
 async def test_enter_on_a_failed_plugin_opens_its_traceback_at_the_line(
     workspace: Workspace, run: Run
 ) -> None:
-    """Type and message come first, then phase and what runs, then the line with its carets."""
+    """Enter on a failed plugin opens its Error tab with type, message, phase, and the line with carets."""
     workspace["bad"] = "def register(ctx):\n    total = 10 + (1 / 0)\n"
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "! FAIL" in it.row("bad"))
@@ -65,7 +65,7 @@ async def test_enter_on_a_failed_plugin_opens_its_traceback_at_the_line(
 async def test_keys_that_come_before_the_details_are_for_the_plugin_under_the_cursor(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Down, 2 and v show the local variables of the plugin that was gone to, however slow the host is."""
+    """Keys that are typed before the details arrive act on the plugin under the cursor."""
     monkeypatch.setattr("hotload_tui.tui.screens.console._DETAILS_DELAY", 60.0)
     workspace["bad"] = "def register(ctx):\n    retun 1\n"
     workspace["causes"] = CAUSES
@@ -88,7 +88,7 @@ async def test_keys_that_come_before_the_details_are_for_the_plugin_under_the_cu
 async def test_a_syntax_error_of_a_running_plugin_tells_what_still_runs(
     workspace: Workspace, run: Run
 ) -> None:
-    """After a bad save the tab says which digest and generation still serve, and clears itself on the fix."""
+    """The tab shows which digest and generation is still live, and is cleared when the fix is saved."""
     workspace["greet"] = GOOD
     running = run(workspace.config(enable_watch=True))
     async with console(running.manager, workspace.root) as it:
@@ -102,7 +102,7 @@ async def test_a_syntax_error_of_a_running_plugin_tells_what_still_runs(
 
 
 async def test_causes_are_blocks_and_library_frames_are_folded(workspace: Workspace, run: Run) -> None:
-    """The cause stands below its effect; frames of the library are one counted line until x."""
+    """A cause is shown below its exception, and library frames are one line until ``x`` unfolds them."""
     workspace["bad"] = CAUSES
     async with console(run(workspace.config()).manager, workspace.root, (120, 120)) as it:
         await opened(it, "bad", "! FAIL")
@@ -121,7 +121,7 @@ async def test_causes_are_blocks_and_library_frames_are_folded(workspace: Worksp
 
 
 async def test_locals_are_hidden_until_v_and_secrets_are_masked(workspace: Workspace, run: Run) -> None:
-    """Pressing v shows local variables of each frame, never what looks like a secret."""
+    """``v`` shows the local variables of each frame, with secrets masked."""
     workspace["bad"] = CAUSES
     async with console(run(workspace.config()).manager, workspace.root, (120, 60)) as it:
         await opened(it, "bad", "! FAIL")
@@ -135,7 +135,7 @@ async def test_locals_are_hidden_until_v_and_secrets_are_masked(workspace: Works
 
 
 async def test_v_and_x_say_why_when_there_is_nothing(workspace: Workspace, run: Run) -> None:
-    """Without an error the keys of the tab say that there is nothing to show."""
+    """Without an error, ``v`` and ``x`` say that there is nothing to show."""
     workspace["greet"] = GOOD
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await opened(it, "greet", "+ ok")
@@ -146,7 +146,7 @@ async def test_v_and_x_say_why_when_there_is_nothing(workspace: Workspace, run: 
 
 
 async def test_the_source_is_the_loaded_one_whatever_is_on_disk_now(workspace: Workspace, run: Run) -> None:
-    """After lines were added above, the old line is still marked, and a line says where it is now."""
+    """If lines are added above the failing one, the loaded line stays marked, with its current number."""
     bad = "def register(ctx):\n    raise KeyError('gone')\n"
     workspace["bad"] = bad
     running = run(workspace.config())
@@ -161,7 +161,7 @@ async def test_the_source_is_the_loaded_one_whatever_is_on_disk_now(workspace: W
 
 
 async def test_a_failing_call_of_a_hook_is_shown_on_its_plugin(workspace: Workspace, run: Run) -> None:
-    """A handler that raises while the program calls it appears as an error of its plugin."""
+    """A handler that raises during a call is shown as an error of its plugin."""
     workspace["greet"] = GOOD.replace("return name", "return name.nothing")
     running = run(workspace.config())
     async with console(running.manager, workspace.root) as it:
@@ -172,7 +172,7 @@ async def test_a_failing_call_of_a_hook_is_shown_on_its_plugin(workspace: Worksp
 
 
 async def test_the_traceback_can_be_marked_and_copied(workspace: Workspace, run: Run) -> None:
-    """The text of the tab is selectable: marking it gives message and source."""
+    """The text of the Error tab can be selected, with message and source."""
     workspace["bad"] = "def register(ctx):\n    raise KeyError('gone')\n"
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await opened(it, "bad", "! FAIL")
@@ -185,7 +185,7 @@ async def test_the_traceback_can_be_marked_and_copied(workspace: Workspace, run:
 
 
 async def test_a_long_line_stays_one_line_with_its_carets_below(workspace: Workspace, run: Run) -> None:
-    """A failing line that is wider than the pane is not wrapped, so that the carets stay right below it."""
+    """A failing line that is wider than the pane is not wrapped, so that the carets are right below it."""
     workspace["bad"] = f"def register(ctx):\n    x = {'1 + ' * 40}(1 / 0)\n"
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await opened(it, "bad", "! FAIL")
@@ -203,7 +203,7 @@ DEEP = (
 
 
 async def test_brackets_walk_through_the_frames(workspace: Workspace, run: Run) -> None:
-    """A closing bracket goes to the next frame, an opening one to the one before; at the ends both say so."""
+    """The bracket keys go to the next and the previous frame, and say so at either end."""
     workspace["deep"] = DEEP
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "! FAIL" in it.row("deep"))
@@ -220,7 +220,7 @@ async def test_brackets_walk_through_the_frames(workspace: Workspace, run: Run) 
 async def test_a_click_on_a_place_opens_the_editor_there(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The underlined file and line of a frame is a link to the editor, whatever is in the file's name."""
+    """A click on a frame's file and line opens the editor, whatever characters the path has."""
     monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.setenv("EDITOR", "no-such-editor")
     workspace["bad['x']"] = "def register(ctx):\n    1 / 0\n"

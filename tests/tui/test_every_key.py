@@ -1,4 +1,4 @@
-"""Every key of the console, in every pane, at three sizes: it does what help says of it there."""
+"""Every key of the console, in every pane, at three sizes: it does what help says about it."""
 
 from __future__ import annotations
 
@@ -60,83 +60,83 @@ See = Callable[[Console], bool]
 
 
 class Key(NamedTuple):
-    """A binding: what is seen after each of its keys, and was not seen before."""
+    """A binding: the check that holds after each of its keys, and does not hold before."""
 
     name: str
-    """Its name in ``[keys]``; the key itself of one that cannot be changed."""
+    """Its name in ``[keys]``, or the key itself if it cannot be changed."""
     does: See
     back: tuple[str, ...] = ()
-    """Keys after which it is not seen any more."""
+    """Keys after which the check does not hold any more."""
     before: tuple[str, ...] = ()
-    """Keys that are pressed first, when the pane is at its top."""
+    """Keys that are pressed first, with the pane at its top."""
 
 
 class Pane(NamedTuple):
-    """A pane: how to get there, and what its keys do."""
+    """A pane: its key, and its own bindings."""
 
     plugin: str
-    """The one that is looked at."""
+    """The plugin to select."""
     key: str
     own: tuple[Key, ...]
 
 
 def toast(pattern: str) -> See:
-    """Ask whether a toast says so."""
+    """Return a check that a toast matches a pattern."""
     return lambda it: any(re.search(pattern, toast) for toast in it.toasts)
 
 
 def chosen(name: str) -> See:
-    """Ask whether the cursor is on this plugin."""
+    """Return a check that the cursor is on this plugin."""
     return lambda it: it.chosen == name
 
 
 def row(name: str, text: str) -> See:
-    """Ask whether the row of a plugin shows a text."""
+    """Return a check that a plugin's row contains a text."""
     return lambda it: text in it.row(name)
 
 
 def shown(text: str) -> See:
-    """Ask whether a text is on the screen."""
+    """Return a check that a text is on the screen."""
     return lambda it: text in it.text
 
 
 def inside(pattern: str) -> See:
-    """Ask whether the pane that has the focus shows this."""
+    """Return a check that the focused pane matches a pattern."""
     return lambda it: (pane := it.app.focused) is not None and bool(re.search(pattern, text_of(it, pane)))
 
 
 def focused(kind: str) -> See:
-    """Ask whether such a pane has the focus."""
+    """Return a check that a widget of this class has the focus."""
     return lambda it: type(it.app.focused).__name__ == kind
 
 
 def no(other: See) -> See:
-    """Ask for the contrary."""
+    """Return the opposite check."""
     return lambda it: not other(it)
 
 
 def over(screen: type) -> See:
-    """Ask whether a dialog of this kind lies over the console."""
+    """Return a check that a dialog of this class is open."""
     return lambda it: isinstance(it.app.screen, screen)
 
 
 def scrolled(it: Console) -> bool:
-    """Tell whether the focused pane is not at its top."""
+    """Return whether the focused pane is below its top."""
     return it.app.focused is not None and round(it.app.focused.scroll_y) > 0
 
 
 def at_end(it: Console) -> bool:
-    """Tell whether the focused pane is at its end, which is not its top."""
+    """Return whether the focused pane is at its end and below its top."""
     return scrolled(it) and it.app.focused is not None and it.app.focused.is_vertical_scroll_end
 
 
 def moved_right(it: Console) -> bool:
-    """Tell whether the focused pane is scrolled to the right."""
+    """Return whether the focused pane is scrolled to the right."""
     return it.app.focused is not None and round(it.app.focused.scroll_x) > 0
 
 
 def cursor(is_there: Callable[[int, int], bool]) -> See:
-    """Ask for the row of the focused table that has the cursor, of how many."""
+    """Return a check of the focused table's cursor row and row count."""
 
     def see(it: Console) -> bool:
         table = it.app.focused
@@ -146,12 +146,12 @@ def cursor(is_there: Callable[[int, int], bool]) -> See:
 
 
 def opened(_: Console) -> bool:
-    """Tell whether the editor was started."""
+    """Return whether the editor was started."""
     return Path(os.environ["OPENED"]).exists()
 
 
 def palette(it: Console) -> bool:
-    """Tell whether the palette lies over the console."""
+    """Return whether the palette is open."""
     return isinstance(it.app.screen, CommandPalette)
 
 
@@ -209,7 +209,7 @@ OWN = {
         ),
     ),
 }
-"""The keys of each pane, by the name of their list in ``keys.py``."""
+"""The bindings of each pane, by the name of their list in ``keys.py``."""
 
 EVERYWHERE = Pane(
     "apple",
@@ -255,14 +255,14 @@ EVERYWHERE = Pane(
 
 
 def bindings(*groups: str) -> Iterator[tuple[str, Binding]]:
-    """Yield the bindings of these lists of ``keys.py``, a key each, with their names."""
+    """Yield the bindings of these lists in ``keys.py``, one per key, with their names."""
     for group in groups:
         for binding in Binding.make_bindings(getattr(keys, group)):
             yield binding.id or binding.key, binding
 
 
 def test_no_key_is_without_a_row_here() -> None:
-    """A key that is new in ``keys.py`` needs a row above, which says what it does."""
+    """Each key in ``keys.py`` has a row above that checks its effect."""
     groups = {name for name, value in vars(keys).items() if name[0].isupper() and isinstance(value, list)}
     assert groups == {*OWN, "APP", "SCREEN"}
     rows = {"everywhere": {key.name for key in EVERYWHERE.own}}
@@ -273,14 +273,14 @@ def test_no_key_is_without_a_row_here() -> None:
 
 
 class Stage:
-    """The console with its plugins, on which keys are tried."""
+    """The console with its plugins, for trying keys."""
 
     def __init__(self, it: Console, late: list[float]) -> None:
         self._it = it
         self._late = late
 
     async def go_to(self, pane: Pane) -> None:
-        """Look at the pane's plugin, and give the pane the focus; a key typed ahead would be before it."""
+        """Select the pane's plugin, and focus the pane, once earlier keys have had their effect."""
         await self._calm()
         if self._it.chosen == pane.plugin and focused("PluginTable")(self._it) and pane.key == "0":
             return
@@ -289,20 +289,20 @@ class Stage:
         await self._it.until(lambda: self._it.chosen == pane.plugin and self._it.main.source is not None)
 
     async def _calm(self) -> None:
-        """Let what earlier keys began come to its end and be told: its toast would join that of the next."""
+        """Wait until earlier commands are reported, so that their toasts do not join the next one."""
         it = self._it
         if it.main.is_leaving:
             return
         await it.until(lambda: not it.main.requests.running)
-        for _ in range(2):  # a reading that is under way may have begun before the end
+        for _ in range(2):  # a read under way may have begun before the end
             before = it.main.source
             it.main.read_again()
             await it.until(lambda: it.main.source is not before)  # noqa: B023 - awaited here
 
     async def try_key(self, key: Key, binding: Binding) -> None:
-        """Press it where it makes sense, and see what help says of it."""
+        """Press a key where it applies, and check its effect."""
         it = self._it
-        self._late[0] += 10  # news from before are not told again in the toast
+        self._late[0] += 10  # so that the toast does not repeat earlier news
         await it.type(*([] if key in EVERYWHERE.own else ["g"]), *key.before)
         it.main.query_one(Notice).hide()
         await it.until(lambda: not key.does(it))
@@ -314,7 +314,7 @@ class Stage:
             await it.until(lambda: not key.does(it))
 
     async def read_help(self, pane: Pane, *groups: str) -> None:
-        """See that help lists exactly the keys of this pane, with what they mean."""
+        """Check that help lists exactly the keys of this pane, with their descriptions."""
         it = self._it
         await it.type("f1")
         await it.until(lambda: over(HelpScreen)(it) and bool(it.app.screen.query("VerticalScroll > Static")))
@@ -330,7 +330,7 @@ class Stage:
         await it.until(lambda: it.app.screen is it.main)
 
     async def _look_around(self, after: str) -> None:
-        """See that the layout is whole, once a dialog that opened has its place."""
+        """Check the layout, once an opened dialog has its place."""
         it = self._it
         await it.until(
             lambda: not it.app.is_running or not broken_layout(it), lambda: f"{after}: {broken_layout(it)}"
@@ -339,7 +339,7 @@ class Stage:
 
 @pytest.fixture
 def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """Give plugins of all kinds, long enough that everything can be scrolled, and an editor."""
+    """Return a project with plugins of all kinds, long enough for scrolling, and an editor."""
     workspace["apple"] = APPLE
     workspace["banana"] = answering("a banana", "banana") + TAIL
     workspace["_cherry"] = answering("a cherry", "cherry")
@@ -355,12 +355,12 @@ def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return workspace
 
 
-@pytest.mark.timeout(600)  # a hundred keys, each until it is seen what it did
+@pytest.mark.timeout(600)  # a hundred keys, each until its effect is visible
 @pytest.mark.parametrize("size", SIZES if ALL_CASES else SIZES[:1], ids="{0[0]}x{0[1]}".format)
 async def test_every_key_does_what_help_says_of_it(
     project: Workspace, run: Run, size: tuple[int, int]
 ) -> None:
-    """In each pane each key does its work, and help lists it; nothing crashes, and the layout holds."""
+    """In each pane each key has its effect and is listed in help, and the layout stays sound."""
     running = run(project.config(enable_watch=True, settle_time=0.0))
     release, late = threading.Event(), [0.0]
     async with console(
@@ -385,7 +385,7 @@ async def test_every_key_does_what_help_says_of_it(
                         await stage.try_key(key, binding)
         for key in EVERYWHERE.own:
             await stage.go_to(EVERYWHERE)
-            # One key may have two bindings, of which one holds: d switches off, or on.
+            # One key may have two bindings, of which one is active: d disables or enables.
             named = {binding.key: binding for name, binding in bindings("APP", "SCREEN") if name == key.name}
             for binding in named.values():
                 await stage.try_key(key, binding)
@@ -393,4 +393,4 @@ async def test_every_key_does_what_help_says_of_it(
 
 
 def void(_value: object) -> None:
-    """Forget a value."""
+    """Ignore a value."""

@@ -11,7 +11,7 @@ OPTIONS = FaultOptions(Path("/project"))
 
 
 def frame(line: str, column: int = -1, end: int = -1, owner: str = "plugin", number: int = 7) -> Frame:
-    """Make a frame of one line."""
+    """Return a frame with one line of source."""
     return Frame(
         "/project/plugins/p/plugin.py",
         number,
@@ -26,17 +26,17 @@ def frame(line: str, column: int = -1, end: int = -1, owner: str = "plugin", num
 
 
 def text(fault: Fault, options: FaultOptions = OPTIONS) -> list[str]:
-    """Return the report's lines."""
+    """Return the lines of the fault's text."""
     return fault_text(STATUS, fault, "", options).plain.split("\n")
 
 
 def fault(*frames: Frame, causes: tuple[Fault, ...] = (), message: str = "m") -> Fault:
-    """Make a fault."""
+    """Return a fault with these frames."""
     return Fault("load", "p", "E", message, 0.0, frames=frames, causes=causes)
 
 
 def test_carets_stand_under_wide_characters_and_tabs() -> None:
-    """Columns are counted in cells: a wide character takes two, a tab as many as it is drawn with."""
+    """The carets are aligned in cells, with wide characters and tabs before them."""
     shown = text(fault(frame("\tx = '漢字' + 1/0", 12, 15)))
     source = next(line for line in shown if line.startswith("> 7 |"))
     carets = shown[shown.index(source) + 1]
@@ -45,24 +45,24 @@ def test_carets_stand_under_wide_characters_and_tabs() -> None:
 
 
 def test_a_place_without_columns_has_no_carets() -> None:
-    """Where the columns are unknown, only the line is marked."""
+    """Without columns, only the line is marked."""
     assert not any("^" in line for line in text(fault(frame("x = 1"))))
 
 
 def test_an_error_at_the_end_of_a_line_has_one_caret_behind_it() -> None:
-    """A syntax error behind the last character points there."""
+    """A syntax error after the last character has one caret there."""
     assert "    |    ^" in text(fault(frame("f((", 3, 3)))
 
 
 def test_a_fault_with_library_frames_only_shows_them() -> None:
-    """Nothing is folded when folding would leave nothing."""
+    """Library frames are not folded if there are no others."""
     shown = text(fault(frame("boom()", owner="library")))
     assert any("boom()" in line for line in shown)
     assert not any("folded" in line for line in shown)
 
 
 def test_consecutive_foreign_frames_are_one_counted_line() -> None:
-    """Frames of host and libraries between the plugin's are counted, not listed."""
+    """Consecutive frames of host and libraries are one line with their count."""
     frames = [frame("a()"), *(frame("b()", owner="library") for _ in range(3)), frame("c()")]
     shown = text(fault(*frames))
     assert sum("3 frames of the host and libraries folded" in line for line in shown) == 1
@@ -70,7 +70,7 @@ def test_consecutive_foreign_frames_are_one_counted_line() -> None:
 
 
 def test_members_of_a_group_are_numbered() -> None:
-    """Each exception of a group is a block that says which of how many it is."""
+    """Each exception of a group is a block with its number and the group's size."""
     members = tuple(Fault("load", "p", name, "", 0.0, relation="member") for name in ("KeyError", "OSError"))
     shown = text(fault(causes=members))
     assert [line for line in shown if "in the group" in line] == [
@@ -80,14 +80,14 @@ def test_members_of_a_group_are_numbered() -> None:
 
 
 def test_a_long_message_is_wrapped_and_its_lines_are_kept() -> None:
-    """A message is prose: it is wrapped to the pane, line by line."""
+    """A long message is wrapped to the pane, and its line breaks are kept."""
     shown = text(fault(message="word " * 30 + "\nsecond"), OPTIONS._replace(width=40))
     assert all(len(line) <= 40 for line in shown)
     assert "second" in shown
 
 
 def test_hostile_text_is_shown_and_not_interpreted() -> None:
-    """Markup and escape sequences in messages, names and source are plain characters."""
+    """Markup and escape sequences in messages, names and source are shown as plain characters."""
     hostile = Frame(
         "/x/\x1b[2J", 1, "[/b]\x1b]0;t\x07", "plugin", lines=("'\x1b[31m' [/x]",), locals=(("\x00", "\x1b"),)
     )
@@ -98,7 +98,7 @@ def test_hostile_text_is_shown_and_not_interpreted() -> None:
 
 
 def test_the_editor_goes_to_where_the_line_is_now() -> None:
-    """The failing line is looked up in the file on disk; the nearest equal one counts."""
+    """The editor opens the equal line in the current file that is nearest to the failing one."""
     status = PluginStatus("p", PluginState.FAIL, "/project/plugins/p", fault=fault(frame("boom()", number=2)))
     assert failing_file(status) == "plugin.py"
     assert failing_line(status, "a\nboom()\n") == 2
@@ -107,20 +107,20 @@ def test_the_editor_goes_to_where_the_line_is_now() -> None:
 
 
 def test_a_line_that_is_gone_is_said_to_be_gone() -> None:
-    """If the failing line is not in the file any more, the report says so."""
+    """If the failing line is not in the file any more, the text says so."""
     assert "not in it any more" in moved_text(fault(frame("boom()")), "rewritten\n")
     assert moved_text(fault(frame("boom()", number=1)), "boom()\n") == ""
 
 
 def test_a_fault_outside_the_plugin_leads_to_its_entry() -> None:
-    """A fault in a library's file opens the plugin's own entry, at its top."""
+    """For a fault in a library's file, the editor opens plugin.py at its top."""
     foreign = Frame("/usr/lib/json.py", 9, "loads", "library")
     status = PluginStatus("p", PluginState.FAIL, "/project/plugins/p", fault=fault(foreign))
     assert (failing_file(status), failing_line(status, "x\n")) == ("plugin.py", 1)
 
 
 def test_an_error_that_was_reported_twice_is_shown_once() -> None:
-    """A context of the same type, message and place is an echo; what led to it is still shown."""
+    """A context with the same type, message and place is not shown, but its own context is."""
     place = frame("x = (")
     deep = Fault("load", "p", "KeyError", "'k'", 0.0, relation="context")
     echo = Fault("load", "p", "E", "m", 0.0, frames=(place,), causes=(deep,), relation="context")

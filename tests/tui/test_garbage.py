@@ -15,7 +15,7 @@ Run = Callable[[Config], Running]
 
 @pytest.fixture(autouse=True)
 def collector() -> Iterator[None]:
-    """Leave the collector as it was found."""
+    """Restore the collector afterwards."""
     yield
     terminal.settle()
     gc.unfreeze()
@@ -23,7 +23,7 @@ def collector() -> Iterator[None]:
 
 
 def test_a_program_that_embeds_the_console_keeps_its_collector() -> None:
-    """Whoever did not hold it off finds it as it was, with nothing more frozen."""
+    """``settle`` leaves a disabled collector disabled and freezes nothing, if it was not held off."""
     gc.disable()
     gc.unfreeze()
     terminal.settle()
@@ -31,7 +31,7 @@ def test_a_program_that_embeds_the_console_keeps_its_collector() -> None:
 
 
 async def test_the_collector_is_on_again_once_the_rows_are_there(workspace: Workspace, run: Run) -> None:
-    """A start that held it off ends with it on, and with what is there to stay out of its way."""
+    """After a start that held it off, the collector is on, and the existing objects are frozen."""
     workspace["one"] = answering(1)
     manager = run(workspace.config()).manager
     terminal.hold_off()

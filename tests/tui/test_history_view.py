@@ -11,7 +11,7 @@ Run = Callable[[Config], Running]
 
 
 async def test_generations_and_failures_are_listed_the_newest_first(workspace: Workspace, run: Run) -> None:
-    """History has a row per generation, with what serves marked, and failures with their reason."""
+    """History lists the generations and failures, newest first, with the live one marked."""
     workspace["one"] = answering(1)
     running = run(workspace.config())
     async with console(running.manager, workspace.root, (120, 36)) as it:
@@ -28,7 +28,7 @@ async def test_generations_and_failures_are_listed_the_newest_first(workspace: W
 
 
 async def test_enter_goes_back_and_h_releases(workspace: Workspace, run: Run) -> None:
-    """Enter on an earlier generation lets it serve again, held; h lets the plugin follow its source again."""
+    """Enter on an earlier generation rolls back to it, and ``h`` releases the plugin."""
     workspace["one"] = answering("old")
     running = run(workspace.config())
     async with console(running.manager, workspace.root, (120, 36)) as it:
@@ -50,7 +50,7 @@ async def test_enter_goes_back_and_h_releases(workspace: Workspace, run: Run) ->
 
 
 async def test_a_click_does_not_roll_back_but_a_double_click_does(workspace: Workspace, run: Run) -> None:
-    """One click on a generation, also where the cursor is, changes nothing; two let it serve again."""
+    """A click on a generation does not roll back, but a double click does."""
     workspace["one"] = answering("old")
     running = run(workspace.config())
     async with console(running.manager, workspace.root, (120, 36)) as it:
@@ -73,7 +73,7 @@ async def test_a_click_does_not_roll_back_but_a_double_click_does(workspace: Wor
 
 
 async def test_hashes_show_what_changed(workspace: Workspace, run: Run) -> None:
-    """After a reload the Hashes tab marks files that changed, came and went."""
+    """After a reload the Hashes tab marks the files that were changed, added and removed."""
     workspace["one"], workspace["one/a.txt"], workspace["one/gone.txt"] = answering(1), "a", "b"
     running = run(workspace.config())
     async with console(running.manager, workspace.root, (120, 36)) as it:

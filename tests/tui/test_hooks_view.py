@@ -19,7 +19,7 @@ Run = Callable[[Config], Running]
 
 
 def greeting(word: str) -> str:
-    """Return a plugin that greets with a word."""
+    """Return the source of a plugin that greets with this word."""
     return (
         f"def greet(name='you'):\n    return f'{word}, {{name}}'\n"
         "def register(ctx):\n    ctx.hook('greet', greet)\n"
@@ -27,7 +27,7 @@ def greeting(word: str) -> str:
 
 
 async def test_a_hook_point_is_called_with_what_is_typed(workspace: Workspace, run: Run) -> None:
-    """In the Hooks tab enter asks for arguments, and again enter shows what each handler returned."""
+    """In the Hooks tab, enter prompts for arguments, and a second enter shows each handler's result."""
     workspace["one"] = greeting("Hello")
     workspace["two"] = "def register(ctx): ctx.hook('greet', lambda name: 1 / 0)"
     async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
@@ -39,7 +39,7 @@ async def test_a_hook_point_is_called_with_what_is_typed(workspace: Workspace, r
 
 
 async def test_a_pinned_call_runs_again_after_a_reload(workspace: Workspace, run: Run) -> None:
-    """Save the file, and the answer of the pinned call changes: the old and the new one are shown."""
+    """After a save, a pinned call shows its old and its new answer."""
     workspace["one"] = greeting("Hello")
     running = run(workspace.config())
     async with console(running.manager, workspace.root, (120, 36)) as it:
@@ -56,7 +56,7 @@ async def test_a_pinned_call_runs_again_after_a_reload(workspace: Workspace, run
 
 
 async def test_earlier_arguments_come_back(workspace: Workspace, run: Run) -> None:
-    """The prompt opens with the newest arguments, and up turns to those before; esc calls nothing."""
+    """The prompt opens with the newest arguments, ``up`` recalls earlier ones, and escape calls nothing."""
     workspace["one"] = greeting("Hello")
     async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
         await it.until(lambda: "+ ok" in it.row("one"))
@@ -73,7 +73,7 @@ async def test_earlier_arguments_come_back(workspace: Workspace, run: Run) -> No
 
 
 async def test_a_keyword_given_twice_is_told_and_nothing_is_called(workspace: Workspace, run: Run) -> None:
-    """What was typed stands there as it was, with what is wrong with it."""
+    """A keyword that is given twice is reported below the call, and nothing is called."""
     workspace["one"] = greeting("Hello")
     running = run(workspace.config())
     async with console(running.manager, workspace.root, (120, 36)) as it:
@@ -84,7 +84,7 @@ async def test_a_keyword_given_twice_is_told_and_nothing_is_called(workspace: Wo
 
 
 async def test_pins_and_arguments_are_there_the_next_time(workspace: Workspace, run: Run) -> None:
-    """Who opens the console again finds the pinned call, run anew."""
+    """A pinned call is kept for the next console, which calls it again."""
     workspace["one"] = greeting("Hello")
     manager = run(workspace.config()).manager
     async with console(manager, workspace.root, (120, 36)) as it:
@@ -98,7 +98,7 @@ async def test_pins_and_arguments_are_there_the_next_time(workspace: Workspace, 
 
 
 async def test_without_hook_points_the_tab_says_how_one_is_made(workspace: Workspace, run: Run) -> None:
-    """An empty workbench names what fills it; enter and space say the same."""
+    """Without hook points, the tab and the space key say that there are none."""
     async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
         await it.press("7")
         await it.shows("No hook points yet")
@@ -107,7 +107,7 @@ async def test_without_hook_points_the_tab_says_how_one_is_made(workspace: Works
 
 
 async def test_space_on_what_was_never_called_asks_and_pins(workspace: Workspace, run: Run) -> None:
-    """Space needs no call before it: I type the arguments, and the call is made and pinned."""
+    """Space on a point that was never called prompts for arguments, then calls and pins it."""
     workspace["one"] = greeting("Hello")
     running = run(workspace.config())
     async with console(running.manager, workspace.root, (120, 36)) as it:
@@ -115,14 +115,14 @@ async def test_space_on_what_was_never_called_asks_and_pins(workspace: Workspace
         await it.press("7", "space")
         await it.until(lambda: any("type what to call it with" in toast for toast in it.toasts))
         await it.press(*'"Ada"', "enter")
-        await it.shows("pinned", "'Hello, Ada'", "100   1 ")  # the call is counted, too
+        await it.shows("pinned", "'Hello, Ada'", "100   1 ")  # the call is counted too
         workspace["one"] = greeting("Hi")
         running.manager.rebuild("one")
         await it.shows("'Hi, Ada'")
 
 
 async def test_a_new_answer_is_in_sight_above_the_pinned_ones(workspace: Workspace, run: Run) -> None:
-    """At 80 by 24, the answer to a call is on the screen at once, however long those of pinned calls are."""
+    """At 80x24 the answer to a new call is visible at once, above long pinned ones."""
     workspace["one"] = greeting("Hello") + "    for _ in range(9):\n        ctx.hook('greet', greet)\n"
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("one"))
@@ -135,30 +135,30 @@ async def test_a_new_answer_is_in_sight_above_the_pinned_ones(workspace: Workspa
 
 
 class Late(Screen[None]):
-    """A screen on which the hook points become known when the focus moves."""
+    """A screen that learns the hook points only when the focus moves."""
 
     AUTO_FOCUS = ""
 
     def compose(self) -> ComposeResult:
-        """Show the tabs."""
+        """Yield the tabs."""
         yield DetailTabs(Path(), LogBook(time.time), time.time, ViewState())
 
     def watch_focused(self) -> None:
-        """Hand on what is known by now."""
+        """Pass the known facts to the tabs."""
         if self.focused is not None:
             self.query_one(DetailTabs).show(DetailFacts(points=(HookPointStatus("greet", (), 0),)))
 
 
 class LateApp(App[None]):
-    """Nothing but the tabs."""
+    """An app with only the tabs."""
 
     def get_default_screen(self) -> Screen[None]:
-        """Open with the tabs."""
+        """Return the screen with the tabs."""
         return Late()
 
 
 async def test_enter_right_behind_7_finds_the_hook_points() -> None:
-    """A key that follows at once acts on the newest facts, though none of them is painted yet."""
+    """A key that follows ``7`` at once acts on the newest hook points, even before they are painted."""
     async with LateApp().run_test() as pilot:
         tabs = pilot.app.screen.query_one(DetailTabs)
         await tabs.open("hooks")

@@ -1,4 +1,4 @@
-"""Text that means harm, in every place from which the console shows foreign text."""
+"""Hostile text, in every place where the console shows foreign text."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.tui.layout import broken_layout
 
 Run = Callable[[Config], Running]
 SIZES = ((80, 24), (120, 36), (200, 50))
-LOGGED = f"{HARM}\x00"  # without lone surrogates, which the report of a test cannot have
+LOGGED = f"{HARM}\x00"  # without lone surrogates, which a test report cannot contain
 BAD = f'''
 """{HARM.replace(chr(92), "").replace(chr(13), "")}"""
 # {HARM.replace(chr(13), "")}
@@ -66,25 +66,25 @@ def register(ctx):
 
 
 def dangerous(it: Console) -> list[str]:
-    """Return what on the screen could steer a terminal, turn text around or hide in it."""
+    """Return the characters on the screen that could control a terminal, reverse text or hide in it."""
     found = {sign for sign in it.text if unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
     return sorted(map(ascii, found - {"\n", "\u200c"}))
 
 
 def check(it: Console) -> None:
-    """See that nothing dangerous is on the screen, and all is in its place."""
+    """Check that the screen has no dangerous character and a sound layout."""
     assert not dangerous(it), it.text
     assert not broken_layout(it), it.text
 
 
 def in_terminals(text: str) -> int:
-    """Return the cells of a text in a terminal that knows no sequences of emoji, as most do."""
+    """Return the width of a text in a terminal without support for emoji sequences, as most are."""
     return sum(map(cell_len, text))
 
 
 @pytest.fixture
 def hostile(workspace: Workspace) -> Workspace:
-    """Give a project with hostile text in all that a plugin can bring along."""
+    """Return a project with hostile text in every place that a plugin can provide."""
     workspace[f"good{IN_A_NAME}"] = GOOD
     workspace[f"good{IN_A_NAME}/{IN_A_NAME}.txt"] = EVERYTHING.encode("utf-8", "replace")
     workspace[f"bad{IN_A_NAME}"] = BAD
@@ -98,7 +98,7 @@ def hostile(workspace: Workspace) -> Workspace:
 async def test_no_foreign_text_is_interpreted_anywhere(
     hostile: Workspace, run: Run, size: tuple[int, int]
 ) -> None:
-    """In each tab, for a plugin that serves and those that do not, all is plain and in its place."""
+    """In each tab of a live and of failed plugins, all foreign text is plain, and the layout is sound."""
     folders = [folder.name for folder in hostile.plugins.iterdir()]
     settings = {folder: {"settings": {"[/x]\x1b[2J": "[/y]\x1b]0;owned\x07\u202e"}} for folder in folders}
     running = run(hostile.config(plugins=settings))
@@ -115,7 +115,7 @@ async def test_no_foreign_text_is_interpreted_anywhere(
 
 
 async def test_no_foreign_text_is_interpreted_in_dialogs(hostile: Workspace, run: Run) -> None:
-    """Neither in the palette nor in a plan, a filter, a toast, a prompt or what was called by hand."""
+    """Foreign text in the palette, a plan, a filter, a toast, a prompt and call results is plain."""
     running = run(hostile.config())
     name = next(status.name for status in running.manager.snapshot().plugins if status.name[:4] == "good")
     async with console(running.manager, hostile.root, (120, 36)) as it:
@@ -147,7 +147,7 @@ async def test_no_foreign_text_is_interpreted_in_dialogs(hostile: Workspace, run
 
 
 async def test_no_foreign_text_of_the_configuration_is_interpreted(workspace: Workspace, run: Run) -> None:
-    """Neither keys nor values nor what is wrong with them."""
+    """Keys and values of the configuration are shown as plain text."""
     file = workspace.root / "hotload.toml"
     file.write_text('[plugins."[/x]\\u001b[2J".settings]\n"[/x]\\u202e" = "[/y]\\u001b]0;owned\\u0007"\n')
     async with console(run(workspace.config()).manager, workspace.root, settings=lambda: resolve(file)) as it:
@@ -157,7 +157,7 @@ async def test_no_foreign_text_of_the_configuration_is_interpreted(workspace: Wo
 
 
 async def test_lines_of_a_megabyte_do_not_freeze_anything(workspace: Workspace, run: Run) -> None:
-    """In docstrings, source, logs, reprs, names of exceptions, notes and results they are cut."""
+    """Megabytes in docstrings, source, logs, reprs, exception names, notes and results are cut."""
     long = '"x" * 1_000_000'
     workspace["bad"] = f"""
 class Value:
@@ -198,7 +198,7 @@ def register(ctx):
 
 
 def test_what_is_clean_takes_the_same_room_in_every_terminal() -> None:
-    """Sequences of emoji, which terminals draw as they like, are taken apart; letters stay as they are."""
+    """Cleaned text has the same width in every terminal: emoji sequences are split, and letters stay."""
     assert len(clean(EVERYTHING)) == len(EVERYTHING)
     assert cell_len(clean(HARM)) == in_terminals(clean(HARM))
     for text in (
@@ -213,14 +213,14 @@ def test_what_is_clean_takes_the_same_room_in_every_terminal() -> None:
 
 @pytest.mark.parametrize("typed", ["[" * 100_000, '{"a":' * 100_000, "9" * 5_000, '"\\ud800"'])
 def test_whatever_is_typed_as_arguments_is_taken(typed: str) -> None:
-    """What is no JSON that can be read is one text; nothing is raised for it."""
+    """Typed text that is not readable JSON is one argument, and raises nothing."""
     call = HookCall("point", typed)
     assert len(call.arguments.positional) == 1
     assert str(call)
 
 
 def test_a_name_that_is_not_utf_8_is_remembered(tmp_path: Path) -> None:
-    """A plugin whose directory's name is no text can be the selected one, the next time, too."""
+    """A selected plugin whose name is not UTF-8 is stored and read again."""
     store = ViewStore(tmp_path, {"XDG_STATE_HOME": str(tmp_path)})
     name = os.fsdecode(b"caf\xe9")
     store.write(ViewState(selected=name, earlier=[HookCall("\ud800", "\udcff")]))

@@ -28,7 +28,7 @@ NAME = "[@click=quit]n\x1b[2J"
 
 
 def harmless(it: Console) -> bool:
-    """Tell whether nothing on the screen could be a control sequence."""
+    """Return whether the screen has no control characters."""
     return not any(character in it.text for character in "\x1b\x07\x9b\x00\u202e")
 
 
@@ -36,7 +36,7 @@ def harmless(it: Console) -> bool:
 async def test_text_of_plugins_is_shown_and_never_interpreted(
     workspace: Workspace, run: Run, size: tuple[int, int]
 ) -> None:
-    """Markup and escapes in names, docs, prints, logs, messages, hook points and source stay plain text."""
+    """Markup and escapes in names, docs, prints, logs, messages, hook points and source are plain text."""
     workspace[NAME] = PLUGIN
     workspace["bad[b]"] = f"def register(ctx):\n    raise ValueError({NASTY!r})\n"
     running = run(workspace.config())
@@ -55,7 +55,7 @@ async def test_text_of_plugins_is_shown_and_never_interpreted(
 
 
 async def test_nasty_names_in_toasts_and_dialogs(workspace: Workspace, run: Run) -> None:
-    """A toast about a plugin with markup in its name is plain text."""
+    """A toast shows a name with markup as plain text."""
     workspace["a[b]"] = "def register(ctx): ..."
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("a[b]"))
@@ -65,7 +65,7 @@ async def test_nasty_names_in_toasts_and_dialogs(workspace: Workspace, run: Run)
 
 
 async def test_a_message_of_a_megabyte_does_not_stall_the_console(workspace: Workspace, run: Run) -> None:
-    """A huge message, in one line or in many, is shown by its beginning."""
+    """Of a huge message, in one line or in many, the beginning is shown."""
     workspace["long"] = "def register(ctx):\n    raise ValueError('x' * 1_000_000)\n"
     workspace["many"] = "def register(ctx):\n    raise ValueError('x\\n' * 100_000)\n"
     async with console(run(workspace.config()).manager, workspace.root) as it:
@@ -77,7 +77,7 @@ async def test_a_message_of_a_megabyte_does_not_stall_the_console(workspace: Wor
 
 
 async def test_a_thousand_plugins_are_a_table(workspace: Workspace, run: Run) -> None:
-    """A thousand rows come, G goes to the last one, and a change of one is drawn."""
+    """A table of a thousand rows is shown, ``G`` goes to the last one, and a change of it is drawn."""
     running = run(workspace.config())
     statuses = tuple(PluginStatus(f"p{number:04}", PluginState.NEW, f"/p/{number}") for number in range(1000))
     answer = running.manager.snapshot()
@@ -123,7 +123,7 @@ def register(ctx):
 async def test_results_of_calls_are_shown_and_never_interpreted(
     workspace: Workspace, run: Run, size: tuple[int, int]
 ) -> None:
-    """Arguments, values, reprs and faults of a call by hand are plain text, however long they are."""
+    """Arguments, values, reprs and faults of calls are shown as plain text, however long they are."""
     workspace[NAME] = HOOKED
     async with console(run(workspace.config()).manager, workspace.root, size) as it:
         await it.until(lambda: "+ ok" in it.row(NAME))
@@ -140,7 +140,7 @@ async def test_results_of_calls_are_shown_and_never_interpreted(
 
 
 async def test_a_report_of_nasty_text_is_plain(workspace: Workspace, run: Run, state_folder: Path) -> None:
-    """Nothing in the copied report could be a control sequence, and the terminal is given the same."""
+    """The copied report has no control characters and a limited size."""
     workspace[NAME] = f"def register(ctx):\n    raise ValueError({MEGABYTE!r})\n"
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "! FAIL" in it.row(NAME))
@@ -152,12 +152,12 @@ async def test_a_report_of_nasty_text_is_plain(workspace: Workspace, run: Run, s
     assert len(report) < 50_000
 
 
-# Sequences for clipboard and device, C1, both directions, a wide sign, an accent, a family of joined signs.
+# Clipboard and device sequences, C1 controls, both directions, a wide character, an accent, joined emoji.
 SEQUENCES = (
     "[/x][@click=quit]\x1b]52;c;b3duZWQ=\x07\x1bPq\x1b\\\x9b2J\x85"
     "\u202e\u2067\u200f漢e\u0301👩\u200d👩\u200d👧"
 )
-LONE = SEQUENCES + "\udc80"  # not for what a plugin logs: the report of a test cannot have it
+LONE = SEQUENCES + "\udc80"  # not for logged text, because a test report cannot contain it
 NAMES = f"""
 class Odd(Exception):
     pass
@@ -195,7 +195,7 @@ def register(ctx):
 
 
 def interpretable(text: str) -> set[str]:
-    """Return what a terminal could take for an order: controls, surrogates, marks of direction."""
+    """Return the characters that a terminal could interpret: controls, surrogates, direction marks."""
     return {
         sign
         for sign in text
@@ -206,14 +206,14 @@ def interpretable(text: str) -> set[str]:
 
 
 def check_painted(it: Console) -> None:
-    """Check that every painted row is harmless and exactly as wide as the screen."""
+    """Check that the screen has no such character, and that every row is exactly as wide as the screen."""
     width, height = it.app.size
     assert [sum(cell_len(segment.text) for segment in strip) for strip in it.strips] == [width] * height
     assert interpretable(it.text) == set()
 
 
 async def test_nothing_foreign_is_interpreted_in_any_pane(workspace: Workspace, run: Run) -> None:
-    """Names of plugins, files, classes and functions, notes, locals, source and log lines are plain text."""
+    """Names, notes, local variables, source and log lines are shown as plain text in every tab."""
     workspace["serves"], workspace["fails\x1b[2J\u202e"] = SERVES, FAILS
     workspace["serves/d\x1b[2J\u202e[/x].txt"] = "a file"
     running = run(workspace.config())
@@ -222,7 +222,7 @@ async def test_nothing_foreign_is_interpreted_in_any_pane(workspace: Workspace, 
         for name in ("serves", "fails\x1b[2J\u202e"):
             it.main.choose(name)
             await it.until(lambda name=name: it.chosen == name and it.main.source is not None)  # type: ignore[misc]
-            # In each tab, with locals and folded frames, wrapped lines and the other versions of the source.
+            # Each tab, with locals, unfolded frames, wrapped lines and the other versions of the source.
             for keys in ("1", "2v", "x", "3w", "4v", "5", "6", "7"):
                 await it.press(*keys, "y")
                 check_painted(it)
@@ -232,7 +232,7 @@ async def test_nothing_foreign_is_interpreted_in_any_pane(workspace: Workspace, 
 
 
 async def test_nothing_foreign_is_interpreted_in_results(workspace: Workspace, run: Run) -> None:
-    """A prompt, results of a megabyte, odd class names, toasts and pinned calls are plain text."""
+    """The prompt, huge results, odd class names, toasts and pinned calls are shown as plain text."""
     workspace["serves"] = SERVES
     async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
         await it.until(lambda: "+ ok" in it.row("serves"))
@@ -252,8 +252,8 @@ async def test_nothing_foreign_is_interpreted_in_results(workspace: Workspace, r
 
 
 def test_nothing_foreign_is_interpreted_on_the_command_line(workspace: Workspace) -> None:
-    """What the commands print of odd names and messages could not be an order to the terminal."""
-    # What a plugin logs by itself while it is checked is its own affair, as what it prints.
+    """Commands print odd names and messages without characters that a terminal could interpret."""
+    # Lines that a plugin logs or prints itself during the check are not filtered.
     workspace["serves"] = SERVES.replace("ctx.log.error", "str").replace("print(", "str(")
     workspace["fails\x1b[2J\u202e"] = FAILS
     for command in ("check", "build", "status"):

@@ -7,20 +7,20 @@ from hotload_tui.tui.keys import check_keys
 
 
 def test_known_names_with_free_keys_are_accepted() -> None:
-    """Any binding may have another key, or several; two may swap theirs."""
+    """Any binding can have another key or several keys, and two bindings can swap theirs."""
     check_keys({})
     check_keys({"rebuild": "f5,ctrl+r", "help": "m"})
     check_keys({"rebuild": "d", "toggle": "r"})
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_one() -> None:
-    """A misspelt binding is named, with the one that was probably meant."""
+    """A misspelled binding is refused with the nearest name."""
     with pytest.raises(ConfigError, match=r'\[keys\] rebiuld: no such binding; did you mean "rebuild"'):
         check_keys({"rebiuld": "x"})
 
 
 def test_a_key_that_is_taken_is_refused_with_its_owner() -> None:
-    """One key for two things would leave one of them without a key."""
+    """A key that another binding has is refused with the names of both."""
     with pytest.raises(ConfigError, match='"q" would be both "quit" and "rebuild"'):
         check_keys({"rebuild": "q"})
     with pytest.raises(ConfigError, match='"question_mark" would be both'):
@@ -29,19 +29,19 @@ def test_a_key_that_is_taken_is_refused_with_its_owner() -> None:
 
 @pytest.mark.parametrize("key", ["", " ", "x,"])
 def test_no_key_at_all_is_refused(key: str) -> None:
-    """An empty key is a mistake and is named."""
+    """An empty key is refused."""
     with pytest.raises(ConfigError, match="no key is named"):
         check_keys({"rebuild": key})
 
 
 @pytest.mark.parametrize("key", ["foo+bar", "foo", "ctrl+", "ctrl+foo", "strg+x", "x,f99"])
 def test_what_is_no_key_is_refused(key: str) -> None:
-    """A key that no terminal can send would leave its binding without one; the file is named."""
+    """A key that no terminal can send is refused with the file's name."""
     with pytest.raises(ConfigError, match=r'^my.toml: \[keys\] quit = ".*": there is no key "'):
         check_keys({"quit": key}, "my.toml")
 
 
 @pytest.mark.parametrize("key", ["m", "X", "?", "question_mark", "comma", "f5", "ctrl+x", "alt+up", "ö", "+"])
 def test_all_keys_of_a_keyboard_are_accepted(key: str) -> None:
-    """Characters, names and modifiers before them are keys."""
+    """Characters, key names and keys with modifiers are accepted."""
     check_keys({"quit": key, "help": "f11", "maximise": "f12", "settings": "f9"})

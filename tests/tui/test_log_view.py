@@ -24,7 +24,7 @@ def register(ctx):
 
 
 async def test_what_a_plugin_prints_and_logs_is_in_the_log(workspace: Workspace, run: Run) -> None:
-    """Prints, standard error and the plugin's logger end in the Log tab, harmless, and not on the screen."""
+    """Prints, standard error and log lines of a plugin are in the Log tab, harmless, and nowhere else."""
     running = run(workspace.config())
     async with console(running.manager, workspace.root, (100, 40)) as it:
         workspace["chatty"] = CHATTY
@@ -36,7 +36,7 @@ async def test_what_a_plugin_prints_and_logs_is_in_the_log(workspace: Workspace,
 
 
 async def test_an_unfinished_line_waits_for_its_end() -> None:
-    """A line printed in pieces is one line of the log."""
+    """A line that is printed in pieces is one line of the log."""
     book = LogBook(lambda: 0.0)
     book.add_print("one, ", stderr=False)
     book.add_print("err\n", stderr=True)
@@ -46,7 +46,7 @@ async def test_an_unfinished_line_waits_for_its_end() -> None:
 
 
 async def test_the_log_keeps_the_newest_lines_only() -> None:
-    """The log is bounded; the oldest lines go first."""
+    """The log is bounded, and drops its oldest lines first."""
     book = LogBook(lambda: 0.0)
     book.add(LogLine(number, 0.0, "info", "", str(number)) for number in range(KEPT + 10))
     assert len(book) == KEPT
@@ -55,7 +55,7 @@ async def test_the_log_keeps_the_newest_lines_only() -> None:
 
 
 async def test_lines_of_one_message_are_lines_of_the_log() -> None:
-    """A logged traceback keeps its lines, below each other."""
+    """A message of several lines keeps them, one below the other."""
     book = LogBook(lambda: 0.0)
     book.add([LogLine(1, 0.0, "error", "p", "first\nsecond\n")])
     assert len(book) == 2
@@ -64,7 +64,7 @@ async def test_lines_of_one_message_are_lines_of_the_log() -> None:
 
 
 async def test_the_log_follows_its_end_unless_its_user_scrolls_away(workspace: Workspace, run: Run) -> None:
-    """New lines scroll in; after g they do not, though the other log, below, has them; after G again."""
+    """The log scrolls to new lines, stops after ``g``, and scrolls again after ``G``."""
     running = run(workspace.config())
     async with console(running.manager, workspace.root, (120, 36)) as it:
         tab, below = it.main.query_one(DetailTabs), it.main.query_one("#strip")
@@ -88,7 +88,7 @@ async def test_the_log_follows_its_end_unless_its_user_scrolls_away(workspace: W
 
 
 async def test_a_flood_of_lines_arrives_completely(workspace: Workspace, run: Run) -> None:
-    """Of twenty thousand printed lines the last one is on the screen, and each other is found."""
+    """Of twenty thousand printed lines the last one is shown, and all others can be found."""
     running = run(workspace.config())
     async with console(running.manager, workspace.root) as it:
         await it.press("3")
@@ -101,7 +101,7 @@ async def test_a_flood_of_lines_arrives_completely(workspace: Workspace, run: Ru
 
 
 async def test_lines_of_the_log_come_in_order_and_once(workspace: Workspace, run: Run) -> None:
-    """Lines are numbered by the host: none is missing or doubled, however often the log is read."""
+    """Each line of the host's log is shown exactly once and in order, however often the log is read."""
     workspace["one"] = "def register(ctx):\n    for n in range(50):\n        ctx.log.info('n=%d;', n)\n"
     running = run(workspace.config())
     async with console(running.manager, workspace.root, (70, 600)) as it:
@@ -115,7 +115,7 @@ async def test_lines_of_the_log_come_in_order_and_once(workspace: Workspace, run
 
 
 async def test_w_wraps_lines_and_t_hides_their_times(workspace: Workspace, run: Run) -> None:
-    """A line longer than the view is cut until w; t takes the times away; both again bring them back."""
+    """``w`` wraps long lines and ``t`` hides the times; a second press of both reverts that."""
     running = run(workspace.config())
     async with console(running.manager, workspace.root) as it:
         await it.press("3")
@@ -131,7 +131,7 @@ async def test_w_wraps_lines_and_t_hides_their_times(workspace: Workspace, run: 
 
 
 async def test_f_stops_following_and_follows_again(workspace: Workspace, run: Run) -> None:
-    """After f new lines do not move the view; after f again they do."""
+    """After ``f`` new lines do not move the view, and after another ``f`` they do."""
     running = run(workspace.config())
     async with console(running.manager, workspace.root, (120, 36)) as it:
         tab, below = it.main.query_one(DetailTabs), it.main.query_one("#strip")
@@ -146,14 +146,14 @@ async def test_f_stops_following_and_follows_again(workspace: Workspace, run: Ru
 
 
 async def test_paths_in_the_log_are_those_of_the_project(tmp_path: Path) -> None:
-    """What all paths have in front would push file and line out of the view."""
+    """Paths in the log are relative to the project, so that file and line stay visible."""
     book = LogBook(lambda: 0.0, tmp_path)
     book.add([LogLine(1, 0.0, "error", "p", f"bad ({tmp_path}/plugins/p/plugin.py:3)")])
     assert book.newest.endswith("! p: bad (plugins/p/plugin.py:3)")
 
 
 def test_wrapped_rows_keep_pace_with_a_book_that_drops_lines() -> None:
-    """Rows of dropped lines go; wide characters are never cut in half."""
+    """Wrapped rows of dropped lines are removed, and wide characters are never split."""
     book = LogBook(lambda: 0.0)
     rows = LogRows(book)
     rows.lay_out(width=10, stamped=False)
@@ -166,7 +166,7 @@ def test_wrapped_rows_keep_pace_with_a_book_that_drops_lines() -> None:
 
 
 def test_the_widest_row_is_known_however_rows_are_shown() -> None:
-    """Cells are counted, of all lines or of those that are wanted, with their times or without."""
+    """The widest row is measured in cells, of all or of the filtered lines, with or without times."""
     book = LogBook(lambda: 0.0)
     book.add(LogLine(number, 0.0, "info", "", text) for number, text in enumerate(("日本語", "seven b")))
     rows = LogRows(book)

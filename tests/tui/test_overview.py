@@ -1,4 +1,4 @@
-"""What is known of a plugin, in words."""
+"""The Overview tab."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Run = Callable[[Config], Running]
 
 
 async def test_a_long_description_is_wrapped_beside_the_scroll_bar(workspace: Workspace, run: Run) -> None:
-    """All its lines are full but the last one: none is wrapped a second time."""
+    """All lines of a wrapped description are full except for the last one."""
     workspace["talker"] = f'"""{" ".join(["xyz", *["abcd"] * 60])}."""\n{answering(1)}'
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.shows("abcd.")

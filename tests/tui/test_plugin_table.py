@@ -26,13 +26,13 @@ Run = Callable[[Config], Running]
 
 
 def painted(it: Console, number: int) -> list[str]:
-    """Return the names in the first rows of the table, as they are on the screen."""
+    """Return the plugin names in the first rows of the table, as they are painted."""
     words = [line.split() for line in it.text.splitlines()[3 : 3 + number]]
     return [row[2] if len(row) > 2 else "" for row in words]
 
 
 async def test_every_plugin_has_a_row_with_glyph_and_word(workspace: Workspace, run: Run) -> None:
-    """The table shows what serves, what fails and what is off, each with glyph and word."""
+    """The table shows live, failed and disabled plugins, each with a glyph and a word."""
     workspace["good"] = PLAIN
     workspace["bad"] = "1 / 0\ndef register(ctx): ..."
     workspace["_away"] = PLAIN
@@ -45,7 +45,7 @@ async def test_every_plugin_has_a_row_with_glyph_and_word(workspace: Workspace, 
 
 
 async def test_a_saved_file_shows_a_new_generation_and_digest(workspace: Workspace, run: Run) -> None:
-    """Saving a file while the console is open changes digest and generation in the row."""
+    """A save changes the digest in the plugin's row, and a toast reports the reload."""
     workspace["greet"] = PLAIN
     running = run(workspace.config(enable_watch=True))
     async with console(running.manager, workspace.root, (120, 36)) as it:
@@ -58,7 +58,7 @@ async def test_a_saved_file_shows_a_new_generation_and_digest(workspace: Workspa
 
 
 async def test_the_cursor_stays_on_its_plugin_when_rows_come_and_go(workspace: Workspace, run: Run) -> None:
-    """A plugin that appears or goes above the cursor does not move it to another plugin."""
+    """A plugin that appears or disappears above the cursor does not move it to another plugin."""
     for name in ("bee", "cat"):
         workspace[name] = PLAIN
     running = run(workspace.config(enable_watch=True))
@@ -82,7 +82,7 @@ async def test_the_cursor_stays_on_its_plugin_when_rows_come_and_go(workspace: W
 async def test_where_a_plugin_was_that_goes_the_next_one_is_chosen(
     workspace: Workspace, run: Run, name: str, size: tuple[int, int]
 ) -> None:
-    """The cursor stays in its row, also where other columns fit then; behind the last row it goes up one."""
+    """If the selected plugin disappears, the next one is selected, or the previous one at the end."""
     for other in ("bee", "mouse", "zebra", name):
         workspace[other] = PLAIN
     running = run(workspace.config(enable_watch=True))
@@ -102,7 +102,7 @@ async def test_where_a_plugin_was_that_goes_the_next_one_is_chosen(
 
 
 async def test_when_the_chosen_plugin_goes_another_one_is_chosen(workspace: Workspace, run: Run) -> None:
-    """After the deletion of the selected plugin its neighbour is selected and shown."""
+    """If the selected plugin is deleted, its neighbour is selected and shown."""
     for name in ("ant", "bee"):
         workspace[name] = PLAIN
     async with console(run(workspace.config(enable_watch=True)).manager, workspace.root) as it:
@@ -117,7 +117,7 @@ async def test_when_the_chosen_plugin_goes_another_one_is_chosen(workspace: Work
 
 
 async def test_what_breaks_elsewhere_is_marked_and_takes_no_focus(workspace: Workspace, run: Run) -> None:
-    """A plugin that breaks while another one is read gets a mark; looking at it takes the mark away."""
+    """A plugin that breaks while another one is selected gets a mark, which its selection removes."""
     for name in ("ant", "bee"):
         workspace[name] = PLAIN
     async with console(run(workspace.config(enable_watch=True)).manager, workspace.root) as it:
@@ -130,7 +130,7 @@ async def test_what_breaks_elsewhere_is_marked_and_takes_no_focus(workspace: Wor
 
 
 async def test_a_plugin_whose_calls_raise_is_marked_though_it_serves(workspace: Workspace, run: Run) -> None:
-    """The row has a mark behind ok, the header counts the fault, and enter opens the error."""
+    """A live plugin whose handler raises has a mark behind OK, and enter opens the error."""
     workspace["bad"] = PLAIN.replace("return 1", "return 1 / 0")
     workspace["good"] = PLAIN
     running = run(workspace.config())
@@ -149,7 +149,7 @@ async def test_a_plugin_whose_calls_raise_is_marked_though_it_serves(workspace: 
 
 
 async def test_j_k_g_and_capital_g_move(workspace: Workspace, run: Run) -> None:
-    """The letters move as the arrows do, g and G to the first and the last row."""
+    """``j`` and ``k`` move like the arrows, and ``g`` and ``G`` go to the first and the last row."""
     for name in ("ant", "bee", "cat"):
         workspace[name] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
@@ -170,21 +170,21 @@ async def test_j_k_g_and_capital_g_move(workspace: Workspace, run: Run) -> None:
     ],
 )
 def test_columns_that_do_not_fit_are_left_out_the_least_needed_first(width: int, missing: set[str]) -> None:
-    """State, plugin, digest and age are always there; the others when there is room."""
+    """State, plugin, digest and age are always shown, and the other columns if they fit."""
     columns = fitting(width, 8)
     assert {column.key for column in COLUMNS} - {column.key for column in columns} == missing
     assert sum(column.width + 2 for column in columns) <= width
 
 
 def test_a_long_name_gets_the_room_that_is_left() -> None:
-    """The plugin's column grows with the names, but never pushes others out of the table."""
+    """The plugin column grows with the names, but never pushes other columns out of the table."""
     narrow, wide = (next(c for c in fitting(78, n) if c.key == "plugin") for n in (4, 90))
     assert narrow.width < wide.width
     assert sum(column.width + 2 for column in fitting(78, 90)) <= 78
 
 
 async def test_a_busy_neighbour_moves_nothing(workspace: Workspace, run: Run) -> None:
-    """A plugin that reloads again and again changes its row; the screen is not laid out for it."""
+    """Repeated reloads of one plugin change its row without a new layout of the screen."""
     running = run(workspace.config())
     one = PluginStatus("one", PluginState.OK, "/p/one", DIGEST, DIGEST, 1)
     busy = PluginStatus("two", PluginState.OK, "/p/two", DIGEST, DIGEST, 1)
@@ -203,7 +203,7 @@ async def test_a_busy_neighbour_moves_nothing(workspace: Workspace, run: Run) ->
 
 
 async def test_going_to_a_plugin_like_the_last_one_moves_nothing(workspace: Workspace, run: Run) -> None:
-    """Its details are painted in the place of the others; the screen is not laid out for them."""
+    """The details of a similar plugin are painted without a new layout of the screen."""
     workspace["one"] = workspace["one_with_a_longer_name"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
         overview = it.main.query_one(Overview)
@@ -218,7 +218,7 @@ async def test_going_to_a_plugin_like_the_last_one_moves_nothing(workspace: Work
 
 
 async def test_calls_and_faults_have_columns_on_a_wide_screen(workspace: Workspace, run: Run) -> None:
-    """At 200 columns the table counts the calls of a plugin's handlers and how many raised."""
+    """At 200 columns the table shows the number of calls and of faults of each plugin."""
     workspace["one"] = PLAIN.replace("return 1", "return 1 / 0")
     running = run(workspace.config())
     async with console(running.manager, workspace.root, (200, 50)) as it:
@@ -229,7 +229,7 @@ async def test_calls_and_faults_have_columns_on_a_wide_screen(workspace: Workspa
 
 
 async def test_the_overview_draws_the_last_load_times(workspace: Workspace, run: Run) -> None:
-    """After a few reloads a row of bars tells how long each took, and a mark which one failed."""
+    """The overview draws the last load times as bars, with a mark for a failure."""
     workspace["one"] = PLAIN
     running = run(workspace.config())
     running.manager.rebuild("one", force=True)
@@ -240,7 +240,7 @@ async def test_the_overview_draws_the_last_load_times(workspace: Workspace, run:
 
 
 async def test_a_click_selects_and_a_double_click_opens(workspace: Workspace, run: Run) -> None:
-    """One click, also on the cursor's own row, leaves the focus in the table; two go into the details."""
+    """A click selects a row and leaves the focus in the table; a double click opens the details."""
     workspace["one"] = workspace["two"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("two"))

@@ -25,13 +25,13 @@ AGREED = Path(__file__).parent / "screens"
     ],
 )
 def test_the_locale_says_what_a_terminal_shows(environment: dict[str, str], *, speaks: bool) -> None:
-    """LC_ALL counts before LC_CTYPE before LANG; where none is set, UTF-8 is believed."""
+    """LC_ALL overrides LC_CTYPE, which overrides LANG; without all of them the terminal counts as UTF-8."""
     assert speaks_utf8(environment) is speaks
 
 
 @pytest.mark.parametrize("screen", sorted(AGREED.iterdir()), ids=lambda path: path.stem)
 def test_a_screen_in_ascii_has_everything_where_it_was(screen: Path) -> None:
-    """Every view keeps its words, lines and width."""
+    """In ASCII, every view keeps its words, lines and width."""
     lines = screen.read_text("utf-8").splitlines()
     poor = [line.translate(ASCII) for line in lines]
     assert all(map(str.isascii, poor))
@@ -50,5 +50,5 @@ def test_a_screen_in_ascii_has_everything_where_it_was(screen: Path) -> None:
     ],
 )
 def test_what_ascii_has_not_takes_as_many_cells(text: str, poor: str) -> None:
-    """Letters lose their accents, the rest becomes question marks; control sequences stay."""
+    """Letters lose their accents, other characters become question marks, and control sequences stay."""
     assert text.translate(ASCII) == poor

@@ -1,4 +1,4 @@
-"""The whole screen as text: each view at the three sizes is just as it was agreed upon."""
+"""The whole screen as text: each view at three sizes equals its approved text."""
 
 import difflib
 import os
@@ -13,9 +13,9 @@ AGREED = Path(__file__).parent / "screens"
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.timeout(400)  # thirty-six screens, each until it stands still
+@pytest.mark.timeout(400)  # thirty-six screens, each until it is stable
 def test_every_view_is_as_agreed(tmp_path: Path) -> None:
-    """At 80x24, 120x36 and 200x50; ``python -m screenshots.make --texts tests/tui/screens`` agrees anew."""
+    """Each view equals its file; ``python -m screenshots.make --texts tests/tui/screens`` accepts changes."""
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     command = [
         sys.executable,
@@ -37,7 +37,7 @@ def test_every_view_is_as_agreed(tmp_path: Path) -> None:
 
 
 def differing(agreed: Path, now: Path) -> Iterator[str]:
-    """Yield the lines of a view that are not as agreed."""
+    """Yield the lines of a view that differ from the approved ones."""
     before, after = agreed.read_text("utf-8"), (now / agreed.name).read_text("utf-8")
     yield from difflib.unified_diff(
         before.splitlines(), after.splitlines(), f"{agreed.name}, agreed", f"{agreed.name}, now", lineterm=""

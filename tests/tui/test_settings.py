@@ -12,7 +12,7 @@ Run = Callable[[Config], Running]
 
 
 async def test_a_comma_shows_each_setting_and_where_it_came_from(workspace: Workspace, run: Run) -> None:
-    """Files, variables and defaults are named beside the values; esc goes back to the table."""
+    """The settings show each value with its file, variable or default, and escape closes them."""
     file = workspace.root / "hotload.toml"
     file.write_text("load_timeout = 3.0\n[plugins.one]\npriority = 7\n")
 
@@ -33,7 +33,7 @@ async def test_a_comma_shows_each_setting_and_where_it_came_from(workspace: Work
 
 
 async def test_a_broken_file_is_told_in_the_status_line_and_in_full(workspace: Workspace, run: Run) -> None:
-    """A mistake in hotload.toml shows at once, with its line; mending the file takes it from the screen."""
+    """A mistake in hotload.toml shows in the status line, and with its line in the settings, until fixed."""
     file = workspace.root / "hotload.toml"
     file.write_text("[plugins.one]\npriority = 7\n")
     running = run(workspace.config())
@@ -57,7 +57,7 @@ async def test_a_broken_file_is_told_in_the_status_line_and_in_full(workspace: W
 
 
 async def test_a_wrong_key_changes_no_key_and_all_else_applies(workspace: Workspace, run: Run) -> None:
-    """The log tells that a console takes keys when it is opened; the settings tell all that is wrong."""
+    """A wrong key in hotload.toml is shown in the settings, and the other changes of the file apply."""
     workspace["one"] = "def register(ctx):\n    ctx.hook('one', print)\n"
     file = workspace.root / "hotload.toml"
     file.write_text("")
@@ -80,7 +80,7 @@ async def test_a_wrong_key_changes_no_key_and_all_else_applies(workspace: Worksp
 async def test_a_program_that_made_its_configuration_itself_is_told_of(
     workspace: Workspace, run: Run
 ) -> None:
-    """Where there are no files to name, the key says why it shows nothing."""
+    """Without configuration files, the settings key says why it shows nothing."""
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.press("comma")
         await it.shows("made its configuration itself")

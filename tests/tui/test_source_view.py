@@ -11,7 +11,7 @@ LONG = "\n".join(f"x{number} = {number}" for number in range(200))
 
 
 async def test_the_source_of_what_serves_is_shown(workspace: Workspace, run: Run) -> None:
-    """Tab 4 shows the entry of the running generation with its line numbers."""
+    """Tab 4 shows plugin.py as loaded by the live generation, with line numbers."""
     workspace["one"] = "def register(ctx):\n    pass\n"
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("one"))
@@ -20,7 +20,7 @@ async def test_the_source_of_what_serves_is_shown(workspace: Workspace, run: Run
 
 
 async def test_the_failing_line_is_marked_and_scrolled_to(workspace: Workspace, run: Run) -> None:
-    """A failure far down is on the screen when the tab is opened, with its mark."""
+    """When the tab opens, a failing line far down is visible and marked."""
     workspace["bad"] = f"{LONG}\ndef register(ctx):\n    1 / 0\n"
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "! FAIL" in it.row("bad"))
@@ -29,7 +29,7 @@ async def test_the_failing_line_is_marked_and_scrolled_to(workspace: Workspace, 
 
 
 async def test_v_turns_from_the_disk_to_the_difference_to_as_loaded(workspace: Workspace, run: Run) -> None:
-    """When a save failed, the text on disk comes first, v shows the one that still runs."""
+    """After a failed save ``v`` switches from the text on disk to the difference and to the live text."""
     workspace["one"] = "def register(ctx):\n    good = 1\n"
     async with console(run(workspace.config(enable_watch=True)).manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("one"))
@@ -46,7 +46,7 @@ async def test_v_turns_from_the_disk_to_the_difference_to_as_loaded(workspace: W
 
 
 async def test_v_says_when_there_is_only_one_version(workspace: Workspace, run: Run) -> None:
-    """For a plugin that never loaded there is only the text on disk, and v says so."""
+    """For a plugin that never loaded, ``v`` says that there is only one version."""
     workspace["bad"] = "1 / 0\ndef register(ctx): ..."
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "! FAIL" in it.row("bad"))
@@ -55,7 +55,7 @@ async def test_v_says_when_there_is_only_one_version(workspace: Workspace, run: 
 
 
 async def test_what_serves_is_not_marked_for_a_newer_failure(workspace: Workspace, run: Run) -> None:
-    """A line that both versions have is marked only in the one that failed."""
+    """A line that is in both versions is marked only in the failed one."""
     source = "ZERO = 1\ndef register(ctx):\n    1 / ZERO\n"
     workspace["one"] = source
     async with console(run(workspace.config(enable_watch=True)).manager, workspace.root) as it:

@@ -21,7 +21,7 @@ asyncio.run(main())
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 0), (signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_console_that_cannot_go_on_ends_all_the_same(number: signal.Signals, code: int) -> None:
-    """A terminal that is gone takes nothing any more; the console does not wait for it for ever."""
+    """A console whose main thread is blocked still ends after a signal."""
     with subprocess.Popen([sys.executable, "-c", BLOCKED], stdout=subprocess.PIPE, text=True) as console:
         try:
             assert console.stdout is not None

@@ -1,4 +1,4 @@
-"""The console on a real terminal: what only the real driver can get wrong."""
+"""The console on a real terminal: behaviour that depends on the real driver."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UNLOADS = "def register(ctx):\n    ctx.on_unload(lambda: open({mark!r}, 'w').clo
 
 @pytest.fixture
 def editor(workspace: Workspace) -> Iterator[Path]:
-    """Give an editor that shows its arguments until the file ``done`` appears."""
+    """Yield an editor that shows its arguments until the file ``done`` exists."""
     script = workspace.root / "editor"
     script.write_text(
         f'#!/bin/sh\necho "EDITING $@"\nwhile [ ! -e {workspace.root}/done ]; do sleep 0.05; done\nexit 3\n'
@@ -42,25 +42,25 @@ def editor(workspace: Workspace) -> Iterator[Path]:
 
 
 def left_on(terminal: Terminal) -> set[str]:
-    """Return which of the modes that a console switches on are on."""
+    """Return the names of the console's terminal modes that are on."""
     return {name for name, number in MODES.items() if terminal.has_mode(number)}
 
 
 def _says_all(screen: str) -> bool:
-    """Tell whether the editor has said what it opens; a long path is on several lines."""
+    """Return whether the editor has shown its arguments; a long path takes several lines."""
     said = screen.replace("\n", "")
     return "EDITING +1 /" in said and "plugins/ticker/plugin.py" in said
 
 
 def test_the_editor_has_the_terminal_for_itself(workspace: Workspace, editor: Path) -> None:
-    """Prints of plugins do not touch the editor's screen; afterwards the console is intact."""
+    """Prints of plugins do not appear on the editor's screen, and the console is intact afterwards."""
     workspace["ticker"] = TICKER
     environment = {"VISUAL": str(editor), "EDITOR": ""}
     with Terminal(PROGRAM, cwd=workspace.root, environment=environment) as terminal:
         terminal.wait_for("+ ok 1")
         terminal.wait_for("tick")
         terminal.press("e")
-        # All that it says, with the end of its line: what is read after this is somebody else's.
+        # Read the editor's whole output with its line end: anything read later has another source.
         terminal.wait_for(lambda screen: _says_all(screen) and terminal.is_at_start_of_line())
         assert "mouse" not in left_on(terminal)
         assert terminal.stays_quiet(0.5), "somebody drew over the editor"
@@ -76,7 +76,7 @@ def test_the_editor_has_the_terminal_for_itself(workspace: Workspace, editor: Pa
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 0), ("SIGHUP", 0), ("SIGINT", 130)])
 def test_a_signal_leaves_the_terminal_usable(workspace: Workspace, name: str, code: int) -> None:
-    """A console that is told to end unloads its plugins, restores the terminal and exits as a host does."""
+    """A signal makes the console unload its plugins, restore the terminal and exit with the host's code."""
     mark = workspace.root / "unloaded"
     workspace["one"] = UNLOADS.format(mark=str(mark))
     with Terminal(PROGRAM, cwd=workspace.root) as terminal:
@@ -89,7 +89,7 @@ def test_a_signal_leaves_the_terminal_usable(workspace: Workspace, name: str, co
 
 
 def test_a_terminal_that_does_not_know_its_size_gets_one(workspace: Workspace) -> None:
-    """On a terminal of 0 by 0 the plugins start, the screen is drawn, and q quits."""
+    """On a terminal of 0 by 0, the plugins start, the screen is drawn, and ``q`` quits."""
     workspace["one"] = "def register(ctx): ..."
     program = ["sh", "-c", f"stty rows 0 columns 0; exec {shlex.join(PROGRAM)}"]
     with Terminal(program, cwd=workspace.root) as terminal:
@@ -99,7 +99,7 @@ def test_a_terminal_that_does_not_know_its_size_gets_one(workspace: Workspace) -
 
 
 def test_a_key_that_is_none_is_refused_like_all_mistakes_of_the_configuration(workspace: Workspace) -> None:
-    """The message begins with the file's name, and the command ends with the code for configuration."""
+    """A key that does not exist is an error that begins with the file's name, with exit code 2."""
     (workspace.root / "hotload.toml").write_text('[keys]\nquit = "foo+bar"\n')
     with Terminal(PROGRAM, cwd=workspace.root) as terminal:
         message = 'hotload.toml: [keys] quit = "foo+bar": there is no key "foo+bar"'
@@ -108,7 +108,7 @@ def test_a_key_that_is_none_is_refused_like_all_mistakes_of_the_configuration(wo
 
 
 def test_a_terminal_that_hangs_up_ends_the_console(workspace: Workspace) -> None:
-    """A window that is closed takes the console with it, once its plugins are unloaded."""
+    """When its window is closed, the console unloads its plugins and ends."""
     mark = workspace.root / "unloaded"
     workspace["one"] = UNLOADS.format(mark=str(mark))
     with Terminal(PROGRAM, cwd=workspace.root) as terminal:
@@ -119,10 +119,10 @@ def test_a_terminal_that_hangs_up_ends_the_console(workspace: Workspace) -> None
 
 
 def test_a_toast_does_not_stay_on_the_screen(workspace: Workspace) -> None:
-    """A toast that replaced another one while it was shown goes, and what was below it is painted."""
+    """A toast that replaced another one disappears, and the screen below it is painted."""
     workspace["one"] = "def register(ctx): ..."
     with Terminal(PROGRAM, cwd=workspace.root) as terminal:
-        terminal.wait_for("+ ok 1  watching")  # until then nothing is news
+        terminal.wait_for("+ ok 1  watching")  # nothing is reported before that
         workspace["loud"] = "def register(ctx): ..."
         terminal.wait_for("loud loaded")
         terminal.press("3")
@@ -131,7 +131,7 @@ def test_a_toast_does_not_stay_on_the_screen(workspace: Workspace) -> None:
 
 
 def test_without_colours_states_and_focus_can_be_told(workspace: Workspace) -> None:
-    """With NO_COLOR nothing but greys is sent; states are words, the row of the cursor is in reverse."""
+    """With NO_COLOR only greys are sent, states are words, and the cursor's row is reversed."""
     workspace["one"] = "def register(ctx): ..."
     with Terminal(PROGRAM, cwd=workspace.root, environment={"NO_COLOR": "1"}) as terminal:
 

@@ -16,7 +16,7 @@ def told(it: Console) -> list[str]:
 
 
 async def test_a_wide_screen_tells_what_became_of_plugins(workspace: Workspace, run: Run) -> None:
-    """Loads, failures, disabling and removals come in one line each, the newest on top."""
+    """The timeline has one line for each load, failure and disabling, the newest on top."""
     workspace["one"] = answering(1)
     running = run(workspace.config())
     async with console(running.manager, workspace.root, (200, 50)) as it:
@@ -34,7 +34,7 @@ async def test_a_wide_screen_tells_what_became_of_plugins(workspace: Workspace, 
 
 
 async def test_a_narrower_screen_has_no_timeline(workspace: Workspace, run: Run) -> None:
-    """At 120 columns the log has the whole row; a resize brings the timeline with what was before."""
+    """At 120 columns there is no timeline; a resize to 200 shows it with the earlier events."""
     workspace["one"] = answering(1)
     async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
         await it.shows("one: loaded generation 1", "─Log─")
@@ -44,7 +44,7 @@ async def test_a_narrower_screen_has_no_timeline(workspace: Workspace, run: Run)
 
 
 async def test_the_timeline_gives_way_to_a_maximised_log(workspace: Workspace, run: Run) -> None:
-    """The log that was given the whole screen has all of it, and gives it back."""
+    """A maximised log covers the timeline, and gives the space back."""
     async with console(run(workspace.config()).manager, workspace.root, (200, 50)) as it:
         await it.shows("─ Timeline─")
         await it.press("tab", "tab")

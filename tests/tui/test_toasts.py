@@ -6,7 +6,7 @@ from hotload_tui.tui.widgets.status import Toasts
 
 
 class Shown:
-    """What toasts were shown, and a clock that is set by hand."""
+    """The shown toasts, and a clock that is set by hand."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -14,22 +14,22 @@ class Shown:
         self.toasts = Toasts(self.show, lambda: self.now)
 
     def show(self, text: str, *, bad: bool) -> None:
-        """Keep it."""
+        """Record the toast."""
         self.texts.append((text, bad))
 
 
 def loaded(name: str, generation: int = 2) -> PluginLoaded:
-    """Make the event of a load."""
+    """Return the event of a load."""
     return PluginLoaded(0, name, generation, "", (), 0)
 
 
 def failed(name: str) -> PluginFailed:
-    """Make the event of a failure."""
+    """Return the event of a failure."""
     return PluginFailed(0, name, Fault("load", name, "KeyError", "'a'", 0), 1)
 
 
 def test_what_happens_within_two_seconds_is_one_line() -> None:
-    """Seven reloads and a failure are one toast, which is shown again as more joins it."""
+    """Events within two seconds are one toast, which is shown again as more events join it."""
     shown = Shown()
     shown.toasts.tell([loaded("a")])
     shown.now += 1
@@ -44,7 +44,7 @@ def test_what_happens_within_two_seconds_is_one_line() -> None:
 
 
 def test_after_two_seconds_a_new_line_begins() -> None:
-    """What happened long before is not told again."""
+    """A toast does not repeat events that are more than two seconds old."""
     shown = Shown()
     shown.toasts.tell([failed("x")])
     shown.now += 2.1
@@ -53,21 +53,21 @@ def test_after_two_seconds_a_new_line_begins() -> None:
 
 
 def test_the_last_word_on_a_plugin_counts() -> None:
-    """A plugin that failed and was mended within two seconds is told as loaded only."""
+    """A plugin that failed and was fixed within two seconds is reported only as loaded."""
     shown = Shown()
     shown.toasts.tell([PluginDiscovered(0, "a"), failed("a"), loaded("a", 1)])
     assert shown.texts[-1][0] == "a loaded"
 
 
 def test_a_disabled_plugin_names_the_key_that_brings_it_back() -> None:
-    """What can be taken back says how."""
+    """The toast of a disabled plugin names the keys that enable it."""
     shown = Shown()
     shown.toasts.tell([PluginDisabled(0, "a")])
     assert shown.texts == [("a disabled (d or z enables it)", False)]
 
 
 def test_remarks_are_never_joined_with_news() -> None:
-    """A key that can do nothing says so alone, and the news that come next do not repeat it."""
+    """A remark on a key is shown alone, and the next news do not repeat it."""
     shown = Shown()
     shown.toasts.tell([failed("x")])
     shown.toasts.say("Nothing to go back to; q quits.")
@@ -81,14 +81,14 @@ def test_remarks_are_never_joined_with_news() -> None:
 
 
 def test_a_plugin_that_reloads_and_then_fails_is_told_as_failed() -> None:
-    """Of one plugin only the last is said."""
+    """A plugin that reloads and then fails is reported only as failed."""
     shown = Shown()
     shown.toasts.tell([loaded("a"), failed("a")])
     assert shown.texts[-1] == ("a failed (KeyError: 'a')", True)
 
 
 def test_a_fault_that_is_being_read_is_no_news() -> None:
-    """Who reads a plugin's error is not told that it failed; of others, they are."""
+    """A fault of the plugin whose error is open is not reported; faults of other plugins are."""
     shown = Shown()
     shown.toasts.tell([failed("a")], reading="a")
     assert shown.texts == []

@@ -22,7 +22,7 @@ def rows(it: Console) -> list[str]:
 
 
 async def test_a_filter_narrows_the_table_while_it_is_typed(workspace: Workspace, run: Run) -> None:
-    """A slash asks for a text; rows without it go; the status line says so; esc brings them back."""
+    """A slash filters the rows while a text is typed, the status line shows it, and escape clears it."""
     workspace["apple"] = workspace["banana"] = answering(1)
     workspace["cherry"] = BROKEN
     async with console(run(workspace.config()).manager, workspace.root) as it:
@@ -41,7 +41,7 @@ async def test_a_filter_narrows_the_table_while_it_is_typed(workspace: Workspace
 
 
 async def test_the_exclamation_mark_shows_problems_only(workspace: Workspace, run: Run) -> None:
-    """Only what failed stays; the same key brings all back."""
+    """``!`` shows only failed plugins, and a second ``!`` shows all again."""
     workspace["apple"], workspace["cherry"] = answering(1), BROKEN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "! FAIL" in it.row("cherry"))
@@ -52,7 +52,7 @@ async def test_the_exclamation_mark_shows_problems_only(workspace: Workspace, ru
 
 
 async def test_the_order_of_the_table_is_chosen_and_kept(workspace: Workspace, run: Run) -> None:
-    """S turns the order, s sorts by state; the cursor stays on its plugin; next time it is the same."""
+    """``S`` reverses the order and ``s`` sorts by state; the cursor's plugin and the order are kept."""
     workspace["apple"], workspace["cherry"] = answering(1), BROKEN
     manager = run(workspace.config()).manager
     async with console(manager, workspace.root) as it:
@@ -69,7 +69,7 @@ async def test_the_order_of_the_table_is_chosen_and_kept(workspace: Workspace, r
 
 
 async def keep_filter(it: Console, said: str) -> None:
-    """Ask for it in the palette."""
+    """Choose "keep this filter" in the palette, and wait for the toast."""
     await it.press("colon", *"keep this")
     await it.until(lambda: "view: keep this filter" in it.text and "view: sort" not in it.text)
     await it.press("down", "enter")
@@ -77,7 +77,7 @@ async def keep_filter(it: Console, said: str) -> None:
 
 
 async def test_a_filter_is_kept_for_the_next_time_only_if_asked(workspace: Workspace, run: Run) -> None:
-    """The palette's `keep this filter` has the table open with it, and the status line says so each time."""
+    """A filter is kept for the next console only after ``keep this filter`` in the palette."""
     workspace["apple"] = workspace["banana"] = answering(1)
     manager = run(workspace.config()).manager
     async with console(manager, workspace.root) as it:
@@ -105,7 +105,7 @@ async def test_a_filter_is_kept_for_the_next_time_only_if_asked(workspace: Works
 async def test_the_tab_that_was_open_is_open_the_next_time(
     workspace: Workspace, run: Run, key: str, shown: str
 ) -> None:
-    """The cursor begins in the table, and what is beside it is what it was."""
+    """The tab that was open is open again in the next console, with the focus in the table."""
     workspace["apple"] = "def register(ctx):\n    ctx.hook('apple', lambda: 1)\n"
     manager = run(workspace.config()).manager
     async with console(manager, workspace.root, (80, 50)) as it:
@@ -118,7 +118,7 @@ async def test_the_tab_that_was_open_is_open_the_next_time(
 
 
 async def test_the_log_has_a_filter_of_its_own(workspace: Workspace, run: Run) -> None:
-    """In the log a slash keeps only lines with a text, and an exclamation mark those without it."""
+    """In the log a slash keeps only the lines with a text, and an exclamation mark those without it."""
     workspace["apple"], workspace["cherry"] = answering(1), BROKEN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "! FAIL" in it.row("cherry"))
@@ -133,7 +133,7 @@ async def test_the_log_has_a_filter_of_its_own(workspace: Workspace, run: Run) -
 
 
 async def test_every_tab_has_a_filter_of_its_own(workspace: Workspace, run: Run) -> None:
-    """Each keeps its own while another tab is looked at, the status line names it, and esc clears it."""
+    """Each tab keeps its own filter, the status line shows it, and escape clears it."""
     workspace["apple"], workspace["apple/other.py"] = BROKEN, "X = 1\n"
     async with console(run(workspace.config()).manager, workspace.root, (120, 50)) as it:
         await it.until(lambda: "! FAIL" in it.row("apple"))
@@ -161,7 +161,7 @@ async def test_every_tab_has_a_filter_of_its_own(workspace: Workspace, run: Run)
 
 
 async def test_a_filter_that_nothing_matches_says_so(workspace: Workspace, run: Run) -> None:
-    """The Source tab tells how many lines there are and which key shows them again."""
+    """If no line matches, the Source tab says which key clears the filter."""
     workspace["apple"] = answering(1)
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("apple"))
@@ -170,7 +170,7 @@ async def test_a_filter_that_nothing_matches_says_so(workspace: Workspace, run: 
 
 
 async def test_hook_points_are_called_from_among_those_that_match(workspace: Workspace, run: Run) -> None:
-    """A filter leaves the focus in the table of hook points; enter calls the one that is left."""
+    """A filter leaves the focus in the table of hook points, and enter calls the remaining one."""
     workspace["apple"] = (
         "def register(ctx):\n    ctx.hook('first', lambda: 1)\n    ctx.hook('second', lambda: 2)\n"
     )
@@ -185,13 +185,13 @@ async def test_hook_points_are_called_from_among_those_that_match(workspace: Wor
 
 
 def details(it: Console) -> str:
-    """Return what stands right of the table, below the tabs' titles."""
+    """Return the text right of the table, below the tabs' titles."""
     return "\n".join(line[55:] for line in it.text.splitlines()[3:37])
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 50)])
 async def test_plus_gives_the_screen_to_a_pane(workspace: Workspace, run: Run, size: tuple[int, int]) -> None:
-    """The pane with the focus fills the screen; plus, esc or going elsewhere brings the others back."""
+    """``+`` maximises the focused pane; escape or another pane's key brings the others back."""
     workspace["apple"] = answering(1)
     async with console(run(workspace.config()).manager, workspace.root, size) as it:
         await it.until(lambda: "+ ok" in it.row("apple"))
@@ -206,7 +206,7 @@ async def test_plus_gives_the_screen_to_a_pane(workspace: Workspace, run: Run, s
 
 
 async def test_z_takes_back_and_says_what(workspace: Workspace, run: Run) -> None:
-    """After d, z brings the plugin back; with nothing to take back it says so."""
+    """``z`` after ``d`` enables the plugin again, and then says that there is nothing to undo."""
     workspace["apple"] = answering(1)
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("apple"))
@@ -219,7 +219,7 @@ async def test_z_takes_back_and_says_what(workspace: Workspace, run: Run) -> Non
 
 
 async def test_capital_y_copies_a_report(workspace: Workspace, run: Run, state_folder: Path) -> None:
-    """The report has versions, digests, the traceback and the newest log lines, without colour."""
+    """The report has versions, the traceback and the newest log lines, without colours."""
     workspace["cherry"] = BROKEN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "! FAIL" in it.row("cherry"))
@@ -232,7 +232,7 @@ async def test_capital_y_copies_a_report(workspace: Workspace, run: Run, state_f
 
 
 def test_a_damaged_view_state_counts_as_none(tmp_path: Path) -> None:
-    """What cannot be read is ignored, and what cannot be written costs nothing."""
+    """An unreadable or invalid view state is ignored, and an unwritable one causes no error."""
     store = ViewStore(tmp_path, {"XDG_STATE_HOME": str(tmp_path)})
     store.write(ViewState(sort="age"))
     assert store.read().sort == "age"
@@ -245,13 +245,13 @@ def test_a_damaged_view_state_counts_as_none(tmp_path: Path) -> None:
 
 
 def test_words_of_a_filter_are_combined() -> None:
-    """Every word must hold; an exclamation mark turns one around; a lone one asks for nothing."""
+    """A filter of a lone exclamation mark matches all rows, and a filter is described with its words."""
     assert Arrangement(filter="!").of(()) == ()
     assert Arrangement(filter="a !b", problems=True).describe() == "filter a !b, problems only"
 
 
 async def test_keys_typed_in_one_go_act_in_their_order(workspace: Workspace, run: Run) -> None:
-    """A letter before a number goes to the pane of now, one behind it to the pane that the number opens."""
+    """Keys that are typed at once each act on the pane that is open at their turn."""
     workspace["apple"] = workspace["banana"] = answering(1)
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("banana") and it.chosen == "apple")
@@ -264,7 +264,7 @@ async def test_keys_typed_in_one_go_act_in_their_order(workspace: Workspace, run
 
 
 async def test_digits_are_text_where_text_is_typed(workspace: Workspace, run: Run) -> None:
-    """In a line that asks for text a number is a number, and opens no tab."""
+    """In a prompt a digit is text and opens no tab."""
     workspace["apple2"], workspace["banana"] = answering(1), answering(1)
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("banana"))
@@ -275,7 +275,7 @@ async def test_digits_are_text_where_text_is_typed(workspace: Workspace, run: Ru
 async def test_rows_that_were_not_seen_are_up_to_date_when_they_come_to_be_seen(
     workspace: Workspace, run: Run
 ) -> None:
-    """A row that changed below the edge of a long table is right once it is scrolled to."""
+    """A row that changed below the visible part of a long table is up to date when it is scrolled to."""
     for number in range(40):
         workspace[f"p{number:02}"] = answering(number)
     running = run(workspace.config())
@@ -291,7 +291,7 @@ async def test_rows_that_were_not_seen_are_up_to_date_when_they_come_to_be_seen(
 async def test_how_many_a_filter_leaves_is_told_of_the_plugin_that_is_seen(
     workspace: Workspace, run: Run
 ) -> None:
-    """The next plugin has another number of files, and the status line has it, too."""
+    """The filter's count in the status line is that of the selected plugin."""
     workspace["apple"] = answering(1)
     workspace["banana"] = answering(2)
     (workspace.plugins / "banana" / "more.py").write_text("x = 1\n")
@@ -304,7 +304,7 @@ async def test_how_many_a_filter_leaves_is_told_of_the_plugin_that_is_seen(
 
 
 async def test_rows_that_a_filter_hides_are_not_said_to_be_missing(workspace: Workspace, run: Run) -> None:
-    """There are hook points, though none is seen."""
+    """Without a match, the tab and the space key say how many rows the filter hides."""
     workspace["apple"] = answering(1)
     async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
         await it.until(lambda: "+ ok" in it.row("apple"))
