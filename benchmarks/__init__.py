@@ -1,1 +1,1 @@
-"""Figures of the project's own work; ``python -m benchmarks`` prints them."""
+"""Benchmarks of the project itself; ``python -m benchmarks`` prints them."""

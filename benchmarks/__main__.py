@@ -1,6 +1,6 @@
-"""Measure the project beside its peers and write ``RESULTS.md``; ``--quick`` makes fewer runs.
+"""Measure the project and its peers, and write ``RESULTS.md``; ``--quick`` makes fewer runs.
 
-Absolute times depend on the machine and on what else it does: compare the rows of one run.
+Absolute times depend on the machine and its load: compare only the rows of one run.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ _SHAPES = (
 
 
 class Bench:
-    """One run: what was measured so far."""
+    """One run and its measurements."""
 
     def __init__(self, *, quick: bool) -> None:
         self.quick = quick
         self.facts: dict[str, float] = {}
 
     def rounds(self, full: int, quick: int) -> int:
-        """Return how often a work is measured."""
+        """Return how often to measure."""
         return quick if self.quick else full
 
     def contests(self) -> Iterator[Contest]:
-        """Measure all works."""
+        """Run all measurements."""
         yield from self._calls()
         yield from self._saves()
         yield from self._watching()
@@ -55,7 +55,7 @@ class Bench:
     def _saves(self) -> Iterator[Contest]:
         peers: tuple[str, ...] = ("importlib",) if self.quick else _PEERS
         for shape in _SHAPES[:2] if self.quick else _SHAPES:
-            if shape.plugins > 1:  # jurigged's threads run into each other there and it loses saves
+            if shape.plugins > 1:  # jurigged's threads interfere with each other there, and it loses saves
                 peers = tuple(peer for peer in peers if peer != "jurigged")
             yield save_to_live(shape, self.rounds(11, 3) if shape.lines < 1000 else 4, peers)
         with Sample() as sample:
@@ -124,7 +124,7 @@ class Bench:
 
 
 def main() -> None:
-    """Measure, print each work's medians as soon as they are there, and write the results of a full run."""
+    """Measure, print the medians of each contest as soon as they are known, and write the results."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Measure hotload and its peers."
     )
@@ -143,8 +143,8 @@ def main() -> None:
             for who, samples in contest.samples.items()
         ]
         print(f"{contest.work} ({contest.unit}): {'; '.join(medians)}", flush=True)
-        write(path, contests, bench.facts, time.monotonic() - started)  # a run that is cut short leaves these
-    write(path, contests, bench.facts, time.monotonic() - started)  # with the facts of the last work
+        write(path, contests, bench.facts, time.monotonic() - started)  # the results of an interrupted run
+    write(path, contests, bench.facts, time.monotonic() - started)  # with the facts of the last contest
     print(f"written: {path}")
 
 

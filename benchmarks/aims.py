@@ -1,4 +1,4 @@
-"""What the project promises of its speed, and whether the run that was just made keeps it."""
+"""The project's performance targets, and whether the current run meets them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from benchmarks.figures import FLOOR, KEYS, OURS, Contest, figure
 
 
 class Aim(NamedTuple):
-    """A promise and what was measured."""
+    """A target and the measured value."""
 
     text: str
     measured: str
     kept: bool | None
-    """``None``: not measured in this run."""
+    """``None`` if it was not measured in this run."""
     next: str
-    """Why it is missed, and what to try next."""
+    """Why the target is missed, and what to try next."""
 
 
 class _Ratio(NamedTuple):
@@ -136,7 +136,7 @@ _LIMITS = (
 
 
 def aims(contests: Mapping[str, Contest], facts: Mapping[str, float]) -> list[Aim]:
-    """Compare what was measured with what is promised."""
+    """Compare the measured values with the targets."""
     found = []
     for median in _MEDIANS:
         samples = contests[median.key].samples.get(median.who) if median.key in contests else None

@@ -1,4 +1,4 @@
-"""Calls of hook points beside pluggy and blinker, and during reloads without end."""
+"""Hook point calls beside pluggy and blinker, and during endless reloads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BATCH = 2000
 
 
 def hook_calls(handlers: int, rounds: int) -> Contest:
-    """Time one call of a hook point with so many handlers."""
+    """Measure one call of a hook point with this many handlers."""
     with ExitStack() as stack:
         contestants: dict[str, Callable[[], float]] = {}
         for who in (OURS, FLOOR, "pluggy", "blinker"):
@@ -31,7 +31,7 @@ def hook_calls(handlers: int, rounds: int) -> Contest:
 
 
 def hook_calls_in_a_storm(rounds: int) -> Contest:
-    """Time calls of a hook point while nothing happens, and while its plugin is reloaded without end."""
+    """Measure calls of a hook point at rest, and while its plugin is reloaded endlessly."""
     with Sample() as sample:
         over, storm = threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""How long a user looks at an empty terminal."""
+"""How long a user waits for the console's first picture, and for the picture after a key."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 from tests.terminal import Terminal
 
 _SHIPPED = Path(__file__).parent.parent / "plugins"
-_ACTIVE = 7  # plugins shipped switched on
+_ACTIVE = 7  # shipped plugins that are enabled
 
 
 def first_paint(*, cold: bool) -> tuple[float, float]:
-    """Return seconds from process start to the painted table of the shipped plugins, and to all being ok.
+    """Return the seconds from process start to the painted table of the shipped plugins, and to all OK.
 
     ``cold``: without artifacts of an earlier start.
     """
@@ -41,23 +41,23 @@ def _open(project: Path) -> tuple[float, float]:
 
 
 def crowded_paint(plugins: int) -> float:
-    """Return seconds from process start to the painted table of so many plugins, none of them loaded here."""
+    """Return the seconds from process start to the painted table of many plugins, without loading them."""
     with _crowd(plugins, 0, 0) as terminal:
         terminal.wait_for("plugin_0003")
         return time.perf_counter() - terminal.started
 
 
 def empty_paint() -> float:
-    """Return seconds from process start to the picture of a Textual app with one label, for comparison."""
+    """Return the seconds from process start to the picture of a Textual app with one label."""
     with Terminal([sys.executable, "-c", _EMPTY], cwd=Path.cwd()) as terminal:
         terminal.wait_for("nothing to show")
         return time.perf_counter() - terminal.started
 
 
 def key_to_paint(rounds: int) -> tuple[list[float], int]:
-    """Return seconds from a key to the cursor's new row, and kilobytes of memory at the end.
+    """Return the seconds from each key to the cursor's new row, and the kilobytes of memory at the end.
 
-    There are 1,000 plugins and 50,000 log lines, and 200 reloads a second come in.
+    There are 1,000 plugins and 50,000 log lines, with 200 reloads per second.
     """
     with _crowd(1000, 50_000, 200) as terminal:
         terminal.wait_for("plugin_0003")
@@ -68,7 +68,7 @@ def key_to_paint(rounds: int) -> tuple[list[float], int]:
             terminal.press("jk"[number % 2])
             terminal.wait_for_output(re.compile(rb"\x1b\[1;7;[0-9;]*m\s*plugin_%04d" % row))
             taken.append(time.perf_counter() - started)
-            time.sleep(random.uniform(0.02, 0.06))  # at no beat of the console's own
+            time.sleep(random.uniform(0.02, 0.06))  # not in step with the console's own timers
         status = Path(f"/proc/{terminal.process.pid}/status")
         found = re.search(r"VmRSS:\s+(\d+)", status.read_text()) if status.exists() else None
         return taken, int(found[1]) if found else 0

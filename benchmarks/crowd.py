@@ -1,6 +1,6 @@
 """A console with much to show: ``python -m benchmarks.crowd PLUGINS LINES EVENTS_A_SECOND``.
 
-A stand-in for the manager answers at once, so that only the console's own time is measured.
+A substitute for the manager answers at once, so that only the console's own time is measured.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PLACE = (HookPlace("work", 100),)
 
 
 class Crowd:
-    """Answers as a manager with many plugins, one of which is reloaded all the time."""
+    """A substitute for a manager with many plugins, one of which is reloaded all the time."""
 
     def __init__(self, plugins: int, lines: int) -> None:
         self._started = time.time()
@@ -59,7 +59,7 @@ class Crowd:
         )
 
     def reload_for_ever(self, a_second: int) -> None:
-        """Publish so many events a second, each with a log line."""
+        """Publish this many events per second, each with a log line."""
         number = 0
         while True:
             number += 1
@@ -103,7 +103,7 @@ class Crowd:
         return (HistoryEntry(self._started, self._plugins[int(name[-4:])].generation, DIGEST),)
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:  # noqa: ARG002
-        """Answer nothing."""
+        """Return an empty result."""
         return Invocation((), (), ())
 
     def _status(self, name: str, *_: object) -> PluginStatus:
@@ -137,12 +137,12 @@ class Crowd:
 
 
 def main() -> None:
-    """Open the console until it is left."""
+    """Open the console, and run it until it ends."""
     plugins, lines, a_second = map(int, sys.argv[1:])
     crowd = Crowd(plugins, lines)
     if a_second:
         threading.Thread(target=crowd.reload_for_ever, args=(a_second,), daemon=True).start()
-    hold_off()  # as the command does, and the next
+    hold_off()  # as the command does, like the next line
     with quickened():
         from hotload_tui.tui.app import ConsoleApp
 

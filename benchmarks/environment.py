@@ -1,4 +1,4 @@
-"""The peers' environments: made once, below the user's cache folder."""
+"""The peers' environments, which are made once, below the user's cache folder."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _HMR_NEEDS = (3, 12)
 
 
 def peers_python() -> str:
-    """Return an interpreter of the running version that has the peers installed."""
+    """Return an interpreter of the running Python version with the peers installed."""
     return _environment(sys.executable, f"python{sys.version_info[0]}.{sys.version_info[1]}")
 
 
 def hmr_python() -> str | None:
-    """Return an interpreter that has hmr, which needs a newer Python than this project; else ``None``."""
+    """Return an interpreter with hmr, which needs Python 3.12; ``None`` if there is none."""
     if sys.version_info >= _HMR_NEEDS:
         return peers_python()
     for python in (os.environ.get("HMR_PYTHON", ""), "python3.12", "python3.13"):
@@ -31,7 +31,7 @@ def hmr_python() -> str | None:
 
 
 def versions() -> list[str]:
-    """Return what was measured, with versions."""
+    """Return the names and versions of everything that is measured."""
     lines = (PEERS / "requirements.txt").read_text().splitlines()
     named = [line.split(";")[0].strip() for line in lines if not line.startswith("#")]
     left_out = "" if hmr_python() else " (left out: no Python 3.12 or newer was found)"
@@ -47,7 +47,7 @@ def variables() -> dict[str, str]:
 
 
 def _answers(python: str) -> bool:
-    """Tell whether the interpreter runs: a version manager's stand-in may only say that it has none."""
+    """Return whether the interpreter runs; a version manager's stub may only report that it is missing."""
     return subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""What was measured: samples of several contestants that took turns, and their medians and ratios."""
+"""Measurements: samples of several contestants that took turns, with their medians and ratios."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ def figure(samples: Sequence[float]) -> Figure:
 
 
 class Contest(NamedTuple):
-    """One work, done by several contestants that took turns within each round."""
+    """One task, measured for several contestants that took turns in each round."""
 
     key: str
     work: str
     unit: str
     samples: Mapping[str, Sequence[float]]
-    """By contestant, in seconds, one for each round; shown in ``unit``."""
+    """One number of seconds per round, by contestant; shown in ``unit``."""
 
     def ratio(self, other: str, ours: str = OURS) -> Figure | None:
-        """Return ours of another's, round by round."""
+        """Return the ratio of ``ours`` to ``other``, computed round by round."""
         if not self.samples.get(other) or not self.samples.get(ours):
             return None
         pairs = zip(self.samples[ours], self.samples[other], strict=False)
         return figure([mine / theirs for mine, theirs in pairs if theirs])
 
     def best_peer(self) -> str | None:
-        """Return the contestant with the least median that is neither ours nor the floor."""
+        """Return the contestant with the least median that is neither this project nor the floor."""
         peers = [who for who in self.samples if not who.startswith((OURS, FLOOR)) and self.samples[who]]
         return min(peers, key=lambda who: statistics.median(self.samples[who]), default=None)
 
@@ -55,7 +55,7 @@ class LostError(Exception):
 
 
 def take_turns(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Measure each contestant once a round, each round in another order; who is lost once has no samples."""
+    """Measure each contestant once per round in varying order; a contestant that is lost has no samples."""
     samples: dict[str, list[float]] = {who: [] for who in contestants}
     lost: set[str] = set()
     names = list(contestants)

@@ -1,4 +1,4 @@
-"""What a host keeps of the generations that it has replaced: memory that grows, and time."""
+"""What a host keeps of replaced generations: memory that grows, and time."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from hotload_tui import Config, HookHost, HotloadManager
 from hotload_tui.core.events import PluginRetired
 
 _FILES = 20
-_WARM_UP = 0.5  # of the reloads, after which pools and caches have their size
-_LOG = 5000  # lines that the host keeps: full before it counts
+_WARM_UP = 0.5  # share of the reloads after which pools and caches have their full size
+_LOG = 5000  # log lines that the host keeps: the log is full before the measurement
 _PART = '''import logging
 
 logger = logging.getLogger(__name__)
@@ -42,26 +42,26 @@ def work(x: int) -> int:
 
 
 class Growth(NamedTuple):
-    """What many reloads left behind."""
+    """The result of many reloads."""
 
     reloads: int
     alive: int
     """Old generations that are not freed."""
     kilobytes: float
-    """Of resident memory that each reload after the warm-up added."""
+    """Growth of resident memory per reload after the warm-up."""
     milliseconds: float
-    """That each reload took, with compiling, retirement and collection."""
+    """Duration of a reload, with compiling, retirement and collection."""
 
 
 def growth_alone(reloads: int) -> Growth:
-    """Reload as ``growth`` does, in a process of its own: what others left would be filled first."""
+    """Measure ``growth`` in its own process, because free memory of others would be filled first."""
     command = [sys.executable, "-m", "benchmarks.growth", str(reloads)]
     told = subprocess.run(command, check=True, env=variables(), capture_output=True, text=True).stdout
     return Growth(*json.loads(told))
 
 
 def growth(reloads: int) -> Growth:
-    """Reload a plugin of 20 files, one of which changes each time."""
+    """Measure reloads of a plugin with 20 files, one of which changes each time."""
     with tempfile.TemporaryDirectory() as folder:
         plugin = Path(folder, "plugins", "sample")
         plugin.mkdir(parents=True)
@@ -98,7 +98,7 @@ def _edit(plugin: Path, answer: int) -> None:
 
 
 def _resident() -> int:
-    """Return the bytes of memory in use, without what the allocator could give back."""
+    """Return the bytes of resident memory, without those that the allocator can give back."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

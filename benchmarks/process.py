@@ -1,4 +1,4 @@
-"""A contestant in a process of its own, which is told to work and answers in lines."""
+"""A contestant in its own process, which reads tasks and prints its answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENCE = 10.0  # seconds until an answer counts as lost
 
 
 class Contestant:
-    """A script that runs until it is left."""
+    """A script that runs until its context ends."""
 
     def __init__(self, command: Sequence[str], cwd: Path | None = None) -> None:
         self._process = subprocess.Popen(

@@ -15,16 +15,16 @@ from hotload_tui.core.events import PluginRetired
 from hotload_tui.core.hooks.point import Handler
 
 _FILLER = "".join(f"def step_{n}(x):\n    return x + {n}\n\n" for n in range(16))
-_APART = 0.05  # seconds between two saves, as of somebody who types fast
+_APART = 0.05  # seconds between two saves of a fast typist
 
 
 class TimedHost(HookHost):
-    """Notes when it swapped."""
+    """A host that records the time of its last swap."""
 
     swapped = 0.0
 
     def swap(self, changes: Mapping[str, Sequence[Handler]]) -> None:
-        """Swap, and look at the clock."""
+        """Swap, and record the time."""
         super().swap(changes)
         self.swapped = time.perf_counter()
 
@@ -68,7 +68,7 @@ class Sample:
 
 
 def read_compile_execute(sample: Sample, rounds: int) -> list[float]:
-    """Time what no reload can do without."""
+    """Measure the minimum of any reload: read, compile, execute."""
     seconds = []
     for _ in range(rounds):
         started = time.perf_counter()
@@ -79,7 +79,7 @@ def read_compile_execute(sample: Sample, rounds: int) -> list[float]:
 
 
 def reload_alone(sample: Sample, rounds: int, *, to_the_end: bool = False) -> list[float]:
-    """Time a rebuild of a changed plugin until it serves, or until what is done behind the swap is, too."""
+    """Measure a rebuild of a changed plugin until it is live, or until the command returns."""
     seconds = []
     for _ in range(rounds):
         sample.edit()
@@ -87,12 +87,12 @@ def reload_alone(sample: Sample, rounds: int, *, to_the_end: bool = False) -> li
         sample.manager.rebuild("sample")
         ended = time.perf_counter() if to_the_end else sample.host.swapped
         seconds.append(ended - started)
-        sample.retired.get()  # saves are further apart than that takes
+        sample.retired.get()  # saves are further apart than a retirement takes
     return seconds
 
 
 def save_to_result(sample: Sample, rounds: int) -> list[float]:
-    """Time from just before a save until a call gives the new result."""
+    """Measure from just before a save until a call returns the new result."""
     seconds = []
     for _ in range(rounds):
         time.sleep(_APART)
@@ -105,7 +105,7 @@ def save_to_result(sample: Sample, rounds: int) -> list[float]:
 
 
 def hook_call(sample: Sample, rounds: int) -> list[float]:
-    """Time a call of a hook point with one handler."""
+    """Measure a call of a hook point with one handler."""
     seconds = []
     for _ in range(rounds):
         started = time.perf_counter()

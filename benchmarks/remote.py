@@ -1,4 +1,4 @@
-"""Through the socket: how long a command and an event take, and how many events a console can hear."""
+"""Through the socket: the time of a command and of an event, and the number of events per second."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def register(ctx):
 
 @contextlib.contextmanager
 def attached() -> Iterator[RemoteManager]:
-    """Give a connection to a host in a process of its own."""
+    """Yield a connection to a host in its own process."""
     with tempfile.TemporaryDirectory(prefix="hl-") as folder:
         entry = Path(folder, "plugins", "telling", "plugin.py")
         entry.parent.mkdir(parents=True)
@@ -47,7 +47,7 @@ def attached() -> Iterator[RemoteManager]:
 
 
 def command(remote: RemoteManager, rounds: int) -> list[float]:
-    """Time a call of a hook point whose handler does nothing."""
+    """Measure a call of a hook point whose handler does nothing."""
     seconds = []
     for _ in range(rounds):
         started = time.perf_counter()
@@ -57,7 +57,7 @@ def command(remote: RemoteManager, rounds: int) -> list[float]:
 
 
 def event(remote: RemoteManager, rounds: int) -> list[float]:
-    """Time from just before a plugin logs a line until a subscriber in this process has it."""
+    """Measure from just before a plugin logs a line until a subscriber in this process receives it."""
     seconds: list[float] = []
 
     def hear(event: AnyEvent) -> None:
@@ -72,7 +72,7 @@ def event(remote: RemoteManager, rounds: int) -> list[float]:
 
 
 def events_per_second(remote: RemoteManager, count: int) -> tuple[float, int]:
-    """Return how many events a second arrive while a plugin logs in a loop, and how many were left out."""
+    """Return the events per second that arrive while a plugin logs in a loop, and the number missed."""
     over = threading.Event()
     numbers: list[int] = []
 

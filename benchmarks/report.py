@@ -1,4 +1,4 @@
-"""``RESULTS.md``: every figure of one run, as tables."""
+"""``RESULTS.md``: all figures of one run, as tables."""
 
 from __future__ import annotations
 

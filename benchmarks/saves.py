@@ -1,4 +1,4 @@
-"""From a save to the first call with the new result, and what the host suffers meanwhile."""
+"""From a save to the first call with the new result, and the stalls of the host meanwhile."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from benchmarks.process import Contestant
 from benchmarks.work import Work
 
 _START = 60.0  # seconds that a host with 1,000 plugins may take to compile them
-_APART = 0.2  # seconds between two saves, as of somebody who types fast
+_APART = 0.2  # seconds between two saves of a fast typist
 
 
 class Shape(NamedTuple):
-    """What is saved."""
+    """The plugins that are saved."""
 
     key: str
     work: str
@@ -28,7 +28,7 @@ class Shape(NamedTuple):
     lines: int = 50
     parts: bool = False
     only: int | None = None
-    """Plugins that a save changes; ``None``: all."""
+    """The number of plugins that a save changes; ``None``: all."""
 
 
 class _Saver(Protocol):
@@ -38,7 +38,7 @@ class _Saver(Protocol):
 
 
 class _Asked:
-    """A peer that says when it saw what it was asked for."""
+    """A peer that reports when it saw the awaited result."""
 
     def __init__(self, process: Contestant, work: Work, only: int | None) -> None:
         self._process, self._work, self._only = process, work, only
@@ -56,7 +56,7 @@ class _Asked:
 
 
 class _Cell(_Asked):
-    """IPython: somebody saves and then runs a cell (a look in mid-save would miss what is written later)."""
+    """IPython: a user saves and then runs a cell (a check during the save would miss later changes)."""
 
     def save(self) -> tuple[float, float]:
         """Save; return the seconds until the result was seen, and the longest stall."""
@@ -69,12 +69,12 @@ class _Cell(_Asked):
 
 
 class _Telling:
-    """A peer that runs the entry anew, which tells its answer."""
+    """A peer that runs the entry script again, which prints its answer."""
 
     def __init__(self, process: Contestant, work: Work) -> None:
         self._process, self._work = process, work
         self._seen(work.number)
-        time.sleep(1)  # it begins to watch
+        time.sleep(1)  # the peer begins to watch
 
     def save(self) -> tuple[float, float]:
         """Save; return the seconds until the result was seen."""
@@ -90,7 +90,7 @@ class _Telling:
 
 
 def save_to_live(shape: Shape, rounds: int, peers: tuple[str, ...]) -> Contest:
-    """Measure a save until the first call with the new result."""
+    """Measure the time from a save to the first call with the new result."""
     with ExitStack() as stack:
         savers = {who: stack.enter_context(_started(who, shape)) for who in _available(peers)}
         samples = take_turns({who: _until_seen(saver) for who, saver in savers.items()}, rounds)
@@ -98,7 +98,7 @@ def save_to_live(shape: Shape, rounds: int, peers: tuple[str, ...]) -> Contest:
 
 
 def stall(shape: Shape, rounds: int, peers: tuple[str, ...], objects: int) -> Contest:
-    """Measure the longest stall of a 1 ms ticker, from a save to half a second after it was seen."""
+    """Measure the longest stall of a 1 ms ticker, from a save to half a second after its result."""
     with ExitStack() as stack:
         savers = {
             who: stack.enter_context(_started(who, shape, objects=objects, linger=0.5))
@@ -109,7 +109,7 @@ def stall(shape: Shape, rounds: int, peers: tuple[str, ...], objects: int) -> Co
 
 
 def grown(sizes: Mapping[int, Shape], rounds: int) -> Contest:
-    """Measure a save of one plugin among more and more."""
+    """Measure a save of one plugin among growing numbers of plugins."""
     with ExitStack() as stack:
         savers = {
             f"{OURS}, {size:,} plugins": stack.enter_context(_started(OURS, shape))

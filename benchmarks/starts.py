@@ -1,4 +1,4 @@
-"""How long a host with many plugins takes to start, and the commands."""
+"""The start-up time of a host with many plugins, and of the commands."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from benchmarks.work import Work
 from hotload_tui import Config, HookHost, HotloadManager
 from hotload_tui.core import compiled as source_index
 
-_EARLIER = 3600  # seconds: files of a project are mostly older than its last start
+_EARLIER = 3600  # seconds: most files of a project are older than its last start
 
 
 def starts(plugins: int, rounds: int) -> tuple[Contest, dict[str, float]]:
-    """Time the start of so many plugins of 20 lines; also return the megabytes of each process."""
+    """Measure the start of this many plugins of 20 lines; also return the megabytes of each process."""
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         for folder in (first, second):
             _write(Path(folder), plugins)
@@ -57,7 +57,7 @@ def starts(plugins: int, rounds: int) -> tuple[Contest, dict[str, float]]:
 
 
 def commands(rounds: int) -> Contest:
-    """Time the command line in a project of seven plugins, all compiled."""
+    """Measure the command line in a project of seven plugins, all compiled."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(Path(__file__).parent.parent / "plugins", Path(folder, "plugins"))
         hotload = [sys.executable, "-m", "hotload_tui"]
@@ -80,7 +80,7 @@ def _write(folder: Path, plugins: int) -> None:
 
 
 def _start_long_after(folder: Path) -> None:
-    """Start once as if the files, whose ctime cannot be set, were old: else later starts would read them."""
+    """Start once as if the files were old (ctime cannot be set); else later starts would read them."""
     config = Config(runtime_dir=f"{folder}/plugins", compiled_dir=f"{folder}/compiled", enable_watch=False)
     with mock.patch.object(source_index, "_RECENT", 0), HotloadManager(HookHost(), config):
         pass

@@ -1,4 +1,4 @@
-"""From a save to ``on_change``, beside the bare notification of the system and watchfiles by default."""
+"""From a save to ``on_change``, beside the system's bare notification and watchfiles with defaults."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from hotload_tui.core.watch.notifier import notifier_for
 from hotload_tui.core.watch.scanner import PluginChange
 from hotload_tui.core.watch.watcher import Watcher
 
-_APART = 0.02  # seconds between two saves, each of another plugin: as by somebody who saves now and then
+_APART = 0.02  # seconds between two saves, each of another plugin, as by an occasional user
 _LOST = 10.0  # seconds until a save counts as lost
 _MODIFIED, _CLOSED, _MOVED = 0x2, 0x8, 0x80
 
 
 class Tree:
-    """Plugins of five files each; ``heard`` is called by what is measured."""
+    """Plugins of five files each; the measured watcher calls ``heard``."""
 
     def __init__(self, plugins: int) -> None:
         self._folder = tempfile.TemporaryDirectory()
@@ -47,12 +47,12 @@ class Tree:
         self._folder.cleanup()
 
     def heard(self) -> None:
-        """Note that a change was told."""
+        """Record that a change was reported."""
         self._at = time.perf_counter()
         self._heard.set()
 
     def times(self, saves: int) -> list[float]:
-        """Save one plugin after the other, and return the seconds until each was heard of."""
+        """Save one plugin after the other, and return the seconds until each report."""
         seconds = []
         for number in range(saves):
             time.sleep(_APART)
@@ -64,12 +64,12 @@ class Tree:
 
 
 def by_watcher(saves: int, notifier: str = WatchConfig().notifier) -> list[float]:
-    """Measure the watcher with a user's settings, soon after other saves."""
+    """Measure the watcher with a user's settings, shortly after other saves."""
     return _measured(functools.partial(_watcher, notifier=notifier), saves)
 
 
 def by_inotify(saves: int) -> list[float]:
-    """Measure a thread that reads the system's notification and does nothing else: the floor."""
+    """Measure a thread that only reads the system's notification: the floor."""
     return _measured(_inotify, saves)
 
 
@@ -79,10 +79,10 @@ def by_watchfiles(saves: int) -> list[float]:
 
 
 def idle(plugins: int, seconds: float, notifier: str = WatchConfig().notifier) -> float:
-    """Return the share of a core that watching takes while nothing happens."""
+    """Return the share of a core that watching takes while nothing changes."""
     tree = Tree(plugins)
     with contextmanager(_watcher)(tree, notifier):
-        time.sleep(1.0)  # the looks that follow the beginning
+        time.sleep(1.0)  # the checks after the start
         share = _share(seconds)
     tree.close()
     return share
@@ -120,7 +120,7 @@ def _watcher(tree: Tree, notifier: str) -> Iterator[Watcher]:
 
 
 def _save_until(begun: threading.Event, tree: Tree) -> None:
-    """Save until the first save is told: everything listens then."""
+    """Save until the first save is reported, which means that everything listens."""
     number = 0
     while not begun.wait(0.2):
         number += 1

@@ -1,4 +1,4 @@
-"""The plugins that are saved, and what a save changes in them."""
+"""The plugins that are saved, and the changes of a save."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _PARTS = 19
 
 
 class Work:
-    """Plugins under a root folder, saved together with the next number as their answer."""
+    """Plugins under a root folder that are saved together, with the next number as their answer."""
 
     def __init__(self, root: Path, *, plugins: int = 1, lines: int = 50, parts: bool = False) -> None:
-        """Write ``plugins`` of ``lines`` each, or of 20 files (``parts``), of which the leaf is saved."""
+        """Write ``plugins`` of ``lines`` each, or of 20 files (``parts``), the last of which is saved."""
         self.root = root
         self.names = [f"plugin_{number:04}" for number in range(plugins)]
         self.number = 0
@@ -36,7 +36,7 @@ class Work:
         self.save()
 
     def save(self, only: int | None = None) -> int:
-        """Save all plugins (or the first ``only``) with a new answer; return it."""
+        """Save all plugins (or the first ``only``) with a new answer, and return it."""
         self.number += 1
         source = self._source.replace("{answer}", str(self.number))
         for name in self.names[:only]:

@@ -1,4 +1,4 @@
-"""Calls of hook points: ``calls.py WHO HANDLERS`` answers each number with the seconds of so many calls."""
+"""Hook point calls: ``calls.py WHO HANDLERS`` reads numbers and prints the seconds of that many calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def handlers(count: int) -> list[Callable[[int], int]]:
-    """Return so many functions that answer what they are asked."""
+    """Return this many functions that return their argument."""
 
     def handler() -> Callable[[int], int]:
         def work(x: int) -> int:
@@ -20,13 +20,13 @@ def handlers(count: int) -> list[Callable[[int], int]]:
 
 
 def by_floor(count: int) -> Callable[[], object]:
-    """Call functions in a loop, without fence, count or order."""
+    """Call functions in a loop, without fault handling, counts or order."""
     functions = handlers(count)
     return lambda: [function(1) for function in functions]
 
 
 def by_hotload(count: int) -> Callable[[], object]:
-    """Call the way a host does."""
+    """Call handlers as a host does."""
     from hotload_tui import HookHost
     from hotload_tui.core.hooks.point import Handler
 
@@ -38,19 +38,19 @@ def by_hotload(count: int) -> Callable[[], object]:
 
 
 def by_pluggy(count: int) -> Callable[[], object]:
-    """Call the way pluggy's README does."""
+    """Call handlers as in pluggy's README."""
     import pluggy
 
     class Specification:
         @pluggy.HookspecMarker("bench")
         def work(self, x: int) -> int:
-            """Answer."""
+            """Return a number."""
             raise NotImplementedError
 
     class Plugin:
         @pluggy.HookimplMarker("bench")
         def work(self, x: int) -> int:
-            """Answer."""
+            """Return the argument."""
             return x
 
     manager = pluggy.PluginManager("bench")
@@ -61,7 +61,7 @@ def by_pluggy(count: int) -> Callable[[], object]:
 
 
 def by_blinker(count: int) -> Callable[[], object]:
-    """Call the way blinker's documentation does."""
+    """Call handlers as in blinker's documentation."""
     import blinker
 
     signal = blinker.Signal("work")

@@ -1,4 +1,4 @@
-"""A program that imports the plugins and says what they answer; run anew by a restart or by hmr."""
+"""A program that imports the plugins and prints their answer; a restart or hmr runs it again."""
 
 import importlib
 import sys

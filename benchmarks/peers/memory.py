@@ -1,11 +1,11 @@
-"""The memory that a process uses now."""
+"""The memory that the process uses."""
 
 import sys
 from pathlib import Path
 
 
 def resident() -> int:
-    """Return kilobytes; 0 where the system does not tell it so."""
+    """Return the resident kilobytes; 0 on systems other than Linux."""
     if sys.platform != "linux":
         return 0
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""The plugins as plain modules, for peers that reload what was imported."""
+"""The plugins as plain modules, for peers that reload imported modules."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from protocol import Task
 
 
 def imported(task: Task) -> list[ModuleType]:
-    """Import each plugin's entry.
+    """Import each plugin's plugin.py.
 
-    Without caches: those of modules saved twice in a second are stale, and nobody would see the new result.
+    Bytecode caches are off: those of modules that are saved twice in a second would be stale.
     """
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(task.root / "plugins"))

@@ -1,7 +1,8 @@
-"""What every peer's script says: ``ready``, then for each number that it is told, when it first saw it.
+"""The output of every peer's script: ``ready``, then for each number that it reads, when it first saw it.
 
-The script is started with the root folder, the plugins' names, the objects to keep in memory and the seconds
-of lingering in which the longest stall of a ticker is looked for. All clocks are ``time.monotonic()``.
+The script is started with the root folder, the plugins' names, the number of objects to keep in memory, and
+the seconds after each save in which the longest stall of a ticker is measured. All clocks are
+``time.monotonic()``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _POLL = 0.0002  # seconds between two calls of the host
 
 
 class Task:
-    """What the command line asks for."""
+    """The arguments of the command line."""
 
     def __init__(self) -> None:
         self.root = Path(sys.argv[1])
@@ -26,7 +27,7 @@ class Task:
 
 
 class _Ticker:
-    """Wakes each millisecond, as a host with other work to do, and keeps the longest time between two."""
+    """A ticker that wakes each millisecond, as a busy host does, and keeps the longest interval."""
 
     def __init__(self) -> None:
         self.longest = 0.0
@@ -42,7 +43,7 @@ class _Ticker:
 
 
 def serve(task: Task, lowest: Callable[[], int]) -> None:
-    """Call ``lowest`` (the least of the plugins' answers) until it gives what the driver waits for."""
+    """Call ``lowest`` (the least of the plugins' answers) until it returns the awaited number."""
     heap = [[number] for number in range(task.objects)]
     ticker = _Ticker() if task.linger else None
     print("ready", flush=True)

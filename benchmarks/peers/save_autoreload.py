@@ -1,4 +1,4 @@
-"""IPython's ``%autoreload 2``: each cell looks for changed files before it runs."""
+"""IPython's ``%autoreload 2``: each cell checks for changed files before it runs."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ if __name__ == "__main__":
         shell.run_cell("lowest = lowest_of(modules)")
         return cast("int", shell.user_ns["lowest"])
 
-    lowest()  # after its first cell it knows which modules there are
+    lowest()  # after its first cell it knows the modules
     serve(task, lowest)

@@ -1,4 +1,4 @@
-"""What no reload can do without: the system's notification, read, compile, execute (Linux)."""
+"""The minimum of any reload: the system's notification, read, compile, execute (Linux)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEAD = struct.Struct("iIII")
 
 
 class Floor:
-    """Executes each saved file anew, in a namespace of its own."""
+    """Execute each saved file again, in its own namespace."""
 
     def __init__(self, task: Task) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)

@@ -15,8 +15,8 @@ def main() -> None:
     host = HookHost()
     config = Config(runtime_dir=str(task.root / "plugins"), compiled_dir=str(task.root / "compiled"))
     with HotloadManager(host, config):
-        count = len(task.names)  # the first ones, by name, are saved
-        if count == 1:  # to call many others, too, would keep the processor from the reload
+        count = len(task.names)  # the first ones by name are saved
+        if count == 1:  # calling many others would take processor time from the reload
             serve(task, lambda: cast("int", host.first("answer") or 0))
         else:
             serve(task, lambda: min(cast("list[int]", host.call("answer"))[:count], default=0))

@@ -1,4 +1,4 @@
-"""watchdog, and ``importlib.reload`` of the saved file's package, each module after those that it imports."""
+"""watchdog with ``importlib.reload`` of the saved file's package, each module after those that it imports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from watchdog.observers import Observer
 
 
 class Reloader(FileSystemEventHandler):
-    """Reloads when a file was written and closed."""
+    """A handler that reloads when a file was written and closed."""
 
     def on_closed(self, event: FileSystemEvent) -> None:
         """Reload the package of the file."""

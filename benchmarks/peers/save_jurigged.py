@@ -1,4 +1,4 @@
-"""jurigged, as its README says: ``jurigged.watch()``, defaults."""
+"""jurigged as in its README: ``jurigged.watch()`` with defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A new process for each save: ``watchfiles.run_process``, defaults."""
+"""A new process for each save: ``watchfiles.run_process`` with defaults."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import time
 from memory import resident
 
 from hotload_tui import Config, HookHost, HotloadManager
-from hotload_tui.core.compiler import Compiler as _Compiler  # noqa: F401 - what the first start imports
+from hotload_tui.core.compiler import Compiler as _Compiler  # noqa: F401 - the imports of the first start
 from hotload_tui.core.runtime.loader import Loader as _Loader  # noqa: F401
 
 if __name__ == "__main__":
