@@ -1,1 +1,1 @@
-"""Programs with plugins, to look at and to start from."""
+"""Example programs with plugins, to read and to start from."""

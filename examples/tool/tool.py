@@ -1,6 +1,7 @@
 """A command-line tool whose subcommands are plugins: ``python tool.py [SUBCOMMAND …]``.
 
-Without a subcommand it reads command lines until the end of input, and what was saved meanwhile is in force.
+Without a subcommand it reads command lines until the end of input; each line uses the plugins as they are
+saved.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ HERE = Path(__file__).parent
 
 
 class Plugins(click.Group):
-    """Whose subcommands are the ``click`` commands that plugins give at the hook point "command"."""
+    """A group whose subcommands are the ``click`` commands of plugins at the hook point "command"."""
 
     def __init__(self, host: HookHost) -> None:
         super().__init__("tool", invoke_without_command=True, no_args_is_help=False)
         self._host = host
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the names, in order."""
+        """Return the names in order."""
         return sorted(self._found())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
-        """Return the command that serves now."""
+        """Return the live command with this name."""
         return self._found().get(cmd_name)
 
     def _found(self) -> dict[str, click.Command]:
@@ -37,7 +38,7 @@ class Plugins(click.Group):
 
 
 def run(command: click.Command, arguments: list[str]) -> int:
-    """Run one command line; what is wrong with it goes to standard error."""
+    """Run one command line, and print errors of usage on standard error."""
     try:
         result: object = command.main(arguments, prog_name="tool", standalone_mode=False)
     except click.ClickException as error:
@@ -49,9 +50,9 @@ def run(command: click.Command, arguments: list[str]) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command line, or those of standard input."""
+    """Run one command line, or the lines of standard input."""
     host = HookHost()
-    # Nothing needs to watch: rebuild() looks what has changed, and a tool that ends at once loads artifacts.
+    # No watcher is needed: rebuild() finds the changes, and a tool that ends at once loads artifacts.
     config = Config(
         runtime_dir=str(HERE / "plugins"), compiled_dir=str(HERE / "compiled"), enable_watch=False
     )

@@ -1,6 +1,6 @@
-"""A load generator, beside reloads and without: ``python load.py [--reloads 200] [--clients 8]``.
+"""A load generator, with reloads and without: ``python load.py [--reloads 200] [--clients 8]``.
 
-Prints a table of what the clients saw; the exit code is 1 if a request failed or an answer mixed versions.
+Prints a table of the clients' results; the exit code is 1 if a request failed or an answer mixed versions.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Seen(NamedTuple):
     path: str
     seconds: float
     versions: frozenset[int]
-    """All that its parts name; none: it failed."""
+    """The versions that the answer's parts name; empty if the request failed."""
     problem: str
 
 
 class Clients:
-    """Threads that ask one request after the other, each over a connection of its own."""
+    """Threads that send one request after the other, each thread over its own connection."""
 
     def __init__(self, address: str, number: int) -> None:
         self._address = urlsplit(address).netloc
@@ -48,19 +48,19 @@ class Clients:
         self._threads = [threading.Thread(target=self._ask, args=(seen,)) for seen in self._seen]
 
     def start(self) -> None:
-        """Begin to ask."""
+        """Start the requests."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> list[Seen]:
-        """End, and return every answer."""
+        """Stop the requests, and return every answer."""
         self._is_over = True
         for thread in self._threads:
             thread.join()
         return [answer for seen in self._seen for answer in seen]
 
     def wait_for(self, version: int) -> bool:
-        """Wait until an answer is of ``version``."""
+        """Wait until an answer has this ``version``."""
         with self._came:
             return self._came.wait_for(lambda: self._newest >= version, PATIENCE)
 
@@ -90,8 +90,8 @@ def _get(connection: http.client.HTTPConnection, path: str) -> Seen:
         else:
             problem = f"{response.status} {body[:200]!r}"
     except (OSError, http.client.HTTPException, ValueError, LookupError, AttributeError) as error:
-        problem = repr(error)  # no answer, or none of this program's
-        connection.close()  # the next request opens it anew
+        problem = repr(error)  # no answer, or an invalid one
+        connection.close()  # the next request opens it again
     return Seen(path, time.perf_counter() - started, versions, problem)
 
 
@@ -107,7 +107,7 @@ def _server(plugins: Path) -> Iterator[str]:
 
 
 def _reload(plugins: Path, number: int, clients: Clients) -> int:
-    """Save so many new versions, each when the one before has been seen; return how many were seen."""
+    """Save this many new versions, each when the previous one has been seen; return how many were seen."""
     for version in range(2, number + 2):
         text = f'"""What the pages say."""\n\nVERSION = {version}\n'
         (plugins / "pages" / "texts.py").write_text(text)
@@ -127,7 +127,7 @@ def _row(title: str, answers: list[Seen], reloads: int, seconds: float) -> str:
 
 
 def measure(reloads: int, clients_number: int) -> tuple[list[str], bool]:
-    """Ask while versions come, then as long without; return the table, and whether all was well."""
+    """Send requests during reloads, then as long without; return the table, and whether all was well."""
     with tempfile.TemporaryDirectory(prefix="load-") as folder:
         plugins = Path(shutil.copytree(HERE / "plugins", Path(folder, "plugins")))
         with _server(plugins) as address:

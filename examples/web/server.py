@@ -23,7 +23,7 @@ METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 def make_app(config: Config) -> Starlette:
-    """Return the program; the plugins are loaded when it starts, and unloaded when it ends."""
+    """Return the program, which loads the plugins when it starts and unloads them when it ends."""
     host = HookHost()
 
     @asynccontextmanager
@@ -32,7 +32,7 @@ def make_app(config: Config) -> Starlette:
             yield
 
     async def answer(request: Request) -> Response:
-        # One call, in which the plugins make further ones: a request sees one version of each from its
+        # One call, in which the plugins make further ones: a request sees one version of each plugin from its
         # beginning to its end, and a reload lets it finish.
         response = await host.afirst("request", request, host)
         return response if isinstance(response, Response) else PlainTextResponse("failed", status_code=500)
@@ -41,12 +41,12 @@ def make_app(config: Config) -> Starlette:
 
 
 def serve(plugins: Path, port: int) -> None:
-    """Serve on the loopback interface until interrupted; standard output gets the address."""
+    """Run on the loopback interface until interrupted, and print the address on standard output."""
     with tempfile.TemporaryDirectory(prefix="compiled-") as compiled:
         app = make_app(Config(runtime_dir=str(plugins), compiled_dir=compiled))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         with socket.create_server(("127.0.0.1", port)) as listener:
-            # asyncio does this only where the protocol is named; without, each answer waits 40 ms for nothing
+            # asyncio does this only if the protocol is named; otherwise each answer waits 40 ms for nothing
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sys.stdout.write(f"http://127.0.0.1:{listener.getsockname()[1]}/\n")
             sys.stdout.flush()

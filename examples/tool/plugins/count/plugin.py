@@ -18,5 +18,5 @@ def count(words: tuple[str, ...]) -> None:
 
 
 def register(ctx: PluginContext) -> None:
-    """Offer the subcommand."""
+    """Register the subcommand."""
     ctx.hook("command", lambda: count)

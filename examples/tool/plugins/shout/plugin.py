@@ -20,5 +20,5 @@ def shout(words: tuple[str, ...], times: int) -> None:
 
 
 def register(ctx: PluginContext) -> None:
-    """Offer the subcommand."""
+    """Register the subcommand."""
     ctx.hook("command", lambda: shout)

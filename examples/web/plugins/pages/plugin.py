@@ -17,17 +17,17 @@ VERSION = texts.VERSION
 
 
 async def route(request: Request) -> Response | None:
-    """Answer the paths that are ours; leave others to other plugins."""
+    """Answer this plugin's paths, and leave others to other plugins."""
     if request.url.path == "/":
         return JSONResponse({"versions": [VERSION]})
-    if request.url.path == "/slow":  # time for a reload in the middle of it
+    if request.url.path == "/slow":  # time for a reload in between
         await asyncio.sleep(0.01)
-        from .texts import VERSION as later  # noqa: N811 - this version's own, also when there is a newer one
+        from .texts import VERSION as later  # noqa: N811 - of this version, even if there is a newer one
 
         return JSONResponse({"versions": [VERSION, later]})
     return None
 
 
 def register(ctx: PluginContext) -> None:
-    """Serve the pages."""
+    """Register the pages."""
     ctx.hook("route", route)

@@ -1,4 +1,4 @@
-"""Answers a request: asks the routes, and puts the middleware around them."""
+"""The answer to a request: calls the routes, wrapped in the middleware."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 async def answer(request: Request, host: HookHost) -> Response:
-    """Answer a request with the plugins that serve as it begins."""
+    """Answer a request with the plugins that are live when it begins."""
 
     async def ask_routes(request: Request) -> Response:
         found = await host.afirst("route", request)
         return found if isinstance(found, Response) else PlainTextResponse("no such page", status_code=404)
 
-    endpoint = cast(Endpoint, host.pipe("middleware", ask_routes))  # each wraps what the one before returned
+    endpoint = cast(Endpoint, host.pipe("middleware", ask_routes))  # each plugin wraps the previous result
     return await endpoint(request)
 
 
 def register(ctx: PluginContext) -> None:
-    """Serve the whole program."""
+    """Register the answer to all requests."""
     ctx.hook("request", answer)

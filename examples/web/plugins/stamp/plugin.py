@@ -1,4 +1,4 @@
-"""Middleware: says in headers which version of the pages it belongs to, before and behind the page."""
+"""Middleware that writes its version of the pages into headers, read before and after the page."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-REQUIRES = ["pages"]  # reloaded together with them, in one swap
+REQUIRES = ["pages"]  # reloaded together with this plugin, in one swap
 
 
 def register(ctx: PluginContext) -> None:
-    """Wrap every page."""
+    """Register the middleware for every page."""
     version = str(ctx.plugin("pages").VERSION)
 
     def wrap(page: Endpoint) -> Endpoint:
