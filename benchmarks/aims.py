@@ -16,7 +16,7 @@ class Aim(NamedTuple):
     kept: bool | None
     """``None`` if it was not measured in this run."""
     next: str
-    """Why the target is missed, and what to try next."""
+    """The reason for a missed target, and the next thing to try."""
 
 
 class _Ratio(NamedTuple):

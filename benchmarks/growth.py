@@ -1,4 +1,4 @@
-"""What a host keeps of replaced generations: memory that grows, and time."""
+"""The memory and time that replaced generations cost a host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The programs under ``examples/`` run, and do what their documentation says."""
+"""The programs under ``examples/`` run, and behave as documented."""
 
 from __future__ import annotations
 

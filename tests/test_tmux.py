@@ -80,7 +80,7 @@ class Tmux:
 
     def _do(self, *words: str) -> str:
         command = ["tmux", "-S", self._socket, *words]
-        # The test runner's COLUMNS and LINES would override the terminal's size, also after a resize.
+        # The test runner's COLUMNS and LINES would override the terminal's size, even after a resize.
         inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
         environment = {**inherited, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "PS1": "shell> "}
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)

@@ -120,7 +120,7 @@ def refused(*arguments: str) -> tuple[int, str]:
 
 
 def test_attach_says_why_it_cannot(workspace: Workspace, hotload: Hotload) -> None:
-    """Without a host, attach exits with 3 and says what to do; with an ambiguous choice it exits with 2."""
+    """Without a host, attach exits with 3 and a hint; with an ambiguous choice it exits with 2."""
     workspace["greet"] = GREET
     code, said = refused()
     assert (code, "start one with 'hotload' or 'hotload run'" in said) == (3, True)
@@ -154,14 +154,14 @@ def test_the_log_is_printed(workspace: Workspace, hotload: Hotload) -> None:
 
 
 def test_the_log_without_a_host(workspace: Workspace, hotload: Hotload) -> None:
-    """Without a host, ``logs`` exits with 3 and says what to do."""
+    """Without a host, ``logs`` exits with 3 and a hint."""
     workspace["greet"] = GREET
     done = hotload("logs", "-f")
     assert (done.code, done.out, "'logs' needs a host" in done.err) == (3, "", True)
 
 
 def test_the_log_is_followed(workspace: Workspace, hotload: Hotload) -> None:
-    """``logs -f`` prints each new line once, also of the next host, and exits with 130 after Ctrl-C."""
+    """``logs -f`` prints each new line once, even of the next host, and exits with 130 after Ctrl-C."""
     workspace["greet"] = GREET
     host = hotload.host()
     follower = hotload.start("logs", "-f", "greet")

@@ -20,7 +20,7 @@ def test_a_new_plugin_works_at_once(workspace: Workspace, hotload: Hotload, with
 
 @pytest.mark.parametrize("name", ["my hello", "1x", "class"])
 def test_a_name_that_no_import_can_say_is_told(hotload: Hotload, name: str) -> None:
-    """A plugin whose name cannot be imported works, and ``new`` says what is not possible."""
+    """A plugin whose name cannot be imported works, and ``new`` explains the limitation."""
     done = hotload("new", name)
     assert (done.code, done.err.startswith(f'"{name}" is no Python name')) == (0, True)
     assert hotload("call", name, "Ada").out == "Hello, Ada!\n"

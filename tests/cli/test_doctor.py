@@ -25,7 +25,7 @@ def test_a_running_host_is_told(workspace: Workspace, hotload: Hotload) -> None:
 
 
 def test_a_broken_configuration_is_a_finding(workspace: Workspace, hotload: Hotload) -> None:
-    """``doctor`` reports a mistake in hotload.toml among its findings, also as JSON, and exits with 1."""
+    """``doctor`` reports a mistake in hotload.toml among its findings, in JSON too, and exits with 1."""
     workspace["greet"] = answering("hello")
     hotload.serve()
     (workspace.root / "hotload.toml").write_text("lod_timeout = 3\n")

@@ -141,7 +141,7 @@ def test_without_a_host_broken_files_are_refused(workspace: Workspace, hotload: 
 
 @pytest.mark.parametrize("with_host", ["with a host", "without"])
 def test_a_plan_tells_what_would_be_done(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
-    """``plan`` prints what would be loaded and why, also as JSON, and exits with 1 if a plugin cannot be."""
+    """``plan`` prints each load and its reason, as text or JSON, and exits with 1 if a load would fail."""
     workspace["greet"], workspace["echo"] = GREET, GREET
     if with_host == "with a host":
         hotload.serve()
@@ -295,7 +295,7 @@ def test_a_call_that_nobody_answers_because_of_a_fault(workspace: Workspace, hot
 
 
 def test_a_misspelled_option_is_no_argument(workspace: Workspace, hotload: Hotload) -> None:
-    """``call`` takes -1 as a number, but refuses an unknown option unless it follows two dashes."""
+    """``call`` refuses an unknown option, unless it follows two dashes."""
     workspace["greet"] = GREET
     done = hotload("call", "greet", "--jsn")
     assert (done.code, done.out) == (2, "")

@@ -32,7 +32,7 @@ def test_a_day_without_a_host(workspace: Workspace, hotload: Hotload) -> None:
 
 
 def test_a_day_with_a_host(workspace: Workspace, hotload: Hotload) -> None:
-    """Commands reach the host of the same folder in another process, also by its pid."""
+    """Commands reach the host of the same folder in another process, with or without its pid."""
     workspace["greet"] = GREET
     host = hotload.host()
     pid = host.process.pid

@@ -33,7 +33,7 @@ def shown(source: str, *, column: int, end_column: int, end_line: int = 5) -> li
     ],
 )
 def test_marks_stand_under_what_failed(source: str, column: int, end_column: int, carets: str) -> None:
-    """The carets are under the failing expression, also with tabs and wide letters."""
+    """The carets are under the failing expression, even with tabs and wide letters."""
     assert shown(source, column=column, end_column=end_column) == [
         f"    5 | {source.strip()}",
         f"      | {carets}",
@@ -82,7 +82,7 @@ def test_an_error_that_was_reported_twice_is_told_once() -> None:
 
 
 def test_columns_stand_below_each_other() -> None:
-    """The table's columns are aligned, also with wide letters."""
+    """The table's columns are aligned, even with wide letters."""
     statuses = [PluginStatus(name, PluginState.NEW, "") for name in ("a", "日本語", "long-name")]
     lines = table(statuses)
     assert [line.split() for line in lines[1:]] == [

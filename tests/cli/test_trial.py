@@ -23,7 +23,7 @@ HOSTILE = {
 
 
 def test_all_is_well(workspace: Workspace, hotload: Hotload) -> None:
-    """``check --json`` prints one JSON object with each plugin's result, whatever plugins print."""
+    """``check --json`` prints one JSON object with each plugin's result, and nothing that plugins print."""
     workspace["greet"] = FINE
     workspace["_quiet"] = FINE
     done = hotload("check", "--json")
@@ -148,7 +148,7 @@ def test_a_check_leaves_no_file(workspace: Workspace, hotload: Hotload) -> None:
 
 
 def test_a_handler_that_does_not_fit_its_point(workspace: Workspace, hotload: Hotload) -> None:
-    """``check`` reports a handler that does not fit a typed hook point, with its line and what to write."""
+    """``check`` reports a handler that does not fit a typed hook point, with its line and the right form."""
     workspace["points/plugin.py"] = (
         "from hotload_tui import HookPoint\n\n@HookPoint\ndef greet(name: str) -> str:\n"
         "    raise NotImplementedError\n\ndef register(ctx):\n    pass\n"

@@ -1,4 +1,4 @@
-"""Plugins that do what none should: they work or cause a clear fault, and other plugins stay untouched."""
+"""Plugins with extreme behaviour: they work or cause a clear fault, and other plugins stay untouched."""
 
 import json
 import sys
@@ -62,7 +62,7 @@ def test_a_plugin_that_deletes_another_while_it_loads(workspace: Workspace, run:
 
 
 def test_two_plugins_own_a_utils(workspace: Workspace, beside: Running) -> None:
-    """Each of two plugins imports its own ``utils`` by every name, also after one of them is reloaded."""
+    """Each of two plugins imports its own ``utils`` by every name, even after one of them is reloaded."""
     source = "import utils\nfrom . import utils as same\nassert utils is same or utils.WORD == same.WORD\n"
     for name in ("a", "b"):
         save(

@@ -1,4 +1,4 @@
-"""Plugins that start together: none is affected by what another one leaves behind, delays or breaks."""
+"""Plugins that start together: no plugin is affected by the side effects, delays or errors of another."""
 
 import threading
 from collections.abc import Callable
@@ -88,7 +88,7 @@ def test_a_context_variable_of_one_load_is_not_seen_by_the_next(workspace: Works
 def test_one_of_many_that_fails_is_executed_once_and_stops_no_other(
     code: str, said: str, workspace: Workspace, run: Run, shared: Shared
 ) -> None:
-    """The other plugins are live, and each plugin is executed once, even if the failed load ends later."""
+    """If one plugin of a batch fails, even much later, the others are live, and each is executed once."""
     for name in ("a", "b", "d", "e"):
         workspace[name] = COUNTS + answering(name)
     workspace["c"] = f"{COUNTS}{code}\n{answering('c')}"

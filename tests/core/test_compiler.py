@@ -127,7 +127,7 @@ def test_files_that_cannot_be_imported_are_data(workspace: Workspace) -> None:
 
 
 def test_warnings_stay_with_the_file_that_is_reused(workspace: Workspace) -> None:
-    """A compiler warning is reported with file and line, also for a file that was not compiled again."""
+    """A compiler warning is reported with file and line, even for a file that was not compiled again."""
     workspace["greet"] = ENTRY
     workspace["greet/odd.py"] = 'x = 1\nx is "one"\n'
     assert build(workspace).warnings == (

@@ -23,7 +23,7 @@ def refusal(text: str | bytes) -> list[str]:
 
 
 def test_a_number_with_a_fraction_is_named_where_a_whole_one_belongs(tmp_path: Path) -> None:
-    """The error names the fractional value that was written, and gives an example."""
+    """The error for a fraction in place of a whole number gives the value and an example."""
     file = tmp_path / "hotload.toml"
     file.write_text("[plugins.one]\npriority = 2.5\n")
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""What a start and a reload do, as counts that do not depend on the machine."""
+"""The work of a start and a reload, as counts that do not depend on the machine."""
 
 import gc
 import sys

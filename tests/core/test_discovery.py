@@ -67,7 +67,7 @@ def test_enable_and_disable_rename(tmp_path: Path) -> None:
 
 
 def test_a_missing_or_odd_runtime_directory_is_named(tmp_path: Path) -> None:
-    """The error names the plugin directory and, if it is missing, the command that makes it."""
+    """The error for a missing or odd plugin directory names it and, if missing, the command to make it."""
     with pytest.raises(RuntimeDirError, match=r"no plugin directory .*nowhere.*mkdir"):
         find_plugins(tmp_path / "nowhere")
     (tmp_path / "file").write_text("")
@@ -118,5 +118,5 @@ def test_an_existing_plugin_is_not_overwritten(tmp_path: Path, there: str) -> No
     [(["greet"], 'did you mean "greet"'), (["a", "b"], "there are: a, b"), ([], "hotload new")],
 )
 def test_an_unknown_name_gets_a_hint(known: list[str], hint: str) -> None:
-    """The error suggests the nearest name, lists all names, or says how to make a plugin."""
+    """The error for an unknown name suggests the nearest, lists all names, or says how to make a plugin."""
     assert hint in str(unknown("gret", known))

@@ -66,7 +66,7 @@ def running(workspace: Workspace, run: Run) -> Running:
 
 
 def test_a_facade_forwards_to_whatever_serves(workspace: Workspace, running: Running) -> None:
-    """The stable name always reaches the newest version, also through modules imported earlier."""
+    """The stable name always reaches the newest version, even through modules imported earlier."""
     part = importlib.import_module("hotplug.greet.part")
     package = importlib.import_module("hotplug.greet")
     entry = importlib.import_module("hotplug.greet.plugin")

@@ -45,7 +45,7 @@ def test_a_fault_names_type_message_and_place() -> None:
 
 
 def test_columns_count_characters_not_bytes() -> None:
-    """The marked columns are right behind umlauts, CJK and emoji."""
+    """The marked columns are correct after umlauts, CJK and emoji."""
     fault = raised_by("def go():\n    return ('äöü日本🎉', missing)\n")
     place = fault.place
     assert place is not None

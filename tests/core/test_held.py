@@ -1,4 +1,4 @@
-"""What a reload does to free the previous version."""
+"""The steps of a reload that free the previous version."""
 
 import gc
 import sys

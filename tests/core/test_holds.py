@@ -68,7 +68,7 @@ def test_release_and_rebuild_bring_the_source_back(running: Running, how: str) -
 
 
 def test_a_release_of_what_serves_anyway_loads_nothing(running: Running) -> None:
-    """Releasing a plugin whose source is live already spends no generation."""
+    """Releasing a plugin whose source is already live spends no generation."""
     running.manager.rollback("greet", 3)
     status = running.manager.release("greet")
     assert (status.state, status.generation) == (PluginState.OK, 3)

@@ -334,7 +334,7 @@ def test_invoke_tells_values_faults_and_seconds() -> None:
 
 
 def test_points_tell_calls_and_handlers() -> None:
-    """``points`` lists both a point without handlers that is called and a point that nobody calls."""
+    """``points`` lists both a point that is called without handlers and a point that is never called."""
     host = serving(says(1))
     host.call("nowhere")
     host.call("nowhere")

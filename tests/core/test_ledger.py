@@ -210,7 +210,7 @@ LATE = [
 
 @pytest.fixture
 def tidy(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[None]:
-    """Set up some state of the host, and restore what a failing test leaves."""
+    """Set up some state of the host, and restore it after a failing test."""
     monkeypatch.setenv("HOTLOAD_KEPT", "kept")
     weakref.finalize(handler := logging.NullHandler(), len, "").detach()  # the first call uses atexit
     monkeypatch.chdir(str(tmp_path))
@@ -435,7 +435,7 @@ OPEN = {
 
 @pytest.mark.parametrize("kind", OPEN)
 def test_what_is_left_open_is_closed(workspace: Workspace, run: Run, host: ModuleType, kind: str) -> None:
-    """Retirement closes and reports what only the old version has open, not a file that it shares."""
+    """Retirement closes and reports the old version's open objects, but not a file that the host shares."""
     line, category = OPEN[kind]
     path = workspace.root / "written"
     with (workspace.root / "shared").open("w") as shared:

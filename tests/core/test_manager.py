@@ -109,7 +109,7 @@ BROKEN = [
 def test_a_broken_save_leaves_the_last_good_serving(
     workspace: Workspace, run: Run, broken: str, phase: str, kind: str
 ) -> None:
-    """The plugin is STALE with a fault, its old version and state stay, and a fix clears the fault."""
+    """After a broken save the plugin is STALE, its old version and state stay, and a fix clears the fault."""
     workspace["greet"] = COUNTING
     running = run(workspace.config())
     pins, modules = dict(linecache.cache), set(sys.modules)
@@ -193,7 +193,7 @@ def test_files_are_compiled_one_by_one(workspace: Workspace, run: Run) -> None:
 
 
 def test_several_plugins_change_in_one_swap(workspace: Workspace, run: Run) -> None:
-    """Plugins that change together become live together, also for calls during the events."""
+    """Plugins that change together become live together, even for calls during the events."""
     for name in "abc":
         workspace[name] = answering("one")
     running = run(workspace.config())

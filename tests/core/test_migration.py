@@ -94,7 +94,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("source", "message", "line"), MISTAKES)
 def test_what_cannot_migrate_is_named(bench: Bench, source: str, message: str, line: int) -> None:
-    """A version that cannot migrate existing state is refused with an error that says what to write."""
+    """A version that cannot migrate existing state is refused with an error that names the fix."""
     bench.load(WITH_COUNT)
     error = bench.refusal(source + "def register(ctx): ...\n")
     assert message in str(error)

@@ -26,7 +26,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_fault_says_how_to_install_what_is_missing(workspace: Workspace, run: Run) -> None:
-    """The fault gives the install command for the host's Python, but only if a package can help."""
+    """The fault of a missing package gives the install command for the host's Python, if one can help."""
     workspace["user"] = NEEDS.format(module="not_installed")
     workspace["typo"] = NEEDS.format(module="json.not_there")
     workspace["own"] = "from . import not_there\ndef register(ctx): ...\n"

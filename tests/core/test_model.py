@@ -1,4 +1,4 @@
-"""Random user actions; after each one the host runs what a cold start would run."""
+"""Random user actions; after each one the host runs the same versions as a cold start would."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ class Plugins(Histories):
 
     @rule()
     def clean_all(self) -> None:
-        """Remove all artifacts, also those of deleted plugins."""
+        """Remove all artifacts, including those of deleted plugins."""
         self.host.manager.clean()
         assert self.artifacts() == []
         self.forgotten = {}

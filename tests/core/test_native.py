@@ -88,7 +88,7 @@ def test_a_native_module_is_reloaded_with_its_plugin(
 def test_a_native_module_that_refuses_a_second_load_is_a_clear_fault(
     workspace: Workspace, run: Run, build: Callable[[str, str], None]
 ) -> None:
-    """The old version stays live, and the fault says that the host must be restarted."""
+    """If a native module refuses a second load, the old version stays and the fault asks for a restart."""
     workspace["greet"] = PLUGIN
     build("one", ONCE)
     running = run(workspace.config())
@@ -117,7 +117,7 @@ def test_an_extension_of_the_standard_library_in_a_plugin(workspace: Workspace, 
 
 
 def test_a_damaged_native_module_is_a_clear_fault(workspace: Workspace, run: Run) -> None:
-    """The fault names the author's file, not a temporary copy of it."""
+    """The fault of a damaged native module names the author's file, not a temporary copy of it."""
     workspace["greet"] = PLUGIN
     workspace[f"greet/fast{SUFFIX}"] = b"\x7fELF"
     message = run(workspace.config()).fault("greet").message

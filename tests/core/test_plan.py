@@ -1,4 +1,4 @@
-"""The plan: what a rebuild would do now and why, without doing any of it."""
+"""The plan: the actions and reasons of a rebuild, without doing any of it."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_it_writes_nothing_and_runs_nothing(workspace: Workspace, run: Run) -> N
 
 
 def test_it_comes_true(workspace: Workspace, run: Run) -> None:
-    """A rebuild does what the plan says: the same plugins, order and hook points."""
+    """A rebuild does exactly its plan: the same plugins, order and hook points."""
     workspace["base"], workspace["user"] = hooked("base", "old"), "REQUIRES = ['base']\n" + hooked("use")
     workspace["z"], workspace["other"] = hooked("z"), hooked("other")
     running = run(workspace.config())

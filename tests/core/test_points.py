@@ -83,7 +83,7 @@ def test_a_handler_that_does_not_fit_is_a_fault(
     run: Callable[[Config], Running],
     wrong: tuple[str, str, int],
 ) -> None:
-    """A handler that does not fit is refused; the fault names its line, the problem and what to write."""
+    """A handler that does not fit is refused; the fault names its line, the problem and the right form."""
     handler, reason, line = wrong
     workspace["greet"] = _plugin(handler)
     fault = run(workspace.config()).fault("greet")

@@ -73,7 +73,7 @@ def test_it_is_held_after_a_new_start_too(workspace: Workspace, run: Run) -> Non
 def test_others_serve_on(
     workspace: Workspace, run: Run, settings: dict[str, object], calls: list[bool]
 ) -> None:
-    """Nothing is rolled back if it is off, faults are few, the rate is kept, or probation is over."""
+    """There is no rollback if it is disabled, probation is over, or faults are few or below the rate."""
     running = serve(workspace, run, answering("old"), FAILING, **settings)
     for bad in calls:
         running.host.call("greet", bad)

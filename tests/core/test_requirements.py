@@ -62,7 +62,7 @@ def test_it_is_reloaded_with_what_it_requires_in_one_swap(workspace: Workspace, 
 
 
 def test_imports_by_the_stable_name_reach_the_same_version(workspace: Workspace, run: Run) -> None:
-    """An import by the stable name gives the same version as ``ctx.plugin``, also during the reload."""
+    """An import by the stable name gives the same version as ``ctx.plugin``, even during the reload."""
     workspace["base"] = base(1)
     workspace["user"] = (
         "REQUIRES = ['base']\nfrom hotplug.base.plugin import VALUE\n"
@@ -87,7 +87,7 @@ def test_other_modules_of_it_are_reached_too(workspace: Workspace, run: Run) -> 
 
 
 def test_only_what_is_required_is_given(workspace: Workspace, run: Run) -> None:
-    """``ctx.plugin`` refuses a plugin that is not required, and says what to write."""
+    """``ctx.plugin`` refuses a plugin that is not required, and names the missing line."""
     workspace["base"], workspace["user"] = base(1), "def register(ctx):\n    ctx.plugin('base')\n"
     running = run(workspace.config())
     assert 'write REQUIRES = ["base"] in plugin.py' in running.fault("user").message
@@ -104,7 +104,7 @@ def test_a_list_that_only_running_would_tell_is_a_fault(workspace: Workspace, ru
 
 
 def test_it_waits_for_what_is_not_there_and_comes_with_it(workspace: Workspace, run: Run) -> None:
-    """A plugin waits with a reason for a missing requirement, and loads together with it."""
+    """A plugin waits for a missing requirement, with a reason, and is loaded when it appears."""
     workspace["user"], workspace["bose"] = using("base"), base(0)
     running = run(workspace.config())
     status = running.status("user")
@@ -178,7 +178,7 @@ def test_if_one_fails_both_stay(workspace: Workspace, run: Run) -> None:
 
 
 def test_if_what_it_requires_does_not_compile_both_stay(workspace: Workspace, run: Run) -> None:
-    """If a requirement does not compile, its user keeps its old version until it does."""
+    """If a requirement does not compile, its user keeps its old version until the fix."""
     workspace["base"], workspace["user"] = base(1), using("base")
     running = run(workspace.config())
     workspace["base"], workspace["user"] = "def register(:\n", using("base", body="NEW = 1")
@@ -206,7 +206,7 @@ def test_a_cycle_is_a_fault_of_its_members(workspace: Workspace, run: Run) -> No
 
 
 def test_a_requirement_is_turned_round_in_one_change(workspace: Workspace, run: Run) -> None:
-    """If two plugins swap their requirement in one change, both load without a cycle."""
+    """If a requirement between two plugins is reversed in one change, both load without a cycle."""
     workspace["a"], workspace["b"] = using("b"), base(1)
     running = run(workspace.config())
     workspace["a"], workspace["b"] = base(2), using("a")
@@ -218,7 +218,7 @@ def test_a_requirement_is_turned_round_in_one_change(workspace: Workspace, run: 
 
 
 def test_a_rollback_takes_those_that_require_it_along(workspace: Workspace, run: Run) -> None:
-    """A rollback reloads the users too, and is refused unchanged if one of them does not load."""
+    """A rollback reloads the users too; if one of them does not load, it is refused and changes nothing."""
     workspace["base"], workspace["user"] = base(1), using("base")
     running = run(workspace.config())
     workspace["base"] = base(2)

@@ -94,7 +94,7 @@ def test_clean_up_waits_for_the_last_call(workspace: Workspace, run: Run, stage:
 
 
 def test_a_generator_of_the_old_version_ends_in_it(workspace: Workspace, run: Run) -> None:
-    """A generator of the old version goes on with its own modules, also with late imports."""
+    """A generator of the old version goes on with its own modules, even with late imports."""
     workspace["greet/lazy.py"] = "VALUE = 'old'\n"
     workspace["greet"] = (
         "def count():\n    yield 1\n    from . import lazy\n    yield lazy.VALUE\n"
@@ -112,7 +112,7 @@ def test_a_generator_of_the_old_version_ends_in_it(workspace: Workspace, run: Ru
 def test_a_coroutine_called_by_hand_is_named_with_its_own_place(
     workspace: Workspace, run: Run, stage: Stage
 ) -> None:
-    """The place is the coroutine's line, not that of the event loop that waits for it."""
+    """A coroutine that is called by hand is named with its own line, not with the waiting event loop's."""
     workspace["greet"] = (
         "import asyncio, stage\n"
         "async def slow():\n    stage.entered.set()\n    await asyncio.to_thread(stage.gate.wait)\n"

@@ -1,4 +1,4 @@
-"""What one command loads, and how often."""
+"""The number of builds and loads of one command."""
 
 from collections.abc import Callable
 

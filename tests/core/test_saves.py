@@ -1,4 +1,4 @@
-"""What a save does in a running manager while another program writes."""
+"""Saves by another program while a manager runs."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_failure_that_stands_still_is_told_once(workspace: Workspace, watched:
 
 
 def test_a_load_that_became_stale_does_not_serve(workspace: Workspace, watched: Running) -> None:
-    """If a save comes during a load, the newer source becomes live next, and the older one never does."""
+    """If a save comes during a load, that load never becomes live, and the newer source does."""
     fifo = workspace.root / "go on"
     os.mkfifo(fifo)
     workspace["greet"] = f"import pathlib\npathlib.Path({str(fifo)!r}).read_text()\n{TWO}"

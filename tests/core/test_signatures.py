@@ -39,7 +39,7 @@ def register(ctx): register_marked(ctx, globals(), 'app')
 def test_a_name_that_only_type_checkers_know_is_no_fault(
     workspace: Workspace, run: Callable[[Config], Running], source: str
 ) -> None:
-    """An unknown name in an annotation is no fault, in any function that is inspected."""
+    """A name in an annotation that only type checkers know is no fault."""
     workspace["greet"] = LATE + source
     running = run(workspace.config())
     assert running.status("greet").fault is None

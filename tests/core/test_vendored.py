@@ -52,7 +52,7 @@ def vendor(workspace: Workspace, *names: str) -> None:
 
 
 def mark(workspace: Workspace, word: str) -> None:
-    """Append a mark that tells this copy of jinja2 from others."""
+    """Append a mark that distinguishes this copy of jinja2 from others."""
     with (workspace.plugins / "greet/jinja2/__init__.py").open("a") as file:
         file.write(f"\nMARK = {word!r}\n")
 

@@ -54,7 +54,7 @@ def test_a_link_is_not_followed(sockets: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the folder belongs to another user, it is refused with an error that says what to do."""
+    """If the folder belongs to another user, it is refused with an error that names the fix."""
     stranger = 2_000_000_000 + os.getpid()
     monkeypatch.setenv("XDG_RUNTIME_DIR", "")
     monkeypatch.setattr(os, "getuid", lambda: stranger)

@@ -52,7 +52,7 @@ def test_a_listener_waits_for_the_next_event(workspace: Workspace) -> None:
 
 
 def test_who_falls_behind_is_told_and_memory_is_bounded(workspace: Workspace) -> None:
-    """The feed keeps a limited number of events; a listener that missed some is told so and can go on."""
+    """The feed keeps a limited number of events; a listener that missed some is notified and can go on."""
     manager = Telling(workspace)
     told = server.Feed(manager)
     manager.tell(1, server.KEPT)

@@ -1,4 +1,4 @@
-"""The events that a console receives through the socket, also when its host ends and another one starts."""
+"""Events that a console receives through the socket, even when its host ends and another one starts."""
 
 import itertools
 import os

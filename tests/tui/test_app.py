@@ -59,7 +59,7 @@ async def test_a_program_that_goes_on_after_the_console_hears_signals_as_before(
 
 
 async def test_a_tab_that_nothing_has_opened_yet_takes_the_next_key(workspace: Workspace) -> None:
-    """Tabs behind the first are created when they have content or are opened, and a key typed ahead works."""
+    """Tabs other than the first are created when they are needed, and a key typed ahead works."""
     (workspace.root / "plugins").mkdir(exist_ok=True)
     manager = HotloadManager(HookHost(), workspace.config())
     async with console(manager, workspace.root) as it:

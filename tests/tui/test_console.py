@@ -126,7 +126,7 @@ async def test_d_switches_off_and_on_and_its_label_follows(workspace: Workspace,
 
 
 async def test_c_removes_the_artifacts_of_the_selected_plugin(workspace: Workspace, run: Run) -> None:
-    """``c`` removes one plugin's artifacts, the plugin stays live, and the toast names the key to rebuild."""
+    """``c`` removes one plugin's artifacts, the plugin stays live, and the toast names the keys to undo."""
     workspace["one"] = workspace["two"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("two"))
@@ -357,7 +357,7 @@ async def test_a_click_on_a_key_presses_it(workspace: Workspace, run: Run) -> No
 
 
 async def test_keys_of_the_configuration_replace_the_built_in_ones(workspace: Workspace, run: Run) -> None:
-    """A configured key replaces the built-in one, also in the footer."""
+    """A configured key replaces the built-in one, in the footer too."""
     workspace["one"] = PLAIN
     async with console(
         run(workspace.config()).manager, workspace.root, keys={"toggle": "x", "rebuild": "f5", "down": "w"}
@@ -372,7 +372,7 @@ async def test_keys_of_the_configuration_replace_the_built_in_ones(workspace: Wo
 
 
 async def test_what_happens_at_once_is_one_toast(workspace: Workspace, run: Run) -> None:
-    """A change of several plugins is one toast, which also says what failed."""
+    """A change of several plugins is one toast, which includes the failure."""
     for name in ("a", "b", "c"):
         workspace[name] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
@@ -428,7 +428,7 @@ async def test_wide_terminals_show_hook_points_and_the_log(workspace: Workspace,
 async def test_y_copies_what_is_under_the_cursor(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``y`` copies the row's path and digest in the table, or the last line in the log, also to a file."""
+    """``y`` copies the row's path and digest in the table, or the last log line, to clipboard and file."""
     monkeypatch.setenv("XDG_STATE_HOME", str(workspace.root / "state"))
     workspace["one"] = PLAIN
     running = run(workspace.config())

@@ -88,7 +88,7 @@ async def test_keys_that_come_before_the_details_are_for_the_plugin_under_the_cu
 async def test_a_syntax_error_of_a_running_plugin_tells_what_still_runs(
     workspace: Workspace, run: Run
 ) -> None:
-    """The tab shows which digest and generation is still live, and is cleared when the fix is saved."""
+    """After a bad save the Error tab shows which version is still live, and a fix clears it."""
     workspace["greet"] = GOOD
     running = run(workspace.config(enable_watch=True))
     async with console(running.manager, workspace.root) as it:

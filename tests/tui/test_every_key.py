@@ -1,4 +1,4 @@
-"""Every key of the console, in every pane, at three sizes: it does what help says about it."""
+"""Every key of the console, in every pane, at three sizes: it does what help promises."""
 
 from __future__ import annotations
 

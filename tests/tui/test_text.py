@@ -22,7 +22,7 @@ def test_no_control_character_survives(text: str) -> None:
 
 
 def test_columns_stay_where_they_are() -> None:
-    """Each character is replaced by one character, so that carets stay right."""
+    """Each character is replaced by one character, so that carets stay in place."""
     assert len(clean("a\x1b[2Jb\x00c")) == len("a\x1b[2Jb\x00c")
 
 
@@ -47,7 +47,7 @@ def test_lines_are_split_and_tabs_expanded() -> None:
     ("seconds", "shown"), [(-3, "0s"), (59.9, "59s"), (60, "1m"), (7199, "1h"), (86400 * 40, "40d")]
 )
 def test_durations_are_short(seconds: float, shown: str) -> None:
-    """A duration takes at most three characters."""
+    """A duration is shown in its largest unit, rounded down."""
     assert duration(seconds) == shown
 
 

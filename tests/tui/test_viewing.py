@@ -245,7 +245,7 @@ def test_a_damaged_view_state_counts_as_none(tmp_path: Path) -> None:
 
 
 def test_words_of_a_filter_are_combined() -> None:
-    """A filter of a lone exclamation mark matches all rows, and a filter is described with its words."""
+    """A lone exclamation mark is a valid filter, and a filter is described with its words and switches."""
     assert Arrangement(filter="!").of(()) == ()
     assert Arrangement(filter="a !b", problems=True).describe() == "filter a !b, problems only"
 

@@ -79,7 +79,7 @@ def heard(notifier: InotifyNotifier, act: Callable[[], object]) -> set[Path]:
 
 
 def test_a_save_rings_by_its_path(root: Path, listen: Listen) -> None:
-    """A save is reported by its path, also in a subdirectory and with a name that is not UTF-8."""
+    """A save is reported by its path, even in a subdirectory and with a name that is not UTF-8."""
     notifier = listen(root)
     file = root / "inner" / os.fsdecode(b"caf\xe9.py")
     assert heard(notifier, lambda: file.write_text("A = 1\n")) == {file}

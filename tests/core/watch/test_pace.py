@@ -1,4 +1,4 @@
-"""When the watcher looks at saved plugins: soon, and at those that are saved together at the same moment."""
+"""When the watcher checks saved plugins: soon, and at the same moment if they are saved together."""
 
 from __future__ import annotations
 

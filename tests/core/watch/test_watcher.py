@@ -132,7 +132,7 @@ def test_an_endless_stream_is_told_all_the_same(workspace: Workspace, watch: Wat
 def test_a_root_that_is_deleted_and_made_again_is_watched_again(
     workspace: Workspace, watch: Watch, notifier: str
 ) -> None:
-    """The deleted plugins are reported, the status names the trouble, and the new directory is watched."""
+    """A deleted root is reported with its plugins and in the status, and a new one is watched."""
     heard = watch(notifier=notifier)
     shutil.rmtree(workspace.plugins)
     assert heard.wait_for(lambda: heard.names == {"greet", "other"})
@@ -184,7 +184,7 @@ def test_a_failing_listener_does_not_end_the_watching(
 
 
 def test_start_and_stop_leave_no_threads(workspace: Workspace, notifier: str) -> None:
-    """Starting and stopping several times, also without a root, leaves no threads."""
+    """Starting and stopping several times, even without a root, leaves no threads."""
     before = set(threading.enumerate())
     heard = Heard(workspace.plugins, notifier=notifier)
     for _ in range(5):

@@ -117,7 +117,7 @@ def try_all(console: Console, name: str) -> None:
 
 
 def trigger(console: Console, when: str, plugin: str) -> None:
-    """Call or disable the plugin; a load happens by itself."""
+    """Call or disable the plugin; a load needs no trigger."""
 
     def ask() -> None:
         try:
