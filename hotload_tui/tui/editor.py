@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import shutil
@@ -88,7 +89,7 @@ async def open_editor(app: App[None], file: Path, line: int) -> str:
         if command.windowed:
             return _open_window(command)
         return await _open_here(app, command)
-    except (OSError, SuspendNotSupported) as error:
+    except (OSError, ValueError, SuspendNotSupported) as error:
         return f"{command.arguments[0]}: {error}"
 
 
@@ -107,16 +108,10 @@ def _open_window(command: EditorCommand) -> str:
 
 async def _open_here(app: App[None], command: EditorCommand) -> str:
     """Lend the terminal to the editor until it ends; return an error text, or an empty text."""
-    trouble = ""
     with lent_terminal(app):
-        try:
-            process = await asyncio.create_subprocess_exec(*command.arguments)
-            status = await process.wait()
-        except Exception as error:  # an exception inside suspend() would leave the terminal suspended
-            trouble = f"{command.arguments[0]}: {error}"
-        else:
-            trouble = f"{command.arguments[0]} ended with status {status}" if status else ""
-    return trouble
+        process = await asyncio.create_subprocess_exec(*command.arguments)
+        status = await process.wait()
+    return f"{command.arguments[0]} ended with status {status}" if status else ""
 
 
 Debug: TypeAlias = Callable[[], socket.socket | None]
@@ -129,8 +124,12 @@ async def hand_over(app: App[None], connection: socket.socket) -> None:
     """Lend the terminal to the debugger until it ends."""
     with lent_terminal(app):
         heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c would end the suspended console
-        await asyncio.to_thread(_relay, connection)
-        signal.signal(signal.SIGINT, heard)
+        try:
+            await asyncio.to_thread(_relay, connection)
+        finally:
+            with contextlib.suppress(OSError):  # closed already, unless this hand-over was cancelled
+                connection.shutdown(socket.SHUT_RDWR)
+            signal.signal(signal.SIGINT, heard)
 
 
 def _relay(connection: socket.socket) -> None:

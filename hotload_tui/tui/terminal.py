@@ -169,13 +169,18 @@ def hear_signals(end: Callable[[int], None], limit: float) -> Callable[[], None]
 def lent_terminal(app: App[None]) -> Iterator[None]:
     """Suspend the console and lend its terminal to another program.
 
-    The body must not raise: after an exception, Textual would not take the terminal back. Text that plugins
-    print still goes to the log, not to the other program's screen. ``batch_update`` stops repaints, which
-    would fill the writer's queue while no thread empties it.
+    Text that plugins print still goes to the log, not to the other program's screen. ``batch_update`` stops
+    repaints, which would fill the writer's queue while no thread empties it.
     """
     out, err = sys.stdout, sys.stderr
+    failure: BaseException | None = None
     with app.suspend(), app.batch_update(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        yield
+        try:
+            yield
+        except BaseException as error:  # inside suspend(), Textual would not take the terminal back
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 def has_shell() -> bool:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import signal
+import socket
 from pathlib import Path
 
 import pytest
+from textual.app import App
 
 from hotload_tui import HookHost, HotloadManager
-from hotload_tui.tui.editor import editor_command
+from hotload_tui.tui.editor import editor_command, hand_over
 from tests.conftest import Workspace
 from tests.tui.console import console
 
@@ -70,3 +75,22 @@ async def test_a_windowed_editor_is_started_beside_the_console(
         await it.until(heard.exists)
         assert heard.read_text() == f"--goto {workspace.plugins}/bad/plugin.py:2\n"
     manager.stop()
+
+
+async def test_a_debugger_that_is_cancelled_leaves_ctrl_c_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the hand-over is cancelled, the console reacts to SIGINT again, and the debugger ends."""
+    monkeypatch.setattr("hotload_tui.tui.editor.lent_terminal", contextlib.nullcontext)
+    before = signal.getsignal(signal.SIGINT)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        task = asyncio.create_task(hand_over(App(), ours))
+        await asyncio.sleep(0)  # the task takes its first step
+        assert signal.getsignal(signal.SIGINT) is not before
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        try:
+            assert signal.getsignal(signal.SIGINT) is before
+            assert await asyncio.to_thread(theirs.recv, 1) == b""
+        finally:
+            signal.signal(signal.SIGINT, before)

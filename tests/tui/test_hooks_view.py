@@ -55,6 +55,36 @@ async def test_a_pinned_call_runs_again_after_a_reload(workspace: Workspace, run
         await it.until(lambda: any("not pinned any more" in toast for toast in it.toasts))
 
 
+async def test_space_acts_on_the_newest_call_and_no_other(workspace: Workspace, run: Run) -> None:
+    """With one call pinned, space pins the newer call too, and again unpins this one alone."""
+    workspace["one"] = greeting("Hello")
+    async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        for name in ("Ada", "Bob"):
+            await it.press("7", "enter", *f'"{name}"', "enter")
+            await it.shows(f"'Hello, {name}'")
+            await it.press("space")
+            await it.shows(f"Pinned greet('{name}')")
+        await it.press("space")
+        await it.until(lambda: any("greet('Bob') is not pinned any more" in toast for toast in it.toasts))
+        await it.until(lambda: it.text.count("pinned") == 2)  # the toast, and Ada's call
+
+
+async def test_calls_of_the_host_are_counted_while_the_tab_is_open(workspace: Workspace, run: Run) -> None:
+    """No event reports a call, yet the tab shows the number when it opens, and while it is open."""
+    workspace["one"] = greeting("Hello")
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        await it.press("7", "0", "1")
+        for _ in range(3):
+            running.manager.invoke("greet")
+        await it.press("7")
+        await it.shows("100   3 ")
+        running.manager.invoke("greet")
+        await it.shows("100   4 ")
+
+
 async def test_earlier_arguments_come_back(workspace: Workspace, run: Run) -> None:
     """The prompt opens with the newest arguments, ``up`` recalls earlier ones, and escape calls nothing."""
     workspace["one"] = greeting("Hello")

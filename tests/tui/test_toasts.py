@@ -1,6 +1,12 @@
 from __future__ import annotations
 
-from hotload_tui.core.events import PluginDisabled, PluginDiscovered, PluginFailed, PluginLoaded
+from hotload_tui.core.events import (
+    PluginDisabled,
+    PluginDiscovered,
+    PluginFailed,
+    PluginLoaded,
+    PluginMended,
+)
 from hotload_tui.core.model import Fault
 from hotload_tui.tui.widgets.status import Toasts
 
@@ -57,6 +63,18 @@ def test_the_last_word_on_a_plugin_counts() -> None:
     shown = Shown()
     shown.toasts.tell([PluginDiscovered(0, "a"), failed("a"), loaded("a", 1)])
     assert shown.texts[-1][0] == "a loaded"
+
+
+def test_a_fault_that_is_over_without_a_load_is_not_shown_any_longer() -> None:
+    """A plugin whose source matches its live version again replaces its failure, soon or late."""
+    shown = Shown()
+    shown.toasts.tell([failed("a")])
+    shown.toasts.tell([PluginMended(0, "a")])
+    assert shown.texts[-1] == ("a fixed", False)
+    shown.toasts.tell([failed("a")])
+    shown.now += 3
+    shown.toasts.tell([PluginMended(0, "a")])
+    assert shown.texts[-1] == ("a fixed", False)
 
 
 def test_a_disabled_plugin_names_the_key_that_brings_it_back() -> None:

@@ -28,6 +28,9 @@ KEPT: Final = 50
 SHOWN: Final = 5
 """The maximum number of results of calls that are not pinned."""
 
+FIGURES_INTERVAL: Final = 1.0
+"""Seconds between two requests for the figures while the tab is visible."""
+
 _TITLES: Final = ("hook point", "handler", "prio", "calls", "faults", "ms")
 
 EMPTY: Final = (
@@ -68,6 +71,9 @@ class HooksView(Vertical, Filterable):
     class Kept(Message):
         """The earlier calls or the pinned calls, which the next session needs, have changed."""
 
+    class FiguresRequested(Message):
+        """The figures on the screen may be out of date: no event reports the host's calls."""
+
     def __init__(self, earlier: Iterable[HookCall] = (), pinned: Iterable[HookCall] = ()) -> None:
         super().__init__(id="hook-points")
         self.earlier = list(earlier)
@@ -97,8 +103,9 @@ class HooksView(Vertical, Filterable):
         return self.query_one(HooksTable)
 
     def on_mount(self) -> None:
-        """Show the results of pinned calls that ran before the tab was mounted."""
+        """Show the results of pinned calls that ran before the tab was mounted, and follow the figures."""
         self._draw()
+        self.set_interval(FIGURES_INTERVAL, self._request_figures)
 
     def show(self, points: tuple[HookPointStatus, ...]) -> None:
         """Show these hook points; the cursor stays on its hook point."""
@@ -107,8 +114,13 @@ class HooksView(Vertical, Filterable):
             self.draw_table()
 
     def on_show(self) -> None:
-        """Draw the changes that arrived while the tab was hidden."""
+        """Draw the changes that arrived while the tab was hidden, and request the newest figures."""
         self.draw_table()
+        self._request_figures()
+
+    def _request_figures(self) -> None:
+        if self.is_on_screen:
+            self.post_message(self.FiguresRequested())
 
     def redraw(self) -> None:
         """Draw the rows that match the filter; the results of calls stay below them."""
@@ -217,12 +229,12 @@ class HooksView(Vertical, Filterable):
         return was_open
 
     def toggle_pin(self) -> str:
-        """Unpin the first pinned call of the hook point, or else pin its newest call; return a message."""
+        """Pin the newest call of the hook point, or unpin it if it is pinned; return a message."""
         row = self._row
         if row is None:
             return self._why_no_row()
         point = row.point.point
-        call = next((call for call in (*self.pinned, *self.earlier) if call.point == point), None)
+        call = next((call for call in (*self.earlier, *self.pinned) if call.point == point), None)
         if call is None:
             self._ask(point)
             self._pins = True

@@ -22,6 +22,7 @@ from hotload_tui.core.events import (
     PluginDiscovered,
     PluginFailed,
     PluginLoaded,
+    PluginMended,
     PluginRemoved,
 )
 from hotload_tui.core.model import PluginState, Snapshot
@@ -90,6 +91,7 @@ _VERBS: Final[dict[type, str]] = {
     PluginLoaded: "reloaded",
     PluginDisabled: "disabled",
     PluginDiscovered: "found",
+    PluginMended: "fixed",
     PluginRemoved: "gone",
 }
 _REASONS: Final[dict[type, str]] = {PluginDisabled: "d or z enables it"}
