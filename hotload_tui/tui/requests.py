@@ -32,6 +32,9 @@ from hotload_tui.tui.text import clean_line, count, failing_file
 READ_INTERVAL: Final = 0.05
 """Seconds between two reads."""
 
+FIGURES_INTERVAL: Final = 1.0
+"""Seconds without an event after which the state is read: no event reports the host's calls, or a fault again."""
+
 _R = TypeVar("_R")
 
 RETRY: Final = 0.5
@@ -143,7 +146,7 @@ def reason_of(error: BaseException) -> str:
 
 
 class FactReader:
-    """Reads the state after events and posts it as a message."""
+    """Reads the state after events, and at least once a second, and posts it as a message if it is news."""
 
     def __init__(self, api: ManagerApi, post: Callable[[Message], bool]) -> None:
         self._api = api
@@ -155,6 +158,7 @@ class FactReader:
         self._name = ""
         self._lost = 0
         self._last_line = 0
+        self._posted: Snapshot | None = None
         self._loaded_key = (0, "", "", 0)
         self._loaded: str | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -176,12 +180,12 @@ class FactReader:
         """Read the details of this plugin from now on."""
         with self._lock:
             self._name = name
-        self._due.set()
+            self._due.set()
 
     def _heard(self, event: AnyEvent) -> None:
         with self._lock:
             self._events.append(event)
-        self._due.set()
+            self._due.set()
         if isinstance(event, HostStalled):  # a read under way may wait for a long time
             self._send(FactsFailed(event.describe()))
 
@@ -201,34 +205,40 @@ class FactReader:
         patience = None
         while True:
             self._due.wait(patience)
-            self._due.clear()
             if self._stopped.is_set():
                 return
             with self._lock:
+                has_news = self._due.is_set()
+                self._due.clear()
                 name, events = self._name, tuple(self._events)
                 self._events.clear()
             try:
-                message, patience = self._read(name, events), None
+                message, patience = self._read(name, events, has_news=has_news), FIGURES_INTERVAL
             except Exception as error:  # every error of the manager is shown; none ends the thread
-                message = FactsFailed(reason_of(error))
+                message, self._posted = FactsFailed(reason_of(error)), None
                 with self._lock:
                     self._events[:0] = events  # for the next successful read
                 # An event reports the return of a host; repeated reads would not help a host that hangs.
                 patience = None if isinstance(error, NoHostError) else RETRY
-            self._send(message)
+            if message is not None:
+                self._send(message)
             self._stopped.wait(READ_INTERVAL)
 
     def _send(self, message: Message) -> None:
         with contextlib.suppress(RuntimeError):  # the console's loop has ended
             self._post(message)
 
-    def _read(self, name: str, events: tuple[AnyEvent, ...]) -> Message:
+    def _read(self, name: str, events: tuple[AnyEvent, ...], *, has_news: bool) -> Message | None:
+        """Read the state; return ``None`` if there is no news and the state is the one that was posted last."""
         for event in events:
             if isinstance(event, HostLost):
                 self._lost = event.pid
             elif isinstance(event, HostReached) and event.pid != self._lost:
                 self._last_line = 0  # another host numbers its lines from 1 again
         snapshot = self._api.snapshot()
+        if not has_news and snapshot == self._posted:
+            return None
+        self._posted = snapshot
         lines = self._api.log(since=self._last_line)
         status = next((plugin for plugin in snapshot.plugins if plugin.name == name), None)
         closeup = self._closeup(snapshot.host.pid, status) if status else None

@@ -74,10 +74,6 @@ class WorkbenchScreen(ViewingScreen):
         """Call the requested hook points."""
         self.say(self.requests.call(message.calls, self.clock))
 
-    def on_hooks_view_figures_requested(self) -> None:
-        """Read how often the hook points were called."""
-        self.read_again()
-
     def on_hooks_view_kept(self) -> None:
         """Store the earlier and the pinned calls now, because the console may not end in order."""
         self.keep_view()

@@ -28,9 +28,6 @@ KEPT: Final = 50
 SHOWN: Final = 5
 """The maximum number of results of calls that are not pinned."""
 
-FIGURES_INTERVAL: Final = 1.0
-"""Seconds between two requests for the figures while the tab is visible."""
-
 _TITLES: Final = ("hook point", "handler", "prio", "calls", "faults", "ms")
 
 EMPTY: Final = (
@@ -71,9 +68,6 @@ class HooksView(Vertical, Filterable):
     class Kept(Message):
         """The earlier calls or the pinned calls, which the next session needs, have changed."""
 
-    class FiguresRequested(Message):
-        """The figures on the screen may be out of date: no event reports the host's calls."""
-
     def __init__(self, earlier: Iterable[HookCall] = (), pinned: Iterable[HookCall] = ()) -> None:
         super().__init__(id="hook-points")
         self.earlier = list(earlier)
@@ -103,9 +97,8 @@ class HooksView(Vertical, Filterable):
         return self.query_one(HooksTable)
 
     def on_mount(self) -> None:
-        """Show the results of pinned calls that ran before the tab was mounted, and follow the figures."""
+        """Show the results of pinned calls that ran before the tab was mounted."""
         self._draw()
-        self.set_interval(FIGURES_INTERVAL, self._request_figures)
 
     def show(self, points: tuple[HookPointStatus, ...]) -> None:
         """Show these hook points; the cursor stays on its hook point."""
@@ -114,13 +107,8 @@ class HooksView(Vertical, Filterable):
             self.draw_table()
 
     def on_show(self) -> None:
-        """Draw the changes that arrived while the tab was hidden, and request the newest figures."""
+        """Draw the changes that arrived while the tab was hidden."""
         self.draw_table()
-        self._request_figures()
-
-    def _request_figures(self) -> None:
-        if self.is_on_screen:
-            self.post_message(self.FiguresRequested())
 
     def redraw(self) -> None:
         """Draw the rows that match the filter; the results of calls stay below them."""
