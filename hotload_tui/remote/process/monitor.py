@@ -264,9 +264,11 @@ class HostMonitor:
     def _hear(self, stream: str, line: Line) -> None:
         self._listener.say("warning" if stream == "stderr" else "info", line.plugin, f"{stream}: {line.text}")
 
-    def _set_trouble(self, text: str) -> None:
-        self.trouble = text
+    def _report(self, level: Level, plugin: str, text: str, *, trouble: str) -> None:
+        """Set the trouble, then log the line: a reader of the line may look at the host at once."""
+        self.trouble = trouble
         self._listener.changed()
+        self._listener.say(level, plugin, text)
 
     # ---- a host that ended
 
@@ -310,13 +312,11 @@ class HostMonitor:
 
     def _give_up(self, text: str) -> None:
         self._has_given_up = True
-        self._listener.say("error", "", text)
-        self._set_trouble(f"{text}; u starts it again")
+        self._report("error", "", text, trouble=f"{text}; u starts it again")
         self._ready.set()
 
     def _again(self) -> None:
-        self._listener.say("info", "", "the host is started again")
-        self._set_trouble("")
+        self._report("info", "", "the host is started again", trouble="")
         self._start()
 
     def _orphaned(self) -> None:
@@ -364,8 +364,7 @@ class HostMonitor:
             self._describe(self._hang, trail)
         elif not hangs and self._hang is not None:
             self._hang = None
-            self._listener.say("info", "", "the host goes on")
-            self._set_trouble("")
+            self._report("info", "", "the host goes on", trouble="")
 
     def _tell_slow(self, calls: Sequence[Crumb]) -> None:
         """Warn once of each handler that does not return; only its caller waits for it."""
@@ -387,15 +386,15 @@ class HostMonitor:
         hang.trace = trace
         if hang.culprit is None:
             text = "the host does not answer"
-            self._listener.say("error", "", f"{text}; no plugin was being loaded or called")
-            self._set_trouble(f"{text}; u restarts it")
+            more = "no plugin was being loaded or called"
+            self._report("error", "", f"{text}; {more}", trouble=f"{text}; u restarts it")
             return
         place = hang.culprit.fault.place
         where = f" at {Path(place.file).name}:{place.line}" if place else ""
         what = f"{where} in {place.function}" if place else ""
         text = f"hangs{what} ({hang.culprit.fault.phase}); u restarts the host without it"
-        self._listener.say("error", hang.culprit.plugin, text)
-        self._set_trouble(f"{hang.culprit.plugin} hangs{where}; u restarts")  # short: it has half a line
+        short = f"{hang.culprit.plugin} hangs{where}; u restarts"  # it has half a line
+        self._report("error", hang.culprit.plugin, text, trouble=short)
 
     def _restart_now(self) -> None:
         self._restart.clear()
