@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
@@ -65,6 +67,19 @@ class DataStream:
     def record(self, value: object) -> bool:
         """Write a value as one line of JSON and return whether the reader is still there."""
         return self.write(json_bytes(value) + b"\n")
+
+    def when_reader_leaves(self, act: Callable[[], None]) -> None:
+        """Call ``act`` in a thread when the reader of a pipe leaves, even if nothing is written any more."""
+        if self._stream is None or not hasattr(select, "poll"):
+            return
+        errors = select.poll()
+        errors.register(self._stream.fileno(), 0)
+
+        def wait() -> None:
+            errors.poll()
+            act()
+
+        threading.Thread(target=wait, name="hotload-reader", daemon=True).start()
 
     def _abandon(self) -> None:
         """Discard the buffered data; otherwise the interpreter reports an error when it exits."""

@@ -211,6 +211,8 @@ def run(scope: Scope, *, as_json: bool) -> int:
             elif isinstance(event, LogWritten):
                 output.narrate(log_line(event.line))
 
+        if as_json:
+            data.when_reader_leaves(stop.request)
         manager.subscribe(tell)
         manager.scan()  # raises for a missing folder; a console waits for it
         door = _Door(manager, Path(config.runtime_dir))

@@ -94,9 +94,13 @@ def test_a_plugin_that_does_not_let_go_is_left(workspace: Workspace, hotload: Ho
 
 
 def test_a_host_whose_reader_leaves_ends(workspace: Workspace, hotload: Hotload) -> None:
-    """``run --json`` in a pipe ends without an error when its reader ends."""
+    """``run --json`` in a pipe ends without an error when its reader ends, even if no event follows."""
     workspace["greet"] = GREET
-    done = hotload.shell('"$HOTLOAD" run --json | head -1; echo ${PIPESTATUS[0]}')
+    script = (
+        'mkfifo ready; "$HOTLOAD" run --json 2> >(sed -u "/stops it/ w ready" >&2) '
+        "| { head -1; read -r < ready; }; echo ${PIPESTATUS[0]}"
+    )
+    done = hotload.shell(script)
     first, code = done.out.splitlines()
     assert json.loads(first)["kind"] == "PluginDiscovered"
     assert code == "0"

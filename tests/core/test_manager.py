@@ -26,6 +26,7 @@ from hotload_tui.core.events import (
     PluginRetired,
 )
 from tests.conftest import Running, Workspace, answering, without_memory
+from tests.waiting import until
 
 Run = Callable[[Config], Running]
 
@@ -891,8 +892,8 @@ def test_stop_unloads_in_reverse_order_of_loading(workspace: Workspace) -> None:
     finally:
         del sys.modules["order_of_the_test"]
     assert order == ["c", "b", "a"]
-    assert set(threading.enumerate()) == threads
     assert running.host.points() == ()
+    until(lambda: set(threading.enumerate()) == threads, lambda: str(threading.enumerate()))
 
 
 def test_a_stopped_manager_can_be_started_again(workspace: Workspace, run: Run) -> None:
