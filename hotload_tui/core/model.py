@@ -367,6 +367,8 @@ class PluginPlan(Struct, frozen=True):
     """The reasons for the action, in words."""
     generation: int = 0
     """Number of the live generation; 0 if none is live."""
+    becomes: int = 0
+    """Number of the generation that would be live afterwards; 0 if none would."""
     files: tuple[FileChange, ...] = ()
     """Differences from the files of the live version; empty if none is live."""
     compiles: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ import pytest
 
 from hotload_tui import Config
 from hotload_tui.core.events import PluginLoaded, PluginRetired
-from hotload_tui.core.manager.dependencies import in_order
+from hotload_tui.core.manager.decide import in_order
 from tests.conftest import Running, Workspace
 
 GIVES = "def give():\n    return give\n\n\ndef register(ctx):\n    ctx.hook('give', give)\n"

@@ -122,7 +122,7 @@ def test_what_cannot_be_loaded_says_where(workspace: Workspace, run: Run) -> Non
     assert (fault.type, fault.place.line) == ("SyntaxError", 1)
     assert of(plan, "base").reasons == ("generation 1 stays live",)
     assert of(plan, "user").reasons == (
-        "it requires base, whose newest version cannot be loaded",
+        "it requires base, whose newest version does not load",
         "generation 1 stays live",
     )
     assert any("plugin.py:1" in line for line in plan.lines())
@@ -135,7 +135,7 @@ def test_what_cannot_be_loaded_says_where(workspace: Workspace, run: Run) -> Non
         (["bsae"], "wait", 'it requires bsae, but there is no plugin bsae; did you mean "base"?'),
         (["off"], "wait", "it requires off, but off is disabled"),
         (["user"], "fail", "it requires itself: user → user; one of these has to do without"),
-        (["broken"], "wait", "it requires broken, whose newest version cannot be loaded"),
+        (["broken"], "wait", "it requires broken, but broken does not load"),
     ],
     ids=["missing", "disabled", "cycle", "broken"],
 )
@@ -168,7 +168,7 @@ def test_what_is_gone_or_switched_off_is_unloaded(workspace: Workspace, run: Run
     }
     assert (of(plan, "user").action, of(plan, "user").reasons) == (
         "wait",
-        ("it requires a, which is unloaded",),
+        ("it requires a, but a is disabled",),
     )
 
 

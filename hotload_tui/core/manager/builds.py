@@ -88,17 +88,6 @@ class Builds:
         """Return the paths of the artifacts in ``digests`` that were published since the last pruning."""
         return [self._compiler.path(name, digests[name]) for name in self._published & digests.keys()]
 
-    def last_good(self, name: str, was_tried: str) -> Artifact | None:
-        """Return the last good artifact, unless its digest is ``was_tried`` or barred, or it is unusable."""
-        digest = self._last_good(name)
-        if not digest or digest == was_tried:
-            return None
-        try:
-            return self._compiler.open(name, digest)
-        except ArtifactError as error:
-            self.was_vain(name, digest, error)
-            return None
-
     def was_vain(self, name: str, digest: str, error: HotloadError) -> None:
         """Record and log that the last good artifact does not load in this host."""
         self._vain.add((name, digest))
@@ -106,10 +95,10 @@ class Builds:
 
     def has_untried(self, name: str) -> bool:
         """Return whether there is a last good artifact that has not failed to load in this host."""
-        digest = self._last_good(name)
+        digest = self.last_good(name)
         return digest != "" and (name, digest) not in self._vain
 
-    def _last_good(self, name: str) -> str:
+    def last_good(self, name: str) -> str:
         """Return the last good digest; empty if there is none or it is barred."""
         digest, barred = self._record.last_good(name), self._record.barred(name)
         return "" if barred is not None and digest in barred.digests else digest
@@ -137,7 +126,7 @@ class Builds:
             return hold
         if barred is None or source not in barred.digests:
             return None
-        return Hold(source, self._last_good(name), barred.fault.message, barred.fault)
+        return Hold(source, self.last_good(name), barred.fault.message, barred.fault)
 
     def is_barred(self, name: str, source: str) -> bool:
         """Return whether this source is barred from loading."""

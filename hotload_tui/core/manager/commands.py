@@ -27,8 +27,9 @@ from hotload_tui.core.events import (
 )
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.pipeline import Pipeline
-from hotload_tui.core.manager.staging import SelfWriteGuard, unserved
-from hotload_tui.core.manager.store import History, StatusStore
+from hotload_tui.core.manager.staging import why_again
+from hotload_tui.core.manager.store import History, StatusStore, unserved
+from hotload_tui.core.manager.update import SelfWriteGuard
 from hotload_tui.core.model import Fault, FileDigest, HistoryEntry, PluginState
 from hotload_tui.core.source import SourceRule, read_source
 from hotload_tui.core.watch.scanner import PluginChange
@@ -174,44 +175,45 @@ class Inventory:
         return waiting | self.apply((found[name] for name in taken), seen)
 
     def apply(
-        self, directories: Iterable[PluginDirectory], seen: Mapping[str, PluginChange] = MappingProxyType({})
+        self,
+        directories: Iterable[PluginDirectory],
+        seen: Mapping[str, PluginChange] = MappingProxyType({}),
+        *,
+        asked: Mapping[str, str] = MappingProxyType({}),
+        fresh: bool = False,
     ) -> set[str]:
-        """Unload disabled plugins, load the others in one swap; return the result of ``Pipeline.update``."""
+        """Unload disabled plugins, load the others in one swap; see ``Pipeline.update``."""
         on = []
         for directory in directories:
             if self.is_on(directory):
                 on.append(directory)
             else:
                 self._switch_off(directory)
-        return self._pipeline.update(on, seen)
+        return self._pipeline.update(on, seen, asked=asked, fresh=fresh)
 
     def rebuild(self, *, force: bool) -> None:
         """Load the plugins that changed or have a fault, or all plugins if there are none of these.
 
         ``force`` loads all plugins, and compiles every file again. HELD plugins stay HELD.
         """
-        found, loaded = self.find(), self._loaded()
+        loaded, found = self._loaded(), self.find()
         on = [each for each in found.values() if self.is_on(each) and not self.is_held(each)]
-        again = [each for each in on if force or self._fails(each)]
-        self.apply(each for each in found.values() if each not in again)
-        self._pipeline.update(again, again=True, fresh=force)
-        if not again and self._loaded() == loaded:
-            self._pipeline.update(on, again=True)
+        reasons = {each.name: why_again(self._store.get(each.name)) for each in on}
+        asked = {name: reason or "asked for" for name, reason in reasons.items() if reason or force}
+        self.apply(found.values(), asked=asked, fresh=force)
+        if not asked and self._loaded() == loaded:
+            self._pipeline.update(on, asked=dict.fromkeys(reasons, "asked for"))
 
     def try_again(self, names: Iterable[str]) -> None:
         """Load the named plugins again, except those that are disabled or HELD."""
         found = self._find_some(list(names))
         on = [each for each in found.values() if self.is_on(each) and not self.is_held(each)]
-        self._pipeline.update(on, again=True)
+        self._pipeline.update(on, asked={each.name: "what it lacked is installed" for each in on})
 
     def _loaded(self) -> dict[str, tuple[PluginState, int, str]]:
         """Return each plugin's state, generation and source digest."""
         statuses = self._store.statuses()
         return {status.name: (status.state, status.generation, status.source_digest) for status in statuses}
-
-    def _fails(self, directory: PluginDirectory) -> bool:
-        status = self._store.get(directory.name)
-        return status is not None and status.fault is not None
 
     def is_held(self, directory: PluginDirectory) -> bool:
         """Return whether the plugin is HELD."""

@@ -1,333 +1,423 @@
-"""The plan of a rebuild: read and compile the sources in memory, and change nothing."""
+"""``decide``: from the facts of some plugins to what happens to each; ``plan`` shows it, ``update`` does it.
+
+This module is pure: it reads no file, and knows neither the loader nor the status store. What a build or a
+trial finds out becomes a new fact, after which the caller decides again.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-import time
-from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from types import MappingProxyType
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from hotload_tui.core import directories
-from hotload_tui.core.artifact import Manifest
-from hotload_tui.core.checks import foreign_packages, named_points, unresolved_imports
-from hotload_tui.core.compiler import Preview
-from hotload_tui.core.config import Config
-from hotload_tui.core.directories import PluginDirectory
-from hotload_tui.core.errors import HotloadError, RefusedError, RuntimeDirError
-from hotload_tui.core.manager.builds import Builds
-from hotload_tui.core.manager.dependencies import cycle_of, in_order
-from hotload_tui.core.manager.staging import failure
-from hotload_tui.core.manager.store import StatusStore
-from hotload_tui.core.model import Action, Fault, FileChange, Plan, PluginPlan, PluginState
-from hotload_tui.core.runtime import native
-from hotload_tui.core.runtime.trial import LivePlugin
-from hotload_tui.core.source import Source, SourceRule, read_source
+from hotload_tui.core.model import Action, PluginState
 
-_BEGAN = time.time()
-_BROKEN = (PluginState.FAIL, PluginState.STALE)
+Required: TypeAlias = Callable[[str], Collection[str]]
+"""Returns the plugins that a plugin requires."""
 
 
-class _Draft(Struct):
-    """The plan of one plugin while the planner works on it."""
+def in_order(names: Iterable[str], required: Required) -> list[str]:
+    """Return the names, each after the names that it requires, else in the given order; break cycles."""
+    names = dict.fromkeys(names)
+    graph = {name: dict.fromkeys(other for other in required(name) if other in names) for name in names}
+    while True:
+        try:
+            return list(TopologicalSorter(graph).static_order())
+        except CycleError as error:
+            first, second, *_ = error.args[1]  # ``second`` requires ``first``
+            del graph[second][first]
+
+
+def cycle_of(name: str, required: Required) -> tuple[str, ...]:
+    """Return the shortest cycle through a plugin, with the plugin at both ends; empty if there is none."""
+    ways: list[tuple[str, ...]] = [(name,)]
+    seen: set[str] = set()
+    for way in ways:  # the loop extends the list
+        for other in required(way[-1]):
+            if other == name:
+                return (*way, name)
+            if other not in seen:
+                seen.add(other)
+                ways.append((*way, other))
+    return ()
+
+
+def depending_on(names: Iterable[str], among: Collection[str], required: Required) -> set[str]:
+    """Return the plugins in ``among`` that require one of ``names``, directly or through other plugins."""
+    found: set[str] = set()
+    reached = set(names)
+    while more := {each for each in among if each not in found and not reached.isdisjoint(required(each))}:
+        found |= more
+        reached |= more
+    return found
+
+
+Version: TypeAlias = Literal["newest", "held", "last good", "live"]
+"""Which version of a plugin; ``live``: the live version, loaded again."""
+
+_NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+
+class Facts(Struct, frozen=True):
+    """All that a decision about one plugin depends on."""
 
     name: str
-    live: LivePlugin | None = None
-    action: Action = "keep"
-    reasons: list[str] = []
+    disk: Literal["on", "off", "gone"] = "on"
+    """Whether the plugin is there and enabled, there and disabled, or not there."""
+    near: str = ""
+    """For a plugin that is not there: the text that suggests a similar name, if there is one."""
+    state: PluginState = PluginState.NEW
+    live: str = ""
+    """Digest of the live version; empty if none is live."""
+    generation: int = 0
+    """Number of the live version; 0 if none is live."""
+    bound: tuple[str, ...] = ()
+    """The plugins that the live version requires."""
+    tried: str = ""
+    """Digest of the source that ``state`` is about."""
+    retry: Literal["", "required", "tied"] = ""
+    """When to try an unchanged plugin again: never; when a plugin that it requires loads; or (``tied``) also
+    when a plugin that requires it loads, when any plugin is unloaded, and when the plugin is ``given``."""
+    given: bool = False
+    """Whether to bring the plugin up to date with its source."""
+    asked: str = ""
+    """Why the plugin loads even if it is unchanged or HELD; empty if it does not."""
+    is_retried: bool = False
+    """Whether the plugin is tried again because of other plugins."""
+    source: str | None = None
+    """Digest of the source on disk; empty if it cannot be read, ``None`` if nobody has read it yet."""
+    is_broken: bool = False
+    """Whether the source cannot be read or compiled."""
+    is_news: bool = True
+    """Whether the fault of a broken source is not known yet."""
+    is_settled: bool = True
+    """Whether to report a failure at once, because no file is half-written."""
+    is_built: bool = False
+    """Whether the source has been compiled."""
     requires: tuple[str, ...] = ()
-    source: Source | None = None
-    preview: Preview | None = None
-    fault: Fault | None = None
+    """The plugins that the newest known version requires."""
+    hold: str | None = None
+    """Digest of the version at which the plugin is HELD (empty: none); ``None`` if it follows its source."""
+    reason: str = ""
+    """The reason for the hold."""
+    is_barred: bool = False
+    """Whether the source must not be loaded even if the version at which the plugin is HELD does not load."""
+    last_good: str = ""
+    """Digest of the version that was live last; empty if there is none, or it is barred."""
+    versions: Mapping[str, tuple[str, ...]] = _NOTHING
+    """Digests of the artifacts that are at hand, with the plugins that each requires."""
+    failed: frozenset[str] = frozenset()
+    """Digests of the versions whose artifact cannot be used, or whose trial failed."""
 
     @property
-    def loads(self) -> bool:
-        """Whether the plugin would be loaded, for the first time or again."""
-        return self.action in ("load", "reload")
-
-    def decide(self, action: Action, reason: str) -> None:
-        """Set the action, and replace all earlier reasons by ``reason``."""
-        self.action, self.reasons = action, [reason]
+    def is_looked_at(self) -> bool:
+        """Whether the source on disk matters."""
+        return self.given or self.is_retried
 
 
-class Planner:
-    """Makes plans; only one thread may use it at a time."""
+class Decision(Struct, frozen=True):
+    """What happens to one plugin."""
 
-    def __init__(
-        self,
-        root: Path,
-        config: Config,
-        store: StatusStore,
-        builds: Builds,
-        *,
-        live: Callable[[str], LivePlugin | None],
-        requires: Callable[[str], Collection[str]],
-    ) -> None:
-        """Plan for ``root``; ``requires`` returns the requirements of a plugin's newest known version."""
-        self._root = root
-        self._config = config
-        self._rule = SourceRule(config.watch.ignore)
-        self._store = store
-        self._builds = builds
-        self._live = live
-        self._requires = requires
+    name: str
+    action: Action
+    reasons: tuple[str, ...] = ()
+    """Why, in words."""
+    version: Version | None = None
+    """The version that ``action`` is about."""
+    digest: str = ""
+    """Digest of the artifact to load; empty if none loads."""
+    requires: tuple[str, ...] = ()
+    """The plugins that the artifact to load requires."""
+    needs: Literal["", "source", "artifact"] = ""
+    """What the caller must provide before it decides again: the source on disk, or the artifact to load."""
+    unmet: str = ""
+    """Why a plugin that this plugin requires, or one that requires this plugin, keeps it from loading."""
+    is_postponed: bool = False
+    """Whether a failure is not reported yet, because a file may be half-written."""
+    is_mended: bool = False
+    """Whether the source is the live version again, so that the plugin is ok without a load."""
 
-    def plan(self, name: str | None) -> Plan:
-        """Return the actions that ``rebuild`` would take now.
 
-        Raises:
-            RuntimeDirError: the runtime directory is missing or unreadable, and no plugin is known.
-            UnknownPluginError: there is no plugin ``name``.
-            RefusedError: the plugin is disabled.
+BROKEN = (PluginState.FAIL, PluginState.STALE)
+_BEHIND = (*BROKEN, PluginState.HELD)
 
-        """
-        found = self._found()
-        if name is not None and name not in found:
-            raise directories.unknown(name, found)
-        if name is not None and not self._is_on(found[name]):
-            raise RefusedError(f"{name} is disabled; enable it first")
-        drafts: dict[str, _Draft] = {}
-        for each in sorted({*found, *(status.name for status in self._store.statuses())}):
-            drafts[each] = _Draft(each, self._live(each), requires=tuple(self._requires(each)))
-            if name in (None, each):
-                self._look(drafts[each], found.get(each), is_asked_for=name is not None)
-        _Family(drafts, self._reason_for(found)).settle()
-        concerned = [each for each in _ordered(drafts) if name in (None, each.name) or each.action != "keep"]
-        return Plan(tuple(map(self._described, concerned)))
 
-    def _found(self) -> dict[str, PluginDirectory]:
-        try:
-            return directories.find_plugins(self._root)
-        except RuntimeDirError:
-            if not self._store.statuses():
-                raise
-            return {}  # all plugins are gone with it
+def decide(facts: Mapping[str, Facts]) -> dict[str, Decision]:
+    """Return what happens to each plugin; if a decision ``needs`` something, all are preliminary.
 
-    def _is_on(self, directory: PluginDirectory) -> bool:
-        return directory.enabled and self._config.of(directory.name).enabled
+    ``facts`` must contain each plugin that one of its plugins requires.
+    """
+    return _Family(_after_unloads(facts)).decisions()
 
-    def _reason_for(self, found: dict[str, PluginDirectory]) -> Callable[[str], str]:
-        """Return a function that explains why a required plugin would not be live."""
 
-        def reason(name: str) -> str:
-            if name not in found:
-                near = directories.nearest(name, found)
-                return f"there is no plugin {name}" + (f"; {near}" if near else "")
-            return (
-                f"{name} is disabled"
-                if not self._is_on(found[name])
-                else f"no version of {name} would be live"
+def _after_unloads(facts: Mapping[str, Facts]) -> dict[str, Facts]:
+    """Return the facts after the unloads: a plugin is unloaded with the plugins that require it."""
+    after, gone = dict(facts), unloaded(facts)
+    for name in gone:
+        if not _is_unloaded(facts[name]):
+            after[name] = replace(
+                facts[name], live="", generation=0, bound=(), state=PluginState.WAIT, retry="tied"
             )
+    if not gone:
+        return after
+    for name, each in after.items():
+        if each.retry == "tied":  # the plugin that is unloaded may have kept it from loading
+            after[name] = replace(each, is_retried=True)
+    return after
 
-        return reason
 
-    # ---- each plugin by itself
+def unloaded(facts: Mapping[str, Facts]) -> set[str]:
+    """Return the plugins that are unloaded: those that are disabled or gone, and those that require them."""
+    gone = {name for name, each in facts.items() if _is_unloaded(each)}
+    live = [name for name, each in facts.items() if each.live]
+    return gone | depending_on(gone, live, lambda name: facts[name].bound) if gone else gone
 
-    def _look(self, draft: _Draft, directory: PluginDirectory | None, *, is_asked_for: bool) -> None:
-        """Decide the action for a plugin, without regard to the other plugins."""
-        if directory is None or not self._is_on(directory):
-            if draft.live is not None:
-                draft.decide("unload", "it is disabled" if directory else "its directory is gone")
-            return
-        try:
-            draft.source = read_source(draft.name, directory.path, self._rule)
-            reason = "asked for" if is_asked_for else self._reason(draft, draft.source.digest)
-            if not reason:
-                return
-            draft.decide("reload" if draft.live else "load", reason)
-            if not is_asked_for and self._builds.hold(draft.name, draft.source.digest):
-                return  # the held artifact is loaded, so there is nothing to compile
-            draft.preview = self._builds.preview(draft.source)
-            configured = self._config.of(draft.name).requires
-            draft.requires = tuple(dict.fromkeys([*draft.preview.requires, *configured]))
-        except HotloadError as error:
-            draft.fault = failure(error, draft.name, self._config.module_path, draft.source)
-            draft.decide("fail", _stays(draft) or self._last_good(draft.name))
 
-    def _reason(self, draft: _Draft, digest: str) -> str:
-        """Return why the plugin would be loaded; empty if it would not."""
-        status, served = self._store.get(draft.name), _manifest(draft)
-        hold = self._builds.hold(draft.name, digest)
-        if hold is not None:
-            if draft.live is None and hold.digest:
-                return f"the version it is held at is loaded ({hold.reason})"
-            draft.reasons = [f"held: {hold.reason}; 'hotload release {draft.name}' lets it follow its source"]
-            return ""
-        if served is not None and served.digest == digest:
-            return ""
-        if status is not None and status.state in _BROKEN and status.source_digest == digest:
-            return "it failed before, and is tried again"
-        return "its source changed" if draft.live else "no version of it is live"
+def _is_unloaded(plugin: Facts) -> bool:
+    return plugin.live != "" and (plugin.disk == "gone" or (plugin.disk == "off" and plugin.given))
 
-    def _last_good(self, name: str) -> str:
-        if self._builds.has_untried(name):
-            return "the last good version is loaded in its place"
-        return "no version of it is live"
 
-    # ---- the result
+# ---- each plugin by itself
 
-    def _described(self, draft: _Draft) -> PluginPlan:
-        source, preview, live = draft.source, draft.preview, draft.live
-        told = PluginPlan(
-            draft.name,
-            draft.action,
-            tuple(draft.reasons),
-            generation=live.generation.number if live else 0,
-            requires=draft.requires,
-            fault=draft.fault,
+
+def _own(plugin: Facts) -> Decision:
+    """Decide about a plugin without regard to the other plugins."""
+    name = plugin.name
+    if _is_unloaded(plugin):
+        return Decision(
+            name, "unload", ("it is disabled" if plugin.disk == "off" else "its directory is gone",)
         )
-        if source is None or preview is None or not draft.loads:
-            return told
-        comes, goes, is_all_known = self._points(draft, source)
-        return PluginPlan(
-            told.name,
-            told.action,
-            told.reasons,
-            told.generation,
-            files=tuple(_changes(source, _manifest(draft))),
-            compiles=preview.compiled,
-            reuses=preview.reused,
-            requires=told.requires,
-            comes=comes,
-            goes=goes,
-            is_all_known=is_all_known,
-            obstacles=tuple(_obstacles(source)),
-            notes=(*preview.warnings, *_remains(source, _manifest(draft))),
-        )
+    if plugin.live in plugin.failed:
+        return Decision(name, "fail", (_stays(plugin),), "live")
+    if plugin.disk != "on" or not plugin.is_looked_at:
+        return Decision(name, "keep")
+    if plugin.source is None:
+        return Decision(name, "keep", needs="source")
+    found = None if plugin.asked else _held(plugin) or _current(plugin)
+    return found or _newest(plugin, plugin.source)
 
-    def _points(self, draft: _Draft, source: Source) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-        """Return the hook points that the source adds and removes, and whether it names all of its points."""
-        default = self._config.of(draft.name).hook_point
-        new = named_points({file.path: file.content for file in source.files}, default)
-        if draft.live is None:
-            return tuple(sorted(new.points)), (), new.is_all
-        artifact = draft.live.generation.artifact
-        texts = {path: artifact.source(path) for path in artifact.members if path.endswith(".py")}
-        old = named_points(texts, default).points
-        there = {handler.point for handler in draft.live.handlers}
-        # A point in both sources without a live handler: the code decides at run time whether to register it.
-        comes, goes = new.points - there - old, (old - new.points) & there
-        return tuple(sorted(comes)), tuple(sorted(goes)), new.is_all
+
+def _newest(plugin: Facts, source: str) -> Decision:
+    """Decide about a plugin whose newest version is to be loaded."""
+    if plugin.is_broken or source in plugin.failed:
+        return _failed(plugin)
+    return _load(plugin, "newest", source, _why(plugin))
+
+
+def _load(plugin: Facts, version: Version, digest: str, reason: str) -> Decision:
+    action: Action = "fail" if version == "last good" else "reload" if plugin.live else "load"
+    requires = plugin.versions.get(digest)
+    is_at_hand = plugin.is_built if version == "newest" else requires is not None
+    needs: Literal["", "artifact"] = "" if is_at_hand else "artifact"
+    return Decision(plugin.name, action, (reason,), version, digest, requires or (), needs)
+
+
+def _held(plugin: Facts) -> Decision | None:
+    """Decide about a plugin that its hold keeps from following its source; ``None`` if there is no hold."""
+    if plugin.hold is None:
+        return None
+    if plugin.hold and plugin.hold not in plugin.failed | {plugin.live}:
+        reason = f"the version it is held at is loaded ({plugin.reason})"
+        return _load(plugin, "held", plugin.hold, reason)
+    if plugin.hold == plugin.live or plugin.is_barred:
+        release = f"'hotload release {plugin.name}' lets it follow its source"
+        return Decision(plugin.name, "keep", (f"held: {plugin.reason}; {release}",), "held")
+    return None  # the version at which it is HELD does not load
+
+
+def _current(plugin: Facts) -> Decision | None:
+    """Decide about a plugin whose source is live already, or is known to fail; ``None`` if it is neither."""
+    if plugin.is_retried or plugin.retry == "tied" or not plugin.source:
+        return None
+    if plugin.live == plugin.source:
+        return Decision(plugin.name, "keep", is_mended=plugin.state in _BEHIND)
+    if plugin.state in BROKEN and plugin.tried == plugin.source:
+        return Decision(plugin.name, "keep")
+    return None
+
+
+def _failed(plugin: Facts) -> Decision:
+    """Decide about a plugin whose source does not compile or load."""
+    name = plugin.name
+    if not plugin.is_settled:
+        return Decision(name, "keep", is_postponed=True)
+    if plugin.is_broken and not plugin.is_news and not plugin.asked:
+        return Decision(name, "keep")
+    if not plugin.live and plugin.last_good and plugin.last_good not in plugin.failed:
+        return _load(plugin, "last good", plugin.last_good, "the last good version is loaded in its place")
+    return Decision(name, "fail", (_stays(plugin) or "no version of it is live",), "newest")
+
+
+def _why(plugin: Facts) -> str:
+    """Return why the source of a plugin loads."""
+    if plugin.asked:
+        return plugin.asked
+    if plugin.state in BROKEN and plugin.tried == plugin.source:
+        return "it failed before, and is tried again"
+    return "its source changed" if plugin.live else "no version of it is live"
+
+
+def _stays(plugin: Facts) -> str:
+    return f"generation {plugin.generation} stays live" if plugin.live else ""
+
+
+# ---- plugins that require each other
+
+_WHY = {
+    PluginState.FAIL: "does not load",
+    PluginState.STALE: "does not load",
+    PluginState.WAIT: "waits itself",
+    PluginState.HELD: "is held, and no version of it is live",
+}
 
 
 class _Family:
-    """Adjusts the actions of plugins that require each other."""
+    """Decides about plugins that require each other: they load together, or not at all."""
 
-    def __init__(self, drafts: dict[str, _Draft], missing: Callable[[str], str]) -> None:
-        self._drafts = drafts
-        self._missing = missing
+    def __init__(self, facts: dict[str, Facts]) -> None:
+        self._facts = facts
+        self._own = {name: _own(each) for name, each in facts.items()}
+        self._bound = [each for each in facts.values() if each.bound]
+        self._loading: dict[str, Decision] = {}
+        self._drawn_in: dict[str, Decision] = {}
+        self._left_out: dict[str, Decision] = {}
 
-    def settle(self) -> None:
-        """Adjust until nothing changes: first keep plugins out, then reload plugins together with others."""
-        for step in (self._keep_out, self._draw_in):
-            while [draft for draft in self._drafts.values() if step(draft)]:
-                pass
+    def decisions(self) -> dict[str, Decision]:
+        """Return the decision about each plugin."""
+        self._grow()
+        if not any(each.needs for each in (*self._own.values(), *self._drawn_in.values())):
+            while self._shrink():
+                self._grow()
+        return self._own | self._drawn_in | self._left_out
 
-    def _draw_in(self, draft: _Draft) -> bool:
-        """Reload a live plugin together with a plugin that it requires; return whether the action changed."""
-        if draft.action != "keep":
-            return False
-        for other in _peers(draft):
-            beside = self._drafts[other]
-            if beside.loads:
-                draft.decide("reload", f"it requires {other}, which is {beside.action}ed")
-                return True
-        return False
+    # ---- the plugins that load
 
-    def _keep_out(self, draft: _Draft) -> bool:
-        """Make a plugin wait or fail if a plugin that it requires cannot load; return whether this is new."""
-        if draft.action == "keep":
-            gone = [other for other in _peers(draft) if self._drafts[other].action == "unload"]
-            if gone:
-                draft.decide("wait", f"it requires {gone[0]}, which is unloaded")
-            return bool(gone)
-        reason = self._why_not(draft) if draft.loads else ""
-        if reason:
-            is_cycle = bool(cycle_of(draft.name, self._required))
-            draft.decide("fail" if draft.live or is_cycle else "wait", reason)
-            draft.reasons += filter(None, [_stays(draft)])
-        return bool(reason)
+    def _grow(self) -> None:
+        """Find the plugins that load, and draw in those that load because of them."""
+        left = self._left_out
+        self._loading = {name: each for name, each in self._own.items() if each.digest and name not in left}
+        self._drawn_in = {}
+        is_growing = bool(self._loading)
+        while is_growing:
+            is_growing = False
+            required = {other for name in self._loading for other in self._facts[name].requires}
+            for name, plugin in self._facts.items():
+                if name in self._loading or name in self._drawn_in or name in left or plugin.disk != "on":
+                    continue
+                found = self._retried(plugin, required) or self._again(plugin)
+                if found is not None:
+                    self._drawn_in[name] = found
+                    is_growing = True
+                    if found.digest:
+                        self._loading[name] = found
 
-    def _why_not(self, draft: _Draft) -> str:
-        if cycle := cycle_of(draft.name, self._required):
+    def _retried(self, plugin: Facts, required: Collection[str]) -> Decision | None:
+        """Try a plugin again that may load now because others load."""
+        if plugin.is_looked_at or not plugin.retry:
+            return None
+        requires_one = not self._loading.keys().isdisjoint(plugin.requires)
+        if requires_one or (plugin.retry == "tied" and plugin.name in required):
+            return _own(replace(plugin, is_retried=True))
+        return None
+
+    def _again(self, plugin: Facts) -> Decision | None:
+        """Load the live version of a plugin again, together with a plugin that it requires."""
+        if not plugin.live or not plugin.failed.isdisjoint((plugin.live, plugin.source)):
+            return None
+        for other in plugin.bound:
+            if other in self._loading:
+                own = self._own[plugin.name]
+                if own.action == "fail":
+                    reasons: tuple[str, ...] = (f"its live version is loaded again with {other}",)
+                else:
+                    reasons = (f"it requires {other}, which is reloaded",)
+                action: Action = "fail" if own.action == "fail" else "reload"
+                requires = plugin.versions[plugin.live]
+                return replace(
+                    own, action=action, reasons=reasons, version="live", digest=plugin.live, requires=requires
+                )
+        return None
+
+    # ---- the plugins that cannot load
+
+    def _shrink(self) -> bool:
+        """Leave out the plugins that cannot load with the others; return whether there are any."""
+        before = len(self._left_out)
+        for name in in_order(self._loading, lambda each: self._loading[each].requires):
+            if reason := self._unmet(self._loading[name]):
+                self._leave_out(name, reason)
+        for plugin in self._bound:
+            if plugin.name not in self._loading:
+                for other in plugin.bound:
+                    if other in self._loading:
+                        self._leave_out(other, f"{plugin.name} requires it, and does not load with it")
+        return len(self._left_out) > before
+
+    def _unmet(self, one: Decision) -> str:
+        """Return why a plugin cannot load with the others; empty if it can."""
+        if one.requires and (cycle := self._cycle(one.name)):
             return f"it requires itself: {' → '.join(cycle)}; one of these has to do without"
-        for other in draft.requires:
-            beside = self._drafts.get(other)
-            if beside is not None and beside.action == "fail":
-                return f"it requires {other}, whose newest version cannot be loaded"
-            if beside is None or not (beside.loads or (beside.action == "keep" and beside.live)):
-                return f"it requires {other}, but {self._missing(other)}"
+        for name in one.requires:
+            if name not in self._loading:
+                other = self._facts[name]
+                if not other.live or _is_unloaded(other):
+                    return f"it requires {name}, but {self._missing(other)}"
+                if one.version == "newest" and self._has_failed(other):
+                    return f"it requires {name}, whose newest version does not load"
         return ""
 
-    def _required(self, name: str) -> Collection[str]:
-        return self._drafts[name].requires if name in self._drafts else ()
+    def _cycle(self, name: str) -> tuple[str, ...]:
+        def required(each: str) -> Collection[str]:
+            return (self._loading.get(each) or self._facts[each]).requires
+
+        return cycle_of(name, required)
+
+    def _missing(self, other: Facts) -> str:
+        """Return why a required plugin is not live."""
+        if other.disk == "gone":
+            return f"there is no plugin {other.name}" + (f"; {other.near}" if other.near else "")
+        if other.disk == "off":
+            return f"{other.name} is disabled"
+        decision = self._left_out.get(other.name) or self._own[other.name]
+        words = {"fail": "does not load", "wait": "waits itself"}
+        if decision.version == "held":
+            return f"{other.name} {_WHY[PluginState.HELD]}"
+        return f"{other.name} {words.get(decision.action) or _WHY.get(other.state, 'is not loaded')}"
+
+    def _has_failed(self, other: Facts) -> bool:
+        """Return whether the newest version of a plugin with an older live version does not load now."""
+        decision = self._left_out.get(other.name) or self._own[other.name]
+        if decision.action == "fail" or decision.is_postponed:
+            return other.is_looked_at
+        return other.is_looked_at and other.state in BROKEN and not decision.is_mended
+
+    def _leave_out(self, name: str, reason: str) -> None:
+        self._left_out[name] = self._without(self._loading.pop(name), reason)
+
+    def _without(self, one: Decision, reason: str) -> Decision:
+        """Return the decision about a plugin whose version cannot load with the others."""
+        plugin, own = self._facts[one.name], self._own[one.name]
+        if one.version == "live":
+            return own
+        if one.version == "last good":
+            return replace(own, digest="", reasons=("no version of it is live",))
+        if one.version == "held" and plugin.live:
+            return Decision(one.name, "keep")
+        others = (self._left_out.get(each) or self._own[each] for each in plugin.requires)
+        if not plugin.is_settled or any(other.is_postponed for other in others):
+            return Decision(one.name, "keep", version=one.version, is_postponed=True)
+        is_waiting = not plugin.live and not (one.version == "newest" and self._cycle(one.name))
+        reasons = tuple(filter(None, (reason, _stays(plugin))))
+        return Decision(one.name, "wait" if is_waiting else "fail", reasons, one.version, unmet=reason)
 
 
-def _ordered(drafts: dict[str, _Draft]) -> Iterator[_Draft]:
-    busy = [name for name, draft in drafts.items() if draft.action != "keep"]
-    for name in in_order(busy, lambda each: drafts[each].requires):
-        yield drafts[name]
-    yield from (draft for draft in drafts.values() if draft.action == "keep")
-
-
-def _stays(draft: _Draft) -> str:
-    return f"generation {draft.live.generation.number} stays live" if draft.live else ""
-
-
-def _peers(draft: _Draft) -> Collection[str]:
-    """Return the plugins that the live generation requires."""
-    return draft.live.generation.peers.keys() if draft.live else ()
-
-
-def _manifest(draft: _Draft) -> Manifest | None:
-    return draft.live.generation.artifact.manifest if draft.live else None
-
-
-def _changes(source: Source, served: Manifest | None) -> Iterator[FileChange]:
-    """Yield the files that differ from the live version; nothing if no version is live."""
-    if served is None:
-        return
-    before = {member.path: member for member in served.members}
-    for file in source.files:
-        member = before.pop(file.path, None)
-        if member is None:
-            yield FileChange(file.path, "added", len(file.content))
-        elif member.sha256 != file.sha256:
-            yield FileChange(file.path, "changed", len(file.content), member.size)
-    yield from (FileChange(path, "removed", 0, member.size) for path, member in before.items())
-
-
-def _obstacles(source: Source) -> Iterator[str]:
-    """Yield the reasons why a source would not work in the running process."""
-    yield from (missing.obstacle() for missing in unresolved_imports(source))
-    for path in native.foreign(file.path for file in source.files):
-        yield f"{path} is a native module for another Python or system; build it for this one"
-    for package in sorted(foreign_packages(source)):
-        if changed := _changed_package(package):
-            yield (
-                f"{package} changed on disk after this process began ({changed}), and what is loaded may be"
-                " from before: restart to have the new one"
-            )
-
-
-def _changed_package(package: str) -> str:
-    """Return a file of a loaded package that is newer than this process, shortened; empty if none is."""
-    for name, module in sys.modules.copy().items():
-        if name != package and not name.startswith(f"{package}."):
-            continue
-        file = getattr(module, "__file__", None) if type(module) is type(sys) else None
-        with contextlib.suppress(OSError, TypeError, ValueError):
-            if file and os.stat(file).st_mtime > _BEGAN:  # noqa: PTH116 - called for thousands of modules
-                return "/".join(Path(file).parts[-2:])
-    return ""
-
-
-def _remains(source: Source, served: Manifest | None) -> Iterator[str]:
-    """Yield a note for each changed native module, because its live code stays in memory."""
-    before = {member.path: member.sha256 for member in served.members} if served else {}
-    for file in source.files:
-        if native.module_name(file.path) and before.get(file.path, file.sha256) != file.sha256:
-            yield f"{file.path}: the code of the previous version stays in memory until the process ends"
+def ordered(decisions: Mapping[str, Decision], required: Required) -> Iterator[Decision]:
+    """Yield the decisions: first those that change something, in order of loading; then the others."""
+    busy = [name for name, each in decisions.items() if each.action != "keep"]
+    for name in in_order(busy, required):
+        yield decisions[name]
+    yield from (each for each in decisions.values() if each.action == "keep")

@@ -22,11 +22,11 @@ from hotload_tui.core.events import LogCollector, Subscriber
 from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.commands import CommandLock, Holds, Inventory, Toggles
-from hotload_tui.core.manager.decide import Planner
 from hotload_tui.core.manager.pipeline import Pipeline
+from hotload_tui.core.manager.plan import Planner
 from hotload_tui.core.manager.retire_thread import Probation
-from hotload_tui.core.manager.staging import SelfWriteGuard
 from hotload_tui.core.manager.store import Queries, StatusStore
+from hotload_tui.core.manager.update import SelfWriteGuard
 from hotload_tui.core.manager.watching import ConfigReload, Watching
 from hotload_tui.core.model import (
     Fault,
@@ -131,14 +131,7 @@ class HotloadManager(AsyncLife):
         doubted: set[str] = set()
         self._toggles = Toggles(self._config, self._store, self._builds, self._inventory, doubted)
         self._holds = Holds(self._config, self._store, self._builds, self._pipeline)
-        self._planner = Planner(
-            self._root,
-            self._config,
-            self._store,
-            self._builds,
-            live=self._pipeline.live,
-            requires=self._pipeline.requires,
-        )
+        self._planner = Planner(self._root, self._pipeline.engine)
         self._facts = Queries(host, self._config, self._store, self._pipeline.live)
         self._config_reload = ConfigReload(self._config, self._store, self._inventory, self._pipeline)
         self._command_lock = CommandLock(self._pipeline.is_inside_trial)
@@ -260,7 +253,8 @@ class HotloadManager(AsyncLife):
         """
         with self._command_lock.taken():
             if name is not None:
-                self._pipeline.update([self._inventory.find_on(name)], again=True, fresh=force)
+                directory = self._inventory.find_on(name)
+                self._pipeline.update([directory], asked={name: "asked for"}, fresh=force)
                 return (self._facts.status(name),)
             self._inventory.rebuild(force=force)
             return self._store.statuses()

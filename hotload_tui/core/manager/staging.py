@@ -1,40 +1,31 @@
-"""One staged plugin: compile its source, try it, and keep the trial for the swap of its batch."""
+"""Staged plugins: the facts about the plugins of an update or a plan, collected as ``decide`` needs them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.compiled import Hold
-from hotload_tui.core.compiler import Build
+from hotload_tui.core.compiler import Preview
 from hotload_tui.core.config import Config
-from hotload_tui.core.directories import PluginDirectory, found_status
+from hotload_tui.core.directories import PluginDirectory, found_status, nearest
 from hotload_tui.core.errors import DiscoverError, HotloadError, LoadError, RegisterError, RequirementError
-from hotload_tui.core.events import PluginFailed, PluginHeld, PluginLoaded, PluginMended, Step
+from hotload_tui.core.events import PluginLoaded, Step
 from hotload_tui.core.faults import TextOf, fault_of
 from hotload_tui.core.manager.builds import Builds
-from hotload_tui.core.manager.dependencies import DependencyGraph
-from hotload_tui.core.manager.retire_thread import RetireThread
+from hotload_tui.core.manager.decide import BROKEN, Decision, Facts, decide, depending_on, in_order
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, Phase, PluginState, PluginStatus
-from hotload_tui.core.runtime.generation import Generation
-from hotload_tui.core.runtime.loader import Loader, Outcome, Wanted
+from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.trial import LivePlugin
-from hotload_tui.core.source import Source, SourceFile, SourceRule, decoded, is_as_read, read_source
-from hotload_tui.core.watch.scanner import PluginChange, Repositories
-
-
-def failure(error: HotloadError, plugin: str, module_path: str, source: Source | None = None) -> Fault:
-    """Return the fault of a plugin that cannot be built or loaded; ``source`` contains the files read."""
-    return fault_of(
-        error, phase=_phase(error), plugin=plugin, module_path=module_path, text_of=_texts(source)
-    )
+from hotload_tui.core.source import Source, SourceFile, SourceRule, decoded, read_source
+from hotload_tui.core.watch.scanner import PluginChange
 
 
 def is_same(fault: Fault, before: Fault | None) -> bool:
@@ -65,530 +56,386 @@ def _texts(source: Source | None) -> TextOf:
     return text_of
 
 
-_ROUNDS = 3
-_GRAIN = 0.01  # seconds by which file times may be behind the clock
+def why_again(status: PluginStatus | None) -> str:
+    """Return why a rebuild of all plugins loads an unchanged plugin again; empty if it does not."""
+    if status is None or status.fault is None or status.state is PluginState.HELD:
+        return ""
+    if status.state is PluginState.OK:
+        return "a handler failed, and the plugin is loaded again"
+    return "it failed before, and is tried again"
 
 
-class _Loads(Struct):
-    began: float = 0.0
-    ended: float = 0.0
-    rounds: int = 0
+class DependencyGraph:
+    """The requirements of plugins: from the configuration, the artifacts and the newest builds."""
 
+    def __init__(self, config: Config, loader: Loader) -> None:
+        self._config = config
+        self._loader = loader
+        self._newest: dict[str, tuple[str, ...]] = {}
+        self._requiring: set[str] = set()  # the plugins whose entry in _newest is not empty
 
-class SelfWriteGuard:
-    """Counts, for each plugin, the consecutive changes that are made while the plugin loads."""
+    def of(self, name: str, requires: Iterable[str]) -> tuple[str, ...]:
+        """Return the requirements of a version: those that its artifact states, and the configured ones."""
+        return tuple(dict.fromkeys([*requires, *self._config.of(name).requires]))
 
-    def __init__(self) -> None:
-        self._loads: dict[str, _Loads] = {}
-
-    def loaded(self, name: str, began: float, ended: float) -> None:
-        """Record when a load began and ended."""
-        loads = self._loads.setdefault(name, _Loads())
-        loads.began, loads.ended = began, ended
+    def note(self, name: str, requires: tuple[str, ...]) -> None:
+        """Record the requirements of the newest version of a plugin."""
+        self._newest[name] = requires
+        (self._requiring.add if requires else self._requiring.discard)(name)
 
     def forget(self, name: str) -> None:
         """Remove the record of a plugin that is gone."""
-        self._loads.pop(name, None)
+        self._newest.pop(name, None)
+        self._requiring.discard(name)
 
-    def is_running(self, name: str) -> bool:
-        """Return whether the plugin's last change was made while the plugin loaded."""
-        loads = self._loads.get(name)
-        return loads is not None and loads.rounds > 0
+    def newest(self, name: str) -> tuple[str, ...]:
+        """Return the requirements of the newest known version of a plugin."""
+        found = self._newest.get(name)
+        return self.of(name, self.bound(name)) if found is None else found
 
-    def count(self, change: PluginChange) -> int:
-        """Return the number of consecutive changes during loads, including this change."""
-        loads = self._loads.setdefault(change.name, _Loads())
-        if change.modified and loads.began - _GRAIN <= change.modified <= loads.ended:
-            loads.rounds += 1
-        elif change.modified:
-            loads.rounds = 0
-        return loads.rounds
+    def bound(self, name: str) -> tuple[str, ...]:
+        """Return the plugins that the live generation of a plugin requires."""
+        live = self._loader.live(name)
+        return tuple(live.generation.peers) if live is not None else ()
 
-    @staticmethod
-    def is_last(rounds: int) -> bool:
-        """Return whether to take the change only when it is settled: the plugin may not have made it."""
-        return rounds == _ROUNDS
+    def requiring(self) -> list[str]:
+        """Return the plugins whose live or newest known version requires a plugin, by name."""
+        configured = (name for name, settings in self._config.plugins.items() if settings.requires)
+        return sorted({*self._loader.bound(), *self._requiring, *configured})
 
-    @staticmethod
-    def is_over(rounds: int) -> bool:
-        """Return whether to ignore the change."""
-        return rounds > _ROUNDS
+    def dependents(self, name: str) -> list[str]:
+        """Return the live plugins that require this plugin, each before the plugins that it requires."""
+        serving = self._loader.names()
+        found = depending_on([name], serving, self.bound)
+        return in_order((each for each in serving if each in found), self.bound)[::-1]
 
 
-class ProvenPlugin(Struct, frozen=True):
-    """A successful trial, and the other values of the plugin's new status."""
+class Engine(NamedTuple):
+    """The parts of the manager with which a plan or an update works."""
 
-    trial: LivePlugin
-    compile_seconds: float
-    source_digest: str
-    fault: Fault | None = None
-    """Why the newest source is not live; ``None`` if it is."""
-    held: str = ""
-    """Why the plugin does not follow its source; empty if it does."""
+    config: Config
+    rule: SourceRule
+    store: StatusStore
+    builds: Builds
+    loader: Loader
+    dependencies: DependencyGraph
 
-    @property
-    def digest(self) -> str:
-        """Digest of the trial's artifact."""
-        return self.trial.generation.artifact.manifest.digest
-
-    def status(self, before: PluginStatus) -> PluginStatus:
-        """Return the plugin's status after the swap."""
-        trial = self.trial
-        state = PluginState.OK if self.fault is None else PluginState.STALE
-        return replace(
-            before,
-            state=PluginState.HELD if self.held else state,
-            digest=self.digest,
-            source_digest=self.source_digest,
-            generation=trial.generation.number,
-            points=trial.places,
-            compile_seconds=self.compile_seconds,
-            load_seconds=trial.load_seconds,
-            loaded_at=trial.loaded_at,
-            reloads=before.reloads + (before.generation != 0),
-            fault=self.fault,
-            memory="",
-            left=(),
-            held=self.held,
-            waits="",
+    def failure(self, error: HotloadError, plugin: str, source: Source | None = None) -> Fault:
+        """Return the fault of a plugin; ``source`` contains the files that were compiled."""
+        return fault_of(
+            error,
+            phase=_phase(error),
+            plugin=plugin,
+            module_path=self.config.module_path,
+            text_of=_texts(source),
         )
-
-    def event(self, swap_seconds: float) -> PluginLoaded:
-        """Return the event for the swap; ``swap_seconds`` is the duration for the whole batch."""
-        trial = self.trial
-        return PluginLoaded(
-            trial.loaded_at,
-            trial.name,
-            trial.generation.number,
-            self.digest,
-            trial.places,
-            trial.load_seconds,
-            (*trial.steps, Step("swap", swap_seconds)),
-        )
-
-
-def unserved(status: PluginStatus) -> PluginStatus:
-    """Return the status of a plugin without a live version; the caller sets the state and reason."""
-    return replace(
-        status,
-        digest="",
-        generation=0,
-        points=(),
-        loaded_at=0.0,
-        load_seconds=0.0,
-        fault=None,
-        held="",
-        waits="",
-    )
-
-
-Required: TypeAlias = Callable[[str, Artifact], Collection[Generation]]
-"""Returns the generations that a version of a plugin requires. Raises ``RequirementError``."""
-
-
-class Attempt(Struct):
-    """The source that is tried; a newer source replaces it if the files change during the trial."""
-
-    directory: PluginDirectory
-    source: Source
-    compile_seconds: float = 0.0
-
-
-class Attempts:
-    """Compiles and tries sources; only one thread may use it at a time."""
-
-    def __init__(
-        self,
-        config: Config,
-        builds: Builds,
-        loader: Loader,
-        retire_thread: RetireThread,
-        self_writes: SelfWriteGuard,
-    ) -> None:
-        self._config = config
-        self._rule = SourceRule(config.watch.ignore)
-        self._builds = builds
-        self._loader = loader
-        self._retire_thread = retire_thread
-        self._self_writes = self_writes
-        self._ahead: dict[str, Outcome] = {}
-        self._repositories = Repositories(Path(config.runtime_dir).absolute(), config.debounce_time)
-
-    def compile(self, attempt: Attempt, *, fresh: bool) -> Artifact:
-        """Compile the source of an attempt. Raises ``PluginError`` and ``ArtifactError``."""
-        build = self._builds.compile(attempt.directory, attempt.source, fresh=fresh)
-        _note(attempt, build)
-        return build.artifact
-
-    def prove(self, attempt: Attempt, artifact: Artifact, required: Required) -> LivePlugin:
-        """Try a new artifact; try again if a newer source is on disk after the trial, and compiles.
-
-        Raises:
-            HotloadError: the plugin does not load; ``attempt`` contains the source that was tried.
-
-        """
-        # Try at most twice: a plugin that writes its own files has a newer source after each trial.
-        newer = None
-        try:
-            trial = self.run(attempt.directory, artifact, required)
-        except HotloadError:
-            newer = self._newer(attempt)
-            if newer is None:
-                raise
-        else:
-            newer = self._newer(attempt)
-            if newer is None:
-                return trial
-            self._retire_thread.discard(trial, "a newer save overtook its load")
-        return self.run(attempt.directory, newer.artifact, required)
-
-    def run(self, directory: PluginDirectory, artifact: Artifact, required: Required) -> LivePlugin:
-        """Try an artifact. Raises ``LoadError``, ``RegisterError`` and the errors of ``required``."""
-        name, generations = directory.name, required(directory.name, artifact)
-        outcome = self._ahead.pop(name, None)
-        if outcome is None or outcome.load.wanted.artifact is not artifact:
-            (outcome,) = self._loader.trial_each([self._wanted(directory, artifact, generations)])
-        self._self_writes.loaded(name, outcome.load.began, outcome.load.ended)
-        if outcome.trial is None:
-            assert outcome.error is not None
-            raise outcome.error
-        return outcome.trial
-
-    def run_ahead(self, several: Iterable[tuple[PluginDirectory, Artifact]]) -> None:
-        """Try artifacts that require no other plugin, in as few threads as possible.
-
-        ``run`` then returns or raises the result of each.
-        """
-        for left in self._ahead.values():  # an earlier call was interrupted
-            if left.trial is not None:
-                self._retire_thread.discard(left.trial, "its start was broken off")
-        self._ahead = {}
-        wanted = [self._wanted(directory, artifact) for directory, artifact in several]
-        self._ahead = {outcome.load.name: outcome for outcome in self._loader.trial_each(wanted)}
-
-    def _wanted(
-        self, directory: PluginDirectory, artifact: Artifact, required: Iterable[Generation] = ()
-    ) -> Wanted:
-        configured = self._config.of(directory.name)
-        return Wanted(
-            directory.name,
-            artifact,
-            configured.hook_point,
-            configured.priority,
-            root_dir=directory.path.absolute(),
-            required=tuple(required),
-        )
-
-    def _newer(self, attempt: Attempt) -> Build | None:
-        """Return the build of the source on disk if it differs from the tried source and compiles."""
-        directory = attempt.directory
-        if is_as_read(attempt.source, self._rule) or self._self_writes.is_running(directory.name):
-            return None
-        try:
-            mark = self._repositories.mark()
-            source = read_source(directory.name, directory.path, self._rule)
-            is_half = self._repositories.overtaken({directory.name: directory.path}, mark)
-            if is_half or source.digest == attempt.source.digest:
-                return None  # git is writing: the watcher reports its changes together
-            build = self._builds.compile(directory, source, fresh=False)
-        except HotloadError:
-            return None  # perhaps half-written; the watcher reports the complete file
-        attempt.source = source
-        _note(attempt, build)
-        return build
-
-
-def _note(attempt: Attempt, build: Build) -> None:
-    attempt.compile_seconds = build.seconds if build.compiled or build.reused else 0.0
-
-
-class StagedPlugin(Struct):
-    """An artifact to try, and the status of its plugin before the trial."""
-
-    directory: PluginDirectory
-    status: PluginStatus
-    artifact: Artifact
-    source_digest: str
-    attempt: Attempt | None = None
-    """The attempt with a new source; ``None`` for an earlier artifact."""
-    is_settled: bool = True
-    """Whether to report a failure at once, because no file is half-written."""
-    hold: Hold | None = None
-    """The hold that selects this artifact."""
-    fault: Fault | None = None
-    """Why the newest source is not tried."""
-
-    @property
-    def name(self) -> str:
-        """Name of the plugin."""
-        return self.directory.name
-
-    def source(self) -> Source | None:
-        """Return the source that was tried, with its files; ``None`` for an earlier artifact."""
-        if self.attempt is None:
-            return None
-        if self.attempt.source.files:
-            return self.attempt.source
-        members = [member for member in self.artifact.manifest.members if member.code_size]
-        files = (SourceFile(each.path, self.artifact.source(each.path), each.sha256) for each in members)
-        return replace(self.attempt.source, files=tuple(files))
-
-    def ready(self, trial: LivePlugin) -> ProvenPlugin:
-        """Return the trial and its values, ready for the swap."""
-        if self.attempt is not None:
-            return ProvenPlugin(trial, self.attempt.compile_seconds, self.attempt.source.digest)
-        held, fault = (self.hold.reason, self.hold.fault) if self.hold else ("", self.fault)
-        return ProvenPlugin(trial, 0.0, self.source_digest, fault, held)
-
-
-def again(directory: PluginDirectory, status: PluginStatus, live: LivePlugin) -> StagedPlugin:
-    """Return a candidate that loads the live version again with the plugins that it requires."""
-    is_held = status.state is PluginState.HELD
-    hold = Hold(status.source_digest, status.digest, status.held, status.fault) if is_held else None
-    return StagedPlugin(
-        directory, status, live.generation.artifact, status.source_digest, hold=hold, fault=status.fault
-    )
-
-
-_BROKEN = (PluginState.FAIL, PluginState.STALE)
-_BEHIND = (*_BROKEN, PluginState.HELD)
-
-
-class Stager:
-    """Tries one plugin at a time, and sets its status in the status store; swaps nothing."""
-
-    def __init__(
-        self,
-        config: Config,
-        store: StatusStore,
-        *,
-        builds: Builds,
-        loader: Loader,
-        retire_thread: RetireThread,
-        attempts: Attempts,
-        dependencies: DependencyGraph,
-    ) -> None:
-        self._config = config
-        self._rule = SourceRule(config.watch.ignore)
-        self._store = store
-        self._builds = builds
-        self._loader = loader
-        self._retire_thread = retire_thread
-        self._attempts = attempts
-        self._dependencies = dependencies
-        self.unproven: set[str] = set()
-        """Plugins whose failure is not reported yet, because their files may be half-written."""
 
     def status_of(self, directory: PluginDirectory) -> PluginStatus:
         """Return the status of a plugin, with its present path."""
-        found, known = found_status(directory, self._config), self._store.get(directory.name)
+        found, known = found_status(directory, self.config), self.store.get(directory.name)
         if known is None:
             return found
         return replace(
             known, state=found.state if known.state is PluginState.OFF else known.state, path=found.path
         )
 
-    def failure(self, error: HotloadError, plugin: str, source: Source | None = None) -> Fault:
-        """Return the fault of a plugin."""
-        return failure(error, plugin, self._config.module_path, source)
 
-    def read(self, directory: PluginDirectory, change: PluginChange | None = None) -> Source:
-        """Return the source that the watcher has read, or read it. Raises ``DiscoverError``."""
-        source = change.source if change is not None else None
-        if source is not None and source.root == str(directory.path.absolute()):
-            return source
-        return read_source(directory.name, directory.path, self._rule)
+class StagedPlugin(Struct):
+    """One plugin on its way through a plan or an update."""
 
-    # ---- from source to candidate
+    directory: PluginDirectory
+    status: PluginStatus
+    """The status before the update."""
+    facts: Facts
+    source: Source | None = None
+    """The source on disk; ``None`` if it is not read."""
+    hold: Hold | None = None
+    """The hold that keeps the plugin from following its source."""
+    fault: Fault | None = None
+    """Why the source, or the live version that was loaded again, does not load."""
+    artifacts: dict[str, Artifact] = {}
+    """The artifacts at hand, by digest."""
+    compile_seconds: float = 0.0
+    """Duration of the build; 0 if the artifact existed already."""
+    preview: Preview | None = None
+    """What a build would do; only in a plan."""
+    decision: Decision | None = None
+    """The decision, when it is final."""
+    trial: LivePlugin | None = None
+    """The successful trial, which goes live if the decision loads this plugin."""
 
-    def candidate(
-        self,
-        directory: PluginDirectory,
-        change: PluginChange | None = None,
-        *,
-        again: bool = False,
-        fresh: bool = False,
-        reload: bool = False,
-    ) -> StagedPlugin | None:
-        """Read and compile a plugin; return ``None`` if there is nothing to try.
+    @property
+    def name(self) -> str:
+        """Name of the plugin."""
+        return self.directory.name
 
-        ``again`` also takes a plugin that is unchanged or HELD; ``fresh`` also compiles it; ``reload``
-        also takes a source that failed before.
+    def compiled_source(self) -> Source | None:
+        """Return the source with its files; if they were not read, with those of the artifact."""
+        if self.source is None or self.source.files:
+            return self.source
+        artifact = self.artifacts[self.source.digest]
+        members = [member for member in artifact.manifest.members if member.code_size]
+        files = (SourceFile(each.path, artifact.source(each.path), each.sha256) for each in members)
+        return replace(self.source, files=tuple(files))
+
+    def know(self, digest: str, requires: tuple[str, ...], *, is_newest: bool) -> None:
+        """Add the fact that an artifact is at hand, with the plugins that it requires."""
+        versions = {**self.facts.versions, digest: requires}
+        self.facts = replace(self.facts, versions=versions)
+        if is_newest:
+            self.facts = replace(self.facts, is_built=True, requires=requires)
+
+    def fail(self, digest: str) -> None:
+        """Add the fact that a version does not load."""
+        self.facts = replace(self.facts, failed=self.facts.failed | {digest})
+
+    def live_status(self, before: PluginStatus) -> PluginStatus:
+        """Return the plugin's status after the swap of its trial."""
+        trial, decision = self.trial, self.decision
+        assert trial is not None
+        assert decision is not None
+        is_behind = before.state in (*BROKEN, PluginState.HELD)
+        source, held, fault = before.source_digest, before.held, before.fault if is_behind else None
+        if decision.version == "newest" and self.source is not None:
+            source, held, fault = self.source.digest, "", None
+        elif decision.version == "held" and self.hold is not None:
+            source, held, fault = self.hold.source, self.hold.reason, self.hold.fault
+        state = PluginState.OK if fault is None else PluginState.STALE
+        return replace(
+            before,
+            state=PluginState.HELD if held else state,
+            digest=decision.digest,
+            source_digest=source,
+            generation=trial.generation.number,
+            points=trial.places,
+            compile_seconds=self.compile_seconds if decision.version == "newest" else 0.0,
+            load_seconds=trial.load_seconds,
+            loaded_at=trial.loaded_at,
+            reloads=before.reloads + (before.generation != 0),
+            fault=fault,
+            memory="",
+            left=(),
+            held=held,
+            waits="",
+        )
+
+    def event(self, swap_seconds: float) -> PluginLoaded:
+        """Return the event for the swap; ``swap_seconds`` is the duration for the whole batch."""
+        trial = self.trial
+        assert trial is not None
+        return PluginLoaded(
+            trial.loaded_at,
+            trial.name,
+            trial.generation.number,
+            trial.generation.artifact.manifest.digest,
+            trial.places,
+            trial.load_seconds,
+            (*trial.steps, Step("swap", swap_seconds)),
+        )
+
+
+class Stager(ABC):
+    """Stages plugins, and collects the facts on which ``decide`` decides; used once.
+
+    A plan and an update stage the same plugins, read the same sources and open the same artifacts. They
+    differ in how they build an artifact.
+    """
+
+    def __init__(self, engine: Engine, names: Iterable[str] | None = None) -> None:
+        """``names``: the names of all plugins; ``None``: those in the status store."""
+        self.engine = engine
+        self._names = names
+        self.staged: dict[str, StagedPlugin] = {}
+
+    @abstractmethod
+    def build(self, one: StagedPlugin, source: Source) -> None:
+        """Build the artifact of a source, and add it to the facts of its plugin. Raises ``HotloadError``."""
+
+    @abstractmethod
+    def gave_up(self, one: StagedPlugin, decision: Decision, error: HotloadError) -> None:
+        """Take note that an artifact that exists already does not load."""
+
+    # ---- staging
+
+    def stage(
+        self, directory: PluginDirectory, asked: str = "", change: PluginChange | None = None
+    ) -> StagedPlugin:
+        """Stage a plugin that is to be brought up to date with its source.
+
+        ``asked``: why it loads although it may be unchanged or HELD. ``change``: what the watcher has read.
         """
-        status = self.status_of(directory)
+        is_on = directory.enabled and self.engine.config.of(directory.name).enabled
+        one = self._add(directory, self.engine.status_of(directory), "on" if is_on else "off")
         is_settled = change is None or change.is_settled
-        attempt: Attempt | None = None
-        try:
-            known = None if again or reload or change is not None else self._builds.known(directory)
-            source, artifact = known or (self.read(directory, change), None)
-            attempt = Attempt(directory, source)
-            if not again:
-                is_held, held = self._held(directory, status, source.digest)
-                if is_held:
-                    return held
-            self._builds.let_go(directory.name, "asked for" if again else "its source changed")
-            if not again and self._is_current(status, source.digest, reload=reload):
-                return None
-            self._store.put(replace(status, state=PluginState.BUILD))
-            artifact = artifact or self._attempts.compile(attempt, fresh=fresh)
-        except HotloadError as error:
-            return self._not_compiled(directory, status, error, attempt, is_settled=is_settled, again=again)
-        self._dependencies.note(directory.name, artifact)
-        return StagedPlugin(directory, status, artifact, source.digest, attempt, is_settled)
+        one.facts = replace(one.facts, given=True, asked=asked, is_settled=is_settled)
+        if is_on:
+            self.read(one, change)
+        return one
 
-    def _not_compiled(
+    def stage_unread(self, directory: PluginDirectory) -> None:
+        """Stage a plugin that stays as the status store knows it, unless another plugin concerns it."""
+        if self.engine.store.get(directory.name) is not None:
+            self._stage_known(directory.name)
+        else:
+            status = self.engine.status_of(directory)
+            self._add(directory, status, "off" if status.state is PluginState.OFF else "on")
+
+    def stage_gone(self, name: str) -> None:
+        """Stage a plugin whose directory is gone, or a name without a plugin."""
+        names = self._names
+        if names is None:
+            names = [each.name for each in self.engine.store.statuses()]
+        status = self.engine.store.get(name) or PluginStatus(name, PluginState.NEW, "")
+        self._add(
+            PluginDirectory(name, Path(status.path), enabled=False), status, "gone", nearest(name, names)
+        )
+
+    def stage_others(self) -> None:
+        """Stage the plugins that may have to load with the staged ones."""
+        for name in self.engine.dependencies.requiring():
+            self._stage_known(name)
+        for one in list(self.staged.values()):
+            self._stage_required(one)
+
+    def retry_tied(self, name: str = "") -> None:
+        """Try the plugins again that wait for a change of other plugins (of ``name``, if it is given)."""
+        newest = self.engine.dependencies.newest
+        for status in self.engine.store.statuses():
+            retry, other = _retry_of(status), status.name
+            if not retry or status.state is PluginState.OFF:
+                continue
+            is_meant = retry == "tied" and (not name or other in newest(name))
+            if is_meant or (name and name in newest(other)):
+                self._stage_known(other)
+                one = self.staged[other]
+                one.facts = replace(one.facts, is_retried=not one.facts.given)
+
+    def _stage_known(self, name: str) -> None:
+        """Stage a plugin as the status store knows it."""
+        if name in self.staged:
+            return
+        status = self.engine.store.get(name)
+        if status is None:
+            self.stage_gone(name)
+        else:
+            directory = PluginDirectory(name, Path(status.path), enabled=True)
+            self._add(directory, status, "off" if status.state is PluginState.OFF else "on")
+
+    def _stage_required(self, one: StagedPlugin) -> None:
+        """Stage the plugins that a staged plugin requires, and those that they require."""
+        for requires in (one.facts.requires, *one.facts.versions.values()):
+            for name in requires:
+                if name not in self.staged:
+                    self._stage_known(name)
+                    self._stage_required(self.staged[name])
+
+    def _add(
         self,
         directory: PluginDirectory,
         status: PluginStatus,
-        error: HotloadError,
-        attempt: Attempt | None,
-        *,
-        is_settled: bool,
-        again: bool,
-    ) -> StagedPlugin | None:
-        if not is_settled:
-            self.postpone(status)
-            return None
-        fault = self.failure(error, directory.name, attempt.source if attempt else None)
-        is_known = fault.phase == "discover" and is_same(fault, status.fault)
-        may_revive = self._loader.live(directory.name) is None and self._builds.has_untried(directory.name)
-        if is_known and not again and not may_revive:
-            return None  # the same fault has been reported
-        digest = attempt.source.digest if attempt else ""
-        self.fail(status, fault, digest)
-        return self._last_good(directory, fault, digest, "")
-
-    def _held(
-        self, directory: PluginDirectory, status: PluginStatus, digest: str
-    ) -> tuple[bool, StagedPlugin | None]:
-        """Return whether the plugin stays HELD, and a candidate of the held artifact if it is not live."""
-        hold = self._builds.hold(directory.name, digest)
-        if hold is None:
-            return False, None
-        if hold.digest == self.serving(directory.name):
-            self.put_held(status, hold)
-            return True, None
-        try:
-            artifact = self._builds.open(directory.name, hold.digest)
-        except HotloadError as error:
-            return self._cannot_hold(status, hold, error), None
-        return True, StagedPlugin(directory, status, artifact, digest, hold=hold)
-
-    def _cannot_hold(self, status: PluginStatus, hold: Hold, error: HotloadError) -> bool:
-        """Return whether the plugin stays HELD although the held artifact does not load."""
-        if self._builds.is_barred(status.name, hold.source):  # no version is live then
-            self._builds.was_vain(status.name, hold.digest, error)
-            self.put_held(status, replace(hold, digest=""))
-            return True
-        self._builds.let_go(status.name, f"the held version cannot be loaded ({error})")
-        return False
-
-    def _is_current(self, status: PluginStatus, digest: str, *, reload: bool) -> bool:
-        """Return whether there is nothing to do: this source is live, or is known to fail."""
-        if reload or status.name in self._dependencies.tied:
-            return False
-        if status.state in _BEHIND and status.digest == digest and self._loader.live(status.name):
-            # The source is the live version again, so the plugin is ok without a load.
-            self._store.put(replace(status, state=PluginState.OK, source_digest=digest, fault=None, held=""))
-            self._store.tell(PluginMended(time.time(), status.name))
-            return True
-        if status.state in _BROKEN:
-            return status.source_digest == digest != ""
-        return status.digest == digest
-
-    def _last_good(
-        self, directory: PluginDirectory, fault: Fault, digest: str, was_tried: str
-    ) -> StagedPlugin | None:
-        """Return a candidate of the last good artifact if no version is live."""
-        if self._loader.live(directory.name) is not None:
-            return None
-        artifact = self._builds.last_good(directory.name, was_tried)
-        if artifact is None:
-            return None
-        return StagedPlugin(directory, self.status_of(directory), artifact, digest, fault=fault)
-
-    # ---- from candidate to trial
-
-    def prove(self, one: StagedPlugin, required: Required) -> ProvenPlugin | StagedPlugin | None:
-        """Try a candidate; if it fails, record the failure and return the replacement to try, if any.
-
-        Raises ``RequirementError`` if a requirement is not met; then nothing is recorded.
-        """
-        try:
-            return one.ready(self.trial(one, required))
-        except RequirementError:
-            raise
-        except HotloadError as error:
-            return self._instead(one, error)
-
-    def try_ahead(self, several: Collection[StagedPlugin]) -> None:
-        """Try candidates that require no other plugin together; ``prove`` then returns each result."""
-        if len(several) > 1:
-            self._attempts.run_ahead((one.directory, one.artifact) for one in several)
-
-    def trial(self, one: StagedPlugin, required: Required) -> LivePlugin:
-        """Try a candidate. Raises ``HotloadError``."""
-        if one.attempt is not None:
-            return self._attempts.prove(one.attempt, one.artifact, required)
-        return self._attempts.run(one.directory, one.artifact, required)
-
-    def _instead(self, one: StagedPlugin, error: HotloadError) -> StagedPlugin | None:
-        """Record that a candidate failed, and return the replacement to try, if any."""
-        if one.hold is not None and not self._loader.live(one.name):
-            is_held = self._cannot_hold(one.status, one.hold, error)
-            return None if is_held else self.candidate(one.directory)
-        if one.fault is not None and one.attempt is None and not self._loader.live(one.name):
-            self._builds.was_vain(one.name, one.artifact.manifest.digest, error)
-            return None
-        if not one.is_settled:
-            self.postpone(one.status)
-            return None
-        source = one.source()
-        fault = self.failure(error, one.name, source)
-        digest = source.digest if source else one.source_digest
-        self.fail(one.status, fault, digest)
-        return self._last_good(one.directory, fault, digest, one.artifact.manifest.digest)
-
-    # ---- the status of a plugin
-
-    def serving(self, name: str) -> str:
-        """Return the digest of the live version; empty if there is none."""
-        live = self._loader.live(name)
-        return live.generation.artifact.manifest.digest if live else ""
-
-    def postpone(self, status: PluginStatus) -> None:
-        """Report no failure yet: a file may be half-written, and the watcher reports it when settled."""
-        self._store.put(status)
-        self.unproven.add(status.name)
-
-    def fail(self, status: PluginStatus, fault: Fault, digest: str) -> None:
-        """Record and publish a failure; the live version stays live."""
-        live = self._loader.live(status.name)
-        state = PluginState.STALE if live else PluginState.FAIL
-        self._store.put(replace(status, state=state, source_digest=digest, fault=fault, held="", waits=""))
-        self._store.tell(PluginFailed(fault.at, status.name, fault, live.generation.number if live else 0))
-        self._retire_thread.ring()  # for the failed trial
-
-    def put_held(self, status: PluginStatus, hold: Hold) -> None:
-        """Record that a plugin is HELD at the live version, or without a live version."""
-        if not hold.digest:
-            status = unserved(status)
-        self._store.put(
-            replace(
-                status,
-                state=PluginState.HELD,
-                source_digest=hold.source,
-                fault=hold.fault,
-                held=hold.reason,
-                waits="",
-            )
+        disk: Literal["on", "off", "gone"],
+        near: str = "",
+    ) -> StagedPlugin:
+        engine, name = self.engine, directory.name
+        facts = Facts(
+            name,
+            disk,
+            near,
+            status.state,
+            tried=status.source_digest,
+            retry=_retry_of(status),
+            requires=engine.dependencies.newest(name) if disk == "on" else (),
+            last_good=engine.builds.last_good(name),
         )
-        if status.state is not PluginState.HELD:
-            self._store.tell(PluginHeld(time.time(), status.name, status.generation, hold.reason))
+        one = self.staged[name] = StagedPlugin(directory, status, facts, artifacts={})
+        if (live := engine.loader.live(name)) is not None:
+            artifact = live.generation.artifact
+            digest = artifact.manifest.digest
+            one.artifacts = {digest: artifact}
+            one.facts = replace(
+                facts,
+                live=digest,
+                generation=live.generation.number,
+                bound=tuple(live.generation.peers),
+                versions={digest: engine.dependencies.of(name, artifact.manifest.requires)},
+            )
+        return one
 
-    def put_waiting(self, status: PluginStatus, reason: str) -> None:
-        """Record that a plugin has no live version, and why it waits."""
-        before = self._store.get(status.name)
-        self._store.put(replace(unserved(status), state=PluginState.WAIT, waits=reason))
-        if before is None or before.waits != reason:
-            self._store.write("warning", status.name, f"waits: {reason}")
+    # ---- the facts that a decision needs
+
+    def decide(self) -> dict[str, Decision]:
+        """Return what happens to each staged plugin; read, build and open all that this depends on."""
+        while True:
+            decisions = decide({name: one.facts for name, one in self.staged.items()})
+            needed = [each for each in decisions.values() if each.needs]
+            if not needed:
+                return decisions
+            for decision in needed:
+                one = self.staged[decision.name]
+                if decision.needs == "source":
+                    one.facts = replace(one.facts, is_retried=True)
+                    self.read(one)
+                else:
+                    self._provide(one, decision)
+                self._stage_required(one)
+
+    def read(self, one: StagedPlugin, change: PluginChange | None = None) -> None:
+        """Read the source of a plugin, if the watcher has not read it, and find out whether it is HELD."""
+        directory, source = one.directory, change.source if change is not None else None
+        try:
+            if source is None or source.root != str(directory.path.absolute()):
+                source = read_source(one.name, directory.path, self.engine.rule)
+        except HotloadError as error:
+            self._broke(one, error)
+            one.facts = replace(one.facts, source="")
+        else:
+            self._follow(one, source)
+
+    def _follow(self, one: StagedPlugin, source: Source) -> None:
+        """Take a source as the newest of a plugin."""
+        one.source = source
+        hold = None if one.facts.asked else self.engine.builds.hold(one.name, source.digest)
+        one.facts = replace(one.facts, source=source.digest)
+        self._held_at(one, hold, is_barred=self.engine.builds.is_barred(one.name, source.digest))
+
+    def _held_at(self, one: StagedPlugin, hold: Hold | None, *, is_barred: bool = False) -> None:
+        """Take a hold as that of a plugin."""
+        one.hold = hold
+        if hold is not None:
+            one.facts = replace(one.facts, hold=hold.digest, reason=hold.reason, is_barred=is_barred)
+
+    def _provide(self, one: StagedPlugin, decision: Decision) -> None:
+        """Build the newest version, or open the artifact of another one."""
+        engine = self.engine
+        try:
+            if decision.version == "newest":
+                assert one.source is not None
+                self.build(one, one.source)
+            else:
+                one.artifacts[decision.digest] = artifact = engine.builds.open(one.name, decision.digest)
+                requires = engine.dependencies.of(one.name, artifact.manifest.requires)
+                one.know(decision.digest, requires, is_newest=False)
+        except HotloadError as error:
+            if decision.version == "newest":
+                self._broke(one, error)
+            else:
+                one.fail(decision.digest)
+                self.gave_up(one, decision, error)
+
+    def _broke(self, one: StagedPlugin, error: HotloadError) -> None:
+        """Add the fact that the source cannot be read or compiled."""
+        one.fault = fault = self.engine.failure(error, one.name, one.source)
+        is_known = fault.phase == "discover" and is_same(fault, one.status.fault)
+        may_revive = not one.facts.live and self.engine.builds.has_untried(one.name)
+        one.facts = replace(one.facts, is_broken=True, is_news=not is_known or may_revive)
+
+
+def _retry_of(status: PluginStatus) -> Literal["", "required", "tied"]:
+    """Return when to try a plugin again although it did not change."""
+    if status.state is PluginState.WAIT:
+        return "tied"
+    if status.state not in BROKEN or status.fault is None:
+        return ""
+    if status.fault.type == RequirementError.__name__:
+        return "tied"
+    return "required" if status.fault.phase in ("load", "register") else ""

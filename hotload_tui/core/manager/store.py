@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from hotload_tui.core import directories
 from hotload_tui.core.checks import description_of
+from hotload_tui.core.compiled import Hold
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError, UnknownPluginError, near
 from hotload_tui.core.events import (
@@ -28,6 +29,7 @@ from hotload_tui.core.events import (
     PluginCompiled,
     PluginEvent,
     PluginFailed,
+    PluginHeld,
     PluginLoaded,
     PluginRemoved,
     PluginRetired,
@@ -131,6 +133,37 @@ class StatusStore:
                 status = replace(status, memory=known.memory, left=known.left)
             self._statuses[status.name] = status
 
+    def put_failed(self, status: PluginStatus, fault: Fault, source: str, generation: int) -> None:
+        """Record and publish that a plugin's source does not load; a live ``generation`` stays live."""
+        state = PluginState.STALE if generation else PluginState.FAIL
+        self.put(replace(status, state=state, source_digest=source, fault=fault, held="", waits=""))
+        self.tell(PluginFailed(fault.at, status.name, fault, generation))
+
+    def put_held(self, status: PluginStatus, hold: Hold) -> None:
+        """Record that a plugin is HELD at the live version, or without a live version."""
+        before = status.state
+        if not hold.digest:
+            status = unserved(status)
+        self.put(
+            replace(
+                status,
+                state=PluginState.HELD,
+                source_digest=hold.source,
+                fault=hold.fault,
+                held=hold.reason,
+                waits="",
+            )
+        )
+        if before is not PluginState.HELD:
+            self.tell(PluginHeld(time.time(), status.name, status.generation, hold.reason))
+
+    def put_waiting(self, status: PluginStatus, reason: str) -> None:
+        """Record that a plugin has no live version, and why it waits."""
+        before = self.get(status.name)
+        self.put(replace(unserved(status), state=PluginState.WAIT, waits=reason))
+        if before is None or before.waits != reason:
+            self.write("warning", status.name, f"waits: {reason}")
+
     def drop(self, name: str) -> None:
         """Remove a plugin."""
         with self._lock:
@@ -172,6 +205,21 @@ class StatusStore:
             if serves:
                 self._statuses[fault.plugin] = replace(status, fault=fault)
         self.tell(PluginFailed(fault.at, fault.plugin, fault, generation))
+
+
+def unserved(status: PluginStatus) -> PluginStatus:
+    """Return the status of a plugin without a live version; the caller sets the state and reason."""
+    return replace(
+        status,
+        digest="",
+        generation=0,
+        points=(),
+        loaded_at=0.0,
+        load_seconds=0.0,
+        fault=None,
+        held="",
+        waits="",
+    )
 
 
 def _is_repeated(fault: Fault, before: Fault | None) -> bool:

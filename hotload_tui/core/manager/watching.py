@@ -281,7 +281,7 @@ class ConfigReload:
         touched = [found[name] for name in names if name in found]
         again = [each for each in touched if self._follows(each)]
         self._inventory.apply(each for each in touched if each not in again)
-        self._pipeline.update(again, again=True)
+        self._pipeline.update(again, asked={each.name: "its configuration changed" for each in again})
 
     def _follows(self, directory: PluginDirectory) -> bool:
         """Return whether a plugin is live, enabled and not HELD, so that a reload applies its table."""

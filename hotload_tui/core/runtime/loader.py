@@ -168,6 +168,10 @@ class Loader:
         """Return the live version of the plugin, or ``None``."""
         return self._live.get(name)
 
+    def next_number(self, name: str) -> int:
+        """Return the number of the plugin's next generation; a trial that fails uses up no number."""
+        return self._numbers.get(name, 0) + 1
+
     def bound(self) -> list[str]:
         """Return the sorted names of the live plugins that require other plugins."""
         return sorted(self._bound)  # no search through all plugins: many require none
@@ -283,11 +287,10 @@ class Loader:
         return outcomes if error is None else [*outcomes, Outcome(loads[len(trials)], None, error)]
 
     def _load(self, wanted: Wanted) -> Load:
-        number = self._numbers[wanted.name] = self._numbers.get(wanted.name, 0) + 1
         kept = self._states.setdefault(wanted.name, KeptState())
         return Load(
             wanted,
-            number,
+            self.next_number(wanted.name),
             kept,
             config=self._config,
             process=self._process,
@@ -321,12 +324,14 @@ class Loader:
             if trial.name not in self._live:
                 self._order.append(trial.name)
             self._live[trial.name] = trial
+            self._numbers[trial.name] = trial.generation.number
             (self._bound.add if trial.generation.peers else self._bound.discard)(trial.name)
             trial.context.begin()
         self._process.let_go()
 
     def discard(self, trial: LivePlugin) -> None:
         """Let a trial that does not go live wait for ``retire``, which ends what the trial started."""
+        self._numbers[trial.name] = trial.generation.number
         self._parting.put(trial)
 
     def reporting(self) -> AbstractContextManager[object]:

@@ -1,0 +1,188 @@
+"""The plan of a rebuild: stage all plugins, build in memory, and describe the decisions; change nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from hotload_tui.core import directories
+from hotload_tui.core.artifact import Artifact, Manifest
+from hotload_tui.core.checks import foreign_packages, named_points, unresolved_imports
+from hotload_tui.core.directories import PluginDirectory
+from hotload_tui.core.errors import HotloadError, RefusedError, RuntimeDirError
+from hotload_tui.core.manager.decide import Decision, ordered, unloaded
+from hotload_tui.core.manager.staging import Engine, StagedPlugin, Stager, why_again
+from hotload_tui.core.model import FileChange, Plan, PluginPlan
+from hotload_tui.core.runtime import native
+from hotload_tui.core.source import Source
+
+_BEGAN = time.time()
+
+
+class _Preview(Stager):
+    """Stages plugins as an update does, but builds in memory."""
+
+    def build(self, one: StagedPlugin, source: Source) -> None:
+        """Find out what a build would do."""
+        one.preview = self.engine.builds.preview(source)
+        requires = self.engine.dependencies.of(one.name, one.preview.requires)
+        one.know(source.digest, requires, is_newest=True)
+
+    def gave_up(self, one: StagedPlugin, decision: Decision, error: HotloadError) -> None:
+        """Do nothing: an update reports this."""
+
+
+class Planner:
+    """Makes plans; only one thread may use it at a time."""
+
+    def __init__(self, root: Path, engine: Engine) -> None:
+        self._root = root
+        self._engine = engine
+
+    def plan(self, name: str | None) -> Plan:
+        """Return the actions that ``rebuild`` would take now.
+
+        Raises:
+            RuntimeDirError: the runtime directory is missing or unreadable, and no plugin is known.
+            UnknownPluginError: there is no plugin ``name``.
+            RefusedError: the plugin is disabled.
+
+        """
+        found = self._found()
+        if name is not None and name not in found:
+            raise directories.unknown(name, found)
+        if name is not None and not self._is_on(found[name]):
+            raise RefusedError(f"{name} is disabled; enable it first")
+        staging = _Preview(self._engine, found)
+        store = self._engine.store
+        for each in sorted({*found, *(status.name for status in store.statuses())}):
+            if each not in found:
+                staging.stage_gone(each)
+            elif name == each:
+                staging.stage(found[each], "asked for")
+            elif name is None:
+                staging.stage(found[each], why_again(store.get(each)))
+            else:
+                staging.stage_unread(found[each])
+        staging.stage_others()
+        decisions = staging.decide()
+        gone = unloaded({each: one.facts for each, one in staging.staged.items()})
+        described = (
+            self._described(staging.staged[each.name], each, is_unloaded=each.name in gone)
+            for each in ordered(decisions, lambda other: staging.staged[other].facts.requires)
+            if each.name in found or each.action != "keep"
+            if name in (None, each.name) or each.action != "keep"
+        )
+        return Plan(tuple(described))
+
+    def _found(self) -> dict[str, PluginDirectory]:
+        try:
+            return directories.find_plugins(self._root)
+        except RuntimeDirError:
+            if not self._engine.store.statuses():
+                raise
+            return {}  # all plugins are gone with it
+
+    def _is_on(self, directory: PluginDirectory) -> bool:
+        return directory.enabled and self._engine.config.of(directory.name).enabled
+
+    def _described(self, one: StagedPlugin, decision: Decision, *, is_unloaded: bool) -> PluginPlan:
+        source, preview, facts = one.source, one.preview, one.facts
+        stays = 0 if is_unloaded else facts.generation
+        shown = PluginPlan(
+            one.name,
+            decision.action,
+            decision.reasons,
+            generation=facts.generation,
+            becomes=self._engine.loader.next_number(one.name) if decision.digest else stays,
+            requires=facts.requires,
+            fault=one.fault if decision.action == "fail" else None,
+        )
+        if source is None or preview is None or decision.version != "newest" or not decision.digest:
+            return shown
+        served = one.artifacts.get(facts.live)
+        comes, goes, is_all_known = self._points(one, source, served)
+        manifest = served.manifest if served else None
+        return PluginPlan(
+            one.name,
+            shown.action,
+            shown.reasons,
+            shown.generation,
+            shown.becomes,
+            files=tuple(_changes(source, manifest)),
+            compiles=preview.compiled,
+            reuses=preview.reused,
+            requires=shown.requires,
+            comes=comes,
+            goes=goes,
+            is_all_known=is_all_known,
+            obstacles=tuple(_obstacles(source)),
+            notes=(*preview.warnings, *_remains(source, manifest)),
+        )
+
+    def _points(
+        self, one: StagedPlugin, source: Source, served: Artifact | None
+    ) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+        """Return the hook points that the source adds and removes, and whether it names all of its points."""
+        default = self._engine.config.of(one.name).hook_point
+        new = named_points({file.path: file.content for file in source.files}, default)
+        live = self._engine.loader.live(one.name)
+        if live is None or served is None:
+            return tuple(sorted(new.points)), (), new.is_all
+        texts = {path: served.source(path) for path in served.members if path.endswith(".py")}
+        old = named_points(texts, default).points
+        there = {handler.point for handler in live.handlers}
+        # A point in both sources without a live handler: the code decides at run time whether to register it.
+        comes, goes = new.points - there - old, (old - new.points) & there
+        return tuple(sorted(comes)), tuple(sorted(goes)), new.is_all
+
+
+def _changes(source: Source, served: Manifest | None) -> Iterator[FileChange]:
+    """Yield the files that differ from the live version; nothing if no version is live."""
+    if served is None:
+        return
+    before = {member.path: member for member in served.members}
+    for file in source.files:
+        member = before.pop(file.path, None)
+        if member is None:
+            yield FileChange(file.path, "added", len(file.content))
+        elif member.sha256 != file.sha256:
+            yield FileChange(file.path, "changed", len(file.content), member.size)
+    yield from (FileChange(path, "removed", 0, member.size) for path, member in before.items())
+
+
+def _obstacles(source: Source) -> Iterator[str]:
+    """Yield the reasons why a source would not work in the running process."""
+    yield from (missing.obstacle() for missing in unresolved_imports(source))
+    for path in native.foreign(file.path for file in source.files):
+        yield f"{path} is a native module for another Python or system; build it for this one"
+    for package in sorted(foreign_packages(source)):
+        if changed := _changed_package(package):
+            yield (
+                f"{package} changed on disk after this process began ({changed}), and what is loaded may be"
+                " from before: restart to have the new one"
+            )
+
+
+def _changed_package(package: str) -> str:
+    """Return a file of a loaded package that is newer than this process, shortened; empty if none is."""
+    for name, module in sys.modules.copy().items():
+        if name != package and not name.startswith(f"{package}."):
+            continue
+        file = getattr(module, "__file__", None) if type(module) is type(sys) else None
+        with contextlib.suppress(OSError, TypeError, ValueError):
+            if file and os.stat(file).st_mtime > _BEGAN:  # noqa: PTH116 - called for thousands of modules
+                return "/".join(Path(file).parts[-2:])
+    return ""
+
+
+def _remains(source: Source, served: Manifest | None) -> Iterator[str]:
+    """Yield a note for each changed native module, because its live code stays in memory."""
+    before = {member.path: member.sha256 for member in served.members} if served else {}
+    for file in source.files:
+        if native.module_name(file.path) and before.get(file.path, file.sha256) != file.sha256:
+            yield f"{file.path}: the code of the previous version stays in memory until the process ends"

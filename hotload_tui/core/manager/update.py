@@ -1,0 +1,339 @@
+"""One update: build and try the staged plugins until ``decide`` has nothing left to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.compiled import Hold
+from hotload_tui.core.directories import PluginDirectory
+from hotload_tui.core.errors import HotloadError, RefusedError, RequirementError
+from hotload_tui.core.events import PluginMended
+from hotload_tui.core.manager.decide import Decision, in_order
+from hotload_tui.core.manager.retire_thread import RetireThread
+from hotload_tui.core.manager.staging import Engine, StagedPlugin, Stager
+from hotload_tui.core.model import PluginState
+from hotload_tui.core.runtime.generation import Generation
+from hotload_tui.core.runtime.loader import Outcome, Wanted
+from hotload_tui.core.runtime.trial import LivePlugin
+from hotload_tui.core.source import Source, is_as_read, read_source
+from hotload_tui.core.watch.scanner import PluginChange, Repositories
+
+_ROUNDS = 3
+_GRAIN = 0.01  # seconds by which file times may be behind the clock
+
+
+class _Loads(Struct):
+    began: float = 0.0
+    ended: float = 0.0
+    rounds: int = 0
+
+
+class SelfWriteGuard:
+    """Counts, for each plugin, the consecutive changes that are made while the plugin loads."""
+
+    def __init__(self) -> None:
+        self._loads: dict[str, _Loads] = {}
+
+    def loaded(self, name: str, began: float, ended: float) -> None:
+        """Record when a load began and ended."""
+        loads = self._loads.setdefault(name, _Loads())
+        loads.began, loads.ended = began, ended
+
+    def forget(self, name: str) -> None:
+        """Remove the record of a plugin that is gone."""
+        self._loads.pop(name, None)
+
+    def is_running(self, name: str) -> bool:
+        """Return whether the plugin's last change was made while the plugin loaded."""
+        loads = self._loads.get(name)
+        return loads is not None and loads.rounds > 0
+
+    def count(self, change: PluginChange) -> int:
+        """Return the number of consecutive changes during loads, including this change."""
+        loads = self._loads.setdefault(change.name, _Loads())
+        if change.modified and loads.began - _GRAIN <= change.modified <= loads.ended:
+            loads.rounds += 1
+        elif change.modified:
+            loads.rounds = 0
+        return loads.rounds
+
+    @staticmethod
+    def is_last(rounds: int) -> bool:
+        """Return whether to take the change only when it is settled: the plugin may not have made it."""
+        return rounds == _ROUNDS
+
+    @staticmethod
+    def is_over(rounds: int) -> bool:
+        """Return whether to ignore the change."""
+        return rounds > _ROUNDS
+
+
+class Update(Stager):
+    """Carries out what ``decide`` decides, except the swap; a trial that fails is a new fact for it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        retire_thread: RetireThread,
+        self_writes: SelfWriteGuard,
+        repositories: Repositories,
+        *,
+        fresh: bool = False,
+    ) -> None:
+        """``fresh``: compile every file of the plugins that somebody asked for."""
+        super().__init__(engine)
+        self._retire_thread = retire_thread
+        self._self_writes = self_writes
+        self._repositories = repositories
+        self._fresh = fresh
+        self._held = ""
+        self._overtaken: set[str] = set()
+        self.unproven: set[str] = set()
+        """Plugins whose failure is not reported yet, because their files may be half-written."""
+
+    def stage_held(self, directory: PluginDirectory, hold: Hold, artifact: Artifact) -> None:
+        """Stage a plugin that is to be HELD at another version; then all must load, or nothing changes."""
+        self._held = directory.name
+        one = self._add(directory, self.engine.status_of(directory), "on")
+        one.facts = replace(one.facts, given=True, source=hold.source)
+        one.artifacts[hold.digest] = artifact
+        requires = self.engine.dependencies.of(one.name, artifact.manifest.requires)
+        one.know(hold.digest, requires, is_newest=False)
+        self._held_at(one, hold)
+        self.stage_others()
+        for each in self.staged.values():
+            each.facts = replace(each.facts, retry="")
+
+    def run(self) -> list[StagedPlugin]:
+        """Build and try the plugins; return those that go live, each after the plugins that it requires.
+
+        Raises:
+            HotloadError: the plugin that is to be HELD does not load; nothing changes.
+            RefusedError: a plugin that requires it does not load with it; nothing changes.
+
+        """
+        try:
+            decisions = self._settle()
+        except BaseException as error:
+            self._discard((one for one in self.staged.values() if one.trial), f"the update ended: {error}")
+            raise
+        ready = []
+        for one in self.staged.values():
+            one.decision = decisions[one.name]
+            self._conclude(one, one.decision)
+            if one.trial is not None:
+                ready.append(one.name)
+        return [self.staged[name] for name in in_order(ready, lambda name: decisions[name].requires)]
+
+    def _settle(self) -> dict[str, Decision]:
+        """Try plugins, and decide again after each failure, until every plugin that loads has been tried."""
+        while True:
+            decisions = self.decide()
+            self._discard_outdated(decisions)
+            self._publish_failures(decisions)
+            loads = [each for each in decisions.values() if each.digest]
+            pending = {each.name: each for each in loads if self.staged[each.name].trial is None}
+            if self._held and not decisions[self._held].digest:
+                raise RequirementError(self._held, decisions[self._held].unmet)
+            if not pending:
+                return decisions
+            self._try(pending)
+
+    # ---- builds
+
+    def read(self, one: StagedPlugin, change: PluginChange | None = None) -> None:
+        """Read the source of a plugin, unless its files are known since an earlier start."""
+        known = None
+        if change is None and not one.facts.asked and not one.facts.is_retried:
+            known = self.engine.builds.known(one.directory)
+        if known is None:
+            super().read(one, change)
+        else:
+            source, artifact = known
+            self._follow(one, source)
+            self._know_newest(one, source, artifact)
+        if one.source is not None and one.hold is None:
+            self.engine.builds.let_go(one.name, "asked for" if one.facts.asked else "its source changed")
+
+    def build(self, one: StagedPlugin, source: Source) -> None:
+        """Compile a source, and publish the result."""
+        self._show_build(one)
+        fresh = self._fresh and bool(one.facts.asked)
+        build = self.engine.builds.compile(one.directory, source, fresh=fresh)
+        one.compile_seconds = build.seconds if build.compiled or build.reused else 0.0
+        self._know_newest(one, source, build.artifact)
+
+    def _know_newest(self, one: StagedPlugin, source: Source, artifact: Artifact) -> None:
+        requires = self.engine.dependencies.of(one.name, artifact.manifest.requires)
+        one.artifacts[source.digest] = artifact
+        one.know(source.digest, requires, is_newest=True)
+        self.engine.dependencies.note(one.name, requires)
+
+    def gave_up(self, one: StagedPlugin, decision: Decision, error: HotloadError) -> None:
+        """Log that an earlier version does not load; end the hold at it, unless the source is barred."""
+        builds = self.engine.builds
+        if decision.version == "last good" or (decision.version == "held" and one.facts.is_barred):
+            builds.was_vain(one.name, decision.digest, error)
+        elif decision.version == "held":
+            builds.let_go(one.name, f"the held version cannot be loaded ({error})")
+
+    def _show_build(self, one: StagedPlugin) -> None:
+        self.engine.store.put(replace(one.status, state=PluginState.BUILD))
+
+    # ---- trials
+
+    def _try(self, pending: dict[str, Decision]) -> None:
+        """Try plugins, each after the plugins that it requires; return early if one fails."""
+        while pending:
+            names = [name for name, each in pending.items() if pending.keys().isdisjoint(each.requires)]
+            for name in names:
+                if pending[name].version == "newest":
+                    self._show_build(self.staged[name])
+            outcomes = self.engine.loader.trial_each([self._wanted(pending[name]) for name in names])
+            results = [
+                self._take(self.staged[name], pending.pop(name), outcome)
+                for name, outcome in zip(names, outcomes, strict=True)
+            ]
+            if not all(results):
+                return
+
+    def _wanted(self, decision: Decision) -> Wanted:
+        one, configured = self.staged[decision.name], self.engine.config.of(decision.name)
+        return Wanted(
+            one.name,
+            one.artifacts[decision.digest],
+            configured.hook_point,
+            configured.priority,
+            root_dir=one.directory.path.absolute(),
+            required=tuple(filter(None, map(self._generation, decision.requires))),
+        )
+
+    def _generation(self, name: str) -> Generation | None:
+        """Return the generation of a plugin to which a plugin that requires it is bound."""
+        trial = self.staged[name].trial or self.engine.loader.live(name)
+        return trial.generation if trial is not None else None
+
+    def _take(self, one: StagedPlugin, decision: Decision, outcome: Outcome) -> bool:
+        """Take the result of a trial; return whether the decisions still hold."""
+        self._self_writes.loaded(one.name, outcome.load.began, outcome.load.ended)
+        if decision.version == "newest" and self._is_overtaken(one):
+            if outcome.trial is not None:
+                self._retire_thread.discard(outcome.trial, "a newer save overtook its load")
+            return False
+        if outcome.trial is not None:
+            one.trial = outcome.trial
+            return True
+        assert outcome.error is not None
+        if self._held:
+            self._refuse(one.name, outcome.error)
+        one.fail(decision.digest)
+        if decision.version in ("newest", "live"):
+            one.fault = self.engine.failure(outcome.error, one.name, one.compiled_source())
+        self.gave_up(one, decision, outcome.error)
+        return False
+
+    def _refuse(self, name: str, error: HotloadError) -> None:
+        """Raise the error of a trial, because all must load."""
+        if name == self._held:
+            raise error
+        raise RefusedError(f"{name} requires it, and does not load with it: {error}") from error
+
+    def _is_overtaken(self, one: StagedPlugin) -> bool:
+        """Take a newer source that is on disk after the trial, and compiles; return whether there is one."""
+        # Once per update: a plugin that writes its own files has a newer source after each trial.
+        assert one.source is not None
+        rule, directory = self.engine.rule, one.directory
+        if (
+            one.name in self._overtaken
+            or is_as_read(one.source, rule)
+            or self._self_writes.is_running(one.name)
+        ):
+            return False
+        try:
+            mark = self._repositories.mark()
+            source = read_source(one.name, directory.path, rule)
+            is_half = self._repositories.overtaken({one.name: directory.path}, mark)
+            if is_half or source.digest == one.source.digest:
+                return False  # git is writing: the watcher reports its changes together
+            self.build(one, source)
+        except HotloadError:
+            return False  # perhaps half-written; the watcher reports the complete file
+        one.source = source
+        one.facts = replace(one.facts, source=source.digest)
+        self._stage_required(one)
+        self._overtaken.add(one.name)
+        return True
+
+    def _discard_outdated(self, decisions: Mapping[str, Decision]) -> None:
+        """Discard the trials of versions that do not load now, or that are bound to such versions."""
+        tried = [name for name, one in self.staged.items() if one.trial is not None]
+        outdated: list[tuple[LivePlugin, str]] = []
+        for name in in_order(tried, lambda each: decisions[each].requires):
+            one, decision = self.staged[name], decisions[name]
+            assert one.trial is not None
+            peers = one.trial.generation.peers
+            is_bound = all(peer.generation() is self._generation(other) for other, peer in peers.items())
+            if one.trial.generation.artifact.manifest.digest != decision.digest or not is_bound:
+                outdated.append((one.trial, decision.unmet or "what it requires does not load"))
+                one.trial = None
+        for trial, reason in reversed(outdated):
+            self._retire_thread.discard(trial, reason)
+
+    # ---- reports
+
+    def _publish_failures(self, decisions: Mapping[str, Decision]) -> None:
+        """Report the plugins whose source does not compile or load, before others are tried."""
+        for one in self.staged.values():
+            decision = decisions[one.name]
+            if decision.action == "fail" and not decision.unmet and one.fault is not None:
+                self._fail(one)
+
+    def _fail(self, one: StagedPlugin) -> None:
+        known = self.engine.store.get(one.name)
+        if one.fault is None or (known is not None and known.fault is one.fault):
+            return
+        digest = one.source.digest if one.source else "" if one.facts.is_broken else one.status.source_digest
+        self.engine.store.put_failed(one.status, one.fault, digest, one.facts.generation)
+        self._retire_thread.ring()  # for the failed trial
+
+    def _conclude(self, one: StagedPlugin, decision: Decision) -> None:
+        """Set the status of a plugin as far as no swap does."""
+        store = self.engine.store
+        digest = one.source.digest if one.source else one.status.source_digest
+        if decision.is_postponed:
+            store.put(one.status)
+            self.unproven.add(one.name)
+        elif decision.unmet and decision.action == "wait":
+            store.put_waiting(replace(one.status, source_digest=digest), decision.unmet)
+        elif decision.unmet:
+            one.fault = self.engine.failure(RequirementError(one.name, decision.unmet), one.name)
+            self._fail(one)
+        elif decision.version == "held" and not decision.digest and one.hold is not None:
+            hold = one.hold if one.hold.digest == one.facts.live else replace(one.hold, digest="")
+            store.put_held(one.status, hold)
+        elif decision.is_mended:
+            mended = replace(
+                one.status, state=PluginState.OK, source_digest=digest, fault=None, held="", waits=""
+            )
+            store.put(mended)
+            store.tell(PluginMended(time.time(), one.name))
+        elif decision.action == "keep" and one.facts.is_looked_at:
+            self._restore(one)
+
+    def _restore(self, one: StagedPlugin) -> None:
+        known = self.engine.store.get(one.name)
+        if known is not None and known.state is PluginState.BUILD:
+            self.engine.store.put(one.status)
+
+    def _discard(self, staged: Iterable[StagedPlugin], reason: str) -> None:
+        """Discard trials, each before those of the plugins that it requires."""
+        for one in reversed(list(staged)):
+            assert one.trial is not None
+            self._retire_thread.discard(one.trial, reason)
+            one.trial = None
+        self._retire_thread.ring()
