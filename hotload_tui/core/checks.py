@@ -278,6 +278,31 @@ def requires_of(plugin: str, content: bytes, file_name: str) -> tuple[str, ...]:
     return found
 
 
+_VERSION: Final = "STATE_VERSION"
+
+
+def state_obstacle(content: bytes, kept: int | None) -> str:
+    """Return why ``plugin.py`` cannot take over the state of version ``kept``; empty if it may be able to.
+
+    ``kept`` is ``None`` if there is no state. The source must compile.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        code = compile(content, ENTRY, "exec", dont_inherit=True)
+        body = ast.parse(content).body
+    if kept is None or _may_bind(code, "migrate_state"):
+        return ""
+    versions: list[object] = [] if _may_bind(code, _VERSION) else [0]
+    for statement in body:
+        targets, value = _assignment(statement)
+        if any(isinstance(target, ast.Name) and target.id == _VERSION for target in targets):
+            versions.append(value.value if isinstance(value, ast.Constant) else None)
+    if len(versions) != 1 or type(versions[0]) is not int or versions[0] == kept:
+        return ""  # the same version, or only running the module would show it
+    change = f"the state of version {kept} to {_VERSION} {versions[0]}"
+    return f"nothing brings {change}; add: def migrate_state(state, from_version) -> None: ..."
+
+
 def _assignment(statement: ast.stmt) -> tuple[list[ast.expr], ast.expr | None]:
     match statement:
         case ast.Assign(targets, value):

@@ -206,6 +206,32 @@ def test_what_keeps_it_from_running_here_is_an_obstacle(
     del sys.modules["in_use_here"]
 
 
+@pytest.mark.parametrize(
+    ("head", "is_obstacle"),
+    [
+        ("STATE_VERSION = 2", True),
+        ("", True),
+        ("STATE_VERSION = 1", False),
+        ("STATE_VERSION = 1 + 1", False),
+        ("STATE_VERSION = 2\ndef migrate_state(state, from_version): ...", False),
+    ],
+)
+def test_a_state_that_nothing_migrates_is_an_obstacle(
+    workspace: Workspace, run: Run, head: str, *, is_obstacle: bool
+) -> None:
+    """Another ``STATE_VERSION`` without ``migrate_state``, if there is a state."""
+    body = "def register(ctx):\n    ctx.state['n'] = 1\n"
+    workspace["a"] = f"STATE_VERSION = 1\n{body}"
+    running = run(workspace.config())
+    workspace["a"] = f"{head}\n# changed\n{body}"
+    plan = running.manager.plan()
+    assert plan.can_be_applied is not is_obstacle
+    version = 2 if head else 0
+    problem = f"nothing brings the state of version 1 to STATE_VERSION {version}; add: def migrate_state"
+    obstacles = of(plan, "a").obstacles
+    assert [text.startswith(problem) for text in obstacles] == [True] * is_obstacle
+
+
 def test_a_native_module_that_changes_leaves_its_code_behind(workspace: Workspace, run: Run) -> None:
     """A changed native module can be reloaded, and a note says that its old code stays in memory."""
     name = f"fast{__import__('importlib.machinery').machinery.EXTENSION_SUFFIXES[0]}"

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from hotload_tui.core import directories
 from hotload_tui.core.artifact import Artifact, Manifest
-from hotload_tui.core.checks import foreign_packages, named_points, unresolved_imports
+from hotload_tui.core.checks import foreign_packages, named_points, state_obstacle, unresolved_imports
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import HotloadError, RefusedError, RuntimeDirError
 from hotload_tui.core.manager.decide import Decision, ordered, unloaded
 from hotload_tui.core.manager.staging import Engine, StagedPlugin, Stager, why_again
 from hotload_tui.core.model import FileChange, Plan, PluginPlan
 from hotload_tui.core.runtime import native
-from hotload_tui.core.source import Source
+from hotload_tui.core.source import ENTRY, Source
 
 _BEGAN = time.time()
 
@@ -120,7 +120,7 @@ class Planner:
             comes=comes,
             goes=goes,
             is_all_known=is_all_known,
-            obstacles=tuple(_obstacles(source)),
+            obstacles=tuple(self._obstacles(source)),
             notes=(*preview.warnings, *_remains(source, manifest)),
         )
 
@@ -140,6 +140,22 @@ class Planner:
         comes, goes = new.points - there - old, (old - new.points) & there
         return tuple(sorted(comes)), tuple(sorted(goes)), new.is_all
 
+    def _obstacles(self, source: Source) -> Iterator[str]:
+        """Yield the reasons why a source would not work in the running process."""
+        yield from (missing.obstacle() for missing in unresolved_imports(source))
+        live = self._engine.loader.live(source.name)
+        entry = next(file.content for file in source.files if file.path == ENTRY)
+        if live is not None and (problem := state_obstacle(entry, live.state.kept_version)):
+            yield problem
+        for path in native.foreign(file.path for file in source.files):
+            yield f"{path} is a native module for another Python or system; build it for this one"
+        for package in sorted(foreign_packages(source)):
+            if changed := _changed_package(package):
+                yield (
+                    f"{package} changed on disk after this process began ({changed}), and what is loaded"
+                    " may be from before: restart to have the new one"
+                )
+
 
 def _changes(source: Source, served: Manifest | None) -> Iterator[FileChange]:
     """Yield the files that differ from the live version; nothing if no version is live."""
@@ -153,19 +169,6 @@ def _changes(source: Source, served: Manifest | None) -> Iterator[FileChange]:
         elif member.sha256 != file.sha256:
             yield FileChange(file.path, "changed", len(file.content), member.size)
     yield from (FileChange(path, "removed", 0, member.size) for path, member in before.items())
-
-
-def _obstacles(source: Source) -> Iterator[str]:
-    """Yield the reasons why a source would not work in the running process."""
-    yield from (missing.obstacle() for missing in unresolved_imports(source))
-    for path in native.foreign(file.path for file in source.files):
-        yield f"{path} is a native module for another Python or system; build it for this one"
-    for package in sorted(foreign_packages(source)):
-        if changed := _changed_package(package):
-            yield (
-                f"{package} changed on disk after this process began ({changed}), and what is loaded may be"
-                " from before: restart to have the new one"
-            )
 
 
 def _changed_package(package: str) -> str:
