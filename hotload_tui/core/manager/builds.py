@@ -30,7 +30,7 @@ class Builds:
         self._record = Record(folder)
         self._index = SourceIndex(folder, config.watch.ignore)
         self._published: set[str] = set()  # plugins with new artifacts since the last pruning
-        self._vain: set[tuple[str, str]] = set()  # last good artifacts that did not load in this host
+        self._unusable: set[tuple[str, str]] = set()  # last good artifacts that did not load in this host
 
     def remove_leftovers(self) -> None:
         """Remove the half-written files of a killed host."""
@@ -45,10 +45,10 @@ class Builds:
         self._index.note(source)
         now = time.time()
         if build.rejected:
-            self._store.tell(ArtifactRejected(now, source.name, build.rejected))
+            self._store.publish(ArtifactRejected(now, source.name, build.rejected))
         if build.compiled or build.reused:
             self._published.add(source.name)
-            self._store.tell(
+            self._store.publish(
                 PluginCompiled(
                     now,
                     source.name,
@@ -79,7 +79,7 @@ class Builds:
         """Return what ``compile`` would do; write and publish nothing. Raises ``CompileError``."""
         return self._compiler.preview(source)
 
-    def served(self, digests: Mapping[str, str]) -> None:
+    def went_live(self, digests: Mapping[str, str]) -> None:
         """Record the digests that are live now as the last good digests of their plugins."""
         with self._warned():
             self._record.serve(digests)
@@ -88,15 +88,15 @@ class Builds:
         """Return the paths of the artifacts in ``digests`` that were published since the last pruning."""
         return [self._compiler.path(name, digests[name]) for name in self._published & digests.keys()]
 
-    def was_vain(self, name: str, digest: str, error: HotloadError) -> None:
+    def note_unusable(self, name: str, digest: str, error: HotloadError) -> None:
         """Record and log that the last good artifact does not load in this host."""
-        self._vain.add((name, digest))
+        self._unusable.add((name, digest))
         self._store.write("warning", name, f"the last good version does not load: {error}")
 
     def has_untried(self, name: str) -> bool:
         """Return whether there is a last good artifact that has not failed to load in this host."""
         digest = self.last_good(name)
-        return digest != "" and (name, digest) not in self._vain
+        return digest != "" and (name, digest) not in self._unusable
 
     def last_good(self, name: str) -> str:
         """Return the last good digest; empty if there is none or it is barred."""
@@ -138,12 +138,12 @@ class Builds:
         with self._warned():
             self._record.keep(name, hold)
 
-    def let_go(self, name: str, reason: str) -> None:
+    def release(self, name: str, reason: str) -> None:
         """End the plugin's hold and publish the release; do nothing if the plugin has no hold."""
         if self._record.hold(name) is not None:
             with self._warned():
                 self._record.let_go(name)
-            self._store.tell(PluginReleased(time.time(), name, reason))
+            self._store.publish(PluginReleased(time.time(), name, reason))
 
     def bar(self, name: str, digest: str, fault: Fault) -> None:
         """Bar this version from loading in this host and in later hosts. Raises ``ArtifactError``."""
@@ -154,12 +154,12 @@ class Builds:
         if self._record.barred(name) is not None:
             with self._warned():
                 self._record.unbar(name)
-            self._store.tell(PluginReleased(time.time(), name, reason))
+            self._store.publish(PluginReleased(time.time(), name, reason))
 
-    def prune(self, serving: Callable[[str], str]) -> None:
+    def prune(self, live_digest: Callable[[str], str]) -> None:
         """Remove old artifacts of the plugins that have new ones, including artifacts that failed to load.
 
-        ``serving`` returns a plugin's live digest. The live, last good and held artifacts are never removed.
+        ``live_digest`` returns a plugin's live digest. The live, last good and held artifacts always stay.
         """
         published, self._published = self._published, set()
         if not published:
@@ -167,7 +167,7 @@ class Builds:
         self._record.read()
         holds = {name: self._record.hold(name) for name in published}
         in_use = {
-            name: {self._record.last_good(name), serving(name), hold.digest if hold else ""}
+            name: {self._record.last_good(name), live_digest(name), hold.digest if hold else ""}
             for name, hold in holds.items()
         }
         with self._warned():
@@ -188,7 +188,9 @@ class Builds:
 
         def undo() -> None:
             self._compiler.bring_back(when)
-            self.served({each: good for each, good in forgotten.items() if not self._record.last_good(each)})
+            self.went_live(
+                {each: good for each, good in forgotten.items() if not self._record.last_good(each)}
+            )
 
         return removed, undo
 

@@ -28,7 +28,7 @@ from hotload_tui.core.events import (
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.pipeline import Pipeline
 from hotload_tui.core.manager.staging import why_again
-from hotload_tui.core.manager.store import History, StatusStore, unserved
+from hotload_tui.core.manager.store import History, StatusStore, not_live
 from hotload_tui.core.manager.update import SelfWriteGuard
 from hotload_tui.core.model import Fault, FileDigest, HistoryEntry, PluginState
 from hotload_tui.core.source import SourceRule, read_source
@@ -124,7 +124,7 @@ class Inventory:
         """Return the plugins, and publish which were added or removed. Raises ``RuntimeDirError``."""
         found = discovery.find_plugins(self._root)
         self._forget(status.name for status in self._store.statuses() if status.name not in found)
-        self._greet(found)
+        self._add_found(found)
         return found
 
     def _find_some(self, names: Collection[str]) -> dict[str, PluginDirectory]:
@@ -134,14 +134,14 @@ class Inventory:
             return {}
         found = {name: each for name in names if (each := discovery.find_plugin(self._root, name))}
         self._forget(name for name in names if name not in found and self._store.get(name) is not None)
-        self._greet(found)
+        self._add_found(found)
         return found
 
-    def _greet(self, found: Mapping[str, PluginDirectory]) -> None:
+    def _add_found(self, found: Mapping[str, PluginDirectory]) -> None:
         for name, directory in found.items():
             if self._store.get(name) is None:
                 self._store.put(self._pipeline.status_of(directory))
-                self._store.tell(PluginDiscovered(time.time(), name))
+                self._store.publish(PluginDiscovered(time.time(), name))
 
     def find_one(self, name: str) -> PluginDirectory:
         """Return the plugin's directory. Raises ``UnknownPluginError`` and ``RuntimeDirError``."""
@@ -170,7 +170,7 @@ class Inventory:
         waiting = {name for name in seen if self._self_writes.is_last(rounds[name]) and seen[name].modified}
         over = {name for name in seen if self._self_writes.is_over(rounds[name])}
         for name in over:
-            self._say_left(found[name], seen[name])
+            self._warn_self_writes(found[name], seen[name])
         taken = sorted(seen.keys() - waiting - over)
         return waiting | self.apply((found[name] for name in taken), seen)
 
@@ -229,23 +229,23 @@ class Inventory:
         for name in self._pipeline.unload_all():
             status = self._store.get(name)
             if status is not None:
-                self._store.put(replace(unserved(status), state=PluginState.NEW))
+                self._store.put(replace(not_live(status), state=PluginState.NEW))
 
     def unload(self, name: str, state: PluginState) -> None:
         """Unload a plugin, and set its state."""
         self._pipeline.unload(name)
         status = self._store.get(name)
         if status is not None:
-            self._store.put(replace(unserved(status), state=state))
+            self._store.put(replace(not_live(status), state=state))
 
     def _forget(self, names: Iterable[str]) -> None:
         for name in names:
             self._pipeline.forget(name)
             self._store.drop(name)
             self._self_writes.forget(name)
-            self._store.tell(PluginRemoved(time.time(), name))
+            self._store.publish(PluginRemoved(time.time(), name))
 
-    def _say_left(self, directory: PluginDirectory, change: PluginChange) -> None:
+    def _warn_self_writes(self, directory: PluginDirectory, change: PluginChange) -> None:
         live = self._pipeline.live(directory.name)
         members = live.generation.artifact.manifest.members if live else ()
         served = {member.path: member.sha256 for member in members}
@@ -264,7 +264,7 @@ class Inventory:
         if known is None or known.state is not PluginState.OFF or known.path != status.path:
             self._store.put(status)
             self.unload(directory.name, PluginState.OFF)
-            self._store.tell(PluginDisabled(time.time(), directory.name))
+            self._store.publish(PluginDisabled(time.time(), directory.name))
 
 
 class Toggles:
@@ -305,7 +305,7 @@ class Toggles:
     def release(self, name: str) -> None:
         """Release the plugin if it is HELD, and bring it up to date with its source."""
         directory = self._inventory.find_one(name)
-        self._builds.let_go(name, "asked for")
+        self._builds.release(name, "asked for")
         self._builds.unbar(name, "asked for")
         self._inventory.apply([directory])
 
@@ -319,7 +319,7 @@ class Toggles:
         if removed:
             self._undo.add(f"clean {name}" if name else "clean of all", undo)
         for each, count in removed.items():
-            self._store.tell(PluginCleaned(time.time(), each, count))
+            self._store.publish(PluginCleaned(time.time(), each, count))
         return sum(removed.values())
 
     def undo(self) -> str:
@@ -332,7 +332,7 @@ class Toggles:
         self._doubted.add(directory.name)
         enabled = directories.enable(directory)
         if enabled is not directory:
-            self._store.tell(PluginEnabled(time.time(), enabled.name))
+            self._store.publish(PluginEnabled(time.time(), enabled.name))
             self._inventory.apply([enabled])
         return enabled is not directory
 

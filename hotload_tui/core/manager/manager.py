@@ -168,7 +168,7 @@ class HotloadManager(AsyncLife):
                 self.scan_and_load_all()
             except RuntimeDirError as error:
                 self._store.write("error", "", str(error))
-            self._watching.tell()
+            self._watching.publish_status()
 
     def stop(self, *, unload: bool = True) -> None:
         """Stop watching and, if ``unload`` is true, unload all plugins in reverse order of loading.
@@ -359,7 +359,7 @@ class HotloadManager(AsyncLife):
 
     def snapshot(self) -> Snapshot:
         """Return the whole state at this moment; never wait for a reload."""
-        self._pipeline.look_at_held()
+        self._pipeline.check_held()
         return self._facts.snapshot(self._watching.status(), self._config_reload.fault)
 
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
@@ -372,7 +372,7 @@ class HotloadManager(AsyncLife):
 
     def detail(self, name: str) -> PluginDetail:
         """Return all details of one plugin."""
-        self._pipeline.look_at_held()
+        self._pipeline.check_held()
         detail = self._facts.detail(name)
         others = (status.name for status in self._store.statuses())
         return replace(

@@ -69,9 +69,9 @@ class Pipeline:
         """Return whether the calling thread executes a plugin's modules or its ``register``."""
         return self._loader.is_inside_trial()
 
-    def look_at_held(self) -> None:
+    def check_held(self) -> None:
         """Schedule a check for freed generations; do not wait for it."""
-        self._retire_thread.ask()
+        self._retire_thread.check_held()
 
     def live(self, name: str) -> LivePlugin | None:
         """Return the live version of a plugin, or ``None``."""
@@ -82,7 +82,7 @@ class Pipeline:
         names = in_order(self._loader.names(), self._dependencies.bound)[::-1]
         self._loader.unload_together(names)
         self._has_unloaded = True
-        self._retire_thread.ring()
+        self._retire_thread.schedule()
         return names
 
     def update(
@@ -109,7 +109,7 @@ class Pipeline:
             self._has_unloaded = False
             update.retry_tied()
         self._swap(update.run())
-        self._builds.prune(self._serving)
+        self._builds.prune(self._live_digest)
         if not seen and (keep := self._builds.what_is_known()):
             self._retire_thread.then(keep)
         return update.unproven
@@ -147,7 +147,7 @@ class Pipeline:
             return self._put_failed(status, self.engine.failure(error, directory.name, source))
         requires = self._dependencies.of(directory.name, build.artifact.manifest.requires)
         self._dependencies.note(directory.name, requires)
-        self._builds.prune(self._serving)
+        self._builds.prune(self._live_digest)
         if status.generation:
             return replace(status, compile_seconds=build.seconds)
         state = PluginState.NEW if status.state is PluginState.FAIL else status.state
@@ -162,7 +162,7 @@ class Pipeline:
         failed = replace(status, state=PluginState.FAIL, fault=fault)
         if not status.generation:
             self._store.put(failed)
-        self._store.tell(PluginFailed(fault.at, status.name, fault, status.generation))
+        self._store.publish(PluginFailed(fault.at, status.name, fault, status.generation))
         return failed
 
     def unload(self, name: str) -> None:
@@ -176,7 +176,7 @@ class Pipeline:
             self._store.put_waiting(status, f"it requires {name}, which has been unloaded")
         self._loader.unload(name)
         self._has_unloaded = True
-        self._retire_thread.ring()
+        self._retire_thread.schedule()
 
     def status_of(self, directory: PluginDirectory) -> PluginStatus:
         """Return the status of a plugin, with its present path."""
@@ -207,7 +207,7 @@ class Pipeline:
         ready: list[StagedPlugin] = []
         if not hold.digest:
             self.unload(name)
-        elif self._serving(name) != hold.digest:
+        elif self._live_digest(name) != hold.digest:
             update = self._new_update()
             update.stage_held(directory, hold, self._builds.open(name, hold.digest))
             ready = update.run()
@@ -221,7 +221,7 @@ class Pipeline:
         else:
             self._store.put_held(self.status_of(directory), hold)
 
-    def _serving(self, name: str) -> str:
+    def _live_digest(self, name: str) -> str:
         """Return the digest of the live version; empty if there is none."""
         live = self._loader.live(name)
         return live.generation.artifact.manifest.digest if live else ""
@@ -242,9 +242,9 @@ class Pipeline:
             time.sleep(0)  # let waiting threads call the new version before the reports
             for one in ready:
                 self._report(one, seconds)
-        self._retire_thread.ring()  # after the reports: the load is published before the retirement
+        self._retire_thread.schedule()  # after the reports: the load is published before the retirement
         digests = {trial.name: trial.generation.artifact.manifest.digest for trial in trials}
-        self._builds.served(digests)
+        self._builds.went_live(digests)
         # Do not wait for the disk: an artifact that a power failure damages is built again.
         self._retire_thread.then(make_durable, self._builds.new_among(digests))
 
@@ -254,8 +254,8 @@ class Pipeline:
         assert before is not None
         status = one.live_status(before)
         self._store.put(status)
-        self._store.tell(one.event(seconds))
+        self._store.publish(one.event(seconds))
         if status.held:
-            self._store.tell(PluginHeld(time.time(), one.name, status.generation, status.held))
+            self._store.publish(PluginHeld(time.time(), one.name, status.generation, status.held))
         elif status.fault is None:
             self._builds.unbar(one.name, "another version is live")

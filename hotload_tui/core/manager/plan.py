@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from hotload_tui.core import directories
 from hotload_tui.core.artifact import Artifact, Manifest
 from hotload_tui.core.checks import foreign_packages, named_points, state_obstacle, unresolved_imports
@@ -67,7 +69,7 @@ class Planner:
             elif name is None:
                 staging.stage(found[each], why_again(store.get(each)))
             else:
-                staging.stage_unread(found[each])
+                staging.stage_known(each, found[each])
         staging.stage_others()
         decisions = staging.decide()
         gone = unloaded({each: one.facts for each, one in staging.staged.items()})
@@ -107,16 +109,11 @@ class Planner:
         served = one.artifacts.get(facts.live)
         comes, goes, is_all_known = self._points(one, source, served)
         manifest = served.manifest if served else None
-        return PluginPlan(
-            one.name,
-            shown.action,
-            shown.reasons,
-            shown.generation,
-            shown.becomes,
+        return replace(
+            shown,
             files=tuple(_changes(source, manifest)),
             compiles=preview.compiled,
             reuses=preview.reused,
-            requires=shown.requires,
             comes=comes,
             goes=goes,
             is_all_known=is_all_known,

@@ -35,7 +35,7 @@ class RetireThread:
         self._store = store
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._is_asked = False
+        self._is_check_scheduled = False
         self._discarded: dict[tuple[str, int], str] = {}
 
     def start(self) -> None:
@@ -50,9 +50,9 @@ class RetireThread:
         """Retire a trial that never goes live, and log ``reason``."""
         self._discarded[trial.name, trial.generation.number] = reason
         self._loader.discard(trial)
-        self.ring()
+        self.schedule()
 
-    def ring(self) -> None:
+    def schedule(self) -> None:
         """Schedule a retirement; only one thread at a time may call this."""
         self.then(self._retire)
 
@@ -61,10 +61,10 @@ class RetireThread:
         self.start()
         self._queue.put(functools.partial(chore, *args, **kwargs))
 
-    def ask(self) -> None:
+    def check_held(self) -> None:
         """Schedule a check for freed generations, if any retired generation is still in memory."""
-        if self._loader.is_held() and not self._is_asked:
-            self._is_asked = True
+        if self._loader.is_held() and not self._is_check_scheduled:
+            self._is_check_scheduled = True
             self._queue.put(self._retire)
 
     def stop(self, *, wait: bool = True) -> None:
@@ -90,21 +90,23 @@ class RetireThread:
                 logger.exception("what follows a reload failed")
 
     def _retire(self) -> None:
-        self._is_asked = False
+        self._is_check_scheduled = False
         for gone in self._loader.retire():
             for fault in gone.faults:
-                self._store.tell(PluginFailed(fault.at, gone.plugin, fault, self._serving(gone.plugin)))
+                self._store.publish(
+                    PluginFailed(fault.at, gone.plugin, fault, self._live_number(gone.plugin))
+                )
             memory = self._loader.memory_of(gone.plugin)
             self._store.remember(gone.plugin, gone.generation, memory, gone.ledger)
-            self._tell(gone)
+            self._report(gone)
         self._look_again()
 
-    def _tell(self, gone: Retirement) -> None:
+    def _report(self, gone: Retirement) -> None:
         reason = self._discarded.pop((gone.plugin, gone.generation), None)
         if reason is not None:
             self._store.write("info", gone.plugin, f"generation {gone.generation} never served: {reason}")
         else:
-            self._store.tell(
+            self._store.publish(
                 PluginRetired(time.time(), gone.plugin, gone.generation, gone.memory, gone.ledger)
             )
 
@@ -113,7 +115,7 @@ class RetireThread:
             self._store.remember(plugin, generation, self._loader.memory_of(plugin))
             self._store.write("info", plugin, f"generation {generation} is freed now")
 
-    def _serving(self, name: str) -> int:
+    def _live_number(self, name: str) -> int:
         live = self._loader.live(name)
         return live.generation.number if live else 0
 

@@ -105,9 +105,9 @@ class DependencyGraph:
 
     def dependents(self, name: str) -> list[str]:
         """Return the live plugins that require this plugin, each before the plugins that it requires."""
-        serving = self._loader.names()
-        found = depending_on([name], serving, self.bound)
-        return in_order((each for each in serving if each in found), self.bound)[::-1]
+        live = self._loader.names()
+        found = depending_on([name], live, self.bound)
+        return in_order((each for each in live if each in found), self.bound)[::-1]
 
 
 class Engine(NamedTuple):
@@ -272,14 +272,6 @@ class Stager(ABC):
             self.read(one, change)
         return one
 
-    def stage_unread(self, directory: PluginDirectory) -> None:
-        """Stage a plugin that stays as the status store knows it, unless another plugin concerns it."""
-        if self.engine.store.get(directory.name) is not None:
-            self._stage_known(directory.name)
-        else:
-            status = self.engine.status_of(directory)
-            self._add(directory, status, "off" if status.state is PluginState.OFF else "on")
-
     def stage_gone(self, name: str) -> None:
         """Stage a plugin whose directory is gone, or a name without a plugin."""
         names = self._names
@@ -293,7 +285,7 @@ class Stager(ABC):
     def stage_others(self) -> None:
         """Stage the plugins that may have to load with the staged ones."""
         for name in self.engine.dependencies.requiring():
-            self._stage_known(name)
+            self.stage_known(name)
         for one in list(self.staged.values()):
             self._stage_required(one)
 
@@ -306,15 +298,20 @@ class Stager(ABC):
                 continue
             is_meant = retry == "tied" and (not name or other in newest(name))
             if is_meant or (name and name in newest(other)):
-                self._stage_known(other)
+                self.stage_known(other)
                 one = self.staged[other]
                 one.facts = replace(one.facts, is_retried=not one.facts.given)
 
-    def _stage_known(self, name: str) -> None:
-        """Stage a plugin as the status store knows it."""
+    def stage_known(self, name: str, directory: PluginDirectory | None = None) -> None:
+        """Stage a plugin that stays as the status store knows it, unless another plugin concerns it.
+
+        ``directory``: where the plugin is, if the status store may not know it.
+        """
         if name in self.staged:
             return
         status = self.engine.store.get(name)
+        if status is None and directory is not None:
+            status = self.engine.status_of(directory)
         if status is None:
             self.stage_gone(name)
         else:
@@ -326,7 +323,7 @@ class Stager(ABC):
         for requires in (one.facts.requires, *one.facts.versions.values()):
             for name in requires:
                 if name not in self.staged:
-                    self._stage_known(name)
+                    self.stage_known(name)
                     self._stage_required(self.staged[name])
 
     def _add(
@@ -347,7 +344,7 @@ class Stager(ABC):
             requires=engine.dependencies.newest(name) if disk == "on" else (),
             last_good=engine.builds.last_good(name),
         )
-        one = self.staged[name] = StagedPlugin(directory, status, facts, artifacts={})
+        one = self.staged[name] = StagedPlugin(directory, status, facts)
         if (live := engine.loader.live(name)) is not None:
             artifact = live.generation.artifact
             digest = artifact.manifest.digest

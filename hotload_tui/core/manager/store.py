@@ -83,7 +83,7 @@ class StatusStore:
         """Call ``subscriber`` with every event; return the undo."""
         return self._bus.subscribe(subscriber)
 
-    def tell(self, event: AnyEvent) -> None:
+    def publish(self, event: AnyEvent) -> None:
         """Publish an event, and add its line to the log."""
         self._bus.publish(event)
         if isinstance(event, WatcherChanged):
@@ -137,13 +137,13 @@ class StatusStore:
         """Record and publish that a plugin's source does not load; a live ``generation`` stays live."""
         state = PluginState.STALE if generation else PluginState.FAIL
         self.put(replace(status, state=state, source_digest=source, fault=fault, held="", waits=""))
-        self.tell(PluginFailed(fault.at, status.name, fault, generation))
+        self.publish(PluginFailed(fault.at, status.name, fault, generation))
 
     def put_held(self, status: PluginStatus, hold: Hold) -> None:
         """Record that a plugin is HELD at the live version, or without a live version."""
         before = status.state
         if not hold.digest:
-            status = unserved(status)
+            status = not_live(status)
         self.put(
             replace(
                 status,
@@ -155,12 +155,12 @@ class StatusStore:
             )
         )
         if before is not PluginState.HELD:
-            self.tell(PluginHeld(time.time(), status.name, status.generation, hold.reason))
+            self.publish(PluginHeld(time.time(), status.name, status.generation, hold.reason))
 
     def put_waiting(self, status: PluginStatus, reason: str) -> None:
         """Record that a plugin has no live version, and why it waits."""
         before = self.get(status.name)
-        self.put(replace(unserved(status), state=PluginState.WAIT, waits=reason))
+        self.put(replace(not_live(status), state=PluginState.WAIT, waits=reason))
         if before is None or before.waits != reason:
             self.write("warning", status.name, f"waits: {reason}")
 
@@ -197,17 +197,17 @@ class StatusStore:
             status = self._statuses.get(fault.plugin)
             if status is None:
                 return
-            serves = status.generation == generation and status.state in (PluginState.OK, PluginState.HELD)
-            looks_well = serves and status.fault is None  # publish again for a new generation
-            if not looks_well and _is_repeated(fault, self._hook_faults.get(fault.plugin)):
+            is_live = status.generation == generation and status.state in (PluginState.OK, PluginState.HELD)
+            is_new = is_live and status.fault is None  # publish again for a new generation
+            if not is_new and _is_repeated(fault, self._hook_faults.get(fault.plugin)):
                 return
             self._hook_faults[fault.plugin] = fault
-            if serves:
+            if is_live:
                 self._statuses[fault.plugin] = replace(status, fault=fault)
-        self.tell(PluginFailed(fault.at, fault.plugin, fault, generation))
+        self.publish(PluginFailed(fault.at, fault.plugin, fault, generation))
 
 
-def unserved(status: PluginStatus) -> PluginStatus:
+def not_live(status: PluginStatus) -> PluginStatus:
     """Return the status of a plugin without a live version; the caller sets the state and reason."""
     return replace(
         status,

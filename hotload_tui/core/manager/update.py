@@ -158,7 +158,7 @@ class Update(Stager):
             self._follow(one, source)
             self._know_newest(one, source, artifact)
         if one.source is not None and one.hold is None:
-            self.engine.builds.let_go(one.name, "asked for" if one.facts.asked else "its source changed")
+            self.engine.builds.release(one.name, "asked for" if one.facts.asked else "its source changed")
 
     def build(self, one: StagedPlugin, source: Source) -> None:
         """Compile a source, and publish the result."""
@@ -178,9 +178,9 @@ class Update(Stager):
         """Log that an earlier version does not load; end the hold at it, unless the source is barred."""
         builds = self.engine.builds
         if decision.version == "last good" or (decision.version == "held" and one.facts.is_barred):
-            builds.was_vain(one.name, decision.digest, error)
+            builds.note_unusable(one.name, decision.digest, error)
         elif decision.version == "held":
-            builds.let_go(one.name, f"the held version cannot be loaded ({error})")
+            builds.release(one.name, f"the held version cannot be loaded ({error})")
 
     def _show_build(self, one: StagedPlugin) -> None:
         self.engine.store.put(replace(one.status, state=PluginState.BUILD))
@@ -229,19 +229,16 @@ class Update(Stager):
             one.trial = outcome.trial
             return True
         assert outcome.error is not None
+        if self._held == one.name:
+            raise outcome.error
         if self._held:
-            self._refuse(one.name, outcome.error)
+            reason = f"{one.name} requires it, and does not load with it: {outcome.error}"
+            raise RefusedError(reason) from outcome.error
         one.fail(decision.digest)
         if decision.version in ("newest", "live"):
             one.fault = self.engine.failure(outcome.error, one.name, one.compiled_source())
         self.gave_up(one, decision, outcome.error)
         return False
-
-    def _refuse(self, name: str, error: HotloadError) -> None:
-        """Raise the error of a trial, because all must load."""
-        if name == self._held:
-            raise error
-        raise RefusedError(f"{name} requires it, and does not load with it: {error}") from error
 
     def _is_overtaken(self, one: StagedPlugin) -> bool:
         """Take a newer source that is on disk after the trial, and compiles; return whether there is one."""
@@ -290,45 +287,36 @@ class Update(Stager):
         """Report the plugins whose source does not compile or load, before others are tried."""
         for one in self.staged.values():
             decision = decisions[one.name]
-            if decision.action == "fail" and not decision.unmet and one.fault is not None:
-                self._fail(one)
+            if decision.action == "fail" and not decision.unmet:
+                self._publish_failure(one)
 
-    def _fail(self, one: StagedPlugin) -> None:
+    def _publish_failure(self, one: StagedPlugin) -> None:
+        """Report the fault of a plugin, unless it has been reported."""
         known = self.engine.store.get(one.name)
-        if one.fault is None or (known is not None and known.fault is one.fault):
-            return
-        digest = one.source.digest if one.source else "" if one.facts.is_broken else one.status.source_digest
-        self.engine.store.put_failed(one.status, one.fault, digest, one.facts.generation)
-        self._retire_thread.ring()  # for the failed trial
+        if one.fault is not None and (known is None or known.fault is not one.fault):
+            self.engine.store.put_failed(one.status, one.fault, _tried(one), one.facts.generation)
+            self._retire_thread.schedule()  # for the failed trial
 
     def _conclude(self, one: StagedPlugin, decision: Decision) -> None:
         """Set the status of a plugin as far as no swap does."""
-        store = self.engine.store
-        digest = one.source.digest if one.source else one.status.source_digest
+        store, known = self.engine.store, self.engine.store.get(one.name)
         if decision.is_postponed:
             store.put(one.status)
             self.unproven.add(one.name)
         elif decision.unmet and decision.action == "wait":
-            store.put_waiting(replace(one.status, source_digest=digest), decision.unmet)
+            store.put_waiting(replace(one.status, source_digest=_tried(one)), decision.unmet)
         elif decision.unmet:
             one.fault = self.engine.failure(RequirementError(one.name, decision.unmet), one.name)
-            self._fail(one)
+            self._publish_failure(one)
         elif decision.version == "held" and not decision.digest and one.hold is not None:
-            hold = one.hold if one.hold.digest == one.facts.live else replace(one.hold, digest="")
-            store.put_held(one.status, hold)
+            is_live = one.hold.digest == one.facts.live
+            store.put_held(one.status, one.hold if is_live else replace(one.hold, digest=""))
         elif decision.is_mended:
-            mended = replace(
-                one.status, state=PluginState.OK, source_digest=digest, fault=None, held="", waits=""
-            )
-            store.put(mended)
-            store.tell(PluginMended(time.time(), one.name))
-        elif decision.action == "keep" and one.facts.is_looked_at:
-            self._restore(one)
-
-    def _restore(self, one: StagedPlugin) -> None:
-        known = self.engine.store.get(one.name)
-        if known is not None and known.state is PluginState.BUILD:
-            self.engine.store.put(one.status)
+            digest, state = _tried(one), PluginState.OK
+            store.put(replace(one.status, state=state, source_digest=digest, fault=None, held="", waits=""))
+            store.publish(PluginMended(time.time(), one.name))
+        elif decision.action == "keep" and known is not None and known.state is PluginState.BUILD:
+            store.put(one.status)
 
     def _discard(self, staged: Iterable[StagedPlugin], reason: str) -> None:
         """Discard trials, each before those of the plugins that it requires."""
@@ -336,4 +324,11 @@ class Update(Stager):
             assert one.trial is not None
             self._retire_thread.discard(one.trial, reason)
             one.trial = None
-        self._retire_thread.ring()
+        self._retire_thread.schedule()
+
+
+def _tried(one: StagedPlugin) -> str:
+    """Return the digest of the source that a status is about; empty if it cannot be read."""
+    if one.source is not None:
+        return one.source.digest
+    return "" if one.facts.is_broken else one.status.source_digest

@@ -146,7 +146,7 @@ class Watching:
         with self._lock:
             was_paused, self._is_paused = self._is_paused, True
         if not was_paused:
-            self.tell()
+            self.publish_status()
         return self.status()
 
     def resume(self) -> tuple[str, ...]:
@@ -160,15 +160,15 @@ class Watching:
                 was_paused, self._is_paused = self._is_paused, False
                 self._waiting.clear()
             if was_paused:
-                self.tell()
+                self.publish_status()
             if names:
                 self._inventory.look_at(names)
             return names
 
-    def tell(self) -> None:
+    def publish_status(self) -> None:
         """Publish the watcher's status."""
         status = self.status()
-        self._store.tell(
+        self._store.publish(
             WatcherChanged(time.time(), status.state, status.trouble, status.paused, status.waiting)
         )
 
@@ -177,7 +177,7 @@ class Watching:
         return Watcher(
             self._root,
             self._noticed,
-            on_status=self.tell,
+            on_status=self.publish_status,
             on_tick=self._try_installed,
             settle_time=self._config.settle_time,
             debounce_time=self._config.debounce_time,
@@ -194,7 +194,7 @@ class Watching:
                 return ()  # stopped meanwhile
             if not self._keep(changes):
                 return self._inventory.take(changes)
-        self.tell()
+        self.publish_status()
         return ()
 
     def _try_installed(self) -> None:
@@ -259,7 +259,7 @@ class ConfigReload:
         if self.fault:
             self.fault = ""
             self._store.write("info", "", "the configuration is fixed")
-        self._tell_unheeded(config)
+        self._warn_unheeded(config)
         self._read = config
         names = {*self._config.plugins, *config.plugins}
         touched = sorted(name for name in names if self._config.of(name) != config.of(name))
@@ -288,7 +288,7 @@ class ConfigReload:
         is_live = self._pipeline.live(directory.name) is not None
         return is_live and self._inventory.is_on(directory) and not self._inventory.is_held(directory)
 
-    def _tell_unheeded(self, config: Config) -> None:
+    def _warn_unheeded(self, config: Config) -> None:
         if self._read is None:
             return
         for key in config.__struct_fields__:
