@@ -140,7 +140,7 @@ class Inventory:
     def _add_found(self, found: Mapping[str, PluginDirectory]) -> None:
         for name, directory in found.items():
             if self._store.get(name) is None:
-                self._store.put(self._pipeline.status_of(directory))
+                self._store.put(self._pipeline.engine.status_of(directory))
                 self._store.publish(PluginDiscovered(time.time(), name))
 
     def find_one(self, name: str) -> PluginDirectory:
@@ -259,7 +259,7 @@ class Inventory:
         )
 
     def _switch_off(self, directory: PluginDirectory) -> None:
-        status = self._pipeline.status_of(directory)
+        status = self._pipeline.engine.status_of(directory)
         known = self._store.get(directory.name)
         if known is None or known.state is not PluginState.OFF or known.path != status.path:
             self._store.put(status)

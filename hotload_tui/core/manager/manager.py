@@ -134,7 +134,7 @@ class HotloadManager(AsyncLife):
         self._planner = Planner(self._root, self._pipeline.engine)
         self._facts = Queries(host, self._config, self._store, self._pipeline.live)
         self._config_reload = ConfigReload(self._config, self._store, self._inventory, self._pipeline)
-        self._command_lock = CommandLock(self._pipeline.is_inside_trial)
+        self._command_lock = CommandLock(loader.is_inside_trial)
         self._probation = Probation(self._config, self._store, host, self._go_back)
         self._watching = Watching(
             self._config,

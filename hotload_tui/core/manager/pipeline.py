@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from hotload_tui.core.compiled import Hold, make_durable
+from hotload_tui.core.compiled import Hold
 from hotload_tui.core.config import Config
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import DiscoverError, HotloadError, RefusedError
-from hotload_tui.core.events import PluginFailed, PluginHeld
+from hotload_tui.core.events import PluginFailed
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.decide import in_order
 from hotload_tui.core.manager.retire_thread import RetireThread
-from hotload_tui.core.manager.staging import DependencyGraph, Engine, StagedPlugin, is_same
+from hotload_tui.core.manager.staging import DependencyGraph, Engine, is_same
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.manager.update import SelfWriteGuard, Update
 from hotload_tui.core.model import Fault, PluginState, PluginStatus
@@ -65,10 +64,6 @@ class Pipeline:
         if self._loader.unloading() is None:
             self._is_closed = False
 
-    def is_inside_trial(self) -> bool:
-        """Return whether the calling thread executes a plugin's modules or its ``register``."""
-        return self._loader.is_inside_trial()
-
     def check_held(self) -> None:
         """Schedule a check for freed generations; do not wait for it."""
         self._retire_thread.check_held()
@@ -108,7 +103,7 @@ class Pipeline:
         if self._has_unloaded:  # an unloaded plugin may have kept others from loading
             self._has_unloaded = False
             update.retry_tied()
-        self._swap(update.run())
+        update.run()
         self._builds.prune(self._live_digest)
         if not seen and (keep := self._builds.what_is_known()):
             self._retire_thread.then(keep)
@@ -123,7 +118,7 @@ class Pipeline:
 
     def look(self, directory: PluginDirectory) -> None:
         """Check whether a plugin that is not loaded has an entry; read no code."""
-        status = self.status_of(directory)
+        status = self.engine.status_of(directory)
         if status.state is not PluginState.NEW and (status.fault is None or status.fault.phase != "discover"):
             return
         try:
@@ -138,7 +133,7 @@ class Pipeline:
 
     def build(self, directory: PluginDirectory) -> PluginStatus:
         """Compile only; return the status, with the fault if it failed. A live plugin keeps its status."""
-        status = self.status_of(directory)
+        status = self.engine.status_of(directory)
         source: Source | None = None
         try:
             source = read_source(directory.name, directory.path, self.engine.rule)
@@ -178,10 +173,6 @@ class Pipeline:
         self._has_unloaded = True
         self._retire_thread.schedule()
 
-    def status_of(self, directory: PluginDirectory) -> PluginStatus:
-        """Return the status of a plugin, with its present path."""
-        return self.engine.status_of(directory)
-
     def requires(self, name: str) -> tuple[str, ...]:
         """Return the requirements of the newest known version of a plugin."""
         return self._dependencies.newest(name)
@@ -204,58 +195,24 @@ class Pipeline:
         """
         self._refuse_endless([directory], again=False)
         name = directory.name
-        ready: list[StagedPlugin] = []
-        if not hold.digest:
-            self.unload(name)
-        elif self._live_digest(name) != hold.digest:
+        if hold.digest and self._live_digest(name) != hold.digest:
             update = self._new_update()
             update.stage_held(directory, hold, self._builds.open(name, hold.digest))
-            ready = update.run()
-        self._builds.keep(name, hold)
-        if ready:
-            self._swap(ready)
+            update.run()
             following = self._new_update()  # those that can load only with this version
             following.retry_tied(name)
             following.stage_others()
-            self._swap(following.run())
-        else:
-            self._store.put_held(self.status_of(directory), hold)
+            following.run()
+            return
+        if not hold.digest:
+            self.unload(name)
+        self._builds.keep(name, hold)
+        self._store.put_held(self.engine.status_of(directory), hold)
 
     def _live_digest(self, name: str) -> str:
         """Return the digest of the live version; empty if there is none."""
         live = self._loader.live(name)
         return live.generation.artifact.manifest.digest if live else ""
 
-    # ---- swap and retire
-
     def _new_update(self, *, fresh: bool = False) -> Update:
         return Update(self.engine, self._retire_thread, self._self_writes, self._repositories, fresh=fresh)
-
-    def _swap(self, ready: list[StagedPlugin]) -> None:
-        trials = [one.trial for one in ready if one.trial is not None]
-        if not trials:
-            return
-        with self._loader.reporting():
-            began = time.perf_counter()
-            self._loader.swap(trials)
-            seconds = time.perf_counter() - began
-            time.sleep(0)  # let waiting threads call the new version before the reports
-            for one in ready:
-                self._report(one, seconds)
-        self._retire_thread.schedule()  # after the reports: the load is published before the retirement
-        digests = {trial.name: trial.generation.artifact.manifest.digest for trial in trials}
-        self._builds.went_live(digests)
-        # Do not wait for the disk: an artifact that a power failure damages is built again.
-        self._retire_thread.then(make_durable, self._builds.new_among(digests))
-
-    def _report(self, one: StagedPlugin, seconds: float) -> None:
-        """Report that a version is live after a swap that took ``seconds``."""
-        before = self._store.get(one.name)
-        assert before is not None
-        status = one.live_status(before)
-        self._store.put(status)
-        self._store.publish(one.event(seconds))
-        if status.held:
-            self._store.publish(PluginHeld(time.time(), one.name, status.generation, status.held))
-        elif status.fault is None:
-            self._builds.unbar(one.name, "another version is live")

@@ -9,10 +9,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from hotload_tui.core.artifact import Artifact
-from hotload_tui.core.compiled import Hold
+from hotload_tui.core.compiled import Hold, make_durable
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import HotloadError, RefusedError, RequirementError
-from hotload_tui.core.events import PluginMended
+from hotload_tui.core.events import PluginHeld, PluginMended
 from hotload_tui.core.manager.decide import Decision, in_order
 from hotload_tui.core.manager.retire_thread import RetireThread
 from hotload_tui.core.manager.staging import Engine, StagedPlugin, Stager
@@ -109,8 +109,8 @@ class Update(Stager):
         for each in self.staged.values():
             each.facts = replace(each.facts, retry="")
 
-    def run(self) -> list[StagedPlugin]:
-        """Build and try the plugins; return those that go live, each after the plugins that it requires.
+    def run(self) -> None:
+        """Build and try the plugins; then make those that load live in one swap.
 
         Raises:
             HotloadError: the plugin that is to be HELD does not load; nothing changes.
@@ -122,13 +122,16 @@ class Update(Stager):
         except BaseException as error:
             self._discard((one for one in self.staged.values() if one.trial), f"the update ended: {error}")
             raise
+        if self._held and (hold := self.staged[self._held].hold):
+            self.engine.builds.keep(self._held, hold)
         ready = []
         for one in self.staged.values():
             one.decision = decisions[one.name]
             self._conclude(one, one.decision)
             if one.trial is not None:
                 ready.append(one.name)
-        return [self.staged[name] for name in in_order(ready, lambda name: decisions[name].requires)]
+        if ready:
+            self._swap([self.staged[name] for name in in_order(ready, lambda name: decisions[name].requires)])
 
     def _settle(self) -> dict[str, Decision]:
         """Try plugins, and decide again after each failure, until every plugin that loads has been tried."""
@@ -280,6 +283,37 @@ class Update(Stager):
                 one.trial = None
         for trial, reason in reversed(outdated):
             self._retire_thread.discard(trial, reason)
+
+    # ---- the swap
+
+    def _swap(self, ready: list[StagedPlugin]) -> None:
+        """Make the trials live, each after the plugins that it requires."""
+        trials = [one.trial for one in ready if one.trial is not None]
+        loader, builds = self.engine.loader, self.engine.builds
+        with loader.reporting():
+            began = time.perf_counter()
+            loader.swap(trials)
+            seconds = time.perf_counter() - began
+            time.sleep(0)  # let waiting threads call the new version before the reports
+            for one in ready:
+                self._report(one, seconds)
+        self._retire_thread.schedule()  # after the reports: the load is published before the retirement
+        digests = {trial.name: trial.generation.artifact.manifest.digest for trial in trials}
+        builds.went_live(digests)
+        # Do not wait for the disk: an artifact that a power failure damages is built again.
+        self._retire_thread.then(make_durable, builds.new_among(digests))
+
+    def _report(self, one: StagedPlugin, seconds: float) -> None:
+        """Report that a version is live after a swap that took ``seconds``."""
+        before = self.engine.store.get(one.name)
+        assert before is not None
+        status = one.live_status(before)
+        self.engine.store.put(status)
+        self.engine.store.publish(one.event(seconds))
+        if status.held:
+            self.engine.store.publish(PluginHeld(time.time(), one.name, status.generation, status.held))
+        elif status.fault is None:
+            self.engine.builds.unbar(one.name, "another version is live")
 
     # ---- reports
 
