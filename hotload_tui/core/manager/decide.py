@@ -24,12 +24,13 @@ def in_order(names: Iterable[str], required: Required) -> list[str]:
     """Return the names, each after the names that it requires, else in the given order; break cycles."""
     names = dict.fromkeys(names)
     graph = {name: dict.fromkeys(other for other in required(name) if other in names) for name in names}
-    while True:
+    while any(graph.values()):
         try:
             return list(TopologicalSorter(graph).static_order())
         except CycleError as error:
             first, second, *_ = error.args[1]  # ``second`` requires ``first``
             del graph[second][first]
+    return list(graph)
 
 
 def cycle_of(name: str, required: Required) -> tuple[str, ...]:

@@ -143,9 +143,8 @@ class Update(Stager):
             pending = {each.name: each for each in loads if self.staged[each.name].trial is None}
             if self._held and not decisions[self._held].digest:
                 raise RequirementError(self._held, decisions[self._held].unmet)
-            if not pending:
+            if self._try(pending):
                 return decisions
-            self._try(pending)
 
     # ---- builds
 
@@ -190,8 +189,8 @@ class Update(Stager):
 
     # ---- trials
 
-    def _try(self, pending: dict[str, Decision]) -> None:
-        """Try plugins, each after the plugins that it requires; return early if one fails."""
+    def _try(self, pending: dict[str, Decision]) -> bool:
+        """Try plugins, each after the plugins that it requires; return false at once if one fails."""
         while pending:
             names = [name for name, each in pending.items() if pending.keys().isdisjoint(each.requires)]
             for name in names:
@@ -203,7 +202,8 @@ class Update(Stager):
                 for name, outcome in zip(names, outcomes, strict=True)
             ]
             if not all(results):
-                return
+                return False
+        return True
 
     def _wanted(self, decision: Decision) -> Wanted:
         one, configured = self.staged[decision.name], self.engine.config.of(decision.name)
