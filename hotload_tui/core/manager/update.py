@@ -74,7 +74,7 @@ class SelfWriteGuard:
 
 
 class Update(Stager):
-    """Carries out what ``decide`` decides, except the swap; a trial that fails is a new fact for it."""
+    """Carries out what ``decide`` decides; a trial that fails is a new fact, after which it decides again."""
 
     def __init__(
         self,
