@@ -183,7 +183,7 @@ class Inventory:
         fresh: bool = False,
     ) -> set[str]:
         """Unload disabled plugins, load the others in one swap; see ``Pipeline.update``."""
-        on = []
+        on: list[PluginDirectory] = []
         for directory in directories:
             if self.is_on(directory):
                 on.append(directory)

@@ -124,7 +124,7 @@ class Update(Stager):
             raise
         if self._held and (hold := self.staged[self._held].hold):
             self.engine.builds.keep(self._held, hold)
-        ready = []
+        ready: list[str] = []
         for one in self.staged.values():
             one.decision = decisions[one.name]
             self._conclude(one, one.decision)
