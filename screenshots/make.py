@@ -43,8 +43,8 @@ from hotload_tui.core.model import (  # noqa: E402
     Snapshot,
 )
 from hotload_tui.tui.app import ConsoleApp  # noqa: E402
-from hotload_tui.tui.screens.console import ConsoleScreen  # noqa: E402
-from hotload_tui.tui.screens.dialogs import PlanScreen  # noqa: E402
+from hotload_tui.tui.dialogs import PlanScreen  # noqa: E402
+from hotload_tui.tui.screen import ConsoleScreen  # noqa: E402
 from hotload_tui.tui.widgets.hooks_view import HooksView  # noqa: E402
 from hotload_tui.tui.widgets.status import Notice  # noqa: E402
 
@@ -190,7 +190,10 @@ async def _error(stage: _Stage) -> None:
 
 async def _broken(stage: _Stage) -> None:
     console = stage.console
-    await _until(lambda: console.selected is not None and console.selected.fault is not None, stage.pilot)
+    await _until(
+        lambda: console.selection.plugin is not None and console.selection.plugin.fault is not None,
+        stage.pilot,
+    )
 
 
 async def _difference(stage: _Stage) -> None:
@@ -244,7 +247,7 @@ async def _palette(stage: _Stage) -> None:
 async def _plan(stage: _Stage) -> None:
     stage.manager.pause()
     stage.write(BAD_LINE.replace("(", "(("))
-    stage.console.action_plan()
+    stage.console.actions.plan()
     await _until(lambda: isinstance(stage.pilot.app.screen, PlanScreen), stage.pilot)
 
 
@@ -277,14 +280,17 @@ async def _opened(
     async with app.run_test(size=size) as pilot:
         console = app.screen
         assert isinstance(console, ConsoleScreen)
-        await _until(lambda: console.is_ready, pilot)
+        await _until(lambda: console.startup.is_ready, pilot)
         if view != "empty":
-            await _until(lambda: len(console.plugins) > 0, pilot)
-            console.choose(BROKEN)
-            await _until(lambda: console.selected is not None and console.selected.name == BROKEN, pilot)
+            await _until(lambda: len(console.selection.plugins) > 0, pilot)
+            console.selection.choose(BROKEN)
+            await _until(
+                lambda: console.selection.plugin is not None and console.selection.plugin.name == BROKEN,
+                pilot,
+            )
         stage = _Stage(console, pilot, manager, project / "plugins" / BROKEN / "plugin.py")
         await _TEXT_VIEWS[view](stage)
-        await _until(lambda: view == "empty" or console.source is not None, pilot)
+        await _until(lambda: view == "empty" or console.selection.source is not None, pilot)
         await _until(lambda: not console.is_building, pilot)
         console.query_one(Notice).hide()  # which of two is there is a matter of moments
         yield app, pilot

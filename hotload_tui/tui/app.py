@@ -22,11 +22,11 @@ from textual.widgets import Input
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.config_files import Resolved
 from hotload_tui.tui import keys as bindings
+from hotload_tui.tui.actions import Restart
 from hotload_tui.tui.commands import ConsoleCommands
+from hotload_tui.tui.dialogs import ConfirmScreen
 from hotload_tui.tui.editor import Debug
-from hotload_tui.tui.screens.actions import Restart
-from hotload_tui.tui.screens.console import ConsoleScreen
-from hotload_tui.tui.screens.dialogs import ConfirmScreen
+from hotload_tui.tui.screen import ConsoleScreen
 from hotload_tui.tui.terminal import give_size, has_shell, hear_signals, leave_within, speaks_utf8, stop_job
 from hotload_tui.tui.widgets.status import NEEDED
 

@@ -12,7 +12,7 @@ from textual.fuzzy import Matcher
 
 from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.tui.keys import TABS
-from hotload_tui.tui.screens.console import ConsoleScreen
+from hotload_tui.tui.screen import ConsoleScreen
 from hotload_tui.tui.text import clean_line
 
 
@@ -32,8 +32,8 @@ class ConsoleCommands(Provider):
         console = self._console
         if console is None:
             return
-        selected = [console.selected] if console.selected else []
-        for command in (*_of_plugins(console, selected), *_of_all(console)):
+        selected = console.selection.plugin
+        for command in (*_of_plugins(console, [selected] if selected else []), *_of_all(console)):
             yield DiscoveryHit(Content(command.title), command.run, command.title, command.help)
 
     async def search(self, query: str) -> Hits:
@@ -42,7 +42,7 @@ class ConsoleCommands(Provider):
         if console is None:
             return
         matcher = self.matcher(query)
-        every = (*_of_plugins(console, list(console.plugins)), *_of_all(console), *self._themes())
+        every = (*_of_plugins(console, list(console.selection.plugins)), *_of_all(console), *self._themes())
         for command in every:
             score = matcher.match(command.title)
             if score > 0:
@@ -70,56 +70,57 @@ def _highlighted(title: str, matcher: Matcher) -> Content:
 
 
 def _of_plugins(console: ConsoleScreen, plugins: list[PluginStatus]) -> Iterator[Command]:
+    actions = console.actions
     for plugin in plugins:
-        name = clean_line(plugin.name, 60)
-        switch = "enable" if plugin.state is PluginState.OFF else "disable"
+        is_off = plugin.state is PluginState.OFF
         for verb, action, meaning in (
-            ("rebuild", console.action_rebuild, "compile and load again"),
-            ("plan", console.action_plan_plugin, "what a rebuild would do, and why"),
-            (switch, getattr(console, f"action_{switch}"), "rename its folder"),
-            ("clean", console.action_clean, "remove its artifacts"),
-            ("release", console.action_release, "let a HELD one follow its source"),
-            ("edit", console.action_edit, "open it in the editor"),
+            ("rebuild", actions.rebuild, "compile and load again"),
+            ("plan", actions.plan_plugin, "what a rebuild would do, and why"),
+            ("enable", actions.enable, "rename its folder")
+            if is_off
+            else ("disable", actions.disable, "rename its folder"),
+            ("clean", actions.clean, "remove its artifacts"),
+            ("release", actions.release, "let a HELD one follow its source"),
+            ("edit", actions.edit, "open it in the editor"),
         ):
-            yield Command(f"plugin: {verb} {name}", partial(_on, console, plugin.name, action), meaning)
+            title = f"plugin: {verb} {clean_line(plugin.name, 60)}"
+            yield Command(title, partial(_on, console, plugin.name, action), meaning)
 
 
 def _on(console: ConsoleScreen, name: str, action: Callable[[], None]) -> None:
     """Select the plugin's row, as a user would, then run ``action``."""
-    console.choose(name)
+    console.selection.choose(name)
     console.call_later(action)
 
 
 def _of_all(console: ConsoleScreen) -> Iterator[Command]:
-    app = console.app
-    yield Command("plugin: new", console.action_new, "make one from the template")
-    yield Command("all: rebuild what changed", console.action_rebuild_all, "everything, if nothing did")
-    yield Command("all: plan", console.action_plan, "what a rebuild would do now, and why")
-    yield Command("all: clean", console.action_clean_all, "remove all artifacts; asks first")
+    app, actions, filters = console.app, console.actions, console.filters
+    yield Command("plugin: new", actions.new, "make one from the template")
+    yield Command("all: rebuild what changed", actions.rebuild_all, "everything, if nothing did")
+    yield Command("all: plan", actions.plan, "what a rebuild would do now, and why")
+    yield Command("all: clean", actions.clean_all, "remove all artifacts; asks first")
     for tab in TABS:
         yield Command(f"view: {tab}", partial(console.action_open_tab, tab), "go to this tab")
-    yield Command("all: undo", console.action_undo, "take back the last disable, enable or clean")
+    yield Command("all: undo", actions.undo, "take back the last disable, enable or clean")
     yield Command(
-        f"watch: {'resume' if console.is_paused else 'pause'}",
-        console.action_pause,
+        f"watch: {'resume' if actions.is_paused else 'pause'}",
+        actions.pause,
         "keep what is saved for later, or apply it",
     )
-    yield Command("view: problems only", console.action_problems, "or everything again")
-    yield Command("view: keep this filter", console.action_keep_filter, "for the next time, or not any more")
-    yield Command("view: sort by the next column", console.action_sort, "name, state, load time, age")
-    yield Command("view: turn the order around", console.action_reverse, "last first")
+    yield Command("view: problems only", filters.toggle_problems, "or everything again")
+    yield Command("view: keep this filter", filters.toggle_kept, "for the next time, or not any more")
+    yield Command("view: sort by the next column", filters.sort, "name, state, load time, age")
+    yield Command("view: turn the order around", filters.reverse, "last first")
     yield Command(
         "view: maximise", console.action_maximise, "give the pane the whole screen, or take it back"
     )
-    yield Command("error: copy report", console.action_report, "plain text, for an issue")
+    yield Command("error: copy report", actions.report, "plain text, for an issue")
     yield Command(
-        "error: copy report as Markdown",
-        partial(console.action_report, markdown=True),
-        "for an issue tracker",
+        "error: copy report as Markdown", partial(actions.report, markdown=True), "for an issue tracker"
     )
     yield Command("view: table", console.action_focus_table, "go to the table of plugins")
-    yield Command("app: settings", console.action_settings, "each value, and where it came from")
-    yield Command("app: restart the host", console.action_restart, "asks if it answers")
+    yield Command("app: settings", actions.show_settings, "each value, and where it came from")
+    yield Command("app: restart the host", actions.restart, "asks if it answers")
     yield Command("app: help", console.action_help, "the keys of the pane that has the focus")
     yield Command(
         "app: screenshot", partial(app.set_timer, 0.1, app.deliver_screenshot), "save the screen as SVG"

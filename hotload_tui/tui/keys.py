@@ -51,11 +51,13 @@ APP: Final[list[BindingType]] = [
     ),
 ]
 SCREEN: Final[list[BindingType]] = [
-    _key("rebuild", "r", "rebuild", "Rebuild", "compile and load the selected plugin again", shown=True),
+    _key(
+        "rebuild", "r", "run('rebuild')", "Rebuild", "compile and load the selected plugin again", shown=True
+    ),
     _key(
         "rebuild_all",
         "R",
-        "rebuild_all",
+        "run('rebuild_all')",
         "All",
         "rebuild what changed; all, if nothing did",
         shown=True,
@@ -63,7 +65,7 @@ SCREEN: Final[list[BindingType]] = [
     _key(
         "toggle",
         "d",
-        "disable",
+        "run('disable')",
         "Disable",
         "switch the selected plugin off or on",
         shown=True,
@@ -71,36 +73,50 @@ SCREEN: Final[list[BindingType]] = [
     _key(
         "toggle",
         "d",
-        "enable",
+        "run('enable')",
         "Enable",
         "switch the selected plugin off or on",
         shown=True,
     ),
-    _key("clean", "c", "clean", "Clean", "remove the selected plugin's artifacts", shown=True),
-    _key("clean_all", "C", "clean_all", "Clean all", "remove all artifacts; asks first"),
+    _key("clean", "c", "run('clean')", "Clean", "remove the selected plugin's artifacts", shown=True),
+    _key("clean_all", "C", "run('clean_all')", "Clean all", "remove all artifacts; asks first"),
     _key(
         "restart",
         "u",
-        "restart",
+        "run('restart')",
         "Restart",
         "restart the host; asks if it answers",
     ),
     _key("debug", "B", "debug", "Debug", "hand this terminal to a breakpoint() that waits"),
-    _key("edit", "e", "edit", "Edit", "open $VISUAL or $EDITOR, at the failing line", shown=True),
-    _key("new", "n", "new", "New", "make a new plugin from the template", shown=True),
+    _key("edit", "e", "run('edit')", "Edit", "open $VISUAL or $EDITOR, at the failing line", shown=True),
+    _key("new", "n", "run('new')", "New", "make a new plugin from the template", shown=True),
     _key("copy", "y", "copy", "Copy", "copy what is under the cursor, also to a file"),
     _key("help", "question_mark,f1", "help", "Help", "the keys of the pane that has the focus", shown=True),
-    _key("report", "Y", "report", "Report", "copy a report of the failure, to be pasted into an issue"),
-    _key("settings", "comma", "settings", "Settings", "each setting, and where it came from"),
-    _key("undo", "z", "undo", "Undo", "take back the last disable, enable or clean"),
-    _key("pause", "p", "pause", "Pause", "keep what is saved for later; again: apply it and follow saves"),
-    _key("release", "h", "release", "Release", "let a HELD plugin follow its source again"),
     _key(
-        "filter", "slash", "filter", "Filter", "show only what contains a text (!x: not x; s:fail: by state)"
+        "report", "Y", "run('report')", "Report", "copy a report of the failure, to be pasted into an issue"
     ),
-    _key("problems", "exclamation_mark", "problems", "Problems", "show only plugins that have a problem"),
-    _key("sort", "s", "sort", "Sort", "sort the table by the next column"),
-    _key("reverse", "S", "reverse", "Reverse", "turn the order of the table around"),
+    _key("settings", "comma", "run('settings')", "Settings", "each setting, and where it came from"),
+    _key("undo", "z", "run('undo')", "Undo", "take back the last disable, enable or clean"),
+    _key(
+        "pause",
+        "p",
+        "run('pause')",
+        "Pause",
+        "keep what is saved for later; again: apply it and follow saves",
+    ),
+    _key("release", "h", "run('release')", "Release", "let a HELD plugin follow its source again"),
+    _key(
+        "filter",
+        "slash",
+        "run('filter')",
+        "Filter",
+        "show only what contains a text (!x: not x; s:fail: by state)",
+    ),
+    _key(
+        "problems", "exclamation_mark", "run('problems')", "Problems", "show only plugins that have a problem"
+    ),
+    _key("sort", "s", "run('sort')", "Sort", "sort the table by the next column"),
+    _key("reverse", "S", "run('reverse')", "Reverse", "turn the order of the table around"),
     _key("maximise", "plus", "maximise", "Maximise", "give the whole screen to the pane, or take it back"),
     _key("back", "escape", "back", "Back", "one level back, at last to the table"),
     _key("table", "0", "focus_table", "Table", "go to the table of plugins"),
@@ -151,7 +167,12 @@ HOOKS: Final[list[BindingType]] = [
     *TABLE[:-1],
     _key("call", "enter", "select_cursor", "Call", "ask for arguments and call the hook point", shown=True),
     _key(
-        "pin", "space", "screen.pin", "Pin", "run the newest call again after each reload, or not", shown=True
+        "pin",
+        "space",
+        "screen.run('pin')",
+        "Pin",
+        "run the newest call again after each reload, or not",
+        shown=True,
     ),
 ]
 WIDE: Final[list[BindingType]] = [*SCROLL, *_SIDEWAYS]

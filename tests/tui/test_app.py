@@ -264,7 +264,7 @@ async def test_while_unloading_only_quitting_is_left(
     async with console(running.manager, workspace.root, stop=lambda: void(release.wait())) as it:
         await it.shows("+ ok 1", "r Rebuild")
         await it.press("q")
-        it.main.read_again()
+        it.main.selection.read_again()
         await it.shows("unloading greet… (q quits at once)")
         await it.press("n", "question_mark", "d", "colon")
         assert it.app.screen is it.main

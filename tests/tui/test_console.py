@@ -12,9 +12,9 @@ from hotload_tui import Config, HotloadManager
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.events import PluginRetired
 from hotload_tui.core.model import PluginDetail
+from hotload_tui.tui.dialogs import ConfirmScreen
 from hotload_tui.tui.keys import TABS
 from hotload_tui.tui.requests import CommandEnded
-from hotload_tui.tui.screens.dialogs import ConfirmScreen
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.status import Notice
 from tests.conftest import Running, Workspace
@@ -70,13 +70,13 @@ async def test_what_could_not_be_read_is_read_again(workspace: Workspace, run: R
     running = run(workspace.config())
     api = Stumbling(running.manager)
     async with console(cast("ManagerApi", api), workspace.root, (120, 36)) as it:
-        await it.until(lambda: "+ ok" in it.row("one") and it.main.source is not None)
+        await it.until(lambda: "+ ok" in it.row("one") and it.main.selection.source is not None)
         api.is_sound = False
         running.manager.rebuild("one", force=True)
         assert running.wait_for(lambda: bool(running.told(PluginRetired, "one")))
         for _ in range(2):  # a read under way may have begun before the end
             before = api.stumbled
-            it.main.read_again()
+            it.main.selection.read_again()
             await it.until(lambda: api.stumbled > before)  # noqa: B023 - awaited here
         await it.shows("RuntimeError: stumbled")
         api.is_sound = True
@@ -396,10 +396,10 @@ async def test_a_manager_that_fails_to_answer_is_shown(workspace: Workspace, run
             raise ConnectionError("the host is gone")
 
         running.manager.snapshot = broken  # type: ignore[assignment,method-assign]
-        it.main.read_again()
+        it.main.selection.read_again()
         await it.shows("ConnectionError: the host is gone")
         running.manager.snapshot = answer  # type: ignore[method-assign]
-        it.main.read_again()
+        it.main.selection.read_again()
         await it.until(lambda: "the host is gone" not in it.text)
 
 

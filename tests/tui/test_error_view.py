@@ -66,7 +66,7 @@ async def test_keys_that_come_before_the_details_are_for_the_plugin_under_the_cu
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Keys that are typed before the details arrive act on the plugin under the cursor."""
-    monkeypatch.setattr("hotload_tui.tui.screens.console._DETAILS_DELAY", 60.0)
+    monkeypatch.setattr("hotload_tui.tui.selection.DETAILS_DELAY", 60.0)
     workspace["bad"] = "def register(ctx):\n    retun 1\n"
     workspace["causes"] = CAUSES
     manager = run(workspace.config()).manager

@@ -18,7 +18,7 @@ from textual.widgets import DataTable, Static
 from hotload_tui import Config
 from hotload_tui.core.config_files import resolve
 from hotload_tui.tui import keys
-from hotload_tui.tui.screens.dialogs import AskNameScreen, ConfirmScreen, HelpScreen, SettingsScreen
+from hotload_tui.tui.dialogs import AskNameScreen, ConfirmScreen, HelpScreen, SettingsScreen
 from hotload_tui.tui.widgets.status import Notice
 from tests.conftest import Running, Workspace, answering
 from tests.counts import ALL_CASES
@@ -284,20 +284,22 @@ class Stage:
         await self._calm()
         if self._it.chosen == pane.plugin and focused("PluginTable")(self._it) and pane.key == "0":
             return
-        self._it.main.choose(pane.plugin)
+        self._it.main.selection.choose(pane.plugin)
         await self._it.type(pane.key)
-        await self._it.until(lambda: self._it.chosen == pane.plugin and self._it.main.source is not None)
+        await self._it.until(
+            lambda: self._it.chosen == pane.plugin and self._it.main.selection.source is not None
+        )
 
     async def _calm(self) -> None:
         """Wait until earlier commands are reported, so that their toasts do not join the next one."""
         it = self._it
-        if it.main.is_leaving:
+        if it.main.shutdown.has_begun:
             return
         await it.until(lambda: not it.main.requests.running)
         for _ in range(2):  # a read under way may have begun before the end
-            before = it.main.source
-            it.main.read_again()
-            await it.until(lambda: it.main.source is not before)  # noqa: B023 - awaited here
+            before = it.main.selection.source
+            it.main.selection.read_again()
+            await it.until(lambda: it.main.selection.source is not before)  # noqa: B023 - awaited here
 
     async def try_key(self, key: Key, binding: Binding) -> None:
         """Press a key where it applies, and check its effect."""

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from hotload_tui import Config
 from hotload_tui.core.config_files import resolve
 from hotload_tui.tui.calls import HookCall
-from hotload_tui.tui.screens.dialogs import SettingsScreen
+from hotload_tui.tui.dialogs import SettingsScreen
 from hotload_tui.tui.text import clean
 from hotload_tui.tui.view_state import ViewState, ViewStore
 from hotload_tui.tui.widgets.hooks_view import HooksView
@@ -106,8 +106,8 @@ async def test_no_foreign_text_is_interpreted_anywhere(
     async with console(running.manager, hostile.root, size) as it:
         await it.until(lambda: [it.row(name)[:1] for name in sorted(names)] == ["!", "+", "!"])
         for name in names:
-            it.main.choose(name)
-            await it.until(lambda name=name: it.chosen == name and it.main.source is not None)  # type: ignore[misc]
+            it.main.selection.choose(name)
+            await it.until(lambda name=name: it.chosen == name and it.main.selection.source is not None)  # type: ignore[misc]
             for tab in "1234567":
                 await it.type(tab, *{"2": ("v", "x"), "4": ("v", "v")}.get(tab, ()))
                 await it.press("Y")
@@ -120,7 +120,7 @@ async def test_no_foreign_text_is_interpreted_in_dialogs(hostile: Workspace, run
     name = next(status.name for status in running.manager.snapshot().plugins if status.name[:4] == "good")
     async with console(running.manager, hostile.root, (120, 36)) as it:
         await it.until(lambda: "+ ok" in it.row(name))
-        it.main.choose(name)
+        it.main.selection.choose(name)
         await it.until(lambda: it.chosen == name)
         await it.press("colon", *"plugin: plan good")
         await it.until(lambda: "plugin: plan good" in it.text and "clean good" not in it.text)
@@ -185,8 +185,8 @@ def register(ctx):
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "! FAIL" in it.row("bad") and "+ ok" in it.row("good"))
         for name in ("bad", "good"):
-            it.main.choose(name)
-            await it.until(lambda name=name: it.chosen == name and it.main.source is not None)  # type: ignore[misc]
+            it.main.selection.choose(name)
+            await it.until(lambda name=name: it.chosen == name and it.main.selection.source is not None)  # type: ignore[misc]
             for tab in "1234567":
                 await it.type(tab, *{"2": ("v", "x"), "3": ("w",), "4": ("v",)}.get(tab, ()))
                 await it.press("G")

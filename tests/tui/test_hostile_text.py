@@ -11,7 +11,7 @@ from rich.cells import cell_len
 
 from hotload_tui import Config
 from hotload_tui.core.model import PluginState, PluginStatus
-from hotload_tui.tui.screens.console import ConsoleScreen
+from hotload_tui.tui.screen import ConsoleScreen
 from tests.conftest import Running, Workspace
 from tests.tui.console import Console, console
 
@@ -43,8 +43,8 @@ async def test_text_of_plugins_is_shown_and_never_interpreted(
     async with console(running.manager, workspace.root, size) as it:
         await it.until(lambda: "+ ok" in it.row(NAME) and "! FAIL" in it.row("bad[b]"))
         for name in (NAME, "bad[b]"):
-            it.main.choose(name)
-            await it.until(lambda name=name: it.chosen == name and it.main.source is not None)  # type: ignore[misc]
+            it.main.selection.choose(name)
+            await it.until(lambda name=name: it.chosen == name and it.main.selection.source is not None)  # type: ignore[misc]
             for tab in "1234567":
                 await it.press(tab)
                 await it.shows("[@click=quit]n")
@@ -95,7 +95,7 @@ async def test_a_thousand_plugins_are_a_table(workspace: Workspace, run: Run) ->
         await it.until(lambda: it.chosen == "p0999")
         given[0] = (*statuses[:-1], PluginStatus("p0999", PluginState.OK, "/p/999"))
         assert isinstance(it.main, ConsoleScreen)
-        it.main.read_again()
+        it.main.selection.read_again()
         await it.until(lambda: "+ ok" in it.row("p0999"))
         assert it.chosen == "p0999"
 
@@ -220,8 +220,8 @@ async def test_nothing_foreign_is_interpreted_in_any_pane(workspace: Workspace, 
     async with console(running.manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("serves") and "! FAIL" in it.row("fails\x1b[2J\u202e"))
         for name in ("serves", "fails\x1b[2J\u202e"):
-            it.main.choose(name)
-            await it.until(lambda name=name: it.chosen == name and it.main.source is not None)  # type: ignore[misc]
+            it.main.selection.choose(name)
+            await it.until(lambda name=name: it.chosen == name and it.main.selection.source is not None)  # type: ignore[misc]
             # Each tab, with locals, unfolded frames, wrapped lines and the other versions of the source.
             for keys in ("1", "2v", "x", "3w", "4v", "5", "6", "7"):
                 await it.press(*keys, "y")

@@ -92,7 +92,7 @@ async def test_where_a_plugin_was_that_goes_the_next_one_is_chosen(
         await it.until(lambda: it.chosen == name)
         shutil.rmtree(workspace.plugins / name)
         await it.until(lambda: it.chosen != name)
-        await it.until(lambda: it.main.source is not None)
+        await it.until(lambda: it.main.selection.source is not None)
         assert it.chosen == "mouse"
         await it.press("0", "G")
         await it.until(lambda: it.chosen == "zebra")
@@ -197,7 +197,7 @@ async def test_a_busy_neighbour_moves_nothing(workspace: Workspace, run: Run) ->
         it.main.screen_layout_refresh_signal.subscribe(it.main, layouts.append)
         for number in range(20, 30):
             given[1] = replace(busy, load_seconds=number / 1000)
-            it.main.read_again()
+            it.main.selection.read_again()
             await it.until(lambda wanted=f"{number}.0": wanted in it.row("two"))  # type: ignore[misc]
         assert layouts == []
 

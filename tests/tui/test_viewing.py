@@ -299,7 +299,7 @@ async def test_how_many_a_filter_leaves_is_told_of_the_plugin_that_is_seen(
         await it.until(lambda: "+ ok" in it.row("banana") and it.chosen == "apple")
         await it.press("5", "slash", *"py", "enter")
         await it.shows("hashes filter py: 1 of 1")
-        it.main.choose("banana")
+        it.main.selection.choose("banana")
         await it.shows("more.py", "hashes filter py: 2 of 2")
 
 

@@ -210,7 +210,7 @@ class HooksView(Vertical, Filterable):
         if not self.is_mounted:
             return False
         prompt = self.query_one(Prompt)
-        was_open = prompt.has_class("-open")
+        was_open = prompt.is_open
         if was_open:
             self.screen.set_focus(self.table)
             prompt.close()

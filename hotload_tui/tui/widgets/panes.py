@@ -159,6 +159,11 @@ class Prompt(Input):
         super().__init__(compact=True, suggester=self._earlier, id=id)
         self._turn = -1
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the line is shown."""
+        return self.has_class("-open")
+
     def open(self, title: str | Content, hint: str, text: str, earlier: Sequence[str] = ()) -> None:
         """Show and focus the line with ``text`` in it, selected so that typing replaces it."""
         self._earlier.texts = tuple(earlier)

@@ -299,14 +299,15 @@ class PluginPane(Vertical):
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(id="plugins")
-        self._clock = clock
+        self.table = PluginTable(clock)
+        self._empty = Static(id="no-plugins", markup=False)
 
     def compose(self) -> ComposeResult:
         """Lay out the table above the text."""
-        yield PluginTable(self._clock)
-        yield Static(id="no-plugins", markup=False)
+        yield self.table
+        yield self._empty
 
     def watch_empty(self, text: str) -> None:
         """Show the new text."""
         self.set_class(bool(text), "-empty")
-        self.query_one("#no-plugins", Static).update(text)
+        self._empty.update(text)

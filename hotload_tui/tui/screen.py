@@ -1,0 +1,467 @@
+"""``ConsoleScreen``: composes the widgets, and routes messages and keys between them and the controllers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Container, Horizontal
+from textual.screen import ModalScreen, Screen
+from textual.widgets import Input
+
+from hotload_tui.core.api import ManagerApi
+from hotload_tui.core.config_files import Resolved
+from hotload_tui.core.model import PluginState
+from hotload_tui.tui import keys
+from hotload_tui.tui.actions import Actions, Restart
+from hotload_tui.tui.clipboard import Copyable, hand_out, keep_copy
+from hotload_tui.tui.dialogs import AskNameScreen, HelpScreen, key_lines
+from hotload_tui.tui.editor import Debug, hand_over, open_editor
+from hotload_tui.tui.filters import Filters
+from hotload_tui.tui.lifecycle import Shutdown, Startup
+from hotload_tui.tui.requests import (
+    CallsEnded,
+    CommandEnded,
+    FactReader,
+    FactsFailed,
+    FactsRead,
+    PlanMade,
+    Remark,
+    Requests,
+    StartEnded,
+    StopEnded,
+)
+from hotload_tui.tui.selection import Selection
+from hotload_tui.tui.text import clean, clean_line
+from hotload_tui.tui.view_state import ViewStore
+from hotload_tui.tui.widgets.detail_tabs import DetailFacts, DetailTabs
+from hotload_tui.tui.widgets.history_view import HistoryView, Timeline
+from hotload_tui.tui.widgets.hooks_view import HooksView
+from hotload_tui.tui.widgets.log_view import LogBook, LogView
+from hotload_tui.tui.widgets.panes import Prompt
+from hotload_tui.tui.widgets.plugin_table import PluginPane, PluginTable
+from hotload_tui.tui.widgets.status import KeyLine, Notice, StatusLine, Toasts, TooSmall
+from hotload_tui.tui.workbench import Workbench
+
+_FIRST_FACTS: Final = 0.1
+"""Seconds that the first paint waits for the state."""
+
+
+class ConsoleScreen(Screen[None]):
+    """The console's main screen."""
+
+    BINDINGS = keys.SCREEN
+    AUTO_FOCUS = "PluginTable"
+
+    def __init__(
+        self,
+        api: ManagerApi,
+        project: Path,
+        start: Callable[[], None] | None,
+        clock: Callable[[], float],
+        *,
+        restart: Restart | None = None,
+        debug: Debug | None = None,
+        settings: Callable[[], Resolved] | None = None,
+    ) -> None:
+        """``debug`` is ``None`` where the console cannot reach a debugger of the host.
+
+        ``Startup`` describes ``start``, ``Actions`` describes ``restart`` and ``settings``.
+        """
+        super().__init__()
+        self._store = ViewStore(project)
+        self._stored = self._store.read()
+        self._clock = clock
+        self._debug = debug
+        self._is_remote = restart is None
+        self._facts = FactReader(api, self.post_message)
+        self._book = LogBook(clock, project)
+        self._until_facts = ExitStack()
+        self._was_seen = False
+        self._reports_news = False
+        self._offers_enable = False
+
+        self._status = StatusLine(project)
+        self._pane = PluginPane(clock)
+        self._table = self._pane.table
+        self._tabs = DetailTabs(project, self._book, clock, self._stored)
+        self._strip = LogView(self._book, id="strip")
+        self._timeline = Timeline()
+        self._foot = Horizontal(self._strip, self._timeline, id="foot")
+        self._line = Prompt(id="filter")
+        self._notice = Notice()
+
+        self.requests = Requests(api, self.post_message)
+        self.selection = Selection(self._table, self._facts.look_at, self._show_details, self.set_timer)
+        self.filters = Filters(
+            self._stored,
+            self._line,
+            self._status,
+            lambda: (self._tabs.seen, self._strip),
+            arrange=self._arrange,
+            focus=self.set_focus,
+            say=self.say,
+        )
+        self.actions = Actions(
+            self, self.requests, self.selection, project, self._book, restart=restart, settings=settings
+        )
+        self.startup = Startup(start, self.requests, self._status, self.set_timer)
+        self._toasts = Toasts(self._notice.show, clock)
+        self._workbench = Workbench(self._tabs.hooks, self.requests, self.say, clock)
+        self.shutdown = Shutdown(self.requests, self._status)
+        self._routes: Mapping[str, Callable[[], None]] = {
+            "clean": self.actions.clean,
+            "clean_all": self.actions.clean_all,
+            "disable": self.actions.disable,
+            "edit": self.actions.edit,
+            "enable": self.actions.enable,
+            "filter": lambda: self.filters.open(self.focused),
+            "new": self.actions.new,
+            "pause": self.actions.pause,
+            "pin": self._workbench.pin,
+            "problems": self.filters.toggle_problems,
+            "rebuild": self.actions.rebuild,
+            "rebuild_all": self.actions.rebuild_all,
+            "release": self.actions.release,
+            "report": self.actions.report,
+            "restart": self.actions.restart,
+            "reverse": self.filters.reverse,
+            "settings": self.actions.show_settings,
+            "sort": self.filters.sort,
+            "undo": self.actions.undo,
+        }
+        """The controllers' methods by the names that key bindings give to ``run``."""
+
+    def compose(self) -> ComposeResult:
+        """Compose the panes; the screen's size decides which of them are visible."""
+        self._facts.look_at(self._stored.selected)
+        self._facts.start()  # the first read runs during the composition
+        yield self._status
+        yield Container(self._pane, self._tabs, id="body")
+        yield self._foot
+        yield self._line
+        yield self._notice
+        yield TooSmall()
+        yield KeyLine()
+
+    def on_mount(self) -> None:
+        """Apply the stored theme and selection, capture printed text, and begin."""
+        if self._stored.theme in self.app.available_themes:
+            self.app.theme = self._stored.theme
+        self._table.chosen = self._stored.selected
+        self.app.begin_capture_print(self)
+        self._strip.border_title = "Log"
+        self._book.subscribe(self._show_newest)
+        self._until_facts.enter_context(self.app.batch_update())
+        self.set_timer(_FIRST_FACTS, self._until_facts.close)
+        self.startup.begin()
+
+    def on_screen_resume(self, event: events.ScreenResume) -> None:
+        """Skip the style update of the first resume: every widget was styled when it was mounted."""
+        event.refresh_styles &= self._was_seen
+        self._was_seen = True
+
+    def on_resize(self) -> None:
+        """Show the newest log line in the status line if the log below is hidden now."""
+        self.call_after_refresh(self._show_newest)
+
+    def on_unmount(self) -> None:
+        """Stop reading the state."""
+        self._facts.stop()
+
+    @property
+    def is_building(self) -> bool:
+        """Whether a request or a build is under way."""
+        return bool(self.requests.running) or any(
+            plugin.state is PluginState.BUILD for plugin in self.selection.plugins
+        )
+
+    def keep_view(self) -> None:
+        """Store the view state for the next session."""
+        state, hooks, log = self._stored, self._tabs.hooks, self._tabs.log_view
+        self.filters.store(state)
+        state.theme = self.app.theme
+        state.selected = self._table.chosen
+        state.tab = self._tabs.active
+        state.wraps, state.stamped = log.wraps, log.stamped
+        state.earlier, state.pinned = list(hooks.earlier), list(hooks.pinned)
+        self._store.write(state)
+
+    def unload(self, stop: Callable[[], None]) -> None:
+        """Unload the plugins; the console leaves when unloading has ended."""
+        self.shutdown.begin(stop, self.selection.plugins)
+        self.refresh_bindings()
+
+    def say(self, text: str, *, bad: bool = False) -> None:
+        """Show a toast; do nothing for an empty text."""
+        self._toasts.say(text, bad=bad)
+
+    def open(self, dialog: ModalScreen[None]) -> None:
+        """Open a dialog."""
+        self.app.push_screen(dialog)
+
+    def ask(self, dialog: ModalScreen[bool], accepted: Callable[[], None]) -> None:
+        """Open a dialog, and call ``accepted`` if the user accepts."""
+
+        def answered(yes: bool | None) -> None:  # noqa: FBT001 - called by Textual
+            if yes:
+                accepted()
+
+        self.app.push_screen(dialog, answered)
+
+    def edit(self, file: Path, line: int) -> None:
+        """Open the editor at a line."""
+        self.run_worker(self._edit(file, line), group="editor", exclusive=True)
+
+    async def _edit(self, file: Path, line: int) -> None:
+        self.say(await open_editor(self.app, file, line), bad=True)
+
+    def copy(self, text: str) -> None:
+        """Copy a text to the clipboard and to a file."""
+        self.app.copy_to_clipboard(clean(text))
+        hand_out(clean(text))
+        self.say(keep_copy(text))
+
+    def on_facts_read(self, message: FactsRead) -> None:
+        """Pass the state to the widgets; during unloading, show only log lines and unloaded plugins."""
+        if self.shutdown.has_begun:
+            self._book.add(message.lines)
+            self.shutdown.follow(message.events)
+            return
+        self._until_facts.close()
+        host = message.snapshot.host
+        self.selection.take(message.snapshot, message.closeup)
+        self._status.is_foreign = self._is_remote and host.pid != os.getpid()
+        self._status.snapshot = message.snapshot
+        self._status.trouble = host.trouble or self.startup.trouble
+        self._arrange()
+        self._timeline.show(message.snapshot.plugins, self._clock())
+        self._book.add(message.lines)
+        self.selection.show_read()
+        if self.startup.is_ready:
+            self._workbench.follow(message.events)
+        self._report(message)
+        self.selection.choose_made()
+
+    def _report(self, message: FactsRead) -> None:
+        """Show toasts about the events; the loads of the start are on the screen already."""
+        if self._reports_news:
+            plugin = self.selection.plugin
+            read = plugin.name if plugin and self._tabs.active == "error" else ""
+            self._toasts.tell([event for event in message.events if event.at > self.startup.ready_at], read)
+        self._reports_news = self.startup.is_ready
+
+    def _arrange(self) -> None:
+        """Show the filtered plugins in their order, or why there are none."""
+        every, snapshot, arrangement = (
+            self.selection.plugins,
+            self.selection.snapshot,
+            self.filters.arrangement,
+        )
+        self.filters.show()
+        self._table.since = self.startup.ready_at
+        self._table.show(arrangement.of(every), len(every), snapshot.points if snapshot else ())
+        self._show_empty()
+
+    def _show_empty(self) -> None:
+        every = self.selection.plugins
+        if not every:
+            self._pane.empty = self.startup.why_empty(self.selection.snapshot)
+        else:
+            self._pane.empty = "" if self._table.row_count else self.filters.arrangement.nothing(len(every))
+
+    def _show_details(self, facts: DetailFacts) -> None:
+        self._tabs.show(facts)
+        self.filters.show()  # with the new numbers of matches
+        off = facts.status is not None and facts.status.state is PluginState.OFF
+        if off != self._offers_enable:
+            self._offers_enable = off
+            self.refresh_bindings()
+
+    def _show_newest(self) -> None:
+        self._status.newest = "" if self._foot.display else self._book.newest
+
+    def on_facts_failed(self, message: FactsFailed) -> None:
+        """Show that the state on the screen may be out of date."""
+        self._status.trouble = message.reason
+
+    def on_start_ended(self, message: StartEnded) -> None:
+        """Show that the console is ready, or why it is not, and repeat the calls of the previous session."""
+        self.startup.end(message.trouble, folder_missing=message.folder_missing)
+        self._show_empty()
+        self._workbench.repeat()
+        self.selection.read_again()
+
+    def on_stop_ended(self, message: StopEnded) -> None:
+        """Leave, and print an error in the place of the console."""
+        self.app.exit(message=Text(clean_line(message.trouble)) if message.trouble else None)
+
+    def on_command_ended(self, message: CommandEnded) -> None:
+        """Show how a command ended."""
+        dialog = self.app.screen
+        if isinstance(dialog, AskNameScreen) and message.failed and message.command.startswith("new "):
+            dialog.refuse(message.text)
+            return
+        if isinstance(dialog, AskNameScreen) and message.made:
+            dialog.dismiss()
+        words = f"{message.command}: " if message.command else ""
+        self.say(f"{words}{message.text}" if message.text else "", bad=message.failed)
+        self.selection.choose_made(message.made)  # the last read may precede this message
+        if message.made:
+            self.startup.repeat()
+
+    def on_plan_made(self, message: PlanMade) -> None:
+        """Show the plan."""
+        self.actions.show_plan(message.plan, message.plugin)
+
+    def on_remark(self, message: Remark) -> None:
+        """Show a pane's remark as a toast."""
+        self.say(message.text)
+
+    def on_hooks_view_wanted(self, message: HooksView.Wanted) -> None:
+        """Call the requested hook points."""
+        self._workbench.call(message.calls)
+
+    def on_calls_ended(self, message: CallsEnded) -> None:
+        """Show the handlers' results, and how often they were called: no event reports calls."""
+        self._workbench.show(message.results, reloaded=message.reloaded)
+        self.selection.read_again()
+
+    def on_hooks_view_kept(self) -> None:
+        """Store the earlier and the pinned calls now, because the console may not end in order."""
+        self.keep_view()
+
+    def on_history_view_wanted(self, message: HistoryView.Wanted) -> None:
+        """Roll back to an earlier generation."""
+        self.actions.roll_back(message.name, message.generation)
+
+    def on_plugin_table_chosen(self, message: PluginTable.Chosen) -> None:
+        """Show the details of another plugin."""
+        self.selection.follow(message.name)
+
+    async def on_plugin_table_opened(self) -> None:
+        """Open the Overview tab, or the Error tab if the plugin has a fault."""
+        plugin = self.selection.plugin
+        await self.action_open_tab("error" if plugin and plugin.fault else "overview")
+
+    def on_tabbed_content_tab_activated(self) -> None:
+        """Show the filter of the tab that was opened."""
+        self.call_after_refresh(self.filters.show)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Filter the pane while the user types."""
+        if event.input is self._line:
+            self.filters.narrow(event.value)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Keep the filter and return the focus to the pane."""
+        if event.input is self._line:
+            self.filters.close()
+
+    def on_print(self, event: events.Print) -> None:
+        """Add printed text to the log."""
+        self._book.add_print(event.text, stderr=event.stderr)
+
+    def watch_focused(self) -> None:
+        """Show pending details at once: the next key may be meant for them."""
+        self.selection.show_due()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Return whether an action is available now.
+
+        d either enables or disables, and the clean actions need the focus in the table. While the plugins are
+        being unloaded, no action is available.
+        """
+        if self.shutdown.has_begun:
+            return False
+        match action, parameters:
+            case "run", ("enable" | "disable" as verb,):
+                plugin = self.selection.plugin
+                return (plugin is not None and plugin.state is PluginState.OFF) == (verb == "enable")
+            case "run", ("clean" | "clean_all",):
+                return self.focused is self._table
+            case _:
+                return True
+
+    def action_run(self, name: str) -> None:
+        """Run a controller's method by its name in the key bindings."""
+        self._routes[name]()
+
+    async def action_debug(self) -> None:
+        """Lend the terminal to a waiting ``breakpoint()``."""
+        if self._debug is None:
+            self.say("The host is another program: breakpoint() stops in its own terminal.")
+        elif connection := self._debug():
+            await hand_over(self.app, connection)
+        else:
+            self.say("No breakpoint() waits. The status line shows when one does.")
+
+    def action_copy(self) -> None:
+        """Copy the marked text, or the text of the focused pane."""
+        pane: object = self.focused
+        text = self.get_selected_text() or (pane.text_to_copy() if isinstance(pane, Copyable) else "")
+        if text:
+            self.copy(text)
+        else:
+            self.say("There is nothing to copy here.")
+
+    def action_edit_at(self, file: str, line: int) -> None:
+        """Open the editor at a place that the user clicked."""
+        self.edit(Path(file), line)
+
+    def action_help(self) -> None:
+        """Show the keys of the pane that has the focus."""
+        self.open(HelpScreen(*key_lines(self)))
+
+    def action_back(self) -> None:
+        """Go one level back: close an input line, clear a filter, restore the panes, or focus the table."""
+        if (
+            self.filters.cancel()
+            or self._tabs.hooks.leave_prompt()
+            or self.filters.clear(self.focused)
+            or self._restore()
+        ):
+            return
+        if self._table.has_focus:
+            self.say("Nothing to go back to; q quits.")
+        self.set_focus(self._table)
+
+    def action_focus_table(self) -> None:
+        """Focus the table."""
+        self._reveal("plugins")
+        self.set_focus(self._table)  # focus() would act after the next key
+
+    async def action_open_tab(self, name: str) -> None:
+        """Open a tab and focus it."""
+        self._reveal("detail")
+        await self._tabs.open(name)
+
+    def action_maximise(self) -> None:
+        """Give the whole screen to the focused pane, or restore the maximised pane."""
+        if self._restore() or self.focused is None:
+            return
+        if self.focused is self._table:
+            self.add_class("-max-plugins")
+        else:
+            self.add_class("-max-strip" if self.focused is self._strip else "-max-detail")
+
+    @property
+    def _maximised(self) -> str:
+        return next((name for name in ("plugins", "detail", "strip") if self.has_class(f"-max-{name}")), "")
+
+    def _restore(self) -> bool:
+        """Restore the maximised pane; return whether there was one."""
+        name = self._maximised
+        self.remove_class(f"-max-{name}")
+        return bool(name)
+
+    def _reveal(self, name: str) -> None:
+        """Restore a maximised pane that hides the pane ``name``."""
+        if self._maximised not in ("", name):
+            self._restore()

@@ -1,1 +1,0 @@
-"""Screens compose widgets and route messages between them."""
