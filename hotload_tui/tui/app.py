@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
-from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 from rich.console import RenderableType
-from textual.app import App
 from textual.content import Content
-from textual.driver import Driver
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Input
 
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.config_files import Resolved
@@ -26,66 +20,10 @@ from hotload_tui.tui.actions import Restart
 from hotload_tui.tui.commands import ConsoleCommands
 from hotload_tui.tui.dialogs import ConfirmScreen
 from hotload_tui.tui.editor import Debug
+from hotload_tui.tui.framework import OrderedApp
 from hotload_tui.tui.screen import ConsoleScreen
-from hotload_tui.tui.terminal import give_size, has_shell, hear_signals, leave_within, speaks_utf8, stop_job
+from hotload_tui.tui.terminal import give_size, has_shell, hear_signals, leave_within, stop_job
 from hotload_tui.tui.widgets.status import NEEDED
-
-
-class PlainApp(App[None]):
-    """Shows the framework's notifications as toasts, and prints a crash without secrets."""
-
-    @abstractmethod
-    def say(self, text: str, *, bad: bool = False) -> None:
-        """Show a toast."""
-
-    def get_driver_class(self) -> type[Driver]:
-        """Return our driver on Unix (ASCII without UTF-8), unless the user chose another driver."""
-        chosen = super().get_driver_class()
-        if sys.platform == "win32":
-            return chosen
-        from hotload_tui.tui.driver import AsciiDriver, TidyDriver  # imports modules that only Unix has
-
-        ours = TidyDriver if speaks_utf8(os.environ) else AsciiDriver
-        return ours if issubclass(ours, chosen) else chosen
-
-    async def _check_bindings(self, key: str, priority: bool = False) -> bool:  # noqa: FBT001, FBT002 - Textual's
-        """Run the actions of keys in the order of arrival, except for keys typed into an input line.
-
-        Otherwise a key goes to the pane that has the focus when the key arrives, and a key typed right after
-        "3" would still reach the pane that had the focus before.
-        """
-        if await super()._check_bindings(key, priority):
-            return True
-        if not priority or isinstance(self.focused, Input):
-            return False
-        return await super()._check_bindings(key)
-
-    def action_help_quit(self) -> None:
-        """Show which key quits, because ctrl+c without marked text does not."""
-        self.say("Nothing is marked to be copied; q quits.")
-
-    def notify(
-        self,
-        message: str,
-        *,
-        title: str = "",
-        severity: SeverityLevel = "information",
-        timeout: float | None = None,  # noqa: ARG002 - Textual's signature
-        markup: bool = True,
-    ) -> None:
-        """Show a notification of the framework as a toast of the console."""
-        text = Content.from_markup(message).plain if markup else message
-        self.say(f"{title}: {text}" if title else text, bad=severity == "error")
-
-    def _fatal_error(self) -> None:
-        """Print the traceback of a bug in the console, without local variables: they may hold secrets."""
-        from rich.segment import Segments
-        from rich.traceback import Traceback  # a fifth of all imports, needed for a crash only
-
-        trace = Traceback(show_locals=False, width=None)
-        self._exit_renderables.append(Segments(self.console.render(trace, self.console.options)))
-        self._close_messages_no_wait()
-
 
 GRACE = 2.0  # seconds that plugins have to clean up after a signal
 RESTORE = 2.0  # seconds to restore the terminal, which never succeeds after a hang-up
@@ -93,7 +31,7 @@ RESTORE = 2.0  # seconds to restore the terminal, which never succeeds after a h
 _MOUNTING = 0.01  # seconds between two checks whether all widgets are mounted
 
 
-class ConsoleApp(PlainApp):
+class ConsoleApp(OrderedApp):
     """The developer console for one manager."""
 
     TITLE = "hotload"
@@ -118,7 +56,6 @@ class ConsoleApp(PlainApp):
     ) -> None:
         super().__init__()
         self._stop = stop
-        self._leaving = False
         self._code: int | None = None
         self._give_back_signals: Callable[[], None] = lambda: None
         self._console = ConsoleScreen(
@@ -136,6 +73,23 @@ class ConsoleApp(PlainApp):
     def say(self, text: str, *, bad: bool = False) -> None:
         """Show a toast."""
         self._console.say(text, bad=bad)
+
+    def action_help_quit(self) -> None:
+        """Show which key quits, because ctrl+c without marked text does not."""
+        self.say("Nothing is marked to be copied; q quits.")
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,  # noqa: ARG002 - Textual's signature
+        markup: bool = True,
+    ) -> None:
+        """Show a notification of the framework as a toast of the console."""
+        text = Content.from_markup(message).plain if markup else message
+        self.say(f"{title}: {text}" if title else text, bad=severity == "error")
 
     def on_mount(self) -> None:
         """Register the signals that make the console leave in order."""
@@ -179,7 +133,9 @@ class ConsoleApp(PlainApp):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Return whether an action is available; while the plugins are being unloaded, only ``quit`` is."""
-        return action == "quit" if self._leaving else super().check_action(action, parameters)
+        return (
+            action == "quit" if self._console.shutdown.has_begun else super().check_action(action, parameters)
+        )
 
     async def action_quit(self) -> None:
         """Leave; ask first during a build, and exit at once on the second request."""
@@ -188,7 +144,7 @@ class ConsoleApp(PlainApp):
             if yes:
                 self.leave()
 
-        if self._console.is_building and not self._leaving:
+        if self._console.is_building and not self._console.shutdown.has_begun:
             if not isinstance(self.screen, ConfirmScreen):
                 self.push_screen(ConfirmScreen("A build is under way. Quit all the same?", "Quit"), answered)
         else:
@@ -204,8 +160,7 @@ class ConsoleApp(PlainApp):
 
     def leave(self) -> None:
         """Unload the plugins in a thread, then exit; a second call exits without waiting for them."""
-        if self._leaving or self._stop is None:
+        if self._stop is None or self._console.shutdown.has_begun:
             self.exit()
-            return
-        self._leaving = True
-        self._console.unload(self._stop)
+        else:
+            self._console.unload(self._stop)

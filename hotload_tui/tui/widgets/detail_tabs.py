@@ -16,6 +16,7 @@ from textual.widgets import TabbedContent, TabPane, Tabs
 
 from hotload_tui.core.model import HandlerStatus, HistoryEntry, HookPointStatus, PluginDetail, PluginStatus
 from hotload_tui.tui import keys
+from hotload_tui.tui.framework import measure_again
 from hotload_tui.tui.requests import CloseUp
 from hotload_tui.tui.text import NO_PLUGIN, clean_line, clock_time, count, duration, milliseconds, short_path
 from hotload_tui.tui.view_state import ViewState
@@ -344,5 +345,5 @@ class DetailTabs(Vertical):
     def _label(self, name: str) -> None:
         tab, label = self.query_one(TabbedContent).get_tab(name), Content(self._title(name))
         if not label.is_same(tab.label):
-            tab._layout_updates += 1  # noqa: SLF001 - for the reason in Body.show
+            measure_again(tab)
             tab.label = label

@@ -21,6 +21,7 @@ from textual.strip import Strip
 
 from hotload_tui.core.model import LogLine
 from hotload_tui.tui import keys
+from hotload_tui.tui.framework import take_room
 from hotload_tui.tui.requests import Remark
 from hotload_tui.tui.text import clean_line, clean_lines, clock_time, is_wanted
 from hotload_tui.tui.widgets.panes import Filterable
@@ -281,20 +282,12 @@ class LogView(ScrollView, Filterable, can_focus=True):
         self._rows.lay_out(width=width if self.wraps else 0, stamped=self.stamped, wanted=self.filter)
         self._rows.keep_pace()
         self._growing = True
-        self._take_room(Size(self._rows.widest, max(len(self._rows), 1)))
+        take_room(self, Size(self._rows.widest, max(len(self._rows), 1)))
         if self._follows:
             # force=True: nothing scrolls without a scrollbar, which may appear only with the next layout.
             self.scroll_end(animate=False, immediate=True, x_axis=False, force=True)
         self._growing = False
         self.refresh()
-
-    def _take_room(self, size: Size) -> None:
-        """Set the virtual size; lay out the whole screen only if a scrollbar may appear or disappear."""
-        if self.show_vertical_scrollbar and size.height > self.container_size.height:
-            self.set_reactive(LogView.virtual_size, size)
-            self._scroll_update(size)
-        else:
-            self.virtual_size = size
 
     def render_line(self, y: int) -> Strip:
         """Draw one line of the visible part."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, TypeVar
 
 from rich.text import Text
@@ -12,8 +12,8 @@ from textual.content import Content
 from textual.suggester import Suggester
 from textual.widget import Widget
 from textual.widgets import DataTable, Input, Static
-from textual.widgets.data_table import ColumnKey, RowKey
 
+from hotload_tui.tui.framework import measure_again
 from hotload_tui.tui.text import clean_line, is_wanted
 
 
@@ -33,7 +33,7 @@ class Body(Static):
         before, self._text = self._text, text
         has_other_size = self._measures(text) != self._measures(before)
         if has_other_size:
-            self._layout_updates += 1  # else Textual measures only the first of two layouts
+            measure_again(self)
         self.update(text, layout=has_other_size)
 
     def _measures(self, text: Content) -> list[int]:
@@ -53,30 +53,6 @@ class RowTable(DataTable[Text]):
             event.prevent_default()
             if event.chain == 2:  # noqa: PLR2004 - a double click
                 self.action_select_cursor()
-
-
-class CellTable(RowTable):
-    """A table that keeps the other rendered cells when some change; ``update_cell`` discards them all."""
-
-    def put(self, cells: Mapping[tuple[str, str], Text]) -> None:
-        """Set cells; the keys of ``cells`` are the keys of row and column."""
-        if not cells:
-            return
-        try:
-            self._replace(cells)
-        except AttributeError:  # Textual's caches are private: another release may have other ones
-            for (row, column), cell in cells.items():
-                self.update_cell(row, column, cell)
-
-    def _replace(self, cells: Mapping[tuple[str, str], Text]) -> None:
-        for key in list(self._cell_render_cache.keys()):
-            if (key[0].value, key[1].value) in cells:
-                self._cell_render_cache.discard(key)
-        for cache in (self._row_render_cache, self._row_renderable_cache, self._line_cache):
-            cache.clear()
-        for (row, column), cell in cells.items():
-            self._data[RowKey(row)][ColumnKey(column)] = cell
-            self.refresh_row(self.get_row_index(row))
 
 
 _Row = TypeVar("_Row")

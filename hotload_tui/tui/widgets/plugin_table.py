@@ -15,8 +15,9 @@ from textual.widgets import Static
 
 from hotload_tui.core.model import HookPointStatus, PluginState, PluginStatus
 from hotload_tui.tui import keys
+from hotload_tui.tui.framework import put_cells
 from hotload_tui.tui.text import clean_line, duration, milliseconds
-from hotload_tui.tui.widgets.panes import CellTable
+from hotload_tui.tui.widgets.panes import RowTable
 
 PADDING: Final = 2
 """Cells that the table adds to each column."""
@@ -107,7 +108,7 @@ def fitting(width: int, longest_name: int) -> tuple[Column, ...]:
 _UNDRAWN = Text()
 
 
-class PluginTable(CellTable):
+class PluginTable(RowTable):
     """Shows one row per plugin, and posts which plugin the user chooses and opens."""
 
     BINDINGS = keys.TABLE
@@ -253,7 +254,8 @@ class PluginTable(CellTable):
             for column, cell, old in zip(self._columns_now, cells, before, strict=True):
                 if cell != old:
                     changed[name, column.key] = cell
-        self.put(changed)
+        if changed:
+            put_cells(self, changed)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Draw the changes in rows that become visible."""
