@@ -176,15 +176,6 @@ async def test_keys_that_can_do_nothing_say_why(workspace: Workspace, run: Run) 
         await it.until(toasted(it, "Nothing to go back to; q quits."))
 
 
-async def test_r_on_a_disabled_plugin_names_the_key_that_enables_it(workspace: Workspace, run: Run) -> None:
-    """``r`` on a disabled plugin names the key that enables it."""
-    workspace["_one"] = PLAIN
-    async with console(run(workspace.config()).manager, workspace.root) as it:
-        await it.until(lambda: "- off" in it.row("one"))
-        await it.press("r")
-        await it.until(toasted(it, "one is off; d enables it."))
-
-
 async def test_n_with_a_name_it_cannot_have_lets_it_be_mended(workspace: Workspace, run: Run) -> None:
     """A refused name stays in the field with the error below it, and can be corrected."""
     async with console(run(workspace.config()).manager, workspace.root) as it:
@@ -254,37 +245,6 @@ async def test_capital_b_says_when_there_is_nothing_to_debug(workspace: Workspac
     async with console(manager, workspace.root, debug=lambda: None) as it:
         await it.press("B")
         await it.until(toasted(it, "No breakpoint() waits"))
-
-
-async def test_u_restarts_a_host_and_asks_while_it_answers(workspace: Workspace, run: Run) -> None:
-    """``u`` restarts a hanging host at once, asks first if the host answers, and refuses another program."""
-    asked: list[bool] = []
-
-    def hangs(*, anyway: bool) -> str:
-        asked.append(anyway)
-        return ""
-
-    def is_well(*, anyway: bool) -> str:
-        asked.append(anyway)
-        return "" if anyway else "The host is well."
-
-    manager = run(workspace.config()).manager
-    async with console(manager, workspace.root, restart=hangs) as it:
-        await it.press("u")
-        assert asked == [False]
-        assert not isinstance(it.app.screen, ConfirmScreen)
-    asked.clear()
-    async with console(manager, workspace.root, restart=is_well) as it:
-        await it.press("u")
-        await it.shows("The host answers. Restart it all the same?")
-        await it.press("enter")
-        await it.until(lambda: not isinstance(it.app.screen, ConfirmScreen))
-        assert asked == [False]
-        await it.press("u", "y")
-        await it.until(lambda: asked == [False, False, True])
-    async with console(manager, workspace.root) as it:
-        await it.press("u")
-        await it.until(toasted(it, "The host is another program; restart it there."))
 
 
 async def test_question_mark_lists_the_keys_of_the_focused_pane(workspace: Workspace, run: Run) -> None:

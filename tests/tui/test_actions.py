@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from textual.screen import ModalScreen
+
+from hotload_tui.core.model import PluginState, PluginStatus
+from hotload_tui.tui.actions import Actions, Restart
+from hotload_tui.tui.requests import NOTHING_SELECTED, CommandEnded, PlanMade
+from hotload_tui.tui.selection import Selection
+from hotload_tui.tui.widgets.log_view import LogBook
+from hotload_tui.tui.widgets.plugin_table import PluginTable
+from tests.tui.fakes import Manager, Timers, plugin, snapshot
+
+
+class Desk:
+    """Records what actions ask of the screen, and accepts a dialog when the test does."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.accept: Callable[[], None] = lambda: None
+        self.dialogs: list[str] = []
+        self.edited: list[tuple[Path, int]] = []
+        self.copied: list[str] = []
+
+    def say(self, text: str, *, bad: bool = False) -> None:  # noqa: ARG002 - the screen's signature
+        """Record a toast."""
+        if text:
+            self.said.append(text)
+
+    def open(self, dialog: ModalScreen[None]) -> None:
+        """Record a dialog."""
+        self.dialogs.append(type(dialog).__name__)
+
+    def ask(self, dialog: ModalScreen[bool], accepted: Callable[[], None]) -> None:
+        """Record a dialog and what follows if the user accepts."""
+        self.dialogs.append(type(dialog).__name__)
+        self.accept = accepted
+
+    def edit(self, file: Path, line: int) -> None:
+        """Record the place."""
+        self.edited.append((file, line))
+
+    def copy(self, text: str) -> None:
+        """Record the text."""
+        self.copied.append(text)
+
+
+class Room:
+    """Actions on some plugins, the first of which is selected."""
+
+    def __init__(self, *plugins: PluginStatus, paused: bool = False, restart: Restart | None = None) -> None:
+        self.desk, self.manager = Desk(), Manager()
+        table = PluginTable(time.time)
+        table.chosen = plugins[0].name if plugins else ""
+        selection = Selection(table, lambda _: None, lambda _: None, Timers().set)
+        selection.take(snapshot(*plugins, paused=paused), None)
+        self.actions = Actions(
+            self.desk,
+            self.manager.requests(),
+            selection,
+            Path("/project"),
+            LogBook(time.time),
+            restart=restart,
+            settings=None,
+        )
+
+
+@pytest.mark.parametrize(
+    "name", ["rebuild", "enable", "disable", "clean", "release", "edit", "report", "plan_plugin"]
+)
+def test_without_a_selected_plugin_an_action_says_why_it_does_nothing(name: str) -> None:
+    """The empty table names the key that makes a plugin."""
+    it = Room()
+    getattr(it.actions, name)()
+    assert it.desk.said == [NOTHING_SELECTED]
+
+
+def test_a_plugin_that_is_off_is_not_rebuilt() -> None:
+    """The toast names the key that enables it."""
+    it = Room(plugin("one", PluginState.OFF))
+    it.actions.rebuild()
+    assert it.desk.said == ["one is off; d enables it."]
+
+
+def test_all_artifacts_are_removed_only_if_the_user_accepts() -> None:
+    """The action asks; the command follows the answer."""
+    it = Room(plugin("one"))
+    it.actions.clean_all()
+    assert (it.desk.dialogs, it.manager.commands) == (["ConfirmScreen"], [])
+    it.desk.accept()
+    ended = it.manager.next_message()
+    assert isinstance(ended, CommandEnded)
+    assert it.manager.commands == ["clean all"]
+
+
+def test_a_plan_is_carried_out_for_the_plugins_that_it_is_about() -> None:
+    """An accepted plan for one plugin rebuilds this plugin, and a plan for all rebuilds what changed."""
+    it = Room(plugin("one"))
+    for request in (it.actions.plan_plugin, it.actions.plan):
+        request()
+        made = it.manager.next_message()
+        assert isinstance(made, PlanMade)
+        it.actions.show_plan(made.plan, made.plugin)
+        it.desk.accept()
+        it.manager.next_message()
+    assert it.manager.commands == ["plan one", "rebuild one by force", "plan all", "rebuild all"]
+
+
+def test_one_key_pauses_and_resumes() -> None:
+    """It depends on the watcher's state as of the last read."""
+    for paused, command in ((False, "pause"), (True, "resume")):
+        it = Room(paused=paused)
+        it.actions.pause()
+        it.manager.next_message()
+        assert it.manager.commands == [command]
+
+
+def test_a_host_that_answers_is_restarted_only_if_the_user_accepts() -> None:
+    """A host that hangs is restarted at once; another program's host is not restarted."""
+    asked: list[bool] = []
+
+    def hangs(*, anyway: bool) -> str:
+        asked.append(anyway)
+        return ""
+
+    def is_well(*, anyway: bool) -> str:
+        asked.append(anyway)
+        return "" if anyway else "The host is well."
+
+    hanging, well, foreign = Room(restart=hangs), Room(restart=is_well), Room()
+    hanging.actions.restart()
+    assert (hanging.desk.dialogs, asked) == ([], [False])
+    well.actions.restart()
+    assert (well.desk.dialogs, asked) == (["ConfirmScreen"], [False, False])
+    well.desk.accept()
+    assert asked == [False, False, True]
+    foreign.actions.restart()
+    assert foreign.desk.said == ["The host is another program; restart it there."]
+
+
+def test_the_editor_opens_the_entry_of_a_plugin_without_a_fault() -> None:
+    """The path begins at the project."""
+    it = Room(plugin("one"))
+    it.actions.edit()
+    assert it.desk.edited == [(Path("/project/plugins/one/plugin.py"), 1)]
+
+
+def test_the_settings_of_a_program_without_files_are_not_shown() -> None:
+    """A toast says who made the configuration."""
+    it = Room()
+    it.actions.show_settings()
+    assert it.desk.said == ["The program made its configuration itself: no file says it."]

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from hotload_tui.core.errors import RuntimeDirError
+from hotload_tui.core.events import PluginRetired
+from hotload_tui.tui.lifecycle import Shutdown, Startup
+from hotload_tui.tui.requests import StartEnded, StopEnded
+from hotload_tui.tui.widgets.status import StatusLine
+from tests.tui.fakes import Manager, Timers, plugin, snapshot
+
+
+def test_a_search_without_a_folder_is_repeated_once_there_is_one() -> None:
+    """The empty table names the reason and the key; ``repeat`` searches again only after such a failure."""
+    runs: list[int] = []
+
+    def start() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            raise RuntimeDirError("there is no folder plugins")
+
+    manager, status = Manager(), StatusLine(Path())
+    startup = Startup(start, manager.requests(), status, Timers().set)
+    assert startup.why_empty(None) == "Looking for plugins …"
+    startup.begin()
+    for trouble in ("there is no folder plugins", ""):
+        ended = manager.next_message()
+        assert isinstance(ended, StartEnded)
+        startup.end(ended.trouble, folder_missing=ended.folder_missing)
+        assert startup.is_ready
+        assert (startup.trouble, status.trouble, status.busy) == (trouble, trouble, "")
+        shown = startup.why_empty(snapshot())
+        assert shown.startswith(trouble or "No plugins yet")
+        startup.repeat()
+    assert len(runs) == 2
+
+
+def test_a_watcher_that_failed_is_the_reason_for_an_empty_table() -> None:
+    """Without plugins, the table shows why none can be found."""
+    startup = Startup(None, Manager().requests(), StatusLine(Path()), Timers().set)
+    assert startup.why_empty(snapshot(trouble="no folder")).startswith("no folder\n")
+
+
+def test_the_status_line_names_the_plugins_that_are_not_unloaded_yet() -> None:
+    """A plugin that has retired disappears from the line; the end is reported with its error."""
+
+    def stop() -> None:
+        raise OSError("no")
+
+    manager, status = Manager(), StatusLine(Path())
+    shutdown = Shutdown(manager.requests(), status)
+    shutdown.begin(stop, [plugin("one"), plugin("two"), plugin("off", generation=0)])
+    assert shutdown.has_begun
+    assert status.busy == "unloading one, two… (q quits at once)"
+    shutdown.follow([PluginRetired(0, "one", 1, "freed")])
+    assert status.busy == "unloading two… (q quits at once)"
+    ended = manager.next_message()
+    assert isinstance(ended, StopEnded)
+    assert ended.trouble == "while unloading: OSError: no"
