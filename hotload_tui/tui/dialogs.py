@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar, Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias, TypeVar
 
 import msgspec
 from textual.app import ComposeResult
@@ -32,13 +32,14 @@ class AskNameScreen(ModalScreen[None]):
     def __init__(self, make: Callable[[str], str]) -> None:
         super().__init__()
         self._make = make
+        self._reason = Static(classes="error -empty", markup=False)
 
     def compose(self) -> ComposeResult:
         """Lay out the prompt, the reason for the last refusal, and the keys."""
         with Vertical(classes="dialog"):
             yield Static("Name of the new plugin (a directory is made from the template)", markup=False)
             yield Input(placeholder="greeter", compact=True)
-            yield Static(classes="error -empty", markup=False)
+            yield self._reason
             yield Static("enter make it  esc cancel", classes="keys", markup=False)
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -55,9 +56,8 @@ class AskNameScreen(ModalScreen[None]):
         self._tell(f"! {reason}" if reason else "")
 
     def _tell(self, text: str) -> None:
-        line = self.query_one(".error", Static)
-        line.update(clean_line(text))
-        line.set_class(not text, "-empty")
+        self._reason.update(clean_line(text))
+        self._reason.set_class(not text, "-empty")
 
     def action_cancel(self) -> None:
         """Close the dialog without a new plugin."""
@@ -99,16 +99,34 @@ class ConfirmScreen(ModalScreen[bool]):
         self.dismiss(answer)
 
 
-class PlanScreen(ModalScreen[bool]):
+_T = TypeVar("_T")
+
+
+class ScrollDialog(ModalScreen[_T]):
+    """A dialog whose text scrolls if it does not fit."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "scroll(1)", "Down", show=False),
+        Binding("k", "scroll(-1)", "Up", show=False),
+    ]
+    AUTO_FOCUS = "VerticalScroll"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.area = VerticalScroll()
+
+    def action_scroll(self, rows: int) -> None:
+        """Scroll down, or up with a negative number of rows."""
+        self.area.scroll_relative(y=rows, animate=False)
+
+
+class PlanScreen(ScrollDialog[bool]):
     """Shows a plan; returns whether the user wants to carry it out."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r,R", "answer(True)", "Rebuild"),
         Binding("escape,q,enter", "answer(False)", "Close"),
-        Binding("j", "scroll('down')", "Down", show=False),
-        Binding("k", "scroll('up')", "Up", show=False),
     ]
-    AUTO_FOCUS = "VerticalScroll"
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
@@ -117,7 +135,7 @@ class PlanScreen(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         """Lay out the lines, which scroll if they do not fit."""
         with Vertical(classes="dialog help"):
-            with VerticalScroll():
+            with self.area:
                 yield Static("\n".join(map(clean_line, self._plan.lines())), markup=False)
             hint = "r does it  esc closes" if self._plan.work else "esc closes"
             yield Static(hint, classes="keys", markup=False)
@@ -125,11 +143,6 @@ class PlanScreen(ModalScreen[bool]):
     def action_answer(self, answer: bool) -> None:  # noqa: FBT001 - the binding passes the argument
         """Close, and return whether to carry out the plan; never if the plan has no work."""
         self.dismiss(answer and bool(self._plan.work))
-
-    def action_scroll(self, direction: str) -> None:
-        """Scroll by one line."""
-        body = self.query_one(VerticalScroll)
-        (body.scroll_down if direction == "down" else body.scroll_up)(animate=False)
 
 
 _KEY: Final = 40  # cells
@@ -139,15 +152,12 @@ _BEFORE: Final = "What was read before holds; it is read again at the next save.
 _KEYS: Final = "The keys are as they were when the console was opened; all else in the file applies."
 
 
-class SettingsScreen(ModalScreen[None]):
+class SettingsScreen(ScrollDialog[None]):
     """Shows the configuration, which it reads again each time it is opened."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter,comma", "dismiss", "Close"),
-        Binding("j", "scroll('down')", "Down", show=False),
-        Binding("k", "scroll('up')", "Up", show=False),
     ]
-    AUTO_FOCUS = "VerticalScroll"
 
     def __init__(self, read: Callable[[], Resolved], fault: str, project: Path) -> None:
         """``read`` resolves the files, variables and flags; ``fault`` is the host's configuration fault."""
@@ -160,17 +170,12 @@ class SettingsScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """Lay out the values, which scroll if they do not fit."""
         with Vertical(classes="dialog wide"):
-            with VerticalScroll():
+            with self.area:
                 resolved, faults = self._found()
                 yield Static(Content("\n").join(faults), classes="faults", markup=False)
                 if resolved:
                     yield Static(Content("\n").join(_settings(resolved, self._inside)), markup=False)
             yield Static("a later source outweighs an earlier one; esc closes", classes="keys", markup=False)
-
-    def action_scroll(self, direction: str) -> None:
-        """Scroll by one line."""
-        body = self.query_one(VerticalScroll)
-        body.scroll_relative(y=1 if direction == "down" else -1, animate=False)
 
     def _found(self) -> tuple[Resolved | None, list[Content]]:
         """Return the configuration, ``None`` if it cannot be read, and its faults."""
@@ -243,37 +248,36 @@ _PANES: Mapping[str, str] = {
 }
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(ScrollDialog[None]):
     """Lists the keys and the states with their meanings."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,question_mark,f1,enter", "close", "Close"),
-        Binding("j", "scroll('down')", "Down", show=False),
-        Binding("k", "scroll('up')", "Up", show=False),
         Binding("slash", "search", "Search", show=False),
     ]
-    AUTO_FOCUS = "VerticalScroll"
 
     def __init__(self, pane: str, own: Iterable[HelpRow], common: Iterable[HelpRow]) -> None:
         super().__init__()
         self._pane = pane
         self._own = tuple(own)
         self._common = tuple(common)
+        self._search = Input(placeholder="/ searches, esc closes, arrows scroll", compact=True)
+        self._lines = Static(self._text(""), markup=False)
 
     def compose(self) -> ComposeResult:
         """Lay out the lists, which scroll if they do not fit."""
         with Vertical(classes="dialog help"):
-            yield Input(placeholder="/ searches, esc closes, arrows scroll", compact=True)
-            with VerticalScroll():
-                yield Static(self._text(""), markup=False)
+            yield self._search
+            with self.area:
+                yield self._lines
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Show only the lines that contain the text."""
-        self.query_one("VerticalScroll > Static", Static).update(self._text(event.value.strip()))
+        self._lines.update(self._text(event.value.strip()))
 
     def on_input_submitted(self) -> None:
         """Return the focus to the matching lines."""
-        self.set_focus(self.query_one(VerticalScroll))
+        self.set_focus(self.area)
 
     def _text(self, wanted: str) -> Content:
         groups = (
@@ -292,24 +296,15 @@ class HelpScreen(ModalScreen[None]):
 
     def action_search(self) -> None:
         """Focus the search line."""
-        self.set_focus(self.query_one(Input))
+        self.set_focus(self._search)
 
     def action_close(self) -> None:
         """Leave the search, or close the help if there is no search."""
-        search = self.query_one(Input)
-        if search.value or search.has_focus:
-            search.value = ""
-            self.set_focus(self.query_one(VerticalScroll))
+        if self._search.value or self._search.has_focus:
+            self._search.value = ""
+            self.set_focus(self.area)
         else:
             self.dismiss()
-
-    def action_scroll(self, direction: str) -> None:
-        """Scroll by one line."""
-        body = self.query_one(VerticalScroll)
-        if direction == "down":
-            body.scroll_down(animate=False)
-        else:
-            body.scroll_up(animate=False)
 
 
 def _keys(rows: Iterable[HelpRow]) -> Iterable[Content]:

@@ -29,6 +29,11 @@ def _key(
     return Binding(keys, action, label, id=name, tooltip=meaning, show=shown)
 
 
+def _run(name: str, key: str, meaning: str, *, label: str = "", shown: bool = False) -> Binding:
+    """Return the binding of a controller's method, which has the same name in the screen's table."""
+    return _key(name, key, f"run('{name}')", label or name.capitalize(), meaning, shown=shown)
+
+
 APP: Final[list[BindingType]] = [
     _key(
         "quit",
@@ -51,72 +56,27 @@ APP: Final[list[BindingType]] = [
     ),
 ]
 SCREEN: Final[list[BindingType]] = [
-    _key(
-        "rebuild", "r", "run('rebuild')", "Rebuild", "compile and load the selected plugin again", shown=True
-    ),
-    _key(
-        "rebuild_all",
-        "R",
-        "run('rebuild_all')",
-        "All",
-        "rebuild what changed; all, if nothing did",
-        shown=True,
-    ),
-    _key(
-        "toggle",
-        "d",
-        "run('disable')",
-        "Disable",
-        "switch the selected plugin off or on",
-        shown=True,
-    ),
-    _key(
-        "toggle",
-        "d",
-        "run('enable')",
-        "Enable",
-        "switch the selected plugin off or on",
-        shown=True,
-    ),
-    _key("clean", "c", "run('clean')", "Clean", "remove the selected plugin's artifacts", shown=True),
-    _key("clean_all", "C", "run('clean_all')", "Clean all", "remove all artifacts; asks first"),
-    _key(
-        "restart",
-        "u",
-        "run('restart')",
-        "Restart",
-        "restart the host; asks if it answers",
-    ),
+    _run("rebuild", "r", "compile and load the selected plugin again", shown=True),
+    _run("rebuild_all", "R", "rebuild what changed; all, if nothing did", label="All", shown=True),
+    _key("toggle", "d", "run('disable')", "Disable", "switch the selected plugin off or on", shown=True),
+    _key("toggle", "d", "run('enable')", "Enable", "switch the selected plugin off or on", shown=True),
+    _run("clean", "c", "remove the selected plugin's artifacts", shown=True),
+    _run("clean_all", "C", "remove all artifacts; asks first", label="Clean all"),
+    _run("restart", "u", "restart the host; asks if it answers"),
     _key("debug", "B", "debug", "Debug", "hand this terminal to a breakpoint() that waits"),
-    _key("edit", "e", "run('edit')", "Edit", "open $VISUAL or $EDITOR, at the failing line", shown=True),
-    _key("new", "n", "run('new')", "New", "make a new plugin from the template", shown=True),
+    _run("edit", "e", "open $VISUAL or $EDITOR, at the failing line", shown=True),
+    _run("new", "n", "make a new plugin from the template", shown=True),
     _key("copy", "y", "copy", "Copy", "copy what is under the cursor, also to a file"),
     _key("help", "question_mark,f1", "help", "Help", "the keys of the pane that has the focus", shown=True),
-    _key(
-        "report", "Y", "run('report')", "Report", "copy a report of the failure, to be pasted into an issue"
-    ),
-    _key("settings", "comma", "run('settings')", "Settings", "each setting, and where it came from"),
-    _key("undo", "z", "run('undo')", "Undo", "take back the last disable, enable or clean"),
-    _key(
-        "pause",
-        "p",
-        "run('pause')",
-        "Pause",
-        "keep what is saved for later; again: apply it and follow saves",
-    ),
-    _key("release", "h", "run('release')", "Release", "let a HELD plugin follow its source again"),
-    _key(
-        "filter",
-        "slash",
-        "run('filter')",
-        "Filter",
-        "show only what contains a text (!x: not x; s:fail: by state)",
-    ),
-    _key(
-        "problems", "exclamation_mark", "run('problems')", "Problems", "show only plugins that have a problem"
-    ),
-    _key("sort", "s", "run('sort')", "Sort", "sort the table by the next column"),
-    _key("reverse", "S", "run('reverse')", "Reverse", "turn the order of the table around"),
+    _run("report", "Y", "copy a report of the failure, to be pasted into an issue"),
+    _run("settings", "comma", "each setting, and where it came from"),
+    _run("undo", "z", "take back the last disable, enable or clean"),
+    _run("pause", "p", "keep what is saved for later; again: apply it and follow saves"),
+    _run("release", "h", "let a HELD plugin follow its source again"),
+    _run("filter", "slash", "show only what contains a text (!x: not x; s:fail: by state)"),
+    _run("problems", "exclamation_mark", "show only plugins that have a problem"),
+    _run("sort", "s", "sort the table by the next column"),
+    _run("reverse", "S", "turn the order of the table around"),
     _key("maximise", "plus", "maximise", "Maximise", "give the whole screen to the pane, or take it back"),
     _key("back", "escape", "back", "Back", "one level back, at last to the table"),
     _key("table", "0", "focus_table", "Table", "go to the table of plugins"),

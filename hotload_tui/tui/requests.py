@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
 from textual.message import Message
@@ -58,86 +59,73 @@ class CloseUp(NamedTuple):
     history: tuple[HistoryEntry, ...] = ()
 
 
+@dataclass
 class FactsRead(Message):
     """The state was read again; ``events`` holds the events since the previous successful read."""
 
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        closeup: CloseUp | None,
-        lines: tuple[LogLine, ...],
-        events: tuple[AnyEvent, ...],
-    ) -> None:
-        super().__init__()
-        self.snapshot = snapshot
-        self.closeup = closeup
-        self.lines = lines
-        self.events = events
+    snapshot: Snapshot
+    closeup: CloseUp | None
+    lines: tuple[LogLine, ...]
+    """The new lines of the log."""
+    events: tuple[AnyEvent, ...]
 
 
+@dataclass
 class FactsFailed(Message):
     """The state could not be read; ``reason`` is a text for the user."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__()
-        self.reason = reason
+    reason: str
 
 
+@dataclass
 class StartEnded(Message):
     """The first scan has ended; ``trouble`` is empty if it succeeded."""
 
-    def __init__(self, trouble: str, *, folder_missing: bool = False) -> None:
-        super().__init__()
-        self.trouble = trouble
-        self.folder_missing = folder_missing
+    trouble: str
+    folder_missing: bool = False
 
 
+@dataclass
 class StopEnded(Message):
     """The plugins are unloaded as far as possible; ``trouble`` is empty if there was no error."""
 
-    def __init__(self, trouble: str) -> None:
-        super().__init__()
-        self.trouble = trouble
+    trouble: str
 
 
+@dataclass
 class CommandEnded(Message):
-    """A command has ended; ``text`` is the message to show, ``made`` the name of a plugin that it created.
+    """A command has ended."""
 
-    If the command failed, ``text`` is the reason and ``command`` the command's label.
-    """
-
-    def __init__(self, text: str, *, command: str = "", failed: bool = False, made: str = "") -> None:
-        super().__init__()
-        self.text = text
-        self.command = command
-        self.failed = failed
-        self.made = made
+    text: str
+    """The message to show; the reason if the command failed."""
+    command: str = ""
+    """The label of a command that failed."""
+    failed: bool = False
+    made: str = ""
+    """The name of a plugin that the command created."""
 
 
+@dataclass
 class CallsEnded(Message):
-    """The user's calls of hook points have ended, or pinned calls that ran again after a reload."""
+    """The user's calls of hook points have ended, or (``reloaded``) pinned calls that ran again."""
 
-    def __init__(self, results: tuple[CallResult, ...], *, reloaded: bool) -> None:
-        super().__init__()
-        self.results = results
-        self.reloaded = reloaded
+    results: tuple[CallResult, ...]
+    reloaded: bool
 
 
+@dataclass
 class PlanMade(Message):
     """The plan for a rebuild of ``plugin``, or of all that changed if ``plugin`` is ``None``."""
 
-    def __init__(self, plan: Plan, plugin: PluginStatus | None) -> None:
-        super().__init__()
-        self.plan = plan
-        self.plugin = plugin
+    plan: Plan
+    plugin: PluginStatus | None
 
 
+@dataclass
 class Remark(Message):
     """A pane has a text for the user, mostly the reason why a key does nothing now."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.text = text
+    text: str
 
 
 def reason_of(error: BaseException) -> str:
@@ -303,26 +291,30 @@ class Requests:
     def start(self, start: Callable[[], None]) -> None:
         """Scan, load and watch in a thread; ``StartEnded`` reports the result."""
 
-        def work() -> Message:
-            try:
-                start()
-            except BaseException as error:  # every start error is shown; none crashes the console
-                return StartEnded(reason_of(error), folder_missing=isinstance(error, RuntimeDirError))
-            return StartEnded("")
+        def ended(error: BaseException | None) -> Message:
+            trouble = reason_of(error) if error else ""
+            return StartEnded(trouble, folder_missing=isinstance(error, RuntimeDirError))
 
-        threading.Thread(target=self._tell, args=(work,), name="hotload-start", daemon=True).start()
+        self._spawn("start", start, ended)
 
     def stop(self, stop: Callable[[], None]) -> None:
         """Stop watching and unload every plugin in a thread; ``StopEnded`` is posted even after an error."""
+        self._spawn(
+            "stop", stop, lambda error: StopEnded(f"while unloading: {reason_of(error)}" if error else "")
+        )
 
-        def work() -> Message:
+    def _spawn(
+        self, name: str, work: Callable[[], None], ended: Callable[[BaseException | None], Message]
+    ) -> None:
+        def run() -> None:
             try:
-                stop()
-            except BaseException as error:  # the user quits even if unloading fails
-                return StopEnded(f"while unloading: {reason_of(error)}")
-            return StopEnded("")
+                work()
+            except BaseException as error:  # every error is shown; none ends the console
+                self._tell(ended(error))
+            else:
+                self._tell(ended(None))
 
-        threading.Thread(target=self._tell, args=(work,), name="hotload-stop", daemon=True).start()
+        threading.Thread(target=run, name=f"hotload-{name}", daemon=True).start()
 
     def rebuild(self, plugin: PluginStatus | None) -> str:
         """Compile and load one plugin again; events report the result."""
@@ -464,11 +456,8 @@ class Requests:
         finally:
             with self._lock:
                 self._running.discard(label)
-        self._tell(lambda: message)
+        self._tell(message)
 
-    def _tell(self, work: Callable[[], Message]) -> None:
-        message = work()
-        try:
+    def _tell(self, message: Message) -> None:
+        with contextlib.suppress(RuntimeError):  # the console's loop has ended
             self._post(message)
-        except RuntimeError:  # the console's loop has ended, so nothing can show the message
-            return
