@@ -40,11 +40,11 @@ from hotload_tui.tui.requests import (
 from hotload_tui.tui.selection import Selection
 from hotload_tui.tui.text import clean, clean_line
 from hotload_tui.tui.view_state import ViewStore
-from hotload_tui.tui.widgets.detail_tabs import DetailFacts, DetailTabs
+from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.history_view import HistoryView, Timeline
 from hotload_tui.tui.widgets.hooks_view import HooksView
 from hotload_tui.tui.widgets.log_view import LogBook, LogView
-from hotload_tui.tui.widgets.panes import Prompt
+from hotload_tui.tui.widgets.panes import DetailFacts, Prompt
 from hotload_tui.tui.widgets.plugin_table import PluginPane, PluginTable
 from hotload_tui.tui.widgets.status import KeyLine, Notice, StatusLine, Toasts, TooSmall
 from hotload_tui.tui.workbench import Workbench

@@ -9,7 +9,7 @@ from textual.timer import Timer
 
 from hotload_tui.core.model import PluginStatus, Snapshot
 from hotload_tui.tui.requests import CloseUp, SourcePair
-from hotload_tui.tui.widgets.detail_tabs import DetailFacts
+from hotload_tui.tui.widgets.panes import DetailFacts
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 
 DETAILS_DELAY: Final = 0.1

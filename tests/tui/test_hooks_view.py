@@ -10,8 +10,9 @@ from textual.screen import Screen
 from hotload_tui import Config
 from hotload_tui.core.model import HookPointStatus
 from hotload_tui.tui.view_state import ViewState
-from hotload_tui.tui.widgets.detail_tabs import DetailFacts, DetailTabs
+from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.log_view import LogBook
+from hotload_tui.tui.widgets.panes import DetailFacts
 from tests.conftest import Running, Workspace
 from tests.tui.console import console
 

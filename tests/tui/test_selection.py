@@ -4,7 +4,7 @@ import time
 
 from hotload_tui.tui.requests import CloseUp, SourcePair
 from hotload_tui.tui.selection import Selection
-from hotload_tui.tui.widgets.detail_tabs import DetailFacts
+from hotload_tui.tui.widgets.panes import DetailFacts
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 from tests.tui.fakes import Timers, plugin, snapshot
 

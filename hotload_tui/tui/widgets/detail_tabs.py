@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import TabbedContent, TabPane, Tabs
 
-from hotload_tui.core.model import HandlerStatus, HistoryEntry, HookPointStatus, PluginDetail, PluginStatus
+from hotload_tui.core.model import HandlerStatus, HistoryEntry, PluginDetail, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.framework import measure_again
-from hotload_tui.tui.requests import CloseUp
 from hotload_tui.tui.text import NO_PLUGIN, clean_line, clock_time, count, duration, milliseconds, short_path
 from hotload_tui.tui.view_state import ViewState
 from hotload_tui.tui.widgets.error_view import ErrorView
@@ -25,7 +24,7 @@ from hotload_tui.tui.widgets.files_view import HashesView, SourceView
 from hotload_tui.tui.widgets.history_view import HistoryView
 from hotload_tui.tui.widgets.hooks_view import HooksView
 from hotload_tui.tui.widgets.log_view import LogBook, LogView
-from hotload_tui.tui.widgets.panes import Body, Filterable
+from hotload_tui.tui.widgets.panes import Body, DetailFacts, DetailPane, TextPane
 
 _LABEL: Final = 12
 _BARS: Final = "▁▂▃▄▅▆▇█"
@@ -36,59 +35,44 @@ Row: TypeAlias = tuple[str, str]
 """A label and its value."""
 
 
-class Overview(VerticalScroll, Filterable, can_focus=True):
+class Overview(TextPane):
     """Shows the status and the details of one plugin."""
 
     BINDINGS = keys.SCROLL
     KIND = "overview"
 
     def __init__(self, project: Path, clock: Callable[[], float]) -> None:
-        super().__init__(Body(NO_PLUGIN, is_wrapped=True))
+        self._body = Body(NO_PLUGIN, is_wrapped=True)
+        super().__init__(self._body)
         self._project = project
         self._clock = clock
-        self._facts: tuple[PluginStatus | None, PluginDetail | None] = (None, None)
-        self._history: tuple[HistoryEntry, ...] = ()
+        self._facts = DetailFacts()
 
-    def show(
-        self,
-        status: PluginStatus | None,
-        detail: PluginDetail | None,
-        history: tuple[HistoryEntry, ...] = (),
-    ) -> None:
-        """Show this plugin; ``detail`` and ``history`` may come later than its status."""
-        if (status, detail, history) != (*self._facts, self._history):
-            self._facts, self._history = (status, detail), history
-            self._draw()
+    def show(self, facts: DetailFacts) -> None:
+        """Show the plugin; its details and history may come later than its status."""
+        before, self._facts = self._facts, facts
+        if (facts.status, facts.detail, facts.history) != (before.status, before.detail, before.history):
+            self.redraw()
 
     def on_mount(self) -> None:
         """Update the age once a second."""
-        self.set_interval(1, self._draw)
+        self.set_interval(1, self.redraw)
 
     def on_resize(self) -> None:
         """Wrap to the new width."""
-        self._draw()
-
-    def on_show(self) -> None:
-        """Draw the changes that arrived while the tab was hidden."""
-        self._draw()
-
-    def redraw(self) -> None:
-        """Draw the lines that match the filter."""
-        self._draw()
+        self.redraw()
 
     def text_to_copy(self) -> str:
         """Return the whole text, without the filter."""
-        status, detail = self._facts
-        return self._text(status, detail).plain if status else ""
+        return self._text(self._facts.status).plain if self._facts.status else ""
 
-    def _draw(self) -> None:
-        if not self.is_on_screen:
-            return  # each draw makes Textual lay out the whole screen again
-        status, detail = self._facts
-        text = self.of_lines(self._text(status, detail)) if status else Content(NO_PLUGIN)
-        self.query_one(Body).show(text)
+    def draw(self) -> None:
+        """Draw the lines that match the filter."""
+        status = self._facts.status
+        self._body.show(self.of_lines(self._text(status)) if status else Content(NO_PLUGIN))
 
-    def _text(self, status: PluginStatus, detail: PluginDetail | None) -> Content:
+    def _text(self, status: PluginStatus) -> Content:
+        detail = self._facts.detail
         width = max(20, self.scrollable_content_region.width - 2)
         title = Content.assemble((clean_line(status.name, 200), "bold"), f"  {status.sign}")
         text = Content(clean_line(detail.description)).wrap(width) if detail and detail.description else []
@@ -113,8 +97,8 @@ class Overview(VerticalScroll, Filterable, can_focus=True):
                 _took(status.compile_seconds) if status.compile_seconds else "none, the artifact was there"
             )
             yield ("took", f"load {_took(status.load_seconds)}, build {build}")
-        if len(self._history) > 1:
-            yield ("load times", _load_times(self._history[-_RELOADS:]))
+        if len(self._facts.history) > 1:
+            yield ("load times", _load_times(self._facts.history[-_RELOADS:]))
         points = ", ".join(f"{clean_line(place.point, 80)} ({place.priority})" for place in status.points)
         yield ("hook points", points or "none")
         if status.waits:
@@ -188,16 +172,6 @@ _ROOM: Final = sum(len(whole) + 1 for whole, _ in _TITLES.values()) - 1 + len(_F
 """Cells that the row of tabs needs for the long titles."""
 
 
-class DetailFacts(NamedTuple):
-    """The values that the tabs show."""
-
-    status: PluginStatus | None = None
-    closeup: CloseUp | None = None
-    faulty: tuple[str, ...] = ()
-    """The names of all plugins that have a fault."""
-    points: tuple[HookPointStatus, ...] = ()
-
-
 class DetailTabs(Vertical):
     """Holds the tabs and passes each tab the values that it shows.
 
@@ -211,7 +185,7 @@ class DetailTabs(Vertical):
         self.hooks = HooksView(state.earlier, state.pinned)
         self._facts = DetailFacts()
         self._filling = asyncio.Lock()
-        self._panes: dict[str, Filterable] = {
+        self._panes: dict[str, DetailPane] = {
             "overview": Overview(project, clock),
             "error": ErrorView(project),
             "log": self.log_view,
@@ -222,10 +196,11 @@ class DetailTabs(Vertical):
         }
         self._first = state.tab if state.tab in self._panes else next(iter(self._panes))
         self._is_narrow = False
+        self._content = TabbedContent(initial=self._first)
 
     def compose(self) -> ComposeResult:
         """Compose the tabs; the number in a title is the tab's key."""
-        with TabbedContent(initial=self._first):
+        with self._content:
             for name, content in self._panes.items():
                 with TabPane(Content(self._title(name)), id=name):
                     if name == self._first:
@@ -257,17 +232,17 @@ class DetailTabs(Vertical):
     @property
     def active(self) -> str:
         """The name of the visible tab."""
-        return self.query_one(TabbedContent).active
+        return self._content.active
 
     @property
-    def seen(self) -> Filterable:
+    def seen(self) -> DetailPane:
         """The content of the visible tab."""
         return self._panes[self.active or self._first]
 
     async def open(self, name: str) -> None:
         """Show a tab and focus it."""
         await self.fill()
-        self.query_one(TabbedContent).active = name
+        self._content.active = name
         # Set the focus at once: the next key may have arrived already and is meant for this tab.
         with self.prevent(TabPane.Focused):  # it would arrive after the next key and revert the key's tab
             self.screen.set_focus(self._content_of(name))
@@ -281,7 +256,7 @@ class DetailTabs(Vertical):
                 return
             missing = [(name, content) for name, content in self._panes.items() if not content.is_attached]
             for name, content in missing:
-                await self.query_one(f"#{name}", TabPane).mount(content)
+                await self._content.get_pane(name).mount(content)
         if missing:
             self._hand_on()
 
@@ -299,28 +274,9 @@ class DetailTabs(Vertical):
             self.call_after_refresh(self.fill)
 
     def _hand_on(self) -> None:
-        status, closeup, faulty, points = self._facts
-        detail, source, history = (
-            (closeup.detail, closeup.source, closeup.history) if closeup else (None, None, ())
-        )
         for content in self._panes.values():
-            if not content.is_mounted:
-                continue
-            match content:
-                case Overview():
-                    content.show(status, detail, history)
-                case ErrorView():
-                    content.show(status, source, faulty)
-                case SourceView():
-                    content.show(status, source)
-                case HashesView():
-                    content.show(detail)
-                case HistoryView():
-                    content.show(status, history)
-                case HooksView():
-                    content.show(points)
-                case _:
-                    pass  # the log view reads its book
+            if content.is_mounted:
+                content.show(self._facts)
 
     async def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
         """Keep the focus in the tabs, if it was there, when the user clicks another tab."""
@@ -343,7 +299,7 @@ class DetailTabs(Vertical):
         return _TITLES[name][self._is_narrow] + _FAULTY * is_faulty
 
     def _label(self, name: str) -> None:
-        tab, label = self.query_one(TabbedContent).get_tab(name), Content(self._title(name))
+        tab, label = self._content.get_tab(name), Content(self._title(name))
         if not label.is_same(tab.label):
             measure_again(tab)
             tab.label = label

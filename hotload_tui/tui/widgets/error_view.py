@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 
 from rich.cells import cell_len
 from textual import events
-from textual.containers import ScrollableContainer
 from textual.content import Content
 from textual.style import Style
 
@@ -30,7 +29,7 @@ from hotload_tui.tui.text import (
     short_path,
 )
 from hotload_tui.tui.widgets.files_view import coloured
-from hotload_tui.tui.widgets.panes import Body, Filterable
+from hotload_tui.tui.widgets.panes import Body, DetailFacts, TextPane
 
 _NEAR: Final = 2
 """Lines shown before and after a failing line while frames are folded."""
@@ -271,14 +270,15 @@ def _fence(lines: Iterable[str]) -> str:
     return fence
 
 
-class ErrorView(ScrollableContainer, Filterable, can_focus=True):
+class ErrorView(TextPane):
     """Shows a plugin's fault until the fault is fixed."""
 
     BINDINGS = keys.ERROR
     KIND = "error"
 
     def __init__(self, project: Path) -> None:
-        super().__init__(Body())
+        self._body = Body()
+        super().__init__(self._body)
         self._status: PluginStatus | None = None
         self._options = FaultOptions(project)
         self._facts: tuple[PluginStatus | None, SourcePair | None, tuple[str, ...]] | None = None
@@ -286,37 +286,24 @@ class ErrorView(ScrollableContainer, Filterable, can_focus=True):
         self._others: tuple[str, ...] = ()
         self._lines: list[str] = []
 
-    def show(self, status: PluginStatus | None, source: SourcePair | None, others: tuple[str, ...]) -> None:
-        """Show this plugin's fault; ``others`` names all plugins that have a fault."""
-        news = (status, source, others)
+    def show(self, facts: DetailFacts) -> None:
+        """Show the plugin's fault."""
+        status, source, others = news = (facts.status, facts.source, facts.faulty)
         if news == self._facts:
             return
         before, fault = self._status, status.fault if status else None
         self._facts, self._status, self._others = news, status, others
         self._moved = moved_text(fault, source.disk) if fault and source else ""
-        self._draw_if_seen()
+        self.redraw()
         if before is None or before.fault != fault:
             self.scroll_home(animate=False)
-
-    def on_show(self) -> None:
-        """Draw the changes that arrived while the tab was hidden."""
-        self._draw_if_seen()
-
-    def _draw_if_seen(self) -> None:
-        # Each draw makes Textual lay out the whole screen again.
-        if self.is_on_screen:
-            self._draw()
-
-    def redraw(self) -> None:
-        """Draw the lines that match the filter."""
-        self._draw()
 
     def on_resize(self, event: events.Resize) -> None:
         """Wrap the message to the new width."""
         width = event.size.width - 3
         if width != self._options.width:
             self._options = self._options._replace(width=width)
-            self._draw()
+            self.draw()
 
     def text_to_copy(self) -> str:
         """Return the fault as it is shown, but without the filter."""
@@ -325,9 +312,9 @@ class ErrorView(ScrollableContainer, Filterable, can_focus=True):
             return ""
         return fault_text(status, status.fault, self._moved, self._options).plain
 
-    def _draw(self) -> None:
-        body = self.query_one(Body)
-        status = self._status
+    def draw(self) -> None:
+        """Draw the lines that match the filter."""
+        body, status = self._body, self._status
         if status is None or status.fault is None:
             lines = Content(self._nothing()).wrap(max(20, self._options.width))
             body.show(Content("\n").join(lines))
@@ -351,7 +338,7 @@ class ErrorView(ScrollableContainer, Filterable, can_focus=True):
             self.post_message(Remark("No local variables were recorded for this."))
             return
         self._options = self._options._replace(locals=not self._options.locals)
-        self._draw()
+        self.draw()
 
     def action_next_frame(self, by: int) -> None:
         """Scroll to the next frame or cause (``by`` is 1), or to the previous one (-1)."""
@@ -372,7 +359,7 @@ class ErrorView(ScrollableContainer, Filterable, can_focus=True):
             self.post_message(Remark("There are no frames to show or fold."))
             return
         self._options = self._options._replace(folded=not self._options.folded)
-        self._draw()
+        self.draw()
 
 
 def _all_frames(fault: Fault) -> list[Frame]:

@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import Final, Literal, TypeAlias
 
-from textual.containers import ScrollableContainer
 from textual.content import Content
 from textual.widgets import Static
 
@@ -14,7 +13,7 @@ from hotload_tui.core.model import FileDigest, PluginDetail, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.requests import Remark, SourcePair
 from hotload_tui.tui.text import NO_PLUGIN, clean_line, clean_lines, count, line_now
-from hotload_tui.tui.widgets.panes import Body, Filterable
+from hotload_tui.tui.widgets.panes import Body, DetailFacts, TextPane
 
 
 def coloured(lines: Iterable[str]) -> list[Content]:
@@ -24,7 +23,7 @@ def coloured(lines: Iterable[str]) -> list[Content]:
     return highlight("\n".join(lines), language="python").split("\n", allow_blank=True)
 
 
-class HashesView(ScrollableContainer, Filterable, can_focus=True):
+class HashesView(TextPane):
     """Shows full digests, so that the user can compare and copy them."""
 
     BINDINGS = keys.WIDE
@@ -32,27 +31,19 @@ class HashesView(ScrollableContainer, Filterable, can_focus=True):
     ROWS = "files"
 
     def __init__(self) -> None:
-        super().__init__(Body(NO_PLUGIN))
+        self._body = Body(NO_PLUGIN)
+        super().__init__(self._body)
         self._detail: PluginDetail | None = None
 
-    def show(self, detail: PluginDetail | None) -> None:
-        """Show this plugin's files."""
-        if detail != self._detail:
-            self._detail = detail
-            self._draw_if_seen()
+    def show(self, facts: DetailFacts) -> None:
+        """Show the plugin's files."""
+        if facts.detail != self._detail:
+            self._detail = facts.detail
+            self.redraw()
 
-    def on_show(self) -> None:
-        """Draw the changes that arrived while the tab was hidden."""
-        self._draw_if_seen()
-
-    def redraw(self) -> None:
+    def draw(self) -> None:
         """Draw the files that match the filter, each with its digests."""
-        self._draw_if_seen()
-
-    def _draw_if_seen(self) -> None:
-        # Each draw makes Textual lay out the whole screen again.
-        if self.is_on_screen:
-            self.query_one(Body).show(self._wanted(self._detail) if self._detail else Content(NO_PLUGIN))
+        self._body.show(self._wanted(self._detail) if self._detail else Content(NO_PLUGIN))
 
     def _wanted(self, detail: PluginDetail) -> Content:
         files = list(_files(detail))
@@ -135,14 +126,15 @@ _WHILE_RUNNING: Final = ("hook", "unload")
 """The phases whose faults concern the loaded code; all others concern code that was to be loaded."""
 
 
-class SourceView(ScrollableContainer, Filterable, can_focus=True):
+class SourceView(TextPane):
     """Shows one version of a plugin's file."""
 
     BINDINGS = keys.SOURCE
     KIND = "source"
 
     def __init__(self) -> None:
-        super().__init__(Static(NO_PLUGIN, markup=False))
+        self._body = Static(NO_PLUGIN, markup=False)
+        super().__init__(self._body)
         self._status: PluginStatus | None = None
         self._source: SourcePair | None = None
         self._wants: Version | None = None
@@ -150,30 +142,25 @@ class SourceView(ScrollableContainer, Filterable, can_focus=True):
         self._aim = 0
         self._due = False
 
-    def show(self, status: PluginStatus | None, source: SourcePair | None) -> None:
-        """Show this plugin's file."""
+    def show(self, facts: DetailFacts) -> None:
+        """Show the plugin's file."""
+        status, source = facts.status, facts.source
         if (status, source) == (self._status, self._source):
             return
         if status is None or self._status is None or status.name != self._status.name:
             self._wants = None
         self._status, self._source = status, source
-        self._due = True
-        self._draw_if_seen()
+        self.redraw()
 
     def on_show(self) -> None:
-        """Draw the changes that arrived while the tab was hidden."""
-        self._draw_if_seen()
+        """Draw the changes that arrived while the tab was hidden: colouring a long file takes a moment."""
+        if self._due:
+            super().redraw()
 
     def redraw(self) -> None:
-        """Draw the lines that match the filter, with their numbers."""
+        """Draw the lines that match the filter, with their numbers, at once or when the tab is opened."""
         self._due = True
-        self._draw_if_seen()
-
-    def _draw_if_seen(self) -> None:
-        # Colouring a long file takes a moment, so a hidden tab is not drawn.
-        if self._due and self.is_on_screen:
-            self._due = False
-            self._draw()
+        super().redraw()
 
     def action_next_version(self) -> None:
         """Switch from the loaded text to the text on disk, then to the difference, then back."""
@@ -182,7 +169,7 @@ class SourceView(ScrollableContainer, Filterable, can_focus=True):
             self.post_message(Remark("There is only one version: nothing is loaded, or the file is gone."))
             return
         self._wants = _NEXT[self._version(source)]
-        self._draw()
+        self.draw()
 
     def text_to_copy(self) -> str:
         """Return the text of the shown version, without line numbers and filter."""
@@ -205,8 +192,10 @@ class SourceView(ScrollableContainer, Filterable, can_focus=True):
         failed = self._status is not None and self._status.fault is not None
         return self._wants or ("disk" if failed and source.loaded != source.disk else "loaded")
 
-    def _draw(self) -> None:
-        body, status, source = self.query_one(Static), self._status, self._source
+    def draw(self) -> None:
+        """Draw the lines that match the filter, with their numbers."""
+        self._due = False
+        body, status, source = self._body, self._status, self._source
         if status is None or source is None:
             body.update(NO_PLUGIN)
             return

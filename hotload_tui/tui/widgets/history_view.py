@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import ClassVar, Final, NamedTuple
 
 from rich.text import Text
@@ -14,7 +15,7 @@ from hotload_tui.core.model import HistoryEntry, PluginState, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.requests import Remark
 from hotload_tui.tui.text import clean_line, clock_time, milliseconds
-from hotload_tui.tui.widgets.panes import Filterable, RowTable
+from hotload_tui.tui.widgets.panes import DetailFacts, DetailPane, RowTable
 
 KEPT: Final = 100
 """The maximum number of changes; older changes are dropped."""
@@ -113,20 +114,19 @@ class GenerationRow(NamedTuple):
     serves: bool
 
 
-class HistoryView(RowTable, Filterable):
+class HistoryView(RowTable, DetailPane):
     """Lists the history of one plugin, the newest entry first."""
 
     BINDINGS = keys.HISTORY
     KIND = "history"
     COMPONENT_CLASSES: ClassVar[set[str]] = {"history--serves", "history--failed", "history--gone"}
 
+    @dataclass
     class Wanted(Message):
         """The user wants to roll back to an earlier generation."""
 
-        def __init__(self, name: str, generation: int) -> None:
-            super().__init__()
-            self.name = name
-            self.generation = generation
+        name: str
+        generation: int
 
     def __init__(self) -> None:
         super().__init__(cursor_type="row", cell_padding=1)
@@ -136,11 +136,12 @@ class HistoryView(RowTable, Filterable):
         """The rows that match the filter."""
         self._has_figures = False
 
-    def show(self, status: PluginStatus | None, history: tuple[HistoryEntry, ...]) -> None:
-        """Show this plugin's history; the cursor stays on its entry."""
+    def show(self, facts: DetailFacts) -> None:
+        """Show the plugin's history; the cursor stays on its entry."""
+        status = facts.status
         now = status.generation if status else 0
         rows = tuple(
-            GenerationRow(entry, bool(now) and entry.generation == now) for entry in reversed(history)
+            GenerationRow(entry, bool(now) and entry.generation == now) for entry in reversed(facts.history)
         )
         same = status is not None and self._status is not None and status.name == self._status.name
         self._status = status

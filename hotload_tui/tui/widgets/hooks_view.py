@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import ClassVar, Final, NamedTuple
@@ -20,7 +21,7 @@ from hotload_tui.tui import keys
 from hotload_tui.tui.calls import CallResult, HookCall, change_words, result_text, short_name
 from hotload_tui.tui.requests import Remark
 from hotload_tui.tui.text import clean_line, count, milliseconds
-from hotload_tui.tui.widgets.panes import Body, Filterable, Prompt, RowTable
+from hotload_tui.tui.widgets.panes import Body, DetailFacts, DetailPane, Prompt, RowTable
 
 KEPT: Final = 50
 """The maximum number of earlier calls, over all hook points."""
@@ -51,19 +52,18 @@ class HooksTable(RowTable):
     BINDINGS = keys.HOOKS
 
 
-class HooksView(Vertical, Filterable):
+class HooksView(Vertical, DetailPane):
     """Requests calls of hook points and shows the result of each handler."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"hooks--fault", "hooks--warning"}
     KIND = "hooks"
     ROWS = "rows"
 
+    @dataclass
     class Wanted(Message):
         """The user wants to call hook points."""
 
-        def __init__(self, calls: tuple[HookCall, ...]) -> None:
-            super().__init__()
-            self.calls = calls
+        calls: tuple[HookCall, ...]
 
     class Kept(Message):
         """The earlier calls or the pinned calls, which the next session needs, have changed."""
@@ -83,26 +83,25 @@ class HooksView(Vertical, Filterable):
         self._asking = ""
         self._pins = False
         """Whether to pin the call that the user is typing."""
+        self.table = HooksTable(cursor_type="row", cell_padding=1)
+        """The hook points; this table takes the focus of the tab."""
+        self._prompt = Prompt(id="arguments")
+        self._body = Body(EMPTY)
+        self._area = VerticalScroll(self._body, id="results", can_focus=False)
 
     def compose(self) -> ComposeResult:
         """Lay out the table above the prompt and the results."""
-        yield HooksTable(cursor_type="row", cell_padding=1)
-        yield Prompt(id="arguments")
-        with VerticalScroll(id="results", can_focus=False):
-            yield Body(EMPTY)
-
-    @property
-    def table(self) -> HooksTable:
-        """The table, which takes the focus of the tab."""
-        return self.query_one(HooksTable)
+        yield self.table
+        yield self._prompt
+        yield self._area
 
     def on_mount(self) -> None:
         """Show the results of pinned calls that ran before the tab was mounted."""
         self._draw()
 
-    def show(self, points: tuple[HookPointStatus, ...]) -> None:
-        """Show these hook points; the cursor stays on its hook point."""
-        self._points = points
+    def show(self, facts: DetailFacts) -> None:
+        """Show all hook points; the cursor stays on its hook point."""
+        self._points = facts.points
         if self.is_on_screen:  # a busy host changes the figures all the time
             self.draw_table()
 
@@ -190,7 +189,7 @@ class HooksView(Vertical, Filterable):
         self._asking, self._pins = point, False
         typed = [call.typed for call in self.earlier if call.point == self._asking]
         latest = typed[0] if typed else ""
-        self.query_one(Prompt).open(
+        self._prompt.open(
             Content(f"{clean_line(self._asking, 60)}(…)"), HINT, latest, list(dict.fromkeys(typed))
         )
 
@@ -207,13 +206,10 @@ class HooksView(Vertical, Filterable):
 
     def leave_prompt(self) -> bool:
         """Close the prompt; return whether it was open."""
-        if not self.is_mounted:
-            return False
-        prompt = self.query_one(Prompt)
-        was_open = prompt.is_open
+        was_open = self._prompt.is_open
         if was_open:
             self.screen.set_focus(self.table)
-            prompt.close()
+            self._prompt.close()
         return was_open
 
     def toggle_pin(self) -> str:
@@ -257,7 +253,7 @@ class HooksView(Vertical, Filterable):
             self._results[call] = result
         self._newest = None if reloaded or not results else results[-1].call
         if self._newest:
-            self.query_one("#results").scroll_home(animate=False)
+            self._area.scroll_home(animate=False)
         loose = [call for call in self._results if call not in self.pinned]
         for call in loose[:-SHOWN]:
             del self._results[call]
@@ -269,8 +265,7 @@ class HooksView(Vertical, Filterable):
         return self._text().plain if self._results else ""
 
     def _draw(self) -> None:
-        for body in self.query("#results Body").results(Body):  # none before the tab is mounted
-            body.show(self._text())
+        self._body.show(self._text())
 
     def _text(self) -> Content:
         order = [call for call in self.pinned if call in self._results]

@@ -24,7 +24,7 @@ from hotload_tui.tui import keys
 from hotload_tui.tui.framework import take_room
 from hotload_tui.tui.requests import Remark
 from hotload_tui.tui.text import clean_line, clean_lines, clock_time, is_wanted
-from hotload_tui.tui.widgets.panes import Filterable
+from hotload_tui.tui.widgets.panes import DetailPane
 
 KEPT: Final = 50_000
 """The maximum number of lines; older lines are dropped."""
@@ -193,7 +193,7 @@ DRAW_INTERVAL: Final = 0.05
 EMPTY: Final = "No lines yet. Loads, failures and all that plugins print or log will be here."
 
 
-class LogView(ScrollView, Filterable, can_focus=True):
+class LogView(ScrollView, DetailPane, can_focus=True):
     """Follows the end unless the user has scrolled away from it; the user can select and copy text."""
 
     BINDINGS = keys.LOG

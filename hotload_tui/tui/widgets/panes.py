@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.containers import ScrollableContainer
 from textual.content import Content
 from textual.suggester import Suggester
 from textual.widget import Widget
 from textual.widgets import DataTable, Input, Static
 
+from hotload_tui.core.model import HistoryEntry, HookPointStatus, PluginDetail, PluginStatus
 from hotload_tui.tui.framework import measure_again
+from hotload_tui.tui.requests import CloseUp, SourcePair
 from hotload_tui.tui.text import clean_line, is_wanted
 
 
@@ -107,6 +110,55 @@ class Filterable(Widget):
     def nothing(self, number: int) -> str:
         """Return the reason why none of ``number`` items is shown."""
         return f"0 of {number:,} {self.ROWS} match {clean_line(self.filter, 40)}: esc clears the filter."
+
+
+class DetailFacts(NamedTuple):
+    """The values that the detail tabs show."""
+
+    status: PluginStatus | None = None
+    """The selected plugin."""
+    closeup: CloseUp | None = None
+    faulty: tuple[str, ...] = ()
+    """The names of all plugins that have a fault."""
+    points: tuple[HookPointStatus, ...] = ()
+
+    @property
+    def detail(self) -> PluginDetail | None:
+        """The details of the selected plugin."""
+        return self.closeup.detail if self.closeup else None
+
+    @property
+    def source(self) -> SourcePair | None:
+        """The file of the selected plugin."""
+        return self.closeup.source if self.closeup else None
+
+    @property
+    def history(self) -> tuple[HistoryEntry, ...]:
+        """The history of the selected plugin."""
+        return self.closeup.history if self.closeup else ()
+
+
+class DetailPane(Filterable):
+    """The content of a detail tab."""
+
+    def show(self, facts: DetailFacts) -> None:
+        """Show these values."""
+
+
+class TextPane(ScrollableContainer, DetailPane, can_focus=True):
+    """A pane of text, drawn only while it is visible: each draw makes Textual lay out the whole screen."""
+
+    def on_show(self) -> None:
+        """Draw the changes that arrived while the pane was hidden."""
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draw the text that matches the filter if the pane is visible."""
+        if self.is_on_screen:
+            self.draw()
+
+    def draw(self) -> None:
+        """Draw the text that matches the filter."""
 
 
 class Earlier(Suggester):

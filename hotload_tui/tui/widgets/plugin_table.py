@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import ClassVar, Final, NamedTuple
 
 from rich.text import Text
@@ -114,12 +115,11 @@ class PluginTable(RowTable):
     BINDINGS = keys.TABLE
     COMPONENT_CLASSES: ClassVar[set[str]] = {*STYLES.values(), "plugins--mark"}
 
+    @dataclass
     class Chosen(Message):
         """The cursor has moved to another plugin; ``name`` is empty if there is no plugin."""
 
-        def __init__(self, name: str) -> None:
-            super().__init__()
-            self.name = name
+        name: str
 
     class Opened(Message):
         """The user wants to see the details of the chosen plugin."""

@@ -48,7 +48,8 @@ class Notice(Container):
     """
 
     def __init__(self) -> None:
-        super().__init__(Body())
+        self._body = Body()
+        super().__init__(self._body)
         self._timer: Timer | None = None
         self.text = ""
         self._is_bad = False
@@ -69,11 +70,10 @@ class Notice(Container):
     def _draw(self) -> None:
         self._due = False
         if self.text:
-            body = self.query_one(Body)
-            body.set_class(self._is_bad, "-bad")
+            self._body.set_class(self._is_bad, "-bad")
             text = Content(f"! {self.text}" if self._is_bad else self.text)
             self.set_class(text.cell_length > _ROW * self.screen.size.width, "-long")
-            body.show(text)
+            self._body.show(text)
             self.add_class("-shown")
 
     def hide(self) -> None:
