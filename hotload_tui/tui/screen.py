@@ -113,7 +113,9 @@ class ConsoleScreen(Screen[None]):
         )
         self.startup = Startup(start, self.requests, self._status, self.set_timer)
         self._toasts = Toasts(self._notice.show, clock)
-        self._workbench = Workbench(self._tabs.hooks, self.requests, self.say, clock)
+        self._workbench = Workbench(
+            self._stored, self._tabs.hooks, self.requests, clock, say=self.say, keep=self.keep_view
+        )
         self.shutdown = Shutdown(self.requests, self._status)
         self._routes: Mapping[str, Callable[[], None]] = {
             "clean": self.actions.clean,
@@ -184,13 +186,13 @@ class ConsoleScreen(Screen[None]):
 
     def keep_view(self) -> None:
         """Store the view state for the next session."""
-        state, hooks, log = self._stored, self._tabs.hooks, self._tabs.log_view
+        state, log = self._stored, self._tabs.log_view
         self.filters.store(state)
+        self._workbench.store(state)
         state.theme = self.app.theme
         state.selected = self._table.chosen
         state.tab = self._tabs.active
         state.wraps, state.stamped = log.wraps, log.stamped
-        state.earlier, state.pinned = list(hooks.earlier), list(hooks.pinned)
         self._store.write(state)
 
     def unload(self, stop: Callable[[], None]) -> None:
@@ -324,18 +326,14 @@ class ConsoleScreen(Screen[None]):
         """Show a pane's remark as a toast."""
         self.say(message.text)
 
-    def on_hooks_view_wanted(self, message: HooksView.Wanted) -> None:
-        """Call the requested hook points."""
-        self._workbench.call(message.calls)
+    def on_hooks_view_call_typed(self, message: HooksView.CallTyped) -> None:
+        """Call the hook point."""
+        self._workbench.call(message.call, is_pinned=message.is_pinned)
 
     def on_calls_ended(self, message: CallsEnded) -> None:
         """Show the handlers' results, and how often they were called: no event reports calls."""
-        self._workbench.show(message.results, reloaded=message.reloaded)
+        self._workbench.take(message.results, reloaded=message.reloaded)
         self.selection.read_again()
-
-    def on_hooks_view_kept(self) -> None:
-        """Store the earlier and the pinned calls now, because the console may not end in order."""
-        self.keep_view()
 
     def on_history_view_wanted(self, message: HistoryView.Wanted) -> None:
         """Roll back to an earlier generation."""
@@ -404,8 +402,9 @@ class ConsoleScreen(Screen[None]):
 
     def action_copy(self) -> None:
         """Copy the marked text, or the text of the focused pane."""
-        pane: object = self.focused
-        text = self.get_selected_text() or (pane.text_to_copy() if isinstance(pane, Copyable) else "")
+        within = self.focused.ancestors_with_self if self.focused else ()
+        pane = next((each for each in within if isinstance(each, Copyable)), None)
+        text = self.get_selected_text() or (pane.text_to_copy() if pane else "")
         if text:
             self.copy(text)
         else:

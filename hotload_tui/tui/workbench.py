@@ -1,48 +1,94 @@
-"""``Workbench``: the calls of hook points that the user makes by hand, and the pinned calls."""
+"""``Workbench``: the calls of hook points that the user makes by hand, pinned calls, and all results."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from textual.content import Content
+
 from hotload_tui.core.events import AnyEvent, PluginDisabled, PluginLoaded, PluginRemoved
-from hotload_tui.tui.calls import CallResult, HookCall
+from hotload_tui.tui.calls import CallResult, HookCall, change_words, result_text
 from hotload_tui.tui.requests import Requests
+from hotload_tui.tui.text import clean_line, count
+from hotload_tui.tui.view_state import ViewState
 from hotload_tui.tui.widgets.hooks_view import HooksView
+
+KEPT: Final = 50
+"""The maximum number of earlier calls, over all hook points."""
+
+SHOWN: Final = 5
+"""The maximum number of results of calls that are not pinned."""
 
 _CHANGES_ANSWERS: Final = (PluginLoaded, PluginDisabled, PluginRemoved)
 """After these events, a hook point may answer differently."""
 
 
 class Workbench:
-    """Makes the calls that the Hooks tab requests, and repeats the pinned calls after reloads."""
+    """Makes the calls that the user typed, repeats pinned calls after reloads, and shows all results."""
 
     def __init__(
         self,
+        state: ViewState,
         hooks: HooksView,
         requests: Requests,
-        say: Callable[[str], None],
         clock: Callable[[], float],
+        *,
+        say: Callable[[str], None],
+        keep: Callable[[], None],
     ) -> None:
+        """Begin with the stored view state; ``keep`` stores it when earlier or pinned calls have changed."""
+        self._earlier = list(state.earlier)
+        self._pinned = list(state.pinned)
         self._hooks = hooks
         self._requests = requests
-        self._say = say
         self._clock = clock
+        self._say = say
+        self._keep = keep
         self._is_due = False
+        """Whether to repeat the pinned calls once more when those under way have ended."""
+        self._results: dict[HookCall, CallResult] = {}
+        self._before: dict[HookCall, CallResult] = {}
+        """The results before the last reload that changed them."""
+        self._newest: HookCall | None = None
+        """The user's newest call since the last reload; its result is on top."""
+        self._show()
 
-    def call(self, calls: tuple[HookCall, ...]) -> None:
-        """Call hook points; ``CallsEnded`` carries the results."""
-        self._say(self._requests.call(calls, self._clock))
+    def store(self, state: ViewState) -> None:
+        """Write the earlier and the pinned calls to ``state``."""
+        state.earlier, state.pinned = list(self._earlier), list(self._pinned)
+
+    def call(self, call: HookCall, *, is_pinned: bool = False) -> None:
+        """Call a hook point, and pin this call if ``is_pinned``; ``CallsEnded`` carries the results."""
+        self._earlier = [call, *(other for other in self._earlier if other != call)][:KEPT]
+        if is_pinned and call not in self._pinned:
+            self._pinned.append(call)
+        self._say(self._requests.call((call,), self._clock))
+        self._show()
+        self._keep()
 
     def pin(self) -> None:
-        """Pin the newest call of the hook point under the cursor, or unpin it if it is pinned."""
-        self._say(self._hooks.toggle_pin())
-
-    def show(self, results: tuple[CallResult, ...], *, reloaded: bool) -> None:
-        """Show the handlers' results; ``reloaded`` if these are pinned calls that ran again."""
-        self._say(self._hooks.take(results, reloaded=reloaded))
-        if self._is_due:
-            self.repeat()
+        """Pin or unpin the newest call of the hook point under the cursor; without one, ask for arguments."""
+        point = self._hooks.point
+        call = next((call for call in (*self._earlier, *self._pinned) if call.point == point), None)
+        if not point:
+            self._say(self._hooks.why_no_point())
+        elif call is None:
+            self._hooks.ask(point, is_pinned=True)
+            name = clean_line(point, 60)
+            self._say(f"{name} was not called yet: type what to call it with; enter pins that")
+        elif call in self._pinned:
+            self._pinned.remove(call)
+            self._say(f"{clean_line(str(call), 60)} is not pinned any more.")
+            self._show()
+            self._keep()
+        else:
+            self._pinned.append(call)
+            if call not in self._results:
+                self._requests.call((call,), self._clock)
+            self._say(f"Pinned {clean_line(str(call), 60)}: it runs again after each reload.")
+            self._show()
+            self._keep()
 
     def follow(self, events: Iterable[AnyEvent]) -> None:
         """Repeat the pinned calls if one of the events may have changed their answers."""
@@ -51,5 +97,41 @@ class Workbench:
 
     def repeat(self) -> None:
         """Repeat the pinned calls; if they are under way, they run once more afterwards."""
-        pinned = tuple(self._hooks.pinned)
+        pinned = tuple(self._pinned)
         self._is_due = bool(pinned and self._requests.call(pinned, self._clock, reloaded=True))
+
+    def take(self, results: tuple[CallResult, ...], *, reloaded: bool) -> None:
+        """Show results; if they are those of pinned calls after a reload, mark and report the changes."""
+        words = []
+        for result in results:
+            call, old = result.call, self._results.pop(result.call, None)
+            if reloaded and old is not None:
+                if change := change_words(result, old):  # the last change stays marked until the next one
+                    self._before[call] = old
+                    words.append(change)
+            else:
+                self._before.pop(call, None)
+            self._results[call] = result
+        self._newest = None if reloaded or not results else results[-1].call
+        loose = [call for call in self._results if call not in self._pinned]
+        for call in loose[:-SHOWN]:
+            del self._results[call]
+        self._show(from_top=self._newest is not None)
+        self._say("; ".join(words))
+        if self._is_due:
+            self.repeat()
+
+    def _show(self, *, from_top: bool = False) -> None:
+        self._hooks.earlier = tuple(self._earlier)
+        blocks = list(self._blocks())
+        self._hooks.show_results(Content("\n\n").join(blocks) if blocks else None, from_top=from_top)
+
+    def _blocks(self) -> Iterator[Content]:
+        """Yield the results: the newest call's, those of pinned calls, then the others, newest first."""
+        order = [call for call in self._pinned if call in self._results]
+        order += [call for call in reversed(self._results) if call not in self._pinned]
+        order.sort(key=lambda call: call != self._newest)
+        for call in order:
+            yield result_text(self._results[call], self._before.get(call), pinned=call in self._pinned)
+        if waiting := sum(call not in self._results for call in self._pinned):
+            yield Content.styled(f"{count(waiting, 'pinned call')} not run yet", "$foreground-muted")

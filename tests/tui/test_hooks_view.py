@@ -37,6 +37,8 @@ async def test_a_hook_point_is_called_with_what_is_typed(workspace: Workspace, r
         await it.shows("one.greet", "two.")
         await it.press("enter", *"Ada 40", "enter")
         await it.shows("greet('Ada 40')", "'Hello, Ada 40'", "ZeroDivisionError: division by zero")
+        await it.press("y")
+        await it.shows("Copied 5 lines")
 
 
 async def test_a_pinned_call_runs_again_after_a_reload(workspace: Workspace, run: Run) -> None:

@@ -6,6 +6,7 @@ from hotload_tui.core.events import PluginCleaned, PluginLoaded
 from hotload_tui.core.model import Invocation
 from hotload_tui.tui.calls import HookCall
 from hotload_tui.tui.requests import CallsEnded
+from hotload_tui.tui.view_state import ViewState
 from hotload_tui.tui.widgets.hooks_view import HooksView
 from hotload_tui.tui.workbench import Workbench
 from tests.tui.fakes import Manager
@@ -21,14 +22,21 @@ class Bench:
         self.manager = manager
         self.said: list[str] = []
         self.requests = manager.requests()
-        hooks = HooksView(pinned=[ADA])
-        self.workbench = Workbench(hooks, self.requests, self.said.append, lambda: 0.0)
+        self.hooks = HooksView()
+        self.workbench = Workbench(
+            ViewState(pinned=[ADA]),
+            self.hooks,
+            self.requests,
+            lambda: 0.0,
+            say=self.said.append,
+            keep=lambda: None,
+        )
 
     def show_next(self) -> CallsEnded:
         """Show the next results."""
         ended = self.manager.next_message()
         assert isinstance(ended, CallsEnded)
-        self.workbench.show(ended.results, reloaded=ended.reloaded)
+        self.workbench.take(ended.results, reloaded=ended.reloaded)
         return ended
 
 
@@ -43,6 +51,7 @@ def test_pinned_calls_run_again_only_after_events_that_change_answers() -> None:
     it.show_next()
     assert it.manager.commands == ["greet('Ada',)"] * 2
     assert [text for text in it.said if text] == ["greet('Ada'): 1 answer changed"]
+    assert "was 'call 1'" in it.hooks.text_to_copy()
 
 
 class Slow(Manager):
@@ -75,7 +84,7 @@ def test_a_reload_during_a_pinned_call_repeats_it_once_more_afterwards() -> None
 def test_a_call_by_hand_is_no_repetition() -> None:
     """The user's own call is made once, and its results are not compared with earlier ones."""
     it = Bench(Manager())
-    it.workbench.call((HookCall("greet", "1"),))
+    it.workbench.call(HookCall("greet", "1"))
     ended = it.manager.next_message()
     assert isinstance(ended, CallsEnded)
     assert not ended.reloaded

@@ -182,7 +182,7 @@ class DetailTabs(Vertical):
     def __init__(self, project: Path, book: LogBook, clock: Callable[[], float], state: ViewState) -> None:
         super().__init__(id="detail")
         self.log_view = LogView(book, wraps=state.wraps, stamped=state.stamped)
-        self.hooks = HooksView(state.earlier, state.pinned)
+        self.hooks = HooksView()
         self._facts = DetailFacts()
         self._filling = asyncio.Lock()
         self._panes: dict[str, DetailPane] = {

@@ -1,8 +1,8 @@
-"""``HooksView``: all hook points with their handlers, the user's calls, and pinned calls."""
+"""``HooksView``: all hook points with their handlers, the line for arguments, and the results of calls."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -18,16 +18,10 @@ from textual.widgets import Input
 
 from hotload_tui.core.model import HandlerStatus, HookPointStatus
 from hotload_tui.tui import keys
-from hotload_tui.tui.calls import CallResult, HookCall, change_words, result_text, short_name
+from hotload_tui.tui.calls import HookCall, short_name
 from hotload_tui.tui.requests import Remark
-from hotload_tui.tui.text import clean_line, count, milliseconds
+from hotload_tui.tui.text import clean_line, milliseconds
 from hotload_tui.tui.widgets.panes import Body, DetailFacts, DetailPane, Prompt, RowTable
-
-KEPT: Final = 50
-"""The maximum number of earlier calls, over all hook points."""
-
-SHOWN: Final = 5
-"""The maximum number of results of calls that are not pinned."""
 
 _TITLES: Final = ("hook point", "handler", "prio", "calls", "faults", "ms")
 
@@ -60,28 +54,21 @@ class HooksView(Vertical, DetailPane):
     ROWS = "rows"
 
     @dataclass
-    class Wanted(Message):
-        """The user wants to call hook points."""
+    class CallTyped(Message):
+        """The user typed the arguments of a call; ``is_pinned`` if this call is to be pinned."""
 
-        calls: tuple[HookCall, ...]
+        call: HookCall
+        is_pinned: bool
 
-    class Kept(Message):
-        """The earlier calls or the pinned calls, which the next session needs, have changed."""
-
-    def __init__(self, earlier: Iterable[HookCall] = (), pinned: Iterable[HookCall] = ()) -> None:
+    def __init__(self) -> None:
         super().__init__(id="hook-points")
-        self.earlier = list(earlier)
-        """Earlier calls, the newest first."""
-        self.pinned = list(pinned)
-        """Calls that run again after each reload."""
+        self.earlier: tuple[HookCall, ...] = ()
+        """Earlier calls, the newest first, whose arguments the line offers."""
         self._points: tuple[HookPointStatus, ...] = ()
         self._rows: tuple[HookRow, ...] = ()
-        self._results: dict[HookCall, CallResult] = {}
-        self._before: dict[HookCall, CallResult] = {}
-        self._newest: HookCall | None = None
-        """The user's newest call since the last reload; its result is on top."""
+        self._results: Content | None = None
         self._asking = ""
-        self._pins = False
+        self._is_pinned = False
         """Whether to pin the call that the user is typing."""
         self.table = HooksTable(cursor_type="row", cell_padding=1)
         """The hook points; this table takes the focus of the tab."""
@@ -94,10 +81,6 @@ class HooksView(Vertical, DetailPane):
         yield self.table
         yield self._prompt
         yield self._area
-
-    def on_mount(self) -> None:
-        """Show the results of pinned calls that ran before the tab was mounted."""
-        self._draw()
 
     def show(self, facts: DetailFacts) -> None:
         """Show all hook points; the cursor stays on its hook point."""
@@ -172,117 +155,58 @@ class HooksView(Vertical, DetailPane):
         row = self.table.cursor_row
         return self._rows[row] if 0 <= row < len(self._rows) else None
 
-    def _why_no_row(self) -> str:
+    @property
+    def point(self) -> str:
+        """The hook point under the cursor; empty if there is none."""
+        return self._row.point.point if self._row else ""
+
+    def why_no_point(self) -> str:
+        """Return why there is no hook point under the cursor."""
         every = sum(max(1, len(point.handlers)) for point in self._points)
         return self.nothing(every) if every else NO_POINTS
 
     def on_data_table_row_selected(self) -> None:
         """Ask for the arguments of a call."""
-        row = self._row
-        if row is None:
+        if self.point:
+            self.ask(self.point)
+        else:
             self.post_message(Remark(NO_POINTS))
-            return
-        self._ask(row.point.point)
 
-    def _ask(self, point: str) -> None:
-        """Open the prompt for the arguments of a call."""
-        self._asking, self._pins = point, False
-        typed = [call.typed for call in self.earlier if call.point == self._asking]
+    def ask(self, point: str, *, is_pinned: bool = False) -> None:
+        """Open the line for the arguments of a call; ``is_pinned`` if this call is to be pinned."""
+        self._asking, self._is_pinned = point, is_pinned
+        typed = [call.typed for call in self.earlier if call.point == point]
         latest = typed[0] if typed else ""
-        self._prompt.open(
-            Content(f"{clean_line(self._asking, 60)}(…)"), HINT, latest, list(dict.fromkeys(typed))
-        )
+        self._prompt.open(Content(f"{clean_line(point, 60)}(…)"), HINT, latest, list(dict.fromkeys(typed)))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Request the call that the user typed."""
+        """Pass the call that the user typed on."""
         event.stop()
-        call = HookCall(self._asking, event.value.strip())
-        self.earlier = [call, *(other for other in self.earlier if other != call)][:KEPT]
-        if self._pins and call not in self.pinned:
-            self.pinned.append(call)
         self.leave_prompt()
-        self.post_message(self.Wanted((call,)))
-        self.post_message(self.Kept())
+        self.post_message(self.CallTyped(HookCall(self._asking, event.value.strip()), self._is_pinned))
 
     def leave_prompt(self) -> bool:
-        """Close the prompt; return whether it was open."""
+        """Close the line for arguments; return whether it was open."""
         was_open = self._prompt.is_open
         if was_open:
             self.screen.set_focus(self.table)
             self._prompt.close()
         return was_open
 
-    def toggle_pin(self) -> str:
-        """Pin the newest call of the hook point, or unpin it if it is pinned; return a message."""
-        row = self._row
-        if row is None:
-            return self._why_no_row()
-        point = row.point.point
-        call = next((call for call in (*self.earlier, *self.pinned) if call.point == point), None)
-        if call is None:
-            self._ask(point)
-            self._pins = True
-            return f"{clean_line(point, 60)} was not called yet: type what to call it with; enter pins that"
-        shown = clean_line(str(call), 60)
-        pinned = call not in self.pinned
-        if pinned:
-            self.pinned.append(call)
-            if call not in self._results:
-                self.post_message(self.Wanted((call,)))
-        else:
-            self.pinned.remove(call)
-        self.post_message(self.Kept())
+    def show_results(self, results: Content | None, *, from_top: bool) -> None:
+        """Show the results of calls, or without results a hint; scroll ``from_top`` to see a new one."""
+        self._results = results
         self._draw()
-        return (
-            f"Pinned {shown}: it runs again after each reload."
-            if pinned
-            else f"{shown} is not pinned any more."
-        )
-
-    def take(self, results: tuple[CallResult, ...], *, reloaded: bool) -> str:
-        """Show results, and mark the changes in pinned calls; return a summary of the changes."""
-        words = []
-        for result in results:
-            call, old = result.call, self._results.pop(result.call, None)
-            if reloaded and old is not None:
-                if change := change_words(result, old):  # the last change stays marked until the next one
-                    self._before[call] = old
-                    words.append(change)
-            else:
-                self._before.pop(call, None)
-            self._results[call] = result
-        self._newest = None if reloaded or not results else results[-1].call
-        if self._newest:
+        if from_top:
             self._area.scroll_home(animate=False)
-        loose = [call for call in self._results if call not in self.pinned]
-        for call in loose[:-SHOWN]:
-            del self._results[call]
-        self._draw()
-        return "; ".join(words)
 
     def text_to_copy(self) -> str:
         """Return the text of all results."""
-        return self._text().plain if self._results else ""
+        return self._results.plain if self._results else ""
 
     def _draw(self) -> None:
-        self._body.show(self._text())
-
-    def _text(self) -> Content:
-        order = [call for call in self.pinned if call in self._results]
-        order += [call for call in reversed(self._results) if call not in self.pinned]
-        order.sort(key=lambda call: call != self._newest)
-        blocks = [
-            result_text(self._results[call], self._before.get(call), pinned=call in self.pinned)
-            for call in order
-        ]
-        waiting = [call for call in self.pinned if call not in self._results]
-        if waiting:
-            blocks.append(
-                Content.styled(f"{count(len(waiting), 'pinned call')} not run yet", "$foreground-muted")
-            )
-        if not blocks:
-            blocks.append(Content.styled(EMPTY if self._rows else self._why_no_row(), "$foreground-muted"))
-        return Content("\n\n").join(blocks)
+        hint = EMPTY if self._rows else self.why_no_point()
+        self._body.show(self._results or Content.styled(hint, "$foreground-muted"))
 
 
 def _place(row: HookRow) -> tuple[str, str]:
