@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol, TypeVar
 
+from textual.message import Message
 from textual.screen import ModalScreen
 
+from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.config_files import Resolved
-from hotload_tui.core.model import Plan, PluginStatus
+from hotload_tui.core.model import Plan, PluginState, PluginStatus
 from hotload_tui.tui.dialogs import AskNameScreen, ConfirmScreen, PlanScreen, SettingsScreen
-from hotload_tui.tui.requests import NOTHING_SELECTED, Requests
+from hotload_tui.tui.requests import CommandEnded, PlanMade, Requests
 from hotload_tui.tui.selection import Selection
-from hotload_tui.tui.text import failing_file, failing_line
+from hotload_tui.tui.text import clean_line, count, failing_file, failing_line
 from hotload_tui.tui.widgets.error_view import LINES, FailureReport
 from hotload_tui.tui.widgets.log_view import LogBook
+
+NOTHING_SELECTED: Final = "No plugin is selected: the table is empty. n makes one."
+
+_R = TypeVar("_R")
+
+
+def _nothing(_: object) -> str:
+    """Say nothing: events report the result."""
+    return ""
 
 
 class Restart(Protocol):
@@ -46,16 +57,17 @@ class Desk(Protocol):
 
 
 class Actions:
-    """Turns keys into requests; a toast shows why a request makes no sense now."""
+    """Sends the user's commands to the manager; a toast shows why a command makes no sense now."""
 
     def __init__(
         self,
         desk: Desk,
+        api: ManagerApi,
         requests: Requests,
         selection: Selection,
+        *,
         project: Path,
         book: LogBook,
-        *,
         restart: Restart | None,
         settings: Callable[[], Resolved] | None,
     ) -> None:
@@ -64,6 +76,7 @@ class Actions:
         ``settings`` reads the configuration; ``None`` where a program created the configuration itself.
         """
         self._desk = desk
+        self._api = api
         self._requests = requests
         self._selection = selection
         self._project = project
@@ -72,47 +85,90 @@ class Actions:
         self._settings = settings
 
     def rebuild(self) -> None:
-        """Rebuild the selected plugin."""
-        self._desk.say(self._requests.rebuild(self._selection.plugin))
+        """Compile and load the selected plugin again; events report the result."""
+        self._rebuild(self._selection.plugin)
+
+    def _rebuild(self, plugin: PluginStatus | None) -> None:
+        if plugin is not None and plugin.state is PluginState.OFF:
+            self._desk.say(f"{clean_line(plugin.name)} is off; d enables it.")
+        else:
+            self._request("rebuild", plugin, lambda name: self._api.rebuild(name, force=True))
 
     def rebuild_all(self) -> None:
         """Rebuild the plugins that changed or fail, or every plugin if there are none."""
-        self._desk.say(self._requests.rebuild_all())
+        nothing = "There are no plugins to rebuild; n makes one."
+        self._command("rebuild all", self._api.rebuild, lambda rebuilt: "" if rebuilt else nothing)
 
     def enable(self) -> None:
         """Enable the selected plugin."""
-        self._desk.say(self._requests.enable(self._selection.plugin))
+        self._request("enable", self._selection.plugin, self._api.enable)
 
     def disable(self) -> None:
         """Disable the selected plugin."""
-        self._desk.say(self._requests.disable(self._selection.plugin))
+        self._request("disable", self._selection.plugin, self._api.disable)
 
     def clean(self) -> None:
         """Remove the selected plugin's artifacts."""
-        self._desk.say(self._requests.clean(self._selection.plugin))
+        plugin = self._selection.plugin
+
+        def removed(number: int) -> str:
+            name = clean_line(plugin.name) if plugin else ""
+            return f"{name}: {count(number, 'artifact')} removed; r builds it again, z brings it back"
+
+        self._request("clean", plugin, self._api.clean, removed)
 
     def clean_all(self) -> None:
-        """Ask, then remove all artifacts."""
+        """Ask, then remove the artifacts of all plugins."""
         question = (
             "Remove the artifacts of all plugins? Live versions stay live; R builds the artifacts again."
         )
-        self._desk.ask(ConfirmScreen(question, "Remove"), lambda: self._desk.say(self._requests.clean_all()))
+
+        def removed(number: int) -> str:
+            return f"{count(number, 'artifact')} removed; R builds all again, z brings them back"
+
+        self._desk.ask(
+            ConfirmScreen(question, "Remove"),
+            lambda: self._command("clean all", self._api.clean, removed),
+        )
 
     def new(self) -> None:
-        """Ask for a name, then create a plugin."""
-        self._desk.open(AskNameScreen(self._requests.new))
+        """Ask for a name, then create a plugin from the template."""
+
+        def make(name: str) -> str:
+            return self._requests.submit(f"new {name}", lambda: made(name))
+
+        def made(name: str) -> CommandEnded:
+            status = self._api.new(name)
+            return CommandEnded(f"Made {clean_line(status.path)}; e opens it", made=status.name)
+
+        self._desk.open(AskNameScreen(make))
 
     def undo(self) -> None:
         """Undo the last disable, enable or clean."""
-        self._desk.say(self._requests.undo())
+        self._command("undo", self._api.undo, lambda undone: f"Taken back: {clean_line(undone)}")
 
     def release(self) -> None:
         """Release the selected plugin, so that it follows its source again."""
-        self._desk.say(self._requests.release(self._selection.plugin))
+        plugin = self._selection.plugin
+        if plugin is not None and not plugin.held:
+            self._desk.say(f"{clean_line(plugin.name)} is not held: it follows its source.")
+            return
+
+        def released(status: PluginStatus) -> str:
+            return f"{clean_line(status.name)} released: it follows its source again"
+
+        self._request("release", plugin, self._api.release, released)
 
     def roll_back(self, name: str, generation: int) -> None:
-        """Roll a plugin back to an earlier generation."""
-        self._desk.say(self._requests.rollback(name, generation))
+        """Load an earlier generation again, as a new generation, and hold the plugin there."""
+
+        def rolled_back(status: PluginStatus) -> str:
+            return (
+                f"{clean_line(name)}: generation {generation} is live again as generation"
+                f" {status.generation}, held; h releases it"
+            )
+
+        self._command(f"rollback {name}", lambda: self._api.rollback(name, generation), rolled_back)
 
     @property
     def is_paused(self) -> bool:
@@ -121,25 +177,56 @@ class Actions:
         return snapshot is not None and snapshot.watcher.paused
 
     def pause(self) -> None:
-        """Collect saves for later, or apply the collected saves."""
-        self._desk.say(self._requests.resume() if self.is_paused else self._requests.pause())
+        """Collect saves for later, or apply the collected saves and follow saves again."""
+
+        def resumed(plugins: tuple[PluginStatus, ...]) -> str:
+            what = count(len(plugins), "changed plugin") if plugins else "nothing had changed"
+            return f"Watching again: {what}"
+
+        if self.is_paused:
+            self._command("resume", self._api.resume, resumed)
+        else:
+            self._command("pause", self._api.pause, lambda _: "Paused: what is saved is kept; p applies it")
 
     def plan(self) -> None:
-        """Request the plan for a rebuild of all that changed."""
-        self._desk.say(self._requests.plan(None))
+        """Request the plan for a rebuild of all that changed; ``PlanMade`` carries it."""
+        self._plan(None)
 
     def plan_plugin(self) -> None:
-        """Request the plan for a rebuild of the selected plugin."""
-        plugin = self._selection.plugin
-        self._desk.say(self._requests.plan(plugin) if plugin else NOTHING_SELECTED)
+        """Request the plan for a rebuild of the selected plugin; ``PlanMade`` carries it."""
+        if plugin := self._selection.plugin:
+            self._plan(plugin)
+        else:
+            self._desk.say(NOTHING_SELECTED)
+
+    def _plan(self, plugin: PluginStatus | None) -> None:
+        name = plugin.name if plugin else None
+        self._submit(f"plan {name or 'all'}", lambda: PlanMade(self._api.plan(name), plugin))
 
     def show_plan(self, plan: Plan, plugin: PluginStatus | None) -> None:
         """Show the plan for ``plugin``, or for all, and carry it out if the user accepts it."""
+        self._desk.ask(PlanScreen(plan), lambda: self._rebuild(plugin) if plugin else self.rebuild_all())
 
-        def accepted() -> None:
-            self._desk.say(self._requests.rebuild(plugin) if plugin else self._requests.rebuild_all())
+    def _request(
+        self,
+        verb: str,
+        plugin: PluginStatus | None,
+        operation: Callable[[str], _R],
+        said: Callable[[_R], str] = _nothing,
+    ) -> None:
+        """Run an operation on a plugin, if there is one."""
+        if plugin is None:
+            self._desk.say(NOTHING_SELECTED)
+            return
+        name = plugin.name
+        self._command(f"{verb} {name}", lambda: operation(name), said)
 
-        self._desk.ask(PlanScreen(plan), accepted)
+    def _command(self, label: str, operation: Callable[[], _R], said: Callable[[_R], str] = _nothing) -> None:
+        """Run an operation; ``said`` turns its result into the words for the user."""
+        self._submit(label, lambda: CommandEnded(said(operation())))
+
+    def _submit(self, label: str, work: Callable[[], Message]) -> None:
+        self._desk.say(self._requests.submit(label, work))
 
     def restart(self) -> None:
         """Restart a host that hangs, without the plugin that hangs; ask first if the host answers."""

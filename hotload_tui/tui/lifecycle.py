@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from hotload_tui.core.errors import RuntimeDirError
 from hotload_tui.core.events import AnyEvent, PluginRetired
 from hotload_tui.core.model import PluginStatus, Snapshot
-from hotload_tui.tui.requests import Requests
+from hotload_tui.tui.requests import Requests, StartEnded, StopEnded, reason_of
 from hotload_tui.tui.terminal import settle
 from hotload_tui.tui.text import clean_line
 from hotload_tui.tui.widgets.status import StatusLine
@@ -53,8 +54,17 @@ class Startup:
         self._run()
 
     def _run(self) -> None:
-        if self._start is not None:
-            self._requests.start(self._start)
+        if (start := self._start) is None:
+            return
+
+        def work() -> StartEnded:
+            try:
+                start()
+            except BaseException as error:  # every start error is shown; none crashes the console
+                return StartEnded(reason_of(error), isinstance(error, RuntimeDirError))
+            return StartEnded("")
+
+        self._requests.spawn("start", work)
 
     def end(self, trouble: str, *, folder_missing: bool) -> None:
         """Show that the console is ready, or why it is not."""
@@ -97,7 +107,15 @@ class Shutdown:
         self.has_begun = True
         self._status.snapshot = None
         self._show((plugin.name, plugin.generation) for plugin in plugins if plugin.generation)
-        self._requests.stop(stop)
+
+        def work() -> StopEnded:
+            try:
+                stop()
+            except BaseException as error:  # the user quits even if unloading fails
+                return StopEnded(f"while unloading: {reason_of(error)}")
+            return StopEnded("")
+
+        self._requests.spawn("stop", work)
 
     def follow(self, events: Iterable[AnyEvent]) -> None:
         """Remove the plugins that are now unloaded from the status line."""

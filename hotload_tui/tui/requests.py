@@ -1,8 +1,8 @@
-"""The console's only access to the manager: requests run in threads, and messages bring the results.
+"""The console's threads: they read the manager's state and run commands, and post the results as messages.
 
-``FactReader`` collects events and reads the state again at most twenty times a second, in its own thread: a
-manager that is busy, or at the other end of a socket, never freezes the screen. Each request runs in a daemon
-thread and posts its result. Its method returns why the request makes no sense now, or an empty text.
+A manager that is busy, or at the other end of a socket, never freezes the screen. ``FactReader`` collects
+events and reads the state again at most twenty times a second, in its own thread. Each command runs in a
+daemon thread.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ from typing import Final, NamedTuple, TypeVar
 from textual.message import Message
 
 from hotload_tui.core.api import ManagerApi
-from hotload_tui.core.errors import HotloadError, NoHostError, RuntimeDirError
+from hotload_tui.core.errors import HotloadError, NoHostError
 from hotload_tui.core.events import AnyEvent, HostLost, HostReached, HostStalled
 from hotload_tui.core.model import (
     HistoryEntry,
     LogLine,
     Plan,
     PluginDetail,
-    PluginState,
     PluginStatus,
     Snapshot,
 )
-from hotload_tui.tui.calls import CallResult, HookCall, call_result
-from hotload_tui.tui.text import clean_line, count, failing_file
+from hotload_tui.tui.calls import CallResult
+from hotload_tui.tui.text import clean_line, failing_file
 
 READ_INTERVAL: Final = 0.05
 """Seconds between two reads."""
@@ -236,48 +235,30 @@ class FactReader:
 
     def _closeup(self, pid: int, status: PluginStatus) -> CloseUp:
         name = status.name
-        return CloseUp(name, self._detail(name), self._source(pid, status), self._history(name))
-
-    def _history(self, name: str) -> tuple[HistoryEntry, ...]:
-        try:
-            return self._api.history(name)
-        except HotloadError:  # as in _detail
-            return ()
-
-    def _detail(self, name: str) -> PluginDetail | None:
-        try:
-            return self._api.detail(name)
-        except HotloadError:  # the plugin was removed between two reads; the next event reports it
-            return None
+        detail = _found(lambda: self._api.detail(name))
+        return CloseUp(name, detail, self._source(pid, status), _found(lambda: self._api.history(name)) or ())
 
     def _source(self, pid: int, status: PluginStatus) -> SourcePair:
-        file = failing_file(status)
-        wanted = (pid, status.name, file, status.generation)
+        name, file = status.name, failing_file(status)
+        generation = status.generation or None
+        wanted = (pid, name, file, status.generation)
         if wanted != self._loaded_key:  # the source of a loaded generation never changes
-            self._loaded = self._text(status.name, file, status.generation) if status.generation else None
+            self._loaded = _found(lambda: self._api.source(name, file, generation)) if generation else None
             self._loaded_key = wanted
-        return SourcePair(file, self._loaded, self._text(status.name, file, None))
-
-    def _text(self, name: str, file: str, generation: int | None) -> str | None:
-        try:
-            return self._api.source(name, file, generation)
-        except HotloadError:
-            return None
+        return SourcePair(file, self._loaded, _found(lambda: self._api.source(name, file)))
 
 
-NOTHING_SELECTED = "No plugin is selected: the table is empty. n makes one."
-
-
-def _nothing(_: object) -> str:
-    """Say nothing: events report the result."""
-    return ""
+def _found(read: Callable[[], _R]) -> _R | None:
+    try:
+        return read()
+    except HotloadError:  # the plugin was removed between two reads; the next event reports it
+        return None
 
 
 class Requests:
-    """Sends commands to the manager."""
+    """Runs work in daemon threads and posts its results as messages."""
 
-    def __init__(self, api: ManagerApi, post: Callable[[Message], bool]) -> None:
-        self._api = api
+    def __init__(self, post: Callable[[Message], bool]) -> None:
         self._post = post
         self._lock = threading.Lock()
         self._running: set[str] = set()
@@ -288,176 +269,36 @@ class Requests:
         with self._lock:
             return tuple(sorted(self._running))
 
-    def start(self, start: Callable[[], None]) -> None:
-        """Scan, load and watch in a thread; ``StartEnded`` reports the result."""
+    def submit(self, label: str, work: Callable[[], Message]) -> str:
+        """Run a command and post its message, or ``CommandEnded`` if it fails.
 
-        def ended(error: BaseException | None) -> Message:
-            trouble = reason_of(error) if error else ""
-            return StartEnded(trouble, folder_missing=isinstance(error, RuntimeDirError))
+        Returns:
+            The reason if a command with the same label is under way; else an empty text.
 
-        self._spawn("start", start, ended)
-
-    def stop(self, stop: Callable[[], None]) -> None:
-        """Stop watching and unload every plugin in a thread; ``StopEnded`` is posted even after an error."""
-        self._spawn(
-            "stop", stop, lambda error: StopEnded(f"while unloading: {reason_of(error)}" if error else "")
-        )
-
-    def _spawn(
-        self, name: str, work: Callable[[], None], ended: Callable[[BaseException | None], Message]
-    ) -> None:
-        def run() -> None:
-            try:
-                work()
-            except BaseException as error:  # every error is shown; none ends the console
-                self._tell(ended(error))
-            else:
-                self._tell(ended(None))
-
-        threading.Thread(target=run, name=f"hotload-{name}", daemon=True).start()
-
-    def rebuild(self, plugin: PluginStatus | None) -> str:
-        """Compile and load one plugin again; events report the result."""
-        if plugin is not None and plugin.state is PluginState.OFF:
-            return f"{clean_line(plugin.name)} is off; d enables it."
-        return self._request("rebuild", plugin, lambda name: self._api.rebuild(name, force=True))
-
-    def rebuild_all(self) -> str:
-        """Rebuild the plugins that changed or fail, or every plugin if there are none."""
-        nothing = "There are no plugins to rebuild; n makes one."
-        return self._command("rebuild all", self._api.rebuild, lambda rebuilt: "" if rebuilt else nothing)
-
-    def plan(self, plugin: PluginStatus | None) -> str:
-        """Request the plan for a rebuild of one plugin, or of all that changed; ``PlanMade`` carries it."""
-        name = plugin.name if plugin else None
-        return self._submit(f"plan {name or 'all'}", lambda: PlanMade(self._api.plan(name), plugin))
-
-    def enable(self, plugin: PluginStatus | None) -> str:
-        """Enable a plugin."""
-        return self._request("enable", plugin, self._api.enable)
-
-    def disable(self, plugin: PluginStatus | None) -> str:
-        """Disable a plugin."""
-        return self._request("disable", plugin, self._api.disable)
-
-    def clean(self, plugin: PluginStatus | None) -> str:
-        """Remove the artifacts of one plugin."""
-
-        def removed(number: int) -> str:
-            name = clean_line(plugin.name) if plugin else ""
-            return f"{name}: {count(number, 'artifact')} removed; r builds it again, z brings it back"
-
-        return self._request("clean", plugin, self._api.clean, removed)
-
-    def clean_all(self) -> str:
-        """Remove the artifacts of all plugins."""
-
-        def removed(number: int) -> str:
-            return f"{count(number, 'artifact')} removed; R builds all again, z brings them back"
-
-        return self._command("clean all", self._api.clean, removed)
-
-    def new(self, name: str) -> str:
-        """Create a plugin from the template."""
-
-        def work() -> CommandEnded:
-            made = self._api.new(name)
-            return CommandEnded(f"Made {clean_line(made.path)}; e opens it", made=made.name)
-
-        return self._submit(f"new {name}", work)
-
-    def rollback(self, name: str, generation: int) -> str:
-        """Load an earlier generation again, as a new generation, and hold the plugin there."""
-
-        def rolled_back(status: PluginStatus) -> str:
-            return (
-                f"{clean_line(name)}: generation {generation} is live again as generation"
-                f" {status.generation}, held; h releases it"
-            )
-
-        return self._command(f"rollback {name}", lambda: self._api.rollback(name, generation), rolled_back)
-
-    def release(self, plugin: PluginStatus | None) -> str:
-        """Release a HELD plugin, so that it follows its source again."""
-        if plugin is not None and not plugin.held:
-            return f"{clean_line(plugin.name)} is not held: it follows its source."
-
-        def released(status: PluginStatus) -> str:
-            return f"{clean_line(status.name)} released: it follows its source again"
-
-        return self._request("release", plugin, self._api.release, released)
-
-    def pause(self) -> str:
-        """Pause watching: collect saves until ``resume``."""
-        return self._command(
-            "pause", self._api.pause, lambda _: "Paused: what is saved is kept; p applies it"
-        )
-
-    def resume(self) -> str:
-        """Apply the saves that were collected during the pause, and follow saves again."""
-
-        def resumed(plugins: tuple[PluginStatus, ...]) -> str:
-            what = count(len(plugins), "changed plugin") if plugins else "nothing had changed"
-            return f"Watching again: {what}"
-
-        return self._command("resume", self._api.resume, resumed)
-
-    def undo(self) -> str:
-        """Undo the last disable, enable or clean."""
-        return self._command("undo", self._api.undo, lambda undone: f"Taken back: {clean_line(undone)}")
-
-    def call(self, calls: tuple[HookCall, ...], now: Callable[[], float], *, reloaded: bool = False) -> str:
-        """Call hook points one after the other; ``CallsEnded`` carries the results."""
-
-        def one(call: HookCall) -> CallResult:
-            positional, keywords, twice = call.arguments
-            if twice:
-                return CallResult(call, now(), trouble=f"{twice} is given twice; leave one of them out")
-            try:
-                return call_result(call, now(), self._api.invoke(call.point, *positional, **keywords))
-            except BaseException as error:  # as in _run, every error is shown
-                return CallResult(call, now(), trouble=reason_of(error))
-
-        def work() -> CallsEnded:
-            return CallsEnded(tuple(map(one, calls)), reloaded=reloaded)
-
-        return self._submit(f"call {', '.join(map(str, calls))}", work)
-
-    def _request(
-        self,
-        verb: str,
-        plugin: PluginStatus | None,
-        operation: Callable[[str], _R],
-        said: Callable[[_R], str] = _nothing,
-    ) -> str:
-        """Run an operation on the selected plugin, if there is one."""
-        if plugin is None:
-            return NOTHING_SELECTED
-        name = plugin.name
-        return self._command(f"{verb} {name}", lambda: operation(name), said)
-
-    def _command(self, label: str, operation: Callable[[], _R], said: Callable[[_R], str] = _nothing) -> str:
-        """Run an operation; ``said`` turns its result into the words for the user."""
-        return self._submit(label, lambda: CommandEnded(said(operation())))
-
-    def _submit(self, label: str, work: Callable[[], Message]) -> str:
+        """
         with self._lock:
             if label in self._running:
                 return f"Still busy: {clean_line(label)}"
             self._running.add(label)
-        threading.Thread(target=self._run, args=(label, work), name=f"hotload-{label}", daemon=True).start()
+
+        def run() -> Message:
+            try:
+                return work()
+            except BaseException as error:  # every error is shown; no command ends silently
+                return CommandEnded(clean_line(reason_of(error)), command=clean_line(label), failed=True)
+            finally:
+                with self._lock:
+                    self._running.discard(label)
+
+        self.spawn(label, run)
         return ""
 
-    def _run(self, label: str, work: Callable[[], Message]) -> None:
-        try:
-            message = work()
-        except BaseException as error:  # every error is shown; no command ends silently
-            message = CommandEnded(clean_line(reason_of(error)), command=clean_line(label), failed=True)
-        finally:
-            with self._lock:
-                self._running.discard(label)
-        self._tell(message)
+    def spawn(self, name: str, work: Callable[[], Message]) -> None:
+        """Run ``work``, which must not raise, and post its message."""
 
-    def _tell(self, message: Message) -> None:
-        with contextlib.suppress(RuntimeError):  # the console's loop has ended
-            self._post(message)
+        def run() -> None:
+            message = work()
+            with contextlib.suppress(RuntimeError):  # the console's loop has ended
+                self._post(message)
+
+        threading.Thread(target=run, name=f"hotload-{name}", daemon=True).start()

@@ -97,7 +97,7 @@ class ConsoleScreen(Screen[None]):
         self._line = Prompt(id="filter")
         self._notice = Notice()
 
-        self.requests = Requests(api, self.post_message)
+        self.requests = Requests(self.post_message)
         self.selection = Selection(self._table, self._facts.look_at, self._show_details, self.set_timer)
         self.filters = Filters(
             self._stored,
@@ -109,12 +109,19 @@ class ConsoleScreen(Screen[None]):
             say=self.say,
         )
         self.actions = Actions(
-            self, self.requests, self.selection, project, self._book, restart=restart, settings=settings
+            self,
+            api,
+            self.requests,
+            self.selection,
+            project=project,
+            book=self._book,
+            restart=restart,
+            settings=settings,
         )
         self.startup = Startup(start, self.requests, self._status, self.set_timer)
         self._toasts = Toasts(self._notice.show, clock)
         self._workbench = Workbench(
-            self._stored, self._tabs.hooks, self.requests, clock, say=self.say, keep=self.keep_view
+            self._stored, self._tabs.hooks, api, self.requests, clock, say=self.say, keep=self.keep_view
         )
         self.shutdown = Shutdown(self.requests, self._status)
         self._routes: Mapping[str, Callable[[], None]] = {

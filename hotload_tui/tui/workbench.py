@@ -7,9 +7,10 @@ from typing import Final
 
 from textual.content import Content
 
+from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.events import AnyEvent, PluginDisabled, PluginLoaded, PluginRemoved
-from hotload_tui.tui.calls import CallResult, HookCall, change_words, result_text
-from hotload_tui.tui.requests import Requests
+from hotload_tui.tui.calls import CallResult, HookCall, call_result, change_words, result_text
+from hotload_tui.tui.requests import CallsEnded, Requests, reason_of
 from hotload_tui.tui.text import clean_line, count
 from hotload_tui.tui.view_state import ViewState
 from hotload_tui.tui.widgets.hooks_view import HooksView
@@ -31,6 +32,7 @@ class Workbench:
         self,
         state: ViewState,
         hooks: HooksView,
+        api: ManagerApi,
         requests: Requests,
         clock: Callable[[], float],
         *,
@@ -41,6 +43,7 @@ class Workbench:
         self._earlier = list(state.earlier)
         self._pinned = list(state.pinned)
         self._hooks = hooks
+        self._api = api
         self._requests = requests
         self._clock = clock
         self._say = say
@@ -63,7 +66,7 @@ class Workbench:
         self._earlier = [call, *(other for other in self._earlier if other != call)][:KEPT]
         if is_pinned and call not in self._pinned:
             self._pinned.append(call)
-        self._say(self._requests.call((call,), self._clock))
+        self._say(self._request((call,)))
         self._show()
         self._keep()
 
@@ -85,7 +88,7 @@ class Workbench:
         else:
             self._pinned.append(call)
             if call not in self._results:
-                self._requests.call((call,), self._clock)
+                self._request((call,))
             self._say(f"Pinned {clean_line(str(call), 60)}: it runs again after each reload.")
             self._show()
             self._keep()
@@ -98,7 +101,22 @@ class Workbench:
     def repeat(self) -> None:
         """Repeat the pinned calls; if they are under way, they run once more afterwards."""
         pinned = tuple(self._pinned)
-        self._is_due = bool(pinned and self._requests.call(pinned, self._clock, reloaded=True))
+        self._is_due = bool(pinned and self._request(pinned, reloaded=True))
+
+    def _request(self, calls: tuple[HookCall, ...], *, reloaded: bool = False) -> str:
+        """Make calls one after the other; return the reason if they are under way."""
+        label = f"call {', '.join(map(str, calls))}"
+        return self._requests.submit(label, lambda: CallsEnded(tuple(map(self._made, calls)), reloaded))
+
+    def _made(self, call: HookCall) -> CallResult:
+        positional, keywords, twice = call.arguments
+        now = self._clock()
+        if twice:
+            return CallResult(call, now, trouble=f"{twice} is given twice; leave one of them out")
+        try:
+            return call_result(call, now, self._api.invoke(call.point, *positional, **keywords))
+        except BaseException as error:  # every error is shown
+            return CallResult(call, now, trouble=reason_of(error))
 
     def take(self, results: tuple[CallResult, ...], *, reloaded: bool) -> None:
         """Show results; if they are those of pinned calls after a reload, mark and report the changes."""

@@ -47,8 +47,8 @@ class Manager(ManagerApi):
         """The messages about ended commands."""
 
     def requests(self) -> Requests:
-        """Return requests to this manager."""
-        return Requests(self, self._post)
+        """Return requests whose messages arrive in ``posted``."""
+        return Requests(self._post)
 
     def _post(self, message: Message) -> bool:
         self.posted.put(message)

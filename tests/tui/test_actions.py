@@ -8,8 +8,8 @@ import pytest
 from textual.screen import ModalScreen
 
 from hotload_tui.core.model import PluginState, PluginStatus
-from hotload_tui.tui.actions import Actions, Restart
-from hotload_tui.tui.requests import NOTHING_SELECTED, CommandEnded, PlanMade
+from hotload_tui.tui.actions import NOTHING_SELECTED, Actions, Restart
+from hotload_tui.tui.requests import CommandEnded, PlanMade
 from hotload_tui.tui.selection import Selection
 from hotload_tui.tui.widgets.log_view import LogBook
 from hotload_tui.tui.widgets.plugin_table import PluginTable
@@ -60,10 +60,11 @@ class Room:
         selection.take(snapshot(*plugins, paused=paused), None)
         self.actions = Actions(
             self.desk,
+            self.manager,
             self.manager.requests(),
             selection,
-            Path("/project"),
-            LogBook(time.time),
+            project=Path("/project"),
+            book=LogBook(time.time),
             restart=restart,
             settings=None,
         )

@@ -26,6 +26,7 @@ class Bench:
         self.workbench = Workbench(
             ViewState(pinned=[ADA]),
             self.hooks,
+            manager,
             self.requests,
             lambda: 0.0,
             say=self.said.append,
