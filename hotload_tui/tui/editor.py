@@ -23,20 +23,7 @@ from hotload_tui.tui.terminal import lent_terminal
 _GOTO: Final = ("code", "code-insiders", "codium", "vscodium", "cursor", "windsurf")
 _COLON: Final = ("subl", "sublime_text", "zed", "atom", "mate", "hx", "helix")
 _LINE: Final = ("idea", "pycharm", "charm", "kate", "gedit", "kak")
-_WINDOWED: Final = (
-    *_GOTO,
-    "subl",
-    "sublime_text",
-    "zed",
-    "atom",
-    "mate",
-    "idea",
-    "pycharm",
-    "charm",
-    "kate",
-    "gedit",
-    "gvim",
-)
+_WINDOWED: Final = {*_GOTO, *_COLON, *_LINE, "gvim"} - {"hx", "helix", "kak"}
 
 
 class EditorCommand(NamedTuple):

@@ -124,28 +124,6 @@ class ConsoleScreen(Screen[None]):
             self._stored, self._tabs.hooks, api, self.requests, clock, say=self.say, keep=self.keep_view
         )
         self.shutdown = Shutdown(self.requests, self._status)
-        self._routes: Mapping[str, Callable[[], None]] = {
-            "clean": self.actions.clean,
-            "clean_all": self.actions.clean_all,
-            "disable": self.actions.disable,
-            "edit": self.actions.edit,
-            "enable": self.actions.enable,
-            "filter": lambda: self.filters.open(self.focused),
-            "new": self.actions.new,
-            "pause": self.actions.pause,
-            "pin": self._workbench.pin,
-            "problems": self.filters.toggle_problems,
-            "rebuild": self.actions.rebuild,
-            "rebuild_all": self.actions.rebuild_all,
-            "release": self.actions.release,
-            "report": self.actions.report,
-            "restart": self.actions.restart,
-            "reverse": self.filters.reverse,
-            "settings": self.actions.show_settings,
-            "sort": self.filters.sort,
-            "undo": self.actions.undo,
-        }
-        """The controllers' methods by the names that key bindings give to ``run``."""
 
     def compose(self) -> ComposeResult:
         """Compose the panes; the screen's size decides which of them are visible."""
@@ -396,7 +374,31 @@ class ConsoleScreen(Screen[None]):
 
     def action_run(self, name: str) -> None:
         """Run a controller's method by its name in the key bindings."""
-        self._routes[name]()
+        self._routes()[name]()
+
+    def _routes(self) -> Mapping[str, Callable[[], None]]:
+        actions, filters = self.actions, self.filters
+        return {
+            "clean": actions.clean,
+            "clean_all": actions.clean_all,
+            "disable": actions.disable,
+            "edit": actions.edit,
+            "enable": actions.enable,
+            "filter": lambda: filters.open(self.focused),
+            "new": actions.new,
+            "pause": actions.pause,
+            "pin": self._workbench.pin,
+            "problems": filters.toggle_problems,
+            "rebuild": actions.rebuild,
+            "rebuild_all": actions.rebuild_all,
+            "release": actions.release,
+            "report": actions.report,
+            "restart": actions.restart,
+            "reverse": filters.reverse,
+            "settings": actions.show_settings,
+            "sort": filters.sort,
+            "undo": actions.undo,
+        }
 
     async def action_debug(self) -> None:
         """Lend the terminal to a waiting ``breakpoint()``."""

@@ -173,13 +173,9 @@ class HistoryView(RowTable, DetailPane):
         figures = sum(width + _PADDING for _, width in _FIGURES)
         self._has_figures = room - figures >= _OUTCOME
         outcome = ("outcome", max(_OUTCOME, room - figures * self._has_figures))
-        self.clear(columns=True)
-        for title, width in (*_COLUMNS, *(_FIGURES if self._has_figures else ()), outcome):
-            self.add_column(Text(title), width=width)
-        for row in self._rows:
-            self.add_row(*self._cells(row))
+        columns = (*_COLUMNS, *(_FIGURES if self._has_figures else ()), outcome)
         place = next((i for i, row in enumerate(self._rows) if kept and row.entry.at == kept.at), 0)
-        self.move_cursor(row=place, animate=False)
+        self.fill(columns, map(self._cells, self._rows), cursor=place)
 
     def text_to_copy(self) -> str:
         """Return the text of the entry under the cursor."""

@@ -106,19 +106,14 @@ class HooksView(Vertical, DetailPane):
         here = self._row
         self._rows = rows
         if list(map(_place, rows)) == list(map(_place, before)) and self.table.columns:
-            self._update(before)
+            self._update()
             return
-        table = self.table
-        table.clear(columns=True)
         names = max((len(row.point.point) for row in rows), default=0)
         whose = max((len(_who(row.point, row.handler)) for row in rows), default=0)
         widths = (min(20, max(10, names)), min(28, max(12, whose)), 4, 6, 6, 6)
-        for title, width in zip(_TITLES, widths, strict=True):
-            table.add_column(Text(title), width=width)
-        for row in rows:
-            table.add_row(*self._cells(row))
         same = [i for i, row in enumerate(rows) if here and row.point.point == here.point.point]
-        table.move_cursor(row=same[min(here.place, len(same) - 1)] if here and same else 0, animate=False)
+        cursor = same[min(here.place, len(same) - 1)] if here and same else 0
+        self.table.fill(zip(_TITLES, widths, strict=True), map(self._cells, rows), cursor=cursor)
         self._draw()
 
     def _wanted_rows(self) -> Iterator[HookRow]:
@@ -128,14 +123,12 @@ class HooksView(Vertical, DetailPane):
             for place, (_, handler) in enumerate(rows):
                 yield HookRow(point, place, handler)
 
-    def _update(self, before: tuple[HookRow, ...]) -> None:
+    def _update(self) -> None:
         """Draw the cells that have changed."""
-        for number, (row, old) in enumerate(zip(self._rows, before, strict=True)):
-            if row.handler == old.handler and row.point.calls == old.point.calls:
-                continue
-            for column, (cell, was) in enumerate(zip(self._cells(row), self._cells(old), strict=True)):
-                if cell != was:
-                    self.table.update_cell_at(Coordinate(number, column), cell)
+        for number, row in enumerate(self._rows):
+            for column, cell in enumerate(self._cells(row)):
+                if cell != self.table.get_cell_at(place := Coordinate(number, column)):
+                    self.table.update_cell_at(place, cell)
 
     def _cells(self, row: HookRow) -> list[Text]:
         handler = row.handler

@@ -49,6 +49,17 @@ class Body(Static):
 class RowTable(DataTable[Text]):
     """A table in which a click moves the cursor, and only a double click has the effect of enter."""
 
+    def fill(
+        self, columns: Iterable[tuple[str, int]], rows: Iterable[Iterable[Text]], *, cursor: int
+    ) -> None:
+        """Replace all columns (title and width in cells) and rows, and put the cursor on a row."""
+        self.clear(columns=True)
+        for title, width in columns:
+            self.add_column(Text(title), width=width)
+        for row in rows:
+            self.add_row(*row)
+        self.move_cursor(row=cursor, animate=False)
+
     def on_click(self, event: events.Click) -> None:
         """Prevent Textual from treating a single click on the cursor's row as enter."""
         row: object = event.style.meta.get("row")
