@@ -37,7 +37,7 @@ class Restart(Protocol):
         ...
 
 
-class Desk(Protocol):
+class ScreenAccess(Protocol):
     """The parts of the screen that actions use."""
 
     def say(self, text: str, *, bad: bool = False) -> None:
@@ -61,7 +61,7 @@ class Actions:
 
     def __init__(
         self,
-        desk: Desk,
+        screen: ScreenAccess,
         api: ManagerApi,
         requests: Requests,
         selection: Selection,
@@ -75,7 +75,7 @@ class Actions:
 
         ``settings`` reads the configuration; ``None`` where a program created the configuration itself.
         """
-        self._desk = desk
+        self._screen = screen
         self._api = api
         self._requests = requests
         self._selection = selection
@@ -90,7 +90,7 @@ class Actions:
 
     def _rebuild(self, plugin: PluginStatus | None) -> None:
         if plugin is not None and plugin.state is PluginState.OFF:
-            self._desk.say(f"{clean_line(plugin.name)} is off; d enables it.")
+            self._screen.say(f"{clean_line(plugin.name)} is off; d enables it.")
         else:
             self._request("rebuild", plugin, lambda name: self._api.rebuild(name, force=True))
 
@@ -126,7 +126,7 @@ class Actions:
         def removed(number: int) -> str:
             return f"{count(number, 'artifact')} removed; R builds all again, z brings them back"
 
-        self._desk.ask(
+        self._screen.ask(
             ConfirmScreen(question, "Remove"),
             lambda: self._command("clean all", self._api.clean, removed),
         )
@@ -141,7 +141,7 @@ class Actions:
             status = self._api.new(name)
             return CommandEnded(f"Made {clean_line(status.path)}; e opens it", made=status.name)
 
-        self._desk.open(AskNameScreen(make))
+        self._screen.open(AskNameScreen(make))
 
     def undo(self) -> None:
         """Undo the last disable, enable or clean."""
@@ -151,7 +151,7 @@ class Actions:
         """Release the selected plugin, so that it follows its source again."""
         plugin = self._selection.plugin
         if plugin is not None and not plugin.held:
-            self._desk.say(f"{clean_line(plugin.name)} is not held: it follows its source.")
+            self._screen.say(f"{clean_line(plugin.name)} is not held: it follows its source.")
             return
 
         def released(status: PluginStatus) -> str:
@@ -197,7 +197,7 @@ class Actions:
         if plugin := self._selection.plugin:
             self._plan(plugin)
         else:
-            self._desk.say(NOTHING_SELECTED)
+            self._screen.say(NOTHING_SELECTED)
 
     def _plan(self, plugin: PluginStatus | None) -> None:
         name = plugin.name if plugin else None
@@ -205,7 +205,7 @@ class Actions:
 
     def show_plan(self, plan: Plan, plugin: PluginStatus | None) -> None:
         """Show the plan for ``plugin``, or for all, and carry it out if the user accepts it."""
-        self._desk.ask(PlanScreen(plan), lambda: self._rebuild(plugin) if plugin else self.rebuild_all())
+        self._screen.ask(PlanScreen(plan), lambda: self._rebuild(plugin) if plugin else self.rebuild_all())
 
     def _request(
         self,
@@ -216,7 +216,7 @@ class Actions:
     ) -> None:
         """Run an operation on a plugin, if there is one."""
         if plugin is None:
-            self._desk.say(NOTHING_SELECTED)
+            self._screen.say(NOTHING_SELECTED)
             return
         name = plugin.name
         self._command(f"{verb} {name}", lambda: operation(name), said)
@@ -226,44 +226,46 @@ class Actions:
         self._submit(label, lambda: CommandEnded(said(operation())))
 
     def _submit(self, label: str, work: Callable[[], Message]) -> None:
-        self._desk.say(self._requests.submit(label, work))
+        self._screen.say(self._requests.submit(label, work))
 
     def restart(self) -> None:
         """Restart a host that hangs, without the plugin that hangs; ask first if the host answers."""
         restart = self._restart
         if restart is None:
-            self._desk.say("The host is another program; restart it there.")
+            self._screen.say("The host is another program; restart it there.")
         elif restart(anyway=False):
             question = "The host answers. Restart it all the same? What plugins keep in memory is lost."
-            self._desk.ask(ConfirmScreen(question, "Restart"), lambda: self._desk.say(restart(anyway=True)))
+            self._screen.ask(
+                ConfirmScreen(question, "Restart"), lambda: self._screen.say(restart(anyway=True))
+            )
 
     def show_settings(self) -> None:
         """Show each value of the configuration and its source."""
         if self._settings is None:
-            self._desk.say("The program made its configuration itself: no file says it.")
+            self._screen.say("The program made its configuration itself: no file says it.")
             return
         snapshot = self._selection.snapshot
         fault = snapshot.host.config_fault if snapshot else ""
-        self._desk.open(SettingsScreen(self._settings, fault, self._project))
+        self._screen.open(SettingsScreen(self._settings, fault, self._project))
 
     def edit(self) -> None:
         """Open the editor at the failing line of the selected plugin."""
         plugin, source = self._selection.plugin, self._selection.source
         if plugin is None:
-            self._desk.say(NOTHING_SELECTED)
+            self._screen.say(NOTHING_SELECTED)
             return
         line = failing_line(plugin, source.disk if source else None)
-        self._desk.edit(self._project / plugin.path / failing_file(plugin), line)
+        self._screen.edit(self._project / plugin.path / failing_file(plugin), line)
 
     def report(self, *, markdown: bool = False) -> None:
         """Copy the whole report about the selected plugin."""
         plugin, snapshot = self._selection.plugin, self._selection.snapshot
         if plugin is None or snapshot is None:
-            self._desk.say(NOTHING_SELECTED)
+            self._screen.say(NOTHING_SELECTED)
             return
         closeup = self._selection.closeup
         newest = [self._book[i].text for i in range(max(0, len(self._book) - LINES), len(self._book))]
         report = FailureReport(
             plugin, snapshot.host, closeup.detail if closeup else None, newest, self._project
         )
-        self._desk.copy(report.markdown() if markdown else report.plain())
+        self._screen.copy(report.markdown() if markdown else report.plain())

@@ -66,9 +66,7 @@ class Workbench:
         self._earlier = [call, *(other for other in self._earlier if other != call)][:KEPT]
         if is_pinned and call not in self._pinned:
             self._pinned.append(call)
-        self._say(self._request((call,)))
-        self._show()
-        self._keep()
+        self._change(self._request((call,)))
 
     def pin(self) -> None:
         """Pin or unpin the newest call of the hook point under the cursor; without one, ask for arguments."""
@@ -82,16 +80,18 @@ class Workbench:
             self._say(f"{name} was not called yet: type what to call it with; enter pins that")
         elif call in self._pinned:
             self._pinned.remove(call)
-            self._say(f"{clean_line(str(call), 60)} is not pinned any more.")
-            self._show()
-            self._keep()
+            self._change(f"{clean_line(str(call), 60)} is not pinned any more.")
         else:
             self._pinned.append(call)
             if call not in self._results:
                 self._request((call,))
-            self._say(f"Pinned {clean_line(str(call), 60)}: it runs again after each reload.")
-            self._show()
-            self._keep()
+            self._change(f"Pinned {clean_line(str(call), 60)}: it runs again after each reload.")
+
+    def _change(self, text: str) -> None:
+        """Report, show and store a change of the earlier or the pinned calls."""
+        self._say(text)
+        self._show()
+        self._keep()
 
     def follow(self, events: Iterable[AnyEvent]) -> None:
         """Repeat the pinned calls if one of the events may have changed their answers."""

@@ -16,7 +16,7 @@ from hotload_tui.tui.widgets.plugin_table import PluginTable
 from tests.tui.fakes import Manager, Timers, plugin, snapshot
 
 
-class Desk:
+class Screen:
     """Records what actions ask of the screen, and accepts a dialog when the test does."""
 
     def __init__(self) -> None:
@@ -53,13 +53,13 @@ class Room:
     """Actions on some plugins, the first of which is selected."""
 
     def __init__(self, *plugins: PluginStatus, paused: bool = False, restart: Restart | None = None) -> None:
-        self.desk, self.manager = Desk(), Manager()
+        self.screen, self.manager = Screen(), Manager()
         table = PluginTable(time.time)
         table.chosen = plugins[0].name if plugins else ""
         selection = Selection(table, lambda _: None, lambda _: None, Timers().set)
         selection.take(snapshot(*plugins, paused=paused), None)
         self.actions = Actions(
-            self.desk,
+            self.screen,
             self.manager,
             self.manager.requests(),
             selection,
@@ -77,22 +77,22 @@ def test_without_a_selected_plugin_an_action_says_why_it_does_nothing(name: str)
     """The empty table names the key that makes a plugin."""
     it = Room()
     getattr(it.actions, name)()
-    assert it.desk.said == [NOTHING_SELECTED]
+    assert it.screen.said == [NOTHING_SELECTED]
 
 
 def test_a_plugin_that_is_off_is_not_rebuilt() -> None:
     """The toast names the key that enables it."""
     it = Room(plugin("one", PluginState.OFF))
     it.actions.rebuild()
-    assert it.desk.said == ["one is off; d enables it."]
+    assert it.screen.said == ["one is off; d enables it."]
 
 
 def test_all_artifacts_are_removed_only_if_the_user_accepts() -> None:
     """The action asks; the command follows the answer."""
     it = Room(plugin("one"))
     it.actions.clean_all()
-    assert (it.desk.dialogs, it.manager.commands) == (["ConfirmScreen"], [])
-    it.desk.accept()
+    assert (it.screen.dialogs, it.manager.commands) == (["ConfirmScreen"], [])
+    it.screen.accept()
     ended = it.manager.next_message()
     assert isinstance(ended, CommandEnded)
     assert it.manager.commands == ["clean all"]
@@ -106,7 +106,7 @@ def test_a_plan_is_carried_out_for_the_plugins_that_it_is_about() -> None:
         made = it.manager.next_message()
         assert isinstance(made, PlanMade)
         it.actions.show_plan(made.plan, made.plugin)
-        it.desk.accept()
+        it.screen.accept()
         it.manager.next_message()
     assert it.manager.commands == ["plan one", "rebuild one by force", "plan all", "rebuild all"]
 
@@ -134,24 +134,24 @@ def test_a_host_that_answers_is_restarted_only_if_the_user_accepts() -> None:
 
     hanging, well, foreign = Room(restart=hangs), Room(restart=is_well), Room()
     hanging.actions.restart()
-    assert (hanging.desk.dialogs, asked) == ([], [False])
+    assert (hanging.screen.dialogs, asked) == ([], [False])
     well.actions.restart()
-    assert (well.desk.dialogs, asked) == (["ConfirmScreen"], [False, False])
-    well.desk.accept()
+    assert (well.screen.dialogs, asked) == (["ConfirmScreen"], [False, False])
+    well.screen.accept()
     assert asked == [False, False, True]
     foreign.actions.restart()
-    assert foreign.desk.said == ["The host is another program; restart it there."]
+    assert foreign.screen.said == ["The host is another program; restart it there."]
 
 
 def test_the_editor_opens_the_entry_of_a_plugin_without_a_fault() -> None:
     """The path begins at the project."""
     it = Room(plugin("one"))
     it.actions.edit()
-    assert it.desk.edited == [(Path("/project/plugins/one/plugin.py"), 1)]
+    assert it.screen.edited == [(Path("/project/plugins/one/plugin.py"), 1)]
 
 
 def test_the_settings_of_a_program_without_files_are_not_shown() -> None:
     """A toast says who made the configuration."""
     it = Room()
     it.actions.show_settings()
-    assert it.desk.said == ["The program made its configuration itself: no file says it."]
+    assert it.screen.said == ["The program made its configuration itself: no file says it."]

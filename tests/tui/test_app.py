@@ -103,17 +103,6 @@ async def test_an_error_of_start_is_shown_and_the_console_stays(workspace: Works
         assert "the socket is taken" in it.text.splitlines()[0]
 
 
-async def test_an_unexpected_error_of_start_is_shown_too(workspace: Workspace) -> None:
-    """An unexpected error of the start is shown with its type, and the console does not crash."""
-
-    def start() -> None:
-        raise ZeroDivisionError("oops")
-
-    manager = HotloadManager(HookHost(), workspace.config())
-    async with console(manager, workspace.root, start=start) as it:
-        await it.shows("ZeroDivisionError: oops")
-
-
 async def test_without_a_plugin_directory_n_makes_it_with_a_first_plugin(workspace: Workspace) -> None:
     """Without a plugin directory, ``n`` and a name make the directory and a first live plugin."""
     workspace.plugins.rmdir()

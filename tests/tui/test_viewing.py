@@ -40,17 +40,6 @@ async def test_a_filter_narrows_the_table_while_it_is_typed(workspace: Workspace
         await it.shows("0 of 3 match filter xyz: esc clears the filter.")
 
 
-async def test_the_exclamation_mark_shows_problems_only(workspace: Workspace, run: Run) -> None:
-    """``!`` shows only failed plugins, and a second ``!`` shows all again."""
-    workspace["apple"], workspace["cherry"] = answering(1), BROKEN
-    async with console(run(workspace.config()).manager, workspace.root) as it:
-        await it.until(lambda: "! FAIL" in it.row("cherry"))
-        await it.press("exclamation_mark")
-        await it.until(lambda: rows(it) == ["cherry"])
-        await it.press("exclamation_mark")
-        await it.until(lambda: rows(it) == ["apple", "cherry"])
-
-
 async def test_the_order_of_the_table_is_chosen_and_kept(workspace: Workspace, run: Run) -> None:
     """``S`` reverses the order and ``s`` sorts by state; the cursor's plugin and the order are kept."""
     workspace["apple"], workspace["cherry"] = answering(1), BROKEN

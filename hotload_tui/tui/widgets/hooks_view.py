@@ -82,6 +82,10 @@ class HooksView(Vertical, DetailPane):
         yield self._prompt
         yield self._area
 
+    def on_mount(self) -> None:
+        """Show the results of pinned calls that ran before the tab was mounted."""
+        self._draw()
+
     def show(self, facts: DetailFacts) -> None:
         """Show all hook points; the cursor stays on its hook point."""
         self._points = facts.points
@@ -189,7 +193,8 @@ class HooksView(Vertical, DetailPane):
     def show_results(self, results: Content | None, *, from_top: bool) -> None:
         """Show the results of calls, or without results a hint; scroll ``from_top`` to see a new one."""
         self._results = results
-        self._draw()
+        if self.is_mounted:
+            self._draw()
         if from_top:
             self._area.scroll_home(animate=False)
 
