@@ -1,4 +1,4 @@
-"""``hotload doctor``: examine the environment; each finding is fine, worth knowing, or to be fixed."""
+"""``hotload doctor``: examine the environment; each finding is fine, worth knowing, or a problem to fix."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Finding(Struct, frozen=True):
 
     subject: str
     verdict: Verdict
-    """``ok``, ``note`` (it works; this is worth knowing) or ``do`` (something is to be fixed)."""
+    """``ok``, ``note`` (it works; this is worth knowing) or ``do`` (fix this)."""
     text: str
     advice: str = ""
     """What to do."""
@@ -54,7 +54,7 @@ class Report(Struct, frozen=True):
 
     @property
     def is_fine(self) -> bool:
-        """Whether nothing is to be fixed."""
+        """Whether there is no problem to fix."""
         return not any(finding.verdict == "do" for finding in self.findings)
 
 
@@ -68,7 +68,7 @@ def examine_broken(
     problem: HotloadError, config: Config, environment: Mapping[str, str] = os.environ
 ) -> Report:
     """Examine everything with ``config`` in place of the configuration that ``problem`` makes unusable."""
-    advice = "fix it: until then, only commands that a running host carries out work"
+    advice = "fix it: until then, only commands to a running host work"
     settings = [Finding("settings", "do", line, advice) for line in str(problem).splitlines()]
     return Report(tuple(_findings(config, settings, environment)), ())
 
@@ -117,7 +117,7 @@ def _plugins(config: Config) -> Iterator[Finding]:
         yield Finding(
             "plugins",
             "note",
-            f"{near(folder)} cannot be written: plugins run, but none can be made or switched",
+            f"{near(folder)} cannot be written: plugins run, but you cannot create, enable or disable any",
         )
     for warning in unmatched_entries(config, plugins):
         yield Finding("settings", "do", warning, "correct its name, or remove the entry")
@@ -132,7 +132,7 @@ def _writable_by_others(folder: Path, below: list[Path], subject: str) -> Iterat
     strange = [path for path, fact in facts.items() if fact.st_uid not in (os.getuid(), 0)]
     if strange:
         text = f"user {facts[strange[0]].st_uid} owns {_shown(strange)}, and that code runs as you"
-        yield Finding(subject, "do", text, f"make it yours: chown -R {os.getuid()} {near(folder)}")
+        yield Finding(subject, "do", text, f"take ownership: chown -R {os.getuid()} {near(folder)}")
     open_to_all = [path for path, fact in facts.items() if fact.st_mode & stat.S_IWOTH]
     if open_to_all:
         text = f"everybody can write to {_shown(open_to_all)}, and that code runs as you"
@@ -140,7 +140,7 @@ def _writable_by_others(folder: Path, below: list[Path], subject: str) -> Iterat
     shared = [path for path, fact in facts.items() if fact.st_mode & stat.S_IWGRP and _is_shared(fact.st_gid)]
     if shared:
         text = f"group {facts[shared[0]].st_gid} can write to {_shown(shared)}, and that code runs as you"
-        yield Finding(subject, "note", text, f"if that is not meant: chmod -R g-w {near(folder)}")
+        yield Finding(subject, "note", text, f"if you do not want this: chmod -R g-w {near(folder)}")
 
 
 def _facts(paths: Iterable[Path]) -> dict[Path, os.stat_result]:
@@ -178,7 +178,7 @@ def _compiled(config: Config) -> Iterator[Finding]:
     if not folder.exists():
         parent = next(each for each in folder.absolute().parents if each.exists())
         if os.access(parent, os.W_OK):
-            yield Finding("compiled", "ok", f"{near(folder)} is made with the first artifact")
+            yield Finding("compiled", "ok", f"{near(folder)} does not exist yet; the first build creates it")
         else:
             yield _unwritable(parent)
         return
@@ -196,8 +196,8 @@ def _compiled(config: Config) -> Iterator[Finding]:
         yield Finding(
             "compiled",
             "note",
-            f"{_amount(useless)} of it this Python cannot use: another made them, or they are damaged",
-            "'hotload clean --all' removes all artifacts; what is needed is built again",
+            f"this Python cannot use {_amount(useless)} of these: made by another Python, or damaged",
+            "'hotload clean --all' removes all artifacts; hotload builds those that it needs again",
         )
 
 
@@ -222,11 +222,11 @@ def _amount(paths: list[Path]) -> str:
 
 def _watcher(config: Config) -> Iterator[Finding]:
     if not config.enable_watch:
-        yield Finding("watcher", "note", "switched off by enable_watch: saves reload nothing")
+        yield Finding("watcher", "note", "enable_watch is false: saves reload nothing")
         return
     notifier = config.watch.notifier
     if notifier == "sweep":
-        text = f'[watch] notifier = "sweep": saves are found by looking every {config.sweep_interval:g} s'
+        text = f'[watch] notifier = "sweep": a scan every {config.sweep_interval:g} s finds saves'
         yield Finding("watcher", "ok", text)
     elif sys.platform == "linux":
         yield from _inotify(config, notifier)  # on Linux watchfiles uses inotify, too
@@ -234,24 +234,24 @@ def _watcher(config: Config) -> Iterator[Finding]:
         text = '[watch] notifier = "inotify" exists on Linux only: watchfiles is used'
         yield Finding("watcher", "note", text, 'write notifier = "watchfiles", or remove the line')
     else:
-        yield Finding("watcher", "ok", "watchfiles, without a limit that is known beforehand")
+        yield Finding("watcher", "ok", "watchfiles; this system states no limit")
 
 
 def _inotify(config: Config, notifier: str) -> Iterator[Finding]:
     needed = sum(1 for _ in os.walk(config.runtime_dir, followlinks=False))
-    for name, least, of_whom in (
+    for name, least, need in (
         ("max_user_watches", _ROOM * needed, f"{needed} directories to watch"),
         ("max_user_instances", _FEW_INSTANCES, "one for each manager"),
     ):
         limit = _limit(name)
         if limit is None:
-            yield Finding("watcher", "note", f"fs.inotify.{name} cannot be read; {of_whom}")
+            yield Finding("watcher", "note", f"fs.inotify.{name} cannot be read; {need}")
         elif limit < least:
             more = f"sudo sysctl fs.inotify.{name}={max(least, 8192 if 'watches' in name else 128)}"
-            text = f"fs.inotify.{name} is {limit}, too few: {of_whom}, and other programs want some"
+            text = f"fs.inotify.{name} is {limit}, too few: {need}, and other programs need some"
             yield Finding("watcher", "do", text, more)
         else:
-            yield Finding("watcher", "ok", f"{notifier}: {of_whom}, fs.inotify.{name} is {limit}")
+            yield Finding("watcher", "ok", f"{notifier}: {need}, fs.inotify.{name} is {limit}")
 
 
 def _limit(name: str) -> int | None:
@@ -266,10 +266,8 @@ def _locale() -> Finding:
     text = f"{encoding}; file names: {sys.getfilesystemencoding()}"
     if encoding.lower().replace("-", "") == "utf8":
         return Finding("locale", "ok", text)
-    advice = "set LANG to one that is UTF-8, such as C.UTF-8, or PYTHONUTF8=1"
-    return Finding(
-        "locale", "do", f"{text}: files that name no encoding are read and written in that", advice
-    )
+    advice = "set LANG to a UTF-8 locale, such as C.UTF-8, or set PYTHONUTF8=1"
+    return Finding("locale", "do", f"{text}: Python reads and writes text files in this encoding", advice)
 
 
 def _terminal(environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -283,7 +281,7 @@ def _terminal(environment: Mapping[str, str]) -> Iterator[Finding]:
     if tools:
         yield Finding("clipboard", "ok", f"{', '.join(tools)}, and the terminal itself (OSC 52)")
     else:
-        text = "only the terminal itself (OSC 52), which not all allow; copies are in a file as well"
+        text = "only the terminal itself (OSC 52), which some terminals refuse; copies also go to a file"
         yield Finding("clipboard", "note", text, "install wl-copy, xclip or xsel if copies do not arrive")
 
 
@@ -293,8 +291,8 @@ def _colours(environment: Mapping[str, str], term: str) -> str:
     if environment.get("COLORTERM", "").lower() in ("truecolor", "24bit"):
         return "16 million colours"
     if "256color" in term:
-        return "256 colours; COLORTERM=truecolor says that it has more"
-    return "16 colours; TERM=xterm-256color or COLORTERM=truecolor says that it has more"
+        return "256 colours; set COLORTERM=truecolor if the terminal has more"
+    return "16 colours; set TERM=xterm-256color or COLORTERM=truecolor if the terminal has more"
 
 
 def _hosts(config: Config) -> Finding:
@@ -303,9 +301,9 @@ def _hosts(config: Config) -> Finding:
     except HotloadError as error:
         return Finding("hosts", "do", str(error))
     if not hosts:
-        return Finding("hosts", "ok", "none runs on these plugins")
+        return Finding("hosts", "ok", "no host runs on these plugins")
     pids = ", ".join(str(host.pid) for host in hosts)
     if len(hosts) == 1:
-        return Finding("hosts", "ok", f"{pids} runs on these plugins")
-    text = f"{len(hosts)} run on these plugins: {pids}"
+        return Finding("hosts", "ok", f"host {pids} runs on these plugins")
+    text = f"{len(hosts)} hosts run on these plugins: {pids}"
     return Finding("hosts", "note", text, "commands choose one with --host PID")

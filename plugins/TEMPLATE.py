@@ -1,4 +1,4 @@
-"""Greet by name (this first line is the plugin's description in the console)."""
+"""Greet by name (the console shows this first line as the description of the plugin)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def greet(name: str = "you") -> str:
 
 
 def register(ctx: PluginContext) -> None:
-    """Say what the plugin offers; runs once for each version that is loaded."""
-    ctx.hook("$name", greet)  # priority=50 would run before the others: they have 100
+    """Register the handlers; hotload calls this once for each version that it loads."""
+    ctx.hook("$name", greet)  # with priority=50 it would run before the others, which have 100
 
-    # Change something, save: the new version serves. Break it: the last good one goes on.
+    # Change something and save: the new version goes live. Break it: the last good version keeps running.
     # When you need more:
     #
     # ctx.settings.get("greeting", "Hello")     [plugins.<name>.settings] in hotload.toml, read only

@@ -113,7 +113,7 @@ def test_artifacts_that_cannot_be_used_are_counted(project: Workspace) -> None:
     (project.compiled / "greet-0123456789ab.hotplug").write_bytes(b"x" * 2048)
     _, told = of("compiled")
     assert told.verdict == "note"
-    assert told.text.startswith("1 artifact, 2 KiB of it this Python cannot use")
+    assert told.text.startswith("this Python cannot use 1 artifact, 2 KiB of these")
     assert "hotload clean --all" in told.advice
 
 

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     default=SIMPLE,
     show_default=True,
     type=click.Choice(list(TEMPLATES)),
-    help="What it begins as; 'simple' is plugins/TEMPLATE.py where there is one.",
+    help="The initial files; 'simple' uses plugins/TEMPLATE.py if it exists.",
 )
 @click.pass_obj
 def new(scope: Scope, name: str, template: str) -> int:
-    """Make a plugin from a template, and a test that it passes; prints its folder."""
+    """Create a plugin from a template, with a test that passes; print its folder."""
     config = scope.settings(of_host=True)
     manager = scope.reach(config) or _scanned_if_there(config)
     existing = [status for status in manager.snapshot().plugins if status.name == name]
@@ -49,7 +49,7 @@ def new(scope: Scope, name: str, template: str) -> int:
 @click.argument("name")
 @click.pass_obj
 def enable(scope: Scope, name: str) -> int:
-    """Switch a plugin on (_NAME becomes NAME)."""
+    """Enable a plugin (_NAME becomes NAME)."""
     manager = _manager(scope)
     status = manager.enable(name)
     output.narrate(f"{name} is enabled ({_place(manager, status)})")
@@ -61,7 +61,7 @@ def enable(scope: Scope, name: str) -> int:
 @click.argument("name")
 @click.pass_obj
 def disable(scope: Scope, name: str) -> int:
-    """Switch a plugin off (NAME becomes _NAME)."""
+    """Disable a plugin (NAME becomes _NAME)."""
     manager = _manager(scope)
     status = manager.disable(name)
     output.narrate(f"{name} is disabled ({_place(manager, status)})")
@@ -74,9 +74,9 @@ def disable(scope: Scope, name: str) -> int:
 @click.option("--all", "everything", is_flag=True, help="The artifacts of all plugins.")
 @click.pass_obj
 def clean(scope: Scope, names: tuple[str, ...], *, everything: bool) -> int:
-    """Remove artifacts; what runs goes on running."""
+    """Remove artifacts; live versions keep running."""
     if everything == bool(names):
-        raise UsageError("name the plugins whose artifacts are to go, or say --all")
+        raise UsageError("name the plugins that lose their artifacts, or use --all")
     manager = _manager(scope)
     removed = manager.clean() if everything else sum(manager.clean(name) for name in dict.fromkeys(names))
     output.narrate("1 artifact was removed" if removed == 1 else f"{removed} artifacts were removed")
@@ -88,7 +88,7 @@ def clean(scope: Scope, names: tuple[str, ...], *, everything: bool) -> int:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.pass_obj
 def reload(scope: Scope, names: tuple[str, ...]) -> int:
-    """Build and load plugins anew in the running host, changed or not."""
+    """Build and load plugins again in the running host, whether they changed or not."""
     manager = scope.reach_running("reload")
     plugins = choose(manager.snapshot().plugins, names)
     if not plugins:
@@ -106,7 +106,7 @@ def reload(scope: Scope, names: tuple[str, ...]) -> int:
 @click.command()
 @click.pass_obj
 def undo(scope: Scope) -> int:
-    """Take back the last enable, disable or clean in the running host."""
+    """Undo the last enable, disable or clean in the running host."""
     output.narrate(f"undone: {scope.reach_running('undo').undo()}")
     return 0
 
@@ -117,7 +117,7 @@ def undo(scope: Scope) -> int:
 @click.argument("generation", type=click.IntRange(min=1))
 @click.pass_obj
 def rollback(scope: Scope, name: str, generation: int) -> int:
-    """Let an earlier generation serve again in the running host, and hold the plugin there."""
+    """Make an earlier generation live again in the running host, and hold the plugin there."""
     manager = scope.reach_running("rollback")
     status = manager.rollback(name, generation)
     output.narrate(
@@ -131,13 +131,13 @@ def rollback(scope: Scope, name: str, generation: int) -> int:
 @click.argument("name")
 @click.pass_obj
 def release(scope: Scope, name: str) -> int:
-    """Let a plugin that is HELD follow its source again, in the running host."""
+    """Make a HELD plugin follow its source again, in the running host."""
     manager = scope.reach_running("release")
     was_held = any(one.name == name and one.held for one in manager.snapshot().plugins)
     status = manager.release(name)
     report.show([status])
     if not was_held:
-        output.narrate(f"{name} was not held: it follows its source")
+        output.narrate(f"{name} was not HELD: it follows its source")
     return report.verdict([status])
 
 
@@ -145,9 +145,9 @@ def release(scope: Scope, name: str) -> int:
 @click.command()
 @click.pass_obj
 def pause(scope: Scope) -> int:
-    """Keep what is saved from now on for 'hotload resume', in the running host; commands work as ever."""
+    """Stop loading saves in the running host until 'hotload resume'; commands still work."""
     scope.reach_running("pause").pause()
-    output.narrate("paused: changes are kept; 'hotload resume' applies them, 'hotload reload' one of them")
+    output.narrate("paused: hotload keeps changes; 'hotload resume' applies all, 'hotload reload NAME' one")
     return 0
 
 
@@ -155,7 +155,7 @@ def pause(scope: Scope) -> int:
 @click.command()
 @click.pass_obj
 def resume(scope: Scope) -> int:
-    """Apply what changed since 'hotload pause' in the running host, and follow saves again."""
+    """Apply all changes since 'hotload pause' in the running host, and follow saves again."""
     statuses = scope.reach_running("resume").resume()
     report.show(statuses)
     if not statuses:

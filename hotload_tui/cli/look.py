@@ -37,13 +37,13 @@ _KEYWORD = re.compile(r"([^\W\d]\w*)=(?!=)(.*)", re.DOTALL)  # x==1 is text
 @_JSON
 @click.pass_obj
 def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
-    """Show the state of the running host's plugins, else what the disk says."""
+    """Show the plugins of the running host; without a host, the plugins on disk."""
     config = scope.settings(of_host=True)
     remote = scope.reach(config)
     snapshot = (remote or scanned(config)).snapshot()
     statuses = choose(snapshot.plugins, names)
     if remote is None:
-        output.narrate(f"no host runs on {report.folder(config.runtime_dir)}; this is what the disk says")
+        output.narrate(f"no host runs on {report.folder(config.runtime_dir)}; this is the state on disk")
     else:
         output.narrate(f"host {snapshot.host.pid} on {report.folder(snapshot.host.runtime_dir)}")
         if snapshot.watcher.trouble:
@@ -66,9 +66,9 @@ def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
 @_JSON
 @click.pass_obj
 def plan(scope: Scope, name: str | None, *, as_json: bool) -> int:
-    """Tell what a reload would do now, and why; nothing is changed, no plugin's code is run.
+    """Show what a reload would do now, and why, without changing anything or running a plugin's code.
 
-    Of the running host, else what a start would do. Exit 1 if not all of it could be applied.
+    Without a running host, show what a start would do. The exit code is 1 if some of it cannot be applied.
     """
     config = scope.settings(of_host=True)
     remote = scope.reach(config)
@@ -112,7 +112,7 @@ def build(scope: Scope, names: tuple[str, ...]) -> int:
 @_JSON
 @click.pass_obj
 def check(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
-    """Compile and load plugins in a process of its own; exit 1 if any fails."""
+    """Compile and load plugins in a separate process; exit 1 if any plugin fails."""
     from hotload_tui.cli.trial import try_all  # not imported for --help
 
     scope.refuse_host("check")
@@ -144,10 +144,10 @@ class _Call(click.Command):
 @_JSON
 @click.pass_obj
 def call(scope: Scope, point: str, args: tuple[str, ...], *, as_json: bool) -> int:
-    """Call a hook point, in the running host or else in a process of its own.
+    """Call a hook point in the running host, or without a host in a separate process.
 
-    An ARG that is JSON is taken as JSON, any other as text. NAME=ARG is a keyword argument; to give such a
-    text itself, write it as JSON: '"NAME=ARG"'.
+    An ARG that parses as JSON is passed as JSON, and any other ARG as text. NAME=ARG is a keyword argument;
+    to pass such a text itself, write it as JSON: '"NAME=ARG"'.
     """
     config = scope.settings(of_host=True)
     with output.take_standard() as data:
@@ -156,7 +156,7 @@ def call(scope: Scope, point: str, args: tuple[str, ...], *, as_json: bool) -> i
         if remote is not None:
             invocation, snapshot = remote.invoke(point, *values, **keywords), remote.snapshot()
             for plugin in () if invocation.seconds else snapshot.plugins:
-                _tell_failed(plugin)
+                _report_failed(plugin)
         else:
             invocation, snapshot = _call_here(config, point, values, keywords)
         if as_json:
@@ -169,7 +169,7 @@ def call(scope: Scope, point: str, args: tuple[str, ...], *, as_json: bool) -> i
             output.narrate(line)
     code = HotloadError.exit_code if invocation.faults else 0
     if not invocation.seconds:
-        code = _nobody_answered(point, snapshot)
+        code = _no_answer(point, snapshot)
     return code
 
 
@@ -180,7 +180,7 @@ def call(scope: Scope, point: str, args: tuple[str, ...], *, as_json: bool) -> i
 @click.option("--parent", type=int, required=True)
 @click.pass_obj
 def trial(scope: Scope, names: tuple[str, ...], trace: Path, parent: int) -> int:
-    """Load plugins and tell ``check`` of each step; it starts this."""
+    """Load plugins for ``check``, which starts this command, and report each step to it."""
     from hotload_tui.cli.trial_child import run_trial  # not imported for --help
 
     run_trial(scope.resolved().config, names, trace, parent)  # the parent process prints the warnings
@@ -198,13 +198,13 @@ def _call_here(
         manager.start()
         snapshot = manager.snapshot()
         for plugin in snapshot.plugins:
-            _tell_failed(plugin)
+            _report_failed(plugin)
         return manager.invoke(point, *values, **keywords), snapshot
     finally:
         manager.stop()
 
 
-def _nobody_answered(point: str, snapshot: Snapshot) -> int:
+def _no_answer(point: str, snapshot: Snapshot) -> int:
     """Report that no plugin answered; return the exit code."""
     known = [place.point for place in snapshot.points if place.handlers]
     output.narrate(f'no plugin answers at hook point "{point}"; {_hint(point, known)}')
@@ -212,7 +212,7 @@ def _nobody_answered(point: str, snapshot: Snapshot) -> int:
     return HotloadError.exit_code if failed else NotFoundError.exit_code
 
 
-def _tell_failed(plugin: PluginStatus) -> None:
+def _report_failed(plugin: PluginStatus) -> None:
     if plugin.fault is not None and report.is_failed(plugin):
         output.narrate(f"{plugin.name} failed: {report.brief(plugin.fault)}")
 
@@ -221,7 +221,7 @@ def _hint(point: str, known: list[str]) -> str:
     near = difflib.get_close_matches(point, known, n=1)
     if near:
         return f'did you mean "{near[0]}"?'
-    return f"there are: {', '.join(known)}" if known else "no plugin answers anywhere"
+    return f"there are: {', '.join(known)}" if known else "no hook point has a handler"
 
 
 def _arguments(args: tuple[str, ...]) -> tuple[list[object], dict[str, object]]:
@@ -258,10 +258,10 @@ def _some(snapshot: Snapshot, names: tuple[str, ...], config: Config) -> list[Pl
 @shared_options(host=True)
 @click.command()
 @click.argument("name", required=False)
-@click.option("-f", "--follow", is_flag=True, help="Go on with new lines, until interrupted.")
+@click.option("-f", "--follow", is_flag=True, help="Continue with new lines until interrupted.")
 @click.pass_obj
 def logs(scope: Scope, name: str | None, *, follow: bool) -> int:
-    """Print the running host's log, or the lines about one plugin."""
+    """Print the running host's log, or only the lines about one plugin."""
     printer = _Printer(scope.reach_running("logs"), name)
     if follow:
         printer.follow()
@@ -298,7 +298,7 @@ class _Printer:
 
     def follow(self) -> None:
         """Print new lines until the reader has left; wait for a new host when the host is gone."""
-        self._remote.subscribe(self._hear)
+        self._remote.subscribe(self._notice)
         self.check()
         while self.print_new():
             self._news.wait()
@@ -323,10 +323,10 @@ class _Printer:
                 return False
         return True
 
-    def _hear(self, event: AnyEvent) -> None:
+    def _notice(self, event: AnyEvent) -> None:
         if isinstance(event, HostLost):
             self._lost = event.pid
-            output.narrate(f"{event.describe()}; waiting for the next one")
+            output.narrate(f"{event.describe()}; waiting for the next host")
         elif isinstance(event, HostReached):
             if event.pid != self._lost:
                 self._has_new_host.set()
@@ -339,9 +339,9 @@ class _Printer:
 @click.option("--json", "as_json", is_flag=True, help="Print one object: findings and settings.")
 @click.pass_obj
 def doctor(scope: Scope, *, as_json: bool) -> int:
-    """Examine Python, folders, watcher and terminal, and tell where each setting came from.
+    """Examine Python, folders, watcher and terminal, and show the origin of each setting.
 
-    A line is "ok", a "note", or says what to "do"; the exit code is 1 if something is to be done.
+    Each line starts with "ok", "note" or "do" (something to fix). The exit code is 1 after a "do".
     """
     from hotload_tui.doctor import examine, examine_broken  # not imported for --help
 

@@ -67,7 +67,7 @@ class Scope(Struct, frozen=True):
             config = self.without_files()
             if not (of_host and self._hosts(config)):
                 raise
-            output.narrate(f"warning: {error}; the host that runs goes on with what it read before")
+            output.narrate(f"warning: {error}; the running host keeps its previous configuration")
             return config
         for warning in resolved.warnings:
             output.narrate(f"warning: {warning}")
@@ -116,7 +116,7 @@ class Scope(Struct, frozen=True):
 
         """
         if self.host is not None:
-            raise UsageError(f"--host: '{command}' works in a process of its own; leave --host out")
+            raise UsageError(f"--host: '{command}' works in a separate process; leave --host out")
 
     def reach(self, config: Config) -> RemoteManager | None:
         """Connect to the running host until the command ends, or return ``None`` if no host runs.
@@ -154,7 +154,7 @@ class Scope(Struct, frozen=True):
             place = Path(config.runtime_dir).absolute()
             raise NoHostError(
                 f"'{command}' needs a host that runs on {place}/: start one with"
-                " 'hotload' or 'hotload run', or let your program say serve(manager)"
+                " 'hotload' or 'hotload run', or call serve(manager) in your program"
             )
         return remote
 
@@ -178,10 +178,10 @@ def shared_options(*, host: bool) -> Callable[[_Command], _Command]:
         command.params += [
             _folder_option("--plugins", "DIR", "The folder of the plugins."),
             _folder_option("--compiled", "DIR", "The folder of the artifacts."),
-            _folder_option("--config", "FILE", "Instead of ./hotload.toml."),
+            _folder_option("--config", "FILE", "The configuration, instead of ./hotload.toml."),
         ]
         if host:
-            text = "Choose among several running hosts."
+            text = "The running host to use, if there are several."
             command.params.append(
                 click.Option(
                     ["--host"], type=int, metavar="PID", help=text, expose_value=False, callback=_remember

@@ -94,12 +94,12 @@ def _noted(_number: int, _frame: FrameType | None) -> None:
 @click.argument("socket", required=False, type=click.Path(path_type=Path))
 @click.pass_obj
 def attach(scope: Scope, socket: Path | None) -> int:
-    """Open the console on the running host, or on the one at SOCKET; leaving it leaves the host alone."""
+    """Open the console on the running host, or on the host at SOCKET; the host outlives the console."""
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
         raise UsageError("the console needs a terminal; 'hotload status' and 'hotload logs -f' need none")
     refuse_dumb_terminal()
     if socket is not None and scope.host is not None:
-        raise UsageError("--host chooses among hosts, and SOCKET names one: leave one of them out")
+        raise UsageError("--host and SOCKET both choose the host: leave one of them out")
     hold_off()  # no plugin runs in this process
     from hotload_tui.remote import RemoteManager  # not imported for --help
 
@@ -189,10 +189,10 @@ def _console(
 
 @shared_options(host=False)
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one event a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print each event as one line of JSON.")
 @click.pass_obj
 def run(scope: Scope, *, as_json: bool) -> int:
-    """Load the plugins, watch them and serve until interrupted; the log goes to standard error."""
+    """Load the plugins, watch them and run until interrupted; the log goes to standard error."""
     from hotload_tui import HookHost, HotloadManager  # not imported for --help
     from hotload_tui.core.runtime.threads import MainTrials
 
@@ -204,7 +204,7 @@ def run(scope: Scope, *, as_json: bool) -> int:
     manager = HotloadManager(HookHost(), config, trials=trials)
     with stop_request() as stop:
 
-        def tell(event: AnyEvent) -> None:
+        def report(event: AnyEvent) -> None:
             if as_json:
                 if not data.record(event):
                     stop.request()  # the reader has left
@@ -213,7 +213,7 @@ def run(scope: Scope, *, as_json: bool) -> int:
 
         if as_json:
             data.when_reader_leaves(stop.request)
-        manager.subscribe(tell)
+        manager.subscribe(report)
         manager.scan()  # raises for a missing folder; a console waits for it
         door = _Door(manager, Path(config.runtime_dir))
         try:

@@ -72,7 +72,7 @@ def try_all(plugins: Sequence[PluginStatus], config: Config, options: Sequence[s
             if remaining:
                 culprit = remaining.pop(child.step.plugin, None) if child.step else None
                 if child.step is None or culprit is None:
-                    raise HotloadError("the process that tries plugins ended before it came to one")
+                    raise HotloadError("the process that tries plugins ended before it tried one")
                 judged[culprit.name] = _casualty(culprit, child, child.step)
     return [judged.get(plugin.name, plugin) for plugin in plugins]
 

@@ -32,14 +32,14 @@ def run_trial(config: Config, names: Sequence[str], trace: Path, parent: int) ->
     The process also ends when the process ``parent`` ends.
     """
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    report = output.take_standard()
+    data = output.take_standard()
     manager = HotloadManager(HookHost(), config)
     manager.scan()
     with trace.open("w") as file:
         faulthandler.enable(file)
         for name in names:
             for mark in _try(manager, name, config.load_timeout + _SECOND, file):
-                _tell(report, mark)
+                _report(data, mark)
     os._exit(0)  # at once: threads of plugins must not keep the process alive
 
 
@@ -81,12 +81,12 @@ def _load_required(manager: HotloadManager, name: str, seen: set[str]) -> None:
                 manager.rebuild(other)
 
 
-def _tell(report: output.DataStream, mark: Mark) -> None:
-    try:
-        is_heard = report.record(mark)
-    except HotloadError:
-        is_heard = False
-    if not is_heard:
+def _report(data: output.DataStream, mark: Mark) -> None:
+    """Send a step to the parent; end the process if the parent no longer reads."""
+    is_sent = False
+    with contextlib.suppress(HotloadError):
+        is_sent = data.record(mark)
+    if not is_sent:
         os._exit(CUT_OFF)
 
 

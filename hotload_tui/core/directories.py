@@ -37,14 +37,14 @@ class Template(NamedTuple):
 
 
 _TEST_HEAD: Final = '''\
-"""Loads the plugin $name alone, as a host does, and asks it; run me with pytest."""
+"""Loads only the plugin $name, as a host does, and calls it; run this file with pytest."""
 
 {standard}from pathlib import Path
 
 {imports}
 
 def test_$word(tmp_path: Path) -> None:
-    """The plugin loads, and answers its hook point."""
+    """The plugin loads and answers its hook point."""
     host = HookHost()
     config = Config(runtime_dir=str(Path(__file__).parent), compiled_dir=str(tmp_path), enable_watch=False)
     manager = HotloadManager(host, config)
@@ -67,7 +67,7 @@ def _test(*body: str, standard: str = "", imports: str = _OURS) -> str:
 
 
 _SIMPLE: Final = '''\
-"""Says hello; change me and save."""
+"""Says hello; change this and save."""
 
 
 def greet(name: str = "world") -> str:
@@ -76,12 +76,12 @@ def greet(name: str = "world") -> str:
 
 
 def register(ctx) -> None:
-    """Tell the host which hook points this plugin answers."""
+    """Register the handler."""
     ctx.hook("$name", greet)
 '''
 
 _PACKAGE_ENTRY: Final = '''\
-"""Says hello with words from a file beside it; change one of them and save."""
+"""Says hello with words from two files beside it; change one and save."""
 
 from .words import greeting
 
@@ -92,7 +92,7 @@ def greet(name: str = "world") -> str:
 
 
 def register(ctx) -> None:
-    """Tell the host which hook points this plugin answers."""
+    """Register the handler."""
     ctx.hook("$name", greet)
 '''
 _PACKAGE_WORDS: Final = '''\
@@ -107,7 +107,7 @@ def greeting() -> str:
 '''
 
 _ASYNC: Final = '''\
-"""Says hello from a coroutine, and counts in the background; change me and save."""
+"""Says hello from a coroutine, and counts in the background; change this and save."""
 
 import asyncio
 
@@ -119,19 +119,19 @@ async def greet(name: str = "world") -> str:
 
 
 def register(ctx) -> None:
-    """Tell the host which hook points this plugin answers, and what runs beside them."""
+    """Register the handler and the background task."""
     ctx.hook("$name", greet)
 
     @ctx.task
     async def count() -> None:
-        """Run while this version serves; it is cancelled, and waited for, when the next one does."""
+        """Run while this version is live; hotload cancels the task, and waits for it, at the next version."""
         while True:
             await asyncio.sleep(60)
             ctx.state["minutes"] = ctx.state.get("minutes", 0) + 1
 '''
 
 _PLUGGY: Final = '''\
-"""Says hello as a plugin for pluggy does; change me and save."""
+"""Says hello as a plugin for pluggy does; change this and save."""
 
 import pluggy
 
@@ -147,7 +147,7 @@ def greet(name: str = "world") -> str:
 
 
 def register(ctx) -> None:
-    """Offer every function that is marked."""
+    """Register every marked function."""
     register_marked(ctx, globals(), "hotload")
 '''
 _PLUGGY_IMPORTS: Final = f"""\
@@ -158,7 +158,7 @@ from hotload_tui.integrations.pluggy import serve_hooks
 
 
 class Hooks:
-    \"\"\"What the program asks of its plugins.\"\"\"
+    \"\"\"The hooks that the program calls.\"\"\"
 
     @pluggy.HookspecMarker("hotload")
     def greet(self, name: str) -> str:
@@ -222,8 +222,8 @@ def find_plugins(runtime_dir: Path) -> dict[str, PluginDirectory]:
             entries = sorted(listing, key=lambda entry: entry.name)
     except FileNotFoundError:
         raise RuntimeDirError(
-            f"no plugin directory {near(runtime_dir)}: make it (mkdir {near(runtime_dir)}), "
-            "let 'hotload new NAME' make it with a first plugin, or name another with --plugins"
+            f"no plugin directory {near(runtime_dir)}: create it (mkdir {near(runtime_dir)}), "
+            "create it with a first plugin ('hotload new NAME'), or name another with --plugins"
         ) from None
     except OSError as error:
         raise RuntimeDirError(
@@ -325,7 +325,7 @@ def create(runtime_dir: Path, name: str, template: str = SIMPLE) -> PluginDirect
         _make(path, files)
         _add_test(path, test)
     except OSError as error:
-        raise RefusedError(f"cannot make {near(path)}: {error.strerror}") from error
+        raise RefusedError(f"cannot create {near(path)}: {error.strerror}") from error
     return PluginDirectory(name, path, enabled=True)
 
 

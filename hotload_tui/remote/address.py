@@ -89,7 +89,7 @@ def private_folder() -> Path:
         _verify(path)
         path.chmod(0o700)
     except OSError as error:
-        raise RefusedError(f"{path}: no folder for sockets can be made there: {error.strerror}") from error
+        raise RefusedError(f"{path}: cannot create a folder for sockets: {error.strerror}") from error
     _sweep(path)
     return path
 
@@ -177,9 +177,9 @@ def _verify(path: Path) -> None:
     """Refuse a folder in which another user could create or replace sockets."""
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode):
-        raise RefusedError(f"{path}: must be a directory for sockets; remove what is there")
+        raise RefusedError(f"{path}: must be a directory for sockets; remove the file")
     if status.st_uid != os.getuid():
         raise RefusedError(
             f"{path}: belongs to user {status.st_uid}, not to you;"
-            " set XDG_RUNTIME_DIR to a folder of your own for hosts and commands"
+            " set XDG_RUNTIME_DIR to a folder that you own, for hosts and commands"
         )

@@ -52,7 +52,7 @@ class Listener:
         self._publish = publish
         self._timeout = timeout
         self._closed = threading.Event()
-        self._told = threading.Condition()
+        self._advanced = threading.Condition()
         self._number = 0
         self._pid = 0
         self._connection = connect()
@@ -71,8 +71,8 @@ class Listener:
         self._closed.set()
         with contextlib.suppress(OSError):  # the host may have closed it already
             self._connection.shutdown(socket.SHUT_RDWR)
-        with self._told:
-            self._told.notify_all()
+        with self._advanced:
+            self._advanced.notify_all()
         if self._thread is not threading.current_thread():  # a subscriber may close the listener
             self._thread.join(_JOIN_TIMEOUT)
 
@@ -83,15 +83,15 @@ class Listener:
         """
         if self._thread is threading.current_thread():
             return
-        with self._told:
-            self._told.wait_for(
+        with self._advanced:
+            self._advanced.wait_for(
                 lambda: self._number >= number or bool(self.trouble) or self._closed.is_set(), seconds
             )
 
     def _run(self) -> None:
         while not self._closed.is_set():
             try:
-                reason = self._hear()
+                reason = self._publish_all()
             except (HotloadError, OSError) as error:
                 reason = str(error)
             self._connection.close()
@@ -110,11 +110,11 @@ class Listener:
         if isinstance(news, wire.Failed):
             raise wire.error_of(news)
         if not isinstance(news, wire.State):
-            raise ProtocolError("the host does not begin with its state")
+            raise ProtocolError("the host did not send its state first")
         self._pid = news.snapshot.host.pid
         self._advance(news.after)
 
-    def _hear(self) -> str:
+    def _publish_all(self) -> str:
         """Publish events until the connection ends; return the reason for its end."""
         while True:
             news = self._next()
@@ -129,11 +129,11 @@ class Listener:
                 case wire.Failed():
                     raise wire.error_of(news)
                 case wire.Farewell():
-                    return "it has ended, or no longer listens"
+                    return "it has ended, or has closed its socket"
                 case wire.Beat():
                     pass
                 case None:
-                    return "it ended without a word"
+                    return "it ended unexpectedly"
 
     def _next(self) -> wire.News | None:
         try:
@@ -147,21 +147,21 @@ class Listener:
 
     def _lose(self, reason: str) -> None:
         event = HostLost(time.time(), self._pid, reason)
-        with self._told:
+        with self._advanced:
             self.trouble = event.describe()
-            self._told.notify_all()
+            self._advanced.notify_all()
         self._publish(event)
 
     def _find(self) -> None:
         """Try to connect until a host answers; publish each new ``ProtocolError`` once."""
-        told = ""
+        reported = ""
         while not self._closed.wait(_RETRY):
             try:
                 connection = self._connect()
             except HotloadError as error:
-                if isinstance(error, ProtocolError) and str(error) != told:
-                    told = str(error)
-                    self._lose(told)
+                if isinstance(error, ProtocolError) and str(error) != reported:
+                    reported = str(error)
+                    self._lose(reported)
                 continue
             self._number = 0  # a new host numbers its events from the start
             try:
@@ -175,9 +175,9 @@ class Listener:
             return
 
     def _advance(self, number: int) -> None:
-        with self._told:
+        with self._advanced:
             self._number = number
-            self._told.notify_all()
+            self._advanced.notify_all()
 
 
 def _next(connection: socket.socket, wait: float | None) -> wire.News | None:
@@ -287,7 +287,7 @@ class RemoteManager(Forwarder):
         if isinstance(reply, wire.Failed):
             raise wire.error_of(reply)
         if isinstance(reply, wire.Welcome):
-            raise ProtocolError(f"{self._path}: the host greets instead of answering")
+            raise ProtocolError(f"{self._path}: the host sent a greeting instead of an answer")
         return reply
 
     def _keep(self, connection: socket.socket) -> None:
@@ -312,9 +312,7 @@ class RemoteManager(Forwarder):
 
     def _connect(self) -> socket.socket:
         if not hasattr(socket, "AF_UNIX"):
-            raise NoHostError(
-                f"{self._path}: this system has no Unix sockets, through which hosts are reached"
-            )
+            raise NoHostError(f"{self._path}: this system has no Unix sockets, which hosts and clients need")
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.settimeout(self._timeout)
@@ -325,7 +323,7 @@ class RemoteManager(Forwarder):
             if isinstance(reply, wire.Failed):
                 raise wire.error_of(reply)
             if not isinstance(reply, wire.Welcome):
-                raise ProtocolError(f"{self._path}: the host does not greet")
+                raise ProtocolError(f"{self._path}: the host did not send its greeting")
         except HotloadError:
             connection.close()
             raise

@@ -55,7 +55,7 @@ class Feed:
         self._number = 0
         self._closed = False
         self._came = threading.Condition()
-        self._unsubscribe = manager.subscribe(self._hear)
+        self._unsubscribe = manager.subscribe(self._append)
 
     @property
     def number(self) -> int:
@@ -81,7 +81,7 @@ class Feed:
             self._closed = True
             self._came.notify_all()
 
-    def _hear(self, event: AnyEvent) -> None:
+    def _append(self, event: AnyEvent) -> None:
         with self._came:
             self._events.append(event)
             self._number += 1
@@ -106,15 +106,15 @@ def serve(manager: ManagerApi, *, project: Path | None = None) -> Server:
 
     Raises:
         RefusedError: the system has no Unix sockets, there is no safe folder for the socket, the socket
-            cannot be created, or this process serves the project already.
+            cannot be created, or this process already has a server for the project.
 
     """
     if not hasattr(socket, "AF_UNIX"):
-        raise RefusedError("this system has no Unix sockets, through which consoles reach a manager")
+        raise RefusedError("this system has no Unix sockets, which consoles need to reach a manager")
     runtime_dir = project or Path(manager.snapshot().host.runtime_dir)
     path = private_folder() / socket_name(runtime_dir, os.getpid())
     if path.exists() and is_alive(path):
-        raise RefusedError(f"{path}: this process serves {runtime_dir} already")
+        raise RefusedError(f"{path}: this process already has a server for {runtime_dir}")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # A socket that is bound but does not listen yet looks dead, and find_hosts would remove it. It gets
@@ -220,7 +220,7 @@ class Server:
         try:
             check_peer(client)
             if self._greet(client):
-                self._serve(client)
+                self._answer(client)
         except HotloadError as error:
             _dismiss(client, error)
         except OSError:
@@ -237,21 +237,21 @@ class Server:
         version = wire.decode(payload, wire.Hello).version
         if version != wire.VERSION:
             raise ProtocolError(
-                f"the host speaks protocol {wire.VERSION}, the client {version}:"
+                f"the host uses protocol {wire.VERSION}, the client {version}:"
                 " use the same version of hotload_tui on both sides"
             )
         wire.send(client, wire.encode(wire.Welcome(self._pid)))
         return True
 
-    def _serve(self, client: socket.socket) -> None:
+    def _answer(self, client: socket.socket) -> None:
         while (payload := wire.receive(client, None)) is not None:
             request = wire.request_of(payload)
             if isinstance(request, wire.Listen):
-                self._tell(client)
+                self._stream(client)
                 return
             wire.send(client, self._reply(request))
 
-    def _tell(self, client: socket.socket) -> None:
+    def _stream(self, client: socket.socket) -> None:
         """Send the state and then the events until the client leaves, stops reading, or the feed ends."""
         number = 0
         portion = Portion((), missed=True)
@@ -320,7 +320,7 @@ def _has_left(client: socket.socket) -> bool:
         client.settimeout(wire.PATIENCE)
         return False
     if said:
-        raise ProtocolError("a connection that listens is for the host's messages only; command on another")
+        raise ProtocolError("only the host sends on a connection after Listen; send commands on another")
     return True
 
 

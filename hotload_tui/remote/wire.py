@@ -63,7 +63,7 @@ def decode(payload: bytes | Raw, expected: object) -> object:
     try:
         message: object = msgspec.msgpack.decode(payload, type=expected, ext_hook=_extension)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"a message is not as the protocol has it: {error}") from error
+        raise ProtocolError(f"a message does not follow the protocol: {error}") from error
     return message
 
 
@@ -112,7 +112,7 @@ def _exactly(connection: socket.socket, size: int, deadline: float) -> bytes:
             piece = connection.recv(min(size - len(pieces), _PIECE))
         except TimeoutError as error:
             raise ProtocolError(
-                f"a message of {size:,} bytes was not there after {PATIENCE:g} s (only {len(pieces):,})"
+                f"a message of {size:,} bytes was incomplete after {PATIENCE:g} s: {len(pieces):,} bytes"
             ) from error
         if not piece:
             raise ProtocolError(f"a message broke off after {len(pieces):,} of {size:,} bytes")

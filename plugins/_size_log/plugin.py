@@ -35,5 +35,5 @@ def register(ctx: PluginContext) -> None:
     thread = threading.Thread(target=log_size, name="size_log")
     ctx.hook("size", size_of)
     ctx.on_unload(thread.join)  # the last given runs first:
-    ctx.on_unload(stopped.set)  # the thread is told to stop, then waited for
+    ctx.on_unload(stopped.set)  # ask the thread to stop; hotload waits for it
     thread.start()

@@ -65,7 +65,7 @@ def register(ctx: PluginContext) -> None:
 
     @ctx.hook("changes")
     def changes(folder: str = ".") -> Changes:
-        """Tell what changed below ``folder`` since the call before, and the newest files."""
+        """Return the changes below ``folder`` since the previous call, and the newest files."""
         root = Path(folder).resolve()
         if not root.is_dir():
             raise NotADirectoryError(f"{folder}: not a folder")

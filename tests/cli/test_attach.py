@@ -169,7 +169,7 @@ def test_the_log_is_followed(workspace: Workspace, hotload: Hotload) -> None:
     hotload("reload", "greet")
     follower.out.wait_for("greet: loaded generation 2")
     os.kill(host.process.pid, signal.SIGKILL)
-    follower.err.wait_for("waiting for the next one")
+    follower.err.wait_for("waiting for the next host")
     hotload.host()
     follower.err.wait_for("connected to host")
     hotload("disable", "greet")

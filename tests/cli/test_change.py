@@ -116,7 +116,7 @@ def test_cleaning_wants_to_know_what(workspace: Workspace, hotload: Hotload) -> 
     for arguments in ([], ["greet", "--all"]):
         done = hotload("clean", *arguments)
         assert (done.code, done.out) == (2, "")
-        assert "name the plugins whose artifacts are to go, or say --all" in done.err
+        assert "name the plugins that lose their artifacts, or use --all" in done.err
     assert len(list(workspace.compiled.glob("greet-*"))) == 1
 
 
@@ -179,7 +179,7 @@ def test_an_earlier_generation_comes_back_until_it_is_released(
     assert hotload("call", "greet", "Ada").out == "Hello, Ada\n"
     assert hotload("status", "greet").out.splitlines()[1].startswith("= HELD")
     assert "was not held" not in hotload("release", "greet").err
-    assert hotload("release", "greet").err.endswith("greet was not held: it follows its source\n")
+    assert hotload("release", "greet").err.endswith("greet was not HELD: it follows its source\n")
     assert hotload("call", "greet", "Ada").out == "Good day, Ada\n"
     assert "greet has no generation 9; there are 1, 2" in hotload("rollback", "greet", "9").err
 

@@ -87,7 +87,7 @@ def test_a_missing_folder_is_told(workspace: Workspace, hotload: Hotload, comman
     arguments = {"call": ["greet"], "disable": ["x"], "clean": ["--all"]}.get(command, [])
     done = (hotload.process if command == "run" else hotload)(command, *arguments)
     assert (done.code, done.out) == (3, "")
-    assert done.err.startswith("no plugin directory plugins: make it (mkdir plugins)")
+    assert done.err.startswith("no plugin directory plugins: create it (mkdir plugins)")
     assert "Traceback" not in done.err
 
 
@@ -126,7 +126,7 @@ def test_a_host_is_reached_though_its_files_are_broken(
     done = hotload(*command)
     assert done.code == 0
     assert "hotload.toml" in done.err
-    assert "goes on with what it read before" in done.err
+    assert "keeps its previous configuration" in done.err
     assert hotload("check").code == 2
 
 
@@ -341,7 +341,7 @@ def test_host_is_for_commands_that_ask_one(hotload: Hotload) -> None:
     for command in ("check", "build", "run"):
         done = hotload("--host", "1", command)
         assert (done.code, done.out) == (2, "")
-        assert f"'{command}' works in a process of its own" in done.err
+        assert f"'{command}' works in a separate process" in done.err
 
 
 def test_an_entry_for_no_plugin_is_warned_about(workspace: Workspace, hotload: Hotload) -> None:

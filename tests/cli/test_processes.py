@@ -45,7 +45,7 @@ def test_a_day_with_a_host(workspace: Workspace, hotload: Hotload) -> None:
         ("call greet Ada", "Hello, Ada\n", ""),
         ("disable greet", "", "greet is disabled"),
         ("undo", "", "undone: disable greet"),
-        ("pause", "", "paused: changes are kept"),
+        ("pause", "", "paused: hotload keeps changes"),
         ("plan", "1 stays as it is", ""),
         ("resume", "", "nothing had changed"),
         ("logs greet", "greet: loaded generation 2", ""),
@@ -54,4 +54,4 @@ def test_a_day_with_a_host(workspace: Workspace, hotload: Hotload) -> None:
         assert (done.code, out in done.out, err in done.err) == (0, True, True), (words, done)
     (workspace.root / "hotload.toml").write_text("debounce_time = 'soon'\n")
     done = hotload.process("status")
-    assert (done.code, "goes on with what it read before" in done.err) == (0, True)
+    assert (done.code, "keeps its previous configuration" in done.err) == (0, True)

@@ -166,9 +166,9 @@ def test_a_handler_that_hangs_is_not_waited_for_forever(
 @pytest.mark.parametrize(
     ("reply", "told"),
     [
-        (b"\xc0", "not as the protocol has it"),
+        (b"\xc0", "does not follow the protocol"),
         (wire.encode(wire.Failed("ProtocolError", "I speak protocol 2")), "I speak protocol 2"),
-        (wire.encode(wire.Done(Raw(b"\xc0"))), "does not greet"),
+        (wire.encode(wire.Done(Raw(b"\xc0"))), "did not send its greeting"),
     ],
 )
 def test_a_host_that_is_none_of_ours_is_told(sockets: Path, reply: bytes, told: str) -> None:

@@ -69,5 +69,5 @@ def test_huge_numbers_and_broken_texts_travel() -> None:
 @pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x81", b"\x91" * 100_000, b"\xc7\x01\x07x"])
 def test_what_is_no_message_is_told(payload: bytes) -> None:
     """Bytes that are no message cause one clear error."""
-    with pytest.raises(ProtocolError, match="not as the protocol has it"):
+    with pytest.raises(ProtocolError, match="does not follow the protocol"):
         wire.decode(payload, Invocation)

@@ -57,7 +57,7 @@ class Debouncer:
         """Return whether the plugin has a notification that is not handled yet."""
         return name in self._waits
 
-    def ring(self, name: str, now: float) -> None:
+    def notify(self, name: str, now: float) -> None:
         """Record a notification for a plugin."""
         burst = self._burst_of(now)
         wait = self._waits.setdefault(name, _Wait(now, now, now, burst))

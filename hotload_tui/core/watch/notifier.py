@@ -99,7 +99,7 @@ class InotifyNotifier:
             if self._interrupted in ready:
                 os.eventfd_read(self._interrupted)
             if self._inotify.fileno() in ready:
-                return self._heard(os.read(self._inotify.fileno(), _READ))
+                return self._paths_of(os.read(self._inotify.fileno(), _READ))
         return None
 
     def interrupt(self) -> None:
@@ -110,7 +110,7 @@ class InotifyNotifier:
         """Close all descriptors."""
         self._opened.close()
 
-    def _heard(self, events: bytes) -> set[str] | None:
+    def _paths_of(self, events: bytes) -> set[str] | None:
         """Return the paths of the events; watch new directories, and stop watching moved ones.
 
         ``None``: the system has lost events.
@@ -213,7 +213,7 @@ class _InotifyOrWatchfiles:
     """Makes an inotify notifier; a watchfiles notifier if the system or the package is missing."""
 
     def __init__(self) -> None:
-        self._is_told = False
+        self._is_reported = False
 
     def __call__(self, directories: Sequence[str], is_partial: bool) -> Notifier:  # noqa: FBT001 - see MakeNotifier
         try:
@@ -221,12 +221,12 @@ class _InotifyOrWatchfiles:
         except (ImportError, OSError) as error:
             if isinstance(error, OSError) and error.errno != errno.ENOSYS:
                 raise  # a limit or a directory: watchfiles, which uses inotify on Linux, meets the same
-            self._tell(error)
+            self._warn_once(error)
         return WatchfilesNotifier(directories, is_partial)
 
-    def _tell(self, error: Exception) -> None:
-        if not self._is_told:
-            self._is_told = True
+    def _warn_once(self, error: Exception) -> None:
+        if not self._is_reported:
+            self._is_reported = True
             reason = "it exists on Linux only" if sys.platform != "linux" else str(error)
             logger.warning("inotify cannot be used (%s); watchfiles reports changes instead", reason)
 

@@ -279,9 +279,9 @@ class Scanner:
     def _unreadable(
         self, known: _Known, directory: PluginDirectory, error: OSError, *, again: bool
     ) -> PluginChange | Verdict:
-        is_told = known.trouble == str(error) and not again
+        is_reported = known.trouble == str(error) and not again
         self._remember(directory.name, _Known(directory, known.listing, {}, trouble=str(error)))
-        return Verdict.SAME if is_told else PluginChange(directory.name)
+        return Verdict.SAME if is_reported else PluginChange(directory.name)
 
     # ---- the known state
 

@@ -24,10 +24,10 @@ _APART = 1.0  # seconds between two notifiers: making one takes 20 ms for 2,000 
 _RETRY = 10.0  # seconds until a partial notifier is replaced
 _ROOT_RETRY = 0.1
 
-SWEEP_WHEN_DEAF: Final = 0.5
+SWEEP_WHEN_DEGRADED: Final = 0.5
 """Seconds per sweep of all plugins while some changes cause no notification."""
 
-Rings: TypeAlias = "queue.SimpleQueue[Collection[str] | None]"
+Notifications: TypeAlias = "queue.SimpleQueue[Collection[str] | None]"
 """Paths with changes; ``None``: there may be changes anywhere."""
 
 
@@ -38,7 +38,7 @@ class NotifierThread:
         self,
         root: Path,
         make_notifier: MakeNotifier,
-        rings: Rings,
+        notifications: Notifications,
         *,
         directories: Callable[[], list[str]],
         report: Callable[[WatcherStatus], None],
@@ -50,13 +50,13 @@ class NotifierThread:
         """
         self._root = root
         self._make_notifier = make_notifier
-        self._rings = rings
+        self._notifications = notifications
         self._directories = directories
         self._report = report
         self._check = check
         self._ended = threading.Event()
         self._woken = threading.Event()  # set: make a new notifier
-        self._hung_at = 0.0
+        self._made_at = 0.0
         self._retry_at = 0.0
         self._lock = threading.Lock()
         self._notifier: Notifier | None = None  # listens now
@@ -66,12 +66,12 @@ class NotifierThread:
         """Listen until ``end``."""
         while not self._ended.is_set():
             self._woken.clear()
-            self._hung_at = time.monotonic()
+            self._made_at = time.monotonic()
             self._retry_at = 0.0
             try:
                 self._listen_to_all()
             except Exception as error:  # any failure: a name that is not UTF-8 ends a notifier
-                self._report(_deaf(error))
+                self._report(_degraded(error))
                 self._retry_at = time.monotonic() + _RETRY
             self._check()
             self._pause()
@@ -92,7 +92,7 @@ class NotifierThread:
         begun, self._beginning = self._beginning, None
         if begun is not None:
             self._report(begun)
-            self._rings.put(None)  # changes from before it listened
+            self._notifications.put(None)  # changes from before it listened
         return self._is_over()
 
     def _listen_to_all(self) -> None:
@@ -113,7 +113,7 @@ class NotifierThread:
             return
         # One directory that cannot be watched would fail the whole tree: name each directory.
         self._retry_at = time.monotonic() + _RETRY
-        self._listen([root, *self._directories()], _deaf(refusal), is_partial=True)
+        self._listen([root, *self._directories()], _degraded(refusal), is_partial=True)
 
     def _listen(self, directories: list[str], begun: WatcherStatus, *, is_partial: bool = False) -> None:
         """Make a notifier and listen to it; report ``begun`` once it listens."""
@@ -125,7 +125,7 @@ class NotifierThread:
             while not self._is_over():
                 paths = notifier.wait(self)
                 if paths is not None or not self._is_over():
-                    self._rings.put(paths)
+                    self._notifications.put(paths)
         finally:
             with self._lock:  # nothing interrupts a closed notifier
                 self._notifier = None
@@ -138,7 +138,7 @@ class NotifierThread:
 
     def _pause(self) -> None:
         """Wait until the next notifier may be made; ``end`` cuts the wait short."""
-        wait = self._hung_at + _APART - time.monotonic()
+        wait = self._made_at + _APART - time.monotonic()
         if not self._root.is_dir():
             wait = _ROOT_RETRY
         if wait > 0:
@@ -149,13 +149,14 @@ class NotifierThread:
         if self._ended.is_set():
             return True
         now = time.monotonic()
-        is_due = self._woken.is_set() and now - self._hung_at >= _APART
+        is_due = self._woken.is_set() and now - self._made_at >= _APART
         return is_due or (self._retry_at != 0.0 and now >= self._retry_at)
 
 
-def _deaf(error: Exception) -> WatcherStatus:
+def _degraded(error: Exception) -> WatcherStatus:
     return WatcherStatus(
-        "degraded", f"not all changes are notified ({error}); looking every {SWEEP_WHEN_DEAF:g} s"
+        "degraded",
+        f"the system does not report all changes ({error}); scanning every {SWEEP_WHEN_DEGRADED:g} s",
     )
 
 
@@ -175,7 +176,7 @@ class Dispatcher:
         root: Path,
         rule: SourceRule,
         *,
-        rings: Rings,
+        notifications: Notifications,
         on_change: OnChange,
         on_tick: Callable[[], None],
         settle_time: float,
@@ -186,7 +187,7 @@ class Dispatcher:
         self._root = root
         self._prefixes = _prefixes(root)
         self._rule = rule
-        self._rings = rings
+        self._notifications = notifications
         self._on_change = on_change
         self._on_tick = on_tick
         self._sweep_interval = sweep_interval
@@ -195,7 +196,7 @@ class Dispatcher:
         self._repositories = Repositories(root, debounce_time)
         self._mark = self._repositories.mark()  # all earlier changes by git are reported
         self._unproven: set[str] = set()  # reported, and to be reported again once settled
-        self._unheard: dict[str, float] = {}  # found by the sweep, when; a notification may still come
+        self._unnotified: dict[str, float] = {}  # found by the sweep, when; a notification may still come
         self._held: set[str] = set()  # waiting for git
         self._overflow = overflow()
         self._slices = Sweep(root, self.scanner)
@@ -205,9 +206,9 @@ class Dispatcher:
         self.scanner.begin()
 
     def run(
-        self, is_ended: Callable[[], bool], is_deaf: Callable[[], bool], renew: Callable[[], None]
+        self, is_ended: Callable[[], bool], is_degraded: Callable[[], bool], renew: Callable[[], None]
     ) -> None:
-        """Dispatch; call ``renew`` if the notifier misses changes; ``is_deaf`` makes the sweep fast."""
+        """Dispatch; call ``renew`` if the notifier misses changes; ``is_degraded`` makes the sweep fast."""
         next_slice = time.monotonic()
         while not is_ended():
             due = self._debouncer.next_due()
@@ -216,7 +217,9 @@ class Dispatcher:
                 renew()
             now = time.monotonic()
             if now >= next_slice:
-                interval = min(self._sweep_interval, SWEEP_WHEN_DEAF) if is_deaf() else self._sweep_interval
+                interval = (
+                    min(self._sweep_interval, SWEEP_WHEN_DEGRADED) if is_degraded() else self._sweep_interval
+                )
                 if self._sweep(now, interval):
                     renew()
                 self._on_tick()
@@ -230,7 +233,7 @@ class Dispatcher:
     def _collect(self, patience: float) -> bool:
         """Wait for notifications and record them; return whether the system's queue may have overflowed."""
         try:
-            paths = self._rings.get(timeout=patience)
+            paths = self._notifications.get(timeout=patience)
         except queue.Empty:
             return False
         now = time.monotonic()
@@ -240,13 +243,13 @@ class Dispatcher:
             if paths is not None and len(paths) >= self._overflow:
                 return True
             for path in paths or ():
-                self._ring(path, now)
+                self._notify(path, now)
             try:
-                paths = self._rings.get_nowait()
+                paths = self._notifications.get_nowait()
             except queue.Empty:
                 return False
 
-    def _ring(self, path: str, now: float) -> None:
+    def _notify(self, path: str, now: float) -> None:
         prefix = next((prefix for prefix in self._prefixes if path.startswith(prefix)), None)
         if prefix is None:
             if path in {each.rstrip(os.sep) for each in self._prefixes}:
@@ -258,15 +261,15 @@ class Dispatcher:
             return
         relatives = {name} if self._debouncer.is_waiting(name) else self.scanner.relatives(name)
         for each in relatives:
-            self._unheard.pop(each, None)
-            self._debouncer.ring(each, now)
+            self._unnotified.pop(each, None)
+            self._debouncer.notify(each, now)
 
     def _look_around(self, now: float) -> None:
         """Schedule a scan of all plugins that may differ from the known state."""
         self._prefixes = _prefixes(self._root)
         known = set(self.scanner.names())
         for name in self.scanner.moved() | {name for name in known if self.scanner.is_different(name)}:
-            self._debouncer.ring(name, now)
+            self._debouncer.notify(name, now)
 
     # ---- the sweep
 
@@ -277,11 +280,11 @@ class Dispatcher:
             return True
         for name in self._slices.slice(now, interval) | self._slices.arrivals(now, interval):
             if not self._debouncer.is_waiting(name):
-                self._unheard[name] = now
-                self._debouncer.ring(name, now)
-        late = [name for name, found_at in self._unheard.items() if now - found_at >= SETTLED]
+                self._unnotified[name] = now
+                self._debouncer.notify(name, now)
+        late = [name for name, found_at in self._unnotified.items() if now - found_at >= SETTLED]
         for name in late:
-            del self._unheard[name]
+            del self._unnotified[name]
         return bool(late)
 
     # ---- scans
@@ -306,7 +309,7 @@ class Dispatcher:
         overtaken = self._overtaken([change.name for change in changes if change.name not in overdue], mark)
         changes = [change for change in changes if change.name not in overtaken]
         if changes and not is_ended():
-            self._tell(changes)
+            self._report_changes(changes)
 
     def _overtaken(self, names: Collection[str], mark: Mark) -> set[str]:
         """Return the plugins that git began to change during their scan; scan them again."""
@@ -314,7 +317,7 @@ class Dispatcher:
         overtaken = self._repositories.overtaken(self.scanner.paths(names), mark) if names else set()
         for name in overtaken:
             self.scanner.doubt(name)
-            self._debouncer.ring(name, now)
+            self._debouncer.notify(name, now)
             self._debouncer.delay(name, now + _GIT_STEP)
         return overtaken
 
@@ -330,10 +333,10 @@ class Dispatcher:
         if isinstance(found, PluginChange):
             self._debouncer.changed(name, now)
             return found
-        self._unheard.pop(name, None)  # nothing changed, so no notification is missing
+        self._unnotified.pop(name, None)  # nothing changed, so no notification is missing
         return None
 
-    def _tell(self, changes: Sequence[PluginChange]) -> None:
+    def _report_changes(self, changes: Sequence[PluginChange]) -> None:
         names = {change.name for change in changes}
         unsettled = {change.name for change in changes if not change.is_settled}
         try:
@@ -359,7 +362,7 @@ _PATIENCE = 0.08  # seconds that ``stop`` waits for the threads; their current w
 class NewDispatcher(Protocol):
     """Makes a dispatcher that takes its notifications from a queue."""
 
-    def __call__(self, *, rings: Rings) -> Dispatcher:
+    def __call__(self, *, notifications: Notifications) -> Dispatcher:
         """Make a dispatcher to which every plugin is new."""
         ...
 
@@ -376,12 +379,12 @@ class Threads:
     ) -> None:
         self._on_status = on_status
         self._new_dispatcher = new_dispatcher
-        self._rings: Rings = queue.SimpleQueue()
-        self._dispatcher = new_dispatcher(rings=self._rings)
+        self._notifications: Notifications = queue.SimpleQueue()
+        self._dispatcher = new_dispatcher(notifications=self._notifications)
         self._notifier_thread = NotifierThread(
             root,
             make_notifier,
-            self._rings,
+            self._notifications,
             directories=self._directories,
             report=self._note,
             check=self._check_watch,
@@ -389,7 +392,7 @@ class Threads:
         self._stopped = threading.Event()
         self._status = WatcherStatus("watching")
         self._died: dict[str, BaseException] = {}
-        self._notifier = self._thread("hotload-notify", self._ring)
+        self._notifier = self._thread("hotload-notify", self._listen)
         self._watch = self._thread("hotload-watch", self._dispatch)
 
     def start(self) -> None:
@@ -402,7 +405,7 @@ class Threads:
         """Stop the threads; return within a tenth of a second."""
         self._stopped.set()
         self._notifier_thread.end()
-        self._rings.put(())
+        self._notifications.put(())
         until = time.monotonic() + _PATIENCE
         for thread in (self._notifier, self._watch):
             if thread is not threading.current_thread():
@@ -424,7 +427,7 @@ class Threads:
     def _directories(self) -> list[str]:
         return self._dispatcher.scanner.directories()
 
-    def _ring(self) -> None:
+    def _listen(self) -> None:
         self._notifier_thread.run()
 
     def _dispatch(self) -> None:
@@ -439,7 +442,7 @@ class Threads:
         if self._stopped.is_set():
             return True
         if not self._notifier.is_alive():
-            self._notifier = self._thread("hotload-notify", self._ring)
+            self._notifier = self._thread("hotload-notify", self._listen)
             self._replace(self._notifier)
         return False
 
@@ -448,8 +451,8 @@ class Threads:
         if self._watch.is_alive() or self._stopped.is_set() or self._watch.ident is None:
             return
         # Its unreported changes would be lost: to a new dispatcher every plugin is new.
-        self._dispatcher = self._new_dispatcher(rings=self._rings)
-        self._rings.put(None)
+        self._dispatcher = self._new_dispatcher(notifications=self._notifications)
+        self._notifications.put(None)
         self._watch = self._thread("hotload-watch", self._dispatch)
         self._replace(self._watch)
 

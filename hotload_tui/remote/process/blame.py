@@ -52,7 +52,7 @@ def fault_of_death(
         message = f"the plugin crashed the process: {signal.strsignal(-returncode)}"
     else:
         kind = "ProcessDied"
-        message = f"the plugin ended the process with exit status {returncode}, past all handlers (os._exit?)"
+        message = f"the plugin ended the process with exit status {returncode}, without cleanup (os._exit?)"
     return Fault(phase, plugin.name, kind, message, time.time(), frames=_frames(trace, plugin.path))
 
 
@@ -107,7 +107,7 @@ def fault_of_hang(plugin: PluginStatus, phase: Phase, trace: str) -> Fault:
         phase,
         plugin.name,
         "TimeoutError",
-        "the plugin kept the host from going on, so the host was restarted",
+        "the plugin blocked the host, so the host was restarted",
         time.time(),
         frames=_frames(trace, plugin.path),
     )

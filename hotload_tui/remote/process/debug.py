@@ -47,9 +47,9 @@ class Breakpoints:
         listener = self._listening()
         with self._noted(f"{file.parent.name}/{file.name}:{frame.f_lineno}"):
             # The log line makes the console read the places, so they are written before it.
-            logger.warning("breakpoint() waits at %s; B in the console goes there", place)
+            logger.warning("breakpoint() waits at %s; B in the console opens it", place)
             connection, _ = listener.accept()
-        logger.warning("breakpoint() at %s waits no more", place)
+        logger.warning("breakpoint() at %s no longer waits", place)
         Session(connection).set_trace(frame)
 
     def _listening(self) -> socket.socket:

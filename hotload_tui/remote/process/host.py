@@ -64,15 +64,15 @@ class Guard:
                 os._exit(CUT_OFF)
             for stream, known in self._streams.items():
                 if _identity(stream) != known:
-                    self._mend(stream)
+                    self._repair(stream)
             time.sleep(BEAT)
 
-    def _mend(self, stream: int) -> None:
+    def _repair(self, stream: int) -> None:
         with contextlib.suppress(OSError):
             os.dup2(self._copies[stream], stream)
         crumb = recent(self._crumbs.trail(), time.monotonic() - CUT_OFF_SEEN)
-        who = f"{crumb.plugin} was running then" if crumb else "nobody knows by whom"
-        logger.warning("descriptor %d of the host was closed or replaced (%s); it is repaired", stream, who)
+        suspect = f"while {crumb.plugin} ran" if crumb else "the cause is unknown"
+        logger.warning("descriptor %d of the host was closed or replaced (%s); repaired", stream, suspect)
 
 
 def _identity(descriptor: int) -> tuple[int, int]:
@@ -91,7 +91,7 @@ def main() -> NoReturn:
     _write_dumps(options.folder)
     crumbs = Breadcrumbs(options.folder / TRAIL)
     crumbs.beat()
-    _hear_signals(crumbs, stop)
+    _handle_signals(crumbs, stop)
     Breakpoints(options.folder).install()
     try:
         config = load_config(options.config, runtime_dir=options.plugins, compiled_dir=options.compiled)
@@ -135,7 +135,7 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _hear_signals(crumbs: Breadcrumbs, stop: threading.Event) -> None:
+def _handle_signals(crumbs: Breadcrumbs, stop: threading.Event) -> None:
     """Stop the host normally on SIGTERM, and ignore SIGINT.
 
     A SIGTERM during a plugin's step, or up to ``AFTERMATH`` later, counts as sent by the plugin and kills the

@@ -44,7 +44,7 @@ from hotload_tui.remote.process.monitor import HostMonitor
 _T = TypeVar("_T")
 
 _TIMEOUT = 0.75  # seconds for a query: after that the last known state is shown
-_RESTARTING = "the host is being restarted"
+_RESTARTING = "the host restarts"
 _PAUSE = 0.02  # seconds between two attempts to connect
 
 
@@ -139,7 +139,7 @@ class HostedManager(Forwarder):
 
         """
         if self._monitor.trouble or self._remote is None:
-            raise NoHostError(self._monitor.trouble or "the host is being started; try again in a moment")
+            raise NoHostError(self._monitor.trouble or "the host is starting; try again in a moment")
         return self._remote
 
     # ---- HostListener
@@ -180,7 +180,7 @@ class HostedManager(Forwarder):
             if self._is_paused:  # a pause outlasts a crash of the host
                 remote.pause()
             self._copied = 0
-            remote.subscribe(self._heard)
+            remote.subscribe(self._forward_event)
             self._copy(remote.log())  # lines from before the subscription
         self._remote, self._was_reached = remote, True
         self.changed()
@@ -190,7 +190,7 @@ class HostedManager(Forwarder):
         if remote is not None:
             remote.close()
 
-    def _heard(self, event: AnyEvent) -> None:
+    def _forward_event(self, event: AnyEvent) -> None:
         match event:
             case LogWritten(line=line):
                 with self._lock:

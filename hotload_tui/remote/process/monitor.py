@@ -253,7 +253,7 @@ class HostMonitor:
         self._evidence.clear()
         self._slow.clear()
         if self._link is None:
-            self._link = Link(self._command(), self._hear)
+            self._link = Link(self._command(), self._log_output)
         self._link.send("start")
 
     def _command(self) -> list[str]:
@@ -261,7 +261,7 @@ class HostMonitor:
         module = ["-m", "hotload_tui.remote.process.host", "--folder", str(self._evidence.folder)]
         return [sys.executable, *path, *module, *self._options]
 
-    def _hear(self, stream: str, line: Line) -> None:
+    def _log_output(self, stream: str, line: Line) -> None:
         self._listener.say("warning" if stream == "stderr" else "info", line.plugin, f"{stream}: {line.text}")
 
     def _report(self, level: Level, plugin: str, text: str, *, trouble: str) -> None:
@@ -316,7 +316,7 @@ class HostMonitor:
         self._ready.set()
 
     def _again(self) -> None:
-        self._report("info", "", "the host is started again", trouble="")
+        self._report("info", "", "the host starts again", trouble="")
         self._start()
 
     def _orphaned(self) -> None:
@@ -334,7 +334,7 @@ class HostMonitor:
             digest = culprit.digest or self._digest_of(culprit.plugin)
             Record(self._compiled_dir.absolute()).bar(culprit.plugin, digest, culprit.fault)
         except HotloadError as error:
-            self._listener.say("error", culprit.plugin, f"it cannot be held back: {error}")
+            self._listener.say("error", culprit.plugin, f"cannot hold it back: {error}")
             return False
         return True
 
@@ -354,7 +354,7 @@ class HostMonitor:
         overdue = [
             crumb for crumb in late if crumb.phase == "load" and now - crumb.at > self._limit + _OVERDUE
         ]
-        self._tell_slow([crumb for crumb in late if crumb.phase == "hook"])
+        self._warn_of_slow([crumb for crumb in late if crumb.phase == "hook"])
         self.is_late = now - last > _LATE
         hangs = now - last > _SILENT or bool(overdue)
         if hangs and self._hang is None:
@@ -364,9 +364,9 @@ class HostMonitor:
             self._describe(self._hang, trail)
         elif not hangs and self._hang is not None:
             self._hang = None
-            self._report("info", "", "the host goes on", trouble="")
+            self._report("info", "", "the host answers again", trouble="")
 
-    def _tell_slow(self, calls: Sequence[Crumb]) -> None:
+    def _warn_of_slow(self, calls: Sequence[Crumb]) -> None:
         """Warn once of each handler that does not return; only its caller waits for it."""
         for crumb in calls:
             if crumb.number not in self._slow:

@@ -105,10 +105,10 @@ class Line(NamedTuple):
 class Reader:
     """Reads one of the host's streams in a thread until no process can write to it any more."""
 
-    def __init__(self, descriptor: int, name: str, tell: Callable[[Line], None]) -> None:
-        """Start the thread; ``tell`` receives each kept line, and the number of dropped bytes as a line."""
+    def __init__(self, descriptor: int, name: str, write: Callable[[Line], None]) -> None:
+        """Start the thread; ``write`` receives each kept line, and the number of dropped bytes as a line."""
         self._descriptor = descriptor
-        self._tell = tell
+        self._write = write
         self._until = 0.0
         self._room = RATE
         self._dropped = 0
@@ -147,7 +147,7 @@ class Reader:
         for line in self._lines(chunk):
             if self._room:
                 self._room -= 1
-                self._tell(_line(line))
+                self._write(_line(line))
             else:
                 self._dropped += len(line) + 1
 
@@ -160,7 +160,7 @@ class Reader:
 
     def _account(self) -> None:
         if self._dropped:
-            self._tell(Line("", f"{self._dropped:,} bytes of output were dropped: too much"))
+            self._write(Line("", f"{self._dropped:,} bytes of output were dropped: too much"))
             self._dropped = 0
 
 

@@ -27,10 +27,10 @@ from collections.abc import Sequence
 
 GRACE = 1.5  # seconds between the request to end and SIGKILL: all processes are gone within 3
 DUMP = getattr(signal, "SIGRTMAX", getattr(signal, "SIGUSR2", 0))  # a signal that plugins hardly use
-_DEAF = ("SIGHUP", "SIGINT", "SIGTERM", "SIGQUIT", "SIGTSTP", "SIGTTOU", "SIGTTIN")
+_IGNORED = ("SIGHUP", "SIGINT", "SIGTERM", "SIGQUIT", "SIGTSTP", "SIGTTOU", "SIGTTIN")
 # Turns off: synchronized output, mouse (four modes), bracketed paste, focus and resize reports, kitty's keys,
 # alternate screen. Turns on: cursor, plain colours.
-_MEND = (
+_RESET = (
     b"\x1b[?2026l\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?2004l\x1b[?1004l\x1b[?2048l"
     b"\x1b[<u\x1b[?1049l\x1b[?25h\x1b[0m"
 )
@@ -52,7 +52,7 @@ class Terminal:
 
         flags, characters = self._modes[:6], self._modes[6:]
         try:
-            os.write(self._descriptor, _MEND)
+            os.write(self._descriptor, _RESET)
             if flags:
                 modes: list[int | list[bytes | int]] = [*flags, [bytes([number]) for number in characters]]
                 termios.tcsetattr(self._descriptor, termios.TCSADRAIN, modes)
@@ -113,7 +113,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Run commands until both the console and the host are gone."""
-        for name in _DEAF:
+        for name in _IGNORED:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
         waker, wake = os.pipe()
         for descriptor in (waker, wake):
@@ -128,11 +128,11 @@ class Supervisor:
                 os.read(waker, 4096)
             self._reap()
             if 0 in ready:
-                self._hear()
+                self._obey()
             if self._kill_at and time.monotonic() >= self._kill_at:
                 self._signal_group()
 
-    def _hear(self) -> None:
+    def _obey(self) -> None:
         words = os.read(0, 4096).split()
         if not words:
             self._is_over = True
@@ -163,13 +163,13 @@ class Supervisor:
         os.close(lifeline)
         self._shadow.guard(pid)
         self._host, self._kill_at = pid, 0.0
-        _tell(f"started {pid}")
+        _report(f"started {pid}")
 
     def _become_host(self, lifeline: int) -> None:
         try:
             os.setsid()
             signal.set_wakeup_fd(-1)
-            for name in (*_DEAF, "SIGCHLD"):
+            for name in (*_IGNORED, "SIGCHLD"):
                 signal.signal(getattr(signal, name), signal.SIG_DFL)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             for target, descriptor in enumerate(self._output, 1):
@@ -205,7 +205,7 @@ class Supervisor:
         _kill_group(pid)  # processes that plugins have started
         self._shadow.guard(0)
         os.close(self._lifeline)
-        _tell(f"ended {pid} {os.waitstatus_to_exitcode(status)}")
+        _report(f"ended {pid} {os.waitstatus_to_exitcode(status)}")
 
 
 def _kill_group(leader: int) -> None:
@@ -215,7 +215,7 @@ def _kill_group(leader: int) -> None:
         return  # no process of the group is left
 
 
-def _tell(text: str) -> None:
+def _report(text: str) -> None:
     try:
         os.write(1, f"{text}\n".encode())
     except OSError:

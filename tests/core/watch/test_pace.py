@@ -18,7 +18,7 @@ def test_plugins_saved_in_quick_succession_are_looked_at_together() -> None:
     names = [f"p{number:02}" for number in range(50)]
     for number, name in enumerate(names):
         assert saved.due(number * MS) == []
-        saved.ring(name, number * MS)
+        saved.notify(name, number * MS)
     assert saved.due(50.5 * MS) == []
     assert saved.next_due() == 51 * MS
     assert saved.due(51 * MS) == names
@@ -27,27 +27,27 @@ def test_plugins_saved_in_quick_succession_are_looked_at_together() -> None:
 def test_a_save_by_itself_waits_for_nobody() -> None:
     """A plugin that is saved after another one has become quiet is due on its own."""
     saved = pace()
-    saved.ring("one", 0.0)
+    saved.notify("one", 0.0)
     assert saved.due(2 * MS) == ["one"]
     saved.looked("one", 2 * MS)
-    saved.ring("two", 5 * MS)
+    saved.notify("two", 5 * MS)
     assert saved.due(7 * MS) == ["two"]
 
 
 def test_a_plugin_that_is_written_without_end_holds_up_no_other() -> None:
     """A plugin that is saved once is due after a tenth of a second, even if another is written endlessly."""
     saved, now = pace(), 0.0
-    saved.ring("once", now)
+    saved.notify("once", now)
     while "once" not in saved.due(now):
         now += MS
-        saved.ring("endless", now)
+        saved.notify("endless", now)
     assert now <= 0.1 + 2 * MS
 
 
 def test_a_long_quiet_that_its_user_wants_is_kept() -> None:
     """With ``settle_time = 1`` each plugin is due after its own second."""
     saved = Debouncer(settle_time=1.0, debounce_time=2.0)
-    saved.ring("one", 0.0)
-    saved.ring("two", 0.5)
+    saved.notify("one", 0.0)
+    saved.notify("two", 0.5)
     assert saved.due(1.0) == ["one"]
     assert saved.due(1.5) == ["one", "two"]

@@ -77,7 +77,7 @@ def test_a_breakpoint_waits_and_goes_on_when_told_to(debugging: Debugging) -> No
     assert answer.result(PATIENCE).values == (40,)
     assert debugging.place() == ""
     assert debugging.console.manager.debug() is None
-    assert debugging.console.lines("waits no more")
+    assert debugging.console.lines("no longer waits")
 
 
 def test_a_terminal_that_goes_away_lets_the_plugin_go_on(debugging: Debugging) -> None:
