@@ -51,6 +51,7 @@ class ManagerApi(Protocol):
         """Return the whole state at this moment; the call is cheap."""
         return _forwarded(self, ManagerApi.snapshot)
 
+    @abstractmethod
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
         """Call ``subscriber`` with every event from now on; return the function that unsubscribes it.
 
@@ -200,7 +201,12 @@ def _forwarded(
     *args: _P.args,
     **kwargs: _P.kwargs,
 ) -> _R:
+    """Forward a call; an ``api`` that is no ``Forwarder`` has to implement the operation itself."""
     name = operation.__name__
+    if not hasattr(api, "forward"):
+        raise NotImplementedError(
+            f"{type(api).__name__} does not implement {name}(), an operation of ManagerApi"
+        )
     expected = cast("type[_R]", _types_of(name)["return"])
     return cast("Forwarder", api).forward(Call(name, args, kwargs), expected)
 

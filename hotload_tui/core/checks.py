@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from hotload_tui.core.artifact import Entry
 from hotload_tui.core.errors import CompileError
-from hotload_tui.core.faults import install_command
+from hotload_tui.core.faults import install_advice
 from hotload_tui.core.model import encodable
 from hotload_tui.core.source import ENTRY, Source, SourceFile, decoded
 
@@ -400,7 +400,7 @@ class UnresolvedImport(Struct, frozen=True):
     def obstacle(self) -> str:
         """Return the problem with the command that installs the module."""
         head = self.module.partition(".")[0]
-        return f"{self.describe()}; install it first: {install_command(head)}" if head else self.describe()
+        return f"{self.describe()}; {install_advice(head)}" if head else self.describe()
 
 
 def unresolved_imports(source: Source) -> tuple[UnresolvedImport, ...]:

@@ -39,6 +39,18 @@ _MASK = "••• (masked)"
 _SECRETS = ("password", "passwd", "token", "secret", "key", "auth", "cookie", "credential", "signature")
 _BRACKETS: Final = {list: "[]", tuple: "()", set: "{}", frozenset: "{}"}
 
+# Well-known modules whose distribution has another name. ``importlib.metadata`` knows this for installed
+# distributions only, and a missing module has none.
+_DISTRIBUTIONS: Final = (
+    "Crypto=pycryptodome MySQLdb=mysqlclient OpenSSL=pyOpenSSL PIL=Pillow attr=attrs bs4=beautifulsoup4"
+    " cairo=pycairo cv2=opencv-python dateutil=python-dateutil discord=discord.py dns=dnspython"
+    " docx=python-docx dotenv=python-dotenv fitz=PyMuPDF git=GitPython gi=PyGObject jose=python-jose"
+    " jwt=PyJWT ldap=python-ldap magic=python-magic mpl_toolkits=matplotlib nacl=PyNaCl"
+    " pkg_resources=setuptools pptx=python-pptx rest_framework=djangorestframework serial=pyserial"
+    " skimage=scikit-image sklearn=scikit-learn slugify=python-slugify telegram=python-telegram-bot"
+    " usb=pyusb win32api=pywin32 wx=wxPython yaml=PyYAML zmq=pyzmq"
+)
+
 
 def locals_of(frame: FrameType) -> tuple[tuple[str, str], ...]:
     """Return the names of a frame's locals with short representations of their values; secrets are masked."""
@@ -69,12 +81,16 @@ def missing_module(error: BaseException) -> str:
     return "" if name in sys.stdlib_module_names or name in sys.modules else name
 
 
-def install_command(module: str) -> str:
-    """Return the command that installs a distribution with this name for this Python."""
+def install_advice(module: str) -> str:
+    """Name the package that provides a missing module, and the command that installs it for this Python."""
+    known = re.search(rf"\b{re.escape(module)}=(\S+)", _DISTRIBUTIONS)
     python = shlex.quote(encodable(sys.executable)) if sys.executable else "python"
+    command = f"{python} -m pip install"
     if importlib.util.find_spec("pip") is None:  # as in an environment that uv made
-        return f"uv pip install --python {python} {module}"
-    return f"{python} -m pip install {module}"
+        command = f"uv pip install --python {python}"
+    if known:
+        return f"install {known[1]}, which provides '{module}': {command} {known[1]}"
+    return f"install the package that provides '{module}', perhaps with: {command} {module}"
 
 
 def notes_of(error: BaseException) -> Iterator[str]:
@@ -87,7 +103,7 @@ def notes_of(error: BaseException) -> Iterator[str]:
     if nearest:
         yield f"Did you mean: '{encodable(nearest[0])}'?"
     if module := missing_module(error):
-        yield f"Install what has it (the distribution's name may differ): {install_command(module)}"
+        yield install_advice(module)
 
 
 def _looked_for(error: BaseException) -> tuple[str, Iterable[str]]:

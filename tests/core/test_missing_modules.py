@@ -51,6 +51,26 @@ def test_without_pip_the_advice_is_uvs(
     assert note.endswith(f"uv pip install --python {sys.executable} not_installed")
 
 
+@pytest.mark.parametrize(
+    ("module", "advice"),
+    [
+        ("yaml", "install PyYAML, which provides 'yaml': {python} -m pip install PyYAML"),
+        (
+            "lacking",
+            "install the package that provides 'lacking', perhaps with: {python} -m pip install lacking",
+        ),
+    ],
+)
+def test_the_advice_names_the_distribution(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch, module: str, advice: str
+) -> None:
+    """The advice names the distribution of a well-known module, and is a guess for any other module."""
+    monkeypatch.delitem(sys.modules, module, raising=False)  # a test before this one may import it
+    workspace["user"] = f"raise ModuleNotFoundError('no', name='{module}')\ndef register(ctx): ...\n"
+    (note,) = run(workspace.config()).fault("user").notes
+    assert note == advice.format(python=sys.executable)
+
+
 def test_a_plugin_loads_once_what_it_needs_is_installed(
     workspace: Workspace, run: Run, packages: Path
 ) -> None:

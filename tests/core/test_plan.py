@@ -199,7 +199,7 @@ def test_what_keeps_it_from_running_here_is_an_obstacle(
     plan = running.manager.plan()
     missing, native, changed = of(plan, "a").obstacles
     assert missing.startswith("plugin.py:2: no module named not_installed_here")
-    assert missing.endswith(f"install it first: {sys.executable} -m pip install not_installed_here")
+    assert missing.endswith(f": {sys.executable} -m pip install not_installed_here")
     assert native.startswith("fast.cpython-27-other.so is a native module for another Python")
     assert changed.startswith("in_use_here changed on disk after this process began")
     assert not plan.can_be_applied

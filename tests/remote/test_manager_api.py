@@ -15,6 +15,7 @@ from hotload_tui.core.events import (
     PluginDisabled,
     PluginFailed,
     PluginLoaded,
+    Subscriber,
 )
 from hotload_tui.core.model import PluginState
 from hotload_tui.remote import RemoteManager, serve
@@ -44,6 +45,27 @@ def api(request: pytest.FixtureRequest, manager: HotloadManager) -> Iterator[Man
         return
     with serve(manager) as server, RemoteManager(server.socket) as remote:
         yield remote
+
+
+def test_a_missing_operation_is_named() -> None:
+    """A class that implements only a part of ``ManagerApi`` raises an error that names the missing method."""
+
+    class Partial(ManagerApi):
+        def subscribe(self, _subscriber: Subscriber, /) -> Callable[[], None]:
+            return lambda: None
+
+    with pytest.raises(NotImplementedError, match=r"Partial does not implement rebuild\(\)"):
+        Partial().rebuild("greet", force=True)
+
+
+def test_a_class_without_subscribe_is_refused() -> None:
+    """A class without ``subscribe`` cannot be used; the error names the method."""
+
+    class Deaf(ManagerApi):
+        pass
+
+    with pytest.raises(TypeError, match="subscribe"):
+        Deaf()  # type: ignore[abstract]
 
 
 def heard_by(api: ManagerApi) -> list[AnyEvent]:
