@@ -202,7 +202,7 @@ def run(scope: Scope, *, as_json: bool) -> int:
     # The process exists for its plugins, so they load on its main thread, where a signal ends a hang.
     trials = MainTrials() if hasattr(signal, "setitimer") else None
     manager = HotloadManager(HookHost(), config, trials=trials)
-    with stop_request() as stop:
+    with stop_request() as stop, contextlib.ExitStack() as ending:
 
         def report(event: AnyEvent) -> None:
             if as_json:
@@ -215,20 +215,17 @@ def run(scope: Scope, *, as_json: bool) -> int:
             data.when_reader_leaves(stop.request)
         manager.subscribe(report)
         manager.scan()  # raises for a missing folder; a console waits for it
-        door = _Door(manager, Path(config.runtime_dir))
-        try:
-            manager.start()
-            if config.enable_watch:
-                scope.follow(manager)
-            door.open()
-            host = manager.snapshot().host
-            output.narrate(f"host {host.pid} runs {folder(config.runtime_dir)}; Ctrl-C stops it")
-            if trials is not None:
-                _load_until_end(trials, stop, manager)
-            return stop.wait()
-        finally:
-            door.close()
-            manager.stop()
+        ending.callback(manager.stop)
+        manager.start()
+        if config.enable_watch:
+            scope.follow(manager)
+        server = _socket_server(manager, Path(config.runtime_dir))
+        if server is not None:
+            ending.callback(server.close)
+        output.narrate(f"host {os.getpid()} runs {folder(config.runtime_dir)}; Ctrl-C stops it")
+        if trials is not None:
+            _load_until_end(trials, stop, manager)
+        return stop.wait()
 
 
 def _load_until_end(trials: MainTrials, stop: StopRequest, manager: HotloadManager) -> None:
@@ -243,33 +240,14 @@ def _load_until_end(trials: MainTrials, stop: StopRequest, manager: HotloadManag
     trials.serve()
 
 
-class _Door:
-    """The socket through which other commands reach the host; the host also works without it."""
+def _socket_server(manager: HotloadManager, runtime_dir: Path) -> Server | None:
+    """Let other commands reach the host; without a socket it works, too, and the log has the reason."""
+    from hotload_tui.remote import serve  # not imported for --help
 
-    def __init__(self, manager: HotloadManager, runtime_dir: Path) -> None:
-        self._manager = manager
-        self._runtime_dir = runtime_dir
-        self._lock = threading.Lock()
-        self._is_shut = False
-        self._server: Server | None = None
-
-    def open(self) -> None:
-        """Open the socket if the system has Unix sockets; log a failure."""
-        from hotload_tui.remote import serve  # not imported for --help
-
-        if not hasattr(socket, "AF_UNIX"):
-            return
-        with self._lock:
-            if self._is_shut:  # close() was called first
-                return
-            try:
-                self._server = serve(self._manager, project=self._runtime_dir)
-            except HotloadError as error:
-                logger.warning("other commands cannot reach this host: %s", error)
-
-    def close(self) -> None:
-        """Close the socket permanently."""
-        with self._lock:
-            self._is_shut = True
-            if self._server is not None:
-                self._server.close()
+    if not hasattr(socket, "AF_UNIX"):
+        return None
+    try:
+        return serve(manager, project=runtime_dir)
+    except HotloadError as error:
+        logger.warning("other commands cannot reach this host: %s", error)
+        return None

@@ -26,10 +26,10 @@ from typing import Final, NamedTuple, Self
 from msgspec import Raw
 
 from hotload_tui.core.api import Call, ManagerApi, perform
-from hotload_tui.core.errors import HotloadError, ProtocolError, RefusedError
+from hotload_tui.core.errors import HotloadError, ProtocolError, RefusedError, near
 from hotload_tui.core.events import AnyEvent
 from hotload_tui.remote import wire
-from hotload_tui.remote.address import check_peer, is_alive, private_folder, socket_name
+from hotload_tui.remote.address import check_peer, find_hosts, is_alive, private_folder, socket_name
 
 KEPT: Final = 4096
 """Number of events that are kept; a listener that is further behind gets the whole state instead."""
@@ -102,7 +102,7 @@ def serve(manager: ManagerApi, *, project: Path | None = None) -> Server:
     """Make ``manager`` reachable for this user's consoles and commands until ``close()`` or process exit.
 
     The function returns at once; the result can be used in a ``with`` statement. ``project`` is the runtime
-    directory, by default the manager's.
+    directory, by default the manager's. A warning in the log names other hosts on the same directory.
 
     Raises:
         RefusedError: the system has no Unix sockets, there is no safe folder for the socket, the socket
@@ -129,6 +129,13 @@ def serve(manager: ManagerApi, *, project: Path | None = None) -> Server:
     except OSError as error:
         listener.close()
         raise RefusedError(f"{path}: no socket can be made there: {error.strerror}") from error
+    others = [str(host.pid) for host in find_hosts(runtime_dir) if host.socket != path]
+    if others:
+        logger.warning(
+            "another host (%s) uses %s, too: each host loads every change, and commands need --host PID",
+            ", ".join(others),
+            near(runtime_dir),
+        )
     return Server(manager, listener, path)
 
 

@@ -312,9 +312,11 @@ def test_a_call_ends_though_a_thread_does_not(workspace: Workspace, hotload: Hot
 
 
 def test_two_hosts_of_one_project(workspace: Workspace, hotload: Hotload) -> None:
-    """With two hosts, a command lists both and needs ``--host``."""
+    """The second host names the first; a command without ``--host`` lists both."""
     workspace["greet"] = GREET
-    pids = sorted(hotload.host().process.pid for _ in range(2))
+    first, second = hotload.host(), hotload.host()
+    second.err.wait_for(f"another host ({first.process.pid}) uses plugins, too")
+    pids = sorted([first.process.pid, second.process.pid])
     done = hotload("call", "greet", "Ada")
     assert (done.code, done.out) == (2, "")
     assert done.err == f"2 hosts run on plugins/; choose one with --host PID: {pids[0]}, {pids[1]}\n"

@@ -18,3 +18,13 @@ def test_the_plugins_are_listed_before_their_host_has_started(workspace: Workspa
         console.wait_for(lambda: console.state("good") is PluginState.OK)
     finally:
         console.manager.close()
+
+
+def test_a_second_console_on_one_folder_names_the_first_host(console: Console, workspace: Workspace) -> None:
+    """The second console logs that another host uses the folder; the first one logs nothing."""
+    second = Console(workspace)
+    try:
+        second.wait_for_line("warning", f"another host ({console.pid}) uses")
+        assert not console.lines("another host")
+    finally:
+        second.manager.close()
