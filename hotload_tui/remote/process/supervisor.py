@@ -72,7 +72,11 @@ def modes_of(descriptor: int) -> str:
 
 
 class Shadow:
-    """A copy of the supervisor that kills the host's group if the supervisor itself is killed."""
+    """A copy of the supervisor that kills the host's group if the supervisor itself is killed.
+
+    Linux's ``PR_SET_PDEATHSIG`` kills the host alone, without the processes of its plugins. The lifeline does
+    nothing in a host whose interpreter is blocked.
+    """
 
     def __init__(self, others: Sequence[int]) -> None:
         """Fork the copy; it closes the descriptors ``others``, which it does not need."""
