@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "--template",
     default=SIMPLE,
     show_default=True,
-    type=click.Choice(list(TEMPLATES)),
+    type=click.Choice(TEMPLATES),
     help="The initial files; 'simple' uses plugins/TEMPLATE.py if it exists.",
 )
 @click.pass_obj

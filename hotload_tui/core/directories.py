@@ -12,9 +12,9 @@ import importlib.util
 import keyword
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Struct
 
@@ -24,176 +24,13 @@ from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.core.source import ENTRY
 
 SIMPLE: Final = "simple"
+TEMPLATES: Final = (SIMPLE, "package", "async", "pluggy")
+"""The templates of a new plugin: folders beside this module, whose files end in ``.in``."""
 
+_NEEDS: Final = {"pluggy": "pluggy"}
+"""The package that a template's plugin needs to run; also the name of the extra that installs it."""
 
-class Template(NamedTuple):
-    """The files of a new plugin, and its test; ``$name`` stands for the plugin's name."""
-
-    files: Mapping[str, str]
-    """Text by path in the plugin's directory."""
-    test: str
-    needs: str = ""
-    """The package that the plugin needs to run; also the name of the extra that installs it."""
-
-
-_TEST_HEAD: Final = '''\
-"""Loads only the plugin $name, as a host does, and calls it; run this file with pytest."""
-
-{standard}from pathlib import Path
-
-{imports}
-
-def test_$word(tmp_path: Path) -> None:
-    """The plugin loads and answers its hook point."""
-    host = HookHost()
-    config = Config(runtime_dir=str(Path(__file__).parent), compiled_dir=str(tmp_path), enable_watch=False)
-    manager = HotloadManager(host, config)
-    manager.scan()
-    try:
-        (status,) = manager.rebuild("$name")
-        assert status.state is PluginState.OK, status.fault
-'''
-_TEST_TAIL: Final = """\
-    finally:
-        manager.stop()
-"""
-_OURS: Final = "from hotload_tui import Config, HookHost, HotloadManager, PluginState\n"
-
-
-def _test(*body: str, standard: str = "", imports: str = _OURS) -> str:
-    lines = "".join(f"        {line}\n" for line in body)
-    head = _TEST_HEAD.replace("{standard}", standard).replace("{imports}", imports)
-    return head + lines + _TEST_TAIL
-
-
-_SIMPLE: Final = '''\
-"""Says hello; change this and save."""
-
-
-def greet(name: str = "world") -> str:
-    """Answer the hook point ``$name``."""
-    return f"Hello, {name}!"
-
-
-def register(ctx) -> None:
-    """Register the handler."""
-    ctx.hook("$name", greet)
-'''
-
-_PACKAGE_ENTRY: Final = '''\
-"""Says hello with words from two files beside it; change one and save."""
-
-from .words import greeting
-
-
-def greet(name: str = "world") -> str:
-    """Answer the hook point ``$name``."""
-    return f"{greeting()}, {name}!"
-
-
-def register(ctx) -> None:
-    """Register the handler."""
-    ctx.hook("$name", greet)
-'''
-_PACKAGE_WORDS: Final = '''\
-"""A module of the plugin; it is reloaded with it, and no other plugin sees it."""
-
-from importlib.resources import files
-
-
-def greeting() -> str:
-    """Return the first line of a file that belongs to the plugin."""
-    return files(__package__).joinpath("greeting.txt").read_text(encoding="utf-8").strip()
-'''
-
-_ASYNC: Final = '''\
-"""Says hello from a coroutine, and counts in the background; change this and save."""
-
-import asyncio
-
-
-async def greet(name: str = "world") -> str:
-    """Answer the hook point ``$name``; the host awaits it with ``acall``."""
-    await asyncio.sleep(0)
-    return f"Hello, {name}!"
-
-
-def register(ctx) -> None:
-    """Register the handler and the background task."""
-    ctx.hook("$name", greet)
-
-    @ctx.task
-    async def count() -> None:
-        """Run while this version is live; hotload cancels the task, and waits for it, at the next version."""
-        while True:
-            await asyncio.sleep(60)
-            ctx.state["minutes"] = ctx.state.get("minutes", 0) + 1
-'''
-
-_PLUGGY: Final = '''\
-"""Says hello as a plugin for pluggy does; change this and save."""
-
-import pluggy
-
-from hotload_tui.integrations.pluggy import register_marked
-
-hookimpl = pluggy.HookimplMarker("hotload")  # the name of the program's pluggy.PluginManager
-
-
-@hookimpl
-def greet(name: str = "world") -> str:
-    """Answer the hook ``greet``."""
-    return f"Hello, {name}!"
-
-
-def register(ctx) -> None:
-    """Register every marked function."""
-    register_marked(ctx, globals(), "hotload")
-'''
-_PLUGGY_IMPORTS: Final = f"""\
-import pluggy
-
-{_OURS.rstrip()}
-from hotload_tui.integrations.pluggy import serve_hooks
-
-
-class Hooks:
-    \"\"\"The hooks that the program calls.\"\"\"
-
-    @pluggy.HookspecMarker("hotload")
-    def greet(self, name: str) -> str:
-        \"\"\"Greet somebody.\"\"\"
-"""
-_ANSWERS: Final = 'assert host.call("$name", "Ada") == ["Hello, Ada!"]'
-
-TEMPLATES: Final[Mapping[str, Template]] = {
-    SIMPLE: Template({"plugin.py": _SIMPLE}, _test(_ANSWERS)),
-    "package": Template(
-        {"plugin.py": _PACKAGE_ENTRY, "words.py": _PACKAGE_WORDS, "greeting.txt": "Hello\n"}, _test(_ANSWERS)
-    ),
-    "async": Template(
-        {"plugin.py": _ASYNC},
-        _test(
-            'assert asyncio.run(host.acall("$name", "Ada")) == ["Hello, Ada!"]',
-            standard="import asyncio\n",
-        ),
-    ),
-    "pluggy": Template(
-        {"plugin.py": _PLUGGY},
-        _test(
-            'hooks = pluggy.PluginManager("hotload")',
-            "hooks.add_hookspecs(Hooks)",
-            "serve_hooks(hooks, host)",
-            'assert hooks.hook.greet(name="Ada") == ["Hello, Ada!"]',
-            imports=_PLUGGY_IMPORTS,
-        ),
-        needs="pluggy",
-    ),
-}
-
-OF_THE_PROJECT: Final = _test()
-"""The test of a plugin from the project's own template; it checks no result, because none is known here."""
-
+_TEST: Final = "test.py.in"
 
 TEMPLATE = "TEMPLATE.py"
 """A plain file in the runtime directory: the project's own template for new plugins."""
@@ -317,7 +154,7 @@ def create(runtime_dir: Path, name: str, template: str = SIMPLE) -> PluginDirect
     for existing in (path, path.with_name(f"_{name}")):
         if os.path.lexists(existing):
             raise RefusedError(f"{near(existing)} exists already; choose another name")
-    needs = TEMPLATES[template].needs
+    needs = _NEEDS.get(template)
     if needs and importlib.util.find_spec(needs) is None:
         raise RefusedError(f"{needs} is not installed here: pip install 'hotload-tui[{needs}]'")
     try:
@@ -351,15 +188,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return "there are: " + ", ".join(names) if names else ""
 
 
-def _material(runtime_dir: Path, template: str) -> tuple[Mapping[str, str], str]:
-    """Return the files and the test of a new plugin."""
-    own = runtime_dir / TEMPLATE
-    if template == SIMPLE and own.is_file():
-        return {ENTRY: own.read_text(encoding="utf-8")}, OF_THE_PROJECT
-    return TEMPLATES[template].files, TEMPLATES[template].test
+def _material(runtime_dir: Path, template: str) -> tuple[dict[str, str], str]:
+    """Return the files and the test of a new plugin; both contain ``$name`` in place of its name."""
+    home = Path(__file__).with_name("templates")
+    project = runtime_dir / TEMPLATE
+    if template == SIMPLE and project.is_file():
+        # Its test checks no result: only the project knows what its template returns.
+        return {ENTRY: project.read_text("utf-8")}, (home / "project" / _TEST).read_text("utf-8")
+    texts = {path.name: path.read_text("utf-8") for path in (home / template).glob("*.in")}
+    test = texts.pop(_TEST, None) or (home / _TEST).read_text("utf-8")
+    return {name.removesuffix(".in"): text for name, text in texts.items()}, test
 
 
-def _make(path: Path, files: Mapping[str, str]) -> None:
+def _make(path: Path, files: dict[str, str]) -> None:
     # Under a hidden name first: a watcher must not see a plugin that has no entry yet.
     draft = path.with_name(f".{path.name}.new")
     draft.mkdir(parents=True, exist_ok=True)
