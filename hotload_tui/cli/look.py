@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import threading
@@ -18,7 +17,7 @@ from hotload_tui.cli.report import call_record
 from hotload_tui.cli.scope import Scope, choose, scanned, shared_options
 from hotload_tui.core.config_files import Setting
 from hotload_tui.core.directories import unknown
-from hotload_tui.core.errors import ConfigError, HotloadError, NoHostError, NotFoundError, UsageError
+from hotload_tui.core.errors import ConfigError, HotloadError, NoHostError, NotFoundError, UsageError, nearest
 from hotload_tui.core.events import AnyEvent, HostLost, HostReached
 from hotload_tui.core.model import Invocation, PluginStatus, Snapshot
 
@@ -207,7 +206,8 @@ def _call_here(
 def _no_answer(point: str, snapshot: Snapshot) -> int:
     """Report that no plugin answered; return the exit code."""
     known = [place.point for place in snapshot.points if place.handlers]
-    output.narrate(f'no plugin answers at hook point "{point}"; {_hint(point, known)}')
+    hint = nearest(point, known) or "no hook point has a handler"
+    output.narrate(f'no plugin answers at hook point "{point}"; {hint}')
     failed = any(map(report.is_failed, snapshot.plugins))
     return HotloadError.exit_code if failed else NotFoundError.exit_code
 
@@ -215,13 +215,6 @@ def _no_answer(point: str, snapshot: Snapshot) -> int:
 def _report_failed(plugin: PluginStatus) -> None:
     if plugin.fault is not None and report.is_failed(plugin):
         output.narrate(f"{plugin.name} failed: {report.brief(plugin.fault)}")
-
-
-def _hint(point: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(point, known, n=1)
-    if near:
-        return f'did you mean "{near[0]}"?'
-    return f"there are: {', '.join(known)}" if known else "no hook point has a handler"
 
 
 def _arguments(args: tuple[str, ...]) -> tuple[list[object], dict[str, object]]:

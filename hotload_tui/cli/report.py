@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
-
-from msgspec import Struct
 
 from hotload_tui.cli import output
 from hotload_tui.core.errors import HotloadError, near
-from hotload_tui.core.model import Fault, Frame, HookPlace, Invocation, LogLine, PluginState, PluginStatus
+from hotload_tui.core.model import Fault, Frame, Invocation, LogLine, PluginState, PluginStatus
 from hotload_tui.tui.text import own_causes
 
 _FRAMES: Final = 8  # maximum number of the plugin's frames that are shown; older ones are cut
@@ -138,88 +136,42 @@ def _width(text: str) -> int:
     )
 
 
-class FaultJson(Struct, frozen=True):
-    """A fault in JSON, with the place that a user needs first."""
-
-    phase: str
-    type: str
-    message: str
-    file: str
-    """Empty when no place is known."""
-    line: int
-    """0 when unknown."""
+def call_record(invocation: Invocation) -> dict[str, object]:
+    """Return a call as ``call --json`` prints it."""
+    faults = [{**_fault_record(fault), "plugin": fault.plugin} for fault in invocation.faults]
+    return {"values": invocation.values, "faults": faults, "seconds": invocation.seconds}
 
 
-class CallFaultJson(FaultJson, frozen=True):
-    """A fault in a call, with the plugin whose handler raised."""
-
-    plugin: str
-
-
-class PluginJson(Struct, frozen=True):
-    """A plugin in JSON."""
-
-    name: str
-    state: str
-    digest: str
-    generation: int
-    compile_ms: float
-    load_ms: float
-    points: tuple[HookPlace, ...]
-    fault: FaultJson | None
+def _plugin_record(status: PluginStatus) -> dict[str, object]:
+    """Return a plugin as ``status --json`` and ``check --json`` print it."""
+    return {
+        "name": status.name,
+        "state": status.state.value,
+        "digest": status.digest,
+        "generation": status.generation,
+        "compile_ms": round(status.compile_seconds * 1000, 3),
+        "load_ms": round(status.load_seconds * 1000, 3),
+        "points": status.points,
+        "fault": None if status.fault is None else _fault_record(status.fault),
+    }
 
 
-class PluginsJson(Struct, frozen=True):
-    """The output of ``status --json`` and ``check --json``."""
-
-    plugins: tuple[PluginJson, ...]
-
-
-class CallJson(Struct, frozen=True):
-    """The output of ``call --json``."""
-
-    values: tuple[object, ...]
-    faults: tuple[CallFaultJson, ...]
-    seconds: tuple[float, ...]
-
-
-def plugins_record(statuses: Iterable[PluginStatus]) -> PluginsJson:
-    """Convert plugin statuses to their JSON record."""
-    return PluginsJson(tuple(_plugin_record(status) for status in statuses))
-
-
-def call_record(invocation: Invocation) -> CallJson:
-    """Convert a call to its JSON record."""
-    faults = tuple(
-        CallFaultJson(fault.phase, fault.type, fault.message, *_place(fault), fault.plugin)
-        for fault in invocation.faults
-    )
-    return CallJson(invocation.values, faults, invocation.seconds)
-
-
-def _plugin_record(status: PluginStatus) -> PluginJson:
-    fault = status.fault
-    return PluginJson(
-        name=status.name,
-        state=status.state.value,
-        digest=status.digest,
-        generation=status.generation,
-        compile_ms=round(status.compile_seconds * 1000, 3),
-        load_ms=round(status.load_seconds * 1000, 3),
-        points=status.points,
-        fault=None if fault is None else FaultJson(fault.phase, fault.type, fault.message, *_place(fault)),
-    )
-
-
-def _place(fault: Fault) -> tuple[str, int]:
+def _fault_record(fault: Fault) -> dict[str, object]:
+    """Return a fault with the place that a user needs first; ``file`` is empty and ``line`` 0 if unknown."""
     place = fault.place
-    return ("", 0) if place is None else (place.file, place.line)
+    return {
+        "phase": fault.phase,
+        "type": fault.type,
+        "message": fault.message,
+        "file": "" if place is None else place.file,
+        "line": 0 if place is None else place.line,
+    }
 
 
 def show(statuses: Sequence[PluginStatus], *, as_json: bool = False) -> None:
     """Print plugins on standard output: a table, or one JSON object."""
     if as_json:
-        output.standard().record(plugins_record(statuses))
+        output.standard().record({"plugins": [_plugin_record(status) for status in statuses]})
         return
     for line in table(statuses):
         output.standard().line(output.printable(line))

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from hotload_tui.core.config import Config
-from hotload_tui.core.errors import ConfigError
+from hotload_tui.core.errors import ConfigError, nearest
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _MISMATCH: Final = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
@@ -55,7 +55,7 @@ def _struct_problems(
         if name in hints:
             yield from problems_in(item, hints[name], (*key, name))
         else:
-            yield f"{dotted((*key, name))}: unknown key{suggestion(name, sorted(hints))}"
+            yield f"{dotted((*key, name))}: unknown key; {nearest(name, hints)}"
 
 
 def _misfit(value: object, expected: object, key: tuple[str, ...]) -> Iterator[str]:
@@ -86,14 +86,6 @@ def _expected(wanted: str, got: str, written: str) -> str:
 def dotted(key: tuple[str, ...]) -> str:
     """Return a key as TOML writes it, so that a user can search for it in the file."""
     return ".".join(part if _BARE_KEY.fullmatch(part) else f'"{part}"' for part in key)
-
-
-def suggestion(name: str, known: list[str]) -> str:
-    """Return the end of a message: the nearest known name, or else all known names."""
-    if not known:
-        return ""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f'; did you mean "{near[0]}"?' if near else f"; there are: {', '.join(known)}"
 
 
 FILE_NAME: Final = "hotload.toml"
@@ -294,9 +286,10 @@ def resolve(
 
 def unmatched_entries(config: Config, names: Iterable[str]) -> tuple[str, ...]:
     """Return a warning for each ``[plugins.<name>]`` that has no directory among ``names``."""
-    known = sorted(names)
+    known = set(names)
     return tuple(
-        f"[{dotted(('plugins', entry))}] has no plugin directory of that name{suggestion(entry, known)}"
+        f"[{dotted(('plugins', entry))}] has no plugin directory of that name;"
+        f" {nearest(entry, known) or 'there are none'}"
         for entry in config.plugins
         if entry not in known
     )

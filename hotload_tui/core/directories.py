@@ -7,7 +7,6 @@ ignored.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib.util
 import keyword
 import os
@@ -19,7 +18,14 @@ from typing import Final
 from msgspec import Struct
 
 from hotload_tui.core.config import Config
-from hotload_tui.core.errors import RefusedError, RuntimeDirError, UnknownPluginError, UsageError, near
+from hotload_tui.core.errors import (
+    RefusedError,
+    RuntimeDirError,
+    UnknownPluginError,
+    UsageError,
+    near,
+    nearest,
+)
 from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.core.source import ENTRY
 
@@ -177,15 +183,6 @@ def unknown(name: str, known: Iterable[str]) -> UnknownPluginError:
     """Return the error for the name of an unknown plugin, with the nearest known name."""
     hint = nearest(name, known) or "there are none yet; 'hotload new NAME' makes one"
     return UnknownPluginError(f'no plugin "{name}"; {hint}')
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint at the nearest known name, or else at all names; empty if there are no names."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f'did you mean "{close[0]}"?'
-    return "there are: " + ", ".join(names) if names else ""
 
 
 def _material(runtime_dir: Path, template: str) -> tuple[dict[str, str], str]:

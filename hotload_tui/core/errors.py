@@ -27,11 +27,23 @@ user sees describes that exception.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar, Final
 
 INTERRUPTED: Final = 130
 """Exit code of a command that Ctrl-C ended, as in shells."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint at the nearest known name, or else at all names; empty if there are no names."""
+    from difflib import get_close_matches  # needed only after a mistake
+
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1)
+    if close:
+        return f'did you mean "{close[0]}"?'
+    return "there are: " + ", ".join(names) if names else ""
 
 
 def near(path: str | Path) -> str:

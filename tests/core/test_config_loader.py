@@ -187,9 +187,10 @@ def test_an_entry_without_a_directory_is_warned_about() -> None:
 
 
 def test_entries_are_warned_about_in_an_empty_folder() -> None:
-    """If there are no plugins, the warning has no suggestion."""
+    """If there are no plugins, the warning says so in place of a suggestion."""
     Path("hotload.toml").write_text("[plugins.clock]\n")
-    assert unmatched_entries(load_config(), []) == ("[plugins.clock] has no plugin directory of that name",)
+    (warning,) = unmatched_entries(load_config(), [])
+    assert warning == "[plugins.clock] has no plugin directory of that name; there are none"
 
 
 def origins(*, path: Path | None = None, **environment: str) -> dict[str, tuple[object, str]]:

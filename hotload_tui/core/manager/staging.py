@@ -14,8 +14,15 @@ from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.compiled import Hold
 from hotload_tui.core.compiler import Preview
 from hotload_tui.core.config import Config
-from hotload_tui.core.directories import PluginDirectory, found_status, nearest
-from hotload_tui.core.errors import DiscoverError, HotloadError, LoadError, RegisterError, RequirementError
+from hotload_tui.core.directories import PluginDirectory, found_status
+from hotload_tui.core.errors import (
+    DiscoverError,
+    HotloadError,
+    LoadError,
+    RegisterError,
+    RequirementError,
+    nearest,
+)
 from hotload_tui.core.events import PluginLoaded, Step
 from hotload_tui.core.faults import TextOf, fault_of
 from hotload_tui.core.manager.builds import Builds
