@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 from hotload_tui.core.errors import near
@@ -39,8 +40,6 @@ class Breakpoints:
 
     def stop(self, *_arguments: object, **_named: object) -> None:
         """Wait for a terminal, and debug the caller in it."""
-        from hotload_tui.remote.process.session import Session  # imports pdb, which only debugging needs
-
         frame = sys._getframe(1)  # noqa: SLF001 - Python's own hook finds its caller in this way
         file = Path(frame.f_code.co_filename)
         place = f"{near(file)}:{frame.f_lineno} in {frame.f_code.co_name}"
@@ -50,7 +49,7 @@ class Breakpoints:
             logger.warning("breakpoint() waits at %s; B in the console opens it", place)
             connection, _ = listener.accept()
         logger.warning("breakpoint() at %s no longer waits", place)
-        Session(connection).set_trace(frame)
+        _debug(frame, connection)
 
     def _listening(self) -> socket.socket:
         with self._lock:
@@ -78,6 +77,57 @@ class Breakpoints:
                 file.with_suffix(".new").replace(file)
             else:
                 file.unlink(missing_ok=True)
+
+
+def _debug(frame: FrameType, connection: socket.socket) -> None:
+    """Debug ``frame`` through the socket until the user continues or quits, or the terminal is gone."""
+    import pdb  # noqa: T100 - takes 10 ms, and only a breakpoint needs it
+
+    class Session(pdb.Pdb):
+        """One debugger session."""
+
+        def __init__(self, connection: socket.socket) -> None:
+            self._file = connection.makefile("rw", encoding="utf-8", errors="replace")
+            connection.close()  # the file keeps the socket open
+            super().__init__(stdin=self._file, stdout=self._file, nosigint=True, readrc=False)
+            self.use_rawinput = False
+
+        def interaction(self, *arguments: object, **named: object) -> None:
+            """Read and run the user's commands; without a terminal, continue the program."""
+            try:
+                super().interaction(*arguments, **named)  # type: ignore[arg-type]  # differs by version
+            except (OSError, ValueError):
+                self.do_continue("")
+            except BaseException:  # the interrupt of a load that takes too long can arrive here
+                self._hang_up()
+                raise
+
+        def do_continue(self, arg: str) -> bool | None:
+            """Continue without breakpoints: the terminal is no longer there for another stop."""
+            self.clear_all_breaks()
+            done = super().do_continue(arg)
+            self._hang_up()
+            return done
+
+        do_c = do_cont = do_continue
+
+        def do_quit(self, arg: str) -> bool | None:
+            """End the debugged call with ``BdbQuit``."""
+            done = super().do_quit(arg)
+            self._hang_up()
+            return done
+
+        do_q = do_exit = do_quit
+
+        def do_EOF(self, arg: str) -> bool | None:  # noqa: N802 - pdb's name
+            """Continue: the terminal is gone."""
+            return self.do_continue(arg)
+
+        def _hang_up(self) -> None:
+            with contextlib.suppress(OSError, ValueError):
+                self._file.close()
+
+    Session(connection).set_trace(frame)
 
 
 def places(folder: Path) -> tuple[str, ...]:
