@@ -180,7 +180,7 @@ def call(scope: Scope, point: str, args: tuple[str, ...], *, as_json: bool) -> i
 @click.pass_obj
 def trial(scope: Scope, names: tuple[str, ...], trace: Path, parent: int) -> int:
     """Load plugins for ``check``, which starts this command, and report each step to it."""
-    from hotload_tui.cli.trial_child import run_trial  # not imported for --help
+    from hotload_tui.cli.trial import run_trial  # not imported for --help
 
     run_trial(scope.resolved().config, names, trace, parent)  # the parent process prints the warnings
     return 0

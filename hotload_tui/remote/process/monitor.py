@@ -133,8 +133,7 @@ class Link:
                     self.news.put(Ended(int(numbers[0]), int(numbers[1])))
         self._process.wait()  # its output has ended, so it exits
         if self._host:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._host, signal.SIGKILL)
+            supervisor.kill_group(self._host)
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
@@ -257,9 +256,8 @@ class HostMonitor:
         self._link.send("start")
 
     def _command(self) -> list[str]:
-        path = [] if sys.path and sys.path[0] in ("", str(Path.cwd())) else ["-P"]
-        module = ["-m", "hotload_tui.remote.process.host", "--folder", str(self._evidence.folder)]
-        return [sys.executable, *path, *module, *self._options]
+        host = supervisor.python_with("hotload_tui.remote.process.host")
+        return [*host, "--folder", str(self._evidence.folder), *self._options]
 
     def _log_output(self, stream: str, line: Line) -> None:
         self._listener.say("warning" if stream == "stderr" else "info", line.plugin, f"{stream}: {line.text}")

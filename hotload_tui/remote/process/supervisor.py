@@ -93,7 +93,7 @@ class Shadow:
         while said := os.read(reading, 4096).split():
             group = int(said[-1])
         if group:
-            _kill_group(group)
+            kill_group(group)
         os._exit(0)
 
     def guard(self, group: int) -> None:
@@ -197,7 +197,7 @@ class Supervisor:
         self._kill_at = 0.0
         if self._host:
             self._signal(signal.SIGKILL)  # in case it leads no group yet
-            _kill_group(self._host)
+            kill_group(self._host)
 
     def _reap(self) -> None:
         if not self._host:
@@ -206,13 +206,24 @@ class Supervisor:
         if not pid:
             return
         self._host, self._kill_at = 0, 0.0
-        _kill_group(pid)  # processes that plugins have started
+        kill_group(pid)  # processes that plugins have started
         self._shadow.guard(0)
         os.close(self._lifeline)
         _report(f"ended {pid} {os.waitstatus_to_exitcode(status)}")
 
 
-def _kill_group(leader: int) -> None:
+def python_with(module: str) -> list[str]:
+    """Return the command that runs a module in a child process with this interpreter.
+
+    A ``-P`` keeps the working directory out of the child's path if it is not in the path of this process:
+    plugins find the same modules in both.
+    """
+    path = [] if sys.path and sys.path[0] in ("", os.getcwd()) else ["-P"]  # noqa: PTH109 - few imports
+    return [sys.executable, *path, "-m", module]
+
+
+def kill_group(leader: int) -> None:
+    """Kill a process and all processes of its group, if any is left."""
     try:
         os.killpg(leader, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
