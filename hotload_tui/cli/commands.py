@@ -68,14 +68,6 @@ class _Commands(click.Group):
             raise click.UsageError(f"{error.message} Did you mean '{near[0]}'?", ctx) from None
 
 
-def _show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
-    if value:
-        from importlib.metadata import version  # takes 20 ms, needed only here
-
-        click.echo(f"hotload {version('hotload-tui')}")
-        context.exit()
-
-
 @shared_options(host=True)
 @click.group(
     cls=_Commands,
@@ -84,13 +76,8 @@ def _show_version(context: click.Context, _parameter: click.Parameter, value: bo
     epilog="Exit codes: 0 done, 1 a plugin failed, 2 wrong usage or configuration,"
     " 3 nothing to act on or no host, 130 interrupted.",
 )
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_show_version,
-    help="Show the version.",
+@click.version_option(
+    package_name="hotload-tui", prog_name="hotload", message="%(prog)s %(version)s", help="Show the version."
 )
 @click.pass_context
 def hotload(context: click.Context) -> int:

@@ -317,30 +317,22 @@ def _merged(low: Mapping[str, object], high: Mapping[str, object]) -> dict[str, 
 
 def _settings(config: Config, table: Mapping[str, object], layers: list[Layer]) -> Iterator[Setting]:
     """Yield every top-level value, and the values inside tables that a layer sets."""
+    sources = {
+        key: layer.source for layer in layers for key, _ in _leaves(layer.table)
+    }  # the last one counts
     for name in Config.__struct_fields__:
         value: object = getattr(config, name)
         if not isinstance(value, (dict, Struct)):
-            yield Setting(name, value, _source((name,), layers))
+            yield Setting(name, value, sources.get((name,), DEFAULT))
         for key, leaf in _leaves(table.get(name), (name,)):
-            yield Setting(dotted(key), leaf, _source(key, layers))
+            yield Setting(dotted(key), leaf, sources[key])
 
 
-def _leaves(value: object, key: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
+def _leaves(value: object, key: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
+    """Yield the values of a table and of the tables in it, each with its key."""
     if isinstance(value, dict):
         for name, item in value.items():
             if isinstance(item, dict):
                 yield from _leaves(item, (*key, name))
             else:
                 yield (*key, name), item
-
-
-def _source(key: tuple[str, ...], layers: list[Layer]) -> str:
-    return next((layer.source for layer in reversed(layers) if _has(layer.table, key)), DEFAULT)
-
-
-def _has(table: object, key: tuple[str, ...]) -> bool:
-    for name in key:
-        if not isinstance(table, dict) or name not in table:
-            return False
-        table = table[name]
-    return True

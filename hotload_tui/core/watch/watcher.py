@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 from hotload_tui.core.directories import name_of
 from hotload_tui.core.errors import near
@@ -173,10 +173,10 @@ class Dispatcher:
 
     def __init__(
         self,
+        notifications: Notifications,
+        *,
         root: Path,
         rule: SourceRule,
-        *,
-        notifications: Notifications,
         on_change: OnChange,
         on_tick: Callable[[], None],
         settle_time: float,
@@ -200,10 +200,6 @@ class Dispatcher:
         self._held: set[str] = set()  # waiting for git
         self._overflow = overflow()
         self._slices = Sweep(root, self.scanner)
-
-    def begin(self) -> None:
-        """Record the state on disk as known: from now on no change is missed."""
-        self.scanner.begin()
 
     def run(
         self, is_ended: Callable[[], bool], is_degraded: Callable[[], bool], renew: Callable[[], None]
@@ -359,12 +355,8 @@ def _prefixes(root: Path) -> tuple[str, ...]:
 _PATIENCE = 0.08  # seconds that ``stop`` waits for the threads; their current work may end later
 
 
-class NewDispatcher(Protocol):
-    """Makes a dispatcher that takes its notifications from a queue."""
-
-    def __call__(self, *, notifications: Notifications) -> Dispatcher:
-        """Make a dispatcher to which every plugin is new."""
-        ...
+NewDispatcher: TypeAlias = Callable[[Notifications], Dispatcher]
+"""Makes a dispatcher that takes its notifications from a queue, and to which every plugin is new."""
 
 
 class Threads:
@@ -380,24 +372,25 @@ class Threads:
         self._on_status = on_status
         self._new_dispatcher = new_dispatcher
         self._notifications: Notifications = queue.SimpleQueue()
-        self._dispatcher = new_dispatcher(notifications=self._notifications)
+        self._dispatcher = new_dispatcher(self._notifications)
         self._notifier_thread = NotifierThread(
             root,
             make_notifier,
             self._notifications,
-            directories=self._directories,
+            directories=lambda: self._dispatcher.scanner.directories(),  # noqa: PLW0108 - it may be replaced
             report=self._note,
             check=self._check_watch,
         )
         self._stopped = threading.Event()
-        self._status = WatcherStatus("watching")
+        self.status = WatcherStatus("watching")
+        """Whether changes are found, and the trouble if not."""
         self._died: dict[str, BaseException] = {}
-        self._notifier = self._thread("hotload-notify", self._listen)
+        self._notifier = self._thread("hotload-notify", self._notifier_thread.run)
         self._watch = self._thread("hotload-watch", self._dispatch)
 
     def start(self) -> None:
         """Record the current state as known, and start the threads."""
-        self._dispatcher.begin()
+        self._dispatcher.scanner.begin()
         self._notifier.start()
         self._watch.start()
 
@@ -411,10 +404,6 @@ class Threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, until - time.monotonic()))
 
-    def status(self) -> WatcherStatus:
-        """Return whether changes are found, and the trouble if not."""
-        return self._status
-
     def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
         def run() -> None:
             try:
@@ -424,15 +413,9 @@ class Threads:
 
         return threading.Thread(target=run, name=name, daemon=True)
 
-    def _directories(self) -> list[str]:
-        return self._dispatcher.scanner.directories()
-
-    def _listen(self) -> None:
-        self._notifier_thread.run()
-
     def _dispatch(self) -> None:
         self._dispatcher.run(
-            self._is_ended, lambda: self._status.state == "degraded", self._notifier_thread.renew
+            self._is_ended, lambda: self.status.state == "degraded", self._notifier_thread.renew
         )
 
     # ---- each thread restarts the other
@@ -442,7 +425,7 @@ class Threads:
         if self._stopped.is_set():
             return True
         if not self._notifier.is_alive():
-            self._notifier = self._thread("hotload-notify", self._listen)
+            self._notifier = self._thread("hotload-notify", self._notifier_thread.run)
             self._replace(self._notifier)
         return False
 
@@ -451,13 +434,13 @@ class Threads:
         if self._watch.is_alive() or self._stopped.is_set() or self._watch.ident is None:
             return
         # Its unreported changes would be lost: to a new dispatcher every plugin is new.
-        self._dispatcher = self._new_dispatcher(notifications=self._notifications)
+        self._dispatcher = self._new_dispatcher(self._notifications)
         self._notifications.put(None)
         self._watch = self._thread("hotload-watch", self._dispatch)
         self._replace(self._watch)
 
     def _replace(self, thread: threading.Thread) -> None:
-        before = self._status
+        before = self.status
         error = self._died.pop(thread.name, None)
         self._note(WatcherStatus("degraded", f"the thread {thread.name} ended ({error!r}); a new one begins"))
         logger.error("the thread %s ended", thread.name, exc_info=error)
@@ -465,8 +448,8 @@ class Threads:
         self._note(before)
 
     def _note(self, status: WatcherStatus) -> None:
-        if status != self._status:
-            self._status = status
+        if status != self.status:
+            self.status = status
             self._on_status()
 
 
@@ -501,8 +484,8 @@ class Watcher:
         self._make_notifier = make_notifier
         self._new_dispatcher = functools.partial(
             Dispatcher,
-            self._root,
-            rule or SourceRule(),
+            root=self._root,
+            rule=rule or SourceRule(),
             on_change=on_change,
             on_tick=on_tick,
             settle_time=settle_time,
@@ -526,4 +509,4 @@ class Watcher:
 
     def status(self) -> WatcherStatus:
         """Return whether it watches, and the trouble if not."""
-        return WatcherStatus("off") if self._threads is None else self._threads.status()
+        return WatcherStatus("off") if self._threads is None else self._threads.status
