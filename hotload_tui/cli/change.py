@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hotload_tui.cli import output, report
-from hotload_tui.cli.scope import Scope, choose, manager_of_command, scanned, shared_options
+from hotload_tui.cli.scope import Scope, choose, command, manager_of_command, scanned
 from hotload_tui.core.config import Config
 from hotload_tui.core.directories import SIMPLE, TEMPLATES, oddity
 from hotload_tui.core.errors import NotFoundError, UsageError, near
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from hotload_tui.cli.scope import Manager
 
 
-@shared_options(host=True)
-@click.command()
+@command(host=True)
 @click.argument("name")
 @click.option(
     "--template",
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     type=click.Choice(TEMPLATES),
     help="The initial files; 'simple' uses plugins/TEMPLATE.py if it exists.",
 )
-@click.pass_obj
 def new(scope: Scope, name: str, template: str) -> int:
     """Create a plugin from a template, with a test that passes; print its folder."""
     config = scope.settings(of_host=True)
@@ -44,10 +42,8 @@ def new(scope: Scope, name: str, template: str) -> int:
     return report.verdict([status])
 
 
-@shared_options(host=True)
-@click.command()
+@command(host=True)
 @click.argument("name")
-@click.pass_obj
 def enable(scope: Scope, name: str) -> int:
     """Enable a plugin (_NAME becomes NAME)."""
     manager = _manager(scope)
@@ -56,10 +52,8 @@ def enable(scope: Scope, name: str) -> int:
     return report.verdict([status])
 
 
-@shared_options(host=True)
-@click.command()
+@command(host=True)
 @click.argument("name")
-@click.pass_obj
 def disable(scope: Scope, name: str) -> int:
     """Disable a plugin (NAME becomes _NAME)."""
     manager = _manager(scope)
@@ -68,11 +62,9 @@ def disable(scope: Scope, name: str) -> int:
     return 0
 
 
-@shared_options(host=True)
-@click.command()
+@command(host=True)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "everything", is_flag=True, help="The artifacts of all plugins.")
-@click.pass_obj
 def clean(scope: Scope, names: tuple[str, ...], *, everything: bool) -> int:
     """Remove artifacts; live versions keep running."""
     if everything == bool(names):
@@ -83,10 +75,8 @@ def clean(scope: Scope, names: tuple[str, ...], *, everything: bool) -> int:
     return 0
 
 
-@shared_options(host=True)
-@click.command("reload")
+@command(host=True)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.pass_obj
 def reload(scope: Scope, names: tuple[str, ...]) -> int:
     """Build and load plugins again in the running host, whether they changed or not."""
     manager = scope.reach_running("reload")
@@ -102,20 +92,16 @@ def reload(scope: Scope, names: tuple[str, ...]) -> int:
     return report.verdict(statuses)
 
 
-@shared_options(host=True)
-@click.command()
-@click.pass_obj
+@command(host=True)
 def undo(scope: Scope) -> int:
     """Undo the last enable, disable or clean in the running host."""
     output.narrate(f"undone: {scope.reach_running('undo').undo()}")
     return 0
 
 
-@shared_options(host=True)
-@click.command()
+@command(host=True)
 @click.argument("name")
 @click.argument("generation", type=click.IntRange(min=1))
-@click.pass_obj
 def rollback(scope: Scope, name: str, generation: int) -> int:
     """Make an earlier generation live again in the running host, and hold the plugin there."""
     manager = scope.reach_running("rollback")
@@ -126,10 +112,8 @@ def rollback(scope: Scope, name: str, generation: int) -> int:
     return 0
 
 
-@shared_options(host=True)
-@click.command()
+@command(host=True)
 @click.argument("name")
-@click.pass_obj
 def release(scope: Scope, name: str) -> int:
     """Make a HELD plugin follow its source again, in the running host."""
     manager = scope.reach_running("release")
@@ -141,9 +125,7 @@ def release(scope: Scope, name: str) -> int:
     return report.verdict([status])
 
 
-@shared_options(host=True)
-@click.command()
-@click.pass_obj
+@command(host=True)
 def pause(scope: Scope) -> int:
     """Stop loading saves in the running host until 'hotload resume'; commands still work."""
     scope.reach_running("pause").pause()
@@ -151,9 +133,7 @@ def pause(scope: Scope) -> int:
     return 0
 
 
-@shared_options(host=True)
-@click.command()
-@click.pass_obj
+@command(host=True)
 def resume(scope: Scope) -> int:
     """Apply all changes since 'hotload pause' in the running host, and follow saves again."""
     statuses = scope.reach_running("resume").resume()

@@ -68,7 +68,6 @@ class _Commands(click.Group):
             raise click.UsageError(f"{error.message} Did you mean '{near[0]}'?", ctx) from None
 
 
-@shared_options(host=True)
 @click.group(
     cls=_Commands,
     invoke_without_command=True,
@@ -89,3 +88,6 @@ def hotload(context: click.Context) -> int:
     from hotload_tui.cli import serving  # imported only when needed, like each subcommand
 
     return serving.open_console(scope)
+
+
+hotload.params += shared_options(host=True)

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from hotload_tui.cli import output, report
 from hotload_tui.cli.report import call_record
-from hotload_tui.cli.scope import Scope, choose, scanned, shared_options
+from hotload_tui.cli.scope import Scope, choose, command, scanned
 from hotload_tui.core.config_files import Setting
 from hotload_tui.core.directories import unknown
 from hotload_tui.core.errors import ConfigError, HotloadError, NoHostError, NotFoundError, UsageError, nearest
@@ -30,11 +30,9 @@ _NAMES = click.argument("names", nargs=-1, metavar="[NAME]...")
 _KEYWORD = re.compile(r"([^\W\d]\w*)=(?!=)(.*)", re.DOTALL)  # x==1 is text
 
 
-@shared_options(host=True)
-@click.command()
+@command(host=True)
 @_NAMES
 @_JSON
-@click.pass_obj
 def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
     """Show the plugins of the running host; without a host, the plugins on disk."""
     config = scope.settings(of_host=True)
@@ -59,11 +57,9 @@ def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
     return 0
 
 
-@shared_options(host=True)
-@click.command()
+@command(host=True)
 @click.argument("name", required=False)
 @_JSON
-@click.pass_obj
 def plan(scope: Scope, name: str | None, *, as_json: bool) -> int:
     """Show what a reload would do now, and why, without changing anything or running a plugin's code.
 
@@ -87,13 +83,10 @@ def plan(scope: Scope, name: str | None, *, as_json: bool) -> int:
     return 0 if found.can_be_applied else HotloadError.exit_code
 
 
-@shared_options(host=False)
-@click.command()
+@command(host=False)
 @_NAMES
-@click.pass_obj
 def build(scope: Scope, names: tuple[str, ...]) -> int:
     """Compile plugins, without loading them."""
-    scope.refuse_host("build")
     config = scope.settings()
     manager = scanned(config)
     plugins = _some(manager.snapshot(), names, config)
@@ -105,16 +98,13 @@ def build(scope: Scope, names: tuple[str, ...]) -> int:
     return report.verdict(statuses)
 
 
-@shared_options(host=False)
-@click.command()
+@command(host=False)
 @_NAMES
 @_JSON
-@click.pass_obj
 def check(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
     """Compile and load plugins in a separate process; exit 1 if any plugin fails."""
     from hotload_tui.cli.trial import try_all  # not imported for --help
 
-    scope.refuse_host("check")
     config = scope.settings()
     plugins = _some(scanned(config).snapshot(), names, config)
     statuses = try_all(plugins, config, scope.as_arguments())
@@ -124,6 +114,8 @@ def check(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
 
 class _Call(click.Command):
     """Accepts a negative number as an argument, and still refuses unknown options."""
+
+    ignore_unknown_options = True
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         for arg in args:
@@ -136,12 +128,10 @@ class _Call(click.Command):
         return super().parse_args(ctx, args)
 
 
-@shared_options(host=True)
-@click.command(cls=_Call, context_settings={"ignore_unknown_options": True})
+@command(_Call, host=True)
 @click.argument("point")
 @click.argument("args", nargs=-1, metavar="[ARG]...")
 @_JSON
-@click.pass_obj
 def call(scope: Scope, point: str, args: tuple[str, ...], *, as_json: bool) -> int:
     """Call a hook point in the running host, or without a host in a separate process.
 
@@ -172,12 +162,10 @@ def call(scope: Scope, point: str, args: tuple[str, ...], *, as_json: bool) -> i
     return code
 
 
-@shared_options(host=False)
-@click.command("trial", hidden=True)
+@command(host=True, hidden=True)
 @click.argument("names", nargs=-1, required=True)
 @click.option("--trace", type=click.Path(path_type=Path), required=True)
 @click.option("--parent", type=int, required=True)
-@click.pass_obj
 def trial(scope: Scope, names: tuple[str, ...], trace: Path, parent: int) -> int:
     """Load plugins for ``check``, which starts this command, and report each step to it."""
     from hotload_tui.cli.trial import run_trial  # not imported for --help
@@ -248,11 +236,9 @@ def _some(snapshot: Snapshot, names: tuple[str, ...], config: Config) -> list[Pl
     return plugins
 
 
-@shared_options(host=True)
-@click.command()
+@command(host=True)
 @click.argument("name", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Continue with new lines until interrupted.")
-@click.pass_obj
 def logs(scope: Scope, name: str | None, *, follow: bool) -> int:
     """Print the running host's log, or only the lines about one plugin."""
     printer = _Printer(scope.reach_running("logs"), name)
@@ -327,10 +313,8 @@ class _Printer:
         self._news.set()
 
 
-@shared_options(host=False)
-@click.command()
+@command(host=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one object: findings and settings.")
-@click.pass_obj
 def doctor(scope: Scope, *, as_json: bool) -> int:
     """Examine Python, folders, watcher and terminal, and show the origin of each setting.
 
@@ -338,7 +322,6 @@ def doctor(scope: Scope, *, as_json: bool) -> int:
     """
     from hotload_tui.doctor import examine, examine_broken  # not imported for --help
 
-    scope.refuse_host("doctor")
     try:
         report = examine(scope.resolved())
     except ConfigError as error:

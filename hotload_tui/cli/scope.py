@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeAlias
 
 import click
 from msgspec import Struct, structs
@@ -26,21 +27,8 @@ if TYPE_CHECKING:
     Manager: TypeAlias = HotloadManager | RemoteManager
     """The manager that runs a command: in this process, or in the running host."""
 
-_Command = TypeVar("_Command", bound=click.Command)
 
-
-def refuse_dumb_terminal() -> None:
-    """Refuse a terminal that cannot move its cursor: it would paint the console once and never again.
-
-    Raises:
-        UsageError: ``TERM`` is ``dumb`` or ``unknown``.
-
-    """
-    if os.environ.get("TERM") in ("dumb", "unknown"):
-        raise UsageError(
-            "the console needs a terminal that can move its cursor, and TERM says that this one cannot;"
-            " 'hotload run', 'hotload status' and 'hotload logs -f' need none"
-        )
+_P = ParamSpec("_P")
 
 
 class Scope(Struct, frozen=True):
@@ -171,25 +159,44 @@ class Scope(Struct, frozen=True):
         return find_hosts(Path(config.runtime_dir))
 
 
-def shared_options(*, host: bool) -> Callable[[_Command], _Command]:
-    """Return a decorator that makes a command accept the shared options after its name, too."""
+def command(
+    kind: type[click.Command] = click.Command, *, host: bool, hidden: bool = False
+) -> Callable[[Callable[Concatenate[Scope, _P], int]], click.Command]:
+    """Return a decorator that makes a subcommand from a function of the scope, which returns the exit code.
 
-    def accept(command: _Command) -> _Command:
-        command.params += [
-            _folder_option("--plugins", "DIR", "The folder of the plugins."),
-            _folder_option("--compiled", "DIR", "The folder of the artifacts."),
-            _folder_option("--config", "FILE", "The configuration, instead of ./hotload.toml."),
-        ]
-        if host:
-            text = "The running host to use, if there are several."
-            command.params.append(
-                click.Option(
-                    ["--host"], type=int, metavar="PID", help=text, expose_value=False, callback=_remember
-                )
-            )
-        return command
+    The subcommand accepts the shared options, too. Without ``host`` it never uses a host, and refuses
+    ``--host``.
+    """
+
+    def accept(function: Callable[Concatenate[Scope, _P], int]) -> click.Command:
+        @functools.wraps(function)
+        def run(scope: Scope, /, *args: _P.args, **given: _P.kwargs) -> int:
+            if not host:
+                scope.refuse_host(function.__name__)
+            return function(scope, *args, **given)
+
+        made = click.command(cls=kind, hidden=hidden)(click.pass_obj(run))
+        made.params += shared_options(host=host)
+        return made
 
     return accept
+
+
+def shared_options(*, host: bool) -> list[click.Option]:
+    """Return the options that a command has before or after its name."""
+    options = [
+        _folder_option("--plugins", "DIR", "The folder of the plugins."),
+        _folder_option("--compiled", "DIR", "The folder of the artifacts."),
+        _folder_option("--config", "FILE", "The configuration, instead of ./hotload.toml."),
+    ]
+    if host:
+        text = "The running host to use, if there are several."
+        options.append(
+            click.Option(
+                ["--host"], type=int, metavar="PID", help=text, expose_value=False, callback=_remember
+            )
+        )
+    return options
 
 
 def _folder_option(name: str, metavar: str, text: str) -> click.Option:

@@ -19,8 +19,8 @@ import click
 
 from hotload_tui.cli import output
 from hotload_tui.cli.report import folder, log_line
-from hotload_tui.cli.scope import Scope, refuse_dumb_terminal, shared_options
-from hotload_tui.core.config_files import FILE_NAME
+from hotload_tui.cli.scope import Scope, command
+from hotload_tui.core.config_files import FILE_NAME, Resolved
 from hotload_tui.core.errors import INTERRUPTED, HotloadError, UsageError
 from hotload_tui.core.events import AnyEvent, LogWritten
 from hotload_tui.tui.terminal import hold_off, quickened
@@ -89,37 +89,40 @@ def _noted(_number: int, _frame: FrameType | None) -> None:
     """Do nothing: the descriptor has already reported the signal."""
 
 
-@shared_options(host=True)
-@click.command()
+@command(host=True)
 @click.argument("socket", required=False, type=click.Path(path_type=Path))
-@click.pass_obj
 def attach(scope: Scope, socket: Path | None) -> int:
     """Open the console on the running host, or on the host at SOCKET; the host outlives the console."""
-    if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
-        raise UsageError("the console needs a terminal; 'hotload status' and 'hotload logs -f' need none")
-    refuse_dumb_terminal()
+    _need_terminal("'hotload status' and 'hotload logs -f' need none")
     if socket is not None and scope.host is not None:
         raise UsageError("--host and SOCKET both choose the host: leave one of them out")
     hold_off()  # no plugin runs in this process
     from hotload_tui.remote import RemoteManager  # not imported for --help
 
-    with quickened():
-        from hotload_tui.tui.app import ConsoleApp  # takes 200 ms, only for the console
-    from hotload_tui.tui.keys import check_keys
-    from hotload_tui.tui.terminal import give_size
-
     config = scope.settings(of_host=True)
-    check_keys(config.keys, str(scope.config or FILE_NAME))
     with RemoteManager(socket) if socket else scope.reach_running("attach", config) as remote:
         runtime_dir = Path(remote.snapshot().host.runtime_dir)
         project = Path.cwd() if runtime_dir.is_relative_to(Path.cwd()) else runtime_dir.parent
         settings = None if socket else scope.read  # the program at SOCKET has its own settings
-        give_size()
-        app = ConsoleApp(remote, project=project, keys=config.keys, settings=settings)
-        app.run()
-        code = app.return_code or 0
+        code = _console(remote, config, scope, project=project, settings=settings)
         output.leave_within(GRACE, code)
     return code
+
+
+def _need_terminal(instead: str) -> None:
+    """Refuse to open the console where it cannot be drawn; ``instead`` names commands that need no terminal.
+
+    Raises:
+        UsageError: there is no terminal, or its cursor cannot be moved (``TERM`` is ``dumb`` or ``unknown``).
+
+    """
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
+        raise UsageError(f"the console needs a terminal; {instead}")
+    if os.environ.get("TERM") in ("dumb", "unknown"):
+        raise UsageError(
+            "the console needs a terminal that can move its cursor, and TERM says that this one cannot;"
+            " 'hotload run', 'hotload status' and 'hotload logs -f' need none"
+        )
 
 
 logger = logging.getLogger("hotload.engine")
@@ -128,15 +131,13 @@ logger = logging.getLogger("hotload.engine")
 def open_console(scope: Scope) -> int:
     """Run the console, with the plugins in a separate host process."""
     scope.refuse_host("hotload")
-    if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
-        raise UsageError("the console needs a terminal; 'hotload run' runs plugins without one")
-    refuse_dumb_terminal()
+    _need_terminal("'hotload run' runs plugins without one")
     config = scope.settings()
     if not hasattr(os, "fork"):  # without fork the plugins run in the console's process
         from hotload_tui import HookHost, HotloadManager  # not imported for --help
 
         inside = HotloadManager(HookHost(), config)
-        return _console(inside, config, scope, start=inside.start, stop=inside.stop)
+        return _console(inside, config, scope, settings=scope.read, start=inside.start, stop=inside.stop)
     hold_off()  # no plugin runs in this process
     from hotload_tui.remote.process import HostedManager  # not imported for --help
 
@@ -147,6 +148,7 @@ def open_console(scope: Scope) -> int:
             hosted,
             config,
             scope,
+            settings=scope.read,
             start=hosted.wait_until_ready,
             stop=hosted.close,
             restart=hosted.restart,
@@ -161,8 +163,10 @@ def _console(
     config: Config,
     scope: Scope,
     *,
-    start: Callable[[], None],
-    stop: Callable[[], None],
+    settings: Callable[[], Resolved] | None,
+    project: Path | None = None,
+    start: Callable[[], None] | None = None,
+    stop: Callable[[], None] | None = None,
     restart: Restart | None = None,
     debug: Debug | None = None,
 ) -> int:
@@ -175,28 +179,25 @@ def _console(
     give_size()
     app = ConsoleApp(
         api,
-        project=Path.cwd(),
+        project=project or Path.cwd(),
         keys=config.keys,
         start=start,
         stop=stop,
         restart=restart,
         debug=debug,
-        settings=scope.read,
+        settings=settings,
     )
     app.run()
     return app.return_code or 0
 
 
-@shared_options(host=False)
-@click.command()
+@command(host=False)
 @click.option("--json", "as_json", is_flag=True, help="Print each event as one line of JSON.")
-@click.pass_obj
 def run(scope: Scope, *, as_json: bool) -> int:
     """Load the plugins, watch them and run until interrupted; the log goes to standard error."""
     from hotload_tui import HookHost, HotloadManager  # not imported for --help
     from hotload_tui.core.runtime.threads import MainTrials
 
-    scope.refuse_host("run")
     config = scope.settings()
     data = output.take_standard()
     # The process exists for its plugins, so they load on its main thread, where a signal ends a hang.
