@@ -10,8 +10,8 @@ import click
 from hotload_tui.cli.scope import Scope, shared_options
 
 _HOMES: Final = {
-    "run": "serving",
-    "attach": "serving",
+    "run": "running",
+    "attach": "running",
     "status": "look",
     "plan": "look",
     "build": "look",
@@ -85,9 +85,9 @@ def hotload(context: click.Context) -> int:
         return 0
     scope = context.obj
     assert isinstance(scope, Scope)
-    from hotload_tui.cli import serving  # imported only when needed, like each subcommand
+    from hotload_tui.cli import running  # imported only when needed, like each subcommand
 
-    return serving.open_console(scope)
+    return running.open_console(scope)
 
 
 hotload.params += shared_options(host=True)

@@ -173,7 +173,7 @@ def test_a_command_waits_for_no_other(workspace: Workspace) -> None:
     """``status`` does not load the modules of other commands or of a host."""
     _, loaded = modules_of(workspace, "status")
     assert "hotload_tui.cli.look" in loaded
-    others = {"change", "serving", "trial"}
+    others = {"change", "running", "trial"}
     assert loaded.isdisjoint({"hotload_tui.remote.server", *(f"hotload_tui.cli.{name}" for name in others)})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import queue
 import signal
@@ -78,14 +79,12 @@ class Link:
         """
         self.news: Final[queue.SimpleQueue[News]] = queue.SimpleQueue()
         self._host = 0
-        streams = {name: os.pipe() for name in ("stdout", "stderr")}
-        out, err = (streams[name][1] for name in ("stdout", "stderr"))
+        pipes = {name: os.pipe() for name in ("stdout", "stderr")}
+        out, err = (writing for _, writing in pipes.values())
         # The readers start before the supervisor competes for the processor: Thread.start() waits until the
         # thread runs.
-        self._readers = [
-            Reader(reading, name, lambda line, name=name: write(name, line))  # type: ignore[misc]
-            for name, (reading, _) in streams.items()
-        ]
+        for name, (reading, _) in pipes.items():
+            Reader(reading, name, functools.partial(write, name))
         terminal = _terminal()
         modes = supervisor.modes_of(terminal) if terminal >= 0 else ""
         words = [str(number) for number in (out, err, terminal)]

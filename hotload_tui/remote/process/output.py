@@ -113,12 +113,7 @@ class Reader:
         self._room = RATE
         self._dropped = 0
         self._begun = b""
-        self._thread = threading.Thread(target=self._run, name=f"hotload-{name}", daemon=True)
-        self._thread.start()
-
-    def join(self, seconds: float) -> None:
-        """Wait up to ``seconds`` until no process can write to the stream any more."""
-        self._thread.join(seconds)
+        threading.Thread(target=self._run, name=f"hotload-{name}", daemon=True).start()
 
     def _run(self) -> None:
         with contextlib.suppress(OSError):
