@@ -260,15 +260,14 @@ class HostStalled(HostEvent, frozen=True, tag=True):
     """For how long the host has sent nothing."""
 
     def describe(self) -> str:  # noqa: D102 - as HostEvent
-        silence = f"has not been heard of for {self.seconds:.1f} s"
-        return f"host {self.pid} {silence}; a plugin hangs, or it is stopped"
+        return f"host {self.pid} sent nothing for {self.seconds:.1f} s; a plugin hangs, or it is stopped"
 
 
 class HostResumed(HostEvent, frozen=True, tag=True):
     """The host sends its heartbeat again."""
 
     def describe(self) -> str:  # noqa: D102 - as HostEvent
-        return f"host {self.pid} is heard of again"
+        return f"host {self.pid} answers again"
 
 
 class EventsMissed(Event, frozen=True, tag=True):

@@ -333,11 +333,11 @@ def known(thing: object) -> str:
     task = getattr(sys.modules.get("asyncio"), "Task", None)
     if task is not None and issubclass(kind, task):
         name = task.get_name(thing)
-        return f"asyncio task '{name}' in {told(task.get_coro(thing))}"
+        return f"asyncio task '{name}' in {described(task.get_coro(thing))}"
     return ""
 
 
-def told(thing: object) -> str:
+def described(thing: object) -> str:
     """Return the kind of an object; for a generator or coroutine also its place."""
     if type(thing) in _SUSPENDED:
         code = _code_of(thing)
@@ -368,7 +368,7 @@ def _step(holder: object, below: object, *, is_namespace: bool) -> str:
     if kind is FunctionType:
         return " → closure" if _is_closure(below) else " → default"
     if kind in _SUSPENDED or issubclass(kind, BaseException):
-        return f" → {told(holder)}"
+        return f" → {described(holder)}"
     name = _attribute(holder, below)
     return f".{name}" if name else f" → {_kind(holder)}"
 
@@ -497,7 +497,7 @@ class _Search:
             for holder in level:
                 start = self._modules.get(id(holder)) or known(holder)
                 if start:
-                    return self._told(start, holder)
+                    return self._path_from(start, holder)
             if time.thread_time() > self._deadline:
                 self.is_cut = True
                 break
@@ -506,14 +506,14 @@ class _Search:
     def from_local(self) -> str:
         """Return the path from a local variable of running code; empty if there is none."""
         local = local_among(self._found)
-        return self._told(*local[:2]) + local[2] if local else ""
+        return self._path_from(*local[:2]) + local[2] if local else ""
 
     def from_top(self) -> str:
         """Return the path from the last object found, for which the collector sees no holder."""
         top = list(self._found.values())[-1]
         if type(top) is list:
-            return self._told("a list inside the interpreter (audit or at-fork hooks)", top)
-        return self._told("C code, which the collector cannot look into", top)
+            return self._path_from("a list inside the interpreter (audit or at-fork hooks)", top)
+        return self._path_from("C code, which the collector cannot look into", top)
 
     def _above(self, level: tuple[object, ...]) -> tuple[object, ...]:
         """Return the new objects that refer to objects of ``level``."""
@@ -530,7 +530,7 @@ class _Search:
         self._found.update((id(holder), holder) for holder in above)
         return tuple(above)
 
-    def _told(self, start: str, holder: object) -> str:
+    def _path_from(self, start: str, holder: object) -> str:
         things = [holder]
         while id(things[-1]) in self._below:
             things.append(self._found[self._below[id(things[-1])]])

@@ -130,7 +130,7 @@ class LivenessCheck:
         self.root = root
         """The start of the unique names of the generation's modules."""
         # The collector may run at any time, and would free open resources unclosed: a process would run on.
-        self._keeper: list[object] = list(modules.values())
+        self._kept: list[object] = list(modules.values())
         self._references: dict[str, weakref.ref[object]] = {}
         self._others: list[weakref.ref[object]] = []
         self._held: set[str] = set()
@@ -157,12 +157,12 @@ class LivenessCheck:
         if not any(map(is_wanted, found)):
             return []  # the usual case; the full search visits all objects of the process
         del found  # it would count as a holder
-        return garbage(self._references.values(), self.root, self._keeper)
+        return garbage(self._references.values(), self.root, self._kept)
 
     def let_go(self) -> bool:
         """Drop the references that keep the generation; return whether there were any."""
-        was_kept = bool(self._keeper)
-        self._keeper.clear()
+        was_kept = bool(self._kept)
+        self._kept.clear()
         return was_kept
 
     def cut(self) -> None:

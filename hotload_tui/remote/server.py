@@ -266,7 +266,7 @@ class Server:
             if portion.missed:
                 number = self._feed.number
             news = functools.partial(self._news, number, portion)
-            wire.send(client, _fenced("Listen", news))
+            wire.send(client, _encoded("Listen", news))
             # During close() SHUT_RD makes every client look as if it had left, but it must get Farewell.
             if portion.is_last or (_has_left(client) and not self._closing.is_set()):
                 return
@@ -285,7 +285,7 @@ class Server:
             result = Raw(wire.encode(perform(self._manager, call)))
             return wire.Done(result, self._feed.number)
 
-        return _fenced(call.operation, done)
+        return _encoded(call.operation, done)
 
 
 def _forget_all() -> None:
@@ -297,7 +297,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
 
 
-def _fenced(title: str, make: Callable[[], object]) -> bytes:
+def _encoded(title: str, make: Callable[[], object]) -> bytes:
     """Encode the result of ``make``, or the error that it raises; an oversized answer becomes an error."""
     try:
         reply = wire.encode(make())

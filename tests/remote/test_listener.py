@@ -301,7 +301,7 @@ def test_a_host_that_stops_and_goes_on_is_told(sockets: Path, start: Callable[[]
         ears = Ears(remote)
         os.kill(host.pid, signal.SIGSTOP)
         stalled = ears.wait_for(HostStalled)
-        assert stalled.describe().startswith(f"host {host.pid} has not been heard of for 1.5 s")
+        assert stalled.describe().startswith(f"host {host.pid} sent nothing for 1.5 s")
         os.kill(host.pid, signal.SIGCONT)
         ears.wait_for(HostResumed)
         assert remote.snapshot().plugins[0].state is PluginState.OK

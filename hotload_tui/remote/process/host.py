@@ -95,14 +95,16 @@ def main() -> NoReturn:
     Breakpoints(options.folder).install()
     try:
         config = load_config(options.config, runtime_dir=options.plugins, compiled_dir=options.compiled)
-        _serve(config, options, crumbs, stop)
+        _run_host(config, options, crumbs, stop)
     except HotloadError as error:
         sys.stderr.write(f"{error}\n")
         _leave(error.exit_code)
     _leave(0)
 
 
-def _serve(config: Config, options: argparse.Namespace, crumbs: Breadcrumbs, stop: threading.Event) -> None:
+def _run_host(
+    config: Config, options: argparse.Namespace, crumbs: Breadcrumbs, stop: threading.Event
+) -> None:
     trials = MainTrials()
     manager = HotloadManager(
         HookHost(step_observer=crumbs.step), config, trials=trials, step_observer=crumbs.step
