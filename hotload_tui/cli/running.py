@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -61,10 +60,8 @@ class StopRequest:
         while number not in (signal.SIGINT, signal.SIGTERM):
             number = self._receiver.recv(1)[0]
         self._code = INTERRUPTED if number == signal.SIGINT else 0
+        output.leave_within(GRACE, self._code, "a plugin did not stop in time; leaving without it")
         self._stopping.set()
-        time.sleep(GRACE)
-        output.narrate("a plugin did not stop in time; leaving without it")
-        os._exit(self._code)
 
 
 @contextlib.contextmanager

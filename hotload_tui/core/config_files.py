@@ -74,11 +74,6 @@ def _misfit(value: object, expected: object, key: tuple[str, ...]) -> Iterator[s
             yield f"{dotted(key)}: {_expected(wanted, got, written)}"
 
 
-def problem_of(expected: type, got: str, written: str) -> str:
-    """Return the message for a text that is not of the type ``expected``; ``written`` is a valid example."""
-    return _expected(expected.__name__, got, written)
-
-
 def _expected(wanted: str, got: str, written: str) -> str:
     return f"expected {_WORDS.get(wanted, wanted)}, got {got}; such as: {written}"
 
@@ -133,9 +128,9 @@ def files_of(path: Path | None) -> tuple[Path, Path]:
 def environment_layers(environment: Mapping[str, str]) -> list[Layer]:
     """Return one layer for each variable ``HOTLOAD_<KEY>``; empty variables are ignored."""
     return [
-        _of_variable(_variable(key), environment[_variable(key)], key, expected)
+        _of_variable(_variable(key), text, key, expected)
         for key, expected in _scalars().items()
-        if environment.get(_variable(key))
+        if (text := environment.get(_variable(key)))
     ]
 
 
@@ -162,13 +157,10 @@ def _of_variable(name: str, text: str, key: str, expected: type) -> Layer:
     try:
         value: object = msgspec.convert(text, expected, strict=False)
     except msgspec.ValidationError:
-        return Layer(name, {}, (problem_of(expected, f'"{text}"', f"{name}={_example(key)}"),))
+        default: object = getattr(Config(), key)
+        example = str(default).lower() if isinstance(default, bool) else str(default)
+        return Layer(name, {}, (_expected(expected.__name__, f'"{text}"', f"{name}={example}"),))
     return Layer(name, {key: value})
-
-
-def _example(key: str) -> str:
-    value: object = getattr(Config(), key)
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _of_project(file: Path, content: Mapping[str, object]) -> Layer:

@@ -23,6 +23,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, cast
 
+from msgspec import Struct
+
 from hotload_tui.core.directories import name_of
 from hotload_tui.core.model import Fault, Frame, Owner, Phase, PluginState, PluginStatus
 from hotload_tui.remote.process.debug import PLACES, SOCKET
@@ -170,7 +172,8 @@ class Breadcrumbs:
     """Records the steps of the host; ``step`` is a ``StepObserver``."""
 
     def __init__(self, path: Path) -> None:
-        self._memory = _mapped(path)
+        with path.open("r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), _SIZE)
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
@@ -214,16 +217,6 @@ class Breadcrumbs:
         _SLOT.pack_into(self._memory, _START + slot * _SLOT.size, number, at, *words)
 
 
-def make_trail(path: Path) -> None:
-    """Create the file without breadcrumbs; an existing file is emptied in place and stays mapped."""
-    path.write_bytes(bytes(_SIZE))
-
-
-def read_trail(path: Path) -> Trail:
-    """Return the current records; a step that is being written may be missing."""
-    return _trail(path.read_bytes())
-
-
 def _trail(content: bytes) -> Trail:
     beat, is_ready = _HEAD.unpack_from(content, 0)
     last, *crumbs = [_crumb(content, slot) for slot in range(_SLOTS)]
@@ -239,11 +232,6 @@ def _crumb(content: bytes, slot: int) -> Crumb:
     number, at, *words = _SLOT.unpack_from(content, _START + slot * _SLOT.size)
     phase, digest, plugin = (word.rstrip(b"\0").decode("utf-8", "replace") for word in words)
     return Crumb(number, at, cast(Phase, phase), digest, plugin)
-
-
-def _mapped(path: Path) -> mmap.mmap:
-    with path.open("r+b") as file:
-        return mmap.mmap(file.fileno(), _SIZE)
 
 
 AFTERMATH: Final = 0.25
@@ -262,20 +250,55 @@ class Culprit(NamedTuple):
     fault: Fault
 
 
-class Inquest:
-    """Finds the culprit among the plugins in ``runtime_dir``."""
+def recent(trail: Trail, since: float) -> Crumb | None:
+    """Return the newest running step, else the last step if it ended after ``since`` (monotonic clock)."""
+    if trail.crumbs:
+        return trail.crumbs[-1]
+    last = trail.last
+    return last if last is not None and last.at > since else None
+
+
+class Evidence:
+    """The breadcrumbs and dumps of the current host, and the plugin that they accuse."""
 
     def __init__(self, runtime_dir: Path, load_timeout: float) -> None:
+        """Create the folder that the host shares; its plugins are in ``runtime_dir``."""
+        self.folder = Path(tempfile.mkdtemp(prefix="hotload-"))
         self._root = runtime_dir.absolute()
         self._limit = load_timeout
 
-    def of_death(
-        self, trail: Trail, trace: str, returncode: int, *, was_orphaned: bool = False
-    ) -> Culprit | None:
+    def clear(self) -> None:
+        """Reset all files for the next host."""
+        (self.folder / TRAIL).write_bytes(bytes(_SIZE))
+        for name in (CRASH, HANG):
+            (self.folder / name).write_bytes(b"")
+        for name in (SOCKET, PLACES):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def trail(self) -> Trail:
+        """Return the breadcrumbs; a step that is being written may be missing."""
+        try:
+            return _trail((self.folder / TRAIL).read_bytes())
+        except FileNotFoundError:  # the console is closing and has removed the folder
+            return Trail(0.0, False, (), None)
+
+    def dump(self, name: str) -> str:
+        """Return the dump that faulthandler wrote to the file ``name`` (``CRASH`` or ``HANG``)."""
+        try:
+            return (self.folder / name).read_text(errors="replace")
+        except OSError:
+            return ""
+
+    def culprit_of_death(self, trace: str, returncode: int, *, was_orphaned: bool = False) -> Culprit | None:
         """Return the plugin whose step was running when the host died, or had ended just before.
 
         A step that is over does not count if the host ended because its supervisor died (``was_orphaned``).
         """
+        trail = self.trail()
         crumb = self._crumb(trail, trace)
         if crumb is None and not was_orphaned:
             crumb = recent(trail, time.monotonic() - (CUT_OFF_SEEN if returncode == CUT_OFF else AFTERMATH))
@@ -285,7 +308,7 @@ class Inquest:
         fault = fault_of_death(status, crumb.phase, returncode=returncode, limit=self._limit, trace=trace)
         return Culprit(crumb.plugin, crumb.digest, fault)
 
-    def of_hang(self, trail: Trail, trace: str) -> Culprit | None:
+    def culprit_of_hang(self, trail: Trail, trace: str) -> Culprit | None:
         """Return the plugin that blocks the host."""
         crumb = self._crumb(trail, trace) or recent(trail, trail.beat - AFTERMATH)
         if crumb is None:
@@ -308,55 +331,13 @@ class Inquest:
         return PluginStatus(crumb.plugin, PluginState.HELD, str(self._root / crumb.plugin))
 
 
-def recent(trail: Trail, since: float) -> Crumb | None:
-    """Return the newest running step, else the last step if it ended after ``since`` (monotonic clock)."""
-    if trail.crumbs:
-        return trail.crumbs[-1]
-    last = trail.last
-    return last if last is not None and last.at > since else None
-
-
-class Evidence:
-    """The breadcrumbs and dumps of the current host."""
-
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="hotload-"))
-
-    def clear(self) -> None:
-        """Reset all files for the next host."""
-        make_trail(self.folder / TRAIL)
-        for name in (CRASH, HANG):
-            (self.folder / name).write_bytes(b"")
-        for name in (SOCKET, PLACES):
-            (self.folder / name).unlink(missing_ok=True)
-
-    def remove(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def trail(self) -> Trail:
-        """Return the breadcrumbs."""
-        try:
-            return read_trail(self.folder / TRAIL)
-        except FileNotFoundError:  # the console is closing and has removed the folder
-            return Trail(0.0, False, (), None)
-
-    def dump(self, name: str) -> str:
-        """Return the dump that faulthandler wrote to the file ``name`` (``CRASH`` or ``HANG``)."""
-        try:
-            return (self.folder / name).read_text(errors="replace")
-        except OSError:
-            return ""
-
-
-class Hang:
+class Hang(Struct):
     """A host that hangs."""
 
-    def __init__(self, before: int) -> None:
-        self.before = before
-        """Number of characters in the dump file that belong to earlier dumps."""
-        self.trace = ""
-        self.culprit: Culprit | None = None
-        self.looks = 0
-        self.is_ended = False
-        """Whether the host is being killed because of this hang."""
+    before: int
+    """Number of characters in the dump file that belong to earlier dumps."""
+    trace: str = ""
+    culprit: Culprit | None = None
+    looks: int = 0
+    is_ended: bool = False
+    """Whether the host is being killed because of this hang."""

@@ -21,7 +21,7 @@ from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.model import Level
 from hotload_tui.core.source import SourceRule, read_source
 from hotload_tui.remote.process import supervisor
-from hotload_tui.remote.process.blame import BEAT, CRASH, HANG, Crumb, Culprit, Evidence, Hang, Inquest, Trail
+from hotload_tui.remote.process.blame import BEAT, CRASH, HANG, Crumb, Culprit, Evidence, Hang, Trail
 from hotload_tui.remote.process.output import Line, Reader
 
 
@@ -174,9 +174,8 @@ class HostMonitor:
         self._compiled_dir = Path(config.compiled_dir)
         self._rule = SourceRule(config.watch.ignore)
         self._limit = config.load_timeout
-        self._inquest = Inquest(self._runtime_dir, self._limit)
         self._slow: set[int] = set()
-        self._evidence = Evidence()
+        self._evidence = Evidence(self._runtime_dir, self._limit)
         self._link: Link | None = None
         self._pid = 0
         self._started_at = 0.0
@@ -278,14 +277,12 @@ class HostMonitor:
         hang, self._hang = self._hang, None
         is_renewed, self._is_renewed = self._is_renewed, False
         if is_renewed or (hang and hang.is_ended):
-            if (
-                hang and hang.culprit is not None
-            ):  # only now: a host that hangs may lock the folder of artifacts
+            if hang and hang.culprit:  # only now: a host that hangs may lock the folder of artifacts
                 self._hold(hang.culprit)
             self._again()
             return
         trace = self._evidence.dump(CRASH) or (hang.trace if hang else "")
-        culprit = self._inquest.of_death(self._evidence.trail(), trace, code, was_orphaned=was_orphaned)
+        culprit = self._evidence.culprit_of_death(trace, code, was_orphaned=was_orphaned)
         how = f"died of signal {-code}" if code < 0 else f"ended with exit status {code}"
         if culprit is None:
             self._listener.say("error", "", f"the host {how}; no plugin was being loaded or called")
@@ -375,7 +372,7 @@ class HostMonitor:
         """Report the plugin that hangs and its place, once the host has written the dump."""
         hang.looks += 1
         trace = self._evidence.dump(HANG)[hang.before :]
-        hang.culprit = self._inquest.of_hang(trail, trace)
+        hang.culprit = self._evidence.culprit_of_hang(trail, trace)
         if hang.culprit is None or not hang.culprit.fault.frames:
             if hang.looks == 1:
                 return  # the host may still be writing the dump
