@@ -182,7 +182,7 @@ class Listener:
 
 def _next(connection: socket.socket, wait: float | None) -> wire.News | None:
     payload = wire.receive(connection, wait)
-    return None if payload is None else wire.news_of(payload)
+    return None if payload is None else wire.decode(payload, wire.NEWS)
 
 
 _T = TypeVar("_T")
@@ -344,4 +344,4 @@ class RemoteManager(Forwarder):
             raise NoHostError(f"{self._path}: the host hung up: {error.strerror or error}") from error
         if answer is None:
             raise NoHostError(f"{self._path}: the host hung up; it may have ended")
-        return wire.reply_of(answer)
+        return wire.decode(answer, wire.REPLY)

@@ -252,7 +252,7 @@ class Server:
 
     def _answer(self, client: socket.socket) -> None:
         while (payload := wire.receive(client, None)) is not None:
-            request = wire.request_of(payload)
+            request = wire.decode(payload, wire.REQUEST)
             if isinstance(request, wire.Listen):
                 self._stream(client)
                 return

@@ -17,11 +17,11 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from types import UnionType
-from typing import Final, TypeAlias, TypeVar, cast, overload
+from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.msgpack import Decoder
 
 from hotload_tui.core.api import Call
 from hotload_tui.core.errors import HotloadError, PluginError, ProtocolError
@@ -49,22 +49,18 @@ def encode(message: object) -> bytes:
         return msgspec.msgpack.encode(_portable(msgspec.to_builtins(message)))
 
 
-@overload
-def decode(payload: bytes | Raw, expected: type[_T]) -> _T: ...
-@overload
-def decode(payload: bytes | Raw, expected: UnionType) -> object: ...
-def decode(payload: bytes | Raw, expected: object) -> object:
+def decode(payload: bytes | Raw, expected: type[_T] | Decoder[_T]) -> _T:
     """Decode a message.
 
     Raises:
         ProtocolError: the payload is not a message of the expected type.
 
     """
+    decoder = expected if isinstance(expected, Decoder) else Decoder(expected, ext_hook=_extension)
     try:
-        message: object = msgspec.msgpack.decode(payload, type=expected, ext_hook=_extension)
+        return decoder.decode(payload)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"a message does not follow the protocol: {error}") from error
-    return message
 
 
 def send(connection: socket.socket, payload: bytes) -> None:
@@ -208,34 +204,10 @@ Reply: TypeAlias = Welcome | Done | Failed
 News: TypeAlias = State | Events | Beat | Farewell | Failed
 
 
-def request_of(payload: bytes) -> Request:
-    """Decode a request.
-
-    Raises:
-        ProtocolError: the payload is not a request.
-
-    """
-    return cast(Request, decode(payload, Request))
-
-
-def news_of(payload: bytes) -> News:
-    """Decode a message from the host to a listener.
-
-    Raises:
-        ProtocolError: the payload is not such a message.
-
-    """
-    return cast(News, decode(payload, News))
-
-
-def reply_of(payload: bytes) -> Reply:
-    """Decode a reply.
-
-    Raises:
-        ProtocolError: the payload is not a reply.
-
-    """
-    return cast(Reply, decode(payload, Reply))
+REQUEST: Final[Decoder[Request]] = Decoder(Request, ext_hook=_extension)
+REPLY: Final[Decoder[Reply]] = Decoder(Reply, ext_hook=_extension)
+NEWS: Final[Decoder[News]] = Decoder(News, ext_hook=_extension)
+"""What ``decode`` expects from a client, as an answer to it, and for a listener."""
 
 
 def failure_of(error: HotloadError) -> Failed:

@@ -143,7 +143,7 @@ def listening(server: Server) -> socket.socket:
 def news_from(connection: socket.socket) -> Iterator[wire.News]:
     """Yield the host's messages, without its heartbeats."""
     while (payload := wire.receive(connection, PATIENCE)) is not None:
-        news = wire.news_of(payload)
+        news = wire.decode(payload, wire.NEWS)
         if not isinstance(news, wire.Beat):
             yield news
 

@@ -28,7 +28,7 @@ def test_somebody_else_is_hung_up_on(
         wire.send(visitor, wire.encode(wire.Hello(wire.VERSION)))
         answer = wire.receive(visitor, PATIENCE)
         assert answer is not None
-        failure = wire.reply_of(answer)
+        failure = wire.decode(answer, wire.REPLY)
         assert isinstance(failure, wire.Failed)
         assert failure.error == "RefusedError"
         assert "not to you (2000000000)" in failure.text

@@ -167,11 +167,11 @@ def test_a_call_under_way_is_answered_before_the_end(workspace: Workspace, manag
 def test_a_call_that_does_not_fit_is_refused(visitor: socket.socket, call: Call, said: str) -> None:
     """A call that does not fit is refused with the reason, and the connection can still be used."""
     visitor.sendall(framed(HELLO) + framed(wire.encode(call)) + framed(wire.encode(Call("log"))))
-    assert isinstance(wire.reply_of(wire.receive(visitor, PATIENCE) or b""), wire.Welcome)
-    failed = wire.reply_of(wire.receive(visitor, PATIENCE) or b"")
+    assert isinstance(wire.decode(wire.receive(visitor, PATIENCE) or b"", wire.REPLY), wire.Welcome)
+    failed = wire.decode(wire.receive(visitor, PATIENCE) or b"", wire.REPLY)
     assert isinstance(failed, wire.Failed)
     assert (failed.error, said in failed.text) == ("ProtocolError", True), failed.text
-    assert isinstance(wire.reply_of(wire.receive(visitor, PATIENCE) or b""), wire.Done)
+    assert isinstance(wire.decode(wire.receive(visitor, PATIENCE) or b"", wire.REPLY), wire.Done)
 
 
 def test_a_live_socket_is_not_taken_over(manager: HotloadManager, server: Server, connect: Connect) -> None:

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias
-
-if TYPE_CHECKING:
-    from inotify_simple import Event
 import contextlib
 import errno
 import logging
@@ -14,8 +9,12 @@ import os
 import select
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from inotify_simple import Event
 
 
 class Ended(Protocol):
@@ -206,29 +205,26 @@ def notifier_for(notifier: str) -> MakeNotifier:
         case "watchfiles":
             return WatchfilesNotifier
         case _:
-            return _InotifyOrWatchfiles()
+            return _inotify_or_watchfiles()
 
 
-class _InotifyOrWatchfiles:
-    """Makes an inotify notifier; a watchfiles notifier if the system or the package is missing."""
+def _inotify_or_watchfiles() -> MakeNotifier:
+    """Return a function that makes inotify notifiers; without inotify, it makes watchfiles notifiers."""
+    warned = threading.Event()
 
-    def __init__(self) -> None:
-        self._is_reported = False
-
-    def __call__(self, directories: Sequence[str], is_partial: bool) -> Notifier:  # noqa: FBT001 - see MakeNotifier
+    def make(directories: Sequence[str], is_partial: bool) -> Notifier:  # noqa: FBT001 - see MakeNotifier
         try:
             return InotifyNotifier(directories, is_partial)
         except (ImportError, OSError) as error:
             if isinstance(error, OSError) and error.errno != errno.ENOSYS:
                 raise  # a limit or a directory: watchfiles, which uses inotify on Linux, meets the same
-            self._warn_once(error)
+            if not warned.is_set():
+                warned.set()
+                reason = "it exists on Linux only" if sys.platform != "linux" else str(error)
+                logger.warning("inotify cannot be used (%s); watchfiles reports changes instead", reason)
         return WatchfilesNotifier(directories, is_partial)
 
-    def _warn_once(self, error: Exception) -> None:
-        if not self._is_reported:
-            self._is_reported = True
-            reason = "it exists on Linux only" if sys.platform != "linux" else str(error)
-            logger.warning("inotify cannot be used (%s); watchfiles reports changes instead", reason)
+    return make
 
 
 class WatchfilesNotifier:
@@ -238,7 +234,7 @@ class WatchfilesNotifier:
         self._directories = directories
         self._is_partial = is_partial
         self._batches: Generator[Collection[tuple[int, str]], None, None] | None = None
-        self._log_filter = _NotOfThisThread()
+        self._log_filter = _log_filter()
 
     def wait(self, ended: Ended) -> Collection[str] | None:
         """Return paths with changes; see ``Notifier``."""
@@ -274,16 +270,10 @@ class WatchfilesNotifier:
         )
 
 
-class _NotOfThisThread(logging.Filter):
-    """Drops the records below warnings that watchfiles logs in this thread, one for each batch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._thread = threading.get_ident()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether another thread logged the record, or it is above the level info."""
-        return record.levelno > logging.INFO or threading.get_ident() != self._thread
+def _log_filter() -> Callable[[logging.LogRecord], bool]:
+    """Return a filter that drops what watchfiles logs in this thread for each batch, below warnings."""
+    thread = threading.get_ident()
+    return lambda record: record.levelno > logging.INFO or threading.get_ident() != thread
 
 
 class SilentNotifier:
