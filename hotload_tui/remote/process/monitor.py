@@ -83,8 +83,9 @@ class Link:
         out, err = (writing for _, writing in pipes.values())
         # The readers start before the supervisor competes for the processor: Thread.start() waits until the
         # thread runs.
-        for name, (reading, _) in pipes.items():
-            Reader(reading, name, functools.partial(write, name))
+        self._readers = [
+            Reader(reading, name, functools.partial(write, name)) for name, (reading, _) in pipes.items()
+        ]
         terminal = _terminal()
         modes = supervisor.modes_of(terminal) if terminal >= 0 else ""
         words = [str(number) for number in (out, err, terminal)]
@@ -129,6 +130,8 @@ class Link:
                     self.news.put(Started(self._host))
                 else:
                     self._host = 0
+                    for reader in self._readers:  # the last words come before the end in the log
+                        reader.catch_up()
                     self.news.put(Ended(int(numbers[0]), int(numbers[1])))
         self._process.wait()  # its output has ended, so it exits
         if self._host:

@@ -26,6 +26,8 @@ RATE: Final = 500
 
 _CHUNK: Final = 1 << 16  # bytes
 _SECOND: Final = 1.0
+_CATCH_UP: Final = 0.5  # seconds
+_INSTANT: Final = 0.001  # seconds between two looks at the stream
 
 
 class MarkedStream(io.TextIOBase):
@@ -113,7 +115,17 @@ class Reader:
         self._room = RATE
         self._dropped = 0
         self._begun = b""
+        self._reading = threading.Lock()
         threading.Thread(target=self._run, name=f"hotload-{name}", daemon=True).start()
+
+    def catch_up(self) -> None:
+        """Wait until all output so far is written; at most ``_CATCH_UP``, for a process may never stop."""
+        deadline = time.monotonic() + _CATCH_UP
+        with contextlib.suppress(OSError, ValueError):  # the stream has ended
+            while select.select([self._descriptor], [], [], 0)[0] and time.monotonic() < deadline:
+                time.sleep(_INSTANT)
+        with self._reading:
+            pass
 
     def _run(self) -> None:
         with contextlib.suppress(OSError):
@@ -121,9 +133,11 @@ class Reader:
                 wait = max(0.0, self._until - time.monotonic()) if self._dropped else None
                 if not select.select([self._descriptor], [], [], wait)[0]:
                     self._account()
-                elif chunk := os.read(self._descriptor, _CHUNK):
+                    continue
+                with self._reading:
+                    chunk = os.read(self._descriptor, _CHUNK)
                     self._take(chunk)
-                else:
+                if not chunk:
                     break
         self._account()
         os.close(self._descriptor)
