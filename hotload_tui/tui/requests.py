@@ -33,7 +33,7 @@ READ_INTERVAL: Final = 0.05
 """Seconds between two reads."""
 
 FIGURES_INTERVAL: Final = 1.0
-"""Seconds without an event after which the state is read: no event reports the host's calls, or a fault again."""
+"""Seconds after which the state is read without an event: none reports the host's calls, or a fault again."""
 
 _R = TypeVar("_R")
 
@@ -216,7 +216,7 @@ class FactReader:
             self._post(message)
 
     def _read(self, name: str, events: tuple[AnyEvent, ...], *, has_news: bool) -> Message | None:
-        """Read the state; return ``None`` if there is no news and the state is the one that was posted last."""
+        """Read the state; return ``None`` if there is no news, and the state is as it was posted last."""
         for event in events:
             if isinstance(event, HostLost):
                 self._lost = event.pid

@@ -199,7 +199,7 @@ def test_start_and_stop_leave_no_threads(workspace: Workspace, notifier: str) ->
     heard.watcher.stop()
     for thread in set(threading.enumerate()) - before:
         thread.join(PATIENCE)
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
     assert heard.watcher.status().state == "off"
 
 
