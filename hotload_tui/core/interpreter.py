@@ -191,3 +191,36 @@ def _was_given(called: FrameType, frame: FrameType) -> bool:
 
 def _is_function(frame: FrameType) -> bool:
     return bool(frame.f_code.co_flags & inspect.CO_OPTIMIZED)
+
+
+_OFFSET = object.__basicsize__ + 8  # bytes before the field: the object header and the number of entries
+_CHANGES = ("added = 1", "added = 2", "global added; added = 3", "del added", "globals().update(kept=1)")
+_fields: dict[int, ctypes.c_uint64] = {}  # by address: they depend on nothing else
+
+
+def version_reader(namespace: dict[str, object]) -> ctypes.c_uint64:
+    """Return an object whose ``value`` is the namespace's version; the caller keeps the namespace alive."""
+    address = id(namespace)
+    field = _fields.get(address)
+    if field is None:
+        field = _fields[address] = ctypes.c_uint64.from_address(address + _OFFSET)
+    return field
+
+
+def _has_versions() -> bool:
+    """Return whether each dictionary has a version (PEP 509, up to 3.13), which can only be read from memory.
+
+    The version must show the changes that code makes to a namespace.
+    """
+    if sys.implementation.name != "cpython" or sys.version_info >= (3, 14) or sys.maxsize < 1 << 32:
+        return False
+    namespace: dict[str, object] = {"kept": 0}
+    seen = [version_reader(namespace).value]
+    for change in _CHANGES:
+        exec(change, namespace)  # noqa: S102 - module code changes its namespace in this way
+        seen.append(version_reader(namespace).value)
+    return len(set(seen)) == len(seen) and version_reader(namespace).value == seen[-1]
+
+
+HAS_VERSIONS = _has_versions()
+"""Whether a version shows each change of a namespace; otherwise the namespaces must be compared."""

@@ -29,6 +29,7 @@ from hotload_tui.core.undo.registers import (
     ExitHooks,
     Register,
     RegisterChange,
+    is_identical,
     is_same,
     registers,
 )
@@ -56,13 +57,30 @@ class Process:
         for register in self.registers[:-1]:
             register.read()  # finds some through the collector's lists, before a host freezes these
         self.lock = threading.RLock()
+        self.readings: dict[Register, Entries] = {}
+        """What was read after the last load, until ``let_go``."""
         self._plugins = plugins
         self._stacks: dict[tuple[Register, Hashable], _Stack] = {}
 
     def let_go(self) -> None:
-        """Drop everything that was read for the loads of a batch."""
+        """Drop what was read for the loads of a batch: it keeps objects of other code alive."""
+        self.readings = {}
+
+    def read(self, artifact: Artifact, *, follows: bool) -> dict[Register, Entries]:
+        """Return the entries of the registers that ``artifact`` may change.
+
+        ``follows``: another load has just ended, and what was read then is still true.
+        """
+        found = {}
         for register in self.registers:
-            register.let_go()
+            known = self.readings.get(register)
+            if not register.may_change(artifact):
+                continue
+            if known is None:
+                found[register] = register.read()
+            else:
+                found[register] = register.read_on(known if follows else register.read_after(known))
+        return found
 
     def record(self, root: str, register: Register, change: RegisterChange) -> None:
         """Record that the generation ``root`` changed an entry."""
@@ -203,7 +221,7 @@ class Ledger:
         self._process = process
         self._owner = Owner(root)
         self._script = Script(())
-        self._before: list[tuple[Register, Entries]] = []
+        self._before: dict[Register, Entries] = {}
         self._others: list[threading.Thread] = []
         self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._modules = 0
@@ -219,11 +237,7 @@ class Ledger:
 
         ``follows``: another ledger's ``end`` came immediately before.
         """
-        self._before = [
-            (register, register.look_on() if follows else register.look())
-            for register in self._process.registers
-            if not register.searched or artifact.may_say(register.clues, register.searched)
-        ]
+        self._before = self._process.read(artifact, follows=follows)
         self._others = threading.enumerate()
 
     def end(self, codes: Iterable[CodeType], calls: ExitCalls) -> None:
@@ -235,14 +249,17 @@ class Ledger:
         try:
             self._given = {*map(id, calls)}
             self._script = Script(codes)
-            for register, before in self._before:
-                for change in () if register.is_as_before(before) else register.changes(before):
-                    self._note(register, change)
+            after = {register: register.read_after(before) for register, before in self._before.items()}
+            self._process.readings = after
+            for register, before in self._before.items():
+                if after[register] is before or not is_identical(before, after[register]):
+                    for change in register.changes(before, after[register]):
+                        self._note(register, change)
             started = [thread for thread in threading.enumerate() if thread not in self._others]
             if started and self._script.mentions(*_STARTS):
                 self._threads.update(started)
         finally:
-            self._before = []  # it holds values of the previous generation
+            self._before = {}  # it holds values of the previous generation
             self._others = []
 
     def _note(self, register: Register, change: RegisterChange) -> None:

@@ -8,19 +8,16 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from itertools import filterfalse
 from operator import is_
 from types import CellType, FunctionType, MethodType, ModuleType, TracebackType
-from typing import NamedTuple, TypeAlias, cast
+from typing import TypeAlias, cast
 
-from hotload_tui.core.interpreter import stack_of
+from hotload_tui.core.interpreter import HAS_VERSIONS, stack_of, version_reader
 from hotload_tui.core.undo.owner import Owner, name_of
 from hotload_tui.core.undo.registers import (
     MISSING,
     Entries,
     Register,
     RegisterChange,
-    Version,
     is_same,
-    teller_of,
-    version_of,
 )
 
 
@@ -52,7 +49,7 @@ class SharedModules:
         # The first ``_head`` modules come straight from the dictionary: lookups by name take twice as long.
         return [*list(sys.modules.values())[: self._head], *map(sys.modules.get, names[self._first :])]
 
-    def let_go(self) -> None:
+    def forget_position(self) -> None:
         """Make the next call read all of ``sys.modules``."""
         self._last = None
 
@@ -85,32 +82,58 @@ class SharedModules:
 
 
 _Namespace: TypeAlias = dict[str, object]
-_Copies: TypeAlias = dict[str, tuple[_Namespace, _Namespace, int]]
-"""By module name: the namespace, its copy, and its version just before the copy."""
 
 
-class _Look(NamedTuple):
-    """The copies made for the last load."""
-
-    modules: list[ModuleType | None] | None
-    """The result of ``SharedModules.modules``; ``None`` at the first read, which often is the only one."""
-    copies: _Copies
-    tellers: list[Version]
-    """The version readers of the copied namespaces."""
-    versions: list[int]
-
-    def is_of(self, modules: list[ModuleType | None] | None) -> bool:
-        """Return whether the same modules were present; false if that is not known."""
-        if modules is None or self.modules is None:
-            return False
-        return len(modules) == len(self.modules) and all(map(is_, modules, self.modules))
-
-    def is_current(self) -> bool:
-        """Return whether none of the copied namespaces has changed."""
-        return [teller.value for teller in self.tellers] == self.versions
+_Copy: TypeAlias = tuple[_Namespace, _Namespace]
+"""A namespace and its copy."""
 
 
-_NOTHING = _Look(None, {}, [], [])
+class _Copies(dict[Hashable, object]):
+    """The ``_Copy`` of each shared module by its name."""
+
+    def __init__(self, namespaces: dict[str, _Namespace], modules: list[ModuleType | None] | None) -> None:
+        """Copy the namespaces; ``modules`` is ``None`` if the module objects are not known."""
+        found = [*namespaces.values()]
+        self._readers = [*map(version_reader, found)] if HAS_VERSIONS else []
+        self._versions = self._current_versions()
+        super().__init__(zip(namespaces, zip(found, map(dict.copy, found), strict=True), strict=True))
+        self.modules = modules
+        self.changed: list[str] = []
+        """The modules whose namespaces differed from the copies at the last ``compare``."""
+
+    def copies(self) -> dict[str, _Copy]:
+        """Return the copies by module name."""
+        return cast("dict[str, _Copy]", self)
+
+    def compare(self) -> None:
+        """Find the namespaces that have changed."""
+        now = self._current_versions()
+        if HAS_VERSIONS and now == self._versions:
+            self.changed = []
+            return
+        suspects = (
+            [name for name, old, new in zip(self.copies(), self._versions, now, strict=True) if old != new]
+            if HAS_VERSIONS
+            else [*self.copies()]
+        )
+        self.changed = [name for name in suspects if not _is_equal(*self.copies()[name])]
+
+    def renew(self) -> None:
+        """Copy the changed namespaces again."""
+        self._versions = self._current_versions()
+        for name in self.changed:
+            namespace, _ = self.copies()[name]
+            self[name] = namespace, namespace.copy()
+        self.changed = []
+
+    def _current_versions(self) -> list[int]:
+        return [reader.value for reader in self._readers]
+
+    def has(self, modules: list[ModuleType | None]) -> bool:
+        """Return whether these are the copied modules; false if that is not known."""
+        known = self.modules
+        return known is not None and len(modules) == len(known) and all(map(is_, modules, known))
+
 
 _LAST = ("last_exc", "last_value", "last_type", "last_traceback")  # of ``sys``; an interactive loop sets them
 _HOOKS: Mapping[str, Iterable[str]] = {
@@ -122,7 +145,7 @@ _SPECIAL = ("__import__", "__build_class__")  # all other dunder names are ignor
 
 
 class Attributes(Register):
-    """The attributes of all modules except plugin modules; ``read`` copies the modules' namespaces."""
+    """The attributes of all modules except plugin modules; a reading has copies of the namespaces."""
 
     category = "attribute"
 
@@ -130,45 +153,31 @@ class Attributes(Register):
         self._plugins = plugins
         self._originals: Entries = {}
         self._shared = SharedModules(plugins)
-        self._kept = _NOTHING
-        self._has_changes = False
 
     def read(self) -> Entries:
-        """Return each namespace with its copy, by module name.
+        """Return the copies of all namespaces, by module name."""
+        self._shared.forget_position()
+        return self._read(None)  # often the only reading: it needs no module objects
 
-        The copies stay until ``let_go``: the next load copies only the namespaces that have changed.
-        """
-        return self._read(is_current=self._kept.is_current())
+    def read_after(self, before: Entries) -> Entries:
+        """Note whether something has changed since ``before``, and return it."""
+        assert isinstance(before, _Copies)
+        before.compare()
+        return before
 
-    def _read(self, *, is_current: bool) -> Entries:
-        kept = self._kept
-        modules = self._shared.modules() if kept.copies else None
-        if is_current and kept.is_of(modules):
-            return cast("Entries", kept.copies)
+    def read_on(self, known: Entries) -> Entries:
+        """Return ``known`` with the changed namespaces copied again; copy all after an import."""
+        assert isinstance(known, _Copies)
+        modules = self._shared.modules()
+        if not known.has(modules):
+            return self._read(modules)
+        if known.changed:
+            known.renew()
+        return known
+
+    def _read(self, modules: list[ModuleType | None] | None) -> _Copies:
         self._note_hooks()
-        copies: _Copies = {}
-        for name, namespace in self._namespaces():
-            version = version_of(namespace)
-            known = kept.copies.get(name)
-            if known is None or known[0] is not namespace or known[2] != version:
-                known = (namespace, namespace.copy(), version)
-            copies[name] = known
-        tellers = [teller_of(namespace) for namespace, _, _ in copies.values()]
-        self._kept = _Look(modules, copies, tellers, [version for _, _, version in copies.values()])
-        return cast("Entries", copies)
-
-    def look(self) -> Entries:
-        """Return the result of ``read``, which keeps its copies itself."""
-        return self.read()
-
-    def look_on(self) -> Entries:
-        """Return the result of ``read``; rely on the check that ``is_as_before`` has just made."""
-        return self._read(is_current=not self._has_changes)
-
-    def let_go(self) -> None:
-        """Drop the copies: they keep objects of other code alive."""
-        self._kept = _NOTHING
-        self._shared.let_go()
+        return _Copies(self._namespaces(), modules)
 
     def _note_hooks(self) -> None:
         for module, names in _HOOKS.items():
@@ -177,19 +186,17 @@ class Attributes(Register):
                 if not self._plugins.owns(value):
                     self._originals[module, name] = value
 
-    def is_as_before(self, before: Entries) -> bool:
-        """Return whether no namespace has changed since ``read`` returned ``before``."""
-        kept = self._kept
-        self._has_changes = not (before is kept.copies and kept.is_current())
-        return not self._has_changes
-
-    def changes(self, before: Entries) -> Iterator[RegisterChange]:
+    def changes(self, before: Entries, after: Entries) -> Iterator[RegisterChange]:  # noqa: ARG002 - the same
         """Yield the changed attributes; a module that ``before`` lacks is new, not changed."""
-        for name, namespace, old in _touched(cast("_Copies", before)):
-            for key in (*old, *(key for key in namespace.copy() if key not in old)):
-                was, now = old.get(key, MISSING), namespace.get(key, MISSING)
-                if not is_same(was, now) and _counts(key) and not (was is MISSING and _is_part(now, name)):
-                    yield RegisterChange((name, key), was, now)
+        assert isinstance(after, _Copies)
+        for module in after.changed:
+            namespace, old = after.copies()[module]
+            now = namespace.copy()
+            for key in (*old, *(key for key in now if key not in old)):
+                was, value = old.get(key, MISSING), now.get(key, MISSING)
+                is_new_part = was is MISSING and _is_part(value, module)
+                if _counts(key) and not is_new_part and not is_same(was, value):
+                    yield RegisterChange((module, key), was, value)
 
     def words_of(self, key: Hashable) -> tuple[str, ...]:
         """Return the attribute's name, which code that sets the attribute mentions."""
@@ -226,7 +233,7 @@ class Attributes(Register):
     def owned(self, owner: Owner) -> Iterator[Hashable]:
         """Yield the attributes whose values belong to ``owner``."""
         kinds: dict[type, bool | None] = {}
-        for module, namespace in self._namespaces():
+        for module, namespace in self._namespaces().items():
             for name, value in namespace.copy().items():
                 kind = type(value)
                 # Most of some ten thousand values are defined by the module itself: skip them fast.
@@ -253,14 +260,14 @@ class Attributes(Register):
             patch = vars(patch).get("__wrapped__", MISSING) if type(patch) is FunctionType else MISSING
         return patch
 
-    def _namespaces(self) -> list[tuple[str, _Namespace]]:
+    def _namespaces(self) -> dict[str, _Namespace]:
         names = self._shared.names()
         namespace_of = ModuleType.__getattribute__
-        return [
-            (name, namespace_of(module, "__dict__"))
+        return {
+            name: namespace_of(module, "__dict__")
             for name, module in zip(names, map(sys.modules.get, names), strict=True)
             if issubclass(type(module), ModuleType)
-        ]
+        }
 
 
 def _namespace(module: ModuleType | None) -> _Namespace:
@@ -268,22 +275,10 @@ def _namespace(module: ModuleType | None) -> _Namespace:
     return {} if module is None else cast("_Namespace", ModuleType.__getattribute__(module, "__dict__"))
 
 
-def _touched(before: _Copies) -> list[tuple[str, _Namespace, _Namespace]]:
-    """Return the name, namespace and old copy of each module whose attributes have changed.
-
-    The comparison runs in C, by identity first. It may call ``__eq__`` of foreign objects, which may return
-    an array or raise: then each module is compared by itself.
-    """
-    changed = [(name, now, old) for name, (now, old, version) in before.items() if version_of(now) != version]
+def _is_equal(namespace: _Namespace, copy: _Namespace) -> bool:
+    """Compare in C, by identity first; ``__eq__`` of a foreign object may return an array or raise."""
     try:
-        return [(name, now, old) for name, now, old in changed if now != old]
-    except Exception:  # foreign ``__eq__``
-        return [(name, now, old) for name, now, old in changed if not _is_equal(now, old)]
-
-
-def _is_equal(now: _Namespace, old: _Namespace) -> bool:
-    try:
-        return bool(now == old)
+        return namespace == copy
     except Exception:  # foreign ``__eq__``
         return False
 

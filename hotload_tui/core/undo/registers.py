@@ -1,9 +1,6 @@
 """The places in the process that a plugin can change, each read before and after a load.
 
-Comparing all attributes of all modules takes longer than most loads; comparing one version number per module
-takes a twentieth of that. Up to Python 3.13 each dictionary has a version number (PEP 509), which can only be
-read from memory. A test at import checks that it behaves as documented; if not, each namespace counts as
-changed.
+Loads that follow each other share a reading: what was read after one load is what the next load finds.
 """
 
 from __future__ import annotations
@@ -15,7 +12,6 @@ import ctypes
 import encodings
 import functools
 import gc
-import itertools
 import locale
 import logging
 import os
@@ -26,66 +22,13 @@ import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterator, MutableMapping, Sequence
+from operator import is_
 from pathlib import Path
 from types import FunctionType
-from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 
+from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.undo.owner import CodePlace, Owner, name_of, place_of
-
-_OFFSET = object.__basicsize__ + 8  # bytes before the field: the object header and the number of entries
-_IS_THERE = sys.implementation.name == "cpython" and sys.version_info < (3, 14) and sys.maxsize > 1 << 32
-_K = TypeVar("_K")
-_CHANGES = ("added = 1", "added = 2", "global added; added = 3", "del added", "globals().update(kept=1)")
-
-_fields: dict[int, ctypes.c_uint64] = {}  # by address: they depend on nothing else
-_never_the_same = itertools.count()
-
-
-class Version(Protocol):
-    """A reader of one namespace's version; it is valid while the namespace exists."""
-
-    @property
-    def value(self) -> int:
-        """A number that differs after each change, and may differ at other times."""
-        ...
-
-
-class _Unknown:
-    @property
-    def value(self) -> int:
-        return next(_never_the_same)
-
-
-def teller_of(namespace: dict[_K, object]) -> Version:
-    """Return a reader of a namespace's version; the caller keeps the namespace alive."""
-    if not IS_EXACT:
-        return _Unknown()
-    address = id(namespace)
-    field = _fields.get(address)
-    if field is None:
-        field = _fields[address] = ctypes.c_uint64.from_address(address + _OFFSET)
-    return field
-
-
-def version_of(namespace: dict[_K, object]) -> int:
-    """Return a number that differs after each change of the namespace, and may differ at other times."""
-    return teller_of(namespace).value
-
-
-def _is_reliable() -> bool:
-    """Return whether the version number shows the changes that code makes to a namespace."""
-    namespace: dict[str, object] = {"kept": 0}
-    seen = [version_of(namespace)]
-    for change in _CHANGES:
-        exec(change, namespace)  # noqa: S102 - module code changes its namespace in this way
-        seen.append(version_of(namespace))
-    return len(set(seen)) == len(seen) and version_of(namespace) == seen[-1]
-
-
-IS_EXACT = _IS_THERE
-IS_EXACT = IS_EXACT and _is_reliable()
-"""Whether a namespace keeps its version while it is only read."""
-
 
 MISSING: Final = object()
 """Marks an absent value."""
@@ -110,41 +53,21 @@ class Register(ABC):
     words: tuple[str, ...] = ()
     """The words in code that changes the register; if empty, the key of the entry."""
 
-    _sight: object = None
-    _entries: Entries | None = None
-
-    clues: tuple[str, ...] = ()
-    """Each artifact that contains one of the words also contains one of these strings."""
-
-    @property
-    def searched(self) -> int:
-        """The size in bytes of the largest artifact to search for clues before a reading; 0: always read."""
-        return 0
-
-    def sight(self) -> object:
-        """Return a value that differs after each change, faster to get than the entries; or ``None``."""
-        return None
-
-    def look(self) -> Entries:
-        """Return the entries; read them only after a change since the last call, or after ``let_go``."""
-        sight, entries = self.sight(), self._entries
-        if entries is None or sight is None or sight != self._sight:
-            entries = self.read()
-            self._sight, self._entries = sight, entries
-        return entries
-
-    def look_on(self) -> Entries:
-        """Return the entries right after ``is_as_before`` or ``changes``, without checking them again."""
-        entries = self._entries
-        return self.look() if entries is None or self._sight is None else entries
-
-    def let_go(self) -> None:
-        """Drop the entries: they keep objects of other code alive."""
-        self._sight = self._entries = None
+    def may_change(self, artifact: Artifact) -> bool:  # noqa: ARG002 - most registers are read in no time
+        """Return ``False`` if the artifact's code cannot change the register, which need not be read then."""
+        return True
 
     @abstractmethod
     def read(self) -> Entries:
         """Return all current entries."""
+
+    def read_after(self, before: Entries) -> Entries:  # noqa: ARG002 - most registers have nothing to reuse
+        """Return the entries after a load that found ``before``, for ``changes`` and ``read_on``."""
+        return self.read()
+
+    def read_on(self, known: Entries) -> Entries:
+        """Return the entries before a load; ``read_after`` returned ``known`` a moment ago."""
+        return known
 
     @abstractmethod
     def write(self, key: Hashable, value: object) -> None:
@@ -162,14 +85,8 @@ class Register(ABC):
         """Return the entry's current value, or ``MISSING``."""
         return self.read().get(key, MISSING)
 
-    def is_as_before(self, before: Entries) -> bool:
-        """Return whether nothing differs from ``look``'s result; false if only a reading can show it."""
-        return before is self._entries and self._sight is not None and self._sight == self.sight()
-
-    def changes(self, before: Entries) -> Iterator[RegisterChange]:
-        """Yield the entries that differ from an earlier reading."""
-        self._entries = None
-        after = self.read()
+    def changes(self, before: Entries, after: Entries) -> Iterator[RegisterChange]:
+        """Yield the entries that differ between two readings."""
         for key in (*before, *(key for key in after if key not in before)):
             old, new = before.get(key, MISSING), after.get(key, MISSING)
             if not is_same(old, new):
@@ -190,9 +107,13 @@ def is_same(one: object, other: object) -> bool:
     return one is other or (type(one) is type(other) and type(one) in _PLAIN and one == other)
 
 
-def sight_of(table: object) -> object:
-    """Return the identity and version of a dictionary; ``None`` for any other object."""
-    return (id(table), version_of(cast("Entries", table))) if type(table) is dict else None
+def is_identical(before: Entries, after: Entries) -> bool:
+    """Return quickly whether two readings have the same objects in the same order."""
+    return (
+        len(before) == len(after)
+        and all(map(is_, before, after))
+        and all(map(is_, before.values(), after.values()))
+    )
 
 
 class Environment(Register):
@@ -203,9 +124,6 @@ class Environment(Register):
     def read(self) -> Entries:  # noqa: D102 - as Register
         # As they are stored: decoding all of them at each load takes longer than the rest of this module.
         return cast("Entries", dict(getattr(os.environ, "_data", os.environ)))
-
-    def sight(self) -> object:  # noqa: D102 - as Register
-        return sight_of(getattr(os.environ, "_data", None))
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         if value is MISSING:
@@ -245,10 +163,6 @@ class Setting(Register):
         except OSError:  # the working directory no longer exists
             return {}
 
-    def sight(self) -> object:  # noqa: D102 - as Register
-        found = tuple(self.read().values())
-        return found if found and type(found[0]) in _PLAIN else None
-
     def write(self, key: Hashable, value: object) -> None:  # noqa: ARG002, D102 - as Register
         if value is not MISSING:
             self._put(value)
@@ -274,9 +188,6 @@ class ListRegister(Register):
 
     def read(self) -> Entries:  # noqa: D102 - as Register
         return {_key(item): item for item in self._get()}
-
-    def sight(self) -> object:  # noqa: D102 - as Register
-        return [*map(_key, self._get())]
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         items = self._get()
@@ -309,10 +220,6 @@ class Table(Register):
     def read(self) -> Entries:  # noqa: D102 - as Register
         return dict(self._get() or ())
 
-    def sight(self) -> object:  # noqa: D102 - as Register
-        table = self._get()
-        return 0 if table is None else sight_of(table)
-
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         table = self._get()
         if table is not None and value is MISSING:
@@ -339,9 +246,6 @@ class SearchFunctions(Register):
 
     def read(self) -> Entries:  # noqa: D102 - as Register
         return {id(function): function for function in _functions()}
-
-    def sight(self) -> object:  # noqa: D102 - as Register
-        return [*map(id, _functions())]
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         for function in _functions().copy():
@@ -485,12 +389,22 @@ class Finalizers(ExitHooks):
     words = ("finalize",)
 
     def read(self) -> Entries:  # noqa: D102 - as Register
-        registry: dict[Hashable, object] = getattr(weakref.finalize, "_registry", {})
-        functions = ((key, getattr(entry, "func", None)) for key, entry in registry.copy().items())
-        return {key: function for key, function in functions if not _is_machinery(function)}
+        return _finalizers()  # with the entries of the standard library: there may be thousands
 
-    def sight(self) -> object:  # noqa: D102 - as Register
-        return sight_of(getattr(weakref.finalize, "_registry", None))
+    def changes(self, before: Entries, after: Entries) -> Iterator[RegisterChange]:  # noqa: D102 - as Register
+        for change in super().changes(before, after):
+            old, new = map(_function_of, change[1:])
+            if not (_is_machinery(old) or _is_machinery(new)):
+                yield RegisterChange(change.key, old, new)
+
+    def current(self, key: Hashable) -> object:  # noqa: D102 - as Register
+        return _function_of(super().current(key))
+
+    def owned(self, owner: Owner) -> Iterator[Hashable]:  # noqa: D102 - as Register
+        for key, entry in self.read().items():
+            function = _function_of(entry)
+            if not _is_machinery(function) and (owner.owns(function) or owner.owns(key)):
+                yield key
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         if value is MISSING:
@@ -502,16 +416,28 @@ class Finalizers(ExitHooks):
         calls: ExitCalls,  # noqa: ARG002
         owner: Owner,
     ) -> Iterator[ExitHook]:
-        for key, function in reversed(self.read().items()):
+        for key, entry in reversed(self.read().items()):
             finalizer = cast("weakref.finalize[[], object]", key)
             found = finalizer.peek() if key in keys else None
             if found and (finalizer.atexit or owner.owns(found[0])):
                 _, call, values, named = found
                 run = functools.partial(call, *values, **named)
+                function = _function_of(entry)
                 yield ExitHook(key, name_of(function), place_of(function), run)
 
     def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - as Register
         return f"function {name_of(value)}"
+
+
+def _finalizers() -> Entries:
+    """Return the standard library's entries of all finalizers; empty if it keeps them elsewhere."""
+    registry: Entries = getattr(weakref.finalize, "_registry", {})
+    return registry.copy()
+
+
+def _function_of(entry: object) -> object:
+    """Return the function of a finalizer's entry."""
+    return MISSING if entry is MISSING else getattr(entry, "func", None)
 
 
 def _is_machinery(function: object) -> bool:
@@ -539,9 +465,6 @@ class Signals(Register):
                 self._original[number] = value
         return found
 
-    def sight(self) -> object:  # noqa: D102 - as Register
-        return [*map(id, map(_handler_of, _SIGNALS))]
-
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         handler = self._original.get(key) if value is MISSING else value
         in_main_thread(
@@ -554,6 +477,9 @@ class Signals(Register):
     def tell(self, key: Hashable, value: object) -> str:  # noqa: D102 - as Register
         return f"{cast('signal.Signals', key).name}: {name_of(value)}"
 
+
+_CLUES = ("Handler", "handlers", "Filter", "Formatter", "Level", "level", "propagate", "Config")
+"""Code that changes the settings of a logger contains one of these strings."""
 
 _BYTES = 100  # bytes of an artifact that are searched for all words in the time of reading one logger
 _MOST = 1 << 17  # the largest artifact to search, in bytes
@@ -568,8 +494,6 @@ class Logging(Register):
         "basicConfig", "dictConfig", "fileConfig", "handlers", "level",
     )  # fmt: skip
 
-    clues = ("Handler", "handlers", "Filter", "Formatter", "Level", "level", "propagate", "Config")
-
     def __init__(self, is_plugins: Callable[[object], bool]) -> None:
         """Prepare to restore the last formatters that no plugin has set."""
         self._is_plugins = is_plugins
@@ -577,9 +501,8 @@ class Logging(Register):
             weakref.WeakKeyDictionary()
         )
 
-    @property
-    def searched(self) -> int:  # noqa: D102 - as Register
-        return min(_BYTES * len(logging.root.manager.loggerDict), _MOST)
+    def may_change(self, artifact: Artifact) -> bool:  # noqa: D102 - as Register
+        return artifact.may_say(_CLUES, min(_BYTES * len(logging.root.manager.loggerDict), _MOST))
 
     def read(self) -> Entries:  # noqa: D102 - as Register
         found: Entries = {}
