@@ -139,19 +139,20 @@ class HandlerRunner:
     # retirement that waited for it finds the old generation alive.
 
     def _all(self, record: CallRecord, args: _Args, kwargs: _Kwargs) -> list[object]:
-        # The work of _run without a frame, a pair and a count for each: they cost more than many a handler.
-        values: list[object] = []
         counted = record.table.counted.get(record.point)
         if counted is None:  # no handlers: only the call is counted
-            next(self._flight.counts[record.point])
-            return values
+            self._flight.counts[record.point].value += 1
+            return []
         counter, handlers = counted
         if record.table is not self._flight.table:  # its counter was read when it was superseded
-            next(self._flight.counts[record.point])
-            return self._all_counted(handlers, args, kwargs)
-        # No other thread runs between these two lines: otherwise a swap could miss the call.
-        if next(counter) % SAMPLE == 1:
-            return self._all_timed(handlers, args, kwargs)
+            self._flight.counts[record.point].value += 1
+            return self._all_slowly(handlers, args, kwargs, is_counted=False)
+        # No other thread runs between these lines: otherwise a swap could miss the call.
+        counter.value += 1
+        if counter.value % SAMPLE == 1:
+            return self._all_slowly(handlers, args, kwargs, is_counted=True)
+        # The work of _contained without a frame and a pair for each: they cost more than many a handler.
+        values: list[object] = []
         for handler in handlers:
             try:
                 value = handler.call(*args, **kwargs) if kwargs else handler.call(*args)
@@ -163,18 +164,15 @@ class HandlerRunner:
                 values.append(value)
         return values
 
-    def _all_counted(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> list[object]:
-        results = [self._run(handler, args, kwargs) for handler in handlers]
+    def _all_slowly(
+        self, handlers: _Handlers, args: _Args, kwargs: _Kwargs, *, is_counted: bool
+    ) -> list[object]:
+        """Call all handlers, and time each; if the table has not counted the call, count it instead."""
+        results = [
+            self._contained(handler, args, kwargs, is_timed=is_counted or handler.count())
+            for handler in handlers
+        ]
         return [value for failed, value in results if not failed]
-
-    def _all_timed(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> list[object]:
-        values: list[object] = []
-        for handler in handlers:
-            try:
-                values.append(_timed(handler, args, kwargs))
-            except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
-                self._report(handler, error)
-        return values
 
     def _first(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> object:
         for handler in handlers:
@@ -237,14 +235,23 @@ class HandlerRunner:
     # ---- one handler, with its errors contained
 
     def _run(self, handler: Handler, args: _Args, kwargs: _Kwargs) -> tuple[bool, object]:
-        """Call a handler; return whether it failed, and its value."""
+        """Count and call a handler; return whether it failed, and its value."""
+        return self._contained(handler, args, kwargs, is_timed=handler.count())
+
+    def _contained(
+        self, handler: Handler, args: _Args, kwargs: _Kwargs, *, is_timed: bool
+    ) -> tuple[bool, object]:
+        started = time.perf_counter() if is_timed else 0.0
         try:
-            if not handler.count():
-                return False, _returned(handler, handler.call(*args, **kwargs))
-            return False, _timed(handler, args, kwargs)
+            value = handler.call(*args, **kwargs)
+            if type(value) is CoroutineType:
+                refuse(handler, value)
         except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
             self._report(handler, error)
             return True, None
+        if is_timed:
+            handler.add_sample(time.perf_counter() - started)
+        return False, value
 
     async def _arun(self, handler: Handler, args: _Args, kwargs: _Kwargs) -> tuple[bool, object]:
         handler.count()
@@ -273,19 +280,6 @@ class HandlerRunner:
 
     def _fault(self, handler: Handler, error: BaseException) -> Fault:
         return fault_of(error, phase="hook", plugin=handler.plugin, module_path=self._module_path)
-
-
-def _timed(handler: Handler, args: _Args, kwargs: _Kwargs) -> object:
-    started = time.perf_counter()
-    value = _returned(handler, handler.call(*args, **kwargs))
-    handler.add_sample(time.perf_counter() - started)
-    return value
-
-
-def _returned(handler: Handler, value: object) -> object:
-    if type(value) is CoroutineType:
-        refuse(handler, value)
-    return value
 
 
 class HookHost(HandlerRunner):

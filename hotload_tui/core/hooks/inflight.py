@@ -6,7 +6,6 @@ table changed. Otherwise a retirement could find the set empty while a caller is
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from _thread import get_ident
@@ -17,13 +16,13 @@ from contextvars import ContextVar, Token
 from types import FrameType
 from typing import TYPE_CHECKING, TypeAlias
 
-from hotload_tui.core.hooks.point import Handler, NamedPoint, peek
+from hotload_tui.core.hooks.point import CallCount, Handler, NamedPoint
 from hotload_tui.core.interpreter import coroutine_stack, thread_stack
 
 if TYPE_CHECKING:
     import asyncio  # 20 ms, which a host without an event loop does not pay
 
-Counted: TypeAlias = tuple["itertools.count[int]", tuple[Handler, ...]]
+Counted: TypeAlias = tuple[CallCount, tuple[Handler, ...]]
 
 
 class HookTable:
@@ -67,7 +66,7 @@ class HookTable:
             return
         handlers.sort(key=lambda handler: (handler.priority, handler.plugin))
         self.points[point] = ordered = tuple(handlers)
-        self.counted[point] = itertools.count(1), ordered
+        self.counted[point] = CallCount(), ordered
 
     def reaches(self, generations: Collection[tuple[str, int]]) -> bool:
         """Return whether a call through this table can reach one of these (plugin, generation)."""
@@ -123,11 +122,11 @@ class CallRecord:
         return running if waiting and waiting[0] in running else waiting
 
 
-class _Counts(dict[str, "itertools.count[int]"]):
+class _Counts(dict[str, CallCount]):
     """Counters by hook point; the keys are plain strings, which are found faster than a ``HookPoint``."""
 
-    def __missing__(self, point: str) -> itertools.count[int]:
-        return self.setdefault(str(point), itertools.count())
+    def __missing__(self, point: str) -> CallCount:
+        return self.setdefault(str(point), CallCount())
 
 
 NOWHERE = HookTable(None)
@@ -162,7 +161,7 @@ class CallsInFlight:
                 self._take_over(before.counted.get(point), after.counted.get(point), point)
 
     def _take_over(self, before: Counted | None, after: Counted | None, point: str) -> None:
-        given = peek(before[0]) - 1 if before else 0
+        given = before[0].value if before else 0
         if given:
             self._counted_before[point] += given
         if after:
@@ -171,9 +170,9 @@ class CallsInFlight:
 
     def calls_of(self, point: str) -> int:
         """Return the number of calls of a hook point, with or without handlers."""
-        alone = peek(self.counts[point]) if point in self.counts else 0
+        alone = self.counts[point].value if point in self.counts else 0
         counted = self.table.counted.get(point)
-        return alone + self._counted_before[point] + (peek(counted[0]) - 1 if counted else 0)
+        return alone + self._counted_before[point] + (counted[0].value if counted else 0)
 
     def points(self) -> set[str]:
         """Return the hook points that have handlers or were called."""
@@ -183,7 +182,7 @@ class CallsInFlight:
 
     def enter(self, point: str | NamedPoint) -> CallRecord:
         """Begin a call, and count it."""
-        next(self.counts[point])  # type: ignore[index]  # a NamedPoint is a string
+        self.counts[point].value += 1  # type: ignore[index]  # a NamedPoint is a string
         return self.enter_uncounted(point)
 
     def enter_uncounted(self, point: str | NamedPoint) -> CallRecord:

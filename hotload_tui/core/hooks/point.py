@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, TypeVar, overload
 
@@ -41,6 +40,19 @@ class HookFunction(Protocol):
         ...
 
 
+class CallCount:
+    """A number of calls.
+
+    Threads raise it with ``+=``. The interpreter changes threads only at calls and at the ends of loops, so
+    no call is lost; an interpreter without a GIL may lose some.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+
 class Handler:
     """A plugin's callable at a hook point; handlers are compared by identity."""
 
@@ -69,18 +81,19 @@ class Handler:
         self.priority = priority
         self.function = _name_of(call)
         self.faults = 0
-        self.calls = itertools.count(1)  # next() is atomic; += is not
+        self.calls = 0
         """Calls of this handler alone; the table counts the calls of all handlers of a hook point."""
-        self._shared: itertools.count[int] | None = None
+        self._shared: CallCount | None = None
         self._before = 0
         self._samples = 0
         self._seconds = 0.0
 
     def count(self) -> bool:
         """Count a call and return whether to time it."""
-        return next(self.calls) % SAMPLE == 1
+        self.calls += 1  # as CallCount.value
+        return self.calls % SAMPLE == 1
 
-    def join(self, counter: itertools.count[int], before: int) -> None:
+    def join(self, counter: CallCount, before: int) -> None:
         """Use the counter of a table's hook point; the previous counter has counted ``before`` calls."""
         if self._shared is not None:
             self._before += before
@@ -98,7 +111,7 @@ class Handler:
             function=self.function,
             priority=self.priority,
             generation=self.generation,
-            calls=self._before + (peek(self._shared) if self._shared else 1) + peek(self.calls) - 2,
+            calls=self._before + (self._shared.value if self._shared else 0) + self.calls,
             faults=self.faults,
             mean_seconds=self._seconds / self._samples if self._samples else 0.0,
         )
@@ -110,11 +123,6 @@ def _name_of(function: object) -> str:
     except Exception:  # foreign code: any object can be a handler
         name = None
     return encodable(name if type(name) is str else type(function).__qualname__)
-
-
-def peek(counter: Iterator[int]) -> int:
-    """Return the next value of an ``itertools.count`` without consuming it."""
-    return int(repr(counter)[len("count(") : -1])
 
 
 P = ParamSpec("P")
