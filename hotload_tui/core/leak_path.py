@@ -44,7 +44,7 @@ from typing import TypeGuard, cast
 from hotload_tui.core.interpreter import frame_of, stacks, traced_now, variables_of
 
 _RUNTIME = f"{__name__.rpartition('.')[0]}.runtime"
-_MACHINERY = frozenset(f"{_RUNTIME}.{name}" for name in ("generation", "naming", "native"))
+_MACHINERY = frozenset(f"{_RUNTIME}.{name}" for name in ("generation", "naming", "native", "stand_ins"))
 """The modules of this package whose objects count as part of each generation."""
 
 _CLOCKS = (datetime, clock_time)  # the collector does not see their reference to a tzinfo

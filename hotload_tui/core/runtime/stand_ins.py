@@ -1,0 +1,450 @@
+"""Parts of the standard library as a plugin sees them: resources, distributions and module lookups.
+
+Parts of the standard library look up modules by name in ``sys.modules``, which has only the unique names of a
+generation. A plugin that imports one of these parts gets a stand-in, which maps the author's names first and
+forwards the rest. The stand-in for ``atexit`` also records the registered functions, because the interpreter
+does not list them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import functools
+import importlib
+import importlib.machinery
+import importlib.metadata
+import importlib.util
+import io
+import logging.config
+import pkgutil
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.resources.abc import Traversable, TraversableResources
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import IO, ParamSpec, Protocol, TypeAlias, TypeVar
+
+from hotload_tui.core.artifact import Artifact
+
+_R = TypeVar("_R")
+_P = ParamSpec("_P")
+
+
+class Modules(Protocol):
+    """The modules of one generation, as the stand-ins need them."""
+
+    artifact: Artifact
+    root: str
+    """The start of the unique names."""
+    root_dir: Path
+    exit_calls: list[Callable[[], object]]
+    """The functions that the plugin registered with ``atexit``, the oldest first."""
+
+    def importing(self, load: Callable[[], _R]) -> _R:
+        """Run ``load`` while the modules are in ``sys.modules``."""
+        ...
+
+    def import_module(self, name: str) -> ModuleType:
+        """Import a module by the author's name for it."""
+        ...
+
+    def find_spec(self, fullname: str) -> importlib.machinery.ModuleSpec:
+        """Return the spec of a module by its unique name."""
+        ...
+
+    def modules_in(self, folder: str) -> Iterator[tuple[str, bool]]:
+        """Yield the name of each module directly in a folder and whether it is a package."""
+        ...
+
+
+class Importer(Protocol):
+    """The ``__import__`` of one generation."""
+
+    def __call__(
+        self,
+        name: str,
+        globals: Mapping[str, object] | None = None,  # noqa: A002 - the signature of __import__
+        locals: Mapping[str, object] | None = None,  # noqa: A002
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """Import a module as the ``import`` statement does."""
+        ...
+
+    def absolute(self, name: str, package: str | None = None) -> str:
+        """Return the unique name for an author's name; a name outside the plugin stays as it is."""
+        ...
+
+
+class ArtifactPath(Traversable):
+    """A file or folder inside an artifact."""
+
+    def __init__(self, artifact: Artifact, path: str) -> None:
+        self._artifact = artifact
+        self._path = path
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self._path.rpartition("/")[2]
+
+    def iterdir(self) -> Iterator[ArtifactPath]:
+        """Yield the files and folders directly inside."""
+        start = f"{self._path}/" if self._path else ""
+        heads = {
+            path[len(start) :].partition("/")[0] for path in self._artifact.members if path.startswith(start)
+        }
+        for head in sorted(heads):
+            yield ArtifactPath(self._artifact, start + head)
+
+    def is_file(self) -> bool:
+        """Return whether the path is a file."""
+        return self._path in self._artifact.members
+
+    def is_dir(self) -> bool:
+        """Return whether the path is a folder."""
+        return not self.is_file() and any(True for _ in self.iterdir())
+
+    def joinpath(self, *descendants: object) -> ArtifactPath:
+        """Return a path below this one; ``..`` is not resolved, and a leading ``/`` is ignored."""
+        parts = [part for name in descendants for part in str(name).split("/") if part not in ("", ".")]
+        return ArtifactPath(self._artifact, "/".join([*filter(None, [self._path]), *parts]))
+
+    def __truediv__(self, child: object) -> ArtifactPath:
+        return self.joinpath(child)
+
+    def read_bytes(self) -> bytes:
+        """Return the file's bytes; raises ``FileNotFoundError`` if there is no such file."""
+        try:
+            return self._artifact.source(self._path)
+        except KeyError:
+            raise FileNotFoundError(f"{self._path} is not in {self._artifact.path}") from None
+
+    def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
+        """Return the file's text, decoded as UTF-8 by default."""
+        return self.read_bytes().decode(encoding or "utf-8", errors or "strict")
+
+    def open(  # type: ignore[override]  # the typeshed overloads differ between Python versions
+        self,
+        mode: str = "r",
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> IO[bytes] | IO[str]:
+        """Open the file for reading; raises ``ValueError`` for other modes."""
+        if mode not in ("r", "rb"):
+            raise ValueError(f"mode {mode!r}: files of an artifact can only be read")
+        stream = io.BytesIO(self.read_bytes())
+        if mode == "rb":
+            return stream
+        return io.TextIOWrapper(stream, encoding or "utf-8", errors, newline)
+
+    def __repr__(self) -> str:
+        return f"ArtifactPath({str(self._artifact.path)!r}, {self._path!r})"
+
+
+class ArtifactResources(TraversableResources):
+    """The resources of one package."""
+
+    def __init__(self, artifact: Artifact, folder: str) -> None:
+        self._root = ArtifactPath(artifact, folder)
+
+    def files(self) -> ArtifactPath:
+        """Return the package's folder inside the artifact."""
+        return self._root
+
+
+_FOLDER = re.compile(r"([^/]+)\.(?:dist|egg)-info/(?:METADATA|PKG-INFO)")
+
+
+class VendoredDistribution(importlib.metadata.Distribution):
+    """One distribution inside an artifact."""
+
+    def __init__(self, generation: Modules, folder: str) -> None:
+        """Read ``folder``, such as ``Jinja2-3.1.6.dist-info``."""
+        self._generation = generation
+        self._folder = folder
+
+    def read_text(self, filename: str) -> str | None:
+        """Return the text of a file in the folder; ``None`` if there is no such file."""
+        path = f"{self._folder}/{filename}"
+        if path not in self._generation.artifact.members:
+            return None
+        return self._generation.artifact.source(path).decode()
+
+    def locate_file(self, path: object) -> Path:
+        """Return the source path of a file of the distribution."""
+        return self._generation.root_dir / str(path)
+
+    @property
+    def entry_points(self) -> importlib.metadata.EntryPoints:
+        """Return the entry points, which load their objects from the generation."""
+        generation = self._generation
+        return importlib.metadata.EntryPoints(
+            _EntryPoint(point.name, point.value, point.group).of(self, generation.import_module)
+            for point in super().entry_points
+        )
+
+
+class _EntryPoint(importlib.metadata.EntryPoint):
+    """An entry point that resolves module names inside the plugin."""
+
+    def of(self, distribution: VendoredDistribution, load: Callable[[str], ModuleType]) -> _EntryPoint:
+        """Bind the entry point to its distribution; instances do not allow ordinary assignment."""
+        vars(self).update(dist=distribution, _load=load)
+        return self
+
+    def load(self) -> object:
+        """Import the module and return the object that the entry point names."""
+        load: Callable[[str], ModuleType] = vars(self)["_load"]
+        parts = filter(None, self.attr.split("."))
+        return functools.reduce(getattr, parts, load(self.module))
+
+
+def find_distributions(generation: Modules, name: str | None) -> Iterator[VendoredDistribution]:
+    """Yield the distributions beside ``plugin.py`` with this ``name``, or all if it is ``None``."""
+    members: Mapping[str, object] = generation.artifact.members
+    for path in members:
+        match = _FOLDER.fullmatch(path)
+        if match and (name is None or _normal(match[1].partition("-")[0]) == _normal(name)):
+            yield VendoredDistribution(generation, path.partition("/")[0])
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+_OnError: TypeAlias = Callable[[str], object]
+
+
+class FolderListing:
+    """``pkgutil``'s functions that list modules, for one generation."""
+
+    def __init__(self, generation: Modules) -> None:
+        self._generation = generation
+
+    def iter_modules(
+        self, path: Iterable[str] | None = None, prefix: str = ""
+    ) -> Iterator[pkgutil.ModuleInfo]:
+        """Yield the modules in folders as ``pkgutil.iter_modules`` does."""
+        if path is None:
+            yield from pkgutil.iter_modules(None, prefix)
+            return
+        for entry in path:
+            try:
+                folder = Path(entry).relative_to(self._generation.root_dir).as_posix().strip(".")
+            except ValueError:
+                yield from pkgutil.iter_modules([entry], prefix)
+                continue
+            finder = _FolderFinder(self._generation, folder)
+            for name, is_package in self._generation.modules_in(folder):
+                yield pkgutil.ModuleInfo(finder, f"{prefix}{name}", is_package)
+
+    def walk_packages(
+        self, path: Iterable[str] | None = None, prefix: str = "", onerror: _OnError | None = None
+    ) -> Iterator[pkgutil.ModuleInfo]:
+        """Yield the modules in folders and below as ``pkgutil.walk_packages`` does."""
+        for info in self.iter_modules(path, prefix):
+            yield info
+            if info.ispkg:
+                yield from self.walk_packages(self._path_of(info.name, onerror), f"{info.name}.", onerror)
+
+    def _path_of(self, name: str, onerror: _OnError | None) -> list[str]:
+        try:
+            return list(self._generation.import_module(name).__path__)
+        except Exception as error:  # foreign code: ``onerror`` handles packages that fail
+            if onerror is not None:
+                onerror(name)
+            elif not isinstance(error, ImportError):
+                raise
+            return []
+
+
+class _FolderFinder:
+    """The finder that ``pkgutil.ModuleInfo`` names for the modules of one folder."""
+
+    def __init__(self, generation: Modules, folder: str) -> None:
+        self._generation = generation
+        self._folder = folder
+
+    def find_spec(
+        self,
+        fullname: str,
+        target: ModuleType | None = None,  # noqa: ARG002 - the finder protocol
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Return the spec of a module in this folder."""
+        above = ".".join([self._generation.root, *filter(None, self._folder.split("/"))])
+        return self._generation.find_spec(f"{above}.{fullname.rpartition('.')[2]}")
+
+
+class Standard:
+    """The stand-ins of one generation, each created on first use."""
+
+    def __init__(self, generation: Modules, private: Importer) -> None:
+        self._generation = generation
+        self._private = private
+        self._made: dict[str, _StandIn] = {}
+
+    def instead_of(self, module: ModuleType, name: str, *, has_fromlist: bool) -> ModuleType:
+        """Return the stand-in for the ``module`` that ``import name`` (or ``from name import …``) returned.
+
+        Return ``module`` itself if it has no stand-in.
+        """
+        head, _, rest = name.partition(".")
+        if head == "logging" and not (has_fromlist or rest):
+            return module  # `import logging` is frequent and needs no stand-in
+        return self.of(name if has_fromlist else head, module)
+
+    def of(self, name: str, module: ModuleType) -> ModuleType:
+        """Return the stand-in for ``module``, or ``module`` itself if it has none."""
+        if name not in _PARTS:
+            return module
+        if name not in self._made:
+            self._made[name] = _StandIn(module, self, _PARTS[name](self._generation, self._private))
+        return self._made[name]
+
+
+class _StandIn(ModuleType):
+    """A module of the standard library with some functions replaced."""
+
+    _real: ModuleType
+    _standard: Standard
+
+    def __init__(self, module: ModuleType, standard: Standard, own: Mapping[str, object]) -> None:
+        super().__init__(module.__name__, module.__doc__)
+        vars(self).update(own, __spec__=module.__spec__, _real=module, _standard=standard)
+
+    def __getattr__(self, name: str) -> object:
+        value: object = getattr(self._real, name)
+        if type(value) is ModuleType:
+            return self._standard.of(value.__name__, value)
+        return value
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in vars(self):
+            setattr(self._real, name, value)
+        elif not isinstance(value, ModuleType):  # ignore submodules, which the import system sets
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> Iterable[str]:
+        return dir(self._real)
+
+
+def _importlib(generation: Modules, private: Importer) -> Mapping[str, object]:
+    def import_module(name: str, package: str | None = None) -> ModuleType:
+        target = private.absolute(name, package)
+        if target.startswith("."):
+            return importlib.import_module(target, package)  # raises the usual error
+        return generation.importing(lambda: importlib.import_module(target))
+
+    return {"import_module": import_module, "__import__": private}
+
+
+def _importlib_util(generation: Modules, private: Importer) -> Mapping[str, object]:
+    def find_spec(name: str, package: str | None = None) -> importlib.machinery.ModuleSpec | None:
+        target = private.absolute(name, package)
+        try:
+            return generation.importing(lambda: importlib.util.find_spec(target, package))
+        except ModuleNotFoundError as error:
+            if error.name != target:
+                raise  # a parent package is missing
+            return None
+
+    return {"find_spec": find_spec}
+
+
+def _importlib_resources(generation: Modules, private: Importer) -> Mapping[str, object]:
+    import importlib.resources
+
+    def unique(anchor: object) -> object:
+        return private.absolute(anchor) if isinstance(anchor, str) else anchor
+
+    def anchored(function: Callable[..., _R]) -> Callable[..., _R]:  # type: ignore[explicit-any]
+        @functools.wraps(function)
+        def call(*values: object, **named: object) -> _R:
+            key = next((key for key in ("anchor", "package") if key in named), "")
+            if key:
+                named[key] = unique(named[key])
+            elif values:
+                values = (unique(values[0]), *values[1:])
+            else:  # the calling module; the real function would use this module
+                values = (sys._getframe(1).f_globals["__name__"],)  # noqa: SLF001 - as the real function does
+            return generation.importing(lambda: function(*values, **named))
+
+        return call
+
+    names = (
+        "files",
+        "open_binary",
+        "open_text",
+        "read_binary",
+        "read_text",
+        "path",
+        "is_resource",
+        "contents",
+    )
+    found = {name: getattr(importlib.resources, name, None) for name in names}
+    return {name: anchored(function) for name, function in found.items() if function is not None}
+
+
+def _pkgutil(generation: Modules, private: Importer) -> Mapping[str, object]:
+    def get_data(package: str, resource: str) -> bytes | None:
+        target = private.absolute(package)
+        return generation.importing(lambda: pkgutil.get_data(target, resource))
+
+    listing = FolderListing(generation)
+    return {
+        "get_data": get_data,
+        "iter_modules": listing.iter_modules,
+        "walk_packages": listing.walk_packages,
+    }
+
+
+def _logging_config(_: Modules, private: Importer) -> Mapping[str, object]:
+    class Configurator(logging.config.DictConfigurator):
+        """A configurator that resolves the author's module names."""
+
+        importer = staticmethod(private)
+
+    def dict_config(config: dict[str, object]) -> None:
+        Configurator(config).configure()
+
+    # fileConfig has no ``importer``: run copies of the module's functions with ``private`` as ``__import__``.
+    namespace = {**vars(logging.config), "__builtins__": {**vars(builtins), "__import__": private}}
+    for name, value in vars(logging.config).items():
+        if type(value) is FunctionType and value.__module__ == "logging.config":
+            namespace[name] = FunctionType(value.__code__, namespace, name, value.__defaults__)
+    file_config = namespace["fileConfig"]
+    return {"dictConfig": dict_config, "DictConfigurator": Configurator, "fileConfig": file_config}
+
+
+def _atexit(generation: Modules, _: Importer) -> Mapping[str, object]:
+    def register(function: Callable[_P, _R], *values: _P.args, **named: _P.kwargs) -> Callable[_P, _R]:
+        entry = functools.partial(function, *values, **named)  # unique: the host may register `function`, too
+        atexit.register(entry)
+        generation.exit_calls.append(entry)
+        given.append((function, entry))
+        return function
+
+    def unregister(function: Callable[_P, object]) -> None:
+        atexit.unregister(function)
+        for _, entry in [each for each in given if each[0] == function]:
+            atexit.unregister(entry)
+        given[:] = [each for each in given if each[0] != function]
+
+    given: list[tuple[object, Callable[[], object]]] = []
+    return {"register": register, "unregister": unregister}
+
+
+_Make: TypeAlias = Callable[[Modules, Importer], Mapping[str, object]]
+_PARTS: Mapping[str, _Make] = {
+    "atexit": _atexit,
+    "importlib": _importlib,
+    "importlib.util": _importlib_util,
+    "importlib.resources": _importlib_resources,
+    "pkgutil": _pkgutil,
+    "logging": lambda *_: {},  # gives access to logging.config only
+    "logging.config": _logging_config,
+}
