@@ -21,6 +21,7 @@ from hotload_tui.core.config import Config
 from hotload_tui.core.config_files import Resolved, Setting, unmatched_entries
 from hotload_tui.core.directories import find_plugins
 from hotload_tui.core.errors import ArtifactError, HotloadError, RuntimeDirError, near
+from hotload_tui.core.interpreter import TRICKS, works
 from hotload_tui.remote import find_hosts
 from hotload_tui.tui.clipboard import clipboard_commands
 
@@ -93,6 +94,10 @@ def _python() -> Iterator[Finding]:
     else:
         yield Finding("python", "note", f"{text}; hotload is tested with CPython only")
     yield Finding("hotload", "ok", _version(_PACKAGE))
+    for trick in TRICKS:
+        if not works(trick):
+            text = f"hotload cannot {trick.purpose}: {trick.fallback}"
+            yield Finding("python", "note", f"{text} ({trick.name}, checked with CPython {trick.checked})")
     needed = _NEEDED + (_NEEDED_ON_LINUX if sys.platform == "linux" else ())
     yield Finding("packages", "ok", ", ".join(f"{name} {_version(name)}" for name in needed))
 

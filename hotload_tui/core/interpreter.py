@@ -1,24 +1,114 @@
-"""Code that depends on the interpreter's internals: the garbage collector, and the frames of running code.
+"""All code that relies on internals of the interpreter: ``TRICKS`` lists what it does and when it works.
 
-Up to Python 3.11 the interpreter creates a frame object when code asks for it, and that allocation can start
-the collector. A finalizer then lets other threads run, and one of them may leave the frame that is being
-created; the returned object is then no longer a frame. So all code that reads frames of other threads uses
-this module.
+Each trick names the Python versions that it was checked with and what happens without it. Its self-test runs
+once, before the first use; if the test fails, the fallback is used. The environment variable
+``HOTLOAD_WITHOUT=young-collection,…`` switches tricks off, and ``hotload doctor`` shows the fallbacks in use.
 """
 
 from __future__ import annotations
 
+import atexit
+import codecs
 import contextlib
 import ctypes
+import encodings
+import functools
 import gc
 import inspect
 import itertools
+import os
 import sys
 import threading
+import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Container, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Hashable, Iterator, Mapping, MutableMapping
 from itertools import tee
-from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
+from typing import Final, NamedTuple, TypeAlias, cast
+
+
+class Trick(NamedTuple):
+    """One use of internals of the interpreter."""
+
+    name: str
+    purpose: str
+    checked: str
+    """The versions of CPython with which it was checked."""
+    fallback: str
+    """What happens without it."""
+
+
+YOUNG: Final = Trick(
+    "young-collection", "free an old version without looking through the whole process", "3.11 to 3.13",
+    "each retirement collects all objects of the process",
+)  # fmt: skip
+VERSIONS: Final = Trick(
+    "namespace-versions", "see from a number whether a module has changed (PEP 509)", "3.11 to 3.13",
+    "each load compares the attributes of all modules",
+)  # fmt: skip
+THREAD_LOCALS: Final = Trick(
+    "thread-locals", "count the thread-local values of a thread", "3.11 to 3.13",
+    "each load has its own thread",
+)  # fmt: skip
+INTERRUPTION: Final = Trick(
+    "interruption", "raise an exception in another thread", "3.11 to 3.13",
+    "a function that takes too long goes on in its thread",
+)  # fmt: skip
+MAIN_THREAD: Final = Trick(
+    "main-thread-calls", "call a function in the main thread while it runs other code", "3.11 to 3.13",
+    "signal handlers that a plugin set stay if another thread unloads it",
+)  # fmt: skip
+FRAME_LOCALS: Final = Trick(
+    "frame-locals", "read variables of running code without keeping their values alive", "3.11 to 3.13",
+    "variables are shown neither in tracebacks nor as holders of an old version",
+)  # fmt: skip
+RENAMING: Final = Trick(
+    "code-renaming", "change the file name of an old version's code", "3.11 to 3.13",
+    "tracebacks of an old version show the new version's lines",
+)  # fmt: skip
+CODECS: Final = Trick(
+    "codec-lists", "find the lists of codec search functions and error handlers", "3.11 to 3.13",
+    "codecs that a plugin registers stay",
+)  # fmt: skip
+EXITS: Final = Trick(
+    "exit-functions", "list the functions of atexit, which compares with all of them", "3.11 to 3.13",
+    "functions that a plugin gives to atexit late stay until the program ends",
+)  # fmt: skip
+
+TRICKS: Final = (
+    YOUNG, VERSIONS, THREAD_LOCALS, INTERRUPTION, MAIN_THREAD, FRAME_LOCALS, RENAMING, CODECS, EXITS,
+)  # fmt: skip
+"""Without an entry: the frames of a thread and their callers, which every CPython has."""
+
+_IS_CPYTHON = sys.implementation.name == "cpython"
+_tests: dict[str, Callable[[], bool]] = {}
+
+
+def _tests_of(trick: Trick) -> Callable[[Callable[[], bool]], Callable[[], bool]]:
+    def note(test: Callable[[], bool]) -> Callable[[], bool]:
+        _tests[trick.name] = test
+        return test
+
+    return note
+
+
+@functools.cache
+def works(trick: Trick) -> bool:
+    """Return whether the self-test of a trick passes here; the test runs once."""
+    if not _IS_CPYTHON or trick.name in os.environ.get("HOTLOAD_WITHOUT", "").split(","):
+        return False
+    try:
+        return _tests[trick.name]()
+    except Exception:  # the interpreter differs in a way that nobody has foreseen
+        return False
+
+
+# ---- frames
+#
+# Up to Python 3.11 the interpreter creates a frame object when code asks for it, and that allocation can
+# start the collector. A finalizer then lets other threads run, and one of them may leave the frame that is
+# being created; the returned object is then no longer a frame. So all code that reads frames of other threads
+# uses these functions.
 
 _COLLECTS_WITHIN_CALLS = sys.version_info < (3, 12)  # later versions collect between two instructions
 _lock = threading.RLock()  # reentrant, because a finalizer may call ``uncollected``, too
@@ -42,36 +132,6 @@ def uncollected() -> Iterator[None]:
                 gc.enable()
 
 
-_IS_KNOWN = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
-
-
-def make_young(things: Collection[object]) -> None:
-    """Move ``things`` to the collector's youngest generation, however old or frozen they are.
-
-    Its next collection frees those that only ``things`` themselves hold. Nothing happens on an interpreter
-    other than CPython with a GIL, which keeps its objects in another way.
-    """
-    if not _IS_KNOWN:
-        return
-    untrack, track = map(_change, ("PyObject_GC_UnTrack", "PyObject_GC_Track"))
-    with uncollected():
-        # In one run of C code: no other thread may track an object while it is untracked for a moment.
-        old, young = tee(map(id, filter(gc.is_tracked, things)))
-        deque(zip(map(untrack, old), map(track, young), strict=True), maxlen=0)
-
-
-def collect_young() -> None:
-    """Free young objects that only cycles hold; the number of older objects does not affect the cost."""
-    gc.collect(0)
-
-
-def _change(name: str) -> Callable[[int], None]:
-    """Return a function of the C API that takes an object by its address."""
-    found = ctypes.pythonapi[name]  # a new function object: no other code can set its types
-    found.argtypes, found.restype = [ctypes.c_void_p], None  # ctypes would ask an object for an attribute
-    return found
-
-
 _OURS = 3  # references to a frame's dictionary: from the frame, from ``_variables`` and from ``getrefcount``
 
 
@@ -85,6 +145,14 @@ def stacks() -> dict[int, list[FrameType]]:
         running = sys._current_frames()  # noqa: SLF001 - documented; its underscore is a warning
     running[threading.get_ident()] = sys._getframe(1)  # noqa: SLF001 - not this frame, which holds them all
     return {thread: stack_of(newest) for thread, newest in running.items()}
+
+
+def caller(above: int = 0) -> FrameType | None:
+    """Return the frame of the calling function's caller, or of a function further ``above``, if any."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - no public function gives a frame
+    for _ in range(above + 1):
+        frame = frame and frame.f_back
+    return frame
 
 
 def thread_stack(thread: int) -> list[FrameType]:
@@ -145,6 +213,8 @@ def variables_of(frame: FrameType, traced: Container[int] | None = None) -> Mapp
     """
     if sys.version_info >= (3, 13) or not _is_function(frame):
         return frame.f_locals
+    if not works(FRAME_LOCALS):
+        return {}
     if id(frame) in (traced_now(stacks()) if traced is None else traced):
         return {}
     return _variables(frame)
@@ -193,6 +263,290 @@ def _is_function(frame: FrameType) -> bool:
     return bool(frame.f_code.co_flags & inspect.CO_OPTIMIZED)
 
 
+@_tests_of(FRAME_LOCALS)
+def _leaves_nothing() -> bool:
+    """Return whether nothing keeps the value of a variable after the variable was read."""
+
+    class Value: ...
+
+    def hold() -> weakref.ref[Value]:
+        held = Value()
+        reference = weakref.ref(held)
+        frame = sys._getframe()  # noqa: SLF001 - as in ``caller``
+        found = frame.f_locals if sys.version_info >= (3, 13) else _variables(frame)
+        assert found["held"] is held
+        del held, found, frame
+        return reference
+
+    return hold()() is None
+
+
+# ---- the collector
+
+
+def make_young(things: Collection[object]) -> None:
+    """Move ``things`` to the collector's youngest generation, however old or frozen they are.
+
+    Its next collection frees those that only ``things`` themselves hold.
+    """
+    if works(YOUNG):
+        _make_young(things)
+
+
+def _make_young(things: Collection[object]) -> None:
+    untrack, track = map(_change, ("PyObject_GC_UnTrack", "PyObject_GC_Track"))
+    with uncollected():
+        # In one run of C code: no other thread may track an object while it is untracked for a moment.
+        old, young = tee(map(id, filter(gc.is_tracked, things)))
+        deque(zip(map(untrack, old), map(track, young), strict=True), maxlen=0)
+
+
+def collect_young() -> None:
+    """Free young objects that only cycles hold; the number of older objects does not affect the cost."""
+    gc.collect(0)
+
+
+def _change(name: str) -> Callable[[int], None]:
+    """Return a function of the C API that takes an object by its address."""
+    found = ctypes.pythonapi[name]  # a new function object: no other code can set its types
+    found.argtypes, found.restype = [ctypes.c_void_p], None  # ctypes would ask an object for an attribute
+    return found
+
+
+@_tests_of(YOUNG)
+def _is_young_after() -> bool:
+    """Return whether an old object that is made young is in the youngest generation."""
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return False  # without a GIL the interpreter keeps its objects in another way
+    return any(_makes_young() for _ in range(3))  # a collection in another thread may come between
+
+
+def _makes_young() -> bool:
+    thing: list[object] = []
+    thing.append(thing)
+    gc.collect(0)
+    if any(each is thing for each in gc.get_objects(generation=0)):
+        return False
+    _make_young([thing])
+    return any(each is thing for each in gc.get_objects(generation=0)) and gc.is_tracked(thing)
+
+
+# ---- other threads
+
+_PATIENCE = 0.05  # seconds; a main thread in a system call runs the function when the call returns
+_Pending = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
+_asked: list[object] = []  # the interpreter does not keep the functions that it will call
+
+
+def in_main_thread(act: Callable[[], object]) -> None:
+    """Make the main thread call ``act`` as soon as it runs Python code; wait for it for a moment."""
+    if threading.current_thread() is threading.main_thread():
+        act()
+        return
+    is_done = threading.Event()
+
+    def run(_: object) -> int:
+        with contextlib.suppress(Exception):  # there is no caller to receive the error
+            act()
+        _asked.remove(pending)
+        is_done.set()
+        return 0
+
+    if not works(MAIN_THREAD):
+        return
+    pending = _Pending(run)
+    _asked.append(pending)
+    if ctypes.pythonapi.Py_AddPendingCall(pending, None):
+        _asked.remove(pending)  # the interpreter's queue is full; nothing can be done
+        return
+    is_done.wait(_PATIENCE)
+
+
+@_tests_of(MAIN_THREAD)
+def _takes_calls() -> bool:
+    """Return whether the interpreter has the function; only other threads can try it."""
+    return hasattr(ctypes.pythonapi, "Py_AddPendingCall")
+
+
+class _Ended(BaseException):
+    """Raised inside a call that takes too long; a plugin's ``except Exception`` does not catch it."""
+
+
+def raise_in(thread: threading.Thread) -> None:
+    """Interrupt a thread as soon as it runs Python code."""
+    if works(INTERRUPTION):
+        _raise(_Ended, thread.ident or 0)
+
+
+def _raise(error: type[BaseException], thread: int) -> int:
+    ident = ctypes.c_ulong(thread)
+    return int(ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(error)))
+
+
+@_tests_of(INTERRUPTION)
+def _reaches_no_thread() -> bool:
+    """Return whether the interpreter answers that it knows no thread 0."""
+    return _raise(_Ended, 0) == 0
+
+
+class ThreadLocals:
+    """The values that the thread that created this object has in objects of ``threading.local``."""
+
+    def __init__(self) -> None:
+        self._probe = threading.local()
+        self._probe.is_there = True
+        self._sentinel = next(
+            (found for found in map(_sentinel, gc.get_referents(self._probe)) if found), None
+        )
+
+    def count(self) -> int:
+        """Return the number of these objects that have a value in this thread."""
+        return self._count() if works(THREAD_LOCALS) else next(_never_the_same)
+
+    def _count(self) -> int:
+        if self._sentinel is not None:  # from 3.13 on, each of them has a weak reference to it
+            return weakref.getweakrefcount(self._sentinel)
+        if sys.version_info >= (3, 13):
+            raise NotImplementedError
+        # Each has an entry in the thread's state.
+        return len(cast("dict[object, object]", ctypes.cast(_thread_locals(), ctypes.py_object).value))
+
+
+_never_the_same = itertools.count()
+_thread_locals = ctypes.pythonapi.PyThreadState_GetDict
+_thread_locals.restype = ctypes.c_void_p  # not py_object: the reference is borrowed
+
+
+def _sentinel(part: object) -> object:
+    """Return the object for this thread in the set of threads of a ``threading.local``, or ``None``."""
+    references = cast("set[object]", part) if type(part) is set else set()
+    return next((found() for found in references if isinstance(found, weakref.ref)), None)
+
+
+@_tests_of(THREAD_LOCALS)
+def _counts_values() -> bool:
+    """Return whether a value in one more ``threading.local`` counts, and its end."""
+    locals_of_thread = ThreadLocals()
+    before = locals_of_thread._count()  # noqa: SLF001 - count() would wait for this test
+    other = threading.local()
+    other.value = 1
+    with_other = locals_of_thread._count()  # noqa: SLF001
+    del other
+    return (with_other, locals_of_thread._count()) == (before + 1, before)  # noqa: SLF001
+
+
+# ---- code
+
+_Rename: TypeAlias = Callable[[CodeType, str], None]
+
+
+def rename(code: CodeType, file: str) -> None:
+    """Change the file name of code, and of the functions in it, in place; needs ``RENAMING``."""
+    import _imp
+
+    change: _Rename = getattr(_imp, "_fix_co_filename")  # noqa: B009 - typeshed does not know it
+    change(code, file)
+
+
+@_tests_of(RENAMING)
+def _renames() -> bool:
+    """Return whether the code of a function in renamed code has the new name."""
+    code = compile("def function(): ...", "before", "exec")
+    rename(code, "after")
+    inner = next(each for each in code.co_consts if type(each) is CodeType)
+    return (code.co_filename, inner.co_filename) == ("after", "after")
+
+
+# ---- codecs
+
+
+@functools.cache
+def search_functions() -> list[object]:
+    """Return the interpreter's list behind ``codecs.register``; empty if it is not found."""
+    for holder in gc.get_referrers(encodings.search_function) if works(CODECS) else ():
+        if type(holder) is list and all(map(callable, holder)):
+            return holder
+    return []
+
+
+@functools.cache
+def error_handlers() -> MutableMapping[Hashable, object] | None:
+    """Return the interpreter's dictionary behind ``codecs.register_error``; ``None`` if it is not found."""
+    for holder in gc.get_referrers(codecs.lookup_error("strict")) if works(CODECS) else ():
+        if type(holder) is dict and {"strict", "ignore", "replace"} <= holder.keys():
+            return cast("MutableMapping[Hashable, object]", holder)
+    return None
+
+
+@_tests_of(CODECS)
+def _finds_codecs() -> bool:
+    """Return whether a registered search function appears in a list, and leaves it again."""
+
+    def search(_: str) -> None: ...
+
+    codecs.register(search)
+    try:
+        return any(
+            type(each) is list and encodings.search_function in each for each in gc.get_referrers(search)
+        )
+    finally:
+        codecs.unregister(search)
+
+
+# ---- the functions of atexit
+
+
+class _Lookout:
+    """An object that ``atexit`` compares with all its functions: there is no other way to list them."""
+
+    def __init__(self, is_wanted: Callable[[object], bool]) -> None:
+        self._is_wanted = is_wanted
+
+    def __eq__(self, other: object) -> bool:
+        return self._is_wanted(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self) -> None: ...
+
+
+def exit_functions() -> list[object]:
+    """Return the functions of ``atexit``."""
+    return _exit_functions() if works(EXITS) else []
+
+
+def _exit_functions() -> list[object]:
+    found: list[object] = []
+
+    def note(function: object) -> bool:
+        found.append(function)
+        return False
+
+    atexit.unregister(_Lookout(note))
+    return found
+
+
+def remove_exit_function(number: int) -> None:
+    """Remove the function with this ``id`` from ``atexit``."""
+    if works(EXITS):
+        atexit.unregister(_Lookout(lambda function: id(function) == number))
+
+
+@_tests_of(EXITS)
+def _lists_exits() -> bool:
+    """Return whether ``atexit`` compares with a function that it has."""
+
+    def function() -> None: ...
+
+    atexit.register(function)
+    try:
+        return any(each is function for each in _exit_functions())
+    finally:
+        atexit.unregister(function)
+
+
+# ---- the versions of namespaces
+
 _OFFSET = object.__basicsize__ + 8  # bytes before the field: the object header and the number of entries
 _CHANGES = ("added = 1", "added = 2", "global added; added = 3", "del added", "globals().update(kept=1)")
 _fields: dict[int, ctypes.c_uint64] = {}  # by address: they depend on nothing else
@@ -207,12 +561,10 @@ def version_reader(namespace: dict[str, object]) -> ctypes.c_uint64:
     return field
 
 
-def _has_versions() -> bool:
-    """Return whether each dictionary has a version (PEP 509, up to 3.13), which can only be read from memory.
-
-    The version must show the changes that code makes to a namespace.
-    """
-    if sys.implementation.name != "cpython" or sys.version_info >= (3, 14) or sys.maxsize < 1 << 32:
+@_tests_of(VERSIONS)
+def _shows_changes() -> bool:
+    """Return whether the version shows the changes that code makes to a namespace."""
+    if sys.version_info >= (3, 14) or sys.maxsize < 1 << 32:
         return False
     namespace: dict[str, object] = {"kept": 0}
     seen = [version_reader(namespace).value]
@@ -222,5 +574,5 @@ def _has_versions() -> bool:
     return len(set(seen)) == len(seen) and version_reader(namespace).value == seen[-1]
 
 
-HAS_VERSIONS = _has_versions()
+HAS_VERSIONS = works(VERSIONS)
 """Whether a version shows each change of a namespace; otherwise the namespaces must be compared."""

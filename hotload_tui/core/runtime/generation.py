@@ -30,11 +30,12 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from types import FrameType, MappingProxyType, ModuleType
+from types import MappingProxyType, ModuleType
 from typing import TypeVar
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.compiled import DIGITS
+from hotload_tui.core.interpreter import caller
 from hotload_tui.core.runtime import naming, native, stand_ins
 from hotload_tui.core.runtime.naming import ModulePlace, Origin, identifier, module_places
 from hotload_tui.core.runtime.stand_ins import ArtifactResources, Standard, find_distributions
@@ -209,7 +210,7 @@ def calling_generation() -> Generation | None:
 
     The nearest frame outside the standard library decides: ``pickle`` and ``mock`` act for their callers.
     """
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the only way to see a caller
+    frame = caller()
     while frame is not None:
         imports = frame.f_builtins.get("__import__")
         if type(imports) is PrivateImport:

@@ -21,9 +21,10 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from types import CodeType, ModuleType
-from typing import NamedTuple, TypeAlias, cast
+from typing import NamedTuple, TypeAlias
 
 from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.interpreter import RENAMING, rename, works
 from hotload_tui.core.runtime import native
 
 _INIT = "__init__.py"
@@ -78,19 +79,6 @@ def module_places(artifact: Artifact) -> Iterator[tuple[str, ModulePlace]]:
 
 _Pin: TypeAlias = tuple[int, None, list[str], str]
 _Entry: TypeAlias = tuple[Callable[[], str | None]] | tuple[int, float | None, list[str], str]  # in linecache
-_Rename: TypeAlias = Callable[[CodeType, str], None]
-
-
-def _renamer() -> _Rename | None:
-    """Return the import system's private function that renames code; ``None`` if it is missing."""
-    try:
-        import _imp
-    except ImportError:
-        return None
-    return cast("_Rename | None", getattr(_imp, "_fix_co_filename", None))
-
-
-_rename = _renamer()
 
 
 class Origin:
@@ -147,7 +135,7 @@ class Origin:
 
         The code of an unchanged file keeps its name and its breakpoints until the file changes.
         """
-        if _rename is None or _is_traced():
+        if not works(RENAMING) or _is_traced():
             return False
         for file, (pin, _) in self._pins.copy().items():
             shown = linecache.cache.get(file)
@@ -158,7 +146,7 @@ class Origin:
                 weakref.finalize(self, linecache.cache.pop, name, None).atexit = False
             linecache.cache[name] = (*pin[:3], name)
             for code in self._codes.pop(file, ()):
-                _rename(code, name)
+                rename(code, name)
             self._pins.pop(file, None)
         return not self._pins
 

@@ -19,7 +19,6 @@ import io
 import logging.config
 import pkgutil
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources.abc import Traversable, TraversableResources
 from pathlib import Path
@@ -27,6 +26,7 @@ from types import FunctionType, ModuleType
 from typing import IO, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.interpreter import caller
 
 _R = TypeVar("_R")
 _P = ParamSpec("_P")
@@ -370,7 +370,8 @@ def _importlib_resources(generation: Modules, private: Importer) -> Mapping[str,
             elif values:
                 values = (unique(values[0]), *values[1:])
             else:  # the calling module; the real function would use this module
-                values = (sys._getframe(1).f_globals["__name__"],)  # noqa: SLF001 - as the real function does
+                frame = caller()
+                values = (frame.f_globals["__name__"] if frame else None,)
             return generation.importing(lambda: function(*values, **named))
 
         return call

@@ -21,9 +21,6 @@ out, or leaves a value or a hook set in the thread.
 from __future__ import annotations
 
 import contextvars
-import ctypes
-import gc
-import itertools
 import math
 import os
 import queue
@@ -31,20 +28,16 @@ import signal
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeVar
 
 from hotload_tui.core.errors import LoadError, PluginError, RegisterError
+from hotload_tui.core.interpreter import ThreadLocals, raise_in
 
 GRACE = 1.0  # seconds that an interrupted call has to end
 
 _T = TypeVar("_T")
-
-
-class _Ended(BaseException):
-    """Raised inside a call that takes too long; a plugin's ``except Exception`` does not catch it."""
 
 
 class BoundedCall(Generic[_T]):
@@ -100,15 +93,6 @@ def end(thread: threading.Thread) -> bool:
     return not thread.is_alive()
 
 
-def raise_in(thread: threading.Thread) -> None:
-    """Interrupt a thread as soon as it runs Python code."""
-    ident = ctypes.c_ulong(thread.ident or 0)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(_Ended))
-
-
-_never_the_same = itertools.count()
-
-
 class Imprint:
     """Detects thread-local values and trace or profile hooks that a plugin sets in one thread.
 
@@ -116,11 +100,7 @@ class Imprint:
     """
 
     def __init__(self) -> None:
-        self._probe = threading.local()
-        self._probe.is_there = True
-        self._sentinel = next(
-            (found for found in map(_sentinel, gc.get_referents(self._probe)) if found), None
-        )
+        self._locals = ThreadLocals()
         self._before = self._now()
 
     def is_blank(self) -> bool:
@@ -129,25 +109,7 @@ class Imprint:
 
     def _now(self) -> tuple[object, ...]:
         hooks = sys.gettrace(), sys.getprofile(), threading.gettrace(), threading.getprofile()
-        return self._locals(), *hooks
-
-    def _locals(self) -> int:
-        """Return the number of ``threading.local`` objects that have a value in this thread."""
-        if self._sentinel is not None:  # from 3.13 on, each of them has a weak reference to it
-            return weakref.getweakrefcount(self._sentinel)
-        if sys.version_info < (3, 13):  # each has an entry in the thread's state
-            return len(cast("dict[object, object]", ctypes.cast(_thread_locals(), ctypes.py_object).value))
-        return next(_never_the_same)
-
-
-_thread_locals = ctypes.pythonapi.PyThreadState_GetDict
-_thread_locals.restype = ctypes.c_void_p  # not py_object: the reference is borrowed
-
-
-def _sentinel(part: object) -> object:
-    """Return the object for this thread in the set of threads of a ``threading.local``, or ``None``."""
-    references = cast("set[object]", part) if type(part) is set else set()
-    return next((found() for found in references if isinstance(found, weakref.ref)), None)
+        return self._locals.count(), *hooks
 
 
 _T_co = TypeVar("_T_co", covariant=True)

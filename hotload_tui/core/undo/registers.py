@@ -5,11 +5,7 @@ Loads that follow each other share a reading: what was read after one load is wh
 
 from __future__ import annotations
 
-import atexit
 import codecs
-import contextlib
-import ctypes
-import encodings
 import functools
 import gc
 import locale
@@ -17,7 +13,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import warnings
 import weakref
 from abc import ABC, abstractmethod
@@ -28,6 +23,13 @@ from types import FunctionType
 from typing import Final, NamedTuple, TypeAlias, cast
 
 from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.interpreter import (
+    error_handlers,
+    exit_functions,
+    in_main_thread,
+    remove_exit_function,
+    search_functions,
+)
 from hotload_tui.core.undo.owner import CodePlace, Owner, name_of, place_of
 
 MISSING: Final = object()
@@ -245,59 +247,15 @@ class SearchFunctions(Register):
     words = ("codecs",)
 
     def read(self) -> Entries:  # noqa: D102 - as Register
-        return {id(function): function for function in _functions()}
+        return {id(function): function for function in search_functions()}
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
-        for function in _functions().copy():
+        for function in search_functions().copy():
             if id(function) == key and value is MISSING:
                 codecs.unregister(cast("Callable[[str], None]", function))
 
     def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - as Register
         return f"search function {name_of(value)}"
-
-
-@functools.cache
-def _functions() -> list[object]:
-    for holder in gc.get_referrers(encodings.search_function):
-        if type(holder) is list and all(map(callable, holder)):
-            return holder
-    return []
-
-
-@functools.cache
-def error_handlers() -> MutableMapping[Hashable, object] | None:
-    """Return the interpreter's dictionary behind ``codecs.register_error``; ``None`` if it is not found."""
-    for holder in gc.get_referrers(codecs.lookup_error("strict")):
-        if type(holder) is dict and {"strict", "ignore", "replace"} <= holder.keys():
-            return cast("MutableMapping[Hashable, object]", holder)
-    return None
-
-
-_PATIENCE = 0.05  # seconds; a main thread in a system call runs the function when the call returns
-_Pending = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
-_asked: list[object] = []  # the interpreter does not keep the functions that it will call
-
-
-def in_main_thread(act: Callable[[], object]) -> None:
-    """Make the main thread call ``act`` as soon as it runs Python code; wait for it for a moment."""
-    if threading.current_thread() is threading.main_thread():
-        act()
-        return
-    is_done = threading.Event()
-
-    def run(_: object) -> int:
-        with contextlib.suppress(Exception):  # there is no caller to receive the error
-            act()
-        _asked.remove(pending)
-        is_done.set()
-        return 0
-
-    pending = _Pending(run)
-    _asked.append(pending)
-    if ctypes.pythonapi.Py_AddPendingCall(pending, None):
-        _asked.remove(pending)  # the interpreter's queue is full; nothing can be done
-        return
-    is_done.wait(_PATIENCE)
 
 
 _handler_of: Callable[[int], object] = getattr(
@@ -309,20 +267,6 @@ _PACKAGE = f"{Path(__file__).parents[2]}{os.sep}"
 
 ExitCalls: TypeAlias = Sequence[Callable[[], object]]
 """The functions that a generation gave to ``atexit``, the oldest first."""
-
-
-class _Lookout:
-    """An object that ``atexit`` compares with all its functions: there is no other way to list them."""
-
-    def __init__(self, is_wanted: Callable[[object], bool]) -> None:
-        self._is_wanted = is_wanted
-
-    def __eq__(self, other: object) -> bool:
-        return self._is_wanted(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __call__(self) -> None: ...
 
 
 class ExitHook(NamedTuple):
@@ -349,18 +293,11 @@ class ExitFunctions(ExitHooks):
     words = ("atexit",)
 
     def read(self) -> Entries:  # noqa: D102 - as Register
-        found: Entries = {}
-
-        def note(function: object) -> bool:
-            found[id(function)] = function
-            return False
-
-        atexit.unregister(_Lookout(note))
-        return found
+        return {id(function): function for function in exit_functions()}
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         if value is MISSING:
-            atexit.unregister(_Lookout(lambda function: id(function) == key))
+            remove_exit_function(cast("int", key))
 
     def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - as Register
         return f"function {name_of(value)}"
