@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Final
 
 from hotload_tui.core.errors import near
+from hotload_tui.core.interpreter import caller
 
 logger = logging.getLogger("hotload.engine")
 
@@ -40,7 +41,8 @@ class Breakpoints:
 
     def stop(self, *_arguments: object, **_named: object) -> None:
         """Wait for a terminal, and debug the caller in it."""
-        frame = sys._getframe(1)  # noqa: SLF001 - Python's own hook finds its caller in this way
+        frame = caller()
+        assert frame is not None  # ``breakpoint()`` was called somewhere
         file = Path(frame.f_code.co_filename)
         place = f"{near(file)}:{frame.f_lineno} in {frame.f_code.co_name}"
         listener = self._listening()

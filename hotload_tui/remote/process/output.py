@@ -10,12 +10,12 @@ import contextlib
 import io
 import os
 import select
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import Final, NamedTuple
+
+from hotload_tui.core.interpreter import caller
 
 _MARK: Final = b"\x1e"  # record separator: mark, plugin, mark, text, line feed
 _LONGEST: Final = 4000  # bytes of one line; with its mark it fits into one atomic write to a pipe
@@ -84,7 +84,7 @@ class MarkedStream(io.TextIOBase):
 
     def _printing(self) -> str:
         """Return the plugin whose code is nearest to this call on the stack; empty for none."""
-        frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - no public function gives callers' frames
+        frame = caller(1)
         for _ in range(_DEEPEST):
             if frame is None:
                 break
