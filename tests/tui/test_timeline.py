@@ -26,7 +26,7 @@ async def test_a_wide_screen_tells_what_became_of_plugins(workspace: Workspace, 
         await it.shows("! one              load failed: ZeroDivisionError")
         workspace["one"] = answering(3)
         running.manager.rebuild()
-        await it.shows("+ one              generation 3, load")
+        await it.shows("+ one              generation 2, load")
         running.manager.disable("one")
         await it.shows("- one              disabled")
         lines = told(it)
