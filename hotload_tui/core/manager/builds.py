@@ -9,13 +9,13 @@ from pathlib import Path
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.compiled import Hold, Record, SourceIndex
-from hotload_tui.core.compiler import Build, Compiler, Preview
+from hotload_tui.core.compiler import Build, Compiler
 from hotload_tui.core.config import Config
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import ArtifactError, HotloadError
 from hotload_tui.core.events import ArtifactRejected, PluginCompiled, PluginReleased
 from hotload_tui.core.manager.store import StatusStore
-from hotload_tui.core.model import Fault, FileDigest
+from hotload_tui.core.model import FileDigest
 from hotload_tui.core.source import Source
 
 
@@ -26,22 +26,18 @@ class Builds:
         folder = Path(config.compiled_dir).absolute()
         self._store = store
         self._keep = config.keep_generations
-        self._compiler = Compiler(folder)
-        self._record = Record(folder)
+        self.compiler = Compiler(folder)
+        self.record = Record(folder)
         self._index = SourceIndex(folder, config.watch.ignore)
         self._published: set[str] = set()  # plugins with new artifacts since the last pruning
         self._unusable: set[tuple[str, str]] = set()  # last good artifacts that did not load in this host
-
-    def remove_leftovers(self) -> None:
-        """Remove the half-written files of a killed host."""
-        self._compiler.remove_leftovers()
 
     def compile(self, directory: PluginDirectory, source: Source, *, fresh: bool) -> Build:
         """Build the artifact of a source and publish the result; ``fresh`` reuses no earlier artifact.
 
         Raises the errors of ``Compiler.compile``.
         """
-        build = self._compiler.compile(directory.path, source, fresh=fresh)
+        build = self.compiler.compile(directory.path, source, fresh=fresh)
         self._index.note(source)
         now = time.time()
         if build.rejected:
@@ -68,25 +64,21 @@ class Builds:
     def known(self, directory: PluginDirectory) -> tuple[Source, Artifact] | None:
         """Return a plugin's source and artifact if neither needs to be read or built; else ``None``."""
         source = self._index.find(directory.name, directory.path)
-        artifact = self._compiler.known(source.name, source.digest) if source else None
+        artifact = self.compiler.known(source.name, source.digest) if source else None
         return (source, artifact) if source and artifact else None
 
     def what_is_known(self) -> Callable[[], None] | None:
         """Return the function that saves the index of read sources; ``None`` if it has no new entry."""
         return self._index.save if self._index.is_new else None
 
-    def preview(self, source: Source) -> Preview:
-        """Return what ``compile`` would do; write and publish nothing. Raises ``CompileError``."""
-        return self._compiler.preview(source)
-
     def went_live(self, digests: Mapping[str, str]) -> None:
         """Record the digests that are live now as the last good digests of their plugins."""
         with self._warned():
-            self._record.serve(digests)
+            self.record.serve(digests)
 
     def new_among(self, digests: Mapping[str, str]) -> list[Path]:
         """Return the paths of the artifacts in ``digests`` that were published since the last pruning."""
-        return [self._compiler.path(name, digests[name]) for name in self._published & digests.keys()]
+        return [self.compiler.path(name, digests[name]) for name in self._published & digests.keys()]
 
     def note_unusable(self, name: str, digest: str, error: HotloadError) -> None:
         """Record and log that the last good artifact does not load in this host."""
@@ -100,28 +92,20 @@ class Builds:
 
     def last_good(self, name: str) -> str:
         """Return the last good digest; empty if there is none or it is barred."""
-        digest, barred = self._record.last_good(name), self._record.barred(name)
+        digest, barred = self.record.last_good(name), self.record.barred(name)
         return "" if barred is not None and digest in barred.digests else digest
-
-    def open(self, name: str, digest: str) -> Artifact:
-        """Return an artifact. Raises ``ArtifactError`` if it is missing or unusable."""
-        return self._compiler.open(name, digest)
-
-    def is_there(self, name: str, digest: str) -> bool:
-        """Return whether the artifact is there for a rollback; do not open it."""
-        return self._compiler.is_there(name, digest)
 
     def files(self, name: str, digest: str) -> tuple[FileDigest, ...]:
         """Return the files of an artifact; empty if it is missing or unusable."""
         try:
-            members = self._compiler.open(name, digest).manifest.members
+            members = self.compiler.open(name, digest).manifest.members
         except ArtifactError:
             return ()
         return tuple(FileDigest(member.path, member.sha256, member.size) for member in members)
 
     def hold(self, name: str, source: str) -> Hold | None:
         """Return the hold that keeps the plugin from following this source; ``None`` if there is none."""
-        hold, barred = self._record.hold(name), self._record.barred(name)
+        hold, barred = self.record.hold(name), self.record.barred(name)
         if hold is not None and hold.source == source:
             return hold
         if barred is None or source not in barred.digests:
@@ -130,30 +114,26 @@ class Builds:
 
     def is_barred(self, name: str, source: str) -> bool:
         """Return whether this source is barred from loading."""
-        barred = self._record.barred(name)
+        barred = self.record.barred(name)
         return barred is not None and source in barred.digests
 
     def keep(self, name: str, hold: Hold) -> None:
         """Hold the plugin in this host and in later hosts."""
         with self._warned():
-            self._record.keep(name, hold)
+            self.record.keep(name, hold)
 
     def release(self, name: str, reason: str) -> None:
         """End the plugin's hold and publish the release; do nothing if the plugin has no hold."""
-        if self._record.hold(name) is not None:
+        if self.record.hold(name) is not None:
             with self._warned():
-                self._record.let_go(name)
+                self.record.let_go(name)
             self._store.publish(PluginReleased(time.time(), name, reason))
-
-    def bar(self, name: str, digest: str, fault: Fault) -> None:
-        """Bar this version from loading in this host and in later hosts. Raises ``ArtifactError``."""
-        self._record.bar(name, digest, fault)
 
     def unbar(self, name: str, reason: str) -> None:
         """Allow every version to load again and publish the release; do nothing if no version is barred."""
-        if self._record.barred(name) is not None:
+        if self.record.barred(name) is not None:
             with self._warned():
-                self._record.unbar(name)
+                self.record.unbar(name)
             self._store.publish(PluginReleased(time.time(), name, reason))
 
     def prune(self, live_digest: Callable[[str], str]) -> None:
@@ -164,32 +144,32 @@ class Builds:
         published, self._published = self._published, set()
         if not published:
             return
-        self._record.read()
-        holds = {name: self._record.hold(name) for name in published}
+        self.record.read()
+        holds = {name: self.record.hold(name) for name in published}
         in_use = {
-            name: {self._record.last_good(name), live_digest(name), hold.digest if hold else ""}
+            name: {self.record.last_good(name), live_digest(name), hold.digest if hold else ""}
             for name, hold in holds.items()
         }
         with self._warned():
-            self._compiler.prune(self._keep, in_use)
+            self.compiler.prune(self._keep, in_use)
 
     def clean(self, name: str | None = None) -> tuple[dict[str, int], Callable[[], None]]:
         """Remove the artifacts of one plugin or all plugins; return the number per plugin, and the undo.
 
         Live generations stay live. Raises ``ArtifactError``.
         """
-        forgotten = self._record.forget(name)
+        forgotten = self.record.forget(name)
         when = f"{time.time_ns():020d}"
         if name is None:
-            removed = self._compiler.clean_all(when)
+            removed = self.compiler.clean_all(when)
         else:
-            count = self._compiler.clean(name, when)
+            count = self.compiler.clean(name, when)
             removed = {name: count} if count else {}
 
         def undo() -> None:
-            self._compiler.bring_back(when)
+            self.compiler.bring_back(when)
             self.went_live(
-                {each: good for each, good in forgotten.items() if not self._record.last_good(each)}
+                {each: good for each, good in forgotten.items() if not self.record.last_good(each)}
             )
 
         return removed, undo

@@ -1,37 +1,30 @@
-"""Commands of the manager, one at a time: enable, disable, clean, hold, roll back, release and undo."""
+"""Commands of the manager, one at a time: find, load and unload plugins, hold them, and roll them back."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import MappingProxyType
 
 from msgspec.structs import replace
 
 from hotload_tui.core import directories
-from hotload_tui.core import directories as discovery
 from hotload_tui.core.compiled import Hold
-from hotload_tui.core.config import Config
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import ArtifactError, DiscoverError, RefusedError
 from hotload_tui.core.events import (
-    PluginCleaned,
     PluginDisabled,
     PluginDiscovered,
-    PluginEnabled,
     PluginRemoved,
 )
-from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.pipeline import Pipeline
-from hotload_tui.core.manager.staging import why_again
-from hotload_tui.core.manager.store import History, StatusStore, not_live
+from hotload_tui.core.manager.staging import Engine, why_again
+from hotload_tui.core.manager.store import History
 from hotload_tui.core.manager.update import SelfWriteGuard
 from hotload_tui.core.model import Fault, FileDigest, HistoryEntry, PluginState
-from hotload_tui.core.source import SourceRule, read_source
+from hotload_tui.core.source import read_source
 from hotload_tui.core.watch.scanner import PluginChange
 
 
@@ -78,51 +71,22 @@ class CommandLock:
             )
 
 
-_KEPT = 20
-
-
-class Undo:
-    """Keeps the last 20 commands that can be undone; only one thread may use it at a time."""
-
-    def __init__(self) -> None:
-        self._steps: deque[tuple[str, Callable[[], object]]] = deque(maxlen=_KEPT)
-
-    def add(self, command: str, reverse: Callable[[], object]) -> None:
-        """Add a completed command and the function that undoes it."""
-        self._steps.append((command, reverse))
-
-    def last(self) -> str:
-        """Undo the last command and return its text; drop the command even if the undo fails.
-
-        Raises ``RefusedError`` if there is no command, and the errors of the undo function.
-        """
-        if not self._steps:
-            raise RefusedError(
-                "there is nothing to undo: no disable, enable or clean is left to be taken back"
-            )
-        command, reverse = self._steps.pop()
-        reverse()
-        return command
-
-
 class Inventory:
     """Keeps the status store and the live plugins in step with the plugin directories.
 
     Only one thread may use it at a time.
     """
 
-    def __init__(
-        self, root: Path, config: Config, store: StatusStore, pipeline: Pipeline, self_writes: SelfWriteGuard
-    ) -> None:
-        self._root = root
-        self._config = config
-        self._store = store
+    def __init__(self, engine: Engine, pipeline: Pipeline, self_writes: SelfWriteGuard) -> None:
+        self._engine = engine
+        self._root = engine.root
+        self._store = engine.store
         self._pipeline = pipeline
         self._self_writes = self_writes
 
     def find(self) -> dict[str, PluginDirectory]:
         """Return the plugins, and publish which were added or removed. Raises ``RuntimeDirError``."""
-        found = discovery.find_plugins(self._root)
+        found = directories.find_plugins(self._root)
         self._forget(status.name for status in self._store.statuses() if status.name not in found)
         self._add_found(found)
         return found
@@ -132,7 +96,7 @@ class Inventory:
         if not self._root.is_dir():  # all plugins are gone with it
             self._forget(status.name for status in self._store.statuses())
             return {}
-        found = {name: each for name in names if (each := discovery.find_plugin(self._root, name))}
+        found = {name: each for name in names if (each := directories.find_plugin(self._root, name))}
         self._forget(name for name in names if name not in found and self._store.get(name) is not None)
         self._add_found(found)
         return found
@@ -140,20 +104,20 @@ class Inventory:
     def _add_found(self, found: Mapping[str, PluginDirectory]) -> None:
         for name, directory in found.items():
             if self._store.get(name) is None:
-                self._store.put(self._pipeline.engine.status_of(directory))
+                self._store.put(self._engine.status_of(directory))
                 self._store.publish(PluginDiscovered(time.time(), name))
 
     def find_one(self, name: str) -> PluginDirectory:
         """Return the plugin's directory. Raises ``UnknownPluginError`` and ``RuntimeDirError``."""
         found = self.find()
         if name not in found:
-            raise discovery.unknown(name, found)
+            raise directories.unknown(name, found)
         return found[name]
 
     def find_on(self, name: str) -> PluginDirectory:
         """Return the directory of an enabled plugin. Raises ``RefusedError`` if the plugin is disabled."""
         directory = self.find_one(name)
-        if not self.is_on(directory):
+        if not self._engine.is_on(directory):
             raise RefusedError(f"{name} is disabled; enable it first")
         return directory
 
@@ -185,7 +149,7 @@ class Inventory:
         """Unload disabled plugins, load the others in one swap; see ``Pipeline.update``."""
         on: list[PluginDirectory] = []
         for directory in directories:
-            if self.is_on(directory):
+            if self._engine.is_on(directory):
                 on.append(directory)
             else:
                 self._switch_off(directory)
@@ -197,7 +161,7 @@ class Inventory:
         ``force`` loads all plugins, and compiles every file again. HELD plugins stay HELD.
         """
         loaded, found = self._loaded(), self.find()
-        on = [each for each in found.values() if self.is_on(each) and not self.is_held(each)]
+        on = [each for each in found.values() if self._engine.is_on(each) and not self.is_held(each.name)]
         reasons = {each.name: why_again(self._store.get(each.name)) for each in on}
         asked = {name: reason or "asked for" for name, reason in reasons.items() if reason or force}
         self.apply(found.values(), asked=asked, fresh=force)
@@ -207,7 +171,7 @@ class Inventory:
     def try_again(self, names: Iterable[str]) -> None:
         """Load the named plugins again, except those that are disabled or HELD."""
         found = self._find_some(list(names))
-        on = [each for each in found.values() if self.is_on(each) and not self.is_held(each)]
+        on = [each for each in found.values() if self._engine.is_on(each) and not self.is_held(each.name)]
         self._pipeline.update(on, asked={each.name: "what it lacked is installed" for each in on})
 
     def _loaded(self) -> dict[str, tuple[PluginState, int, str]]:
@@ -215,38 +179,21 @@ class Inventory:
         statuses = self._store.statuses()
         return {status.name: (status.state, status.generation, status.source_digest) for status in statuses}
 
-    def is_held(self, directory: PluginDirectory) -> bool:
+    def is_held(self, name: str) -> bool:
         """Return whether the plugin is HELD."""
-        status = self._store.get(directory.name)
-        return status is not None and status.state is PluginState.HELD
-
-    def is_on(self, directory: PluginDirectory) -> bool:
-        """Return whether both the directory's name and the configuration enable the plugin."""
-        return directory.enabled and self._config.of(directory.name).enabled
-
-    def unload_all(self) -> None:
-        """Unload all plugins in one swap."""
-        for name in self._pipeline.unload_all():
-            status = self._store.get(name)
-            if status is not None:
-                self._store.put(replace(not_live(status), state=PluginState.NEW))
-
-    def unload(self, name: str, state: PluginState) -> None:
-        """Unload a plugin, and set its state."""
-        self._pipeline.unload(name)
         status = self._store.get(name)
-        if status is not None:
-            self._store.put(replace(not_live(status), state=state))
+        return status is not None and status.state is PluginState.HELD
 
     def _forget(self, names: Iterable[str]) -> None:
         for name in names:
-            self._pipeline.forget(name)
+            self._pipeline.unload(name)
+            self._engine.dependencies.forget(name)
             self._store.drop(name)
             self._self_writes.forget(name)
             self._store.publish(PluginRemoved(time.time(), name))
 
     def _warn_self_writes(self, directory: PluginDirectory, change: PluginChange) -> None:
-        live = self._pipeline.live(directory.name)
+        live = self._engine.loader.live(directory.name)
         members = live.generation.artifact.manifest.members if live else ()
         served = {member.path: member.sha256 for member in members}
         files = change.source.files if change.source else ()
@@ -259,104 +206,32 @@ class Inventory:
         )
 
     def _switch_off(self, directory: PluginDirectory) -> None:
-        status = self._pipeline.engine.status_of(directory)
+        status = self._engine.status_of(directory)
         known = self._store.get(directory.name)
         if known is None or known.state is not PluginState.OFF or known.path != status.path:
             self._store.put(status)
-            self.unload(directory.name, PluginState.OFF)
+            self._pipeline.unload(directory.name)
+            self._store.put_not_live(directory.name, PluginState.OFF)
             self._store.publish(PluginDisabled(time.time(), directory.name))
-
-
-class Toggles:
-    """Enables, disables, releases and cleans plugins, and undoes these commands except a release.
-
-    Only one thread may use it at a time.
-    """
-
-    def __init__(
-        self, config: Config, store: StatusStore, builds: Builds, inventory: Inventory, doubted: set[str]
-    ) -> None:
-        """Add each plugin that is enabled or disabled to ``doubted``, so that the watcher reports it.
-
-        Otherwise the watcher would miss a plugin that is toggled twice between two looks.
-        """
-        self._doubted = doubted
-        self._config = config
-        self._store = store
-        self._builds = builds
-        self._inventory = inventory
-        self._undo = Undo()
-
-    def enable(self, name: str) -> None:
-        """Rename ``_name`` to ``name`` and load the plugin, or release it if it is HELD; else do nothing."""
-        directory = self._inventory.find_one(name)
-        if directory.enabled and not self._config.of(name).enabled:
-            raise RefusedError(f"{name} is switched off by enabled = false in hotload.toml; change it there")
-        if self._switch_on(directory):
-            self._undo.add(f"enable {name}", lambda: self._switch_off(self._inventory.find_one(name)))
-        elif self._inventory.is_held(directory):
-            self.release(name)
-
-    def disable(self, name: str) -> None:
-        """Rename ``name`` to ``_name`` and unload the plugin; do nothing if it is disabled."""
-        if self._switch_off(self._inventory.find_one(name)):
-            self._undo.add(f"disable {name}", lambda: self._switch_on(self._inventory.find_one(name)))
-
-    def release(self, name: str) -> None:
-        """Release the plugin if it is HELD, and bring it up to date with its source."""
-        directory = self._inventory.find_one(name)
-        self._builds.release(name, "asked for")
-        self._builds.unbar(name, "asked for")
-        self._inventory.apply([directory])
-
-    def clean(self, name: str | None) -> int:
-        """Remove the artifacts of one plugin, or of all, including removed plugins; return the number."""
-        if name is not None:
-            name = self._inventory.find_one(name).name
-        else:
-            self._inventory.find()
-        removed, undo = self._builds.clean(name)
-        if removed:
-            self._undo.add(f"clean {name}" if name else "clean of all", undo)
-        for each, count in removed.items():
-            self._store.publish(PluginCleaned(time.time(), each, count))
-        return sum(removed.values())
-
-    def undo(self) -> str:
-        """Undo the last enable, disable or clean, and return its text. Raises ``RefusedError``."""
-        command = self._undo.last()
-        self._store.write("info", "", f"undone: {command}")
-        return command
-
-    def _switch_on(self, directory: PluginDirectory) -> bool:
-        self._doubted.add(directory.name)
-        enabled = directories.enable(directory)
-        if enabled is not directory:
-            self._store.publish(PluginEnabled(time.time(), enabled.name))
-            self._inventory.apply([enabled])
-        return enabled is not directory
-
-    def _switch_off(self, directory: PluginDirectory) -> bool:
-        if directory.enabled:
-            self._doubted.add(directory.name)
-            self._inventory.apply([directories.disable(directory)])
-        return directory.enabled
 
 
 class Holds:
     """Rolls plugins back, holds them, and keeps their history; only one thread may use it at a time."""
 
-    def __init__(self, config: Config, store: StatusStore, builds: Builds, pipeline: Pipeline) -> None:
-        self._rule = SourceRule(config.watch.ignore)
-        self._builds = builds
+    def __init__(self, engine: Engine, pipeline: Pipeline) -> None:
+        self._rule = engine.rule
+        self._builds = engine.builds
         self._pipeline = pipeline
         self._history = History()
-        store.subscribe(self._history.note)
+        engine.store.subscribe(self._history.note)
 
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
         """Return the history of a plugin in this host, oldest entry first."""
         return tuple(
-            replace(entry, can_return=bool(entry.generation) and self._builds.is_there(name, entry.digest))
+            replace(
+                entry,
+                can_return=bool(entry.generation) and self._builds.compiler.is_there(name, entry.digest),
+            )
             for entry in self._history.of(name)
         )
 
@@ -412,7 +287,7 @@ class Holds:
         """
         source = read_source(directory.name, directory.path, self._rule).digest
         fault = Fault("host", directory.name, "Held", reason, time.time())
-        self._builds.bar(directory.name, source, fault)
+        self._builds.record.bar(directory.name, source, fault)
         hold = self._builds.hold(directory.name, source)
         assert hold is not None
         self._pipeline.hold(directory, hold)

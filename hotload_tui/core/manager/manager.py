@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
+import time
 import weakref
-from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -17,14 +18,15 @@ from msgspec.structs import replace
 from hotload_tui.core import directories
 from hotload_tui.core.config import Config
 from hotload_tui.core.config_files import files_of, resolve, unmatched_entries
-from hotload_tui.core.errors import HotloadError, RuntimeDirError, near
-from hotload_tui.core.events import LogCollector, Subscriber
+from hotload_tui.core.directories import PluginDirectory
+from hotload_tui.core.errors import HotloadError, RefusedError, RuntimeDirError, near
+from hotload_tui.core.events import LogCollector, PluginCleaned, PluginEnabled, Subscriber
 from hotload_tui.core.hooks.host import HookHost
-from hotload_tui.core.manager.builds import Builds
-from hotload_tui.core.manager.commands import CommandLock, Holds, Inventory, Toggles
+from hotload_tui.core.manager.commands import CommandLock, Holds, Inventory
 from hotload_tui.core.manager.pipeline import Pipeline
 from hotload_tui.core.manager.plan import Planner
 from hotload_tui.core.manager.retire_thread import Probation
+from hotload_tui.core.manager.staging import Engine
 from hotload_tui.core.manager.store import Queries, StatusStore
 from hotload_tui.core.manager.update import SelfWriteGuard
 from hotload_tui.core.manager.watching import ConfigReload, Watching
@@ -49,60 +51,10 @@ if TYPE_CHECKING:
     from hotload_tui.core.manager.aio import EventStream
 
 
-class AsyncLife(ABC):
-    """Adds ``async with`` and ``events()`` to an object that has ``start``, ``stop`` and ``subscribe``."""
-
-    @abstractmethod
-    def start(self) -> None:
-        """Start, and return when the start is complete."""
-
-    @abstractmethod
-    def stop(self) -> None:
-        """Stop, and return when the stop is complete."""
-
-    @abstractmethod
-    def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
-        """Call ``subscriber`` with every event from now on; return the function that undoes it."""
-
-    def events(self) -> EventStream:
-        """Return the events from now on as an asynchronous iterator for the running event loop.
-
-        The manager never waits for a consumer: a consumer that falls 1000 events behind loses the oldest
-        events, and reads an ``EventsMissed`` in their place.
-        """
-        from hotload_tui.core.manager.aio import EventStream
-
-        stream = EventStream(self.subscribe)
-        self._streams.add(stream)
-        return stream
-
-    @functools.cached_property
-    def _streams(self) -> weakref.WeakSet[EventStream]:
-        return weakref.WeakSet()
-
-    async def __aenter__(self) -> Self:
-        import asyncio
-
-        from hotload_tui.core.manager.aio import through
-
-        try:
-            await through(self.start)
-        except asyncio.CancelledError:
-            await through(self.stop)
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        from hotload_tui.core.manager.aio import through
-
-        try:
-            await through(self.stop)
-        finally:
-            for stream in list(self._streams):
-                stream.close()
+_KEPT = 20  # commands that can be undone
 
 
-class HotloadManager(AsyncLife):
+class HotloadManager:
     """Compiles, loads, watches and reloads the plugins of ``config.runtime_dir`` into ``host``.
 
     Any thread may use it; one command runs at a time. A ``with`` block starts and stops the manager;
@@ -121,30 +73,21 @@ class HotloadManager(AsyncLife):
         self._host = host
         given = config or Config()
         self._config = replace(given, plugins=dict(given.plugins))  # ``reconfigure`` replaces this copy
-        self._root = Path(self._config.runtime_dir).absolute()
         self._store = StatusStore()
-        self._builds = Builds(self._config, self._store)
-        self_writes = SelfWriteGuard()
         loader = Loader(host, self._config, trials=trials, step_observer=step_observer)
-        self._pipeline = Pipeline(loader, self._config, self._store, self._builds, self_writes)
-        self._inventory = Inventory(self._root, self._config, self._store, self._pipeline, self_writes)
-        doubted: set[str] = set()
-        self._toggles = Toggles(self._config, self._store, self._builds, self._inventory, doubted)
-        self._holds = Holds(self._config, self._store, self._builds, self._pipeline)
-        self._planner = Planner(self._root, self._pipeline.engine)
-        self._facts = Queries(host, self._config, self._store, self._pipeline.live)
-        self._config_reload = ConfigReload(self._config, self._store, self._inventory, self._pipeline)
+        self._engine = engine = Engine(self._config, self._store, loader)
+        self_writes = SelfWriteGuard()
+        self._pipeline = Pipeline(engine, self_writes)
+        self._inventory = Inventory(engine, self._pipeline, self_writes)
+        self._holds = Holds(engine, self._pipeline)
+        self._queries = Queries(host, self._config, self._store, loader)
+        self._config_reload = ConfigReload(engine, self._inventory, self._pipeline)
         self._command_lock = CommandLock(loader.is_inside_trial)
         self._probation = Probation(self._config, self._store, host, self._go_back)
-        self._watching = Watching(
-            self._config,
-            self._store,
-            self._inventory,
-            self._command_lock,
-            self._facts.watching,
-            doubted=doubted,
-        )
+        self._watching = Watching(engine, self._inventory, self._command_lock)
+        self._undoable: deque[tuple[str, Callable[[], object]]] = deque(maxlen=_KEPT)
         self._detach: list[Callable[[], None]] = []
+        self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
 
     # ---- start and stop
 
@@ -184,7 +127,7 @@ class HotloadManager(AsyncLife):
             with self._command_lock.taken():
                 self._pipeline.close()
                 if unload:
-                    self._inventory.unload_all()
+                    self._pipeline.unload_all()
                 detach, self._detach = self._detach, []
             self._pipeline.stop()
         for each in reversed(detach):
@@ -199,13 +142,34 @@ class HotloadManager(AsyncLife):
     ) -> None:
         self.stop()
 
+    async def __aenter__(self) -> Self:
+        import asyncio
+
+        from hotload_tui.core.manager.aio import through
+
+        try:
+            await through(self.start)
+        except asyncio.CancelledError:
+            await through(self.stop)
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        from hotload_tui.core.manager.aio import through
+
+        try:
+            await through(self.stop)
+        finally:
+            for stream in list(self._streams):
+                stream.close()
+
     # ---- commands
 
     def scan(self) -> tuple[PluginStatus, ...]:
         """Find the plugins without reading or running their code. Raises ``RuntimeDirError``."""
         with self._command_lock.taken():
             for directory in self._inventory.find().values():
-                if self._inventory.is_on(directory):
+                if self._engine.is_on(directory):
                     self._pipeline.look(directory)
             return self._store.statuses()
 
@@ -223,12 +187,12 @@ class HotloadManager(AsyncLife):
         with self._command_lock.taken():
             directory = self._inventory.find_one(Path(path).name.removeprefix("_"))
             self._inventory.apply([directory])
-            return self._facts.status(directory.name)
+            return self._store.status(directory.name)
 
     def handle_file_change(self, path: Path) -> None:
         """Bring the plugin that contains a changed file up to date; ignore files outside plugins."""
         try:
-            relative = Path(path).absolute().relative_to(self._root.absolute())
+            relative = Path(path).absolute().relative_to(self._engine.root)
         except ValueError:
             return
         name = directories.name_of(relative.parts[0]) if relative.parts else None
@@ -242,7 +206,7 @@ class HotloadManager(AsyncLife):
             if name is not None:
                 return (self._pipeline.build(self._inventory.find_one(name)),)
             return tuple(
-                map(self._pipeline.build, filter(self._inventory.is_on, self._inventory.find().values()))
+                map(self._pipeline.build, filter(self._engine.is_on, self._inventory.find().values()))
             )
 
     def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:
@@ -255,7 +219,7 @@ class HotloadManager(AsyncLife):
             if name is not None:
                 directory = self._inventory.find_on(name)
                 self._pipeline.update([directory], asked={name: "asked for"}, fresh=force)
-                return (self._facts.status(name),)
+                return (self._store.status(name),)
             self._inventory.rebuild(force=force)
             return self._store.statuses()
 
@@ -273,7 +237,7 @@ class HotloadManager(AsyncLife):
         """
         with self._command_lock.taken():
             self._holds.rollback(self._inventory.find_on(name), generation)
-            return self._facts.status(name)
+            return self._store.status(name)
 
     def hold(self, name: str, reason: str) -> PluginStatus:
         """Bar the plugin's present source from loading, in this host and in later hosts, until it changes.
@@ -282,25 +246,48 @@ class HotloadManager(AsyncLife):
         """
         with self._command_lock.taken():
             self._holds.hold_back(self._inventory.find_on(name), reason)
-            return self._facts.status(name)
+            return self._store.status(name)
 
     def release(self, name: str) -> PluginStatus:
         """Release the plugin if it is HELD, and bring it up to date with its source."""
         with self._command_lock.taken():
-            self._toggles.release(name)
-            return self._facts.status(name)
+            directory = self._inventory.find_one(name)
+            self._engine.builds.release(name, "asked for")
+            self._engine.builds.unbar(name, "asked for")
+            self._inventory.apply([directory])
+            return self._store.status(name)
 
     def enable(self, name: str) -> PluginStatus:
         """Rename ``_name`` to ``name`` and load the plugin, or release it if it is HELD; else do nothing."""
         with self._command_lock.taken():
-            self._toggles.enable(name)
-            return self._facts.status(name)
+            if not self._config.of(name).enabled and self._inventory.find_one(name).enabled:
+                raise RefusedError(
+                    f"{name} is switched off by enabled = false in hotload.toml; change it there"
+                )
+            if self._toggle(name, directories.enable):
+                self._undoable.append((f"enable {name}", lambda: self._toggle(name, directories.disable)))
+            elif self._inventory.is_held(name):
+                self.release(name)
+            return self._store.status(name)
 
     def disable(self, name: str) -> PluginStatus:
         """Rename ``name`` to ``_name`` and unload the plugin; do nothing if it is disabled."""
         with self._command_lock.taken():
-            self._toggles.disable(name)
-            return self._facts.status(name)
+            if self._toggle(name, directories.disable):
+                self._undoable.append((f"disable {name}", lambda: self._toggle(name, directories.enable)))
+            return self._store.status(name)
+
+    def _toggle(self, name: str, rename: Callable[[PluginDirectory], PluginDirectory]) -> bool:
+        """Rename a plugin's directory and apply that; return false if the name is right already."""
+        directory = self._inventory.find_one(name)
+        self._watching.doubted.add(name)
+        renamed = rename(directory)
+        if renamed is directory:
+            return False
+        if renamed.enabled:
+            self._store.publish(PluginEnabled(time.time(), name))
+        self._inventory.apply([renamed])
+        return True
 
     def clean(self, name: str | None = None) -> int:
         """Remove the artifacts of one plugin, or of all, including removed plugins; return the number.
@@ -308,7 +295,16 @@ class HotloadManager(AsyncLife):
         Live generations stay live.
         """
         with self._command_lock.taken():
-            return self._toggles.clean(name)
+            if name is None:
+                self._inventory.find()
+            else:
+                self._inventory.find_one(name)
+            removed, undo = self._engine.builds.clean(name)
+            if removed:
+                self._undoable.append((f"clean {name}" if name else "clean of all", undo))
+            for each, count in removed.items():
+                self._store.publish(PluginCleaned(time.time(), each, count))
+            return sum(removed.values())
 
     def undo(self) -> str:
         """Undo the last enable, disable or clean, and return its text.
@@ -318,17 +314,24 @@ class HotloadManager(AsyncLife):
 
         """
         with self._command_lock.taken():
-            return self._toggles.undo()
+            if not self._undoable:
+                raise RefusedError(
+                    "there is nothing to undo: no disable, enable or clean is left to be taken back"
+                )
+            command, reverse = self._undoable.pop()
+            reverse()
+            self._store.write("info", "", f"undone: {command}")
+            return command
 
     def new(self, name: str, template: str = "simple") -> PluginStatus:
         """Create a plugin from a template and load it. Raises ``UsageError`` if the name is invalid."""
         with self._command_lock.taken():
-            self._inventory.apply([directories.create(self._root, name, template)])
-            return self._facts.status(name)
+            self._inventory.apply([directories.create(self._engine.root, name, template)])
+            return self._store.status(name)
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
         """Call a hook point; return each value as JSON values, or as a shortened ``repr``."""
-        return self._facts.invoke(point, args, kwargs)
+        return self._queries.invoke(point, args, kwargs)
 
     def pause(self) -> WatcherStatus:
         """Collect changes until ``resume`` instead of loading them; commands still work.
@@ -342,8 +345,7 @@ class HotloadManager(AsyncLife):
 
         Returns the statuses of these plugins.
         """
-        names = self._watching.resume()
-        return tuple(status for name in names if (status := self._store.get(name)))
+        return self._store.some(self._watching.resume())
 
     def reconfigure(self, read: Callable[[], Config]) -> tuple[PluginStatus, ...]:
         """Apply the plugin tables of the configuration that ``read`` returns; see ``follow_config``.
@@ -352,19 +354,30 @@ class HotloadManager(AsyncLife):
         ``ConfigError`` if ``read`` does; then no table changes.
         """
         with self._command_lock.taken():
-            names = self._config_reload.take(read, is_running=bool(self._detach))
-            return tuple(status for name in names if (status := self._store.get(name)))
+            return self._store.some(self._config_reload.take(read, is_running=bool(self._detach)))
 
     # ---- queries
 
     def snapshot(self) -> Snapshot:
         """Return the whole state at this moment; never wait for a reload."""
-        self._pipeline.check_held()
-        return self._facts.snapshot(self._watching.status(), self._config_reload.fault)
+        self._pipeline.retire_thread.check_held()
+        return self._queries.snapshot(self._watching.status(), self._config_reload.fault)
 
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
         """Call ``subscriber`` with every event, in the publishing thread; return the undo."""
         return self._store.subscribe(subscriber)
+
+    def events(self) -> EventStream:
+        """Return the events from now on as an asynchronous iterator for the running event loop.
+
+        The manager never waits for a consumer: a consumer that falls 1000 events behind loses the oldest
+        events, and reads an ``EventsMissed`` in their place.
+        """
+        from hotload_tui.core.manager.aio import EventStream
+
+        stream = EventStream(self.subscribe)
+        self._streams.add(stream)
+        return stream
 
     def log(self, since: int = 0) -> tuple[LogLine, ...]:
         """Return the kept log lines with a number greater than ``since``."""
@@ -372,14 +385,14 @@ class HotloadManager(AsyncLife):
 
     def detail(self, name: str) -> PluginDetail:
         """Return all details of one plugin."""
-        self._pipeline.check_held()
-        detail = self._facts.detail(name)
+        self._pipeline.retire_thread.check_held()
+        detail, requires = self._queries.detail(name), self._engine.dependencies.newest
         others = (status.name for status in self._store.statuses())
         return replace(
             detail,
             files_before=self._holds.files_before(name, detail.status.digest),
-            requires=self._pipeline.requires(name),
-            required_by=tuple(other for other in others if name in self._pipeline.requires(other)),
+            requires=requires(name),
+            required_by=tuple(other for other in others if name in requires(other)),
         )
 
     def plan(self, name: str | None = None) -> Plan:
@@ -389,11 +402,11 @@ class HotloadManager(AsyncLife):
         ``RefusedError`` if the plugin is disabled.
         """
         with self._command_lock.taken():
-            return self._planner.plan(name)
+            return Planner(self._engine).plan(name)
 
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
         """Return the history of a plugin in this host, oldest entry first; at most 100 entries."""
-        self._facts.status(name)
+        self._store.status(name)
         return self._holds.history(name)
 
     def source(self, name: str, file: str, generation: int | None = None) -> str:
@@ -403,7 +416,7 @@ class HotloadManager(AsyncLife):
             UnknownPluginError: there is no such plugin or file, or ``generation`` is not live.
 
         """
-        return self._facts.source(name, file, generation)
+        return self._queries.source(name, file, generation)
 
     def _handler_failed(self, fault: Fault, generation: int) -> None:
         self._store.handler_failed(fault, generation)
@@ -411,7 +424,7 @@ class HotloadManager(AsyncLife):
 
     def _go_back(self, name: str, generation: int, why: Fault) -> None:
         with self._command_lock.taken():
-            live = self._pipeline.live(name)
+            live = self._engine.loader.live(name)
             if self._detach and live is not None and live.generation.number == generation:
                 self._holds.go_back(self._inventory.find_on(name), generation, why)
 

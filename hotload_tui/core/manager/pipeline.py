@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 
 from msgspec.structs import replace
 
 from hotload_tui.core.compiled import Hold
-from hotload_tui.core.config import Config
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import DiscoverError, HotloadError, RefusedError
 from hotload_tui.core.events import PluginFailed
-from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.decide import in_order
 from hotload_tui.core.manager.retire_thread import RetireThread
-from hotload_tui.core.manager.staging import DependencyGraph, Engine, is_same
-from hotload_tui.core.manager.store import StatusStore
+from hotload_tui.core.manager.staging import Engine, is_same
 from hotload_tui.core.manager.update import SelfWriteGuard, Update
 from hotload_tui.core.model import Fault, PluginState, PluginStatus
-from hotload_tui.core.runtime.loader import Loader
-from hotload_tui.core.runtime.trial import LivePlugin
-from hotload_tui.core.source import Source, SourceRule, check_entry, read_source
+from hotload_tui.core.source import Source, check_entry, read_source
 from hotload_tui.core.watch.scanner import PluginChange, Repositories
 
 
@@ -32,27 +26,23 @@ class Pipeline:
     Only one thread at a time may use it, except for ``stop`` and the queries.
     """
 
-    def __init__(
-        self, loader: Loader, config: Config, store: StatusStore, builds: Builds, self_writes: SelfWriteGuard
-    ) -> None:
-        self._store = store
-        self._builds = builds
-        self._loader = loader
-        self._retire_thread = RetireThread(self._loader, store)
-        self._dependencies = DependencyGraph(config, loader)
-        self.engine = Engine(
-            config, SourceRule(config.watch.ignore), store, builds, loader, self._dependencies
-        )
+    def __init__(self, engine: Engine, self_writes: SelfWriteGuard) -> None:
+        self._engine = engine
+        self._store = engine.store
+        self._builds = engine.builds
+        self._loader = engine.loader
+        self._dependencies = engine.dependencies
         self._self_writes = self_writes
-        self._repositories = Repositories(Path(config.runtime_dir).absolute(), config.debounce_time)
+        self._repositories = Repositories(engine.root, engine.config.debounce_time)
+        self.retire_thread = RetireThread(engine.loader, engine.store)
         self._has_unloaded = False
         self._is_closed = False
 
     def start(self) -> None:
         """Start the retire thread, and remove the leftovers of a killed host."""
         self._is_closed = False
-        self._retire_thread.start()
-        self._builds.remove_leftovers()
+        self.retire_thread.start()
+        self._builds.compiler.remove_leftovers()
 
     def close(self) -> None:
         """Refuse loads until ``stop`` has ended: no thread would retire a plugin that ``on_unload`` loads."""
@@ -60,25 +50,18 @@ class Pipeline:
 
     def stop(self) -> None:
         """Retire the queued generations, and stop the retire thread."""
-        self._retire_thread.stop()
+        self.retire_thread.stop()
         if self._loader.unloading() is None:
             self._is_closed = False
 
-    def check_held(self) -> None:
-        """Schedule a check for freed generations; do not wait for it."""
-        self._retire_thread.check_held()
-
-    def live(self, name: str) -> LivePlugin | None:
-        """Return the live version of a plugin, or ``None``."""
-        return self._loader.live(name)
-
-    def unload_all(self) -> list[str]:
-        """Unload all plugins in one swap, last loaded and dependents first; return their names."""
+    def unload_all(self) -> None:
+        """Unload all plugins in one swap, last loaded and dependents first."""
         names = in_order(self._loader.names(), self._dependencies.bound)[::-1]
         self._loader.unload_together(names)
         self._has_unloaded = True
-        self._retire_thread.schedule()
-        return names
+        self.retire_thread.schedule()
+        for name in names:
+            self._store.put_not_live(name, PluginState.NEW)
 
     def update(
         self,
@@ -106,7 +89,7 @@ class Pipeline:
         update.run()
         self._builds.prune(self._live_digest)
         if not seen and (keep := self._builds.what_is_known()):
-            self._retire_thread.then(keep)
+            self.retire_thread.then(keep)
         return update.unproven
 
     def _refuse_endless(self, directories: list[PluginDirectory], *, again: bool) -> None:
@@ -118,13 +101,13 @@ class Pipeline:
 
     def look(self, directory: PluginDirectory) -> None:
         """Check whether a plugin that is not loaded has an entry; read no code."""
-        status = self.engine.status_of(directory)
+        status = self._engine.status_of(directory)
         if status.state is not PluginState.NEW and (status.fault is None or status.fault.phase != "discover"):
             return
         try:
             check_entry(directory.name, directory.path)
         except DiscoverError as error:
-            fault = self.engine.failure(error, directory.name)
+            fault = self._engine.failure(error, directory.name)
             if not is_same(fault, status.fault):
                 self._put_failed(status, fault)
         else:
@@ -133,13 +116,13 @@ class Pipeline:
 
     def build(self, directory: PluginDirectory) -> PluginStatus:
         """Compile only; return the status, with the fault if it failed. A live plugin keeps its status."""
-        status = self.engine.status_of(directory)
+        status = self._engine.status_of(directory)
         source: Source | None = None
         try:
-            source = read_source(directory.name, directory.path, self.engine.rule)
+            source = read_source(directory.name, directory.path, self._engine.rule)
             build = self._builds.compile(directory, source, fresh=False)
         except HotloadError as error:
-            return self._put_failed(status, self.engine.failure(error, directory.name, source))
+            return self._put_failed(status, self._engine.failure(error, directory.name, source))
         requires = self._dependencies.of(directory.name, build.artifact.manifest.requires)
         self._dependencies.note(directory.name, requires)
         self._builds.prune(self._live_digest)
@@ -171,16 +154,7 @@ class Pipeline:
             self._store.put_waiting(status, f"it requires {name}, which has been unloaded")
         self._loader.unload(name)
         self._has_unloaded = True
-        self._retire_thread.schedule()
-
-    def requires(self, name: str) -> tuple[str, ...]:
-        """Return the requirements of the newest known version of a plugin."""
-        return self._dependencies.newest(name)
-
-    def forget(self, name: str) -> None:
-        """Unload a plugin that is gone, and remove its records."""
-        self.unload(name)
-        self._dependencies.forget(name)
+        self.retire_thread.schedule()
 
     # ---- holds
 
@@ -197,7 +171,7 @@ class Pipeline:
         name = directory.name
         if hold.digest and self._live_digest(name) != hold.digest:
             update = self._new_update()
-            update.stage_held(directory, hold, self._builds.open(name, hold.digest))
+            update.stage_held(directory, hold, self._builds.compiler.open(name, hold.digest))
             update.run()
             following = self._new_update()  # those that can load only with this version
             following.retry_tied(name)
@@ -207,7 +181,7 @@ class Pipeline:
         if not hold.digest:
             self.unload(name)
         self._builds.keep(name, hold)
-        self._store.put_held(self.engine.status_of(directory), hold)
+        self._store.put_held(self._engine.status_of(directory), hold)
 
     def _live_digest(self, name: str) -> str:
         """Return the digest of the live version; empty if there is none."""
@@ -215,4 +189,4 @@ class Pipeline:
         return live.generation.artifact.manifest.digest if live else ""
 
     def _new_update(self, *, fresh: bool = False) -> Update:
-        return Update(self.engine, self._retire_thread, self._self_writes, self._repositories, fresh=fresh)
+        return Update(self._engine, self.retire_thread, self._self_writes, self._repositories, fresh=fresh)

@@ -17,7 +17,7 @@ from hotload_tui.core.checks import foreign_packages, named_points, state_obstac
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import HotloadError, RefusedError, RuntimeDirError
 from hotload_tui.core.manager.decide import Decision, ordered, unloaded
-from hotload_tui.core.manager.staging import Engine, StagedPlugin, Stager, why_again
+from hotload_tui.core.manager.staging import StagedPlugin, Stager, why_again
 from hotload_tui.core.model import FileChange, Plan, PluginPlan
 from hotload_tui.core.runtime import native
 from hotload_tui.core.source import ENTRY, Source
@@ -25,25 +25,17 @@ from hotload_tui.core.source import ENTRY, Source
 _BEGAN = time.time()
 
 
-class _Preview(Stager):
-    """Stages plugins as an update does, but builds in memory."""
+class Planner(Stager):
+    """Stages plugins as an update does, but builds in memory; makes one plan."""
 
     def build(self, one: StagedPlugin, source: Source) -> None:
         """Find out what a build would do."""
-        one.preview = self.engine.builds.preview(source)
+        one.preview = self.engine.builds.compiler.preview(source)
         requires = self.engine.dependencies.of(one.name, one.preview.requires)
         one.know(source.digest, requires, is_newest=True)
 
     def gave_up(self, one: StagedPlugin, decision: Decision, error: HotloadError) -> None:
         """Do nothing: an update reports this."""
-
-
-class Planner:
-    """Makes plans; only one thread may use it at a time."""
-
-    def __init__(self, root: Path, engine: Engine) -> None:
-        self._root = root
-        self._engine = engine
 
     def plan(self, name: str | None) -> Plan:
         """Return the actions that ``rebuild`` would take now.
@@ -54,28 +46,27 @@ class Planner:
             RefusedError: the plugin is disabled.
 
         """
-        found = self._found()
+        found = self._names = self._found()
         if name is not None and name not in found:
             raise directories.unknown(name, found)
-        if name is not None and not self._is_on(found[name]):
+        if name is not None and not self.engine.is_on(found[name]):
             raise RefusedError(f"{name} is disabled; enable it first")
-        staging = _Preview(self._engine, found)
-        store = self._engine.store
+        store = self.engine.store
         for each in sorted({*found, *(status.name for status in store.statuses())}):
             if each not in found:
-                staging.stage_gone(each)
+                self.stage_gone(each)
             elif name == each:
-                staging.stage(found[each], "asked for")
+                self.stage(found[each], "asked for")
             elif name is None:
-                staging.stage(found[each], why_again(store.get(each)))
+                self.stage(found[each], why_again(store.get(each)))
             else:
-                staging.stage_known(each, found[each])
-        staging.stage_others()
-        decisions = staging.decide()
-        gone = unloaded({each: one.facts for each, one in staging.staged.items()})
+                self.stage_known(each, found[each])
+        self.stage_others()
+        decisions = self.decide()
+        gone = unloaded({each: one.facts for each, one in self.staged.items()})
         described = (
-            self._described(staging.staged[each.name], each, is_unloaded=each.name in gone)
-            for each in ordered(decisions, lambda other: staging.staged[other].facts.requires)
+            self._described(self.staged[each.name], each, is_unloaded=each.name in gone)
+            for each in ordered(decisions, lambda other: self.staged[other].facts.requires)
             if each.name in found or each.action != "keep"
             if name in (None, each.name) or each.action != "keep"
         )
@@ -83,14 +74,11 @@ class Planner:
 
     def _found(self) -> dict[str, PluginDirectory]:
         try:
-            return directories.find_plugins(self._root)
+            return directories.find_plugins(self.engine.root)
         except RuntimeDirError:
-            if not self._engine.store.statuses():
+            if not self.engine.store.statuses():
                 raise
             return {}  # all plugins are gone with it
-
-    def _is_on(self, directory: PluginDirectory) -> bool:
-        return directory.enabled and self._engine.config.of(directory.name).enabled
 
     def _described(self, one: StagedPlugin, decision: Decision, *, is_unloaded: bool) -> PluginPlan:
         source, preview, facts = one.source, one.preview, one.facts
@@ -100,7 +88,7 @@ class Planner:
             decision.action,
             decision.reasons,
             generation=facts.generation,
-            becomes=self._engine.loader.next_number(one.name) if decision.digest else stays,
+            becomes=self.engine.loader.next_number(one.name) if decision.digest else stays,
             requires=facts.requires,
             fault=one.fault if decision.action == "fail" else None,
         )
@@ -125,9 +113,9 @@ class Planner:
         self, one: StagedPlugin, source: Source, served: Artifact | None
     ) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
         """Return the hook points that the source adds and removes, and whether it names all of its points."""
-        default = self._engine.config.of(one.name).hook_point
+        default = self.engine.config.of(one.name).hook_point
         new = named_points({file.path: file.content for file in source.files}, default)
-        live = self._engine.loader.live(one.name)
+        live = self.engine.loader.live(one.name)
         if live is None or served is None:
             return tuple(sorted(new.points)), (), new.is_all
         texts = {path: served.source(path) for path in served.members if path.endswith(".py")}
@@ -140,7 +128,7 @@ class Planner:
     def _obstacles(self, source: Source) -> Iterator[str]:
         """Yield the reasons why a source would not work in the running process."""
         yield from (missing.obstacle() for missing in unresolved_imports(source))
-        live = self._engine.loader.live(source.name)
+        live = self.engine.loader.live(source.name)
         entry = next(file.content for file in source.files if file.path == ENTRY)
         if live is not None and (problem := state_obstacle(entry, live.state.kept_version)):
             yield problem

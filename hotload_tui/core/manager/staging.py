@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -117,15 +117,17 @@ class DependencyGraph:
         return in_order((each for each in live if each in found), self.bound)[::-1]
 
 
-class Engine(NamedTuple):
-    """The parts of the manager with which a plan or an update works."""
+class Engine:
+    """The parts of the manager with which every command works."""
 
-    config: Config
-    rule: SourceRule
-    store: StatusStore
-    builds: Builds
-    loader: Loader
-    dependencies: DependencyGraph
+    def __init__(self, config: Config, store: StatusStore, loader: Loader) -> None:
+        self.config = config
+        self.store = store
+        self.loader = loader
+        self.root = Path(config.runtime_dir).absolute()
+        self.rule = SourceRule(config.watch.ignore)
+        self.builds = Builds(config, store)
+        self.dependencies = DependencyGraph(config, loader)
 
     def failure(self, error: HotloadError, plugin: str, source: Source | None = None) -> Fault:
         """Return the fault of a plugin; ``source`` contains the files that were compiled."""
@@ -136,6 +138,10 @@ class Engine(NamedTuple):
             module_path=self.config.module_path,
             text_of=_texts(source),
         )
+
+    def is_on(self, directory: PluginDirectory) -> bool:
+        """Return whether both the directory's name and the configuration enable the plugin."""
+        return directory.enabled and self.config.of(directory.name).enabled
 
     def status_of(self, directory: PluginDirectory) -> PluginStatus:
         """Return the status of a plugin, with its present path."""
@@ -248,10 +254,9 @@ class Stager(ABC):
     differ in how they build an artifact.
     """
 
-    def __init__(self, engine: Engine, names: Iterable[str] | None = None) -> None:
-        """``names``: the names of all plugins; ``None``: those in the status store."""
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._names = names
+        self._names: Iterable[str] | None = None  # names of all plugins; ``None``: those in the status store
         self.staged: dict[str, StagedPlugin] = {}
 
     @abstractmethod
@@ -271,7 +276,7 @@ class Stager(ABC):
 
         ``asked``: why it loads although it may be unchanged or HELD. ``change``: what the watcher has read.
         """
-        is_on = directory.enabled and self.engine.config.of(directory.name).enabled
+        is_on = self.engine.is_on(directory)
         one = self._add(directory, self.engine.status_of(directory), "on" if is_on else "off")
         is_settled = change is None or change.is_settled
         one.facts = replace(one.facts, given=True, asked=asked, is_settled=is_settled)
@@ -416,7 +421,9 @@ class Stager(ABC):
                 assert one.source is not None
                 self.build(one, one.source)
             else:
-                one.artifacts[decision.digest] = artifact = engine.builds.open(one.name, decision.digest)
+                one.artifacts[decision.digest] = artifact = engine.builds.compiler.open(
+                    one.name, decision.digest
+                )
                 requires = engine.dependencies.of(one.name, artifact.manifest.requires)
                 one.know(decision.digest, requires, is_newest=False)
         except HotloadError as error:

@@ -9,7 +9,7 @@ import platform
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,7 @@ from hotload_tui.core import directories
 from hotload_tui.core.checks import description_of
 from hotload_tui.core.compiled import Hold
 from hotload_tui.core.config import Config
-from hotload_tui.core.errors import HotloadError, UnknownPluginError, near
+from hotload_tui.core.errors import HotloadError, UnknownPluginError
 from hotload_tui.core.events import (
     EVENT_LOGGER,
     AnyEvent,
@@ -54,7 +54,7 @@ from hotload_tui.core.model import (
     WatcherStatus,
     encodable,
 )
-from hotload_tui.core.runtime.trial import LivePlugin
+from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.source import ENTRY, SourceFile, SourceRule, decoded, read_source
 
 _event_logger = logging.getLogger(EVENT_LOGGER)
@@ -116,6 +116,17 @@ class StatusStore:
         """Return the status of a plugin; ``None`` if there is no such plugin."""
         return self._statuses.get(name)
 
+    def status(self, name: str) -> PluginStatus:
+        """Return the status of a plugin. Raises ``UnknownPluginError``."""
+        status = self.get(name)
+        if status is None:
+            raise directories.unknown(name, (each.name for each in self.statuses()))
+        return status
+
+    def some(self, names: Iterable[str]) -> tuple[PluginStatus, ...]:
+        """Return the statuses of those of the plugins that exist, in the given order."""
+        return tuple(status for name in names if (status := self.get(name)))
+
     def lacking(self) -> dict[str, str]:
         """Return the plugins that failed because a module is missing, with the module's name."""
         with self._lock:
@@ -163,6 +174,12 @@ class StatusStore:
         self.put(replace(not_live(status), state=PluginState.WAIT, waits=reason))
         if before is None or before.waits != reason:
             self.write("warning", status.name, f"waits: {reason}")
+
+    def put_not_live(self, name: str, state: PluginState) -> None:
+        """Record that a plugin was unloaded and is in another state now."""
+        status = self.get(name)
+        if status is not None:
+            self.put(replace(not_live(status), state=state))
 
     def drop(self, name: str) -> None:
         """Remove a plugin."""
@@ -292,20 +309,12 @@ _LONGEST = 2000  # characters of a repr
 class Queries:
     """Reads the status store, the host and the live plugins; never waits for a reload."""
 
-    def __init__(
-        self,
-        host: HookHost,
-        config: Config,
-        store: StatusStore,
-        live: Callable[[str], LivePlugin | None],
-    ) -> None:
+    def __init__(self, host: HookHost, config: Config, store: StatusStore, loader: Loader) -> None:
         self._host = host
         self._config = config
         self._rule = SourceRule(config.watch.ignore)
-        self._root = Path(config.runtime_dir).absolute()
-        self._compiled = Path(config.compiled_dir).absolute()
         self._store = store
-        self._live = live
+        self._live = loader.live
         self._started_at = time.time()
 
     def snapshot(self, watcher: WatcherStatus, config_fault: str) -> Snapshot:
@@ -314,29 +323,16 @@ class Queries:
             pid=os.getpid(),
             python=platform.python_version(),
             version=_version(),
-            runtime_dir=str(self._root),
-            compiled_dir=str(self._compiled),
+            runtime_dir=str(Path(self._config.runtime_dir).absolute()),
+            compiled_dir=str(Path(self._config.compiled_dir).absolute()),
             started_at=self._started_at,
             config_fault=config_fault,
         )
         return Snapshot(self._store.statuses(), self._host.points(), watcher, host)
 
-    def watching(self, watcher: WatcherStatus) -> WatcherStatus:
-        """Return the watcher's status; report a missing plugin directory even if the watcher is off."""
-        if watcher.state == "off" and not self._root.is_dir():
-            return replace(watcher, trouble=f"no plugin directory {near(self._root)}")
-        return watcher
-
-    def status(self, name: str) -> PluginStatus:
-        """Return the status of a plugin. Raises ``UnknownPluginError``."""
-        status = self._store.get(name)
-        if status is None:
-            raise directories.unknown(name, (each.name for each in self._store.statuses()))
-        return status
-
     def detail(self, name: str) -> PluginDetail:
         """Return all details of one plugin, from its live version or else from its source."""
-        status = self.status(name)
+        status = self._store.status(name)
         live = self._live(name)
         if live is not None:
             manifest = live.generation.artifact.manifest
@@ -366,7 +362,7 @@ class Queries:
             UnknownPluginError: there is no such plugin or file, or ``generation`` is not live.
 
         """
-        status = self.status(name)
+        status = self._store.status(name)
         live = self._live(name)
         try:
             if generation is None:

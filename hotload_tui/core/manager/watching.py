@@ -17,13 +17,12 @@ from hotload_tui.core.checks import is_installed
 from hotload_tui.core.config import Config
 from hotload_tui.core.config_files import unmatched_entries
 from hotload_tui.core.directories import PluginDirectory
-from hotload_tui.core.errors import ConfigError, RefusedError, RuntimeDirError
+from hotload_tui.core.errors import ConfigError, RefusedError, RuntimeDirError, near
 from hotload_tui.core.events import WatcherChanged
 from hotload_tui.core.manager.commands import CommandLock, Inventory
 from hotload_tui.core.manager.pipeline import Pipeline
-from hotload_tui.core.manager.store import StatusStore
+from hotload_tui.core.manager.staging import Engine
 from hotload_tui.core.model import PluginState, WatcherStatus
-from hotload_tui.core.source import SourceRule
 from hotload_tui.core.watch.notifier import notifier_for
 from hotload_tui.core.watch.scanner import PluginChange
 from hotload_tui.core.watch.watcher import Watcher
@@ -92,21 +91,17 @@ class Watching:
 
     def __init__(
         self,
-        config: Config,
-        store: StatusStore,
+        engine: Engine,
         inventory: Inventory,
         command_lock: CommandLock,
-        examined: Callable[[WatcherStatus], WatcherStatus],
-        *,
-        doubted: set[str],
     ) -> None:
-        self._doubted = doubted
-        self._root = Path(config.runtime_dir).absolute()
-        self._config = config
-        self._store = store
+        self._engine = engine
+        self._config = engine.config
+        self._store = engine.store
         self._inventory = inventory
         self._command_lock = command_lock
-        self._examined = examined
+        self.doubted: set[str] = set()
+        """Plugins that were enabled or disabled: the watcher looks at them again, and so misses no toggle."""
         self._watcher = self._new_watcher()
         self._is_on = False
         self._lock = threading.Lock()
@@ -131,7 +126,9 @@ class Watching:
 
     def status(self) -> WatcherStatus:
         """Return the watcher's status, with the plugins that wait for the end of a pause."""
-        status = self._examined(self._watcher.status())
+        status, root = self._watcher.status(), self._engine.root
+        if status.state == "off" and not root.is_dir():
+            status = replace(status, trouble=f"no plugin directory {near(root)}")
         with self._lock:
             if not self._is_paused:
                 return status
@@ -175,7 +172,7 @@ class Watching:
     def _new_watcher(self) -> Watcher:
         """Return a new watcher, because the threads of a stopped watcher may still be ending."""
         return Watcher(
-            self._root,
+            self._engine.root,
             self._noticed,
             on_status=self.publish_status,
             on_tick=self._try_installed,
@@ -183,8 +180,8 @@ class Watching:
             debounce_time=self._config.debounce_time,
             sweep_interval=self._config.sweep_interval,
             make_notifier=notifier_for(self._config.watch.notifier),
-            rule=SourceRule(self._config.watch.ignore),
-            doubted=self._doubted,
+            rule=self._engine.rule,
+            doubted=self.doubted,
         )
 
     def _noticed(self, changes: Sequence[PluginChange]) -> Collection[str]:
@@ -231,9 +228,10 @@ class ConfigReload:
     It replaces ``config.plugins``, because all parts of the manager read the tables there at each load.
     """
 
-    def __init__(self, config: Config, store: StatusStore, inventory: Inventory, pipeline: Pipeline) -> None:
-        self._config = config
-        self._store = store
+    def __init__(self, engine: Engine, inventory: Inventory, pipeline: Pipeline) -> None:
+        self._engine = engine
+        self._config = engine.config
+        self._store = engine.store
         self._inventory = inventory
         self._pipeline = pipeline
         self._read: Config | None = None  # the configuration that was read last
@@ -285,8 +283,8 @@ class ConfigReload:
 
     def _follows(self, directory: PluginDirectory) -> bool:
         """Return whether a plugin is live, enabled and not HELD, so that a reload applies its table."""
-        is_live = self._pipeline.live(directory.name) is not None
-        return is_live and self._inventory.is_on(directory) and not self._inventory.is_held(directory)
+        is_live = self._engine.loader.live(directory.name) is not None
+        return is_live and self._engine.is_on(directory) and not self._inventory.is_held(directory.name)
 
     def _warn_unheeded(self, config: Config) -> None:
         if self._read is None:
