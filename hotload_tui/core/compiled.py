@@ -31,7 +31,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -64,17 +64,6 @@ _LONGEST_STEM = 200  # bytes of a plugin's name in an artifact's name
 def artifact_name(plugin: str, digest: str) -> str:
     """Return the file name of the artifact of ``plugin`` at ``digest``."""
     return f"{_stem(plugin)}-{digest[:DIGITS]}{SUFFIX}"
-
-
-def is_artifact_of(plugin: str, file_name: str) -> bool:
-    """Return whether ``file_name`` is an artifact of this plugin (``a`` does not own those of ``a-b``)."""
-    match = _NAME.fullmatch(file_name)
-    return match is not None and match[1] == _stem(plugin)
-
-
-def artifacts_of(folder: Path, plugin: str) -> list[Path]:
-    """Return the plugin's artifacts, newest first; raises ``ArtifactError`` if listing fails."""
-    return find_artifacts(folder, [plugin]).get(plugin, [])
 
 
 def find_artifacts(folder: Path, plugins: Iterable[str] | None = None) -> dict[str, list[Path]]:
@@ -112,7 +101,7 @@ def find_artifacts(folder: Path, plugins: Iterable[str] | None = None) -> dict[s
 def remove(folder: Path, paths: Iterable[Path]) -> int:
     """Remove files while no process publishes any; return their number. Raises ``ArtifactError``."""
     count = 0
-    with alone(folder):
+    with locked(folder):
         for path in paths:
             try:
                 path.unlink(missing_ok=True)
@@ -157,29 +146,18 @@ def make_durable(paths: Iterable[Path]) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove the half-written files of killed processes, unless another process holds the folder's lock."""
     prefix, suffix = _DRAFT
-    with _locked(folder, wait=False) as is_alone, contextlib.suppress(OSError):
+    with locked(folder, wait=False) as is_alone, contextlib.suppress(OSError):
         if is_alone:  # else the next start removes them
             for path in list(folder.glob(f"{prefix}*{suffix}")):
                 path.unlink(missing_ok=True)
 
 
 @contextmanager
-def sharing(folder: Path) -> Iterator[None]:
-    """Keep other users of ``folder`` from removing files in it."""
-    with _locked(folder, is_shared=True):
-        yield
+def locked(folder: Path, *, is_shared: bool = False, wait: bool = True) -> Iterator[bool]:
+    """Keep other users of ``folder`` from removing files in it and, unless shared, from publishing any.
 
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep other users of ``folder`` from publishing or removing files in it; wait until they are done."""
-    with _locked(folder):
-        yield
-
-
-@contextmanager
-def _locked(folder: Path, *, is_shared: bool = False, wait: bool = True) -> Iterator[bool]:
-    """Hold the folder's lock and yield whether it is held: some systems and file systems have no lock."""
+    Yields whether the lock is held: some systems and file systems have none.
+    """
     if sys.platform == "win32":
         yield False
         return
@@ -217,7 +195,7 @@ def discard(folder: Path, paths: Iterable[Path], when: str) -> int:
     cannot be moved.
     """
     count, bin_ = 0, folder / _FOLDER / when
-    with alone(folder):
+    with locked(folder):
         for path in paths:
             try:
                 bin_.mkdir(parents=True, exist_ok=True)
@@ -238,7 +216,7 @@ def restore(folder: Path, when: str) -> int:
     """
     count, bin_ = 0, folder / _FOLDER / when
     try:
-        with alone(folder):
+        with locked(folder):
             for path in sorted(bin_.glob("*")):
                 if not (folder / path.name).exists():
                     path.replace(folder / path.name)
@@ -286,6 +264,7 @@ class Barred(Struct, frozen=True):
     """Why the version that was barred last is barred."""
 
 
+_T = TypeVar("_T", str, Hold, Barred)
 _Stamp: TypeAlias = tuple[int, int, int, int]
 _NONE: _Stamp = (0, 0, 0, 0)
 
@@ -312,24 +291,21 @@ class Record:
 
     def last_good(self, plugin: str) -> str:
         """Return the digest of the artifact that was live last; empty if none was."""
-        digest = self._kept.get(plugin, {}).get(_LAST_GOOD)
-        return digest if isinstance(digest, str) else ""
+        return self._entry(plugin, _LAST_GOOD, str) or ""
 
     def hold(self, plugin: str) -> Hold | None:
         """Return the plugin's hold, or ``None``."""
-        kept = self._kept.get(plugin, {}).get(_HOLD)
-        try:
-            return None if kept is None else msgspec.convert(kept, Hold)
-        except msgspec.ValidationError:
-            return None
+        return self._entry(plugin, _HOLD, Hold)
 
     def barred(self, plugin: str) -> Barred | None:
         """Return the versions of the plugin that must not be loaded, or ``None``."""
-        kept = self._kept.get(plugin, {}).get(_BARRED)
+        return self._entry(plugin, _BARRED, Barred)
+
+    def _entry(self, plugin: str, key: str, kind: type[_T]) -> _T | None:
         try:
-            return None if kept is None else msgspec.convert(kept, Barred)
+            return msgspec.convert(self._kept.get(plugin, {}).get(key), kind | None)
         except msgspec.ValidationError:
-            return None
+            return None  # another release wrote it
 
     def serve(self, digests: Mapping[str, str]) -> None:
         """Record the live digests as the last good ones; raises ``ArtifactError`` if the write fails."""
@@ -342,13 +318,9 @@ class Record:
         self.serve(dict.fromkeys(known, ""))
         return {name: digest for name, digest in known.items() if digest}
 
-    def keep(self, plugin: str, hold: Hold) -> None:
-        """Record a hold on the plugin; raises ``ArtifactError`` if the write fails."""
+    def keep(self, plugin: str, hold: Hold | None) -> None:
+        """Record a hold on the plugin, or (``None``) its end; raises ``ArtifactError`` if the write fails."""
         self._change(_HOLD, {plugin: msgspec.to_builtins(hold)})
-
-    def let_go(self, plugin: str) -> None:
-        """End the plugin's hold; raises ``ArtifactError`` if the write fails."""
-        self._change(_HOLD, {plugin: None})
 
     def bar(self, plugin: str, digest: str, fault: Fault) -> None:
         """Bar one more version from being loaded; raises ``ArtifactError`` if the write fails."""
@@ -368,7 +340,7 @@ class Record:
         try:
             if not self._path.parent.is_dir():
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-            with alone(self._path.parent):
+            with locked(self._path.parent):
                 self.read()
                 self._stamp = _NONE  # if the write fails, the values in memory are not in the file
                 for plugin, value in values.items():

@@ -18,13 +18,11 @@ from hotload_tui.core.artifact import About, Artifact, Entry, write_artifact
 from hotload_tui.core.checks import compiled, description_of, is_module, requires_of, unresolved_imports
 from hotload_tui.core.compiled import (
     artifact_name,
-    artifacts_of,
     discard,
     find_artifacts,
+    locked,
     remove,
     remove_leftovers,
-    restore,
-    sharing,
 )
 from hotload_tui.core.errors import ArtifactError, near
 from hotload_tui.core.events import Step
@@ -65,7 +63,7 @@ class Compiler:
     """Builds artifacts in ``compiled_dir``."""
 
     def __init__(self, compiled_dir: Path) -> None:
-        self._folder = compiled_dir
+        self.folder = compiled_dir
         self._newest: dict[str, Path] = {}  # by plugin: the artifact written last, found without a search
 
     def compile(self, path: Path, source: Source | None = None, *, fresh: bool = False) -> Build:
@@ -85,10 +83,10 @@ class Compiler:
         if there is not None:
             return Build(there, 0, 0, 0, time.perf_counter() - started, _warnings_of(there))
         entries, changed = _entries(source, None if fresh else self._earlier(source))
-        about = _about(source, next(entry.content for entry in entries if entry.path == ENTRY))
+        about = _about(source)
         writing = time.perf_counter()
-        with sharing(self._folder):  # no process removes the artifact before it is open
-            written, size = write_artifact(self._folder, source.name, source.digest, about, entries)
+        with locked(self.folder, is_shared=True):  # no process removes the artifact before it is open
+            written, size = write_artifact(self.folder, source.name, source.digest, about, entries)
             artifact = Artifact(written)
         self._newest[source.name] = written
         written_at = time.perf_counter()
@@ -111,7 +109,7 @@ class Compiler:
         if there is not None:
             return Preview((), 0, there.manifest.requires, _warnings_of(there))
         entries, changed = _entries(source, self._earlier(source))
-        about = _about(source, next(entry.content for entry in entries if entry.path == ENTRY))
+        about = _about(source)
         reused = sum(1 for entry in entries if entry.code) - len(changed)
         said = tuple(text for entry in entries for text in entry.warnings)
         return Preview(changed, reused, about.requires, said)
@@ -144,40 +142,23 @@ class Compiler:
 
     def path(self, plugin: str, digest: str) -> Path:
         """Return the path of the artifact of ``plugin`` at ``digest``, which need not exist."""
-        return self._folder / artifact_name(plugin, digest)
+        return self.folder / artifact_name(plugin, digest)
 
-    def is_there(self, plugin: str, digest: str) -> bool:
-        """Return whether the artifact of ``plugin`` at ``digest`` exists; it is not opened."""
-        return self.path(plugin, digest).is_file()
+    def clean(self, plugin: str | None, when: str = "") -> dict[str, int]:
+        """Move all artifacts of the plugin to the trash; return the number for each plugin that had any.
 
-    def clean(self, plugin: str, when: str = "") -> int:
-        """Move all artifacts of the plugin to the trash and return their number.
-
-        Raises:
-            ArtifactError: an artifact cannot be moved, or the folder cannot be listed.
-
-        """
-        return discard(self._folder, self.artifacts(plugin), when or _now())
-
-    def clean_all(self, when: str = "") -> dict[str, int]:
-        """Move all artifacts to the trash, also of removed plugins; return the number for each plugin.
+        ``None`` means every plugin, also those that are removed. ``when`` names the command for ``restore``;
+        the default is the time.
 
         Raises:
             ArtifactError: an artifact cannot be moved, or the folder cannot be listed.
 
         """
-        found = find_artifacts(self._folder)
-        remove_leftovers(self._folder)
-        when = when or _now()
-        return {name: discard(self._folder, paths, when) for name, paths in sorted(found.items())}
-
-    def bring_back(self, when: str) -> int:
-        """Undo the ``clean`` with this ``when``; return how many came back. Raises ``ArtifactError``."""
-        return restore(self._folder, when)
-
-    def remove_leftovers(self) -> None:
-        """Remove the half-written files of killed processes."""
-        remove_leftovers(self._folder)
+        found = find_artifacts(self.folder, None if plugin is None else [plugin])
+        if plugin is None:
+            remove_leftovers(self.folder)
+        when = when or f"{time.time_ns():020d}"
+        return {name: discard(self.folder, paths, when) for name, paths in sorted(found.items())}
 
     def prune(self, keep: int, in_use: Mapping[str, Collection[str]]) -> int:
         """Remove old artifacts of the plugins in ``in_use``; return their number.
@@ -189,14 +170,14 @@ class Compiler:
 
         """
         old = []
-        for plugin, paths in find_artifacts(self._folder, in_use).items():
+        for plugin, paths in find_artifacts(self.folder, in_use).items():
             spared = {artifact_name(plugin, digest) for digest in in_use[plugin]}
             old += [path for path in paths[keep:] if path.name not in spared]
-        return remove(self._folder, old) if old else 0
+        return remove(self.folder, old) if old else 0
 
     def artifacts(self, plugin: str) -> list[Path]:
         """Return the plugin's artifacts, newest first; raises ``ArtifactError`` if listing fails."""
-        return artifacts_of(self._folder, plugin)
+        return find_artifacts(self.folder, [plugin]).get(plugin, [])
 
     def _usable(self, source: Source) -> tuple[Artifact | None, str]:
         """Return the artifact of exactly this source; if its file cannot be used, return the reason."""
@@ -237,10 +218,6 @@ def _verify(artifact: Artifact) -> None:
             artifact.source(member.path)
 
 
-def _now() -> str:
-    return f"{time.time_ns():020d}"
-
-
 def _foreign(artifact: Artifact, source: Source) -> str:
     """Return what the artifact belongs to if it does not belong to ``source``; else an empty text."""
     manifest = artifact.manifest
@@ -277,8 +254,9 @@ def _reused(file: SourceFile, earlier: Artifact | None) -> Entry | None:
     return Entry(file.path, file.content, file.sha256, code, member.warnings)
 
 
-def _about(source: Source, entry: bytes) -> About:
+def _about(source: Source) -> About:
     """Return what ``plugin.py`` states about the plugin; raises ``CompileError``."""
+    entry = next(file.content for file in source.files if file.path == ENTRY)
     file_name = str(Path(source.root, ENTRY))
     return About(description_of(entry), requires_of(source.name, entry, file_name))
 

@@ -36,47 +36,45 @@ _SHORT = 8  # digits of a digest in a log line
 class Event(Struct, frozen=True, tag_field="kind", tag=True):
     """The root of all events."""
 
+    level: ClassVar[Level] = "info"
+    text: ClassVar[str] = ""
+    """The event as one line; fields of the event may stand in braces."""
     at: float
     """When it happened, in seconds since the epoch."""
+
+    def describe(self) -> str:
+        """Return the event as one line, without the name of its plugin."""
+        return self.text.format(self=self)
 
 
 class PluginEvent(Event, frozen=True, tag=True):
     """An event about one plugin."""
 
-    level: ClassVar[Level] = "info"
     name: str
-
-    def describe(self) -> str:
-        """Return the event as one line, without the plugin's name."""
-        raise NotImplementedError
 
 
 class PluginDiscovered(PluginEvent, frozen=True, tag=True):
     """A new plugin directory was found."""
 
-    def describe(self) -> str:  # noqa: D102 - as PluginEvent
-        return "found"
+    text: ClassVar[str] = "found"
 
 
 class PluginRemoved(PluginEvent, frozen=True, tag=True):
     """The plugin's directory is gone, and it was unloaded."""
 
-    def describe(self) -> str:  # noqa: D102 - as PluginEvent
-        return "its directory is gone; unloaded"
+    text: ClassVar[str] = "its directory is gone; unloaded"
 
 
 class PluginDisabled(PluginEvent, frozen=True, tag=True):
     """The plugin was disabled and unloaded."""
 
-    def describe(self) -> str:  # noqa: D102 - as PluginEvent
-        return "disabled"
+    text: ClassVar[str] = "disabled"
 
 
 class PluginEnabled(PluginEvent, frozen=True, tag=True):
     """The plugin was enabled; its load follows."""
 
-    def describe(self) -> str:  # noqa: D102 - as PluginEvent
-        return "enabled"
+    text: ClassVar[str] = "enabled"
 
 
 class PluginCompiled(PluginEvent, frozen=True, tag=True):
@@ -95,7 +93,7 @@ class PluginCompiled(PluginEvent, frozen=True, tag=True):
     steps: tuple[Step, ...] = ()
     """Duration of each step: read, compile, write."""
 
-    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+    def describe(self) -> str:  # noqa: D102 - as Event
         files = f"{self.compiled} compiled, {self.reused} reused, {self.size:,} bytes"
         parts = "; ".join(part for part in (files, in_words(self.steps)) if part)
         return f"compiled {self.digest[:_SHORT]} in {self.seconds * 1000:.1f} ms ({parts})"
@@ -105,10 +103,8 @@ class ArtifactRejected(PluginEvent, frozen=True, tag=True):
     """An artifact was damaged, foreign or unreadable, and was built again."""
 
     level: ClassVar[Level] = "warning"
+    text: ClassVar[str] = "{self.reason}; built again"
     reason: str
-
-    def describe(self) -> str:  # noqa: D102 - as PluginEvent
-        return f"{self.reason}; built again"
 
 
 class PluginLoaded(PluginEvent, frozen=True, tag=True):
@@ -121,7 +117,7 @@ class PluginLoaded(PluginEvent, frozen=True, tag=True):
     steps: tuple[Step, ...] = ()
     """Duration of each step: execute, register, and swap. One swap can contain several plugins."""
 
-    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+    def describe(self) -> str:  # noqa: D102 - as Event
         points = ", ".join(f"{place.point}:{place.priority}" for place in self.points) or "no hook points"
         loaded = f"loaded generation {self.generation} ({self.digest[:_SHORT]})"
         steps = f" ({in_words(self.steps)})" if self.steps else ""
@@ -138,7 +134,7 @@ class PluginFailed(PluginEvent, frozen=True, tag=True):
     fault: Fault
     serving: int
 
-    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+    def describe(self) -> str:  # noqa: D102 - as Event
         fault, place = self.fault, self.fault.place
         where = f" ({place.file}:{place.line})" if place and place.line else ""
         if fault.phase == "hook":  # the version that failed is the live one
@@ -150,8 +146,7 @@ class PluginFailed(PluginEvent, frozen=True, tag=True):
 class PluginMended(PluginEvent, frozen=True, tag=True):
     """The source matches the live generation again, so the fault is over; nothing was loaded."""
 
-    def describe(self) -> str:  # noqa: D102 - as PluginEvent
-        return "its source matches the live version again"
+    text: ClassVar[str] = "its source matches the live version again"
 
 
 class PluginHeld(PluginEvent, frozen=True, tag=True):
@@ -162,7 +157,7 @@ class PluginHeld(PluginEvent, frozen=True, tag=True):
     """Number of the live generation; 0 if none is live."""
     reason: str
 
-    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+    def describe(self) -> str:  # noqa: D102 - as Event
         live = f"generation {self.generation} is live" if self.generation else "no version is live"
         return f"held, {live}: {self.reason}"
 
@@ -170,10 +165,8 @@ class PluginHeld(PluginEvent, frozen=True, tag=True):
 class PluginReleased(PluginEvent, frozen=True, tag=True):
     """The plugin follows its source again."""
 
+    text: ClassVar[str] = "released: {self.reason}"
     reason: str
-
-    def describe(self) -> str:  # noqa: D102 - as PluginEvent
-        return f"released: {self.reason}"
 
 
 class PluginRetired(PluginEvent, frozen=True, tag=True):
@@ -185,7 +178,7 @@ class PluginRetired(PluginEvent, frozen=True, tag=True):
     ledger: tuple[LedgerEntry, ...] = ()
     """What the generation had started or changed in the process; each entry is undone, or else named."""
 
-    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+    def describe(self) -> str:  # noqa: D102 - as Event
         undone = [entry.describe() for entry in self.ledger if entry.outcome == "undone"]
         left = [entry.describe() for entry in self.ledger if entry.outcome == "named"]
         parts = [f"retired generation {self.generation}, memory {self.memory}"]
@@ -199,7 +192,7 @@ class PluginCleaned(PluginEvent, frozen=True, tag=True):
 
     artifacts: int
 
-    def describe(self) -> str:  # noqa: D102 - as PluginEvent
+    def describe(self) -> str:  # noqa: D102 - as Event
         return f"removed {self.artifacts} artifact{'s' * (self.artifacts != 1)}"
 
 
@@ -211,8 +204,7 @@ class WatcherChanged(Event, frozen=True, tag=True):
     paused: bool = False
     waiting: tuple[str, ...] = ()
 
-    def describe(self) -> str:
-        """Return the status in a few words."""
+    def describe(self) -> str:  # noqa: D102 - as Event
         if self.waiting:
             return f"paused; changed since: {', '.join(self.waiting)}"
         return self.trouble or ("paused: changes are kept until it is resumed" if self.paused else self.state)
@@ -227,47 +219,38 @@ class LogWritten(Event, frozen=True, tag=True):
 class HostEvent(Event, frozen=True, tag=True):
     """An event about the process in which plugins run, as another process sees it."""
 
-    level: ClassVar[Level] = "info"
     pid: int
-
-    def describe(self) -> str:
-        """Return the event as one line."""
-        raise NotImplementedError
 
 
 class HostReached(HostEvent, frozen=True, tag=True):
     """A host answers again after ``HostLost``: the same process or a new one. Read the state again."""
 
-    def describe(self) -> str:  # noqa: D102 - as HostEvent
-        return f"connected to host {self.pid}"
+    text: ClassVar[str] = "connected to host {self.pid}"
 
 
 class HostLost(HostEvent, frozen=True, tag=True):
     """The host ended, crashed or disconnected; requests raise ``NoHostError`` until ``HostReached``."""
 
     level: ClassVar[Level] = "error"
+    text: ClassVar[str] = "host {self.pid} is gone: {self.reason}"
     reason: str
-
-    def describe(self) -> str:  # noqa: D102 - as HostEvent
-        return f"host {self.pid} is gone: {self.reason}"
 
 
 class HostStalled(HostEvent, frozen=True, tag=True):
     """The host sends no heartbeat: a plugin keeps the interpreter's lock, or the process is stopped."""
 
     level: ClassVar[Level] = "error"
+    text: ClassVar[str] = (
+        "host {self.pid} sent nothing for {self.seconds:.1f} s; a plugin hangs, or it is stopped"
+    )
     seconds: float
     """For how long the host has sent nothing."""
-
-    def describe(self) -> str:  # noqa: D102 - as HostEvent
-        return f"host {self.pid} sent nothing for {self.seconds:.1f} s; a plugin hangs, or it is stopped"
 
 
 class HostResumed(HostEvent, frozen=True, tag=True):
     """The host sends its heartbeat again."""
 
-    def describe(self) -> str:  # noqa: D102 - as HostEvent
-        return f"host {self.pid} answers again"
+    text: ClassVar[str] = "host {self.pid} answers again"
 
 
 class EventsMissed(Event, frozen=True, tag=True):

@@ -9,7 +9,7 @@ import pytest
 
 from hotload_tui import Config
 from hotload_tui.core.artifact import About, Artifact, Entry, write_artifact
-from hotload_tui.core.compiled import is_artifact_of
+from hotload_tui.core.compiled import find_artifacts
 from hotload_tui.core.compiler import Compiler
 from hotload_tui.core.errors import ArtifactError
 from hotload_tui.core.events import ArtifactRejected
@@ -137,9 +137,13 @@ def test_no_flipped_bit_runs_other_code(artifact: Path) -> None:
      ("a-b", "a-b-0123456789ab.hotplug", True), ("a", "a-0123456789.hotplug", False),
      ("a", "last-good.json", False)],
 )  # fmt: skip
-def test_artifacts_belong_to_one_plugin(plugin: str, file_name: str, is_its: bool) -> None:  # noqa: FBT001
+def test_artifacts_belong_to_one_plugin(
+    tmp_path: Path, plugin: str, file_name: str, is_its: bool  # noqa: FBT001
+) -> None:
     """An artifact belongs to the plugin in its file name: those of ``a-b`` are not those of ``a``."""
-    assert is_artifact_of(plugin, file_name) is is_its
+    path = tmp_path / file_name
+    path.touch()
+    assert find_artifacts(tmp_path, [plugin]) == ({plugin: [path]} if is_its else {})
 
 
 def _truncate(path: Path) -> None:

@@ -208,8 +208,8 @@ def test_clean_removes_the_artifacts_of_one_plugin(workspace: Workspace) -> None
         workspace[name] = ENTRY
         build(workspace, name)
     compiler = Compiler(workspace.compiled)
-    assert compiler.clean("a") == 1
-    assert compiler.clean("a") == 0
+    assert compiler.clean("a") == {"a": 1}
+    assert compiler.clean("a") == {}
     assert len(compiler.artifacts("a-b")) == 1
 
 
@@ -241,7 +241,7 @@ def test_the_longest_directory_name_works(workspace: Workspace, name: str) -> No
     workspace[name] = ENTRY
     assert build(workspace, name).compiled == 1
     assert build(workspace, name).compiled == 0
-    assert Compiler(workspace.compiled).clean(name) == 1
+    assert Compiler(workspace.compiled).clean(name) == {name: 1}
 
 
 def test_a_missing_directory_is_no_plugin(workspace: Workspace) -> None:

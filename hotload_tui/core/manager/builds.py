@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from hotload_tui.core.artifact import Artifact
-from hotload_tui.core.compiled import Hold, Record, SourceIndex
+from hotload_tui.core.compiled import Hold, Record, SourceIndex, restore
 from hotload_tui.core.compiler import Build, Compiler
 from hotload_tui.core.config import Config
 from hotload_tui.core.directories import PluginDirectory
@@ -28,7 +28,7 @@ class Builds:
         self._keep = config.keep_generations
         self.compiler = Compiler(folder)
         self.record = Record(folder)
-        self._index = SourceIndex(folder, config.watch.ignore)
+        self.index = SourceIndex(folder, config.watch.ignore)
         self._published: set[str] = set()  # plugins with new artifacts since the last pruning
         self._unusable: set[tuple[str, str]] = set()  # last good artifacts that did not load in this host
 
@@ -38,7 +38,7 @@ class Builds:
         Raises the errors of ``Compiler.compile``.
         """
         build = self.compiler.compile(directory.path, source, fresh=fresh)
-        self._index.note(source)
+        self.index.note(source)
         now = time.time()
         if build.rejected:
             self._store.publish(ArtifactRejected(now, source.name, build.rejected))
@@ -63,13 +63,9 @@ class Builds:
 
     def known(self, directory: PluginDirectory) -> tuple[Source, Artifact] | None:
         """Return a plugin's source and artifact if neither needs to be read or built; else ``None``."""
-        source = self._index.find(directory.name, directory.path)
+        source = self.index.find(directory.name, directory.path)
         artifact = self.compiler.known(source.name, source.digest) if source else None
         return (source, artifact) if source and artifact else None
-
-    def what_is_known(self) -> Callable[[], None] | None:
-        """Return the function that saves the index of read sources; ``None`` if it has no new entry."""
-        return self._index.save if self._index.is_new else None
 
     def went_live(self, digests: Mapping[str, str]) -> None:
         """Record the digests that are live now as the last good digests of their plugins."""
@@ -92,8 +88,8 @@ class Builds:
 
     def last_good(self, name: str) -> str:
         """Return the last good digest; empty if there is none or it is barred."""
-        digest, barred = self.record.last_good(name), self.record.barred(name)
-        return "" if barred is not None and digest in barred.digests else digest
+        digest = self.record.last_good(name)
+        return "" if self.is_barred(name, digest) else digest
 
     def files(self, name: str, digest: str) -> tuple[FileDigest, ...]:
         """Return the files of an artifact; empty if it is missing or unusable."""
@@ -126,7 +122,7 @@ class Builds:
         """End the plugin's hold and publish the release; do nothing if the plugin has no hold."""
         if self.record.hold(name) is not None:
             with self._warned():
-                self.record.let_go(name)
+                self.record.keep(name, None)
             self._store.publish(PluginReleased(time.time(), name, reason))
 
     def unbar(self, name: str, reason: str) -> None:
@@ -160,14 +156,10 @@ class Builds:
         """
         forgotten = self.record.forget(name)
         when = f"{time.time_ns():020d}"
-        if name is None:
-            removed = self.compiler.clean_all(when)
-        else:
-            count = self.compiler.clean(name, when)
-            removed = {name: count} if count else {}
+        removed = self.compiler.clean(name, when)
 
         def undo() -> None:
-            self.compiler.bring_back(when)
+            restore(self.compiler.folder, when)
             self.went_live(
                 {each: good for each, good in forgotten.items() if not self.record.last_good(each)}
             )

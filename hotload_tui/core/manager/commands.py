@@ -227,11 +227,9 @@ class Holds:
 
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
         """Return the history of a plugin in this host, oldest entry first."""
+        path = self._builds.compiler.path
         return tuple(
-            replace(
-                entry,
-                can_return=bool(entry.generation) and self._builds.compiler.is_there(name, entry.digest),
-            )
+            replace(entry, can_return=bool(entry.generation) and path(name, entry.digest).is_file())
             for entry in self._history.of(name)
         )
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from hotload_tui.core.compiled import Hold
+from hotload_tui.core.compiled import Hold, remove_leftovers
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import DiscoverError, HotloadError, RefusedError
 from hotload_tui.core.events import PluginFailed
@@ -42,7 +42,7 @@ class Pipeline:
         """Start the retire thread, and remove the leftovers of a killed host."""
         self._is_closed = False
         self.retire_thread.start()
-        self._builds.compiler.remove_leftovers()
+        remove_leftovers(self._builds.compiler.folder)
 
     def close(self) -> None:
         """Refuse loads until ``stop`` has ended: no thread would retire a plugin that ``on_unload`` loads."""
@@ -88,8 +88,8 @@ class Pipeline:
             update.retry_tied()
         update.run()
         self._builds.prune(self._live_digest)
-        if not seen and (keep := self._builds.what_is_known()):
-            self.retire_thread.then(keep)
+        if not seen and self._builds.index.is_new:
+            self.retire_thread.then(self._builds.index.save)
         return update.unproven
 
     def _refuse_endless(self, directories: list[PluginDirectory], *, again: bool) -> None:
