@@ -89,13 +89,18 @@ def live_reads(file: SourceFile) -> Iterator[str]:
     """
     if _PLACE.encode() not in file.content:
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        tree = ast.parse(decoded(file.content))
+    tree = _parsed(decoded(file.content))
     places = _made_from_place(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and _name_of(node.func) in _READS and _names(node) & places:
             yield f"{file.path}:{node.lineno}: {_name_of(node.func)}() of a path made from {_PLACE} {_ADVICE}"
+
+
+def _parsed(text: str | bytes) -> ast.Module:
+    """Parse without warnings, because the compiler reports them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(text)
 
 
 def _made_from_place(tree: ast.Module) -> set[str]:
@@ -244,9 +249,7 @@ def _parsed_docstring(text: str) -> str:
         end = next(token.end[0] for token in tokens if token.type == tokenize.NEWLINE)
         # Only the first statement is parsed: an error further down does not hide the docstring.
         first = "".join(itertools.islice(io.StringIO(text), end))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.get_docstring(ast.parse(first)) or ""
+        return ast.get_docstring(_parsed(first)) or ""
     except Exception:  # foreign code: a docstring that cannot be parsed gives no description
         return ""
 
@@ -261,20 +264,13 @@ def requires_of(plugin: str, content: bytes, file_name: str) -> tuple[str, ...]:
     """
     if NAME.encode() not in content:
         return ()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the compiler has reported them
-        body = ast.parse(content).body
     found: tuple[str, ...] = ()
-    for statement in body:
-        targets, value = _assignment(statement)
-        if any(isinstance(target, ast.Name) and target.id == NAME for target in targets):
-            names = _listed_names(value)
-            if names is None:
-                problem = (
-                    f'{NAME} is read without running the module: write a list of names, {NAME} = ["other"]'
-                )
-                raise CompileError(plugin, problem, file=file_name, line=statement.lineno)
-            found = names
+    for line, value in _assigned(content, NAME):
+        names = _listed_names(value)
+        if names is None:
+            problem = f'{NAME} is read without running the module: write a list of names, {NAME} = ["other"]'
+            raise CompileError(plugin, problem, file=file_name, line=line)
+        found = names
     return found
 
 
@@ -286,33 +282,38 @@ def state_obstacle(content: bytes, kept: int | None) -> str:
 
     ``kept`` is ``None`` if there is no state. The source must compile.
     """
+    if kept is None:
+        return ""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         code = compile(content, ENTRY, "exec", dont_inherit=True)
-        body = ast.parse(content).body
-    if kept is None or _may_bind(code, "migrate_state"):
+    if _may_bind(code, "migrate_state"):
         return ""
     versions: list[object] = [] if _may_bind(code, _VERSION) else [0]
-    for statement in body:
-        targets, value = _assignment(statement)
-        if any(isinstance(target, ast.Name) and target.id == _VERSION for target in targets):
-            versions.append(value.value if isinstance(value, ast.Constant) else None)
+    for _, value in _assigned(content, _VERSION):
+        versions.append(value.value if isinstance(value, ast.Constant) else None)
     if len(versions) != 1 or type(versions[0]) is not int or versions[0] == kept:
         return ""  # the same version, or only running the module would show it
     change = f"the state of version {kept} to {_VERSION} {versions[0]}"
     return f"nothing brings {change}; add: def migrate_state(state, from_version) -> None: ..."
 
 
-def _assignment(statement: ast.stmt) -> tuple[list[ast.expr], ast.expr | None]:
-    match statement:
-        case ast.Assign(targets, value):
-            return targets, value
-        case ast.AnnAssign(target, _, value) if value is not None:
-            return [target], value
-        case ast.AugAssign(target):
-            return [target], None
-        case _:
-            return [], None
+def _assigned(content: bytes, name: str) -> Iterator[tuple[int, ast.expr | None]]:
+    """Yield the line and value of each top-level assignment to ``name``; no value for ``name += ...``."""
+    for statement in _parsed(content).body:
+        match statement:
+            case ast.Assign(targets, value) if any(_is_name(target, name) for target in targets):
+                yield statement.lineno, value
+            case ast.AnnAssign(target, _, value) if value is not None and _is_name(target, name):
+                yield statement.lineno, value
+            case ast.AugAssign(target) if _is_name(target, name):
+                yield statement.lineno, None
+            case _:
+                pass
+
+
+def _is_name(target: ast.expr, name: str) -> bool:
+    return isinstance(target, ast.Name) and target.id == name
 
 
 def _listed_names(value: ast.expr | None) -> tuple[str, ...] | None:
@@ -341,9 +342,7 @@ def named_points(files: Mapping[str, bytes], default: str | None) -> NamedPoints
         if not is_module(path) or _METHOD.encode() not in content:
             continue
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the compiler reports them
-                tree = ast.parse(content)
+            tree = _parsed(content)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             points.add(None)
             continue
@@ -366,16 +365,12 @@ def _points(tree: ast.AST, default: str | None) -> Iterator[str | None]:
             case ast.Call(ast.Attribute(attr="hook"), _):
                 yield None
             case ast.FunctionDef(decorator_list=decorators) | ast.AsyncFunctionDef(decorator_list=decorators):
-                yield from _of_decorators(decorators, default)
+                # A decorator without parentheses; with parentheses it is a call.
+                yield from (
+                    default for each in decorators if isinstance(each, ast.Attribute) and each.attr == _METHOD
+                )
             case _:
                 pass
-
-
-def _of_decorators(decorators: Iterable[ast.expr], default: str | None) -> Iterator[str | None]:
-    """Yield ``default`` for each ``@ctx.hook``; ``_points`` finds the form with parentheses, a call."""
-    for decorator in decorators:
-        if isinstance(decorator, ast.Attribute) and decorator.attr == _METHOD:
-            yield default
 
 
 _LINE = re.compile(r"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import\b|import[ \t]+([^#;\n]+))", re.MULTILINE)
@@ -478,11 +473,8 @@ def _of_file(file: SourceFile, own: _Own, words: Iterable[str]) -> Iterator[Unre
     # Finding the names takes a hundredth of the time of parsing, and in nearly every file all of them exist.
     if all(_is_there(module, file.path, own) for module in words):
         return
-    text = decoded(file.content)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(text)
+        tree = _parsed(decoded(file.content))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return  # the compiler reports the error
     for node in _certain(tree.body):
@@ -540,11 +532,7 @@ def _certain(body: Iterable[ast.AST]) -> Iterator[_Import]:
 
 def _is_guard(node: ast.AST) -> bool:
     if isinstance(node, ast.Try | ast.TryStar):
-        return any(handler.type is None or _all_names(handler.type) & _CAUGHT for handler in node.handlers)
+        return any(handler.type is None or _names(handler.type) & _CAUGHT for handler in node.handlers)
     if isinstance(node, ast.With):
-        return any(_all_names(item.context_expr) & _CAUGHT for item in node.items)
+        return any(_names(item.context_expr) & _CAUGHT for item in node.items)
     return isinstance(node, ast.If | ast.Match | ast.expr)
-
-
-def _all_names(node: ast.AST) -> set[str]:
-    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}

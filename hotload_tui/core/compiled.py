@@ -265,8 +265,9 @@ class Barred(Struct, frozen=True):
 
 
 _T = TypeVar("_T", str, Hold, Barred)
-_Stamp: TypeAlias = tuple[int, int, int, int]
-_NONE: _Stamp = (0, 0, 0, 0)
+Stamp: TypeAlias = tuple[int, int, int, int]
+"""Inode, size in bytes, mtime and ctime in ns; all 0 for a file that is missing."""
+_NONE: Stamp = (0, 0, 0, 0)
 
 
 class Record:
@@ -280,7 +281,7 @@ class Record:
 
     def read(self) -> None:
         """Read the record if its file changed: another process may have written it."""
-        stamp = _stamp_of(self._path)
+        stamp = stamp_of(self._path)
         if stamp == self._stamp != _NONE:
             return
         self._stamp = stamp  # from before the read: the next call reads what changes during it
@@ -352,13 +353,13 @@ class Record:
                 content = msgspec.json.encode(dict(sorted(self._kept.items())))
                 # Each reload records its last good digest, which is not worth waiting for the disk.
                 replace_file(self._path, content, is_durable=key != _LAST_GOOD)
-                self._stamp = _stamp_of(self._path)  # the lock keeps other writers out
+                self._stamp = stamp_of(self._path)  # the lock keeps other writers out
         except OSError as error:
             self.read()
             raise ArtifactError(f"cannot write {near(self._path)}: {error.strerror}") from error
 
 
-def _stamp_of(path: Path) -> _Stamp:
+def stamp_of(path: Path) -> Stamp:
     """Return facts that change with each version of the file: each write replaces the file."""
     try:
         facts = path.stat()

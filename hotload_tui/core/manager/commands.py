@@ -22,7 +22,6 @@ from hotload_tui.core.events import (
 from hotload_tui.core.manager.pipeline import Pipeline
 from hotload_tui.core.manager.staging import Engine, why_again
 from hotload_tui.core.manager.store import History
-from hotload_tui.core.manager.update import SelfWriteGuard
 from hotload_tui.core.model import Fault, FileDigest, HistoryEntry, PluginState
 from hotload_tui.core.source import read_source
 from hotload_tui.core.watch.scanner import PluginChange
@@ -77,12 +76,12 @@ class Inventory:
     Only one thread may use it at a time.
     """
 
-    def __init__(self, engine: Engine, pipeline: Pipeline, self_writes: SelfWriteGuard) -> None:
+    def __init__(self, engine: Engine, pipeline: Pipeline) -> None:
         self._engine = engine
         self._root = engine.root
         self._store = engine.store
         self._pipeline = pipeline
-        self._self_writes = self_writes
+        self._self_writes = engine.self_writes
 
     def find(self) -> dict[str, PluginDirectory]:
         """Return the plugins, and publish which were added or removed. Raises ``RuntimeDirError``."""
@@ -121,21 +120,20 @@ class Inventory:
             raise RefusedError(f"{name} is disabled; enable it first")
         return directory
 
-    def look_at(self, names: Iterable[str]) -> None:
-        """Bring the named plugins up to date with the disk; remove all if the runtime directory is gone."""
-        self.take([PluginChange(name) for name in names])
-
     def take(self, changes: Iterable[PluginChange]) -> set[str]:
-        """Bring changed plugins up to date; return those that the watcher must report again when settled."""
+        """Bring changed plugins up to date; remove all plugins if the runtime directory is gone.
+
+        Returns the plugins that the watcher must report again when settled.
+        """
         changes = list(changes)
         found = self._find_some([change.name for change in changes])
-        rounds = {change.name: self._self_writes.count(change) for change in changes}
         seen = {change.name: change for change in changes if change.name in found}
-        waiting = {name for name in seen if self._self_writes.is_last(rounds[name]) and seen[name].modified}
-        over = {name for name in seen if self._self_writes.is_over(rounds[name])}
-        for name in over:
-            self._warn_self_writes(found[name], seen[name])
-        taken = sorted(seen.keys() - waiting - over)
+        verdicts = {name: self._self_writes.judge(change) for name, change in seen.items()}
+        for name, verdict in verdicts.items():
+            if verdict == "ignore":
+                self._warn_self_writes(found[name], seen[name])
+        taken = sorted(name for name, verdict in verdicts.items() if verdict == "take")
+        waiting = {name for name, verdict in verdicts.items() if verdict == "wait"}
         return waiting | self.apply((found[name] for name in taken), seen)
 
     def apply(

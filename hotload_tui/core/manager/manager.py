@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, Self
 
 from msgspec.structs import replace
 
 from hotload_tui.core import directories
+from hotload_tui.core.compiled import Stamp, stamp_of
 from hotload_tui.core.config import Config
 from hotload_tui.core.config_files import files_of, resolve, unmatched_entries
 from hotload_tui.core.directories import PluginDirectory
@@ -28,7 +29,6 @@ from hotload_tui.core.manager.plan import Planner
 from hotload_tui.core.manager.retire_thread import Probation
 from hotload_tui.core.manager.staging import Engine
 from hotload_tui.core.manager.store import Queries, StatusStore
-from hotload_tui.core.manager.update import SelfWriteGuard
 from hotload_tui.core.manager.watching import ConfigReload, Watching
 from hotload_tui.core.model import (
     Fault,
@@ -46,6 +46,7 @@ from hotload_tui.core.model import (
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.naming import identifier
 from hotload_tui.core.runtime.threads import Trials
+from hotload_tui.core.watch.scanner import PluginChange
 
 if TYPE_CHECKING:
     from hotload_tui.core.manager.aio import EventStream
@@ -76,9 +77,8 @@ class HotloadManager:
         self._store = StatusStore()
         loader = Loader(host, self._config, trials=trials, step_observer=step_observer)
         self._engine = engine = Engine(self._config, self._store, loader)
-        self_writes = SelfWriteGuard()
-        self._pipeline = Pipeline(engine, self_writes)
-        self._inventory = Inventory(engine, self._pipeline, self_writes)
+        self._pipeline = Pipeline(engine)
+        self._inventory = Inventory(engine, self._pipeline)
         self._holds = Holds(engine, self._pipeline)
         self._queries = Queries(host, self._config, self._store, loader)
         self._config_reload = ConfigReload(engine, self._inventory, self._pipeline)
@@ -198,7 +198,7 @@ class HotloadManager:
         name = directories.name_of(relative.parts[0]) if relative.parts else None
         if name is not None:
             with self._command_lock.taken():
-                self._inventory.look_at([name])
+                self._inventory.take([PluginChange(name)])
 
     def build(self, name: str | None = None) -> tuple[PluginStatus, ...]:
         """Compile one plugin, or all enabled plugins, without loading; the statuses contain the faults."""
@@ -360,7 +360,7 @@ class HotloadManager:
 
     def snapshot(self) -> Snapshot:
         """Return the whole state at this moment; never wait for a reload."""
-        self._pipeline.retire_thread.check_held()
+        self._engine.retire_thread.check_held()
         return self._queries.snapshot(self._watching.status(), self._config_reload.fault)
 
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
@@ -385,7 +385,7 @@ class HotloadManager:
 
     def detail(self, name: str) -> PluginDetail:
         """Return all details of one plugin."""
-        self._pipeline.retire_thread.check_held()
+        self._engine.retire_thread.check_held()
         detail, requires = self._queries.detail(name), self._engine.dependencies.newest
         others = (status.name for status in self._store.statuses())
         return replace(
@@ -436,8 +436,6 @@ class HotloadManager:
 
 _INTERVAL: Final = 0.25  # seconds between two checks; a change is read once two checks find the same files
 
-_Facts: TypeAlias = tuple[tuple[int, int, int] | None, ...]
-
 
 def follow_config(
     manager: HotloadManager,
@@ -461,22 +459,14 @@ def follow_config(
         return resolve(place, runtime_dir=runtime_dir, compiled_dir=compiled_dir).config
 
     def look() -> None:
-        taken: _Facts | None = None
+        taken: list[Stamp] = []
         while not ended.is_set():
-            facts = tuple(map(_facts, files))
-            if facts != taken and not ended.wait(interval) and facts == tuple(map(_facts, files)):
-                taken = facts
+            stamps = [stamp_of(file) for file in files]
+            if stamps != taken and not ended.wait(interval) and stamps == [stamp_of(file) for file in files]:
+                taken = stamps
                 with contextlib.suppress(HotloadError):  # the manager has reported it, or is stopping
                     manager.reconfigure(read)
             ended.wait(interval)
 
     threading.Thread(target=look, name="hotload-config", daemon=True).start()
     return ended.set
-
-
-def _facts(file: Path) -> tuple[int, int, int] | None:
-    try:
-        status = file.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns

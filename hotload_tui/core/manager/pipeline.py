@@ -12,12 +12,11 @@ from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import DiscoverError, HotloadError, RefusedError
 from hotload_tui.core.events import PluginFailed
 from hotload_tui.core.manager.decide import in_order
-from hotload_tui.core.manager.retire_thread import RetireThread
 from hotload_tui.core.manager.staging import Engine, is_same
-from hotload_tui.core.manager.update import SelfWriteGuard, Update
+from hotload_tui.core.manager.update import Update
 from hotload_tui.core.model import Fault, PluginState, PluginStatus
 from hotload_tui.core.source import Source, check_entry, read_source
-from hotload_tui.core.watch.scanner import PluginChange, Repositories
+from hotload_tui.core.watch.scanner import PluginChange
 
 
 class Pipeline:
@@ -26,22 +25,20 @@ class Pipeline:
     Only one thread at a time may use it, except for ``stop`` and the queries.
     """
 
-    def __init__(self, engine: Engine, self_writes: SelfWriteGuard) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._store = engine.store
         self._builds = engine.builds
         self._loader = engine.loader
         self._dependencies = engine.dependencies
-        self._self_writes = self_writes
-        self._repositories = Repositories(engine.root, engine.config.debounce_time)
-        self.retire_thread = RetireThread(engine.loader, engine.store)
+        self._retire_thread = engine.retire_thread
         self._has_unloaded = False
         self._is_closed = False
 
     def start(self) -> None:
         """Start the retire thread, and remove the leftovers of a killed host."""
         self._is_closed = False
-        self.retire_thread.start()
+        self._retire_thread.start()
         remove_leftovers(self._builds.compiler.folder)
 
     def close(self) -> None:
@@ -50,7 +47,7 @@ class Pipeline:
 
     def stop(self) -> None:
         """Retire the queued generations, and stop the retire thread."""
-        self.retire_thread.stop()
+        self._retire_thread.stop()
         if self._loader.unloading() is None:
             self._is_closed = False
 
@@ -59,7 +56,7 @@ class Pipeline:
         names = in_order(self._loader.names(), self._dependencies.bound)[::-1]
         self._loader.unload_together(names)
         self._has_unloaded = True
-        self.retire_thread.schedule()
+        self._retire_thread.schedule()
         for name in names:
             self._store.put_not_live(name, PluginState.NEW)
 
@@ -79,7 +76,7 @@ class Pipeline:
         """
         directories = list(directories)
         self._refuse_endless(directories, again=bool(asked))
-        update = self._new_update(fresh=fresh)
+        update = Update(self._engine, fresh=fresh)
         for directory in directories:
             update.stage(directory, asked.get(directory.name, ""), seen.get(directory.name))
         update.stage_others()
@@ -89,7 +86,7 @@ class Pipeline:
         update.run()
         self._builds.prune(self._live_digest)
         if not seen and self._builds.index.is_new:
-            self.retire_thread.then(self._builds.index.save)
+            self._retire_thread.then(self._builds.index.save)
         return update.unproven
 
     def _refuse_endless(self, directories: list[PluginDirectory], *, again: bool) -> None:
@@ -154,7 +151,7 @@ class Pipeline:
             self._store.put_waiting(status, f"it requires {name}, which has been unloaded")
         self._loader.unload(name)
         self._has_unloaded = True
-        self.retire_thread.schedule()
+        self._retire_thread.schedule()
 
     # ---- holds
 
@@ -170,10 +167,10 @@ class Pipeline:
         self._refuse_endless([directory], again=False)
         name = directory.name
         if hold.digest and self._live_digest(name) != hold.digest:
-            update = self._new_update()
+            update = Update(self._engine)
             update.stage_held(directory, hold, self._builds.compiler.open(name, hold.digest))
             update.run()
-            following = self._new_update()  # those that can load only with this version
+            following = Update(self._engine)  # those that can load only with this version
             following.retry_tied(name)
             following.stage_others()
             following.run()
@@ -187,6 +184,3 @@ class Pipeline:
         """Return the digest of the live version; empty if there is none."""
         live = self._loader.live(name)
         return live.generation.artifact.manifest.digest if live else ""
-
-    def _new_update(self, *, fresh: bool = False) -> Update:
-        return Update(self._engine, self.retire_thread, self._self_writes, self._repositories, fresh=fresh)

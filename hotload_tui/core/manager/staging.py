@@ -27,12 +27,13 @@ from hotload_tui.core.events import PluginLoaded, Step
 from hotload_tui.core.faults import TextOf, fault_of
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.decide import BROKEN, Decision, Facts, decide, depending_on, in_order
+from hotload_tui.core.manager.retire_thread import RetireThread
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, Phase, PluginState, PluginStatus
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.trial import LivePlugin
 from hotload_tui.core.source import Source, SourceFile, SourceRule, decoded, read_source
-from hotload_tui.core.watch.scanner import PluginChange
+from hotload_tui.core.watch.scanner import PluginChange, Repositories
 
 
 def is_same(fault: Fault, before: Fault | None) -> bool:
@@ -117,6 +118,51 @@ class DependencyGraph:
         return in_order((each for each in live if each in found), self.bound)[::-1]
 
 
+_ROUNDS = 3
+_GRAIN = 0.01  # seconds by which file times may be behind the clock
+
+
+class _Loads(Struct):
+    began: float = 0.0
+    ended: float = 0.0
+    rounds: int = 0
+
+
+class SelfWriteGuard:
+    """Counts, for each plugin, the consecutive changes that are made while the plugin loads."""
+
+    def __init__(self) -> None:
+        self._loads: dict[str, _Loads] = {}
+
+    def loaded(self, name: str, began: float, ended: float) -> None:
+        """Record when a load began and ended."""
+        loads = self._loads.setdefault(name, _Loads())
+        loads.began, loads.ended = began, ended
+
+    def forget(self, name: str) -> None:
+        """Remove the record of a plugin that is gone."""
+        self._loads.pop(name, None)
+
+    def is_running(self, name: str) -> bool:
+        """Return whether the plugin's last change was made while the plugin loaded."""
+        loads = self._loads.get(name)
+        return loads is not None and loads.rounds > 0
+
+    def judge(self, change: PluginChange) -> Literal["take", "wait", "ignore"]:
+        """Return what to do with a change; ``wait``: take it once it is settled.
+
+        A plugin that changes its own files at each load would load without end. It may not have made the
+        last change that is taken, so that one waits.
+        """
+        loads = self._loads.setdefault(change.name, _Loads())
+        if change.modified:
+            is_own = loads.began - _GRAIN <= change.modified <= loads.ended
+            loads.rounds = loads.rounds + 1 if is_own else 0
+        if loads.rounds > _ROUNDS:
+            return "ignore"
+        return "wait" if loads.rounds == _ROUNDS and change.modified else "take"
+
+
 class Engine:
     """The parts of the manager with which every command works."""
 
@@ -128,6 +174,9 @@ class Engine:
         self.rule = SourceRule(config.watch.ignore)
         self.builds = Builds(config, store)
         self.dependencies = DependencyGraph(config, loader)
+        self.self_writes = SelfWriteGuard()
+        self.repositories = Repositories(self.root, config.debounce_time)
+        self.retire_thread = RetireThread(loader, store)
 
     def failure(self, error: HotloadError, plugin: str, source: Source | None = None) -> Fault:
         """Return the fault of a plugin; ``source`` contains the files that were compiled."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from hotload_tui.core.artifact import Artifact
@@ -14,82 +13,21 @@ from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import HotloadError, RefusedError, RequirementError
 from hotload_tui.core.events import PluginHeld, PluginMended
 from hotload_tui.core.manager.decide import Decision, in_order
-from hotload_tui.core.manager.retire_thread import RetireThread
 from hotload_tui.core.manager.staging import Engine, StagedPlugin, Stager
 from hotload_tui.core.model import PluginState
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.loader import Outcome, Wanted
 from hotload_tui.core.runtime.trial import LivePlugin
 from hotload_tui.core.source import Source, is_as_read, read_source
-from hotload_tui.core.watch.scanner import PluginChange, Repositories
-
-_ROUNDS = 3
-_GRAIN = 0.01  # seconds by which file times may be behind the clock
-
-
-class _Loads(Struct):
-    began: float = 0.0
-    ended: float = 0.0
-    rounds: int = 0
-
-
-class SelfWriteGuard:
-    """Counts, for each plugin, the consecutive changes that are made while the plugin loads."""
-
-    def __init__(self) -> None:
-        self._loads: dict[str, _Loads] = {}
-
-    def loaded(self, name: str, began: float, ended: float) -> None:
-        """Record when a load began and ended."""
-        loads = self._loads.setdefault(name, _Loads())
-        loads.began, loads.ended = began, ended
-
-    def forget(self, name: str) -> None:
-        """Remove the record of a plugin that is gone."""
-        self._loads.pop(name, None)
-
-    def is_running(self, name: str) -> bool:
-        """Return whether the plugin's last change was made while the plugin loaded."""
-        loads = self._loads.get(name)
-        return loads is not None and loads.rounds > 0
-
-    def count(self, change: PluginChange) -> int:
-        """Return the number of consecutive changes during loads, including this change."""
-        loads = self._loads.setdefault(change.name, _Loads())
-        if change.modified and loads.began - _GRAIN <= change.modified <= loads.ended:
-            loads.rounds += 1
-        elif change.modified:
-            loads.rounds = 0
-        return loads.rounds
-
-    @staticmethod
-    def is_last(rounds: int) -> bool:
-        """Return whether to take the change only when it is settled: the plugin may not have made it."""
-        return rounds == _ROUNDS
-
-    @staticmethod
-    def is_over(rounds: int) -> bool:
-        """Return whether to ignore the change."""
-        return rounds > _ROUNDS
+from hotload_tui.core.watch.scanner import PluginChange
 
 
 class Update(Stager):
     """Carries out what ``decide`` decides; a trial that fails is a new fact, after which it decides again."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        retire_thread: RetireThread,
-        self_writes: SelfWriteGuard,
-        repositories: Repositories,
-        *,
-        fresh: bool = False,
-    ) -> None:
+    def __init__(self, engine: Engine, *, fresh: bool = False) -> None:
         """``fresh``: compile every file of the plugins that somebody asked for."""
         super().__init__(engine)
-        self._retire_thread = retire_thread
-        self._self_writes = self_writes
-        self._repositories = repositories
         self._fresh = fresh
         self._held = ""
         self._overtaken: set[str] = set()
@@ -223,10 +161,10 @@ class Update(Stager):
 
     def _take(self, one: StagedPlugin, decision: Decision, outcome: Outcome) -> bool:
         """Take the result of a trial; return whether the decisions still hold."""
-        self._self_writes.loaded(one.name, outcome.load.began, outcome.load.ended)
+        self.engine.self_writes.loaded(one.name, outcome.load.began, outcome.load.ended)
         if decision.version == "newest" and self._is_overtaken(one):
             if outcome.trial is not None:
-                self._retire_thread.discard(outcome.trial, "a newer save overtook its load")
+                self.engine.retire_thread.discard(outcome.trial, "a newer save overtook its load")
             return False
         if outcome.trial is not None:
             one.trial = outcome.trial
@@ -251,13 +189,13 @@ class Update(Stager):
         if (
             one.name in self._overtaken
             or is_as_read(one.source, rule)
-            or self._self_writes.is_running(one.name)
+            or self.engine.self_writes.is_running(one.name)
         ):
             return False
         try:
-            mark = self._repositories.mark()
+            mark = self.engine.repositories.mark()
             source = read_source(one.name, directory.path, rule)
-            is_half = self._repositories.overtaken({one.name: directory.path}, mark)
+            is_half = self.engine.repositories.overtaken({one.name: directory.path}, mark)
             if is_half or source.digest == one.source.digest:
                 return False  # git is writing: the watcher reports its changes together
             self.build(one, source)
@@ -282,7 +220,7 @@ class Update(Stager):
                 outdated.append((one.trial, decision.unmet or "what it requires does not load"))
                 one.trial = None
         for trial, reason in reversed(outdated):
-            self._retire_thread.discard(trial, reason)
+            self.engine.retire_thread.discard(trial, reason)
 
     # ---- the swap
 
@@ -297,11 +235,11 @@ class Update(Stager):
             time.sleep(0)  # let waiting threads call the new version before the reports
             for one in ready:
                 self._report(one, seconds)
-        self._retire_thread.schedule()  # after the reports: the load is published before the retirement
+        self.engine.retire_thread.schedule()  # after the reports: the load is published before the retirement
         digests = {trial.name: trial.generation.artifact.manifest.digest for trial in trials}
         builds.went_live(digests)
         # Do not wait for the disk: an artifact that a power failure damages is built again.
-        self._retire_thread.then(make_durable, builds.new_among(digests))
+        self.engine.retire_thread.then(make_durable, builds.new_among(digests))
 
     def _report(self, one: StagedPlugin, seconds: float) -> None:
         """Report that a version is live after a swap that took ``seconds``."""
@@ -329,7 +267,7 @@ class Update(Stager):
         known = self.engine.store.get(one.name)
         if one.fault is not None and (known is None or known.fault is not one.fault):
             self.engine.store.put_failed(one.status, one.fault, _tried(one), one.facts.generation)
-            self._retire_thread.schedule()  # for the failed trial
+            self.engine.retire_thread.schedule()  # for the failed trial
 
     def _conclude(self, one: StagedPlugin, decision: Decision) -> None:
         """Set the status of a plugin as far as no swap does."""
@@ -356,9 +294,9 @@ class Update(Stager):
         """Discard trials, each before those of the plugins that it requires."""
         for one in reversed(list(staged)):
             assert one.trial is not None
-            self._retire_thread.discard(one.trial, reason)
+            self.engine.retire_thread.discard(one.trial, reason)
             one.trial = None
-        self._retire_thread.schedule()
+        self.engine.retire_thread.schedule()
 
 
 def _tried(one: StagedPlugin) -> str:

@@ -159,7 +159,7 @@ class Watching:
             if was_paused:
                 self.publish_status()
             if names:
-                self._inventory.look_at(names)
+                self._inventory.take(map(PluginChange, names))
             return names
 
     def publish_status(self) -> None:
