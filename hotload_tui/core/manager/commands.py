@@ -1,30 +1,22 @@
-"""Commands of the manager, one at a time: find, load and unload plugins, hold them, and roll them back."""
+"""Commands of the manager: the lock that runs one at a time, and the holds and rollbacks."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from hotload_tui.core import directories
 from hotload_tui.core.compiled import Hold
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import ArtifactError, DiscoverError, RefusedError
-from hotload_tui.core.events import (
-    PluginDisabled,
-    PluginDiscovered,
-    PluginRemoved,
-)
 from hotload_tui.core.manager.pipeline import Pipeline
-from hotload_tui.core.manager.staging import Engine, why_again
+from hotload_tui.core.manager.staging import Engine
 from hotload_tui.core.manager.store import History
-from hotload_tui.core.model import Fault, FileDigest, HistoryEntry, PluginState
+from hotload_tui.core.model import Fault, FileDigest, HistoryEntry
 from hotload_tui.core.source import read_source
-from hotload_tui.core.watch.scanner import PluginChange
 
 
 class CommandLock:
@@ -68,149 +60,6 @@ class CommandLock:
             raise RefusedError(
                 "a plugin cannot command its manager while it is being loaded; do it in a handler"
             )
-
-
-class Inventory:
-    """Keeps the status store and the live plugins in step with the plugin directories.
-
-    Only one thread may use it at a time.
-    """
-
-    def __init__(self, engine: Engine, pipeline: Pipeline) -> None:
-        self._engine = engine
-        self._root = engine.root
-        self._store = engine.store
-        self._pipeline = pipeline
-        self._self_writes = engine.self_writes
-
-    def find(self) -> dict[str, PluginDirectory]:
-        """Return the plugins, and publish which were added or removed. Raises ``RuntimeDirError``."""
-        found = directories.find_plugins(self._root)
-        self._forget(status.name for status in self._store.statuses() if status.name not in found)
-        self._add_found(found)
-        return found
-
-    def _find_some(self, names: Collection[str]) -> dict[str, PluginDirectory]:
-        """Return the named plugins, and publish which were added or removed, without listing all plugins."""
-        if not self._root.is_dir():  # all plugins are gone with it
-            self._forget(status.name for status in self._store.statuses())
-            return {}
-        found = {name: each for name in names if (each := directories.find_plugin(self._root, name))}
-        self._forget(name for name in names if name not in found and self._store.get(name) is not None)
-        self._add_found(found)
-        return found
-
-    def _add_found(self, found: Mapping[str, PluginDirectory]) -> None:
-        for name, directory in found.items():
-            if self._store.get(name) is None:
-                self._store.put(self._engine.status_of(directory))
-                self._store.publish(PluginDiscovered(time.time(), name))
-
-    def find_one(self, name: str) -> PluginDirectory:
-        """Return the plugin's directory. Raises ``UnknownPluginError`` and ``RuntimeDirError``."""
-        found = self.find()
-        if name not in found:
-            raise directories.unknown(name, found)
-        return found[name]
-
-    def find_on(self, name: str) -> PluginDirectory:
-        """Return the directory of an enabled plugin. Raises ``RefusedError`` if the plugin is disabled."""
-        directory = self.find_one(name)
-        if not self._engine.is_on(directory):
-            raise RefusedError(f"{name} is disabled; enable it first")
-        return directory
-
-    def take(self, changes: Iterable[PluginChange]) -> set[str]:
-        """Bring changed plugins up to date; remove all plugins if the runtime directory is gone.
-
-        Returns the plugins that the watcher must report again when settled.
-        """
-        changes = list(changes)
-        found = self._find_some([change.name for change in changes])
-        seen = {change.name: change for change in changes if change.name in found}
-        verdicts = {name: self._self_writes.judge(change) for name, change in seen.items()}
-        for name, verdict in verdicts.items():
-            if verdict == "ignore":
-                self._warn_self_writes(found[name], seen[name])
-        taken = sorted(name for name, verdict in verdicts.items() if verdict == "take")
-        waiting = {name for name, verdict in verdicts.items() if verdict == "wait"}
-        return waiting | self.apply((found[name] for name in taken), seen)
-
-    def apply(
-        self,
-        directories: Iterable[PluginDirectory],
-        seen: Mapping[str, PluginChange] = MappingProxyType({}),
-        *,
-        asked: Mapping[str, str] = MappingProxyType({}),
-        fresh: bool = False,
-    ) -> set[str]:
-        """Unload disabled plugins, load the others in one swap; see ``Pipeline.update``."""
-        on: list[PluginDirectory] = []
-        for directory in directories:
-            if self._engine.is_on(directory):
-                on.append(directory)
-            else:
-                self._switch_off(directory)
-        return self._pipeline.update(on, seen, asked=asked, fresh=fresh)
-
-    def rebuild(self, *, force: bool) -> None:
-        """Load the plugins that changed or have a fault, or all plugins if there are none of these.
-
-        ``force`` loads all plugins, and compiles every file again. HELD plugins stay HELD.
-        """
-        loaded, found = self._loaded(), self.find()
-        on = [each for each in found.values() if self._engine.is_on(each) and not self.is_held(each.name)]
-        reasons = {each.name: why_again(self._store.get(each.name)) for each in on}
-        asked = {name: reason or "asked for" for name, reason in reasons.items() if reason or force}
-        self.apply(found.values(), asked=asked, fresh=force)
-        if not asked and self._loaded() == loaded:
-            self._pipeline.update(on, asked=dict.fromkeys(reasons, "asked for"))
-
-    def try_again(self, names: Iterable[str]) -> None:
-        """Load the named plugins again, except those that are disabled or HELD."""
-        found = self._find_some(list(names))
-        on = [each for each in found.values() if self._engine.is_on(each) and not self.is_held(each.name)]
-        self._pipeline.update(on, asked={each.name: "what it lacked is installed" for each in on})
-
-    def _loaded(self) -> dict[str, tuple[PluginState, int, str]]:
-        """Return each plugin's state, generation and source digest."""
-        statuses = self._store.statuses()
-        return {status.name: (status.state, status.generation, status.source_digest) for status in statuses}
-
-    def is_held(self, name: str) -> bool:
-        """Return whether the plugin is HELD."""
-        status = self._store.get(name)
-        return status is not None and status.state is PluginState.HELD
-
-    def _forget(self, names: Iterable[str]) -> None:
-        for name in names:
-            self._pipeline.unload(name)
-            self._engine.dependencies.forget(name)
-            self._store.drop(name)
-            self._self_writes.forget(name)
-            self._store.publish(PluginRemoved(time.time(), name))
-
-    def _warn_self_writes(self, directory: PluginDirectory, change: PluginChange) -> None:
-        live = self._engine.loader.live(directory.name)
-        members = live.generation.artifact.manifest.members if live else ()
-        served = {member.path: member.sha256 for member in members}
-        files = change.source.files if change.source else ()
-        own = ", ".join(file.path for file in files if served.get(file.path) != file.sha256)
-        self._store.write(
-            "warning",
-            directory.name,
-            f"changes its own files at each load ({own}) and is left as it is until somebody edits it; "
-            "what a plugin writes belongs elsewhere, or into [watch] ignore",
-        )
-
-    def _switch_off(self, directory: PluginDirectory) -> None:
-        status = self._engine.status_of(directory)
-        known = self._store.get(directory.name)
-        if known is None or known.state is not PluginState.OFF or known.path != status.path:
-            self._store.put(status)
-            self._pipeline.unload(directory.name)
-            self._store.put_not_live(directory.name, PluginState.OFF)
-            self._store.publish(PluginDisabled(time.time(), directory.name))
 
 
 class Holds:

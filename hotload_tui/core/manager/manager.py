@@ -23,7 +23,7 @@ from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import HotloadError, RefusedError, RuntimeDirError, near
 from hotload_tui.core.events import LogCollector, PluginCleaned, PluginEnabled, Subscriber
 from hotload_tui.core.hooks.host import HookHost
-from hotload_tui.core.manager.commands import CommandLock, Holds, Inventory
+from hotload_tui.core.manager.commands import CommandLock, Holds
 from hotload_tui.core.manager.pipeline import Pipeline
 from hotload_tui.core.manager.plan import Planner
 from hotload_tui.core.manager.retire_thread import Probation
@@ -78,13 +78,12 @@ class HotloadManager:
         loader = Loader(host, self._config, trials=trials, step_observer=step_observer)
         self._engine = engine = Engine(self._config, self._store, loader)
         self._pipeline = Pipeline(engine)
-        self._inventory = Inventory(engine, self._pipeline)
         self._holds = Holds(engine, self._pipeline)
         self._queries = Queries(host, self._config, self._store, loader)
-        self._config_reload = ConfigReload(engine, self._inventory, self._pipeline)
+        self._config_reload = ConfigReload(engine, self._pipeline)
         self._command_lock = CommandLock(loader.is_inside_trial)
         self._probation = Probation(self._config, self._store, host, self._go_back)
-        self._watching = Watching(engine, self._inventory, self._command_lock)
+        self._watching = Watching(engine, self._pipeline, self._command_lock)
         self._undoable: deque[tuple[str, Callable[[], object]]] = deque(maxlen=_KEPT)
         self._detach: list[Callable[[], None]] = []
         self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
@@ -168,7 +167,7 @@ class HotloadManager:
     def scan(self) -> tuple[PluginStatus, ...]:
         """Find the plugins without reading or running their code. Raises ``RuntimeDirError``."""
         with self._command_lock.taken():
-            for directory in self._inventory.find().values():
+            for directory in self._pipeline.find().values():
                 if self._engine.is_on(directory):
                     self._pipeline.look(directory)
             return self._store.statuses()
@@ -176,17 +175,17 @@ class HotloadManager:
     def scan_and_load_all(self) -> tuple[PluginStatus, ...]:
         """Bring every plugin up to date with its source. Raises ``RuntimeDirError``."""
         with self._command_lock.taken():
-            found = self._inventory.find()
+            found = self._pipeline.find()
             for warning in unmatched_entries(self._config, found):
                 self._store.write("warning", "", warning)
-            self._inventory.apply(found.values())
+            self._pipeline.update(found.values())
             return self._store.statuses()
 
     def load_plugin(self, path: Path) -> PluginStatus:
         """Bring the plugin in the directory ``path`` up to date. Raises ``UnknownPluginError``."""
         with self._command_lock.taken():
-            directory = self._inventory.find_one(Path(path).name.removeprefix("_"))
-            self._inventory.apply([directory])
+            directory = self._pipeline.find_one(Path(path).name.removeprefix("_"))
+            self._pipeline.update([directory])
             return self._store.status(directory.name)
 
     def handle_file_change(self, path: Path) -> None:
@@ -198,15 +197,15 @@ class HotloadManager:
         name = directories.name_of(relative.parts[0]) if relative.parts else None
         if name is not None:
             with self._command_lock.taken():
-                self._inventory.take([PluginChange(name)])
+                self._pipeline.take([PluginChange(name)])
 
     def build(self, name: str | None = None) -> tuple[PluginStatus, ...]:
         """Compile one plugin, or all enabled plugins, without loading; the statuses contain the faults."""
         with self._command_lock.taken():
             if name is not None:
-                return (self._pipeline.build(self._inventory.find_one(name)),)
+                return (self._pipeline.build(self._pipeline.find_one(name)),)
             return tuple(
-                map(self._pipeline.build, filter(self._engine.is_on, self._inventory.find().values()))
+                map(self._pipeline.build, filter(self._engine.is_on, self._pipeline.find().values()))
             )
 
     def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:
@@ -217,10 +216,10 @@ class HotloadManager:
         """
         with self._command_lock.taken():
             if name is not None:
-                directory = self._inventory.find_on(name)
+                directory = self._pipeline.find_on(name)
                 self._pipeline.update([directory], asked={name: "asked for"}, fresh=force)
                 return (self._store.status(name),)
-            self._inventory.rebuild(force=force)
+            self._pipeline.rebuild(force=force)
             return self._store.statuses()
 
     def rollback(self, name: str, generation: int) -> PluginStatus:
@@ -236,7 +235,7 @@ class HotloadManager:
 
         """
         with self._command_lock.taken():
-            self._holds.rollback(self._inventory.find_on(name), generation)
+            self._holds.rollback(self._pipeline.find_on(name), generation)
             return self._store.status(name)
 
     def hold(self, name: str, reason: str) -> PluginStatus:
@@ -245,28 +244,28 @@ class HotloadManager:
         The last good version becomes live, if it is another version; otherwise no version is live.
         """
         with self._command_lock.taken():
-            self._holds.hold_back(self._inventory.find_on(name), reason)
+            self._holds.hold_back(self._pipeline.find_on(name), reason)
             return self._store.status(name)
 
     def release(self, name: str) -> PluginStatus:
         """Release the plugin if it is HELD, and bring it up to date with its source."""
         with self._command_lock.taken():
-            directory = self._inventory.find_one(name)
+            directory = self._pipeline.find_one(name)
             self._engine.builds.release(name, "asked for")
             self._engine.builds.unbar(name, "asked for")
-            self._inventory.apply([directory])
+            self._pipeline.update([directory])
             return self._store.status(name)
 
     def enable(self, name: str) -> PluginStatus:
         """Rename ``_name`` to ``name`` and load the plugin, or release it if it is HELD; else do nothing."""
         with self._command_lock.taken():
-            if not self._config.of(name).enabled and self._inventory.find_one(name).enabled:
+            if not self._config.of(name).enabled and self._pipeline.find_one(name).enabled:
                 raise RefusedError(
                     f"{name} is switched off by enabled = false in hotload.toml; change it there"
                 )
             if self._toggle(name, directories.enable):
                 self._undoable.append((f"enable {name}", lambda: self._toggle(name, directories.disable)))
-            elif self._inventory.is_held(name):
+            elif self._pipeline.is_held(name):
                 self.release(name)
             return self._store.status(name)
 
@@ -279,14 +278,14 @@ class HotloadManager:
 
     def _toggle(self, name: str, rename: Callable[[PluginDirectory], PluginDirectory]) -> bool:
         """Rename a plugin's directory and apply that; return false if the name is right already."""
-        directory = self._inventory.find_one(name)
+        directory = self._pipeline.find_one(name)
         self._watching.doubted.add(name)
         renamed = rename(directory)
         if renamed is directory:
             return False
         if renamed.enabled:
             self._store.publish(PluginEnabled(time.time(), name))
-        self._inventory.apply([renamed])
+        self._pipeline.update([renamed])
         return True
 
     def clean(self, name: str | None = None) -> int:
@@ -296,9 +295,9 @@ class HotloadManager:
         """
         with self._command_lock.taken():
             if name is None:
-                self._inventory.find()
+                self._pipeline.find()
             else:
-                self._inventory.find_one(name)
+                self._pipeline.find_one(name)
             removed, undo = self._engine.builds.clean(name)
             if removed:
                 self._undoable.append((f"clean {name}" if name else "clean of all", undo))
@@ -326,7 +325,7 @@ class HotloadManager:
     def new(self, name: str, template: str = "simple") -> PluginStatus:
         """Create a plugin from a template and load it. Raises ``UsageError`` if the name is invalid."""
         with self._command_lock.taken():
-            self._inventory.apply([directories.create(self._engine.root, name, template)])
+            self._pipeline.update([directories.create(self._engine.root, name, template)])
             return self._store.status(name)
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
@@ -426,7 +425,7 @@ class HotloadManager:
         with self._command_lock.taken():
             live = self._engine.loader.live(name)
             if self._detach and live is not None and live.generation.number == generation:
-                self._holds.go_back(self._inventory.find_on(name), generation, why)
+                self._holds.go_back(self._pipeline.find_on(name), generation, why)
 
     def _plugin_of(self, module_name: str) -> str:
         """Return the plugin whose modules have the identifier ``module_name``."""

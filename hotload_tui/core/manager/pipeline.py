@@ -1,18 +1,19 @@
-"""The pipeline of a change: read, compile, publish, try, swap; then retire the previous version."""
+"""The pipeline: from the plugin directories to the live plugins, and which plugins a change concerns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 
 from msgspec.structs import replace
 
 from hotload_tui.core.compiled import Hold, remove_leftovers
-from hotload_tui.core.directories import PluginDirectory
+from hotload_tui.core.directories import PluginDirectory, find_plugin, find_plugins, unknown
 from hotload_tui.core.errors import DiscoverError, HotloadError, RefusedError
-from hotload_tui.core.events import PluginFailed
+from hotload_tui.core.events import PluginDisabled, PluginDiscovered, PluginFailed, PluginRemoved
 from hotload_tui.core.manager.decide import in_order
-from hotload_tui.core.manager.staging import Engine, is_same
+from hotload_tui.core.manager.staging import Engine, is_same, why_again
 from hotload_tui.core.manager.update import Update
 from hotload_tui.core.model import Fault, PluginState, PluginStatus
 from hotload_tui.core.source import Source, check_entry, read_source
@@ -20,9 +21,9 @@ from hotload_tui.core.watch.scanner import PluginChange
 
 
 class Pipeline:
-    """Takes plugins from source to live.
+    """Keeps the live plugins and the status store in step with the plugin directories.
 
-    Only one thread at a time may use it, except for ``stop`` and the queries.
+    Only one thread at a time may use it, except for ``stop``.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -51,6 +52,113 @@ class Pipeline:
         if self._loader.unloading() is None:
             self._is_closed = False
 
+    # ---- the plugins on the disk
+
+    def find(self) -> dict[str, PluginDirectory]:
+        """Return the plugins, and publish which were added or removed. Raises ``RuntimeDirError``."""
+        found = find_plugins(self._engine.root)
+        self._forget(status.name for status in self._store.statuses() if status.name not in found)
+        self._add_found(found)
+        return found
+
+    def _find_some(self, names: Collection[str]) -> dict[str, PluginDirectory]:
+        """Return the named plugins, and publish which were added or removed, without listing all plugins."""
+        if not self._engine.root.is_dir():  # all plugins are gone with it
+            self._forget(status.name for status in self._store.statuses())
+            return {}
+        found = {name: each for name in names if (each := find_plugin(self._engine.root, name))}
+        self._forget(name for name in names if name not in found and self._store.get(name) is not None)
+        self._add_found(found)
+        return found
+
+    def _add_found(self, found: Mapping[str, PluginDirectory]) -> None:
+        for name, directory in found.items():
+            if self._store.get(name) is None:
+                self._store.put(self._engine.status_of(directory))
+                self._store.publish(PluginDiscovered(time.time(), name))
+
+    def find_one(self, name: str) -> PluginDirectory:
+        """Return the plugin's directory. Raises ``UnknownPluginError`` and ``RuntimeDirError``."""
+        found = self.find()
+        if name not in found:
+            raise unknown(name, found)
+        return found[name]
+
+    def find_on(self, name: str) -> PluginDirectory:
+        """Return the directory of an enabled plugin. Raises ``RefusedError`` if the plugin is disabled."""
+        directory = self.find_one(name)
+        if not self._engine.is_on(directory):
+            raise RefusedError(f"{name} is disabled; enable it first")
+        return directory
+
+    def is_held(self, name: str) -> bool:
+        """Return whether the plugin is HELD."""
+        status = self._store.get(name)
+        return status is not None and status.state is PluginState.HELD
+
+    def _forget(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.unload(name)
+            self._dependencies.forget(name)
+            self._store.drop(name)
+            self._engine.self_writes.forget(name)
+            self._store.publish(PluginRemoved(time.time(), name))
+
+    # ---- loading
+
+    def take(self, changes: Iterable[PluginChange]) -> set[str]:
+        """Bring changed plugins up to date; remove all plugins if the runtime directory is gone.
+
+        Returns the plugins that the watcher must report again when settled.
+        """
+        changes = list(changes)
+        found = self._find_some([change.name for change in changes])
+        seen = {change.name: change for change in changes if change.name in found}
+        verdicts = {name: self._engine.self_writes.judge(change) for name, change in seen.items()}
+        for name, verdict in verdicts.items():
+            if verdict == "ignore":
+                self._warn_self_writes(found[name], seen[name])
+        taken = sorted(name for name, verdict in verdicts.items() if verdict == "take")
+        waiting = {name for name, verdict in verdicts.items() if verdict == "wait"}
+        return waiting | self.update((found[name] for name in taken), seen)
+
+    def rebuild(self, *, force: bool) -> None:
+        """Load the plugins that changed or have a fault, or all plugins if there are none of these.
+
+        ``force`` loads all plugins, and compiles every file again. HELD plugins stay HELD.
+        """
+        loaded, found = self._loaded(), self.find()
+        on = [each for each in found.values() if self._engine.is_on(each) and not self.is_held(each.name)]
+        reasons = {each.name: why_again(self._store.get(each.name)) for each in on}
+        asked = {name: reason or "asked for" for name, reason in reasons.items() if reason or force}
+        self.update(found.values(), asked=asked, fresh=force)
+        if not asked and self._loaded() == loaded:
+            self.update(on, asked=dict.fromkeys(reasons, "asked for"))
+
+    def try_again(self, names: Iterable[str]) -> None:
+        """Load the named plugins again, except those that are disabled or HELD."""
+        found = self._find_some(list(names))
+        on = [each for each in found.values() if self._engine.is_on(each) and not self.is_held(each.name)]
+        self.update(on, asked={each.name: "what it lacked is installed" for each in on})
+
+    def _loaded(self) -> dict[str, tuple[PluginState, int, str]]:
+        """Return each plugin's state, generation and source digest."""
+        statuses = self._store.statuses()
+        return {status.name: (status.state, status.generation, status.source_digest) for status in statuses}
+
+    def _warn_self_writes(self, directory: PluginDirectory, change: PluginChange) -> None:
+        live = self._loader.live(directory.name)
+        members = live.generation.artifact.manifest.members if live else ()
+        served = {member.path: member.sha256 for member in members}
+        files = change.source.files if change.source else ()
+        own = ", ".join(file.path for file in files if served.get(file.path) != file.sha256)
+        self._store.write(
+            "warning",
+            directory.name,
+            f"changes its own files at each load ({own}) and is left as it is until somebody edits it; "
+            "what a plugin writes belongs elsewhere, or into [watch] ignore",
+        )
+
     def unload_all(self) -> None:
         """Unload all plugins in one swap, last loaded and dependents first."""
         names = in_order(self._loader.names(), self._dependencies.bound)[::-1]
@@ -68,16 +176,22 @@ class Pipeline:
         asked: Mapping[str, str] = MappingProxyType({}),
         fresh: bool = False,
     ) -> set[str]:
-        """Bring plugins, and the plugins that require them, up to date with their sources in one swap.
+        """Unload disabled plugins; bring the others up to date with their sources in one swap.
 
+        The plugins that require them load with them.
         ``seen`` contains the changes that the watcher has read; the plugins in ``asked`` load even if they
         are unchanged, for the reason given there; ``fresh`` also compiles them. Returns the plugins whose
         failure is not reported yet, because their files may be half-written.
         """
-        directories = list(directories)
-        self._refuse_endless(directories, again=bool(asked))
-        update = Update(self._engine, fresh=fresh)
+        on: list[PluginDirectory] = []
         for directory in directories:
+            if self._engine.is_on(directory):
+                on.append(directory)
+            else:
+                self._switch_off(directory)
+        self._refuse_endless(on, again=bool(asked))
+        update = Update(self._engine, fresh=fresh)
+        for directory in on:
             update.stage(directory, asked.get(directory.name, ""), seen.get(directory.name))
         update.stage_others()
         if self._has_unloaded:  # an unloaded plugin may have kept others from loading
@@ -88,6 +202,15 @@ class Pipeline:
         if not seen and self._builds.index.is_new:
             self._retire_thread.then(self._builds.index.save)
         return update.unproven
+
+    def _switch_off(self, directory: PluginDirectory) -> None:
+        status = self._engine.status_of(directory)
+        known = self._store.get(directory.name)
+        if known is None or known.state is not PluginState.OFF or known.path != status.path:
+            self._store.put(status)
+            self.unload(directory.name)
+            self._store.put_not_live(directory.name, PluginState.OFF)
+            self._store.publish(PluginDisabled(time.time(), directory.name))
 
     def _refuse_endless(self, directories: list[PluginDirectory], *, again: bool) -> None:
         unloading = self._loader.unloading()

@@ -19,7 +19,7 @@ from hotload_tui.core.config_files import unmatched_entries
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import ConfigError, RefusedError, RuntimeDirError, near
 from hotload_tui.core.events import WatcherChanged
-from hotload_tui.core.manager.commands import CommandLock, Inventory
+from hotload_tui.core.manager.commands import CommandLock
 from hotload_tui.core.manager.pipeline import Pipeline
 from hotload_tui.core.manager.staging import Engine
 from hotload_tui.core.model import PluginState, WatcherStatus
@@ -92,13 +92,13 @@ class Watching:
     def __init__(
         self,
         engine: Engine,
-        inventory: Inventory,
+        pipeline: Pipeline,
         command_lock: CommandLock,
     ) -> None:
         self._engine = engine
         self._config = engine.config
         self._store = engine.store
-        self._inventory = inventory
+        self._pipeline = pipeline
         self._command_lock = command_lock
         self.doubted: set[str] = set()
         """Plugins that were enabled or disabled: the watcher looks at them again, and so misses no toggle."""
@@ -159,7 +159,7 @@ class Watching:
             if was_paused:
                 self.publish_status()
             if names:
-                self._inventory.take(map(PluginChange, names))
+                self._pipeline.take(map(PluginChange, names))
             return names
 
     def publish_status(self) -> None:
@@ -190,7 +190,7 @@ class Watching:
             if not self._is_on:
                 return ()  # stopped meanwhile
             if not self._keep(changes):
-                return self._inventory.take(changes)
+                return self._pipeline.take(changes)
         self.publish_status()
         return ()
 
@@ -200,7 +200,7 @@ class Watching:
         if names:
             with self._command_lock.taken():
                 if self._is_on:
-                    self._inventory.try_again(names)
+                    self._pipeline.try_again(names)
 
     def _keep(self, changes: Sequence[PluginChange]) -> bool:
         """Collect the changes for the end of the pause; return false if there is no pause."""
@@ -228,11 +228,10 @@ class ConfigReload:
     It replaces ``config.plugins``, because all parts of the manager read the tables there at each load.
     """
 
-    def __init__(self, engine: Engine, inventory: Inventory, pipeline: Pipeline) -> None:
+    def __init__(self, engine: Engine, pipeline: Pipeline) -> None:
         self._engine = engine
         self._config = engine.config
         self._store = engine.store
-        self._inventory = inventory
         self._pipeline = pipeline
         self._read: Config | None = None  # the configuration that was read last
         self.fault = ""
@@ -271,20 +270,19 @@ class ConfigReload:
 
     def _reload(self, names: list[str]) -> None:
         try:
-            found = self._inventory.find()
+            found = self._pipeline.find()
         except RuntimeDirError:
             return  # plugins found later load with the tables of that time
         for warning in unmatched_entries(self._config, found):
             self._store.write("warning", "", warning)
         touched = [found[name] for name in names if name in found]
-        again = [each for each in touched if self._follows(each)]
-        self._inventory.apply(each for each in touched if each not in again)
-        self._pipeline.update(again, asked={each.name: "its configuration changed" for each in again})
+        again = [each.name for each in touched if self._follows(each)]
+        self._pipeline.update(touched, asked=dict.fromkeys(again, "its configuration changed"))
 
     def _follows(self, directory: PluginDirectory) -> bool:
         """Return whether a plugin is live, enabled and not HELD, so that a reload applies its table."""
         is_live = self._engine.loader.live(directory.name) is not None
-        return is_live and self._engine.is_on(directory) and not self._inventory.is_held(directory.name)
+        return is_live and self._engine.is_on(directory) and not self._pipeline.is_held(directory.name)
 
     def _warn_unheeded(self, config: Config) -> None:
         if self._read is None:
