@@ -69,13 +69,6 @@ class Manifest(Struct, frozen=True):
     """The plugins that ``REQUIRES`` in ``plugin.py`` names."""
 
 
-class About(Struct, frozen=True):
-    """The manifest's facts about the plugin besides its files."""
-
-    description: str = ""
-    requires: tuple[str, ...] = ()
-
-
 class Entry(Struct, frozen=True):
     """One file of the plugin, as the input for an artifact."""
 
@@ -199,7 +192,13 @@ def _encoded(words: tuple[str, ...]) -> tuple[bytes, ...]:
 
 
 def write_artifact(
-    folder: Path, plugin: str, digest: str, about: About, entries: Iterable[Entry]
+    folder: Path,
+    plugin: str,
+    digest: str,
+    entries: Iterable[Entry],
+    *,
+    description: str = "",
+    requires: tuple[str, ...] = (),
 ) -> tuple[Path, int]:
     """Publish an artifact in ``folder`` and return its path and size in bytes.
 
@@ -210,7 +209,15 @@ def write_artifact(
         ArtifactError: the folder cannot be created or written.
 
     """
-    content = _encode(plugin, digest, about, entries)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        members = tuple(_add(archive, buffer, entry) for entry in entries)
+        manifest = msgspec.json.encode(
+            Manifest(FORMAT, MAGIC, plugin, digest, description, members, requires)
+        )
+        offset = _store(archive, buffer, "manifest.json", manifest)
+        archive.comment = f"hotplug {offset} {len(manifest)} {hashlib.sha256(manifest).hexdigest()}".encode()
+    content = buffer.getvalue()
     target = folder / artifact_name(plugin, digest)
     try:
         replace_file(target, content, is_durable=False)
@@ -221,18 +228,6 @@ def write_artifact(
             "or choose another with compiled_dir"
         ) from error
     return target, len(content)
-
-
-def _encode(plugin: str, digest: str, about: About, entries: Iterable[Entry]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        members = tuple(_add(archive, buffer, entry) for entry in entries)
-        manifest = msgspec.json.encode(
-            Manifest(FORMAT, MAGIC, plugin, digest, about.description, members, about.requires)
-        )
-        offset = _store(archive, buffer, "manifest.json", manifest)
-        archive.comment = f"hotplug {offset} {len(manifest)} {hashlib.sha256(manifest).hexdigest()}".encode()
-    return buffer.getvalue()
 
 
 def _add(archive: zipfile.ZipFile, buffer: BinaryIO, entry: Entry) -> Member:

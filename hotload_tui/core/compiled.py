@@ -27,7 +27,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
@@ -100,14 +100,20 @@ def find_artifacts(folder: Path, plugins: Iterable[str] | None = None) -> dict[s
 
 def remove(folder: Path, paths: Iterable[Path]) -> int:
     """Remove files while no process publishes any; return their number. Raises ``ArtifactError``."""
-    count = 0
     with locked(folder):
-        for path in paths:
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise ArtifactError(f"cannot remove {near(path)}: {error.strerror}") from error
-            count += 1
+        return _each(paths, Path.unlink)
+
+
+def _each(paths: Iterable[Path], remove_one: Callable[[Path], object]) -> int:
+    count = 0
+    for path in paths:
+        try:
+            remove_one(path)
+        except FileNotFoundError:
+            continue  # another process has just removed it
+        except OSError as error:
+            raise ArtifactError(f"cannot remove {near(path)}: {error.strerror}") from error
+        count += 1
     return count
 
 
@@ -194,17 +200,14 @@ def discard(folder: Path, paths: Iterable[Path], when: str) -> int:
     The values of ``when`` must sort in the order of the commands. Raises ``ArtifactError`` if an artifact
     cannot be moved.
     """
-    count, bin_ = 0, folder / _FOLDER / when
+    bin_ = folder / _FOLDER / when
+
+    def move(path: Path) -> None:
+        bin_.mkdir(parents=True, exist_ok=True)
+        path.replace(bin_ / path.name)
+
     with locked(folder):
-        for path in paths:
-            try:
-                bin_.mkdir(parents=True, exist_ok=True)
-                path.replace(bin_ / path.name)
-            except FileNotFoundError:
-                continue  # another process has just removed it
-            except OSError as error:
-                raise ArtifactError(f"cannot remove {near(path)}: {error.strerror}") from error
-            count += 1
+        count = _each(paths, move)
         _prune(folder / _FOLDER)
     return count
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from hotload_tui.core.artifact import About, Artifact, Entry, write_artifact
+from hotload_tui.core.artifact import Artifact, Entry, write_artifact
 from hotload_tui.core.checks import compiled, description_of, is_module, requires_of, unresolved_imports
 from hotload_tui.core.compiled import (
     artifact_name,
@@ -83,10 +83,12 @@ class Compiler:
         if there is not None:
             return Build(there, 0, 0, 0, time.perf_counter() - started, _warnings_of(there))
         entries, changed = _entries(source, None if fresh else self._earlier(source))
-        about = _about(source)
+        description, requires = _about(source)
         writing = time.perf_counter()
         with locked(self.folder, is_shared=True):  # no process removes the artifact before it is open
-            written, size = write_artifact(self.folder, source.name, source.digest, about, entries)
+            written, size = write_artifact(
+                self.folder, source.name, source.digest, entries, description=description, requires=requires
+            )
             artifact = Artifact(written)
         self._newest[source.name] = written
         written_at = time.perf_counter()
@@ -109,10 +111,10 @@ class Compiler:
         if there is not None:
             return Preview((), 0, there.manifest.requires, _warnings_of(there))
         entries, changed = _entries(source, self._earlier(source))
-        about = _about(source)
+        _, requires = _about(source)
         reused = sum(1 for entry in entries if entry.code) - len(changed)
         said = tuple(text for entry in entries for text in entry.warnings)
-        return Preview(changed, reused, about.requires, said)
+        return Preview(changed, reused, requires, said)
 
     def needs_recompile(self, path: Path, last_digest: str) -> bool:
         """Return whether the plugin at ``path`` differs from ``last_digest``; raises ``DiscoverError``."""
@@ -254,11 +256,10 @@ def _reused(file: SourceFile, earlier: Artifact | None) -> Entry | None:
     return Entry(file.path, file.content, file.sha256, code, member.warnings)
 
 
-def _about(source: Source) -> About:
-    """Return what ``plugin.py`` states about the plugin; raises ``CompileError``."""
+def _about(source: Source) -> tuple[str, tuple[str, ...]]:
+    """Return the description and the requirements in ``plugin.py``; raises ``CompileError``."""
     entry = next(file.content for file in source.files if file.path == ENTRY)
-    file_name = str(Path(source.root, ENTRY))
-    return About(description_of(entry), requires_of(source.name, entry, file_name))
+    return description_of(entry), requires_of(source.name, entry, str(Path(source.root, ENTRY)))
 
 
 def _warnings_of(artifact: Artifact) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 from msgspec import Struct
 
@@ -323,6 +323,13 @@ ENGINE_LOGGER = "hotload.engine"
 """The logger for problems inside hotload."""
 EVENT_LOGGER = "hotload.events"
 """The logger for events about plugins, for a program that configures logging."""
+LEVELS: Final[dict[Level, int]] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+"""The levels of log lines in ``logging``, the lowest first."""
 
 _KEPT = 5000  # lines
 _LONGEST = 4096  # characters of one line
@@ -412,8 +419,4 @@ def _text(record: logging.LogRecord) -> str:
 
 
 def _level(number: int) -> Level:
-    if number >= logging.ERROR:
-        return "error"
-    if number >= logging.WARNING:
-        return "warning"
-    return "info" if number >= logging.INFO else "debug"
+    return next((level for level, least in reversed(LEVELS.items()) if number >= least), "debug")

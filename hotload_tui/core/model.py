@@ -7,6 +7,7 @@ callable. Times of day are seconds since the epoch; durations are seconds.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
@@ -425,6 +426,15 @@ _HEADS = {
 }
 
 
+_COUNTED: Final[dict[Action, str]] = {
+    "load": "to load",
+    "reload": "to reload",
+    "unload": "to unload",
+    "wait": "would wait",
+    "fail": "cannot be loaded",
+}
+
+
 class Plan(Struct, frozen=True):
     """What would happen to each plugin concerned."""
 
@@ -443,13 +453,8 @@ class Plan(Struct, frozen=True):
 
     def lines(self) -> Iterator[str]:
         """Yield the plan in words: the plugins counted by action, then each plugin with something to do."""
-        counts = {
-            action: sum(1 for plugin in self.plugins if plugin.action == action)
-            for action in ("load", "reload", "unload", "wait", "fail", "keep")
-        }
-        words = {"load": "to load", "reload": "to reload", "unload": "to unload", "wait": "would wait"}
-        words |= {"fail": "cannot be loaded"}
-        parts = [f"{counts[action]} {word}" for action, word in words.items() if counts[action]]
+        counts = Counter(plugin.action for plugin in self.plugins)
+        parts = [f"{counts[action]} {word}" for action, word in _COUNTED.items() if counts[action]]
         kept = counts["keep"]
         rest = f"{kept} {'stays as it is' if kept == 1 else 'stay as they are'}" if kept else ""
         if parts:

@@ -229,15 +229,13 @@ def read_source(name: str, root: Path, rule: SourceRule = _NO_PATTERNS) -> Sourc
         DiscoverError: there is no readable ``plugin.py``, or another file cannot be read.
 
     """
-    for _ in range(_ATTEMPTS - 1):
+    vanished = ""
+    for _ in range(_ATTEMPTS):
         try:
             return _read(name, root, rule)
-        except FileNotFoundError:
-            continue  # a file vanished between listing and reading, as while an editor saves: read again
-    try:
-        return _read(name, root, rule)
-    except FileNotFoundError as error:
-        raise DiscoverError(name, f"{near(error.filename)} vanished while it was read") from None
+        except FileNotFoundError as error:
+            vanished = error.filename  # between listing and reading, as while an editor saves: read again
+    raise DiscoverError(name, f"{near(vanished)} vanished while it was read")
 
 
 def check_entry(name: str, root: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hotload_tui import Config
-from hotload_tui.core.artifact import About, Artifact, Entry, write_artifact
+from hotload_tui.core.artifact import Artifact, Entry, write_artifact
 from hotload_tui.core.compiled import find_artifacts
 from hotload_tui.core.compiler import Compiler
 from hotload_tui.core.errors import ArtifactError
@@ -62,7 +62,7 @@ def test_an_artifact_is_an_ordinary_zip(artifact: Path) -> None:
 def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
     """Equal sources give byte-identical artifacts in different folders."""
     entries = [Entry("plugin.py", b"x = 1\n", "0" * 64, b"code")]
-    written = [write_artifact(tmp_path / folder, "greet", "ab" * 32, About(), entries)[0] for folder in "ab"]
+    written = [write_artifact(tmp_path / folder, "greet", "ab" * 32, entries)[0] for folder in "ab"]
     assert written[0].read_bytes() == written[1].read_bytes()
 
 
@@ -164,9 +164,9 @@ def _from_other_python(path: Path) -> None:
     program = (
         "import sys, importlib.util; importlib.util.MAGIC_NUMBER = b'\\0\\0\\r\\n';"
         "from pathlib import Path; from hotload_tui.core.compiler import Compiler;"
-        "from hotload_tui.core.artifact import About, write_artifact;"
+        "from hotload_tui.core.artifact import write_artifact;"
         "old = Path(sys.argv[1]); digest = sys.argv[2];"
-        "made = write_artifact(old.parent, 'greet', digest, About(), [])[0]; assert made == old, made"
+        "made = write_artifact(old.parent, 'greet', digest, [])[0]; assert made == old, made"
     )
     digest = Artifact(path).manifest.digest
     subprocess.run([sys.executable, "-c", program, str(path), digest], check=True)
@@ -174,13 +174,13 @@ def _from_other_python(path: Path) -> None:
 
 def _of_other_source(path: Path) -> None:
     """Replace the artifact with one that was built from another source."""
-    write_artifact(path.parent, "greet", path.stem.rpartition("-")[2] + "0" * 52, About(), [])
+    write_artifact(path.parent, "greet", path.stem.rpartition("-")[2] + "0" * 52, [])
 
 
 def _of_other_plugin(path: Path) -> None:
     """Replace the artifact with one of another plugin that has the same files."""
     digest = Artifact(path).manifest.digest
-    made, _ = write_artifact(path.parent, "other", digest, About(), [])
+    made, _ = write_artifact(path.parent, "other", digest, [])
     made.rename(path)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, ParamSpec
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -19,10 +18,7 @@ from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, PluginState
 from hotload_tui.core.runtime.loader import Loader
-from hotload_tui.core.runtime.retirement import Retirement
 from hotload_tui.core.runtime.trial import LivePlugin
-
-_P = ParamSpec("_P")
 
 logger = logging.getLogger("hotload.engine")
 
@@ -56,10 +52,10 @@ class RetireThread:
         """Schedule a retirement; only one thread at a time may call this."""
         self.then(self._retire)
 
-    def then(self, chore: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
+    def then(self, chore: Callable[[], None]) -> None:
         """Run ``chore`` in the background, after the retirements in the queue."""
         self.start()
-        self._queue.put(functools.partial(chore, *args, **kwargs))
+        self._queue.put(chore)
 
     def check_held(self) -> None:
         """Schedule a check for freed generations, if any retired generation is still in memory."""
@@ -92,32 +88,20 @@ class RetireThread:
     def _retire(self) -> None:
         self._is_check_scheduled = False
         for gone in self._loader.retire():
+            name, number = gone.plugin, gone.generation
+            live = self._loader.live(name)
+            serving = live.generation.number if live else 0
             for fault in gone.faults:
-                self._store.publish(
-                    PluginFailed(fault.at, gone.plugin, fault, self._live_number(gone.plugin))
-                )
-            memory = self._loader.memory_of(gone.plugin)
-            self._store.remember(gone.plugin, gone.generation, memory, gone.ledger)
-            self._report(gone)
-        self._look_again()
-
-    def _report(self, gone: Retirement) -> None:
-        reason = self._discarded.pop((gone.plugin, gone.generation), None)
-        if reason is not None:
-            self._store.write("info", gone.plugin, f"generation {gone.generation} never served: {reason}")
-        else:
-            self._store.publish(
-                PluginRetired(time.time(), gone.plugin, gone.generation, gone.memory, gone.ledger)
-            )
-
-    def _look_again(self) -> None:
-        for plugin, generation in self._loader.look_again():
-            self._store.remember(plugin, generation, self._loader.memory_of(plugin))
-            self._store.write("info", plugin, f"generation {generation} is freed now")
-
-    def _live_number(self, name: str) -> int:
-        live = self._loader.live(name)
-        return live.generation.number if live else 0
+                self._store.publish(PluginFailed(fault.at, name, fault, serving))
+            self._store.remember(name, number, self._loader.memory_of(name), gone.ledger)
+            reason = self._discarded.pop((name, number), None)
+            if reason is not None:
+                self._store.write("info", name, f"generation {number} never served: {reason}")
+            else:
+                self._store.publish(PluginRetired(time.time(), name, number, gone.memory, gone.ledger))
+        for name, number in self._loader.look_again():
+            self._store.remember(name, number, self._loader.memory_of(name))
+            self._store.write("info", name, f"generation {number} is freed now")
 
 
 FEWEST: Final = 3

@@ -22,6 +22,7 @@ from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError, UnknownPluginError
 from hotload_tui.core.events import (
     EVENT_LOGGER,
+    LEVELS,
     AnyEvent,
     EventBus,
     HostLog,
@@ -58,12 +59,6 @@ from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.source import ENTRY, SourceFile, SourceRule, decoded, read_source
 
 _event_logger = logging.getLogger(EVENT_LOGGER)
-_LEVELS: dict[Level, int] = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-}
 
 _REPEAT = 1.0  # seconds in which the same fault of a handler is published once
 
@@ -95,7 +90,7 @@ class StatusStore:
     def write(self, level: Level, plugin: str, text: str) -> None:
         """Add a line to the log and to the program's logging."""
         text = encodable(text)  # the program may log to a UTF-8 file, which cannot hold every name
-        _event_logger.log(_LEVELS[level], "%s", f"{plugin}: {text}" if plugin else text)
+        _event_logger.log(LEVELS[level], "%s", f"{plugin}: {text}" if plugin else text)
         self.collect(level, plugin, text)
 
     def collect(self, level: Level, plugin: str, text: str) -> None:
@@ -313,6 +308,8 @@ class Queries:
         self._host = host
         self._config = config
         self._rule = SourceRule(config.watch.ignore)
+        self._root = Path(config.runtime_dir).absolute()  # the working directory may change
+        self._compiled = Path(config.compiled_dir).absolute()
         self._store = store
         self._live = loader.live
         self._started_at = time.time()
@@ -323,8 +320,8 @@ class Queries:
             pid=os.getpid(),
             python=platform.python_version(),
             version=_version(),
-            runtime_dir=str(Path(self._config.runtime_dir).absolute()),
-            compiled_dir=str(Path(self._config.compiled_dir).absolute()),
+            runtime_dir=str(self._root),
+            compiled_dir=str(self._compiled),
             started_at=self._started_at,
             config_fault=config_fault,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable, Mapping
 
@@ -239,7 +240,7 @@ class Update(Stager):
         digests = {trial.name: trial.generation.artifact.manifest.digest for trial in trials}
         builds.went_live(digests)
         # Do not wait for the disk: an artifact that a power failure damages is built again.
-        self.engine.retire_thread.then(make_durable, builds.new_among(digests))
+        self.engine.retire_thread.then(functools.partial(make_durable, builds.new_among(digests)))
 
     def _report(self, one: StagedPlugin, seconds: float) -> None:
         """Report that a version is live after a swap that took ``seconds``."""
