@@ -311,7 +311,7 @@ class Record:
         except msgspec.ValidationError:
             return None  # another release wrote it
 
-    def serve(self, digests: Mapping[str, str]) -> None:
+    def set_last_good(self, digests: Mapping[str, str]) -> None:
         """Record the live digests as the last good ones; raises ``ArtifactError`` if the write fails."""
         self._change(_LAST_GOOD, digests)
 
@@ -319,7 +319,7 @@ class Record:
         """Forget the last good digest of one plugin, or of all, and return it. Raises ``ArtifactError``."""
         self.read()
         known = {name: self.last_good(name) for name in (self._kept if plugin is None else [plugin])}
-        self.serve(dict.fromkeys(known, ""))
+        self.set_last_good(dict.fromkeys(known, ""))
         return {name: digest for name, digest in known.items() if digest}
 
     def keep(self, plugin: str, hold: Hold | None) -> None:

@@ -70,7 +70,7 @@ class Builds:
     def went_live(self, digests: Mapping[str, str]) -> None:
         """Record the digests that are live now as the last good digests of their plugins."""
         with self._warned():
-            self.record.serve(digests)
+            self.record.set_last_good(digests)
 
     def new_among(self, digests: Mapping[str, str]) -> list[Path]:
         """Return the paths of the artifacts in ``digests`` that were published since the last pruning."""

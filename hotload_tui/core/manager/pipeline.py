@@ -149,9 +149,9 @@ class Pipeline:
     def _warn_self_writes(self, directory: PluginDirectory, change: PluginChange) -> None:
         live = self._loader.live(directory.name)
         members = live.generation.artifact.manifest.members if live else ()
-        served = {member.path: member.sha256 for member in members}
+        previous = {member.path: member.sha256 for member in members}
         files = change.source.files if change.source else ()
-        own = ", ".join(file.path for file in files if served.get(file.path) != file.sha256)
+        own = ", ".join(file.path for file in files if previous.get(file.path) != file.sha256)
         self._store.write(
             "warning",
             directory.name,

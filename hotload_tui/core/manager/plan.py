@@ -94,9 +94,9 @@ class Planner(Stager):
         )
         if source is None or preview is None or decision.version != "newest" or not decision.digest:
             return shown
-        served = one.artifacts.get(facts.live)
-        comes, goes, is_all_known = self._points(one, source, served)
-        manifest = served.manifest if served else None
+        previous = one.artifacts.get(facts.live)
+        comes, goes, is_all_known = self._points(one, source, previous)
+        manifest = previous.manifest if previous else None
         return replace(
             shown,
             files=tuple(_changes(source, manifest)),
@@ -110,15 +110,15 @@ class Planner(Stager):
         )
 
     def _points(
-        self, one: StagedPlugin, source: Source, served: Artifact | None
+        self, one: StagedPlugin, source: Source, previous: Artifact | None
     ) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
         """Return the hook points that the source adds and removes, and whether it names all of its points."""
         default = self.engine.config.of(one.name).hook_point
         new = named_points({file.path: file.content for file in source.files}, default)
         live = self.engine.loader.live(one.name)
-        if live is None or served is None:
+        if live is None or previous is None:
             return tuple(sorted(new.points)), (), new.is_all
-        texts = {path: served.source(path) for path in served.members if path.endswith(".py")}
+        texts = {path: previous.source(path) for path in previous.members if path.endswith(".py")}
         old = named_points(texts, default).points
         there = {handler.point for handler in live.handlers}
         # A point in both sources without a live handler: the code decides at run time whether to register it.
@@ -142,11 +142,11 @@ class Planner(Stager):
                 )
 
 
-def _changes(source: Source, served: Manifest | None) -> Iterator[FileChange]:
+def _changes(source: Source, previous: Manifest | None) -> Iterator[FileChange]:
     """Yield the files that differ from the live version; nothing if no version is live."""
-    if served is None:
+    if previous is None:
         return
-    before = {member.path: member for member in served.members}
+    before = {member.path: member for member in previous.members}
     for file in source.files:
         member = before.pop(file.path, None)
         if member is None:
@@ -168,9 +168,9 @@ def _changed_package(package: str) -> str:
     return ""
 
 
-def _remains(source: Source, served: Manifest | None) -> Iterator[str]:
+def _remains(source: Source, previous: Manifest | None) -> Iterator[str]:
     """Yield a note for each changed native module, because its live code stays in memory."""
-    before = {member.path: member.sha256 for member in served.members} if served else {}
+    before = {member.path: member.sha256 for member in previous.members} if previous else {}
     for file in source.files:
         if native.module_name(file.path) and before.get(file.path, file.sha256) != file.sha256:
             yield f"{file.path}: the code of the previous version stays in memory until the process ends"
