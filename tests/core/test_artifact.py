@@ -138,7 +138,10 @@ def test_no_flipped_bit_runs_other_code(artifact: Path) -> None:
      ("a", "last-good.json", False)],
 )  # fmt: skip
 def test_artifacts_belong_to_one_plugin(
-    tmp_path: Path, plugin: str, file_name: str, is_its: bool  # noqa: FBT001
+    tmp_path: Path,
+    plugin: str,
+    file_name: str,
+    is_its: bool,  # noqa: FBT001
 ) -> None:
     """An artifact belongs to the plugin in its file name: those of ``a-b`` are not those of ``a``."""
     path = tmp_path / file_name
