@@ -426,15 +426,6 @@ _HEADS = {
 }
 
 
-_COUNTED: Final[dict[Action, str]] = {
-    "load": "to load",
-    "reload": "to reload",
-    "unload": "to unload",
-    "wait": "would wait",
-    "fail": "cannot be loaded",
-}
-
-
 class Plan(Struct, frozen=True):
     """What would happen to each plugin concerned."""
 
@@ -453,8 +444,10 @@ class Plan(Struct, frozen=True):
 
     def lines(self) -> Iterator[str]:
         """Yield the plan in words: the plugins counted by action, then each plugin with something to do."""
-        counts = Counter(plugin.action for plugin in self.plugins)
-        parts = [f"{counts[action]} {word}" for action, word in _COUNTED.items() if counts[action]]
+        counts: Counter[str] = Counter(plugin.action for plugin in self.plugins)
+        words = {"load": "to load", "reload": "to reload", "unload": "to unload", "wait": "would wait"}
+        words |= {"fail": "cannot be loaded"}
+        parts = [f"{counts[action]} {word}" for action, word in words.items() if counts[action]]
         kept = counts["keep"]
         rest = f"{kept} {'stays as it is' if kept == 1 else 'stay as they are'}" if kept else ""
         if parts:
