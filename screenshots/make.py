@@ -290,7 +290,7 @@ async def _opened(
             )
         stage = _Stage(console, pilot, manager, project / "plugins" / BROKEN / "plugin.py")
         await _TEXT_VIEWS[view](stage)
-        await _until(lambda: view == "empty" or console.selection.source is not None, pilot)
+        await _until(lambda: view == "empty" or console.selection.closeup.source is not None, pilot)
         await _until(lambda: not console.is_building, pilot)
         console.query_one(Notice).hide()  # which of two is there is a matter of moments
         yield app, pilot

@@ -250,7 +250,7 @@ class Actions:
 
     def edit(self) -> None:
         """Open the editor at the failing line of the selected plugin."""
-        plugin, source = self._selection.plugin, self._selection.source
+        plugin, source = self._selection.plugin, self._selection.closeup.source
         if plugin is None:
             self._screen.say(NOTHING_SELECTED)
             return
@@ -263,9 +263,7 @@ class Actions:
         if plugin is None or snapshot is None:
             self._screen.say(NOTHING_SELECTED)
             return
-        closeup = self._selection.closeup
         newest = [self._book[i].text for i in range(max(0, len(self._book) - LINES), len(self._book))]
-        report = FailureReport(
-            plugin, snapshot.host, closeup.detail if closeup else None, newest, self._project
-        )
+        detail = self._selection.closeup.detail
+        report = FailureReport(plugin, snapshot.host, detail, newest, self._project)
         self._screen.copy(report.markdown() if markdown else report.plain())

@@ -139,14 +139,10 @@ class ConsoleApp(OrderedApp):
 
     async def action_quit(self) -> None:
         """Leave; ask first during a build, and exit at once on the second request."""
-
-        def answered(yes: bool | None) -> None:  # noqa: FBT001 - called by Textual
-            if yes:
-                self.leave()
-
         if self._console.is_building and not self._console.shutdown.has_begun:
             if not isinstance(self.screen, ConfirmScreen):
-                self.push_screen(ConfirmScreen("A build is under way. Quit all the same?", "Quit"), answered)
+                question = ConfirmScreen("A build is under way. Quit all the same?", "Quit")
+                self._console.ask(question, self.leave)
         else:
             self.leave()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
 from hotload_tui.tui.text import count
-from hotload_tui.tui.view_state import state_folder
+from hotload_tui.tui.view_state import state_folder, write_private
 
 _NAME: Final = "copied.txt"
 
@@ -67,13 +67,8 @@ def keep_copy(text: str, environment: Mapping[str, str] = os.environ) -> str:
     """Write ``text`` to a file in the user's state folder; return the message to show."""
     amount = count(text.count("\n") + 1, "line")
     try:
-        home, state = Path.home(), state_folder(environment)
-        state.mkdir(parents=True, exist_ok=True)
-        path = state / _NAME
-        # Tracebacks may contain secrets, so only the owner may read the file.
-        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(opened, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"{text}\n")
+        home, path = Path.home(), state_folder(environment) / _NAME
+        write_private(path, f"{text}\n".encode(errors="backslashreplace"))
     except (OSError, RuntimeError) as error:
         return f"Copied {amount} to the terminal's clipboard; no file: {error}"
     shown = f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

@@ -27,7 +27,7 @@ from hotload_tui.tui.text import clean_line
 class AskNameScreen(ModalScreen[None]):
     """Passes each name to ``make`` and stays open, so that the user can fix a refused name."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "Cancel")]
 
     def __init__(self, make: Callable[[str], str]) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class AskNameScreen(ModalScreen[None]):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Show what a plugin of this name cannot have, while the user can still choose another name."""
-        self._tell(oddity(event.value.strip()))
+        self._show_reason(oddity(event.value.strip()))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Pass the name to ``make``; the manager checks it."""
@@ -53,23 +53,19 @@ class AskNameScreen(ModalScreen[None]):
 
     def refuse(self, reason: str) -> None:
         """Show why the name was refused; show nothing for an empty reason."""
-        self._tell(f"! {reason}" if reason else "")
+        self._show_reason(f"! {reason}" if reason else "")
 
-    def _tell(self, text: str) -> None:
+    def _show_reason(self, text: str) -> None:
         self._reason.update(clean_line(text))
         self._reason.set_class(not text, "-empty")
-
-    def action_cancel(self) -> None:
-        """Close the dialog without a new plugin."""
-        self.dismiss()
 
 
 class ConfirmScreen(ModalScreen[bool]):
     """Asks a question; the Cancel button has the focus, and the dialog shows its keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "answer(True)", "Yes"),
-        Binding("n,escape", "answer(False)", "Cancel"),
+        Binding("y", "dismiss(True)", "Yes"),
+        Binding("n,escape", "dismiss(False)", "Cancel"),
         Binding("left,right", "app.focus_next", "Other button", show=False),
     ]
     AUTO_FOCUS = "#cancel"
@@ -93,10 +89,6 @@ class ConfirmScreen(ModalScreen[bool]):
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Close with the button's answer."""
         self.dismiss(event.button.id == "yes")
-
-    def action_answer(self, answer: bool) -> None:  # noqa: FBT001 - the binding passes the argument
-        """Close with the key's answer."""
-        self.dismiss(answer)
 
 
 _T = TypeVar("_T")
@@ -124,8 +116,8 @@ class PlanScreen(ScrollDialog[bool]):
     """Shows a plan; returns whether the user wants to carry it out."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r,R", "answer(True)", "Rebuild"),
-        Binding("escape,q,enter", "answer(False)", "Close"),
+        Binding("r,R", "accept", "Rebuild"),
+        Binding("escape,q,enter", "dismiss(False)", "Close"),
     ]
 
     def __init__(self, plan: Plan) -> None:
@@ -140,9 +132,9 @@ class PlanScreen(ScrollDialog[bool]):
             hint = "r does it  esc closes" if self._plan.work else "esc closes"
             yield Static(hint, classes="keys", markup=False)
 
-    def action_answer(self, answer: bool) -> None:  # noqa: FBT001 - the binding passes the argument
-        """Close, and return whether to carry out the plan; never if the plan has no work."""
-        self.dismiss(answer and bool(self._plan.work))
+    def action_accept(self) -> None:
+        """Close, and carry out the plan if it has work."""
+        self.dismiss(bool(self._plan.work))
 
 
 _KEY: Final = 40  # cells

@@ -22,8 +22,8 @@ from hotload_tui.tui.terminal import lent_terminal
 
 _GOTO: Final = ("code", "code-insiders", "codium", "vscodium", "cursor", "windsurf")
 _COLON: Final = ("subl", "sublime_text", "zed", "atom", "mate", "hx", "helix")
-_LINE: Final = ("idea", "pycharm", "charm", "kate", "gedit", "kak")
-_WINDOWED: Final = {*_GOTO, *_COLON, *_LINE, "gvim"} - {"hx", "helix", "kak"}
+_LINE: Final = ("idea", "pycharm", "charm", "kate", "gedit")
+_WINDOWED: Final = {*_GOTO, *_COLON, *_LINE, "gvim"} - {"hx", "helix"}
 
 
 class EditorCommand(NamedTuple):
@@ -61,8 +61,8 @@ def _place(name: str, file: Path, line: int) -> tuple[str, ...]:
     if name in _COLON:
         return (f"{file}:{line}",)
     if name in _LINE:
-        return ("--line", str(line), str(file)) if name != "kak" else (f"+{line}", str(file))
-    return (f"+{line}", str(file))  # vi, vim, nvim, nano, emacs, micro, joe and most others
+        return ("--line", str(line), str(file))
+    return (f"+{line}", str(file))  # vi, vim, nvim, nano, emacs, kak, micro, joe and most others
 
 
 async def open_editor(app: App[None], file: Path, line: int) -> str:

@@ -100,20 +100,19 @@ SCROLL: Final[list[BindingType]] = [
     _key("top", "g", "scroll_home", "Top", "to the top"),
     _key("bottom", "G", "scroll_end", "Bottom", "to the end"),
 ]
-_SIDEWAYS: Final[list[BindingType]] = [
+WIDE: Final[list[BindingType]] = [
+    *SCROLL,
     _key("left", "left", "scroll_left", "Left", "scroll to the left"),
     _key("right", "right", "scroll_right", "Right", "scroll to the right"),
 ]
 LOG: Final[list[BindingType]] = [
-    *SCROLL,
-    *_SIDEWAYS,
+    *WIDE,
     _key("follow", "f", "toggle_follow", "Follow", "follow new lines, or stay"),
     _key("wrap", "w", "toggle_wrap", "Wrap", "wrap long lines, or cut them", shown=True),
     _key("timestamps", "t", "toggle_stamps", "Times", "show or hide the time of each line"),
 ]
 ERROR: Final[list[BindingType]] = [
-    *SCROLL,
-    *_SIDEWAYS,
+    *WIDE,
     _key("locals", "v", "toggle_locals", "Locals", "show or hide local variables", shown=True),
     _key("next_frame", "right_square_bracket", "next_frame(1)", "Next", "next frame or cause"),
     _key("last_frame", "left_square_bracket", "next_frame(-1)", "Before", "frame or cause before"),
@@ -135,10 +134,8 @@ HOOKS: Final[list[BindingType]] = [
         shown=True,
     ),
 ]
-WIDE: Final[list[BindingType]] = [*SCROLL, *_SIDEWAYS]
 SOURCE: Final[list[BindingType]] = [
-    *SCROLL,
-    *_SIDEWAYS,
+    *WIDE,
     _key(
         "version",
         "v",

@@ -50,11 +50,11 @@ class SourcePair(NamedTuple):
 
 
 class CloseUp(NamedTuple):
-    """The details of the selected plugin; ``detail`` is ``None`` if it could not be read."""
+    """The details of the selected plugin as far as they could be read; empty until they have been read."""
 
-    name: str
-    detail: PluginDetail | None
-    source: SourcePair
+    name: str = ""
+    detail: PluginDetail | None = None
+    source: SourcePair | None = None
     history: tuple[HistoryEntry, ...] = ()
 
 
@@ -63,7 +63,7 @@ class FactsRead(Message):
     """The state was read again; ``events`` holds the events since the previous successful read."""
 
     snapshot: Snapshot
-    closeup: CloseUp | None
+    closeup: CloseUp
     lines: tuple[LogLine, ...]
     """The new lines of the log."""
     events: tuple[AnyEvent, ...]
@@ -120,13 +120,6 @@ class PlanMade(Message):
     plugin: PluginStatus | None
 
 
-@dataclass
-class Remark(Message):
-    """A pane has a text for the user, mostly the reason why a key does nothing now."""
-
-    text: str
-
-
 def reason_of(error: BaseException) -> str:
     """Return the text to show for an error: a ``HotloadError``'s own text, else the type and the text."""
     return str(error) if isinstance(error, HotloadError) else f"{type(error).__name__}: {error}"
@@ -169,7 +162,7 @@ class FactReader:
             self._name = name
             self._due.set()
 
-    def _heard(self, event: AnyEvent) -> None:
+    def _collect(self, event: AnyEvent) -> None:
         with self._lock:
             self._events.append(event)
             self._due.set()
@@ -180,7 +173,7 @@ class FactReader:
         """Subscribe to events; while the host is gone, try again every ``RETRY`` seconds."""
         while not self._stopped.is_set():
             try:
-                self._unsubscribe = self._api.subscribe(self._heard)
+                self._unsubscribe = self._api.subscribe(self._collect)
             except Exception as error:  # as in _run, every error is shown
                 self._send(FactsFailed(reason_of(error)))
                 self._stopped.wait(RETRY)
@@ -228,7 +221,7 @@ class FactReader:
         self._posted = snapshot
         lines = self._api.log(since=self._last_line)
         status = next((plugin for plugin in snapshot.plugins if plugin.name == name), None)
-        closeup = self._closeup(snapshot.host.pid, status) if status else None
+        closeup = self._closeup(snapshot.host.pid, status) if status else CloseUp()
         if lines:
             self._last_line = lines[-1].number
         return FactsRead(snapshot, closeup, lines, events)

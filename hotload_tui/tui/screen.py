@@ -17,6 +17,7 @@ from textual.widgets import Input
 
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.config_files import Resolved
+from hotload_tui.core.events import HostReached
 from hotload_tui.core.model import PluginState
 from hotload_tui.tui import keys
 from hotload_tui.tui.actions import Actions, Restart
@@ -32,7 +33,6 @@ from hotload_tui.tui.requests import (
     FactsFailed,
     FactsRead,
     PlanMade,
-    Remark,
     Requests,
     StartEnded,
     StopEnded,
@@ -46,7 +46,7 @@ from hotload_tui.tui.widgets.hooks_view import HooksView
 from hotload_tui.tui.widgets.log_view import LogBook, LogView
 from hotload_tui.tui.widgets.panes import DetailFacts, Prompt
 from hotload_tui.tui.widgets.plugin_table import PluginPane, PluginTable
-from hotload_tui.tui.widgets.status import KeyLine, Notice, StatusLine, Toasts, TooSmall
+from hotload_tui.tui.widgets.status import KeyLine, News, Notice, StatusLine, TooSmall
 from hotload_tui.tui.workbench import Workbench
 
 _FIRST_FACTS: Final = 0.1
@@ -119,7 +119,7 @@ class ConsoleScreen(Screen[None]):
             settings=settings,
         )
         self.startup = Startup(start, self.requests, self._status, self.set_timer)
-        self._toasts = Toasts(self._notice.show, clock)
+        self._news = News(clock)
         self._workbench = Workbench(
             self._stored, self._tabs.hooks, api, self.requests, clock, say=self.say, keep=self.keep_view
         )
@@ -187,7 +187,8 @@ class ConsoleScreen(Screen[None]):
 
     def say(self, text: str, *, bad: bool = False) -> None:
         """Show a toast; do nothing for an empty text."""
-        self._toasts.say(text, bad=bad)
+        if text:
+            self._notice.show(text, bad=bad)
 
     def open(self, dialog: ModalScreen[None]) -> None:
         """Open a dialog."""
@@ -241,7 +242,11 @@ class ConsoleScreen(Screen[None]):
         if self._reports_news:
             plugin = self.selection.plugin
             read = plugin.name if plugin and self._tabs.active == "error" else ""
-            self._toasts.tell([event for event in message.events if event.at > self.startup.ready_at], read)
+            events = [event for event in message.events if event.at > self.startup.ready_at]
+            for event in events:
+                if isinstance(event, HostReached):
+                    self.say(event.describe())
+            self.say(self._news.add(events, read), bad=self._news.is_bad)
         self._reports_news = self.startup.is_ready
 
     def _arrange(self) -> None:
@@ -306,10 +311,6 @@ class ConsoleScreen(Screen[None]):
     def on_plan_made(self, message: PlanMade) -> None:
         """Show the plan."""
         self.actions.show_plan(message.plan, message.plugin)
-
-    def on_remark(self, message: Remark) -> None:
-        """Show a pane's remark as a toast."""
-        self.say(message.text)
 
     def on_hooks_view_call_typed(self, message: HooksView.CallTyped) -> None:
         """Call the hook point."""

@@ -8,7 +8,7 @@ from typing import Final
 from textual.timer import Timer
 
 from hotload_tui.core.model import PluginStatus, Snapshot
-from hotload_tui.tui.requests import CloseUp, SourcePair
+from hotload_tui.tui.requests import CloseUp
 from hotload_tui.tui.widgets.panes import DetailFacts
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 
@@ -32,7 +32,7 @@ class Selection:
         self._show = show
         self._set_timer = set_timer
         self._plugins: dict[str, PluginStatus] = {}
-        self._closeup: CloseUp | None = None
+        self._closeup = CloseUp()
         self._due: Timer | None = None
         """Runs while the details on the screen are those of the previously selected plugin."""
         self._made = ""
@@ -51,17 +51,12 @@ class Selection:
         return self._plugins.get(self._table.chosen)
 
     @property
-    def closeup(self) -> CloseUp | None:
-        """The details of the selected plugin; ``None`` until they have been read."""
+    def closeup(self) -> CloseUp:
+        """The details of the selected plugin; empty until they have been read."""
         plugin, closeup = self.plugin, self._closeup
-        return closeup if plugin and closeup and closeup.name == plugin.name else None
+        return closeup if plugin and closeup.name == plugin.name else CloseUp()
 
-    @property
-    def source(self) -> SourcePair | None:
-        """The selected plugin's file; ``None`` until it has been read."""
-        return self.closeup.source if self.closeup else None
-
-    def take(self, snapshot: Snapshot, closeup: CloseUp | None) -> None:
+    def take(self, snapshot: Snapshot, closeup: CloseUp) -> None:
         """Store the state that was read."""
         self.snapshot, self._closeup = snapshot, closeup
         self._plugins = {plugin.name: plugin for plugin in snapshot.plugins}
@@ -92,8 +87,7 @@ class Selection:
 
     def show_read(self) -> None:
         """Show the details of the last read, unless those of another plugin are still to come."""
-        is_of_chosen = self._closeup is not None and self._closeup.name == self._table.chosen
-        if is_of_chosen or self._due is None:
+        if self._closeup.name == self._table.chosen or self._due is None:
             self.show_details()
 
     def show_due(self) -> None:

@@ -138,14 +138,23 @@ class ViewStore:
         """Store ``state``; if the disk is full or the folder not writable, ignore the error."""
         if self._path is None:
             return
-        draft = self._path.with_suffix(f".{os.getpid()}")
         with contextlib.suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            # Arguments of calls may contain secrets, so only the owner may read the file.
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                # json escapes names that are not UTF-8; msgspec would refuse them.
-                file.write(json.dumps(msgspec.to_builtins(state)).encode())
-            draft.replace(self._path)
+            # json escapes names that are not UTF-8; msgspec would refuse them.
+            write_private(self._path, json.dumps(msgspec.to_builtins(state)).encode())
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read: arguments of calls and tracebacks may contain secrets.
+
+    Raises:
+        OSError: the disk is full, or the folder is not writable.
+
+    """
+    draft = path.with_suffix(f".{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+    draft.replace(path)
 
 
 def state_folder(environment: Mapping[str, str] = os.environ) -> Path:

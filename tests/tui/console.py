@@ -17,6 +17,7 @@ from textual.keys import key_to_character
 from textual.pilot import Pilot
 from textual.strip import Strip
 
+from hotload_tui import Config
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.config_files import Resolved
 from hotload_tui.tui.actions import Restart
@@ -25,7 +26,11 @@ from hotload_tui.tui.editor import Debug
 from hotload_tui.tui.screen import ConsoleScreen
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 from hotload_tui.tui.widgets.status import Notice
+from tests.conftest import Running
 from tests.waiting import PATIENCE
+
+Run = Callable[[Config], Running]
+"""Starts a host with a configuration."""
 
 
 class Console:
@@ -107,6 +112,14 @@ class Console:
     async def shows(self, *texts: str) -> None:
         """Wait until all these texts are on the screen."""
         await self.until(lambda: all(text in self.text for text in texts))
+
+    async def toasted(self, text: str) -> None:
+        """Wait until a toast contains this text."""
+        await self.until(lambda: any(text in toast for toast in self.toasts))
+
+    async def selected(self, name: str) -> None:
+        """Wait until the cursor is on a plugin and its details have been read."""
+        await self.until(lambda: self.chosen == name and self.main.selection.closeup.source is not None)
 
 
 @asynccontextmanager

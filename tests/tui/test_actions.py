@@ -9,7 +9,7 @@ from textual.screen import ModalScreen
 
 from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.tui.actions import NOTHING_SELECTED, Actions, Restart
-from hotload_tui.tui.requests import CommandEnded, PlanMade
+from hotload_tui.tui.requests import CloseUp, CommandEnded, PlanMade
 from hotload_tui.tui.selection import Selection
 from hotload_tui.tui.widgets.log_view import LogBook
 from hotload_tui.tui.widgets.plugin_table import PluginTable
@@ -57,7 +57,7 @@ class Room:
         table = PluginTable(time.time)
         table.chosen = plugins[0].name if plugins else ""
         selection = Selection(table, lambda _: None, lambda _: None, Timers().set)
-        selection.take(snapshot(*plugins, paused=paused), None)
+        selection.take(snapshot(*plugins, paused=paused), CloseUp())
         self.actions = Actions(
             self.screen,
             self.manager,

@@ -4,15 +4,14 @@ import asyncio
 import re
 import signal
 import threading
-from collections.abc import Callable
 
 import pytest
 from textual.widgets import Static
 
-from hotload_tui import Config, HookHost, HotloadError, HotloadManager
+from hotload_tui import HookHost, HotloadError, HotloadManager
 from hotload_tui.tui.widgets.log_view import LogView
-from tests.conftest import Running, Workspace
-from tests.tui.console import Console, console
+from tests.conftest import Workspace
+from tests.tui.console import Console, Run, console
 from tests.tui.layout import broken_layout
 
 GREET = """
@@ -115,9 +114,7 @@ async def test_without_a_plugin_directory_n_makes_it_with_a_first_plugin(workspa
     manager.stop()
 
 
-async def test_q_unloads_the_plugins_before_it_leaves(
-    workspace: Workspace, run: Callable[[Config], Running]
-) -> None:
+async def test_q_unloads_the_plugins_before_it_leaves(workspace: Workspace, run: Run) -> None:
     """``q`` runs the plugins' ``on_unload`` before the console ends."""
     mark = workspace.root / "unloaded"
     workspace["greet"] = f"""
@@ -132,9 +129,7 @@ def register(ctx):
     assert mark.exists()
 
 
-async def test_quitting_goes_on_when_unloading_fails(
-    workspace: Workspace, run: Callable[[Config], Running]
-) -> None:
+async def test_quitting_goes_on_when_unloading_fails(workspace: Workspace, run: Run) -> None:
     """If unloading fails, the console ends and shows the error."""
 
     def stop() -> None:
@@ -146,9 +141,7 @@ async def test_quitting_goes_on_when_unloading_fails(
         assert "no such socket" in it.said_at_exit
 
 
-async def test_a_second_q_does_not_wait_for_plugins_that_hang(
-    workspace: Workspace, run: Callable[[Config], Running]
-) -> None:
+async def test_a_second_q_does_not_wait_for_plugins_that_hang(workspace: Workspace, run: Run) -> None:
     """A second ``q`` ends the console without waiting for the plugins."""
     release = threading.Event()
     running = run(workspace.config())
@@ -164,9 +157,7 @@ def void(_value: object) -> None:
     """Ignore a value."""
 
 
-async def test_quitting_during_a_build_asks_first(
-    workspace: Workspace, run: Callable[[Config], Running]
-) -> None:
+async def test_quitting_during_a_build_asks_first(workspace: Workspace, run: Run) -> None:
     """``q`` during a build asks first, with Cancel focused; after the build it quits at once."""
     workspace["slow"] = """
 import time, os
@@ -197,9 +188,7 @@ def all_named(it: Console) -> bool:
     return bool(re.search(r"1 Over(view)? 2 Err(or)? \(1\) 3 Log .* 7 Hooks", it.text))
 
 
-async def test_all_is_in_its_place_at_every_size(
-    workspace: Workspace, run: Callable[[Config], Running]
-) -> None:
+async def test_all_is_in_its_place_at_every_size(workspace: Workspace, run: Run) -> None:
     """No pane and no name of a tab is cut, on either side of each size where the layout changes."""
     workspace["greet"] = "1 / 0\ndef register(ctx): ..."
     async with console(run(workspace.config()).manager, workspace.root) as it:
@@ -213,9 +202,7 @@ async def test_all_is_in_its_place_at_every_size(
             )
 
 
-async def test_a_small_terminal_names_the_size_needed_and_recovers(
-    workspace: Workspace, run: Callable[[Config], Running]
-) -> None:
+async def test_a_small_terminal_names_the_size_needed_and_recovers(workspace: Workspace, run: Run) -> None:
     """Below 60x15 one line shows the needed size; with more room the whole console is back."""
     workspace["greet"] = GREET
     running = run(workspace.config())
@@ -233,7 +220,7 @@ async def test_a_small_terminal_names_the_size_needed_and_recovers(
 
 @pytest.mark.parametrize("size", [(10, 3), (19, 4), (20, 5), (40, 10)], ids="{0[0]}x{0[1]}".format)
 async def test_the_smallest_terminal_names_the_size_needed(
-    workspace: Workspace, run: Callable[[Config], Running], size: tuple[int, int]
+    workspace: Workspace, run: Run, size: tuple[int, int]
 ) -> None:
     """However small the terminal, its size and the needed size are shown, and keys for dialogs do no harm."""
     workspace["greet"] = GREET
@@ -243,9 +230,7 @@ async def test_the_smallest_terminal_names_the_size_needed(
         await it.until(lambda: f"{size[0]}x{size[1]}: needs 60x15" in " ".join(it.text.split()))
 
 
-async def test_while_unloading_only_quitting_is_left(
-    workspace: Workspace, run: Callable[[Config], Running]
-) -> None:
+async def test_while_unloading_only_quitting_is_left(workspace: Workspace, run: Run) -> None:
     """While plugins are unloaded, the status line names them, and all keys but ``q`` are off."""
     release = threading.Event()
     workspace["greet"] = GREET
@@ -263,18 +248,14 @@ async def test_while_unloading_only_quitting_is_left(
         await it.until(lambda: not it.app.is_running)
 
 
-async def test_ctrl_c_names_the_key_that_quits(
-    workspace: Workspace, run: Callable[[Config], Running]
-) -> None:
+async def test_ctrl_c_names_the_key_that_quits(workspace: Workspace, run: Run) -> None:
     """Ctrl-C without a selection names the key that quits."""
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.press("ctrl+c")
         await it.until(lambda: it.toasts == ["Nothing is marked to be copied; q quits."])
 
 
-async def test_leaving_waits_for_widgets_that_are_being_mounted(
-    workspace: Workspace, run: Callable[[Config], Running]
-) -> None:
+async def test_leaving_waits_for_widgets_that_are_being_mounted(workspace: Workspace, run: Run) -> None:
     """Quitting waits for a widget that is still being mounted, and exits with code 0."""
     begun, finished = asyncio.Event(), asyncio.Event()
 

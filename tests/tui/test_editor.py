@@ -55,7 +55,7 @@ async def test_an_editor_that_is_not_installed_is_named(
     async with console(manager, workspace.root) as it:
         await it.until(lambda: it.row("one") != "")
         await it.press("e")
-        await it.until(lambda: any("No editor no-such-editor" in toast for toast in it.toasts))
+        await it.toasted("No editor no-such-editor")
 
 
 async def test_a_windowed_editor_is_started_beside_the_console(

@@ -2,18 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 
 import pytest
 from textual.selection import SELECT_ALL
 
-from hotload_tui import Config
 from hotload_tui.core.model import PluginDetail
 from hotload_tui.tui.widgets.error_view import ErrorView
-from tests.conftest import Running, Workspace
-from tests.tui.console import Console, console
+from tests.conftest import Workspace
+from tests.tui.console import Console, Run, console
 
-Run = Callable[[Config], Running]
 GOOD = """
 def greet(name): return name
 def register(ctx):
@@ -208,13 +205,13 @@ async def test_brackets_walk_through_the_frames(workspace: Workspace, run: Run) 
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "! FAIL" in it.row("deep"))
         await it.press("2", "left_square_bracket")
-        await it.until(lambda: any("first frame" in toast for toast in it.toasts))
+        await it.toasted("first frame")
         await it.press("right_square_bracket", "right_square_bracket")
         await it.until(lambda: "in f11" in it.text and "in f12" not in it.text)
         await it.press("left_square_bracket")
         await it.shows("in f12")
         await it.press("G", "right_square_bracket")
-        await it.until(lambda: any("last frame" in toast for toast in it.toasts))
+        await it.toasted("last frame")
 
 
 async def test_a_click_on_a_place_opens_the_editor_there(
@@ -231,4 +228,4 @@ async def test_a_click_on_a_place_opens_the_editor_there(
         rows = it.text.splitlines()
         row = next(number for number, line in enumerate(rows) if "plugin.py:2 in register" in line)
         await it.click(rows[row].index("plugin.py:2"), row)
-        await it.until(lambda: any("No editor no-such-editor" in toast for toast in it.toasts))
+        await it.toasted("No editor no-such-editor")

@@ -15,14 +15,13 @@ from textual.binding import Binding
 from textual.command import CommandPalette
 from textual.widgets import DataTable, Static
 
-from hotload_tui import Config
 from hotload_tui.core.config_files import resolve
 from hotload_tui.tui import keys
 from hotload_tui.tui.dialogs import AskNameScreen, ConfirmScreen, HelpScreen, SettingsScreen
 from hotload_tui.tui.widgets.status import Notice
-from tests.conftest import Running, Workspace, answering
+from tests.conftest import Workspace, answering
 from tests.counts import ALL_CASES
-from tests.tui.console import Console, console
+from tests.tui.console import Console, Run, console
 from tests.tui.layout import broken_layout, text_of
 
 LONG = "x" * 300
@@ -54,7 +53,6 @@ def register(ctx):
 {TAIL}
 """
 
-Run = Callable[[Config], Running]
 SIZES = ((80, 24), (120, 36), (200, 50))
 See = Callable[[Console], bool]
 
@@ -287,7 +285,7 @@ class Stage:
         self._it.main.selection.choose(pane.plugin)
         await self._it.type(pane.key)
         await self._it.until(
-            lambda: self._it.chosen == pane.plugin and self._it.main.selection.source is not None
+            lambda: self._it.chosen == pane.plugin and self._it.main.selection.closeup.source is not None
         )
 
     async def _calm(self) -> None:
@@ -297,9 +295,9 @@ class Stage:
             return
         await it.until(lambda: not it.main.requests.running)
         for _ in range(2):  # a read under way may have begun before the end
-            before = it.main.selection.source
+            before = it.main.selection.closeup.source
             it.main.selection.read_again()
-            await it.until(lambda: it.main.selection.source is not before)  # noqa: B023 - awaited here
+            await it.until(lambda: it.main.selection.closeup.source is not before)  # noqa: B023 - awaited here
 
     async def try_key(self, key: Key, binding: Binding) -> None:
         """Press a key where it applies, and check its effect."""

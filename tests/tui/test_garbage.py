@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from hotload_tui import Config
 from hotload_tui.tui import terminal
-from tests.conftest import Running, Workspace, answering
-from tests.tui.console import console
-
-Run = Callable[[Config], Running]
+from tests.conftest import Workspace, answering
+from tests.tui.console import Run, console
 
 
 @pytest.fixture(autouse=True)

@@ -1,13 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from hotload_tui import Config
 from hotload_tui.tui.widgets.history_view import HistoryView
-from tests.conftest import Running, Workspace, answering
-from tests.tui.console import console
-
-Run = Callable[[Config], Running]
+from tests.conftest import Workspace, answering
+from tests.tui.console import Run, console
 
 
 async def test_generations_and_failures_are_listed_the_newest_first(workspace: Workspace, run: Run) -> None:
@@ -38,7 +33,7 @@ async def test_enter_goes_back_and_h_releases(workspace: Workspace, run: Run) ->
         await it.press("6")
         await it.shows(">2")
         await it.press("enter")
-        await it.until(lambda: any("live now" in toast for toast in it.toasts))
+        await it.toasted("live now")
         await it.press("j", "enter")
         await it.until(lambda: "= HELD" in it.row("one"))
         assert running.host.call("greet") == ["old"]
@@ -46,7 +41,7 @@ async def test_enter_goes_back_and_h_releases(workspace: Workspace, run: Run) ->
         await it.until(lambda: "+ ok" in it.row("one"))
         assert running.host.call("greet") == ["new"]
         await it.press("h")
-        await it.until(lambda: any("is not held" in toast for toast in it.toasts))
+        await it.toasted("is not held")
 
 
 async def test_a_click_does_not_roll_back_but_a_double_click_does(workspace: Workspace, run: Run) -> None:

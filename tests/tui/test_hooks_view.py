@@ -1,22 +1,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from textual.app import App, ComposeResult
 from textual.screen import Screen
 
-from hotload_tui import Config
 from hotload_tui.core.model import HookPointStatus
 from hotload_tui.tui.view_state import ViewState
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.log_view import LogBook
 from hotload_tui.tui.widgets.panes import DetailFacts
-from tests.conftest import Running, Workspace
-from tests.tui.console import console
-
-Run = Callable[[Config], Running]
+from tests.conftest import Workspace
+from tests.tui.console import Run, console
 
 
 def greeting(word: str) -> str:
@@ -50,12 +46,12 @@ async def test_a_pinned_call_runs_again_after_a_reload(workspace: Workspace, run
         await it.press("7", "enter", *'"Ada"', "enter")
         await it.shows("'Hello, Ada'")
         await it.press("space")
-        await it.until(lambda: any("Pinned greet('Ada')" in toast for toast in it.toasts))
+        await it.toasted("Pinned greet('Ada')")
         workspace["one"] = greeting("Welcome")
         running.manager.rebuild()
         await it.shows("was 'Hello, Ada'", "now 'Welcome, Ada'")
         await it.press("space")
-        await it.until(lambda: any("not pinned any more" in toast for toast in it.toasts))
+        await it.toasted("not pinned any more")
 
 
 async def test_space_acts_on_the_newest_call_and_no_other(workspace: Workspace, run: Run) -> None:
@@ -69,7 +65,7 @@ async def test_space_acts_on_the_newest_call_and_no_other(workspace: Workspace, 
             await it.press("space")
             await it.shows(f"Pinned greet('{name}')")
         await it.press("space")
-        await it.until(lambda: any("greet('Bob') is not pinned any more" in toast for toast in it.toasts))
+        await it.toasted("greet('Bob') is not pinned any more")
         await it.until(lambda: it.text.count("pinned") == 2)  # the toast, and Ada's call
 
 
@@ -136,7 +132,7 @@ async def test_without_hook_points_the_tab_says_how_one_is_made(workspace: Works
         await it.press("7")
         await it.shows("No hook points yet")
         await it.press("space")
-        await it.until(lambda: any("No hook points yet" in toast for toast in it.toasts))
+        await it.toasted("No hook points yet")
 
 
 async def test_space_on_what_was_never_called_asks_and_pins(workspace: Workspace, run: Run) -> None:
@@ -146,7 +142,7 @@ async def test_space_on_what_was_never_called_asks_and_pins(workspace: Workspace
     async with console(running.manager, workspace.root, (120, 36)) as it:
         await it.until(lambda: "+ ok" in it.row("one"))
         await it.press("7", "space")
-        await it.until(lambda: any("type what to call it with" in toast for toast in it.toasts))
+        await it.toasted("type what to call it with")
         await it.press(*'"Ada"', "enter")
         await it.shows("pinned", "'Hello, Ada'", "100   1 ")  # the call is counted too
         workspace["one"] = greeting("Hi")

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
-from hotload_tui import Config
 from hotload_tui.core.config_files import resolve
 from hotload_tui.tui.calls import HookCall
 from hotload_tui.tui.dialogs import SettingsScreen
 from hotload_tui.tui.text import clean
 from hotload_tui.tui.view_state import ViewState, ViewStore
 from hotload_tui.tui.widgets.hooks_view import HooksView
-from tests.conftest import Running, Workspace
+from tests.conftest import Workspace
 from tests.counts import ALL_CASES
-from tests.tui.console import Console, console
+from tests.tui.console import Console, Run, console
 from tests.tui.hostile import EVERYTHING, HARM, IN_A_NAME
 from tests.tui.layout import broken_layout
 
-Run = Callable[[Config], Running]
 SIZES = ((80, 24), (120, 36), (200, 50))
 LOGGED = f"{HARM}\x00"  # without lone surrogates, which a test report cannot contain
 BAD = f'''
@@ -107,7 +104,7 @@ async def test_no_foreign_text_is_interpreted_anywhere(
         await it.until(lambda: [it.row(name)[:1] for name in sorted(names)] == ["!", "+", "!"])
         for name in names:
             it.main.selection.choose(name)
-            await it.until(lambda name=name: it.chosen == name and it.main.selection.source is not None)  # type: ignore[misc]
+            await it.selected(name)
             for tab in "1234567":
                 await it.type(tab, *{"2": ("v", "x"), "4": ("v", "v")}.get(tab, ()))
                 await it.press("Y")
@@ -186,7 +183,7 @@ def register(ctx):
         await it.until(lambda: "! FAIL" in it.row("bad") and "+ ok" in it.row("good"))
         for name in ("bad", "good"):
             it.main.selection.choose(name)
-            await it.until(lambda name=name: it.chosen == name and it.main.selection.source is not None)  # type: ignore[misc]
+            await it.selected(name)
             for tab in "1234567":
                 await it.type(tab, *{"2": ("v", "x"), "3": ("w",), "4": ("v",)}.get(tab, ()))
                 await it.press("G")

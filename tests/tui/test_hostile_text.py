@@ -3,19 +3,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
-from hotload_tui import Config
 from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.tui.screen import ConsoleScreen
-from tests.conftest import Running, Workspace
-from tests.tui.console import Console, console
+from tests.conftest import Workspace
+from tests.tui.console import Console, Run, console
 
-Run = Callable[[Config], Running]
 NASTY = "[/x][red]\x1b]0;owned\x07\x1b[2J\x9b2J\u202e漢\x00"
 PLUGIN = f'''
 """Docs {NASTY.replace(chr(0), "")}."""
@@ -44,7 +41,7 @@ async def test_text_of_plugins_is_shown_and_never_interpreted(
         await it.until(lambda: "+ ok" in it.row(NAME) and "! FAIL" in it.row("bad[b]"))
         for name in (NAME, "bad[b]"):
             it.main.selection.choose(name)
-            await it.until(lambda name=name: it.chosen == name and it.main.selection.source is not None)  # type: ignore[misc]
+            await it.selected(name)
             for tab in "1234567":
                 await it.press(tab)
                 await it.shows("[@click=quit]n")
@@ -145,7 +142,7 @@ async def test_a_report_of_nasty_text_is_plain(workspace: Workspace, run: Run, s
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "! FAIL" in it.row(NAME))
         await it.press("Y")
-        await it.until(lambda: any("Copied" in toast for toast in it.toasts))
+        await it.toasted("Copied")
     report = (state_folder / "hotload" / "copied.txt").read_text("utf-8")
     assert "ValueError" in report
     assert not any(character in report for character in "\x1b\x07\x9b\x00\u202e")
@@ -221,7 +218,7 @@ async def test_nothing_foreign_is_interpreted_in_any_pane(workspace: Workspace, 
         await it.until(lambda: "+ ok" in it.row("serves") and "! FAIL" in it.row("fails\x1b[2J\u202e"))
         for name in ("serves", "fails\x1b[2J\u202e"):
             it.main.selection.choose(name)
-            await it.until(lambda name=name: it.chosen == name and it.main.selection.source is not None)  # type: ignore[misc]
+            await it.selected(name)
             # Each tab, with locals, unfolded frames, wrapped lines and the other versions of the source.
             for keys in ("1", "2v", "x", "3w", "4v", "5", "6", "7"):
                 await it.press(*keys, "y")

@@ -5,15 +5,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from hotload_tui import Config
 from hotload_tui.core.model import LogLine
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.log_view import KEPT, STAMP, LogBook, LogRows
-from tests.conftest import Running, Workspace
-from tests.tui.console import console
+from tests.conftest import Workspace
+from tests.tui.console import Run, console
 from tests.tui.layout import text_of
 
-Run = Callable[[Config], Running]
 CHATTY = """
 import sys
 def register(ctx):

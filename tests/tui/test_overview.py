@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from hotload_tui import Config
-from tests.conftest import Running, Workspace, answering
-from tests.tui.console import console
-
-Run = Callable[[Config], Running]
+from tests.conftest import Workspace, answering
+from tests.tui.console import Run, console
 
 
 async def test_a_long_description_is_wrapped_beside_the_scroll_bar(workspace: Workspace, run: Run) -> None:

@@ -2,18 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable
 
 import pytest
 from msgspec.structs import replace
 
-from hotload_tui import Config
 from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.tui.widgets.detail_tabs import Overview
 from hotload_tui.tui.widgets.history_view import HistoryView
 from hotload_tui.tui.widgets.plugin_table import COLUMNS, PluginTable, fitting
-from tests.conftest import Running, Workspace
-from tests.tui.console import Console, console
+from tests.conftest import Workspace
+from tests.tui.console import Console, Run, console
 from tests.tui.layout import text_of
 
 PLAIN = """
@@ -22,7 +20,6 @@ def register(ctx):
     ctx.hook("one", one)
 """
 DIGEST = "0123456789abcdef" * 4
-Run = Callable[[Config], Running]
 
 
 def painted(it: Console, number: int) -> list[str]:
@@ -92,7 +89,7 @@ async def test_where_a_plugin_was_that_goes_the_next_one_is_chosen(
         await it.until(lambda: it.chosen == name)
         shutil.rmtree(workspace.plugins / name)
         await it.until(lambda: it.chosen != name)
-        await it.until(lambda: it.main.selection.source is not None)
+        await it.until(lambda: it.main.selection.closeup.source is not None)
         assert it.chosen == "mouse"
         await it.press("0", "G")
         await it.until(lambda: it.chosen == "zebra")

@@ -39,11 +39,11 @@ def test_details_of_another_plugin_replace_the_old_ones_when_they_have_been_read
     it.move_to("two")
     it.read("one")
     assert [(facts.status and facts.status.name) for facts in it.shown] == ["one"]
-    assert it.selection.source is None
+    assert it.selection.closeup.source is None
     it.read("two")
     assert it.requested == ["two"]
     assert it.shown[-1].status == plugin("two")
-    assert it.selection.source == SourcePair("plugin.py", None, "two")
+    assert it.selection.closeup.source == SourcePair("plugin.py", None, "two")
 
 
 def test_details_that_are_late_do_not_leave_the_old_ones_on_the_screen() -> None:
@@ -53,7 +53,7 @@ def test_details_that_are_late_do_not_leave_the_old_ones_on_the_screen() -> None
     it.read("one")
     it.move_to("two")
     it.timers.run()
-    assert it.shown[-1] == DetailFacts(plugin("two"), None, (), it.shown[0].points)
+    assert it.shown[-1] == DetailFacts(plugin("two"), CloseUp(), (), it.shown[0].points)
     it.move_to("one")
     it.selection.show_due()
     shown = len(it.shown)
@@ -65,7 +65,7 @@ def test_details_that_are_late_do_not_leave_the_old_ones_on_the_screen() -> None
 def test_without_plugins_nothing_is_selected() -> None:
     """Before the first read, there is neither a plugin nor a state."""
     selection = Details().selection
-    assert (selection.plugin, selection.plugins, selection.source, selection.snapshot) == (
+    assert (selection.plugin, selection.plugins, selection.closeup.source, selection.snapshot) == (
         None,
         (),
         None,

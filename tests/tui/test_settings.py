@@ -1,14 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from hotload_tui import Config
 from hotload_tui.core.config_files import Resolved, resolve
 from hotload_tui.core.manager.manager import follow_config
-from tests.conftest import Running, Workspace
-from tests.tui.console import console
-
-Run = Callable[[Config], Running]
+from tests.conftest import Workspace
+from tests.tui.console import Run, console
 
 
 async def test_a_comma_shows_each_setting_and_where_it_came_from(workspace: Workspace, run: Run) -> None:

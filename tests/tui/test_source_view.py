@@ -1,12 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from tests.conftest import Workspace
+from tests.tui.console import Run, console
 
-from hotload_tui import Config
-from tests.conftest import Running, Workspace
-from tests.tui.console import console
-
-Run = Callable[[Config], Running]
 LONG = "\n".join(f"x{number} = {number}" for number in range(200))
 
 
@@ -51,7 +47,7 @@ async def test_v_says_when_there_is_only_one_version(workspace: Workspace, run: 
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "! FAIL" in it.row("bad"))
         await it.press("4", "v")
-        await it.until(lambda: any("only one version" in toast for toast in it.toasts))
+        await it.toasted("only one version")
 
 
 async def test_what_serves_is_not_marked_for_a_newer_failure(workspace: Workspace, run: Run) -> None:

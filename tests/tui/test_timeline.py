@@ -1,21 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from hotload_tui import Config
 from hotload_tui.tui.widgets.history_view import Timeline
-from tests.conftest import Running, Workspace, answering
-from tests.tui.console import Console, console
-
-Run = Callable[[Config], Running]
+from tests.conftest import Workspace, answering
+from tests.tui.console import Console, Run, console
 
 
-def told(it: Console) -> list[str]:
+def listed(it: Console) -> list[str]:
     """Return the timeline's lines without their times."""
     return [line.partition(" ")[2] for line in str(it.main.query_one(Timeline).render()).splitlines()]
 
 
-async def test_a_wide_screen_tells_what_became_of_plugins(workspace: Workspace, run: Run) -> None:
+async def test_a_wide_screen_lists_the_changes_of_plugins(workspace: Workspace, run: Run) -> None:
     """The timeline has one line for each load, failure and disabling, the newest on top."""
     workspace["one"] = answering(1)
     running = run(workspace.config())
@@ -29,7 +24,7 @@ async def test_a_wide_screen_tells_what_became_of_plugins(workspace: Workspace, 
         await it.shows("+ one              generation 2, load")
         running.manager.disable("one")
         await it.shows("- one              disabled")
-        lines = told(it)
+        lines = listed(it)
         assert [line[0] for line in lines] == ["-", "+", "!", "+"]
 
 

@@ -1,18 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from textual import events
 
-from hotload_tui import Config
 from hotload_tui.tui.view_state import Arrangement, ViewState, ViewStore
 from hotload_tui.tui.widgets.plugin_table import PluginTable
-from tests.conftest import Running, Workspace, answering
-from tests.tui.console import Console, console
+from tests.conftest import Workspace, answering
+from tests.tui.console import Console, Run, console
 
-Run = Callable[[Config], Running]
 BROKEN = "def register(ctx):\n    1 / 0\n"
 
 
@@ -62,7 +59,7 @@ async def keep_filter(it: Console, said: str) -> None:
     await it.press("colon", *"keep this")
     await it.until(lambda: "view: keep this filter" in it.text and "view: sort" not in it.text)
     await it.press("down", "enter")
-    await it.until(lambda: any(said in toast for toast in it.toasts))
+    await it.toasted(said)
 
 
 async def test_a_filter_is_kept_for_the_next_time_only_if_asked(workspace: Workspace, run: Run) -> None:
@@ -193,7 +190,7 @@ async def test_z_takes_back_and_says_what(workspace: Workspace, run: Run) -> Non
         await it.press("z")
         await it.until(lambda: "+ ok" in it.row("apple"))
         await it.press("z")
-        await it.until(lambda: any("nothing to undo" in toast for toast in it.toasts))
+        await it.toasted("nothing to undo")
 
 
 async def test_capital_y_copies_a_report(workspace: Workspace, run: Run, state_folder: Path) -> None:
@@ -202,7 +199,7 @@ async def test_capital_y_copies_a_report(workspace: Workspace, run: Run, state_f
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "! FAIL" in it.row("cherry"))
         await it.press("Y")
-        await it.until(lambda: any("Copied" in toast for toast in it.toasts))
+        await it.toasted("Copied")
     report = (state_folder / "hotload" / "copied.txt").read_text("utf-8")
     wanted = ("cherry is FAIL", "Python 3.", "ZeroDivisionError", "> 2 |     1 / 0", "register failed")
     assert [part for part in wanted if part not in report] == []
@@ -261,7 +258,7 @@ async def test_rows_that_were_not_seen_are_up_to_date_when_they_come_to_be_seen(
         await it.shows("p00")
         workspace["p39"] = BROKEN
         running.manager.rebuild()
-        await it.until(lambda: any("p39 failed" in toast for toast in it.toasts))
+        await it.toasted("p39 failed")
         await it.press("G")
         await it.until(lambda: any("STALE" in line and "p39" in line for line in it.text.splitlines()))
 
@@ -289,4 +286,4 @@ async def test_rows_that_a_filter_hides_are_not_said_to_be_missing(workspace: Wo
         await it.press("7", "slash", *"xyz", "enter")
         await it.shows("0 of 1 rows match xyz")
         await it.press("space")
-        await it.until(lambda: any("0 of 1 rows match xyz" in toast for toast in it.toasts))
+        await it.toasted("0 of 1 rows match xyz")

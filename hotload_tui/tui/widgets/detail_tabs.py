@@ -24,7 +24,7 @@ from hotload_tui.tui.widgets.files_view import HashesView, SourceView
 from hotload_tui.tui.widgets.history_view import HistoryView
 from hotload_tui.tui.widgets.hooks_view import HooksView
 from hotload_tui.tui.widgets.log_view import LogBook, LogView
-from hotload_tui.tui.widgets.panes import Body, DetailFacts, DetailPane, TextPane
+from hotload_tui.tui.widgets.panes import DetailFacts, DetailPane, TextPane
 
 _LABEL: Final = 12
 _BARS: Final = "▁▂▃▄▅▆▇█"
@@ -42,17 +42,13 @@ class Overview(TextPane):
     KIND = "overview"
 
     def __init__(self, project: Path, clock: Callable[[], float]) -> None:
-        self._body = Body(NO_PLUGIN, is_wrapped=True)
-        super().__init__(self._body)
+        super().__init__(is_wrapped=True)
         self._project = project
         self._clock = clock
-        self._facts = DetailFacts()
 
-    def show(self, facts: DetailFacts) -> None:
-        """Show the plugin; its details and history may come later than its status."""
-        before, self._facts = self._facts, facts
-        if (facts.status, facts.detail, facts.history) != (before.status, before.detail, before.history):
-            self.redraw()
+    def shown_facts(self, facts: DetailFacts) -> object:
+        """Return the plugin; its details and history may come later than its status."""
+        return facts.status, facts.closeup.detail, facts.closeup.history
 
     def on_mount(self) -> None:
         """Update the age once a second."""
@@ -64,15 +60,15 @@ class Overview(TextPane):
 
     def text_to_copy(self) -> str:
         """Return the whole text, without the filter."""
-        return self._text(self._facts.status).plain if self._facts.status else ""
+        return self._text(self.facts.status).plain if self.facts.status else ""
 
-    def draw(self) -> None:
-        """Draw the lines that match the filter."""
-        status = self._facts.status
-        self._body.show(self.of_lines(self._text(status)) if status else Content(NO_PLUGIN))
+    def text(self) -> Content:
+        """Return the lines that match the filter."""
+        status = self.facts.status
+        return self.of_lines(self._text(status)) if status else Content(NO_PLUGIN)
 
     def _text(self, status: PluginStatus) -> Content:
-        detail = self._facts.detail
+        detail = self.facts.closeup.detail
         width = max(20, self.scrollable_content_region.width - 2)
         title = Content.assemble((clean_line(status.name, 200), "bold"), f"  {status.sign}")
         text = Content(clean_line(detail.description)).wrap(width) if detail and detail.description else []
@@ -97,8 +93,8 @@ class Overview(TextPane):
                 _took(status.compile_seconds) if status.compile_seconds else "none, the artifact was there"
             )
             yield ("took", f"load {_took(status.load_seconds)}, build {build}")
-        if len(self._facts.history) > 1:
-            yield ("load times", _load_times(self._facts.history[-_RELOADS:]))
+        if len(history := self.facts.closeup.history) > 1:
+            yield ("load times", _load_times(history[-_RELOADS:]))
         points = ", ".join(f"{clean_line(place.point, 80)} ({place.priority})" for place in status.points)
         yield ("hook points", points or "none")
         if status.waits:
@@ -247,7 +243,7 @@ class DetailTabs(Vertical):
         with self.prevent(TabPane.Focused):  # it would arrive after the next key and revert the key's tab
             self.screen.set_focus(self._content_of(name))
         if name == "hooks":
-            self.hooks.draw_table()  # after the focus, which brings the newest values
+            self.hooks.redraw()  # after the focus, which brings the newest values
 
     async def fill(self) -> None:
         """Mount the contents that are not mounted yet."""

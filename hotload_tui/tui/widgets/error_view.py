@@ -16,7 +16,6 @@ from textual.style import Style
 
 from hotload_tui.core.model import Fault, Frame, HostStatus, PluginDetail, PluginState, PluginStatus
 from hotload_tui.tui import keys
-from hotload_tui.tui.requests import Remark, SourcePair
 from hotload_tui.tui.text import (
     LONGEST_LINE,
     clean,
@@ -28,8 +27,8 @@ from hotload_tui.tui.text import (
     own_causes,
     short_path,
 )
-from hotload_tui.tui.widgets.files_view import coloured
-from hotload_tui.tui.widgets.panes import Body, DetailFacts, TextPane
+from hotload_tui.tui.widgets.files_view import coloured, numbered_line
+from hotload_tui.tui.widgets.panes import DetailFacts, TextPane
 
 _NEAR: Final = 2
 """Lines shown before and after a failing line while frames are folded."""
@@ -159,12 +158,8 @@ def _source(frame: Frame, options: FaultOptions) -> Iterator[Content]:
     source = coloured(texts)
     width = len(str(high))
     for number in range(low, high + 1):
-        index = number - frame.first_line
         failing = frame.line <= number <= max(frame.line, frame.end_line)
-        gutter = f"{'>' if failing else ' '} {number:>{width}} | "
-        yield Content.assemble(
-            (gutter, "bold $text-error" if failing else "$foreground-muted"), source[index]
-        )
+        yield numbered_line(number, width, source[number - frame.first_line], is_failing=failing)
         if failing and (carets := _carets(frame, number)):
             yield Content.assemble((f"  {'':{width}} | ", "$foreground-muted"), (carets, "bold $text-error"))
 
@@ -277,25 +272,23 @@ class ErrorView(TextPane):
     KIND = "error"
 
     def __init__(self, project: Path) -> None:
-        self._body = Body()
-        super().__init__(self._body)
-        self._status: PluginStatus | None = None
+        super().__init__()
         self._options = FaultOptions(project)
-        self._facts: tuple[PluginStatus | None, SourcePair | None, tuple[str, ...]] | None = None
-        self._moved = ""
-        self._others: tuple[str, ...] = ()
         self._lines: list[str] = []
 
+    @property
+    def _fault(self) -> Fault | None:
+        return self.facts.status.fault if self.facts.status else None
+
+    def shown_facts(self, facts: DetailFacts) -> object:
+        """Return the plugin, its file, and the other plugins that have a fault."""
+        return facts.status, facts.closeup.source, facts.faulty
+
     def show(self, facts: DetailFacts) -> None:
-        """Show the plugin's fault."""
-        status, source, others = news = (facts.status, facts.source, facts.faulty)
-        if news == self._facts:
-            return
-        before, fault = self._status, status.fault if status else None
-        self._facts, self._status, self._others = news, status, others
-        self._moved = moved_text(fault, source.disk) if fault and source else ""
-        self.redraw()
-        if before is None or before.fault != fault:
+        """Show the plugin's fault; scroll to the top of another fault."""
+        before = self._fault
+        super().show(facts)
+        if before != self._fault:
             self.scroll_home(animate=False)
 
     def on_resize(self, event: events.Resize) -> None:
@@ -303,63 +296,67 @@ class ErrorView(TextPane):
         width = event.size.width - 3
         if width != self._options.width:
             self._options = self._options._replace(width=width)
-            self.draw()
+            self.redraw()
 
     def text_to_copy(self) -> str:
         """Return the fault as it is shown, but without the filter."""
-        status = self._status
-        if status is None or status.fault is None:
-            return ""
-        return fault_text(status, status.fault, self._moved, self._options).plain
+        text = self._fault_text()
+        return text.plain if text else ""
 
-    def draw(self) -> None:
-        """Draw the lines that match the filter."""
-        body, status = self._body, self._status
+    def text(self) -> Content:
+        """Return the lines that match the filter."""
+        text = self._fault_text()
+        if text is None:
+            return Content("\n").join(Content(self._nothing()).wrap(max(20, self._options.width)))
+        text = self.of_lines(text)
+        self._lines = text.plain.split("\n")
+        return text
+
+    def _fault_text(self) -> Content | None:
+        status, source = self.facts.status, self.facts.closeup.source
         if status is None or status.fault is None:
-            lines = Content(self._nothing()).wrap(max(20, self._options.width))
-            body.show(Content("\n").join(lines))
-        else:
-            text = self.of_lines(fault_text(status, status.fault, self._moved, self._options))
-            self._lines = text.plain.split("\n")
-            body.show(text)
+            return None
+        moved = moved_text(status.fault, source.disk) if source else ""
+        return fault_text(status, status.fault, moved, self._options)
 
     def _nothing(self) -> str:
-        who = f"No errors in {clean_line(self._status.name, 80)}." if self._status else "No errors."
-        if not self._others:
+        status, others = self.facts.status, self.facts.faulty
+        who = f"No errors in {clean_line(status.name, 80)}." if status else "No errors."
+        if not others:
             return f"{who} The traceback of a failed build, load or call will be here."
-        names = ", ".join(clean_line(name, 40) for name in self._others[:5])
-        more = len(self._others) - 5
+        names = ", ".join(clean_line(name, 40) for name in others[:5])
+        more = len(others) - 5
         return f"{who} Failures in: {names}" + (f" and {count(more, 'other')}" if more > 0 else "")
 
     def action_toggle_locals(self) -> None:
         """Show or hide local variables."""
-        fault = self._status.fault if self._status else None
-        if fault is None or not any(frame.locals for frame in _all_frames(fault)):
-            self.post_message(Remark("No local variables were recorded for this."))
+        if self._fault is None or not any(frame.locals for frame in _all_frames(self._fault)):
+            self.notify("No local variables were recorded for this.", markup=False)
             return
         self._options = self._options._replace(locals=not self._options.locals)
-        self.draw()
+        self.redraw()
 
     def action_next_frame(self, by: int) -> None:
         """Scroll to the next frame or cause (``by`` is 1), or to the previous one (-1)."""
-        starts = [number for number, line in enumerate(self._lines, 1) if not line]
+        starts = [0, *(number for number, line in enumerate(self._lines, 1) if not line)]
         here = round(self.scroll_y)
-        later = [start for start in starts if start > here] if by > 0 else []
-        earlier = [start for start in [0, *starts] if start < here] if by < 0 else []
-        target = min(later, default=None) if by > 0 else max(earlier, default=None)
-        if target is None or (by > 0 and self.is_vertical_scroll_end):
-            self.post_message(Remark("This is the last frame." if by > 0 else "This is the first frame."))
+        if by > 0:
+            later = () if self.is_vertical_scroll_end else starts
+            target = min((start for start in later if start > here), default=None)
+        else:
+            target = max((start for start in starts if start < here), default=None)
+        if target is None:
+            self.notify("This is the last frame." if by > 0 else "This is the first frame.", markup=False)
         else:
             self.scroll_to(y=target, animate=False)
 
     def action_toggle_frames(self) -> None:
         """Show or fold the frames of host and libraries, and the lines around the failing lines."""
-        fault = self._status.fault if self._status else None
-        if fault is None or not fault.frames:
-            self.post_message(Remark("There are no frames to show or fold."))
+        if self._fault is None or not self._fault.frames:
+            self.notify("There are no frames to show or fold.", markup=False)
             return
         self._options = self._options._replace(folded=not self._options.folded)
-        self.draw()
+        self.redraw()
 
 
 def _all_frames(fault: Fault) -> list[Frame]:

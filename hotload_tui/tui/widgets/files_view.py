@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator
 from typing import Final, Literal, TypeAlias
 
 from textual.content import Content
-from textual.widgets import Static
 
-from hotload_tui.core.model import FileDigest, PluginDetail, PluginStatus
+from hotload_tui.core.model import FileDigest, PluginDetail
 from hotload_tui.tui import keys
-from hotload_tui.tui.requests import Remark, SourcePair
+from hotload_tui.tui.requests import SourcePair
 from hotload_tui.tui.text import NO_PLUGIN, clean_line, clean_lines, count, line_now
-from hotload_tui.tui.widgets.panes import Body, DetailFacts, TextPane
+from hotload_tui.tui.widgets.panes import DetailFacts, TextPane
 
 
 def coloured(lines: Iterable[str]) -> list[Content]:
@@ -23,6 +22,12 @@ def coloured(lines: Iterable[str]) -> list[Content]:
     return highlight("\n".join(lines), language="python").split("\n", allow_blank=True)
 
 
+def numbered_line(number: int, width: int, line: Content, *, is_failing: bool) -> Content:
+    """Return a line after its number, which takes ``width`` cells; a failing line is marked."""
+    gutter = f"{'>' if is_failing else ' '} {number:>{width}} | "
+    return Content.assemble((gutter, "bold $text-error" if is_failing else "$foreground-muted"), line)
+
+
 class HashesView(TextPane):
     """Shows full digests, so that the user can compare and copy them."""
 
@@ -30,29 +35,23 @@ class HashesView(TextPane):
     KIND = "hashes"
     ROWS = "files"
 
-    def __init__(self) -> None:
-        self._body = Body(NO_PLUGIN)
-        super().__init__(self._body)
-        self._detail: PluginDetail | None = None
+    def shown_facts(self, facts: DetailFacts) -> object:
+        """Return the plugin's details."""
+        return facts.closeup.detail
 
-    def show(self, facts: DetailFacts) -> None:
-        """Show the plugin's files."""
-        if facts.detail != self._detail:
-            self._detail = facts.detail
-            self.redraw()
-
-    def draw(self) -> None:
-        """Draw the files that match the filter, each with its digests."""
-        self._body.show(self._wanted(self._detail) if self._detail else Content(NO_PLUGIN))
-
-    def _wanted(self, detail: PluginDetail) -> Content:
+    def text(self) -> Content:
+        """Return the files that match the filter, each with its digests."""
+        detail = self.facts.closeup.detail
+        if detail is None:
+            return Content(NO_PLUGIN)
         files = list(_files(detail))
         shown = self.of_rows(files, (file.plain for file in files))
         return _text(detail, shown or [Content(self.nothing(len(files)))] if self.filter else files)
 
     def text_to_copy(self) -> str:
         """Return all digests."""
-        return _text(self._detail, _files(self._detail)).plain if self._detail else ""
+        detail = self.facts.closeup.detail
+        return _text(detail, _files(detail)).plain if detail else ""
 
 
 def _text(detail: PluginDetail, files: Iterable[Content]) -> Content:
@@ -133,47 +132,34 @@ class SourceView(TextPane):
     KIND = "source"
 
     def __init__(self) -> None:
-        self._body = Static(NO_PLUGIN, markup=False)
-        super().__init__(self._body)
-        self._status: PluginStatus | None = None
-        self._source: SourcePair | None = None
+        super().__init__()
         self._wants: Version | None = None
         """``None``: the text on disk if the plugin has a fault and the file has changed, else as loaded."""
         self._aim = 0
-        self._due = False
+
+    def shown_facts(self, facts: DetailFacts) -> object:
+        """Return the plugin and its file."""
+        return facts.status, facts.closeup.source
 
     def show(self, facts: DetailFacts) -> None:
-        """Show the plugin's file."""
-        status, source = facts.status, facts.source
-        if (status, source) == (self._status, self._source):
-            return
-        if status is None or self._status is None or status.name != self._status.name:
+        """Show the plugin's file; begin with the default version if it is another plugin."""
+        status, before = facts.status, self.facts.status
+        if status is None or before is None or status.name != before.name:
             self._wants = None
-        self._status, self._source = status, source
-        self.redraw()
-
-    def on_show(self) -> None:
-        """Draw the changes that arrived while the tab was hidden: colouring a long file takes a moment."""
-        if self._due:
-            super().redraw()
-
-    def redraw(self) -> None:
-        """Draw the lines that match the filter, with their numbers, at once or when the tab is opened."""
-        self._due = True
-        super().redraw()
+        super().show(facts)
 
     def action_next_version(self) -> None:
         """Switch from the loaded text to the text on disk, then to the difference, then back."""
-        source = self._source
+        source = self.facts.closeup.source
         if source is None or source.loaded is None or source.disk is None:
-            self.post_message(Remark("There is only one version: nothing is loaded, or the file is gone."))
+            self.notify("There is only one version: nothing is loaded, or the file is gone.", markup=False)
             return
         self._wants = _NEXT[self._version(source)]
-        self.draw()
+        self.redraw()
 
     def text_to_copy(self) -> str:
         """Return the text of the shown version, without line numbers and filter."""
-        source = self._source
+        source = self.facts.closeup.source
         if source is None:
             return ""
         match self._version(source):
@@ -189,27 +175,23 @@ class SourceView(TextPane):
             return "disk"
         if source.disk is None:
             return "loaded"
-        failed = self._status is not None and self._status.fault is not None
+        failed = self.facts.status is not None and self.facts.status.fault is not None
         return self._wants or ("disk" if failed and source.loaded != source.disk else "loaded")
 
-    def draw(self) -> None:
-        """Draw the lines that match the filter, with their numbers."""
-        self._due = False
-        body, status, source = self._body, self._status, self._source
+    def text(self) -> Content:
+        """Return the lines that match the filter, with their numbers; scroll to the failing line."""
+        status, source = self.facts.status, self.facts.closeup.source
+        self._aim = 0
         if status is None or source is None:
-            body.update(NO_PLUGIN)
-            return
+            return Content(NO_PLUGIN)
         version = self._version(source)
         if version == "difference":
-            self._aim = 0
-            body.update(self.of_lines(_drawn_difference(source, status.generation)))
             self.scroll_home(animate=False)
-            return
+            return self.of_lines(_drawn_difference(source, status.generation))
         on_disk = version == "disk"
         text = source.disk if on_disk else source.loaded
         if text is None:
-            body.update(f"{clean_line(source.file)} cannot be read.")
-            return
+            return Content(f"{clean_line(source.file)} cannot be read.")
         which = "on disk" if on_disk else f"as loaded by generation {status.generation}"
         if source.loaded is not None and source.loaded == source.disk:
             which = f"as loaded by generation {status.generation}, the same on disk"
@@ -217,8 +199,8 @@ class SourceView(TextPane):
             which += ", they differ (v turns on)"
         title = Content.styled(f"{clean_line(source.file)}, {which}", "bold")
         self._aim = self._failing(text, on_disk=on_disk)
-        body.update(self.of_lines(Content("\n").join([title, *_numbered(text, self._aim)])))
         self.call_after_refresh(self._scroll_there)
+        return self.of_lines(Content("\n").join([title, *_numbered(text, self._aim)]))
 
     def _scroll_there(self) -> None:
         if self._aim and not self.filter:
@@ -226,7 +208,7 @@ class SourceView(TextPane):
 
     def _failing(self, text: str, *, on_disk: bool) -> int:
         """Return the failing line's number; 0 in a text that did not fail, even if it has an equal line."""
-        fault = self._status.fault if self._status else None
+        fault = self.facts.status.fault if self.facts.status else None
         place = fault.place if fault else None
         if fault is None or place is None or place.owner != "plugin":
             return 0
@@ -261,14 +243,8 @@ def _numbered(text: str, failing: int) -> list[Content]:
     source = coloured(shown) if len(shown) <= COLOURED else [Content(line) for line in shown]
     width = len(str(len(shown)))
     rows = [
-        Content.assemble(
-            (f"{'>' if number == failing else ' '} {number:>{width}} | ", _gutter(number == failing)), line
-        )
+        numbered_line(number, width, line, is_failing=number == failing)
         for number, line in enumerate(source[: len(shown)], 1)
     ]
     cut = len(lines) > len(shown) or len(text) > READ
     return [*rows, Content(f"… the file goes on: {len(text):,} characters")] if cut else rows
-
-
-def _gutter(failing: bool) -> str:  # noqa: FBT001 - a helper of one call
-    return "bold $text-error" if failing else "$foreground-muted"

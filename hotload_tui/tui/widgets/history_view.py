@@ -13,7 +13,6 @@ from textual.widget import Widget
 
 from hotload_tui.core.model import HistoryEntry, PluginState, PluginStatus
 from hotload_tui.tui import keys
-from hotload_tui.tui.requests import Remark
 from hotload_tui.tui.text import clean_line, clock_time, milliseconds
 from hotload_tui.tui.widgets.panes import DetailFacts, DetailPane, RowTable
 
@@ -111,7 +110,7 @@ class GenerationRow(NamedTuple):
     """One entry, and whether its generation is live."""
 
     entry: HistoryEntry
-    serves: bool
+    is_live: bool
 
 
 class HistoryView(RowTable, DetailPane):
@@ -119,7 +118,7 @@ class HistoryView(RowTable, DetailPane):
 
     BINDINGS = keys.HISTORY
     KIND = "history"
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"history--serves", "history--failed", "history--gone"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"history--live", "history--failed", "history--gone"}
 
     @dataclass
     class Wanted(Message):
@@ -141,7 +140,8 @@ class HistoryView(RowTable, DetailPane):
         status = facts.status
         now = status.generation if status else 0
         rows = tuple(
-            GenerationRow(entry, bool(now) and entry.generation == now) for entry in reversed(facts.history)
+            GenerationRow(entry, bool(now) and entry.generation == now)
+            for entry in reversed(facts.closeup.history)
         )
         same = status is not None and self._status is not None and status.name == self._status.name
         self._status = status
@@ -149,24 +149,19 @@ class HistoryView(RowTable, DetailPane):
             return
         here = self._row if same and self.cursor_row > 0 else None  # a cursor at the top stays there
         self._every = rows
-        self._choose(here.entry if here else None)
+        self._draw(here)
 
     def redraw(self) -> None:
         """Draw the rows that match the filter."""
-        row = self._row
-        self._choose(row.entry if row else None)
-
-    def _choose(self, kept: HistoryEntry | None) -> None:
-        self._rows = self.of_rows(self._every, map(_words, self._every))
-        self._lay_out(kept)
+        self._draw(self._row)
 
     def on_resize(self) -> None:
         """Fit the outcome to the new width."""
-        row = self._row
-        self._lay_out(row.entry if row else None)
+        self.redraw()
 
-    def _lay_out(self, kept: HistoryEntry | None) -> None:
-        """Draw all rows, with the cursor on ``kept``; do nothing while hidden, until the next resize."""
+    def _draw(self, kept: GenerationRow | None) -> None:
+        """Draw the rows with the cursor on ``kept``; do nothing while hidden, until the next resize."""
+        self._rows = self.of_rows(self._every, map(_words, self._every))
         if not self.size.width:
             return
         room = self.size.width - 1 - sum(width + _PADDING for _, width in _COLUMNS) - _PADDING
@@ -174,7 +169,7 @@ class HistoryView(RowTable, DetailPane):
         self._has_figures = room - figures >= _OUTCOME
         outcome = ("outcome", max(_OUTCOME, room - figures * self._has_figures))
         columns = (*_COLUMNS, *(_FIGURES if self._has_figures else ()), outcome)
-        place = next((i for i, row in enumerate(self._rows) if kept and row.entry.at == kept.at), 0)
+        place = next((i for i, row in enumerate(self._rows) if kept and row.entry.at == kept.entry.at), 0)
         self.fill(columns, map(self._cells, self._rows), cursor=place)
 
     def text_to_copy(self) -> str:
@@ -188,7 +183,7 @@ class HistoryView(RowTable, DetailPane):
 
     def _cells(self, row: GenerationRow) -> list[Text]:
         entry = row.entry
-        style = "history--serves" if row.serves else "history--failed" if entry.fault else ""
+        style = "history--live" if row.is_live else "history--failed" if entry.fault else ""
         if not style and not entry.can_return:
             style = "history--gone"
         drawn = self.get_component_rich_style(style, partial=True) if style else ""
@@ -206,16 +201,16 @@ class HistoryView(RowTable, DetailPane):
         """Request a rollback to the entry under the cursor, or show why it is not possible."""
         row, status = self._row, self._status
         if row is None or status is None:
-            self.post_message(Remark(NOTHING))
+            self.notify(NOTHING, markup=False)
             return
         if reason := _why_not(row, status):
-            self.post_message(Remark(reason))
+            self.notify(reason, markup=False)
         else:
             self.post_message(self.Wanted(status.name, row.entry.generation))
 
 
 def _why_not(row: GenerationRow, status: PluginStatus) -> str:
-    if row.serves:
+    if row.is_live:
         return "This generation is live now."
     if not row.entry.generation:
         return "This one never served: there is nothing to go back to."
@@ -227,7 +222,7 @@ def _why_not(row: GenerationRow, status: PluginStatus) -> str:
 def _generation(row: GenerationRow) -> str:
     if not row.entry.generation:
         return "!"
-    return f"{'>' if row.serves else ' '}{row.entry.generation}"
+    return f"{'>' if row.is_live else ' '}{row.entry.generation}"
 
 
 def _words(row: GenerationRow) -> str:
@@ -238,7 +233,7 @@ def _outcome(row: GenerationRow) -> str:
     entry = row.entry
     if entry.fault is not None:
         return clean_line(f"{entry.fault.phase} failed: {entry.fault.type}: {entry.fault.message}", 200)
-    if row.serves:
+    if row.is_live:
         return "live"
     memory = clean_line(entry.memory, 200) or "still being retired"
     back = "" if entry.can_return else ", artifact gone"

@@ -19,7 +19,6 @@ from textual.widgets import Input
 from hotload_tui.core.model import HandlerStatus, HookPointStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.calls import HookCall, short_name
-from hotload_tui.tui.requests import Remark
 from hotload_tui.tui.text import clean_line, milliseconds
 from hotload_tui.tui.widgets.panes import Body, DetailFacts, DetailPane, Prompt, RowTable
 
@@ -90,18 +89,14 @@ class HooksView(Vertical, DetailPane):
         """Show all hook points; the cursor stays on its hook point."""
         self._points = facts.points
         if self.is_on_screen:  # a busy host changes the figures all the time
-            self.draw_table()
+            self.redraw()
 
     def on_show(self) -> None:
         """Draw the changes that arrived while the tab was hidden."""
-        self.draw_table()
+        self.redraw()
 
     def redraw(self) -> None:
-        """Draw the rows that match the filter; the results of calls stay below them."""
-        self.draw_table()
-
-    def draw_table(self) -> None:
-        """Draw the table even if it is not visible yet: the next key may be meant for it."""
+        """Draw the rows that match the filter, even if they are not visible: the next key may need them."""
         before, rows = self._rows, tuple(self._wanted_rows())
         if rows == before and self.table.columns:
             if not rows:
@@ -167,7 +162,7 @@ class HooksView(Vertical, DetailPane):
         if self.point:
             self.ask(self.point)
         else:
-            self.post_message(Remark(NO_POINTS))
+            self.notify(NO_POINTS, markup=False)
 
     def ask(self, point: str, *, is_pinned: bool = False) -> None:
         """Open the line for the arguments of a call; ``is_pinned`` if this call is to be pinned."""

@@ -22,7 +22,6 @@ from textual.strip import Strip
 from hotload_tui.core.model import LogLine
 from hotload_tui.tui import keys
 from hotload_tui.tui.framework import take_room
-from hotload_tui.tui.requests import Remark
 from hotload_tui.tui.text import clean_line, clean_lines, clock_time, is_wanted
 from hotload_tui.tui.widgets.panes import DetailPane
 
@@ -76,7 +75,7 @@ class LogBook:
         """Add lines of the host's log."""
         for line in lines:
             self._write(line.at, line.level, line.plugin, line.text)
-        self._tell()
+        self._notify_readers()
 
     def add_print(self, text: str, *, stderr: bool) -> None:
         """Add text that was printed in this process; keep an unfinished line back until its end arrives."""
@@ -86,7 +85,7 @@ class LogBook:
         for line in finished:
             self._write(self._clock(), level, "stderr" if stderr else "print", line)
         if finished:
-            self._tell()
+            self._notify_readers()
 
     def _write(self, at: float, level: str, who: str, text: str) -> None:
         head = f"{clock_time(at)} {_GLYPHS.get(level, ' ')} "
@@ -100,7 +99,7 @@ class LogBook:
             self.widest = max(self.widest, _cells(entry.text))
             head, owner = " " * len(head), " " * len(owner)
 
-    def _tell(self) -> None:
+    def _notify_readers(self) -> None:
         for reader in self._readers:
             reader()
 
@@ -250,7 +249,7 @@ class LogView(ScrollView, DetailPane, can_focus=True):
         """Follow new lines, or stop following them."""
         self._follows = not self._follows
         self._drain()
-        self.post_message(Remark("Following new lines." if self._follows else "Staying here; f follows."))
+        self.notify("Following new lines." if self._follows else "Staying here; f follows.", markup=False)
 
     def action_toggle_wrap(self) -> None:
         """Wrap lines that are wider than the view, or cut them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, NamedTuple, TypeVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
@@ -14,10 +15,10 @@ from textual.suggester import Suggester
 from textual.widget import Widget
 from textual.widgets import DataTable, Input, Static
 
-from hotload_tui.core.model import HistoryEntry, HookPointStatus, PluginDetail, PluginStatus
+from hotload_tui.core.model import HookPointStatus, PluginStatus
 from hotload_tui.tui.framework import measure_again
-from hotload_tui.tui.requests import CloseUp, SourcePair
-from hotload_tui.tui.text import clean_line, is_wanted
+from hotload_tui.tui.requests import CloseUp
+from hotload_tui.tui.text import NO_PLUGIN, clean_line, is_wanted
 
 
 class Body(Static):
@@ -43,7 +44,7 @@ class Body(Static):
         """Return the values that decide the size: the cells of each line, or only the number of lines."""
         if self._is_wrapped:
             return [text.plain.count("\n")]
-        return [line.cell_length for line in text.split("\n", allow_blank=True)]
+        return [cell_len(line) for line in text.plain.split("\n")]
 
 
 class RowTable(DataTable[Text]):
@@ -128,25 +129,10 @@ class DetailFacts(NamedTuple):
 
     status: PluginStatus | None = None
     """The selected plugin."""
-    closeup: CloseUp | None = None
+    closeup: CloseUp = CloseUp()
     faulty: tuple[str, ...] = ()
     """The names of all plugins that have a fault."""
     points: tuple[HookPointStatus, ...] = ()
-
-    @property
-    def detail(self) -> PluginDetail | None:
-        """The details of the selected plugin."""
-        return self.closeup.detail if self.closeup else None
-
-    @property
-    def source(self) -> SourcePair | None:
-        """The file of the selected plugin."""
-        return self.closeup.source if self.closeup else None
-
-    @property
-    def history(self) -> tuple[HistoryEntry, ...]:
-        """The history of the selected plugin."""
-        return self.closeup.history if self.closeup else ()
 
 
 class DetailPane(Filterable):
@@ -159,17 +145,37 @@ class DetailPane(Filterable):
 class TextPane(ScrollableContainer, DetailPane, can_focus=True):
     """A pane of text, drawn only while it is visible: each draw makes Textual lay out the whole screen."""
 
+    def __init__(self, *, is_wrapped: bool = False) -> None:
+        """With ``is_wrapped``, no line of the text is wider than the pane."""
+        self.body = Body(NO_PLUGIN, is_wrapped=is_wrapped)
+        super().__init__(self.body)
+        self.facts = DetailFacts()
+        self._is_due = True
+
+    def shown_facts(self, facts: DetailFacts) -> object:
+        """Return the values that the text depends on."""
+        return facts
+
+    def show(self, facts: DetailFacts) -> None:
+        """Store these values, and draw the text if it depends on a value that has changed."""
+        before, self.facts = self.facts, facts
+        if self.shown_facts(facts) != self.shown_facts(before):
+            self.redraw()
+
     def on_show(self) -> None:
         """Draw the changes that arrived while the pane was hidden."""
-        self.redraw()
+        if self._is_due:
+            self.redraw()
 
     def redraw(self) -> None:
-        """Draw the text that matches the filter if the pane is visible."""
-        if self.is_on_screen:
-            self.draw()
+        """Draw the text that matches the filter, at once or when the pane becomes visible."""
+        self._is_due = not self.is_on_screen
+        if not self._is_due:
+            self.body.show(self.text())
 
-    def draw(self) -> None:
-        """Draw the text that matches the filter."""
+    def text(self) -> Content:
+        """Return the text that matches the filter."""
+        raise NotImplementedError
 
 
 class Earlier(Suggester):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from textual import events
 from textual.containers import Container
@@ -17,7 +17,6 @@ from textual.widget import Widget
 
 from hotload_tui.core.events import (
     AnyEvent,
-    HostReached,
     PluginDisabled,
     PluginDiscovered,
     PluginFailed,
@@ -87,70 +86,45 @@ WINDOW: Final = 2.0
 """Seconds within which events share one line."""
 
 _FAILED: Final = "failed"
-_VERBS: Final[dict[type, str]] = {
-    PluginLoaded: "reloaded",
-    PluginDisabled: "disabled",
-    PluginDiscovered: "found",
-    PluginMended: "fixed",
-    PluginRemoved: "gone",
-}
-_REASONS: Final[dict[type, str]] = {PluginDisabled: "d or z enables it"}
-"""The text that is added if the event concerns only one plugin."""
 
 
-class Toaster(Protocol):
-    """Shows one text in place of the previous text."""
+class News:
+    """Describes the events of plugins in one line, to which events within ``WINDOW`` seconds are added."""
 
-    def __call__(self, text: str, *, bad: bool) -> None:
-        """Show ``text``; a ``bad`` text stays longer."""
-        ...
-
-
-class _News(NamedTuple):
-    verb: str
-    reason: str = ""
-
-
-class Toasts:
-    """Shows events of plugins in one line, which grows with later events; shows each remark alone."""
-
-    def __init__(self, show: Toaster, clock: Callable[[], float]) -> None:
-        self._show = show
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._opened = 0.0
-        self._news: dict[str, _News] = {}
+        self._latest: dict[str, tuple[str, str]] = {}
+        """The verb of each plugin's last event, and the reason or an empty text."""
 
-    def say(self, text: str, *, bad: bool = False) -> None:
-        """Show one text alone; do nothing for an empty text."""
-        if text:
-            self._show(text, bad=bad)
+    @property
+    def is_bad(self) -> bool:
+        """Whether the line reports a failure."""
+        return any(verb == _FAILED for verb, _ in self._latest.values())
 
-    def tell(self, events: Iterable[AnyEvent], reading: str = "") -> None:
-        """Show what happened to plugins, except faults of ``reading``, whose fault the user is reading."""
-        events = tuple(events)
-        for event in events:
-            if isinstance(event, HostReached):
-                self.say(event.describe())
-        news = [event for event in events if isinstance(event, (*_VERBS, PluginFailed))]
-        news = [event for event in news if not (isinstance(event, PluginFailed) and event.name == reading)]
+    def add(self, events: Iterable[AnyEvent], reading: str = "") -> str:
+        """Return the line with these events; empty if none of them is news.
+
+        A fault of the plugin ``reading`` is no news: the user is reading it.
+        """
+        news = [found for event in events if (found := _news_of(event, reading))]
         if not news:
-            return
+            return ""
         if self._clock() - self._opened > WINDOW:
             self._opened = self._clock()
-            self._news = {}
-        for event in news:
-            name = clean_line(getattr(event, "name", ""), 40)
-            self._news.pop(name, None)  # only the last event of a plugin counts
-            self._news[name] = _news_of(event)
-        self._show(self._line(), bad=any(news.verb == _FAILED for news in self._news.values()))
+            self._latest = {}
+        for name, verb, reason in news:
+            self._latest.pop(name, None)  # only the last event of a plugin counts
+            self._latest[name] = verb, reason
+        return self._line()
 
     def _line(self) -> str:
         groups: dict[str, list[str]] = {}
-        for name, news in self._news.items():
-            groups.setdefault(news.verb, []).append(name)
+        for name, (verb, _) in self._latest.items():
+            groups.setdefault(verb, []).append(name)
         parts = []
         for verb, names in sorted(groups.items(), key=lambda item: item[0] == _FAILED):
-            reason = self._news[names[0]].reason
+            _, reason = self._latest[names[0]]
             if len(names) > 1:
                 parts.append(f"{len(names)} {verb}")
             else:
@@ -158,12 +132,25 @@ class Toasts:
         return ", ".join(parts)
 
 
-def _news_of(event: AnyEvent) -> _News:
-    if isinstance(event, PluginFailed):
-        return _News(_FAILED, clean_line(f"{event.fault.type}: {event.fault.message}", 100))
-    if isinstance(event, PluginLoaded) and event.generation == 1:
-        return _News("loaded")
-    return _News(_VERBS[type(event)], _REASONS.get(type(event), ""))
+def _news_of(event: AnyEvent, reading: str) -> tuple[str, str, str] | None:
+    """Return the plugin's name, the verb and the reason; ``None`` if the event is no news."""
+    reason = ""
+    match event:
+        case PluginFailed() if event.name != reading:
+            verb, reason = _FAILED, clean_line(f"{event.fault.type}: {event.fault.message}", 100)
+        case PluginLoaded():
+            verb = "loaded" if event.generation == 1 else "reloaded"
+        case PluginDisabled():
+            verb, reason = "disabled", "d or z enables it"
+        case PluginDiscovered():
+            verb = "found"
+        case PluginMended():
+            verb = "fixed"
+        case PluginRemoved():
+            verb = "gone"
+        case _:
+            return None
+    return clean_line(event.name, 40), verb, reason
 
 
 HINT: Final = "? help"
