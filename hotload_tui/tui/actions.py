@@ -6,14 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-from textual.message import Message
 from textual.screen import ModalScreen
 
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.config_files import Resolved
 from hotload_tui.core.model import Plan, PluginState, PluginStatus
 from hotload_tui.tui.dialogs import AskNameScreen, ConfirmScreen, PlanScreen, SettingsScreen
-from hotload_tui.tui.requests import CommandEnded, PlanMade, Requests
+from hotload_tui.tui.requests import Requests
 from hotload_tui.tui.selection import Selection
 from hotload_tui.tui.text import clean_line, count, failing_file, failing_line
 from hotload_tui.tui.widgets.error_view import LINES, FailureReport
@@ -54,6 +53,9 @@ class ScreenAccess(Protocol):
 
     def copy(self, text: str) -> None:
         """Copy a text to the clipboard and to a file."""
+
+    def show_made(self, plugin: PluginStatus) -> None:
+        """Show a plugin that was made from the template."""
 
 
 class Actions:
@@ -135,11 +137,7 @@ class Actions:
         """Ask for a name, then create a plugin from the template."""
 
         def make(name: str) -> str:
-            return self._requests.submit(f"new {name}", lambda: made(name))
-
-        def made(name: str) -> CommandEnded:
-            status = self._api.new(name)
-            return CommandEnded(f"Made {clean_line(status.path)}; e opens it", made=status.name)
+            return self._requests.submit(f"new {name}", lambda: self._api.new(name), self._screen.show_made)
 
         self._screen.open(AskNameScreen(make))
 
@@ -189,11 +187,11 @@ class Actions:
             self._command("pause", self._api.pause, lambda _: "Paused: what is saved is kept; p applies it")
 
     def plan(self) -> None:
-        """Request the plan for a rebuild of all that changed; ``PlanMade`` carries it."""
+        """Show the plan for a rebuild of all that changed, and carry it out if the user accepts it."""
         self._plan(None)
 
     def plan_plugin(self) -> None:
-        """Request the plan for a rebuild of the selected plugin; ``PlanMade`` carries it."""
+        """Show the plan for a rebuild of the selected plugin, and carry it out if the user accepts it."""
         if plugin := self._selection.plugin:
             self._plan(plugin)
         else:
@@ -201,11 +199,13 @@ class Actions:
 
     def _plan(self, plugin: PluginStatus | None) -> None:
         name = plugin.name if plugin else None
-        self._submit(f"plan {name or 'all'}", lambda: PlanMade(self._api.plan(name), plugin))
 
-    def show_plan(self, plan: Plan, plugin: PluginStatus | None) -> None:
-        """Show the plan for ``plugin``, or for all, and carry it out if the user accepts it."""
-        self._screen.ask(PlanScreen(plan), lambda: self._rebuild(plugin) if plugin else self.rebuild_all())
+        def show(plan: Plan) -> None:
+            self._screen.ask(
+                PlanScreen(plan), lambda: self._rebuild(plugin) if plugin else self.rebuild_all()
+            )
+
+        self._submit(f"plan {name or 'all'}", lambda: self._api.plan(name), show)
 
     def _request(
         self,
@@ -223,10 +223,10 @@ class Actions:
 
     def _command(self, label: str, operation: Callable[[], _R], said: Callable[[_R], str] = _nothing) -> None:
         """Run an operation; ``said`` turns its result into the words for the user."""
-        self._submit(label, lambda: CommandEnded(said(operation())))
+        self._submit(label, operation, lambda result: self._screen.say(said(result)))
 
-    def _submit(self, label: str, work: Callable[[], Message]) -> None:
-        self._screen.say(self._requests.submit(label, work))
+    def _submit(self, label: str, work: Callable[[], _R], then: Callable[[_R], None]) -> None:
+        self._screen.say(self._requests.submit(label, work, then))
 
     def restart(self) -> None:
         """Restart a host that hangs, without the plugin that hangs; ask first if the host answers."""

@@ -22,7 +22,7 @@ from hotload_tui.tui.dialogs import ConfirmScreen
 from hotload_tui.tui.editor import Debug
 from hotload_tui.tui.framework import OrderedApp
 from hotload_tui.tui.screen import ConsoleScreen
-from hotload_tui.tui.terminal import give_size, has_shell, hear_signals, leave_within, stop_job
+from hotload_tui.tui.terminal import give_size, handle_signals, has_shell, leave_within, stop_job
 from hotload_tui.tui.widgets.status import NEEDED
 
 GRACE = 2.0  # seconds that plugins have to clean up after a signal
@@ -93,7 +93,7 @@ class ConsoleApp(OrderedApp):
 
     def on_mount(self) -> None:
         """Register the signals that make the console leave in order."""
-        self._give_back_signals = hear_signals(self.end, GRACE + RESTORE)
+        self._give_back_signals = handle_signals(self.end, GRACE + RESTORE)
 
     def on_unmount(self) -> None:
         """Restore the signal handlers of the program that started the console."""

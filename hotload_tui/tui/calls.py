@@ -16,7 +16,6 @@ from hotload_tui.tui.text import clean_line, clock_time, count, milliseconds
 _NAME: Final = re.compile(r"\s*([^\W\d]\w*)\s*=(?!=)")
 _NEXT: Final = re.compile(rf",(?={_NAME.pattern})")
 _DECODER: Final = json.JSONDecoder()
-_UNREAD: Final = -1
 
 
 class Arguments(NamedTuple):
@@ -40,9 +39,10 @@ def arguments_of(typed: str) -> Arguments:
     at = 0 if typed.strip() else -1
     while at >= 0:
         named = _NAME.match(typed, at)
-        value, end = _value(typed, named.end() if named else at, is_text_fine=at == 0 or named is not None)
-        if end == _UNREAD:
+        found = _value(typed, named.end() if named else at, is_text_fine=at == 0 or named is not None)
+        if found is None:
             return Arguments((typed.strip(),), {})
+        value, end = found
         if named:
             twice = twice or named[1] * (named[1] in keywords)
             keywords[named[1]] = value
@@ -52,8 +52,8 @@ def arguments_of(typed: str) -> Arguments:
     return Arguments(tuple(positional), keywords, twice)
 
 
-def _value(typed: str, start: int, *, is_text_fine: bool) -> tuple[object, int]:
-    """Return the value at ``start`` and its end, a comma or the end of ``typed``; ``_UNREAD``: no value."""
+def _value(typed: str, start: int, *, is_text_fine: bool) -> tuple[object, int] | None:
+    """Return the value at ``start`` and its end, a comma or the end of ``typed``; ``None``: no value."""
     start += len(typed[start:]) - len(typed[start:].lstrip())
     try:
         value, end = _DECODER.raw_decode(typed, start)
@@ -64,7 +64,7 @@ def _value(typed: str, start: int, *, is_text_fine: bool) -> tuple[object, int]:
         if typed[end : end + 1] in ("", ","):
             return value, end
     if not is_text_fine:
-        return None, _UNREAD
+        return None
     following = _NEXT.search(typed, start)
     end = following.start() if following else len(typed)
     return typed[start:end].strip(), end

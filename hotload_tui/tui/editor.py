@@ -110,13 +110,13 @@ _HELLO: Final = "The plugin waits: c goes on, q ends its call, h lists all comma
 async def hand_over(app: App[None], connection: socket.socket) -> None:
     """Lend the terminal to the debugger until it ends."""
     with lent_terminal(app):
-        heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c would end the suspended console
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c would end the suspended console
         try:
             await asyncio.to_thread(_relay, connection)
         finally:
             with contextlib.suppress(OSError):  # closed already, unless this hand-over was cancelled
                 connection.shutdown(socket.SHUT_RDWR)
-            signal.signal(signal.SIGINT, heard)
+            signal.signal(signal.SIGINT, previous)
 
 
 def _relay(connection: socket.socket) -> None:

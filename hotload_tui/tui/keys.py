@@ -172,16 +172,14 @@ def check_keys(keys: Mapping[str, str], file: str = "hotload.toml") -> None:
             raise ConfigError(
                 f'{file}: [keys] {name}: no such binding; did you mean "{near}"? All: {", ".join(known)}'
             )
-        for part in key.split(","):
-            if not part.strip():
-                raise ConfigError(
-                    f'{file}: [keys] {name} = "{key}": no key is named; write one such as "x" or "ctrl+x"'
-                )
-            if not _is_key(part.strip()):
-                raise ConfigError(
-                    f'{file}: [keys] {name} = "{key}": there is no key "{part.strip()}";'
-                    ' write one such as "x", "f5" or "ctrl+x"'
-                )
+        for part in map(str.strip, key.split(",")):
+            if not part:
+                problem = 'no key is named; write one such as "x" or "ctrl+x"'
+            elif not _is_key(part):
+                problem = f'there is no key "{part}"; write one such as "x", "f5" or "ctrl+x"'
+            else:
+                continue
+            raise ConfigError(f'{file}: [keys] {name} = "{key}": {problem}')
     _check_clashes(keys, file)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from hotload_tui.core.errors import RuntimeDirError
 from hotload_tui.core.events import AnyEvent, PluginRetired
 from hotload_tui.core.model import PluginStatus, Snapshot
-from hotload_tui.tui.requests import Requests, StartEnded, StopEnded, reason_of
+from hotload_tui.tui.requests import Requests, reason_of
 from hotload_tui.tui.terminal import settle
 from hotload_tui.tui.text import clean_line
 from hotload_tui.tui.widgets.status import StatusLine
@@ -31,12 +31,18 @@ class Startup:
         requests: Requests,
         status: StatusLine,
         set_timer: Callable[[float, Callable[[], None]], object],
+        *,
+        ended: Callable[[], None],
     ) -> None:
-        """``start`` scans, loads and watches; ``None`` if another program does so."""
+        """``start`` scans, loads and watches; ``None`` if another program does so.
+
+        ``ended`` is called when the first scan has ended.
+        """
         self._start = start
         self._requests = requests
         self._status = status
         self._set_timer = set_timer
+        self._ended = ended
         self._is_folder_missing = False
         self.is_ready = start is None
         """Whether the first scan has ended."""
@@ -46,7 +52,7 @@ class Startup:
         """Why the first scan failed; empty if it succeeded."""
 
     def begin(self) -> None:
-        """Begin the search for plugins; ``StartEnded`` reports the result."""
+        """Begin the search for plugins."""
         if self.is_ready:
             self.ready_at = -math.inf
             self._status.busy = ""
@@ -54,25 +60,17 @@ class Startup:
         self._run()
 
     def _run(self) -> None:
-        if (start := self._start) is None:
-            return
+        if self._start is not None:
+            self._requests.attempt("start", self._start, self._end)
 
-        def work() -> StartEnded:
-            try:
-                start()
-            except BaseException as error:  # every start error is shown; none crashes the console
-                return StartEnded(reason_of(error), isinstance(error, RuntimeDirError))
-            return StartEnded("")
-
-        self._requests.spawn("start", work)
-
-    def end(self, trouble: str, *, folder_missing: bool) -> None:
+    def _end(self, error: BaseException | None) -> None:
         """Show that the console is ready, or why it is not."""
         self.is_ready, self.ready_at = True, time.time()
         self._set_timer(SETTLED, settle)
-        self._is_folder_missing = folder_missing
-        self.trouble = self._status.trouble = trouble
+        self._is_folder_missing = isinstance(error, RuntimeDirError)
+        self.trouble = self._status.trouble = reason_of(error) if error else ""
         self._status.busy = ""
+        self._ended()
 
     def repeat(self) -> None:
         """Repeat the search for plugins if their folder was missing."""
@@ -94,28 +92,24 @@ class Startup:
 class Shutdown:
     """Unloads the plugins and shows which of them are not unloaded yet."""
 
-    def __init__(self, requests: Requests, status: StatusLine) -> None:
+    def __init__(self, requests: Requests, status: StatusLine, leave: Callable[[str], None]) -> None:
+        """``leave`` ends the console and prints a text in its place."""
         self._requests = requests
         self._status = status
+        self._leave = leave
         self._waiting: tuple[tuple[str, int], ...] = ()
         """Name and generation of each plugin that is not unloaded yet."""
         self.has_begun = False
         """Whether the plugins are being unloaded; the user can then only wait or quit."""
 
     def begin(self, stop: Callable[[], None], plugins: Iterable[PluginStatus]) -> None:
-        """Unload the plugins; ``StopEnded`` reports the result."""
+        """Unload the plugins, then leave, even if unloading fails."""
         self.has_begun = True
         self._status.snapshot = None
         self._show((plugin.name, plugin.generation) for plugin in plugins if plugin.generation)
-
-        def work() -> StopEnded:
-            try:
-                stop()
-            except BaseException as error:  # the user quits even if unloading fails
-                return StopEnded(f"while unloading: {reason_of(error)}")
-            return StopEnded("")
-
-        self._requests.spawn("stop", work)
+        self._requests.attempt(
+            "stop", stop, lambda error: self._leave(f"while unloading: {reason_of(error)}" if error else "")
+        )
 
     def follow(self, events: Iterable[AnyEvent]) -> None:
         """Remove the plugins that are now unloaded from the status line."""

@@ -1,4 +1,4 @@
-"""The console's threads: they read the manager's state and run commands, and post the results as messages.
+"""The console's threads: they read the manager's state and run commands for the screen.
 
 A manager that is busy, or at the other end of a socket, never freezes the screen. ``FactReader`` collects
 events and reads the state again at most twenty times a second, in its own thread. Each command runs in a
@@ -11,6 +11,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
 from textual.message import Message
@@ -18,15 +19,7 @@ from textual.message import Message
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.errors import HotloadError, NoHostError
 from hotload_tui.core.events import AnyEvent, HostLost, HostReached, HostStalled
-from hotload_tui.core.model import (
-    HistoryEntry,
-    LogLine,
-    Plan,
-    PluginDetail,
-    PluginStatus,
-    Snapshot,
-)
-from hotload_tui.tui.calls import CallResult
+from hotload_tui.core.model import HistoryEntry, LogLine, PluginDetail, PluginStatus, Snapshot
 from hotload_tui.tui.text import clean_line, failing_file
 
 READ_INTERVAL: Final = 0.05
@@ -74,50 +67,6 @@ class FactsFailed(Message):
     """The state could not be read; ``reason`` is a text for the user."""
 
     reason: str
-
-
-@dataclass
-class StartEnded(Message):
-    """The first scan has ended; ``trouble`` is empty if it succeeded."""
-
-    trouble: str
-    folder_missing: bool = False
-
-
-@dataclass
-class StopEnded(Message):
-    """The plugins are unloaded as far as possible; ``trouble`` is empty if there was no error."""
-
-    trouble: str
-
-
-@dataclass
-class CommandEnded(Message):
-    """A command has ended."""
-
-    text: str
-    """The message to show; the reason if the command failed."""
-    command: str = ""
-    """The label of a command that failed."""
-    failed: bool = False
-    made: str = ""
-    """The name of a plugin that the command created."""
-
-
-@dataclass
-class CallsEnded(Message):
-    """The user's calls of hook points have ended, or (``reloaded``) pinned calls that ran again."""
-
-    results: tuple[CallResult, ...]
-    reloaded: bool
-
-
-@dataclass
-class PlanMade(Message):
-    """The plan for a rebuild of ``plugin``, or of all that changed if ``plugin`` is ``None``."""
-
-    plan: Plan
-    plugin: PluginStatus | None
 
 
 def reason_of(error: BaseException) -> str:
@@ -249,10 +198,16 @@ def _found(read: Callable[[], _R]) -> _R | None:
 
 
 class Requests:
-    """Runs work in daemon threads and posts its results as messages."""
+    """Runs work in daemon threads, and passes the results to functions in the screen's thread."""
 
-    def __init__(self, post: Callable[[Message], bool]) -> None:
-        self._post = post
+    def __init__(
+        self,
+        call_later: Callable[[Callable[[], None]], object],
+        fail: Callable[[str, str], None],
+    ) -> None:
+        """``call_later`` calls a function in the screen's thread; ``fail`` shows why a command failed."""
+        self._call_later = call_later
+        self._fail = fail
         self._lock = threading.Lock()
         self._running: set[str] = set()
 
@@ -262,8 +217,8 @@ class Requests:
         with self._lock:
             return tuple(sorted(self._running))
 
-    def submit(self, label: str, work: Callable[[], Message]) -> str:
-        """Run a command and post its message, or ``CommandEnded`` if it fails.
+    def submit(self, label: str, work: Callable[[], _R], then: Callable[[_R], None]) -> str:
+        """Run a command, and pass its result to ``then``.
 
         Returns:
             The reason if a command with the same label is under way; else an empty text.
@@ -274,24 +229,36 @@ class Requests:
                 return f"Still busy: {clean_line(label)}"
             self._running.add(label)
 
-        def run() -> Message:
+        def run() -> Callable[[], None]:
             try:
-                return work()
+                return partial(then, work())
             except BaseException as error:  # every error is shown; no command ends silently
-                return CommandEnded(clean_line(reason_of(error)), command=clean_line(label), failed=True)
+                return partial(self._fail, clean_line(label), clean_line(reason_of(error)))
             finally:
                 with self._lock:
                     self._running.discard(label)
 
-        self.spawn(label, run)
+        self._spawn(label, run)
         return ""
 
-    def spawn(self, name: str, work: Callable[[], Message]) -> None:
-        """Run ``work``, which must not raise, and post its message."""
+    def attempt(
+        self, name: str, work: Callable[[], None], then: Callable[[BaseException | None], None]
+    ) -> None:
+        """Run ``work``, and pass its error, or ``None``, to ``then``."""
 
-        def run() -> None:
-            message = work()
+        def run() -> Callable[[], None]:
+            try:
+                work()
+            except BaseException as error:  # every error is shown; none crashes the console
+                return partial(then, error)
+            return partial(then, None)
+
+        self._spawn(name, run)
+
+    def _spawn(self, name: str, run: Callable[[], Callable[[], None]]) -> None:
+        def work() -> None:
+            then = run()
             with contextlib.suppress(RuntimeError):  # the console's loop has ended
-                self._post(message)
+                self._call_later(then)
 
-        threading.Thread(target=run, name=f"hotload-{name}", daemon=True).start()
+        threading.Thread(target=work, name=f"hotload-{name}", daemon=True).start()

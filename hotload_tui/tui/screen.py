@@ -18,7 +18,7 @@ from textual.widgets import Input
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.config_files import Resolved
 from hotload_tui.core.events import HostReached
-from hotload_tui.core.model import PluginState
+from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.actions import Actions, Restart
 from hotload_tui.tui.clipboard import Copyable, hand_out, keep_copy
@@ -26,17 +26,7 @@ from hotload_tui.tui.dialogs import AskNameScreen, HelpScreen, key_lines
 from hotload_tui.tui.editor import Debug, hand_over, open_editor
 from hotload_tui.tui.filters import Filters
 from hotload_tui.tui.lifecycle import Shutdown, Startup
-from hotload_tui.tui.requests import (
-    CallsEnded,
-    CommandEnded,
-    FactReader,
-    FactsFailed,
-    FactsRead,
-    PlanMade,
-    Requests,
-    StartEnded,
-    StopEnded,
-)
+from hotload_tui.tui.requests import FactReader, FactsFailed, FactsRead, Requests
 from hotload_tui.tui.selection import Selection
 from hotload_tui.tui.text import clean, clean_line
 from hotload_tui.tui.view_state import ViewStore
@@ -97,7 +87,7 @@ class ConsoleScreen(Screen[None]):
         self._line = Prompt(id="filter")
         self._notice = Notice()
 
-        self.requests = Requests(self.post_message)
+        self.requests = Requests(self.call_later, self._show_failure)
         self.selection = Selection(self._table, self._facts.look_at, self._show_details, self.set_timer)
         self.filters = Filters(
             self._stored,
@@ -118,12 +108,19 @@ class ConsoleScreen(Screen[None]):
             restart=restart,
             settings=settings,
         )
-        self.startup = Startup(start, self.requests, self._status, self.set_timer)
+        self.startup = Startup(start, self.requests, self._status, self.set_timer, ended=self._show_started)
         self._news = News(clock)
         self._workbench = Workbench(
-            self._stored, self._tabs.hooks, api, self.requests, clock, say=self.say, keep=self.keep_view
+            self._stored,
+            self._tabs.hooks,
+            api,
+            self.requests,
+            clock,
+            say=self.say,
+            keep=self.keep_view,
+            read_again=self.selection.read_again,
         )
-        self.shutdown = Shutdown(self.requests, self._status)
+        self.shutdown = Shutdown(self.requests, self._status, self._leave)
 
     def compose(self) -> ComposeResult:
         """Compose the panes; the screen's size decides which of them are visible."""
@@ -283,43 +280,35 @@ class ConsoleScreen(Screen[None]):
         """Show that the state on the screen may be out of date."""
         self._status.trouble = message.reason
 
-    def on_start_ended(self, message: StartEnded) -> None:
-        """Show that the console is ready, or why it is not, and repeat the calls of the previous session."""
-        self.startup.end(message.trouble, folder_missing=message.folder_missing)
+    def _show_started(self) -> None:
+        """Show why there are no plugins, and repeat the calls of the previous session."""
         self._show_empty()
         self._workbench.repeat()
         self.selection.read_again()
 
-    def on_stop_ended(self, message: StopEnded) -> None:
+    def _leave(self, trouble: str) -> None:
         """Leave, and print an error in the place of the console."""
-        self.app.exit(message=Text(clean_line(message.trouble)) if message.trouble else None)
+        self.app.exit(message=Text(clean_line(trouble)) if trouble else None)
 
-    def on_command_ended(self, message: CommandEnded) -> None:
-        """Show how a command ended."""
+    def _show_failure(self, command: str, reason: str) -> None:
+        """Show why a command failed."""
         dialog = self.app.screen
-        if isinstance(dialog, AskNameScreen) and message.failed and message.command.startswith("new "):
-            dialog.refuse(message.text)
-            return
-        if isinstance(dialog, AskNameScreen) and message.made:
-            dialog.dismiss()
-        words = f"{message.command}: " if message.command else ""
-        self.say(f"{words}{message.text}" if message.text else "", bad=message.failed)
-        self.selection.choose_made(message.made)  # the last read may precede this message
-        if message.made:
-            self.startup.repeat()
+        if isinstance(dialog, AskNameScreen) and command.startswith("new "):
+            dialog.refuse(reason)
+        else:
+            self.say(f"{command}: {reason}", bad=True)
 
-    def on_plan_made(self, message: PlanMade) -> None:
-        """Show the plan."""
-        self.actions.show_plan(message.plan, message.plugin)
+    def show_made(self, plugin: PluginStatus) -> None:
+        """Show a plugin that was made from the template."""
+        if isinstance(self.app.screen, AskNameScreen):
+            self.app.screen.dismiss()
+        self.say(f"Made {clean_line(plugin.path)}; e opens it")
+        self.selection.choose_made(plugin.name)  # the last read may precede this message
+        self.startup.repeat()
 
     def on_hooks_view_call_typed(self, message: HooksView.CallTyped) -> None:
         """Call the hook point."""
         self._workbench.call(message.call, is_pinned=message.is_pinned)
-
-    def on_calls_ended(self, message: CallsEnded) -> None:
-        """Show the handlers' results, and how often they were called: no event reports calls."""
-        self._workbench.take(message.results, reloaded=message.reloaded)
-        self.selection.read_again()
 
     def on_history_view_wanted(self, message: HistoryView.Wanted) -> None:
         """Roll back to an earlier generation."""

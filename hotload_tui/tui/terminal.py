@@ -131,7 +131,7 @@ _SIZE: Final = (24, 80)
 """Rows and columns to use for a terminal that reports none."""
 
 
-def hear_signals(end: Callable[[int], None], limit: float) -> Callable[[], None]:
+def handle_signals(end: Callable[[int], None], limit: float) -> Callable[[], None]:
     """Call ``end`` with an exit code when one of the signals in ``CODES`` arrives.
 
     ``limit`` seconds later, the process exits in any case. The event loop's own signal handlers would not run
@@ -145,23 +145,23 @@ def hear_signals(end: Callable[[int], None], limit: float) -> Callable[[], None]
     import asyncio  # the console has already imported it; a host without a console does not need it
 
     loop = asyncio.get_running_loop()
-    heard: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+    previous: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
-    def hear(number: int, _frame: FrameType | None) -> None:
+    def on_signal(number: int, _frame: FrameType | None) -> None:
         code = CODES[signal.Signals(number).name]
         leave_within(limit, code)
         loop.call_soon_threadsafe(end, code)
 
     def give_back() -> None:
-        for number, handler in heard.items():
-            if signal.getsignal(number) is hear:  # else a plugin has replaced the handler
+        for number, handler in previous.items():
+            if signal.getsignal(number) is on_signal:  # else a plugin has replaced the handler
                 signal.signal(number, handler)
 
     with contextlib.suppress(ValueError):  # not the main thread
         for name in CODES:
             if hasattr(signal, name):
                 number = getattr(signal, name)
-                heard[number] = signal.signal(number, hear)
+                previous[number] = signal.signal(number, on_signal)
     return give_back
 
 
@@ -194,9 +194,9 @@ def has_shell() -> bool:
 def stop_job() -> None:
     """Stop the whole job until its shell continues it: the job may have begun with a program such as make."""
     # Textual's own SIGCONT handler would also start to draw, perhaps a moment after the caller.
-    heard = signal.signal(signal.SIGCONT, signal.SIG_IGN)
+    previous = signal.signal(signal.SIGCONT, signal.SIG_IGN)
     os.killpg(0, signal.SIGSTOP)
-    signal.signal(signal.SIGCONT, heard)
+    signal.signal(signal.SIGCONT, previous)
 
 
 def leave_within(seconds: float, code: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Final
 
 from textual.content import Content
@@ -10,7 +11,7 @@ from textual.content import Content
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.events import AnyEvent, PluginDisabled, PluginLoaded, PluginRemoved
 from hotload_tui.tui.calls import CallResult, HookCall, call_result, change_words, result_text
-from hotload_tui.tui.requests import CallsEnded, Requests, reason_of
+from hotload_tui.tui.requests import Requests, reason_of
 from hotload_tui.tui.text import clean_line, count
 from hotload_tui.tui.view_state import ViewState
 from hotload_tui.tui.widgets.hooks_view import HooksView
@@ -38,8 +39,13 @@ class Workbench:
         *,
         say: Callable[[str], None],
         keep: Callable[[], None],
+        read_again: Callable[[], None],
     ) -> None:
-        """Begin with the stored view state; ``keep`` stores it when earlier or pinned calls have changed."""
+        """Begin with the stored view state.
+
+        ``keep`` stores it when earlier or pinned calls have changed; ``read_again`` reads how often handlers
+        were called, which no event reports.
+        """
         self._earlier = list(state.earlier)
         self._pinned = list(state.pinned)
         self._hooks = hooks
@@ -48,6 +54,7 @@ class Workbench:
         self._clock = clock
         self._say = say
         self._keep = keep
+        self._read_again = read_again
         self._is_due = False
         """Whether to repeat the pinned calls once more when those under way have ended."""
         self._results: dict[HookCall, CallResult] = {}
@@ -62,7 +69,7 @@ class Workbench:
         state.earlier, state.pinned = list(self._earlier), list(self._pinned)
 
     def call(self, call: HookCall, *, is_pinned: bool = False) -> None:
-        """Call a hook point, and pin this call if ``is_pinned``; ``CallsEnded`` carries the results."""
+        """Call a hook point, and pin this call if ``is_pinned``."""
         self._earlier = [call, *(other for other in self._earlier if other != call)][:KEPT]
         if is_pinned and call not in self._pinned:
             self._pinned.append(call)
@@ -106,7 +113,8 @@ class Workbench:
     def _request(self, calls: tuple[HookCall, ...], *, reloaded: bool = False) -> str:
         """Make calls one after the other; return the reason if they are under way."""
         label = f"call {', '.join(map(str, calls))}"
-        return self._requests.submit(label, lambda: CallsEnded(tuple(map(self._made, calls)), reloaded))
+        take = partial(self._take, reloaded=reloaded)
+        return self._requests.submit(label, lambda: tuple(map(self._made, calls)), take)
 
     def _made(self, call: HookCall) -> CallResult:
         positional, keywords, twice = call.arguments
@@ -118,7 +126,7 @@ class Workbench:
         except BaseException as error:  # every error is shown
             return CallResult(call, now, trouble=reason_of(error))
 
-    def take(self, results: tuple[CallResult, ...], *, reloaded: bool) -> None:
+    def _take(self, results: tuple[CallResult, ...], *, reloaded: bool) -> None:
         """Show results; if they are those of pinned calls after a reload, mark and report the changes."""
         words = []
         for result in results:
@@ -136,6 +144,7 @@ class Workbench:
             del self._results[call]
         self._show(from_top=self._newest is not None)
         self._say("; ".join(words))
+        self._read_again()
         if self._is_due:
             self.repeat()
 

@@ -33,6 +33,10 @@ Run = Callable[[Config], Running]
 """Starts a host with a configuration."""
 
 
+def void(_value: object) -> None:
+    """Ignore a value."""
+
+
 class Console:
     """The running console, as its user sees it."""
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from queue import Queue
 from typing import cast
 
-from textual.message import Message
 from textual.timer import Timer
 
 from hotload_tui.core.api import ManagerApi
@@ -43,20 +42,17 @@ class Manager(ManagerApi):
 
     def __init__(self) -> None:
         self.commands: list[str] = []
-        self.posted: Queue[Message] = Queue()
-        """The messages about ended commands."""
+        self._results: Queue[Callable[[], None]] = Queue()
 
     def requests(self) -> Requests:
-        """Return requests whose messages arrive in ``posted``."""
-        return Requests(self._post)
+        """Return requests whose results the test takes with ``finish``."""
+        return Requests(
+            self._results.put, lambda command, reason: self.commands.append(f"{command}: {reason}")
+        )
 
-    def _post(self, message: Message) -> bool:
-        self.posted.put(message)
-        return True
-
-    def next_message(self) -> Message:
-        """Return the next message about an ended command; wait for it."""
-        return self.posted.get(timeout=PATIENCE)
+    def finish(self) -> None:
+        """Wait for the next ended command, and pass its result on."""
+        self._results.get(timeout=PATIENCE)()
 
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:  # noqa: ARG002 - no events come
         """Return a function that does nothing."""

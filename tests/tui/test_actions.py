@@ -9,7 +9,7 @@ from textual.screen import ModalScreen
 
 from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.tui.actions import NOTHING_SELECTED, Actions, Restart
-from hotload_tui.tui.requests import CloseUp, CommandEnded, PlanMade
+from hotload_tui.tui.requests import CloseUp
 from hotload_tui.tui.selection import Selection
 from hotload_tui.tui.widgets.log_view import LogBook
 from hotload_tui.tui.widgets.plugin_table import PluginTable
@@ -47,6 +47,10 @@ class Screen:
     def copy(self, text: str) -> None:
         """Record the text."""
         self.copied.append(text)
+
+    def show_made(self, plugin: PluginStatus) -> None:
+        """Record the plugin."""
+        self.said.append(f"made {plugin.name}")
 
 
 class Room:
@@ -93,8 +97,7 @@ def test_all_artifacts_are_removed_only_if_the_user_accepts() -> None:
     it.actions.clean_all()
     assert (it.screen.dialogs, it.manager.commands) == (["ConfirmScreen"], [])
     it.screen.accept()
-    ended = it.manager.next_message()
-    assert isinstance(ended, CommandEnded)
+    it.manager.finish()
     assert it.manager.commands == ["clean all"]
 
 
@@ -103,11 +106,9 @@ def test_a_plan_is_carried_out_for_the_plugins_that_it_is_about() -> None:
     it = Room(plugin("one"))
     for request in (it.actions.plan_plugin, it.actions.plan):
         request()
-        made = it.manager.next_message()
-        assert isinstance(made, PlanMade)
-        it.actions.show_plan(made.plan, made.plugin)
+        it.manager.finish()
         it.screen.accept()
-        it.manager.next_message()
+        it.manager.finish()
     assert it.manager.commands == ["plan one", "rebuild one by force", "plan all", "rebuild all"]
 
 
@@ -116,7 +117,7 @@ def test_one_key_pauses_and_resumes() -> None:
     for paused, command in ((False, "pause"), (True, "resume")):
         it = Room(paused=paused)
         it.actions.pause()
-        it.manager.next_message()
+        it.manager.finish()
         assert it.manager.commands == [command]
 
 

@@ -11,7 +11,7 @@ from textual.widgets import Static
 from hotload_tui import HookHost, HotloadError, HotloadManager
 from hotload_tui.tui.widgets.log_view import LogView
 from tests.conftest import Workspace
-from tests.tui.console import Console, Run, console
+from tests.tui.console import Console, Run, console, void
 from tests.tui.layout import broken_layout
 
 GREET = """
@@ -151,10 +151,6 @@ async def test_a_second_q_does_not_wait_for_plugins_that_hang(workspace: Workspa
         await it.press("q")
         await it.until(lambda: not it.app.is_running)
     release.set()
-
-
-def void(_value: object) -> None:
-    """Ignore a value."""
 
 
 async def test_quitting_during_a_build_asks_first(workspace: Workspace, run: Run) -> None:

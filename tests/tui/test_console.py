@@ -13,7 +13,6 @@ from hotload_tui.core.events import PluginRetired
 from hotload_tui.core.model import PluginDetail
 from hotload_tui.tui.dialogs import ConfirmScreen
 from hotload_tui.tui.keys import TABS
-from hotload_tui.tui.requests import CommandEnded
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from tests.conftest import Workspace
 from tests.tui.console import Run, console
@@ -165,7 +164,7 @@ async def test_n_with_a_name_it_cannot_have_lets_it_be_mended(workspace: Workspa
         await it.until(lambda: it.app.screen is it.main and "+ ok" in it.row("a"))
 
 
-async def test_n_tells_what_an_odd_name_cannot_have(workspace: Workspace, run: Run) -> None:
+async def test_n_shows_what_an_odd_name_cannot_have(workspace: Workspace, run: Run) -> None:
     """While a name is typed that cannot be imported, a hint says so; the name is still accepted."""
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.press("n", *"class")
@@ -179,9 +178,10 @@ async def test_n_tells_what_an_odd_name_cannot_have(workspace: Workspace, run: R
 async def test_a_new_plugin_is_chosen_though_it_was_seen_before(workspace: Workspace, run: Run) -> None:
     """The cursor goes to a plugin made with ``n``, even if its row appeared before the command ended."""
     workspace["one"] = workspace["two"] = PLAIN
-    async with console(run(workspace.config()).manager, workspace.root) as it:
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("two") and it.chosen == "one")
-        it.main.post_message(CommandEnded("Made two", made="two"))
+        it.main.show_made(running.status("two"))
         await it.until(lambda: it.chosen == "two")
 
 

@@ -82,7 +82,7 @@ async def test_keys_that_come_before_the_details_are_for_the_plugin_under_the_cu
         answers.set()
 
 
-async def test_a_syntax_error_of_a_running_plugin_tells_what_still_runs(
+async def test_a_syntax_error_of_a_running_plugin_names_the_live_version(
     workspace: Workspace, run: Run
 ) -> None:
     """After a bad save the Error tab shows which version is still live, and a fix clears it."""

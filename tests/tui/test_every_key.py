@@ -21,7 +21,7 @@ from hotload_tui.tui.dialogs import AskNameScreen, ConfirmScreen, HelpScreen, Se
 from hotload_tui.tui.widgets.status import Notice
 from tests.conftest import Workspace, answering
 from tests.counts import ALL_CASES
-from tests.tui.console import Console, Run, console
+from tests.tui.console import Console, Run, console, void
 from tests.tui.layout import broken_layout, text_of
 
 LONG = "x" * 300
@@ -390,7 +390,3 @@ async def test_every_key_does_what_help_says_of_it(
             for binding in named.values():
                 await stage.try_key(key, binding)
         release.set()
-
-
-def void(_value: object) -> None:
-    """Ignore a value."""

@@ -101,7 +101,9 @@ async def test_earlier_arguments_come_back(workspace: Workspace, run: Run) -> No
         await it.until(lambda: "nobody" not in it.text)
 
 
-async def test_a_keyword_given_twice_is_told_and_nothing_is_called(workspace: Workspace, run: Run) -> None:
+async def test_a_keyword_given_twice_is_reported_and_nothing_is_called(
+    workspace: Workspace, run: Run
+) -> None:
     """A keyword that is given twice is reported below the call, and nothing is called."""
     workspace["one"] = greeting("Hello")
     running = run(workspace.config())

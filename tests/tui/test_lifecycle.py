@@ -5,7 +5,6 @@ from pathlib import Path
 from hotload_tui.core.errors import RuntimeDirError
 from hotload_tui.core.events import PluginRetired
 from hotload_tui.tui.lifecycle import Shutdown, Startup
-from hotload_tui.tui.requests import StartEnded, StopEnded
 from hotload_tui.tui.widgets.status import StatusLine
 from tests.tui.fakes import Manager, Timers, plugin, snapshot
 
@@ -20,13 +19,11 @@ def test_a_search_without_a_folder_is_repeated_once_there_is_one() -> None:
             raise RuntimeDirError("there is no folder plugins")
 
     manager, status = Manager(), StatusLine(Path())
-    startup = Startup(start, manager.requests(), status, Timers().set)
+    startup = Startup(start, manager.requests(), status, Timers().set, ended=lambda: None)
     assert startup.why_empty(None) == "Looking for plugins …"
     startup.begin()
     for trouble in ("there is no folder plugins", ""):
-        ended = manager.next_message()
-        assert isinstance(ended, StartEnded)
-        startup.end(ended.trouble, folder_missing=ended.folder_missing)
+        manager.finish()
         assert startup.is_ready
         assert (startup.trouble, status.trouble, status.busy) == (trouble, trouble, "")
         shown = startup.why_empty(snapshot())
@@ -37,7 +34,7 @@ def test_a_search_without_a_folder_is_repeated_once_there_is_one() -> None:
 
 def test_a_watcher_that_failed_is_the_reason_for_an_empty_table() -> None:
     """Without plugins, the table shows why none can be found."""
-    startup = Startup(None, Manager().requests(), StatusLine(Path()), Timers().set)
+    startup = Startup(None, Manager().requests(), StatusLine(Path()), Timers().set, ended=lambda: None)
     assert startup.why_empty(snapshot(trouble="no folder")).startswith("no folder\n")
 
 
@@ -48,12 +45,12 @@ def test_the_status_line_names_the_plugins_that_are_not_unloaded_yet() -> None:
         raise OSError("no")
 
     manager, status = Manager(), StatusLine(Path())
-    shutdown = Shutdown(manager.requests(), status)
+    printed: list[str] = []
+    shutdown = Shutdown(manager.requests(), status, printed.append)
     shutdown.begin(stop, [plugin("one"), plugin("two"), plugin("off", generation=0)])
     assert shutdown.has_begun
     assert status.busy == "unloading one, two… (q quits at once)"
     shutdown.follow([PluginRetired(0, "one", 1, "freed")])
     assert status.busy == "unloading two… (q quits at once)"
-    ended = manager.next_message()
-    assert isinstance(ended, StopEnded)
-    assert ended.trouble == "while unloading: OSError: no"
+    manager.finish()
+    assert printed == ["while unloading: OSError: no"]

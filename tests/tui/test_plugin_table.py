@@ -145,18 +145,6 @@ async def test_a_plugin_whose_calls_raise_is_marked_though_it_serves(workspace: 
         await it.shows("press 2 for the traceback")
 
 
-async def test_j_k_g_and_capital_g_move(workspace: Workspace, run: Run) -> None:
-    """``j`` and ``k`` move like the arrows, and ``g`` and ``G`` go to the first and the last row."""
-    for name in ("ant", "bee", "cat"):
-        workspace[name] = PLAIN
-    async with console(run(workspace.config()).manager, workspace.root) as it:
-        await it.until(lambda: "+ ok" in it.row("cat"))
-        ways = {"j": "bee", "G": "cat", "k": "bee", "g": "ant", "down": "bee", "up": "ant"}
-        for key, name in ways.items():
-            await it.press(key)
-            await it.until(lambda name=name: it.chosen == name)  # type: ignore[misc]
-
-
 @pytest.mark.parametrize(
     ("width", "missing"),
     [

@@ -8,10 +8,10 @@ from tests.waiting import PATIENCE
 
 BLOCKED = """
 import asyncio, queue
-from hotload_tui.tui.terminal import hear_signals
+from hotload_tui.tui.terminal import handle_signals
 
 async def main():
-    hear_signals(lambda code: None, 0.1)
+    handle_signals(lambda code: None, 0.1)
     print("ready", flush=True)
     queue.Queue().get()  # as when what is written to a terminal that is gone is never taken
 

@@ -263,7 +263,7 @@ async def test_rows_that_were_not_seen_are_up_to_date_when_they_come_to_be_seen(
         await it.until(lambda: any("STALE" in line and "p39" in line for line in it.text.splitlines()))
 
 
-async def test_how_many_a_filter_leaves_is_told_of_the_plugin_that_is_seen(
+async def test_how_many_a_filter_leaves_is_shown_for_the_selected_plugin(
     workspace: Workspace, run: Run
 ) -> None:
     """The filter's count in the status line is that of the selected plugin."""

@@ -5,7 +5,6 @@ import threading
 from hotload_tui.core.events import PluginCleaned, PluginLoaded
 from hotload_tui.core.model import Invocation
 from hotload_tui.tui.calls import HookCall
-from hotload_tui.tui.requests import CallsEnded
 from hotload_tui.tui.view_state import ViewState
 from hotload_tui.tui.widgets.hooks_view import HooksView
 from hotload_tui.tui.workbench import Workbench
@@ -31,25 +30,19 @@ class Bench:
             lambda: 0.0,
             say=self.said.append,
             keep=lambda: None,
+            read_again=lambda: None,
         )
-
-    def show_next(self) -> CallsEnded:
-        """Show the next results."""
-        ended = self.manager.next_message()
-        assert isinstance(ended, CallsEnded)
-        self.workbench.take(ended.results, reloaded=ended.reloaded)
-        return ended
 
 
 def test_pinned_calls_run_again_only_after_events_that_change_answers() -> None:
     """A load repeats the pinned calls and reports how many answers changed; other events repeat nothing."""
     it = Bench(Manager())
     it.workbench.repeat()
-    assert it.show_next().reloaded
+    it.manager.finish()
     it.workbench.follow([PluginCleaned(0, "one", 1)])
     assert it.requests.running == ()
     it.workbench.follow([LOADED])
-    it.show_next()
+    it.manager.finish()
     assert it.manager.commands == ["greet('Ada',)"] * 2
     assert [text for text in it.said if text] == ["greet('Ada'): 1 answer changed"]
     assert "was 'call 1'" in it.hooks.text_to_copy()
@@ -76,8 +69,8 @@ def test_a_reload_during_a_pinned_call_repeats_it_once_more_afterwards() -> None
     it.workbench.follow([LOADED])
     it.workbench.follow([LOADED])
     manager.go.set()
-    it.show_next()
-    it.show_next()
+    it.manager.finish()
+    it.manager.finish()
     assert it.requests.running == ()
     assert len(manager.commands) == 2
 
@@ -86,7 +79,5 @@ def test_a_call_by_hand_is_no_repetition() -> None:
     """The user's own call is made once, and its results are not compared with earlier ones."""
     it = Bench(Manager())
     it.workbench.call(HookCall("greet", "1"))
-    ended = it.manager.next_message()
-    assert isinstance(ended, CallsEnded)
-    assert not ended.reloaded
+    it.manager.finish()
     assert it.manager.commands == ["greet(1,)"]

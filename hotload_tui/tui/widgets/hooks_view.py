@@ -190,8 +190,8 @@ class HooksView(Vertical, DetailPane):
         self._results = results
         if self.is_mounted:
             self._draw()
-        if from_top:
-            self._area.scroll_home(animate=False)
+            if from_top:
+                self._area.scroll_home(animate=False)
 
     def text_to_copy(self) -> str:
         """Return the text of all results."""

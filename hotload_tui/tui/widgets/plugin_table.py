@@ -141,7 +141,7 @@ class PluginTable(RowTable):
         """Lay out the columns, and update the ages once a second."""
         self.border_title = "Plugins"
         self._lay_out()
-        self.set_interval(1, self._grow_old)
+        self.set_interval(1, lambda: self._draw(self._shown.values()))
 
     def on_resize(self) -> None:
         """Show the columns and rows that fit into the new size."""
@@ -224,9 +224,6 @@ class PluginTable(RowTable):
         self.choose(self.chosen)
         return True
 
-    def _cells(self, plugin: PluginStatus) -> list[Text]:
-        return [self._cell(plugin, column) for column in self._columns_now]
-
     def _cell(self, plugin: PluginStatus, column: Column) -> Text:
         row = PluginRow(plugin, self._clock(), *self._figures.get(plugin.name, ()))
         text = Text(column.show(row), no_wrap=True, overflow="ellipsis")
@@ -250,8 +247,8 @@ class PluginTable(RowTable):
         changed = {}
         for name in [row.key.value for row in seen if row.key.value in self._waiting]:
             self._waiting.discard(name)
-            cells, before = self._cells(self._shown[name]), self.get_row(name)
-            for column, cell, old in zip(self._columns_now, cells, before, strict=True):
+            for column, old in zip(self._columns_now, self.get_row(name), strict=True):
+                cell = self._cell(self._shown[name], column)
                 if cell != old:
                     changed[name, column.key] = cell
         if changed:
@@ -261,10 +258,6 @@ class PluginTable(RowTable):
         """Draw the changes in rows that become visible."""
         super().watch_scroll_y(old_value, new_value)
         self._draw_seen()
-
-    def _grow_old(self) -> None:
-        """Draw the ages that have changed."""
-        self._draw(self._shown.values())
 
     def _mark(self, plugin: PluginStatus, before: PluginStatus | None) -> None:
         if plugin.fault is None:

@@ -203,26 +203,21 @@ class StatusLine(Widget):
     def _facts(self) -> Content:
         return Content("  ").join([part for part in self._parts() if part])
 
-    def _parts(self) -> list[Content]:
-        parts = [Content.styled(self._folder(), "bold")]
-        if self.is_foreign and self.snapshot is not None:
-            parts.append(Content(f"attached to {self.snapshot.host.pid}"))
-        if self.snapshot is not None and self.snapshot.host.config_fault:
-            parts.append(Content.styled("! settings", "bold $text-error"))
-        if self.snapshot is not None:
-            parts.extend(self._counts(self.snapshot))
+    def _parts(self) -> Iterator[Content]:
+        """Yield the parts; those that are empty are not shown."""
+        yield Content.styled(self._folder(), "bold")
+        if (snapshot := self.snapshot) is not None:
+            host = snapshot.host
+            yield Content(f"attached to {host.pid}" if self.is_foreign else "")
+            yield Content.styled("! settings" if host.config_fault else "", "bold $text-error")
+            yield from self._counts(snapshot)
             if not self.busy and not self.trouble:
-                parts.append(self._watching(self.snapshot))
-        if self.snapshot is not None and self.snapshot.host.breakpoint:
-            text = f"B: breakpoint at {clean_line(self.snapshot.host.breakpoint, 60)}"
-            parts.append(Content.styled(text, "bold reverse"))
-        if self.filtered:
-            parts.append(Content.styled(self.filtered, "bold reverse"))
-        if self.trouble:
-            parts.append(Content.styled(clean_line(self.trouble), "bold $text-error"))
-        if self.busy:
-            parts.append(Content.styled(self.busy, "italic"))
-        return parts
+                yield self._watching(snapshot)
+            place = clean_line(host.breakpoint, 60)
+            yield Content.styled(f"B: breakpoint at {place}" if place else "", "bold reverse")
+        yield Content.styled(self.filtered, "bold reverse")
+        yield Content.styled(clean_line(self.trouble), "bold $text-error")
+        yield Content.styled(self.busy, "italic")
 
     def _folder(self) -> str:
         folder = clean_line(self._project.name or str(self._project))
