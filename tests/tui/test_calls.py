@@ -89,7 +89,7 @@ def test_the_new_answer_is_whole_whatever_was_cut_out_as_changed(old: str, new: 
     assert f"now {new!r}" in result_text(result(new), result(old), pinned=True).plain
 
 
-def test_handlers_that_came_and_went_are_told() -> None:
+def test_handlers_that_came_and_went_are_shown() -> None:
     """A new handler has a plus sign, and one that no longer answers is named."""
     text = result_text(result("a", "b"), result("a"), pinned=True).plain
     assert "+ p.f1" in text

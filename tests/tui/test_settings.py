@@ -27,7 +27,7 @@ async def test_a_comma_shows_each_setting_and_where_it_came_from(workspace: Work
         await it.until(lambda: "load_timeout" not in it.text)
 
 
-async def test_a_broken_file_is_told_in_the_status_line_and_in_full(workspace: Workspace, run: Run) -> None:
+async def test_a_broken_file_is_shown_in_the_status_line_and_in_full(workspace: Workspace, run: Run) -> None:
     """A mistake in hotload.toml shows in the status line, and with its line in the settings, until fixed."""
     file = workspace.root / "hotload.toml"
     file.write_text("[plugins.one]\npriority = 7\n")
@@ -72,9 +72,7 @@ async def test_a_wrong_key_changes_no_key_and_all_else_applies(workspace: Worksp
         undo()
 
 
-async def test_a_program_that_made_its_configuration_itself_is_told_of(
-    workspace: Workspace, run: Run
-) -> None:
+async def test_a_program_that_made_its_configuration_itself_is_named(workspace: Workspace, run: Run) -> None:
     """Without configuration files, the settings key says why it shows nothing."""
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.press("comma")
