@@ -21,6 +21,7 @@ out, or leaves a value or a hook set in the thread.
 from __future__ import annotations
 
 import contextvars
+import functools
 import math
 import os
 import queue
@@ -30,7 +31,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 from hotload_tui.core.errors import LoadError, PluginError, RegisterError
 from hotload_tui.core.interpreter import ThreadLocals, raise_in
@@ -93,23 +94,19 @@ def end(thread: threading.Thread) -> bool:
     return not thread.is_alive()
 
 
-class Imprint:
-    """Detects thread-local values and trace or profile hooks that a plugin sets in one thread.
+def _thread_is_blank() -> Callable[[], bool]:
+    """Return a function that returns whether the thread still has only the values and hooks that it has now.
 
-    Only the thread that created the object may call its methods.
+    These are the thread-local values, and the trace and profile hooks. Only the same thread may call it.
     """
+    values = ThreadLocals()
 
-    def __init__(self) -> None:
-        self._locals = ThreadLocals()
-        self._before = self._now()
-
-    def is_blank(self) -> bool:
-        """Return whether nothing was set since the object was created."""
-        return self._now() == self._before
-
-    def _now(self) -> tuple[object, ...]:
+    def now() -> tuple[object, ...]:
         hooks = sys.gettrace(), sys.getprofile(), threading.gettrace(), threading.getprofile()
-        return self._locals.count(), *hooks
+        return values.count(), *hooks
+
+    before = now()
+    return lambda: now() == before
 
 
 _T_co = TypeVar("_T_co", covariant=True)
@@ -137,53 +134,48 @@ class LoadCall(Protocol[_T_co]):
 
 
 class Series(Generic[_T]):
-    """Runs loads in one thread until one fails, takes too long, or leaves something set in the thread."""
+    """Runs loads in one thread until one fails, takes too long, or none may follow in this thread."""
 
-    def __init__(self, loads: Sequence[LoadCall[_T]], limit: float, done: list[_T]) -> None:
-        """Prepare; each load has ``limit`` seconds, and its value is appended to ``done``."""
+    def __init__(
+        self, loads: Sequence[LoadCall[_T]], limit: float, done: list[_T], call: Callable[[LoadCall[_T]], _T]
+    ) -> None:
+        """Prepare; ``call`` proves one load, within ``limit`` seconds; its value is appended to ``done``."""
         self._waiting = [*loads][::-1]
         self._limit = limit
         self._done = done
+        self._call = call
         self.error: BaseException | None = None
         """The exception of the load that ended the series."""
         self._lock = threading.Lock()
         self._ends_at = math.inf  # the running load's deadline on the monotonic clock
         self._is_stopped = False
-        # Threads that a plugin starts inherit the daemon flag: a forgotten thread cannot keep the host alive.
-        self.thread = threading.Thread(target=self._run, name=_name(loads[0]), daemon=True)
+        self._is_over = threading.Event()
+
+    def run(self, may_follow: Callable[[], bool] = lambda: True) -> None:
+        """Run the loads in the calling thread, as long as ``may_follow`` allows the next."""
+        try:
+            follows = False
+            while self._waiting:
+                load = self._waiting.pop()
+                load.begin(follows=follows)
+                if not self._prove(load) or not may_follow():
+                    break
+                follows = True
+        except BaseException as error:  # foreign code: SystemExit and the like end this load only
+            self.error = error
+        finally:
+            self._is_over.set()
 
     def ends_in_time(self) -> bool:
-        """Start the series, and wait for its end; return ``False`` if a load takes too long.
+        """Wait in another thread; if a load takes too long, stop the series and return ``False``."""
+        while not self._is_over.wait(min(self._limit, max(0.0, self._ends_at - time.monotonic()))):
+            with self._lock:
+                if self._ends_at <= time.monotonic():
+                    self._leave()
+                    return False
+        return True
 
-        An exception that ends the wait also stops the series.
-        """
-        if not start(self.thread):
-            return True
-        try:
-            while not self._is_over_time():
-                self.thread.join(min(self._limit, max(0.0, self._ends_at - time.monotonic())))
-                if not self.thread.is_alive():
-                    return True
-        except BaseException:
-            if self._stop():
-                raise_in(self.thread)
-            else:
-                self.thread.join(GRACE)  # the thread is between two loads and ends before the next
-            raise
-        return False
-
-    def interrupt(self) -> bool:
-        """Interrupt the load that takes too long, and return whether it ended."""
-        return end(self.thread)
-
-    def _is_over_time(self) -> bool:
-        """Stop the series if its load takes too long, and return whether the series is stopped."""
-        with self._lock:
-            if self._ends_at <= time.monotonic():
-                self._leave()
-        return self._is_stopped
-
-    def _stop(self) -> bool:
+    def stop(self) -> bool:
         """Let no other load begin, and return whether a load is running."""
         with self._lock:
             self._leave()
@@ -193,27 +185,12 @@ class Series(Generic[_T]):
         self._is_stopped = True
         self._waiting, self._done = [], []  # a thread that is left behind must not hold other loads
 
-    def _run(self) -> None:
-        imprint = Imprint()
-        try:
-            follows = False
-            while self._waiting:
-                load = self._waiting.pop()
-                self.thread.name = _name(load)
-                load.begin(follows=follows)
-                if not self._prove(load) or not imprint.is_blank():
-                    break
-                follows = True
-        except BaseException as error:  # foreign code: SystemExit and the like end this load only
-            self.error = error
-
     def _prove(self, load: LoadCall[_T]) -> bool:
         """Run one load, and return whether another may follow; raises what the load raises."""
         if not self._goes_on(time.monotonic() + self._limit):
             return False
         try:
-            # Each load has its own context: the next plugin must not see this one's context variables.
-            value = contextvars.Context().run(load.prove)
+            value = self._call(load)
         finally:
             goes_on = self._goes_on(math.inf)
         if goes_on:  # else it is too late, and an interrupt may come at any line
@@ -229,11 +206,6 @@ class Series(Generic[_T]):
             return not self._is_stopped
 
 
-def _name(load: LoadCall[object]) -> str:
-    return f"hotload-load-{load.name}"
-
-
-_GRACE = 1.0  # seconds that an interrupted call has to end
 _AGAIN = 0.25  # seconds between two signals, for code that catches the first exception
 
 
@@ -266,11 +238,13 @@ class WorkerTrials:
     def run(self, loads: Sequence[LoadCall[_T]], limit: float, done: list[_T]) -> None:
         """Run as many loads as can share a thread; see ``Trials``."""
         before = len(done)
-        series = Series(loads, limit, done)
-        self._thread = series.thread
+        series = Series(loads, limit, done, _prove_in_worker)
+        # Threads that a plugin starts inherit the daemon flag: a forgotten thread cannot keep the host alive.
+        thread = threading.Thread(target=lambda: series.run(_thread_is_blank()), daemon=True)
+        self._thread = thread
         try:
-            if not series.ends_in_time():
-                raise self._interrupt(loads[len(done) - before].name, series, limit)
+            if not _ends_in_time(series, thread):
+                raise self._interrupt(loads[len(done) - before].name, series, limit, thread)
         finally:
             self._thread = None
         if series.error is not None:
@@ -280,44 +254,72 @@ class WorkerTrials:
         """Return whether the calling thread is running a load."""
         return threading.current_thread() is self._thread
 
-    def _interrupt(self, plugin: str, series: Series[_T], limit: float) -> LoadError:
+    def _interrupt(
+        self, plugin: str, series: Series[_T], limit: float, thread: threading.Thread
+    ) -> LoadError:
         """Interrupt a load that takes too long, and return the error to raise."""
-        if not series.interrupt():
-            return _stuck(plugin, limit, f"its thread '{series.thread.name}' still runs")
+        if not end(thread):
+            return _stuck(plugin, limit, f"its thread '{thread.name}' still runs")
         error = _interrupted(plugin, limit, series.error)
         series.error = None
         return error
+
+
+def _prove_in_worker(load: LoadCall[_T]) -> _T:
+    threading.current_thread().name = f"hotload-load-{load.name}"
+    # Each load has its own context: the next plugin must not see this one's context variables.
+    return contextvars.Context().run(load.prove)
+
+
+def _ends_in_time(series: Series[_T], thread: threading.Thread) -> bool:
+    """Start the thread of a series; return whether it ends in time.
+
+    An exception that ends the wait also stops the series.
+    """
+    if not start(thread):
+        return True
+    try:
+        if not series.ends_in_time():
+            return False
+        thread.join()
+    except BaseException:
+        if series.stop():
+            raise_in(thread)
+        else:
+            thread.join(GRACE)  # the thread is between two loads and ends before the next
+        raise
+    return True
 
 
 class _Interrupted(BaseException):
     """Raised by the signal handler; a plugin's ``except Exception`` does not catch it."""
 
 
-class _Job(Generic[_T]):
-    """One call of ``LoadCall.prove`` on the main thread, with its result."""
+class _TimedCall(Generic[_T]):
+    """One call of a function on the main thread, limited by a timer of the kernel."""
 
-    def __init__(self, plugin: str, proof: Callable[[], _T], limit: float) -> None:
-        self.plugin = plugin
-        self.limit = limit
+    def __init__(self, function: Callable[[], _T], limit: float) -> None:
+        """Prepare to call ``function`` for at most ``limit`` seconds."""
         self.value: _T | None = None
         self.error: BaseException | None = None
+        """The exception that the function raised, or that interrupted it."""
         self.in_time = True
-        self._proof: Callable[[], _T] | None = proof
+        self._function = function
+        self._limit = limit
         self._is_armed = False
 
     def run(self) -> None:
-        """Run on the main thread, limited by a timer of the kernel."""
+        """Call the function."""
         pid = os.getpid()
-        assert self._proof is not None
         before = signal.signal(signal.SIGALRM, self._time_is_up)
         try:
             # A signal may come at any line: it is harmless only where nothing is left to do.
             try:
                 try:
                     self._is_armed = True
-                    signal.setitimer(signal.ITIMER_REAL, self.limit, _AGAIN)
+                    signal.setitimer(signal.ITIMER_REAL, self._limit, _AGAIN)
                     # A separate context: the main thread must not keep the plugin's context variables.
-                    self.value = contextvars.Context().run(self._proof)
+                    self.value = contextvars.Context().run(self._function)
                 finally:
                     self._is_armed = False
             except BaseException as error:  # foreign code: SystemExit and the like end this load only
@@ -327,83 +329,11 @@ class _Job(Generic[_T]):
             signal.signal(signal.SIGALRM, before)
             if os.getpid() != pid:  # the plugin forked, and this is the child process
                 os._exit(0)
-            self._proof = None
-
-    def failure(self) -> PluginError | None:
-        """Return the error of the load; ``None`` if there is a value."""
-        if self.in_time:
-            return None if self.error is None else _failure(self.plugin, self.error)
-        error = _interrupted(self.plugin, self.limit, self.error)
-        self.error = self.value = None
-        return error
 
     def _time_is_up(self, _number: int, _frame: FrameType | None) -> None:
         if self._is_armed:
             self.in_time = False
             raise _Interrupted
-
-
-class _Turn(Generic[_T]):
-    """Runs loads on the main thread, one after the other, until one fails."""
-
-    def __init__(
-        self, loads: Sequence[LoadCall[_T]], limit: float, done: list[_T], perform: Callable[[_Job[_T]], None]
-    ) -> None:
-        self._waiting = [*loads][::-1]
-        self._limit = limit
-        self._done = done
-        self._perform = perform
-        self.error: BaseException | None = None
-        """The exception that ended the turn."""
-        self._since = time.monotonic()  # when the current load or its ``end`` began
-        self._lock = threading.Lock()
-        self._is_left = False
-        self._is_over = threading.Event()
-
-    def run(self) -> None:
-        """Run the loads on the main thread."""
-        try:
-            follows = False
-            while self._waiting:
-                load = self._waiting.pop()
-                self._since = time.monotonic()
-                load.begin(follows=follows)
-                if not self._prove(load):
-                    break
-                follows = True
-        except BaseException as error:  # recording what a load changed may run foreign code
-            self.error = error
-        finally:
-            self._is_over.set()
-
-    def ends_in_time(self) -> bool:
-        """Wait for the end; return ``False`` if a load cannot be interrupted and is left behind."""
-        while not self._is_over.wait(self._left()):
-            with self._lock:
-                if self._left() <= 0:
-                    self._is_left = True
-                    self._waiting, self._done = [], []  # a turn that is left behind must not hold other loads
-                    return False
-        return True
-
-    def _prove(self, load: LoadCall[_T]) -> bool:
-        """Run one load, and return whether another may follow."""
-        job = _Job(load.name, load.prove, self._limit)
-        self._perform(job)
-        with self._lock:
-            if self._is_left:  # no thread waits for the load any more
-                return False
-            self._since = time.monotonic()
-        self.error = job.failure()
-        if self.error is not None:
-            return False
-        assert job.value is not None
-        load.end()
-        self._done.append(job.value)
-        return True
-
-    def _left(self) -> float:
-        return self._since + self._limit + _GRACE - time.monotonic()
 
 
 class MainTrials:
@@ -421,15 +351,16 @@ class MainTrials:
         before = len(done)
         if self._running:
             raise LoadError(loads[0].name, f"the load of {self._running} still occupies the main thread")
-        turn = _Turn(loads, limit, done, self._perform)
+        # The timer interrupts a load first: a load that goes on after ``GRACE`` is left behind.
+        series = Series(loads, limit + GRACE, done, functools.partial(self._prove, limit))
         if threading.current_thread() is threading.main_thread():
-            turn.run()
+            series.run()
         else:
-            self._jobs.put(turn.run)
-            if not turn.ends_in_time():
+            self._jobs.put(series.run)
+            if not series.ends_in_time():
                 raise _stuck(loads[len(done) - before].name, limit, "it still runs on the main thread")
-        if turn.error is not None:
-            raise turn.error
+        if series.error is not None:
+            raise series.error
 
     def is_inside(self) -> bool:
         """Return whether the calling thread is running a load."""
@@ -445,12 +376,18 @@ class MainTrials:
         """Make ``serve`` return."""
         self._jobs.put(None)
 
-    def _perform(self, job: _Job[_T]) -> None:
-        self._running = job.plugin
+    def _prove(self, limit: float, load: LoadCall[_T]) -> _T:
+        call = _TimedCall(load.prove, limit)
+        self._running = load.name
         try:
-            job.run()
+            call.run()
         finally:
             self._running = ""
+        if not call.in_time:
+            raise _interrupted(load.name, limit, call.error)
+        if call.error is not None:
+            raise _failure(load.name, call.error)
+        return cast("_T", call.value)
 
 
 def _failure(plugin: str, error: BaseException) -> PluginError:
