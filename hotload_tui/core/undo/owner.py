@@ -11,9 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import NamedTuple, cast
 
-_PARTED = (FunctionType, MethodType, functools.partial)
-"""Types whose objects belong to the owner of a part, not to the owner of the class."""
-
 _RETIRED = re.compile(r"@g\d+$")
 
 
@@ -58,12 +55,6 @@ class Owner:
         # The collector tracks no tuple of only numbers and strings: some of these have thousands of items.
         is_mixed = issubclass(kind, tuple) and gc.is_tracked(thing)
         return is_mixed and any(map(self.owns, tuple.__iter__(cast("tuple[object]", thing))))
-
-    def owns_kind(self, kind: type) -> bool | None:
-        """Return whether the owner owns the objects of a class; ``None`` if it depends on the object."""
-        if kind in _PARTED or issubclass(kind, (type, tuple)):
-            return None
-        return self.has_name(_module_of(kind))
 
     def frames(self, stack: Iterable[FrameType]) -> Iterator[FrameType]:
         """Return the frames that run the owner's code."""

@@ -232,21 +232,9 @@ class Attributes(Register):
 
     def owned(self, owner: Owner) -> Iterator[Hashable]:
         """Yield the attributes whose values belong to ``owner``."""
-        kinds: dict[type, bool | None] = {}
         for module, namespace in self._namespaces().items():
             for name, value in namespace.copy().items():
-                kind = type(value)
-                # Most of some ten thousand values are defined by the module itself: skip them fast.
-                if kind is FunctionType:
-                    is_own = cast("FunctionType", value).__globals__ is not namespace and owner.owns(value)
-                elif kind is type:
-                    is_own = cast("type", value).__module__ != module and owner.owns(value)
-                else:
-                    if kind not in kinds:
-                        kinds[kind] = owner.owns_kind(kind)
-                    of_kind = kinds[kind]
-                    is_own = owner.owns(value) if of_kind is None else of_kind
-                if is_own or (module == "sys" and name in _LAST and _is_trace_of(value, owner)):
+                if owner.owns(value) or (module == "sys" and name in _LAST and _is_trace_of(value, owner)):
                     yield module, name
 
     def original(self, key: Hashable, patch: object) -> object:
