@@ -24,7 +24,7 @@ def greet() -> str:
 
 def staged(ctx: PluginContext) -> list[tuple[str, object, int]]:
     """Return what the plugin registered."""
-    return [(hook.point, hook.function, hook.priority) for hook in ctx.staged]
+    return [(hook.point, hook.call, hook.priority) for hook in ctx.staged]
 
 
 def test_the_three_ways_to_register_a_handler() -> None:

@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from types import MappingProxyType, ModuleType
 from typing import Final, ParamSpec, TypeVar, cast, overload
 
-from msgspec import Struct
-
 from hotload_tui.core.errors import RefusedError, RegisterError
-from hotload_tui.core.hooks.point import Decorator, Fitting, HookFunction, HookPoint, place_of
+from hotload_tui.core.hooks.point import Decorator, Fitting, Handler, HookFunction, HookPoint, place_of
 from hotload_tui.core.model import PLUGIN_LOGGER, encodable
 from hotload_tui.core.runtime.workers import TaskLoop, TaskWorker, ThreadWorker, Worker
 
@@ -105,14 +103,6 @@ _R = TypeVar("_R")
 _T = TypeVar("_T")
 
 
-class StagedHook(Struct, frozen=True):
-    """A handler that ``register`` registered; it goes live only if the whole load succeeds."""
-
-    point: str
-    function: HookFunction
-    priority: int
-
-
 class PluginContext:
     """A plugin's interface to its host, passed to ``register(ctx)``."""
 
@@ -137,7 +127,8 @@ class PluginContext:
         """The ``[plugins.<name>.settings]`` table of ``hotload.toml``, read-only."""
         self.log = logging.getLogger(f"{PLUGIN_LOGGER}.{name}")
         """A logger whose lines appear in the console under the plugin's name."""
-        self.staged: list[StagedHook] = []
+        self.staged: list[Handler] = []
+        """The handlers that ``register`` registered; they go live only if the whole load succeeds."""
         self.unloaders: list[Callable[[], object] | Worker] = []
         self._waiting: list[Worker] | None = []
         self._loop: TaskLoop | None = None
@@ -327,7 +318,10 @@ class PluginContext:
             priority = self._priority
         elif type(priority) is not int:
             raise RegisterError(self.name, f"priority at hook point '{point}' must be a whole number")
-        self.staged.append(StagedHook(str(point), cast(HookFunction, handler), priority))
+        call = cast("HookFunction", handler)
+        self.staged.append(
+            Handler(str(point), call, plugin=self.name, generation=self.generation, priority=priority)
+        )
         return handler
 
     def _check_open(self, what: str) -> None:

@@ -169,42 +169,6 @@ _OWN = frozenset({"__name__", "__spec__", "__loader__", "__package__", "__path__
 _HERE = {__name__, native.__name__, naming.__name__, stand_ins.__name__}
 
 
-class Serving:
-    """The generations that went live and are not released, the newest of each plugin last."""
-
-    def __init__(self) -> None:
-        self._generations: dict[str, list[Generation]] = {}
-
-    def add(self, generation: Generation) -> None:
-        """Add a generation that goes live."""
-        self._generations.setdefault(generation.parent, []).append(generation)
-
-    def remove(self, generation: Generation) -> None:
-        """Remove a generation; does nothing if it never went live."""
-        left = [other for other in self._generations.get(generation.parent, ()) if other is not generation]
-        self._generations.pop(generation.parent, None)
-        if left:
-            self._generations[generation.parent] = left
-
-    def current(self, parent: str) -> Generation | None:
-        """Return the generation that the stable name ``parent`` of a plugin means for the calling code.
-
-        Code of the plugin gets its own generation. Code of a plugin that requires it gets the generation that
-        it was loaded with. All other code gets the live generation, or ``None`` if there is none.
-        """
-        own = calling_generation()
-        if own is not None and own.parent == parent:
-            return own
-        bound = own.peer(parent) if own is not None else None
-        if bound is not None:
-            return bound
-        serving = self._generations.get(parent)
-        return serving[-1] if serving else None
-
-
-serving = Serving()
-
-
 def calling_generation() -> Generation | None:
     """Return the generation whose code is calling; ``None`` for code of the host.
 
@@ -236,7 +200,7 @@ class Facade(ModuleType):
     @property
     def __dict__(self) -> dict[str, object]:  # type: ignore[override]
         """The live module's namespace, or the facade's if no module is loaded, because tools expect one."""
-        generation = serving.current(self._facade[0])
+        generation = finder.current(self._facade[0])
         module = generation.loaded(self._facade[1]) if generation is not None else None
         own: dict[str, object] = super().__dict__
         return own if module is None else vars(module)
@@ -246,7 +210,7 @@ class Facade(ModuleType):
             raise AttributeError(name)
         value = getattr(self._target(name), name)
         parent, _ = self._facade
-        generation = serving.current(parent)
+        generation = finder.current(parent)
         if issubclass(type(value), ModuleType) and generation is not None and generation.owns(value.__name__):
             # A caller that stores the module itself would keep its generation alive: return its facade.
             return importlib.import_module(f"{parent}{value.__name__.removeprefix(generation.root)}")
@@ -267,7 +231,7 @@ class Facade(ModuleType):
 
     def _target(self, asked: str) -> ModuleType:
         parent, module = self._facade
-        generation = serving.current(parent)
+        generation = finder.current(parent)
         found = generation.loaded(module) if generation is not None else None
         if found is not None:
             return found
@@ -305,7 +269,7 @@ def facade_spec(parent: str, fullname: str, module: str) -> importlib.machinery.
         ModuleNotFoundError: no generation of the plugin is live, or the live one has no such module.
 
     """
-    generation = serving.current(parent)
+    generation = finder.current(parent)
     if generation is None:
         raise ModuleNotFoundError(
             f"No module named '{fullname}': nothing of the plugin is loaded", name=fullname
@@ -408,17 +372,14 @@ class Finder(importlib.abc.MetaPathFinder):
     """Finds the modules of all generations; inserted first in ``sys.meta_path`` while any exists."""
 
     def __init__(self) -> None:
-        self._generations: dict[str, Generation] = {}
-        self._parents: dict[str, int] = {}
+        # By the plugin's stable name, then by unique name, the newest last.
+        self._generations: dict[str, dict[str, Generation]] = {}
         self._lock = threading.RLock()
 
     def add(self, generation: Generation) -> None:
         """Register ``generation``, so that its modules can be imported."""
         with self._lock:
-            if generation.root in self._generations:
-                return
-            self._generations[generation.root] = generation
-            self._parents[generation.parent] = self._parents.get(generation.parent, 0) + 1
+            self._generations.setdefault(generation.parent, {})[generation.root] = generation
             place_parents(generation.parent)
             if self not in sys.meta_path:
                 sys.meta_path.insert(0, self)
@@ -426,12 +387,12 @@ class Finder(importlib.abc.MetaPathFinder):
     def remove(self, generation: Generation) -> None:
         """Unregister ``generation``; remove the plugin's facades with its last generation."""
         with self._lock:
-            if self._generations.pop(generation.root, None) is None:
+            of_plugin = self._generations.get(generation.parent, {})
+            if of_plugin.pop(generation.root, None) is None:
                 return
-            self._parents[generation.parent] -= 1
-            if not self._parents[generation.parent]:
-                del self._parents[generation.parent]
-                remove_parents(generation.parent, self._parents)
+            if not of_plugin:
+                del self._generations[generation.parent]
+                remove_parents(generation.parent, self._generations)
             if not self._generations and self in sys.meta_path:
                 sys.meta_path.remove(self)
 
@@ -443,14 +404,30 @@ class Finder(importlib.abc.MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         """Return the spec of a generation's module or of a facade; ``None`` for any other module."""
         parts = fullname.split(".", 3)
-        generation = self._generations.get(".".join(parts[:3]))
+        parent = ".".join(parts[:2])
+        of_plugin = self._generations.get(parent)
+        if of_plugin is None:
+            return None
+        generation = of_plugin.get(".".join(parts[:3]))
         if generation is not None:
             return generation.find_spec(fullname)
-        parent = ".".join(parts[:2])
-        if parent not in self._parents:
-            return None
         # The unique name of a generation that no longer exists resolves like the stable name.
         return facade_spec(parent, fullname, _NUMBERED.sub("", ".".join(parts[2:]), count=1))
+
+    def current(self, parent: str) -> Generation | None:
+        """Return the generation that the stable name ``parent`` of a plugin means for the calling code.
+
+        Code of the plugin gets its own generation. Code of a plugin that requires it gets the generation that
+        it was loaded with. All other code gets the live generation, or ``None`` if there is none.
+        """
+        own = calling_generation()
+        if own is not None and own.parent == parent:
+            return own
+        bound = own.peer(parent) if own is not None else None
+        if bound is not None:
+            return bound
+        of_plugin = list(self._generations.get(parent, {}).values())
+        return next((generation for generation in of_plugin[::-1] if generation.is_live), None)
 
     def find_distributions(
         self, context: importlib.metadata.DistributionFinder.Context
@@ -485,9 +462,10 @@ class Generation:
         """The required plugins by name."""
         self.exit_calls: list[Callable[[], object]] = []
         """The functions that the plugin registered with ``atexit``, the oldest first."""
+        self.is_live = False
+        """Whether the generation went live and is not released."""
         self.is_released = False
         self._has_remnants = False
-        self._is_confirmed = False
         self._reach = threading.RLock()
         self._importing = 0
         self.origin = Origin(number)
@@ -520,21 +498,20 @@ class Generation:
     def confirm(self) -> None:
         """Make the generation live, and drop the ``linecache`` entries to restore after a failure."""
         self.origin.confirm()
-        self._is_confirmed = True
-        serving.add(self)
+        self.is_live = True
 
     def release(self) -> None:
         """Remove the modules from ``sys.modules``.
 
         Code that still runs keeps its modules alive and can still import.
         """
-        serving.remove(self)
+        was_live, self.is_live = self.is_live, False
         with self._reach:
             self.is_released = True
             self.modules = dict(self._found())
-            if not (self._importing and self._is_confirmed):  # else the running import does this at its end
+            if not (self._importing and was_live):  # else the running import does this at its end
                 self._withdraw()
-            if self._is_confirmed:
+            if was_live:
                 self.origin.retire()
             else:
                 self.origin.withdraw()
@@ -611,7 +588,6 @@ class Generation:
             loader = GenerationLoader(self, place)
         spec = importlib.machinery.ModuleSpec(fullname, loader, origin=loader.file)
         spec.has_location = True
-        spec.cached = _cached(loader.file)
         if place.folder is not None:
             spec.submodule_search_locations = [self.file_of(place.folder)]
         return spec
@@ -643,12 +619,3 @@ class Generation:
                 sys.path_importer_cache.pop(path, None)
         if self._has_remnants:
             self.leave_remnants()
-
-
-def _cached(file: str) -> str | None:
-    """Return the ``.pyc`` path of a source file; ``None`` if its computation is not trivial."""
-    folder, _, name = file.rpartition(os.sep)
-    tag = sys.implementation.cache_tag
-    if not tag or sys.pycache_prefix is not None or sys.flags.optimize or not name.endswith(".py"):
-        return None  # the import system computes it
-    return f"{folder}{os.sep}__pycache__{os.sep}{name[:-3]}.{tag}.pyc"

@@ -96,7 +96,7 @@ class Origin:
         """Make ``linecache`` show ``content`` for the code of ``file``, even if the file on disk changes."""
         # Split as the tokenizer does: str.splitlines also splits at form feeds. linecache never rereads
         # an entry without a modification time.
-        lines = io.StringIO(_text(content)).readlines()
+        lines = io.StringIO(importlib.util.decode_source(content)).readlines()
         pin: _Pin = (len(content), None, lines, file)
         self._codes.setdefault(file, []).append(code)
         if self._is_retired:  # old code imports late: the lines of the newer generation stay
@@ -153,12 +153,6 @@ class Origin:
     def name_of(self, file: str) -> str:
         """Return the current name of ``file`` in its code."""
         return self._names.get(file, file)
-
-
-def _text(content: bytes) -> str:
-    if content.isascii() and b"\r" not in content and b"coding" not in content:
-        return content.decode("ascii")  # detecting the encoding takes ten times as long
-    return importlib.util.decode_source(content)
 
 
 _waiting: list[weakref.ref[Origin]] = []

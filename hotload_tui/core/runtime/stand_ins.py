@@ -19,7 +19,7 @@ import io
 import logging.config
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.resources.abc import Traversable, TraversableResources
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -61,17 +61,6 @@ class Modules(Protocol):
 
 class Importer(Protocol):
     """The ``__import__`` of one generation."""
-
-    def __call__(
-        self,
-        name: str,
-        globals: Mapping[str, object] | None = None,  # noqa: A002 - the signature of __import__
-        locals: Mapping[str, object] | None = None,  # noqa: A002
-        fromlist: Sequence[str] | None = (),
-        level: int = 0,
-    ) -> ModuleType:
-        """Import a module as the ``import`` statement does."""
-        ...
 
     def absolute(self, name: str, package: str | None = None) -> str:
         """Return the unique name for an author's name; a name outside the plugin stays as it is."""
@@ -404,13 +393,11 @@ def _pkgutil(generation: Modules, private: Importer) -> Mapping[str, object]:
 
 
 def _logging_config(_: Modules, private: Importer) -> Mapping[str, object]:
-    class Configurator(logging.config.DictConfigurator):
-        """A configurator that resolves the author's module names."""
-
-        importer = staticmethod(private)
+    # A configurator that resolves the author's module names.
+    configurator = type("Configurator", (logging.config.DictConfigurator,), {"importer": private})
 
     def dict_config(config: dict[str, object]) -> None:
-        Configurator(config).configure()
+        configurator(config).configure()
 
     # fileConfig has no ``importer``: run copies of the module's functions with ``private`` as ``__import__``.
     namespace = {**vars(logging.config), "__builtins__": {**vars(builtins), "__import__": private}}
@@ -418,7 +405,7 @@ def _logging_config(_: Modules, private: Importer) -> Mapping[str, object]:
         if type(value) is FunctionType and value.__module__ == "logging.config":
             namespace[name] = FunctionType(value.__code__, namespace, name, value.__defaults__)
     file_config = namespace["fileConfig"]
-    return {"dictConfig": dict_config, "DictConfigurator": Configurator, "fileConfig": file_config}
+    return {"dictConfig": dict_config, "DictConfigurator": configurator, "fileConfig": file_config}
 
 
 def _atexit(generation: Modules, _: Importer) -> Mapping[str, object]:

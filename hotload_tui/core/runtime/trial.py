@@ -7,7 +7,7 @@ import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType, GeneratorType, ModuleType
+from types import AsyncGeneratorType, CodeType, CoroutineType, GeneratorType, ModuleType
 from typing import cast
 
 from hotload_tui.core.errors import LoadError, RegisterError
@@ -86,7 +86,8 @@ def migrate(plugin: str, module: object, state: StateMapping, file: str) -> None
         problem = f"migrate_state returned a value, which nobody uses; change state in place: {_MIGRATE}"
     else:
         return
-    raise LoadError(plugin, problem, file=file, line=_line_of(function))
+    line = _line_of(function) if inspect.isfunction(function) else 1
+    raise LoadError(plugin, problem, file=file, line=line)
 
 
 def is_unfinished(value: object) -> bool:
@@ -110,14 +111,12 @@ def _version(plugin: str, module: object, file: str) -> int:
 
 
 def _line_of(function: object) -> int:
-    code = inspect.unwrap(function).__code__ if inspect.isfunction(function) else None
+    """Return the line of a function; 1 if it is not known. Raises what the attributes of an object raise."""
+    code = getattr(inspect.unwrap(function) if callable(function) else None, "__code__", None)
     return code.co_firstlineno if type(code) is CodeType else 1
 
 
 _REGISTER = "def register(ctx) -> None: ..."
-_SPECIAL = (
-    inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
-)
 _WAY_OUT = f"write: {_REGISTER}"
 
 
@@ -142,18 +141,9 @@ def prove(generation: Generation, context: PluginContext, state: StateMapping, l
     if is_unfinished(returned):
         problem = "register returned a coroutine or generator, which nobody would run"
         raise RegisterError(context.name, f"{problem}; {_WAY_OUT}", file=file, line=line)
-    handlers = tuple(
-        Handler(
-            hook.point,
-            hook.function,
-            plugin=context.name,
-            generation=generation.number,
-            priority=hook.priority,
-        )
-        for hook in context.staged
-    )
     ended = time.perf_counter()
     steps = (Step("execute", executed - started), Step("register", ended - executed))
+    handlers = tuple(context.staged)
     return LivePlugin(context.name, generation, context, state, handlers, ended - started, ledger, steps)
 
 
@@ -162,24 +152,13 @@ def _register_of(module: object) -> tuple[Callable[[object], object], str, int]:
     line = 1
     try:
         register = defined(module, "register")
-        if type(register) is FunctionType and _plainly_takes_one(register):
-            return register, "", register.__code__.co_firstlineno
-        code = getattr(inspect.unwrap(register) if callable(register) else None, "__code__", None)
-        line = code.co_firstlineno if type(code) is CodeType else 1
+        line = _line_of(register)
         problem = "" if register is None else _misshapen(register)
     except Exception as error:  # foreign code: register may be any object, and its attributes may run code
         register, problem = _nothing, f"looking at register raised {type(error).__name__}: {error}"
     if register is None:
         return _nothing, f"{ENTRY} has run and defines no register; add: {_REGISTER}", line
     return cast("Callable[[object], object]", register), problem and f"{problem}; {_WAY_OUT}", line
-
-
-def _plainly_takes_one(function: FunctionType) -> bool:
-    """Return quickly whether a plain function takes one argument; ``False`` for all special functions."""
-    code = function.__code__
-    needed = code.co_argcount - len(function.__defaults__ or ())
-    is_plain = not (code.co_flags & _SPECIAL or code.co_kwonlyargcount or vars(function))
-    return is_plain and needed <= 1 <= code.co_argcount
 
 
 def _nothing(_: object) -> None: ...
