@@ -126,168 +126,15 @@ FaultObserver: TypeAlias = Callable[[Fault, int], None]
 """Called with a handler's fault and the number of its generation, in the thread of the call."""
 
 
-class HandlerRunner:
-    """Calls handlers and reports the handlers that raise."""
-
-    def __init__(self, step_observer: StepObserver) -> None:
-        self._step_observer = step_observer
-        self._flight = CallsInFlight()
-        self._observer: FaultObserver | None = None
-        self._module_path = "hotplug"
-
-    # ---- handlers in order. In frames of their own: a call that has left must hold no handler, else a
-    # retirement that waited for it finds the old generation alive.
-
-    def _all(self, record: CallRecord, args: _Args, kwargs: _Kwargs) -> list[object]:
-        counted = record.table.counted.get(record.point)
-        if counted is None:  # no handlers: only the call is counted
-            self._flight.counts[record.point].value += 1
-            return []
-        counter, handlers = counted
-        if record.table is not self._flight.table:  # its counter was read when it was superseded
-            self._flight.counts[record.point].value += 1
-            return self._all_slowly(handlers, args, kwargs, is_counted=False)
-        # No other thread runs between these lines: otherwise a swap could miss the call.
-        counter.value += 1
-        if counter.value % SAMPLE == 1:
-            return self._all_slowly(handlers, args, kwargs, is_counted=True)
-        # The work of _contained without a frame and a pair for each: they cost more than many a handler.
-        values: list[object] = []
-        for handler in handlers:
-            try:
-                value = handler.call(*args, **kwargs) if kwargs else handler.call(*args)
-                if type(value) is CoroutineType:
-                    refuse(handler, value)
-            except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
-                self._report(handler, error)
-            else:
-                values.append(value)
-        return values
-
-    def _all_slowly(
-        self, handlers: _Handlers, args: _Args, kwargs: _Kwargs, *, is_counted: bool
-    ) -> list[object]:
-        """Call all handlers, and time each; if the table has not counted the call, count it instead."""
-        results = [
-            self._contained(handler, args, kwargs, is_timed=is_counted or handler.count())
-            for handler in handlers
-        ]
-        return [value for failed, value in results if not failed]
-
-    def _first(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> object:
-        for handler in handlers:
-            _, value = self._run(handler, args, kwargs)
-            if value is not None:
-                return value
-        return None
-
-    def _pipe(self, handlers: _Handlers, value: object, args: _Args, kwargs: _Kwargs) -> object:
-        for handler in handlers:
-            failed, returned = self._run(handler, (value, *args), kwargs)
-            value = value if failed else returned
-        return value
-
-    async def _aall(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> list[object]:
-        values = []
-        for handler in handlers:
-            failed, value = await self._arun(handler, args, kwargs)
-            if not failed:
-                values.append(value)
-        return values
-
-    async def _afirst(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> object:
-        for handler in handlers:
-            _, value = await self._arun(handler, args, kwargs)
-            if value is not None:
-                return value
-        return None
-
-    async def _apipe(self, handlers: _Handlers, value: object, args: _Args, kwargs: _Kwargs) -> object:
-        for handler in handlers:
-            failed, returned = await self._arun(handler, (value, *args), kwargs)
-            value = value if failed else returned
-        return value
-
-    def _invoke(self, record: CallRecord, args: _Args, kwargs: _Kwargs) -> Invocation:
-        values: list[object] = []
-        faults: list[Fault] = []
-        seconds: list[float] = []
-        called: list[HandlerCall] = []
-        for handler in record.table.points.get(record.point, ()):
-            handler.count()
-            raised = len(faults)
-            started = time.perf_counter()
-            try:
-                with self._step_observer("hook", handler.plugin):
-                    value = waited_for(handler, handler.call(*args, **kwargs), record)
-            except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
-                faults.append(self._report(handler, error))
-            else:
-                if type(value) is AsyncGeneratorType:  # right for its host: no fault of the plugin
-                    faults.append(self._fault(handler, unread(handler, value)))
-                else:
-                    values.append(value)
-            seconds.append(time.perf_counter() - started)
-            handler.add_sample(seconds[-1])
-            called.append(HandlerCall(handler.plugin, handler.function, len(faults) > raised))
-        return Invocation(tuple(values), tuple(faults), tuple(seconds), tuple(called))
-
-    # ---- one handler, with its errors contained
-
-    def _run(self, handler: Handler, args: _Args, kwargs: _Kwargs) -> tuple[bool, object]:
-        """Count and call a handler; return whether it failed, and its value."""
-        return self._contained(handler, args, kwargs, is_timed=handler.count())
-
-    def _contained(
-        self, handler: Handler, args: _Args, kwargs: _Kwargs, *, is_timed: bool
-    ) -> tuple[bool, object]:
-        started = time.perf_counter() if is_timed else 0.0
-        try:
-            value = handler.call(*args, **kwargs)
-            if type(value) is CoroutineType:
-                refuse(handler, value)
-        except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
-            self._report(handler, error)
-            return True, None
-        if is_timed:
-            handler.add_sample(time.perf_counter() - started)
-        return False, value
-
-    async def _arun(self, handler: Handler, args: _Args, kwargs: _Kwargs) -> tuple[bool, object]:
-        handler.count()
-        started = time.perf_counter()
-        try:
-            value = handler.call(*args, **kwargs)
-            if inspect.isawaitable(value):
-                awaitable: Awaitable[object] = value
-                value = await awaitable
-            handler.add_sample(time.perf_counter() - started)
-        except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
-            self._report(handler, error)
-            return True, None
-        return False, value
-
-    def _report(self, handler: Handler, error: BaseException) -> Fault:
-        handler.faults += 1
-        fault = self._fault(handler, error)
-        if self._observer is not None:
-            self._observer(fault, handler.generation)
-        else:
-            logger.error(
-                "%s: hook %s: %s: %s", fault.plugin, handler.point, fault.type, encodable(fault.message)
-            )
-        return fault
-
-    def _fault(self, handler: Handler, error: BaseException) -> Fault:
-        return fault_of(error, phase="hook", plugin=handler.plugin, module_path=self._module_path)
-
-
-class HookHost(HandlerRunner):
+class HookHost:
     """The object through which a program calls its plugins; safe in any thread and any event loop."""
 
     def __init__(self, *, step_observer: StepObserver = nobody) -> None:
         """Call ``step_observer`` for each handler that ``invoke`` calls."""
-        super().__init__(step_observer)
+        self._step_observer = step_observer
+        self._flight = CallsInFlight()
+        self._observer: FaultObserver | None = None
+        self._module_path = "hotplug"
 
     # ---- the program's side
 
@@ -444,3 +291,149 @@ class HookHost(HandlerRunner):
     def step_aside(self) -> AbstractContextManager[None]:
         """Keep other threads' ``drain`` from waiting for the calls that the calling thread blocks."""
         return self._flight.step_aside()
+
+    # ---- handlers in order. In frames of their own: a call that has left must hold no handler, else a
+    # retirement that waited for it finds the old generation alive.
+
+    def _all(self, record: CallRecord, args: _Args, kwargs: _Kwargs) -> list[object]:
+        counted = record.table.counted.get(record.point)
+        if counted is None:  # no handlers: only the call is counted
+            self._flight.counts[record.point].value += 1
+            return []
+        counter, handlers = counted
+        if record.table is not self._flight.table:  # its counter was read when it was superseded
+            self._flight.counts[record.point].value += 1
+            return self._all_slowly(handlers, args, kwargs, is_counted=False)
+        # No other thread runs between these lines: otherwise a swap could miss the call.
+        counter.value += 1
+        if counter.value % SAMPLE == 1:
+            return self._all_slowly(handlers, args, kwargs, is_counted=True)
+        # The work of _contained without a frame and a pair for each: they cost more than many a handler.
+        values: list[object] = []
+        for handler in handlers:
+            try:
+                value = handler.call(*args, **kwargs) if kwargs else handler.call(*args)
+                if type(value) is CoroutineType:
+                    refuse(handler, value)
+            except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
+                self._report(handler, error)
+            else:
+                values.append(value)
+        return values
+
+    def _all_slowly(
+        self, handlers: _Handlers, args: _Args, kwargs: _Kwargs, *, is_counted: bool
+    ) -> list[object]:
+        """Call all handlers, and time each; if the table has not counted the call, count it instead."""
+        results = [
+            self._contained(handler, args, kwargs, is_timed=is_counted or handler.count())
+            for handler in handlers
+        ]
+        return [value for failed, value in results if not failed]
+
+    def _first(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> object:
+        for handler in handlers:
+            _, value = self._run(handler, args, kwargs)
+            if value is not None:
+                return value
+        return None
+
+    def _pipe(self, handlers: _Handlers, value: object, args: _Args, kwargs: _Kwargs) -> object:
+        for handler in handlers:
+            failed, returned = self._run(handler, (value, *args), kwargs)
+            value = value if failed else returned
+        return value
+
+    async def _aall(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> list[object]:
+        values = []
+        for handler in handlers:
+            failed, value = await self._arun(handler, args, kwargs)
+            if not failed:
+                values.append(value)
+        return values
+
+    async def _afirst(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> object:
+        for handler in handlers:
+            _, value = await self._arun(handler, args, kwargs)
+            if value is not None:
+                return value
+        return None
+
+    async def _apipe(self, handlers: _Handlers, value: object, args: _Args, kwargs: _Kwargs) -> object:
+        for handler in handlers:
+            failed, returned = await self._arun(handler, (value, *args), kwargs)
+            value = value if failed else returned
+        return value
+
+    def _invoke(self, record: CallRecord, args: _Args, kwargs: _Kwargs) -> Invocation:
+        values: list[object] = []
+        faults: list[Fault] = []
+        seconds: list[float] = []
+        called: list[HandlerCall] = []
+        for handler in record.table.points.get(record.point, ()):
+            handler.count()
+            raised = len(faults)
+            started = time.perf_counter()
+            try:
+                with self._step_observer("hook", handler.plugin):
+                    value = waited_for(handler, handler.call(*args, **kwargs), record)
+            except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
+                faults.append(self._report(handler, error))
+            else:
+                if type(value) is AsyncGeneratorType:  # right for its host: no fault of the plugin
+                    faults.append(self._fault(handler, unread(handler, value)))
+                else:
+                    values.append(value)
+            seconds.append(time.perf_counter() - started)
+            handler.add_sample(seconds[-1])
+            called.append(HandlerCall(handler.plugin, handler.function, len(faults) > raised))
+        return Invocation(tuple(values), tuple(faults), tuple(seconds), tuple(called))
+
+    # ---- one handler, with its errors contained
+
+    def _run(self, handler: Handler, args: _Args, kwargs: _Kwargs) -> tuple[bool, object]:
+        """Count and call a handler; return whether it failed, and its value."""
+        return self._contained(handler, args, kwargs, is_timed=handler.count())
+
+    def _contained(
+        self, handler: Handler, args: _Args, kwargs: _Kwargs, *, is_timed: bool
+    ) -> tuple[bool, object]:
+        started = time.perf_counter() if is_timed else 0.0
+        try:
+            value = handler.call(*args, **kwargs)
+            if type(value) is CoroutineType:
+                refuse(handler, value)
+        except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
+            self._report(handler, error)
+            return True, None
+        if is_timed:
+            handler.add_sample(time.perf_counter() - started)
+        return False, value
+
+    async def _arun(self, handler: Handler, args: _Args, kwargs: _Kwargs) -> tuple[bool, object]:
+        handler.count()
+        started = time.perf_counter()
+        try:
+            value = handler.call(*args, **kwargs)
+            if inspect.isawaitable(value):
+                awaitable: Awaitable[object] = value
+                value = await awaitable
+            handler.add_sample(time.perf_counter() - started)
+        except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
+            self._report(handler, error)
+            return True, None
+        return False, value
+
+    def _report(self, handler: Handler, error: BaseException) -> Fault:
+        handler.faults += 1
+        fault = self._fault(handler, error)
+        if self._observer is not None:
+            self._observer(fault, handler.generation)
+        else:
+            logger.error(
+                "%s: hook %s: %s: %s", fault.plugin, handler.point, fault.type, encodable(fault.message)
+            )
+        return fault
+
+    def _fault(self, handler: Handler, error: BaseException) -> Fault:
+        return fault_of(error, phase="hook", plugin=handler.plugin, module_path=self._module_path)
