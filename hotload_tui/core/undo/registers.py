@@ -17,6 +17,7 @@ import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass
 from operator import is_
 from pathlib import Path
 from types import FunctionType
@@ -52,8 +53,8 @@ class Register(ABC):
     """The entries of one category, and how to restore them."""
 
     category: str
-    words: tuple[str, ...] = ()
-    """The words in code that changes the register; if empty, the key of the entry."""
+    words: tuple[str, ...]
+    """The words in code that changes the register."""
 
     def may_change(self, artifact: Artifact) -> bool:  # noqa: ARG002 - most registers are read in no time
         """Return ``False`` if the artifact's code cannot change the register, which need not be read then."""
@@ -79,9 +80,9 @@ class Register(ABC):
     def tell(self, key: Hashable, value: object) -> str:
         """Return a description of the entry."""
 
-    def words_of(self, key: Hashable) -> tuple[str, ...]:
+    def words_of(self, key: Hashable) -> tuple[str, ...]:  # noqa: ARG002 - most registers have one list
         """Return the words in code that changes this entry."""
-        return self.words or (str(key),)
+        return self.words
 
     def current(self, key: Hashable) -> object:
         """Return the entry's current value, or ``MISSING``."""
@@ -144,58 +145,47 @@ def _text(raw: object) -> str:
     return os.fsdecode(cast("str | bytes", raw))
 
 
+@dataclass(eq=False, slots=True)
 class Setting(Register):
     """One setting of the process, with the functions that get and set it."""
 
-    def __init__(
-        self,
-        category: str,
-        words: tuple[str, ...],
-        get: Callable[[], object],
-        put: Callable[[object], object],
-    ) -> None:
-        self.category = category
-        self.words = words
-        self._get = get
-        self._put = put
+    category: str
+    words: tuple[str, ...]
+    get: Callable[[], object]
+    put: Callable[[object], object]
 
     def read(self) -> Entries:  # noqa: D102 - as Register
         try:
-            return {"": self._get()}
+            return {"": self.get()}
         except OSError:  # the working directory no longer exists
             return {}
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: ARG002, D102 - as Register
         if value is not MISSING:
-            self._put(value)
+            self.put(value)
 
     def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - as Register
         return f"{self.category} {name_of(value)}"
 
 
+@dataclass(eq=False, slots=True)
 class ListRegister(Register):
     """A list; an item that is restored goes to the end."""
 
-    def __init__(
-        self,
-        category: str,
-        words: tuple[str, ...],
-        get: Callable[[], list[object]],
-        changed: Callable[[], None] | None = None,
-    ) -> None:
-        self.category = category
-        self.words = words
-        self._get = get
-        self._changed = changed
+    category: str
+    words: tuple[str, ...]
+    get: Callable[[], list[object]]
+    changed: Callable[[], None] | None = None
+    """Called after a change of the list."""
 
     def read(self) -> Entries:  # noqa: D102 - as Register
-        return {_key(item): item for item in self._get()}
+        return {_key(item): item for item in self.get()}
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
-        items = self._get()
+        items = self.get()
         items[:] = [item for item in items if _key(item) != key] + ([] if value is MISSING else [value])
-        if self._changed:
-            self._changed()
+        if self.changed:
+            self.changed()
 
     def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - as Register
         parts = cast("tuple[object, ...]", value) if type(value) is tuple else (value,)
@@ -206,24 +196,19 @@ def _key(item: object) -> Hashable:
     return item if type(item) in (str, tuple) else id(item)
 
 
+@dataclass(eq=False, slots=True)
 class Table(Register):
     """A dictionary; it is empty while ``get`` returns ``None``."""
 
-    def __init__(
-        self,
-        category: str,
-        words: tuple[str, ...],
-        get: Callable[[], MutableMapping[Hashable, object] | None],
-    ) -> None:
-        self.category = category
-        self.words = words
-        self._get = get
+    category: str
+    words: tuple[str, ...]
+    get: Callable[[], MutableMapping[Hashable, object] | None]
 
     def read(self) -> Entries:  # noqa: D102 - as Register
-        return dict(self._get() or ())
+        return dict(self.get() or ())
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
-        table = self._get()
+        table = self.get()
         if table is not None and value is MISSING:
             table.pop(key, None)
         elif table is not None:
@@ -281,6 +266,9 @@ class ExitHook(NamedTuple):
 class ExitHooks(Register):
     """Functions registered for the end of the program; they are called when their generation ends."""
 
+    def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - as Register
+        return f"function {name_of(value)}"
+
     @abstractmethod
     def endings(self, keys: Collection[Hashable], calls: ExitCalls, owner: Owner) -> Iterator[ExitHook]:
         """Yield the exit hooks to call among these entries, the newest first."""
@@ -298,9 +286,6 @@ class ExitFunctions(ExitHooks):
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         if value is MISSING:
             remove_exit_function(cast("int", key))
-
-    def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - as Register
-        return f"function {name_of(value)}"
 
     def endings(  # noqa: D102 - as Register
         self,
@@ -361,9 +346,6 @@ class Finalizers(ExitHooks):
                 run = functools.partial(call, *values, **named)
                 function = _function_of(entry)
                 yield ExitHook(key, name_of(function), place_of(function), run)
-
-    def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - as Register
-        return f"function {name_of(value)}"
 
 
 def _finalizers() -> Entries:
