@@ -127,7 +127,7 @@ def names_of(thing: object, root: str) -> Iterator[str]:
 
 
 def _joined(module: object, name: object, root: str) -> Iterator[str]:
-    if type(module) is str and type(name) is str and (module == root or module.startswith(f"{root}.")):
+    if is_within(module, root) and type(name) is str:
         yield f"{module}.{name}"
 
 
@@ -258,7 +258,7 @@ def running_in(root: str, target: object = None) -> str:
     if target is not None and code is None:
         return ""
     for thread, stack in _threads(stacks()):
-        own = [frame for frame in stack if _is_within(frame.f_globals.get("__name__"), root)]
+        own = [frame for frame in stack if is_within(frame.f_globals.get("__name__"), root)]
         if own and (code is None or any(frame.f_code is code for frame in own)):
             first, now = own[-1].f_code, own[0]
             start = place(first.co_filename, first.co_firstlineno)
@@ -269,15 +269,13 @@ def running_in(root: str, target: object = None) -> str:
     return ""
 
 
-def local_among(things: Mapping[int, object]) -> tuple[str, object, str] | None:
-    """Return a local variable that is one of ``things``, the object, and where it is; ``None`` for none."""
-    return _local_among(things, stacks())
-
-
 def _local_among(
     things: Mapping[int, object], running: Mapping[int, list[FrameType]]
 ) -> tuple[str, object, str] | None:
-    """Search the stacks of the caller: with this frame among them they would form a cycle."""
+    """Return a local variable that is one of ``things``, the object, and where it is; ``None`` for none.
+
+    ``running`` are stacks that the caller does not keep: with its frame among them they would form a cycle.
+    """
     traced = traced_now(running)
     for thread, stack in _threads(running):
         for frame in stack:
@@ -305,7 +303,8 @@ def _is_ours(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__")).startswith(_OWN)
 
 
-def _is_within(name: object, root: str) -> bool:
+def is_within(name: object, root: str) -> bool:
+    """Return whether ``name`` is ``root`` or a name below it."""
     return type(name) is str and (name == root or name.startswith(f"{root}."))
 
 
@@ -453,7 +452,6 @@ SECONDS = 0.5
 
 _LEVELS = 16
 _WIDEST = 400  # holders to follow on one level
-_OURS = __name__.partition(".")[0]
 
 
 def holder_of(target: object, own: Collection[int], root: str) -> str:
@@ -505,7 +503,7 @@ class _Search:
 
     def from_local(self) -> str:
         """Return the path from a local variable of running code; empty if there is none."""
-        local = local_among(self._found)
+        local = _local_among(self._found, stacks())
         return self._path_from(*local[:2]) + local[2] if local else ""
 
     def from_top(self) -> str:
@@ -540,4 +538,4 @@ class _Search:
 def _is_of_search(holder: object) -> bool:
     """Return whether ``holder`` is running code of this package, which is looking at the object now."""
     frame = holder if type(holder) is FrameType else frame_of(holder)
-    return frame is not None and str(frame.f_globals.get("__name__")).startswith(f"{_OURS}.")
+    return frame is not None and _is_ours(frame)

@@ -24,6 +24,7 @@ from hotload_tui.core.leak_path import (
     holder_of,
     is_clock,
     is_module,
+    is_within,
     members,
     names_of,
     namespace_of,
@@ -50,11 +51,6 @@ def forget(root: str) -> None:
         clear()  # the caches of ``List[X]`` and similar types
     _forget_types(getattr(ctypes, "_pointer_type_cache", None), root)
     _forget_warnings(root)
-
-
-def is_within(name: object, root: str) -> bool:
-    """Return whether ``name`` is ``root`` or a name below it."""
-    return type(name) is str and (name == root or name.startswith(f"{root}."))
 
 
 def _forget_loggers(root: str) -> None:
