@@ -7,6 +7,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
 from types import MappingProxyType, ModuleType
 from typing import Final, ParamSpec, TypeVar, cast, overload
 
@@ -18,14 +19,13 @@ from hotload_tui.core.runtime.workers import TaskLoop, TaskWorker, ThreadWorker,
 _DELETED: Final = object()
 
 
+@dataclass(eq=False, slots=True)
 class KeptState:
     """A plugin's state values and their version, kept between its generations."""
 
-    def __init__(self, values: dict[str, object] | None = None) -> None:
-        """Start with ``values``, or empty, at version 0."""
-        self.values: dict[str, object] = {} if values is None else values
-        self.version = 0
-        """The ``STATE_VERSION`` of the last generation that was swapped in."""
+    values: dict[str, object] = field(default_factory=dict)
+    version: int = 0
+    """The ``STATE_VERSION`` of the last generation that was swapped in."""
 
 
 class StateMapping(MutableMapping[str, object]):

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -43,28 +44,21 @@ class Wanted(NamedTuple):
     """The generations of the required plugins; they must be live when the new one goes live."""
 
 
+@dataclass(eq=False)
 class Load:
-    """One load of one artifact."""
+    """One load of one artifact; no code runs before ``begin``."""
 
-    def __init__(
-        self,
-        wanted: Wanted,
-        number: int,
-        kept: KeptState,
-        *,
-        config: Config,
-        process: Process,
-        step_observer: StepObserver,
-    ) -> None:
-        """Prepare generation ``number``; no code runs yet."""
-        self.wanted = wanted
-        self.began = self.ended = 0.0
-        """The start and the end, in seconds since the epoch; 0 until then."""
-        self._number = number
-        self._kept = kept
-        self._config = config
-        self._process = process
-        self._step_observer = step_observer
+    wanted: Wanted
+    number: int
+    """The number of the generation."""
+    kept: KeptState
+    config: Config
+    process: Process
+    step_observer: StepObserver
+    began: float = 0.0
+    """The start, in seconds since the epoch; 0 until then."""
+    ended: float = 0.0
+    """The end, in seconds since the epoch; 0 until then."""
 
     @property
     def name(self) -> str:
@@ -80,28 +74,28 @@ class Load:
         began = time.time()
         self._generation = generation = Generation(
             artifact,
-            root_dir=root_dir or Path(self._config.runtime_dir, name).absolute(),
-            module_path=self._config.module_path,
-            number=self._number,
+            root_dir=root_dir or Path(self.config.runtime_dir, name).absolute(),
+            module_path=self.config.module_path,
+            number=self.number,
         )
         generation.peers = {other.plugin: Peer(other) for other in required}
-        self._state = StateMapping(self._kept)
+        self._state = StateMapping(self.kept)
         self._context = PluginContext(
             name,
-            self._number,
+            self.number,
             state=self._state,
-            settings=self._config.of(name).settings,
+            settings=self.config.of(name).settings,
             hook_point=hook_point,
             priority=priority,
             peers=generation.peers,
         )
-        self._ledger = Ledger(generation.root, self._number, self._process)
+        self._ledger = Ledger(generation.root, self.number, self.process)
         self._ledger.begin(artifact, follows=follows)
         self.began = began
 
     def prove(self) -> LivePlugin:
         """Execute the modules and run ``register``; raises ``LoadError`` or ``RegisterError``."""
-        with self._step_observer("load", self.name, self.wanted.artifact.manifest.digest):
+        with self.step_observer("load", self.name, self.wanted.artifact.manifest.digest):
             return prove(self._generation, self._context, self._state, self._ledger)
 
     def end(self) -> None:
@@ -288,14 +282,8 @@ class Loader:
 
     def _load(self, wanted: Wanted) -> Load:
         kept = self._states.setdefault(wanted.name, KeptState())
-        return Load(
-            wanted,
-            self.next_number(wanted.name),
-            kept,
-            config=self._config,
-            process=self._process,
-            step_observer=self._step_observer,
-        )
+        number = self.next_number(wanted.name)
+        return Load(wanted, number, kept, self._config, self._process, self._step_observer)
 
     def _clear_up(self, load: Load, error: BaseException) -> None:
         """Undo a failed load, if it began."""

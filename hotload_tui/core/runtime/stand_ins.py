@@ -101,9 +101,6 @@ class ArtifactPath(Traversable):
         parts = [part for name in descendants for part in str(name).split("/") if part not in ("", ".")]
         return ArtifactPath(self._artifact, "/".join([*filter(None, [self._path]), *parts]))
 
-    def __truediv__(self, child: object) -> ArtifactPath:
-        return self.joinpath(child)
-
     def read_bytes(self) -> bytes:
         """Return the file's bytes; raises ``FileNotFoundError`` if there is no such file."""
         try:
