@@ -36,60 +36,11 @@ class Trick(NamedTuple):
     """The versions of CPython with which it was checked."""
     fallback: str
     """What happens without it."""
+    test: Callable[[], bool]
+    """Returns whether it works here."""
 
-
-YOUNG: Final = Trick(
-    "young-collection", "free an old version without looking through the whole process", "3.11 to 3.13",
-    "each retirement collects all objects of the process",
-)  # fmt: skip
-VERSIONS: Final = Trick(
-    "namespace-versions", "see from a number whether a module has changed (PEP 509)", "3.11 to 3.13",
-    "each load compares the attributes of all modules",
-)  # fmt: skip
-THREAD_LOCALS: Final = Trick(
-    "thread-locals", "count the thread-local values of a thread", "3.11 to 3.13",
-    "each load has its own thread",
-)  # fmt: skip
-INTERRUPTION: Final = Trick(
-    "interruption", "raise an exception in another thread", "3.11 to 3.13",
-    "a function that takes too long goes on in its thread",
-)  # fmt: skip
-MAIN_THREAD: Final = Trick(
-    "main-thread-calls", "call a function in the main thread while it runs other code", "3.11 to 3.13",
-    "signal handlers that a plugin set stay if another thread unloads it",
-)  # fmt: skip
-FRAME_LOCALS: Final = Trick(
-    "frame-locals", "read variables of running code without keeping their values alive", "3.11 to 3.13",
-    "variables are shown neither in tracebacks nor as holders of an old version",
-)  # fmt: skip
-RENAMING: Final = Trick(
-    "code-renaming", "change the file name of an old version's code", "3.11 to 3.13",
-    "tracebacks of an old version show the new version's lines",
-)  # fmt: skip
-CODECS: Final = Trick(
-    "codec-lists", "find the lists of codec search functions and error handlers", "3.11 to 3.13",
-    "codecs that a plugin registers stay",
-)  # fmt: skip
-EXITS: Final = Trick(
-    "exit-functions", "list the functions of atexit, which compares with all of them", "3.11 to 3.13",
-    "functions that a plugin gives to atexit late stay until the program ends",
-)  # fmt: skip
-
-TRICKS: Final = (
-    YOUNG, VERSIONS, THREAD_LOCALS, INTERRUPTION, MAIN_THREAD, FRAME_LOCALS, RENAMING, CODECS, EXITS,
-)  # fmt: skip
-"""Without an entry: the frames of a thread and their callers, which every CPython has."""
 
 _IS_CPYTHON = sys.implementation.name == "cpython"
-_tests: dict[str, Callable[[], bool]] = {}
-
-
-def _tests_of(trick: Trick) -> Callable[[Callable[[], bool]], Callable[[], bool]]:
-    def note(test: Callable[[], bool]) -> Callable[[], bool]:
-        _tests[trick.name] = test
-        return test
-
-    return note
 
 
 @functools.cache
@@ -98,7 +49,7 @@ def works(trick: Trick) -> bool:
     if not _IS_CPYTHON or trick.name in os.environ.get("HOTLOAD_WITHOUT", "").split(","):
         return False
     try:
-        return _tests[trick.name]()
+        return trick.test()
     except Exception:  # the interpreter differs in a way that nobody has foreseen
         return False
 
@@ -263,7 +214,6 @@ def _is_function(frame: FrameType) -> bool:
     return bool(frame.f_code.co_flags & inspect.CO_OPTIMIZED)
 
 
-@_tests_of(FRAME_LOCALS)
 def _leaves_nothing() -> bool:
     """Return whether nothing keeps the value of a variable after the variable was read."""
 
@@ -313,7 +263,6 @@ def _change(name: str) -> Callable[[int], None]:
     return found
 
 
-@_tests_of(YOUNG)
 def _is_young_after() -> bool:
     """Return whether an old object that is made young is in the youngest generation."""
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
@@ -362,7 +311,6 @@ def in_main_thread(act: Callable[[], object]) -> None:
     is_done.wait(_PATIENCE)
 
 
-@_tests_of(MAIN_THREAD)
 def _takes_calls() -> bool:
     """Return whether the interpreter has the function; only other threads can try it."""
     return hasattr(ctypes.pythonapi, "Py_AddPendingCall")
@@ -383,7 +331,6 @@ def _raise(error: type[BaseException], thread: int) -> int:
     return int(ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(error)))
 
 
-@_tests_of(INTERRUPTION)
 def _reaches_no_thread() -> bool:
     """Return whether the interpreter answers that it knows no thread 0."""
     return _raise(_Ended, 0) == 0
@@ -423,7 +370,6 @@ def _sentinel(part: object) -> object:
     return next((found() for found in references if isinstance(found, weakref.ref)), None)
 
 
-@_tests_of(THREAD_LOCALS)
 def _counts_values() -> bool:
     """Return whether a value in one more ``threading.local`` counts, and its end."""
     locals_of_thread = ThreadLocals()
@@ -448,7 +394,6 @@ def rename(code: CodeType, file: str) -> None:
     change(code, file)
 
 
-@_tests_of(RENAMING)
 def _renames() -> bool:
     """Return whether the code of a function in renamed code has the new name."""
     code = compile("def function(): ...", "before", "exec")
@@ -478,7 +423,6 @@ def error_handlers() -> MutableMapping[Hashable, object] | None:
     return None
 
 
-@_tests_of(CODECS)
 def _finds_codecs() -> bool:
     """Return whether a registered search function appears in a list, and leaves it again."""
 
@@ -532,7 +476,6 @@ def remove_exit_function(number: int) -> None:
         atexit.unregister(_Lookout(lambda function: id(function) == number))
 
 
-@_tests_of(EXITS)
 def _lists_exits() -> bool:
     """Return whether ``atexit`` compares with a function that it has."""
 
@@ -561,7 +504,6 @@ def version_reader(namespace: dict[str, object]) -> ctypes.c_uint64:
     return field
 
 
-@_tests_of(VERSIONS)
 def _shows_changes() -> bool:
     """Return whether the version shows the changes that code makes to a namespace."""
     if sys.version_info >= (3, 14) or sys.maxsize < 1 << 32:
@@ -573,6 +515,50 @@ def _shows_changes() -> bool:
         seen.append(version_reader(namespace).value)
     return len(set(seen)) == len(seen) and version_reader(namespace).value == seen[-1]
 
+
+# ---- the table
+
+YOUNG: Final = Trick(
+    "young-collection", "free an old version without looking through the whole process", "3.11 to 3.13",
+    "each retirement collects all objects of the process", _is_young_after,
+)  # fmt: skip
+VERSIONS: Final = Trick(
+    "namespace-versions", "see from a number whether a module has changed (PEP 509)", "3.11 to 3.13",
+    "each load compares the attributes of all modules", _shows_changes,
+)  # fmt: skip
+THREAD_LOCALS: Final = Trick(
+    "thread-locals", "count the thread-local values of a thread", "3.11 to 3.13",
+    "each load has its own thread", _counts_values,
+)  # fmt: skip
+INTERRUPTION: Final = Trick(
+    "interruption", "raise an exception in another thread", "3.11 to 3.13",
+    "a function that takes too long goes on in its thread", _reaches_no_thread,
+)  # fmt: skip
+MAIN_THREAD: Final = Trick(
+    "main-thread-calls", "call a function in the main thread while it runs other code", "3.11 to 3.13",
+    "signal handlers that a plugin set stay if another thread unloads it", _takes_calls,
+)  # fmt: skip
+FRAME_LOCALS: Final = Trick(
+    "frame-locals", "read variables of running code without keeping their values alive", "3.11 to 3.13",
+    "variables are shown neither in tracebacks nor as holders of an old version", _leaves_nothing,
+)  # fmt: skip
+RENAMING: Final = Trick(
+    "code-renaming", "change the file name of an old version's code", "3.11 to 3.13",
+    "tracebacks of an old version show the new version's lines", _renames,
+)  # fmt: skip
+CODECS: Final = Trick(
+    "codec-lists", "find the lists of codec search functions and error handlers", "3.11 to 3.13",
+    "codecs that a plugin registers stay", _finds_codecs,
+)  # fmt: skip
+EXITS: Final = Trick(
+    "exit-functions", "list the functions of atexit, which compares with all of them", "3.11 to 3.13",
+    "functions that a plugin gives to atexit late stay until the program ends", _lists_exits,
+)  # fmt: skip
+
+TRICKS: Final = (
+    YOUNG, VERSIONS, THREAD_LOCALS, INTERRUPTION, MAIN_THREAD, FRAME_LOCALS, RENAMING, CODECS, EXITS,
+)  # fmt: skip
+"""Without an entry: the frames of a thread and their callers, which every CPython has."""
 
 HAS_VERSIONS = works(VERSIONS)
 """Whether a version shows each change of a namespace; otherwise the namespaces must be compared."""

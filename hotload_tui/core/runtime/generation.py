@@ -154,11 +154,6 @@ class PrivateImport:
         own = self.own_name(name)
         return own[0] if own else name
 
-    def import_module(self, name: str) -> ModuleType:
-        """Import a module by the author's name for it."""
-        target = self.absolute(name)
-        return self.generation.importing(lambda: importlib.import_module(target))
-
 
 def _imported(real: Callable[[str], ModuleType], target: str, bound: str) -> ModuleType:
     real(target)  # not import_module: its frame would appear in every traceback of a plugin
@@ -567,7 +562,8 @@ class Generation:
 
     def import_module(self, name: str) -> ModuleType:
         """Import a module by the author's name for it."""
-        return self._imports.import_module(name)
+        target = self._imports.absolute(name)
+        return self.importing(lambda: importlib.import_module(target))
 
     def find_spec(self, fullname: str) -> importlib.machinery.ModuleSpec:
         """Return the spec of a module of this generation.
