@@ -584,6 +584,7 @@ class Generation:
             loader = GenerationLoader(self, place)
         spec = importlib.machinery.ModuleSpec(fullname, loader, origin=loader.file)
         spec.has_location = True
+        spec.cached = _cached(loader.file)
         if place.folder is not None:
             spec.submodule_search_locations = [self.file_of(place.folder)]
         return spec
@@ -615,3 +616,12 @@ class Generation:
                 sys.path_importer_cache.pop(path, None)
         if self._has_remnants:
             self.leave_remnants()
+
+
+def _cached(file: str) -> str | None:
+    """Return the ``.pyc`` path of a source file; ``None`` if its computation is not trivial."""
+    folder, _, name = file.rpartition(os.sep)
+    tag = sys.implementation.cache_tag
+    if not tag or sys.pycache_prefix is not None or sys.flags.optimize or not name.endswith(".py"):
+        return None  # the import system computes it
+    return f"{folder}{os.sep}__pycache__{os.sep}{name[:-3]}.{tag}.pyc"

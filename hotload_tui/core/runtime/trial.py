@@ -7,7 +7,7 @@ import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import AsyncGeneratorType, CodeType, CoroutineType, GeneratorType, ModuleType
+from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType, GeneratorType, ModuleType
 from typing import cast
 
 from hotload_tui.core.errors import LoadError, RegisterError
@@ -117,6 +117,9 @@ def _line_of(function: object) -> int:
 
 
 _REGISTER = "def register(ctx) -> None: ..."
+_SPECIAL = (
+    inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
+)
 _WAY_OUT = f"write: {_REGISTER}"
 
 
@@ -152,6 +155,8 @@ def _register_of(module: object) -> tuple[Callable[[object], object], str, int]:
     line = 1
     try:
         register = defined(module, "register")
+        if type(register) is FunctionType and _plainly_takes_one(register):
+            return register, "", register.__code__.co_firstlineno
         line = _line_of(register)
         problem = "" if register is None else _misshapen(register)
     except Exception as error:  # foreign code: register may be any object, and its attributes may run code
@@ -159,6 +164,14 @@ def _register_of(module: object) -> tuple[Callable[[object], object], str, int]:
     if register is None:
         return _nothing, f"{ENTRY} has run and defines no register; add: {_REGISTER}", line
     return cast("Callable[[object], object]", register), problem and f"{problem}; {_WAY_OUT}", line
+
+
+def _plainly_takes_one(function: FunctionType) -> bool:
+    """Return quickly whether a plain function takes one argument; ``False`` for all special functions."""
+    code = function.__code__
+    needed = code.co_argcount - len(function.__defaults__ or ())
+    is_plain = not (code.co_flags & _SPECIAL or code.co_kwonlyargcount or vars(function))
+    return is_plain and needed <= 1 <= code.co_argcount
 
 
 def _nothing(_: object) -> None: ...
