@@ -97,7 +97,8 @@ def _python() -> Iterator[Finding]:
     for trick in TRICKS:
         if not works(trick):
             text = f"hotload cannot {trick.purpose}: {trick.fallback}"
-            yield Finding("python", "note", f"{text} ({trick.name}, checked with CPython {trick.checked})")
+            checked = f"checked with CPython 3.11 to 3.{trick.newest}"
+            yield Finding("python", "note", f"{text} ({trick.name}, {checked})")
     needed = _NEEDED + (_NEEDED_ON_LINUX if sys.platform == "linux" else ())
     yield Finding("packages", "ok", ", ".join(f"{name} {_version(name)}" for name in needed))
 

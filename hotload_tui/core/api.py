@@ -72,10 +72,10 @@ class ManagerApi(Protocol):
         return _forwarded(self, ManagerApi.log, since)
 
     def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:
-        """Build and load one plugin, or all that changed or fail; return the statuses after the swap.
+        """Build and load a plugin, changed or not; without ``name``, all that changed or have a fault.
 
-        If no plugin changed or fails, load all of them again. ``force`` also compiles and loads unchanged
-        plugins.
+        If there are none of these, all plugins are loaded again. ``force`` compiles every file again. A HELD
+        plugin is released only if ``name`` names it. Returns the statuses after the swap.
         """
         return _forwarded(self, ManagerApi.rebuild, name, force=force)
 

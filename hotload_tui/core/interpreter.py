@@ -32,8 +32,8 @@ class Trick(NamedTuple):
 
     name: str
     purpose: str
-    checked: str
-    """The versions of CPython with which it was checked."""
+    newest: int
+    """It was checked with CPython 3.11 to 3.<newest>."""
     fallback: str
     """What happens without it."""
     test: Callable[[], bool]
@@ -519,39 +519,39 @@ def _shows_changes() -> bool:
 # ---- the table
 
 YOUNG: Final = Trick(
-    "young-collection", "free an old version without looking through the whole process", "3.11 to 3.13",
+    "young-collection", "free an old version without looking through the whole process", 14,
     "each retirement collects all objects of the process", _is_young_after,
 )  # fmt: skip
 VERSIONS: Final = Trick(
-    "namespace-versions", "see from a number whether a module has changed (PEP 509)", "3.11 to 3.13",
+    "namespace-versions", "see from a number whether a module has changed (PEP 509)", 13,
     "each load compares the attributes of all modules", _shows_changes,
 )  # fmt: skip
 THREAD_LOCALS: Final = Trick(
-    "thread-locals", "count the thread-local values of a thread", "3.11 to 3.13",
+    "thread-locals", "count the thread-local values of a thread", 14,
     "each load has its own thread", _counts_values,
 )  # fmt: skip
 INTERRUPTION: Final = Trick(
-    "interruption", "raise an exception in another thread", "3.11 to 3.13",
+    "interruption", "raise an exception in another thread", 14,
     "a function that takes too long goes on in its thread", _reaches_no_thread,
 )  # fmt: skip
 MAIN_THREAD: Final = Trick(
-    "main-thread-calls", "call a function in the main thread while it runs other code", "3.11 to 3.13",
+    "main-thread-calls", "call a function in the main thread while it runs other code", 14,
     "signal handlers that a plugin set stay if another thread unloads it", _takes_calls,
 )  # fmt: skip
 FRAME_LOCALS: Final = Trick(
-    "frame-locals", "read variables of running code without keeping their values alive", "3.11 to 3.13",
+    "frame-locals", "read variables of running code without keeping their values alive", 14,
     "variables are shown neither in tracebacks nor as holders of an old version", _leaves_nothing,
 )  # fmt: skip
 RENAMING: Final = Trick(
-    "code-renaming", "change the file name of an old version's code", "3.11 to 3.13",
+    "code-renaming", "change the file name of an old version's code", 14,
     "tracebacks of an old version show the new version's lines", _renames,
 )  # fmt: skip
 CODECS: Final = Trick(
-    "codec-lists", "find the lists of codec search functions and error handlers", "3.11 to 3.13",
+    "codec-lists", "find the lists of codec search functions and error handlers", 14,
     "codecs that a plugin registers stay", _finds_codecs,
 )  # fmt: skip
 EXITS: Final = Trick(
-    "exit-functions", "list the functions of atexit, which compares with all of them", "3.11 to 3.13",
+    "exit-functions", "list the functions of atexit, which compares with all of them", 14,
     "functions that a plugin gives to atexit late stay until the program ends", _lists_exits,
 )  # fmt: skip
 

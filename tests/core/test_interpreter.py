@@ -36,10 +36,12 @@ print(sorted(vars(sys.modules["string"]).keys() & {"marked"}))
 PLUGIN = "import string\nstring.marked = 1\n\n\ndef register(ctx):\n    ctx.hook('greet', lambda: '{}')\n"
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 14), reason="nobody has checked the tricks with this version")
-@pytest.mark.parametrize("trick", TRICKS, ids=lambda trick: trick.name)
+CHECKED = [trick for trick in TRICKS if sys.version_info < (3, trick.newest + 1)]
+
+
+@pytest.mark.parametrize("trick", CHECKED, ids=lambda trick: trick.name)
 def test_each_trick_works_on_the_versions_that_it_names(trick: Trick) -> None:
-    """The self-test of each trick passes on this interpreter."""
+    """The self-test of each trick passes on each version with which the trick was checked."""
     assert works(trick)
 
 

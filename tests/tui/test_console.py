@@ -228,7 +228,7 @@ async def test_capital_b_says_when_there_is_nothing_to_debug(workspace: Workspac
 
 async def test_question_mark_lists_the_keys_of_the_focused_pane(workspace: Workspace, run: Run) -> None:
     """Help shows the keys of the focused pane, then those that work everywhere, then the states."""
-    async with console(run(workspace.config()).manager, workspace.root, (80, 76)) as it:
+    async with console(run(workspace.config()).manager, workspace.root, (80, 120)) as it:  # all of help
         await it.press("2", "question_mark")
         await it.shows(
             "In the Error tab", "v        locals       show or hide local", "Everywhere", "~ STALE"

@@ -209,11 +209,7 @@ class HotloadManager:
             )
 
     def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:
-        """Build and load one plugin, or all that changed or have a fault; if there are none, load all.
-
-        ``force`` compiles every file again. A HELD plugin is released only if ``name`` names it. Returns the
-        statuses after the swap.
-        """
+        """Build and load plugins, as ``ManagerApi.rebuild`` says."""
         with self._command_lock.taken():
             if name is not None:
                 directory = self._pipeline.find_on(name)
