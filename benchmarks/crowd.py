@@ -15,6 +15,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.events import PluginLoaded, Subscriber
 from hotload_tui.core.model import (
     FileDigest,
@@ -25,7 +26,6 @@ from hotload_tui.core.model import (
     HostStatus,
     Invocation,
     LogLine,
-    Plan,
     PluginDetail,
     PluginState,
     PluginStatus,
@@ -38,8 +38,8 @@ DIGEST = "0123456789abcdef" * 4
 PLACE = (HookPlace("work", 100),)
 
 
-class Crowd:
-    """A substitute for a manager with many plugins, one of which is reloaded all the time."""
+class Crowd(ManagerApi):
+    """A manager's answers about many plugins, one of which is reloaded all the time; it takes no command."""
 
     def __init__(self, plugins: int, lines: int) -> None:
         self._started = time.time()
@@ -105,35 +105,6 @@ class Crowd:
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:  # noqa: ARG002
         """Return an empty result."""
         return Invocation((), (), ())
-
-    def _status(self, name: str, *_: object) -> PluginStatus:
-        return self._plugins[int(name[-4:])]
-
-    enable = disable = new = release = rollback = _status
-
-    def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:  # noqa: ARG002
-        """Rebuild nothing."""
-        return ()
-
-    def clean(self, name: str | None = None) -> int:  # noqa: ARG002
-        """Clean nothing."""
-        return 0
-
-    def undo(self) -> str:
-        """Undo nothing."""
-        return ""
-
-    def pause(self) -> WatcherStatus:
-        """Pause nothing."""
-        return WatcherStatus("off")
-
-    def resume(self) -> tuple[PluginStatus, ...]:
-        """Resume nothing."""
-        return ()
-
-    def plan(self, name: str | None = None) -> Plan:  # noqa: ARG002
-        """Plan nothing."""
-        return Plan(())
 
 
 def main() -> None:
