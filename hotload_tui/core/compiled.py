@@ -306,8 +306,11 @@ class Record:
         return self._entry(plugin, _BARRED, Barred)
 
     def _entry(self, plugin: str, key: str, kind: type[_T]) -> _T | None:
+        found = self._kept.get(plugin, {}).get(key)
+        if found is None:  # as for most plugins: a start asks several times for each
+            return None
         try:
-            return msgspec.convert(self._kept.get(plugin, {}).get(key), kind | None)
+            return msgspec.convert(found, kind)
         except msgspec.ValidationError:
             return None  # another release wrote it
 
