@@ -55,6 +55,8 @@ class Terminal:
         settings = {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "TEXTUAL_ANIMATIONS": "none"}
         # The test runner's COLUMNS and LINES would override the terminal's size.
         inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        self.modes_before = list(termios.tcgetattr(slave))
+        """The modes before the program started, in the form of ``modes()``."""
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
             argv,

@@ -119,7 +119,6 @@ def test_nothing_is_left(tmp_path: Path, way: str, *, hangs: bool) -> None:
         (tmp_path / "plugins" / name).mkdir(parents=True)
         (tmp_path / "plugins" / name / "plugin.py").write_text(code)
     with Terminal(["sh", "-c", f"{HOTLOAD}; echo code $?; read wait"], cwd=tmp_path) as terminal:
-        before = terminal.modes()
         terminal.wait_for(lambda screen: screen.count("+ ok") >= 2 and "watching" in screen)
         family = family_of(terminal.process.pid)
         if hangs:
@@ -133,7 +132,7 @@ def test_nothing_is_left(tmp_path: Path, way: str, *, hangs: bool) -> None:
         until(lambda: family.left() == [], lambda: str(family.left()))
         if way not in ("terminal closed", "console and supervisor killed"):
             terminal.wait_for(lambda _: terminal.is_restored())
-            assert terminal.modes() == before
+            assert terminal.modes() == terminal.modes_before
 
 
 def test_a_killed_supervisor_is_replaced(tmp_path: Path) -> None:
