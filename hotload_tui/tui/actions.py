@@ -101,13 +101,10 @@ class Actions:
         nothing = "There are no plugins to rebuild; n makes one."
         self._command("rebuild all", self._api.rebuild, lambda rebuilt: "" if rebuilt else nothing)
 
-    def enable(self) -> None:
-        """Enable the selected plugin."""
-        self._request("enable", self._selection.plugin, self._api.enable)
-
-    def disable(self) -> None:
-        """Disable the selected plugin."""
-        self._request("disable", self._selection.plugin, self._api.disable)
+    def request(self, operation: str) -> None:
+        """Run an operation of the manager on the selected plugin; events report the result."""
+        run: Callable[[str], object] = getattr(self._api, operation)
+        self._request(operation, self._selection.plugin, run)
 
     def clean(self) -> None:
         """Remove the selected plugin's artifacts."""
@@ -168,23 +165,31 @@ class Actions:
 
         self._command(f"rollback {name}", lambda: self._api.rollback(name, generation), rolled_back)
 
-    @property
-    def is_paused(self) -> bool:
-        """Whether the watcher collects saves instead of applying them."""
+    def is_offered(self, command: str, plugin: PluginStatus | None) -> bool:
+        """Return whether a key or the palette offers a command: only one command of each pair makes sense."""
         snapshot = self._selection.snapshot
-        return snapshot is not None and snapshot.watcher.paused
+        is_off = plugin is not None and plugin.state is PluginState.OFF
+        is_paused = snapshot is not None and snapshot.watcher.paused
+        pairs = {
+            "actions.request enable": is_off,
+            "actions.request disable": not is_off,
+            "actions.resume": is_paused,
+            "actions.pause": not is_paused,
+        }
+        return pairs.get(command, True)
 
     def pause(self) -> None:
-        """Collect saves for later, or apply the collected saves and follow saves again."""
+        """Collect saves for later instead of applying them."""
+        self._command("pause", self._api.pause, lambda _: "Paused: what is saved is kept; p applies it")
+
+    def resume(self) -> None:
+        """Apply the collected saves and follow saves again."""
 
         def resumed(plugins: tuple[PluginStatus, ...]) -> str:
             what = count(len(plugins), "changed plugin") if plugins else "nothing had changed"
             return f"Watching again: {what}"
 
-        if self.is_paused:
-            self._command("resume", self._api.resume, resumed)
-        else:
-            self._command("pause", self._api.pause, lambda _: "Paused: what is saved is kept; p applies it")
+        self._command("resume", self._api.resume, resumed)
 
     def plan(self) -> None:
         """Show the plan for a rebuild of all that changed, and carry it out if the user accepts it."""
@@ -257,8 +262,8 @@ class Actions:
         line = failing_line(plugin, source.disk if source else None)
         self._screen.edit(self._project / plugin.path / failing_file(plugin), line)
 
-    def report(self, *, markdown: bool = False) -> None:
-        """Copy the whole report about the selected plugin."""
+    def report(self, style: str = "plain") -> None:
+        """Copy the whole report about the selected plugin as ``plain`` text or as ``markdown``."""
         plugin, snapshot = self._selection.plugin, self._selection.snapshot
         if plugin is None or snapshot is None:
             self._screen.say(NOTHING_SELECTED)
@@ -266,4 +271,4 @@ class Actions:
         newest = [self._book[i].text for i in range(max(0, len(self._book) - LINES), len(self._book))]
         detail = self._selection.closeup.detail
         report = FailureReport(plugin, snapshot.host, detail, newest, self._project)
-        self._screen.copy(report.markdown() if markdown else report.plain())
+        self._screen.copy(report.markdown() if style == "markdown" else report.plain())

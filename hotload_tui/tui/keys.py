@@ -1,12 +1,13 @@
-"""All keys of the console: the name of each in ``[keys]``, its action and its help text."""
+"""All commands and keys of the console: the name of each in ``[keys]``, its method and its texts."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from string import punctuation
-from typing import Final
+from typing import Final, NamedTuple
 
 from textual.binding import Binding, BindingType
 from textual.keys import Keys
@@ -17,133 +18,229 @@ TABS: Final = ("overview", "error", "log", "source", "hashes", "history", "hooks
 """The tabs in order; the position of a tab, from 1, is its key."""
 
 
+class Entry(NamedTuple):
+    """An entry of the command palette; ``{}`` in the title is the name of a plugin."""
+
+    title: str
+    help: str
+
+
+class Command(NamedTuple):
+    """A command of the console: footer, help, palette and routing follow from it."""
+
+    run: str
+    """The method that runs it, seen from the screen, and a word to pass to it: ``actions.rebuild``."""
+    key: Binding | None = None
+    entry: Entry | None = None
+
+
 def _key(
-    name: str,
-    keys: str,
-    action: str,
-    label: str,
-    meaning: str,
-    *,
-    shown: bool = False,
+    name: str, keys: str, meaning: str, action: str = "", *, label: str = "", shown: bool = False
 ) -> Binding:
-    return Binding(keys, action, label, id=name, tooltip=meaning, show=shown)
+    """Return the binding ``name`` of ``[keys]``; the footer shows its label, and help its meaning."""
+    return Binding(keys, action, label or name.capitalize(), id=name, tooltip=meaning, show=shown)
 
 
-def _run(name: str, key: str, meaning: str, *, label: str = "", shown: bool = False) -> Binding:
-    """Return the binding of a controller's method, which has the same name in the screen's table."""
-    return _key(name, key, f"run('{name}')", label or name.capitalize(), meaning, shown=shown)
-
+COMMANDS: Final = (
+    Command(
+        "actions.rebuild",
+        _key("rebuild", "r", "compile and load the selected plugin again", shown=True),
+        Entry("plugin: rebuild {}", "compile and load again"),
+    ),
+    Command("actions.plan_plugin", entry=Entry("plugin: plan {}", "what a rebuild would do, and why")),
+    Command(
+        "actions.rebuild_all",
+        _key("rebuild_all", "R", "rebuild what changed; all, if nothing did", label="All", shown=True),
+        Entry("all: rebuild what changed", "everything, if nothing did"),
+    ),
+    Command("actions.plan", entry=Entry("all: plan", "what a rebuild would do now, and why")),
+    Command(
+        "actions.request disable",
+        _key("toggle", "d", "switch the selected plugin off or on", label="Disable", shown=True),
+        Entry("plugin: disable {}", "rename its folder"),
+    ),
+    Command(
+        "actions.request enable",
+        _key("toggle", "d", "switch the selected plugin off or on", label="Enable", shown=True),
+        Entry("plugin: enable {}", "rename its folder"),
+    ),
+    Command(
+        "actions.clean",
+        _key("clean", "c", "remove the selected plugin's artifacts", shown=True),
+        Entry("plugin: clean {}", "remove its artifacts"),
+    ),
+    Command(
+        "actions.clean_all",
+        _key("clean_all", "C", "remove all artifacts; asks first", label="Clean all"),
+        Entry("all: clean", "remove all artifacts; asks first"),
+    ),
+    Command(
+        "actions.restart",
+        _key("restart", "u", "restart the host; asks if it answers"),
+        Entry("app: restart the host", "asks if it answers"),
+    ),
+    Command("debug", _key("debug", "B", "hand this terminal to a breakpoint() that waits")),
+    Command(
+        "actions.edit",
+        _key("edit", "e", "open $VISUAL or $EDITOR, at the failing line", shown=True),
+        Entry("plugin: edit {}", "open it in the editor"),
+    ),
+    Command(
+        "actions.new",
+        _key("new", "n", "make a new plugin from the template", shown=True),
+        Entry("plugin: new", "make one from the template"),
+    ),
+    Command("copy_focused", _key("copy", "y", "copy what is under the cursor, also to a file")),
+    Command(
+        "show_help",
+        _key("help", "question_mark,f1", "the keys of the pane that has the focus", shown=True),
+        Entry("app: help", "the keys of the pane that has the focus"),
+    ),
+    Command(
+        "actions.report",
+        _key("report", "Y", "copy a report of the failure, to be pasted into an issue"),
+        Entry("error: copy report", "plain text, for an issue"),
+    ),
+    Command("actions.report markdown", entry=Entry("error: copy report as Markdown", "for an issue tracker")),
+    Command(
+        "actions.show_settings",
+        _key("settings", "comma", "each setting, and where it came from"),
+        Entry("app: settings", "each value, and where it came from"),
+    ),
+    Command(
+        "actions.undo",
+        _key("undo", "z", "take back the last disable, enable or clean"),
+        Entry("all: undo", "take back the last disable, enable or clean"),
+    ),
+    Command(
+        "actions.pause",
+        _key("pause", "p", "keep what is saved for later; again: apply it and follow saves"),
+        Entry("watch: pause", "keep what is saved for later, or apply it"),
+    ),
+    Command(
+        "actions.resume",
+        _key("pause", "p", "keep what is saved for later; again: apply it and follow saves"),
+        Entry("watch: resume", "keep what is saved for later, or apply it"),
+    ),
+    Command(
+        "actions.release",
+        _key("release", "h", "let a HELD plugin follow its source again"),
+        Entry("plugin: release {}", "let a HELD one follow its source"),
+    ),
+    Command(
+        "open_filter", _key("filter", "slash", "show only what contains a text (!x: not x; s:fail: by state)")
+    ),
+    Command(
+        "filters.toggle_problems",
+        _key("problems", "exclamation_mark", "show only plugins that have a problem"),
+        Entry("view: problems only", "or everything again"),
+    ),
+    Command(
+        "filters.toggle_kept", entry=Entry("view: keep this filter", "for the next time, or not any more")
+    ),
+    Command(
+        "filters.sort",
+        _key("sort", "s", "sort the table by the next column"),
+        Entry("view: sort by the next column", "name, state, load time, age"),
+    ),
+    Command(
+        "filters.reverse",
+        _key("reverse", "S", "turn the order of the table around"),
+        Entry("view: turn the order around", "last first"),
+    ),
+    Command(
+        "maximise",
+        _key("maximise", "plus", "give the whole screen to the pane, or take it back"),
+        Entry("view: maximise", "give the pane the whole screen, or take it back"),
+    ),
+    Command("go_back", _key("back", "escape", "one level back, at last to the table")),
+    Command(
+        "focus_table",
+        _key("table", "0", "go to the table of plugins"),
+        Entry("view: table", "go to the table of plugins"),
+    ),
+    *(
+        Command(
+            f"open_tab {tab}",
+            _key(tab, str(number), f"go to the {tab.capitalize()} tab"),
+            Entry(f"view: {tab}", "go to this tab"),
+        )
+        for number, tab in enumerate(TABS, 1)
+    ),
+    Command("save_screenshot", entry=Entry("app: screenshot", "save the screen as SVG")),
+    Command("app.action_quit", entry=Entry("app: quit", "unload the plugins and quit")),
+)
+"""The commands of the console's screen, in the order of footer, help and palette."""
 
 APP: Final[list[BindingType]] = [
-    _key(
-        "quit",
-        "q",
-        "quit",
-        "Quit",
-        "quit; plugins that came with the console are unloaded",
-        shown=True,
-    ),
+    _key("quit", "q", "quit; plugins that came with the console are unloaded", "quit", shown=True),
     Binding("ctrl+p", "command_palette", "palette", show=False, priority=True),
     # This key works in dialogs too, and [keys] cannot change it, so that the user can always quit.
     Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
-    _key("palette", "colon", "command_palette", "Palette", "all commands, by name"),
-    _key(
-        "suspend",
-        "ctrl+z",
-        "suspend_process",
-        "Suspend",
-        "go to the shell; fg comes back, and plugins go on",
-    ),
+    _key("palette", "colon", "all commands, by name", "command_palette"),
+    _key("suspend", "ctrl+z", "go to the shell; fg comes back, and plugins go on", "suspend_process"),
 ]
 SCREEN: Final[list[BindingType]] = [
-    _run("rebuild", "r", "compile and load the selected plugin again", shown=True),
-    _run("rebuild_all", "R", "rebuild what changed; all, if nothing did", label="All", shown=True),
-    _key("toggle", "d", "run('disable')", "Disable", "switch the selected plugin off or on", shown=True),
-    _key("toggle", "d", "run('enable')", "Enable", "switch the selected plugin off or on", shown=True),
-    _run("clean", "c", "remove the selected plugin's artifacts", shown=True),
-    _run("clean_all", "C", "remove all artifacts; asks first", label="Clean all"),
-    _run("restart", "u", "restart the host; asks if it answers"),
-    _key("debug", "B", "debug", "Debug", "hand this terminal to a breakpoint() that waits"),
-    _run("edit", "e", "open $VISUAL or $EDITOR, at the failing line", shown=True),
-    _run("new", "n", "make a new plugin from the template", shown=True),
-    _key("copy", "y", "copy", "Copy", "copy what is under the cursor, also to a file"),
-    _key("help", "question_mark,f1", "help", "Help", "the keys of the pane that has the focus", shown=True),
-    _run("report", "Y", "copy a report of the failure, to be pasted into an issue"),
-    _run("settings", "comma", "each setting, and where it came from"),
-    _run("undo", "z", "take back the last disable, enable or clean"),
-    _run("pause", "p", "keep what is saved for later; again: apply it and follow saves"),
-    _run("release", "h", "let a HELD plugin follow its source again"),
-    _run("filter", "slash", "show only what contains a text (!x: not x; s:fail: by state)"),
-    _run("problems", "exclamation_mark", "show only plugins that have a problem"),
-    _run("sort", "s", "sort the table by the next column"),
-    _run("reverse", "S", "turn the order of the table around"),
-    _key("maximise", "plus", "maximise", "Maximise", "give the whole screen to the pane, or take it back"),
-    _key("back", "escape", "back", "Back", "one level back, at last to the table"),
-    _key("table", "0", "focus_table", "Table", "go to the table of plugins"),
-    *(
-        _key(
-            name, str(number), f"open_tab('{name}')", name.capitalize(), f"go to the {name.capitalize()} tab"
-        )
-        for number, name in enumerate(TABS, 1)
-    ),
+    replace(command.key, action=f"run('{command.run}')") for command in COMMANDS if command.key
 ]
 TABLE: Final[list[BindingType]] = [
-    _key("down", "j", "cursor_down", "Down", "next row (also the arrow)"),
-    _key("up", "k", "cursor_up", "Up", "row before (also the arrow)"),
-    _key("top", "g", "scroll_top", "Top", "first row"),
-    _key("bottom", "G", "scroll_bottom", "Bottom", "last row"),
-    _key("open", "enter", "select_cursor", "Open", "open the details; the Error tab of what failed"),
+    _key("down", "j", "next row (also the arrow)", "cursor_down"),
+    _key("up", "k", "row before (also the arrow)", "cursor_up"),
+    _key("top", "g", "first row", "scroll_top"),
+    _key("bottom", "G", "last row", "scroll_bottom"),
+    _key("open", "enter", "open the details; the Error tab of what failed", "select_cursor"),
 ]
 SCROLL: Final[list[BindingType]] = [
-    _key("down", "j", "scroll_down", "Down", "scroll down (also the arrow)"),
-    _key("up", "k", "scroll_up", "Up", "scroll up (also the arrow)"),
-    _key("top", "g", "scroll_home", "Top", "to the top"),
-    _key("bottom", "G", "scroll_end", "Bottom", "to the end"),
+    _key("down", "j", "scroll down (also the arrow)", "scroll_down"),
+    _key("up", "k", "scroll up (also the arrow)", "scroll_up"),
+    _key("top", "g", "to the top", "scroll_home"),
+    _key("bottom", "G", "to the end", "scroll_end"),
 ]
 WIDE: Final[list[BindingType]] = [
     *SCROLL,
-    _key("left", "left", "scroll_left", "Left", "scroll to the left"),
-    _key("right", "right", "scroll_right", "Right", "scroll to the right"),
+    _key("left", "left", "scroll to the left", "scroll_left"),
+    _key("right", "right", "scroll to the right", "scroll_right"),
 ]
 LOG: Final[list[BindingType]] = [
     *WIDE,
-    _key("follow", "f", "toggle_follow", "Follow", "follow new lines, or stay"),
-    _key("wrap", "w", "toggle_wrap", "Wrap", "wrap long lines, or cut them", shown=True),
-    _key("timestamps", "t", "toggle_stamps", "Times", "show or hide the time of each line"),
+    _key("follow", "f", "follow new lines, or stay", "toggle_follow"),
+    _key("wrap", "w", "wrap long lines, or cut them", "toggle_wrap", shown=True),
+    _key("timestamps", "t", "show or hide the time of each line", "toggle_stamps", label="Times"),
 ]
 ERROR: Final[list[BindingType]] = [
     *WIDE,
-    _key("locals", "v", "toggle_locals", "Locals", "show or hide local variables", shown=True),
-    _key("next_frame", "right_square_bracket", "next_frame(1)", "Next", "next frame or cause"),
-    _key("last_frame", "left_square_bracket", "next_frame(-1)", "Before", "frame or cause before"),
-    _key("frames", "x", "toggle_frames", "Fold", "show or fold frames of the host and libraries", shown=True),
+    _key("locals", "v", "show or hide local variables", "toggle_locals", shown=True),
+    _key("next_frame", "right_square_bracket", "next frame or cause", "next_frame(1)", label="Next"),
+    _key("last_frame", "left_square_bracket", "frame or cause before", "next_frame(-1)", label="Before"),
+    _key(
+        "frames",
+        "x",
+        "show or fold frames of the host and libraries",
+        "toggle_frames",
+        label="Fold",
+        shown=True,
+    ),
 ]
 HISTORY: Final[list[BindingType]] = [
     *TABLE[:-1],
-    _key("rollback", "enter", "select_cursor", "Roll back", "make this generation live again", shown=True),
+    _key(
+        "rollback", "enter", "make this generation live again", "select_cursor", label="Roll back", shown=True
+    ),
 ]
 HOOKS: Final[list[BindingType]] = [
     *TABLE[:-1],
-    _key("call", "enter", "select_cursor", "Call", "ask for arguments and call the hook point", shown=True),
+    _key("call", "enter", "ask for arguments and call the hook point", "select_cursor", shown=True),
     _key(
         "pin",
         "space",
-        "screen.run('pin')",
-        "Pin",
         "run the newest call again after each reload, or not",
+        "screen.run('workbench.pin')",
         shown=True,
     ),
 ]
 SOURCE: Final[list[BindingType]] = [
     *WIDE,
-    _key(
-        "version",
-        "v",
-        "next_version",
-        "Version",
-        "turn from as loaded to on disk to the difference",
-        shown=True,
-    ),
+    _key("version", "v", "turn from as loaded to on disk to the difference", "next_version", shown=True),
 ]
 
 _PANES: Final = (TABLE, LOG, ERROR, SOURCE, WIDE, HISTORY, HOOKS)

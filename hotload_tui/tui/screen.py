@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -110,7 +111,7 @@ class ConsoleScreen(Screen[None]):
         )
         self.startup = Startup(start, self.requests, self._status, self.set_timer, ended=self._show_started)
         self._news = News(clock)
-        self._workbench = Workbench(
+        self.workbench = Workbench(
             self._stored,
             self._tabs.hooks,
             api,
@@ -170,7 +171,7 @@ class ConsoleScreen(Screen[None]):
         """Store the view state for the next session."""
         state, log = self._stored, self._tabs.log_view
         self.filters.store(state)
-        self._workbench.store(state)
+        self.workbench.store(state)
         state.theme = self.app.theme
         state.selected = self._table.chosen
         state.tab = self._tabs.active
@@ -230,7 +231,7 @@ class ConsoleScreen(Screen[None]):
         self._book.add(message.lines)
         self.selection.show_read()
         if self.startup.is_ready:
-            self._workbench.follow(message.events)
+            self.workbench.follow(message.events)
         self._report(message)
         self.selection.choose_made()
 
@@ -283,7 +284,7 @@ class ConsoleScreen(Screen[None]):
     def _show_started(self) -> None:
         """Show why there are no plugins, and repeat the calls of the previous session."""
         self._show_empty()
-        self._workbench.repeat()
+        self.workbench.repeat()
         self.selection.read_again()
 
     def _leave(self, trouble: str) -> None:
@@ -308,7 +309,7 @@ class ConsoleScreen(Screen[None]):
 
     def on_hooks_view_call_typed(self, message: HooksView.CallTyped) -> None:
         """Call the hook point."""
-        self._workbench.call(message.call, is_pinned=message.is_pinned)
+        self.workbench.call(message.call, is_pinned=message.is_pinned)
 
     def on_history_view_wanted(self, message: HistoryView.Wanted) -> None:
         """Roll back to an earlier generation."""
@@ -321,7 +322,7 @@ class ConsoleScreen(Screen[None]):
     async def on_plugin_table_opened(self) -> None:
         """Open the Overview tab, or the Error tab if the plugin has a fault."""
         plugin = self.selection.plugin
-        await self.action_open_tab("error" if plugin and plugin.fault else "overview")
+        await self.open_tab("error" if plugin and plugin.fault else "overview")
 
     def on_tabbed_content_tab_activated(self) -> None:
         """Show the filter of the tab that was opened."""
@@ -346,51 +347,26 @@ class ConsoleScreen(Screen[None]):
         self.selection.show_due()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Return whether an action is available now.
+        """Return whether an action is available now: clean needs the focus in the table.
 
-        d either enables or disables, and the clean actions need the focus in the table. While the plugins are
-        being unloaded, no action is available.
+        While the plugins are being unloaded, no action is available.
         """
         if self.shutdown.has_begun:
             return False
-        match action, parameters:
-            case "run", ("enable" | "disable" as verb,):
-                plugin = self.selection.plugin
-                return (plugin is not None and plugin.state is PluginState.OFF) == (verb == "enable")
-            case "run", ("clean" | "clean_all",):
-                return self.focused is self._table
-            case _:
-                return True
+        if action != "run":
+            return True
+        command = str(parameters[0])
+        if command in ("actions.clean", "actions.clean_all") and self.focused is not self._table:
+            return False
+        return self.actions.is_offered(command, self.selection.plugin)
 
-    def action_run(self, name: str) -> None:
-        """Run a controller's method by its name in the key bindings."""
-        self._routes()[name]()
+    def action_run(self, command: str) -> object:
+        """Run a command of ``keys.py``: call a method of the screen or of a controller."""
+        path, *arguments = command.split()
+        method: Callable[[*tuple[str, ...]], object] = attrgetter(path)(self)
+        return method(*arguments)
 
-    def _routes(self) -> Mapping[str, Callable[[], None]]:
-        actions, filters = self.actions, self.filters
-        return {
-            "clean": actions.clean,
-            "clean_all": actions.clean_all,
-            "disable": actions.disable,
-            "edit": actions.edit,
-            "enable": actions.enable,
-            "filter": lambda: filters.open(self.focused),
-            "new": actions.new,
-            "pause": actions.pause,
-            "pin": self._workbench.pin,
-            "problems": filters.toggle_problems,
-            "rebuild": actions.rebuild,
-            "rebuild_all": actions.rebuild_all,
-            "release": actions.release,
-            "report": actions.report,
-            "restart": actions.restart,
-            "reverse": filters.reverse,
-            "settings": actions.show_settings,
-            "sort": filters.sort,
-            "undo": actions.undo,
-        }
-
-    async def action_debug(self) -> None:
+    async def debug(self) -> None:
         """Lend the terminal to a waiting ``breakpoint()``."""
         if self._debug is None:
             self.say("The host is another program: breakpoint() stops in its own terminal.")
@@ -399,7 +375,7 @@ class ConsoleScreen(Screen[None]):
         else:
             self.say("No breakpoint() waits. The status line shows when one does.")
 
-    def action_copy(self) -> None:
+    def copy_focused(self) -> None:
         """Copy the marked text, or the text of the focused pane."""
         within = self.focused.ancestors_with_self if self.focused else ()
         pane = next((each for each in within if isinstance(each, Copyable)), None)
@@ -413,11 +389,19 @@ class ConsoleScreen(Screen[None]):
         """Open the editor at a place that the user clicked."""
         self.edit(Path(file), line)
 
-    def action_help(self) -> None:
+    def open_filter(self) -> None:
+        """Open the line for the filter of the focused pane."""
+        self.filters.open(self.focused)
+
+    def save_screenshot(self) -> None:
+        """Save the screen as SVG once the palette has closed."""
+        self.set_timer(0.1, self.app.deliver_screenshot)
+
+    def show_help(self) -> None:
         """Show the keys of the pane that has the focus."""
         self.open(HelpScreen(*key_lines(self)))
 
-    def action_back(self) -> None:
+    def go_back(self) -> None:
         """Go one level back: close an input line, clear a filter, restore the panes, or focus the table."""
         if (
             self.filters.cancel()
@@ -430,17 +414,17 @@ class ConsoleScreen(Screen[None]):
             self.say("Nothing to go back to; q quits.")
         self.set_focus(self._table)
 
-    def action_focus_table(self) -> None:
+    def focus_table(self) -> None:
         """Focus the table."""
         self._reveal("plugins")
         self.set_focus(self._table)  # focus() would act after the next key
 
-    async def action_open_tab(self, name: str) -> None:
+    async def open_tab(self, name: str) -> None:
         """Open a tab and focus it."""
         self._reveal("detail")
         await self._tabs.open(name)
 
-    def action_maximise(self) -> None:
+    def maximise(self) -> None:
         """Give the whole screen to the focused pane, or restore the maximised pane."""
         if self._restore() or self.focused is None:
             return

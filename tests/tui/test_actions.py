@@ -9,6 +9,7 @@ from textual.screen import ModalScreen
 
 from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.tui.actions import NOTHING_SELECTED, Actions, Restart
+from hotload_tui.tui.keys import COMMANDS
 from hotload_tui.tui.requests import CloseUp
 from hotload_tui.tui.selection import Selection
 from hotload_tui.tui.widgets.log_view import LogBook
@@ -72,16 +73,35 @@ class Room:
             restart=restart,
             settings=None,
         )
+        self._selection = selection
+
+    def run(self, command: str) -> None:
+        """Run a command of ``keys.py``, as the screen does."""
+        path, *arguments = command.removeprefix("actions.").split()
+        getattr(self.actions, path)(*arguments)
+
+    def is_offered(self, command: str) -> bool:
+        """Return whether a command is offered for the selected plugin."""
+        return self.actions.is_offered(command, self._selection.plugin)
 
 
 @pytest.mark.parametrize(
-    "name", ["rebuild", "enable", "disable", "clean", "release", "edit", "report", "plan_plugin"]
+    "command",
+    ["actions.report", *(each.run for each in COMMANDS if each.entry and "{}" in each.entry.title)],
 )
-def test_without_a_selected_plugin_an_action_says_why_it_does_nothing(name: str) -> None:
+def test_without_a_selected_plugin_an_action_says_why_it_does_nothing(command: str) -> None:
     """The empty table names the key that makes a plugin."""
     it = Room()
-    getattr(it.actions, name)()
+    it.run(command)
     assert it.screen.said == [NOTHING_SELECTED]
+
+
+def test_an_operation_on_the_selected_plugin_needs_only_its_name() -> None:
+    """A command of ``keys.py`` passes the plugin to the manager's operation that it names."""
+    it = Room(plugin("one"), plugin("two"))
+    it.run("actions.request clean")
+    it.manager.finish()
+    assert it.manager.commands == ["clean one"]
 
 
 def test_a_plugin_that_is_off_is_not_rebuilt() -> None:
@@ -112,13 +132,29 @@ def test_a_plan_is_carried_out_for_the_plugins_that_it_is_about() -> None:
     assert it.manager.commands == ["plan one", "rebuild one by force", "plan all", "rebuild all"]
 
 
-def test_one_key_pauses_and_resumes() -> None:
-    """It depends on the watcher's state as of the last read."""
-    for paused, command in ((False, "pause"), (True, "resume")):
-        it = Room(paused=paused)
-        it.actions.pause()
-        it.manager.finish()
-        assert it.manager.commands == [command]
+@pytest.mark.parametrize(
+    ("room", "offered", "other"),
+    [
+        (Room, "pause", "resume"),
+        (lambda: Room(paused=True), "resume", "pause"),
+        (lambda: Room(plugin("one")), "request disable", "request enable"),
+        (lambda: Room(plugin("one", PluginState.OFF)), "request enable", "request disable"),
+    ],
+)
+def test_one_key_has_the_command_that_makes_sense(room: Callable[[], Room], offered: str, other: str) -> None:
+    """It depends on the state as of the last read; the other command of the pair is not offered."""
+    it = room()
+    assert it.is_offered(f"actions.{offered}")
+    assert not it.is_offered(f"actions.{other}")
+
+
+@pytest.mark.parametrize("command", ["pause", "resume"])
+def test_watching_is_paused_and_resumed(command: str) -> None:
+    """Each of the two commands goes to the manager."""
+    it = Room()
+    it.run(f"actions.{command}")
+    it.manager.finish()
+    assert it.manager.commands == [command]
 
 
 def test_a_host_that_answers_is_restarted_only_if_the_user_accepts() -> None:
