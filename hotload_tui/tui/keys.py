@@ -244,12 +244,12 @@ SOURCE: Final[list[BindingType]] = [
 ]
 
 _PANES: Final = (TABLE, LOG, ERROR, SOURCE, WIDE, HISTORY, HOOKS)
-_GROUPS: Final = (APP, SCREEN, *_PANES)
+GROUPS: Final = (APP, SCREEN, *_PANES)
 _MODIFIERS: Final = frozenset({"ctrl", "shift", "alt", "meta", "super", "hyper"})
 
 
 def _all() -> Iterator[Binding]:
-    for group in _GROUPS:
+    for group in GROUPS:
         for composite in group:
             yield from Binding.make_bindings([composite])
 

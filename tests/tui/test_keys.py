@@ -1,9 +1,23 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from textual.binding import Binding
+from textual.keys import format_key
 
 from hotload_tui.core.errors import ConfigError
-from hotload_tui.tui.keys import check_keys
+from hotload_tui.tui.keys import GROUPS, check_keys
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_key_is_in_the_documentation() -> None:
+    """The page about the console names each key, as it is written on a keyboard."""
+    page = (ROOT / "docs" / "console.md").read_text("utf-8")
+    keys = {binding.key for group in GROUPS for binding in Binding.make_bindings(group) if binding.id}
+    written = {shown if (shown := format_key(key)).isascii() else key for key in keys}
+    assert [key for key in sorted(written) if f"`{key}`" not in page] == []
 
 
 def test_known_names_with_free_keys_are_accepted() -> None:
