@@ -9,44 +9,19 @@ import click
 
 from hotload_tui.cli.scope import Scope, shared_options
 
-_HOMES: Final = {
-    "run": "running",
-    "attach": "running",
-    "status": "look",
-    "plan": "look",
-    "build": "look",
-    "check": "look",
-    "call": "look",
-    "new": "change",
-    "enable": "change",
-    "disable": "change",
-    "clean": "change",
-    "reload": "change",
-    "rollback": "change",
-    "release": "change",
-    "undo": "change",
-    "pause": "change",
-    "resume": "change",
-    "logs": "look",
-    "doctor": "look",
-    "trial": "look",
-}
-"""The module of each subcommand; the subcommand is a function of the same name there."""
+_MODULES: Final = ("look", "change", "running")
+"""The modules of the subcommands, in the order in which a subcommand is looked for."""
 
 
 class _Commands(click.Group):
-    """Imports a subcommand only when it runs, so that no command waits for the imports of the others."""
+    """Imports modules only until one has the subcommand: no command waits for the imports of all others."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return sorted(_HOMES)
+        return sorted(name for module in _MODULES for name in _commands_of(module))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _HOMES:
-            return None
-        module = importlib.import_module(f"hotload_tui.cli.{_HOMES[cmd_name]}")
-        command: object = getattr(module, cmd_name)
-        assert isinstance(command, click.Command)
-        return command
+        found = (_commands_of(module).get(cmd_name) for module in _MODULES)
+        return next(filter(None, found), None)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -62,10 +37,15 @@ class _Commands(click.Group):
         except click.UsageError as error:
             from difflib import get_close_matches  # only after a typing error
 
-            near = get_close_matches(args[0], _HOMES, n=1)
+            near = get_close_matches(args[0], self.list_commands(ctx), n=1)
             if not near:
                 raise
             raise click.UsageError(f"{error.message} Did you mean '{near[0]}'?", ctx) from None
+
+
+def _commands_of(module: str) -> dict[str, click.Command]:
+    found = vars(importlib.import_module(f"hotload_tui.cli.{module}")).values()
+    return {each.name: each for each in found if isinstance(each, click.Command) and each.name}
 
 
 @click.group(

@@ -1,16 +1,19 @@
 import importlib.metadata
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
-from hotload_tui.cli import look
+from hotload_tui.cli import commands, look
 from tests.cli.command import Hotload, has_ended
 from tests.conftest import Workspace
 from tests.waiting import PATIENCE, until
 
+ROOT = Path(__file__).parents[2]
 GREET = "def register(ctx):\n    ctx.hook('greet', lambda name='you': f'Hello, {name}')\n"
 WAITS = "import os, signal\nprint('pid', os.getpid())\nsignal.pause()\ndef register(ctx): ...\n"
 
@@ -169,6 +172,24 @@ def test_help_is_quick_and_complete(workspace: Workspace) -> None:
     assert loaded.isdisjoint({"textual", "rich", "pygments"})
 
 
+def test_every_command_is_in_the_documentation() -> None:
+    """The page that lists the commands has each of them, with its arguments and the options of its own."""
+    page = (ROOT / "docs" / "quickstart.md").read_text("utf-8")
+    (listed,) = re.findall(r"^## Commands\n\n```\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    with click.Context(commands.hotload) as context:
+        found = [
+            commands.hotload.get_command(context, name) for name in commands.hotload.list_commands(context)
+        ]
+    for command in found:
+        assert command is not None
+        if not command.hidden:
+            line = re.search(rf"(?:^hotload |· ){command.name}\b[^·\n]*", listed, re.MULTILINE)
+            assert line, f"{command.name} is not listed"
+            for option in command.params:
+                if isinstance(option, click.Option) and option.expose_value:  # not one of the shared options
+                    assert any(spelling in line[0] for spelling in option.opts), (line[0], option.opts)
+
+
 def test_a_command_waits_for_no_other(workspace: Workspace) -> None:
     """``status`` does not load the modules of other commands or of a host."""
     _, loaded = modules_of(workspace, "status")
@@ -197,7 +218,7 @@ def modules_of(workspace: Workspace, *words: str) -> tuple[str, set[str]]:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_shell_gets_its_completion(hotload: Hotload, shell: str) -> None:
     """The line in the quickstart for each shell makes a script that completes hotload."""
-    quickstart = (Path(__file__).parent.parent.parent / "docs" / "quickstart.md").read_text()
+    quickstart = (ROOT / "docs" / "quickstart.md").read_text()
     assert f"_HOTLOAD_COMPLETE={shell}_source hotload" in quickstart
     done = hotload(_HOTLOAD_COMPLETE=f"{shell}_source")
     assert (done.code, f"_HOTLOAD_COMPLETE={shell}_complete" in done.out) == (0, True), done.err
