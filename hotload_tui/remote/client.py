@@ -189,7 +189,7 @@ _T = TypeVar("_T")
 
 _TIMEOUT: Final = 10.0  # seconds for the answer to a query
 _WORK_TIMEOUT: Final = 120.0  # seconds for an answer that needs a build, a load or a call
-_QUERIES: Final = frozenset({"snapshot", "detail", "source", "log", "history"})
+QUERIES: Final = frozenset({"snapshot", "detail", "source", "log", "history"})
 """Operations that a host answers at once; all others may take as long as a build."""
 
 _CATCH_UP: Final = 2.0  # seconds that a finished command waits until its events are published here
@@ -260,7 +260,7 @@ class RemoteManager(Forwarder):
 
         A command returns once subscribers here have its events, or after ``_CATCH_UP``.
         """
-        if call.operation in _QUERIES:
+        if call.operation in QUERIES:
             return wire.decode(self._ask(call, self._timeout).result, expected)
         done = self._ask(call, self._work_timeout)
         if self._listener is not None:

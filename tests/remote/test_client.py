@@ -1,3 +1,4 @@
+import inspect
 import os
 import socket
 import threading
@@ -8,9 +9,9 @@ import pytest
 from msgspec import Raw
 
 from hotload_tui import Config, HotloadManager
-from hotload_tui.core.errors import NoHostError, ProtocolError, UnknownPluginError, UsageError
-from hotload_tui.core.model import PluginState
+from hotload_tui.core.errors import NoHostError, ProtocolError, UsageError
 from hotload_tui.remote import RemoteManager, Server, serve, wire
+from hotload_tui.remote.client import QUERIES
 from tests.conftest import Running, Workspace
 from tests.waiting import PATIENCE
 
@@ -37,60 +38,23 @@ def remote(server: Server, connect: Connect) -> RemoteManager:
     return connect(server)
 
 
-def test_facts_are_the_same_on_both_sides(manager: HotloadManager, remote: RemoteManager) -> None:
-    """Snapshot, details, sources and log are the same through the socket as from the manager."""
-    assert remote.snapshot() == manager.snapshot()
-    assert remote.detail("greet") == manager.detail("greet")
-    assert remote.source("greet", "plugin.py") == manager.source("greet", "plugin.py")
-    assert remote.source("greet", "plugin.py", 1) == manager.source("greet", "plugin.py", 1)
-    lines = manager.log()
-    assert remote.log() == lines
-    assert remote.log(lines[0].number) == lines[1:]
-
-
-def test_a_plugin_is_commanded_through_the_socket(
-    manager: HotloadManager, remote: RemoteManager, workspace: Workspace
+@pytest.mark.parametrize("query", sorted(QUERIES))
+def test_a_query_is_answered_during_a_load(
+    manager: HotloadManager, remote: RemoteManager, workspace: Workspace, query: str
 ) -> None:
-    """Each command that changes a plugin works from another process."""
-    workspace["greet"] = "def register(ctx):\n    ctx.hook('greet', lambda name: f'Hi, {name}')\n"
-    (status,) = remote.rebuild("greet")
-    assert (status.state, status.generation) == (PluginState.OK, 2)
-    assert remote.invoke("greet", "Ada").values == ("Hi, Ada",)
-    assert remote.invoke("greet", name="Ada").values == ("Hi, Ada",)
-    assert remote.disable("greet").state is PluginState.OFF
-    assert remote.enable("greet").state is PluginState.OK
-    assert remote.new("fresh").state is PluginState.OK
-    assert {plugin.name for plugin in manager.snapshot().plugins} == {"fresh", "greet"}
-    assert remote.clean() > 0
-    assert [status.name for status in remote.rebuild(force=True)] == ["fresh", "greet"]
-
-
-def test_a_failed_build_comes_back_as_a_fault(remote: RemoteManager, workspace: Workspace) -> None:
-    """A failed build returns the fault with its line, and the old version stays live."""
-    workspace["greet"] = "def register(ctx):\n    x = (1 +\n"
-    (status,) = remote.rebuild("greet")
-    assert status.state is PluginState.STALE
-    assert status.fault is not None
-    assert status.fault.place is not None
-    assert status.fault.place.line == 2
-    assert remote.invoke("greet", "Ada").values == ("Hello, Ada",)
-
-
-def test_an_error_is_raised_here_as_there(manager: HotloadManager, remote: RemoteManager) -> None:
-    """A misspelled plugin raises the same error through the socket, and the connection goes on."""
-    with pytest.raises(UnknownPluginError) as there:
-        manager.enable("gret")
-    with pytest.raises(UnknownPluginError) as here:
-        remote.enable("gret")
-    assert str(here.value) == str(there.value)
-    assert remote.enable("greet").state is PluginState.OK
-
-
-def test_a_fault_in_a_call_comes_back(remote: RemoteManager) -> None:
-    """A call returns the fault of a handler that raises."""
-    invocation = remote.invoke("greet")
-    assert invocation.values == ()
-    assert [fault.type for fault in invocation.faults] == ["TypeError"]
+    """The host answers each query, which has the shorter time limit, while a plugin is being loaded."""
+    gate = workspace.root / "gate"
+    os.mkfifo(gate)
+    workspace["slow"] = f"with open({str(gate)!r}) as file:\n    file.read()\ndef register(ctx): ...\n"
+    load = threading.Thread(target=manager.rebuild, args=("slow",))
+    load.start()
+    with gate.open("w"):  # opens when the plugin reads, which ends when this file is closed
+        values = {"name": "greet", "file": "plugin.py"}
+        parameters = inspect.signature(getattr(remote, query)).parameters
+        arguments = [value for name, value in values.items() if name in parameters]
+        assert getattr(remote, query)(*arguments) == getattr(manager, query)(*arguments)
+        assert load.is_alive()
+    load.join(PATIENCE)
 
 
 @pytest.mark.parametrize("value", [10**40, "naïve 🐍", [1, {"a": None}], True, 1e300])
