@@ -23,7 +23,7 @@ from hotload_tui.core.directories import find_plugins
 from hotload_tui.core.errors import ArtifactError, HotloadError, RuntimeDirError, near
 from hotload_tui.core.interpreter import TRICKS, works
 from hotload_tui.remote import find_hosts
-from hotload_tui.tui.clipboard import clipboard_commands
+from hotload_tui.tui.programs import clipboard_commands
 
 INOTIFY: Final = Path("/proc/sys/fs/inotify")
 _ROOM: Final = 2  # times the watches needed: other programs of the user need watches, too

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hotload_tui.core.runtime.threads import MainTrials
     from hotload_tui.remote import Server
     from hotload_tui.tui.actions import Restart
-    from hotload_tui.tui.editor import Debug
+    from hotload_tui.tui.programs import Debug
 
 GRACE: Final = 1.6  # seconds for a normal end: a process manager expects it within 2
 

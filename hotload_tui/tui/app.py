@@ -19,8 +19,8 @@ from hotload_tui.tui import keys as bindings
 from hotload_tui.tui.actions import Restart
 from hotload_tui.tui.commands import ConsoleCommands
 from hotload_tui.tui.dialogs import ConfirmScreen
-from hotload_tui.tui.editor import Debug
 from hotload_tui.tui.framework import OrderedApp
+from hotload_tui.tui.programs import Debug
 from hotload_tui.tui.screen import ConsoleScreen
 from hotload_tui.tui.terminal import give_size, handle_signals, has_shell, leave_within, stop_job
 from hotload_tui.tui.widgets.status import NEEDED

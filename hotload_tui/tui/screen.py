@@ -22,11 +22,10 @@ from hotload_tui.core.events import HostReached
 from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.actions import Actions, Restart
-from hotload_tui.tui.clipboard import Copyable, hand_out, keep_copy
 from hotload_tui.tui.dialogs import AskNameScreen, HelpScreen, key_lines
-from hotload_tui.tui.editor import Debug, hand_over, open_editor
 from hotload_tui.tui.filters import Filters
 from hotload_tui.tui.lifecycle import Shutdown, Startup
+from hotload_tui.tui.programs import Copyable, Debug, hand_out, hand_over, keep_copy, open_editor
 from hotload_tui.tui.requests import FactReader, FactsFailed, FactsRead, Requests
 from hotload_tui.tui.selection import Selection
 from hotload_tui.tui.text import clean, clean_line

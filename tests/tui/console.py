@@ -22,7 +22,7 @@ from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.config_files import Resolved
 from hotload_tui.tui.actions import Restart
 from hotload_tui.tui.app import ConsoleApp
-from hotload_tui.tui.editor import Debug
+from hotload_tui.tui.programs import Debug
 from hotload_tui.tui.screen import ConsoleScreen
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 from hotload_tui.tui.widgets.status import Notice

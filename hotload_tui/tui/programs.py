@@ -1,4 +1,4 @@
-"""Lend the terminal to other programs: the user's editor, and the debugger of a waiting plugin."""
+"""Other programs: the user's editor, the debugger of a waiting plugin, and the tools for the clipboard."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
-
-from textual.app import App, SuspendNotSupported
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from hotload_tui.tui.terminal import lent_terminal
+from hotload_tui.tui.text import count
+from hotload_tui.tui.view_state import state_folder, write_private
+
+if TYPE_CHECKING:
+    from textual.app import App
 
 _GOTO: Final = ("code", "code-insiders", "codium", "vscodium", "cursor", "windsurf")
 _COLON: Final = ("subl", "sublime_text", "zed", "atom", "mate", "hx", "helix")
@@ -67,6 +70,8 @@ def _place(name: str, file: Path, line: int) -> tuple[str, ...]:
 
 async def open_editor(app: App[None], file: Path, line: int) -> str:
     """Open the editor and wait for it if it needs the terminal; return an error text, or an empty text."""
+    from textual.app import SuspendNotSupported  # doctor, which only looks for tools, needs no App
+
     command = editor_command(file, line)
     if command is None:
         return "No editor: set VISUAL or EDITOR."
@@ -140,3 +145,61 @@ def _relay(connection: socket.socket) -> None:
         return  # the host has died, or the terminal is gone
     finally:
         connection.close()
+
+
+@runtime_checkable
+class Copyable(Protocol):
+    """A pane with text that the user can copy."""
+
+    def text_to_copy(self) -> str:
+        """Return the text to copy, or an empty text."""
+        ...
+
+
+_TOOLS: Final = (
+    ("WAYLAND_DISPLAY", ("wl-copy",)),
+    ("DISPLAY", ("xclip", "-selection", "clipboard")),
+    ("DISPLAY", ("xsel", "--clipboard", "--input")),
+    ("", ("pbcopy",)),
+    ("WSL_DISTRO_NAME", ("clip.exe",)),
+)
+"""The environment variable that a command needs (empty: none), and the command; it reads standard input."""
+_TMUX: Final = ("tmux", "load-buffer", "-w", "-")
+
+
+def clipboard_commands(environment: Mapping[str, str] = os.environ) -> list[tuple[str, ...]]:
+    """Return the commands that can take a copy here: tmux's, and the first usable one of the platform."""
+    commands = [_TMUX] if environment.get("TMUX") and shutil.which("tmux") else []
+    usable = (tool for needs, tool in _TOOLS if not needs or environment.get(needs))
+    tool = next((tool for tool in usable if shutil.which(tool[0])), None)
+    return [*commands, tool] if tool else list(commands)
+
+
+def hand_out(text: str) -> None:
+    """Pass ``text`` to the clipboard commands in a thread, so that a command that hangs does not block."""
+
+    def work() -> None:
+        for command in clipboard_commands():
+            with contextlib.suppress(OSError, subprocess.SubprocessError):  # the file has the text anyway
+                subprocess.run(  # noqa: S603 - a fixed command
+                    command,
+                    input=text.encode("utf-8", "backslashreplace"),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    timeout=5,
+                    check=False,
+                )
+
+    threading.Thread(target=work, name="hotload-copy", daemon=True).start()
+
+
+def keep_copy(text: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Write ``text`` to a file, because no clipboard may be in reach; return the message to show."""
+    amount = count(text.count("\n") + 1, "line")
+    try:
+        home, path = Path.home(), state_folder(environment) / "copied.txt"
+        write_private(path, f"{text}\n".encode(errors="backslashreplace"))
+    except (OSError, RuntimeError) as error:
+        return f"Copied {amount} to the terminal's clipboard; no file: {error}"
+    shown = f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+    return f"Copied {amount}, also to {shown}"

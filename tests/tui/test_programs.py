@@ -10,7 +10,7 @@ import pytest
 from textual.app import App
 
 from hotload_tui import HookHost, HotloadManager
-from hotload_tui.tui.editor import editor_command, hand_over
+from hotload_tui.tui.programs import clipboard_commands, editor_command, hand_over
 from tests.conftest import Workspace
 from tests.tui.console import console
 
@@ -79,7 +79,7 @@ async def test_a_windowed_editor_is_started_beside_the_console(
 
 async def test_a_debugger_that_is_cancelled_leaves_ctrl_c_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the hand-over is cancelled, the console reacts to SIGINT again, and the debugger ends."""
-    monkeypatch.setattr("hotload_tui.tui.editor.lent_terminal", contextlib.nullcontext)
+    monkeypatch.setattr("hotload_tui.tui.programs.lent_terminal", contextlib.nullcontext)
     before = signal.getsignal(signal.SIGINT)
     ours, theirs = socket.socketpair()
     with theirs:
@@ -94,3 +94,35 @@ async def test_a_debugger_that_is_cancelled_leaves_ctrl_c_as_it_was(monkeypatch:
             assert await asyncio.to_thread(theirs.recv, 1) == b""
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    ("environment", "installed", "first_words"),
+    [
+        ({}, (), []),
+        ({"TMUX": "/s"}, ("tmux",), ["tmux"]),
+        ({"TMUX": "/s"}, (), []),
+        ({"DISPLAY": ":0"}, ("xclip", "xsel"), ["xclip"]),
+        ({"DISPLAY": ":0"}, ("xsel",), ["xsel"]),
+        ({}, ("xclip",), []),
+        (
+            {"WAYLAND_DISPLAY": "w", "DISPLAY": ":0", "TMUX": "/s"},
+            ("wl-copy", "xclip", "tmux"),
+            ["tmux", "wl-copy"],
+        ),
+        ({}, ("pbcopy",), ["pbcopy"]),
+    ],
+)
+def test_a_copy_goes_to_tmux_and_to_the_tool_of_the_platform(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    installed: tuple[str, ...],
+    first_words: list[str],
+) -> None:
+    """A copy uses the tools that are installed and whose display or tmux session exists."""
+    for name in installed:
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert [command[0] for command in clipboard_commands(environment)] == first_words
