@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from msgspec.structs import replace
 
@@ -22,8 +22,12 @@ from hotload_tui.core.source import read_source
 class CommandLock:
     """Makes the commands of the manager run one at a time."""
 
-    def __init__(self, is_inside_trial: Callable[[], bool]) -> None:
+    def __init__(
+        self, is_inside_trial: Callable[[], bool], blocked: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        """``blocked`` keeps the running command from waiting for the calling thread, which waits for it."""
         self._is_inside_trial = is_inside_trial
+        self._blocked = blocked
         self._lock = threading.RLock()
         self._holder = 0  # identifier of the thread whose command runs; 0: none
         self._afterwards: Callable[[], None] | None = None
@@ -36,7 +40,10 @@ class CommandLock:
         """
         self.refuse_inside_trial()
         afterwards = None
-        with self._lock:
+        if not self._lock.acquire(blocking=False):
+            with self._blocked():
+                self._lock.acquire()
+        try:
             before, self._holder = self._holder, threading.get_ident()
             try:
                 yield
@@ -44,6 +51,8 @@ class CommandLock:
                 self._holder = before
                 if not before:
                     afterwards, self._afterwards = self._afterwards, None
+        finally:
+            self._lock.release()
         if afterwards is not None:
             afterwards()
 

@@ -81,7 +81,7 @@ class HotloadManager:
         self._holds = Holds(engine, self._pipeline)
         self._queries = Queries(host, self._config, self._store, loader)
         self._config_reload = ConfigReload(engine, self._pipeline)
-        self._command_lock = CommandLock(loader.is_inside_trial)
+        self._command_lock = CommandLock(loader.is_inside_trial, loader.blocked)
         self._probation = Probation(self._config, self._store, host, self._go_back)
         self._watching = Watching(engine, self._pipeline, self._command_lock)
         self._undoable: deque[tuple[str, Callable[[], object]]] = deque(maxlen=_KEPT)

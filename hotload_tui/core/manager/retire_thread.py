@@ -45,7 +45,8 @@ class RetireThread:
     def discard(self, trial: LivePlugin, reason: str) -> None:
         """Retire a trial that never goes live, and log ``reason``."""
         self._discarded[trial.name, trial.generation.number] = reason
-        self._loader.discard(trial)
+        for fault in self._loader.discard(trial):
+            self._store.put_incomplete(fault)
         self.schedule()
 
     def schedule(self) -> None:

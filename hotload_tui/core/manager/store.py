@@ -145,6 +145,13 @@ class StatusStore:
         self.put(replace(status, state=state, source_digest=source, fault=fault, held="", waits=""))
         self.publish(PluginFailed(fault.at, status.name, fault, generation))
 
+    def put_incomplete(self, fault: Fault) -> None:
+        """Record and publish that a live version could not take back what it had handed over."""
+        status = self.get(fault.plugin)
+        if status is not None and status.generation:
+            self.put(replace(status, state=PluginState.STALE, fault=fault))
+            self.publish(PluginFailed(fault.at, fault.plugin, fault, status.generation))
+
     def put_held(self, status: PluginStatus, hold: Hold) -> None:
         """Record that a plugin is HELD at the live version, or without a live version."""
         before = status.state

@@ -82,7 +82,7 @@ class Update(Stager):
             pending = {each.name: each for each in loads if self.staged[each.name].trial is None}
             if self._held and not decisions[self._held].digest:
                 raise RequirementError(self._held, decisions[self._held].unmet)
-            if self._try(pending):
+            if self._try(pending) and self._hand_over(loads):
                 return decisions
 
     # ---- builds
@@ -171,16 +171,35 @@ class Update(Stager):
             one.trial = outcome.trial
             return True
         assert outcome.error is not None
+        self._fail(one, decision, outcome.error)
+        return False
+
+    def _hand_over(self, loads: Iterable[Decision]) -> bool:
+        """Hand resources and workers over to the trials; return whether the decisions still hold."""
+        requires = {each.name: each.requires for each in loads}
+        trials = [self.staged[name].trial for name in in_order(requires, requires.__getitem__)]
+        failed = self.engine.loader.hand_over(filter(None, trials))
+        if failed is None:
+            return True
+        trial, error = failed
+        one = self.staged[trial.name]
+        one.trial = None
+        self.engine.retire_thread.discard(trial, "its hand-over failed")
+        decision = next(each for each in loads if each.name == one.name)
+        self._fail(one, decision, error)
+        return False
+
+    def _fail(self, one: StagedPlugin, decision: Decision, error: HotloadError) -> None:
+        """Note that a version does not load; raises if a plugin that is to be HELD needs that version."""
         if self._held == one.name:
-            raise outcome.error
+            raise error
         if self._held:
-            reason = f"{one.name} requires it, and does not load with it: {outcome.error}"
-            raise RefusedError(reason) from outcome.error
+            reason = f"{one.name} requires it, and does not load with it: {error}"
+            raise RefusedError(reason) from error
         one.fail(decision.digest)
         if decision.version in ("newest", "live"):
-            one.fault = self.engine.failure(outcome.error, one.name, one.compiled_source())
-        self.gave_up(one, decision, outcome.error)
-        return False
+            one.fault = self.engine.failure(error, one.name, one.compiled_source())
+        self.gave_up(one, decision, error)
 
     def _is_overtaken(self, one: StagedPlugin) -> bool:
         """Take a newer source that is on disk after the trial, and compiles; return whether there is one."""

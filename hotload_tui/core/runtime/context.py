@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from types import MappingProxyType, ModuleType
 from typing import Final, ParamSpec, TypeVar, cast, overload
@@ -14,7 +14,8 @@ from typing import Final, ParamSpec, TypeVar, cast, overload
 from hotload_tui.core.errors import RefusedError, RegisterError
 from hotload_tui.core.hooks.point import Decorator, Fitting, Handler, HookFunction, HookPoint, place_of
 from hotload_tui.core.model import PLUGIN_LOGGER, encodable
-from hotload_tui.core.runtime.workers import TaskLoop, TaskWorker, ThreadWorker, Worker
+from hotload_tui.core.runtime.resources import Owned, Release, problem_with
+from hotload_tui.core.runtime.workers import TaskLoop, TaskWorker, ThreadWorker, Worker, current_worker
 
 _DELETED: Final = object()
 
@@ -130,7 +131,10 @@ class PluginContext:
         self.staged: list[Handler] = []
         """The handlers that ``register`` registered; they go live only if the whole load succeeds."""
         self.unloaders: list[Callable[[], object] | Worker] = []
+        self.owned: list[Owned[object]] = []
+        """The exclusive resources that ``register`` asked for."""
         self._waiting: list[Worker] | None = []
+        self._paused: list[Callable[[], object] | Worker] = []
         self._loop: TaskLoop | None = None
         self._is_ended = False
         self._hook_point = hook_point
@@ -222,6 +226,37 @@ class PluginContext:
         self.unloaders.append(function)
         return function
 
+    def own(
+        self,
+        key: str,
+        acquire: Callable[[], _T],
+        release: Release[_T] | None = None,
+        *,
+        replace: Callable[[_T], _T] | None = None,
+    ) -> Owned[_T]:
+        """Own an exclusive resource, such as a port or a name in a registry, while this generation is live.
+
+        ``register`` claims nothing. At the swap, the previous generation's ``release`` runs, then this
+        generation's ``acquire``, then the hooks change. If ``acquire`` raises, the previous generation
+        acquires again and stays live. ``release`` gets the value that ``acquire`` returned, if it takes an
+        argument. It also runs when the plugin is unloaded. With ``replace``, a key that the previous
+        generation owns too passes on without a gap: ``replace`` gets its value and returns the new one.
+
+        Returns an object whose ``value`` is the value of ``acquire`` while this generation is live.
+
+        Raises:
+            RegisterError: the key is no text or is used twice, or an argument is not a plain function.
+            RefusedError: ``register`` has ended.
+
+        """
+        self._check_open("own")
+        known = {each.key for each in self.owned}
+        if problem := problem_with(key, acquire, release, replace, known.__contains__):
+            raise RegisterError(self.name, problem)
+        owned = Owned(str.__str__(key), acquire, release, replace)
+        self.owned.append(cast("Owned[object]", owned))
+        return owned
+
     def thread(self, function: _T) -> _T:
         """Run ``function`` in a new thread, which starts when this generation goes live.
 
@@ -236,7 +271,7 @@ class PluginContext:
         if not callable(function) or inspect.iscoroutinefunction(function):
             raise RegisterError(self.name, f"ctx.thread needs a plain function, not {_kind(function)}")
         run = cast("Callable[[], object]", function)
-        self._employ(ThreadWorker(self.name, run, self.log, self._dismiss))
+        self._employ(ThreadWorker(self.name, run, self.log, self.dismiss))
         return function
 
     def task(self, coroutine: _T) -> _T:
@@ -252,11 +287,12 @@ class PluginContext:
 
         """
         made: object = coroutine
-        if inspect.iscoroutinefunction(coroutine):
-            made = coroutine()
+        again = coroutine if inspect.iscoroutinefunction(coroutine) else None
+        if again is not None:
+            made = again()
         if not inspect.iscoroutine(made):
             raise RegisterError(self.name, f"ctx.task needs a coroutine, not {_kind(coroutine)}")
-        worker = TaskWorker(self.name, made, self.log, self._dismiss)
+        worker = TaskWorker(self.name, made, self.log, self.dismiss, again)
         if not (worker.has_loop() or self._is_ended):
             if self._loop is None:
                 self._loop = TaskLoop(self.name)
@@ -271,9 +307,42 @@ class PluginContext:
         for worker in waiting:
             worker.start()
 
+    def is_exclusive(self) -> bool:
+        """Return whether this generation has resources or workers that its successor must wait for."""
+        return bool(self.owned) or any(isinstance(each, Worker) for each in self.unloaders)
+
+    def pause(self) -> list[Worker]:
+        """Let new threads and tasks wait for ``resume``; return those that the caller must end.
+
+        A worker that asked for the reload goes on.
+        """
+        self._waiting = []
+        self._paused = [*self.unloaders]
+        workers, asking = [each for each in self._paused if isinstance(each, Worker)], current_worker()
+        spared = [each for each in workers if each is asking or each.is_spared]
+        spared += [each.loop for each in spared if isinstance(each, TaskWorker) and each.loop]
+        return [each for each in workers if each not in spared]
+
+    def resume(self, ended: Collection[Worker]) -> list[str]:
+        """Start the ended threads and tasks again; return why some cannot start."""
+        problems = {worker: worker.renew() for worker in ended}
+        new = [each for each in self.unloaders if isinstance(each, Worker) and each not in self._paused]
+        kept = [each for each in self._paused if not (isinstance(each, Worker) and problems.get(each))]
+        self.unloaders[:] = [*kept, *new]
+        self._paused = []
+        for worker in ended:
+            if not problems[worker]:
+                worker.start()
+        self.begin()
+        return [problem for problem in problems.values() if problem]
+
     def end(self) -> None:
         """Refuse new threads and tasks."""
         self._is_ended = True
+        paused, self._paused = self._paused, []
+        for each in paused:
+            if isinstance(each, Worker) and not each.is_running():
+                each.forget()
 
     def abandon(self) -> None:
         """Drop all hooks, ``on_unload`` functions, threads and tasks; the load has failed."""
@@ -281,6 +350,7 @@ class PluginContext:
         self.end()
         self.staged.clear()
         self.unloaders.clear()
+        self.owned.clear()
         for worker in self._waiting or ():
             worker.forget()
         self._waiting = []
@@ -295,9 +365,12 @@ class PluginContext:
         else:
             self._waiting.append(worker)
 
-    def _dismiss(self, worker: Worker) -> None:
+    def dismiss(self, worker: Worker) -> None:
+        """Forget a worker that has ended."""
         with contextlib.suppress(ValueError):  # the retirement has already removed it
             self.unloaders.remove(worker)
+        if worker not in self._paused:
+            worker.forget()
 
     def seal(self) -> None:
         """Refuse further hooks and ``on_unload`` functions."""

@@ -19,11 +19,15 @@ from typing import NamedTuple, TypeVar
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.config import Config
-from hotload_tui.core.errors import HotloadError, UnknownPluginError
+from hotload_tui.core.errors import HotloadError, PluginError, RegisterError, UnknownPluginError
+from hotload_tui.core.events import Step
+from hotload_tui.core.faults import fault_of
 from hotload_tui.core.hooks.host import HookHost
-from hotload_tui.core.model import StepObserver, nobody
+from hotload_tui.core.model import Fault, StepObserver, nobody
 from hotload_tui.core.runtime.context import KeptState, PluginContext, StateMapping
 from hotload_tui.core.runtime.generation import Generation, Peer
+from hotload_tui.core.runtime.hand_over import HandOver
+from hotload_tui.core.runtime.resources import Claims
 from hotload_tui.core.runtime.retirement import HeldGenerations, Parting, Retirement, Retirer
 from hotload_tui.core.runtime.threads import Trials, WorkerTrials
 from hotload_tui.core.runtime.trial import LivePlugin, prove
@@ -157,6 +161,9 @@ class Loader:
         self._aborted: queue.SimpleQueue[Parting] = queue.SimpleQueue()
         self._held = HeldGenerations()
         self._process = Process(config.module_path)
+        self._hand_overs: dict[LivePlugin, HandOver] = {}  # those that can still be taken back
+        self._blocked: set[int] = set()  # the threads that wait for a command
+        self._claims = Claims(self._trials, config.load_timeout, step_observer)
 
     def live(self, name: str) -> LivePlugin | None:
         """Return the live version of the plugin, or ``None``."""
@@ -192,7 +199,11 @@ class Loader:
 
         """
         trial = self.trial(name, artifact, hook_point, priority, root_dir=root_dir)
-        self.swap([trial])
+        try:
+            self.swap([trial])
+        except HotloadError:
+            self.discard(trial)
+            raise
 
     def unload(self, name: str, hook_point: str | None = None) -> None:
         """Remove a plugin from one hook point, or unload it; an unloaded plugin waits for ``retire``.
@@ -217,7 +228,12 @@ class Loader:
         for name in names:
             self._order.remove(name)
             self._bound.discard(name)
-            self._parting.put(self._live.pop(name))
+            live = self._live.pop(name)
+            if live.context.owned:
+                hand_over = HandOver(live, None, self._claims)
+                self._run(hand_over)
+                self._blame(live, hand_over.endings)
+            self._parting.put(live)
 
     def reload(self, name: str, hook_point: str | None = None, priority: int | None = None) -> None:
         """Load the live artifact again, as ``load``; raises ``UnknownPluginError`` if there is none."""
@@ -293,12 +309,41 @@ class Loader:
                 load.end()
             self._aborted.put(load.clear_up(error, self._retirer))
 
+    def hand_over(self, trials: Iterable[LivePlugin]) -> tuple[LivePlugin, PluginError] | None:
+        """Hand workers and exclusive resources over to the trials, one after the other.
+
+        The trials are not live yet, and ``discard`` gives everything back. Return the first trial that fails,
+        with its error; the trials before it keep what they have.
+        """
+        _spare_caller()
+        for trial in trials:
+            old = self._live.get(trial.name)
+            if trial not in self._hand_overs and (
+                trial.context.owned or (old and old.context.is_exclusive())
+            ):
+                began = time.perf_counter()
+                hand_over = HandOver(old, trial, self._claims)
+                try:
+                    self._run(hand_over)
+                except PluginError as error:
+                    return trial, error
+                self._hand_overs[trial] = hand_over
+                trial.steps += (Step("hand over", time.perf_counter() - began),)
+        return None
+
     def swap(self, trials: Sequence[LivePlugin]) -> None:
         """Make proven trials live in one assignment; the generations that they replace wait for ``retire``.
 
-        Each trial comes after the trials that it requires.
+        Each trial comes after the trials that it requires. Workers and exclusive resources are handed over
+        first, unless ``hand_over`` has done it.
+
+        Raises:
+            PluginError: a trial could not acquire what it owns; no hook has changed.
+
         """
         _spare_caller()
+        if failed := self.hand_over(trials):
+            raise failed[1]
         now = time.time()
         for trial in trials:
             trial.state.commit()  # before the swap: new handlers must write to the shared mapping
@@ -306,7 +351,11 @@ class Loader:
         self._host.swap({trial.name: trial.handlers for trial in trials})
         for trial in reversed(trials):  # a plugin retires before the plugins that it requires
             if trial.name in self._live:
-                self._parting.put(self._live[trial.name])
+                old = self._live[trial.name]
+                if hand_over := self._hand_overs.get(trial):
+                    self._blame(old, hand_over.endings)
+                self._parting.put(old)
+            self._hand_overs.pop(trial, None)
         for trial in trials:
             trial.loaded_at = now
             if trial.name not in self._live:
@@ -317,10 +366,27 @@ class Loader:
             trial.context.begin()
         self._process.let_go()
 
-    def discard(self, trial: LivePlugin) -> None:
-        """Let a trial that does not go live wait for ``retire``, which ends what the trial started."""
+    def discard(self, trial: LivePlugin) -> list[Fault]:
+        """Let a trial that does not go live wait for ``retire``, which ends what the trial started.
+
+        Return what went wrong when the live version took back what it had handed over to the trial.
+        """
+        errors: list[PluginError] = []
+        if hand_over := self._hand_overs.pop(trial, None):
+            errors = hand_over.take_back()
+            errors += [RegisterError(trial.name, each) for each in hand_over.not_started]
         self._numbers[trial.name] = trial.generation.number
         self._parting.put(trial)
+        name, module_path = trial.name, self._config.module_path
+        return [fault_of(each, phase="register", plugin=name, module_path=module_path) for each in errors]
+
+    def _run(self, hand_over: HandOver) -> None:
+        with self.blocked():
+            hand_over.run(self._config.drain_timeout, self._blocked)
+
+    def _blame(self, version: LivePlugin, errors: Iterable[BaseException]) -> None:
+        """Record what went wrong at the end of a version, for its retirement."""
+        version.faults += self._retirer.faults_of(version.name, errors)
 
     def reporting(self) -> AbstractContextManager[object]:
         """Return a lock that keeps replaced generations from ``retire`` until the caller has reported them.
@@ -371,6 +437,16 @@ class Loader:
         """Keep ``retire`` in another thread from waiting for this thread and the calls that it is part of."""
         with self._host.step_aside(), self._retirer.not_waiting_for(threading.get_ident()):
             yield
+
+    @contextlib.contextmanager
+    def blocked(self) -> Iterator[None]:
+        """Keep hand-overs from waiting for workers that run in this thread, which waits for the loader."""
+        thread = threading.get_ident()
+        self._blocked.add(thread)
+        try:
+            yield
+        finally:
+            self._blocked.discard(thread)
 
     def unloading(self) -> str | None:
         """Return the plugin whose ``on_unload`` function the calling thread runs; ``None`` if none."""

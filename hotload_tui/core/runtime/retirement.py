@@ -109,7 +109,12 @@ class Retirer:
         number = live.generation.number
         own = [call for call in calls if call.table.reaches({(live.name, number)})]
         stuck, inside = self._still_inside(live.name, own)
-        faults = (*stuck, *self._unload(live), *self.call_endings(live.generation, live.ledger, successor))
+        faults = (
+            *live.faults,
+            *stuck,
+            *self._unload(live),
+            *self.call_endings(live.generation, live.ledger, successor),
+        )
         live.generation.release()
         live.generation.leave_remnants()
         entries = live.ledger.undo()
@@ -162,6 +167,10 @@ class Retirer:
 
     # ---- on_unload
 
+    def faults_of(self, plugin: str, errors: Iterable[BaseException]) -> tuple[Fault, ...]:
+        """Return the faults of a version that ends for ``errors``."""
+        return tuple(self._fault_of(plugin, error) for error in errors)
+
     def _unload(self, live: LivePlugin) -> Iterator[Fault]:
         """Run ``on_unload`` functions and end threads and tasks, the newest first, each within the limit."""
         live.context.end()
@@ -182,6 +191,8 @@ class Retirer:
 
     def _end(self, worker: Worker) -> BaseException | None:
         error = worker.end(self._limit, self._aside)
+        if not (worker.is_spared or worker.is_running()):
+            worker.forget()
         if worker.is_spared:
             worker.is_spared = False
             self._spared.append(worker)

@@ -13,7 +13,7 @@ from typing import cast
 from hotload_tui.core.errors import LoadError, RegisterError
 from hotload_tui.core.events import Step
 from hotload_tui.core.hooks.point import Handler, signature_of
-from hotload_tui.core.model import HookPlace
+from hotload_tui.core.model import Fault, HookPlace
 from hotload_tui.core.runtime.context import PluginContext, StateMapping
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.source import ENTRY
@@ -36,6 +36,8 @@ class LivePlugin:
     """What the generation started or changed in the process."""
     steps: tuple[Step, ...] = ()
     """The steps of the load and the seconds that each took."""
+    faults: tuple[Fault, ...] = ()
+    """What went wrong when this version handed over, reported when it retires."""
     loaded_at: float = _NEVER
     """When the generation went live, in seconds since the epoch; 0 until then."""
 

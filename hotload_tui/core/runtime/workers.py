@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Coroutine
@@ -44,8 +46,16 @@ class Worker(ABC):
         The threads in ``aside`` wait for this retirement, so this method does not wait for them.
         """
 
+    @abstractmethod
+    def is_running(self) -> bool:
+        """Return whether the worker was started and has not ended."""
+
+    @abstractmethod
+    def renew(self) -> str:
+        """Prepare an ended worker for another ``start``; return why that is impossible, or an empty text."""
+
     def forget(self) -> None:  # noqa: B027 - most workers have nothing to drop
-        """Drop the work that was never started."""
+        """Drop the work, which is not to be started (again): it holds the generation."""
 
 
 class ThreadWorker(Worker):
@@ -58,8 +68,11 @@ class ThreadWorker(Worker):
         log: logging.Logger,
         done: Callable[[Worker], None],
     ) -> None:
+        self._make: Callable[[threading.Event], _Thread] | None = lambda stop: _Thread(
+            plugin, function, stop, worker=self, log=log, done=done
+        )
         self._stop = threading.Event()
-        self._thread = _Thread(plugin, function, self._stop, worker=self, log=log, done=done)
+        self._thread = self._make(self._stop)
 
     def start(self) -> None:  # noqa: D102 - as Worker
         self._thread.start()
@@ -67,14 +80,36 @@ class ThreadWorker(Worker):
     def end(self, limit: float, aside: Collection[int]) -> BaseException | None:  # noqa: D102 - as Worker
         self._stop.set()
         thread = self._thread
-        if thread.ident is None or thread.ident in aside:
-            return None
-        thread.join(limit)
-        if not thread.is_alive():
+        if thread.ident is None or not _is_alive_after(thread, limit, aside) or thread.ident in aside:
             return None
         trace = trace_of(thread_stack(thread.ident))
         problem = f"thread '{thread.name}' did not end within drain_timeout = {limit:g} s of its stop signal"
         return TimeoutError(problem).with_traceback(trace)
+
+    def is_running(self) -> bool:  # noqa: D102 - as Worker
+        return self._thread.is_alive()
+
+    def renew(self) -> str:  # noqa: D102 - as Worker
+        if self._thread.is_alive():
+            return f"thread '{self._thread.name}' has not ended, and does not start again"
+        assert self._make is not None
+        self._stop = threading.Event()
+        self._thread = self._make(self._stop)
+        return ""
+
+    def forget(self) -> None:  # noqa: D102 - as Worker
+        self._make = None
+
+
+_SLICE = 0.05  # seconds between two looks whether a thread waits for the caller
+
+
+def _is_alive_after(thread: threading.Thread, limit: float, aside: Collection[int]) -> bool:
+    """Wait until a thread ends or begins to wait for the caller; return whether it still runs."""
+    deadline = time.monotonic() + limit
+    while thread.is_alive() and thread.ident not in aside and (left := deadline - time.monotonic()) > 0:
+        thread.join(min(left, _SLICE))
+    return thread.is_alive()
 
 
 class _Thread(threading.Thread):
@@ -142,10 +177,24 @@ class TaskLoop(Worker):
     def end(self, limit: float, aside: Collection[int]) -> BaseException | None:  # noqa: D102 - as Worker
         if self.loop is None or self._thread is None:
             return None
-        self.loop.call_soon_threadsafe(_stop_when_idle, self.loop)
-        if self._thread.ident not in aside and not _is_busy(self.loop):
+        is_busy = _is_busy(self.loop)  # the ending loop has tasks of its own
+        with contextlib.suppress(RuntimeError):  # it is closed
+            self.loop.call_soon_threadsafe(_stop_when_idle, self.loop)
+        if self._thread.ident not in aside and not is_busy:
             self._thread.join(limit)
         return None  # a task that does not end is reported by its own worker
+
+    @property
+    def ident(self) -> int:
+        """Identifier of the loop's thread; 0 before the start."""
+        return (self._thread.ident or 0) if self._thread else 0
+
+    def is_running(self) -> bool:  # noqa: D102 - as Worker
+        return self._thread is not None and self._thread.is_alive()
+
+    def renew(self) -> str:  # noqa: D102 - as Worker
+        self.loop = self._thread = None
+        return ""
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
@@ -181,9 +230,17 @@ class TaskWorker(Worker):
     """A coroutine that runs as a task of an event loop."""
 
     def __init__(
-        self, plugin: str, coroutine: _Coroutine, log: logging.Logger, done: Callable[[Worker], None]
+        self,
+        plugin: str,
+        coroutine: _Coroutine,
+        log: logging.Logger,
+        done: Callable[[Worker], None],
+        again: Callable[[], _Coroutine] | None = None,
     ) -> None:
+        """Run ``coroutine``; ``again`` makes another one for another start."""
         self._coroutine: _Coroutine | None = coroutine
+        self._again = again
+        self._dismiss: Callable[[Worker], None] | None = done
         self._name = f"{plugin}.{getattr(coroutine, '__name__', 'task')}"
         self._log = log
         self._done: Callable[[Worker], None] | None = done
@@ -228,23 +285,54 @@ class TaskWorker(Worker):
             return None
         loop = self._running or (self.loop.loop if self.loop else None)
         if loop is None or loop.is_closed():
+            self.forget()
             return None
         loop.call_soon_threadsafe(self._cancel)
-        if self._thread in aside or self._is_over.wait(limit):
+        if self._is_over_after(limit, aside):
             return None
         task = self._task
         trace = trace_of(coroutine_stack(task.get_coro())) if task else None
         problem = f"task '{self._name}' did not end within drain_timeout = {limit:g} s of being cancelled"
         return TimeoutError(problem).with_traceback(trace)
 
+    def _is_over_after(self, limit: float, aside: Collection[int]) -> bool:
+        """Wait until the task is over, or its loop waits for the caller; return false if it runs on."""
+        deadline = time.monotonic() + limit
+        while (left := deadline - time.monotonic()) > 0:
+            thread = self.loop.ident if self.loop else self._thread
+            if thread in aside or self._is_over.wait(min(left, _SLICE)):
+                return True
+        return False
+
+    def is_running(self) -> bool:  # noqa: D102 - as Worker
+        return self._task is not None
+
+    def renew(self) -> str:  # noqa: D102 - as Worker
+        if self._task is not None:
+            return f"task '{self._name}' has not ended, and does not start again"
+        if self._again is None:
+            return (
+                f"task '{self._name}' does not start again: it was given to ctx.task as a coroutine;"
+                " give the function instead"
+            )
+        if self._running is not None and self._running.is_closed():
+            return f"task '{self._name}' does not start again: its event loop is closed"
+        self._coroutine, self._done = self._again(), self._dismiss
+        self._is_over.clear()
+        return ""
+
     def _cancel(self) -> None:
         if self._task is None:
-            self.forget()
+            self._close()
             self._is_over.set()
         else:
             self._task.cancel()
 
     def forget(self) -> None:  # noqa: D102 - as Worker
+        self._close()
+        self._again = self._dismiss = None
+
+    def _close(self) -> None:
         if self._coroutine is not None:
             self._coroutine.close()  # else the interpreter warns that it was never awaited
         self._coroutine = None

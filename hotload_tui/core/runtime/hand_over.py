@@ -1,0 +1,139 @@
+"""Hand a plugin's workers and exclusive resources over from the live version to the next one, or back.
+
+::
+
+    live version     workers end ── release ─┐
+    next version                             └─ acquire ──┐              ┌─ workers begin
+    hook table       ─────────── live version ────────────┴─ next version ───────────────
+
+Each step has a counterpart. If a step fails, the counterparts of the steps before it run in reverse order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection
+
+from hotload_tui.core.errors import PluginError, RegisterError
+from hotload_tui.core.faults import message_of
+from hotload_tui.core.runtime.resources import Claims, Owned
+from hotload_tui.core.runtime.trial import LivePlugin
+
+
+class HandOver:
+    """The hand-over from the live version of a plugin, if there is one, to a trial."""
+
+    def __init__(self, old: LivePlugin | None, new: LivePlugin | None, claims: Claims) -> None:
+        """Prepare; without ``new``, ``run`` only ends what the live version has."""
+        self._old = old
+        self._new = new
+        self._claims = claims
+        self._back: list[Callable[[], None]] = []
+        self.not_started: list[str] = []
+        """Why workers of the live version did not start again."""
+        self.endings: list[BaseException] = []
+        """The errors of the live version's workers and ``release`` functions, which stop no hand-over."""
+
+    def run(self, limit: float, aside: Collection[int]) -> None:
+        """Hand over; workers get ``limit`` seconds, except those in the threads of ``aside``.
+
+        Raises:
+            PluginError: a function of the trial raised or took too long; everything is as before, or the
+                error says what is not.
+
+        """
+        try:
+            if self._old is not None:
+                self._end_workers(self._old, limit, aside)
+                self._release(self._old)
+            if self._new is not None:
+                self._acquire(self._new)
+        except PluginError as error:
+            failures = self.take_back()
+            _add_notes(error, [*map(_in_words, self.endings), *self.not_started])
+            if failures:
+                raise RegisterError(error.plugin, "the hand-over failed") from _both(error, failures)
+            raise
+
+    def take_back(self) -> list[PluginError]:
+        """Give everything back to the live version; return the errors of that."""
+        failures: list[PluginError] = []
+        while self._back:
+            try:
+                self._back.pop()()
+            except PluginError as error:
+                failures.append(error)
+        return failures
+
+    # ---- the steps
+
+    def _end_workers(self, old: LivePlugin, limit: float, aside: Collection[int]) -> None:
+        context = old.context
+        workers = context.pause()
+        self._back.append(lambda: self.not_started.extend(context.resume(workers)))
+        for worker in reversed(workers):
+            error = worker.end(limit, aside)
+            if error is not None:
+                self.endings.append(error)
+            if error is not None or not worker.is_running():
+                context.dismiss(worker)
+
+    def _release(self, old: LivePlugin) -> None:
+        taken = {each.key for each in self._new.context.owned if each.replace} if self._new else set()
+        for owned in reversed(old.context.owned):
+            if not owned.is_held or owned.key in taken:
+                continue
+            try:
+                self._claims.release(old.name, owned)
+            except PluginError as error:
+                self.endings.append(error.__cause__ or error)
+            else:
+                self._back.append(lambda owned=owned: self._acquire_for(old, owned))  # type: ignore[misc]
+
+    def _acquire(self, new: LivePlugin) -> None:
+        previous: dict[str, Owned[object]] = {}
+        if self._old is not None:
+            previous = {each.key: each for each in self._old.context.owned if each.is_held}
+        for owned in new.context.owned:
+            before = previous.get(owned.key) if owned.replace is not None else None
+            if before is None:
+                self._acquire_for(new, owned)
+                self._back.append(lambda owned=owned: self._claims.release(new.name, owned))  # type: ignore[misc]
+            else:
+                self._claims.replace(new.name, _digest(new), owned, before)
+                self._back.append(lambda owned=owned, before=before: self._replace_back(owned, before))  # type: ignore[misc]
+
+    def _acquire_for(self, version: LivePlugin, owned: Owned[object]) -> None:
+        self._claims.acquire(version.name, _digest(version), owned)
+
+    def _replace_back(self, owned: Owned[object], before: Owned[object]) -> None:
+        old, new = self._old, self._new
+        assert old is not None
+        assert new is not None
+        if before.replace is not None:
+            self._claims.replace(old.name, _digest(old), before, owned)
+            return
+        try:
+            self._claims.release(new.name, owned)
+        finally:
+            self._acquire_for(old, before)
+
+
+def _digest(version: LivePlugin) -> str:
+    return version.generation.artifact.manifest.digest
+
+
+def _in_words(error: BaseException) -> str:
+    return f"the previous version: {type(error).__name__}: {message_of(error)}"
+
+
+def _add_notes(error: PluginError, notes: list[str]) -> None:
+    for note in notes:
+        with contextlib.suppress(Exception):  # an exception class of the plugin may not accept notes
+            BaseException.add_note(error.__cause__ or error, note)
+
+
+def _both(error: PluginError, failures: list[PluginError]) -> BaseExceptionGroup[BaseException]:
+    """Return the errors of a trial and of the previous version, which could not take its resources back."""
+    problem = "the hand-over failed, and the previous version, still live, could not take everything back"
+    return BaseExceptionGroup(problem, [each.__cause__ or each for each in (error, *failures)])

@@ -1,0 +1,159 @@
+"""Exclusive resources of a plugin: what ``ctx.own`` declares, and how each is claimed and given up."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeAlias, TypeVar, cast
+
+from hotload_tui.core.errors import PluginError, RegisterError
+from hotload_tui.core.hooks.point import signature_of
+from hotload_tui.core.model import StepObserver
+from hotload_tui.core.runtime.threads import Trials
+
+_T = TypeVar("_T")
+
+Release: TypeAlias = Callable[[_T], object] | Callable[[], object]
+"""Gives a resource up, with or without its value."""
+
+
+class Owned(Generic[_T]):
+    """A resource that one version of a plugin at a time can have."""
+
+    def __init__(
+        self,
+        key: str,
+        acquire: Callable[[], _T],
+        release: Release[_T] | None,
+        replace: Callable[[_T], _T] | None,
+    ) -> None:
+        self.key = key
+        """The name under which the next version of the plugin takes the resource over."""
+        self.acquire = acquire
+        """Claims the resource; may return a value, such as a socket."""
+        self.release = release
+        """Gives the resource up; gets the value if it takes an argument."""
+        self.replace = replace
+        """Puts this version's part in the place of another version's, and returns the new value."""
+        self.is_held = False
+        """Whether this version has the resource now."""
+        self._value: _T | None = None
+
+    @property
+    def value(self) -> _T:
+        """The value that ``acquire`` returned; raises ``RuntimeError`` while this version has none."""
+        if not self.is_held:
+            raise RuntimeError(f"'{self.key}' is not acquired; a version has it only while it is live")
+        return cast("_T", self._value)
+
+    def hold(self, value: object) -> None:
+        """Record that this version has the resource."""
+        self._value, self.is_held = cast("_T", value), True
+
+    def let_go(self) -> None:
+        """Record that this version does not have the resource any more."""
+        self._value, self.is_held = None, False
+
+
+def problem_with(
+    key: object, acquire: object, release: object, replace: object, known: Callable[[str], bool]
+) -> str:
+    """Return why ``ctx.own`` cannot take these arguments; empty if it can."""
+    if not isinstance(key, str) or not key:
+        return f"ctx.own needs a key, a text that names the resource, not {key!a}"
+    if known(key):
+        return f"ctx.own('{key}') is called twice; each resource has its own key"
+    for name, function in (("acquire", acquire), ("release", release), ("replace", replace)):
+        if function is None and name != "acquire":
+            continue
+        if not callable(function) or inspect.iscoroutinefunction(function):
+            kind = "coroutine function" if callable(function) else type(function).__name__
+            return f"ctx.own('{key}') needs a plain function as {name}, not a {kind}"
+    return ""
+
+
+def _takes_one(function: Release[object]) -> bool:
+    try:
+        signature_of(function).bind(object())
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+class _Call:
+    """One call of a plugin's function, as the trials run it."""
+
+    def __init__(self, plugin: str, run: Callable[[], object]) -> None:
+        self.name = plugin
+        self._run = run
+
+    def begin(self, *, follows: bool) -> None:
+        """Do nothing: no module is loaded."""
+
+    def prove(self) -> object:
+        """Call the function."""
+        return self._run()
+
+    def end(self) -> None:
+        """Do nothing: no module was loaded."""
+
+
+class Claims:
+    """Calls the functions of owned resources where plugins load, each within a time limit."""
+
+    def __init__(self, trials: Trials, limit: float, step_observer: StepObserver) -> None:
+        """Give each function ``limit`` seconds."""
+        self._trials = trials
+        self._limit = limit
+        self._step_observer = step_observer
+
+    def acquire(self, plugin: str, digest: str, owned: Owned[object]) -> None:
+        """Claim a resource for a version; raises ``PluginError``."""
+        with self._named(owned.key, "acquire"):
+            owned.hold(self._call(plugin, digest, owned.acquire))
+
+    def replace(self, plugin: str, digest: str, owned: Owned[object], previous: Owned[object]) -> None:
+        """Put a version's part in the place of another version's; raises ``PluginError``."""
+        replace, value = owned.replace, previous.value
+        assert replace is not None
+        with self._named(owned.key, "replace"):
+            owned.hold(self._call(plugin, digest, lambda: replace(value)))
+        previous.let_go()
+
+    def release(self, plugin: str, owned: Owned[object]) -> None:
+        """Give a resource up; raises ``PluginError``, and then the version still counts as its owner."""
+        value = owned.value
+        with self._named(owned.key, "release"):
+            self._call(plugin, "", lambda: _release(owned, value))
+        owned.let_go()
+
+    def _call(self, plugin: str, digest: str, function: Callable[[], object]) -> object:
+        def run() -> object:
+            with self._step_observer("load" if digest else "unload", plugin, digest):
+                try:
+                    return function()
+                except BaseException as error:  # foreign code: whatever it raises, the hand-over has failed
+                    raise RegisterError(plugin, "a function of ctx.own raised") from error
+
+        done: list[object] = []
+        self._trials.run([_Call(plugin, run)], self._limit, done)
+        return done[0]
+
+    @contextlib.contextmanager
+    def _named(self, key: str, what: str) -> Iterator[None]:
+        """Add to an error which function of which resource raised it."""
+        try:
+            yield
+        except PluginError as error:
+            with contextlib.suppress(Exception):  # an exception class of the plugin may not accept notes
+                BaseException.add_note(error.__cause__ or error, f"in {what} of ctx.own('{key}')")
+            raise
+
+
+def _release(owned: Owned[object], value: object) -> None:
+    if owned.release is not None:
+        if _takes_one(owned.release):
+            cast("Callable[[object], object]", owned.release)(value)
+        else:
+            cast("Callable[[], object]", owned.release)()
