@@ -9,13 +9,17 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from types import MappingProxyType, ModuleType
-from typing import Final, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar, cast, overload
 
 from hotload_tui.core.errors import RefusedError, RegisterError
 from hotload_tui.core.hooks.point import Decorator, Fitting, Handler, HookFunction, HookPoint, place_of
 from hotload_tui.core.model import PLUGIN_LOGGER, encodable
+from hotload_tui.core.runtime.listening import BACKLOG, KeptSockets, Listening
 from hotload_tui.core.runtime.resources import Owned, Release, problem_with
 from hotload_tui.core.runtime.workers import TaskLoop, TaskWorker, ThreadWorker, Worker, current_worker
+
+if TYPE_CHECKING:
+    import socket  # takes 5 ms; a plugin that does not listen does not import it
 
 _DELETED: Final = object()
 
@@ -117,6 +121,7 @@ class PluginContext:
         hook_point: str | None,
         priority: int | None,
         peers: Mapping[str, ModuleType] = MappingProxyType({}),
+        sockets: KeptSockets | None = None,
     ) -> None:
         self.name = name
         """The plugin's name."""
@@ -133,6 +138,9 @@ class PluginContext:
         self.unloaders: list[Callable[[], object] | Worker] = []
         self.owned: list[Owned[object]] = []
         """The exclusive resources that ``register`` asked for."""
+        self.listening: Listening | None = None
+        """The listening sockets that ``register`` asked for, if any."""
+        self._sockets = {} if sockets is None else sockets
         self._waiting: list[Worker] | None = []
         self._paused: list[Callable[[], object] | Worker] = []
         self._loop: TaskLoop | None = None
@@ -257,6 +265,25 @@ class PluginContext:
         self.owned.append(cast("Owned[object]", owned))
         return owned
 
+    def listen(
+        self, host: str, port: int, *, backlog: int = BACKLOG, reuse_port: bool = False
+    ) -> socket.socket:
+        """Return a TCP socket that listens at an address; each generation gets the same one.
+
+        Connections wait in it during a reload, so none is refused. With port 0, the system chooses a port,
+        and later generations get the same port. The socket closes with the generation; the port becomes free
+        when the plugin is unloaded, or reloads without this call.
+
+        Raises:
+            OSError: the address is in use or unknown.
+            RefusedError: ``register`` has ended.
+
+        """
+        self._check_open("listen")
+        if self.listening is None:
+            self.listening = Listening(self._sockets)
+        return self.listening.listen(host, port, backlog, reuse_port=reuse_port)
+
     def thread(self, function: _T) -> _T:
         """Run ``function`` in a new thread, which starts when this generation goes live.
 
@@ -308,7 +335,7 @@ class PluginContext:
             worker.start()
 
     def is_exclusive(self) -> bool:
-        """Return whether this generation has resources or workers that its successor must wait for."""
+        """Return whether this generation has resources or workers that must end before its successor's."""
         return bool(self.owned) or any(isinstance(each, Worker) for each in self.unloaders)
 
     def pause(self) -> list[Worker]:
@@ -351,9 +378,15 @@ class PluginContext:
         self.staged.clear()
         self.unloaders.clear()
         self.owned.clear()
+        self.close_sockets()
         for worker in self._waiting or ():
             worker.forget()
         self._waiting = []
+
+    def close_sockets(self) -> None:
+        """Close the sockets that this generation listened with; the loader keeps those of a live one."""
+        if self.listening is not None:
+            self.listening.close()
 
     def _employ(self, worker: Worker) -> None:
         if self._is_ended:

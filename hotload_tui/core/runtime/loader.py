@@ -11,9 +11,9 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -27,11 +27,12 @@ from hotload_tui.core.model import Fault, StepObserver, nobody
 from hotload_tui.core.runtime.context import KeptState, PluginContext, StateMapping
 from hotload_tui.core.runtime.generation import Generation, Peer
 from hotload_tui.core.runtime.hand_over import HandOver
+from hotload_tui.core.runtime.listening import KeptSockets, keep
 from hotload_tui.core.runtime.resources import Claims
 from hotload_tui.core.runtime.retirement import HeldGenerations, Parting, Retirement, Retirer
 from hotload_tui.core.runtime.threads import Trials, WorkerTrials
 from hotload_tui.core.runtime.trial import LivePlugin, prove
-from hotload_tui.core.runtime.workers import current_worker
+from hotload_tui.core.runtime.workers import Worker, current_worker
 from hotload_tui.core.undo.ledger import Ledger, Process
 
 
@@ -46,6 +47,9 @@ class Wanted(NamedTuple):
     """The directory of the plugin's source; ``None``: the plugin's directory in ``runtime_dir``."""
     required: tuple[Generation, ...] = ()
     """The generations of the required plugins; they must be live when the new one goes live."""
+    is_alone: bool = False
+    """Whether the previous version has left for this one; then the ``on_unload`` functions of a failed load
+    run, because they cannot remove anything of a live version."""
 
 
 @dataclass(eq=False)
@@ -56,6 +60,8 @@ class Load:
     number: int
     """The number of the generation."""
     kept: KeptState
+    sockets: KeptSockets
+    """The sockets that the plugin's live version listens with."""
     config: Config
     process: Process
     step_observer: StepObserver
@@ -63,6 +69,7 @@ class Load:
     """The start, in seconds since the epoch; 0 until then."""
     ended: float = 0.0
     """The end, in seconds since the epoch; 0 until then."""
+    _unloaders: list[Callable[[], object]] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -74,7 +81,7 @@ class Load:
 
         The caller holds the process's lock. ``follows``: the ``end`` of another load came directly before.
         """
-        name, artifact, hook_point, priority, root_dir, required = self.wanted
+        name, artifact, hook_point, priority, root_dir, required, _ = self.wanted
         began = time.time()
         self._generation = generation = Generation(
             artifact,
@@ -92,6 +99,7 @@ class Load:
             hook_point=hook_point,
             priority=priority,
             peers=generation.peers,
+            sockets=self.sockets,
         )
         self._ledger = Ledger(generation.root, self.number, self.process)
         self._ledger.begin(artifact, follows=follows)
@@ -110,7 +118,8 @@ class Load:
     def clear_up(self, error: BaseException, retirer: Retirer) -> Parting:
         """Undo a failed load, and add a note to its ``error`` for each change that cannot be undone."""
         generation, ledger = self._generation, self._ledger
-        for fault in retirer.call_endings(generation, ledger):
+        unloaders, self._unloaders = self._unloaders, []
+        for fault in (*retirer.run(self.name, unloaders), *retirer.call_endings(generation, ledger)):
             error.add_note(f"cleaning up failed: {fault.type}: {fault.message}")
         generation.release()
         for entry in ledger.undo():
@@ -119,7 +128,9 @@ class Load:
         return retirer.drop(generation, ledger, self._context)
 
     def abandon(self) -> None:
-        """Drop everything that ``register`` asked for."""
+        """Drop everything that ``register`` asked for, except what ``clear_up`` runs."""
+        if self.wanted.is_alone:
+            self._unloaders = [each for each in self._context.unloaders if not isinstance(each, Worker)]
         self._context.abandon()
 
 
@@ -156,6 +167,7 @@ class Loader:
         self._order: list[str] = []
         self._numbers: dict[str, int] = {}
         self._states: dict[str, KeptState] = {}
+        self._sockets: dict[str, KeptSockets] = {}
         self._parting: queue.SimpleQueue[LivePlugin] = queue.SimpleQueue()
         self._retirer = Retirer(config.drain_timeout, config.module_path, step_observer)
         self._aborted: queue.SimpleQueue[Parting] = queue.SimpleQueue()
@@ -221,19 +233,30 @@ class Loader:
             return
         self.unload_together([name])
 
-    def unload_together(self, names: Sequence[str]) -> None:
-        """Unload live plugins in one assignment; they then wait for ``retire``."""
+    def unload_together(self, names: Sequence[str], *, keep_sockets: bool = False) -> None:
+        """Unload live plugins in one assignment; they then wait for ``retire``.
+
+        ``keep_sockets``: let the sockets of ``ctx.listen`` collect connections for the next version, until
+        ``close_sockets``.
+        """
         _spare_caller()
         self._host.swap(dict.fromkeys(names, ()))
         for name in names:
             self._order.remove(name)
             self._bound.discard(name)
             live = self._live.pop(name)
-            if live.context.owned:
+            if live.context.owned or live.context.listening:
                 hand_over = HandOver(live, None, self._claims)
                 self._run(hand_over)
                 self._blame(live, hand_over.endings)
+            live.context.close_sockets()
+            if not keep_sockets:
+                self.close_sockets(name)
             self._parting.put(live)
+
+    def close_sockets(self, name: str) -> None:
+        """Close the sockets that are kept for the next version of a plugin."""
+        keep(self._sockets.get(name, {}), {})
 
     def reload(self, name: str, hook_point: str | None = None, priority: int | None = None) -> None:
         """Load the live artifact again, as ``load``; raises ``UnknownPluginError`` if there is none."""
@@ -298,8 +321,9 @@ class Loader:
 
     def _load(self, wanted: Wanted) -> Load:
         kept = self._states.setdefault(wanted.name, KeptState())
+        sockets = self._sockets.setdefault(wanted.name, {})
         number = self.next_number(wanted.name)
-        return Load(wanted, number, kept, self._config, self._process, self._step_observer)
+        return Load(wanted, number, kept, sockets, self._config, self._process, self._step_observer)
 
     def _clear_up(self, load: Load, error: BaseException) -> None:
         """Undo a failed load, if it began."""
@@ -362,6 +386,10 @@ class Loader:
                 self._order.append(trial.name)
             self._live[trial.name] = trial
             self._numbers[trial.name] = trial.generation.number
+            if trial.context.listening is not None:
+                trial.context.listening.commit()
+            elif sockets := self._sockets[trial.name]:
+                keep(sockets, {})
             (self._bound.add if trial.generation.peers else self._bound.discard)(trial.name)
             trial.context.begin()
         self._process.let_go()
@@ -375,6 +403,7 @@ class Loader:
         if hand_over := self._hand_overs.pop(trial, None):
             errors = hand_over.take_back()
             errors += [RegisterError(trial.name, each) for each in hand_over.not_started]
+        trial.context.close_sockets()
         self._numbers[trial.name] = trial.generation.number
         self._parting.put(trial)
         name, module_path = trial.name, self._config.module_path

@@ -167,6 +167,13 @@ class Retirer:
 
     # ---- on_unload
 
+    def run(self, plugin: str, unloaders: Sequence[Callable[[], object]]) -> Iterator[Fault]:
+        """Run ``on_unload`` functions, the newest first; yield their faults."""
+        for function in reversed(unloaders):
+            error = self._error_of(plugin, function, f"on_unload function {_name_of(function)}")
+            if error is not None:
+                yield self._fault_of(plugin, error)
+
     def faults_of(self, plugin: str, errors: Iterable[BaseException]) -> tuple[Fault, ...]:
         """Return the faults of a version that ends for ``errors``."""
         return tuple(self._fault_of(plugin, error) for error in errors)
@@ -185,6 +192,7 @@ class Retirer:
             )
             if error is not None:
                 yield self._fault_of(live.name, error)
+        live.context.close_sockets()
 
     def _fault_of(self, plugin: str, error: BaseException) -> Fault:
         return fault_of(error, phase="unload", plugin=plugin, module_path=self._module_path)

@@ -1,0 +1,172 @@
+"""A plugin's listening socket passes from version to version, and no connection is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from hotload_tui import Config
+from hotload_tui.core.events import PluginFailed
+from hotload_tui.core.model import PluginState
+from tests.conftest import Running, Workspace
+from tests.core.conftest import retired
+from tests.waiting import PATIENCE
+
+Run = Callable[[Config], Running]
+
+THREAD = """
+def register(ctx):
+    listening = ctx.listen("127.0.0.1", {port})
+    listening.settimeout(0.01)
+    ctx.hook("port", lambda: listening.getsockname()[1])
+
+    @ctx.thread
+    def serve(stop):
+        while not stop.is_set():
+            try:
+                connection, _ = listening.accept()
+            except TimeoutError:
+                continue
+            with connection:
+                connection.sendall(b"{version}")
+{more}
+"""
+
+ASYNC = """
+import asyncio
+
+async def answer(reader, writer):
+    writer.write(b"{version}")
+    writer.close()
+
+def register(ctx):
+    listening = ctx.listen("127.0.0.1", {port})
+    ctx.hook("port", lambda: listening.getsockname()[1])
+
+    @ctx.task
+    async def serve():
+        async with await asyncio.start_server(answer, sock=listening) as server:
+            await server.serve_forever()
+{more}
+"""
+
+
+def server(version: str, more: str = "", kind: str = THREAD) -> str:
+    """Return a plugin that answers each connection with its version."""
+    return kind.format(version=version, port=0, more=more)
+
+
+def answer(port: int) -> str:
+    """Return what the server at a port says."""
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+        return connection.recv(100).decode()
+
+
+def is_free(port: int) -> bool:
+    """Return whether nothing listens at a port."""
+    with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        return True
+    return False
+
+
+def save(running: Running, workspace: Workspace, source: str) -> None:
+    """Replace the plugin by another version, if that goes live."""
+    workspace["greet"] = source
+    running.manager.scan_and_load_all()
+
+
+class Client:
+    """Connects to a port again and again in a thread, and counts the answers and the failures."""
+
+    def __init__(self, port: int) -> None:
+        self.answers: list[str] = []
+        self.failures: list[Exception] = []
+        self._port = port
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.answers.append(answer(self._port))
+            except Exception as error:
+                self.failures.append(error)
+
+    def stop(self) -> None:
+        """Stop, and wait for the last answer."""
+        self._stop.set()
+        self._thread.join()
+
+
+def test_no_connection_is_refused_during_reloads(workspace: Workspace, run: Run) -> None:
+    """A client that connects without pause gets an answer each time, through good and bad reloads."""
+    workspace["greet"] = server("0")
+    running = run(workspace.config())
+    (port,) = running.host.call("port")
+    assert isinstance(port, int)
+    client = Client(port)
+    try:
+        for number in range(1, 6):
+            save(running, workspace, server(str(number)))
+            assert running.status("greet").state is PluginState.OK, running.said()
+            assert running.wait_for(lambda last=str(number): client.answers[-1:] == [last])  # type: ignore[misc]
+            save(
+                running,
+                workspace,
+                server("bad", ("    raise ValueError", "    ctx.own('it', int, 1)")[number % 2]),
+            )
+            assert running.status("greet").state is PluginState.STALE
+    finally:
+        client.stop()
+    assert (client.failures, running.host.call("port")) == ([], [port])
+    assert list(dict.fromkeys(client.answers)) == ["0", "1", "2", "3", "4", "5"]
+    assert all(event.fault.phase == "register" for event in running.told(PluginFailed))
+
+
+def test_the_socket_suits_every_kind_of_server(workspace: Workspace, run: Run) -> None:
+    """Versions with an event loop and versions with a thread pass the same socket on to each other."""
+    workspace["greet"] = server("0", kind=ASYNC)
+    running = run(workspace.config())
+    (port,) = running.host.call("port")
+    assert isinstance(port, int)
+    assert answer(port) == "0"
+    for number in range(1, 5):
+        save(running, workspace, server(str(number), kind=(ASYNC, THREAD)[number % 2]))
+        assert answer(port) == str(number)
+    assert running.told(PluginFailed) == []
+
+
+def test_the_port_is_free_without_a_version_that_listens(workspace: Workspace, run: Run) -> None:
+    """Disabling, stopping and a version that does not listen close the port."""
+    workspace["greet"] = server("a")
+    running = run(workspace.config())
+    (port,) = running.host.call("port")
+    assert isinstance(port, int)
+    assert not is_free(port)
+    running.manager.disable("greet")
+    assert is_free(port)
+    running.manager.enable("greet")
+    (port,) = running.host.call("port")
+    assert isinstance(port, int)
+    assert answer(port) == "a"
+    save(running, workspace, "def register(ctx): ...")
+    assert retired(running, times=2).memory == "freed"
+    assert is_free(port)
+
+
+@pytest.mark.parametrize("end", ["raise ValueError", "ctx.own('it', lambda: 1 / 0)"])
+def test_a_failed_load_leaves_no_socket(workspace: Workspace, run: Run, end: str) -> None:
+    """A first version that fails after ``ctx.listen`` leaves the port free."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    workspace["greet"] = THREAD.format(version="a", port=port, more=f"    {end}")
+    running = run(workspace.config())
+    assert running.status("greet").state is PluginState.FAIL
+    assert is_free(port)
+    save(running, workspace, THREAD.format(version="b", port=port, more=""))
+    assert answer(port) == "b"
