@@ -19,6 +19,7 @@ from hotload_tui.core.config_files import Setting
 from hotload_tui.core.directories import unknown
 from hotload_tui.core.errors import ConfigError, HotloadError, NoHostError, NotFoundError, UsageError, nearest
 from hotload_tui.core.events import AnyEvent, HostLost, HostReached
+from hotload_tui.core.faults import TWICE
 from hotload_tui.core.model import Invocation, PluginStatus, Snapshot
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
     for plugin in () if as_json else statuses:
         if plugin.fault is not None:
             output.narrate(f"{plugin.name}: {report.brief(plugin.fault)}")
-            for note in plugin.fault.notes if plugin.fault.missing_module else ():
+            for note in (
+                plugin.fault.notes if plugin.fault.missing_module or TWICE in plugin.fault.notes else ()
+            ):
                 output.narrate(f"  note: {note}")
     return 0
 
@@ -109,6 +112,11 @@ def check(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
     plugins = _some(scanned(config).snapshot(), names, config)
     statuses = try_all(plugins, config, scope.as_arguments())
     report.show(statuses, as_json=as_json)
+    for each in () if as_json else statuses:
+        if each.reload == "replace":
+            output.narrate(
+                f'{each.name}: reload = "replace": its live version leaves before a new one is tried'
+            )
     return report.verdict(statuses)
 
 

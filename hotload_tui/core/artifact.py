@@ -67,6 +67,8 @@ class Manifest(Struct, frozen=True):
     members: tuple[Member, ...]
     requires: tuple[str, ...] = ()
     """The plugins that ``REQUIRES`` in ``plugin.py`` names."""
+    reload: str = ""
+    """The value of ``RELOAD`` in ``plugin.py``; empty if there is none."""
 
 
 class Entry(Struct, frozen=True):
@@ -199,6 +201,7 @@ def write_artifact(
     *,
     description: str = "",
     requires: tuple[str, ...] = (),
+    reload: str = "",
 ) -> tuple[Path, int]:
     """Publish an artifact in ``folder`` and return its path and size in bytes.
 
@@ -213,7 +216,7 @@ def write_artifact(
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         members = tuple(_add(archive, buffer, entry) for entry in entries)
         manifest = msgspec.json.encode(
-            Manifest(FORMAT, MAGIC, plugin, digest, description, members, requires)
+            Manifest(FORMAT, MAGIC, plugin, digest, description, members, requires, reload)
         )
         offset = _store(archive, buffer, "manifest.json", manifest)
         archive.comment = f"hotplug {offset} {len(manifest)} {hashlib.sha256(manifest).hexdigest()}".encode()

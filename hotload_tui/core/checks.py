@@ -274,6 +274,26 @@ def requires_of(plugin: str, content: bytes, file_name: str) -> tuple[str, ...]:
     return found
 
 
+RELOAD: Final = "RELOAD"
+_MODES: Final = ("swap", "replace")
+
+
+def reload_of(plugin: str, content: bytes, file_name: str) -> str:
+    """Return the value of ``RELOAD`` in ``plugin.py``; empty if there is none. The source must compile.
+
+    Raises ``CompileError`` if the value is not one of the literals ``"swap"`` and ``"replace"``.
+    """
+    if RELOAD.encode() not in content:
+        return ""
+    found = ""
+    for line, value in _assigned(content, RELOAD):
+        if not isinstance(value, ast.Constant) or value.value not in _MODES:
+            problem = f'{RELOAD} is read without running the module: write {RELOAD} = "replace" or "swap"'
+            raise CompileError(plugin, problem, file=file_name, line=line)
+        found = str(value.value)
+    return found
+
+
 _VERSION: Final = "STATE_VERSION"
 
 

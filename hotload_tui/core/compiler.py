@@ -11,11 +11,19 @@ import os
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from hotload_tui.core.artifact import Artifact, Entry, write_artifact
-from hotload_tui.core.checks import compiled, description_of, is_module, requires_of, unresolved_imports
+from hotload_tui.core.checks import (
+    compiled,
+    description_of,
+    is_module,
+    reload_of,
+    requires_of,
+    unresolved_imports,
+)
 from hotload_tui.core.compiled import (
     artifact_name,
     discard,
@@ -56,6 +64,8 @@ class Preview(Struct, frozen=True):
     """Paths of the Python files that would be compiled; if empty and ``reused`` is 0, the artifact exists."""
     reused: int
     requires: tuple[str, ...]
+    reload: str
+    """The value of ``RELOAD`` in ``plugin.py``; empty if there is none."""
     warnings: tuple[str, ...]
 
 
@@ -83,11 +93,17 @@ class Compiler:
         if there is not None:
             return Build(there, 0, 0, 0, time.perf_counter() - started, _warnings_of(there))
         entries, changed = _entries(source, None if fresh else self._earlier(source))
-        description, requires = _about(source)
+        about = _about(source)
         writing = time.perf_counter()
         with locked(self.folder, is_shared=True):  # no process removes the artifact before it is open
             written, size = write_artifact(
-                self.folder, source.name, source.digest, entries, description=description, requires=requires
+                self.folder,
+                source.name,
+                source.digest,
+                entries,
+                description=about.description,
+                requires=about.requires,
+                reload=about.reload,
             )
             artifact = Artifact(written)
         self._newest[source.name] = written
@@ -109,12 +125,13 @@ class Compiler:
         """Compile a source without writing, and return what ``compile`` would do. Raises ``CompileError``."""
         there, _ = self._usable(source)
         if there is not None:
-            return Preview((), 0, there.manifest.requires, _warnings_of(there))
+            manifest = there.manifest
+            return Preview((), 0, manifest.requires, manifest.reload, _warnings_of(there))
         entries, changed = _entries(source, self._earlier(source))
-        _, requires = _about(source)
+        about = _about(source)
         reused = sum(1 for entry in entries if entry.code) - len(changed)
         said = tuple(text for entry in entries for text in entry.warnings)
-        return Preview(changed, reused, requires, said)
+        return Preview(changed, reused, about.requires, about.reload, said)
 
     def needs_recompile(self, path: Path, last_digest: str) -> bool:
         """Return whether the plugin at ``path`` differs from ``last_digest``; raises ``DiscoverError``."""
@@ -256,10 +273,19 @@ def _reused(file: SourceFile, earlier: Artifact | None) -> Entry | None:
     return Entry(file.path, file.content, file.sha256, code, member.warnings)
 
 
-def _about(source: Source) -> tuple[str, tuple[str, ...]]:
-    """Return the description and the requirements in ``plugin.py``; raises ``CompileError``."""
+class _About(NamedTuple):
+    description: str
+    requires: tuple[str, ...]
+    reload: str
+
+
+def _about(source: Source) -> _About:
+    """Return what ``plugin.py`` says about the plugin; raises ``CompileError``."""
     entry = next(file.content for file in source.files if file.path == ENTRY)
-    return description_of(entry), requires_of(source.name, entry, str(Path(source.root, ENTRY)))
+    name, file_name = source.name, str(Path(source.root, ENTRY))
+    return _About(
+        description_of(entry), requires_of(name, entry, file_name), reload_of(name, entry, file_name)
+    )
 
 
 def _warnings_of(artifact: Artifact) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import keyword
 import math
 import os
 import sys
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct, field
 from msgspec.structs import force_setattr
@@ -27,6 +27,9 @@ class PluginConfig(Struct, frozen=True, forbid_unknown_fields=True):
     enabled: bool = True
     requires: tuple[str, ...] = ()
     """Plugins that the plugin requires, in addition to ``REQUIRES`` in its ``plugin.py``."""
+    reload: Literal["swap", "replace"] | None = None
+    """``replace``: the running version leaves before a new one is tried. ``None``: as ``RELOAD`` in
+    ``plugin.py`` says, else ``swap``."""
     settings: dict[str, object] = field(default_factory=dict)
     """The table that the plugin reads as ``ctx.settings``."""
 

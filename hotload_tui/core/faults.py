@@ -93,6 +93,23 @@ def install_advice(module: str) -> str:
     return f"install the package that provides '{module}', perhaps with: {command} {module}"
 
 
+TWICE: Final = 'the previous version still holds it; use ctx.own or reload = "replace"'
+"""The hint for a fault that is typical of a second claim to an exclusive resource."""
+
+_CLAIMED_TWICE: Final = re.compile(
+    r"Address already in use|Only one usage of each socket address"  # a port
+    r"|Duplicated timeseries|already defined for this MetaData|Conflicting '?\S*'? ?models"
+    r"|[Aa]lready (been )?(registered|defined|exists|taken|in use)|[Nn]ame .* is already"
+    r"|conflicts with an existing job|ConflictingIdError|File exists|existing exported name"
+)
+
+
+def is_claimed_twice(fault: Fault) -> bool:
+    """Return whether a fault or one of its causes is typical of a second claim to an exclusive resource."""
+    found = _CLAIMED_TWICE.search(f"{fault.type}: {fault.message}")
+    return bool(found) or any(map(is_claimed_twice, fault.causes))
+
+
 def notes_of(error: BaseException) -> Iterator[str]:
     """Yield the exception's notes, the nearest name if one was not found, and how to install a module."""
     notes = getattr(error, "__notes__", ())

@@ -178,6 +178,8 @@ class PluginStatus(Struct, frozen=True):
     """Why the plugin is HELD; empty if it follows its source."""
     waits: str = ""
     """What a plugin in state ``wait`` waits for; empty in all other states."""
+    reload: str = ""
+    """``replace`` if the live generation leaves before another one is tried; else empty."""
 
     @property
     def raises(self) -> bool:

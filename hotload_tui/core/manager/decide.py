@@ -111,6 +111,10 @@ class Facts(Struct, frozen=True):
     """Digest of the version that was live last; empty if there is none, or it is barred."""
     versions: Mapping[str, tuple[str, ...]] = _NOTHING
     """Digests of the artifacts that are at hand, with the plugins that each requires."""
+    is_replaced: bool = False
+    """Whether the live version leaves before another version is tried (``reload = "replace"``)."""
+    has_left: bool = False
+    """Whether it has left, in this update."""
     failed: frozenset[str] = frozenset()
     """Digests of the versions whose artifact cannot be used, or whose trial failed."""
 
@@ -141,7 +145,11 @@ class Decision(Struct, frozen=True):
     """Whether a failure is not reported yet, because a file may be half-written."""
     is_mended: bool = False
     """Whether the source is the live version again, so that the plugin is ok without a load."""
+    leaves: str = ""
+    """Why the live version leaves before the version to load is tried; empty if it stays until the swap."""
 
+
+REPLACED = 'its live version leaves before the new one is tried: reload = "replace"'
 
 BROKEN = (PluginState.FAIL, PluginState.STALE)
 _BEHIND = (*BROKEN, PluginState.HELD)
@@ -244,7 +252,7 @@ def _current(plugin: Facts) -> Decision | None:
 def _failed(plugin: Facts) -> Decision:
     """Decide about a plugin whose source does not compile or load."""
     name = plugin.name
-    if not plugin.is_settled:
+    if not plugin.is_settled and not plugin.has_left:
         return Decision(name, "keep", is_postponed=True)
     if plugin.is_broken and not plugin.is_news and not plugin.asked:
         return Decision(name, "keep")
@@ -293,7 +301,20 @@ class _Family:
         if not any(each.needs for each in (*self._own.values(), *self._drawn_in.values())):
             while self._shrink():
                 self._grow()
-        return self._own | self._drawn_in | self._left_out
+        return self._own | self._drawn_in | self._left_out | self._leaving()
+
+    def _leaving(self) -> dict[str, Decision]:
+        """Return the decisions about the plugins whose live version leaves before the next one is tried."""
+        facts = self._facts
+        live = [name for name in self._loading if facts[name].live]
+        reasons = {name: REPLACED for name in live if facts[name].is_replaced}
+        for name in depending_on(reasons, live, lambda each: facts[each].bound) if reasons else ():
+            reasons.setdefault(name, "its live version leaves first, with one that it requires")
+        loading = self._loading
+        return {
+            name: replace(loading[name], leaves=reason, reasons=(*loading[name].reasons, reason))
+            for name, reason in reasons.items()
+        }
 
     # ---- the plugins that load
 

@@ -32,7 +32,8 @@ class Planner(Stager):
         """Find out what a build would do."""
         one.preview = self.engine.builds.compiler.preview(source)
         requires = self.engine.dependencies.of(one.name, one.preview.requires)
-        one.know(source.digest, requires, is_newest=True)
+        is_replaced = self.engine.is_replaced(one.name, one.preview.reload)
+        one.know(source.digest, requires, is_newest=True, is_replaced=is_replaced)
 
     def gave_up(self, one: StagedPlugin, decision: Decision, error: HotloadError) -> None:
         """Do nothing: an update reports this."""

@@ -53,6 +53,14 @@ class RetireThread:
         """Schedule a retirement; only one thread at a time may call this."""
         self.then(self._retire)
 
+    def retire_now(self) -> None:
+        """Retire the queued generations, and wait for that; not to be called in an ``on_unload`` function."""
+        done = threading.Event()
+        self.schedule()
+        self.then(done.set)
+        with self._loader.step_aside():
+            done.wait()
+
     def then(self, chore: Callable[[], None]) -> None:
         """Run ``chore`` in the background, after the retirements in the queue."""
         self.start()

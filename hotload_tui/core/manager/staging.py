@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,7 +25,7 @@ from hotload_tui.core.errors import (
     nearest,
 )
 from hotload_tui.core.events import PluginLoaded, Step
-from hotload_tui.core.faults import TextOf, fault_of
+from hotload_tui.core.faults import TWICE, TextOf, fault_of, is_claimed_twice
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.decide import BROKEN, Decision, Facts, decide, depending_on, in_order
 from hotload_tui.core.manager.retire_thread import RetireThread
@@ -180,17 +181,24 @@ class Engine:
 
     def failure(self, error: HotloadError, plugin: str, source: Source | None = None) -> Fault:
         """Return the fault of a plugin; ``source`` contains the files that were compiled."""
-        return fault_of(
+        fault = fault_of(
             error,
             phase=_phase(error),
             plugin=plugin,
             module_path=self.config.module_path,
             text_of=_texts(source),
         )
+        if fault.phase in ("load", "register") and self.loader.live(plugin) and is_claimed_twice(fault):
+            fault = replace(fault, notes=(*fault.notes, TWICE))
+        return fault
 
     def is_on(self, directory: PluginDirectory) -> bool:
         """Return whether both the directory's name and the configuration enable the plugin."""
         return directory.enabled and self.config.of(directory.name).enabled
+
+    def is_replaced(self, name: str, declared: str) -> bool:
+        """Return whether a version with this ``RELOAD`` takes the place of one that leaves first."""
+        return (self.config.of(name).reload or declared) == "replace"
 
     def status_of(self, directory: PluginDirectory) -> PluginStatus:
         """Return the status of a plugin, with its present path."""
@@ -223,6 +231,10 @@ class StagedPlugin(Struct):
     """What a build would do; only in a plan."""
     decision: Decision | None = None
     """The decision, when it is final."""
+    former: Artifact | None = None
+    """The artifact of the live version that has left so that another one can be tried."""
+    left_at: float = 0.0
+    """When it left, in seconds of ``time.perf_counter``."""
     trial: LivePlugin | None = None
     """The successful trial, which goes live if the decision loads this plugin."""
 
@@ -240,10 +252,16 @@ class StagedPlugin(Struct):
         files = (SourceFile(each.path, artifact.source(each.path), each.sha256) for each in members)
         return replace(self.source, files=tuple(files))
 
-    def know(self, digest: str, requires: tuple[str, ...], *, is_newest: bool) -> None:
-        """Add the fact that an artifact is at hand, with the plugins that it requires."""
+    def know(
+        self, digest: str, requires: tuple[str, ...], *, is_newest: bool, is_replaced: bool = False
+    ) -> None:
+        """Add the fact that an artifact is at hand, with the plugins that it requires.
+
+        ``is_replaced``: the live version leaves before this one is tried.
+        """
         versions = {**self.facts.versions, digest: requires}
-        self.facts = replace(self.facts, versions=versions)
+        is_replaced = is_replaced or self.facts.is_replaced
+        self.facts = replace(self.facts, versions=versions, is_replaced=is_replaced)
         if is_newest:
             self.facts = replace(self.facts, is_built=True, requires=requires)
 
@@ -273,18 +291,20 @@ class StagedPlugin(Struct):
             compile_seconds=self.compile_seconds if decision.version == "newest" else 0.0,
             load_seconds=trial.load_seconds,
             loaded_at=trial.loaded_at,
-            reloads=before.reloads + (before.generation != 0),
+            reloads=before.reloads + (before.generation != 0 or self.former is not None),
             fault=fault,
             memory="",
             left=(),
             held=held,
             waits="",
+            reload="replace" if self.facts.is_replaced else "",
         )
 
     def event(self, swap_seconds: float) -> PluginLoaded:
         """Return the event for the swap; ``swap_seconds`` is the duration for the whole batch."""
         trial = self.trial
         assert trial is not None
+        gap = (Step("gap", time.perf_counter() - self.left_at),) if self.left_at else ()
         return PluginLoaded(
             trial.loaded_at,
             trial.name,
@@ -292,7 +312,7 @@ class StagedPlugin(Struct):
             trial.generation.artifact.manifest.digest,
             trial.places,
             trial.load_seconds,
-            (*trial.steps, Step("swap", swap_seconds)),
+            (*trial.steps, Step("swap", swap_seconds), *gap),
         )
 
 
@@ -415,6 +435,7 @@ class Stager(ABC):
                 live=digest,
                 generation=live.generation.number,
                 bound=tuple(live.generation.peers),
+                is_replaced=engine.is_replaced(name, artifact.manifest.reload),
                 versions={digest: engine.dependencies.of(name, artifact.manifest.requires)},
             )
         return one
@@ -474,7 +495,8 @@ class Stager(ABC):
                     one.name, decision.digest
                 )
                 requires = engine.dependencies.of(one.name, artifact.manifest.requires)
-                one.know(decision.digest, requires, is_newest=False)
+                is_replaced = engine.is_replaced(one.name, artifact.manifest.reload)
+                one.know(decision.digest, requires, is_newest=False, is_replaced=is_replaced)
         except HotloadError as error:
             if decision.version == "newest":
                 self._broke(one, error)

@@ -15,6 +15,7 @@ from hotload_tui.core.errors import HotloadError, RefusedError, RequirementError
 from hotload_tui.core.events import PluginHeld, PluginMended
 from hotload_tui.core.manager.decide import Decision, in_order
 from hotload_tui.core.manager.staging import Engine, StagedPlugin, Stager
+from hotload_tui.core.manager.store import not_live
 from hotload_tui.core.model import PluginState
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.loader import Outcome, Wanted
@@ -26,9 +27,13 @@ from hotload_tui.core.watch.scanner import PluginChange
 class Update(Stager):
     """Carries out what ``decide`` decides; a trial that fails is a new fact, after which it decides again."""
 
-    def __init__(self, engine: Engine, *, fresh: bool = False) -> None:
-        """``fresh``: compile every file of the plugins that somebody asked for."""
+    def __init__(self, engine: Engine, *, fresh: bool = False, is_return: bool = False) -> None:
+        """``fresh``: compile every file of the plugins that somebody asked for.
+
+        ``is_return``: bring versions back that have left for another update.
+        """
         super().__init__(engine)
+        self._is_return = is_return
         self._fresh = fresh
         self._held = ""
         self._overtaken: set[str] = set()
@@ -42,7 +47,8 @@ class Update(Stager):
         one.facts = replace(one.facts, given=True, source=hold.source)
         one.artifacts[hold.digest] = artifact
         requires = self.engine.dependencies.of(one.name, artifact.manifest.requires)
-        one.know(hold.digest, requires, is_newest=False)
+        is_replaced = self.engine.is_replaced(one.name, artifact.manifest.reload)
+        one.know(hold.digest, requires, is_newest=False, is_replaced=is_replaced)
         self._held_at(one, hold)
         self.stage_others()
         for each in self.staged.values():
@@ -60,6 +66,7 @@ class Update(Stager):
             decisions = self._settle()
         except BaseException as error:
             self._discard((one for one in self.staged.values() if one.trial), f"the update ended: {error}")
+            self._bring_back()
             raise
         if self._held and (hold := self.staged[self._held].hold):
             self.engine.builds.keep(self._held, hold)
@@ -71,6 +78,37 @@ class Update(Stager):
                 ready.append(one.name)
         if ready:
             self._swap([self.staged[name] for name in in_order(ready, lambda name: decisions[name].requires)])
+        self._bring_back()
+
+    def stage_former(self, former: StagedPlugin) -> None:
+        """Stage a plugin whose live version has left, so that this version becomes live again."""
+        assert former.former is not None
+        digest, manifest = former.former.manifest.digest, former.former.manifest
+        one = self._add(former.directory, self.engine.status_of(former.directory), "on")
+        one.facts = replace(one.facts, given=True, source=digest)
+        one.former, one.left_at = former.former, former.left_at
+        one.artifacts[digest] = former.former
+        one.know(digest, self.engine.dependencies.of(one.name, manifest.requires), is_newest=False)
+        fault, decision = former.fault or former.status.fault, former.decision
+        if decision is not None and decision.unmet:
+            fault = self.engine.failure(RequirementError(one.name, decision.unmet), one.name)
+        self._held_at(one, Hold(former.status.source_digest, digest, former.status.held, fault))
+
+    def _bring_back(self) -> None:
+        """Load the versions that have left again, where no other version has gone live."""
+        loader = self.engine.loader
+        left = [one for one in self.staged.values() if one.former is not None and not loader.live(one.name)]
+        back = Update(self.engine, is_return=True)
+        for one in () if self._is_return else left:
+            if one.former is not None and one.former.manifest.digest not in one.facts.failed:
+                back.stage_former(one)
+        if back.staged:
+            back.stage_others()
+            self.engine.retire_thread.retire_now()
+            back.run()
+        for one in left:
+            if not loader.live(one.name):
+                loader.close_sockets(one.name)
 
     def _settle(self) -> dict[str, Decision]:
         """Try plugins, and decide again after each failure, until every plugin that loads has been tried."""
@@ -112,7 +150,8 @@ class Update(Stager):
     def _know_newest(self, one: StagedPlugin, source: Source, artifact: Artifact) -> None:
         requires = self.engine.dependencies.of(one.name, artifact.manifest.requires)
         one.artifacts[source.digest] = artifact
-        one.know(source.digest, requires, is_newest=True)
+        is_replaced = self.engine.is_replaced(one.name, artifact.manifest.reload)
+        one.know(source.digest, requires, is_newest=True, is_replaced=is_replaced)
         self.engine.dependencies.note(one.name, requires)
 
     def gave_up(self, one: StagedPlugin, decision: Decision, error: HotloadError) -> None:
@@ -135,6 +174,7 @@ class Update(Stager):
             for name in names:
                 if pending[name].version == "newest":
                     self._show_build(self.staged[name])
+            self._leave([name for name in names if pending[name].leaves])
             outcomes = self.engine.loader.trial_each([self._wanted(pending[name]) for name in names])
             results = [
                 self._take(self.staged[name], pending.pop(name), outcome)
@@ -143,6 +183,30 @@ class Update(Stager):
             if not all(results):
                 return False
         return True
+
+    def _leave(self, names: Iterable[str]) -> None:
+        """Let live versions leave before others are tried, each after the plugins that require it."""
+        loader, dependents = self.engine.loader, self.engine.dependencies.dependents
+        leaving = list(dict.fromkeys(each for name in names for each in (*dependents(name), name)))
+        leaving = [each for each in leaving if (live := loader.live(each))]
+        if not leaving:
+            return
+        if (unloading := loader.unloading()) is not None:  # the retirement waits for that function
+            raise RefusedError(f'on_unload of {unloading} cannot load a plugin with reload = "replace"')
+        began = time.perf_counter()
+        for name in leaving:
+            one, live = self.staged[name], loader.live(name)
+            assert live is not None
+            one.former, one.left_at = live.generation.artifact, began
+            is_retried = not one.facts.given
+            one.facts = replace(
+                one.facts, live="", generation=0, bound=(), has_left=True, is_retried=is_retried
+            )
+        loader.unload_together(leaving, keep_sockets=True)
+        for name in leaving:
+            self.engine.store.put_not_live(name, PluginState.BUILD)
+            self.staged[name].status = not_live(self.staged[name].status)
+        self.engine.retire_thread.retire_now()
 
     def _wanted(self, decision: Decision) -> Wanted:
         one, configured = self.staged[decision.name], self.engine.config.of(decision.name)
@@ -153,6 +217,7 @@ class Update(Stager):
             configured.priority,
             root_dir=one.directory.path.absolute(),
             required=tuple(filter(None, map(self._generation, decision.requires))),
+            is_alone=one.former is not None,
         )
 
     def _generation(self, name: str) -> Generation | None:
@@ -185,6 +250,8 @@ class Update(Stager):
         one = self.staged[trial.name]
         one.trial = None
         self.engine.retire_thread.discard(trial, "its hand-over failed")
+        if one.former is not None:
+            self.engine.retire_thread.retire_now()
         decision = next(each for each in loads if each.name == one.name)
         self._fail(one, decision, error)
         return False
@@ -197,7 +264,7 @@ class Update(Stager):
             reason = f"{one.name} requires it, and does not load with it: {error}"
             raise RefusedError(reason) from error
         one.fail(decision.digest)
-        if decision.version in ("newest", "live"):
+        if decision.version in ("newest", "live") or self._is_return:
             one.fault = self.engine.failure(error, one.name, one.compiled_source())
         self.gave_up(one, decision, error)
 

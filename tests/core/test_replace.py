@@ -1,0 +1,192 @@
+"""With ``reload = "replace"``, the running version of a plugin leaves before a new one is tried."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
+
+from hotload_tui import Config
+from hotload_tui.core.errors import PluginError
+from hotload_tui.core.events import PluginLoaded, PluginRetired
+from hotload_tui.core.model import PluginState
+from tests.conftest import Running, Workspace
+from tests.core.conftest import Stage
+
+Run = Callable[[Config], Running]
+
+REPLACED = 'its live version leaves before the new one is tried: reload = "replace"'
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return a library whose names can be registered once, as in many libraries."""
+    library = ModuleType("registry")
+    exec(
+        "names = {}\n"
+        "def add(name, value):\n"
+        "    if name in names: raise ValueError(f'{name} is already registered')\n"
+        "    names[name] = value\n",
+        vars(library),
+    )
+    monkeypatch.setitem(sys.modules, "registry", library)
+    return library
+
+
+def claiming(version: str, *, name: str = "greet", head: str = "RELOAD = 'replace'", end: str = "") -> str:
+    """Return a plugin that registers its name in a library when it is imported."""
+    return (
+        f"import registry\n{head}\nregistry.add('{name}', '{version}')\n"
+        f"def register(ctx):\n    ctx.hook('{name}', lambda: '{version}')\n"
+        f"    ctx.on_unload(lambda: registry.names.pop('{name}'))\n    {end}\n"
+    )
+
+
+def save(running: Running, workspace: Workspace, source: str, name: str = "greet") -> None:
+    """Save a plugin, and bring it up to date."""
+    workspace[name] = source
+    running.manager.scan_and_load_all()
+
+
+@pytest.mark.parametrize("declared", ["in the source", "in the configuration"])
+def test_the_running_version_leaves_first(
+    workspace: Workspace, run: Run, registry: ModuleType, declared: str
+) -> None:
+    """A name that can be registered once passes on, with one registration and a measured gap."""
+    head, plugins = "RELOAD = 'replace'", {}
+    if declared == "in the configuration":
+        head, plugins = "", {"greet": {"reload": "replace"}}
+    workspace["greet"] = claiming("a", head=head)
+    running = run(workspace.config(plugins=plugins))
+    save(running, workspace, claiming("b", head=head))
+    assert (running.host.call("greet"), registry.names) == (["b"], {"greet": "b"})
+    status = running.status("greet")
+    assert (status.state, status.generation, status.reloads) == (PluginState.OK, 2, 1)
+    first, second = running.told(PluginLoaded)
+    assert [step.name for step in first.steps] == ["execute", "register", "swap"]
+    assert [step.name for step in second.steps] == ["execute", "register", "swap", "gap"]
+    assert "gap" in second.describe()
+    kinds = [type(event) for event in running.events if isinstance(event, PluginLoaded | PluginRetired)]
+    assert kinds == [PluginLoaded, PluginRetired, PluginLoaded]
+
+
+def test_without_it_the_name_is_claimed_twice(workspace: Workspace, run: Run, registry: ModuleType) -> None:
+    """By default, the new version is tried beside the old one; the fault names the way out."""
+    workspace["greet"] = claiming("a", head="")
+    running = run(workspace.config())
+    save(running, workspace, claiming("b", head=""))
+    assert (running.status("greet").state, registry.names) == (PluginState.STALE, {"greet": "a"})
+
+
+@pytest.mark.parametrize("end", ["raise RuntimeError", "ctx.own('it', lambda: 1 / 0)"])
+def test_the_last_good_version_is_loaded_again(
+    workspace: Workspace, run: Run, registry: ModuleType, end: str
+) -> None:
+    """If the new version does not load, the one that left becomes live again: STALE, with the fault."""
+    workspace["greet"] = claiming("a")
+    running = run(workspace.config())
+    save(running, workspace, claiming("b", end=end))
+    status, fault = running.status("greet"), running.fault("greet")
+    assert (status.state, running.host.call("greet")) == (PluginState.STALE, ["a"])
+    assert (fault.phase, registry.names) == ("register", {"greet": "a"})
+    assert running.told(PluginLoaded)[-1].steps[-1].name == "gap"
+    save(running, workspace, claiming("c"))
+    assert (running.host.call("greet"), registry.names) == (["c"], {"greet": "c"})
+    assert running.status("greet").state is PluginState.OK
+
+
+@pytest.mark.parametrize("source", ["def register(ctx:", "RELOAD = 'often'\ndef register(ctx): ...\n"])
+def test_what_does_not_compile_makes_nobody_leave(
+    workspace: Workspace, run: Run, registry: ModuleType, source: str
+) -> None:
+    """A source that does not compile is a fault before the running version would leave."""
+    workspace["greet"] = claiming("a")
+    running = run(workspace.config())
+    save(running, workspace, source)
+    status = running.status("greet")
+    assert (status.state, status.generation, registry.names) == (PluginState.STALE, 1, {"greet": "a"})
+    assert running.told(PluginRetired) == []
+    if "often" in source:
+        fault = running.fault("greet")
+        assert 'write RELOAD = "replace" or "swap"' in fault.message
+        assert fault.place is not None
+        assert fault.place.line == 1
+
+
+def test_plugins_that_require_it_leave_and_return_with_it(
+    workspace: Workspace, run: Run, registry: ModuleType
+) -> None:
+    """The plugins that require a replaced plugin leave before it, and go live in the same swap."""
+    workspace["greet"] = claiming("a")
+    workspace["guest"] = claiming("a", name="guest", head="REQUIRES = ['greet']")
+    running = run(workspace.config())
+    save(running, workspace, claiming("b"))
+    assert registry.names == {"greet": "b", "guest": "a"}
+    assert (running.host.call("greet"), running.host.call("guest")) == (["b"], ["a"])
+    assert [event.name for event in running.told(PluginRetired)] == ["guest", "greet"]
+    save(running, workspace, claiming("c", end="raise RuntimeError"))
+    assert registry.names == {"greet": "b", "guest": "a"}
+    assert (running.host.call("greet"), running.host.call("guest")) == (["b"], ["a"])
+    states = (running.status("greet").state, running.status("guest").state)
+    assert states == (PluginState.STALE, PluginState.OK)
+
+
+def test_a_plugin_that_requires_a_failing_one_does_not_leave(
+    workspace: Workspace, run: Run, registry: ModuleType
+) -> None:
+    """If what it requires does not load, a replaced plugin stays live without a gap."""
+    workspace["base"] = "def register(ctx): ..."
+    workspace["greet"] = claiming("a", head="RELOAD = 'replace'; REQUIRES = ['base']")
+    running = run(workspace.config())
+    workspace["base"] = "def register(ctx): raise ValueError"
+    save(running, workspace, claiming("b", head="RELOAD = 'replace'; REQUIRES = ['base']"))
+    assert (running.host.call("greet"), running.status("greet").generation) == (["a"], 1)
+    assert registry.names == {"greet": "a"}
+
+
+def test_a_rollback_replaces(workspace: Workspace, run: Run, registry: ModuleType) -> None:
+    """A rollback lets the running version leave too; if the earlier one fails, everything is as before."""
+    workspace["greet"] = claiming("a", end="if 'broken' in registry.names: raise RuntimeError")
+    running = run(workspace.config())
+    save(running, workspace, claiming("b"))
+    running.manager.rollback("greet", 1)
+    assert (running.status("greet").state, registry.names) == (PluginState.HELD, {"greet": "a"})
+    running.manager.release("greet")
+    assert (running.status("greet").state, registry.names) == (PluginState.OK, {"greet": "b"})
+    registry.names["broken"] = ""
+    with pytest.raises(PluginError):
+        running.manager.rollback("greet", 1)
+    assert (running.host.call("greet"), running.status("greet").state) == (["b"], PluginState.OK)
+    assert registry.names == {"greet": "b", "broken": ""}
+
+
+def test_the_plan_says_so(workspace: Workspace, run: Run, registry: ModuleType) -> None:
+    """The plan names the plugins whose running version leaves first, and changes nothing."""
+    workspace["greet"] = claiming("a", head="")
+    workspace["guest"] = claiming("a", name="guest", head="REQUIRES = ['greet']")
+    running = run(workspace.config())
+    workspace["greet"] = claiming("b")
+    reasons = {plan.name: plan.reasons for plan in running.manager.plan().plugins}
+    assert REPLACED in reasons["greet"]
+    assert "its live version leaves first, with one that it requires" in reasons["guest"]
+    assert registry.names == {"greet": "a", "guest": "a"}
+
+
+def test_an_on_unload_function_cannot_ask_for_a_replacement(
+    workspace: Workspace, run: Run, registry: ModuleType, stage: Stage
+) -> None:
+    """A replacement waits for ``on_unload`` functions, so one of these is refused, and nothing leaves."""
+    workspace["greet"] = claiming("a")
+    workspace["other"] = (
+        "import stage\ndef register(ctx):\n    @ctx.on_unload\n    def ask():\n"
+        "        try: stage.running.manager.rebuild('greet')\n"
+        "        except Exception as error: stage.told.append(str(error))\n"
+    )
+    stage.running = running = run(workspace.config())
+    assert registry.names == {"greet": "a"}
+    running.manager.disable("other")
+    assert running.wait_for(lambda: bool(stage.told))
+    assert "on_unload of other cannot load" in str(stage.told[0])
+    assert (running.host.call("greet"), running.status("greet").generation) == (["a"], 1)
