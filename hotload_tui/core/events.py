@@ -323,6 +323,23 @@ ENGINE_LOGGER = "hotload.engine"
 """The logger for problems inside hotload."""
 EVENT_LOGGER = "hotload.events"
 """The logger for events about plugins, for a program that configures logging."""
+
+
+def own_logger(name: str) -> logging.Logger:
+    """Return a logger of hotload that ``logging.config`` cannot disable: it reports the failures.
+
+    By default ``dictConfig`` and ``fileConfig`` disable all loggers that they do not configure.
+    """
+    logger = logging.getLogger(name)
+    kind = type(logger)
+    if "disabled" not in vars(kind):  # a host may have set its own class of loggers
+        enabled = property(lambda _: False, lambda *_: None)
+        logger.__class__ = type(kind.__name__, (kind,), {"disabled": enabled, "__module__": kind.__module__})
+    return logger
+
+
+for _name in (ENGINE_LOGGER, EVENT_LOGGER, PLUGIN_LOGGER, "hotload.config"):
+    own_logger(_name)
 LEVELS: Final[dict[Level, int]] = {
     "debug": logging.DEBUG,
     "info": logging.INFO,

@@ -2,16 +2,26 @@ import atexit
 import builtins
 import codecs
 import copyreg
+import csv
 import gc
 import json
 import locale
 import logging
+import logging.config
+import mimetypes
+import multiprocessing
 import os
+import resource
+import shutil
+import socket
 import sqlite3
 import sys
 import threading
+import time
+import urllib.request
 import warnings
 import weakref
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
@@ -95,6 +105,12 @@ def knows_error_handler(name: str) -> bool:
     except LookupError:
         return False
     return True
+
+
+def umask() -> int:
+    """Return the umask, which can only be read by setting it."""
+    os.umask(now := os.umask(0o077))
+    return now
 
 
 # The plugin's code, the state of the process that shows its effect, and the ledger's category.
@@ -187,6 +203,44 @@ UNDONE: dict[str, tuple[str, Callable[[], object], str]] = {
                         "attribute"),
     "mock.patch": ("import unittest.mock\nunittest.mock.patch('json.loads').start()", lambda: json.loads,
                    "attribute"),
+    "socket timeout": ("import socket\nsocket.setdefaulttimeout(7)", socket.getdefaulttimeout,
+                       "socket timeout"),
+    "umask": ("import os\nos.umask(0o027)", umask, "umask"),
+    "resource limit": (
+        ("import resource\nsoft, hard = resource.getrlimit(resource.RLIMIT_CORE)\n"
+         "resource.setrlimit(resource.RLIMIT_CORE, (soft - 1 if soft > 0 else 0 if soft else 1, hard))"),
+        lambda: resource.getrlimit(resource.RLIMIT_CORE), "resource limit",
+    ),
+    "digits of a number": ("import sys\nsys.set_int_max_str_digits(5000)", sys.get_int_max_str_digits,
+                           "limit of digits"),
+    "start method": ("import multiprocessing\nmultiprocessing.set_start_method('spawn', force=True)",
+                     lambda: multiprocessing.get_start_method(allow_none=True), "start method"),
+    "captured warnings": ("import logging\nlogging.captureWarnings(True)", lambda: warnings.showwarning,
+                          "captured warnings"),
+    "gettext": ("import gettext\ngettext.install('hotload_test')", lambda: hasattr(builtins, "_"),
+                "attribute"),
+    "opener": ("import urllib.request\nurllib.request.install_opener(urllib.request.OpenerDirector())",
+               lambda: vars(urllib.request)["_opener"], "attribute"),
+    "csv dialect": ("import csv\ncsv.register_dialect('hotload-test', delimiter=';')", csv.list_dialects,
+                    "csv dialect"),
+    "csv dialect taken out": ("import csv\ncsv.unregister_dialect('unix')",
+                              lambda: sorted(csv.list_dialects()), "csv dialect"),
+    "mimetype": ("import mimetypes\nmimetypes.add_type('text/hotload-test', '.hotload')",
+                 lambda: (mimetypes.guess_type("x.hotload"), mimetypes.guess_extension("text/hotload-test")),
+                 "mimetype"),
+    "mimetype of others": ("import mimetypes\nmimetypes.add_type('text/hotload-test', '.html')",
+                           lambda: (mimetypes.guess_type("x.html"),
+                                    sorted(mimetypes.guess_all_extensions("text/html"))), "mimetype"),
+    "XML namespace": (
+        "import xml.etree.ElementTree as tree\ntree.register_namespace('hotload', 'urn:hotload-test')",
+        lambda: b"hotload:" in ET.tostring(ET.Element("{urn:hotload-test}x")), "XML namespace",
+    ),
+    "archive format": ("import shutil\nshutil.register_archive_format('hotload-test', lambda *a, **k: None)",
+                       shutil.get_archive_formats, "archive format"),
+    "unpack format": ("import shutil\nshutil.register_unpack_format('hotload', ['.hot'], lambda *a: None)",
+                      shutil.get_unpack_formats, "unpack format"),
+    "disabled logger": ("import logging\nlogging.getLogger('formatted').disabled = True",
+                        lambda: logging.getLogger("formatted").disabled, "logging"),
     "timer": ("import threading\nt = threading.Timer(60, C)\nt.daemon = True\nt.start()",
               lambda: [t for t in threading.enumerate() if type(t) is threading.Timer and not
                        t.finished.is_set()], "timer"),
@@ -201,6 +255,9 @@ LATE = [
         "environment variable", "variable taken out", "working directory", "locale", "recursion limit",
         "switch interval", "collector off", "logging off", "sys.path", "warnings filter", "logging level",
         "logging handler of the standard library", "sqlite3 converter",
+        "socket timeout", "umask", "resource limit", "digits of a number", "start method", "opener",
+        "captured warnings", "gettext", "csv dialect", "csv dialect taken out", "mimetype",
+        "mimetype of others", "XML namespace", "disabled logger",
         "sys.stdout", "patched with a plain value", "attribute deleted", "mock.patch",
         # The earlier values of these are unknown.
         "patched function", "patched host", "attribute added", "patched builtin",
@@ -270,6 +327,80 @@ def test_a_load_that_fails_leaves_nothing(workspace: Workspace, run: Run, kind: 
     running = run(workspace.config())
     assert running.fault("greet").type == "ValueError"
     assert look() == before
+
+
+@pytest.mark.usefixtures("tidy")
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_time_zone_is_undone_with_its_variable(workspace: Workspace, run: Run, fails: bool) -> None:  # noqa: FBT001
+    """After ``TZ`` and ``time.tzset()``, the process has its time zone again."""
+    before = time.tzname, time.localtime(0)
+    setup = "import os, time\nos.environ['TZ'] = 'Asia/Tokyo'\ntime.tzset()\n"
+    source = f"{setup}def register(ctx):\n    ctx.hook('late', lambda: 'x')\n"
+    workspace["greet"] = f"{source}raise ValueError\n" if fails else source
+    running = run(workspace.config())
+    if not fails:
+        assert time.localtime(0).tm_hour == 9
+        told = {entry.category for entry in running.manager.detail("greet").ledger}
+        assert told == {"environment", "time zone"}
+        running.manager.disable("greet")
+        assert {entry.outcome for entry in retire(running).ledger} == {"undone"}
+    assert (time.tzname, time.localtime(0)) == before
+
+
+CONFIGURES = {
+    "dictConfig": "logging.config.dictConfig({'version': 1})",
+    "dictConfig by name": "dictConfig(dict(version=1))",
+    "fileConfig": "logging.config.fileConfig(io.StringIO(INI))",
+}
+_INI = (
+    "[loggers]\nkeys=root\n[handlers]\nkeys=\n[formatters]\nkeys=\n[logger_root]\nlevel=WARNING\nhandlers=\n"
+)
+
+
+@pytest.mark.usefixtures("tidy", "host")
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize("kind", CONFIGURES)
+def test_a_plugin_that_configures_logging_silences_nobody(
+    workspace: Workspace,
+    run: Run,
+    kind: str,
+    is_late: bool,  # noqa: FBT001
+) -> None:
+    """``dictConfig`` and ``fileConfig`` in a plugin leave the loggers of hotload and of the host enabled."""
+    root = logging.getLogger()
+    level, handlers = root.level, [*root.handlers]
+    workspace["greet"] = (
+        f"import io, logging.config\nfrom logging.config import dictConfig\nINI = {_INI!r}\n"
+        + a_plugin(CONFIGURES[kind], late=is_late)
+    )
+    running = run(workspace.config())
+    running.host.call("late")
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name in ("formatted", "hotload.engine", "hotload.plugin", "hotload.plugin.greet", "hotload.config"):
+        assert not logging.getLogger(name).disabled
+    workspace["greet"] = "def register(ctx):\n    ctx.log.error('heard')\n"
+    running.manager.scan_and_load_all()
+    assert "error greet: heard" in running.said()
+
+
+@pytest.mark.usefixtures("host")
+def test_a_host_that_configures_logging_still_hears_hotload(workspace: Workspace, run: Run) -> None:
+    """Hotload reports failures even after the host has disabled all existing loggers."""
+    root = logging.getLogger()
+    level, handlers = root.level, [*root.handlers]
+    workspace["greet"] = CLEAN
+    running = run(workspace.config())
+    others = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
+    disabled = [one for one in others if one.disabled]
+    logging.config.dictConfig({"version": 1})
+    for other in others:
+        other.disabled = other in disabled
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    assert not logging.getLogger("hotload.engine").isEnabledFor(logging.NOTSET)
+    logging.getLogger("hotload.engine").error("heard")
+    assert "heard" in running.said()
 
 
 LOGGED = [
@@ -767,6 +898,7 @@ def test_what_cannot_be_undone_is_a_fault_of_the_old_version_only(workspace: Wor
 
 # Changes that can be made only once are made by the first version only.
 _ONCE = {
+    "csv dialect taken out": "import csv\n'unix' in csv.list_dialects() and csv.unregister_dialect('unix')",
     "variable taken out": "import os\nos.environ.pop('HOTLOAD_KEPT', None)",
     "attribute deleted": "vars(host).pop('number', None)",
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar, cast, overload
 
 from hotload_tui.core.errors import RefusedError, RegisterError
+from hotload_tui.core.events import own_logger
 from hotload_tui.core.hooks.point import Decorator, Fitting, Handler, HookFunction, HookPoint, place_of
 from hotload_tui.core.model import PLUGIN_LOGGER, encodable
 from hotload_tui.core.runtime.listening import BACKLOG, KeptSockets, Listening
@@ -131,7 +131,7 @@ class PluginContext:
         """The plugin's mapping for values that survive reloads."""
         self.settings = frozen(settings)
         """The ``[plugins.<name>.settings]`` table of ``hotload.toml``, read-only."""
-        self.log = logging.getLogger(f"{PLUGIN_LOGGER}.{name}")
+        self.log = own_logger(f"{PLUGIN_LOGGER}.{name}")
         """A logger whose lines appear in the console under the plugin's name."""
         self.staged: list[Handler] = []
         """The handlers that ``register`` registered; they go live only if the whole load succeeds."""

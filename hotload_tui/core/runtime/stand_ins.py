@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.resources.abc import Traversable, TraversableResources
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import IO, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import IO, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.interpreter import caller
@@ -401,8 +401,28 @@ def _logging_config(_: Modules, private: Importer) -> Mapping[str, object]:
     for name, value in vars(logging.config).items():
         if type(value) is FunctionType and value.__module__ == "logging.config":
             namespace[name] = FunctionType(value.__code__, namespace, name, value.__defaults__)
-    file_config = namespace["fileConfig"]
-    return {"dictConfig": dict_config, "DictConfigurator": configurator, "fileConfig": file_config}
+    file_config = cast("Callable[[object], None]", namespace["fileConfig"])
+    return {
+        "dictConfig": _sparing(dict_config),
+        "DictConfigurator": configurator,
+        "fileConfig": _sparing(file_config),
+    }
+
+
+def _sparing(configure: Callable[_P, None]) -> Callable[_P, None]:
+    """Return ``configure`` without the part that disables the loggers of the host, which must be heard."""
+
+    @functools.wraps(configure)
+    def configured(*values: _P.args, **named: _P.kwargs) -> None:
+        loggers = logging.root.manager.loggerDict.copy().values()
+        enabled = [one for one in loggers if isinstance(one, logging.Logger) and not one.disabled]
+        try:
+            configure(*values, **named)
+        finally:
+            for logger in enabled:
+                logger.disabled = False
+
+    return configured
 
 
 def _atexit(generation: Modules, _: Importer) -> Mapping[str, object]:

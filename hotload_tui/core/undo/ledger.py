@@ -34,6 +34,7 @@ from hotload_tui.core.undo.registers import (
     registers,
 )
 from hotload_tui.core.undo.running import Activity, tasks, threads
+from hotload_tui.core.undo.settings import settings
 
 _UNKNOWN = object()
 
@@ -53,7 +54,11 @@ class Process:
         """Treat all modules below ``module_path`` as plugin modules."""
         plugins = Owner(module_path)
         self.attributes = Attributes(plugins)
-        self.registers: tuple[Register, ...] = (*registers(plugins.owns), self.attributes)
+        self.registers: tuple[Register, ...] = (
+            *settings(),
+            *registers(plugins.owns),
+            self.attributes,
+        )
         for register in self.registers[:-1]:
             register.read()  # finds some through the collector's lists, before a host freezes these
         self.lock = threading.RLock()

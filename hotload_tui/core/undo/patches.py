@@ -141,6 +141,10 @@ _HOOKS: Mapping[str, Iterable[str]] = {
     "threading": ("excepthook", "_trace_hook", "_profile_hook"),
     "builtins": ("__import__", "__build_class__", "open", "print", "input", "compile", "eval", "exec"),
 }  # the values from before plugins are kept, to undo patches that are made after a load
+_SETTERS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("builtins", "_"): ("install",),  # gettext.install, and the method of a translation
+    ("urllib.request", "_opener"): ("install_opener",),
+}  # attributes that a function of the standard library sets for its caller
 _SPECIAL = ("__import__", "__build_class__")  # all other dunder names are ignored
 
 
@@ -199,8 +203,9 @@ class Attributes(Register):
                     yield RegisterChange((module, key), was, value)
 
     def words_of(self, key: Hashable) -> tuple[str, ...]:
-        """Return the attribute's name, which code that sets the attribute mentions."""
-        return (cast("tuple[str, str]", key)[1],)
+        """Return the names that code that sets the attribute mentions: its own, or its function's."""
+        name = cast("tuple[str, str]", key)[1]
+        return (name, *_SETTERS.get(cast("tuple[str, str]", key), ()))
 
     def current(self, key: Hashable) -> object:
         """Return the attribute's current value."""

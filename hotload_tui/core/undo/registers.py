@@ -397,7 +397,7 @@ class Signals(Register):
         return f"{cast('signal.Signals', key).name}: {name_of(value)}"
 
 
-_CLUES = ("Handler", "handlers", "Filter", "Formatter", "Level", "level", "propagate", "Config")
+_CLUES = ("Handler", "handlers", "Filter", "Formatter", "Level", "level", "propagate", "disabled", "Config")
 """Code that changes the settings of a logger contains one of these strings."""
 
 _BYTES = 100  # bytes of an artifact that are searched for all words in the time of reading one logger
@@ -410,7 +410,7 @@ class Logging(Register):
     category = "logging"
     words = (
         "addHandler", "removeHandler", "addFilter", "removeFilter", "setFormatter", "setLevel", "propagate",
-        "basicConfig", "dictConfig", "fileConfig", "handlers", "level",
+        "basicConfig", "dictConfig", "fileConfig", "handlers", "level", "disabled",
     )  # fmt: skip
 
     def __init__(self, is_plugins: Callable[[object], bool]) -> None:
@@ -430,6 +430,8 @@ class Logging(Register):
                 found[name, "level", 0] = logger.level
             if not logger.propagate:
                 found[name, "propagate", 0] = logger.propagate
+            if logger.disabled:
+                found[name, "disabled", 0] = True
             for condition in logger.filters:
                 found[name, "filter", id(condition)] = condition
             for handler in logger.handlers:
@@ -450,6 +452,8 @@ class Logging(Register):
                 logger.setLevel(0 if value is MISSING else cast("int", value))
             case "propagate":
                 logger.propagate = value is MISSING or bool(value)
+            case "disabled":
+                logger.disabled = value is not MISSING and bool(value)
             case "handler":
                 _replace(logger.handlers, number, value)
             case "filter":
@@ -477,7 +481,7 @@ def _set_loggers() -> list[tuple[str, logging.Logger]]:
         (name, logger)
         for name, logger in loggers
         if isinstance(logger, logging.Logger)
-        and (logger.handlers or logger.filters or logger.level or not logger.propagate)
+        and (logger.handlers or logger.filters or logger.level or logger.disabled or not logger.propagate)
     ]
 
 

@@ -1,0 +1,210 @@
+"""Settings and tables of the standard library that few plugins change, read for those that name them."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import logging
+import mimetypes
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Hashable, Iterator, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast
+
+from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.undo.owner import name_of
+from hotload_tui.core.undo.registers import MISSING, Entries, Register, Setting, Table
+
+_MOST: Final = 1 << 17  # the largest artifact to search, in bytes
+
+
+@dataclass(eq=False, slots=True)
+class _NamedSetting(Setting):
+    """A setting that only code that contains one of ``words`` can change."""
+
+    def may_change(self, artifact: Artifact) -> bool:
+        return artifact.may_say(self.words, _MOST)
+
+
+@dataclass(eq=False, slots=True)
+class _NamedTable(Table):
+    """A dictionary that only code that contains one of ``words`` can change."""
+
+    def may_change(self, artifact: Artifact) -> bool:
+        return artifact.may_say(self.words, _MOST)
+
+
+class Dialects(Register):
+    """The dialects of ``csv``."""
+
+    category = "csv dialect"
+    words = ("register_dialect", "unregister_dialect")
+
+    def may_change(self, artifact: Artifact) -> bool:  # noqa: D102 - as Register
+        return artifact.may_say(self.words, _MOST)
+
+    def read(self) -> Entries:  # noqa: D102 - as Register
+        return {name: csv.get_dialect(name) for name in csv.list_dialects()}
+
+    def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
+        if value is MISSING:
+            csv.unregister_dialect(str(key))
+        else:
+            csv.register_dialect(str(key), cast("type[csv.Dialect]", value))
+
+    def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - as Register
+        return f"'{key}'"
+
+
+class MimeTypes(Register):
+    """The types of file names in ``mimetypes``, by the file's suffix and whether the type is official."""
+
+    category = "mimetype"
+    words = ("mimetypes",)
+
+    def may_change(self, artifact: Artifact) -> bool:  # noqa: D102 - as Register
+        return artifact.may_say(("add_type", "types_map", "common_types"), _MOST)
+
+    def read(self) -> Entries:  # noqa: D102 - as Register
+        return {
+            (suffix, is_official): kind
+            for is_official in (False, True)
+            for suffix, kind in _types(is_official).items()
+        }
+
+    def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
+        suffix, is_official = cast("tuple[str, bool]", key)
+        before = _types(is_official).pop(suffix, None)
+        tables = cast("tuple[dict[str, list[str]], ...]", _database().types_map_inv)
+        suffixes = tables[is_official].get(before or "", [])
+        if suffix in suffixes:
+            suffixes.remove(suffix)
+        if value is not MISSING:
+            mimetypes.add_type(str(value), suffix, is_official)
+
+    def tell(self, key: Hashable, value: object) -> str:  # noqa: D102 - as Register
+        return f"{cast('tuple[str, bool]', key)[0]}: {name_of(value)}"
+
+
+def _types(is_official: bool) -> MutableMapping[str, str]:  # noqa: FBT001 - the index that mimetypes uses
+    return cast("tuple[MutableMapping[str, str], ...]", _database().types_map)[is_official]
+
+
+def _database() -> mimetypes.MimeTypes:
+    if not mimetypes.inited:
+        mimetypes.init()
+    return cast("mimetypes.MimeTypes", getattr(mimetypes, "_db"))  # noqa: B009 - not in the stubs
+
+
+class Limits(Register):
+    """The limits of the process that ``resource`` sets; a lowered hard limit stays, unless root runs this."""
+
+    category = "resource limit"
+    words = ("setrlimit", "prlimit")
+
+    def may_change(self, artifact: Artifact) -> bool:  # noqa: D102 - as Register
+        return artifact.may_say(self.words, _MOST)
+
+    def read(self) -> Entries:  # noqa: D102 - as Register
+        if sys.platform == "win32":
+            return {}
+        import resource
+
+        names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+        return {name: resource.getrlimit(getattr(resource, name)) for name in names}
+
+    def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
+        if sys.platform != "win32" and value is not MISSING:
+            import resource
+
+            resource.setrlimit(getattr(resource, str(key)), cast("tuple[int, int]", value))
+
+    def tell(self, key: Hashable, value: object) -> str:  # noqa: D102 - as Register
+        return f"{key} = {value}"
+
+
+def settings() -> Iterator[Register]:
+    """Yield the registers of this module; the time zone comes first, and is undone last."""
+    if hasattr(time, "tzset"):
+        yield _NamedSetting(
+            "time zone",
+            ("tzset",),
+            lambda: (time.tzname, time.timezone, time.altzone),
+            lambda _: time.tzset(),  # from the variable TZ, which is undone by then
+        )
+    yield Setting(
+        "socket timeout",
+        ("setdefaulttimeout",),
+        socket.getdefaulttimeout,
+        lambda to: socket.setdefaulttimeout(cast("float | None", to)),
+    )
+    yield Setting(
+        "limit of digits",
+        ("set_int_max_str_digits",),
+        sys.get_int_max_str_digits,
+        lambda to: sys.set_int_max_str_digits(cast("int", to)),
+    )
+    yield Setting(
+        "captured warnings",
+        ("captureWarnings",),
+        lambda: getattr(logging, "_warnings_showwarning", None) is not None,
+        lambda to: logging.captureWarnings(bool(to)),
+    )
+    yield _NamedSetting("umask", ("umask",), _umask, lambda to: os.umask(cast("int", to)))
+    yield _NamedSetting("start method", ("set_start_method",), _start_method, _set_start_method)
+    yield Limits()
+    yield Dialects()
+    yield MimeTypes()
+    yield _NamedTable(
+        "XML namespace", ("register_namespace",), _table("xml.etree.ElementTree", "_namespace_map")
+    )
+    yield _NamedTable(
+        "archive format",
+        ("register_archive_format", "unregister_archive_format"),
+        _table("shutil", "_ARCHIVE_FORMATS"),
+    )
+    yield _NamedTable(
+        "unpack format",
+        ("register_unpack_format", "unregister_unpack_format"),
+        _table("shutil", "_UNPACK_FORMATS"),
+    )
+
+
+def _table(module: str, name: str) -> Callable[[], MutableMapping[Hashable, object] | None]:
+    """Return a function that returns a module's dictionary, and imports the module: the plugin does too."""
+    return lambda: cast(
+        "MutableMapping[Hashable, object] | None", getattr(importlib.import_module(module), name, None)
+    )
+
+
+_STATUS = Path("/proc/self/status")
+
+
+def _umask() -> int:
+    """Return the umask; only Linux shows it, elsewhere it is changed for a moment."""
+    try:
+        text = _STATUS.read_text("utf-8", "replace")
+    except OSError:
+        text = ""
+    _, is_there, rest = text.partition("\nUmask:")
+    if is_there:
+        return int(rest.split(maxsplit=1)[0], 8)
+    current = os.umask(0o077)  # files that another thread creates now are private, not open to all
+    os.umask(current)
+    return current
+
+
+def _start_method() -> object:
+    """Return the context that ``multiprocessing`` uses; ``None`` before its first use."""
+    default = getattr(sys.modules.get("multiprocessing.context"), "_default_context", None)
+    return getattr(default, "_actual_context", None)
+
+
+def _set_start_method(context: object) -> None:
+    default = getattr(sys.modules.get("multiprocessing.context"), "_default_context", None)
+    if default is not None:
+        default._actual_context = context  # noqa: SLF001 - set_start_method() cannot return to no method
