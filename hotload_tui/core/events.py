@@ -187,6 +187,21 @@ class PluginRetired(PluginEvent, frozen=True, tag=True):
         return "; ".join(parts)
 
 
+class PluginOld(PluginEvent, frozen=True, tag=True):
+    """Code of an earlier version is still called; published when that begins."""
+
+    level: ClassVar[Level] = "warning"
+    text: ClassVar[str] = "{self.reason}"
+    reason: str
+    """The version, how often it is called, by whom, and what keeps it."""
+
+
+class PluginOldEnded(PluginEvent, frozen=True, tag=True):
+    """No earlier version is called any more."""
+
+    text: ClassVar[str] = "no earlier version is called any more"
+
+
 class PluginCleaned(PluginEvent, frozen=True, tag=True):
     """Artifacts of the plugin were removed."""
 
@@ -275,6 +290,8 @@ AnyEvent: TypeAlias = (
     | PluginHeld
     | PluginReleased
     | PluginRetired
+    | PluginOld
+    | PluginOldEnded
     | PluginCleaned
     | WatcherChanged
     | LogWritten

@@ -11,6 +11,7 @@ import atexit
 import codecs
 import contextlib
 import ctypes
+import dis
 import encodings
 import functools
 import gc
@@ -21,9 +22,26 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Container, Hashable, Iterator, Mapping, MutableMapping
+from collections.abc import (
+    Callable,
+    Collection,
+    Container,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+)
 from itertools import tee
-from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
+from types import (
+    AsyncGeneratorType,
+    CodeType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    TracebackType,
+)
 from typing import Final, NamedTuple, TypeAlias, cast
 
 
@@ -516,6 +534,227 @@ def _shows_changes() -> bool:
     return len(set(seen)) == len(seen) and version_reader(namespace).value == seen[-1]
 
 
+# ---- calls of chosen functions
+
+_TOOL: Final = "hotload"
+_FREE_TOOLS: Final = (3, 4)  # the identifiers that the interpreter reserves for no kind of tool
+
+
+class CallReports:
+    """Reports each call of chosen functions and of the functions inside them; other code runs as before.
+
+    From Python 3.12 on this uses ``sys.monitoring``, and also reports when a generator or coroutine goes on.
+    Python 3.11 has no such events: the functions get code that begins with a call of the reporter.
+    """
+
+    def __init__(self, entered: Callable[[FrameType], object]) -> None:
+        """Call ``entered`` with the new frame, in the calling thread; it must not raise."""
+        self._entered = entered
+        self._tool: int | None = None
+
+    def begin(self, functions: Iterable[FunctionType]) -> tuple[list[CodeType], list[FunctionType]]:
+        """Report the calls of ``functions`` from now on.
+
+        Return the code objects that replace others, and the functions that cannot be watched now: all if
+        each tool identifier is taken, and on Python 3.11 those that are running.
+        """
+        if not works(CALLS):
+            return [], list(functions)
+        if sys.version_info < (3, 12):
+            return self._replace_code(functions)
+        monitoring = sys.monitoring
+        if self._tool is None:
+            self._tool = next((each for each in _FREE_TOOLS if monitoring.get_tool(each) is None), None)
+            if self._tool is None:
+                return [], list(functions)
+            monitoring.use_tool_id(self._tool, _TOOL)
+            for event in (monitoring.events.PY_START, monitoring.events.PY_RESUME):
+                monitoring.register_callback(self._tool, event, self._report)
+        events = monitoring.events.PY_START | monitoring.events.PY_RESUME
+        for function in functions:
+            for code in nested(function.__code__):
+                monitoring.set_local_events(self._tool, code, events)
+        return [], []
+
+    def end(self, functions: Iterable[FunctionType]) -> None:
+        """Report nothing more, and free the tool identifier; ``functions`` are those that still exist."""
+        if sys.version_info < (3, 12) or self._tool is None:
+            return
+        monitoring = sys.monitoring
+        for function in functions:
+            for code in nested(function.__code__):
+                monitoring.set_local_events(self._tool, code, monitoring.events.NO_EVENTS)
+        for event in (monitoring.events.PY_START, monitoring.events.PY_RESUME):
+            monitoring.register_callback(self._tool, event, None)
+        monitoring.free_tool_id(self._tool)
+        self._tool = None
+
+    def _report(self, *_: object) -> None:
+        self._entered(sys._getframe(1))  # noqa: SLF001 - as in ``caller``
+
+    def _replace_code(self, functions: Iterable[FunctionType]) -> tuple[list[CodeType], list[FunctionType]]:
+        running = {id(frame.f_code) for stack in stacks().values() for frame in stack}
+        new, later = [], []
+        for function in functions:
+            if id(function.__code__) in running:  # code that looks for its own frames must find them
+                later.append(function)
+                continue
+            function.__code__ = _reporting(function.__code__, self._report)
+            new.append(function.__code__)
+        return new, later
+
+
+def nested(code: CodeType) -> Iterator[CodeType]:
+    """Yield a code object and those of the functions inside it."""
+    yield code
+    for constant in code.co_consts:
+        if type(constant) is CodeType:
+            yield from nested(constant)
+
+
+_BEFORE_START: Final = frozenset(
+    {"MAKE_CELL", "COPY_FREE_VARS", "RETURN_GENERATOR", "POP_TOP", "EXTENDED_ARG"}
+)
+_UNIT: Final = 2  # bytes of an instruction; a cache has the same size
+_CALL: Final = (
+    ("PUSH_NULL", 0, 0),
+    ("LOAD_CONST", -1, 0),
+    ("PRECALL", 0, 1),
+    ("CALL", 0, 4),
+    ("POP_TOP", 0, 0),
+)
+"""The instructions of Python 3.11 that call a constant: name, argument and number of caches."""
+
+
+def _reporting(code: CodeType, report: Callable[[], object]) -> CodeType:
+    """Return code of Python 3.11 that calls ``report`` first, and so do the functions inside it.
+
+    It is the same code otherwise, with the same lines: all its jumps are relative.
+    """
+    if code.co_name in ("<listcomp>", "<setcomp>", "<dictcomp>"):
+        return code
+    constants = tuple(_reporting(each, report) if type(each) is CodeType else each for each in code.co_consts)
+    units = code.co_code
+    at = 0
+    while dis.opname[units[at]] in _BEFORE_START:
+        at += _UNIT
+    at += _UNIT
+    if dis.opname[units[at - _UNIT]] != "RESUME":
+        return code.replace(co_consts=constants)
+    call = b"".join(
+        _instruction(name, len(constants) if argument < 0 else argument) + bytes(_UNIT * caches)
+        for name, argument, caches in _CALL
+    )
+    start, length = at // _UNIT, len(call) // _UNIT
+    return code.replace(
+        co_code=units[:at] + call + units[at:],
+        co_consts=(*constants, report),
+        co_stacksize=code.co_stacksize + 2,
+        co_linetable=_with_gap(code.co_linetable, start, length),
+        co_exceptiontable=_moved(code, start, length),
+    )
+
+
+def _instruction(name: str, argument: int) -> bytes:
+    operation, extension = dis.opmap[name], dis.opmap["EXTENDED_ARG"]
+    parts = argument.to_bytes(4, "big").lstrip(b"\0") or b"\0"
+    return b"".join(bytes((extension, part)) for part in parts[:-1]) + bytes((operation, parts[-1]))
+
+
+def _with_gap(table: bytes, start: int, length: int) -> bytes:
+    """Return a table of lines in which ``length`` units from ``start`` on have no line.
+
+    The first byte of each entry has the highest bit set; its lowest three are the number of units less one.
+    """
+    position = units = 0
+    while units < start:
+        units += (table[position] & 7) + 1
+        position += 1
+        while position < len(table) and not table[position] & 0x80:
+            position += 1
+    gap = bytes(0x80 | 15 << 3 | min(8, length - done) - 1 for done in range(0, length, 8))
+    return table[:position] + gap + table[position:]
+
+
+def _moved(code: CodeType, start: int, length: int) -> bytes:
+    """Return the table of exception handlers after an insertion of ``length`` units at ``start``."""
+    parse: Callable[[CodeType], list[_Handler]] = getattr(dis, "_parse_exception_table")  # noqa: B009
+    table = bytearray()
+    for each in parse(code):  # its offsets are in bytes
+        begin, end, target = (
+            offset // _UNIT + length * (offset // _UNIT >= start)
+            for offset in (each.start, each.end, each.target)
+        )
+        for index, value in enumerate((begin, end - begin, target, each.depth << 1 | each.lasti)):
+            table += _varint(value, 0x80 * (index == 0))
+    return bytes(table)
+
+
+class _Handler(NamedTuple):
+    start: int
+    end: int
+    target: int
+    depth: int
+    lasti: bool
+
+
+def _varint(value: int, mark: int) -> bytes:
+    """Return a number in groups of six bits, the highest first; ``mark`` is added to the first byte."""
+    groups = [value & 63]
+    while value := value >> 6:
+        groups.append(value & 63 | 64)
+    groups[-1] |= mark
+    return bytes(reversed(groups))
+
+
+def _reports_calls() -> bool:
+    """Return whether functions, closures and generators work as before and their calls are reported."""
+    if sys.version_info >= (3, 12):
+        return hasattr(sys.monitoring, "set_local_events")
+    seen: list[str] = []
+    reports = CallReports(lambda frame: seen.append(frame.f_code.co_name))
+    function = cast("FunctionType", _probe)
+    probe = FunctionType(_reporting(function.__code__, reports._report), globals())  # noqa: SLF001
+    if probe(1) != 1 or seen != ["_probe", "inner", "count"]:
+        return False
+    try:
+        probe(None)
+    except TypeError as error:
+        # No variable keeps the traceback: it would form a cycle with the frames of all callers.
+        return list(_lines(error.__traceback__))[1:] == list(_lines(_failure().__traceback__))[1:]
+    return False
+
+
+def _probe(start: int) -> int:
+    def count(limit: int) -> Iterator[int]:
+        for number in range(limit):
+            try:
+                yield 1 // number
+            except ZeroDivisionError:
+                yield -number
+
+    def inner(step: int) -> int:
+        nonlocal start
+        start += step
+        return sum(count(start))
+
+    return inner(2)
+
+
+def _failure() -> TypeError:
+    try:
+        _probe(cast("int", None))
+    except TypeError as error:
+        return error
+    raise AssertionError
+
+
+def _lines(trace: TracebackType | None) -> Iterator[int]:
+    while trace is not None:
+        yield trace.tb_lineno
+        trace = trace.tb_next
+
+
 # ---- the table
 
 YOUNG: Final = Trick(
@@ -555,8 +794,13 @@ EXITS: Final = Trick(
     "functions that a plugin gives to atexit late stay until the program ends", _lists_exits,
 )  # fmt: skip
 
+CALLS: Final = Trick(
+    "call-reports", "see which calls reach an old version, through its code objects", 14,
+    "only old code that is running at a check is reported, not each call", _reports_calls,
+)  # fmt: skip
+
 TRICKS: Final = (
-    YOUNG, VERSIONS, THREAD_LOCALS, INTERRUPTION, MAIN_THREAD, FRAME_LOCALS, RENAMING, CODECS, EXITS,
+    YOUNG, VERSIONS, THREAD_LOCALS, INTERRUPTION, MAIN_THREAD, FRAME_LOCALS, RENAMING, CODECS, EXITS, CALLS,
 )  # fmt: skip
 """Without an entry: the frames of a thread and their callers, which every CPython has."""
 

@@ -40,6 +40,7 @@ class PluginState(StrEnum):
     """The state of a plugin; the value is the word, and ``glyph`` is the sign always shown with it."""
 
     OK = "ok"
+    OLD = "OLD"
     STALE = "STALE"
     FAIL = "FAIL"
     HELD = "HELD"
@@ -56,6 +57,7 @@ class PluginState(StrEnum):
 
 _GLYPHS: Final = {
     PluginState.OK: "+",
+    PluginState.OLD: "~",
     PluginState.STALE: "~",
     PluginState.FAIL: "!",
     PluginState.HELD: "=",
@@ -180,6 +182,8 @@ class PluginStatus(Struct, frozen=True):
     """What a plugin in state ``wait`` waits for; empty in all other states."""
     reload: str = ""
     """``replace`` if the live generation leaves before another one is tried; else empty."""
+    old: str = ""
+    """How an earlier version is still called, by whom, and what keeps it; empty if none is called."""
 
     @property
     def raises(self) -> bool:

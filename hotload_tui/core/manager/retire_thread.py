@@ -22,6 +22,8 @@ from hotload_tui.core.runtime.trial import LivePlugin
 
 logger = logging.getLogger("hotload.engine")
 
+_TICK = 1.0  # seconds between two looks for calls of a version that is still in memory
+
 
 class RetireThread:
     """A thread that retires the generations that the loader replaced or dropped, and reports the results."""
@@ -33,6 +35,7 @@ class RetireThread:
         self._thread: threading.Thread | None = None
         self._is_check_scheduled = False
         self._discarded: dict[tuple[str, int], str] = {}
+        self._called: dict[str, str] = {}
 
     def start(self) -> None:
         """Start before plugins load: a thread keeps the hooks that are set when it starts."""
@@ -88,7 +91,14 @@ class RetireThread:
             self._thread, self._queue = None, queue.SimpleQueue()
 
     def _work(self, chores: queue.SimpleQueue[Callable[[], None] | None]) -> None:
-        while (chore := chores.get()) is not None:
+        while True:
+            try:
+                chore = chores.get(timeout=_TICK if self._loader.is_held() or self._called else None)
+            except queue.Empty:
+                chore = self._look_for_calls
+            if chore is None:
+                self._loader.end_watch()
+                return
             try:
                 chore()
             except Exception:  # any error: later generations must still retire
@@ -111,6 +121,14 @@ class RetireThread:
         for name, number in self._loader.look_again():
             self._store.remember(name, number, self._loader.memory_of(name))
             self._store.write("info", name, f"generation {number} is freed now")
+        self._look_for_calls()
+
+    def _look_for_calls(self) -> None:
+        """Record which plugins have an earlier version that is still called."""
+        called = self._loader.still_called()
+        for name in {**self._called, **called}:
+            self._store.put_old(name, called.get(name, ""))
+        self._called = called
 
 
 FEWEST: Final = 3
@@ -136,7 +154,10 @@ class Probation:
         status = self._store.get(fault.plugin)
         if limit is None or status is None or status.generation != generation:
             return
-        if status.state is not PluginState.OK or (fault.plugin, generation) in self._judged:
+        if (
+            status.state not in (PluginState.OK, PluginState.OLD)
+            or (fault.plugin, generation) in self._judged
+        ):
             return
         age = time.time() - status.loaded_at
         figures = [each.status() for each in self._host.handlers_of(fault.plugin)]

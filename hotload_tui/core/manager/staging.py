@@ -69,7 +69,7 @@ def why_again(status: PluginStatus | None) -> str:
     """Return why a rebuild of all plugins loads an unchanged plugin again; empty if it does not."""
     if status is None or status.fault is None or status.state is PluginState.HELD:
         return ""
-    if status.state is PluginState.OK:
+    if status.state in (PluginState.OK, PluginState.OLD):
         return "a handler failed, and the plugin is loaded again"
     return "it failed before, and is tried again"
 

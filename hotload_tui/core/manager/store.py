@@ -32,6 +32,8 @@ from hotload_tui.core.events import (
     PluginFailed,
     PluginHeld,
     PluginLoaded,
+    PluginOld,
+    PluginOldEnded,
     PluginRemoved,
     PluginRetired,
     Subscriber,
@@ -137,7 +139,7 @@ class StatusStore:
             known = self._statuses.get(status.name)
             if known is not None and known.generation == status.generation:
                 status = replace(status, memory=known.memory, left=known.left)
-            self._statuses[status.name] = status
+            self._statuses[status.name] = _with_old(status, known.old if known else "")
 
     def put_failed(self, status: PluginStatus, fault: Fault, source: str, generation: int) -> None:
         """Record and publish that a plugin's source does not load; a live ``generation`` stays live."""
@@ -206,6 +208,18 @@ class StatusStore:
                 left = tuple(entry.describe() for entry in ledger or () if entry.outcome == "named")
                 self._statuses[name] = replace(status, memory=memory, left=left)
 
+    def put_old(self, name: str, old: str) -> None:
+        """Record how an earlier version of a plugin is still called; publish its begin and its end."""
+        with self._lock:
+            known = self._statuses.get(name)
+            if known is None or known.old == old:
+                return
+            self._statuses[name] = _with_old(known, old)
+        if not old:
+            self.publish(PluginOldEnded(time.time(), name))
+        elif not known.old:
+            self.publish(PluginOld(time.time(), name, old))
+
     def ledger_before(self, name: str) -> tuple[LedgerEntry, ...]:
         """Return the ledger of the plugin's last retired generation."""
         return self._ledgers.get(name, ())
@@ -216,7 +230,7 @@ class StatusStore:
             status = self._statuses.get(fault.plugin)
             if status is None:
                 return
-            is_live = status.generation == generation and status.state in (PluginState.OK, PluginState.HELD)
+            is_live = status.generation == generation and status.state in _LIVE
             is_new = is_live and status.fault is None  # publish again for a new generation
             if not is_new and _is_repeated(fault, self._hook_faults.get(fault.plugin)):
                 return
@@ -224,6 +238,18 @@ class StatusStore:
             if is_live:
                 self._statuses[fault.plugin] = replace(status, fault=fault)
         self.publish(PluginFailed(fault.at, fault.plugin, fault, generation))
+
+
+_LIVE = (PluginState.OK, PluginState.OLD, PluginState.HELD)
+"""The states in which the newest version that may run is live."""
+
+
+def _with_old(status: PluginStatus, old: str) -> PluginStatus:
+    """Return a status with how an earlier version is called; only a plugin that is ok becomes OLD by it."""
+    state = status.state
+    if state in (PluginState.OK, PluginState.OLD):
+        state = PluginState.OLD if old else PluginState.OK
+    return replace(status, state=state, old=old)
 
 
 def not_live(status: PluginStatus) -> PluginStatus:

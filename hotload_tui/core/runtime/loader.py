@@ -461,6 +461,14 @@ class Loader:
         """Return ``freed``, or a text that describes what is left of a plugin's retired generations."""
         return self._held.memory_of(name)
 
+    def still_called(self) -> dict[str, str]:
+        """Return how retired generations are still called, in words, by plugin; only those that are."""
+        return self._held.still_called() if self._held else {}
+
+    def end_watch(self) -> None:
+        """Stop watching the calls of retired generations."""
+        self._held.end_watch()
+
     @contextlib.contextmanager
     def step_aside(self) -> Iterator[None]:
         """Keep ``retire`` in another thread from waiting for this thread and the calls that it is part of."""

@@ -106,6 +106,11 @@ class Origin:
         self._pins[file] = (pin, linecache.cache.get(file))
         linecache.cache[file] = pin
 
+    def add(self, code: CodeType) -> None:
+        """Name the code of a function, which replaces other code, like the code of its file."""
+        if code.co_filename in self._codes:
+            self._codes[code.co_filename].append(code)
+
     def codes(self) -> list[CodeType]:
         """Return the code objects of executed modules that still have their real file names."""
         return [code for codes in self._codes.values() for code in codes]

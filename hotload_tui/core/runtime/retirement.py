@@ -14,15 +14,17 @@ from msgspec.structs import replace
 from hotload_tui.core.errors import near
 from hotload_tui.core.faults import fault_of, trace_of
 from hotload_tui.core.hooks.inflight import CallRecord
-from hotload_tui.core.interpreter import collect_young, thread_stack
+from hotload_tui.core.interpreter import collect_young, stacks, thread_stack
 from hotload_tui.core.leaks import FREED, LivenessCheck, collect, forget
 from hotload_tui.core.model import Fault, LedgerEntry, StepObserver, nobody
 from hotload_tui.core.runtime.generation import Generation
+from hotload_tui.core.runtime.old_calls import OldCalls
 from hotload_tui.core.runtime.threads import BoundedCall
 from hotload_tui.core.runtime.trial import LivePlugin, is_unfinished
 from hotload_tui.core.runtime.workers import Worker
 from hotload_tui.core.undo.ledger import Ledger, is_resource
 
+_HELD_BY = ", held by "  # in a verdict
 _NAMED = 8  # maximum number of unfinished calls that a fault lists
 
 
@@ -47,6 +49,7 @@ class Parting:
     generation: int
     liveness: LivenessCheck
     ledger: Ledger
+    calls: OldCalls
     faults: tuple[Fault, ...] = ()
     inside: str = ""
     """The calls that had not ended, and where they were; empty if all had ended."""
@@ -74,6 +77,12 @@ class Parting:
         if memory != FREED and self.inside:
             memory = f"{memory} ({self.inside})"
         return Retirement(self.plugin, self.generation, self.faults, memory, self.entries)
+
+    def still_called(self) -> str:
+        """Return how the generation is still called and what holds it; empty if it is not called."""
+        called = self.calls.describe()
+        holder = self.liveness.verdict().partition(_HELD_BY)[2] if called else ""
+        return f"{called}; kept by {holder}" if holder else called
 
 
 class Retirer:
@@ -141,7 +150,7 @@ class Retirer:
         """
         forget(generation.root)
         liveness = LivenessCheck(generation.plugin, generation.root, generation.modules, others)
-        return Parting(generation.plugin, generation.number, liveness, ledger)
+        return Parting(generation.plugin, generation.number, liveness, ledger, OldCalls(generation))
 
     # ---- calls that did not end
 
@@ -268,7 +277,10 @@ class HeldGenerations:
             gone.liveness.let_go()
         if left:
             collect()  # for objects that are held in ways that only the collector can follow
-        self._held += [gone for gone in left if not gone.liveness.is_freed()]
+        left = [gone for gone in left if not gone.liveness.is_freed()]
+        for gone in left:
+            gone.calls.begin()
+        self._held += left
 
     def look_again(self) -> list[Parting]:
         """Return the generations that have been freed since; collect only if something let go of one."""
@@ -281,7 +293,28 @@ class HeldGenerations:
         self._held = [gone for gone in self._held if gone not in freed]
         for gone in freed:
             forget(gone.liveness.root)
+            gone.calls.end()
         return freed
+
+    def still_called(self) -> dict[str, str]:
+        """Return how old generations are still called, by plugin; the newest generation of a plugin first.
+
+        This looks at the stacks of all threads, and does not run the collector.
+        """
+        running = stacks()
+        for gone in self._held:
+            gone.calls.look(running)
+        running.clear()  # else it would be part of a cycle through this frame
+        found: dict[str, list[str]] = {}
+        for gone in reversed(self._held):
+            if not gone.liveness.is_freed() and (called := gone.still_called()):
+                found.setdefault(gone.plugin, []).append(called)
+        return {plugin: "; also ".join(texts) for plugin, texts in found.items()}
+
+    def end_watch(self) -> None:
+        """Stop watching the calls of held generations."""
+        for gone in self._held:
+            gone.calls.end()
 
     def memory_of(self, plugin: str) -> str:
         """Return ``freed``, or what is left of the newest held generation and the number of older ones."""
