@@ -9,17 +9,17 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import click
 
 from hotload_tui.cli import output
 from hotload_tui.cli.report import folder, log_line
 from hotload_tui.cli.scope import Scope, command
-from hotload_tui.core.config_files import FILE_NAME, Resolved
+from hotload_tui.core.config_files import FILE_NAME
 from hotload_tui.core.errors import INTERRUPTED, HotloadError, UsageError
 from hotload_tui.core.events import AnyEvent, LogWritten
 from hotload_tui.tui.terminal import hold_off, quickened
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from hotload_tui.core.config import Config
     from hotload_tui.core.runtime.threads import MainTrials
     from hotload_tui.remote import Server
-    from hotload_tui.tui.actions import Restart
-    from hotload_tui.tui.programs import Debug
+    from hotload_tui.tui.actions import HostControls
 
 GRACE: Final = 1.6  # seconds for a normal end: a process manager expects it within 2
 
@@ -100,8 +99,9 @@ def attach(scope: Scope, socket: Path | None) -> int:
     with RemoteManager(socket) if socket else scope.reach_running("attach", config) as remote:
         runtime_dir = Path(remote.snapshot().host.runtime_dir)
         project = Path.cwd() if runtime_dir.is_relative_to(Path.cwd()) else runtime_dir.parent
-        settings = None if socket else scope.read  # the program at SOCKET has its own settings
-        code = _console(remote, config, scope, project=project, settings=settings)
+        # The program at SOCKET has its own settings.
+        host: HostControls = {} if socket else {"settings": scope.read}
+        code = _console(remote, config, scope, project=project, **host)
         output.leave_within(GRACE, code)
     return code
 
@@ -134,7 +134,7 @@ def open_console(scope: Scope) -> int:
         from hotload_tui import HookHost, HotloadManager  # not imported for --help
 
         inside = HotloadManager(HookHost(), config)
-        return _console(inside, config, scope, settings=scope.read, start=inside.start, stop=inside.stop)
+        return _console(inside, config, scope, start=inside.start, stop=inside.stop, settings=scope.read)
     hold_off()  # no plugin runs in this process
     from hotload_tui.remote.process import HostedManager  # not imported for --help
 
@@ -160,12 +160,8 @@ def _console(
     config: Config,
     scope: Scope,
     *,
-    settings: Callable[[], Resolved] | None,
     project: Path | None = None,
-    start: Callable[[], None] | None = None,
-    stop: Callable[[], None] | None = None,
-    restart: Restart | None = None,
-    debug: Debug | None = None,
+    **host: Unpack[HostControls],
 ) -> int:
     with quickened():
         from hotload_tui.tui.app import ConsoleApp  # takes 200 ms, only for the console
@@ -174,16 +170,7 @@ def _console(
 
     check_keys(config.keys, str(scope.config or FILE_NAME))
     give_size()
-    app = ConsoleApp(
-        api,
-        project=project or Path.cwd(),
-        keys=config.keys,
-        start=start,
-        stop=stop,
-        restart=restart,
-        debug=debug,
-        settings=settings,
-    )
+    app = ConsoleApp(api, project=project or Path.cwd(), keys=config.keys, **host)
     app.run()
     return app.return_code or 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol, TypedDict, TypeVar
 
 from textual.screen import ModalScreen
 
@@ -12,6 +12,7 @@ from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.config_files import Resolved
 from hotload_tui.core.model import Plan, PluginState, PluginStatus
 from hotload_tui.tui.dialogs import AskNameScreen, ConfirmScreen, PlanScreen, SettingsScreen
+from hotload_tui.tui.programs import Debug
 from hotload_tui.tui.requests import Requests
 from hotload_tui.tui.selection import Selection
 from hotload_tui.tui.text import clean_line, count, failing_file, failing_line
@@ -34,6 +35,19 @@ class Restart(Protocol):
     def __call__(self, *, anyway: bool) -> str:
         """Restart a host that hangs, or with ``anyway`` any host; return why not, or an empty text."""
         ...
+
+
+class HostControls(TypedDict, total=False):
+    """What the console can do with its host besides the operations of ``ManagerApi``."""
+
+    start: Callable[[], None]
+    """Scans, loads and watches; missing if another program does so."""
+    stop: Callable[[], None]
+    """Unloads the plugins; missing if they stay when the console ends."""
+    restart: Restart
+    debug: Debug
+    settings: Callable[[], Resolved]
+    """Reads the configuration; missing where a program created the configuration itself."""
 
 
 class ScreenAccess(Protocol):
@@ -70,21 +84,15 @@ class Actions:
         *,
         project: Path,
         book: LogBook,
-        restart: Restart | None,
-        settings: Callable[[], Resolved] | None,
+        host: HostControls,
     ) -> None:
-        """``restart`` is ``None`` where the console cannot restart the host.
-
-        ``settings`` reads the configuration; ``None`` where a program created the configuration itself.
-        """
         self._screen = screen
         self._api = api
         self._requests = requests
         self._selection = selection
         self._project = project
         self._book = book
-        self._restart = restart
-        self._settings = settings
+        self._host = host
 
     def rebuild(self) -> None:
         """Compile and load the selected plugin again; events report the result."""
@@ -235,7 +243,7 @@ class Actions:
 
     def restart(self) -> None:
         """Restart a host that hangs, without the plugin that hangs; ask first if the host answers."""
-        restart = self._restart
+        restart = self._host.get("restart")
         if restart is None:
             self._screen.say("The host is another program; restart it there.")
         elif restart(anyway=False):
@@ -246,12 +254,13 @@ class Actions:
 
     def show_settings(self) -> None:
         """Show each value of the configuration and its source."""
-        if self._settings is None:
+        settings = self._host.get("settings")
+        if settings is None:
             self._screen.say("The program made its configuration itself: no file says it.")
             return
         snapshot = self._selection.snapshot
         fault = snapshot.host.config_fault if snapshot else ""
-        self._screen.open(SettingsScreen(self._settings, fault, self._project))
+        self._screen.open(SettingsScreen(settings, fault, self._project))
 
     def edit(self) -> None:
         """Open the editor at the failing line of the selected plugin."""

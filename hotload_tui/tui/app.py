@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Unpack
 
 from rich.console import RenderableType
 from textual.content import Content
@@ -14,13 +15,11 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from hotload_tui.core.api import ManagerApi
-from hotload_tui.core.config_files import Resolved
 from hotload_tui.tui import keys as bindings
-from hotload_tui.tui.actions import Restart
+from hotload_tui.tui.actions import HostControls
 from hotload_tui.tui.commands import ConsoleCommands
 from hotload_tui.tui.dialogs import ConfirmScreen
 from hotload_tui.tui.framework import OrderedApp
-from hotload_tui.tui.programs import Debug
 from hotload_tui.tui.screen import ConsoleScreen
 from hotload_tui.tui.terminal import give_size, handle_signals, has_shell, leave_within, stop_job
 from hotload_tui.tui.widgets.status import NEEDED
@@ -47,20 +46,14 @@ class ConsoleApp(OrderedApp):
         *,
         project: Path,
         keys: Mapping[str, str] = MappingProxyType({}),
-        start: Callable[[], None] | None = None,
-        stop: Callable[[], None] | None = None,
-        restart: Restart | None = None,
-        debug: Debug | None = None,
-        settings: Callable[[], Resolved] | None = None,
         clock: Callable[[], float] = time.time,
+        **host: Unpack[HostControls],
     ) -> None:
         super().__init__()
-        self._stop = stop
+        self._stop = host.get("stop")
         self._code: int | None = None
         self._give_back_signals: Callable[[], None] = lambda: None
-        self._console = ConsoleScreen(
-            api, project, start, clock, restart=restart, debug=debug, settings=settings
-        )
+        self._console = ConsoleScreen(api, project, host, clock)
         self.set_keymap(dict(keys))
 
     def get_default_screen(self) -> Screen[None]:

@@ -17,15 +17,14 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Input
 
 from hotload_tui.core.api import ManagerApi
-from hotload_tui.core.config_files import Resolved
 from hotload_tui.core.events import HostReached
 from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.tui import keys
-from hotload_tui.tui.actions import Actions, Restart
+from hotload_tui.tui.actions import Actions, HostControls
 from hotload_tui.tui.dialogs import AskNameScreen, HelpScreen, key_lines
 from hotload_tui.tui.filters import Filters
 from hotload_tui.tui.lifecycle import Shutdown, Startup
-from hotload_tui.tui.programs import Copyable, Debug, hand_out, hand_over, keep_copy, open_editor
+from hotload_tui.tui.programs import Copyable, hand_out, hand_over, keep_copy, open_editor
 from hotload_tui.tui.requests import FactReader, FactsFailed, FactsRead, Requests
 from hotload_tui.tui.selection import Selection
 from hotload_tui.tui.text import clean, clean_line
@@ -53,23 +52,14 @@ class ConsoleScreen(Screen[None]):
         self,
         api: ManagerApi,
         project: Path,
-        start: Callable[[], None] | None,
+        host: HostControls,
         clock: Callable[[], float],
-        *,
-        restart: Restart | None = None,
-        debug: Debug | None = None,
-        settings: Callable[[], Resolved] | None = None,
     ) -> None:
-        """``debug`` is ``None`` where the console cannot reach a debugger of the host.
-
-        ``Startup`` describes ``start``, ``Actions`` describes ``restart`` and ``settings``.
-        """
         super().__init__()
         self._store = ViewStore(project)
         self._stored = self._store.read()
         self._clock = clock
-        self._debug = debug
-        self._is_remote = restart is None
+        self._host = host
         self._facts = FactReader(api, self.post_message)
         self._book = LogBook(clock, project)
         self._until_facts = ExitStack()
@@ -99,16 +89,11 @@ class ConsoleScreen(Screen[None]):
             say=self.say,
         )
         self.actions = Actions(
-            self,
-            api,
-            self.requests,
-            self.selection,
-            project=project,
-            book=self._book,
-            restart=restart,
-            settings=settings,
+            self, api, self.requests, self.selection, project=project, book=self._book, host=host
         )
-        self.startup = Startup(start, self.requests, self._status, self.set_timer, ended=self._show_started)
+        self.startup = Startup(
+            host.get("start"), self.requests, self._status, self.set_timer, ended=self._show_started
+        )
         self._news = News(clock)
         self.workbench = Workbench(
             self._stored,
@@ -222,7 +207,7 @@ class ConsoleScreen(Screen[None]):
         self._until_facts.close()
         host = message.snapshot.host
         self.selection.take(message.snapshot, message.closeup)
-        self._status.is_foreign = self._is_remote and host.pid != os.getpid()
+        self._status.is_foreign = "restart" not in self._host and host.pid != os.getpid()
         self._status.snapshot = message.snapshot
         self._status.trouble = host.trouble or self.startup.trouble
         self._arrange()
@@ -367,9 +352,10 @@ class ConsoleScreen(Screen[None]):
 
     async def debug(self) -> None:
         """Lend the terminal to a waiting ``breakpoint()``."""
-        if self._debug is None:
+        debug = self._host.get("debug")
+        if debug is None:
             self.say("The host is another program: breakpoint() stops in its own terminal.")
-        elif connection := self._debug():
+        elif connection := debug():
             await hand_over(self.app, connection)
         else:
             self.say("No breakpoint() waits. The status line shows when one does.")

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
+from typing import Unpack
 
 os.environ["TEXTUAL_ANIMATIONS"] = "none"  # read when textual is imported
 
@@ -19,10 +20,8 @@ from textual.strip import Strip
 
 from hotload_tui import Config
 from hotload_tui.core.api import ManagerApi
-from hotload_tui.core.config_files import Resolved
-from hotload_tui.tui.actions import Restart
+from hotload_tui.tui.actions import HostControls
 from hotload_tui.tui.app import ConsoleApp
-from hotload_tui.tui.programs import Debug
 from hotload_tui.tui.screen import ConsoleScreen
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 from hotload_tui.tui.widgets.status import Notice
@@ -133,25 +132,11 @@ async def console(
     size: tuple[int, int] = (80, 24),
     *,
     keys: Mapping[str, str] = MappingProxyType({}),
-    start: Callable[[], None] | None = None,
-    stop: Callable[[], None] | None = None,
-    restart: Restart | None = None,
-    debug: Debug | None = None,
-    settings: Callable[[], Resolved] | None = None,
     clock: Callable[[], float] = time.time,
+    **host: Unpack[HostControls],
 ) -> AsyncIterator[Console]:
     """Open the console on a manager."""
-    app = ConsoleApp(
-        api,
-        project=project,
-        keys=keys,
-        start=start,
-        stop=stop,
-        restart=restart,
-        debug=debug,
-        settings=settings,
-        clock=clock,
-    )
+    app = ConsoleApp(api, project=project, keys=keys, clock=clock, **host)
     async with app.run_test(size=size, notifications=True) as pilot:
         await pilot.pause()
         yield Console(app, pilot)

@@ -70,8 +70,7 @@ class Room:
             selection,
             project=Path("/project"),
             book=LogBook(time.time),
-            restart=restart,
-            settings=None,
+            host={"restart": restart} if restart else {},
         )
         self._selection = selection
 
