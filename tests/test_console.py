@@ -48,7 +48,7 @@ def row(screen: str, plugin: str) -> str:
     return found.partition("│")[0]  # without the details beside it
 
 
-def test_all_shipped_plugins_serve_at_once(tmp_path: Path) -> None:
+def test_all_shipped_plugins_are_live_at_once(tmp_path: Path) -> None:
     """The console on the shipped plugins shows at least eight rows with OK, one disabled and none failed."""
     shutil.copytree(SHIPPED, tmp_path / "plugins")
     with Terminal([HOTLOAD], cwd=tmp_path) as terminal:
@@ -66,7 +66,7 @@ def test_a_saved_file_goes_live(project: Path, console: Terminal) -> None:
     assert call(project, "greet", "Ada") == "Goodbye, Ada"
 
 
-def test_a_broken_file_is_explained_and_the_old_result_served(project: Path, console: Terminal) -> None:
+def test_a_broken_file_is_explained_and_the_old_version_stays_live(project: Path, console: Terminal) -> None:
     """A syntax error shows STALE and the line, the last good version answers, and a fix clears the fault."""
     entry = project / "plugins" / "greet" / "plugin.py"
     entry.write_text(GREET + "def broken(:\n")

@@ -35,7 +35,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_readme_plugin_serves(project: Path) -> None:
+def test_the_readme_plugin_is_live(project: Path) -> None:
     """The README's first plugin is live and has its description."""
     host = HookHost()
     config = Config(runtime_dir=str(project / "plugins"), compiled_dir=str(project / "compiled"))

@@ -37,7 +37,7 @@ def test_a_healthy_project_needs_nothing() -> None:
     assert "plugins: 1 plugin" in [finding.text for finding in found.findings]
 
 
-def test_plugins_that_others_can_write_are_told(project: Workspace) -> None:
+def test_plugins_that_others_can_write_are_reported(project: Workspace) -> None:
     """A plugin file that everybody can write is reported with the command that changes that."""
     (project.plugins / "greet" / "plugin.py").chmod(0o666)
     (told,) = [finding for finding in of("plugins") if finding.verdict == "do"]
@@ -57,7 +57,7 @@ def test_a_linked_plugin_is_examined_where_it_is(project: Workspace, tmp_path: P
     assert told.text == "everybody can write to elsewhere, and that code runs as you"
 
 
-def test_a_folder_of_somebody_else_is_told(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_another_user_is_reported(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Plugins that belong to another user are reported with the user id."""
     entry = project.plugins / "greet" / "plugin.py"
     if os.getuid() == 0:
@@ -78,7 +78,7 @@ def test_no_plugins_folder_says_how_to_begin(tmp_path: Path, monkeypatch: pytest
     assert "hotload new NAME" in told.text
 
 
-def test_too_few_watches_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_few_watches_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the system's watch limit is too low, the finding gives the command that raises it."""
     (tmp_path / "max_user_watches").write_text("3\n")
     (tmp_path / "max_user_instances").write_text("128\n")
@@ -98,7 +98,9 @@ def test_without_notification_no_limit_matters(project: Workspace, monkeypatch: 
     assert (told.verdict, "every 3 s" in told.text) == ("ok", True)
 
 
-def test_a_notifier_of_another_system_is_told(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notifier_of_another_system_is_reported(
+    project: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If inotify is configured on another system, the finding names the notifier in use and the fix."""
     (project.root / "hotload.toml").write_text('[watch]\nnotifier = "inotify"\n')
     monkeypatch.setattr(sys, "platform", "darwin")
@@ -117,7 +119,7 @@ def test_artifacts_that_cannot_be_used_are_counted(project: Workspace) -> None:
     assert "hotload clean --all" in told.advice
 
 
-def test_the_terminal_is_told_by_its_variables() -> None:
+def test_the_terminal_is_detected_from_its_variables() -> None:
     """The terminal's colours are found from the environment, and an unsuitable terminal is noted."""
     (dumb,) = of("terminal", TERM="dumb")
     assert dumb.verdict == "note"
@@ -125,7 +127,7 @@ def test_the_terminal_is_told_by_its_variables() -> None:
     assert (rich.verdict, rich.text) == ("ok", "TERM=xterm-256color, 16 million colours")
 
 
-def test_an_entry_without_a_plugin_is_to_be_mended(project: Workspace) -> None:
+def test_an_entry_without_a_plugin_has_a_fix(project: Workspace) -> None:
     """A misspelled table in hotload.toml is reported with the nearest plugin."""
     (project.root / "hotload.toml").write_text("[plugins.gret]\npriority = 1\n")
     (told,) = of("settings")

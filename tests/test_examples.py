@@ -27,7 +27,7 @@ def test_the_web_program_answers_through_its_reloads() -> None:
     assert beside[3:5] == without[3:5] == ["0", "0"]
 
 
-def test_the_load_generator_tells_a_mixed_answer(tmp_path: Path) -> None:
+def test_the_load_generator_reports_a_mixed_answer(tmp_path: Path) -> None:
     """The load generator detects middleware of another version than its pages."""
     web = Path(shutil.copytree(EXAMPLES / "web", tmp_path / "web"))
     stamp = web / "plugins" / "stamp" / "plugin.py"

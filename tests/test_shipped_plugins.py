@@ -247,7 +247,7 @@ def test_todo_scanner_takes_settings(open_project: OpenProject, folder: Path) ->
     assert todos == f"{folder / 'README.md'}:1: BUG it barks\n1 BUG in 1 files"
 
 
-def test_secret_scanner_reads_its_rules_anew(project: Project, folder: Path) -> None:
+def test_secret_scanner_reads_its_rules_again(project: Project, folder: Path) -> None:
     """A changed data file reloads the plugin with the new rules."""
     (project.plugins / "secret_scanner" / "rules.toml").write_text("cat = 'c.t'\n")
     [status] = project.manager.rebuild("secret_scanner")

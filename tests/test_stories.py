@@ -128,7 +128,7 @@ def story(tmp_path: Path) -> Iterator[Story]:
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in DOCS.glob("*.md") if path.name not in TOLD))
-def test_a_document_tells_what_happens(story: Story, name: str) -> None:
+def test_a_document_shows_what_happens(story: Story, name: str) -> None:
     """A document's commands and programs print the documented output, from top to bottom."""
     blocks = [Block(*found) for found in FENCE.findall((DOCS / name).read_text())]
     assert {block.language for block in blocks} <= LANGUAGES

@@ -295,7 +295,7 @@ def test_what_a_plugin_writes_to_descriptors_is_in_the_log_only(project: Path, t
     tmux.wait_for(lambda screen: all(word in screen for word in words) and is_intact(screen))
 
 
-def test_a_pinned_call_answers_anew_when_the_file_is_saved(project: Path, tmux: Tmux) -> None:
+def test_a_pinned_call_runs_again_when_the_file_is_saved(project: Path, tmux: Tmux) -> None:
     """After a save, a pinned call shows the new answer below the old one."""
     tmux.run(HOTLOAD)
     tmux.wait_for("+ ok")

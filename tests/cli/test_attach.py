@@ -78,9 +78,7 @@ def test_a_host_that_is_killed_is_shown_and_its_successor_found(
     assert "Traceback" not in console.text()
 
 
-def test_an_embedding_program_serves_in_one_line(
-    workspace: Workspace, hotload: Hotload, session: Path
-) -> None:
+def test_an_embedding_program_needs_one_line(workspace: Workspace, hotload: Hotload, session: Path) -> None:
     """All commands reach a program that calls ``serve(manager)``, and it leaves no socket when it ends."""
     workspace["greet"] = GREET
     with subprocess.Popen(

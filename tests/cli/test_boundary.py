@@ -89,7 +89,7 @@ def test_a_named_configuration_must_exist(hotload: Hotload) -> None:
         (["--host", "me", "status"], "'me' is not a valid integer"),
     ],
 )
-def test_wrong_usage_is_told(hotload: Hotload, arguments: list[str], said: str) -> None:
+def test_wrong_usage_is_refused_with_a_hint(hotload: Hotload, arguments: list[str], said: str) -> None:
     """Wrong usage is refused with code 2 and a hint."""
     done = hotload(*arguments)
     assert (done.code, done.out) == (2, "")
@@ -107,7 +107,7 @@ def test_a_reader_that_leaves_is_no_error(workspace: Workspace, hotload: Hotload
         assert "Broken" not in done.out
 
 
-def test_a_full_disk_is_told(workspace: Workspace, hotload: Hotload) -> None:
+def test_a_full_disk_is_reported(workspace: Workspace, hotload: Hotload) -> None:
     """Output that cannot be written is an error."""
     workspace["greet"] = GREET
     done = hotload.shell('"$HOTLOAD" status --json > /dev/full')

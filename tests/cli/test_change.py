@@ -19,7 +19,7 @@ def test_a_new_plugin_works_at_once(workspace: Workspace, hotload: Hotload, with
 
 
 @pytest.mark.parametrize("name", ["my hello", "1x", "class"])
-def test_a_name_that_no_import_can_say_is_told(hotload: Hotload, name: str) -> None:
+def test_a_name_that_cannot_be_imported_is_reported(hotload: Hotload, name: str) -> None:
     """A plugin whose name cannot be imported works, and ``new`` explains the limitation."""
     done = hotload("new", name)
     assert (done.code, done.err.startswith(f'"{name}" is no Python name')) == (0, True)
@@ -59,7 +59,7 @@ def test_the_same_twice_is_fine(workspace: Workspace, hotload: Hotload, with_hos
     assert sorted(path.name for path in workspace.plugins.iterdir()) == ["greet", "test_greet.py"]
 
 
-def test_an_existing_plugin_is_not_made_anew(workspace: Workspace, hotload: Hotload) -> None:
+def test_an_existing_plugin_is_not_created_again(workspace: Workspace, hotload: Hotload) -> None:
     """``new`` with an existing name says so and changes nothing."""
     workspace["greet"] = GREET
     done = hotload("new", "greet")
@@ -120,7 +120,7 @@ def test_cleaning_wants_to_know_what(workspace: Workspace, hotload: Hotload) -> 
     assert len(list(workspace.compiled.glob("greet-*"))) == 1
 
 
-def test_a_slip_is_taken_back(workspace: Workspace, hotload: Hotload) -> None:
+def test_a_mistake_is_undone(workspace: Workspace, hotload: Hotload) -> None:
     """``undo`` reverts a disable in the running host, and then there is nothing more to undo."""
     workspace["greet"] = GREET
     hotload.serve()
@@ -152,7 +152,7 @@ def test_reload_makes_a_new_generation(workspace: Workspace, hotload: Hotload) -
     assert {plugin["name"]: plugin["generation"] for plugin in plugins} == {"a": 3, "b": 2}
 
 
-def test_a_reload_that_fails_is_told(workspace: Workspace, hotload: Hotload) -> None:
+def test_a_reload_that_fails_is_reported(workspace: Workspace, hotload: Hotload) -> None:
     """``reload`` of a broken source exits with 1 and names its line, and the old version stays live."""
     workspace["greet"] = GREET
     hotload.serve()

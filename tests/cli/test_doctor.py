@@ -17,7 +17,7 @@ def test_the_command_prints_findings_and_origins(workspace: Workspace, hotload: 
     assert done.code == (1 if any(line[:1] == ["do"] for line in lines) else 0), done.out
 
 
-def test_a_running_host_is_told(workspace: Workspace, hotload: Hotload) -> None:
+def test_a_running_host_is_reported(workspace: Workspace, hotload: Hotload) -> None:
     """``doctor`` lists a running host with its pid."""
     workspace["greet"] = answering("hello")
     hotload.serve()

@@ -22,7 +22,7 @@ def dangerous(text: str) -> list[str]:
     return sorted(map(ascii, found - {"\n", "\u200d"}))
 
 
-def test_no_command_writes_to_a_terminal_what_a_plugin_says(workspace: Workspace, hotload: Hotload) -> None:
+def test_no_command_writes_a_plugins_control_characters(workspace: Workspace, hotload: Hotload) -> None:
     """Commands print control characters in names, messages, hook points and the log only as escapes."""
     workspace[f"good{IN_A_NAME}"] = PLUGIN
     workspace[f"bad{IN_A_NAME}\udcff"] = BAD  # a byte that is not UTF-8

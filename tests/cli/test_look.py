@@ -22,7 +22,7 @@ BAD = "def bad(value):\n    return 1 / value\n\ndef register(ctx):\n    ctx.hook
 FIELDS = ["name", "state", "digest", "generation", "compile_ms", "load_ms", "points", "fault"]
 
 
-def test_the_disk_tells_the_state_without_a_host(workspace: Workspace, hotload: Hotload) -> None:
+def test_without_a_host_the_state_comes_from_the_disk(workspace: Workspace, hotload: Hotload) -> None:
     """Without a host, ``status`` lists the plugins and whether they are off, and runs none of their code."""
     workspace["greet"] = "open('ran', 'w').close()\ndef register(ctx): ...\n"
     workspace["_quiet"] = GREET
@@ -37,7 +37,7 @@ def test_the_disk_tells_the_state_without_a_host(workspace: Workspace, hotload: 
     assert not (workspace.root / "ran").exists()
 
 
-def test_a_host_tells_its_state(workspace: Workspace, hotload: Hotload) -> None:
+def test_the_state_of_a_running_host_is_shown(workspace: Workspace, hotload: Hotload) -> None:
     """With a host, ``status --json`` shows the generation, hook points and times of each plugin."""
     workspace["greet"] = GREET
     hotload.serve()
@@ -81,7 +81,7 @@ def test_names_choose_plugins(workspace: Workspace, hotload: Hotload) -> None:
 
 
 @pytest.mark.parametrize("command", ["status", "plan", "build", "check", "call", "run", "disable", "clean"])
-def test_a_missing_folder_is_told(workspace: Workspace, hotload: Hotload, command: str) -> None:
+def test_a_missing_folder_is_reported(workspace: Workspace, hotload: Hotload, command: str) -> None:
     """Without a plugin directory, every command says so and how to make one."""
     workspace.plugins.rmdir()
     arguments = {"call": ["greet"], "disable": ["x"], "clean": ["--all"]}.get(command, [])
@@ -100,7 +100,7 @@ def test_an_empty_folder_is_nothing_to_act_on(workspace: Workspace, hotload: Hot
     assert done.err == "no plugins in plugins/; 'hotload new NAME' makes one\n"
 
 
-def test_options_stand_before_and_after_the_command(workspace: Workspace, hotload: Hotload) -> None:
+def test_options_work_before_and_after_the_command(workspace: Workspace, hotload: Hotload) -> None:
     """``--plugins`` works before and after the command's name, and the last one counts."""
     (workspace.root / "others" / "clock").mkdir(parents=True)
     (workspace.root / "others" / "clock" / "plugin.py").write_text("def register(ctx): ...\n")
@@ -140,7 +140,7 @@ def test_without_a_host_broken_files_are_refused(workspace: Workspace, hotload: 
 
 
 @pytest.mark.parametrize("with_host", ["with a host", "without"])
-def test_a_plan_tells_what_would_be_done(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
+def test_a_plan_shows_what_would_be_done(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
     """``plan`` prints each load and its reason, as text or JSON, and exits with 1 if a load would fail."""
     workspace["greet"], workspace["echo"] = GREET, GREET
     if with_host == "with a host":
@@ -190,7 +190,7 @@ def test_a_build_that_fails_shows_the_line(workspace: Workspace, hotload: Hotloa
 
 
 @pytest.mark.parametrize(("command", "with_host"), [("status", "with host"), ("plan", ""), ("check", "")])
-def test_a_missing_package_is_told_with_what_installs_it(
+def test_a_missing_package_is_reported_with_the_install_command(
     workspace: Workspace, hotload: Hotload, command: str, with_host: str
 ) -> None:
     """Each command that shows a missing package shows the install command with the right Python."""
@@ -249,7 +249,7 @@ def test_a_call_waits_for_coroutine_handlers(hotload: Hotload, with_host: str) -
 
 
 @pytest.mark.parametrize("with_host", ["", "with host"])
-def test_a_handler_that_raises_is_told(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
+def test_a_handler_that_raises_is_reported(workspace: Workspace, hotload: Hotload, with_host: str) -> None:
     """If one handler raises, ``call`` exits with 1, shows its place and prints the other handlers' values."""
     workspace["a_bad"] = BAD
     workspace["greet"] = GREET
@@ -275,7 +275,7 @@ def test_a_handler_that_raises_is_told(workspace: Workspace, hotload: Hotload, w
     )
 
 
-def test_a_call_that_nobody_answers(workspace: Workspace, hotload: Hotload) -> None:
+def test_a_call_without_a_handler(workspace: Workspace, hotload: Hotload) -> None:
     """A call of a point without handlers exits with 3 and suggests the nearest point."""
     workspace["greet"] = GREET
     done = hotload("call", "gret", "--json")
@@ -284,7 +284,7 @@ def test_a_call_that_nobody_answers(workspace: Workspace, hotload: Hotload) -> N
     assert 'no plugin answers at hook point "gret"; did you mean "greet"?' in done.err
 
 
-def test_a_call_that_nobody_answers_because_of_a_fault(workspace: Workspace, hotload: Hotload) -> None:
+def test_a_call_without_a_handler_because_of_a_fault(workspace: Workspace, hotload: Hotload) -> None:
     """If the plugin that would answer has failed, ``call`` reports its fault."""
     workspace["greet"] = "def register(ctx):\n    1 / 0\n"
     done = hotload("call", "greet")

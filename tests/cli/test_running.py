@@ -28,7 +28,7 @@ STUBBORN_WHEN = {
 }
 
 
-def test_a_host_tells_events_as_json(workspace: Workspace, hotload: Hotload) -> None:
+def test_a_host_prints_events_as_json(workspace: Workspace, hotload: Hotload) -> None:
     """``run --json`` prints one event per line, and nothing that plugins print."""
     workspace["greet"] = "import os\nos.system('echo noise')\nprint('noise')\n" + GREET
     host = hotload.host("--json")
@@ -53,7 +53,7 @@ def test_a_host_narrates_its_log(workspace: Workspace, hotload: Hotload) -> None
     assert (host.wait(), host.out.end()) == (0, [])
 
 
-def test_an_edit_is_served(workspace: Workspace, hotload: Hotload) -> None:
+def test_an_edit_becomes_live(workspace: Workspace, hotload: Hotload) -> None:
     """After a save while the host runs, the next call gets the new version."""
     workspace["greet"] = GREET
     host = hotload.host()
@@ -107,7 +107,7 @@ def test_a_host_whose_reader_leaves_ends(workspace: Workspace, hotload: Hotload)
     assert "Traceback" not in done.err
 
 
-def test_a_host_without_a_socket_serves_all_the_same(
+def test_a_host_without_a_socket_still_runs_plugins(
     workspace: Workspace, hotload: Hotload, session: Path
 ) -> None:
     """If the socket cannot be made, the host says why, and runs."""

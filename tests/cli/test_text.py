@@ -32,7 +32,9 @@ def shown(source: str, *, column: int, end_column: int, end_line: int = 5) -> li
         ("x = f(", 4, -1, "    ^"),
     ],
 )
-def test_marks_stand_under_what_failed(source: str, column: int, end_column: int, carets: str) -> None:
+def test_carets_are_under_the_failing_expression(
+    source: str, column: int, end_column: int, carets: str
+) -> None:
     """The carets are under the failing expression, even with tabs and wide letters."""
     assert shown(source, column=column, end_column=end_column) == [
         f"    5 | {source.strip()}",
@@ -73,7 +75,7 @@ def test_notes_and_causes_follow() -> None:
     ]
 
 
-def test_an_error_that_was_reported_twice_is_told_once() -> None:
+def test_an_error_that_was_reported_twice_is_shown_once() -> None:
     """A context with the same type, message and place as the fault is not printed."""
     place = Frame("/p/plugin.py", 2, "", "plugin")
     echo = Fault("compile", "greet", "SyntaxError", "bad", 0.0, frames=(place,), relation="context")
@@ -81,7 +83,7 @@ def test_an_error_that_was_reported_twice_is_told_once() -> None:
     assert list(fault_lines(fault)) == ["greet: compile: SyntaxError: bad", "  /p/plugin.py:2"]
 
 
-def test_columns_stand_below_each_other() -> None:
+def test_columns_are_aligned() -> None:
     """The table's columns are aligned, even with wide letters."""
     statuses = [PluginStatus(name, PluginState.NEW, "") for name in ("a", "日本語", "long-name")]
     lines = table(statuses)

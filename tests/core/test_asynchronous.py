@@ -107,7 +107,7 @@ def _event(number: int) -> AnyEvent:
     return WatcherChanged(at=float(number), state="", trouble="")
 
 
-async def test_a_slow_consumer_is_told_what_it_missed() -> None:
+async def test_a_slow_consumer_is_informed_of_missed_events() -> None:
     """A slow consumer keeps only the newest events, and first receives the number of missed ones."""
     bus = EventBus()
     events = EventStream(bus.subscribe)
@@ -153,7 +153,7 @@ async def test_closing_ends_a_consumer_that_waits() -> None:
         assert await consumer == []
 
 
-async def test_a_dropped_iterator_hears_no_more() -> None:
+async def test_a_dropped_iterator_gets_no_more_events() -> None:
     """An iterator that is left by ``break`` and dropped leaves no subscriber behind."""
     bus = EventBus()
     left: list[Subscriber] = []

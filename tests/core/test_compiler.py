@@ -282,7 +282,7 @@ def test_a_large_file_gives_the_same_wherever_it_is_compiled(
     assert [warning.partition(": ")[0] for warning in made.warnings] == ["plugin.py:6001"]
 
 
-def test_what_is_wrong_in_a_large_file_is_told_as_in_a_small_one(workspace: Workspace) -> None:
+def test_mistakes_in_a_large_file_are_reported_as_in_a_small_one(workspace: Workspace) -> None:
     """A syntax error in a large file names its line, although another process found it."""
     workspace["large"] = "x = 1\n" * 9000 + "def register(ctx)\n"
     with pytest.raises(CompileError) as raised:

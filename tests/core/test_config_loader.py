@@ -173,7 +173,7 @@ def test_a_value_out_of_range_names_the_key() -> None:
     ]
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     """All mistakes in a file are reported at once, not one by one."""
     assert len(refusal('debounce_tme = 1\nload_timeout = "x"\n[plugins.a]\npriority = "b"')) == 3
 
@@ -268,7 +268,7 @@ def test_a_misspelled_variable_is_warned_about() -> None:
     )
 
 
-def test_mistakes_of_pyproject_are_told_of_pyproject() -> None:
+def test_mistakes_in_pyproject_are_reported_with_its_name() -> None:
     """A mistake in pyproject.toml names that file, even if hotload.toml overrides the value."""
     Path("pyproject.toml").write_text("[tool.hotload]\ndebounce_time = 0\nlod_timeout = 1\n")
     assert refusal("debounce_time = 1") == [
@@ -282,7 +282,7 @@ def test_mistakes_of_pyproject_are_told_of_pyproject() -> None:
     assert refusal("") == ["pyproject.toml [tool.hotload]: expected a table, with the keys of hotload.toml"]
 
 
-def test_a_pyproject_of_others_says_nothing() -> None:
+def test_a_pyproject_without_our_table_is_ignored() -> None:
     """A pyproject.toml without ``[tool.hotload]`` changes no setting and is no mistake."""
     Path("pyproject.toml").write_text('tool = "x"\n[project]\nname = "x"\n')
     assert load_config() == Config()

@@ -148,7 +148,7 @@ def test_plugins_that_change_together_are_one_assignment_of_the_hook_table(proje
         assert host.swaps == 1
 
 
-def test_a_save_is_read_once_until_it_serves(workspace: Workspace, run: Run) -> None:
+def test_a_save_is_read_once_until_it_is_live(workspace: Workspace, run: Run) -> None:
     """The bytes that the watcher read are compiled, because a second read could return half a file."""
     workspace["greet"] = answering("one")
     running = run(workspace.config(enable_watch=True))

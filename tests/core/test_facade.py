@@ -65,7 +65,7 @@ def running(workspace: Workspace, run: Run) -> Running:
     return run(workspace.config())
 
 
-def test_a_facade_forwards_to_whatever_serves(workspace: Workspace, running: Running) -> None:
+def test_a_facade_forwards_to_the_live_version(workspace: Workspace, running: Running) -> None:
     """The stable name always reaches the newest version, even through modules imported earlier."""
     part = importlib.import_module("hotplug.greet.part")
     package = importlib.import_module("hotplug.greet")
@@ -95,7 +95,7 @@ def test_a_kept_facade_keeps_no_version_alive(workspace: Workspace, running: Run
     ]
 
 
-def test_a_host_sets_and_deletes_attributes_of_what_serves(running: Running) -> None:
+def test_a_host_sets_and_deletes_attributes_of_the_live_version(running: Running) -> None:
     """Assignments, deletions and mocks through the stable name reach the live module."""
     part = importlib.import_module("hotplug.greet.part")
     with mock.patch("hotplug.greet.part.WORD", "patched"):
@@ -152,7 +152,7 @@ def test_type_hints_by_the_stable_name(running: Running) -> None:
     assert hint().tell() == running.host.call("greet")[0]
 
 
-def test_nothing_to_import_when_nothing_serves(known_modules: set[str], running: Running) -> None:
+def test_nothing_can_be_imported_when_no_version_is_live(known_modules: set[str], running: Running) -> None:
     """A disabled plugin has no facade; a kept module says so, and works again after enabling."""
     part = importlib.import_module("hotplug.greet.part")
     with pytest.raises(ModuleNotFoundError, match=r"hotplug\.greet\.no'.* has no module 'no'"):
@@ -169,7 +169,7 @@ def test_nothing_to_import_when_nothing_serves(known_modules: set[str], running:
     assert part.WORD == "one"
 
 
-def test_a_module_that_does_not_run_yet_is_run_by_whoever_wants_it(running: Running) -> None:
+def test_a_module_that_has_not_run_yet_is_run_by_its_first_user(running: Running) -> None:
     """Importing by the stable name executes the module; iterating over all modules executes nothing."""
     assert running.host.call("greet") == ["one"]
     asleep = importlib.import_module("hotplug.greet.asleep")

@@ -88,7 +88,7 @@ def test_an_odd_syntax_error_is_still_a_fault(arguments: str) -> None:
     assert raised_by(f"def go():\n    raise SyntaxError{arguments}\n").type == "SyntaxError"
 
 
-def test_causes_contexts_and_groups_are_told() -> None:
+def test_causes_contexts_and_groups_are_recorded() -> None:
     """A fault contains the causes, contexts and group members of its exception, with their relation."""
     fault = raised_by(
         "def go():\n"
@@ -181,7 +181,7 @@ def test_locals_are_short_whatever_their_size() -> None:
     assert len(fault.frames[-1].locals) == 5
 
 
-def test_a_class_body_with_a_namespace_of_its_own_is_not_asked() -> None:
+def test_a_class_body_with_its_own_namespace_is_not_queried() -> None:
     """A class body whose namespace raises when it is listed does not spoil the fault."""
     fault = raised_by(
         "class Space(dict):\n    def items(self): raise SystemExit\n"
@@ -192,7 +192,7 @@ def test_a_class_body_with_a_namespace_of_its_own_is_not_asked() -> None:
 
 
 @pytest.mark.parametrize("kind", ["KeyError", "SystemExit", "RecursionError"])
-def test_an_exception_whose_text_raises_is_still_told(kind: str) -> None:
+def test_an_exception_whose_text_raises_is_still_recorded(kind: str) -> None:
     """If ``__str__`` raises, the fault is kept and its message says so."""
     fault = raised_by(
         f"class Odd(Exception):\n    def __str__(self): raise {kind}\ndef go():\n    raise Odd\n"
@@ -225,7 +225,7 @@ def test_notes_and_suggestions_are_kept() -> None:
     assert odd.notes == ("x",)
 
 
-def test_an_error_of_the_compiler_stands_for_its_cause() -> None:
+def test_an_error_of_the_compiler_replaces_its_cause() -> None:
     """The fault of a CompileError describes its cause, or the error itself if it has none."""
     error = CompileError("greet", "plugin.py does not compile")
     error.__cause__ = ValueError("the reason")
@@ -234,7 +234,7 @@ def test_an_error_of_the_compiler_stands_for_its_cause() -> None:
     assert (bare.type, bare.frames[0].line, bare.frames[0].lines) == ("CompileError", 2, ("a", "b", "c"))
 
 
-def test_frames_say_whose_code_they_are_in() -> None:
+def test_frames_name_the_owner_of_their_code() -> None:
     """Each frame names its owner: the plugin, the standard library or the host."""
     fault = raised_by("import json\ndef go():\n    json.loads('{')\n")
     assert [frame.owner for frame in fault.frames][-1] == "library"

@@ -218,7 +218,7 @@ def test_a_look_keeps_nothing_alive(looking: Looking) -> None:
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="the collector waits by itself from Python 3.12 on")
 @pytest.mark.usefixtures("collector")
-def test_the_collector_waits_for_all_who_look() -> None:
+def test_the_collector_waits_for_all_readers() -> None:
     """The collector stays off until the last of several threads has finished, then returns to its state."""
     is_on = gc.isenabled()
 

@@ -226,7 +226,7 @@ def test_a_lazy_import_after_retirement_pins_no_lines(workspace: Workspace, run:
 @pytest.mark.parametrize(
     "pair", [("a-b", "a_b"), ("a b", "a-b"), ("ü", "u"), ("class", "class_"), ("1", "_1")]
 )
-def test_every_name_has_an_identifier_of_its_own(pair: tuple[str, str]) -> None:
+def test_every_name_has_its_own_identifier(pair: tuple[str, str]) -> None:
     """Similar plugin names give different module names."""
     assert identifier(pair[0]) != identifier(pair[1])
     assert all(identifier(name).isidentifier() for name in pair)

@@ -7,7 +7,7 @@ from hotload_tui.core.compiled import RECORD, Record
 from hotload_tui.core.errors import ArtifactError
 
 
-def test_what_served_last_is_remembered_across_processes(tmp_path: Path) -> None:
+def test_the_last_live_version_is_remembered_across_processes(tmp_path: Path) -> None:
     """A new host reads the record that the previous host wrote."""
     Record(tmp_path / "compiled").set_last_good({"a": "1", "b": "2"})
     Record(tmp_path / "compiled").set_last_good({"b": "3"})

@@ -172,7 +172,7 @@ HOLDERS = {
 
 
 @pytest.mark.parametrize("kind", HOLDERS)
-def test_who_holds_an_old_version_is_told(
+def test_the_holder_of_an_old_version_is_reported(
     workspace: Workspace, run: Run, host: ModuleType, kind: str
 ) -> None:
     """The verdict gives a path from a known object to the held one, and becomes freed after the release."""
@@ -255,7 +255,7 @@ LOOP_HOLDERS = {
 
 
 @pytest.mark.parametrize("kind", LOOP_HOLDERS)
-async def test_an_event_loop_that_holds_an_old_version_is_told(
+async def test_an_event_loop_that_holds_an_old_version_is_reported(
     workspace: Workspace, run: Run, host: ModuleType, kind: str
 ) -> None:
     """Tasks and handles of an event loop are named, not cancelled, and freed when they are over."""

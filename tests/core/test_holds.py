@@ -28,7 +28,7 @@ def look(running: Running, workspace: Workspace) -> None:
     running.manager.handle_file_change(workspace.plugins / "greet" / "plugin.py")
 
 
-def test_a_rollback_serves_an_earlier_generation_as_a_new_one(running: Running) -> None:
+def test_a_rollback_loads_an_earlier_generation_as_a_new_one(running: Running) -> None:
     """A rollback makes a new generation with the earlier digest, and the status is HELD with the reason."""
     first = running.manager.history("greet")[0]
     status = running.manager.rollback("greet", 1)
@@ -39,7 +39,7 @@ def test_a_rollback_serves_an_earlier_generation_as_a_new_one(running: Running) 
     assert running.wait_for(lambda: len(running.told(PluginRetired)) == 3)
 
 
-def test_a_rollback_to_what_serves_holds_it_there(running: Running) -> None:
+def test_a_rollback_to_the_live_version_holds_it_there(running: Running) -> None:
     """A rollback to the live generation holds it without loading anything."""
     status = running.manager.rollback("greet", 3)
     assert (status.state, status.generation) == (PluginState.HELD, 3)
@@ -67,7 +67,7 @@ def test_release_and_rebuild_bring_the_source_back(running: Running, how: str) -
     assert running.told(PluginReleased)
 
 
-def test_a_release_of_what_serves_anyway_loads_nothing(running: Running) -> None:
+def test_a_release_of_the_newest_version_loads_nothing(running: Running) -> None:
     """Releasing a plugin whose source is already live spends no generation."""
     running.manager.rollback("greet", 3)
     status = running.manager.release("greet")
@@ -134,7 +134,7 @@ def test_a_held_artifact_that_is_gone_ends_the_hold(workspace: Workspace, runnin
     assert again.told(PluginReleased)[0].reason.startswith("the held version cannot be loaded")
 
 
-def test_the_history_tells_each_generation_and_failure(running: Running, workspace: Workspace) -> None:
+def test_the_history_shows_each_generation_and_failure(running: Running, workspace: Workspace) -> None:
     """The history lists generations and failures, oldest first, with fault, memory and compile time."""
     workspace["greet"] = "def register(ctx):\n    1 / 0\n"
     running.manager.rebuild("greet")
@@ -191,7 +191,7 @@ def test_a_changed_source_is_tried_again(workspace: Workspace, run: Run) -> None
     assert running.host.call("greet") == ["hello"]
 
 
-def test_the_last_good_version_serves_meanwhile(workspace: Workspace, run: Run) -> None:
+def test_the_last_good_version_is_live_meanwhile(workspace: Workspace, run: Run) -> None:
     """A new host loads the last good version in place of the held one, and shows HELD."""
     workspace["greet"] = answering("hello")
     running = run(workspace.config())
@@ -226,7 +226,7 @@ def test_no_version_that_killed_a_host_comes_back_as_last_good(workspace: Worksp
     assert after.status("greet").generation == 0
 
 
-def test_what_is_held_back_while_it_serves_stops_serving(workspace: Workspace, run: Run) -> None:
+def test_a_live_version_that_is_held_back_is_unloaded(workspace: Workspace, run: Run) -> None:
     """If the live version is held and there is no other, the plugin has no live version."""
     workspace["greet"] = answering("hello")
     running = run(workspace.config())

@@ -325,7 +325,7 @@ def test_an_asynchronous_generator_is_refused_and_no_fault_of_its_plugin() -> No
     assert sum(each.faults for each in host.points()[0].handlers) == 0
 
 
-def test_invoke_tells_values_faults_and_seconds() -> None:
+def test_invoke_returns_values_faults_and_seconds() -> None:
     """``invoke`` returns the values, the faults, and a duration for each handler."""
     found = serving(says(1), broken, later).invoke("greet")
     assert found.values == (1, "later")
@@ -333,7 +333,7 @@ def test_invoke_tells_values_faults_and_seconds() -> None:
     assert len(found.seconds) == 3
 
 
-def test_points_tell_calls_and_handlers() -> None:
+def test_points_show_calls_and_handlers() -> None:
     """``points`` lists both a point that is called without handlers and a point that is never called."""
     host = serving(says(1))
     host.call("nowhere")

@@ -54,7 +54,7 @@ def test_a_build_says_which_imports_lead_nowhere(workspace: Workspace) -> None:
         "import xml.etree.ElementTree as et",
     ],
 )
-def test_what_is_the_plugins_own_or_installed_is_no_word_worth(workspace: Workspace, line: str) -> None:
+def test_own_and_installed_modules_cause_no_warning(workspace: Workspace, line: str) -> None:
     """Imports of the plugin's own files and of installed packages cause no warning."""
     workspace["greet"] = f"{line}\n{REGISTER}"
     workspace["greet/utils.py"] = "x = 1\n"

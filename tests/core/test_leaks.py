@@ -198,7 +198,7 @@ def test_a_handler_that_a_plugin_forgets_on_a_logger_goes_with_it(parting: Parti
     assert logger.handlers == []
 
 
-def test_at_most_three_names_are_told(parting: Parting) -> None:
+def test_at_most_three_names_are_shown(parting: Parting) -> None:
     """The verdict names three held objects and counts the others."""
     kept = [parting.get(name) for name in ("fail", "loop", "Point", "Greeter", "stream")]
     assert parting.memory() == "alive: greet.plugin.Greeter, greet.plugin.Point, greet.plugin.fail and 2 more"

@@ -603,7 +603,7 @@ def register(ctx):
 
 
 @pytest.mark.parametrize("value", ["d.datetime(2000, 1, 1, tzinfo=Zone())", "[d.time(1, tzinfo=Zone())]"])
-def test_a_date_in_a_zone_of_its_own_does_not_keep_an_old_version(
+def test_a_date_in_the_plugins_own_zone_does_not_hold_an_old_version(
     workspace: Workspace, run: Run, value: str
 ) -> None:
     """A held date keeps its zone's version alive and usable; once it is released, the version is freed."""
@@ -863,7 +863,7 @@ def test_what_the_next_version_wants_as_well_stays(workspace: Workspace, run: Ru
 
 
 @pytest.mark.usefixtures("tidy", "host")
-def test_a_failed_reload_gives_back_what_the_version_before_had_set(workspace: Workspace, run: Run) -> None:
+def test_a_failed_reload_restores_the_patch_of_the_previous_version(workspace: Workspace, run: Run) -> None:
     """After a failed reload, the previous version's patch is in place again."""
     workspace["greet"] = a_plugin("import json\njson.dumps = lambda x: 'first'")
     running = run(workspace.config())

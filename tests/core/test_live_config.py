@@ -64,7 +64,7 @@ def test_enabled_switches_a_plugin_off_and_on(running: Running) -> None:
     assert [value for value in running.host.call("say") if value != "b"]
 
 
-def test_a_broken_file_changes_nothing_and_is_told(running: Running) -> None:
+def test_a_broken_file_changes_nothing_and_is_reported(running: Running) -> None:
     """A mistake is in the log and in the snapshot, and the previous configuration holds until it is fixed."""
     write("[plugins.a]\nhook_point = 'say'\nprority = 3\n")
     said = 'hotload.toml: plugins.a.prority: unknown key; did you mean "priority"?'
@@ -77,7 +77,7 @@ def test_a_broken_file_changes_nothing_and_is_told(running: Running) -> None:
     assert generations(running) == {"a": 1, "b": 1}
 
 
-def test_a_plugin_that_cannot_take_it_serves_on(running: Running, workspace: Workspace) -> None:
+def test_a_plugin_that_rejects_its_settings_stays_live(running: Running, workspace: Workspace) -> None:
     """If a plugin fails with its new settings, the version with the old settings stays live."""
     workspace["a"] = SETTLED.replace("ctx):\n", "ctx):\n    assert ctx.settings.get('word') != 'bad'\n")
     running.manager.rebuild("a")
@@ -97,7 +97,7 @@ def test_the_program_may_go_elsewhere(
     assert running.wait_for(lambda: running.host.call("say") == [("new", 2), "b"])
 
 
-def test_who_is_held_stays_so(running: Running, workspace: Workspace) -> None:
+def test_a_held_plugin_stays_held(running: Running, workspace: Workspace) -> None:
     """A plugin that is held at a version is not reloaded by its new settings."""
     workspace["a"] = SETTLED + "# other\n"
     running.manager.rebuild("a")
@@ -109,7 +109,7 @@ def test_who_is_held_stays_so(running: Running, workspace: Workspace) -> None:
     assert running.status("a").generation == held.generation
 
 
-def test_what_needs_a_restart_is_told(running: Running) -> None:
+def test_a_setting_that_needs_a_restart_is_reported(running: Running) -> None:
     """A changed setting of the host itself is not applied, and the log says that it needs a restart."""
     write("[plugins.a]\nhook_point = 'say'\n[plugins.b]\npriority = 1\n")  # the first one has been read
     assert running.wait_for(lambda: generations(running)["b"] == 2)

@@ -93,7 +93,7 @@ KINDS = ["ValueError", "SystemExit", "KeyboardInterrupt", "GeneratorExit", "Stop
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("phase", ["load", "register"])
-def test_whatever_a_load_raises_the_old_generation_serves(bench: Bench, kind: str, phase: str) -> None:
+def test_whatever_a_load_raises_the_old_generation_stays_live(bench: Bench, kind: str, phase: str) -> None:
     """No exception of a plugin escapes from its load, and a failed load leaves nothing behind."""
     bench.load("def register(ctx):\n    ctx.state['n'] = 1\n    ctx.hook('greet', lambda: ctx.state['n'])\n")
     before = set(sys.modules), threading.active_count(), bench.host.points()

@@ -78,7 +78,7 @@ def test_what_cannot_be_formatted_is_still_a_line(lines: Lines, monkeypatch: pyt
     assert "ValueError" in lines[1][2]
 
 
-def test_an_exception_is_told_with_the_line(lines: Lines) -> None:
+def test_an_exception_is_logged_with_the_line(lines: Lines) -> None:
     """``log.exception`` adds the type and text of the exception to the line."""
     try:
         missing: dict[str, int] = {}

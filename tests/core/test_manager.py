@@ -42,7 +42,7 @@ def save(running: Running, workspace: Workspace, source: str | bytes, name: str 
 # ---- saves
 
 
-def test_an_edit_serves_at_once(workspace: Workspace, run: Run) -> None:
+def test_an_edit_is_live_at_once(workspace: Workspace, run: Run) -> None:
     """A saved change is live at the next call, and the old generation is retired and freed."""
     workspace["greet"] = answering("one")
     running = run(workspace.config())
@@ -129,7 +129,7 @@ def test_a_broken_save_leaves_the_last_good_serving(
     assert running.host.call("greet") == [2]
 
 
-def test_going_back_to_what_serves_clears_stale_without_a_load(workspace: Workspace, run: Run) -> None:
+def test_going_back_to_the_live_source_clears_stale_without_a_load(workspace: Workspace, run: Run) -> None:
     """Undoing a broken edit clears STALE without a load."""
     workspace["greet"] = answering("one")
     running = run(workspace.config())
@@ -145,7 +145,7 @@ def test_going_back_to_what_serves_clears_stale_without_a_load(workspace: Worksp
     )
 
 
-def test_the_same_mistake_is_told_once(workspace: Workspace, run: Run) -> None:
+def test_the_same_mistake_is_reported_once(workspace: Workspace, run: Run) -> None:
     """Saving the same broken file again adds no second fault."""
     workspace["greet"] = "broken("
     running = run(workspace.config())
@@ -156,7 +156,7 @@ def test_the_same_mistake_is_told_once(workspace: Workspace, run: Run) -> None:
     assert [event.fault.phase for event in running.told(PluginFailed)] == ["compile", "discover"]
 
 
-def test_a_cold_start_with_a_broken_source_serves_the_last_good(workspace: Workspace, run: Run) -> None:
+def test_a_cold_start_with_a_broken_source_runs_the_last_good(workspace: Workspace, run: Run) -> None:
     """A cold start with a broken source runs the last good version as STALE, and a fix clears it."""
     workspace["greet"] = answering("good")
     run(workspace.config()).manager.stop()
@@ -332,7 +332,7 @@ def test_rebuild_tries_the_failing_ones_first(workspace: Workspace, run: Run) ->
     assert (bad.state, good.generation) == (OK, 1)
 
 
-def test_clean_removes_artifacts_while_they_serve(workspace: Workspace, run: Run) -> None:
+def test_clean_removes_artifacts_of_live_versions(workspace: Workspace, run: Run) -> None:
     """A live version stays live when its artifacts are removed, and its source can still be read."""
     workspace["greet"] = answering("one")
     running = run(workspace.config())
@@ -486,7 +486,7 @@ def test_a_plugin_cannot_command_its_manager_while_it_loads(
 
 
 @pytest.mark.parametrize("command", ["enable", "disable"])
-def test_a_switch_that_is_taken_back_by_hand_at_once_is_seen(
+def test_a_toggle_that_is_reverted_by_hand_at_once_is_noticed(
     workspace: Workspace, run: Run, command: str
 ) -> None:
     """If a rename by hand undoes a command before the watcher has looked, the name on disk decides."""
@@ -796,7 +796,9 @@ def test_a_plugin_that_fails_or_is_off_has_its_description(
 
 
 @pytest.mark.parametrize("broken", ["def register(ctx)\n", "register = missing\n"])
-def test_building_says_nothing_else_of_what_serves(workspace: Workspace, run: Run, broken: str) -> None:
+def test_building_does_not_change_the_status_of_the_live_version(
+    workspace: Workspace, run: Run, broken: str
+) -> None:
     """A build of a broken source does not change the status of the live plugin."""
     workspace["greet"] = answering("one")
     running = run(workspace.config())
@@ -820,7 +822,7 @@ def test_what_failed_to_load_is_not_tried_twice(workspace: Workspace, run: Run) 
     assert count.read_text() == "xx"
 
 
-def test_the_log_tells_what_each_step_of_a_reload_took(workspace: Workspace, run: Run) -> None:
+def test_the_log_shows_the_time_of_each_step_of_a_reload(workspace: Workspace, run: Run) -> None:
     """The log gives the milliseconds of each step of a reload."""
     workspace["greet"] = answering("Hi")
     running = run(workspace.config())
@@ -868,7 +870,7 @@ def test_a_missing_runtime_directory_is_waited_for(workspace: Workspace, run: Ru
     assert running.wait_for(lambda: running.manager.snapshot().watcher.trouble == "")
 
 
-def test_without_watching_the_missing_directory_is_told_too(workspace: Workspace, run: Run) -> None:
+def test_without_watching_the_missing_directory_is_reported_too(workspace: Workspace, run: Run) -> None:
     """Without a watcher, the snapshot also reports the missing directory."""
     workspace.plugins.rmdir()
     running = run(workspace.config())

@@ -49,7 +49,7 @@ def test_where_nothing_changed_there_is_nothing_to_do(workspace: Workspace, run:
     assert plan.can_be_applied
 
 
-def test_a_change_is_told_with_its_files_and_hook_points(workspace: Workspace, run: Run) -> None:
+def test_a_change_is_shown_with_its_files_and_hook_points(workspace: Workspace, run: Run) -> None:
     """The plan lists changed files, files to compile, and hook points that are added and removed."""
     workspace["a"] = hooked("stays", "goes", head="from . import kept, part")
     workspace["a/kept.py"], workspace["a/part.py"], workspace["a/gone.txt"] = "", "X = 1\n", "text"
@@ -172,7 +172,7 @@ def test_what_is_gone_or_switched_off_is_unloaded(workspace: Workspace, run: Run
     )
 
 
-def test_who_is_held_stays_and_says_how_to_release_it(workspace: Workspace, run: Run) -> None:
+def test_a_held_plugin_stays_and_says_how_to_release_it(workspace: Workspace, run: Run) -> None:
     """The plan keeps a held plugin and names the release command; planned by name, it would be reloaded."""
     workspace["a"] = answering("1")
     running = run(workspace.config())
@@ -268,7 +268,7 @@ def test_hook_points_are_read_without_running(
         assert tuple(place.point for place in running.status("a").points) == points
 
 
-def test_before_a_start_it_tells_what_a_start_would_do(workspace: Workspace) -> None:
+def test_before_a_start_a_plan_shows_what_a_start_would_do(workspace: Workspace) -> None:
     """Before a start, the plan loads all plugins and compiles only those that changed on disk."""
     workspace["a"], workspace["b"] = hooked("a"), hooked("b")
     with HotloadManager(HookHost(), workspace.config()):

@@ -66,7 +66,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("handler", FITTING)
-def test_a_handler_that_fits_serves(
+def test_a_handler_that_fits_is_live(
     workspace: Workspace, run: Callable[[Config], Running], handler: str
 ) -> None:
     """A handler that can be called as its hook point says is accepted, annotated or not."""

@@ -70,7 +70,7 @@ def test_it_is_held_after_a_new_start_too(workspace: Workspace, run: Run) -> Non
         pytest.param({"max_error_rate": 0.5, "probation": 1e-9}, [True] * 20, id="later than the probation"),
     ],
 )
-def test_others_serve_on(
+def test_other_versions_stay_live(
     workspace: Workspace, run: Run, settings: dict[str, object], calls: list[bool]
 ) -> None:
     """There is no rollback if it is disabled, probation is over, or faults are few or below the rate."""
@@ -82,7 +82,7 @@ def test_others_serve_on(
     assert str(running.status("greet").state) == "ok"
 
 
-def test_with_nothing_to_go_back_to_it_serves_on_and_says_so_once(workspace: Workspace, run: Run) -> None:
+def test_without_an_earlier_version_it_stays_live_and_says_so_once(workspace: Workspace, run: Run) -> None:
     """Without a previous version, a failing version stays live and the log says so once."""
     running = serve(workspace, run, FAILING, max_error_rate=0.0)
     for _ in range(10):

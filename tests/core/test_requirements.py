@@ -94,7 +94,7 @@ def test_only_what_is_required_is_given(workspace: Workspace, run: Run) -> None:
 
 
 @pytest.mark.parametrize("value", ["['a' + 'b']", "names()", "'base'", "[1]", "[*OTHERS]"])
-def test_a_list_that_only_running_would_tell_is_a_fault(workspace: Workspace, run: Run, value: str) -> None:
+def test_a_list_that_needs_execution_is_a_fault(workspace: Workspace, run: Run, value: str) -> None:
     """A REQUIRES that is no literal list of names is a fault with its line and the right form."""
     workspace["user"] = f"import os\nREQUIRES = {value}\ndef register(ctx): ...\n"
     fault = run(workspace.config()).fault("user")
@@ -132,7 +132,7 @@ def test_without_what_it_requires_it_is_unloaded_and_waits(workspace: Workspace,
     assert states(running) == {"base": "ok", "user": "ok"}
 
 
-def test_who_requires_another_leaves_before_it(workspace: Workspace, run: Run) -> None:
+def test_a_plugin_is_unloaded_before_the_one_that_it_requires(workspace: Workspace, run: Run) -> None:
     """A plugin's ``on_unload`` runs before its requirement is unloaded, at a reload and at the end."""
     workspace["base"] = "LEFT = []\n" + base(1).replace(
         "def register(ctx):\n", "def register(ctx):\n    ctx.on_unload(lambda: LEFT.append('base'))\n"

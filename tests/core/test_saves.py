@@ -54,7 +54,7 @@ def test_a_half_written_file_makes_no_fault(workspace: Workspace, watched: Runni
     assert watched.told(PluginFailed) == []
 
 
-def test_a_failure_that_stands_still_is_told_once(workspace: Workspace, watched: Running) -> None:
+def test_an_unchanged_failure_is_reported_once(workspace: Workspace, watched: Running) -> None:
     """An unchanged broken file causes one fault, and a fix is noticed."""
     workspace["greet"] = "def register(:\n"
     assert watched.wait_for(lambda: watched.told(PluginFailed, "greet") != [])
@@ -65,7 +65,7 @@ def test_a_failure_that_stands_still_is_told_once(workspace: Workspace, watched:
     assert answers(watched, "two")
 
 
-def test_a_load_that_became_stale_does_not_serve(workspace: Workspace, watched: Running) -> None:
+def test_a_load_that_became_stale_does_not_become_live(workspace: Workspace, watched: Running) -> None:
     """If a save comes during a load, that load never becomes live, and the newer source does."""
     fifo = workspace.root / "go on"
     os.mkfifo(fifo)
@@ -80,7 +80,7 @@ def test_a_load_that_became_stale_does_not_serve(workspace: Workspace, watched: 
     assert [event.generation for event in watched.told(PluginLoaded, "greet")] == [1, 3]
 
 
-def test_a_stale_load_serves_if_what_is_newer_does_not_compile(
+def test_a_stale_load_becomes_live_if_the_newer_source_does_not_compile(
     workspace: Workspace, watched: Running
 ) -> None:
     """If the newer source does not compile, the version that is loading becomes live."""
@@ -130,7 +130,7 @@ def test_a_pattern_that_is_none_is_refused() -> None:
 
 
 @pytest.mark.parametrize("source", [ONE, "def register(ctx)\n"], ids=["whole", "broken"])
-def test_a_name_taken_back_at_once_brings_the_plugin_back(
+def test_a_rename_that_is_reverted_at_once_brings_the_plugin_back(
     workspace: Workspace, run: Run, source: str
 ) -> None:
     """If a rename by hand undoes ``disable`` before the watcher looks, the plugin has its state again."""

@@ -29,9 +29,7 @@ class Interrupted(dict[str, PluginConfig]):
         return super().__iter__()
 
 
-def test_whoever_reads_settings_while_they_change_sees_the_old_or_the_new_ones(
-    workspace: Workspace, run: Run
-) -> None:
+def test_a_reader_of_changing_settings_sees_the_old_or_the_new_ones(workspace: Workspace, run: Run) -> None:
     """A reader always sees either the old or the new settings, because the tables are exchanged at once."""
     workspace["greet"] = answering("hello")
 

@@ -22,7 +22,7 @@ def passes(test: Path) -> bool:
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_a_new_plugin_serves_and_passes_its_own_test(
+def test_a_new_plugin_is_live_and_passes_its_own_test(
     workspace: Workspace, run: Callable[[Config], Running], template: str
 ) -> None:
     """A plugin from each template is OK at once, and its test passes."""

@@ -68,7 +68,7 @@ def test_another_threads_proof_runs_on_the_main_thread() -> None:
     assert values == [threading.main_thread()]
 
 
-def test_what_swallows_the_interrupt_is_named_to_the_next_one() -> None:
+def test_a_load_that_swallows_the_interrupt_is_named_to_the_next_one() -> None:
     """While a proof blocks the main thread, the loads of all plugins fail and name the blocking one."""
     trials = MainTrials()
     told: list[str] = []
@@ -94,7 +94,7 @@ def test_what_swallows_the_interrupt_is_named_to_the_next_one() -> None:
     assert told[1] == "the load of stubborn still occupies the main thread"
 
 
-def test_a_proof_has_a_context_of_its_own() -> None:
+def test_a_trial_has_its_own_context() -> None:
     """A context variable that a plugin sets is visible neither to the host nor to the next plugin."""
     trials = MainTrials()
     proven(trials, "first", lambda: VALUE.set("the first's"), LIMIT)

@@ -19,7 +19,7 @@ def running(workspace: Workspace, run: Run) -> Running:
     return run(workspace.config())
 
 
-def test_enable_and_disable_are_taken_back_newest_first(running: Running, workspace: Workspace) -> None:
+def test_enable_and_disable_are_undone_newest_first(running: Running, workspace: Workspace) -> None:
     """``undo`` reverts the newest command first and returns its name; an undo cannot be undone."""
     running.manager.disable("greet")
     running.manager.enable("other")
@@ -32,7 +32,7 @@ def test_enable_and_disable_are_taken_back_newest_first(running: Running, worksp
         running.manager.undo()
 
 
-def test_what_was_nothing_is_not_taken_back(running: Running) -> None:
+def test_a_command_without_effect_is_not_undone(running: Running) -> None:
     """Enabling an enabled plugin or disabling a disabled one leaves nothing to undo."""
     running.manager.enable("greet")
     running.manager.disable("other")
@@ -41,7 +41,7 @@ def test_what_was_nothing_is_not_taken_back(running: Running) -> None:
 
 
 @pytest.mark.parametrize("name", ["greet", None])
-def test_a_clean_is_taken_back(running: Running, workspace: Workspace, run: Run, name: str | None) -> None:
+def test_a_clean_is_undone(running: Running, workspace: Workspace, run: Run, name: str | None) -> None:
     """After the undo of a clean, the artifacts can be used for rollbacks and as last good versions."""
     workspace["greet"] = answering("hi")
     running.manager.rebuild("greet")
@@ -56,7 +56,7 @@ def test_a_clean_is_taken_back(running: Running, workspace: Workspace, run: Run,
     assert run(workspace.config()).host.call("greet") == ["hello"]
 
 
-def test_a_clean_is_taken_back_after_newer_builds(running: Running, workspace: Workspace) -> None:
+def test_a_clean_is_undone_after_newer_builds(running: Running, workspace: Workspace) -> None:
     """Undoing a clean keeps the artifacts that were built since."""
     running.manager.clean("greet")
     workspace["greet"] = answering("hi")
@@ -75,7 +75,7 @@ def test_the_trash_is_bounded(running: Running, workspace: Workspace) -> None:
     assert len(list((workspace.compiled / "trash").iterdir())) == 5
 
 
-def test_what_cannot_be_taken_back_says_why(running: Running, workspace: Workspace) -> None:
+def test_a_command_that_cannot_be_undone_says_why(running: Running, workspace: Workspace) -> None:
     """An undo that would overwrite a directory is refused with the reason."""
     running.manager.disable("greet")
     workspace["greet"] = answering("another")

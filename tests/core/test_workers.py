@@ -58,7 +58,7 @@ def register(ctx):
 """
 
 
-def test_a_thread_is_told_to_stop_and_waited_for(workspace: Workspace, run: Run, stage: Stage) -> None:
+def test_a_thread_is_asked_to_stop_and_waited_for(workspace: Workspace, run: Run, stage: Stage) -> None:
     """A thread ends before ``on_unload`` runs, and leaves nothing behind."""
     workspace["greet"] = POLL
     running = run(workspace.config())
@@ -151,7 +151,7 @@ def test_a_task_that_does_not_end_is_named_with_its_line(
     assert ("asyncio task", "named") in [(entry.category, entry.outcome) for entry in event.ledger]
 
 
-def test_details_are_told_while_tasks_of_the_program_end(workspace: Workspace, run: Run) -> None:
+def test_details_are_available_while_tasks_of_the_program_end(workspace: Workspace, run: Run) -> None:
     """``detail`` works while other tasks of the program end during its search for tasks."""
     workspace["greet"] = answering("hello")
     running = run(workspace.config())
@@ -179,7 +179,7 @@ def test_details_are_told_while_tasks_of_the_program_end(workspace: Workspace, r
 
 @pytest.mark.parametrize("command", ["rebuild('greet')", "disable('greet')", "stop()"])
 @pytest.mark.parametrize("kind", ["thread", "task", "task in a thread"])
-def test_what_asks_for_its_own_end_gets_there(
+def test_a_thread_or_task_may_reload_its_own_plugin(
     workspace: Workspace, run: Run, stage: Stage, kind: str, command: str
 ) -> None:
     """A thread or task that reloads its own plugin finishes its command, and nothing deadlocks."""
@@ -206,7 +206,7 @@ def test_what_asks_for_its_own_end_gets_there(
     assert (stage.told, running.told(PluginFailed)) == (expected, [])
 
 
-def test_what_raises_is_told_and_forgotten(workspace: Workspace, run: Run) -> None:
+def test_a_worker_that_raises_is_reported_and_forgotten(workspace: Workspace, run: Run) -> None:
     """An error in a thread or task is logged under the plugin's name, and keeps nothing alive."""
     workspace["greet"] = (
         "async def fail_task(): raise ValueError('of a task')\n"

@@ -67,14 +67,14 @@ def test_values_cross_unchanged(
         assert connect(server).invoke("echo", value).values == (value,)
 
 
-def test_what_cannot_be_sent_is_my_mistake(remote: RemoteManager) -> None:
+def test_an_argument_that_cannot_be_sent_is_refused(remote: RemoteManager) -> None:
     """An argument that cannot be sent is refused at once, and the connection goes on."""
     with pytest.raises(UsageError, match="an argument cannot be sent"):
         remote.invoke("greet", object())
     assert remote.invoke("greet", "Ada").values == ("Hello, Ada",)
 
 
-def test_a_long_call_keeps_nobody_waiting(
+def test_a_long_call_blocks_no_other_request(
     workspace: Workspace, run: Callable[[Config], Running], connect: Connect
 ) -> None:
     """While one thread waits for a slow handler, other threads can use the same client."""
@@ -92,7 +92,7 @@ def test_a_long_call_keeps_nobody_waiting(
         assert values == [True]
 
 
-def test_a_host_that_ends_is_told(server: Server, remote: RemoteManager) -> None:
+def test_a_host_that_ends_is_reported(server: Server, remote: RemoteManager) -> None:
     """After the host has ended, the next request and a new connection raise an error that says so."""
     server.close()
     with pytest.raises(NoHostError, match="hung up"):
@@ -135,7 +135,7 @@ def test_a_handler_that_hangs_is_not_waited_for_forever(
         (wire.encode(wire.Done(Raw(b"\xc0"))), "did not send its greeting"),
     ],
 )
-def test_a_host_that_is_none_of_ours_is_told(sockets: Path, reply: bytes, told: str) -> None:
+def test_a_foreign_program_at_the_socket_is_reported(sockets: Path, reply: bytes, told: str) -> None:
     """Another program at the socket, or a host of another version, causes an error that says so."""
     sockets.mkdir()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:

@@ -51,7 +51,7 @@ def test_a_listener_waits_for_the_next_event(workspace: Workspace) -> None:
     assert heard == [1]
 
 
-def test_who_falls_behind_is_told_and_memory_is_bounded(workspace: Workspace) -> None:
+def test_a_slow_listener_is_informed_and_memory_is_bounded(workspace: Workspace) -> None:
     """The feed keeps a limited number of events; a listener that missed some is notified and can go on."""
     manager = Telling(workspace)
     told = server.Feed(manager)
@@ -63,7 +63,7 @@ def test_who_falls_behind_is_told_and_memory_is_bounded(workspace: Workspace) ->
     assert told.after(told.number, 0) == server.Portion(())
 
 
-def test_the_end_comes_after_what_was_told_before(workspace: Workspace) -> None:
+def test_the_end_comes_after_the_earlier_events(workspace: Workspace) -> None:
     """A closed feed can be read to its end, wakes waiting listeners, and accepts no more events."""
     manager = Telling(workspace)
     told = server.Feed(manager)

@@ -26,7 +26,7 @@ def test_a_message_arrives_as_it_was_sent(pair: tuple[socket.socket, socket.sock
     assert [wire.receive(right, 1.0) for _ in range(3)] == [b"one", b"", None]
 
 
-def test_a_message_that_breaks_off_is_told(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_message_that_breaks_off_is_an_error(pair: tuple[socket.socket, socket.socket]) -> None:
     """A message that breaks off is an error, not a shorter message."""
     left, right = pair
     left.sendall(struct.pack(">I", 10) + b"half")
@@ -67,7 +67,7 @@ def test_huge_numbers_and_broken_texts_travel() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x81", b"\x91" * 100_000, b"\xc7\x01\x07x"])
-def test_what_is_no_message_is_told(payload: bytes) -> None:
+def test_a_malformed_message_is_an_error(payload: bytes) -> None:
     """Bytes that are no message cause one clear error."""
     with pytest.raises(ProtocolError, match="does not follow the protocol"):
         wire.decode(payload, Invocation)

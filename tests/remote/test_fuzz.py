@@ -84,7 +84,7 @@ def send_nonsense(server: Server, seed: int, count: int) -> None:
                     pass
 
 
-def test_nonsense_harms_nobody_else(manager: HotloadManager, server: Server, connect: Connect) -> None:
+def test_nonsense_affects_no_other_client(manager: HotloadManager, server: Server, connect: Connect) -> None:
     """During a flood of nonsense consoles still work, and afterwards no client thread is left."""
     console = connect(server)
     heard: list[AnyEvent] = []

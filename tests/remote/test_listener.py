@@ -173,7 +173,7 @@ def test_the_state_comes_first_and_then_every_event_in_order(manager: HotloadMan
     assert PluginLoaded in kinds
 
 
-def test_who_falls_behind_gets_the_state_anew(manager: HotloadManager, server: Server) -> None:
+def test_a_slow_listener_gets_the_state_again(manager: HotloadManager, server: Server) -> None:
     """A console that stops reading gets the new state when it reads on, then the events that follow."""
     with listening(server) as connection:
         news = news_from(connection)
@@ -197,7 +197,7 @@ def test_who_falls_behind_gets_the_state_anew(manager: HotloadManager, server: S
     assert number > 3 * feed.KEPT > len(heard)
 
 
-def test_who_falls_behind_is_told_so(server: Server, connect: Connect) -> None:
+def test_a_slow_listener_is_informed_of_missed_events(server: Server, connect: Connect) -> None:
     """A slow subscriber receives the number of missed events, and all events from then on."""
     gate = threading.Event()
     remote = connect(server)
@@ -216,7 +216,7 @@ def test_who_falls_behind_is_told_so(server: Server, connect: Connect) -> None:
     ears.wait_for(PluginLoaded)
 
 
-def test_several_consoles_hear_the_same(server: Server, connect: Connect) -> None:
+def test_several_consoles_get_the_same_events(server: Server, connect: Connect) -> None:
     """All consoles receive the events of each console's commands, in the same order."""
     consoles = [connect(server) for _ in range(5)]
     ears = [Ears(console) for console in consoles]
@@ -250,7 +250,9 @@ def test_commands_are_answered_while_events_flow(server: Server, connect: Connec
         flooding.join(PATIENCE)
 
 
-def test_a_host_that_ends_is_told_and_the_next_one_is_found(sockets: Path, start: Callable[[], Host]) -> None:
+def test_the_end_of_a_host_is_reported_and_the_next_one_is_found(
+    sockets: Path, start: Callable[[], Host]
+) -> None:
     """A console receives the reason when its host ends, and goes on with the next host."""
     first = start()
     with RemoteManager(socket_of(sockets, first)) as remote:
@@ -268,7 +270,7 @@ def test_a_host_that_ends_is_told_and_the_next_one_is_found(sockets: Path, start
         ears.wait_for(PluginLoaded)
 
 
-def test_a_host_that_is_killed_is_told(sockets: Path, start: Callable[[], Host]) -> None:
+def test_a_killed_host_is_reported(sockets: Path, start: Callable[[], Host]) -> None:
     """A killed host is reported differently from one that ended in an orderly way."""
     with start() as host, RemoteManager(socket_of(sockets, host)) as remote:
         ears = Ears(remote)
@@ -295,7 +297,7 @@ def test_a_forked_child_keeps_no_host_alive(
             os.kill(child, signal.SIGKILL)
 
 
-def test_a_host_that_stops_and_goes_on_is_told(sockets: Path, start: Callable[[], Host]) -> None:
+def test_a_host_that_stops_and_continues_is_reported(sockets: Path, start: Callable[[], Host]) -> None:
     """A silent process counts as stalled until it is heard again, and is not lost."""
     with start() as host, RemoteManager(socket_of(sockets, host)) as remote:
         ears = Ears(remote)
@@ -334,7 +336,7 @@ def test_closing_leaves_no_thread(manager: HotloadManager, server: Server) -> No
     assert manager.invoke("greet", "Ada").values == ("Hello, Ada",)
 
 
-def test_a_host_of_another_version_in_its_place_is_told(server: Server) -> None:
+def test_a_replacement_of_another_version_is_reported(server: Server) -> None:
     """If a host of another version takes the place, the console says so."""
     mismatch = wire.encode(wire.Failed("ProtocolError", "the host speaks protocol 9, the client 2"))
     with (

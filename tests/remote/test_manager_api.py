@@ -88,7 +88,7 @@ def test_both_sides_take_the_same_arguments(name: str) -> None:
         assert inspect.signature(getattr(side, name)) == wanted
 
 
-def test_the_snapshot_tells_every_plugin(api: ManagerApi, manager: HotloadManager) -> None:
+def test_the_snapshot_contains_every_plugin(api: ManagerApi, manager: HotloadManager) -> None:
     """State, details, sources and log are those of the manager."""
     assert api.snapshot() == manager.snapshot()
     assert api.detail("greet") == manager.detail("greet")
@@ -99,7 +99,7 @@ def test_the_snapshot_tells_every_plugin(api: ManagerApi, manager: HotloadManage
     assert api.log(lines[0].number) == lines[1:]
 
 
-def test_a_rebuild_is_heard_when_it_returns(api: ManagerApi, workspace: Workspace) -> None:
+def test_the_events_of_a_rebuild_arrive_before_it_returns(api: ManagerApi, workspace: Workspace) -> None:
     """When a rebuild returns, its events have arrived, with its log lines."""
     heard = heard_by(api)
     workspace["greet"] = GREET.replace("Hello", "Hi")
@@ -111,7 +111,7 @@ def test_a_rebuild_is_heard_when_it_returns(api: ManagerApi, workspace: Workspac
     assert api.invoke("greet", "Ada").values == ("Hi, Ada",)
 
 
-def test_commands_are_heard_in_order(api: ManagerApi) -> None:
+def test_events_arrive_in_the_order_of_commands(api: ManagerApi) -> None:
     """Each command takes effect, and the events come in the order of the commands."""
     heard = heard_by(api)
     assert api.disable("greet").state is PluginState.OFF
@@ -156,7 +156,7 @@ def test_a_hook_point_takes_a_keyword_of_any_name(api: ManagerApi, workspace: Wo
     assert [list(map(tuple, value)) for value in api.invoke("any", **{name: 1}).values] == [[(name, 1)]]  # type: ignore[call-overload]
 
 
-def test_a_command_is_taken_back(api: ManagerApi) -> None:
+def test_a_command_is_undone(api: ManagerApi) -> None:
     """``undo`` returns the name of the reverted command, or is refused if there is none."""
     api.disable("greet")
     assert api.undo() == "disable greet"
@@ -179,7 +179,7 @@ def test_a_failed_build_is_a_fault_and_an_event(api: ManagerApi, workspace: Work
     assert api.invoke("greet", "Ada").values == ("Hello, Ada",)
 
 
-def test_a_handlers_fault_is_heard_when_the_call_returns(api: ManagerApi) -> None:
+def test_a_handlers_fault_is_published_before_the_call_returns(api: ManagerApi) -> None:
     """A handler's fault is in the call's result and in an event."""
     heard = heard_by(api)
     invocation = api.invoke("greet")
@@ -210,7 +210,7 @@ def test_an_error_is_the_same_on_both_sides(
     assert api.snapshot().plugins[0].name == "greet"
 
 
-def test_who_has_heard_enough_hears_no_more(api: ManagerApi) -> None:
+def test_an_unsubscribed_function_gets_no_more_events(api: ManagerApi) -> None:
     """After the undo the subscriber receives no more events, and other subscribers still do."""
     heard: list[AnyEvent] = []
     undo = api.subscribe(heard.append)
@@ -224,7 +224,7 @@ def test_who_has_heard_enough_hears_no_more(api: ManagerApi) -> None:
     assert PluginLoaded in kinds(others)
 
 
-def test_a_subscriber_that_raises_keeps_nobody_from_hearing(api: ManagerApi) -> None:
+def test_a_subscriber_that_raises_does_not_affect_the_others(api: ManagerApi) -> None:
     """If one subscriber raises, the others still receive the event."""
 
     def fail(event: AnyEvent) -> None:
@@ -236,7 +236,7 @@ def test_a_subscriber_that_raises_keeps_nobody_from_hearing(api: ManagerApi) -> 
     assert PluginLoaded in kinds(heard)
 
 
-def test_a_subscriber_may_ask(api: ManagerApi) -> None:
+def test_a_subscriber_may_use_the_api(api: ManagerApi) -> None:
     """A subscriber may read the state and give a command during an event."""
     done = threading.Event()
     seen: list[PluginState] = []
@@ -270,7 +270,7 @@ def watcher(request: pytest.FixtureRequest, watching: Running) -> Iterator[Manag
         yield remote
 
 
-def test_a_pause_keeps_what_is_saved(watcher: ManagerApi, watching: Running, workspace: Workspace) -> None:
+def test_a_pause_collects_saves(watcher: ManagerApi, watching: Running, workspace: Workspace) -> None:
     """During a pause saves are only counted; resuming applies all in one batch."""
     assert watcher.pause().paused
     assert watcher.pause().waiting == ()
@@ -292,7 +292,7 @@ def test_a_pause_keeps_what_is_saved(watcher: ManagerApi, watching: Running, wor
     assert watching.wait_for(lambda: watching.status("other").generation == 2)
 
 
-def test_a_command_takes_its_plugin_out_of_what_waits(
+def test_a_command_applies_the_waiting_change_of_its_plugin(
     watcher: ManagerApi, watching: Running, workspace: Workspace
 ) -> None:
     """A command during a pause applies its plugin's change, and the other plugin still waits."""
@@ -307,7 +307,7 @@ def test_a_command_takes_its_plugin_out_of_what_waits(
     assert watching.status("greet").generation == 2
 
 
-def test_what_is_taken_back_does_not_wait(
+def test_a_reverted_change_does_not_wait(
     watcher: ManagerApi, watching: Running, workspace: Workspace
 ) -> None:
     """A change that is undone during the pause leaves nothing to apply."""
@@ -333,7 +333,7 @@ def test_a_plugin_that_goes_away_during_a_pause(
     assert [plugin.name for plugin in watcher.snapshot().plugins] == ["greet"]
 
 
-def test_where_nothing_is_watched_nothing_is_paused(api: ManagerApi) -> None:
+def test_without_a_watcher_pause_is_refused(api: ManagerApi) -> None:
     """A manager without a watcher refuses to pause, and resuming does nothing."""
     with pytest.raises(RefusedError, match="nothing is watched"):
         api.pause()

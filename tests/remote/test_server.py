@@ -192,7 +192,7 @@ def test_a_stale_socket_is_replaced(manager: HotloadManager, connect: Connect) -
         assert connect(server).invoke("greet", "Ada").values == ("Hello, Ada",)
 
 
-def test_no_place_for_a_socket_is_told(manager: HotloadManager, sockets: Path) -> None:
+def test_a_file_in_place_of_the_socket_folder_is_reported(manager: HotloadManager, sockets: Path) -> None:
     """A file in the place of the folder is named in the error and left untouched."""
     sockets.write_text("mine")
     with pytest.raises(RefusedError, match=f"{sockets}: "):

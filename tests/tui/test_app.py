@@ -45,7 +45,7 @@ async def test_start_runs_once_in_a_daemon_thread_after_the_first_picture(worksp
     manager.stop()
 
 
-async def test_a_program_that_goes_on_after_the_console_hears_signals_as_before(workspace: Workspace) -> None:
+async def test_a_program_that_outlives_the_console_gets_its_signals_back(workspace: Workspace) -> None:
     """The signal handlers of the embedding program are restored when the console ends."""
     (workspace.root / "plugins").mkdir(exist_ok=True)
     heard: list[int] = []

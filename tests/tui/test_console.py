@@ -154,7 +154,7 @@ async def test_keys_that_can_do_nothing_say_why(workspace: Workspace, run: Run) 
         await it.toasted("Nothing to go back to; q quits.")
 
 
-async def test_n_with_a_name_it_cannot_have_lets_it_be_mended(workspace: Workspace, run: Run) -> None:
+async def test_n_lets_the_user_fix_a_refused_name(workspace: Workspace, run: Run) -> None:
     """A refused name stays in the field with the error below it, and can be corrected."""
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.press("n", *"a/b", "enter")

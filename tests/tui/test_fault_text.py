@@ -35,7 +35,7 @@ def fault(*frames: Frame, causes: tuple[Fault, ...] = (), message: str = "m") ->
     return Fault("load", "p", "E", message, 0.0, frames=frames, causes=causes)
 
 
-def test_carets_stand_under_wide_characters_and_tabs() -> None:
+def test_carets_are_aligned_under_wide_characters_and_tabs() -> None:
     """The carets are aligned in cells, with wide characters and tabs before them."""
     shown = text(fault(frame("\tx = '漢字' + 1/0", 12, 15)))
     source = next(line for line in shown if line.startswith("> 7 |"))

@@ -126,7 +126,7 @@ async def test_what_breaks_elsewhere_is_marked_and_takes_no_focus(workspace: Wor
         await it.until(lambda: "~ STALE" in it.row("bee") and "*" not in it.row("bee"))
 
 
-async def test_a_plugin_whose_calls_raise_is_marked_though_it_serves(workspace: Workspace, run: Run) -> None:
+async def test_a_live_plugin_whose_calls_raise_is_marked(workspace: Workspace, run: Run) -> None:
     """A live plugin with a failing handler has a mark after OK, and enter opens the error."""
     workspace["bad"] = PLAIN.replace("return 1", "return 1 / 0")
     workspace["good"] = PLAIN

@@ -49,6 +49,6 @@ def test_a_screen_in_ascii_has_everything_where_it_was(screen: Path) -> None:
         ("\x1b[1m┏━\x1b[0m", "\x1b[1m+-\x1b[0m"),
     ],
 )
-def test_what_ascii_has_not_takes_as_many_cells(text: str, poor: str) -> None:
+def test_the_ascii_fallback_takes_as_many_cells(text: str, poor: str) -> None:
     """Letters lose their accents, other characters become question marks, and control sequences stay."""
     assert text.translate(ASCII) == poor

@@ -6,7 +6,7 @@ from tests.tui.console import Run, console
 LONG = "\n".join(f"x{number} = {number}" for number in range(200))
 
 
-async def test_the_source_of_what_serves_is_shown(workspace: Workspace, run: Run) -> None:
+async def test_the_source_of_the_live_version_is_shown(workspace: Workspace, run: Run) -> None:
     """Tab 4 shows plugin.py as loaded by the live generation, with line numbers."""
     workspace["one"] = "def register(ctx):\n    pass\n"
     async with console(run(workspace.config()).manager, workspace.root) as it:
@@ -50,7 +50,7 @@ async def test_v_says_when_there_is_only_one_version(workspace: Workspace, run: 
         await it.toasted("only one version")
 
 
-async def test_what_serves_is_not_marked_for_a_newer_failure(workspace: Workspace, run: Run) -> None:
+async def test_the_live_source_is_not_marked_for_a_newer_failure(workspace: Workspace, run: Run) -> None:
     """A line that is in both versions is marked only in the failed one."""
     source = "ZERO = 1\ndef register(ctx):\n    1 / ZERO\n"
     workspace["one"] = source

@@ -130,7 +130,7 @@ def test_a_toast_does_not_stay_on_the_screen(workspace: Workspace) -> None:
         terminal.wait_for(lambda screen: "─Plugins (2)─" in screen and "loud: loaded generation 1" in screen)
 
 
-def test_without_colours_states_and_focus_can_be_told(workspace: Workspace) -> None:
+def test_states_and_focus_are_visible_without_colours(workspace: Workspace) -> None:
     """With NO_COLOR only greys are sent, states are words, and the cursor's row is reversed."""
     workspace["one"] = "def register(ctx): ..."
     with Terminal(PROGRAM, cwd=workspace.root, environment={"NO_COLOR": "1"}) as terminal:

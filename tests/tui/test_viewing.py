@@ -92,7 +92,7 @@ async def test_the_tab_that_was_open_is_open_the_next_time(
         assert isinstance(it.main.focused, PluginTable)
 
 
-async def test_the_log_has_a_filter_of_its_own(workspace: Workspace, run: Run) -> None:
+async def test_the_log_has_its_own_filter(workspace: Workspace, run: Run) -> None:
     """In the log a slash keeps only the lines with a text, and an exclamation mark those without it."""
     workspace["apple"], workspace["cherry"] = answering(1), BROKEN
     async with console(run(workspace.config()).manager, workspace.root) as it:
@@ -107,7 +107,7 @@ async def test_the_log_has_a_filter_of_its_own(workspace: Workspace, run: Run) -
         await it.shows("apple: loaded", "cherry: register failed")
 
 
-async def test_every_tab_has_a_filter_of_its_own(workspace: Workspace, run: Run) -> None:
+async def test_every_tab_has_its_own_filter(workspace: Workspace, run: Run) -> None:
     """Each tab keeps its own filter, the status line shows it, and escape clears it."""
     workspace["apple"], workspace["apple/other.py"] = BROKEN, "X = 1\n"
     async with console(run(workspace.config()).manager, workspace.root, (120, 50)) as it:

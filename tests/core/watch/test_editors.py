@@ -112,7 +112,7 @@ EDITORS: dict[str, Saving] = {
 
 
 @pytest.mark.parametrize("sweep_interval", [None, 0.3], ids=["by itself", "with the sweep"])
-def test_what_editors_save_is_told(
+def test_saves_of_editors_are_reported(
     workspace: Workspace, watch: Watch, notifier: str, sweep_interval: float | None
 ) -> None:
     """The watcher reports each save of an editor as often as expected, with the content on disk."""

@@ -85,7 +85,7 @@ def test_a_save_rings_by_its_path(root: Path, listen: Listen) -> None:
     assert heard(notifier, lambda: file.write_text("A = 1\n")) == {file}
 
 
-def test_what_comes_is_listened_to_with_all_below_it(root: Path, listen: Listen) -> None:
+def test_a_new_directory_is_watched_with_all_below_it(root: Path, listen: Listen) -> None:
     """The notifier watches a new tree, a tree that is moved, and a part of it that is moved out of it."""
     notifier = listen(root)
     heard(notifier, lambda: (root / "a" / "b" / "c").mkdir(parents=True))
@@ -96,7 +96,7 @@ def test_what_comes_is_listened_to_with_all_below_it(root: Path, listen: Listen)
         file.unlink()
 
 
-def test_what_went_is_not_listened_to_any_more(root: Path, listen: Listen, tmp_path: Path) -> None:
+def test_a_removed_directory_is_not_watched_any_more(root: Path, listen: Listen, tmp_path: Path) -> None:
     """A directory that is moved out of the tree is no longer watched."""
     notifier = listen(root)
     heard(notifier, lambda: (root / "inner").rename(tmp_path / "elsewhere"))
@@ -173,7 +173,7 @@ def test_a_limit_is_named(
     assert set(OPEN.iterdir()) == before
 
 
-def test_whoever_listens_can_be_interrupted(root: Path, listen: Listen) -> None:
+def test_a_wait_for_events_can_be_interrupted(root: Path, listen: Listen) -> None:
     """``interrupt`` makes a waiting notifier check whether it has ended."""
     notifier, ended = listen(root), threading.Event()
     listener = threading.Thread(target=notifier.wait, args=[ended])
@@ -184,7 +184,7 @@ def test_whoever_listens_can_be_interrupted(root: Path, listen: Listen) -> None:
     assert not listener.is_alive()
 
 
-def test_closed_it_gives_back_what_it_took(root: Path) -> None:
+def test_closing_releases_all_resources(root: Path) -> None:
     """Closing frees all descriptors, and a failed construction leaves none open."""
     before = set(OPEN.iterdir())
     notifier = InotifyNotifier([str(root)], False)

@@ -48,7 +48,7 @@ class Unreadable(Limited):
         super().__init__(directories, is_partial)
 
 
-def test_a_deaf_bell_is_hung_anew(workspace: Workspace, watch: Watch) -> None:
+def test_a_failed_notifier_is_replaced(workspace: Workspace, watch: Watch) -> None:
     """If the sweep finds a change before its notification, the watcher makes a new notifier."""
     heard = watch(sweep_interval=0.1, make_notifier=SilentNotifier)
     for content in (TWO, ONE):  # the look after the notifier's creation may find the first one
@@ -156,7 +156,7 @@ def test_a_plugin_whose_name_is_not_utf8_is_watched(
     assert heard.wait_for(lambda: heard.content("caf\\xe9") == TWO)
 
 
-def test_all_names_of_one_directory_are_told(workspace: Workspace, watch: Watch, notifier: str) -> None:
+def test_all_names_of_one_directory_are_reported(workspace: Workspace, watch: Watch, notifier: str) -> None:
     """A change is reported for all names of a directory, although the system reports only one."""
     (workspace.plugins / "alias").symlink_to("greet")
     heard = watch(notifier=notifier)
@@ -263,7 +263,7 @@ def test_a_lock_that_git_left_behind_holds_nothing_up(workspace: Workspace, watc
     assert heard.wait_for(lambda: heard.content("greet") == TWO)
 
 
-def test_what_fails_is_told_once_more_when_it_stands_still(workspace: Workspace, watch: Watch) -> None:
+def test_a_failure_is_reported_again_once_the_files_are_stable(workspace: Workspace, watch: Watch) -> None:
     """A broken plugin is reported twice with the same bytes: first unsettled, then settled."""
     broken = b"def register(:\n"
     heard = watch(broken=[broken], sweep_interval=0.5)

@@ -85,7 +85,7 @@ def test_where_nothing_notifies_the_sweep_finds_changes(
     assert heard.wait_for(lambda: heard.content("greet") == TWO)
 
 
-def test_watchfiles_that_is_refused_hears_what_it_can(
+def test_a_refused_watchfiles_reports_as_much_as_it_can(
     workspace: Workspace, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If watchfiles refuses a directory at its first batch, the status says so, and saves are still found."""

@@ -24,7 +24,7 @@ def test_plugins_saved_in_quick_succession_are_looked_at_together() -> None:
     assert saved.due(51 * MS) == names
 
 
-def test_a_save_by_itself_waits_for_nobody() -> None:
+def test_a_single_save_does_not_wait() -> None:
     """A plugin that is saved after another one has become quiet is due on its own."""
     saved = pace()
     saved.notify("one", 0.0)

@@ -127,7 +127,7 @@ def told(heard: Heard) -> dict[str, str]:
     return {name: source.digest for name, source in heard.served.items()}
 
 
-def test_after_each_burst_what_was_told_is_what_is_on_disk(
+def test_after_each_burst_the_reports_match_the_disk(
     workspace: Workspace, watch: Watch, notifier: str
 ) -> None:
     """After each burst of random changes, the last report of each plugin matches the disk."""

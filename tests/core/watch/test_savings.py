@@ -89,7 +89,7 @@ def perform(workspace: Workspace, heard: Heard, savings: dict[str, Saving]) -> d
     return wrong
 
 
-def test_every_way_of_saving_is_told(workspace: Workspace, watch: Watch, notifier: str) -> None:
+def test_every_way_of_saving_is_reported(workspace: Workspace, watch: Watch, notifier: str) -> None:
     """The last report of each way to save matches the disk, in the expected number, without noise."""
     prepare(workspace, list(SAVINGS))
     heard = watch(sweep_interval=0.5, ignore=["*.log", "data/"], notifier=notifier)

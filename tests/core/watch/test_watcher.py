@@ -69,7 +69,7 @@ def add_deep(root: Path) -> None:
     "change",
     [sed, save_atomically, save_in_place, save_with_backup, switch_off, switch_off_and_on, delete, add_deep],
 )
-def test_every_kind_of_change_is_told_with_the_plugins_name(
+def test_every_kind_of_change_is_reported_with_the_plugins_name(
     workspace: Workspace, watch: Watch, notifier: str, change: Callable[[Path], None]
 ) -> None:
     """Any change of a file or directory is reported under its plugin's name, and no other plugin is."""
@@ -79,7 +79,7 @@ def test_every_kind_of_change_is_told_with_the_plugins_name(
     assert heard.names == {"greet"}
 
 
-def test_a_new_directory_is_told(workspace: Workspace, watch: Watch, notifier: str) -> None:
+def test_a_new_directory_is_reported(workspace: Workspace, watch: Watch, notifier: str) -> None:
     """A new directory is reported, here one that is moved in as a whole."""
     heard = watch(notifier=notifier)
     draft = workspace.root / "draft"
@@ -88,7 +88,7 @@ def test_a_new_directory_is_told(workspace: Workspace, watch: Watch, notifier: s
     assert heard.wait_for(lambda: "third" in heard.names)
 
 
-def test_noise_is_not_told(workspace: Workspace, watch: Watch, notifier: str) -> None:
+def test_noise_is_not_reported(workspace: Workspace, watch: Watch, notifier: str) -> None:
     """Swap files, caches and hidden directories are not reported, but the save after them is."""
     heard = watch(notifier=notifier)
     for place in ("greet/.plugin.py.swp", "greet/__pycache__/plugin.pyc", "greet/4913", "greet/plugin.py~",
@@ -100,7 +100,7 @@ def test_noise_is_not_told(workspace: Workspace, watch: Watch, notifier: str) ->
     assert not {"git", "pycache__", ".git"} & heard.names
 
 
-def test_a_burst_is_told_once_it_is_over(workspace: Workspace, watch: Watch) -> None:
+def test_a_burst_is_reported_once_it_is_over(workspace: Workspace, watch: Watch) -> None:
     """Twenty files of two plugins that are saved at once cause few reports."""
     heard = watch(settle_time=0.2)
     before = len(heard.calls)
@@ -111,7 +111,7 @@ def test_a_burst_is_told_once_it_is_over(workspace: Workspace, watch: Watch) -> 
     assert len(heard.calls) - before <= 3
 
 
-def test_an_endless_stream_is_told_all_the_same(workspace: Workspace, watch: Watch) -> None:
+def test_an_endless_stream_is_still_reported(workspace: Workspace, watch: Watch) -> None:
     """A file that is written all the time delays the report by at most ``debounce_time``."""
     heard = watch(settle_time=0.5, debounce_time=0.2)
     stop = threading.Event()

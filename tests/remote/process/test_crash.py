@@ -56,7 +56,7 @@ def test_its_user_can_have_it_loaded_as_it_is(console: Console) -> None:
     assert len(console.lines("error boom: the host died")) == 2
 
 
-def test_the_version_before_serves_meanwhile(console: Console) -> None:
+def test_the_previous_version_is_live_meanwhile(console: Console) -> None:
     """A new version that crashes while loading is held, and the new host runs the last good one."""
     console.workspace["greet"] = GREET
     console.wait_for(lambda: console.state("greet") is PluginState.OK)
@@ -66,7 +66,7 @@ def test_the_version_before_serves_meanwhile(console: Console) -> None:
     assert console.manager.invoke("greet").values == ("hello",)
 
 
-def test_three_deaths_with_nobody_to_blame_are_enough(console: Console) -> None:
+def test_three_deaths_without_a_known_culprit_are_enough(console: Console) -> None:
     """A host that is killed from outside is restarted twice; at the third death the console gives up."""
     seen: set[int] = set()
     for _ in range(3):

@@ -63,7 +63,7 @@ def debugging(console: Console) -> Debugging:
     return Debugging(console)
 
 
-def test_a_breakpoint_waits_and_goes_on_when_told_to(debugging: Debugging) -> None:
+def test_a_breakpoint_waits_for_the_continue_command(debugging: Debugging) -> None:
     """The debugger shows and sets variables while other calls work, and ``c`` ends the wait."""
     answer = debugging.call(1)
     with debugging.connect() as terminal:

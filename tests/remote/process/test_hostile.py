@@ -90,13 +90,13 @@ def robust(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
 
 @pytest.mark.parametrize("name", [name for name in TRIED if name not in HARMLESS])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_nobody_else_notices(console: Console, name: str) -> None:
+def test_other_plugins_are_not_affected(console: Console, name: str) -> None:
     """Whatever a plugin does, the console and the other plugins go on, and the log names the plugin."""
     try_all(console, name)
 
 
 @pytest.mark.parametrize("name", [name for name in TRIED if name in HARMLESS])
-def test_nobody_else_notices_and_the_host_goes_on(robust: Console, name: str) -> None:
+def test_other_plugins_are_not_affected_and_the_host_continues(robust: Console, name: str) -> None:
     """A plugin that only fails, prints or asks is contained, and the same host process goes on."""
     before = robust.pid
     try_all(robust, name)

@@ -70,7 +70,7 @@ def test_the_last_words_of_a_host_are_kept(console: Console) -> None:
     assert said.index("last: stdout: farewell") < said.index("last: the host ended")
 
 
-def test_nobody_answers_a_question_of_a_plugin(console: Console) -> None:
+def test_a_plugin_that_reads_input_gets_the_end_of_file(console: Console) -> None:
     """Standard input is at its end, so ``input()`` in a plugin raises EOFError."""
     console.workspace["ask"] = "def register(ctx):\n    input('name? ')\n"
     console.wait_for(lambda: console.state("ask") is PluginState.FAIL)
