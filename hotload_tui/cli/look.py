@@ -57,6 +57,8 @@ def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
                 plugin.fault.notes if plugin.fault.missing_module or TWICE in plugin.fault.notes else ()
             ):
                 output.narrate(f"  note: {note}")
+        for remark in report.remarks(plugin):
+            output.narrate(f"{plugin.name}: {remark}")
     return 0
 
 

@@ -153,6 +153,9 @@ def _plugin_record(status: PluginStatus) -> dict[str, object]:
         "load_ms": round(status.load_seconds * 1000, 3),
         "points": status.points,
         "fault": None if status.fault is None else _fault_record(status.fault),
+        "old": status.old,
+        "memory": status.memory,
+        "left": status.left,
     }
 
 
@@ -175,6 +178,15 @@ def show(statuses: Sequence[PluginStatus], *, as_json: bool = False) -> None:
         return
     for line in table(statuses):
         output.standard().line(output.printable(line))
+
+
+def remarks(status: PluginStatus) -> Iterator[str]:
+    """Describe what earlier versions of a plugin still do, keep in memory and have left behind."""
+    if status.old:
+        yield status.old
+    if status.memory not in ("", "freed"):
+        yield f"an earlier version is in memory: {status.memory}"
+    yield from (f"an earlier version left {left}" for left in status.left)
 
 
 def verdict(statuses: Sequence[PluginStatus]) -> int:

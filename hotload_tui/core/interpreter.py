@@ -551,6 +551,7 @@ class CallReports:
         """Call ``entered`` with the new frame, in the calling thread; it must not raise."""
         self._entered = entered
         self._tool: int | None = None
+        self._busy: set[int] = set()
 
     def begin(self, functions: Iterable[FunctionType]) -> tuple[list[CodeType], list[FunctionType]]:
         """Report the calls of ``functions`` from now on.
@@ -590,7 +591,16 @@ class CallReports:
         self._tool = None
 
     def _report(self, *_: object) -> None:
-        self._entered(sys._getframe(1))  # noqa: SLF001 - as in ``caller``
+        thread = threading.get_ident()
+        if thread in self._busy:
+            return  # an audit hook among the functions: reading the frame calls it
+        self._busy.add(thread)
+        try:
+            self._entered(sys._getframe(1))  # noqa: SLF001 - as in ``caller``
+        except RecursionError:  # the function itself has one more call until its own error
+            pass
+        finally:
+            self._busy.discard(thread)
 
     def _replace_code(self, functions: Iterable[FunctionType]) -> tuple[list[CodeType], list[FunctionType]]:
         running = {id(frame.f_code) for stack in stacks().values() for frame in stack}

@@ -215,6 +215,7 @@ _STATES: Final[tuple[HelpRow, ...]] = (
         (f"{state.glyph} {state}", "", meaning)
         for state, meaning in (
             (PluginState.OK, "the newest version is live"),
+            (PluginState.OLD, "the newest version is live, but an older one is still called"),
             (PluginState.STALE, "an older version is live: the newest one failed"),
             (PluginState.FAIL, "no version is live"),
             (PluginState.HELD, "kept at a version chosen by hand, or back from one that killed the host"),

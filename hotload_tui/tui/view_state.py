@@ -17,7 +17,13 @@ from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.tui.calls import HookCall
 from hotload_tui.tui.text import clean_line
 
-_TROUBLED: Final = (PluginState.FAIL, PluginState.STALE, PluginState.HELD, PluginState.WAIT)
+_TROUBLED: Final = (
+    PluginState.FAIL,
+    PluginState.STALE,
+    PluginState.OLD,
+    PluginState.HELD,
+    PluginState.WAIT,
+)
 
 _URGENCY: Final = {
     state: place
@@ -25,6 +31,7 @@ _URGENCY: Final = {
         (
             PluginState.FAIL,
             PluginState.STALE,
+            PluginState.OLD,
             PluginState.HELD,
             PluginState.WAIT,
             PluginState.BUILD,
@@ -39,7 +46,9 @@ _Key = str | float | int
 _SORTS: Final[dict[str, Callable[[PluginStatus], _Key]]] = {
     "plugin": lambda plugin: plugin.name,
     "state": lambda plugin: (
-        _URGENCY[plugin.state] if plugin.fault is None else min(_URGENCY[plugin.state], 2)
+        _URGENCY[plugin.state]
+        if plugin.fault is None
+        else min(_URGENCY[plugin.state], _URGENCY[PluginState.HELD])
     ),
     "load ms": lambda plugin: -plugin.load_seconds,
     "age": lambda plugin: -plugin.loaded_at,

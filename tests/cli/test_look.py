@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from hotload_tui.core.interpreter import CALLS, works
 from tests.cli.command import Hotload
 from tests.conftest import Workspace
+from tests.kept import VIEW, old_plugin
 
 GREET = """
 print("noise")
@@ -19,7 +21,8 @@ def register(ctx):
     ctx.hook("echo", lambda value: value)
 """
 BAD = "def bad(value):\n    return 1 / value\n\ndef register(ctx):\n    ctx.hook('echo', bad)\n"
-FIELDS = ["name", "state", "digest", "generation", "compile_ms", "load_ms", "points", "fault"]
+FIELDS = ["name", "state", "digest", "generation", "compile_ms", "load_ms", "points", "fault", "old"]
+FIELDS += ["memory", "left"]
 
 
 def test_without_a_host_the_state_comes_from_the_disk(workspace: Workspace, hotload: Hotload) -> None:
@@ -68,6 +71,47 @@ def test_the_table_says_the_same(workspace: Workspace, hotload: Hotload) -> None
     assert greet.endswith("greet:10 count:100 echo:100") or "greet:10" in greet
     place = "plugins/broken/plugin.py:2"
     assert f"broken: register: ZeroDivisionError: division by zero ({place})" in done.err
+
+
+@pytest.mark.skipif(not works(CALLS), reason="each call is reported only with this trick")
+def test_a_version_that_is_still_called(workspace: Workspace, hotload: Hotload) -> None:
+    """``status`` shows an OLD plugin with the caller and the holder, and what is left of earlier versions."""
+    workspace["greet"] = VIEW
+    running = hotload.serve()
+    with old_plugin(workspace, running):
+        running.wait_for(lambda: running.status("greet").state == "OLD")
+        done = hotload("status")
+        assert done.code == 0
+        assert done.out.splitlines()[1].startswith("~ OLD  greet   2 ")
+        assert "greet: generation 1 is still called" in done.err
+        assert "in route_page; kept by " in done.err
+        assert "greet: an earlier version is in memory: alive: greet.plugin.view, held by " in done.err
+        (plugin,) = hotload("status", "--json").plugins
+    assert plugin["state"] == "OLD"
+    assert str(plugin["old"]).startswith("generation 1 is still called")
+    assert str(plugin["memory"]).startswith("alive: greet.plugin.view, held by ")
+    assert plugin["left"] == []
+
+
+def test_what_a_version_left(workspace: Workspace, hotload: Hotload) -> None:
+    """``status`` shows the thread that an earlier version left, and keeps quiet about freed versions."""
+    workspace["greet"] = "def register(ctx): ...\n"
+    workspace["leaves"] = (
+        "import threading\n\nend = threading.Event()\n\n\ndef register(ctx):\n"
+        "    threading.Thread(target=end.wait, name='left', daemon=True).start()\n"
+        "    ctx.state['end'] = end\n"
+    )
+    running = hotload.serve()
+    for name in ("greet", "leaves"):
+        running.manager.rebuild(name, force=True)
+        running.wait_for(lambda: running.status(name).memory != "")  # noqa: B023 - called at once
+    done = hotload("status")
+    (plugin,) = hotload("status", "leaves", "--json").plugins
+    running.manager.detail("leaves")
+    live = running.manager.snapshot().plugins[1]
+    assert plugin["left"] == list(live.left)
+    assert "leaves: an earlier version left thread 'left'" in done.err
+    assert "greet:" not in done.err
 
 
 def test_names_choose_plugins(workspace: Workspace, hotload: Hotload) -> None:

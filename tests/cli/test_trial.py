@@ -38,6 +38,9 @@ def test_all_is_well(workspace: Workspace, hotload: Hotload) -> None:
         "load_ms": greet["load_ms"],
         "points": [{"point": "greet", "priority": 7}],
         "fault": None,
+        "old": "",
+        "memory": "",
+        "left": [],
     }
     assert isinstance(greet["compile_ms"], float)
     assert greet["compile_ms"] > 0

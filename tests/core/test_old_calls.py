@@ -17,48 +17,12 @@ from hotload_tui.core.interpreter import CALLS, works
 from hotload_tui.core.runtime import old_calls
 from tests.conftest import Running, Workspace
 from tests.core.conftest import Stage, retired
+from tests.kept import GIVES, VIEW, Caller, Route, route_page, routes
 from tests.waiting import PATIENCE
 
-GIVES = "def register(ctx):\n    ctx.hook('give', lambda: {})\n\n\n"
-VIEW = GIVES.format("view") + "def view():\n    return 'answer'\n"
 COUNTS = sys.version_info >= (3, 12)  # also the steps of a generator
 
 counted = pytest.mark.skipif(not works(CALLS), reason="each call is reported only with this trick")
-
-
-class Route:
-    """A host's route, which keeps a function of a plugin."""
-
-    def __init__(self, view: object) -> None:
-        self.view = cast("Callable[[], object]", view)
-
-
-routes: list[Route] = []
-
-
-def route_page() -> None:
-    """Call the functions that the routes keep."""
-    for route in routes:
-        route.view()
-
-
-class Caller:
-    """A thread of the host that calls a function again and again."""
-
-    def __init__(self, function: Callable[[], object]) -> None:
-        self._function = function
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="caller")
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._end.wait(0.01):
-            self._function()
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._end.set()
-        self._thread.join(PATIENCE)
 
 
 @pytest.fixture
@@ -105,9 +69,9 @@ def test_a_function_that_the_host_keeps_and_calls(workspace: Workspace, run: Sta
     assert running.wait_for(lambda: "/s" in running.status("greet").old)
     said = running.status("greet").old
     assert said.startswith("generation 1 is still called, ")
-    assert "/s, by test_old_calls.py:" in said
+    assert "/s, by kept.py:" in said
     assert "in route_page; kept by " in said
-    assert said.endswith("test_old_calls.routes[0].view")
+    assert said.endswith("kept.routes[0].view")
     (event,) = running.told(PluginOld, "greet")
     assert event.reason.startswith("generation 1 is still called")
     assert f"warning greet: {event.reason}" in running.said()
@@ -458,3 +422,22 @@ def test_without_reports_of_calls(
     stage.gate.set()
     thread.join(PATIENCE)
     assert "in serve" in said
+
+
+@counted
+def test_an_old_audit_hook(workspace: Workspace, run: Starts, stage: Stage) -> None:
+    """An audit hook of the old version, which every look at a frame calls, works as before."""
+    stage.told.clear()
+    workspace["greet"] = (
+        "import sys\n\nimport stage\n\n\ndef hook(event, args):\n    if event == 'stage.test':\n"
+        "        stage.told.append(args)\n\n\ndef register(ctx):\n    sys.addaudithook(hook)\n"
+    )
+    running = run(workspace.config())
+    changed(workspace, running, "def register(ctx):\n    pass\n")
+
+    def is_old() -> bool:
+        sys.audit("stage.test", 1)
+        return running.status("greet").state is PluginState.OLD
+
+    assert running.wait_for(is_old)
+    assert set(stage.told) == {(1,)}

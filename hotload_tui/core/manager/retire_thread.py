@@ -95,7 +95,7 @@ class RetireThread:
             try:
                 chore = chores.get(timeout=_TICK if self._loader.is_held() or self._called else None)
             except queue.Empty:
-                chore = self._look_for_calls
+                chore = self._look_for_calls_and_end
             if chore is None:
                 self._loader.end_watch()
                 return
@@ -122,6 +122,11 @@ class RetireThread:
             self._store.remember(name, number, self._loader.memory_of(name))
             self._store.write("info", name, f"generation {number} is freed now")
         self._look_for_calls()
+
+    def _look_for_calls_and_end(self) -> None:
+        self._look_for_calls()
+        if self._loader.have_calls_paused():
+            self._retire()
 
     def _look_for_calls(self) -> None:
         """Record which plugins have an earlier version that is still called."""

@@ -465,6 +465,10 @@ class Loader:
         """Return how retired generations are still called, in words, by plugin; only those that are."""
         return self._held.still_called() if self._held else {}
 
+    def have_calls_paused(self) -> bool:
+        """Return whether the calls of a retired generation ended lately: it may be freed now."""
+        return self._held.has_paused()
+
     def end_watch(self) -> None:
         """Stop watching the calls of retired generations."""
         self._held.end_watch()

@@ -58,6 +58,10 @@ class OldCalls:
         self._in_flight: set[tuple[int, int]] | None = None
         self._runs_in = ""
         self._is_counted = False
+        self._looked_at_count = 0
+        self._is_quiet = True
+        self.has_paused = False
+        """Whether the calls have ended between the last two looks: the holder may have let go."""
 
     def begin(self) -> None:
         """Watch the generation's functions; this visits all objects of the process once."""
@@ -125,6 +129,9 @@ class OldCalls:
         self._watch()
         self._settle(now)
         self._look_at(running, now)
+        is_quiet = self._count == self._looked_at_count and not self._runs_in
+        self.has_paused = is_quiet and not self._is_quiet
+        self._is_quiet, self._looked_at_count = is_quiet, self._count
         if now - self._counts[-1][0] >= _TICK:
             self._counts.append((now, self._count))
             while len(self._counts) > 2 and now - self._counts[1][0] >= _WINDOW:  # noqa: PLR2004 - two ends

@@ -311,6 +311,10 @@ class HeldGenerations:
                 found.setdefault(gone.plugin, []).append(called)
         return {plugin: "; also ".join(texts) for plugin, texts in found.items()}
 
+    def has_paused(self) -> bool:
+        """Return whether a held generation was called before the last look, and not since."""
+        return any(gone.calls.has_paused for gone in self._held)
+
     def end_watch(self) -> None:
         """Stop watching the calls of held generations."""
         for gone in self._held:

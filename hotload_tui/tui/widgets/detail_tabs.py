@@ -81,6 +81,8 @@ class Overview(TextPane):
             fault = status.fault
             yield ("trouble", f"{clean_line(fault.type, 100)}: {clean_line(fault.message, 300)}")
             yield ("", "press 2 for the traceback")
+        if status.old:
+            yield ("old code", clean_line(status.old, 500))
         yield ("folder", short_path(status.path, self._project))
         yield ("running", clean_line(status.digest) or "nothing")
         same = status.source_digest and status.source_digest == status.digest

@@ -92,7 +92,7 @@ def _serving(status: PluginStatus) -> Content:
     return Content.styled(
         f"still running {clean_line(status.digest[:12])} (generation {status.generation}),"
         f" loaded {clock_time(status.loaded_at)}"
-        if status.state is not PluginState.OK
+        if status.state not in (PluginState.OK, PluginState.OLD)
         else f"running {clean_line(status.digest[:12])} (generation {status.generation})",
         "bold",
     )

@@ -22,6 +22,7 @@ from hotload_tui.core.events import (
     PluginFailed,
     PluginLoaded,
     PluginMended,
+    PluginOld,
     PluginRemoved,
 )
 from hotload_tui.core.model import PluginState, Snapshot
@@ -148,6 +149,8 @@ def _news_of(event: AnyEvent, reading: str) -> tuple[str, str, str] | None:
             verb = "fixed"
         case PluginRemoved():
             verb = "gone"
+        case PluginOld():
+            verb, reason = "OLD", clean_line(event.reason, 100)
         case _:
             return None
     return clean_line(event.name, 40), verb, reason
@@ -157,6 +160,7 @@ HINT: Final = "? help"
 
 _STYLES: Final = {
     PluginState.OK: "$text-success",
+    PluginState.OLD: "bold $text-warning",
     PluginState.STALE: "bold $text-warning",
     PluginState.FAIL: "bold $text-error",
     PluginState.HELD: "bold $text-accent",
