@@ -156,6 +156,7 @@ def _plugin_record(status: PluginStatus) -> dict[str, object]:
         "old": status.old,
         "memory": status.memory,
         "left": status.left,
+        "outdated": status.outdated,
     }
 
 
@@ -181,12 +182,13 @@ def show(statuses: Sequence[PluginStatus], *, as_json: bool = False) -> None:
 
 
 def remarks(status: PluginStatus) -> Iterator[str]:
-    """Describe what earlier versions of a plugin still do, keep in memory and have left behind."""
+    """Describe what earlier versions of a plugin do and left, and what it uses that is outdated."""
     if status.old:
         yield status.old
     if status.memory not in ("", "freed"):
         yield f"an earlier version is in memory: {status.memory}"
     yield from (f"an earlier version left {left}" for left in status.left)
+    yield from status.outdated
 
 
 def verdict(statuses: Sequence[PluginStatus]) -> int:

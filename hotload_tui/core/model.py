@@ -184,6 +184,8 @@ class PluginStatus(Struct, frozen=True):
     """``replace`` if the live generation leaves before another one is tried; else empty."""
     old: str = ""
     """How an earlier version is still called, by whom, and what keeps it; empty if none is called."""
+    outdated: tuple[str, ...] = ()
+    """What the live version uses that is older than its source on disk and that no reload replaces."""
 
     @property
     def raises(self) -> bool:
@@ -440,8 +442,10 @@ class Plan(Struct, frozen=True):
 
     @property
     def work(self) -> tuple[PluginPlan, ...]:
-        """The plugins for which there is something to do or to fix."""
-        return tuple(plugin for plugin in self.plugins if plugin.action != "keep" or plugin.reasons)
+        """The plugins for which there is something to do, to fix or to know."""
+        return tuple(
+            plugin for plugin in self.plugins if plugin.action != "keep" or plugin.reasons or plugin.notes
+        )
 
     @property
     def can_be_applied(self) -> bool:

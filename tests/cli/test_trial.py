@@ -41,6 +41,7 @@ def test_all_is_well(workspace: Workspace, hotload: Hotload) -> None:
         "old": "",
         "memory": "",
         "left": [],
+        "outdated": [],
     }
     assert isinstance(greet["compile_ms"], float)
     assert greet["compile_ms"] > 0

@@ -21,7 +21,14 @@ from hotload_tui.core.config import Config
 from hotload_tui.core.config_files import files_of, resolve, unmatched_entries
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import HotloadError, RefusedError, RuntimeDirError, near
-from hotload_tui.core.events import LogCollector, PluginCleaned, PluginEnabled, Subscriber
+from hotload_tui.core.events import (
+    AnyEvent,
+    LogCollector,
+    PluginCleaned,
+    PluginEnabled,
+    PluginLoaded,
+    Subscriber,
+)
 from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.manager.commands import CommandLock, Holds
 from hotload_tui.core.manager.pipeline import Pipeline
@@ -79,7 +86,7 @@ class HotloadManager:
         self._engine = engine = Engine(self._config, self._store, loader)
         self._pipeline = Pipeline(engine)
         self._holds = Holds(engine, self._pipeline)
-        self._queries = Queries(host, self._config, self._store, loader)
+        self._queries = Queries(host, self._config, self._store, loader, engine.outdated)
         self._config_reload = ConfigReload(engine, self._pipeline)
         self._command_lock = CommandLock(loader.is_inside_trial, loader.blocked)
         self._probation = Probation(self._config, self._store, host, self._go_back)
@@ -99,7 +106,9 @@ class HotloadManager:
         with self._command_lock.taken():
             if self._detach:
                 return
+            self._engine.outdated.shared.note()
             self._detach = [
+                self._store.subscribe(self._loaded),
                 self._host.observe(self._handler_failed, self._config.module_path),
                 LogCollector(self._config.module_path, self._store.collect, self._plugin_of).attach(),
             ]
@@ -412,6 +421,10 @@ class HotloadManager:
 
         """
         return self._queries.source(name, file, generation)
+
+    def _loaded(self, event: AnyEvent) -> None:
+        if isinstance(event, PluginLoaded):  # its code may have imported modules of the project
+            self._engine.retire_thread.then(self._engine.outdated.shared.note)
 
     def _handler_failed(self, fault: Fault, generation: int) -> None:
         self._store.handler_failed(fault, generation)

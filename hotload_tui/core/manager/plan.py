@@ -17,6 +17,7 @@ from hotload_tui.core.checks import foreign_packages, named_points, state_obstac
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import HotloadError, RefusedError, RuntimeDirError
 from hotload_tui.core.manager.decide import Decision, ordered, unloaded
+from hotload_tui.core.manager.outdated import older_natives
 from hotload_tui.core.manager.staging import StagedPlugin, Stager, why_again
 from hotload_tui.core.model import FileChange, Plan, PluginPlan
 from hotload_tui.core.runtime import native
@@ -64,6 +65,7 @@ class Planner(Stager):
                 self.stage_known(each, found[each])
         self.stage_others()
         decisions = self.decide()
+        self._changed = self.engine.outdated.shared.changed()
         gone = unloaded({each: one.facts for each, one in self.staged.items()})
         described = (
             self._described(self.staged[each.name], each, is_unloaded=each.name in gone)
@@ -92,6 +94,7 @@ class Planner(Stager):
             becomes=self.engine.loader.next_number(one.name) if decision.digest else stays,
             requires=facts.requires,
             fault=one.fault if decision.action == "fail" else None,
+            notes=tuple(self._outdated(one)),
         )
         if source is None or preview is None or decision.version != "newest" or not decision.digest:
             return shown
@@ -107,8 +110,16 @@ class Planner(Stager):
             goes=goes,
             is_all_known=is_all_known,
             obstacles=tuple(self._obstacles(source)),
-            notes=(*preview.warnings, *_remains(source, manifest)),
+            notes=(*preview.warnings, *_remains(source, manifest), *shown.notes),
         )
+
+    def _outdated(self, one: StagedPlugin) -> Iterator[str]:
+        """Yield what the plugin uses that is older than its source on disk, and that a reload keeps."""
+        live = self.engine.loader.live(one.name)
+        if live is not None:
+            yield from self.engine.outdated.of(live, self._changed)
+        elif one.source is not None:
+            yield from older_natives(one.directory.path, (file.path for file in one.source.files))
 
     def _points(
         self, one: StagedPlugin, source: Source, previous: Artifact | None

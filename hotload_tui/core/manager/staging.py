@@ -28,6 +28,7 @@ from hotload_tui.core.events import PluginLoaded, Step
 from hotload_tui.core.faults import TWICE, TextOf, fault_of, is_claimed_twice
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.decide import BROKEN, Decision, Facts, decide, depending_on, in_order
+from hotload_tui.core.manager.outdated import Outdated
 from hotload_tui.core.manager.retire_thread import RetireThread
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, Phase, PluginState, PluginStatus
@@ -178,6 +179,7 @@ class Engine:
         self.self_writes = SelfWriteGuard()
         self.repositories = Repositories(self.root, config.debounce_time)
         self.retire_thread = RetireThread(loader, store)
+        self.outdated = Outdated(self.root, Path(config.compiled_dir).absolute())
 
     def failure(self, error: HotloadError, plugin: str, source: Source | None = None) -> Fault:
         """Return the fault of a plugin; ``source`` contains the files that were compiled."""

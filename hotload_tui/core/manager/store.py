@@ -9,7 +9,7 @@ import platform
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -40,6 +40,7 @@ from hotload_tui.core.events import (
     WatcherChanged,
 )
 from hotload_tui.core.hooks.host import HookHost
+from hotload_tui.core.manager.outdated import Outdated
 from hotload_tui.core.model import (
     Fault,
     FileDigest,
@@ -337,8 +338,11 @@ _LONGEST = 2000  # characters of a repr
 class Queries:
     """Reads the status store, the host and the live plugins; never waits for a reload."""
 
-    def __init__(self, host: HookHost, config: Config, store: StatusStore, loader: Loader) -> None:
+    def __init__(
+        self, host: HookHost, config: Config, store: StatusStore, loader: Loader, outdated: Outdated
+    ) -> None:
         self._host = host
+        self._outdated = outdated
         self._config = config
         self._rule = SourceRule(config.watch.ignore)
         self._root = Path(config.runtime_dir).absolute()  # the working directory may change
@@ -358,11 +362,17 @@ class Queries:
             started_at=self._started_at,
             config_fault=config_fault,
         )
-        return Snapshot(self._store.statuses(), self._host.points(), watcher, host)
+        changed = self._outdated.shared.changed()
+        statuses = tuple(self._now(status, changed) for status in self._store.statuses())
+        return Snapshot(statuses, self._host.points(), watcher, host)
+
+    def _now(self, status: PluginStatus, changed: Mapping[str, str]) -> PluginStatus:
+        outdated = self._outdated.of(self._live(status.name), changed)
+        return replace(status, outdated=outdated) if outdated else status
 
     def detail(self, name: str) -> PluginDetail:
         """Return all details of one plugin, from its live version or else from its source."""
-        status = self._store.status(name)
+        status = self._now(self._store.status(name), self._outdated.shared.changed())
         live = self._live(name)
         if live is not None:
             manifest = live.generation.artifact.manifest

@@ -105,6 +105,8 @@ class Overview(TextPane):
             yield ("held", f"{clean_line(status.held, 300)}; h releases it")
         if status.memory:
             yield ("memory", f"generation before: {clean_line(status.memory, 300)}")
+        for each in status.outdated:
+            yield ("outdated", clean_line(each, 300))
         for left in status.left:
             yield ("left", f"generation before: {clean_line(left, 300)}")
 

@@ -1,0 +1,201 @@
+"""What runs although its source on disk has changed, and what no reload can bring up to date.
+
+Two things: a native module that is older than the source beside it, and a module of the project outside the
+plugins, which all plugins share and which is loaded once per process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.checks import foreign_packages
+from hotload_tui.core.runtime import native
+from hotload_tui.core.runtime.trial import LivePlugin
+from hotload_tui.core.source import Source, SourceFile
+
+_BEGAN = time.time_ns()
+_SOURCES = (".c", ".cc", ".cpp", ".cxx", ".pyx", ".rs")
+_FOREIGN = frozenset({"site-packages", "dist-packages"})
+_KEPT = 1000  # artifacts whose imports are remembered
+
+
+def older_natives(root: Path, paths: Iterable[str]) -> Iterator[str]:
+    """Yield a sentence for each native module in ``paths`` below ``root`` that is older than its source."""
+    for path in paths:
+        if not (name := native.module_name(path)):
+            continue
+        built = _stamp(root / path)
+        stem = name.replace(".", "/")
+        for suffix in _SOURCES:
+            source = _stamp(root / f"{stem}{suffix}")
+            if built and source and built[0] < source[0]:
+                yield f"{path} is older than {stem}{suffix} beside it; build it again"
+                break
+
+
+class _Seen(NamedTuple):
+    """A module of the project as it was imported."""
+
+    spec: object
+    """Another object after ``importlib.reload``."""
+    file: str
+    stamp: tuple[int, int]
+    sha256: str
+    """Empty if the file had changed before it was seen."""
+
+
+class SharedModules:
+    """The imported modules of the project outside its plugins; any thread may use it."""
+
+    def __init__(self, runtime_dir: Path, compiled_dir: Path) -> None:
+        self._project = f"{runtime_dir.parent}{os.sep}"
+        self._others: tuple[str, ...] = (f"{runtime_dir}{os.sep}", f"{compiled_dir}{os.sep}")
+        if not self._project.startswith(f"{sys.prefix}{os.sep}"):
+            self._others += (f"{sys.prefix}{os.sep}",)  # an environment inside the project
+        self._lock = threading.Lock()
+        self._known: set[str] = set()
+        self._seen: dict[str, _Seen] = {}
+        self._imports: dict[str, frozenset[str]] = {}
+
+    def note(self) -> None:
+        """Record the modules that were imported since the last call; the sooner, the safer."""
+        with self._lock:
+            names = set(sys.modules)
+            for name in names - self._known:
+                self._note(name)
+            self._known = names
+
+    def _note(self, name: str) -> None:
+        module = sys.modules.get(name)
+        file = vars(module).get("__file__") if type(module) is ModuleType else None
+        if module is None or type(file) is not str or not self._is_shared(name, file):
+            return
+        stamp = _stamp(Path(file))
+        with contextlib.suppress(OSError):
+            sha256 = "" if stamp and _was_changed(module, stamp) else _digest(file)
+            self._seen[name] = _Seen(module.__spec__, file, stamp or (0, 0), sha256)
+
+    def _is_shared(self, name: str, file: str) -> bool:
+        if not file.startswith(self._project) or file.startswith(self._others):
+            return False
+        parts = Path(file.removeprefix(self._project)).parts
+        is_foreign = any(part in _FOREIGN or part.startswith(".") for part in parts)
+        return not is_foreign and name.partition(".")[0] not in ("__main__", __name__.partition(".")[0])
+
+    def changed(self) -> dict[str, str]:
+        """Return a sentence for each module whose file differs from the imported one, by module name."""
+        self.note()
+        with self._lock:
+            return {
+                name: f"{seen.file.removeprefix(self._project)} has changed since it was imported;"
+                " restart the host to load it"
+                for name in sorted(self._seen)
+                if (seen := self._current(name)) is not None and self._has_changed(name, seen)
+            }
+
+    def _current(self, name: str) -> _Seen | None:
+        module, seen = sys.modules.get(name), self._seen[name]
+        if module is None:
+            del self._seen[name]
+            return None
+        if module.__spec__ is not seen.spec:  # imported again
+            self._note(name)
+        return self._seen[name]
+
+    def _has_changed(self, name: str, seen: _Seen) -> bool:
+        stamp = _stamp(Path(seen.file))
+        if stamp is None:
+            return False  # no new version to load
+        if stamp != seen.stamp and seen.sha256:
+            with contextlib.suppress(OSError):
+                if _digest(seen.file) != seen.sha256:
+                    return True
+                self._seen[name] = seen._replace(stamp=stamp)
+        return not seen.sha256
+
+    def used_by(self, live: LivePlugin, changed: Mapping[str, str]) -> Iterator[str]:
+        """Yield the sentences of ``changed`` for a plugin that imports modules of the project.
+
+        They may import each other, so each of them counts.
+        """
+        if changed:
+            artifact = live.generation.artifact
+            heads = {name.partition(".")[0] for name in self._seen.copy()}
+            if heads & self._imported(live.name, artifact):
+                yield from changed.values()
+
+    def _imported(self, plugin: str, artifact: Artifact) -> frozenset[str]:
+        digest = artifact.manifest.digest
+        found = self._imports.get(digest)
+        if found is None:
+            files = tuple(
+                SourceFile(each.path, artifact.source(each.path), each.sha256)
+                for each in artifact.manifest.members
+                if each.path.endswith(".py")
+            )
+            if len(self._imports) >= _KEPT:
+                self._imports.clear()
+            found = self._imports[digest] = foreign_packages(Source(plugin, "", files, digest, {}))
+        return found
+
+
+class Outdated:
+    """Finds what the live version of a plugin uses that is older than its source on disk."""
+
+    def __init__(self, runtime_dir: Path, compiled_dir: Path) -> None:
+        self.shared = SharedModules(runtime_dir, compiled_dir)
+        self._natives: dict[str, tuple[str, ...]] = {}
+
+    def of(self, live: LivePlugin | None, changed: Mapping[str, str]) -> tuple[str, ...]:
+        """Return a sentence for each such thing; ``changed`` comes from ``shared.changed()``."""
+        if live is None:
+            return ()
+        manifest = live.generation.artifact.manifest
+        natives = self._natives.get(manifest.digest)
+        if natives is None:
+            if len(self._natives) >= _KEPT:
+                self._natives.clear()
+            natives = tuple(each.path for each in manifest.members if native.module_name(each.path))
+            self._natives[manifest.digest] = natives
+        return (
+            *older_natives(live.generation.root_dir, natives),
+            *self.shared.used_by(live, changed),
+        )
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(OSError):
+        facts = path.stat()
+        return facts.st_mtime_ns, facts.st_size
+    return None
+
+
+def _digest(file: str) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def _was_changed(module: ModuleType, stamp: tuple[int, int]) -> bool:
+    """Return whether the file of a module changed between its import and now.
+
+    The import has left the time and size of the file that it read in the ``.pyc``.
+    """
+    cached = vars(module).get("__cached__")
+    if stamp[0] < _BEGAN or sys.dont_write_bytecode or type(cached) is not str:
+        return False
+    with contextlib.suppress(OSError), open(cached, "rb") as file:  # noqa: PTH123 - as the import system
+        head = file.read(16)
+        if len(head) == 16 and head[4:8] == bytes(4):  # noqa: PLR2004 - PEP 552: not checked by hash
+            found = head[8:12], head[12:]
+            words = (stamp[0] // 10**9, stamp[1])
+            return found != tuple((word & 0xFFFFFFFF).to_bytes(4, "little") for word in words)
+    return False

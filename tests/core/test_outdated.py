@@ -1,0 +1,138 @@
+"""What runs although its source on disk has changed is named: native modules, and modules of the project."""
+
+from __future__ import annotations
+
+import os
+import py_compile
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hotload_tui import Config
+from hotload_tui.core.runtime.native import SUFFIXES
+from tests.conftest import Running, Workspace
+
+Starts = Callable[[Config], Running]
+PLAIN = "def register(ctx):\n    pass\n"
+USES = f"import shared_by_tests\n\n\n{PLAIN}"
+CHANGED = "shared_by_tests.py has changed since it was imported; restart the host to load it"
+
+
+@pytest.fixture
+def shared(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a module beside ``plugins/`` that plugins can import."""
+    monkeypatch.syspath_prepend(str(workspace.root))
+    file = workspace.root / "shared_by_tests.py"
+    file.write_text("value = 1\n")
+    yield file
+    sys.modules.pop("shared_by_tests", None)
+
+
+def outdated(running: Running, name: str = "greet") -> tuple[str, ...]:
+    """Return what the plugin uses that is outdated, which status and details show alike."""
+    found = running.status(name).outdated
+    assert running.manager.detail(name).status.outdated == found
+    return found
+
+
+def test_a_shared_module_that_has_changed(workspace: Workspace, run: Starts, shared: Path) -> None:
+    """The status of each plugin that uses the module says so, and ``plan`` notes it."""
+    workspace["greet"] = USES
+    workspace["other"] = PLAIN
+    running = run(workspace.config())
+    assert outdated(running) == ()
+    shared.write_text("value = 2\n")
+    assert outdated(running) == (CHANGED,)
+    assert outdated(running, "other") == ()
+    plan = running.manager.plan()
+    assert [(each.name, each.notes) for each in plan.work] == [("greet", (CHANGED,))]
+    assert f"    note: {CHANGED}" in list(plan.lines())
+    shared.write_text("value = 1\n")
+    assert outdated(running) == ()
+
+
+def test_a_touched_module_has_not_changed(workspace: Workspace, run: Starts, shared: Path) -> None:
+    """Another time of the same content is no change."""
+    workspace["greet"] = USES
+    running = run(workspace.config())
+    assert outdated(running) == ()
+    os.utime(shared, (1, 1))
+    assert outdated(running) == ()
+
+
+def test_a_module_of_the_project_that_another_one_imports(
+    workspace: Workspace, run: Starts, shared: Path
+) -> None:
+    """A change behind an imported module counts, too."""
+    package = workspace.root / "deeper_for_tests"
+    package.mkdir()
+    (package / "__init__.py").write_text("value = 1\n")
+    shared.write_text("import deeper_for_tests\n")
+    workspace["greet"] = USES
+    running = run(workspace.config())
+    assert outdated(running) == ()
+    (package / "__init__.py").write_text("value = 2\n")
+    (found,) = outdated(running)
+    assert found.startswith("deeper_for_tests/__init__.py has changed since")
+    sys.modules.pop("deeper_for_tests", None)
+
+
+def test_a_module_that_changed_before_the_manager_saw_it(
+    workspace: Workspace, run: Starts, shared: Path
+) -> None:
+    """A module that a host imported long before it started the manager is compared with its ``.pyc``."""
+    py_compile.compile(str(shared))  # as an import does that may write
+    __import__("shared_by_tests")
+    shared.write_text("value = 22\n")
+    workspace["greet"] = USES
+    running = run(workspace.config())
+    assert outdated(running) == (() if sys.dont_write_bytecode else (CHANGED,))
+
+
+def test_an_installed_package_is_not_of_the_project(workspace: Workspace, run: Starts) -> None:
+    """Packages of an environment inside the project, and files of plugins, are left alone."""
+    for folder in (".venv/lib", "env/site-packages"):
+        place = workspace.root / folder
+        place.mkdir(parents=True)
+        (place / "installed_for_tests.py").write_text("value = 1\n")
+        sys.path.insert(0, str(place))
+        workspace["greet"] = f"import installed_for_tests\n\n\n{PLAIN}"
+        running = run(workspace.config())
+        (place / "installed_for_tests.py").write_text("value = 2\n")
+        assert outdated(running) == ()
+        running.manager.stop()
+        sys.path.remove(str(place))
+        del sys.modules["installed_for_tests"]
+
+
+def test_a_native_module_that_is_older_than_its_source(workspace: Workspace, run: Starts) -> None:
+    """A saved source of a native module is not live before a build, which status and ``plan`` say."""
+    native = f"fast{SUFFIXES[0]}"
+    workspace["greet"] = PLAIN
+    workspace["greet/fast.c"] = "int one = 1;\n"
+    workspace[f"greet/{native}"] = b"not loaded"
+    folder = workspace.plugins / "greet"
+    os.utime(folder / "fast.c", (1, 1))
+    running = run(workspace.config())
+    assert outdated(running) == ()
+    workspace["greet/fast.c"] = "int one = 2;\n"
+    running.manager.rebuild("greet")
+    assert running.status("greet").generation == 2
+    said = f"{native} is older than fast.c beside it; build it again"
+    assert outdated(running) == (said,)
+    assert said in running.manager.plan().plugins[0].notes
+    workspace[f"greet/{native}"] = b"built again"
+    assert outdated(running) == ()
+
+
+def test_without_a_host_a_plan_names_an_old_native_module(workspace: Workspace) -> None:
+    """A plan of what a start would do names it, too."""
+    native = f"fast{SUFFIXES[0]}"
+    workspace["greet"] = PLAIN
+    workspace[f"greet/{native}"] = b"not loaded"
+    os.utime(workspace.plugins / "greet" / native, (1, 1))
+    workspace["greet/fast.pyx"] = "one = 1\n"
+    (plan,) = Running(workspace.config()).manager.plan().plugins
+    assert f"{native} is older than fast.pyx beside it; build it again" in plan.notes
