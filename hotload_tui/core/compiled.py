@@ -37,7 +37,7 @@ import msgspec
 from msgspec import Struct
 
 from hotload_tui.core.errors import ArtifactError, near
-from hotload_tui.core.model import Fault
+from hotload_tui.core.model import Fault, HistoryEntry
 from hotload_tui.core.source import (
     FORMAT,
     NOISE,
@@ -241,10 +241,12 @@ def _prune(trash: Path) -> None:
 
 
 RECORD = "last-good.json"
+FAULTS = "faults.json"
 
 _Kept: TypeAlias = dict[str, dict[str, object]]  # plugin → its entries; unknown keys are kept
 
-_LAST_GOOD, _HOLD, _BARRED = "last_good", "hold", "barred"
+_LAST_GOOD, _HOLD, _BARRED, _FAULTS = "last_good", "hold", "barred", "faults"
+_WEAK = (_LAST_GOOD, _FAULTS)  # entries that are not worth waiting for the disk: they change often
 
 
 class Hold(Struct, frozen=True):
@@ -267,17 +269,21 @@ class Barred(Struct, frozen=True):
     """Why the version that was barred last is barred."""
 
 
-_T = TypeVar("_T", str, Hold, Barred)
+class _Faults(Struct, frozen=True):
+    entries: tuple[HistoryEntry, ...]
+
+
+_T = TypeVar("_T", str, Hold, Barred, _Faults)
 Stamp: TypeAlias = tuple[int, int, int, int]
 """Inode, size in bytes, mtime and ctime in ns; all 0 for a file that is missing."""
 _NONE: Stamp = (0, 0, 0, 0)
 
 
-class Record:
-    """The record of each plugin in ``compiled_dir``: last good artifact, hold and barred versions."""
+class _PluginFile:
+    """A JSON file in ``compiled_dir`` with entries for each plugin."""
 
-    def __init__(self, compiled_dir: Path) -> None:
-        self._path = compiled_dir / RECORD
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._kept: _Kept = {}
         self._stamp = _NONE
         self.read()
@@ -291,7 +297,46 @@ class Record:
         try:
             self._kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
         except (OSError, ValueError, msgspec.DecodeError):
-            self._kept = {}  # a missing or damaged file only loses last good digests, holds and bars
+            self._kept = {}  # a missing or damaged file only loses last good digests, holds, bars and faults
+
+    def _entry(self, plugin: str, key: str, kind: type[_T]) -> _T | None:
+        found = self._kept.get(plugin, {}).get(key)
+        if found is None:  # as for most plugins: a start asks several times for each
+            return None
+        try:
+            return msgspec.convert(found, kind)
+        except msgspec.ValidationError:
+            return None  # another release wrote it
+
+    def _change(self, key: str, values: Mapping[str, object]) -> None:
+        """Set the plugins' values for ``key`` (an empty value removes it); write only what differs."""
+        if all(self._kept.get(plugin, {}).get(key) == (value or None) for plugin, value in values.items()):
+            return
+        try:
+            if not self._path.parent.is_dir():
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            with locked(self._path.parent):
+                self.read()
+                self._stamp = _NONE  # if the write fails, the values in memory are not in the file
+                for plugin, value in values.items():
+                    facts = {**self._kept.pop(plugin, {}), key: value}
+                    if not value:
+                        del facts[key]
+                    if facts:
+                        self._kept[plugin] = facts
+                content = msgspec.json.encode(dict(sorted(self._kept.items())))
+                replace_file(self._path, content, is_durable=key not in _WEAK)
+                self._stamp = stamp_of(self._path)  # the lock keeps other writers out
+        except OSError as error:
+            self.read()
+            raise ArtifactError(f"cannot write {near(self._path)}: {error.strerror}") from error
+
+
+class Record(_PluginFile):
+    """The record of each plugin in ``compiled_dir``: last good artifact, hold and barred versions."""
+
+    def __init__(self, compiled_dir: Path) -> None:
+        super().__init__(compiled_dir / RECORD)
 
     def last_good(self, plugin: str) -> str:
         """Return the digest of the artifact that was live last; empty if none was."""
@@ -304,15 +349,6 @@ class Record:
     def barred(self, plugin: str) -> Barred | None:
         """Return the versions of the plugin that must not be loaded, or ``None``."""
         return self._entry(plugin, _BARRED, Barred)
-
-    def _entry(self, plugin: str, key: str, kind: type[_T]) -> _T | None:
-        found = self._kept.get(plugin, {}).get(key)
-        if found is None:  # as for most plugins: a start asks several times for each
-            return None
-        try:
-            return msgspec.convert(found, kind)
-        except msgspec.ValidationError:
-            return None  # another release wrote it
 
     def set_last_good(self, digests: Mapping[str, str]) -> None:
         """Record the live digests as the last good ones; raises ``ArtifactError`` if the write fails."""
@@ -340,29 +376,22 @@ class Record:
         """Let every version be loaded again; raises ``ArtifactError`` if the write fails."""
         self._change(_BARRED, {plugin: None})
 
-    def _change(self, key: str, values: Mapping[str, object]) -> None:
-        """Set the plugins' values for ``key`` (an empty value removes it); write only what differs."""
-        if all(self._kept.get(plugin, {}).get(key) == (value or None) for plugin, value in values.items()):
-            return
-        try:
-            if not self._path.parent.is_dir():
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-            with locked(self._path.parent):
-                self.read()
-                self._stamp = _NONE  # if the write fails, the values in memory are not in the file
-                for plugin, value in values.items():
-                    facts = {**self._kept.pop(plugin, {}), key: value}
-                    if not value:
-                        del facts[key]
-                    if facts:
-                        self._kept[plugin] = facts
-                content = msgspec.json.encode(dict(sorted(self._kept.items())))
-                # Each reload records its last good digest, which is not worth waiting for the disk.
-                replace_file(self._path, content, is_durable=key != _LAST_GOOD)
-                self._stamp = stamp_of(self._path)  # the lock keeps other writers out
-        except OSError as error:
-            self.read()
-            raise ArtifactError(f"cannot write {near(self._path)}: {error.strerror}") from error
+
+class FaultRecord(_PluginFile):
+    """The faults of each plugin's running code, in this host and earlier hosts."""
+
+    def __init__(self, compiled_dir: Path) -> None:
+        super().__init__(compiled_dir / FAULTS)
+
+    def faults(self, plugin: str) -> tuple[HistoryEntry, ...]:
+        """Return the faults of the plugin's versions, the one that happened last at the end."""
+        found = self._entry(plugin, _FAULTS, _Faults)
+        return found.entries if found is not None else ()
+
+    def set_faults(self, faults: Mapping[str, tuple[HistoryEntry, ...]]) -> None:
+        """Record the faults of these plugins; raises ``ArtifactError`` if the write fails."""
+        builtins = {name: msgspec.to_builtins(_Faults(own)) if own else None for name, own in faults.items()}
+        self._change(_FAULTS, builtins)
 
 
 def stamp_of(path: Path) -> Stamp:

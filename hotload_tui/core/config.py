@@ -17,6 +17,10 @@ NOTIFIERS: Final = ("inotify", "watchfiles", "sweep")
 """The values that ``[watch] notifier`` accepts."""
 
 
+ON_FAULT: Final = ("collect", "raise", "log")
+"""The values that ``on_fault`` accepts."""
+
+
 class PluginConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """One ``[plugins.<directory name>]`` table."""
 
@@ -74,6 +78,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     3, the previous version (if any) becomes live again, and the plugin is HELD there. ``None``: no limit."""
     probation: float = 10.0
     """Seconds after a swap in which ``max_error_rate`` applies."""
+    on_fault: str = "collect"
+    """What a fault of running code leads to, besides the plugin's fault: nothing more (``collect``), an
+    exception from the call of the hook point (``raise``), or a traceback in ``hotload.events`` (``log``)."""
     sweep_interval: float = 5.0
     """Seconds between two scans of all plugins, for changes that the system did not report."""
     watch: WatchConfig = field(default_factory=WatchConfig)
@@ -99,6 +106,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ConfigError(
                 f'module_path = "{self.module_path}": must be a Python identifier, such as "hotplug"'
             )
+        if self.on_fault not in ON_FAULT:
+            known = ", ".join(f'"{name}"' for name in ON_FAULT)
+            raise ConfigError(f'on_fault = "{self.on_fault}": must be one of {known}')
         if self.watch.notifier not in NOTIFIERS:
             known = ", ".join(f'"{name}"' for name in NOTIFIERS)
             raise ConfigError(f'watch.notifier = "{self.watch.notifier}": must be one of {known}')

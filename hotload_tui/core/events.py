@@ -125,10 +125,7 @@ class PluginLoaded(PluginEvent, frozen=True, tag=True):
 
 
 class PluginFailed(PluginEvent, frozen=True, tag=True):
-    """A step or a handler failed; ``serving`` is the number of the live generation (0: none).
-
-    For a failed handler, ``serving`` is the number of the handler's generation.
-    """
+    """A step or running code failed; ``serving`` is the number of the live generation (0: none)."""
 
     level: ClassVar[Level] = "error"
     fault: Fault
@@ -137,10 +134,11 @@ class PluginFailed(PluginEvent, frozen=True, tag=True):
     def describe(self) -> str:  # noqa: D102 - as Event
         fault, place = self.fault, self.fault.place
         where = f" ({place.file}:{place.line})" if place and place.line else ""
-        if fault.phase == "hook":  # the version that failed is the live one
-            return f"{fault.phase} failed: {fault.type}: {fault.message}{where}"
+        failed = f"{fault.step(self.serving)} failed: {fault.type}: {fault.message}{where}"
+        if fault.is_running and fault.generation == self.serving:
+            return failed
         serving = f"generation {self.serving} stays live" if self.serving else "no version is live"
-        return f"{fault.phase} failed: {fault.type}: {fault.message}{where}; {serving}"
+        return f"{failed}; {serving}"
 
 
 class PluginMended(PluginEvent, frozen=True, tag=True):
@@ -429,9 +427,29 @@ class LogCollector(logging.Handler):
             return
         self._emitting.now = True
         try:
+            last = logging.lastResort
+            if last is not None and record.levelno >= last.level and not self._is_handled(record.name):
+                last.handle(record)  # which logging does not do, because this handler is there
             self._write(_level(record.levelno), self._plugin_of(record.name), _text(record))
         finally:
             self._emitting.now = False
+
+    def _is_handled(self, logger_name: str) -> bool:
+        """Return whether another handler, or another collector before this one, shows the record."""
+        events = logging.getLogger(EVENT_LOGGER)  # a command or a console shows the host's log itself
+        if any(type(handler) is logging.NullHandler for handler in events.handlers):
+            return True
+        logger: logging.Logger | None = logging.getLogger(logger_name)
+        is_ours = False
+        while logger is not None:
+            for handler in logger.handlers:
+                if type(handler) is not LogCollector:
+                    return True
+                is_ours = is_ours or handler is self
+                if not is_ours:
+                    return True
+            logger = logger.parent if logger.propagate else None
+        return False
 
     def _plugin_of(self, logger_name: str) -> str:
         if logger_name.startswith(f"{PLUGIN_LOGGER}."):

@@ -16,10 +16,12 @@ import site
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Final, Literal, TypeAlias
+
+from msgspec.structs import replace
 
 from hotload_tui.core.errors import PluginError
 from hotload_tui.core.interpreter import variables_of
@@ -209,7 +211,13 @@ _LIBRARIES: Final = tuple(
 
 
 def fault_of(
-    error: BaseException, *, phase: Phase, plugin: str, module_path: str, text_of: TextOf = lambda _: None
+    error: BaseException,
+    *,
+    phase: Phase,
+    plugin: str,
+    module_path: str,
+    generation: int = 0,
+    text_of: TextOf = lambda _: None,
 ) -> Fault:
     """Return the fault for ``error``, raised in ``phase`` of ``plugin``; never raises.
 
@@ -221,11 +229,65 @@ def fault_of(
         error = error.__cause__
     describer = _Describer(phase, plugin, f"{module_path}.", text_of)
     try:
-        return describer.describe(error, "")
+        fault = describer.describe(error, "")
     except FOREIGN as failure:  # foreign code: reading a part of an exception may raise
         kind, other = type(error).__name__, type(failure).__name__
         message = f"<it cannot be described: looking at it raised {other}>"
-        return Fault(phase=phase, plugin=plugin, type=kind, message=message, at=time.time())
+        fault = Fault(phase=phase, plugin=plugin, type=kind, message=message, at=time.time())
+    return replace(fault, generation=generation)
+
+
+_ARGUMENTS = 8  # arguments of a call that are shown
+_SECRET_IN_TEXT = re.compile(rf"(?i)(\w*(?:{'|'.join(_SECRETS)})\w*['\"]?\s*[=:]\s*)[^,)}}\]]+")
+
+
+def arguments_of(args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[str, ...]:
+    """Return short representations of a call's arguments, those by name as ``name=value``; never raises.
+
+    ``repr`` is called for objects of other than built-in types. Secrets are masked.
+    """
+    named = [("", value) for value in args] + [(f"{name}=", value) for name, value in kwargs.items()]
+    shown = [encodable(name) + _argument(name.removesuffix("="), value) for name, value in named[:_ARGUMENTS]]
+    more = len(named) - len(shown)
+    return (*shown, f"and {more} more") if more else tuple(shown)
+
+
+def _argument(name: str, value: object) -> str:
+    try:
+        text = _masked(name, value, _DEPTH)
+        if text.endswith(" object>") and type(value).__repr__ is not object.__repr__:
+            text = _SECRET_IN_TEXT.sub(rf"\1{_MASK}", str.__str__(repr(value)))
+    except FOREIGN as failure:  # foreign code: the repr of an object of the host or of a plugin
+        text = f"<{type(value).__name__}: its repr raised {type(failure).__name__}>"
+    text = " ".join(text.split())
+    return encodable(text if len(text) <= _TEXT else f"{text[:_TEXT]}…")
+
+
+def trace_text(fault: Fault) -> str:
+    """Return the traceback of a fault and its causes as text, with the source as it was loaded."""
+    return "\n".join(_trace_lines(fault))
+
+
+def _trace_lines(fault: Fault) -> Iterator[str]:
+    for cause in fault.causes:
+        yield from (f"  {line}" if cause.relation == "member" else line for line in _trace_lines(cause))
+        if cause.relation in _JOINTS:
+            yield _JOINTS[cause.relation]
+    if fault.frames:
+        yield "Traceback (most recent call last):"
+    for frame in fault.frames:
+        yield f'  File "{frame.file}", line {frame.line}, in {frame.function}'
+        index = frame.line - frame.first_line
+        if 0 <= index < len(frame.lines):
+            yield f"    {frame.lines[index].strip()}"
+    yield f"{fault.type}: {fault.message}"
+    yield from fault.notes
+
+
+_JOINTS = {
+    "cause": "\nThe above exception was the direct cause of the following exception:\n",
+    "context": "\nDuring handling of the above exception, another exception occurred:\n",
+}
 
 
 class _Describer:

@@ -17,8 +17,23 @@ from msgspec import Struct
 
 from hotload_tui.core.errors import near
 
-Phase = Literal["discover", "compile", "load", "register", "hook", "unload", "host"]
+Phase = Literal[
+    "discover",
+    "compile",
+    "load",
+    "register",
+    "hook",
+    "thread",
+    "task",
+    "callback",
+    "finalizer",
+    "unload",
+    "host",
+]
 """The step in which a fault happened."""
+
+RUNNING: Final[tuple[Phase, ...]] = ("hook", "thread", "task", "callback", "finalizer", "unload")
+"""The phases of code that was loaded: these faults do not keep the newest version from being live."""
 
 Owner = Literal["plugin", "host", "library"]
 """The owner of the code that a frame runs."""
@@ -111,6 +126,27 @@ class Fault(Struct, frozen=True):
     """How this fault relates to the fault that lists it in ``causes``."""
     missing_module: str = ""
     """The imported module that is not installed; the plugin is loaded again once the module can be found."""
+    generation: int = 0
+    """Number of the generation whose code failed; 0 if that code never was live in this host."""
+    point: str = ""
+    """The hook point that was called; empty in all other phases."""
+    arguments: tuple[str, ...] = ()
+    """Short representations of the call's arguments, those by name as ``name=value``; secrets are masked."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether code that was loaded failed, which does not keep the newest version from being live."""
+        return self.phase in RUNNING
+
+    @property
+    def call(self) -> str:
+        """The call of the hook point, as ``greet('Ada', times=2)``; empty if no handler failed."""
+        return f"{self.point}({', '.join(self.arguments)})" if self.point else ""
+
+    def step(self, live: int = 0) -> str:
+        """Return the phase, with the failing generation's number unless that is the ``live`` one."""
+        is_other = self.is_running and self.generation not in (0, live)
+        return f"{self.phase} of generation {self.generation}" if is_other else self.phase
 
     @property
     def place(self) -> Frame | None:
@@ -171,7 +207,8 @@ class PluginStatus(Struct, frozen=True):
     reloads: int = 0
     """Number of swaps in this host that replaced a live generation."""
     fault: Fault | None = None
-    """The newest failure that is not fixed yet."""
+    """The newest failure that is not fixed yet. A failed load comes before a fault of running code, and a
+    fault of the live generation before a fault of a retired one."""
     memory: str = ""
     """Memory of retired generations: ``freed``, or what holds the newest that is not; empty if unknown."""
     left: tuple[str, ...] = ()
@@ -199,22 +236,26 @@ class PluginStatus(Struct, frozen=True):
 
 
 class HistoryEntry(Struct, frozen=True):
-    """One generation of a plugin, or one failed attempt to load it."""
+    """One generation of a plugin, one failed attempt to load it, or one kind of fault of running code."""
 
     at: float
     generation: int
-    """Number of the generation; 0 for a failed attempt, which never was live."""
+    """Number of the generation; 0 for a failed attempt, which never was live, and for faults."""
     digest: str
-    """Digest of the artifact; empty if there was none."""
+    """Digest of the artifact; empty if there was none, or if it is not known."""
     compile_seconds: float = 0.0
     """Duration of the build; 0 if the artifact existed already."""
     load_seconds: float = 0.0
     fault: Fault | None = None
-    """Why the attempt failed."""
+    """Why the attempt failed; or the newest of the faults of running code that this entry counts."""
     memory: str = ""
     """``freed``, or what holds the generation; empty until it has retired."""
     can_return: bool = False
     """Whether the plugin can roll back to this generation, because its artifact still exists."""
+    count: int = 0
+    """How often code of this digest failed in this way, the first time at ``at``; 0 for a load."""
+    last: float = 0.0
+    """When it failed for the last time; 0 for a load."""
 
 
 class FileDigest(Struct, frozen=True):

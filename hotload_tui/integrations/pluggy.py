@@ -16,13 +16,13 @@ import functools
 import inspect
 from collections.abc import Callable, Generator, Mapping
 from types import FunctionType
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import pluggy
 
 from hotload_tui.core.errors import RefusedError
 from hotload_tui.core.hooks.host import HookHost
-from hotload_tui.core.hooks.point import signature_of
+from hotload_tui.core.hooks.point import HookPoint, signature_of
 from hotload_tui.core.runtime.context import PluginContext
 
 _NAME: Final = "hotload"
@@ -70,13 +70,16 @@ def _answer(hook: pluggy.HookCaller, host: HookHost) -> FunctionType:
         )
     assert hook.spec is not None
     is_first = bool(hook.spec.opts.get("firstresult"))
+    point = hook.name
+    if "strict" in hook.spec.argnames:  # a call by name could take it for its own keyword
+        point = cast("str", HookPoint(hook.spec.function))
 
     def add(named: dict[str, object]) -> Generator[None, object, object]:
         said = yield
         if is_first:
-            return host.first(hook.name, **named) if said is None else said
+            return host.first(point, **named) if said is None else said
         own = said if isinstance(said, list) else []
-        return [*own, *(value for value in host.call(hook.name, **named) if value is not None)]
+        return [*own, *(value for value in host.call(point, **named) if value is not None)]
 
     # pluggy reads the names of a hook's arguments from the code of the function that implements it.
     names = hook.spec.argnames

@@ -1,10 +1,17 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hotload_tui.core.compiled import RECORD, Record
+from hotload_tui import Config
+from hotload_tui.core.compiled import FAULTS, RECORD, Record
 from hotload_tui.core.errors import ArtifactError
+from hotload_tui.core.model import Fault, HistoryEntry
+from tests.conftest import Running, Workspace, answering
+from tests.waiting import until
+
+Run = Callable[[Config], Running]
 
 
 def test_the_last_live_version_is_remembered_across_processes(tmp_path: Path) -> None:
@@ -63,3 +70,103 @@ def test_what_was_interrupted_before_it_was_written_is_not_on_record(
         record.set_last_good({"greet": "2"})
     record.read()
     assert record.last_good("greet") == "1"
+
+
+FAILING = "def fail(who, times=1):\n    raise ValueError(who)\ndef register(ctx): ctx.hook('greet', fail)\n"
+
+
+def counted(running: Running) -> list[HistoryEntry]:
+    """Return the entries about faults of running code."""
+    return [entry for entry in running.manager.history("greet") if entry.count]
+
+
+def newest(entry: HistoryEntry) -> Fault:
+    """Return the fault of an entry that must have one."""
+    assert entry.fault is not None
+    return entry.fault
+
+
+def test_faults_of_hooks_are_counted_with_their_call(workspace: Workspace, run: Run) -> None:
+    """History has one entry for a handler's faults: how many, the first and last time, and the last call."""
+    workspace["greet"] = FAILING
+    running = run(workspace.config())
+    for number in range(50):
+        running.host.call("greet", "Ada", times=number)
+    (entry,) = counted(running)
+    assert (entry.count, entry.generation, newest(entry).call) == (50, 0, "greet('Ada', times=49)")
+    assert 0 < entry.at < entry.last == newest(entry).at
+    assert entry.digest == running.status("greet").digest
+
+
+def test_they_survive_a_rebuild_of_unchanged_code(workspace: Workspace, run: Run) -> None:
+    """A rebuild clears the plugin's fault, but not the history, which goes on to count."""
+    workspace["greet"] = FAILING
+    running = run(workspace.config())
+    running.host.call("greet", "Ada")
+    running.manager.rebuild("greet", force=True)
+    assert (running.status("greet").fault, [entry.count for entry in counted(running)]) == (None, [1])
+    running.host.call("greet", "Bo")
+    (entry,) = counted(running)
+    assert (entry.count, newest(entry).generation) == (2, 2)
+
+
+def test_they_survive_a_restart_of_the_host(workspace: Workspace, run: Run) -> None:
+    """A new host goes on to count, and knows no number of an earlier host's generation."""
+    workspace["greet"] = FAILING
+    before = run(workspace.config())
+    for _ in range(3):
+        before.host.call("greet", "Ada", times=2)
+    before.manager.stop()
+    running = run(workspace.config())
+    (entry,) = counted(running)
+    assert (entry.count, newest(entry).generation) == (3, 0)
+    assert newest(entry).call == "greet('Ada', times=2)"
+    running.host.call("greet", "Bo")
+    (later,) = counted(running)
+    assert (later.count, later.at, newest(later).generation) == (4, entry.at, 1)
+
+
+def test_they_survive_a_host_that_is_killed(workspace: Workspace, run: Run) -> None:
+    """A new kind of fault is written at once, not only at the stop of the host."""
+    workspace["greet"] = FAILING
+    running = run(workspace.config())
+    running.host.call("greet", "Ada")
+    until((workspace.compiled / FAULTS).exists)
+    assert [entry.count for entry in counted(run(workspace.config()))] == [1]
+
+
+def test_they_are_bounded_and_a_removed_plugin_has_none(workspace: Workspace, run: Run) -> None:
+    """History keeps the 20 kinds of faults that happened last; a removed plugin's are removed."""
+    lines = "".join(f"    if n == {number}: raise ValueError(n)\n" for number in range(30))
+    workspace["greet"] = f"def fail(n):\n{lines}def register(ctx): ctx.hook('greet', fail)\n"
+    running = run(workspace.config())
+    for number in range(30):
+        running.host.call("greet", number)
+    assert [newest(entry).message for entry in counted(running)] == [str(n) for n in range(10, 30)]
+    (workspace.plugins / "greet").rename(workspace.root / "away")
+    running.manager.scan_and_load_all()
+    running.manager.stop()
+    workspace["greet"] = answering(1)
+    assert counted(run(workspace.config())) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"greet": {"faults": 1}}', b'{"greet": {"faults": {}}}'])
+def test_a_damaged_file_of_faults_counts_as_none(workspace: Workspace, run: Run, content: bytes) -> None:
+    """A damaged record of faults is read as an empty one, and can be written again."""
+    workspace["greet"] = FAILING
+    workspace.compiled.mkdir()
+    (workspace.compiled / FAULTS).write_bytes(content)
+    running = run(workspace.config())
+    running.host.call("greet", "Ada")
+    running.manager.stop()
+    assert [entry.count for entry in counted(run(workspace.config()))] == [1]
+
+
+def test_a_file_of_faults_that_cannot_be_written_is_reported(workspace: Workspace, run: Run) -> None:
+    """If the record of faults cannot be written, the log says so, and the plugins run on."""
+    workspace["greet"] = FAILING
+    running = run(workspace.config())
+    (workspace.compiled / FAULTS).mkdir()
+    running.host.call("greet", "Ada")
+    assert running.wait_for(lambda: "the history of faults is not kept" in running.said())
+    assert [entry.count for entry in counted(running)] == [1]

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import contextvars
 import gc
 import signal
@@ -9,9 +10,11 @@ from typing import cast
 
 import pytest
 
-from hotload_tui import Fault
+from hotload_tui import Config, Fault
+from hotload_tui.core.errors import ConfigError
 from hotload_tui.core.hooks.host import HookHost
-from hotload_tui.core.hooks.point import Handler, HookFunction
+from hotload_tui.core.hooks.point import Handler, HookFunction, HookPoint
+from tests.conftest import Running, Workspace
 from tests.waiting import PATIENCE
 
 
@@ -509,3 +512,164 @@ def test_arguments_reach_the_handlers() -> None:
 
     serving(take).call("greet", 1, point=2, self=3)
     assert got == [((1,), {"point": 2, "self": 3})]
+
+
+STRICT = pytest.mark.parametrize("method", ["call", "first", "pipe", "acall", "afirst", "apipe"])
+"""Every way to call a hook point."""
+
+
+async def result(made: object) -> object:
+    """Return what a call returned, awaited if it is a coroutine."""
+    return await made if asyncio.iscoroutine(made) else made
+
+
+@STRICT
+@pytest.mark.parametrize("is_timed", [True, False])
+@pytest.mark.parametrize("spelling", ["host.strict", "strict=True"])
+async def test_a_strict_call_raises_what_the_handler_raised(
+    method: str, spelling: str, *, is_timed: bool
+) -> None:
+    """A strict call runs the other handlers, reports the fault, and then raises the handler's exception."""
+    ran: list[object] = []
+    host = serving(broken, lambda *args, **_: ran.append(args))
+    told: list[Fault] = []
+    host.observe(lambda fault, _: told.append(fault), "hotplug")
+    if not is_timed:
+        host.call("greet", "Ada")
+        ran.clear()
+        told.clear()
+    caller = host.strict if spelling == "host.strict" else host
+    named = {} if spelling == "host.strict" else {"strict": True}
+    with pytest.raises(ValueError, match="broken"):
+        await result(getattr(caller, method)("greet", "Ada", **named))
+    assert ran == [("Ada",)]
+    assert [(fault.point, fault.arguments) for fault in told] == [("greet", ("'Ada'",))]
+
+
+@STRICT
+async def test_several_errors_are_raised_as_a_group(method: str) -> None:
+    """If several handlers raise, a strict call raises a group of their exceptions."""
+
+    def exits(*_: object) -> None:
+        raise SystemExit(3)
+
+    host = serving(broken, exits, broken)
+    with pytest.raises(ExceptionGroup, match="3 handlers at hook point 'greet' raised") as caught:
+        await result(getattr(host.strict, method)("greet", "Ada"))
+    assert [type(error).__name__ for error in caught.value.exceptions] == [
+        "ValueError", "HookError", "ValueError",
+    ]  # fmt: skip
+    assert isinstance(caught.value.exceptions[1].__cause__, SystemExit)
+
+
+@STRICT
+async def test_a_strict_call_without_errors_returns_as_ever(method: str) -> None:
+    """A strict call that nothing fails returns the same as another call, also without handlers."""
+    host = serving(lambda value: f"{value}!")
+    for point in ("greet", "nowhere"):
+        plain = await result(getattr(host, method)(point, "hi"))
+        assert await result(getattr(host.strict, method)(point, "hi")) == plain
+        assert await result(getattr(host, method)(point, "hi", strict=True)) == plain
+
+
+@STRICT
+async def test_a_handlers_own_keyword_strict_is_passed_on(method: str) -> None:
+    """A keyword ``strict`` goes to handlers that have it, and such a call is not strict."""
+    seen: list[object] = []
+
+    def check(text: str, *, strict: bool = False) -> None:
+        seen.append(strict)
+        raise ValueError(text)
+
+    host = serving(check)
+    await result(getattr(host, method)("greet", "a", strict=True))
+    with pytest.raises(ValueError, match="b"):
+        await result(getattr(host.strict, method)("greet", "b", strict=True))
+    assert seen == [True, True]
+
+
+def test_a_typed_hook_point_decides_whose_keyword_strict_is() -> None:
+    """A ``HookPoint`` with a parameter ``strict`` keeps it; at another one, it asks for a strict call."""
+
+    def lenient(text: str) -> None: ...
+    def exact(text: str, *, strict: bool = False) -> None: ...
+
+    seen: list[dict[str, object]] = []
+
+    def fails(_: str, **named: object) -> str:
+        seen.append(named)
+        raise ValueError("broken")
+
+    host = HookHost()
+    host.swap({"greet": [handler(fails, point="lenient"), handler(fails, point="exact")]})
+    host.call(HookPoint(exact), "a", strict=True)
+    with pytest.raises(ValueError, match="broken"):
+        host.call(cast(str, HookPoint(lenient)), "a", strict=True)
+    assert seen == [{"strict": True}, {}]
+
+
+def test_an_error_that_was_raised_is_freed_with_the_last_reference() -> None:
+    """A strict call leaves no cycle that would keep the frames of the handlers."""
+
+    class Local: ...
+
+    links: list[weakref.ref[Local]] = []
+
+    def fails() -> None:
+        local = Local()
+        links.append(weakref.ref(local))
+        raise ValueError
+
+    gc.disable()
+    try:
+        for calls in (1, 2):
+            host = serving(*[fails] * calls)
+            for _ in range(3):
+                with contextlib.suppress(ValueError, ExceptionGroup):
+                    host.strict.call("greet")
+        assert [link() for link in links] == [None] * 9
+    finally:
+        gc.enable()
+
+
+def test_a_fault_names_the_call_and_contains_a_repr_that_raises() -> None:
+    """A fault has short representations of the arguments; secrets and long values are cut."""
+
+    class Order:
+        def __repr__(self) -> str:
+            return "Order(7, token='abc')"
+
+    class Odd:
+        def __repr__(self) -> str:
+            raise KeyError
+
+    host = serving(broken)
+    (fault,) = host.invoke("greet", "x" * 1000, Order(), Odd(), password="p", times=2).faults
+    assert fault.call.startswith("greet('xxx")
+    assert len(fault.call) < 400
+    assert fault.arguments[1:] == (
+        "Order(7, token=••• (masked))", "<Odd: its repr raised KeyError>", "password=••• (masked)", "times=2",
+    )  # fmt: skip
+    assert host.invoke("greet", *range(100)).faults[0].arguments[-1] == "and 92 more"
+
+
+@pytest.mark.parametrize("value", ["raise", "collect", "log"])
+def test_the_configuration_makes_every_call_strict(
+    workspace: Workspace, run: Callable[[Config], Running], value: str
+) -> None:
+    """With ``on_fault = "raise"`` every call raises, also after a reload; otherwise it does not."""
+    workspace["greet"] = "def register(ctx): ctx.hook('greet', lambda: 1 / 0)\n"
+    running = run(workspace.config(on_fault=value))
+    for _ in range(2):
+        if value == "raise":
+            with pytest.raises(ZeroDivisionError):
+                running.host.call("greet")
+        else:
+            assert running.host.call("greet") == []
+        running.manager.rebuild(force=True)
+
+
+def test_an_unknown_value_of_on_fault_is_refused() -> None:
+    """A misspelled ``on_fault`` is refused, with the values that it can have."""
+    with pytest.raises(ConfigError, match='on_fault = "rise": must be one of "collect", "raise", "log"'):
+        Config(on_fault="rise")

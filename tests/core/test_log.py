@@ -1,10 +1,14 @@
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from hotload_tui.core.events import HostLog, LogCollector
 from hotload_tui.core.model import Level
+from tests.conftest import Workspace
+from tests.waiting import PATIENCE
 
 Lines = list[tuple[Level, str, str]]
 
@@ -96,3 +100,109 @@ def test_detaching_leaves_logging_as_it_was() -> None:
     assert logger.level == logging.INFO
     detach()
     assert (logger.level, logger.handlers) == before
+
+
+EMBEDDED = """
+import logging, sys, threading
+from hotload_tui import Config, HookHost, HotloadManager
+
+{setup}
+host = HookHost()
+with HotloadManager(host, Config(enable_watch=False, on_fault={on_fault!r})) as manager:
+{body}
+"""
+FAILING = """
+def fail(who):
+    raise ValueError(who)
+
+def log():
+    ctx.log.error("from ctx.log")
+    logging.getLogger(__name__).error("from the module's logger")
+
+def register(context):
+    global ctx
+    ctx = context
+    ctx.hook("greet", fail)
+    ctx.hook("log", log)
+"""
+CALLS = "    for _ in range(3):\n        print(host.call('greet', 'Ada'))\n"
+
+
+def embedded(
+    workspace: Workspace, body: str, *, setup: str = "", on_fault: str = "collect", plugin: str = FAILING
+) -> str:
+    """Run a program that embeds a manager, and return what it wrote on standard error."""
+    workspace["greet"] = f"import logging\n{plugin}"
+    script = EMBEDDED.format(setup=setup, on_fault=on_fault, body=body)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=workspace.root,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_a_program_that_configures_nothing_sees_the_traceback_once(workspace: Workspace) -> None:
+    """The first fault of its kind is on standard error with its traceback, and repeated ones are not."""
+    err = embedded(workspace, CALLS)
+    assert err.count("greet: hook failed: ValueError: Ada (") == 1
+    assert err.count("Traceback (most recent call last):") == 1
+    assert 'greet/plugin.py", line 4, in fail\n    raise ValueError(who)\nValueError: Ada\n' in err
+
+
+@pytest.mark.parametrize(("on_fault", "traces"), [("collect", 0), ("log", 1)])
+def test_a_program_that_configures_logging_asks_for_the_traceback(
+    workspace: Workspace, on_fault: str, traces: int
+) -> None:
+    """With logging configured, the traceback is in the log only with ``on_fault = "log"``."""
+    err = embedded(workspace, CALLS, setup="logging.basicConfig()", on_fault=on_fault)
+    assert err.count("ERROR:hotload.events:greet: hook failed: ValueError: Ada (") == 1
+    assert err.count("Traceback (most recent call last):") == traces
+
+
+@pytest.mark.parametrize(
+    ("setup", "times"),
+    [
+        pytest.param("", 1, id="nothing"),
+        pytest.param("logging.basicConfig()", 1, id="basicConfig"),
+        pytest.param("logging.getLogger('hotload.events').addHandler(logging.NullHandler())", 0, id="silent"),
+        pytest.param(
+            "second = HotloadManager(HookHost(), Config(runtime_dir='x'))\nsecond.start()", 1, id="two"
+        ),
+    ],
+)
+def test_what_plugins_log_reaches_standard_error(workspace: Workspace, setup: str, times: int) -> None:
+    """What a plugin logs as an error is on standard error, unless the program shows the log itself."""
+    err = embedded(workspace, "    host.call('log')\n", setup=setup)
+    for text in ("from ctx.log", "from the module's logger"):
+        assert err.count(text) == times
+
+
+def test_a_dead_worker_is_reported_on_standard_error(workspace: Workspace) -> None:
+    """A ``ctx.thread`` that raises is on standard error once, with its traceback."""
+    err = embedded(
+        workspace,
+        "    while not manager.snapshot().plugins[0].fault: pass\n",
+        plugin="def register(ctx):\n    @ctx.thread\n    def work(): raise ValueError('gone')\n",
+    )
+    assert err.count("greet: thread failed: ValueError: gone (") == 1
+    assert err.count("thread 'greet.work' raised\nTraceback (most recent call last):") == 1
+
+
+def test_a_plugins_own_dead_thread_has_one_traceback(workspace: Workspace) -> None:
+    """Python prints the traceback of a plugin's own thread, and hotload adds the line of the fault."""
+    err = embedded(
+        workspace,
+        "    while not manager.snapshot().plugins[0].fault: pass\n"
+        "    [each.join() for each in threading.enumerate() if each.name == 'mine']\n",
+        plugin=(
+            "import threading\ndef work(): raise ValueError('gone')\n"
+            "def register(ctx): threading.Thread(target=work, name='mine').start()\n"
+        ),
+    )
+    assert err.count("greet: thread failed: ValueError: gone (") == 1
+    assert err.count("Traceback (most recent call last):") == 1

@@ -358,3 +358,40 @@ def test_what_fails_in_the_background_ends_no_later_retirement(
     workspace["greet"] = answering("three")
     running.manager.rebuild("greet")
     assert retired(running, times=2).generation == 2
+
+
+FAILING = "def register(ctx):\n    ctx.on_unload(lambda: 1 / 0)\n"
+
+
+def test_a_failing_on_unload_is_shown_until_a_later_version_retires_well(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """The fault stays beside the new versions until one of them retires without a fault; history keeps it."""
+    workspace["greet"] = FAILING
+    running = run(workspace.config())
+    workspace["greet"] = f"{FAILING}# new\n"
+    running.manager.scan_and_load_all()
+    retired(running)
+    assert running.fault("greet").step(2) == "unload of generation 1"
+    workspace["greet"] = answering("good")
+    running.manager.scan_and_load_all()
+    retired(running, times=2)
+    assert running.fault("greet").step(3) == "unload of generation 2"
+    assert running.status("greet").sign == "+ ok !"
+    running.manager.rebuild()  # as the user does who has seen it
+    retired(running, times=3)
+    assert (running.status("greet").generation, running.status("greet").sign) == (4, "+ ok")
+    counted = [entry for entry in running.manager.history("greet") if entry.count]
+    assert [(entry.count, entry.fault and entry.fault.generation) for entry in counted] == [(1, 1), (1, 2)]
+
+
+def test_a_failing_on_unload_is_shown_on_a_disabled_plugin(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """A plugin that is off shows that its last version did not retire well."""
+    workspace["greet"] = FAILING
+    running = run(workspace.config())
+    running.manager.disable("greet")
+    retired(running)
+    assert running.status("greet").sign == "- off !"
+    assert running.fault("greet").type == "ZeroDivisionError"

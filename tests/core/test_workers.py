@@ -244,3 +244,79 @@ def test_nothing_is_started_after_the_end(workspace: Workspace, run: Run) -> Non
     reload(running, workspace)
     (fault,) = [e.fault for e in running.told(PluginFailed)]
     assert (fault.type, "has been unloaded" in fault.message) == ("RefusedError", True)
+
+
+DYING = {
+    "thread": (
+        "    @ctx.thread\n    def work():\n        stage.gate.wait()\n        raise ValueError('gone')\n"
+    ),
+    "task": (
+        "    @ctx.task\n    async def work():\n        await asyncio.to_thread(stage.gate.wait)\n"
+        "        raise ValueError('gone')\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["thread", "task"])
+def test_a_worker_that_raises_is_a_fault_of_its_plugin(
+    workspace: Workspace, run: Run, stage: Stage, kind: str
+) -> None:
+    """A thread or task that raises marks the plugin until another version is live; history keeps it."""
+    workspace["greet"] = f"import asyncio, stage\ndef register(ctx):\n{DYING[kind]}"
+    running = run(workspace.config())
+    assert running.status("greet").sign == "+ ok"
+    stage.gate.set()
+    assert running.wait_for(lambda: running.status("greet").sign == "+ ok !")
+    fault = running.fault("greet")
+    assert (fault.phase, fault.message, fault.generation) == (kind, "gone", 1)
+    assert fault.notes[0] == f"in {kind} 'greet.work'"
+    assert f"error greet: {kind} failed: ValueError: gone (" in running.said()
+    reload(running, workspace)
+    assert running.status("greet").sign == "+ ok"
+    assert [entry.fault for entry in running.manager.history("greet") if entry.count] == [fault]
+
+
+def test_a_worker_that_raises_at_once_is_not_missed(workspace: Workspace, run: Run) -> None:
+    """A thread that fails before the load is reported marks the version that started it."""
+    workspace["greet"] = (
+        "def register(ctx):\n    @ctx.thread\n    def fail(): raise ValueError(ctx.generation)\n"
+    )
+    running = run(workspace.config())
+    for generation in (1, 2, 3):
+        assert running.wait_for(lambda: running.status("greet").fault is not None)
+        status = running.status("greet")
+        assert (status.generation, running.fault("greet").message) == (generation, str(generation))
+        running.manager.rebuild("greet", force=True)
+    (entry,) = [entry for entry in running.manager.history("greet") if entry.count]
+    assert (entry.count >= 3, entry.digest) == (True, running.status("greet").digest)
+
+
+def test_a_worker_that_fails_in_a_stale_plugin_is_shown_when_the_source_is_fixed(
+    workspace: Workspace, run: Run, stage: Stage
+) -> None:
+    """The fault of a broken source comes first; once it is mended, the dead worker is shown."""
+    good = f"import asyncio, stage\ndef register(ctx):\n{DYING['thread']}"
+    workspace["greet"] = good
+    running = run(workspace.config())
+    workspace["greet"] = "broken("
+    running.manager.scan_and_load_all()
+    stage.gate.set()
+    assert running.wait_for(lambda: bool(running.told(PluginFailed)[1:]))
+    assert (running.status("greet").state, running.fault("greet").type) == ("STALE", "SyntaxError")
+    workspace["greet"] = good
+    running.manager.scan_and_load_all()
+    assert running.status("greet").sign == "+ ok !"
+    assert running.fault("greet").message == "gone"
+
+
+@pytest.mark.usefixtures("stage")
+def test_a_thread_that_does_not_stop_marks_the_plugin(workspace: Workspace, run: Run) -> None:
+    """A thread that goes on after its version retired is a fault of that generation."""
+    workspace["greet"] = (
+        "import stage\ndef register(ctx):\n    @ctx.thread\n    def deaf(): stage.gate.wait()\n"
+    )
+    running = run(workspace.config(drain_timeout=0.1))
+    reload(running, workspace)
+    status = running.status("greet")
+    assert (status.sign, status.generation) == ("+ ok !", 2)
+    assert running.fault("greet").step(2) == "unload of generation 1"

@@ -14,8 +14,10 @@ from contextlib import AbstractContextManager
 from types import AsyncGeneratorType, CoroutineType
 from typing import TYPE_CHECKING, Concatenate, Final, NoReturn, TypeAlias, overload
 
+from msgspec.structs import replace
+
 from hotload_tui.core.errors import HookError
-from hotload_tui.core.faults import fault_of
+from hotload_tui.core.faults import arguments_of, fault_of, message_of
 from hotload_tui.core.hooks.inflight import CallRecord, CallsInFlight
 from hotload_tui.core.hooks.point import SAMPLE, Handler, HookPoint, NamedPoint, P, R
 from hotload_tui.core.model import (
@@ -123,20 +125,64 @@ _Args: TypeAlias = tuple[object, ...]
 _Kwargs: TypeAlias = dict[str, object]
 
 FaultObserver: TypeAlias = Callable[[Fault, int], None]
-"""Called with a handler's fault and the number of its generation, in the thread of the call."""
+"""Called with a fault and the number of its generation, in the thread of the call."""
 
 
-class HookHost:
-    """The object through which a program calls its plugins; safe in any thread and any event loop."""
+class FaultReports:
+    """Turns the errors of handlers into faults, and reports them to the observer, or else to the log."""
 
-    def __init__(self, *, step_observer: StepObserver = nobody) -> None:
-        """Call ``step_observer`` for each handler that ``invoke`` calls."""
-        self._step_observer = step_observer
-        self._flight = CallsInFlight()
-        self._observer: FaultObserver | None = None
-        self._module_path = "hotplug"
+    def __init__(self) -> None:
+        self.observer: FaultObserver | None = None
+        self.module_path = "hotplug"
+        self.raises = False
+        """Whether every call raises the errors of its handlers, as a strict call does."""
 
-    # ---- the program's side
+    def report(self, handler: Handler, error: BaseException, args: _Args, kwargs: _Kwargs) -> Fault:
+        """Report the error that a handler raised when it was called with these arguments."""
+        handler.faults += 1
+        fault = self.fault(handler, error, args, kwargs)
+        if self.observer is not None:
+            self.observer(fault, handler.generation)
+        else:
+            logger.error(
+                "%s: hook %s: %s: %s", fault.plugin, handler.point, fault.type, encodable(fault.message)
+            )
+        return fault
+
+    def fault(self, handler: Handler, error: BaseException, args: _Args, kwargs: _Kwargs) -> Fault:
+        """Return the fault without reporting it."""
+        fault = fault_of(
+            error,
+            phase="hook",
+            plugin=handler.plugin,
+            module_path=self.module_path,
+            generation=handler.generation,
+        )
+        return replace(fault, point=handler.point, arguments=arguments_of(args, kwargs))
+
+
+_Errors: TypeAlias = list[Exception] | None
+"""The errors that a strict call raises at its end; ``None`` in other calls."""
+
+_STRICT: Final = "strict"
+
+
+class HookCalls:
+    """The ways to call the handlers of a hook point.
+
+    A call also runs the handlers after one that raised, whose error becomes a fault of its plugin. A *strict*
+    call raises afterwards: the handler's own exception, or an ``ExceptionGroup`` if several handlers raised;
+    ``SystemExit`` becomes a ``HookError``. In calls by name ``strict=True`` asks for a strict call, unless a
+    handler has a parameter ``strict``; a call through ``strict`` passes all keywords on.
+    """
+
+    def __init__(self, flight: CallsInFlight, reports: FaultReports, strict: HookCalls | None = None) -> None:
+        """Call the handlers of the live table; without ``strict``, all calls are strict."""
+        self._flight = flight
+        self._reports = reports
+        self._is_strict = strict is None
+        self.strict: HookCalls = self if strict is None else strict
+        """The same calls, which also raise what the handlers raised; every keyword goes to the handlers."""
 
     @overload
     def call(self, point: HookPoint[P, R], /, *args: P.args, **kwargs: P.kwargs) -> list[R]: ...
@@ -147,6 +193,8 @@ class HookHost:
 
         A handler that raises becomes a fault of its plugin, and the other handlers still run.
         """
+        if kwargs and _STRICT in kwargs and self._is_strict_asked(point, kwargs):
+            return self.strict.call(str(point), *args, **kwargs)
         record = self._flight.enter_uncounted(point)
         try:
             return self._all(record, args, kwargs)
@@ -159,9 +207,11 @@ class HookHost:
     def first(self, point: str, /, *args: object, **kwargs: object) -> object: ...
     def first(self, point: str | NamedPoint, /, *args: object, **kwargs: object) -> object:
         """Call handlers in order until one returns a value other than ``None``; return that value."""
+        if kwargs and _STRICT in kwargs and self._is_strict_asked(point, kwargs):
+            return self.strict.first(str(point), *args, **kwargs)
         record = self._flight.enter(point)
         try:
-            return self._first(record.table.points.get(record.point, ()), args, kwargs)
+            return self._first(record, args, kwargs)
         finally:
             self._flight.leave(record)
 
@@ -176,9 +226,11 @@ class HookHost:
 
         If a handler raises, the next handler gets the same value.
         """
+        if kwargs and _STRICT in kwargs and self._is_strict_asked(point, kwargs):
+            return self.strict.pipe(str(point), value, *args, **kwargs)
         record = self._flight.enter(point)
         try:
-            return self._pipe(record.table.points.get(record.point, ()), value, args, kwargs)
+            return self._pipe(record, value, args, kwargs)
         finally:
             self._flight.leave(record)
 
@@ -188,9 +240,11 @@ class HookHost:
     async def acall(self, point: str, /, *args: object, **kwargs: object) -> list[object]: ...
     async def acall(self, point: str | NamedPoint, /, *args: object, **kwargs: object) -> Sequence[object]:
         """Call every handler as ``call`` does, and await coroutine functions one after the other."""
+        if kwargs and _STRICT in kwargs and self._is_strict_asked(point, kwargs):
+            return await self.strict.acall(str(point), *args, **kwargs)
         record = self._flight.enter_task(point)
         try:
-            return await self._aall(record.table.points.get(record.point, ()), args, kwargs)
+            return await self._aall(record, args, kwargs)
         finally:
             self._flight.leave_task(record)
 
@@ -200,9 +254,11 @@ class HookHost:
     async def afirst(self, point: str, /, *args: object, **kwargs: object) -> object: ...
     async def afirst(self, point: str | NamedPoint, /, *args: object, **kwargs: object) -> object:
         """Call handlers as ``first`` does, and await coroutine functions."""
+        if kwargs and _STRICT in kwargs and self._is_strict_asked(point, kwargs):
+            return await self.strict.afirst(str(point), *args, **kwargs)
         record = self._flight.enter_task(point)
         try:
-            return await self._afirst(record.table.points.get(record.point, ()), args, kwargs)
+            return await self._afirst(record, args, kwargs)
         finally:
             self._flight.leave_task(record)
 
@@ -216,11 +272,197 @@ class HookHost:
         self, point: str | NamedPoint, value: object, /, *args: object, **kwargs: object
     ) -> object:
         """Call handlers as ``pipe`` does, and await coroutine functions."""
+        if kwargs and _STRICT in kwargs and self._is_strict_asked(point, kwargs):
+            return await self.strict.apipe(str(point), value, *args, **kwargs)
         record = self._flight.enter_task(point)
         try:
-            return await self._apipe(record.table.points.get(record.point, ()), value, args, kwargs)
+            return await self._apipe(record, value, args, kwargs)
         finally:
             self._flight.leave_task(record)
+
+    # ---- handlers in order. In frames of their own: a call that has left must hold no handler, else a
+    # retirement that waited for it finds the old generation alive.
+
+    def _all(self, record: CallRecord, args: _Args, kwargs: _Kwargs) -> list[object]:
+        counted = record.table.counted.get(record.point)
+        if counted is None:  # no handlers: only the call is counted
+            self._flight.counts[record.point].value += 1
+            return []
+        counter, handlers = counted
+        if record.table is not self._flight.table:  # its counter was read when it was superseded
+            self._flight.counts[record.point].value += 1
+            return self._all_slowly(record.point, handlers, args, kwargs, is_counted=False)
+        # No other thread runs between these lines: otherwise a swap could miss the call.
+        counter.value += 1
+        if counter.value % SAMPLE == 1:
+            return self._all_slowly(record.point, handlers, args, kwargs, is_counted=True)
+        # The work of _contained without a frame and a pair for each: they cost more than many a handler.
+        values: list[object] = []
+        errors: _Errors = None
+        for handler in handlers:
+            try:
+                value = handler.call(*args, **kwargs) if kwargs else handler.call(*args)
+                if type(value) is CoroutineType:
+                    refuse(handler, value)
+            except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
+                errors = self._errors() if errors is None else errors
+                self._report(handler, error, args, kwargs, errors)
+            else:
+                values.append(value)
+        if errors:
+            _raise(errors, record.point)
+        return values
+
+    def _all_slowly(
+        self, point: str, handlers: _Handlers, args: _Args, kwargs: _Kwargs, *, is_counted: bool
+    ) -> list[object]:
+        """Call all handlers, and time each; if the table has not counted the call, count it instead."""
+        errors = self._errors()
+        results = [
+            self._contained(handler, args, kwargs, errors, is_timed=is_counted or handler.count())
+            for handler in handlers
+        ]
+        if errors:
+            _raise(errors, point)
+        return [value for failed, value in results if not failed]
+
+    def _first(self, record: CallRecord, args: _Args, kwargs: _Kwargs) -> object:
+        errors = self._errors()
+        found = None
+        for handler in record.table.points.get(record.point, ()):
+            _, found = self._run(handler, args, kwargs, errors)
+            if found is not None:
+                break
+        if errors:
+            _raise(errors, record.point)
+        return found
+
+    def _pipe(self, record: CallRecord, value: object, args: _Args, kwargs: _Kwargs) -> object:
+        errors = self._errors()
+        for handler in record.table.points.get(record.point, ()):
+            failed, returned = self._run(handler, (value, *args), kwargs, errors)
+            value = value if failed else returned
+        if errors:
+            _raise(errors, record.point)
+        return value
+
+    async def _aall(self, record: CallRecord, args: _Args, kwargs: _Kwargs) -> list[object]:
+        errors = self._errors()
+        values = []
+        for handler in record.table.points.get(record.point, ()):
+            failed, value = await self._arun(handler, args, kwargs, errors)
+            if not failed:
+                values.append(value)
+        if errors:
+            _raise(errors, record.point)
+        return values
+
+    async def _afirst(self, record: CallRecord, args: _Args, kwargs: _Kwargs) -> object:
+        errors = self._errors()
+        found = None
+        for handler in record.table.points.get(record.point, ()):
+            _, found = await self._arun(handler, args, kwargs, errors)
+            if found is not None:
+                break
+        if errors:
+            _raise(errors, record.point)
+        return found
+
+    async def _apipe(self, record: CallRecord, value: object, args: _Args, kwargs: _Kwargs) -> object:
+        errors = self._errors()
+        for handler in record.table.points.get(record.point, ()):
+            failed, returned = await self._arun(handler, (value, *args), kwargs, errors)
+            value = value if failed else returned
+        if errors:
+            _raise(errors, record.point)
+        return value
+
+    # ---- one handler, with its errors contained
+
+    def _run(self, handler: Handler, args: _Args, kwargs: _Kwargs, errors: _Errors) -> tuple[bool, object]:
+        """Count and call a handler; return whether it failed, and its value."""
+        return self._contained(handler, args, kwargs, errors, is_timed=handler.count())
+
+    def _contained(
+        self, handler: Handler, args: _Args, kwargs: _Kwargs, errors: _Errors, *, is_timed: bool
+    ) -> tuple[bool, object]:
+        started = time.perf_counter() if is_timed else 0.0
+        try:
+            value = handler.call(*args, **kwargs)
+            if type(value) is CoroutineType:
+                refuse(handler, value)
+        except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
+            self._report(handler, error, args, kwargs, errors)
+            return True, None
+        if is_timed:
+            handler.add_sample(time.perf_counter() - started)
+        return False, value
+
+    async def _arun(
+        self, handler: Handler, args: _Args, kwargs: _Kwargs, errors: _Errors
+    ) -> tuple[bool, object]:
+        handler.count()
+        started = time.perf_counter()
+        try:
+            value = handler.call(*args, **kwargs)
+            if inspect.isawaitable(value):
+                awaitable: Awaitable[object] = value
+                value = await awaitable
+            handler.add_sample(time.perf_counter() - started)
+        except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
+            self._report(handler, error, args, kwargs, errors)
+            return True, None
+        return False, value
+
+    def _errors(self) -> _Errors:
+        return [] if self._is_strict or self._reports.raises else None
+
+    def _report(
+        self, handler: Handler, error: Exception | SystemExit, args: _Args, kwargs: _Kwargs, errors: _Errors
+    ) -> None:
+        self._reports.report(handler, error, args, kwargs)
+        if errors is None:
+            return
+        if isinstance(error, SystemExit):  # a plugin does not end the program
+            refusal = HookError(handler.plugin, f"the handler raised SystemExit: {message_of(error)}")
+            refusal.__cause__ = error
+            errors.append(refusal)
+        else:
+            errors.append(error)
+
+    def _is_strict_asked(self, point: str | NamedPoint, kwargs: _Kwargs) -> bool:
+        """Take ``strict`` out of the keywords, unless it is a parameter of the hook point itself.
+
+        A hook point that is called by name has the parameters of its handlers.
+        """
+        if self.strict is self:
+            return False
+        if isinstance(point, HookPoint):
+            is_own = _STRICT in point.signature.parameters
+        else:
+            handlers = self._flight.table.points.get(str(point), ())
+            is_own = any(handler.takes(_STRICT) for handler in handlers)
+        return not is_own and bool(kwargs.pop(_STRICT))
+
+
+def _raise(errors: list[Exception], point: str) -> NoReturn:
+    """Raise the only error, or all of them as a group, and keep none of them."""
+    try:
+        if len(errors) == 1:
+            raise errors[0]
+        raise ExceptionGroup(f"{len(errors)} handlers at hook point '{point}' raised", list(errors))
+    finally:
+        errors.clear()  # this frame is in their tracebacks: a cycle would keep the handlers' frames
+
+
+class HookHost(HookCalls):
+    """The object through which a program calls its plugins; safe in any thread and any event loop."""
+
+    def __init__(self, *, step_observer: StepObserver = nobody) -> None:
+        """Call ``step_observer`` for each handler that ``invoke`` calls."""
+        flight, reports = CallsInFlight(), FaultReports()
+        super().__init__(flight, reports, HookCalls(flight, reports))
+        self._step_observer = step_observer
 
     @overload
     def invoke(self, point: HookPoint[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Invocation: ...
@@ -252,16 +494,19 @@ class HookHost:
 
     # ---- the loader's side
 
-    def observe(self, observer: FaultObserver, module_path: str) -> Callable[[], None]:
+    def observe(
+        self, observer: FaultObserver, module_path: str, *, raises: bool = False
+    ) -> Callable[[], None]:
         """Report every handler's fault to ``observer``; return the undo function.
 
-        Modules below ``module_path`` belong to plugins.
+        Modules below ``module_path`` belong to plugins. ``raises``: every call is strict.
         """
-        self._observer, self._module_path = observer, module_path
+        reports = self._reports
+        reports.observer, reports.module_path, reports.raises = observer, module_path, raises
 
         def stop() -> None:
-            if self._observer is observer:
-                self._observer = None
+            if reports.observer is observer:
+                reports.observer, reports.raises = None, False
 
         return stop
 
@@ -292,79 +537,6 @@ class HookHost:
         """Keep other threads' ``drain`` from waiting for the calls that the calling thread blocks."""
         return self._flight.step_aside()
 
-    # ---- handlers in order. In frames of their own: a call that has left must hold no handler, else a
-    # retirement that waited for it finds the old generation alive.
-
-    def _all(self, record: CallRecord, args: _Args, kwargs: _Kwargs) -> list[object]:
-        counted = record.table.counted.get(record.point)
-        if counted is None:  # no handlers: only the call is counted
-            self._flight.counts[record.point].value += 1
-            return []
-        counter, handlers = counted
-        if record.table is not self._flight.table:  # its counter was read when it was superseded
-            self._flight.counts[record.point].value += 1
-            return self._all_slowly(handlers, args, kwargs, is_counted=False)
-        # No other thread runs between these lines: otherwise a swap could miss the call.
-        counter.value += 1
-        if counter.value % SAMPLE == 1:
-            return self._all_slowly(handlers, args, kwargs, is_counted=True)
-        # The work of _contained without a frame and a pair for each: they cost more than many a handler.
-        values: list[object] = []
-        for handler in handlers:
-            try:
-                value = handler.call(*args, **kwargs) if kwargs else handler.call(*args)
-                if type(value) is CoroutineType:
-                    refuse(handler, value)
-            except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
-                self._report(handler, error)
-            else:
-                values.append(value)
-        return values
-
-    def _all_slowly(
-        self, handlers: _Handlers, args: _Args, kwargs: _Kwargs, *, is_counted: bool
-    ) -> list[object]:
-        """Call all handlers, and time each; if the table has not counted the call, count it instead."""
-        results = [
-            self._contained(handler, args, kwargs, is_timed=is_counted or handler.count())
-            for handler in handlers
-        ]
-        return [value for failed, value in results if not failed]
-
-    def _first(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> object:
-        for handler in handlers:
-            _, value = self._run(handler, args, kwargs)
-            if value is not None:
-                return value
-        return None
-
-    def _pipe(self, handlers: _Handlers, value: object, args: _Args, kwargs: _Kwargs) -> object:
-        for handler in handlers:
-            failed, returned = self._run(handler, (value, *args), kwargs)
-            value = value if failed else returned
-        return value
-
-    async def _aall(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> list[object]:
-        values = []
-        for handler in handlers:
-            failed, value = await self._arun(handler, args, kwargs)
-            if not failed:
-                values.append(value)
-        return values
-
-    async def _afirst(self, handlers: _Handlers, args: _Args, kwargs: _Kwargs) -> object:
-        for handler in handlers:
-            _, value = await self._arun(handler, args, kwargs)
-            if value is not None:
-                return value
-        return None
-
-    async def _apipe(self, handlers: _Handlers, value: object, args: _Args, kwargs: _Kwargs) -> object:
-        for handler in handlers:
-            failed, returned = await self._arun(handler, (value, *args), kwargs)
-            value = value if failed else returned
-        return value
-
     def _invoke(self, record: CallRecord, args: _Args, kwargs: _Kwargs) -> Invocation:
         values: list[object] = []
         faults: list[Fault] = []
@@ -378,62 +550,13 @@ class HookHost:
                 with self._step_observer("hook", handler.plugin):
                     value = waited_for(handler, handler.call(*args, **kwargs), record)
             except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
-                faults.append(self._report(handler, error))
+                faults.append(self._reports.report(handler, error, args, kwargs))
             else:
                 if type(value) is AsyncGeneratorType:  # right for its host: no fault of the plugin
-                    faults.append(self._fault(handler, unread(handler, value)))
+                    faults.append(self._reports.fault(handler, unread(handler, value), args, kwargs))
                 else:
                     values.append(value)
             seconds.append(time.perf_counter() - started)
             handler.add_sample(seconds[-1])
             called.append(HandlerCall(handler.plugin, handler.function, len(faults) > raised))
         return Invocation(tuple(values), tuple(faults), tuple(seconds), tuple(called))
-
-    # ---- one handler, with its errors contained
-
-    def _run(self, handler: Handler, args: _Args, kwargs: _Kwargs) -> tuple[bool, object]:
-        """Count and call a handler; return whether it failed, and its value."""
-        return self._contained(handler, args, kwargs, is_timed=handler.count())
-
-    def _contained(
-        self, handler: Handler, args: _Args, kwargs: _Kwargs, *, is_timed: bool
-    ) -> tuple[bool, object]:
-        started = time.perf_counter() if is_timed else 0.0
-        try:
-            value = handler.call(*args, **kwargs)
-            if type(value) is CoroutineType:
-                refuse(handler, value)
-        except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
-            self._report(handler, error)
-            return True, None
-        if is_timed:
-            handler.add_sample(time.perf_counter() - started)
-        return False, value
-
-    async def _arun(self, handler: Handler, args: _Args, kwargs: _Kwargs) -> tuple[bool, object]:
-        handler.count()
-        started = time.perf_counter()
-        try:
-            value = handler.call(*args, **kwargs)
-            if inspect.isawaitable(value):
-                awaitable: Awaitable[object] = value
-                value = await awaitable
-            handler.add_sample(time.perf_counter() - started)
-        except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
-            self._report(handler, error)
-            return True, None
-        return False, value
-
-    def _report(self, handler: Handler, error: BaseException) -> Fault:
-        handler.faults += 1
-        fault = self._fault(handler, error)
-        if self._observer is not None:
-            self._observer(fault, handler.generation)
-        else:
-            logger.error(
-                "%s: hook %s: %s: %s", fault.plugin, handler.point, fault.type, encodable(fault.message)
-            )
-        return fault
-
-    def _fault(self, handler: Handler, error: BaseException) -> Fault:
-        return fault_of(error, phase="hook", plugin=handler.plugin, module_path=self._module_path)

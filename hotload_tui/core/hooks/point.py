@@ -104,6 +104,14 @@ class Handler:
         self._samples += 1
         self._seconds += seconds
 
+    def takes(self, parameter: str) -> bool:
+        """Return whether the handler names this parameter, apart from ``**``."""
+        try:
+            found = signature_of(self.call).parameters.get(parameter)
+        except Exception:  # foreign code: any object can be a handler
+            return False
+        return found is not None and found.kind not in (*_VARIADIC, Parameter.POSITIONAL_ONLY)
+
     def status(self) -> HandlerStatus:
         """Return the figures so far."""
         return HandlerStatus(

@@ -14,7 +14,6 @@ from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import ArtifactError, DiscoverError, RefusedError
 from hotload_tui.core.manager.pipeline import Pipeline
 from hotload_tui.core.manager.staging import Engine
-from hotload_tui.core.manager.store import History
 from hotload_tui.core.model import Fault, FileDigest, HistoryEntry
 from hotload_tui.core.source import read_source
 
@@ -78,8 +77,7 @@ class Holds:
         self._rule = engine.rule
         self._builds = engine.builds
         self._pipeline = pipeline
-        self._history = History()
-        engine.store.subscribe(self._history.note)
+        self._history = engine.store.history
 
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
         """Return the history of a plugin in this host, oldest entry first."""

@@ -53,6 +53,7 @@ from hotload_tui.core.model import (
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.naming import identifier
 from hotload_tui.core.runtime.threads import Trials
+from hotload_tui.core.runtime.uncaught import Shown, UncaughtErrors
 from hotload_tui.core.watch.scanner import PluginChange
 
 if TYPE_CHECKING:
@@ -81,8 +82,17 @@ class HotloadManager:
         self._host = host
         given = config or Config()
         self._config = replace(given, plugins=dict(given.plugins))  # ``reconfigure`` replaces this copy
-        self._store = StatusStore()
-        loader = Loader(host, self._config, trials=trials, step_observer=step_observer)
+        self._store = StatusStore(logs_faults=given.on_fault == "log")
+        loader = Loader(
+            host,
+            self._config,
+            trials=trials,
+            step_observer=step_observer,
+            fault_observer=functools.partial(self._store.running_failed, is_shown=True),
+        )
+        self._uncaught = UncaughtErrors(
+            self._config.module_path, self._plugin_with, loader.starter_of, self._error_uncaught
+        )
         self._engine = engine = Engine(self._config, self._store, loader)
         self._pipeline = Pipeline(engine)
         self._holds = Holds(engine, self._pipeline)
@@ -109,8 +119,14 @@ class HotloadManager:
             self._engine.outdated.shared.note()
             self._detach = [
                 self._store.subscribe(self._loaded),
-                self._host.observe(self._handler_failed, self._config.module_path),
+                self._host.observe(
+                    self._handler_failed,
+                    self._config.module_path,
+                    raises=self._config.on_fault == "raise",
+                ),
                 LogCollector(self._config.module_path, self._store.collect, self._plugin_of).attach(),
+                self._uncaught.attach(),
+                self._store.subscribe(self._renew_hooks),
             ]
             self._pipeline.start()
             # Watch before the scan, so that no change after the scan is missed.
@@ -140,6 +156,7 @@ class HotloadManager:
             self._pipeline.stop()
         for each in reversed(detach):
             each()
+        self._store.history.save()
 
     def __enter__(self) -> Self:
         self.start()
@@ -427,7 +444,7 @@ class HotloadManager:
             self._engine.retire_thread.then(self._engine.outdated.shared.note)
 
     def _handler_failed(self, fault: Fault, generation: int) -> None:
-        self._store.handler_failed(fault, generation)
+        self._store.running_failed(fault, generation)
         self._probation.handler_failed(fault, generation)
 
     def _go_back(self, name: str, generation: int, why: Fault) -> None:
@@ -436,10 +453,24 @@ class HotloadManager:
             if self._detach and live is not None and live.generation.number == generation:
                 self._holds.go_back(self._pipeline.find_on(name), generation, why)
 
+    def _error_uncaught(self, fault: Fault, generation: int, shown: Shown, *, is_late: bool) -> None:
+        is_shown = shown == "log" or (shown == "stderr" and self._config.on_fault != "log")
+        report = functools.partial(self._store.running_failed, fault, generation, is_shown=is_shown)
+        if is_late:
+            self._engine.retire_thread.later(report)
+        else:
+            report()
+
+    def _renew_hooks(self, event: AnyEvent) -> None:
+        if isinstance(event, PluginLoaded):
+            self._uncaught.renew()
+
     def _plugin_of(self, module_name: str) -> str:
-        """Return the plugin whose modules have the identifier ``module_name``."""
-        names = (status.name for status in self._store.statuses())
-        return next((name for name in names if identifier(name) == module_name), module_name)
+        return self._plugin_with(module_name) or module_name
+
+    def _plugin_with(self, module_name: str) -> str | None:
+        """Return the plugin whose modules have the identifier ``module_name``, if there is one."""
+        return next((name for name in self._store.names() if identifier(name) == module_name), None)
 
 
 _INTERVAL: Final = 0.25  # seconds between two checks; a change is read once two checks find the same files

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError
-from hotload_tui.core.events import PluginFailed, PluginRetired
+from hotload_tui.core.events import PluginRetired
 from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, PluginState
@@ -23,6 +23,7 @@ from hotload_tui.core.runtime.trial import LivePlugin
 logger = logging.getLogger("hotload.engine")
 
 _TICK = 1.0  # seconds between two looks for calls of a version that is still in memory
+_MOST: Final = 1000  # waiting chores
 
 
 class RetireThread:
@@ -69,6 +70,14 @@ class RetireThread:
         self.start()
         self._queue.put(chore)
 
+    def later(self, chore: Callable[[], None]) -> None:
+        """Run ``chore`` in the background, unless very many wait; any thread may call this, with any lock.
+
+        Without a thread, it runs when the thread starts again.
+        """
+        if self._queue.qsize() < _MOST:
+            self._queue.put(chore)
+
     def check_held(self) -> None:
         """Schedule a check for freed generations, if any retired generation is still in memory."""
         if self._loader.is_held() and not self._is_check_scheduled:
@@ -108,15 +117,15 @@ class RetireThread:
         self._is_check_scheduled = False
         for gone in self._loader.retire():
             name, number = gone.plugin, gone.generation
-            live = self._loader.live(name)
-            serving = live.generation.number if live else 0
             for fault in gone.faults:
-                self._store.publish(PluginFailed(fault.at, name, fault, serving))
+                self._store.running_failed(fault, number)
             self._store.remember(name, number, self._loader.memory_of(name), gone.ledger)
             reason = self._discarded.pop((name, number), None)
             if reason is not None:
                 self._store.write("info", name, f"generation {number} never served: {reason}")
             else:
+                if not gone.faults:
+                    self._store.retired_well(name, number)
                 self._store.publish(PluginRetired(time.time(), name, number, gone.memory, gone.ledger))
         for name, number in self._loader.look_again():
             self._store.remember(name, number, self._loader.memory_of(name))
@@ -170,7 +179,7 @@ class Probation:
         if age > self._config.probation or faults < FEWEST or faults <= limit * calls:
             return
         self._judged.add((fault.plugin, generation))
-        first = status.fault or fault
+        first = status.fault if status.fault and status.fault.generation == generation else fault
         reason = f"{faults} of {calls} calls of generation {generation} failed within {age:.1f} s of its swap"
         causes = tuple(replace(each, relation="member") for each in dict.fromkeys([first, fault]))
         why = Fault("hook", fault.plugin, "ErrorRate", reason, fault.at, causes=causes)

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from hotload_tui.core.artifact import Artifact
-from hotload_tui.core.compiled import Hold
+from hotload_tui.core.compiled import FaultRecord, Hold
 from hotload_tui.core.compiler import Preview
 from hotload_tui.core.config import Config
 from hotload_tui.core.directories import PluginDirectory, found_status
@@ -70,8 +70,9 @@ def why_again(status: PluginStatus | None) -> str:
     """Return why a rebuild of all plugins loads an unchanged plugin again; empty if it does not."""
     if status is None or status.fault is None or status.state is PluginState.HELD:
         return ""
-    if status.state in (PluginState.OK, PluginState.OLD):
-        return "a handler failed, and the plugin is loaded again"
+    if status.fault.is_running:
+        what = "a handler" if status.fault.phase == "hook" else f"its {status.fault.step(status.generation)}"
+        return f"{what} failed, and the plugin is loaded again"
     return "it failed before, and is tried again"
 
 
@@ -180,6 +181,7 @@ class Engine:
         self.repositories = Repositories(self.root, config.debounce_time)
         self.retire_thread = RetireThread(loader, store)
         self.outdated = Outdated(self.root, Path(config.compiled_dir).absolute())
+        store.history.keep_in(FaultRecord(self.builds.compiler.folder), self.retire_thread.later)
 
     def failure(self, error: HotloadError, plugin: str, source: Source | None = None) -> Fault:
         """Return the fault of a plugin; ``source`` contains the files that were compiled."""

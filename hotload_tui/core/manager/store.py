@@ -9,7 +9,7 @@ import platform
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -17,10 +17,11 @@ from msgspec.structs import replace
 
 from hotload_tui.core import directories
 from hotload_tui.core.checks import description_of
-from hotload_tui.core.compiled import Hold
+from hotload_tui.core.compiled import FaultRecord, Hold
 from hotload_tui.core.config import Config
-from hotload_tui.core.errors import HotloadError, UnknownPluginError
+from hotload_tui.core.errors import ArtifactError, HotloadError, UnknownPluginError
 from hotload_tui.core.events import (
+    ENGINE_LOGGER,
     EVENT_LOGGER,
     LEVELS,
     AnyEvent,
@@ -39,6 +40,7 @@ from hotload_tui.core.events import (
     Subscriber,
     WatcherChanged,
 )
+from hotload_tui.core.faults import trace_text
 from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.manager.outdated import Outdated
 from hotload_tui.core.model import (
@@ -62,6 +64,7 @@ from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.source import ENTRY, SourceFile, SourceRule, decoded, read_source
 
 _event_logger = logging.getLogger(EVENT_LOGGER)
+_engine_logger = logging.getLogger(ENGINE_LOGGER)
 
 _REPEAT = 1.0  # seconds in which the same fault of a handler is published once
 
@@ -69,31 +72,42 @@ _REPEAT = 1.0  # seconds in which the same fault of a handler is published once
 class StatusStore:
     """Keeps the statuses, the events and the log; any thread may use it, and it never waits for a reload."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, logs_faults: bool = False) -> None:
+        """``logs_faults``: write the traceback of each new fault of running code to the program's logging."""
         self._lock = threading.Lock()
         self._statuses: dict[str, PluginStatus] = {}
-        self._hook_faults: dict[str, Fault] = {}
+        self._of_live: dict[str, Fault] = {}
+        """The newest fault of running code of each plugin's live generation, or of an earlier one."""
+        self._of_retired: dict[str, Fault] = {}
+        """The newest such fault of a retired generation, until a later one retires without a fault."""
+        self._last: dict[str, Fault] = {}
+        self._gone: dict[str, int] = {}
+        """The newest generation of each plugin that is not live any more."""
+        self._logs_faults = logs_faults
         self._ledgers: dict[str, tuple[LedgerEntry, ...]] = {}
         self._bus = EventBus()
         self._log = HostLog()
+        self.history = History()
+        self._bus.subscribe(self.history.note)
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call ``subscriber`` with every event; return the undo."""
         return self._bus.subscribe(subscriber)
 
-    def publish(self, event: AnyEvent) -> None:
-        """Publish an event, and add its line to the log."""
+    def publish(self, event: AnyEvent, trace: str = "") -> None:
+        """Publish an event, and add its line to the log; ``trace`` goes to the program's logging only."""
         self._bus.publish(event)
         if isinstance(event, WatcherChanged):
             level: Level = "warning" if event.trouble else "info"
             self.write(level, "", f"watcher: {event.describe()}")
         elif isinstance(event, PluginEvent):
-            self.write(event.level, event.name, event.describe())
+            self.write(event.level, event.name, event.describe(), trace)
 
-    def write(self, level: Level, plugin: str, text: str) -> None:
-        """Add a line to the log and to the program's logging."""
+    def write(self, level: Level, plugin: str, text: str, trace: str = "") -> None:
+        """Add a line to the log and to the program's logging; ``trace`` goes to the latter only."""
         text = encodable(text)  # the program may log to a UTF-8 file, which cannot hold every name
-        _event_logger.log(LEVELS[level], "%s", f"{plugin}: {text}" if plugin else text)
+        line = f"{plugin}: {text}" if plugin else text
+        _event_logger.log(LEVELS[level], "%s", f"{line}\n{trace}" if trace else line)
         self.collect(level, plugin, text)
 
     def collect(self, level: Level, plugin: str, text: str) -> None:
@@ -109,6 +123,10 @@ class StatusStore:
         """Return all statuses, sorted by name."""
         with self._lock:
             return tuple(self._statuses[name] for name in sorted(self._statuses))
+
+    def names(self) -> list[str]:
+        """Return the names of all plugins, without waiting for the lock."""
+        return list(self._statuses)
 
     def get(self, name: str) -> PluginStatus | None:
         """Return the status of a plugin; ``None`` if there is no such plugin."""
@@ -131,7 +149,7 @@ class StatusStore:
             return {
                 name: status.fault.missing_module
                 for name, status in self._statuses.items()
-                if status.fault and status.fault.missing_module and status.fault.phase != "hook"
+                if status.fault and status.fault.missing_module and not status.fault.is_running
             }
 
     def put(self, status: PluginStatus) -> None:
@@ -140,7 +158,21 @@ class StatusStore:
             known = self._statuses.get(status.name)
             if known is not None and known.generation == status.generation:
                 status = replace(status, memory=known.memory, left=known.left)
-            self._statuses[status.name] = _with_old(status, known.old if known else "")
+            elif known is not None and known.generation:
+                self._gone[status.name] = known.generation
+            self._statuses[status.name] = _with_old(self._with_fault(status), known.old if known else "")
+
+    def _with_fault(self, status: PluginStatus) -> PluginStatus:
+        """Return a status with the fault of running code that is not fixed, unless another one precedes."""
+        is_given = status.fault is not None and not status.fault.is_running
+        if is_given or status.state in (PluginState.FAIL, PluginState.STALE):
+            return status
+        fault = self._of_live.get(status.name)
+        if fault is None or not status.generation or fault.generation != status.generation:
+            fault = self._of_retired.get(status.name)
+        if fault is None and status.state is PluginState.HELD:
+            return status  # it may be held because its handlers failed
+        return status if fault is status.fault else replace(status, fault=fault)
 
     def put_failed(self, status: PluginStatus, fault: Fault, source: str, generation: int) -> None:
         """Record and publish that a plugin's source does not load; a live ``generation`` stays live."""
@@ -189,8 +221,11 @@ class StatusStore:
     def drop(self, name: str) -> None:
         """Remove a plugin."""
         with self._lock:
-            self._statuses.pop(name, None)
-            self._hook_faults.pop(name, None)
+            status = self._statuses.pop(name, None)
+            if status is not None and status.generation:
+                self._gone[name] = status.generation
+            for faults in (self._of_live, self._of_retired, self._last):
+                faults.pop(name, None)
             self._ledgers.pop(name, None)
 
     def remember(
@@ -225,20 +260,44 @@ class StatusStore:
         """Return the ledger of the plugin's last retired generation."""
         return self._ledgers.get(name, ())
 
-    def handler_failed(self, fault: Fault, generation: int) -> None:
-        """Record and publish a handler's fault; the plugin stays live."""
+    def running_failed(self, fault: Fault, generation: int, *, is_shown: bool = False) -> None:
+        """Record and publish a fault of code that was loaded; the newest version stays live.
+
+        ``generation`` is the number of the failing code (0: the live one). ``is_shown``: the traceback is on
+        standard error or in the program's logging already.
+        """
+        name = fault.plugin
         with self._lock:
-            status = self._statuses.get(fault.plugin)
-            if status is None:
+            status = self._statuses.get(name)
+            live = status.generation if status is not None else 0
+            if not generation and live:
+                generation, fault = live, replace(fault, generation=live)
+            # A version that has just gone live may fail before its status is here.
+            is_gone = fault.phase == "unload" or generation <= self._gone.get(name, 0)
+            is_new_kind = status is None or self.history.count(fault)
+            if status is None and fault.phase == "hook":
                 return
-            is_live = status.generation == generation and status.state in _LIVE
-            is_new = is_live and status.fault is None  # publish again for a new generation
-            if not is_new and _is_repeated(fault, self._hook_faults.get(fault.plugin)):
+            faults = self._of_retired if is_gone else self._of_live
+            before = faults.get(name)
+            is_new = before is None or before.generation != generation  # publish again for a new generation
+            if not is_new and fault.phase != "unload" and _is_repeated(fault, self._last.get(name)):
                 return
-            self._hook_faults[fault.plugin] = fault
-            if is_live:
-                self._statuses[fault.plugin] = replace(status, fault=fault)
-        self.publish(PluginFailed(fault.at, fault.plugin, fault, generation))
+            self._last[name] = fault
+            if status is not None:
+                faults[name] = fault
+                self._statuses[name] = self._with_fault(status)
+        is_traced = self._logs_faults or not (is_shown or _event_logger.hasHandlers())
+        trace = trace_text(fault) if is_new_kind and is_traced else ""
+        self.publish(PluginFailed(fault.at, name, fault, live if is_gone else generation), trace)
+
+    def retired_well(self, name: str, generation: int) -> None:
+        """Record that a generation retired without a fault: the faults of earlier ones are over."""
+        with self._lock:
+            fault, status = self._of_retired.get(name), self._statuses.get(name)
+            if fault is not None and fault.generation < generation:
+                del self._of_retired[name]
+                if status is not None:
+                    self._statuses[name] = self._with_fault(status)
 
 
 _LIVE = (PluginState.OK, PluginState.OLD, PluginState.HELD)
@@ -269,7 +328,7 @@ def not_live(status: PluginStatus) -> PluginStatus:
 
 
 def _is_repeated(fault: Fault, before: Fault | None) -> bool:
-    """Return whether a handler in a busy loop repeats its previous fault within a second."""
+    """Return whether code in a busy loop repeats its previous fault within a second."""
     return (
         before is not None
         and (before.phase, before.type, before.message) == (fault.phase, fault.type, fault.message)
@@ -277,21 +336,96 @@ def _is_repeated(fault: Fault, before: Fault | None) -> bool:
     )
 
 
-_KEPT = 100  # entries per plugin
+_KEPT = 100  # loads and failed attempts per plugin
+_KINDS = 20  # kinds of faults of running code per plugin
+_SAVED = 1.0  # seconds between two writes of the counts of known kinds
+_MESSAGE = 400  # characters of a message in compiled/
 
 
 class History:
-    """Builds the history of each plugin from the events; any thread may use it."""
+    """Builds the history of each plugin from the events and faults; any thread may use it.
+
+    Faults of running code are counted by kind: by version, phase, type, place and hook point. With
+    ``keep_in``, the counts survive the host.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._entries: dict[str, deque[HistoryEntry]] = {}
         self._builds: dict[str, PluginCompiled] = {}
+        self._kinds: dict[str, dict[Hashable, HistoryEntry]] = {}
+        """The kinds of faults of each plugin, the one that happened last at the end."""
+        self._record: FaultRecord | None = None
+        self._later: Callable[[Callable[[], None]], None] = lambda _: None
+        self._unsaved: set[str] = set()
+        self._saves_at = 0.0  # monotonic
+
+    def keep_in(self, record: FaultRecord, later: Callable[[Callable[[], None]], None]) -> None:
+        """Read the faults of earlier hosts, and write new ones; ``later`` calls a function soon."""
+        self._record, self._later = record, later
 
     def of(self, name: str) -> tuple[HistoryEntry, ...]:
-        """Return the history of a plugin, oldest entry first; at most 100 entries."""
+        """Return the history of a plugin, oldest entry first: at most 100 loads and 20 kinds of faults."""
         with self._lock:
-            return tuple(self._entries.get(name, ()))
+            entries = [*self._entries.get(name, ()), *self._kinds_of(name).values()]
+        return tuple(sorted(entries, key=lambda entry: entry.at))
+
+    def count(self, fault: Fault) -> bool:
+        """Count a fault of running code; return whether its generation has not failed in this way before."""
+        with self._lock:
+            kinds = self._kinds_of(fault.plugin)
+            loads = reversed(self._entries.get(fault.plugin, ()))
+            number = fault.generation
+            digest = next((load.digest for load in loads if number and load.generation == number), "")
+            kind = _kind(digest, fault)
+            known = kinds.pop(kind, None)  # to put it at the end
+            first, count = (known.at, known.count) if known else (fault.at, 0)
+            kinds[kind] = HistoryEntry(first, 0, digest, fault=fault, count=count + 1, last=fault.at)
+            if len(kinds) > _KINDS:
+                del kinds[next(iter(kinds))]
+            is_new = known is None or known.fault is None or known.fault.generation != number
+            self._save_soon(fault.plugin, at_once=known is None)
+        return is_new
+
+    def _know(self, event: PluginLoaded) -> None:
+        """Give the faults that a version had before its event their digest."""
+        kinds = self._kinds_of(event.name)
+        for kind, entry in list(kinds.items()):
+            fault = entry.fault
+            if entry.digest or fault is None or fault.generation != event.generation:
+                continue
+            del kinds[kind]
+            known = kinds.pop(_kind(event.digest, fault), None)
+            first, count = (known.at, known.count) if known else (entry.at, 0)
+            kinds[_kind(event.digest, fault)] = replace(
+                entry, at=first, digest=event.digest, count=entry.count + count
+            )
+
+    def save(self) -> None:
+        """Write the counts that are not written yet; if that fails, a warning goes to the log."""
+        with self._lock:
+            names, self._unsaved = self._unsaved, set()
+            kept = {name: tuple(map(_short, self._kinds_of(name).values())) for name in names}
+        if self._record is not None and kept:
+            try:
+                self._record.set_faults(kept)
+            except ArtifactError as error:
+                _engine_logger.warning("the history of faults is not kept: %s", error)
+
+    def _save_soon(self, name: str, *, at_once: bool) -> None:
+        now = time.monotonic()
+        self._unsaved.add(name)
+        if at_once or now >= self._saves_at:
+            self._saves_at = now + _SAVED
+            self._later(self.save)
+
+    def _kinds_of(self, name: str) -> dict[Hashable, HistoryEntry]:
+        kinds = self._kinds.get(name)
+        if kinds is None:
+            kept = self._record.faults(name) if self._record is not None else ()
+            kinds = {_kind(entry.digest, entry.fault): entry for entry in kept if entry.fault is not None}
+            self._kinds[name] = kinds
+        return kinds
 
     def note(self, event: AnyEvent) -> None:
         """Update the history with an event."""
@@ -300,6 +434,7 @@ class History:
                 case PluginCompiled():
                     self._builds[event.name] = event
                 case PluginLoaded():
+                    self._know(event)
                     seconds = self._compile_seconds(event.name, event.digest)
                     self._add(
                         event.name,
@@ -315,6 +450,9 @@ class History:
                 case PluginRemoved():
                     self._entries.pop(event.name, None)
                     self._builds.pop(event.name, None)
+                    if self._kinds_of(event.name):
+                        self._kinds[event.name] = {}
+                        self._save_soon(event.name, at_once=True)
                 case _:
                     pass
 
@@ -330,6 +468,23 @@ class History:
         for index, entry in enumerate(entries):
             if entry.generation == event.generation:
                 entries[index] = replace(entry, memory=event.memory)
+
+
+def _kind(digest: str, fault: Fault) -> Hashable:
+    place = fault.place
+    where = (place.file, place.line) if place is not None else fault.message
+    return digest, fault.phase, fault.type, fault.point, where
+
+
+def _short(entry: HistoryEntry) -> HistoryEntry:
+    """Return an entry for other hosts: without locals, causes and the number of the generation."""
+    fault = entry.fault
+    assert fault is not None
+    frames = (replace(fault.place, locals=(), lines=(), first_line=1),) if fault.place is not None else ()
+    message = fault.message if len(fault.message) <= _MESSAGE else f"{fault.message[:_MESSAGE]}…"
+    return replace(
+        entry, fault=replace(fault, frames=frames, message=message, causes=(), notes=(), generation=0)
+    )
 
 
 _LONGEST = 2000  # characters of a repr

@@ -16,7 +16,15 @@ from hotload_tui.core.hooks.point import Decorator, Fitting, Handler, HookFuncti
 from hotload_tui.core.model import PLUGIN_LOGGER, encodable
 from hotload_tui.core.runtime.listening import BACKLOG, KeptSockets, Listening
 from hotload_tui.core.runtime.resources import Owned, Release, problem_with
-from hotload_tui.core.runtime.workers import TaskLoop, TaskWorker, ThreadWorker, Worker, current_worker
+from hotload_tui.core.runtime.workers import (
+    Failed,
+    TaskLoop,
+    TaskWorker,
+    ThreadWorker,
+    Worker,
+    current_worker,
+    nobody_asks,
+)
 
 if TYPE_CHECKING:
     import socket  # takes 5 ms; a plugin that does not listen does not import it
@@ -122,6 +130,7 @@ class PluginContext:
         priority: int | None,
         peers: Mapping[str, ModuleType] = MappingProxyType({}),
         sockets: KeptSockets | None = None,
+        failed: Failed = nobody_asks,
     ) -> None:
         self.name = name
         """The plugin's name."""
@@ -148,6 +157,7 @@ class PluginContext:
         self._hook_point = hook_point
         self._priority = DEFAULT_PRIORITY if priority is None else priority
         self._peers = peers
+        self._failed = failed
         self._sealed = False
 
     def plugin(self, name: str) -> ModuleType:
@@ -298,7 +308,7 @@ class PluginContext:
         if not callable(function) or inspect.iscoroutinefunction(function):
             raise RegisterError(self.name, f"ctx.thread needs a plain function, not {_kind(function)}")
         run = cast("Callable[[], object]", function)
-        self._employ(ThreadWorker(self.name, run, self.log, self.dismiss))
+        self._employ(ThreadWorker(self.name, run, self.log, self.dismiss, self._failed))
         return function
 
     def task(self, coroutine: _T) -> _T:
@@ -319,7 +329,7 @@ class PluginContext:
             made = again()
         if not inspect.iscoroutine(made):
             raise RegisterError(self.name, f"ctx.task needs a coroutine, not {_kind(coroutine)}")
-        worker = TaskWorker(self.name, made, self.log, self.dismiss, again)
+        worker = TaskWorker(self.name, made, self.log, self.dismiss, self._failed, again=again)
         if not (worker.has_loop() or self._is_ended):
             if self._loop is None:
                 self._loop = TaskLoop(self.name)

@@ -8,6 +8,7 @@ changes that cannot be undone, which its error lists.
 from __future__ import annotations
 
 import contextlib
+import functools
 import queue
 import threading
 import time
@@ -17,13 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from msgspec.structs import replace
+
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError, PluginError, RegisterError, UnknownPluginError
 from hotload_tui.core.events import Step
 from hotload_tui.core.faults import fault_of
-from hotload_tui.core.hooks.host import HookHost
-from hotload_tui.core.model import Fault, StepObserver, nobody
+from hotload_tui.core.hooks.host import FaultObserver, HookHost
+from hotload_tui.core.model import Fault, Phase, StepObserver, nobody
 from hotload_tui.core.runtime.context import KeptState, PluginContext, StateMapping
 from hotload_tui.core.runtime.generation import Generation, Peer
 from hotload_tui.core.runtime.hand_over import HandOver
@@ -32,7 +35,7 @@ from hotload_tui.core.runtime.resources import Claims
 from hotload_tui.core.runtime.retirement import HeldGenerations, Parting, Retirement, Retirer
 from hotload_tui.core.runtime.threads import Trials, WorkerTrials
 from hotload_tui.core.runtime.trial import LivePlugin, prove
-from hotload_tui.core.runtime.workers import Worker, current_worker
+from hotload_tui.core.runtime.workers import Failed, Worker, current_worker
 from hotload_tui.core.undo.ledger import Ledger, Process
 
 
@@ -65,6 +68,8 @@ class Load:
     config: Config
     process: Process
     step_observer: StepObserver
+    failed: Failed
+    """Reports the errors of the generation's threads and tasks."""
     began: float = 0.0
     """The start, in seconds since the epoch; 0 until then."""
     ended: float = 0.0
@@ -100,6 +105,7 @@ class Load:
             priority=priority,
             peers=generation.peers,
             sockets=self.sockets,
+            failed=self.failed,
         )
         self._ledger = Ledger(generation.root, self.number, self.process)
         self._ledger.begin(artifact, follows=follows)
@@ -156,12 +162,15 @@ class Loader:
         *,
         trials: Trials | None = None,
         step_observer: StepObserver = nobody,
+        fault_observer: FaultObserver = lambda *_: None,
     ) -> None:
+        """Report the faults of threads and tasks to ``fault_observer``."""
         self._host = host
         self._config = config
         self._trials = trials or WorkerTrials()
         self._reporting = threading.RLock()
         self._step_observer = step_observer
+        self._fault_observer = fault_observer
         self._live: dict[str, LivePlugin] = {}
         self._bound: set[str] = set()
         self._order: list[str] = []
@@ -180,6 +189,13 @@ class Loader:
     def live(self, name: str) -> LivePlugin | None:
         """Return the live version of the plugin, or ``None``."""
         return self._live.get(name)
+
+    def starter_of(self, thread: threading.Thread) -> tuple[str, int] | None:
+        """Return the plugin and the number of the live generation whose load started a thread."""
+        for live in list(self._live.values()):
+            if live.ledger.has_started(thread):
+                return live.name, live.generation.number
+        return None
 
     def next_number(self, name: str) -> int:
         """Return the number of the plugin's next generation; a trial that fails uses up no number."""
@@ -323,7 +339,13 @@ class Loader:
         kept = self._states.setdefault(wanted.name, KeptState())
         sockets = self._sockets.setdefault(wanted.name, {})
         number = self.next_number(wanted.name)
-        return Load(wanted, number, kept, sockets, self._config, self._process, self._step_observer)
+        failed = functools.partial(self._failed, plugin=wanted.name, generation=number)
+        return Load(wanted, number, kept, sockets, self._config, self._process, self._step_observer, failed)
+
+    def _failed(self, error: BaseException, phase: Phase, what: str, *, plugin: str, generation: int) -> None:
+        module_path = self._config.module_path
+        fault = fault_of(error, phase=phase, plugin=plugin, module_path=module_path, generation=generation)
+        self._fault_observer(replace(fault, notes=(f"in {what}", *fault.notes)), generation)
 
     def _clear_up(self, load: Load, error: BaseException) -> None:
         """Undo a failed load, if it began."""

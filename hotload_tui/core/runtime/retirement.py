@@ -129,7 +129,8 @@ class Retirer:
         entries = live.ledger.undo()
         functions = [handler.function for handler in live.handlers]
         gone = self.drop(live.generation, live.ledger, live.context, *functions)
-        gone.faults, gone.inside, gone.entries = faults, inside, entries
+        gone.faults = tuple(replace(fault, generation=number) for fault in faults)
+        gone.inside, gone.entries = inside, entries
         return gone
 
     def call_endings(

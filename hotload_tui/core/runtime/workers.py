@@ -15,11 +15,20 @@ from typing import TYPE_CHECKING, TypeAlias
 from hotload_tui.core.faults import trace_of
 from hotload_tui.core.hooks.point import signature_of
 from hotload_tui.core.interpreter import coroutine_stack, thread_stack
+from hotload_tui.core.model import Phase
 
 if TYPE_CHECKING:
     import asyncio  # takes 20 ms; a plugin without tasks does not import it
 
 _Coroutine: TypeAlias = Coroutine[object, object, object]
+
+Failed: TypeAlias = Callable[[BaseException, Phase, str], None]
+"""Called with the exception that ended a worker, the phase, and the worker's name."""
+
+
+def nobody_asks(error: BaseException, phase: Phase, what: str) -> None:
+    """Ignore that a worker failed."""
+
 
 _current: ContextVar[Worker | None] = ContextVar("hotload_worker", default=None)
 
@@ -67,9 +76,10 @@ class ThreadWorker(Worker):
         function: Callable[[], object],
         log: logging.Logger,
         done: Callable[[Worker], None],
+        failed: Failed,
     ) -> None:
         self._make: Callable[[threading.Event], _Thread] | None = lambda stop: _Thread(
-            plugin, function, stop, worker=self, log=log, done=done
+            plugin, function, stop, worker=self, log=log, done=done, failed=failed
         )
         self._stop = threading.Event()
         self._thread = self._make(self._stop)
@@ -113,7 +123,7 @@ def _is_alive_after(thread: threading.Thread, limit: float, aside: Collection[in
 
 
 class _Thread(threading.Thread):
-    """Runs the plugin's function, and logs the exception that it raises."""
+    """Runs the plugin's function, and logs and reports the exception that it raises."""
 
     def __init__(
         self,
@@ -124,11 +134,13 @@ class _Thread(threading.Thread):
         worker: Worker,
         log: logging.Logger,
         done: Callable[[Worker], None],
+        failed: Failed,
     ) -> None:
         name = getattr(function, "__name__", type(function).__name__)
         args = (stop,) if _takes_one(function) else ()
         super().__init__(target=function, args=args, name=f"{plugin}.{name}", daemon=True)
         self._log = log
+        self._failed = failed
         self._done: Callable[[Worker], None] | None = done
         self._worker: Worker | None = worker
 
@@ -141,7 +153,9 @@ class _Thread(threading.Thread):
         try:
             super().run()
         except BaseException as error:  # foreign code: whatever it raises ends this thread only
-            _log_error(self._log, f"thread '{self.name}'", error)
+            what = f"thread '{self.name}'"
+            _log_error(self._log, what, error)
+            self._failed(error, "thread", what)
         finally:
             done(worker)
 
@@ -235,6 +249,8 @@ class TaskWorker(Worker):
         coroutine: _Coroutine,
         log: logging.Logger,
         done: Callable[[Worker], None],
+        failed: Failed,
+        *,
         again: Callable[[], _Coroutine] | None = None,
     ) -> None:
         """Run ``coroutine``; ``again`` makes another one for another start."""
@@ -243,6 +259,7 @@ class TaskWorker(Worker):
         self._dismiss: Callable[[Worker], None] | None = done
         self._name = f"{plugin}.{getattr(coroutine, '__name__', 'task')}"
         self._log = log
+        self._failed = failed
         self._done: Callable[[Worker], None] | None = done
         self._running = _running_loop()
         self._thread = threading.get_ident() if self._running else 0
@@ -274,7 +291,9 @@ class TaskWorker(Worker):
     def _finish(self, task: asyncio.Task[object]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            _log_error(self._log, f"task '{self._name}'", error)
+            what = f"task '{self._name}'"
+            _log_error(self._log, what, error)
+            self._failed(error, "task", what)
         done, self._done, self._task = self._done, None, None
         self._is_over.set()
         if done is not None:

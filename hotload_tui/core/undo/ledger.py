@@ -286,6 +286,10 @@ class Ledger:
     def _entry(self, category: str, what: str, place: CodePlace, now: str = "") -> LedgerEntry:
         return LedgerEntry(category, what, self._generation, "stands", place.file, place.line, now)
 
+    def has_started(self, thread: threading.Thread) -> bool:
+        """Return whether the load started this thread."""
+        return thread in self._threads
+
     # ---- current changes and activities
 
     def standing(self) -> tuple[LedgerEntry, ...]:
