@@ -52,10 +52,11 @@ def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
     report.show(statuses, as_json=as_json)
     for plugin in () if as_json else statuses:
         if plugin.fault is not None:
-            output.narrate(f"{plugin.name}: {report.brief(plugin.fault)}")
-            for note in (
-                plugin.fault.notes if plugin.fault.missing_module or TWICE in plugin.fault.notes else ()
-            ):
+            fault = plugin.fault
+            output.narrate(f"{plugin.name}: {report.brief(fault, plugin.generation)}")
+            if fault.call:
+                output.narrate(f"  called as {fault.call}")
+            for note in fault.notes if fault.missing_module or TWICE in fault.notes else ():
                 output.narrate(f"  note: {note}")
         for remark in report.remarks(plugin):
             output.narrate(f"{plugin.name}: {remark}")

@@ -34,15 +34,17 @@ def table(statuses: Sequence[PluginStatus]) -> list[str]:
 def fault_lines(fault: Fault) -> Iterator[str]:
     """Describe a fault with the source lines of its frames; its causes follow, indented."""
     yield f"{fault.plugin}: {fault.phase}: {fault.type}: {fault.message}"
+    if fault.call:
+        yield f"  called as {fault.call}"
     yield from _body(fault)
 
 
-def brief(fault: Fault) -> str:
-    """Describe a fault in one line."""
+def brief(fault: Fault, live: int = 0) -> str:
+    """Describe a fault in one line, with its generation unless that is the ``live`` one."""
     place = fault.place
     where = "" if place is None else f" ({_where(place)})"
     first_line = fault.message.partition("\n")[0]
-    return f"{fault.phase}: {fault.type}: {first_line}{where}"
+    return f"{fault.step(live)}: {fault.type}: {first_line}{where}"
 
 
 def folder(path: str) -> str:
@@ -169,6 +171,9 @@ def _fault_record(fault: Fault) -> dict[str, object]:
         "message": fault.message,
         "file": "" if place is None else place.file,
         "line": 0 if place is None else place.line,
+        "generation": fault.generation,
+        "point": fault.point,
+        "arguments": fault.arguments,
     }
 
 

@@ -397,3 +397,32 @@ def test_an_entry_for_no_plugin_is_warned_about(workspace: Workspace, hotload: H
     warning = 'warning: [plugins.greter] has no plugin directory of that name; did you mean "greeter"?'
     for arguments in (["status"], ["build"], ["check"]):
         assert hotload(*arguments).err.count(warning) == 1
+
+
+def test_status_shows_the_fault_of_a_retired_generation(workspace: Workspace, hotload: Hotload) -> None:
+    """A failed ``on_unload`` is in ``status`` and ``--json``, with the generation that it belongs to."""
+    workspace["greet"] = "def register(ctx): ctx.on_unload(lambda: 1 / 0)\n"
+    running = hotload.serve()
+    workspace["greet"] = GREET
+    running.manager.rebuild()
+    assert running.wait_for(lambda: running.status("greet").fault is not None)
+    done = hotload("status")
+    assert "+ ok !" in done.out
+    assert "greet: unload of generation 1: ZeroDivisionError: division by zero (" in done.err
+    (plugin,) = hotload("status", "--json").plugins
+    fault = plugin["fault"]
+    assert isinstance(fault, dict)
+    assert (plugin["state"], plugin["generation"]) == ("ok", 2)
+    assert (fault["phase"], fault["generation"]) == ("unload", 1)
+
+
+def test_status_shows_the_call_that_failed(workspace: Workspace, hotload: Hotload) -> None:
+    """A handler's fault is shown with the hook point and the arguments of the call."""
+    workspace["bad"] = BAD
+    running = hotload.serve()
+    running.host.call("echo", 0)
+    assert "called as echo(0)" in hotload("status").err
+    (plugin,) = hotload("status", "--json").plugins
+    fault = plugin["fault"]
+    assert isinstance(fault, dict)
+    assert (fault["point"], fault["arguments"]) == ("echo", ["0"])

@@ -229,3 +229,44 @@ async def test_a_click_on_a_place_opens_the_editor_there(
         row = next(number for number, line in enumerate(rows) if "plugin.py:2 in register" in line)
         await it.click(rows[row].index("plugin.py:2"), row)
         await it.toasted("No editor no-such-editor")
+
+
+DEAD = "def register(ctx):\n    @ctx.thread\n    def work(): raise ValueError('gone')\n"
+
+
+async def test_a_dead_thread_is_an_error_of_its_plugin(workspace: Workspace, run: Run) -> None:
+    """A ``ctx.thread`` that raised is in the row, the status line, the Error tab, and among the problems."""
+    workspace["greet"] = DEAD
+    workspace["well"] = GOOD
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok !" in it.row("greet"))
+        await it.press("exclamation_mark")
+        await it.until(lambda: not it.row("well"))
+        await it.press("2")
+        await it.shows("ValueError: gone", "in thread of greet, at", "in thread 'greet.work'", "! 1 fault")
+
+
+async def test_a_failed_on_unload_names_its_generation(workspace: Workspace, run: Run) -> None:
+    """A failed ``on_unload`` is in the row of the new version, and the Error tab names the old one."""
+    workspace["greet"] = "def register(ctx): ctx.on_unload(lambda: 1 / 0)\n"
+    running = run(workspace.config())
+    workspace["greet"] = GOOD
+    running.manager.rebuild()
+    async with console(running.manager, workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok !" in it.row("greet"))
+        await it.press("2")
+        await it.shows("ZeroDivisionError", "in unload of greet, generation 1, at", "(generation 2)")
+        await it.press("1")
+        await it.shows("in unload of generation 1; press 2")
+
+
+async def test_a_failed_call_is_shown_with_its_arguments(workspace: Workspace, run: Run) -> None:
+    """The Error tab names the hook point and the arguments of the call that failed."""
+    workspace["greet"] = GOOD
+    running = run(workspace.config())
+    running.host.call("greet", "Ada", 2)
+    async with console(running.manager, workspace.root, (120, 36)) as it:
+        await it.until(lambda: "+ ok !" in it.row("greet"))
+        await it.press("2")
+        await it.shows("TypeError", "called as greet('Ada', 2)")

@@ -79,3 +79,20 @@ async def test_hashes_show_what_changed(workspace: Workspace, run: Run) -> None:
         (workspace.plugins / "one" / "gone.txt").unlink()
         running.manager.rebuild()
         await it.shows("* a.txt  2 bytes (+1)  changed", "+ new.txt", "- gone.txt  removed", "  plugin.py")
+
+
+async def test_faults_of_calls_are_listed_with_their_number(workspace: Workspace, run: Run) -> None:
+    """History shows how often a handler failed, the last time and the call; it is nothing to go back to."""
+    workspace["one"] = "def register(ctx): ctx.hook('greet', lambda who: 1 / 0)\n"
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, (160, 36)) as it:
+        await it.until(lambda: "+ ok" in it.row("one"))
+        for _ in range(3):
+            running.host.call("greet", "Ada")
+        running.manager.rebuild(force=True)
+        await it.press("6", "plus")
+        await it.shows(
+            "hook failed 3x: ZeroDivisionError: division by zero; called as greet('Ada'); last at ", "!1"
+        )
+        await it.press("j", "enter")
+        await it.toasted("This is a fault, and not a version")

@@ -80,7 +80,9 @@ class Overview(TextPane):
         if status.fault is not None:
             fault = status.fault
             yield ("trouble", f"{clean_line(fault.type, 100)}: {clean_line(fault.message, 300)}")
-            yield ("", "press 2 for the traceback")
+            step = fault.step(status.generation)
+            where = f"in {step}; " if step != fault.phase else ""
+            yield ("", f"{where}press 2 for the traceback")
         if status.old:
             yield ("old code", clean_line(status.old, 500))
         yield ("folder", short_path(status.path, self._project))
@@ -95,7 +97,7 @@ class Overview(TextPane):
                 _took(status.compile_seconds) if status.compile_seconds else "none, the artifact was there"
             )
             yield ("took", f"load {_took(status.load_seconds)}, build {build}")
-        if len(history := self.facts.closeup.history) > 1:
+        if len(history := [entry for entry in self.facts.closeup.history if not entry.count]) > 1:
             yield ("load times", _load_times(history[-_RELOADS:]))
         points = ", ".join(f"{clean_line(place.point, 80)} ({place.priority})" for place in status.points)
         yield ("hook points", points or "none")

@@ -60,7 +60,7 @@ class FaultOptions(NamedTuple):
 
 def fault_text(status: PluginStatus, fault: Fault, moved: str, options: FaultOptions) -> Content:
     """Return the whole text about a fault; ``moved`` says where the failing line is now, if it moved."""
-    head = [*_head(fault, options), _facts(fault), _serving(status)]
+    head = [*_head(fault, options), *_facts(fault, status, options), _serving(status)]
     if moved:
         head.append(Content.styled(moved, "$text-warning"))
     return Content("\n").join([*head, *_blocks(fault, options)])
@@ -82,8 +82,13 @@ def _head_lines(fault: Fault) -> Iterator[Content]:
             yield Content.styled(line, "$text-warning")
 
 
-def _facts(fault: Fault) -> Content:
-    return Content(f"in {fault.phase} of {clean_line(fault.plugin, 100)}, at {clock_time(fault.at)}")
+def _facts(fault: Fault, status: PluginStatus, options: FaultOptions) -> Iterator[Content]:
+    name = clean_line(fault.plugin, 100)
+    if fault.step(status.generation) != fault.phase:
+        name += f", generation {fault.generation}"
+    yield Content(f"in {fault.phase} of {name}, at {clock_time(fault.at)}")
+    if fault.call:
+        yield from Content(f"called as {clean_line(fault.call, 800)}").wrap(max(20, options.width))
 
 
 def _serving(status: PluginStatus) -> Content:
@@ -236,7 +241,7 @@ class FailureReport(NamedTuple):
         fault = status.fault
         if fault is not None:
             at = datetime.fromtimestamp(fault.at, tz=UTC)
-            yield "failed", f"in {fault.phase}, {at:%Y-%m-%d %H:%M:%S} UTC"
+            yield "failed", f"in {fault.step(status.generation)}, {at:%Y-%m-%d %H:%M:%S} UTC"
         for file in self.detail.files if self.detail else ():
             yield "file", f"{clean_line(file.path, 200)} {file.sha256[:12]}, {count(file.size, 'byte')}"
 

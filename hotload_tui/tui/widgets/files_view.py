@@ -121,9 +121,6 @@ _DIFFERENCE_STYLES: Final = {
     "@": "bold $text-accent",
 }
 
-_WHILE_RUNNING: Final = ("hook", "unload")
-"""The phases whose faults concern the loaded code; all others concern code that was to be loaded."""
-
 
 class SourceView(TextPane):
     """Shows one version of a plugin's file."""
@@ -208,12 +205,13 @@ class SourceView(TextPane):
 
     def _failing(self, text: str, *, on_disk: bool) -> int:
         """Return the failing line's number; 0 in a text that did not fail, even if it has an equal line."""
-        fault = self.facts.status.fault if self.facts.status else None
+        status = self.facts.status
+        fault = status.fault if status else None
         place = fault.place if fault else None
-        if fault is None or place is None or place.owner != "plugin":
+        if status is None or fault is None or place is None or place.owner != "plugin":
             return 0
-        if not on_disk and fault.phase not in _WHILE_RUNNING:
-            return 0
+        if not on_disk and not (fault.is_running and fault.generation in (0, status.generation)):
+            return 0  # code that was to be loaded failed, or that of a retired generation
         return line_now(place, text) or 0
 
 

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
-from hotload_tui.core.model import HistoryEntry, PluginState, PluginStatus
+from hotload_tui.core.model import Fault, HistoryEntry, PluginState, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.text import clean_line, clock_time, milliseconds
 from hotload_tui.tui.widgets.panes import DetailFacts, DetailPane, RowTable
@@ -75,11 +75,14 @@ def _changes(before: PluginStatus | None, now: PluginStatus, seen: float) -> Ite
         yield TimelineEntry(now.loaded_at, name, "+", text)
     fault = now.fault
     if fault is not None and (before is None or before.fault is None or before.fault.at != fault.at):
-        yield TimelineEntry(fault.at, name, "!", f"{fault.phase} failed: {fault.type}: {fault.message}")
+        step = fault.step(now.generation)
+        yield TimelineEntry(fault.at, name, "!", f"{step} failed: {fault.type}: {fault.message}")
     if before is None:
         return
     if before.fault is not None and fault is None and now.generation == before.generation:
-        yield TimelineEntry(seen, name, "+", "fixed, nothing was loaded")
+        over = f"no more faults, as in {before.fault.step(now.generation)}"
+        text = over if before.fault.is_running else "fixed, nothing was loaded"
+        yield TimelineEntry(seen, name, "+", text)
     if now.state is PluginState.OFF and before.state is not PluginState.OFF:
         yield TimelineEntry(seen, name, "-", "disabled")
     if bool(now.held) != bool(before.held):
@@ -212,6 +215,8 @@ class HistoryView(RowTable, DetailPane):
 def _why_not(row: GenerationRow, status: PluginStatus) -> str:
     if row.is_live:
         return "This generation is live now."
+    if row.entry.count:
+        return "This is a fault, and not a version: there is nothing to go back to."
     if not row.entry.generation:
         return "This one never served: there is nothing to go back to."
     if not row.entry.can_return:
@@ -221,7 +226,8 @@ def _why_not(row: GenerationRow, status: PluginStatus) -> str:
 
 def _generation(row: GenerationRow) -> str:
     if not row.entry.generation:
-        return "!"
+        fault = row.entry.fault
+        return f"!{fault.generation or ''}" if fault and row.entry.count else "!"
     return f"{'>' if row.is_live else ' '}{row.entry.generation}"
 
 
@@ -231,6 +237,8 @@ def _words(row: GenerationRow) -> str:
 
 def _outcome(row: GenerationRow) -> str:
     entry = row.entry
+    if entry.fault is not None and entry.count:
+        return clean_line(_counted(entry, entry.fault), 400)
     if entry.fault is not None:
         return clean_line(f"{entry.fault.phase} failed: {entry.fault.type}: {entry.fault.message}", 200)
     if row.is_live:
@@ -238,3 +246,11 @@ def _outcome(row: GenerationRow) -> str:
     memory = clean_line(entry.memory, 200) or "still being retired"
     back = "" if entry.can_return else ", artifact gone"
     return f"memory {memory}{back}" if entry.memory else f"{memory}{back}"
+
+
+def _counted(entry: HistoryEntry, fault: Fault) -> str:
+    often = f" {entry.count:,}x" if entry.count > 1 else ""
+    parts = [f"{fault.phase} failed{often}: {fault.type}: {fault.message}"]
+    parts += [f"called as {fault.call}"] if fault.call else []
+    parts += [f"last at {clock_time(entry.last)}"] if entry.count > 1 else []
+    return "; ".join(parts)
