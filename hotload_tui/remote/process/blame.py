@@ -199,7 +199,7 @@ class Breadcrumbs:
         with self._lock:
             slot = self._free.pop() if self._free else None
             number = next(self._numbers)
-        words = [part.encode("utf-8", "backslashreplace") for part in (phase, digest, plugin)]
+        words = _words(phase, digest, plugin)
         if slot is not None:
             self._write(slot, number, time.monotonic(), words)
         try:
@@ -213,8 +213,16 @@ class Breadcrumbs:
                 with self._lock:
                     self._free.append(slot)
 
+    def reopen(self, crumb: Crumb) -> None:
+        """Record a step as running although it may be over: this process ends because of it."""
+        self._write(1, crumb.number, crumb.at, _words(crumb.phase, crumb.digest, crumb.plugin))
+
     def _write(self, slot: int, number: int, at: float, words: Sequence[bytes]) -> None:
         _SLOT.pack_into(self._memory, _START + slot * _SLOT.size, number, at, *words)
+
+
+def _words(*parts: str) -> list[bytes]:
+    return [part.encode("utf-8", "backslashreplace") for part in parts]
 
 
 def _trail(content: bytes) -> Trail:

@@ -145,7 +145,8 @@ def _handle_signals(crumbs: Breadcrumbs, stop: threading.Event) -> None:
     """
 
     def terminate(number: int, _frame: FrameType | None) -> None:
-        if recent(crumbs.trail(), time.monotonic() - AFTERMATH):
+        if crumb := recent(crumbs.trail(), time.monotonic() - AFTERMATH):
+            crumbs.reopen(crumb)  # the console may see the death only after AFTERMATH
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         stop.set()

@@ -1,7 +1,9 @@
 import os
 import signal
+from pathlib import Path
 
 from hotload_tui.core.model import PluginState
+from hotload_tui.remote.process.blame import TRAIL, Breadcrumbs, Evidence
 from tests.remote.process.conftest import Console
 
 SEGFAULT = "import ctypes\ndef boom():\n    ctypes.string_at(0)\ndef register(ctx):\n    boom()\n"
@@ -107,3 +109,19 @@ def test_a_pause_outlives_the_host(console: Console) -> None:
     console.wait_for(lambda: console.manager.snapshot().watcher.waiting == ("good",))
     assert [status.name for status in console.manager.resume()] == ["good"]
     assert console.manager.invoke("greet").values == ("hello", "hello")
+
+
+def test_a_late_look_finds_the_plugin_whose_signal_ended_the_host(tmp_path: Path) -> None:
+    """A host that ends because of a plugin's signal says so, so that a busy console may look much later."""
+    evidence = Evidence(tmp_path, 1.0)
+    evidence.clear()
+    crumbs = Breadcrumbs(evidence.folder / TRAIL)
+    with crumbs.step("hook", "boom"):
+        pass
+    last = crumbs.trail().last
+    assert last is not None
+    crumbs.reopen(last._replace(at=0.0))
+    culprit = evidence.culprit_of_death("", -signal.SIGTERM)
+    evidence.remove()
+    assert culprit is not None
+    assert culprit.plugin == "boom"
