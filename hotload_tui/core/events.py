@@ -115,7 +115,8 @@ class PluginLoaded(PluginEvent, frozen=True, tag=True):
     points: tuple[HookPlace, ...]
     seconds: float
     steps: tuple[Step, ...] = ()
-    """Duration of each step: execute, register, and swap. One swap can contain several plugins."""
+    """Duration of each step: execute, register, hand over (of resources and workers), and swap. One swap can
+    contain several plugins. The gap is the time without a live version, with ``reload = "replace"``."""
 
     def describe(self) -> str:  # noqa: D102 - as Event
         points = ", ".join(f"{place.point}:{place.priority}" for place in self.points) or "no hook points"

@@ -101,8 +101,8 @@ TWICE: Final = 'the previous version still holds it; use ctx.own or reload = "re
 _CLAIMED_TWICE: Final = re.compile(
     r"Address already in use|Only one usage of each socket address"  # a port
     r"|Duplicated timeseries|already defined for this MetaData|Conflicting '?\S*'? ?models"
-    r"|[Aa]lready (been )?(registered|defined|exists|taken|in use)|[Nn]ame .* is already"
-    r"|conflicts with an existing job|ConflictingIdError|File exists|existing exported name"
+    r"|[Aa]lready (been )?(registered|defined|exists|taken|in use|loaded)|already an existing"
+    r"|conflicts with an existing|overwriting an existing|ConflictingIdError|File exists"
 )
 
 

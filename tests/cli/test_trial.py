@@ -121,6 +121,16 @@ def test_a_stale_plugin_fails_the_check(workspace: Workspace, hotload: Hotload) 
     assert done.plugins[0]["fault"] is not None
 
 
+def test_a_check_names_the_plugins_that_leave_first(workspace: Workspace, hotload: Hotload) -> None:
+    """The check, which has no running version, says which plugins leave before a new version is tried."""
+    workspace["greet"] = f"RELOAD = 'replace'\n{FINE}"
+    workspace["other"] = FINE
+    done = hotload("check")
+    assert done.code == 0
+    said = [line for line in done.err.splitlines() if "reload = " in line]
+    assert said == ['greet: reload = "replace": its live version leaves before a new one is tried']
+
+
 def test_what_plugins_started_ends_with_the_check(workspace: Workspace, hotload: Hotload) -> None:
     """Neither an endless thread nor a child process of a plugin outlives the check."""
     workspace["starts"] = (

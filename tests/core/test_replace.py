@@ -9,8 +9,10 @@ from types import ModuleType
 import pytest
 
 from hotload_tui import Config
+from hotload_tui.cli.report import fault_lines
 from hotload_tui.core.errors import PluginError
 from hotload_tui.core.events import PluginLoaded, PluginRetired
+from hotload_tui.core.faults import TWICE
 from hotload_tui.core.model import PluginState
 from tests.conftest import Running, Workspace
 from tests.core.conftest import Stage
@@ -78,6 +80,46 @@ def test_without_it_the_name_is_claimed_twice(workspace: Workspace, run: Run, re
     running = run(workspace.config())
     save(running, workspace, claiming("b", head=""))
     assert (running.status("greet").state, registry.names) == (PluginState.STALE, {"greet": "a"})
+    assert running.fault("greet").notes == (TWICE,)
+
+
+CLAIMS = [
+    "OSError(98, 'Address already in use')",
+    "ValueError('Duplicated timeseries in CollectorRegistry: {\\'hits\\'}')",
+    "ValueError('Table \\'users\\' is already defined for this MetaData instance.')",
+    "RuntimeError('Conflicting \\'note\\' models in application \\'app\\': <class A> and <class B>.')",
+    "ValueError('The name \\'shop\\' is already registered for this blueprint.')",
+    "AssertionError('View function mapping is overwriting an existing endpoint function: index')",
+    "type('ConflictingIdError', (KeyError,), {})('Job identifier (tick) conflicts with an existing job')",
+    "RuntimeError('Cog named \\'Music\\' already loaded')",
+    "FileExistsError(17, 'File exists')",
+]
+
+
+@pytest.mark.parametrize("error", CLAIMS)
+def test_a_second_claim_names_the_way_out(workspace: Workspace, run: Run, error: str) -> None:
+    """The typical messages of libraries get the hint, but only while a previous version is live."""
+    failing = (
+        f"def register(ctx):\n    try: raise {error}\n"
+        "    except Exception as error: raise RuntimeError from error\n"
+    )
+    workspace["greet"] = failing
+    running = run(workspace.config())
+    assert TWICE not in running.fault("greet").notes
+    save(running, workspace, "def register(ctx): ...")
+    save(running, workspace, failing)
+    fault = running.fault("greet")
+    assert TWICE in fault.notes
+    assert f"  note: {TWICE}" in [*fault_lines(fault)]
+    assert running.status("greet").state is PluginState.STALE
+
+
+def test_another_fault_gets_no_hint(workspace: Workspace, run: Run) -> None:
+    """A fault that is not about a claim does not name ``ctx.own``."""
+    workspace["greet"] = "def register(ctx): ..."
+    running = run(workspace.config())
+    save(running, workspace, "def register(ctx): raise ValueError('no file there')")
+    assert running.fault("greet").notes == ()
 
 
 @pytest.mark.parametrize("end", ["raise RuntimeError", "ctx.own('it', lambda: 1 / 0)"])
@@ -160,6 +202,13 @@ def test_a_rollback_replaces(workspace: Workspace, run: Run, registry: ModuleTyp
         running.manager.rollback("greet", 1)
     assert (running.host.call("greet"), running.status("greet").state) == (["b"], PluginState.OK)
     assert registry.names == {"greet": "b", "broken": ""}
+    save(running, workspace, claiming("c"))
+    running.manager.rollback("greet", running.status("greet").generation)
+    held = running.status("greet").held
+    with pytest.raises(PluginError):
+        running.manager.rollback("greet", 1)
+    assert (running.host.call("greet"), running.status("greet").held) == (["c"], held)
+    assert running.status("greet").state is PluginState.HELD
 
 
 def test_the_plan_says_so(workspace: Workspace, run: Run, registry: ModuleType) -> None:

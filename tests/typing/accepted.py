@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 from hotload_tui import (
@@ -81,6 +82,12 @@ def register(ctx: PluginContext) -> None:
     ctx.thread(lambda: None)
     ctx.task(polished("a", "b"))
     ctx.plugin("other")
+    owned = ctx.own("port", lambda: socket.create_server(("127.0.0.1", 0)), socket.socket.close)
+    port: int = owned.value.fileno()
+    ctx.own("name", lambda: port, lambda: None, replace=lambda number: number + 1)
+    ctx.own("flag", list[int]).value.append(1)
+    listening: socket.socket = ctx.listen("127.0.0.1", 0, backlog=5, reuse_port=True)
+    listening.settimeout(0.1)
 
 
 # ---- the program

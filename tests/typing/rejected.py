@@ -45,6 +45,10 @@ def register(ctx: PluginContext) -> None:
     ctx.hook(greet, returning_a_number_later)  # type: ignore[misc]
     ctx.hook(greet)(of_a_number)  # type: ignore[arg-type]
     ctx.hook(greet, "hello")  # type: ignore[misc]
+    ctx.own(1, int)  # type: ignore[arg-type]
+    ctx.own("it", str, with_one_more)  # type: ignore[arg-type]
+    ctx.own("it", int, replace=lambda: 1)  # type: ignore[arg-type, misc]
+    ctx.listen("127.0.0.1")  # type: ignore[call-arg]
 
 
 def run(host: HookHost) -> None:

@@ -214,6 +214,16 @@ class Engine:
         )
 
 
+class LeftVersion(Struct, frozen=True):
+    """A version that has left before its successor is tried (``reload = "replace"``)."""
+
+    artifact: Artifact
+    status: PluginStatus
+    """The plugin's status while it was live."""
+    at: float
+    """When it left, in seconds of ``time.perf_counter``."""
+
+
 class StagedPlugin(Struct):
     """One plugin on its way through a plan or an update."""
 
@@ -235,10 +245,8 @@ class StagedPlugin(Struct):
     """What a build would do; only in a plan."""
     decision: Decision | None = None
     """The decision, when it is final."""
-    former: Artifact | None = None
-    """The artifact of the live version that has left so that another one can be tried."""
-    left_at: float = 0.0
-    """When it left, in seconds of ``time.perf_counter``."""
+    left: LeftVersion | None = None
+    """The version that was live until it left so that another one can be tried."""
     trial: LivePlugin | None = None
     """The successful trial, which goes live if the decision loads this plugin."""
 
@@ -295,7 +303,7 @@ class StagedPlugin(Struct):
             compile_seconds=self.compile_seconds if decision.version == "newest" else 0.0,
             load_seconds=trial.load_seconds,
             loaded_at=trial.loaded_at,
-            reloads=before.reloads + (before.generation != 0 or self.former is not None),
+            reloads=before.reloads + (before.generation != 0 or self.left is not None),
             fault=fault,
             memory="",
             left=(),
@@ -308,7 +316,7 @@ class StagedPlugin(Struct):
         """Return the event for the swap; ``swap_seconds`` is the duration for the whole batch."""
         trial = self.trial
         assert trial is not None
-        gap = (Step("gap", time.perf_counter() - self.left_at),) if self.left_at else ()
+        gap = (Step("gap", time.perf_counter() - self.left.at),) if self.left else ()
         return PluginLoaded(
             trial.loaded_at,
             trial.name,

@@ -14,7 +14,7 @@ from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import HotloadError, RefusedError, RequirementError
 from hotload_tui.core.events import PluginHeld, PluginMended
 from hotload_tui.core.manager.decide import Decision, in_order
-from hotload_tui.core.manager.staging import Engine, StagedPlugin, Stager
+from hotload_tui.core.manager.staging import Engine, LeftVersion, StagedPlugin, Stager
 from hotload_tui.core.manager.store import not_live
 from hotload_tui.core.model import PluginState
 from hotload_tui.core.runtime.generation import Generation
@@ -64,12 +64,12 @@ class Update(Stager):
         """
         try:
             decisions = self._settle()
+            if self._held and (hold := self.staged[self._held].hold):
+                self.engine.builds.keep(self._held, hold)
         except BaseException as error:
             self._discard((one for one in self.staged.values() if one.trial), f"the update ended: {error}")
             self._bring_back()
             raise
-        if self._held and (hold := self.staged[self._held].hold):
-            self.engine.builds.keep(self._held, hold)
         ready: list[str] = []
         for one in self.staged.values():
             one.decision = decisions[one.name]
@@ -82,31 +82,33 @@ class Update(Stager):
 
     def stage_former(self, former: StagedPlugin) -> None:
         """Stage a plugin whose live version has left, so that this version becomes live again."""
-        assert former.former is not None
-        digest, manifest = former.former.manifest.digest, former.former.manifest
+        left = former.left
+        assert left is not None
+        digest, manifest = left.artifact.manifest.digest, left.artifact.manifest
         one = self._add(former.directory, self.engine.status_of(former.directory), "on")
         one.facts = replace(one.facts, given=True, source=digest)
-        one.former, one.left_at = former.former, former.left_at
-        one.artifacts[digest] = former.former
+        one.left = left
+        one.artifacts[digest] = left.artifact
         one.know(digest, self.engine.dependencies.of(one.name, manifest.requires), is_newest=False)
-        fault, decision = former.fault or former.status.fault, former.decision
+        fault, decision = former.fault or left.status.fault, former.decision
         if decision is not None and decision.unmet:
             fault = self.engine.failure(RequirementError(one.name, decision.unmet), one.name)
-        self._held_at(one, Hold(former.status.source_digest, digest, former.status.held, fault))
+        self._held_at(one, Hold(left.status.source_digest, digest, left.status.held, fault))
 
     def _bring_back(self) -> None:
         """Load the versions that have left again, where no other version has gone live."""
         loader = self.engine.loader
-        left = [one for one in self.staged.values() if one.former is not None and not loader.live(one.name)]
+        gone = [one for one in self.staged.values() if one.left and not loader.live(one.name)]
+        if not gone:
+            return
         back = Update(self.engine, is_return=True)
-        for one in () if self._is_return else left:
-            if one.former is not None and one.former.manifest.digest not in one.facts.failed:
+        for one in () if self._is_return else gone:
+            if one.left and one.left.artifact.manifest.digest not in one.facts.failed:
                 back.stage_former(one)
         if back.staged:
             back.stage_others()
-            self.engine.retire_thread.retire_now()
             back.run()
-        for one in left:
+        for one in gone:
             if not loader.live(one.name):
                 loader.close_sockets(one.name)
 
@@ -175,6 +177,8 @@ class Update(Stager):
                 if pending[name].version == "newest":
                     self._show_build(self.staged[name])
             self._leave([name for name in names if pending[name].leaves])
+            if any(self.staged[name].left for name in names):  # what was there before must be undone
+                self.engine.retire_thread.retire_now()
             outcomes = self.engine.loader.trial_each([self._wanted(pending[name]) for name in names])
             results = [
                 self._take(self.staged[name], pending.pop(name), outcome)
@@ -197,16 +201,15 @@ class Update(Stager):
         for name in leaving:
             one, live = self.staged[name], loader.live(name)
             assert live is not None
-            one.former, one.left_at = live.generation.artifact, began
+            one.left = LeftVersion(live.generation.artifact, one.status, began)
             is_retried = not one.facts.given
             one.facts = replace(
                 one.facts, live="", generation=0, bound=(), has_left=True, is_retried=is_retried
             )
-        loader.unload_together(leaving, keep_sockets=True)
+        loader.unload_together(leaving, is_replaced=True)
         for name in leaving:
             self.engine.store.put_not_live(name, PluginState.BUILD)
             self.staged[name].status = not_live(self.staged[name].status)
-        self.engine.retire_thread.retire_now()
 
     def _wanted(self, decision: Decision) -> Wanted:
         one, configured = self.staged[decision.name], self.engine.config.of(decision.name)
@@ -217,7 +220,7 @@ class Update(Stager):
             configured.priority,
             root_dir=one.directory.path.absolute(),
             required=tuple(filter(None, map(self._generation, decision.requires))),
-            is_alone=one.former is not None,
+            is_alone=one.left is not None,
         )
 
     def _generation(self, name: str) -> Generation | None:
@@ -250,8 +253,6 @@ class Update(Stager):
         one = self.staged[trial.name]
         one.trial = None
         self.engine.retire_thread.discard(trial, "its hand-over failed")
-        if one.former is not None:
-            self.engine.retire_thread.retire_now()
         decision = next(each for each in loads if each.name == one.name)
         self._fail(one, decision, error)
         return False

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection
+from functools import partial
 
 from hotload_tui.core.errors import PluginError, RegisterError
 from hotload_tui.core.faults import message_of
@@ -54,6 +55,9 @@ class HandOver:
             if failures:
                 raise RegisterError(error.plugin, "the hand-over failed") from _both(error, failures)
             raise
+        except BaseException:  # the wait was interrupted, as by Ctrl-C
+            self.take_back()
+            raise
 
     def take_back(self) -> list[PluginError]:
         """Give everything back to the live version; return the errors of that."""
@@ -88,7 +92,7 @@ class HandOver:
             except PluginError as error:
                 self.endings.append(error.__cause__ or error)
             else:
-                self._back.append(lambda owned=owned: self._acquire_for(old, owned))  # type: ignore[misc]
+                self._back.append(partial(self._acquire_for, old, owned))
 
     def _acquire(self, new: LivePlugin) -> None:
         previous: dict[str, Owned[object]] = {}
@@ -98,10 +102,10 @@ class HandOver:
             before = previous.get(owned.key) if owned.replace is not None else None
             if before is None:
                 self._acquire_for(new, owned)
-                self._back.append(lambda owned=owned: self._claims.release(new.name, owned))  # type: ignore[misc]
+                self._back.append(partial(self._claims.release, new.name, owned))
             else:
                 self._claims.replace(new.name, _digest(new), owned, before)
-                self._back.append(lambda owned=owned, before=before: self._replace_back(owned, before))  # type: ignore[misc]
+                self._back.append(partial(self._replace_back, owned, before))
 
     def _acquire_for(self, version: LivePlugin, owned: Owned[object]) -> None:
         self._claims.acquire(version.name, _digest(version), owned)

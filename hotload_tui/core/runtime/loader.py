@@ -249,11 +249,11 @@ class Loader:
             return
         self.unload_together([name])
 
-    def unload_together(self, names: Sequence[str], *, keep_sockets: bool = False) -> None:
+    def unload_together(self, names: Sequence[str], *, is_replaced: bool = False) -> None:
         """Unload live plugins in one assignment; they then wait for ``retire``.
 
-        ``keep_sockets``: let the sockets of ``ctx.listen`` collect connections for the next version, until
-        ``close_sockets``.
+        They release what they own at once. ``is_replaced``: before that, wait for the calls in flight, and
+        let the sockets of ``ctx.listen`` collect connections for the next version, until ``close_sockets``.
         """
         _spare_caller()
         self._host.swap(dict.fromkeys(names, ()))
@@ -262,11 +262,14 @@ class Loader:
             self._bound.discard(name)
             live = self._live.pop(name)
             if live.context.owned or live.context.listening:
+                if is_replaced:
+                    leaving = {(name, live.generation.number)}
+                    self._host.drain(self._config.drain_timeout, leaving)
                 hand_over = HandOver(live, None, self._claims)
                 self._run(hand_over)
                 self._blame(live, hand_over.endings)
             live.context.close_sockets()
-            if not keep_sockets:
+            if not is_replaced:
                 self.close_sockets(name)
             self._parting.put(live)
 
