@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final, get_args, get_origin, get_type_hints
+from typing import Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -65,7 +65,11 @@ def _misfit(value: object, expected: object, key: tuple[str, ...]) -> Iterator[s
         msgspec.convert(value, expected)
     except msgspec.ValidationError as error:
         mismatch = _MISMATCH.search(str(error))
-        if mismatch is None:
+        literals = [part for part in get_args(expected) if get_origin(part) is Literal]
+        words = [f'"{word}"' for literal in literals for word in get_args(literal)]
+        if words:
+            yield f"{dotted(key)}: must be {' or '.join(words)}"
+        elif mismatch is None:
             yield f"{dotted(key)}: {error}"
         else:
             wanted = mismatch[1].removesuffix(" | null")

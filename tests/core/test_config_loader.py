@@ -117,7 +117,10 @@ def test_a_syntax_error_names_its_line(text: str | bytes, said: str) -> None:
         ),
         (
             "[plugins.x]\nqqqq = 1",
-            "plugins.x.qqqq: unknown key; there are: enabled, hook_point, priority, requires, settings",
+            (
+                "plugins.x.qqqq: unknown key;"
+                " there are: enabled, hook_point, priority, reload, requires, settings"
+            ),
         ),
     ],
 )
@@ -132,6 +135,10 @@ def test_an_unknown_key_names_the_nearest(text: str, said: str) -> None:
         (
             'load_timeout = "long"',
             "load_timeout: expected a number, got text in quotes; such as: load_timeout = 1.5",
+        ),
+        (
+            '[plugins.x]\nreload = "often"',
+            'plugins.x.reload: must be "swap" or "replace"',
         ),
         (
             "runtime_dir = 3",
