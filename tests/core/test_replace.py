@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from types import ModuleType
 
@@ -16,6 +17,7 @@ from hotload_tui.core.faults import TWICE
 from hotload_tui.core.model import PluginState
 from tests.conftest import Running, Workspace
 from tests.core.conftest import Stage
+from tests.waiting import PATIENCE
 
 Run = Callable[[Config], Running]
 
@@ -209,6 +211,37 @@ def test_a_rollback_replaces(workspace: Workspace, run: Run, registry: ModuleTyp
         running.manager.rollback("greet", 1)
     assert (running.host.call("greet"), running.status("greet").held) == (["c"], held)
     assert running.status("greet").state is PluginState.HELD
+
+
+def test_a_call_in_flight_ends_before_the_release(
+    workspace: Workspace, run: Run, registry: ModuleType, stage: Stage
+) -> None:
+    """A replaced version keeps what it owns until its calls have ended; its socket goes on to the next."""
+    source = (
+        "import registry, stage\nRELOAD = 'replace'\n"
+        "def work():\n    stage.wait()\n    return dict(registry.names)\n"
+        "def register(ctx):\n    ctx.hook('work', work)\n"
+        "    ctx.own('it', lambda: registry.add('it', '{0}'), lambda: registry.names.pop('it'))\n"
+        "    listening = ctx.listen('127.0.0.1', 0)\n"
+        "    ctx.hook('port', lambda: listening.getsockname()[1])\n"
+    )
+    workspace["greet"] = source.replace("{0}", "a")
+    running = run(workspace.config(drain_timeout=PATIENCE))
+    port = running.host.call("port")
+    values: list[object] = []
+    call = threading.Thread(target=lambda: values.extend(running.host.call("work")))
+    call.start()
+    assert stage.entered.wait(PATIENCE)
+    workspace["greet"] = source.replace("{0}", "b")
+    reload = threading.Thread(target=running.manager.scan_and_load_all)
+    reload.start()
+    assert running.wait_for(lambda: running.host.call("port") == [])
+    assert registry.names == {"it": "a"}
+    stage.gate.set()
+    call.join()
+    reload.join()
+    assert (values, registry.names) == ([{"it": "a"}], {"it": "b"})
+    assert running.host.call("port") == port
 
 
 def test_the_plan_says_so(workspace: Workspace, run: Run, registry: ModuleType) -> None:

@@ -102,7 +102,8 @@ class ThreadWorker(Worker):
     def renew(self) -> str:  # noqa: D102 - as Worker
         if self._thread.is_alive():
             return f"thread '{self._thread.name}' has not ended, and does not start again"
-        assert self._make is not None
+        if self._make is None:
+            return f"thread '{self._thread.name}' had ended by itself, and does not start again"
         self._stop = threading.Event()
         self._thread = self._make(self._stop)
         return ""
