@@ -19,12 +19,15 @@ def main() -> NoReturn:
         import logging
 
         from hotload_tui.cli import output
+        from hotload_tui.tui.terminal import leave_within
 
         # Commands print their own messages; the event logger is for programs that embed the manager.
         logging.getLogger("hotload.events").propagate = False
         logging.getLogger("hotload.events").addHandler(logging.NullHandler())
         code = execute(sys.argv[1:])
-        output.leave_within(_LINGER, code, "a thread did not end in time; leaving without it")
+        leave_within(
+            _LINGER, code, lambda: output.narrate("a thread did not end in time; leaving without it")
+        )
     except KeyboardInterrupt:
         code = INTERRUPTED
     sys.exit(code)

@@ -8,7 +8,6 @@ import re
 import select
 import sys
 import threading
-import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import BinaryIO, Final, Self
@@ -139,15 +138,3 @@ def json_bytes(value: object) -> bytes:
     except UnicodeEncodeError:
         text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False, separators=(",", ":"))
         return text.encode("utf-8", "replace")
-
-
-def leave_within(seconds: float, code: int, narration: str = "") -> None:
-    """Exit with ``code`` after ``seconds``, even if a thread of a plugin still runs; print ``narration``."""
-
-    def leave() -> None:
-        time.sleep(seconds)
-        if narration:
-            narrate(narration)
-        os._exit(code)
-
-    threading.Thread(target=leave, name="hotload-leave", daemon=True).start()

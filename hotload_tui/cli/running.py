@@ -22,7 +22,7 @@ from hotload_tui.cli.scope import Scope, command
 from hotload_tui.core.config_files import FILE_NAME
 from hotload_tui.core.errors import INTERRUPTED, HotloadError, UsageError
 from hotload_tui.core.events import AnyEvent, LogWritten
-from hotload_tui.tui.terminal import hold_off, quickened
+from hotload_tui.tui.terminal import hold_off, leave_within, quickened
 
 if TYPE_CHECKING:
     from hotload_tui import HotloadManager, ManagerApi
@@ -59,7 +59,8 @@ class StopRequest:
         while number not in (signal.SIGINT, signal.SIGTERM):
             number = self._receiver.recv(1)[0]
         self._code = INTERRUPTED if number == signal.SIGINT else 0
-        output.leave_within(GRACE, self._code, "a plugin did not stop in time; leaving without it")
+        text = "a plugin did not stop in time; leaving without it"
+        leave_within(GRACE, self._code, lambda: output.narrate(text))
         self._stopping.set()
 
 
@@ -102,7 +103,7 @@ def attach(scope: Scope, socket: Path | None) -> int:
         # The program at SOCKET has its own settings.
         host: HostControls = {} if socket else {"settings": scope.read}
         code = _console(remote, config, scope, project=project, **host)
-        output.leave_within(GRACE, code)
+        leave_within(GRACE, code)
     return code
 
 

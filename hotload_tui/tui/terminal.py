@@ -199,11 +199,15 @@ def stop_job() -> None:
     signal.signal(signal.SIGCONT, previous)
 
 
-def leave_within(seconds: float, code: int) -> None:
-    """Exit with ``code`` after ``seconds`` in any case: writing to a terminal that is gone can block."""
+def leave_within(seconds: float, code: int, explain: Callable[[], None] = lambda: None) -> None:
+    """Exit with ``code`` after ``seconds`` in any case, and ``explain`` it before.
+
+    Writing to a terminal that is gone can block, and a thread of a plugin may never end.
+    """
 
     def leave() -> None:
         time.sleep(seconds)
+        explain()
         os._exit(code)
 
     threading.Thread(target=leave, name="hotload-leave", daemon=True).start()
