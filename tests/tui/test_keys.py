@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import time
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 from textual.binding import Binding
 from textual.keys import format_key
 
+from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.errors import ConfigError
-from hotload_tui.tui.keys import GROUPS, check_keys
+from hotload_tui.tui.app import ConsoleApp
+from hotload_tui.tui.keys import COMMANDS, GROUPS, check_keys
+from hotload_tui.tui.screen import ConsoleScreen
+from tests.tui.fakes import Manager
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,6 +24,15 @@ def test_every_key_is_in_the_documentation() -> None:
     keys = {binding.key for group in GROUPS for binding in Binding.make_bindings(group) if binding.id}
     written = {shown if (shown := format_key(key)).isascii() else key for key in keys}
     assert [key for key in sorted(written) if f"`{key}`" not in page] == []
+
+
+@pytest.mark.parametrize("command", [command.run for command in COMMANDS])
+def test_every_command_has_its_method(tmp_path: Path, command: str) -> None:
+    """Each command of a key or of the palette names a method, and an operation that the manager has."""
+    path, *arguments = command.split()
+    owner = ConsoleApp if path.startswith("app.") else ConsoleScreen(Manager(), tmp_path, {}, time.time)
+    assert callable(attrgetter(path.removeprefix("app."))(owner))
+    assert path != "actions.request" or hasattr(ManagerApi, arguments[0])
 
 
 def test_known_names_with_free_keys_are_accepted() -> None:
