@@ -34,8 +34,6 @@ def table(statuses: Sequence[PluginStatus]) -> list[str]:
 def fault_lines(fault: Fault) -> Iterator[str]:
     """Describe a fault with the source lines of its frames; its causes follow, indented."""
     yield f"{fault.plugin}: {fault.phase}: {fault.type}: {fault.message}"
-    if fault.call:
-        yield f"  called as {fault.call}"
     yield from _body(fault)
 
 

@@ -156,3 +156,24 @@ def test_plain_hot_plugins_answer_too(workspace: Workspace, run: Callable[[Confi
     hooks = manager_of_hooks()
     serve_hooks(hooks, run(workspace.config()).host)
     assert hooks.hook.find(name="n") == "x"
+
+
+def test_an_argument_called_strict_reaches_the_plugins(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """A pluggy hook may have an argument ``strict``, also if no hot plugin takes it."""
+
+    class Checks:
+        @spec
+        def check(self, text: str, strict: bool) -> None:  # noqa: FBT001 - the name is the point
+            """Check a text."""
+
+    hooks = pluggy.PluginManager("app")
+    hooks.add_hookspecs(Checks)
+    workspace["one"] = MARKED.format("@hookimpl\ndef check(text): raise ValueError(text)\n")
+    running = run(workspace.config())
+    serve_hooks(hooks, running.host)
+    assert hooks.hook.check(text="a", strict=True) == []
+    workspace["two"] = MARKED.format("@hookimpl\ndef check(strict): return strict\n")
+    running.manager.scan_and_load_all()
+    assert hooks.hook.check(text="a", strict=True) == [True]

@@ -122,6 +122,8 @@ def run() -> int:
             first: str | None = host.first(greet, "Ada")
             piped: str = host.pipe(polish, "text", "en")
             values: list[object] = host.call("by name", 1)
+            texts += host.strict.call(greet, "Ada", loud=True)
+            values += host.call("by name", 1, strict=True)
             shown = host.invoke(greet, "Ada").values
             return len([*texts, first, piped, *values, *shown, *watch(manager)])
     except HotloadError as error:

@@ -164,15 +164,14 @@ class StatusStore:
 
     def _with_fault(self, status: PluginStatus) -> PluginStatus:
         """Return a status with the fault of running code that is not fixed, unless another one precedes."""
-        is_given = status.fault is not None and not status.fault.is_running
-        if is_given or status.state in (PluginState.FAIL, PluginState.STALE):
+        if status.state in (PluginState.FAIL, PluginState.STALE):
             return status
-        fault = self._of_live.get(status.name)
+        fault, given = self._of_live.get(status.name), status.fault
         if fault is None or not status.generation or fault.generation != status.generation:
+            if given is not None and not (given.is_running and given.generation):
+                return status  # why the plugin is held
             fault = self._of_retired.get(status.name)
-        if fault is None and status.state is PluginState.HELD:
-            return status  # it may be held because its handlers failed
-        return status if fault is status.fault else replace(status, fault=fault)
+        return status if fault is given else replace(status, fault=fault)
 
     def put_failed(self, status: PluginStatus, fault: Fault, source: str, generation: int) -> None:
         """Record and publish that a plugin's source does not load; a live ``generation`` stays live."""
