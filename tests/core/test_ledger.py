@@ -4,6 +4,7 @@ import codecs
 import copyreg
 import csv
 import gc
+import inspect
 import json
 import locale
 import logging
@@ -178,13 +179,13 @@ UNDONE: dict[str, tuple[str, Callable[[], object], str]] = {
     "sqlite3 converter": ("import sqlite3\nsqlite3.register_converter('hot', bytes.upper)",
                           lambda: dict(sqlite3.converters), "sqlite3 converter"),
     "sys.excepthook": ("import sys\nsys.excepthook = lambda *a: None", lambda: sys.excepthook, "attribute"),
-    "sys.unraisablehook": ("import sys\nsys.unraisablehook = lambda *a: None", lambda: sys.unraisablehook,
-                           "attribute"),
+    "sys.unraisablehook": ("import sys\nsys.unraisablehook = lambda *a: None",
+                           lambda: inspect.unwrap(sys.unraisablehook), "attribute"),
     "sys.displayhook": ("import sys\nsys.displayhook = lambda *a: None", lambda: sys.displayhook,
                         "attribute"),
     "sys.stdout": ("import io, sys\nsys.stdout = io.StringIO()", lambda: sys.stdout, "attribute"),
     "threading.excepthook": ("import threading\nthreading.excepthook = lambda *a: None",
-                             lambda: threading.excepthook, "attribute"),
+                             lambda: inspect.unwrap(threading.excepthook), "attribute"),
     "threading.settrace": ("import threading\nthreading.settrace(lambda *a: None)", threading.gettrace,
                            "attribute"),
     "threading.setprofile": ("import threading\nthreading.setprofile(lambda *a: None)", threading.getprofile,

@@ -134,8 +134,6 @@ class FaultReports:
     def __init__(self) -> None:
         self.observer: FaultObserver | None = None
         self.module_path = "hotplug"
-        self.raises = False
-        """Whether every call raises the errors of its handlers, as a strict call does."""
 
     def report(self, handler: Handler, error: BaseException, args: _Args, kwargs: _Kwargs) -> Fault:
         """Report the error that a handler raised when it was called with these arguments."""
@@ -298,26 +296,29 @@ class HookCalls:
             return self._all_slowly(record.point, handlers, args, kwargs, is_counted=True)
         # The work of _contained without a frame and a pair for each: they cost more than many a handler.
         values: list[object] = []
-        errors: _Errors = None
         for handler in handlers:
             try:
                 value = handler.call(*args, **kwargs) if kwargs else handler.call(*args)
                 if type(value) is CoroutineType:
                     refuse(handler, value)
             except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
-                errors = self._errors() if errors is None else errors
+                errors: _Errors = [] if self._is_strict else None
                 self._report(handler, error, args, kwargs, errors)
+                if errors:
+                    break
             else:
                 values.append(value)
-        if errors:
-            _raise(errors, record.point)
-        return values
+        else:
+            return values
+        for other in handlers[handlers.index(handler) + 1 :]:
+            self._contained(other, args, kwargs, errors, is_timed=False)
+        return _raise(errors, record.point)
 
     def _all_slowly(
         self, point: str, handlers: _Handlers, args: _Args, kwargs: _Kwargs, *, is_counted: bool
     ) -> list[object]:
         """Call all handlers, and time each; if the table has not counted the call, count it instead."""
-        errors = self._errors()
+        errors: _Errors = [] if self._is_strict else None
         results = [
             self._contained(handler, args, kwargs, errors, is_timed=is_counted or handler.count())
             for handler in handlers
@@ -327,7 +328,7 @@ class HookCalls:
         return [value for failed, value in results if not failed]
 
     def _first(self, record: CallRecord, args: _Args, kwargs: _Kwargs) -> object:
-        errors = self._errors()
+        errors: _Errors = [] if self._is_strict else None
         found = None
         for handler in record.table.points.get(record.point, ()):
             _, found = self._run(handler, args, kwargs, errors)
@@ -338,7 +339,7 @@ class HookCalls:
         return found
 
     def _pipe(self, record: CallRecord, value: object, args: _Args, kwargs: _Kwargs) -> object:
-        errors = self._errors()
+        errors: _Errors = [] if self._is_strict else None
         for handler in record.table.points.get(record.point, ()):
             failed, returned = self._run(handler, (value, *args), kwargs, errors)
             value = value if failed else returned
@@ -347,7 +348,7 @@ class HookCalls:
         return value
 
     async def _aall(self, record: CallRecord, args: _Args, kwargs: _Kwargs) -> list[object]:
-        errors = self._errors()
+        errors: _Errors = [] if self._is_strict else None
         values = []
         for handler in record.table.points.get(record.point, ()):
             failed, value = await self._arun(handler, args, kwargs, errors)
@@ -358,7 +359,7 @@ class HookCalls:
         return values
 
     async def _afirst(self, record: CallRecord, args: _Args, kwargs: _Kwargs) -> object:
-        errors = self._errors()
+        errors: _Errors = [] if self._is_strict else None
         found = None
         for handler in record.table.points.get(record.point, ()):
             _, found = await self._arun(handler, args, kwargs, errors)
@@ -369,7 +370,7 @@ class HookCalls:
         return found
 
     async def _apipe(self, record: CallRecord, value: object, args: _Args, kwargs: _Kwargs) -> object:
-        errors = self._errors()
+        errors: _Errors = [] if self._is_strict else None
         for handler in record.table.points.get(record.point, ()):
             failed, returned = await self._arun(handler, (value, *args), kwargs, errors)
             value = value if failed else returned
@@ -413,9 +414,6 @@ class HookCalls:
             self._report(handler, error, args, kwargs, errors)
             return True, None
         return False, value
-
-    def _errors(self) -> _Errors:
-        return [] if self._is_strict or self._reports.raises else None
 
     def _report(
         self, handler: Handler, error: Exception | SystemExit, args: _Args, kwargs: _Kwargs, errors: _Errors
@@ -502,11 +500,11 @@ class HookHost(HookCalls):
         Modules below ``module_path`` belong to plugins. ``raises``: every call is strict.
         """
         reports = self._reports
-        reports.observer, reports.module_path, reports.raises = observer, module_path, raises
+        reports.observer, reports.module_path, self._is_strict = observer, module_path, raises
 
         def stop() -> None:
             if reports.observer is observer:
-                reports.observer, reports.raises = None, False
+                reports.observer, self._is_strict = None, False
 
         return stop
 

@@ -219,6 +219,7 @@ class _Hook:
             finally:
                 self._seen.error = None
 
+        vars(hook)["__wrapped__"] = present  # for ``inspect.unwrap``
         self._ours, self._before = hook, present
         setattr(self._place, self._name, hook)
 
