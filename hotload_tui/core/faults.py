@@ -225,7 +225,9 @@ def fault_of(
     Modules below ``module_path`` belong to plugins. ``text_of`` returns sources that were compiled but never
     executed.
     """
+    notes: tuple[str, ...] = ()
     if isinstance(error, PluginError) and error.__cause__ is not None:
+        notes = tuple(notes_of(error))  # what a failed load left behind
         error = error.__cause__
     describer = _Describer(phase, plugin, f"{module_path}.", text_of)
     try:
@@ -234,7 +236,7 @@ def fault_of(
         kind, other = type(error).__name__, type(failure).__name__
         message = f"<it cannot be described: looking at it raised {other}>"
         fault = Fault(phase=phase, plugin=plugin, type=kind, message=message, at=time.time())
-    return replace(fault, generation=generation)
+    return replace(fault, generation=generation, notes=(*fault.notes, *notes))
 
 
 _ARGUMENTS = 8  # arguments of a call that are shown

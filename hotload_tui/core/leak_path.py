@@ -1,11 +1,10 @@
-"""The object that holds a retired generation, and the path to it from an object that a user knows.
+"""The objects of a retired generation that other code refers to, and the words for a path to them.
 
 Every function holds its module's namespace, and through it everything else. A live object therefore does not
 prove that something outside holds it. Its reference count does: subtract the references from the generation's
 own objects, as the collector does it; the rest come from outside.
 
-Each step of the search visits all objects of the process (15 ms with a million), so it runs only for a
-generation that is still alive, and for a bounded time. It runs no code of the plugin or of the holders.
+This runs no code of the plugin or of the holders.
 """
 
 from __future__ import annotations
@@ -17,10 +16,9 @@ import os
 import re
 import sys
 import threading
-import time
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import Context
 from datetime import datetime, tzinfo
 from datetime import time as clock_time
@@ -40,8 +38,6 @@ from types import (
     TracebackType,
 )
 from typing import TypeGuard, cast
-
-from hotload_tui.core.interpreter import frame_of, stacks, traced_now, variables_of
 
 _RUNTIME = f"{__name__.rpartition('.')[0]}.runtime"
 _MACHINERY = frozenset(f"{_RUNTIME}.{name}" for name in ("generation", "naming", "native", "stand_ins"))
@@ -86,17 +82,30 @@ def garbage(
     return None if any(thing is not anchor for thing in graph.held()) else graph.members
 
 
-def held_object(
-    references: Iterable[weakref.ref[object]], root: str, wanted: str
-) -> tuple[object, set[int]] | None:
-    """Return the held object with the unique name ``wanted``, and the identities of all non-holders."""
-    graph = _explored(references, root)
-    held = graph.held()
-    own = {*graph.ids(), *map(id, graph.namespaces()), id(held), id(graph.members)}
-    for thing in held:
-        if wanted in (*names_of(thing, root), *graph.owners_of(thing)):
-            return thing, own
-    return None
+def held_objects(
+    references: Iterable[weakref.ref[object]], root: str, anchor: list[object], inside: Iterable[object] = ()
+) -> tuple[list[object], set[int]]:
+    """Return the objects that something outside refers to, and the identities of all non-holders.
+
+    ``anchor`` and ``inside`` count as part of the generation: the list that keeps its modules, and the frames
+    of the error that ended its load.
+    """
+    graph = _ReferenceGraph(root)
+    others = [anchor, *inside]
+    for thing in others:
+        graph.add(thing)
+    for reference in references:
+        graph.add(reference())
+    graph.grow()
+    if graph.has_strangers():
+        graph.add_strangers()
+    apart = {id(others), *map(id, others)}
+    held = [thing for thing in graph.held() if id(thing) not in apart and not _is_machinery(thing)]
+    return held, {*graph.ids(), *map(id, graph.namespaces()), id(held), id(graph.members), *apart}
+
+
+def _is_machinery(thing: object) -> bool:
+    return of_type(type(thing), "__module__") in _MACHINERY
 
 
 def _explored(
@@ -107,13 +116,7 @@ def _explored(
     for reference in references:
         graph.add(reference())
     graph.grow()
-    # Namespaces have no names for some functions, such as registered lambdas: these refer to a namespace.
-    holder: object
-    for holder in gc.get_referrers(*graph.namespaces()):
-        if type(holder) is FunctionType:
-            graph.add(holder)
-    holder = None  # it would count as a holder outside
-    graph.grow()
+    graph.add_strangers()
     return graph
 
 
@@ -188,6 +191,23 @@ class _ReferenceGraph:
             if self._followed >= min(len(self.members), _LARGEST):
                 return
 
+    def has_strangers(self) -> bool:
+        """Return whether something unknown refers to a namespace of the generation."""
+        spaces = self.namespaces()
+        return any(
+            sys.getrefcount(spaces[index]) - self._alone > self._inside[id(spaces[index])]
+            for index in range(len(spaces))
+        )
+
+    def add_strangers(self) -> None:
+        """Add the functions that no namespace names, such as registered lambdas: they refer to one."""
+        holder: object
+        for holder in gc.get_referrers(*self.namespaces()):
+            if type(holder) is FunctionType:
+                self.add(holder)
+        holder = None  # it would count as a holder outside
+        self.grow()
+
     def held(self) -> list[object]:
         """Return the objects with references from outside."""
         return [self.members[index] for index in range(self._followed) if self._outside(index)]
@@ -235,9 +255,7 @@ class _ReferenceGraph:
         if is_module(thing):
             return False
         module = of_type(type(thing), "__module__")
-        return (type(module) is str and module in _MACHINERY) or any(
-            True for _ in names_of(thing, self._root)
-        )
+        return module in _MACHINERY or any(True for _ in names_of(thing, self._root))
 
     def _outside(self, index: int) -> bool:
         return sys.getrefcount(self.members[index]) - self._alone > self._inside[id(self.members[index])]
@@ -252,54 +270,20 @@ def place(file: str, line: int) -> str:
     return f"{os.path.basename(_RETIRED.sub('', file))}:{line}"  # noqa: PTH119 - only the name
 
 
-def running_in(root: str, target: object = None) -> str:
-    """Return the thread that runs ``target`` (``None``: any code of the modules ``root``), and its place."""
-    code = target.__code__ if type(target) is FunctionType else None
-    if target is not None and code is None:
-        return ""
-    for thread, stack in _threads(stacks()):
-        own = [frame for frame in stack if is_within(frame.f_globals.get("__name__"), root)]
-        if own and (code is None or any(frame.f_code is code for frame in own)):
-            first, now = own[-1].f_code, own[0]
-            start = place(first.co_filename, first.co_firstlineno)
-            at = f":{now.f_lineno}"
-            if now.f_code.co_filename != first.co_filename:
-                at = place(now.f_code.co_filename, now.f_lineno)
-            return f"thread '{thread}' running {first.co_qualname} ({start}), now at {at}"
-    return ""
-
-
-def _local_among(
-    things: Mapping[int, object], running: Mapping[int, list[FrameType]]
-) -> tuple[str, object, str] | None:
-    """Return a local variable that is one of ``things``, the object, and where it is; ``None`` for none.
-
-    ``running`` are stacks that the caller does not keep: with its frame among them they would form a cycle.
-    """
-    traced = traced_now(running)
-    for thread, stack in _threads(running):
-        for frame in stack:
-            for name, value in variables_of(frame, traced).items():
-                if things.get(id(value), things) is value:
-                    code = frame.f_code
-                    at = place(code.co_filename, frame.f_lineno)
-                    return f"local '{name}'", value, f" of {code.co_qualname} ({at}) in thread '{thread}'"
-    return None
-
-
-def _threads(running: Mapping[int, list[FrameType]]) -> list[tuple[str, list[FrameType]]]:
+def threads_among(running: Mapping[int, list[FrameType]]) -> list[tuple[str, list[FrameType]]]:
     """Return the name of each thread in ``running``, and its frames, the newest first.
 
     The frames of this package are left out: a frame with itself among its variables would form a cycle.
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     return [
-        (names.get(thread, str(thread)), [frame for frame in stack if not _is_ours(frame)])
+        (names.get(thread, str(thread)), [frame for frame in stack if not is_ours(frame)])
         for thread, stack in running.items()
     ]
 
 
-def _is_ours(frame: FrameType) -> bool:
+def is_ours(frame: FrameType) -> bool:
+    """Return whether a frame runs code of this package."""
     return str(frame.f_globals.get("__name__")).startswith(_OWN)
 
 
@@ -368,7 +352,7 @@ def _step(holder: object, below: object, *, is_namespace: bool) -> str:
         return " → closure" if _is_closure(below) else " → default"
     if kind in _SUSPENDED or issubclass(kind, BaseException):
         return f" → {described(holder)}"
-    name = _attribute(holder, below)
+    name = attribute_of(holder, below)
     return f".{name}" if name else f" → {_kind(holder)}"
 
 
@@ -402,7 +386,7 @@ def _is_container(thing: object) -> bool:
     return type(thing) in (dict, *_ITEMS, CellType, FrameType, TracebackType)
 
 
-def _attribute(holder: object, below: object) -> str:
+def attribute_of(holder: object, below: object) -> str:
     """Return the name of the attribute of ``holder`` whose value is ``below``; empty if there is none."""
     for name, value in _attributes(holder):
         if value is below:
@@ -432,7 +416,8 @@ def _full_name(thing: object) -> str:
     if issubclass(type(thing), type):
         return f"{of_type(thing, '__module__')}.{of_type(thing, '__qualname__')}"
     function = cast("FunctionType", thing)
-    return f"{function.__module__}.{function.__qualname__}"
+    name = getattr(function, "__qualname__", "<locals>")  # a cache of a functools.partial has no name
+    return f"{function.__module__}.{name}"
 
 
 def _kind(thing: object) -> str:
@@ -445,97 +430,3 @@ def _code_of(thing: object) -> CodeType:
         if type(code) is CodeType:
             return code
     raise TypeError(type(thing))
-
-
-SECONDS = 0.5
-"""Processor time that one search may take; the time of other threads does not count."""
-
-_LEVELS = 16
-_WIDEST = 400  # holders to follow on one level
-
-
-def holder_of(target: object, own: Collection[int], root: str) -> str:
-    """Return the path from a known object to ``target``, as a user reads it.
-
-    ``own`` are the identities of the objects that belong to the modules ``root``. No user knows these
-    objects, so no path leads through them.
-    """
-    running = running_in(root, target)
-    if running:
-        return running
-    search = _Search(target, own, time.thread_time() + SECONDS)
-    way = search.run()
-    if way:
-        return way
-    if search.is_cut:
-        return f"something not found in {SECONDS:g} s of searching"
-    return search.from_local() or running_in(root) or search.from_top()
-
-
-class _Search:
-    """One search upwards, breadth first."""
-
-    def __init__(self, target: object, own: Collection[int], deadline: float) -> None:
-        self._own = own
-        self._deadline = deadline
-        self._modules = {
-            id(namespace_of(module)): name for name, module in sys.modules.copy().items() if is_module(module)
-        }
-        self._found: dict[int, object] = {id(target): target}
-        self._below: dict[int, int] = {}
-        self.is_cut = False
-
-    def run(self) -> str:
-        """Return the path from an object that is known by name; empty if there is none."""
-        level = tuple(self._found.values())
-        for _ in range(_LEVELS):
-            level = self._above(level)
-            if not level:
-                break
-            for holder in level:
-                start = self._modules.get(id(holder)) or known(holder)
-                if start:
-                    return self._path_from(start, holder)
-            if time.thread_time() > self._deadline:
-                self.is_cut = True
-                break
-        return ""
-
-    def from_local(self) -> str:
-        """Return the path from a local variable of running code; empty if there is none."""
-        local = _local_among(self._found, stacks())
-        return self._path_from(*local[:2]) + local[2] if local else ""
-
-    def from_top(self) -> str:
-        """Return the path from the last object found, for which the collector sees no holder."""
-        top = list(self._found.values())[-1]
-        if type(top) is list:
-            return self._path_from("a list inside the interpreter (audit or at-fork hooks)", top)
-        return self._path_from("C code, which the collector cannot look into", top)
-
-    def _above(self, level: tuple[object, ...]) -> tuple[object, ...]:
-        """Return the new objects that refer to objects of ``level``."""
-        wanted = {id(thing) for thing in level}
-        above: list[object] = []
-        for holder in gc.get_referrers(*level):  # not a list: its copy would be a holder
-            known_before = id(holder) in self._found or id(holder) in self._own
-            if known_before or holder is level or holder is self._found or _is_of_search(holder):
-                continue
-            below = next((id(part) for part in gc.get_referents(holder) if id(part) in wanted), None)
-            if below is not None and len(above) < _WIDEST:
-                self._below[id(holder)] = below
-                above.append(holder)
-        self._found.update((id(holder), holder) for holder in above)
-        return tuple(above)
-
-    def _path_from(self, start: str, holder: object) -> str:
-        things = [holder]
-        while id(things[-1]) in self._below:
-            things.append(self._found[self._below[id(things[-1])]])
-        return start + way_down(things, is_module=id(holder) in self._modules)
-
-
-def _is_of_search(holder: object) -> bool:
-    """Return whether ``holder`` is running code of this package, which is looking at the object now."""
-    frame = holder if type(holder) is FrameType else frame_of(holder)
-    return frame is not None and _is_ours(frame)

@@ -16,12 +16,12 @@ from datetime import tzinfo
 from types import FunctionType, ModuleType
 from typing import Final, cast
 
+from hotload_tui.core.holders import MOST, Hold, holds_of, running_in
 from hotload_tui.core.interpreter import make_young
 from hotload_tui.core.leak_path import (
     garbage,
     held_from_outside,
-    held_object,
-    holder_of,
+    held_objects,
     is_clock,
     is_module,
     is_within,
@@ -130,7 +130,7 @@ class LivenessCheck:
         self._references: dict[str, weakref.ref[object]] = {}
         self._others: list[weakref.ref[object]] = []
         self._held: set[str] = set()
-        self._said = ""
+        self._held_by: list[str] = []
         for thing in others:
             with contextlib.suppress(TypeError):  # as in ``_watch``
                 self._others.append(weakref.ref(thing))
@@ -176,40 +176,49 @@ class LivenessCheck:
         self._held = held_from_outside(self._references.values(), self.root)
         if self._held == before or self.is_freed():
             return False
-        self._said = ""
+        self._held_by = []
         return True
 
-    def verdict(self) -> str:
-        """Return ``freed``, or ``alive:`` with the held objects, as the author names them, and their holder.
+    def holds(self, frames: Iterable[object] = ()) -> list[Hold]:
+        """Return the references from other code, for the verdict too; the caller drops the result soon.
 
-        The search for the holder runs once, and again after ``is_let_go`` has returned true.
+        ``frames`` count as part of the generation: the frames of the error that ended its load.
+        """
+        targets, own = held_objects(self._references.values(), self.root, self._kept, frames)
+        if not targets:
+            return []
+        holds, unknown = holds_of(targets, own, self.root)
+        running = running_in(self.root)
+        found = [hold.where for hold in holds if not (running and hold.is_activity)]
+        self._held_by = [*([running] if running else []), *found] or [unknown]
+        return holds
+
+    def verdict(self) -> str:
+        """Return ``freed``, or ``alive:`` with the held objects, as the author names them, and their holders.
+
+        The search for the holders runs once, and again after ``is_let_go`` has returned true.
         """
         if self.is_freed():
             return FREED
-        if not self._said:
-            names = sorted(set(self._names()))
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            holder = self._holder_of(names[0])
-            held_by = f", held by {holder}" if holder else ""
-            self._said = f"alive: {', '.join(names[:_SHOWN])}{more}{held_by}"
-        return self._said
+        if not self._held_by:
+            self.holds()
+        names = sorted(set(self._names()))
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        shown = self._held_by[:MOST]
+        others = f" and {len(self._held_by) - MOST} more" if len(self._held_by) > MOST else ""
+        held_by = f", held by {', '.join(shown)}{others}" if shown else ""
+        return f"alive: {', '.join(names[:_SHOWN])}{more}{held_by}"
 
-    def _holder_of(self, name: str) -> str:
-        found = held_object(
-            self._references.values(), self.root, f"{self.root}{name.removeprefix(self._plugin)}"
-        )
-        if found is None:
-            return ""
-        target, own = found
-        del found
-        return holder_of(target, own, self.root)
+    def named(self, unique: str) -> str:
+        """Return the author's name for an object with this unique name."""
+        return self._plugin + unique.removesuffix(f".{_SENTINEL}").removeprefix(self.root)
 
     def _names(self) -> Iterator[str]:
         held = self._held = held_from_outside(self._references.values(), self.root)
         if not held:  # the namespaces are gone, or no holder was found: report the live objects
             held = {name for name, reference in self._references.items() if reference() is not None}
         for name in held:
-            yield self._plugin + name.removesuffix(f".{_SENTINEL}").removeprefix(self.root)
+            yield self.named(name)
 
     def _watch(self, name: str, thing: object) -> None:
         with contextlib.suppress(TypeError):  # an object of the plugin may allow no weak reference

@@ -10,7 +10,7 @@ from typing import Protocol, cast
 
 import pytest
 
-from hotload_tui.core import leak_path
+from hotload_tui.core import holders
 from hotload_tui.core.compiler import Compiler
 from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.runtime.loader import Loader
@@ -322,7 +322,7 @@ def test_a_holder_that_grows_meanwhile_is_named(
     """A registry that grows during the search is still named with the key of the held object."""
     registry: dict[str, object] = {str(number): None for number in range(9)}
     registry["it"] = parting.get("fail")
-    monkeypatch.setattr(leak_path, "SECONDS", 60)  # because the collector runs for each object
+    monkeypatch.setattr(holders, "SECONDS", 60)  # because the collector runs for each object
     eager_collector.append(lambda: registry.setdefault(str(len(registry))))
     assert parting.memory() == "alive: greet.plugin.fail"
     assert parting.holder.endswith("['it']")

@@ -47,11 +47,19 @@ def a_plugin(setup: str, *, late: bool = False) -> str:
     return f"{head}def register(ctx):\n{lines}    ctx.hook('late', lambda: None)\n"
 
 
+class Tool:
+    """A class of the host."""
+
+    def run(self) -> object:
+        """Return the names of those that ran."""
+        return ["host"]
+
+
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return a module of the host that plugins import as ``host``."""
     module = ModuleType("host_of_the_test")
-    vars(module).update(greeting=len, cache={}, tools=[], number=1, Tool=object, wake=threading.Event())
+    vars(module).update(greeting=len, cache={}, tools=[], number=1, Tool=Tool, wake=threading.Event())
     monkeypatch.setitem(sys.modules, "host_of_the_test", module)
     return module
 
@@ -204,6 +212,13 @@ UNDONE: dict[str, tuple[str, Callable[[], object], str]] = {
                         "attribute"),
     "mock.patch": ("import unittest.mock\nunittest.mock.patch('json.loads').start()", lambda: json.loads,
                    "attribute"),
+    "patched class": ("host.Tool.run = lambda self: 'patched'",
+                      lambda: vars(sys.modules["host_of_the_test"].Tool).get("run"), "attribute"),
+    "patched class by name": ("setattr(host.Tool, 'extra', 1)",
+                              lambda: hasattr(sys.modules["host_of_the_test"].Tool, "extra"), "attribute"),
+    "attribute of a class deleted": ("vars(host.Tool).get('run') and delattr(host.Tool, 'run')",
+                                     lambda: vars(sys.modules["host_of_the_test"].Tool).get("run"),
+                                     "attribute"),
     "socket timeout": ("import socket\nsocket.setdefaulttimeout(7)", socket.getdefaulttimeout,
                        "socket timeout"),
     "umask": ("import os\nos.umask(0o027)", umask, "umask"),
@@ -256,6 +271,7 @@ LATE = [
         "environment variable", "variable taken out", "working directory", "locale", "recursion limit",
         "switch interval", "collector off", "logging off", "sys.path", "warnings filter", "logging level",
         "logging handler of the standard library", "sqlite3 converter",
+        "patched class", "patched class by name", "attribute of a class deleted",
         "socket timeout", "umask", "resource limit", "digits of a number", "start method", "opener",
         "captured warnings", "gettext", "csv dialect", "csv dialect taken out", "mimetype",
         "mimetype of others", "XML namespace", "disabled logger",
@@ -776,6 +792,76 @@ def test_a_patch_that_calls_what_was_there_does_not_pile_up(
     running.manager.disable("greet")
     retire(running, 3)
     assert vars(host)["act"] is original
+
+
+def test_a_patch_of_a_shared_class_does_not_pile_up(workspace: Workspace, run: Run, host: ModuleType) -> None:
+    """After each reload only the live version's wrapper of a method is called, and after unloading none."""
+
+    def version(number: int) -> str:
+        return (
+            "from host_of_the_test import Tool\nold = Tool.run\ndef wrap(old):\n"
+            f"    return lambda self: [{number}, *old(self)]\nTool.run = wrap(old)\n{CLEAN}"
+        )
+
+    original = Tool.run
+    workspace["greet"] = version(1)
+    running = run(workspace.config())
+    for number in (2, 3):
+        workspace["greet"] = version(number)
+        running.manager.scan_and_load_all()
+        assert retire(running, number - 1).memory == "freed"
+        assert host.Tool().run() == [number, "host"]
+    workspace["greet"] = f"{version(4)}raise ValueError"
+    running.manager.scan_and_load_all()
+    assert host.Tool().run() == [3, "host"]
+    running.manager.disable("greet")
+    retire(running, 3)
+    assert Tool.run is original
+
+
+FIRST = {
+    "import": "import {0} as lib\n",
+    "from": "from {0} import other\nimport sys\nlib = sys.modules[{0!r}]\n",
+    "import_module": "import importlib\nlib = importlib.import_module({0!r})\nimport math\n",
+    "in another module": "import {0}\nfrom .second import lib\n",
+}
+
+
+@pytest.mark.parametrize("kind", FIRST)
+def test_a_module_that_the_plugin_imports_first_keeps_its_original(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Patches of a module and a class that no other code has imported are undone when the plugin goes."""
+    name = f"lib_of_the_test_{kind.replace(' ', '_')}"
+    (workspace.root / f"{name}.py").write_text(
+        "def act(): return ['lib']\ndef other(): ...\nclass Session:\n    def get(self): return ['lib']\n"
+    )
+    monkeypatch.syspath_prepend(str(workspace.root))
+    monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    del sys.modules[name]
+
+    def version(number: int) -> None:
+        patch = (
+            "def wrap(old):\n    return lambda *a: [N, *old(*a)]\n"
+            "lib.act = wrap(lib.act)\nlib.Session.get = wrap(lib.Session.get)\n"
+        )
+        head = FIRST[kind].format(name)
+        if kind == "in another module":
+            workspace["greet/second.py"] = f"import {name} as lib\nN = {number}\n{patch}"
+            patch = ""
+        workspace["greet"] = f"{head}N = {number}\n{patch}{CLEAN}"
+
+    version(1)
+    running = run(workspace.config())
+    lib = sys.modules[name]
+    assert (lib.act(), lib.Session().get()) == ([1, "lib"], [1, "lib"])
+    version(2)
+    running.manager.scan_and_load_all()
+    assert retire(running).memory == "freed"
+    assert (lib.act(), lib.Session().get()) == ([2, "lib"], [2, "lib"])
+    running.manager.disable("greet")
+    assert retire(running, 2).memory == "freed"
+    assert (lib.act(), lib.Session().get()) == (["lib"], ["lib"])
 
 
 def test_patches_of_two_plugins_on_one_another_go_one_by_one(

@@ -122,6 +122,8 @@ class PrivateImport:
         if name.startswith(f"{self.generation.parent}."):  # pickles, for example, contain unique names
             return self.generation.importing(lambda: real(name, globals, locals, fromlist or (), 0))
         module = real(name, globals, locals, fromlist or (), 0)
+        if self.generation.on_import is not None:
+            self.generation.on_import(name)
         return self._standard.instead_of(module, name, has_fromlist=bool(fromlist))
 
     def own_name(self, name: str) -> tuple[str, str] | None:
@@ -457,6 +459,8 @@ class Generation:
         """The required plugins by name."""
         self.exit_calls: list[Callable[[], object]] = []
         """The functions that the plugin registered with ``atexit``, the oldest first."""
+        self.on_import: Callable[[str], None] | None = None
+        """Called during the load with the name of each shared module that the plugin has imported."""
         self.is_live = False
         """Whether the generation went live and is not released."""
         self.is_released = False

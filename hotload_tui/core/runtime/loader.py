@@ -109,6 +109,8 @@ class Load:
         )
         self._ledger = Ledger(generation.root, self.number, self.process)
         self._ledger.begin(artifact, follows=follows)
+        ledger, origin = self._ledger, generation.origin
+        generation.on_import = lambda name: ledger.imported(name, origin.codes())
         self.began = began
 
     def prove(self) -> LivePlugin:
@@ -118,11 +120,15 @@ class Load:
 
     def end(self) -> None:
         """Record what the load changed in the process; the caller holds the process's lock."""
+        self._generation.on_import = None
         self._ledger.end(self._generation.origin.codes(), self._generation.exit_calls)
         self.ended = time.time()
 
-    def clear_up(self, error: BaseException, retirer: Retirer) -> Parting:
-        """Undo a failed load, and add a note to its ``error`` for each change that cannot be undone."""
+    def clear_up(self, error: BaseException, retirer: Retirer, live: Ledger | None = None) -> Parting:
+        """Undo a failed load, and add a note to its ``error`` for each change that cannot be undone.
+
+        ``live`` is the ledger of the version that stays live.
+        """
         generation, ledger = self._generation, self._ledger
         unloaders, self._unloaders = self._unloaders, []
         for fault in (*retirer.run(self.name, unloaders), *retirer.call_endings(generation, ledger)):
@@ -131,7 +137,11 @@ class Load:
         for entry in ledger.undo():
             if entry.outcome == "named":
                 error.add_note(f"left behind: {entry.describe()}")
-        return retirer.drop(generation, ledger, self._context)
+        gone = retirer.drop(generation, ledger, self._context)
+        gone.is_failed = True
+        for entry in gone.remove_references(error, live):
+            error.add_note(f"left behind: {entry.describe()}")
+        return gone
 
     def abandon(self) -> None:
         """Drop everything that ``register`` asked for, except what ``clear_up`` runs."""
@@ -356,7 +366,8 @@ class Loader:
             load.abandon()
             with self._process.lock:
                 load.end()
-            self._aborted.put(load.clear_up(error, self._retirer))
+            live = self._live.get(load.name)
+            self._aborted.put(load.clear_up(error, self._retirer, live.ledger if live else None))
 
     def hand_over(self, trials: Iterable[LivePlugin]) -> tuple[LivePlugin, PluginError] | None:
         """Hand workers and exclusive resources over to the trials, one after the other.
@@ -470,6 +481,7 @@ class Loader:
             ledger = successor.ledger if successor else None
             del successor
             parted.append(self._retirer.part(parting.pop(0), calls, ledger))
+            parted[-1].forgets = self._config.of(parted[-1].plugin).forget
         del calls
         self._held.free([*aborted, *parted])
         return [gone.retirement() for gone in parted]

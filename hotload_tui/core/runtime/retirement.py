@@ -22,9 +22,11 @@ from hotload_tui.core.runtime.old_calls import OldCalls
 from hotload_tui.core.runtime.threads import BoundedCall
 from hotload_tui.core.runtime.trial import LivePlugin, is_unfinished
 from hotload_tui.core.runtime.workers import Worker
+from hotload_tui.core.undo.containers import EMPTIED
 from hotload_tui.core.undo.ledger import Ledger, is_resource
 
 _HELD_BY = ", held by "  # in a verdict
+_ROUNDS = 5  # an object may have more holders than one search finds
 _NAMED = 8  # maximum number of unfinished calls that a fault lists
 
 
@@ -55,6 +57,10 @@ class Parting:
     """The calls that had not ended, and where they were; empty if all had ended."""
     entries: tuple[LedgerEntry, ...] = ()
     """The outcome of each thing that the generation started or changed."""
+    is_failed: bool = False
+    """Whether the load failed; the references to it are removed and reported with its error."""
+    forgets: bool = False
+    """Whether to remove the references to it from the containers of other code."""
 
     def close(self) -> bool:
         """Close the generation's open resources and let go of it, unless other code holds it.
@@ -71,6 +77,39 @@ class Parting:
         """Undo the patches of shared modules that the generation made after its load."""
         self.entries += self.ledger.undo_patches()
 
+    def name_references(self) -> None:
+        """Name the references from other code; remove them if the plugin's settings say so."""
+        for _ in range(_ROUNDS):
+            entries = self._references(remove=self.forgets)
+            undone = tuple(entry for entry in entries if entry.outcome == "undone")
+            self.entries += undone or entries
+            if not undone:
+                return
+            self.close()
+            self.liveness.cut()
+            collect()
+            if self.liveness.is_freed():
+                return
+
+    def remove_references(self, error: BaseException, live: Ledger | None) -> list[LedgerEntry]:
+        """Remove the references to a failed load; return those that cannot be removed or restored.
+
+        ``error`` ended the load; ``live`` is the ledger of the version that stays live.
+        """
+        emptied: list[LedgerEntry] = []
+        for _ in range(_ROUNDS):
+            entries = self._references(remove=True, frames=[*_parts_of(error)], live=live)
+            emptied += [entry for entry in entries if entry.what.endswith(EMPTIED)]
+            if all(entry.outcome == "named" for entry in entries):
+                return [*entries, *emptied]
+        return emptied
+
+    def _references(
+        self, *, remove: bool, frames: Iterable[object] = (), live: Ledger | None = None
+    ) -> tuple[LedgerEntry, ...]:
+        holds = self.liveness.holds(frames)
+        return self.ledger.references(holds, self.liveness.named, remove=remove, live=live)
+
     def retirement(self) -> Retirement:
         """Check what is left in memory, and return the result."""
         memory = self.liveness.verdict()
@@ -83,6 +122,24 @@ class Parting:
         called = self.calls.describe()
         holder = self.liveness.verdict().partition(_HELD_BY)[2] if called else ""
         return f"{called}; kept by {holder}" if holder else called
+
+
+def _parts_of(error: BaseException) -> Iterator[object]:
+    """Yield the exceptions that an error leads to, and the frames of their tracebacks."""
+    found, waiting = set[int](), [error]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in found:
+            continue
+        found.add(id(one))
+        yield one
+        trace = one.__traceback__
+        while trace is not None:
+            yield trace
+            yield trace.tb_frame
+            trace = trace.tb_next
+        waiting += [other for other in (one.__cause__, one.__context__) if other is not None]
+        waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
 
 
 class Retirer:
@@ -278,6 +335,10 @@ class HeldGenerations:
             gone.liveness.let_go()
         if left:
             collect()  # for objects that are held in ways that only the collector can follow
+        left = [gone for gone in left if not gone.liveness.is_freed()]
+        for gone in left:
+            if not gone.is_failed:
+                gone.name_references()
         left = [gone for gone in left if not gone.liveness.is_freed()]
         for gone in left:
             gone.calls.begin()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import socket
 import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import NamedTuple, cast
@@ -17,7 +18,10 @@ from typing import NamedTuple, cast
 from msgspec.structs import replace
 
 from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.holders import MOST, Hold
 from hotload_tui.core.model import LedgerEntry
+from hotload_tui.core.undo.classes import ClassAttributes, may_patch
+from hotload_tui.core.undo.containers import LiveVersion, Removal
 from hotload_tui.core.undo.owner import CodePlace, Owner, Script, place_of
 from hotload_tui.core.undo.patches import Attributes, relink
 from hotload_tui.core.undo.registers import (
@@ -54,9 +58,11 @@ class Process:
         """Treat all modules below ``module_path`` as plugin modules."""
         plugins = Owner(module_path)
         self.attributes = Attributes(plugins)
+        self.classes = ClassAttributes(plugins)
         self.registers: tuple[Register, ...] = (
             *settings(),
             *registers(plugins.owns),
+            self.classes,
             self.attributes,
         )
         for register in self.registers[:-1]:
@@ -98,6 +104,8 @@ class Process:
         """Return the value from before all plugins, never a plugin's value: that holds its generation."""
         if not self._plugins.owns(change.before):
             return change.before
+        if register is self.classes:
+            return _UNKNOWN
         if register is not self.attributes:
             return MISSING
         known = self.attributes.original(change.key, change.before)
@@ -230,6 +238,10 @@ class Ledger:
         self._others: list[threading.Thread] = []
         self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._modules = 0
+        self._seen = 0
+        self._new: list[str] = []
+        self._words: set[str] = set()
+        self._is_patching = False
         self._lines: list[_Line] = []
         self._called: list[LedgerEntry] = []
         self._given: set[Hashable] = set()
@@ -244,6 +256,28 @@ class Ledger:
         """
         self._before = self._process.read(artifact, follows=follows)
         self._others = threading.enumerate()
+        self._modules = len(sys.modules)
+
+    def imported(self, name: str, codes: Sequence[CodeType]) -> None:
+        """Note what the plugin can patch in a shared module, just imported, before it does.
+
+        ``codes`` is the code of the modules executed so far. Without this, the original attributes of a
+        module that nobody else has imported would be lost.
+        """
+        if len(sys.modules) > self._modules:
+            count = len(sys.modules) - self._modules
+            self._new += itertools.islice(reversed(sys.modules.copy()), count)
+            self._modules += count
+        if len(codes) > self._seen:
+            self._is_patching = self._is_patching or any(map(may_patch, codes[self._seen :]))
+            self._seen = len(codes)
+            self._words = Script(codes).words() if self._is_patching else set()
+        attributes = self._before.get(self._process.attributes)
+        if self._is_patching and attributes is not None:
+            new, self._new = self._new, []
+            self._process.attributes.add(attributes, new)
+            modules = {name.partition(".")[0], name, *new}
+            self._process.classes.note(self._before[self._process.classes], modules, self._words)
 
     def end(self, codes: Iterable[CodeType], calls: ExitCalls) -> None:
         """Record what the load changed.
@@ -359,7 +393,6 @@ class Ledger:
                 for word, category in _HIDDEN.items()
                 if (place := self._script.mentions(word))
             ]
-            self._script = Script(())
             return tuple(found)
 
     def close(self, things: Iterable[object]) -> tuple[LedgerEntry, ...]:
@@ -386,6 +419,25 @@ class Ledger:
                 else:
                     found.append(self._undone(entry, functools.partial(attributes.write, key, original)))
             return tuple(found)
+
+    def references(
+        self, holds: Iterable[Hold], name: Callable[[str], str], *, remove: bool, live: Ledger | None = None
+    ) -> tuple[LedgerEntry, ...]:
+        """Return the references to the generation from other code as entries; ``remove`` removes them first.
+
+        ``name`` returns the author's name for a unique name. ``live`` is the ledger of the version that stays
+        live after a failed load, and gets its own entries back.
+        """
+        version = None if live is None else LiveVersion(live.root, live._script)  # noqa: SLF001 - a ledger too
+        removal = Removal(self.root, self._script, version)
+        found = []
+        for hold in holds:
+            if hold.is_activity or (hold.is_attribute and not remove):
+                continue  # reported as a thread or task, or as a patch
+            what = f"{name(hold.what or self.root)} in {hold.where}"
+            entry = self._entry("reference", what, place_of(hold.thing))
+            found.append(_removed(entry, removal, hold) if remove else replace(entry, outcome="named"))
+        return _bounded(found)
 
     def _left(self, successor: Ledger | None) -> Iterator[_Line]:
         """Yield the changes that ``successor`` does not take over, the newest first."""
@@ -430,6 +482,27 @@ class Ledger:
         except Exception as error:  # foreign code: a directory is missing, or a handler's setter raises
             return replace(entry, outcome="named", now=f"{type(error).__name__}: {error}")
         return replace(entry, outcome="undone")
+
+
+def _removed(entry: LedgerEntry, removal: Removal, hold: Hold) -> LedgerEntry:
+    try:
+        said = removal.remove(hold)
+    except LookupError as error:
+        return replace(entry, outcome="named", now=str(error))
+    except Exception as error:  # foreign code: a container of the host raises
+        return replace(entry, outcome="named", now=f"{type(error).__name__}: {error}")
+    return replace(entry, outcome="undone", what=f"{entry.what}, {said}" if said else entry.what)
+
+
+def _bounded(entries: list[LedgerEntry]) -> tuple[LedgerEntry, ...]:
+    """Return the entries, of each outcome at most ``MOST`` and one that counts the others."""
+    found: list[LedgerEntry] = []
+    for outcome in ("undone", "named"):
+        some = [entry for entry in entries if entry.outcome == outcome]
+        found += some[:MOST]
+        if len(some) > MOST:
+            found.append(replace(some[0], what=f"and {len(some) - MOST} more", file="", line=0, now=""))
+    return tuple(found)
 
 
 def _cancel(timer: threading.Timer) -> None:

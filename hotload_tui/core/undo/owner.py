@@ -112,18 +112,49 @@ class Script:
         self._modules = list(codes)
         self._words: dict[str, CodeType] = {}
 
-    def mentions(self, *words: str) -> CodePlace | None:
-        """Return the first place that has one of the words as a name or in a string; ``None`` if none has."""
+    def words(self) -> set[str]:
+        """Return all names and strings in the code."""
+        self._read()
+        return {*self._words}
+
+    def _read(self) -> None:
         if not self._words:  # on demand: most plugins change nothing
             for module in self._modules:
                 for code in _nested(module):
                     for word in _words_of(code):
                         self._words.setdefault(word, code)
+
+    def mentions(self, *words: str) -> CodePlace | None:
+        """Return the first place that has one of the words as a name or in a string; ``None`` if none has."""
+        self._read()
         for word in words:
             if word in self._words:
                 found = self._words[word]
                 return CodePlace.of(found.co_filename, _line_of(found, word))
         return None
+
+    def names_beside(self, name: str) -> set[str]:
+        """Return the names in the functions and modules whose code has ``name`` among its names."""
+        codes = [code for module in self._modules for code in _nested(module)]
+        return {other for code in codes if name in code.co_names for other in code.co_names}
+
+    def sets(self, attribute: str) -> bool:
+        """Return whether the code sets or removes an attribute of this name itself."""
+        return any(
+            (attribute in code.co_consts and not _SETS_BY_NAME.isdisjoint(code.co_names))
+            or (
+                attribute in code.co_names
+                and any(
+                    step.argval == attribute and step.opname in ("STORE_ATTR", "DELETE_ATTR")
+                    for step in dis.get_instructions(code)
+                )
+            )
+            for module in self._modules
+            for code in _nested(module)
+        )
+
+
+_SETS_BY_NAME = {"setattr", "delattr", "object", "patch"}  # functions that take the name as a string
 
 
 def _words_of(code: CodeType) -> Iterator[str]:

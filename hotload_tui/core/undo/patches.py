@@ -105,6 +105,13 @@ class _Copies(dict[Hashable, object]):
         """Return the copies by module name."""
         return cast("dict[str, _Copy]", self)
 
+    def add(self, name: str, namespace: _Namespace) -> None:
+        """Copy one more namespace, of a module that has come since."""
+        if name not in self:
+            self._readers += [version_reader(namespace)] if HAS_VERSIONS else []
+            self._versions += [reader.value for reader in self._readers[len(self._versions) :]]
+            self[name] = namespace, namespace.copy()
+
     def compare(self) -> None:
         """Find the namespaces that have changed."""
         now = self._current_versions()
@@ -168,6 +175,14 @@ class Attributes(Register):
         assert isinstance(before, _Copies)
         before.compare()
         return before
+
+    def add(self, before: Entries, names: Iterable[str]) -> None:
+        """Copy the namespaces of modules that the load has imported."""
+        assert isinstance(before, _Copies)
+        for name in names:
+            module = sys.modules.get(name)
+            if issubclass(type(module), ModuleType) and not self._plugins.has_name(name):
+                before.add(name, _namespace(module))
 
     def read_on(self, known: Entries) -> Entries:
         """Return ``known`` with the changed namespaces copied again; copy all after an import."""

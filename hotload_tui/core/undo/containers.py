@@ -1,0 +1,215 @@
+"""References to a generation in lists, dictionaries, sets and attributes of other code: named, or removed."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator
+from types import FunctionType, ModuleType
+from typing import Final, NamedTuple, cast
+
+from hotload_tui.core.holders import Hold
+from hotload_tui.core.leak_path import attribute_of, is_module, namespace_of, of_type
+from hotload_tui.core.undo.owner import Script, name_of
+
+_CACHE = type(functools.lru_cache(lambda: None))
+_CONTAINERS = (dict, list, set, deque)
+EMPTIED: Final = "now None"
+"""How an attribute stands whose value from before the plugin is not known."""
+
+
+class LiveVersion(NamedTuple):
+    """The version that stays live after a failed load, which may have replaced its entries."""
+
+    root: str
+    """The start of the unique names of its modules."""
+    script: Script
+
+    def counterpart(self, thing: object, failed: Removal, key: object) -> object:
+        """Return this version's function or class in place of ``thing`` at ``key``; ``None`` if it has none.
+
+        It has none there if its code mentions neither the key nor all that the failed code has beside the
+        name of ``thing``: then the entry is new in the failed version.
+        """
+        is_class = issubclass(type(thing), type)
+        if not (type(thing) is FunctionType or is_class):
+            return None
+        kind, function = cast("type", thing), cast("FunctionType", thing)
+        module = str(of_type(kind, "__module__") if is_class else function.__module__)
+        name = str(of_type(kind, "__qualname__") if is_class else function.__qualname__)
+        beside = failed.script.names_beside(name)
+        is_known = self.script.mentions(key if type(key) is str else name_of(key)) is not None
+        if not is_known and not (beside and all(self.script.mentions(word) for word in beside)):
+            return None
+        found: object = sys.modules.get(f"{self.root}{module.removeprefix(failed.root)}")
+        for part in name.split("."):
+            found = _member(found, part)
+        return found
+
+
+def _member(thing: object, name: str) -> object:
+    if is_module(thing):
+        return namespace_of(thing).get(name)
+    return cast("type", thing).__dict__.get(name) if issubclass(type(thing), type) else None
+
+
+class Removal:
+    """Removes references to the generation ``root`` from the containers of other code."""
+
+    def __init__(self, root: str, script: Script, live: LiveVersion | None = None) -> None:
+        """``script`` is the generation's code; a failed load may have replaced entries of ``live``."""
+        self.root = root
+        self.script = script
+        self._live = live
+
+    def remove(self, hold: Hold) -> str:
+        """Remove one reference, and return how the entry stands now; empty if it is gone.
+
+        Raises:
+            LookupError: the reference cannot be removed; the text says why.
+
+        """
+        if not hold.way:
+            raise LookupError("a local variable of running code")
+        if not hold.is_foreign(self.root):
+            raise LookupError("the holder belongs to a plugin or to hotload")
+        holder, thing = hold.way[-1], hold.thing
+        if type(holder) is _CACHE:
+            holder.cache_clear()
+            return ""
+        place = _attribute(hold)
+        if place is not None:
+            return self._reset(hold, *place)
+        if isinstance(holder, _CONTAINERS):
+            return self._take_out(holder, thing)
+        raise LookupError(f"a {name_of(holder)} cannot be changed")  # a tuple, a closure, C code
+
+    def _take_out(self, holder: object, thing: object) -> str:
+        if isinstance(holder, dict):
+            return self._take_from(cast("dict[Hashable, object]", holder), thing)
+        if isinstance(holder, set):
+            cast("set[object]", holder).discard(thing)
+            return ""
+        items = cast("list[object]", holder)  # or a deque
+        for index in reversed(range(len(items))):
+            if items[index] is thing:
+                del items[index]
+        return ""
+
+    def _take_from(self, table: dict[Hashable, object], thing: object) -> str:
+        said = ""
+        for key, value in table.copy().items():
+            if key is thing:
+                del table[key]
+            elif value is thing:
+                other = self._counterpart(thing, key, table.values())
+                if other is None:
+                    del table[key]
+                else:
+                    table[key] = other
+                    said = "the live version's again"
+        return said
+
+    def _counterpart(self, thing: object, key: object, others: Iterable[object]) -> object:
+        if self._live is None:
+            return None
+        found = self._live.counterpart(thing, self, key)
+        return None if any(other is found for other in others) else found
+
+    # ---- attributes
+
+    def _reset(self, hold: Hold, owner: object, name: str) -> str:
+        """Restore the live version's value or the class's, else set ``None``: an attribute is expected there.
+
+        If the attribute's object is itself an entry of a list, dictionary or set, and nothing else refers to
+        it, and a library made it for the plugin's object (a route, a job, a sink): remove that entry.
+        """
+        other = self._counterpart(hold.thing, name, ())
+        if other is not None:
+            _set(owner, name, other)
+            return "the live version's again"
+        entry = None if self.script.sets(name) else _entry_for(hold)
+        if entry is not None:
+            return self._take_out(*entry)
+        if is_module(owner) or issubclass(type(owner), type):
+            _set(owner, name, None)
+            return EMPTIED
+        if any(name in of_kind for of_kind in _class_values(owner)):
+            object.__delattr__(owner, name)
+            return ""
+        _set(owner, name, None)
+        return EMPTIED
+
+
+def _set(owner: object, name: str, value: object) -> None:
+    if is_module(owner):
+        namespace_of(owner)[name] = value
+    elif issubclass(type(owner), type):
+        type.__setattr__(cast("type", owner), name, value)
+    else:
+        object.__setattr__(owner, name, value)
+
+
+def _class_values(owner: object) -> Iterator[dict[str, object]]:
+    """Yield the values that each class of an object has for its attributes, without the slots."""
+    for kind in cast("tuple[type, ...]", of_type(type(owner), "__mro__")):
+        values = cast("dict[str, object]", of_type(kind, "__dict__"))
+        yield {name: value for name, value in values.items() if not hasattr(type(value), "__set__")}
+
+
+def _attribute(hold: Hold) -> tuple[object, str] | None:
+    """Return the object and the name of the attribute that is the reference; ``None`` if it is another.
+
+    Raises:
+        LookupError: it is an attribute of a function, which often is a wrapper of the plugin's function.
+
+    """
+    *above, holder = hold.way
+    owner: object
+    if hold.is_attribute:
+        owner = sys.modules.get(str(cast("dict[str, object]", holder).get("__name__")))
+    elif above and _is_namespace(holder, above[-1]):
+        owner = above[-1]
+    elif isinstance(holder, _CONTAINERS) or type(holder) is FunctionType:
+        return None
+    else:
+        owner = holder
+    if type(owner) is FunctionType:
+        raise LookupError("a function cannot be changed")
+    name = (
+        next((key for key, value in namespace_of(owner).items() if value is hold.thing), "")
+        if is_module(owner)
+        else attribute_of(owner, hold.thing)
+    )
+    return (owner, name) if name else None
+
+
+def _is_namespace(thing: object, owner: object) -> bool:
+    """Return whether ``thing`` is the dictionary of the attributes of ``owner``."""
+    if type(thing) is not dict or isinstance(owner, (*_CONTAINERS, ModuleType)):
+        return False
+    if issubclass(type(owner), type):
+        return True  # a class refers to no other dictionary
+    try:
+        return object.__getattribute__(owner, "__dict__") is thing
+    except (AttributeError, TypeError):  # slots only
+        return False
+
+
+def _entry_for(hold: Hold) -> tuple[object, object] | None:
+    """Return the container and its entry that exists only for the plugin's object; ``None`` if none does."""
+    way = [*hold.way]
+    if len(way) > 1 and _is_namespace(way[-1], way[-2]):
+        way.pop()
+    while len(way) > 1:
+        entry = way.pop()
+        if id(entry) in hold.shared or isinstance(entry, (tuple, FunctionType, type)):
+            return None
+        if isinstance(way[-1], _CONTAINERS):
+            if len(way) > 1 and _is_namespace(way[-1], way[-2]):
+                if id(way.pop()) in hold.shared:
+                    return None
+                continue
+            return None if len(way) == 1 and hold.is_in_module else (way[-1], entry)
+    return None

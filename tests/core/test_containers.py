@@ -1,0 +1,405 @@
+"""What a version leaves in the containers of the host and of libraries: named, or removed."""
+
+import collections
+import functools
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from types import ModuleType
+from typing import cast
+
+import blinker
+import loguru
+import pytest
+import sqlalchemy
+from sqlalchemy.pool import Pool
+
+from hotload_tui import Config
+from tests.conftest import Running, Workspace, answering
+from tests.core.conftest import retired
+
+Run = Callable[[Config], Running]
+
+HEAD = """\
+import functools
+import host_of_the_test as host
+
+class C:
+    def method(self):
+        return 1
+
+class Key:
+    pass
+
+def handler():
+    return 1
+
+"""
+
+
+class Registry:
+    """An object of the host that plugins register with."""
+
+    def __init__(self) -> None:
+        self.callbacks: list[object] = []
+        self.by_name: dict[str, object] = {}
+        self.current: object = None
+
+    def register(self, kind: type) -> type:
+        """Register a class by its name."""
+        self.by_name[kind.__name__] = kind
+        return kind
+
+    def use(self, handler: object) -> None:
+        """Make a function the current one."""
+        self.current = handler
+
+
+class Route:
+    """A record that the host makes for a handler."""
+
+    def __init__(self, path: str, endpoint: object) -> None:
+        self.path = path
+        self.endpoint = endpoint
+
+
+class Slotted:
+    """An object of the host without a namespace."""
+
+    __slots__ = ("handler",)
+
+    def __init__(self) -> None:
+        self.handler: object = None
+
+
+class Base:
+    """A class of the host that registers its subclasses."""
+
+    kinds: list[type] = []  # noqa: RUF012 - the registry of this test
+    by_name: dict[str, type] = {}  # noqa: RUF012
+
+    def __init_subclass__(cls) -> None:
+        Base.kinds.append(cls)
+        Base.by_name[cls.__name__] = cls
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """Yield a module of the host with containers of every kind."""
+    module = ModuleType("host_of_the_test")
+    registry = Registry()
+    vars(module).update(
+        tools=["kept"], cache={"kept": 1}, kept={"kept"}, queue=collections.deque(["kept"]),
+        default=collections.defaultdict(list, kept=[1]), ordered=collections.OrderedDict(kept=1),
+        deep={"a": [{"b": ["kept"]}]}, registry=registry, slotted=Slotted(), Base=Base,
+        routes=[Route("/", 1)], weak=weakref.WeakSet(), by_key=weakref.WeakKeyDictionary(),
+        by_value=weakref.WeakValueDictionary(),
+        Route=Route, frozen=None, wrap=wrap, wrapped=[],
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "host_of_the_test", module)
+    yield module
+    Base.kinds.clear()
+    Base.by_name.clear()
+    vars(module).clear()
+
+
+def wrap(function: Callable[[], object]) -> Callable[[], object]:
+    """Return a function that calls ``function``."""
+    return lambda: [function()]
+
+
+def state(host: ModuleType) -> dict[str, object]:
+    """Return what the host can reach."""
+    registry: Registry = host.registry
+    return {
+        "tools": [*host.tools], "cache": {**host.cache}, "kept": {*host.kept}, "queue": [*host.queue],
+        "default": repr({**host.default}), "ordered": [*host.ordered],
+        "deep": repr(host.deep), "callbacks": [*registry.callbacks], "by_name": {**registry.by_name},
+        "current": registry.current, "handler": host.slotted.handler, "kinds": [*Base.kinds],
+        "bases": {**Base.by_name}, "routes": [(route.path, route.endpoint) for route in host.routes],
+        "weak": len(host.weak), "by_key": len(host.by_key), "by_value": len(host.by_value),
+        "extra": vars(registry).get("extra"),
+    }  # fmt: skip
+
+
+# What a plugin does while it loads, or in a hook.
+LEAVES = {
+    "function in a list": "host.tools.append(handler)",
+    "twice in a list": "host.tools += [handler, handler]",
+    "lambda in a list": "host.tools.append(lambda: 1)",
+    "pair in a list": "host.tools.append((10, handler))",
+    "function in a dictionary": "host.cache['m'] = handler",
+    "key of a dictionary": "host.cache[Key] = 1",
+    "class in a dictionary": "host.registry.register(C)",
+    "set": "host.kept.add(handler)",
+    "deque": "host.queue.appendleft(handler)",
+    "defaultdict": "host.default['x'] = handler",
+    "list in a defaultdict": "host.default['kept'].append(handler)",
+    "OrderedDict": "host.ordered['x'] = handler",
+    "nested": "host.deep['a'][0]['b'].append(handler)",
+    "list of an object": "host.registry.callbacks.append(handler)",
+    "attribute of an object": "host.registry.current = handler",
+    "attribute set by a method": "host.registry.use(handler)",
+    "slot": "host.slotted.handler = handler",
+    "bound method": "host.tools.append(C().method)",
+    "object": "host.tools.append(C())",
+    "partial": "host.tools.append(functools.partial(handler))",
+    "subclass": "globals().update(Sub=type('Sub', (host.Base,), {'__module__': __name__, 'f': handler}))",
+    "record": "host.routes.append(host.Route('/x', handler))",
+    "WeakSet": "host.weak.add(C); host.tools.append(C)",
+    "WeakKeyDictionary": "host.by_key[C] = C",
+    "WeakValueDictionary": "host.by_value['x'] = C; host.tools.append(C)",
+}
+
+
+def leaving(line: str, *, late: bool = False, fails: bool = False) -> str:
+    """Return a plugin that runs ``line`` in ``register``, or in a hook."""
+    if late:
+        return f"{HEAD}def act():\n    {line}\n\ndef register(ctx):\n    ctx.hook('greet', act)\n"
+    end = "raise ValueError" if fails else "ctx.hook('greet', lambda: 1)"
+    return f"{HEAD}def register(ctx):\n    {line}\n    {end}\n"
+
+
+@pytest.mark.parametrize("kind", LEAVES)
+def test_a_load_that_fails_leaves_nothing_that_the_host_can_reach(
+    workspace: Workspace, run: Run, host: ModuleType, kind: str
+) -> None:
+    """After failed loads, the containers of the host have their old items by the time the command returns."""
+    before = state(host)
+    workspace["greet"] = leaving(LEAVES[kind], fails=True)
+    running = run(workspace.config())
+    assert running.fault("greet").type == "ValueError"
+    left = [note for note in running.fault("greet").notes if "left behind" in note]
+    assert all(", now None (" in note for note in left)  # an attribute: its earlier value is not known
+    assert bool(left) == (kind in ("attribute of an object", "attribute set by a method", "slot"))
+    if kind.startswith("Weak"):
+        assert running.wait_for(lambda: state(host) == before)
+    assert state(host) == before
+    workspace["greet"] = leaving(LEAVES[kind], fails=True) + "# again\n"
+    running.manager.scan_and_load_all()
+    running.manager.stop()
+    assert state(host) == before
+
+
+@pytest.mark.parametrize("kind", LEAVES)
+def test_a_failed_save_leaves_the_entries_of_the_live_version(
+    workspace: Workspace, run: Run, host: ModuleType, kind: str
+) -> None:
+    """A failed save neither adds to the live version's entries nor takes their place."""
+    workspace["greet"] = leaving(LEAVES[kind])
+    running = run(workspace.config())
+    during = state(host)
+    for number in range(2):
+        workspace["greet"] = leaving(LEAVES[kind], fails=True) + f"# {number}\n"
+        running.manager.scan_and_load_all()
+        assert running.status("greet").state == "STALE"
+    assert running.status("greet").generation == 1
+    running.manager.stop(unload=False)
+    if kind.startswith("Weak"):
+        assert running.wait_for(lambda: state(host) == during)
+    assert state(host) == during
+
+
+def test_what_a_failed_load_cannot_take_back_is_in_its_fault(
+    workspace: Workspace, run: Run, host: ModuleType
+) -> None:
+    """The fault names every reference that stays, with the place in the host and in the plugin."""
+    lines = "host.tools.append((host, handler)); host.wrapped.append(host.wrap(C().method))"
+    workspace["greet"] = leaving(lines, fails=True)
+    notes = run(workspace.config()).fault("greet").notes
+    tools, wrapped = [note for note in notes if note.startswith("left behind: reference greet.plugin.")]
+    assert tools.endswith(
+        "handler in host_of_the_test.tools[1][1] (plugin.py:11), now at a tuple cannot be changed"
+    )
+    assert wrapped.endswith(
+        "C.method in host_of_the_test.wrapped[0] → closure (plugin.py:5), now at a cell cannot be changed"
+    )
+    assert len(host.tools) == 2
+
+
+SPREAD = """\
+host.tools.append(handler); host.cache['m'] = C; host.kept.add(handler); host.queue.append(C().method)
+    host.registry.callbacks.append(C()); host.registry.use(handler); host.deep['a'][0]['b'].append(C)
+"""
+PLACES = {
+    "greet.plugin.handler in host_of_the_test.tools[1] (plugin.py:11)",
+    "greet.plugin.C in host_of_the_test.cache['m'] (plugin.py:5)",
+    "greet.plugin.handler in host_of_the_test.kept{…} (plugin.py:11)",
+    "greet.plugin.C.method in host_of_the_test.queue[1] (plugin.py:5)",
+    "greet.plugin.C in host_of_the_test.registry.callbacks[0] → C (plugin.py:5)",
+    "greet.plugin.handler in host_of_the_test.registry.current (plugin.py:11)",
+    "greet.plugin.C in host_of_the_test.deep['a'][0]['b'][1] (plugin.py:5)",
+}
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_all_that_still_holds_a_retired_version_is_named(
+    workspace: Workspace,
+    run: Run,
+    host: ModuleType,
+    is_late: bool,  # noqa: FBT001
+) -> None:
+    """``left``, the event and ``memory`` name every container and attribute that holds a retired version."""
+    workspace["greet"] = leaving(SPREAD, late=is_late)
+    running = run(workspace.config())
+    running.host.call("greet")
+    workspace["greet"] = answering("new")
+    running.manager.scan_and_load_all()
+    event = retired(running)
+    left = {entry.describe() for entry in event.ledger if entry.outcome == "named"}
+    assert left == {f"reference {place}" for place in PLACES}
+    assert {*running.status("greet").left} == left
+    for place in PLACES:
+        assert place.partition(" in ")[2].partition(" (")[0] in event.memory
+    assert len(host.tools) == 2
+
+
+def test_at_most_twenty_references_are_named(workspace: Workspace, run: Run, host: ModuleType) -> None:
+    """A version that many containers hold is reported with twenty of them and the number of the others."""
+    workspace["greet"] = leaving("host.cache.update({str(n): [handler] for n in range(50)})")
+    running = run(workspace.config())
+    workspace["greet"] = answering("new")
+    running.manager.scan_and_load_all()
+    event = retired(running)
+    left = running.status("greet").left
+    assert (len(left), left[-1]) == (21, "reference and 30 more")
+    assert event.memory.endswith(" and 30 more")
+    assert len(host.cache) == 51
+
+
+@pytest.mark.parametrize("kind", LEAVES)
+def test_a_plugin_that_is_to_be_forgotten_is_removed_and_freed(
+    workspace: Workspace, run: Run, host: ModuleType, kind: str
+) -> None:
+    """With ``forget``, a retired version's entries are removed, reported as undone, and freed."""
+    before = state(host)
+    workspace["greet"] = leaving(LEAVES[kind], late=True)
+    running = run(workspace.config(plugins={"greet": {"forget": True}}))
+    running.host.call("greet")
+    workspace["greet"] = answering("new")
+    running.manager.scan_and_load_all()
+    event = retired(running)
+    assert {entry.category for entry in event.ledger} == {"reference"}
+    assert {entry.outcome for entry in event.ledger} == {"undone"}
+    assert state(host) == before
+    assert (event.memory, running.status("greet").left) == ("freed", ())
+
+
+def test_what_cannot_be_forgotten_is_named(workspace: Workspace, run: Run, host: ModuleType) -> None:
+    """With ``forget``, closures, tuples, other plugins' containers and the state of the plugin stay."""
+    workspace["other"] = "KEPT = []\ndef register(ctx):\n    ctx.hook('other', lambda: KEPT)\n"
+    workspace["greet"] = (
+        f"REQUIRES = ['other']\n{HEAD}"
+        "def register(ctx):\n    ctx.hook('greet', lambda: act(ctx))\n"
+        "def act(ctx):\n    ctx.plugin('other').KEPT.append(C)\n    host.wrapped.append(host.wrap(handler))\n"
+        "    host.frozen = frozenset([handler])\n    ctx.state['c'] = C()\n"
+    )
+    running = run(workspace.config(plugins={"greet": {"forget": True}}))
+    assert running.host.invoke("greet").faults == ()
+    kept = cast("list[object]", running.host.call("other")[0])
+    workspace["greet"] = answering("new")
+    running.manager.scan_and_load_all()
+    event = retired(running)
+    left = "\n".join(running.status("greet").left)
+    assert "host_of_the_test.frozen{…}" in left
+    assert "host_of_the_test.wrapped[0] → closure" in left
+    assert ".KEPT[0]" in left
+    assert event.memory.startswith("alive: ")
+    assert (kept, len(host.wrapped), len(host.frozen)) == ([kept[0]], 1, 1)
+
+
+@functools.singledispatch
+def shown(_: object) -> str:
+    """Show anything; plugins register functions for their types."""
+    return "object"
+
+
+# Libraries that keep what a plugin registers: the plugin's code, and the registrations in a new program.
+LIBRARIES: dict[str, tuple[str, Callable[[], object]]] = {
+    "blinker": (
+        "import blinker\ndef heard(sender): ...\nblinker.signal('hotload-test').connect(heard, weak=False)",
+        lambda: len(blinker.signal("hotload-test").receivers),
+    ),
+    "singledispatch": (
+        (
+            "class Own: ...\n@host.shown.register\ndef shown_as_int(x: int): return 'int'\n"
+            "@host.shown.register(Own)\ndef shown_as_own(x): return 'own'\nhost.shown(1), host.shown(Own())"
+        ),
+        lambda: (shown(1), len(shown.registry)),
+    ),
+    "SQLAlchemy": (
+        (
+            "from sqlalchemy import event\nfrom sqlalchemy.pool import Pool\n"
+            "def connected(connection, record): ...\nevent.listen(Pool, 'connect', connected)"
+        ),
+        lambda: len(attrgetter("dispatch.connect._clslevel")(Pool).get(Pool, ())),
+    ),
+    "SQLAlchemy, one engine": (
+        "from sqlalchemy import event\ndef began(connection): ...\nevent.listen(host.engine, 'begin', began)",
+        lambda: len([*attrgetter("engine.dispatch.begin")(sys.modules["host_of_the_test"])]),
+    ),
+    "loguru": (
+        "from loguru import logger\ndef sink(message): ...\nlogger.add(sink)",
+        lambda: len(attrgetter("_core.handlers")(loguru.logger)),
+    ),
+    "subclasses": ("class Sub(host.Base): ...", lambda: (len(Base.kinds), len(Base.by_name))),
+}
+
+
+@pytest.fixture
+def libraries(host: ModuleType) -> ModuleType:
+    """Return the host's module with objects of the libraries."""
+    vars(host).update(shown=shown, engine=sqlalchemy.create_engine("sqlite://"))
+    return host
+
+
+@pytest.mark.usefixtures("libraries")
+@pytest.mark.parametrize("kind", LIBRARIES)
+def test_registrations_in_libraries_are_forgotten(workspace: Workspace, run: Run, kind: str) -> None:
+    """With ``forget``, each reload leaves the registrations of the live version only, and all is freed."""
+    setup, count = LIBRARIES[kind]
+    before = count()
+    source = f"import host_of_the_test as host\n{setup}\n\ndef register(ctx): ...\n"
+    workspace["greet"] = source
+    running = run(workspace.config(plugins={"greet": {"forget": True}}))
+    during = count()
+    assert during != before
+    for number in (1, 2):
+        workspace["greet"] = f"{source}# {number}\n"
+        running.manager.scan_and_load_all()
+        event = retired(running, times=number)
+        assert event.memory == "freed"
+        assert "reference greet.plugin." in event.describe()
+        assert running.status("greet").left == ()
+        assert count() == during
+    workspace["greet"] = f"{source}raise ValueError\n"
+    running.manager.scan_and_load_all()
+    assert running.status("greet").state == "STALE"
+    assert count() == during
+    running.manager.disable("greet")
+    assert retired(running, times=3).memory == "freed"
+    assert count() == before
+
+
+@pytest.mark.usefixtures("libraries")
+@pytest.mark.parametrize("kind", LIBRARIES)
+def test_registrations_in_libraries_are_named(workspace: Workspace, run: Run, kind: str) -> None:
+    """Without ``forget``, the registrations of a retired version are named with their place."""
+    setup, _ = LIBRARIES[kind]
+    places = {
+        "blinker": "receivers", "singledispatch": "shown", "SQLAlchemy": "sqlalchemy.", "loguru": "handlers",
+        "SQLAlchemy, one engine": "host_of_the_test.engine.dispatch.", "subclasses": "Base.kinds[",
+    }  # fmt: skip
+    workspace["greet"] = f"import host_of_the_test as host\n{setup}\n\ndef register(ctx): ...\n"
+    running = run(workspace.config())
+    workspace["greet"] = answering("new")
+    running.manager.scan_and_load_all()
+    event = retired(running)
+    assert places[kind] in event.memory
+    assert any(places[kind] in line for line in running.status("greet").left)
+    running.manager.stop()
+    # So that the next test finds a new program.
+    blinker.signal("hotload-test").receivers.clear()
+    loguru.logger.remove()
+    loguru.logger.add(sys.stderr)
