@@ -40,6 +40,8 @@ MOST = 20
 _LEVELS = 16
 _WIDEST = 400  # holders to follow on one level
 _GENERATION = re.compile(r"\.g\d+_[0-9a-f]{12}x*(?=\.)")  # in the unique names of other plugins' modules
+_GENERAL = ("builtins", "collections", "functools", "weakref", "_weakrefset", "types", "abc")
+"""The modules of the standard library whose objects any code may fill; others rely on their contents."""
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
 
@@ -66,14 +68,16 @@ class Hold(NamedTuple):
         """Whether ``thing`` is an attribute of a module."""
         return self.is_in_module and len(self.way) == 1
 
-    def is_foreign(self, root: str) -> bool:
-        """Return whether nothing on the path belongs to a plugin or to hotload itself."""
-        plugins = root.partition(".")[0]
-        return not any(
-            is_within(name, plugins) or is_within(name, __name__.partition(".")[0])
-            for thing in self.way
-            for name in _modules_of(thing)
-        )
+    def keeper(self, root: str) -> str:
+        """Return who owns a part of the path that only its owner may change; empty if nobody does."""
+        plugins, hotload = root.partition(".")[0], __name__.partition(".")[0]
+        for name in (name for thing in self.way for name in _modules_of(thing)):
+            head = str(name).partition(".")[0]
+            if head in (plugins, hotload):
+                return "a plugin" if head == plugins else "hotload"
+            if head in sys.stdlib_module_names and head not in _GENERAL:
+                return "the standard library"
+        return ""
 
 
 def _modules_of(thing: object) -> Iterator[object]:

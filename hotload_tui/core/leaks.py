@@ -131,6 +131,7 @@ class LivenessCheck:
         self._others: list[weakref.ref[object]] = []
         self._held: set[str] = set()
         self._held_by: list[str] = []
+        self._said = ""
         for thing in others:
             with contextlib.suppress(TypeError):  # as in ``_watch``
                 self._others.append(weakref.ref(thing))
@@ -176,7 +177,7 @@ class LivenessCheck:
         self._held = held_from_outside(self._references.values(), self.root)
         if self._held == before or self.is_freed():
             return False
-        self._held_by = []
+        self._held_by, self._said = [], ""
         return True
 
     def holds(self, frames: Iterable[object] = ()) -> list[Hold]:
@@ -184,6 +185,7 @@ class LivenessCheck:
 
         ``frames`` count as part of the generation: the frames of the error that ended its load.
         """
+        self._held_by, self._said = [], ""
         targets, own = held_objects(self._references.values(), self.root, self._kept, frames)
         if not targets:
             return []
@@ -200,14 +202,16 @@ class LivenessCheck:
         """
         if self.is_freed():
             return FREED
-        if not self._held_by:
-            self.holds()
-        names = sorted(set(self._names()))
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        shown = self._held_by[:MOST]
-        others = f" and {len(self._held_by) - MOST} more" if len(self._held_by) > MOST else ""
-        held_by = f", held by {', '.join(shown)}{others}" if shown else ""
-        return f"alive: {', '.join(names[:_SHOWN])}{more}{held_by}"
+        if not self._said:
+            if not self._held_by:
+                self.holds()
+            names = sorted(set(self._names()))
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            shown, count = self._held_by[:MOST], len(self._held_by)
+            others = f" and {count - MOST} more" if count > MOST else ""
+            held_by = f", held by {', '.join(shown)}{others}" if shown else ""
+            self._said = f"alive: {', '.join(names[:_SHOWN])}{more}{held_by}"
+        return self._said
 
     def named(self, unique: str) -> str:
         """Return the author's name for an object with this unique name."""

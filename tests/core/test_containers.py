@@ -2,7 +2,9 @@
 
 import collections
 import functools
+import queue
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from operator import attrgetter
@@ -18,6 +20,7 @@ from sqlalchemy.pool import Pool
 from hotload_tui import Config
 from tests.conftest import Running, Workspace, answering
 from tests.core.conftest import retired
+from tests.waiting import PATIENCE
 
 Run = Callable[[Config], Running]
 
@@ -216,6 +219,27 @@ def test_what_a_failed_load_cannot_take_back_is_in_its_fault(
         "C.method in host_of_the_test.wrapped[0] → closure (plugin.py:5), now at a cell cannot be changed"
     )
     assert len(host.tools) == 2
+
+
+def test_the_tables_of_the_standard_library_stay_whole(
+    workspace: Workspace, run: Run, host: ModuleType
+) -> None:
+    """A failed load's thread stays in the table of threads, and its item in a queue: both are named."""
+    vars(host).update(gate=threading.Event(), jobs=queue.Queue())
+    workspace["greet"] = (
+        "import threading\nimport host_of_the_test as host\n"
+        "class Worker(threading.Thread):\n    def run(self): host.gate.wait(60)\n"
+        "def register(ctx):\n    Worker(name='worker', daemon=True).start()\n"
+        "    host.jobs.put(Worker)\n    raise ValueError\n"
+    )
+    notes = "\n".join(run(workspace.config()).fault("greet").notes)
+    (worker,) = [thread for thread in threading.enumerate() if thread.name == "worker"]
+    assert "thread 'worker' running Worker" in notes
+    assert "jobs.queue[0]" in notes
+    assert "belongs to the standard library" in notes
+    host.gate.set()
+    worker.join(PATIENCE)
+    assert not worker.is_alive()
 
 
 SPREAD = """\

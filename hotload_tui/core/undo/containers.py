@@ -72,8 +72,9 @@ class Removal:
         """
         if not hold.way:
             raise LookupError("a local variable of running code")
-        if not hold.is_foreign(self.root):
-            raise LookupError("the holder belongs to a plugin or to hotload")
+        keeper = hold.keeper(self.root)
+        if keeper:
+            raise LookupError(f"the holder belongs to {keeper}")
         holder, thing = hold.way[-1], hold.thing
         if type(holder) is _CACHE:
             holder.cache_clear()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import logging
-import mimetypes
 import os
 import socket
 import sys
@@ -13,7 +11,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.undo.owner import name_of
@@ -48,9 +46,13 @@ class Dialects(Register):
         return artifact.may_say(self.words, _MOST)
 
     def read(self) -> Entries:  # noqa: D102 - as Register
+        import csv  # here and elsewhere: only for plugins that import the module too
+
         return {name: csv.get_dialect(name) for name in csv.list_dialects()}
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
+        import csv
+
         if value is MISSING:
             csv.unregister_dialect(str(key))
         else:
@@ -58,6 +60,13 @@ class Dialects(Register):
 
     def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - as Register
         return f"'{key}'"
+
+
+class _Database(Protocol):
+    """The tables of ``mimetypes``: the additional types first, then the official ones."""
+
+    types_map: tuple[dict[str, str], dict[str, str]]
+    types_map_inv: tuple[dict[str, list[str]], dict[str, list[str]]]
 
 
 class MimeTypes(Register):
@@ -79,11 +88,12 @@ class MimeTypes(Register):
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         suffix, is_official = cast("tuple[str, bool]", key)
         before = _types(is_official).pop(suffix, None)
-        tables = cast("tuple[dict[str, list[str]], ...]", _database().types_map_inv)
-        suffixes = tables[is_official].get(before or "", [])
+        suffixes = _database().types_map_inv[is_official].get(before or "", [])
         if suffix in suffixes:
             suffixes.remove(suffix)
         if value is not MISSING:
+            import mimetypes
+
             mimetypes.add_type(str(value), suffix, is_official)
 
     def tell(self, key: Hashable, value: object) -> str:  # noqa: D102 - as Register
@@ -91,13 +101,15 @@ class MimeTypes(Register):
 
 
 def _types(is_official: bool) -> MutableMapping[str, str]:  # noqa: FBT001 - the index that mimetypes uses
-    return cast("tuple[MutableMapping[str, str], ...]", _database().types_map)[is_official]
+    return _database().types_map[is_official]
 
 
-def _database() -> mimetypes.MimeTypes:
+def _database() -> _Database:
+    import mimetypes
+
     if not mimetypes.inited:
         mimetypes.init()
-    return cast("mimetypes.MimeTypes", getattr(mimetypes, "_db"))  # noqa: B009 - not in the stubs
+    return cast("_Database", getattr(mimetypes, "_db"))  # noqa: B009 - not in the stubs
 
 
 class Limits(Register):
