@@ -66,6 +66,10 @@ class Route:
         self.path = path
         self.endpoint = endpoint
 
+    def show(self) -> str:
+        """Return the path."""
+        return self.path
+
 
 class Slotted:
     """An object of the host without a namespace."""
@@ -308,6 +312,24 @@ def test_a_plugin_that_is_to_be_forgotten_is_removed_and_freed(
     assert {entry.outcome for entry in event.ledger} == {"undone"}
     assert state(host) == before
     assert (event.memory, running.status("greet").left) == ("freed", ())
+
+
+def test_patches_made_later_are_forgotten_too(workspace: Workspace, run: Run, host: ModuleType) -> None:
+    """With ``forget``, attributes of modules and classes that a handler set are reset, and all is freed."""
+    original = Route.__dict__["show"]
+    lines = (
+        "host.frozen = handler\n    Route = host.Route\n    Route.extra = handler\n"
+        "    Route.show = functools.wraps(Route.show)(lambda self: Route.show)"
+    )
+    workspace["greet"] = leaving(lines, late=True)
+    running = run(workspace.config(plugins={"greet": {"forget": True}}))
+    assert running.host.invoke("greet").faults == ()
+    workspace["greet"] = answering("new")
+    running.manager.scan_and_load_all()
+    assert retired(running).memory == "freed"
+    assert running.status("greet").left == ()
+    assert (host.frozen, vars(Route)["extra"], vars(Route)["show"]) == (None, None, original)
+    del Route.extra  # type: ignore[attr-defined]
 
 
 def test_what_cannot_be_forgotten_is_named(workspace: Workspace, run: Run, host: ModuleType) -> None:

@@ -75,7 +75,7 @@ class Parting:
 
     def undo_patches(self) -> None:
         """Undo the patches of shared modules that the generation made after its load."""
-        self.entries += self.ledger.undo_patches()
+        self.entries += self.ledger.undo_patches(forgets=self.forgets)
 
     def name_references(self) -> None:
         """Name the references from other code; remove them if the plugin's settings say so."""

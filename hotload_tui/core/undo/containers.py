@@ -10,7 +10,7 @@ from types import FunctionType, ModuleType
 from typing import Final, NamedTuple, cast
 
 from hotload_tui.core.holders import Hold
-from hotload_tui.core.leak_path import attribute_of, is_module, namespace_of, of_type
+from hotload_tui.core.leak_path import attribute_of, is_module, is_within, namespace_of, of_type
 from hotload_tui.core.undo.owner import Script, name_of
 
 _CACHE = type(functools.lru_cache(lambda: None))
@@ -121,7 +121,7 @@ class Removal:
     # ---- attributes
 
     def _reset(self, hold: Hold, owner: object, name: str) -> str:
-        """Restore the live version's value or the class's, else set ``None``: an attribute is expected there.
+        """Restore the live version's, the wrapped or the class's value, else set ``None``: one is expected.
 
         If the attribute's object is itself an entry of a list, dictionary or set, and nothing else refers to
         it, and a library made it for the plugin's object (a route, a job, a sink): remove that entry.
@@ -130,6 +130,10 @@ class Removal:
         if other is not None:
             _set(owner, name, other)
             return "the live version's again"
+        wrapped = self._wrapped(hold.thing)
+        if wrapped is not None:
+            _set(owner, name, wrapped)
+            return ""
         entry = None if self.script.sets(name) else _entry_for(hold)
         if entry is not None:
             return self._take_out(*entry)
@@ -141,6 +145,12 @@ class Removal:
             return ""
         _set(owner, name, None)
         return EMPTIED
+
+    def _wrapped(self, thing: object) -> object:
+        """Return the function of other code that a wrapper of the generation wraps; ``None`` if unknown."""
+        while type(thing) is FunctionType and is_within(thing.__globals__.get("__name__"), self.root):
+            thing = vars(thing).get("__wrapped__")
+        return thing if type(thing) is FunctionType else None
 
 
 def _set(owner: object, name: str, value: object) -> None:

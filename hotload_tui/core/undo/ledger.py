@@ -402,10 +402,11 @@ class Ledger:
             for found in resources(things)
         )
 
-    def undo_patches(self) -> tuple[LedgerEntry, ...]:
+    def undo_patches(self, *, forgets: bool = False) -> tuple[LedgerEntry, ...]:
         """Undo patches of shared modules made after the load; report the hooks that cannot be removed.
 
-        The search of all modules pays only if something of the generation is still in memory.
+        The search of all modules pays only if something of the generation is still in memory. ``forgets``:
+        ``references`` follows, and removes the patches whose original is not known.
         """
         attributes = self._process.attributes
         with self._process.lock:
@@ -414,9 +415,9 @@ class Ledger:
                 value = attributes.current(key)
                 original = attributes.original(key, value)
                 entry = self._entry(attributes.category, attributes.tell(key, value), place_of(value))
-                if original is MISSING:
+                if original is MISSING and not forgets:
                     found.append(replace(entry, outcome="named"))
-                else:
+                elif original is not MISSING:
                     found.append(self._undone(entry, functools.partial(attributes.write, key, original)))
             return tuple(found)
 
