@@ -49,8 +49,9 @@ class Source:
             "fails": "    1 / 0\n",
             "is picky": "".join(f"    assert ctx.plugin({o!r}).VERSION % 2 == 0\n" for o in self.requires),
         }.get(self.kind, "")
+        head = "RELOAD = 'replace'\n" if self.kind == "replaces" else ""
         return (
-            f"VERSION = {self.version}\nREQUIRES = {list(self.requires)!r}\n"
+            f"{head}VERSION = {self.version}\nREQUIRES = {list(self.requires)!r}\n"
             f"def register(ctx):\n{body}    ctx.hook('all', lambda: ({name!r}, VERSION))\n"
         )
 
@@ -248,7 +249,23 @@ class UnsurePlans(Plans):
     kinds = (*GOOD, "fails", "is picky")
 
 
+class ReplacingPlans(Plans):
+    """The same, with plugins whose live version leaves before the next one is tried."""
+
+    kinds = (*GOOD, "replaces", "replaces")
+
+
+class UnsureReplacingPlans(Plans):
+    """The same, with plugins of which only a trial shows that they do not load."""
+
+    kinds = (*GOOD, "replaces", "replaces", "fails", "is picky")
+
+
 TestPlans = Plans.TestCase
 TestPlans.settings = settings(BOUNDED, max_examples=2 * MODEL_EXAMPLES)
 TestUnsurePlans = UnsurePlans.TestCase
 TestUnsurePlans.settings = TestPlans.settings
+TestReplacingPlans = ReplacingPlans.TestCase
+TestReplacingPlans.settings = TestPlans.settings
+TestUnsureReplacingPlans = UnsureReplacingPlans.TestCase
+TestUnsureReplacingPlans.settings = TestPlans.settings
