@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 
 import pytest
@@ -96,6 +97,24 @@ async def test_a_syntax_error_of_a_running_plugin_names_the_live_version(
         await it.shows("SyntaxError", f"still running {digest} (generation 1), loaded", "in compile of greet")
         workspace["greet"] = GOOD + "\n"
         await it.shows("No errors in greet", "2 Error 3 Log")
+
+
+async def test_a_second_claim_shows_the_way_out(workspace: Workspace, run: Run) -> None:
+    """A port that the running version still holds is a fault with the hint at ctx.own and replace."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    claiming = (
+        "import socket\ndef register(ctx):\n"
+        f"    ctx.on_unload(socket.create_server(('127.0.0.1', {port})).close)\n"
+    )
+    workspace["greet"] = claiming
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("greet"))
+        workspace["greet"] = f"{claiming}# edited\n"
+        await asyncio.to_thread(running.manager.scan_and_load_all)
+        await opened(it, "greet", "~ STALE")
+        await it.shows("Address already in use", "the previous version still holds it; use ctx.own")
 
 
 async def test_causes_are_blocks_and_library_frames_are_folded(workspace: Workspace, run: Run) -> None:
