@@ -204,11 +204,11 @@ class _Walk:
 
     def holds(self) -> list[Hold]:
         """Return the references from other code, the shortest paths first."""
-        found = {hold.where: hold for hold in reversed(list(self._from_starts()))}
-        if len(found) == 0 or self._is_unnamed():
+        found = list(self._from_starts())
+        if not found or self._is_unnamed():
             self._add_locals()
-            found = {hold.where: hold for hold in reversed(list(self._from_starts()))}
-        return list(found.values())[::-1]
+            found = list(self._from_starts())
+        return found
 
     def _is_unnamed(self) -> bool:
         """Return whether a list, dictionary or set refers to the generation, and no path leads to it."""

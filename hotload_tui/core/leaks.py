@@ -192,7 +192,7 @@ class LivenessCheck:
         holds, unknown = holds_of(targets, own, self.root)
         running = running_in(self.root)
         found = [hold.where for hold in holds if not (running and hold.is_activity)]
-        self._held_by = [*([running] if running else []), *found] or [unknown]
+        self._held_by = [*([running] if running else []), *dict.fromkeys(found)] or [unknown]
         return holds
 
     def verdict(self) -> str:

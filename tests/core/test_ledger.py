@@ -822,7 +822,7 @@ def test_a_patch_of_a_shared_class_does_not_pile_up(workspace: Workspace, run: R
 FIRST = {
     "import": "import {0} as lib\n",
     "from": "from {0} import other\nimport sys\nlib = sys.modules[{0!r}]\n",
-    "import_module": "import importlib\nlib = importlib.import_module({0!r})\nimport math\n",
+    "import_module": "import importlib\nlib = importlib.import_module({0!r})\n",
     "in another module": "import {0}\nfrom .second import lib\n",
 }
 

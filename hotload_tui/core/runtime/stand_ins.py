@@ -41,6 +41,8 @@ class Modules(Protocol):
     root_dir: Path
     exit_calls: list[Callable[[], object]]
     """The functions that the plugin registered with ``atexit``, the oldest first."""
+    on_import: Callable[[str], None] | None
+    """Called during the load with the name of each shared module that the plugin has imported."""
 
     def importing(self, load: Callable[[], _R]) -> _R:
         """Run ``load`` while the modules are in ``sys.modules``."""
@@ -323,7 +325,10 @@ def _importlib(generation: Modules, private: Importer) -> Mapping[str, object]:
         target = private.absolute(name, package)
         if target.startswith("."):
             return importlib.import_module(target, package)  # raises the usual error
-        return generation.importing(lambda: importlib.import_module(target))
+        module = generation.importing(lambda: importlib.import_module(target))
+        if generation.on_import is not None and target == name:
+            generation.on_import(name)
+        return module
 
     return {"import_module": import_module, "__import__": private}
 

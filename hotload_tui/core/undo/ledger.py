@@ -438,7 +438,7 @@ class Ledger:
             what = f"{name(hold.what or self.root)} in {hold.where}"
             entry = self._entry("reference", what, place_of(hold.thing))
             found.append(_removed(entry, removal, hold) if remove else replace(entry, outcome="named"))
-        return _bounded(found)
+        return _bounded([*dict.fromkeys(found)])
 
     def _left(self, successor: Ledger | None) -> Iterator[_Line]:
         """Yield the changes that ``successor`` does not take over, the newest first."""
