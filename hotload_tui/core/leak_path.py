@@ -194,8 +194,8 @@ class _ReferenceGraph:
     def has_strangers(self) -> bool:
         """Return whether something unknown refers to a namespace of the generation."""
         spaces = self.namespaces()
-        return any(
-            sys.getrefcount(spaces[index]) - self._alone > self._inside[id(spaces[index])]
+        return any(  # a list of this graph refers to each, too
+            sys.getrefcount(spaces[index]) - self._alone - 1 > self._inside[id(spaces[index])]
             for index in range(len(spaces))
         )
 

@@ -134,9 +134,18 @@ class Script:
         return None
 
     def names_beside(self, name: str) -> set[str]:
-        """Return the names in the functions and modules whose code has ``name`` among its names."""
-        codes = [code for module in self._modules for code in _nested(module)]
-        return {other for code in codes if name in code.co_names for other in code.co_names}
+        """Return the names in the lines of code that have ``name`` among their names."""
+        found: set[str] = set()
+        for code in (code for module in self._modules for code in _nested(module)):
+            if name in code.co_names:
+                steps = [(step.positions, step.argval) for step in dis.get_instructions(code)]
+                lines = {place.lineno for place, value in steps if place and value == name}
+                found |= {
+                    value
+                    for place, value in steps
+                    if place and place.lineno in lines and value in code.co_names
+                }
+        return found
 
     def sets(self, attribute: str) -> bool:
         """Return whether the code sets or removes an attribute of this name itself."""
