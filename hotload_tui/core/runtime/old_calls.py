@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from types import FrameType, FunctionType
 from typing import Final, NamedTuple
 
-from hotload_tui.core.interpreter import CallReports, stack_of
+from hotload_tui.core.interpreter import CallReports, stack_of, stacks
 from hotload_tui.core.leak_path import namespace_of, place
 from hotload_tui.core.runtime.generation import Generation, PrivateImport
 
@@ -72,6 +72,9 @@ class OldCalls:
         _watched[id(generation)] = self
         self._functions = list(map(weakref.ref, _functions_of(generation)))
         self._watch()
+        running = stacks()
+        self._look_at(running, time.monotonic())  # to know the calls that began before
+        running.clear()  # else it would be part of a cycle through this frame
 
     def end(self) -> None:
         """Stop watching; without a watched generation, no code of the process is watched."""
