@@ -39,6 +39,8 @@ from types import (
 )
 from typing import TypeGuard, cast
 
+from hotload_tui.core.module_names import unique_name
+
 _RUNTIME = f"{__name__.rpartition('.')[0]}.runtime"
 _MACHINERY = frozenset(f"{_RUNTIME}.{name}" for name in ("generation", "naming", "native", "stand_ins"))
 """The modules of this package whose objects count as part of each generation."""
@@ -131,7 +133,7 @@ def names_of(thing: object, root: str) -> Iterator[str]:
 
 def _joined(module: object, name: object, root: str) -> Iterator[str]:
     if is_within(module, root) and type(name) is str:
-        yield f"{module}.{name}"
+        yield f"{unique_name(module)}.{name}"
 
 
 def of_type(kind: object, name: str) -> object:
@@ -223,7 +225,7 @@ class _ReferenceGraph:
     def owners_of(self, thing: object) -> list[str]:
         """Return the name of the module or class whose namespace ``thing`` is."""
         names = [
-            str(namespace_of(module)["__name__"])
+            str(unique_name(namespace_of(module)["__name__"]))
             for module in self.members
             if is_module(module) and (module is thing or namespace_of(module) is thing)
         ]
@@ -289,6 +291,7 @@ def is_ours(frame: FrameType) -> bool:
 
 def is_within(name: object, root: str) -> bool:
     """Return whether ``name`` is ``root`` or a name below it."""
+    name = unique_name(name)
     return type(name) is str and (name == root or name.startswith(f"{root}."))
 
 

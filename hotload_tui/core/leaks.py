@@ -31,6 +31,7 @@ from hotload_tui.core.leak_path import (
     of_type,
     zone_of,
 )
+from hotload_tui.core.module_names import names_below
 
 
 def collect() -> None:
@@ -40,31 +41,56 @@ def collect() -> None:
 
 def forget(root: str) -> None:
     """Remove the entries of modules whose names begin with ``root`` from registers that only grow."""
-    _forget_loggers(root)
-    for name, kind in (
-        ("_overload_registry", typing),
-        ("modulesbyfile", inspect),
-        ("_filesbymodname", inspect),
-    ):
-        _forget_modules(getattr(kind, name, None), root)
+    forget_loggers(
+        root.rpartition(".")[0], lambda logger: is_within(of_type(type(logger), "__module__"), root)
+    )
+    _forget_overloads(root)
+    for name in ("modulesbyfile", "_filesbymodname"):
+        _forget_modules(getattr(inspect, name, None), root)
     for clear in cast("Iterable[Callable[[], None]]", getattr(typing, "_cleanups", ())):
         clear()  # the caches of ``List[X]`` and similar types
     _forget_types(getattr(ctypes, "_pointer_type_cache", None), root)
     _forget_warnings(root)
 
 
-def _forget_loggers(root: str) -> None:
+def forget_loggers(parent: str, is_wanted: Callable[[object], bool] = lambda _: True) -> None:
+    """Remove the loggers, and their placeholders, that a plugin named after its modules, below ``parent``.
+
+    The versions of a plugin share them; ``is_wanted`` chooses some.
+    """
     manager = logging.Logger.manager
+    start = f"{parent}."
     with logging._lock:  # type: ignore[attr-defined]  # noqa: SLF001 - as logging does; typeshed hides it
-        for name in [name for name in manager.loggerDict if is_within(name, root)]:
+        gone = [
+            (name, logger)
+            for name, logger in manager.loggerDict.items()
+            if (name == parent or name.startswith(start)) and is_wanted(logger)
+        ]
+        for name, logger in gone:
             del manager.loggerDict[name]
-        above = root
-        while above:
-            above = above.rpartition(".")[0]
-            holder = manager.loggerDict.get(above)
-            if isinstance(holder, logging.PlaceHolder):
-                for logger in [logger for logger in holder.loggerMap if is_within(logger.name, root)]:
-                    del holder.loggerMap[logger]
+            above = name.rpartition(".")[0]
+            while above and isinstance(logger, logging.Logger):
+                holder = manager.loggerDict.get(above)
+                if isinstance(holder, logging.PlaceHolder):
+                    holder.loggerMap.pop(logger, None)
+                above = above.rpartition(".")[0]
+
+
+def _forget_overloads(root: str) -> None:
+    """Remove the functions of the modules in ``root`` from the overloads that ``typing`` knows.
+
+    The next version's functions have the same keys; of them remain those that are at other lines.
+    """
+    parent = root.rpartition(".")[0]
+    registry: dict[str, dict[str, dict[int, object]]] = getattr(typing, "_overload_registry", {})
+    for module in [name for name in registry.copy() if type(name) is str and name.startswith(parent)]:
+        of_module = registry[module]
+        for functions in of_module.values():
+            for line, function in functions.copy().items():
+                if type(function) is FunctionType and is_within(function.__globals__.get("__name__"), root):
+                    del functions[line]
+        if not any(of_module.values()):
+            registry.pop(module, None)
 
 
 def _forget_modules(register: object, root: str) -> None:
@@ -132,6 +158,7 @@ class LivenessCheck:
         self._held: set[str] = set()
         self._held_by: list[str] = []
         self._said = ""
+        self._module_names = names_below(root)  # kept, to recognize classes that outlive the generation
         for thing in others:
             with contextlib.suppress(TypeError):  # as in ``_watch``
                 self._others.append(weakref.ref(thing))

@@ -18,7 +18,6 @@ from hotload_tui.core.compiler import Compiler
 from hotload_tui.core.errors import PluginError
 from hotload_tui.core.events import PluginRetired
 from hotload_tui.core.runtime.loader import Loader
-from hotload_tui.core.runtime.naming import Remnant
 from tests.conftest import CountingHost, Running, Workspace
 from tests.waiting import PATIENCE
 
@@ -97,9 +96,8 @@ def retired(running: Running, name: str = "greet", times: int = 1) -> PluginReti
 
 
 def plugin_modules() -> list[str]:
-    """Return the names of all importable plugin modules, without the remnants of retired ones."""
-    modules = sys.modules.copy().items()
-    return [name for name, module in modules if name.startswith("hotplug.") and type(module) is not Remnant]
+    """Return the names of all importable plugin modules."""
+    return [name for name in sys.modules.copy() if name.startswith("hotplug.")]
 
 
 class Histories(RuleBasedStateMachine):

@@ -155,7 +155,7 @@ HELD = {
     "generator": (advanced, "greet.plugin.stream"),
     "exception": (kept_error, "greet.plugin.fail"),
     "function of another file": (lambda parting: parting.get("helper"), "greet.utils.helper"),
-    "module": (lambda parting: sys.modules[parting.get("fail").__module__], "greet.plugin"),
+    "module": (lambda parting: sys.modules[parting.get("fail").__globals__["__spec__"].name], "greet.plugin"),
 }
 
 

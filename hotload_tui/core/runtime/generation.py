@@ -1,23 +1,27 @@
 """``Generation``: one load of one artifact with separate module objects, and the imports that reach them.
 
-The modules are named ``<module_path>.<plugin>.g<N>_<hash12>.<module>``, so two generations can exist side by
-side, and every object with such a module name belongs to the plugin. The code of the modules comes only from
-the artifact, never from the source on disk.
+The keys of the modules in ``sys.modules`` are ``<module_path>.<plugin>.g<N>_<hash12>.<module>``, so two
+generations can exist side by side. ``__name__`` in the modules, and so ``__module__`` of their objects, is
+``<module_path>.<plugin>.<module>`` in each generation; ``module_names`` tells them apart. The code of the
+modules comes only from the artifact, never from the source on disk.
 
 Imports. Each generation has its own builtins dictionary, whose ``__import__`` maps the short names that a
 plugin's author writes (``import utils`` for a file beside ``plugin.py``, or ``import greet.utils`` in the
-plugin ``greet``) to the generation's unique names. Relative imports need no mapping: ``__package__`` is
-unique. The standard library wins over plugin files of the same name, and these win over installed packages.
+plugin ``greet``) and relative names to the generation's unique names. The standard library wins over plugin
+files of the same name, and these win over installed packages.
 
 Facades. ``hotplug.<plugin>`` and ``hotplug.<plugin>.<module>`` are stable names for the live generation. Host
-code imports them, patches through them and unpickles by them. A facade keeps no reference: each access goes
-to the generation that is live at that moment. The unique name of a generation that no longer exists (in an
-old pickle, for example) resolves like the stable name.
+code imports them, patches through them and unpickles by them, and the standard library finds the module of a
+class by them. A facade keeps no reference: each access goes to the generation whose code acts, or of whose
+object a function of the standard library looks up the module, or else to the generation that is live at
+that moment. The unique name of a generation that no longer exists (in an old pickle, for example) resolves
+like the stable name.
 """
 
 from __future__ import annotations
 
 import builtins
+import contextlib
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -29,14 +33,18 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType, ModuleType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.compiled import DIGITS
 from hotload_tui.core.interpreter import caller
+from hotload_tui.core.leaks import forget_loggers
+from hotload_tui.core.module_names import ModuleNames, names_below, unique_name
 from hotload_tui.core.runtime import naming, native, stand_ins
+from hotload_tui.core.runtime.handled import handled_modules
 from hotload_tui.core.runtime.naming import ModulePlace, Origin, identifier, module_places
 from hotload_tui.core.runtime.stand_ins import ArtifactResources, Standard, find_distributions
 from hotload_tui.core.source import ENTRY
@@ -111,20 +119,53 @@ class PrivateImport:
     ) -> ModuleType:
         """Import a module as the ``import`` statement does."""
         real = builtins.__import__
+        generation = self.generation
         if level:
-            return self.generation.importing(lambda: real(name, globals, locals, fromlist or (), level))
-        own = self.own_name(name)
-        if own is not None:
+            target = bound = self._relative(name, globals or {}, level)
+            if not generation.owns(target):
+                return generation.importing(lambda: real(name, globals, locals, fromlist or (), level))
+        elif (own := self.own_name(name)) is not None:
             target, bound = own
-            if fromlist:
-                return self.generation.importing(lambda: real(target, globals, locals, fromlist, 0))
-            return self.generation.importing(lambda: _imported(real, target, bound))
-        if name.startswith(f"{self.generation.parent}."):  # pickles, for example, contain unique names
-            return self.generation.importing(lambda: real(name, globals, locals, fromlist or (), 0))
-        module = real(name, globals, locals, fromlist or (), 0)
-        if self.generation.on_import is not None:
-            self.generation.on_import(name)
-        return self._standard.instead_of(module, name, has_fromlist=bool(fromlist))
+        elif name.startswith(generation.parent):  # the stable name, or a unique name from a pickle
+            target = bound = self.absolute(name)
+            if not (fromlist and generation.owns(target)):
+                return generation.importing(lambda: real(name, globals, locals, fromlist or (), 0))
+        else:
+            module = real(name, globals, locals, fromlist or (), 0)
+            if generation.on_import is not None:
+                generation.on_import(name)
+            return self._standard.instead_of(module, name, has_fromlist=bool(fromlist))
+        if fromlist:
+            return generation.importing(lambda: self._with_parts(real, target, fromlist))
+        return generation.importing(lambda: _imported(real, target, bound))
+
+    def _relative(self, name: str, names: Mapping[str, object], level: int) -> str:
+        """Return the unique name that a relative import means in a module with the namespace ``names``."""
+        spec = names.get("__spec__")
+        package = spec.parent if type(spec) is ModuleSpec else names.get("__package__")
+        if type(package) is not str:
+            return ""
+        above = self.absolute(package).rsplit(".", level - 1)
+        if len(above) < level:
+            return ""  # the import system raises the error
+        return f"{above[0]}.{name}" if name else above[0]
+
+    def _with_parts(self, real: Callable[[str], ModuleType], target: str, parts: Iterable[str]) -> ModuleType:
+        """Import a module, and those of its ``parts`` that are modules.
+
+        The import system does the latter by the package's ``__name__``, which is not the unique name.
+        """
+        real(target)
+        module = sys.modules[target]
+        if hasattr(module, "__path__"):
+            names = (*parts, *getattr(module, "__all__", ())) if "*" in parts else parts
+            for name in (f"{target}.{part}" for part in names if part != "*" and not hasattr(module, part)):
+                try:
+                    real(name)
+                except ModuleNotFoundError as error:
+                    if error.name != name:
+                        raise
+        return module
 
     def own_name(self, name: str) -> tuple[str, str] | None:
         """Return the unique names of the module that ``name`` means and of the module that an import binds.
@@ -147,12 +188,16 @@ class PrivateImport:
         return head in beside and (not rest or rest.partition(".")[0] not in beside)
 
     def absolute(self, name: str, package: str | None = None) -> str:
-        """Return the unique name for an author's name; a name outside the plugin stays as it is.
+        """Return the unique name for an author's or a stable name; a name outside the plugin stays as it is.
 
         A relative name without a ``package`` stays as it is, too.
         """
         if name.startswith("."):
             return importlib.util.resolve_name(name, self.absolute(package)) if package else name
+        generation = self.generation
+        if name.startswith(generation.parent):
+            unique = f"{generation.root}{name[len(generation.parent) :]}"
+            return unique if generation.owns_module(unique) else name
         own = self.own_name(name)
         return own[0] if own else name
 
@@ -162,7 +207,8 @@ def _imported(real: Callable[[str], ModuleType], target: str, bound: str) -> Mod
     return sys.modules[bound]
 
 
-_OWN = frozenset({"__name__", "__spec__", "__loader__", "__package__", "__path__"})
+_SET_BY_IMPORT = frozenset({"__name__", "__spec__", "__loader__", "__package__", "__path__"})
+_SHARED = vars(builtins)
 _HERE = {__name__, native.__name__, naming.__name__, stand_ins.__name__}
 
 
@@ -183,52 +229,94 @@ def calling_generation() -> Generation | None:
     return None
 
 
+def acting_generation(parent: str) -> Generation | None:
+    """Return the generation of the plugin ``parent`` for whose code the caller acts, or ``None``.
+
+    The nearest frame of the plugin decides, even if a library or the host is between it and the caller. Code
+    of a plugin that requires this one acts with the generation that it was loaded with.
+    """
+    frame = caller()
+    while frame is not None:
+        names = frame.f_builtins
+        if names is not _SHARED:
+            imports = names.get("__import__")
+            if type(imports) is PrivateImport:
+                own = imports.generation
+                found = own if own.parent == parent else own.peer(parent)
+                if found is not None:
+                    return found
+        frame = frame.f_back
+    return None
+
+
+def handled_generation(known: Mapping[str, weakref.ref[Generation]]) -> Generation | None:
+    """Return the generation of the object that the calling function of the standard library handles.
+
+    ``known`` are the generations of the plugin by unique name.
+    """
+    for name in handled_modules():
+        found = known.get(".".join(name.split(".", 3)[:3]))
+        if found is not None:
+            return found()
+    return None
+
+
 class Facade(ModuleType):
-    """A proxy for a module of the live generation."""
+    """A proxy for a module of the generation that acts, or of the live generation."""
 
     _facade: tuple[str, str]
 
     def __init__(self, name: str, parent: str, module: str) -> None:
         """Create the proxy for ``module`` (empty: the package); ``parent`` is the plugin's stable name."""
         super().__init__(name)
-        super().__delattr__("__doc__")
+        for own in ("__doc__", "__spec__", "__loader__", "__package__"):
+            super().__delattr__(own)  # so that lookups reach the module's values
         super().__setattr__("_facade", (parent, module))
 
     @property
     def __dict__(self) -> dict[str, object]:  # type: ignore[override]
-        """The live module's namespace, or the facade's if no module is loaded, because tools expect one."""
-        generation = finder.current(self._facade[0])
-        module = generation.loaded(self._facade[1]) if generation is not None else None
+        """The module's namespace, or the facade's if no module is loaded, because tools expect one."""
+        parent, name = self._facade
+        generation = finder.current(parent)
+        module = generation.loaded(name) if generation is not None else None
+        if module is not None:
+            return module.__dict__
         own: dict[str, object] = super().__dict__
-        return own if module is None else vars(module)
+        return own
 
     def __getattr__(self, name: str) -> object:
-        if name in _OWN:
-            raise AttributeError(name)
-        value = getattr(self._target(name), name)
-        parent, _ = self._facade
+        parent, module = self._facade
         generation = finder.current(parent)
-        if issubclass(type(value), ModuleType) and generation is not None and generation.owns(value.__name__):
-            # A caller that stores the module itself would keep its generation alive: return its facade.
-            return importlib.import_module(f"{parent}{value.__name__.removeprefix(generation.root)}")
+        if name in ("__spec__", "__path__") and generation is not None and generation.waits(module):
+            spec = generation.find_spec(f"{generation.root}.{module}")
+            if name == "__spec__":
+                return _SpecToCome(self.__name__, spec.loader, origin=spec.origin)
+            if spec.submodule_search_locations is not None:
+                return spec.submodule_search_locations
+        value: object = getattr(self._target(generation, name), name)
+        assert generation is not None
+        if name == "__file__" and generation.is_released and type(value) is str:
+            return generation.origin.name_of(value)  # the name under which linecache has its lines
+        if issubclass(type(value), ModuleType):
+            unique = unique_name(cast("ModuleType", value).__name__)
+            if type(unique) is str and generation.owns(unique):
+                # A caller that stores the module itself would keep its generation alive: return its facade.
+                return finder.facade(parent, unique[len(generation.root) + 1 :])
         return value
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name in _OWN:
-            super().__setattr__(name, value)
-        elif not (isinstance(value, ModuleType) and value.__name__.startswith(f"{self._facade[0]}.")):
-            # The import system sets each module as an attribute of its package; a facade must not hold it.
-            setattr(self._target(name), name, value)
+        # The import system sets each module as an attribute of its package; a facade must not hold it.
+        if name not in _SET_BY_IMPORT and type(value) is not Facade:
+            setattr(self._target(finder.current(self._facade[0]), name), name, value)
 
     def __delattr__(self, name: str) -> None:
-        delattr(self._target(name), name)
+        delattr(self._target(finder.current(self._facade[0]), name), name)
 
     def __dir__(self) -> Iterable[str]:
         return sorted(vars(self))
 
-    def _target(self, asked: str) -> ModuleType:
-        parent, module = self._facade
-        generation = finder.current(parent)
+    def _target(self, generation: Generation | None, asked: str) -> ModuleType:
+        _, module = self._facade
         found = generation.loaded(module) if generation is not None else None
         if found is not None:
             return found
@@ -245,6 +333,29 @@ class Facade(ModuleType):
         return generation.importing(lambda: importlib.import_module(target))
 
 
+class _SpecToCome(ModuleSpec):
+    """The spec of a facade whose module has not run yet; an import on behalf of a plugin's code runs it."""
+
+    @property
+    def _initializing(self) -> bool:  # only the import system reads it
+        _run_for_plugin(self.name)
+        return False
+
+    @_initializing.setter
+    def _initializing(self, value: bool) -> None: ...
+
+
+def _run_for_plugin(name: str) -> None:
+    """Import the module with a stable name if the caller acts for the plugin: it wants the module to run.
+
+    For the host, a facade imports its module on demand.
+    """
+    parent = ".".join(name.split(".", 2)[:2])
+    generation = acting_generation(parent)
+    if generation is not None and generation.owns_module(f"{generation.root}{name[len(parent) :]}"):
+        generation.import_module(name)
+
+
 class FacadeLoader(importlib.abc.Loader):
     """Creates facades, which have no code to run."""
 
@@ -256,7 +367,8 @@ class FacadeLoader(importlib.abc.Loader):
         return Facade(spec.name, *self._place)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Do nothing."""
+        """Run the module itself if a plugin's code imports it."""
+        _run_for_plugin(module.__name__)
 
 
 def facade_spec(parent: str, fullname: str, module: str) -> importlib.machinery.ModuleSpec:
@@ -287,7 +399,6 @@ def place_parents(parent: str) -> None:
         package.__path__ = []
     if parent not in sys.modules:
         facade = sys.modules[parent] = Facade(parent, parent, "")
-        facade.__path__ = []
         setattr(package, name, facade)
 
 
@@ -297,8 +408,9 @@ def remove_parents(parent: str, in_use: Mapping[str, object]) -> None:
     The package above is removed, too, if no other plugin uses it.
     """
     for name, module in sys.modules.copy().items():
-        if type(module) is Facade and (name == parent or name.startswith(f"{parent}.")):
+        if name.startswith(f"{parent}.") or (name == parent and type(module) is Facade):
             sys.modules.pop(name, None)
+    forget_loggers(parent)
     above, _, name = parent.partition(".")
     package = sys.modules.get(above)
     if package is not None:
@@ -335,7 +447,8 @@ class GenerationLoader(importlib.abc.InspectLoader):
         artifact = self._generation.artifact
         code = artifact.code_object(self._path, self.file)
         self._generation.origin.adopt(self.file, artifact.source(self._path), code)
-        exec(code, module.__dict__)  # noqa: S102 - the plugin's code must run
+        with self._generation.placed(module):
+            exec(code, module.__dict__)  # noqa: S102 - the plugin's code must run
 
     def is_package(self, fullname: str) -> bool:  # noqa: ARG002 - the import protocol
         """Return whether the module is a package."""
@@ -365,6 +478,22 @@ class GenerationLoader(importlib.abc.InspectLoader):
         return ArtifactResources(self._generation.artifact, "" if folder == "." else folder)
 
 
+class _GivenLoader(importlib.abc.Loader):
+    """Takes over an object that a plugin's code has put into ``sys.modules`` below its ``__name__``."""
+
+    def __init__(self, parent: str, module: str, given: ModuleType) -> None:
+        self._place = (parent, module)
+        self._given = given
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:  # noqa: ARG002
+        """Return the object."""
+        return self._given
+
+    def exec_module(self, module: ModuleType) -> None:  # noqa: ARG002
+        """Put the facade in its place: the next version may have an object of its own."""
+        finder.facade(*self._place)
+
+
 class Finder(importlib.abc.MetaPathFinder):
     """Finds the modules of all generations; inserted first in ``sys.meta_path`` while any exists."""
 
@@ -390,6 +519,9 @@ class Finder(importlib.abc.MetaPathFinder):
             if not of_plugin:
                 del self._generations[generation.parent]
                 remove_parents(generation.parent, self._generations)
+            elif generation.is_released:
+                for name in generation.places_not_in(of_plugin.values()):
+                    sys.modules.pop(f"{generation.parent}.{name}", None)
             if not self._generations and self in sys.meta_path:
                 sys.meta_path.remove(self)
 
@@ -414,17 +546,26 @@ class Finder(importlib.abc.MetaPathFinder):
     def current(self, parent: str) -> Generation | None:
         """Return the generation that the stable name ``parent`` of a plugin means for the calling code.
 
-        Code of the plugin gets its own generation. Code of a plugin that requires it gets the generation that
-        it was loaded with. All other code gets the live generation, or ``None`` if there is none.
+        Code of the plugin, and what it calls, gets its own generation. Code of a plugin that requires it gets
+        the generation that it was loaded with. All other code gets the live generation, or ``None`` if there
+        is none.
         """
-        own = calling_generation()
-        if own is not None and own.parent == parent:
-            return own
-        bound = own.peer(parent) if own is not None else None
-        if bound is not None:
-            return bound
-        of_plugin = list(self._generations.get(parent, {}).values())
-        return next((generation for generation in of_plugin[::-1] if generation.is_live), None)
+        known = _in_memory.get(parent)
+        if known is None:
+            return None
+        of_plugin = [*self._generations.get(parent, {}).values()]
+        live = next((generation for generation in of_plugin[::-1] if generation.is_live), None)
+        if live is not None and len(known) == 1:
+            return live  # the usual case: there is no other
+        return acting_generation(parent) or handled_generation(known) or live
+
+    def facade(self, parent: str, module: str) -> ModuleType:
+        """Return the facade of a plugin's ``module``, in ``sys.modules``."""
+        name = f"{parent}.{module}" if module else parent
+        facade = sys.modules.get(name)
+        if type(facade) is not Facade:
+            facade = sys.modules[name] = Facade(name, parent, module)
+        return facade
 
     def find_distributions(
         self, context: importlib.metadata.DistributionFinder.Context
@@ -435,6 +576,19 @@ class Finder(importlib.abc.MetaPathFinder):
 
 
 finder = Finder()
+_in_memory: dict[str, dict[str, weakref.ref[Generation]]] = {}
+"""All generations that are not freed, by the plugin's stable name and the unique name."""
+
+
+def _remember(generation: Generation) -> None:
+    def freed(_: object) -> None:
+        known.pop(root, None)
+        if not known and _in_memory.get(parent) is known:
+            del _in_memory[parent]
+
+    root, parent = generation.root, generation.parent
+    known = _in_memory.setdefault(parent, {})
+    known[root] = weakref.ref(generation, freed)
 
 
 class Generation:
@@ -447,8 +601,9 @@ class Generation:
         self.number = number
         self.parent = f"{module_path}.{identifier(self.plugin)}"
         self.root = f"{self.parent}.g{number}_{artifact.manifest.digest[:DIGITS]}"
-        while self.root in sys.modules:  # another manager or a held generation uses it
+        while names_below(self.root) is not None:  # another manager or a held generation uses it
             self.root += "x"
+        self.names = ModuleNames(self.root, self.parent)
         self.root_dir = root_dir
         self._folder = str(root_dir)
         self.modules: dict[str, ModuleType] = {}
@@ -464,10 +619,10 @@ class Generation:
         self.is_live = False
         """Whether the generation went live and is not released."""
         self.is_released = False
-        self._has_remnants = False
         self._reach = threading.RLock()
         self._importing = 0
         self.origin = Origin(number)
+        _remember(self)
         self._imports = PrivateImport(self)
         self._builtins = {**vars(builtins), "__import__": self._imports}
 
@@ -515,23 +670,21 @@ class Generation:
             else:
                 self.origin.withdraw()
 
-    def leave_remnants(self) -> None:
-        """Put remnants into ``sys.modules``, so that the standard library finds the modules.
-
-        Call this after ``release``. The remnants stay until the generation is freed.
-        """
-        if not self._has_remnants:
-            self._has_remnants = True
-            weakref.finalize(self, naming.remove, self.root).atexit = False
-        with self._reach:
-            for name, module in self.modules.items():
-                file = vars(module).get("__file__") if type(module) is ModuleType else None
-                if type(file) is str:
-                    sys.modules[name] = naming.Remnant(name, module, file, self.origin)
-
     def owns(self, module_name: str) -> bool:
         """Return whether a module of this name belongs to this generation."""
         return module_name == self.root or module_name.startswith(f"{self.root}.")
+
+    def waits(self, module: str) -> bool:
+        """Return whether the generation has a module of this dotted name that is not loaded yet."""
+        return module in self._places and self.loaded(module) is None
+
+    def owns_module(self, unique: str) -> bool:
+        """Return whether the generation has a module of this unique name."""
+        return self.owns(unique) and unique[len(self.root) + 1 :] in self._places
+
+    def places_not_in(self, others: Iterable[Generation]) -> list[str]:
+        """Return the names of the modules that no other generation has."""
+        return [name for name in self._places if not any(other.has(name) for other in others)]
 
     def has(self, module: str) -> bool:
         """Return whether the generation has a module of this dotted name; empty: its package."""
@@ -539,7 +692,7 @@ class Generation:
 
     def loaded(self, module: str) -> ModuleType | None:
         """Return the module; ``None`` if it has not been imported."""
-        name = f"{self.root}.{module}".rstrip(".")
+        name = f"{self.root}.{module}" if module else self.root
         return self.modules.get(name) if self.is_released else sys.modules.get(name)
 
     def modules_in(self, folder: str) -> Iterator[tuple[str, bool]]:
@@ -579,6 +732,9 @@ class Generation:
         name = fullname[len(self.root) + 1 :]
         place = self._places.get(name)
         if place is None:
+            given = sys.modules.get(f"{self.parent}.{name}")
+            if given is not None and type(given) is not Facade:
+                return ModuleSpec(fullname, _GivenLoader(self.parent, name, given))
             message = f"No module named '{self.plugin}.{name}'"
             raise native.refusal(self.artifact, name) or ModuleNotFoundError(message, name=fullname)
         loader: GenerationLoader | native.NativeLoader
@@ -598,8 +754,41 @@ class Generation:
         return f"{self._folder}{os.sep}{path.replace('/', os.sep)}" if path else self._folder
 
     def prepare(self, module: ModuleType) -> None:
-        """Give a module the private builtins before its code runs."""
-        module.__dict__["__builtins__"] = self._builtins
+        """Give a module its stable names and the private builtins before its code runs."""
+        spec = module.__spec__
+        assert spec is not None
+        names = vars(module)
+        names["__builtins__"] = self._builtins
+        names["__name__"] = self.names.stable(spec.name)
+        names["__package__"] = self.names.stable(spec.parent or "")
+
+    @contextlib.contextmanager
+    def placed(self, module: ModuleType) -> Iterator[None]:
+        """Make a module reachable while its code runs: by its stable name, and as a part of its package.
+
+        The import system finds a part of a package in a circular import by the package's ``__name__``.
+        """
+        spec = module.__spec__
+        assert spec is not None
+        unique = spec.name
+        place = unique[len(self.root) + 1 :]
+        facade = finder.facade(self.parent, place)
+        above, _, last = unique.rpartition(".")
+        package = sys.modules.get(above)
+        around = vars(package) if type(package) is ModuleType else {}
+        around.setdefault(last, module)
+        try:
+            yield
+        except BaseException:
+            if around.get(last) is module:
+                del around[last]
+            raise
+        finally:
+            found = sys.modules.get(facade.__name__)
+            if found is not facade:  # the module has replaced itself, by its name
+                sys.modules[facade.__name__] = facade
+                if found is not None:
+                    sys.modules[unique] = found
 
     def _found(self) -> Iterator[tuple[str, ModuleType]]:
         root, start = self.root, f"{self.root}."
@@ -610,16 +799,14 @@ class Generation:
         )
 
     def _withdraw(self) -> None:
-        finder.remove(self)
         self.modules = dict(self._found())
+        finder.remove(self)
         for name in self.modules:
             sys.modules.pop(name, None)
         folder = str(self.root_dir)
         for path in list(sys.path_importer_cache):
             if path.startswith(folder):  # from a listing of the folder; added again on demand
                 sys.path_importer_cache.pop(path, None)
-        if self._has_remnants:
-            self.leave_remnants()
 
 
 def _cached(file: str) -> str | None:

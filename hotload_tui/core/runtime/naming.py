@@ -2,9 +2,7 @@
 
 A code object names its real file, so that breakpoints bind, and ``linecache`` has the lines as they were
 loaded. ``linecache`` has one entry per file: when a newer generation puts different lines there, retired code
-that still runs gets a separate name, ``plugin.py@g3``, with its own lines. The standard library looks up the
-module of a class in ``sys.modules`` (for ``inspect.getsource``, pickles and type hints), so a ``Remnant``
-stays there while something holds a retired generation.
+that still runs gets a separate name, ``plugin.py@g3``, with its own lines.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from types import CodeType, ModuleType
+from types import CodeType
 from typing import NamedTuple, TypeAlias
 
 from hotload_tui.core.artifact import Artifact
@@ -181,52 +179,3 @@ def _is_traced() -> bool:
     if sys.version_info < (3, 12):
         return False
     return sys.monitoring.get_tool(sys.monitoring.DEBUGGER_ID) is not None
-
-
-class Remnant(ModuleType):
-    """A proxy that does not keep its retired module alive; its ``__file__`` can differ from the module's."""
-
-    _module: weakref.ref[ModuleType]
-    _file: str
-    _origin: weakref.ref[Origin]
-
-    def __init__(self, name: str, module: ModuleType, file: str, origin: Origin) -> None:
-        super().__init__(name, module.__doc__)
-        for inherited in ("__doc__", "__spec__", "__loader__", "__package__"):
-            super().__delattr__(inherited)  # so that lookups reach the module's values
-        super().__setattr__("_module", weakref.ref(module))
-        super().__setattr__("_file", file)
-        super().__setattr__("_origin", weakref.ref(origin))
-
-    @property
-    def __file__(self) -> str:  # type: ignore[override]  # the name under which linecache has its lines
-        origin = self._origin()
-        return self._file if origin is None else origin.name_of(self._file)
-
-    @property
-    def __dict__(self) -> dict[str, object]:  # type: ignore[override]  # for vars() and type hints
-        module = self._module()
-        return {} if module is None else vars(module)
-
-    def __getattr__(self, name: str) -> object:
-        module = self._module()
-        if module is None:
-            raise AttributeError(f"module '{self.__name__}' is freed; it has no attribute '{name}'")
-        return getattr(module, name)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        module = self._module()
-        if module is not None:
-            setattr(module, name, value)
-
-    def __delattr__(self, name: str) -> None:
-        module = self._module()
-        if module is not None:
-            delattr(module, name)
-
-
-def remove(root: str) -> None:
-    """Remove a freed generation's remnants from ``sys.modules``; ``root`` is the generation's unique name."""
-    for name, module in sys.modules.copy().items():
-        if type(module) is Remnant and (name == root or name.startswith(f"{root}.")):
-            sys.modules.pop(name, None)

@@ -182,7 +182,6 @@ class Retirer:
             *self.call_endings(live.generation, live.ledger, successor),
         )
         live.generation.release()
-        live.generation.leave_remnants()
         entries = live.ledger.undo()
         functions = [handler.function for handler in live.handlers]
         gone = self.drop(live.generation, live.ledger, live.context, *functions)

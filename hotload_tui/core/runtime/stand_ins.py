@@ -362,7 +362,7 @@ def _importlib_resources(generation: Modules, private: Importer) -> Mapping[str,
                 values = (unique(values[0]), *values[1:])
             else:  # the calling module; the real function would use this module
                 frame = caller()
-                values = (frame.f_globals["__name__"] if frame else None,)
+                values = (unique(frame.f_globals["__name__"]) if frame else None,)
             return generation.importing(lambda: function(*values, **named))
 
         return call

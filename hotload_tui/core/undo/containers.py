@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, cast
 
 from hotload_tui.core.holders import Hold
 from hotload_tui.core.leak_path import attribute_of, is_module, is_within, namespace_of, of_type
+from hotload_tui.core.module_names import unique_name
 from hotload_tui.core.undo.owner import Script, name_of
 
 _CACHE = type(functools.lru_cache(lambda: None))
@@ -36,7 +37,7 @@ class LiveVersion(NamedTuple):
         if not (type(thing) is FunctionType or is_class):
             return None
         kind, function = cast("type", thing), cast("FunctionType", thing)
-        module = str(of_type(kind, "__module__") if is_class else function.__module__)
+        module = str(unique_name(of_type(kind, "__module__") if is_class else function.__module__))
         name = str(of_type(kind, "__qualname__") if is_class else function.__qualname__)
         beside = failed.script.names_beside(name)
         is_known = self.script.mentions(key if type(key) is str else name_of(key)) is not None

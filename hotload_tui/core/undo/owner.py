@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import NamedTuple, cast
 
+from hotload_tui.core.module_names import names_below, unique_name
+
 _RETIRED = re.compile(r"@g\d+$")
 
 
@@ -35,22 +37,22 @@ class Owner:
     def __init__(self, root: str) -> None:
         self.root = root
         self._start = f"{root}."
+        self._names = names_below(root)  # kept, to recognize classes that outlive the generation
 
     def has_name(self, name: object) -> bool:
         """Return whether a module of this name belongs to the owner."""
+        name = unique_name(name)
         return type(name) is str and (name == self.root or name.startswith(self._start))
 
     def owns(self, thing: object) -> bool:
         """Return whether an object belongs to the owner, by its class, its function or one of its parts."""
         kind = type(thing)
-        if kind is FunctionType:
-            return self.has_name(cast("FunctionType", thing).__globals__.get("__name__"))
         if kind is MethodType:
             method = cast("MethodType", thing)
             return self.owns(method.__func__) or self.owns(method.__self__)
         if kind is functools.partial:
             return any(map(self.owns, _parts(thing)))
-        if self.has_name(_module_of(thing if issubclass(kind, type) else kind)):
+        if self.has_name(module_of(thing)):
             return True
         # The collector tracks no tuple of only numbers and strings: some of these have thousands of items.
         is_mixed = issubclass(kind, tuple) and gc.is_tracked(thing)
@@ -68,9 +70,15 @@ def _parts(thing: object) -> Iterator[object]:
     yield from partial.keywords.values()
 
 
-def _module_of(kind: object) -> object:
-    """Return a class's ``__module__`` through ``type``: a metaclass could run code for the attribute."""
-    return type.__dict__["__module__"].__get__(kind)
+def module_of(thing: object) -> object:
+    """Return the name of the module of a function or a class, or of the class of any other object.
+
+    Classes are read through ``type``: a metaclass could run code for the attribute.
+    """
+    kind = type(thing)
+    if kind is FunctionType:
+        return cast("FunctionType", thing).__globals__.get("__name__")
+    return type.__dict__["__module__"].__get__(thing if issubclass(kind, type) else kind)
 
 
 def place_of(thing: object) -> CodePlace:

@@ -1,0 +1,64 @@
+"""Which version of a plugin a module name belongs to, although all versions of a module have the same name.
+
+In a plugin's module, ``__name__`` is the stable name ``hotplug.<plugin>.<module>``. So ``__module__`` of its
+classes and functions is the same in each version, as libraries expect that compare it, and its loggers keep
+their names. The key in ``sys.modules`` and ``__spec__.name`` are unique: they contain the version.
+
+To tell the versions apart, each generation has string objects of its own: they are equal to those of the
+other generations, but not identical to them. A class or function takes ``__module__`` from the namespace in
+which it is created, and Python passes on the object itself. So its identity tells the generation, without any
+work for each class, and without a change of the plugin's objects.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+_unique: dict[int, str] = {}
+"""The unique names by the identity of the stable name's string object; a ``ModuleNames`` keeps the object."""
+
+
+class ModuleNames:
+    """The stable names of one generation's modules.
+
+    Who must recognize the generation's objects keeps this object, because it may outlive the generation: a
+    class without functions does not keep its module alive.
+    """
+
+    def __init__(self, root: str, parent: str) -> None:
+        """Name the modules whose unique names begin with ``root`` so that they begin with ``parent``."""
+        self._root = root
+        self._parent = parent
+        self._names: dict[str, str] = {}
+        names = self._names
+        _known[root] = weakref.ref(self, lambda _: _forget(root, names))
+
+    def stable(self, unique: str) -> str:
+        """Return the stable name of a module as a string object that only this generation has."""
+        name = self._names.get(unique)
+        if name is None:
+            text = f"{self._parent}{unique[len(self._root) :]}"
+            name = text.encode("utf-8", "surrogatepass").decode("utf-8", "surrogatepass")  # a new object
+            name = self._names.setdefault(unique, name)
+            _unique[id(name)] = unique
+        return name
+
+
+_known: dict[str, weakref.ref[ModuleNames]] = {}
+
+
+def _forget(root: str, names: dict[str, str]) -> None:
+    _known.pop(root, None)
+    for name in names.values():
+        _unique.pop(id(name), None)
+
+
+def names_below(root: str) -> ModuleNames | None:
+    """Return the names of the generation whose unique names begin with ``root``, or ``None``."""
+    found = _known.get(root)
+    return None if found is None else found()
+
+
+def unique_name(name: object) -> object:
+    """Return the unique name of the module from whose namespace ``name`` comes; otherwise ``name`` itself."""
+    return _unique.get(id(name), name)
