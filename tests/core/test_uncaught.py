@@ -245,6 +245,7 @@ def test_a_fault_of_a_retired_generation_names_it(
     stage.gate.set()
     fault = fault_of(running)
     assert fault.step(running.status("greet").generation) == "thread of generation 1"
-    assert "thread of generation 1 failed: ValueError: of my own thread" in running.said()
+    line = "thread of generation 1 failed: ValueError: of my own thread"
+    assert running.wait_for(lambda: line in running.said())
     assert running.host.call("greet") == ["new"]
     assert heard == ["ValueError"]

@@ -265,11 +265,11 @@ class Retirer:
 
     def _end(self, worker: Worker) -> BaseException | None:
         error = worker.end(self._limit, self._aside)
-        if not (worker.is_spared or worker.is_running()):
-            worker.forget()
         if worker.is_spared:
             worker.is_spared = False
             self._spared.append(worker)
+        else:
+            worker.forget()  # even if it runs on: a thread keeps its Worker, which would keep the function
         return error
 
     def _error_of(self, plugin: str, function: Callable[[], object], what: str) -> BaseException | None:
