@@ -189,7 +189,8 @@ def test_a_load_that_fails_leaves_nothing_that_the_host_can_reach(
     assert state(host) == before
 
 
-@pytest.mark.parametrize("kind", LEAVES)
+# A weak entry goes with its object; nothing shows which entry it replaced.
+@pytest.mark.parametrize("kind", [kind for kind in LEAVES if kind != "WeakValueDictionary"])
 def test_a_failed_save_leaves_the_entries_of_the_live_version(
     workspace: Workspace, run: Run, host: ModuleType, kind: str
 ) -> None:

@@ -30,8 +30,8 @@ class LiveVersion(NamedTuple):
     def counterpart(self, thing: object, failed: Removal, key: object) -> object:
         """Return this version's function or class in place of ``thing`` at ``key``; ``None`` if it has none.
 
-        It has none there if its code mentions neither the key nor all that the failed code has beside the
-        name of ``thing``: then the entry is new in the failed version.
+        It has none there if its code mentions neither the key nor all that the failed code has on one line
+        with the name of ``thing``: then the entry is new in the failed version.
         """
         is_class = issubclass(type(thing), type)
         if not (type(thing) is FunctionType or is_class):

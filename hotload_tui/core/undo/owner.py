@@ -142,7 +142,7 @@ class Script:
         return None
 
     def names_beside(self, name: str) -> set[str]:
-        """Return the names in the lines of code that have ``name`` among their names."""
+        """Return the names in the lines of code that mention ``name``, such as what it is given to."""
         found: set[str] = set()
         for code in (code for module in self._modules for code in _nested(module)):
             if name in code.co_names:
