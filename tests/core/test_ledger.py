@@ -985,6 +985,10 @@ def test_what_cannot_be_undone_is_a_fault_of_the_old_version_only(workspace: Wor
 
 # Changes that can be made only once are made by the first version only.
 _ONCE = {
+    "unpack format": (
+        "import shutil\n'hotload' in str(shutil.get_unpack_formats()) or "
+        "shutil.register_unpack_format('hotload', ['.hot'], lambda *a: None)"
+    ),
     "csv dialect taken out": "import csv\n'unix' in csv.list_dialects() and csv.unregister_dialect('unix')",
     "variable taken out": "import os\nos.environ.pop('HOTLOAD_KEPT', None)",
     "attribute deleted": "vars(host).pop('number', None)",
