@@ -127,6 +127,9 @@ class Removal:
         If the attribute's object is itself an entry of a list, dictionary or set, and nothing else refers to
         it, and a library made it for the plugin's object (a route, a job, a sink): remove that entry.
         """
+        entry = None if self.script.sets(name) else _entry_for(hold)
+        if entry is not None:
+            return self._take_out(*entry)
         other = self._counterpart(hold.thing, name, ())
         if other is not None:
             _set(owner, name, other)
@@ -135,9 +138,6 @@ class Removal:
         if wrapped is not None:
             _set(owner, name, wrapped)
             return ""
-        entry = None if self.script.sets(name) else _entry_for(hold)
-        if entry is not None:
-            return self._take_out(*entry)
         if is_module(owner) or issubclass(type(owner), type):
             _set(owner, name, None)
             return EMPTIED
