@@ -378,7 +378,7 @@ class PluginContext:
         self._is_ended = True
         paused, self._paused = self._paused, []
         for each in paused:
-            if isinstance(each, Worker) and not each.is_running():
+            if isinstance(each, Worker):
                 each.forget()
 
     def abandon(self) -> None:
