@@ -1,1 +1,1 @@
-"""Plugins behind the interfaces of other libraries; each module needs the extra with its name."""
+"""Plugins and other libraries: the interfaces of some, and the registries of others."""
