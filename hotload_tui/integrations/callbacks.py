@@ -118,8 +118,11 @@ def own_signal(ctx: PluginContext, number: signal.Signals, handler: SignalHandle
 
     Raises:
         RegisterError: as ``ctx.own``.
+        ValueError: no program can handle this signal.
 
     """
+    if number.name in {"SIGKILL", "SIGSTOP"}:  # the main thread would find out too late
+        raise ValueError(f"no program can handle {number.name}")
 
     def add(relay: Relay[[int, FrameType | None], object]) -> None:
         relay.before = signal.getsignal(number)
@@ -135,18 +138,12 @@ def _set_handler(
     number: signal.Signals, handler: SignalHandler | None, instead_of: SignalHandler | None = None
 ) -> None:
     """Set a handler, unless other code has replaced ``instead_of``; ``None`` stands for the default."""
-    errors: list[OSError | ValueError] = []
 
     def act() -> None:
-        try:
-            if instead_of is None or signal.getsignal(number) is instead_of:
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        except (OSError, ValueError) as error:  # no program can handle SIGKILL
-            errors.append(error)
+        if instead_of is None or signal.getsignal(number) is instead_of:
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     in_main_thread(act)
-    if errors:
-        raise errors[0]
 
 
 # ---- functools.singledispatch

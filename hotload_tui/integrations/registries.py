@@ -14,6 +14,7 @@ stays as it is.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
@@ -184,12 +185,21 @@ def _run(bot: commands.Bot, coroutine: Coroutine[object, object, _T]) -> _T:
     loop: object = bot.loop  # an object that is no loop, until the bot starts
     if not isinstance(loop, asyncio.AbstractEventLoop) or not loop.is_running():
         return asyncio.run(coroutine)
-    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    is_given_up = threading.Event()
+
+    async def run() -> _T:
+        if is_given_up.is_set():  # the cancellation would come after the first step
+            coroutine.close()
+            raise asyncio.CancelledError
+        return await coroutine
+
+    future = asyncio.run_coroutine_threadsafe(run(), loop)
     try:
         return future.result(_PATIENCE)
     except TimeoutError as error:
         if future.done():  # the coroutine raised it
             raise
+        is_given_up.set()
         future.cancel()
         problem = "the event loop of the bot did not answer: on that loop, reload with asyncio.to_thread"
         raise RuntimeError(problem) from error

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from werkzeug.routing import Map, Rule
 
 _T = TypeVar("_T")
+_Table = TypeVar("_Table", dict[object, object], list[object])
 
 # ---- FastAPI and Starlette
 
@@ -197,9 +198,7 @@ def _part_of(app: Flask, set_up: Callable[[Flask], object]) -> Flask:
     part.url_map = _empty(app.url_map)
     part.view_functions = {}
     for name in _TABLES:
-        table = copy.copy(getattr(app, name))
-        table.clear()
-        setattr(part, name, table)
+        setattr(part, name, _cleared(getattr(app, name)))
     set_up(part)
     return part
 
@@ -219,6 +218,13 @@ class _Views(dict[str, _T]):
         raise NotFound
 
 
+def _cleared(table: _Table) -> _Table:
+    """Return an empty table or list of the same kind."""
+    empty = copy.copy(table)
+    empty.clear()
+    return empty
+
+
 def _plus(one: _T, other: object) -> _T:
     """Return a copy of a table or list, with the entries of another one, at all levels."""
     both = copy.copy(one)
@@ -226,7 +232,8 @@ def _plus(one: _T, other: object) -> _T:
         both.extend(other)
     elif isinstance(both, dict) and isinstance(other, dict):
         for key, value in other.items():
-            both[key] = _plus(both[key], value) if key in both and isinstance(value, dict | list) else value
+            is_table = isinstance(value, dict | list)
+            both[key] = _plus(both[key] if key in both else _cleared(value), value) if is_table else value
     return both
 
 

@@ -25,6 +25,7 @@ from hotload_tui import Config
 from hotload_tui.core.events import PluginRetired
 from hotload_tui.core.model import PluginState
 from tests.conftest import Running, Workspace
+from tests.integrations.conftest import django_is_set_up
 from tests.test_stories import DOCS, FENCE
 from tests.waiting import PATIENCE, until
 
@@ -256,20 +257,6 @@ def polls(bench: Bench) -> Live:
 
     bench.cleanups.callback(connection.close)
     return live
-
-
-@functools.cache
-def django_is_set_up() -> None:
-    """Configure Django, once per process, with a database in memory."""
-    import django
-    from django.conf import settings
-
-    settings.configure(
-        INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"],
-        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
-        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-    )
-    django.setup()
 
 
 def pages(bench: Bench) -> Live:
