@@ -49,7 +49,7 @@ def own_models(ctx: PluginContext, models: type[DeclarativeBase] | StagedModels)
     else:
         base, at = models, _metadata_above(models)
         ctx.own(
-            f"models {base.__name__}",
+            f"models of {base.__bases__[0].__module__}.{base.__bases__[0].__qualname__}",
             lambda: _publish(base, at),
             lambda keys: _withdraw(keys, at),
         )

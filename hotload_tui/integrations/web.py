@@ -158,7 +158,7 @@ def own_view(  # type: ignore[explicit-any] # a view has any parameters
     def set_up(part: Flask) -> None:
         part.add_url_rule(rule, view_func=view, **options)  # type: ignore[arg-type] # Flask checks them
 
-    _own_setup(ctx, f"view {endpoint} {rule}", app, set_up)
+    _own_setup(ctx, f"view {endpoint}", app, set_up)
 
 
 def _own_setup(ctx: PluginContext, key: str, app: Flask, set_up: Callable[[Flask], object]) -> None:
