@@ -179,6 +179,7 @@ def _own_setup(ctx: PluginContext, key: str, app: Flask, set_up: Callable[[Flask
             setattr(app, name, table if new is None else _plus(table, getattr(new, name)))
         app.url_map = _map(app.url_map, previous, new)
         app.view_functions = _Views(views)
+        _clear_templates(app)
 
     def acquire() -> Flask:
         exchange(None, part)
@@ -201,6 +202,13 @@ def _part_of(app: Flask, set_up: Callable[[Flask], object]) -> Flask:
         setattr(part, name, _cleared(getattr(app, name)))
     set_up(part)
     return part
+
+
+def _clear_templates(app: Flask) -> None:
+    """Clear the compiled templates: a version may come with other texts under the same names."""
+    environment = vars(app).get("jinja_env")  # Flask makes it when it is first used
+    if environment is not None and environment.cache is not None:
+        environment.cache.clear()
 
 
 def _refuse_second(present: Iterable[str], new: Iterable[str]) -> None:

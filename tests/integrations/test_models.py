@@ -87,12 +87,14 @@ def test_a_base_of_the_program_is_refused(program: Program, metadata: MetaData) 
 
 POLLS = """
 from hotload_tui.integrations.models import own_models, staged_models
+from program import site
 
 with staged_models("surveys") as staged:
     from .models import {names}
 
 def register(ctx):
     own_models(ctx, staged)
+    ctx.own("admin", lambda: site.register(Survey), lambda: site.unregister(Survey))
     ctx.hook("models", lambda: [{names}])
 """
 
@@ -116,8 +118,10 @@ def test_django_models_in_a_file_of_their_own(program: Program) -> None:
     """Models that name each other work from version to version, and leave nothing behind."""
     django_is_set_up()
     from django.apps import apps
+    from django.contrib.admin import AdminSite
     from django.contrib.auth.models import Group
 
+    program.site = site = AdminSite()
     both = POLLS.format(names="Survey, Answer")
     for source in (both, f"{both}# edited\n"):
         assert program.save(source, models=MODELS) is PluginState.OK
@@ -126,6 +130,7 @@ def test_django_models_in_a_file_of_their_own(program: Program) -> None:
         survey, answer = models
         assert answer._meta.get_field("survey").remote_field.model is survey  # noqa: SLF001 - Django's name
         assert Group.survey_set.rel.related_model is survey
+        assert site.is_registered(survey)
         assert set(apps.all_models["surveys"]) == {"survey", "answer", "survey_groups"}
     one = MODELS.partition("class Answer")[0]
     assert program.save(POLLS.format(names="Survey"), models=one) is PluginState.OK

@@ -115,6 +115,22 @@ def test_a_view_of_the_program_is_not_replaced(program: Program) -> None:
     assert site.test_client().options("/hot").status_code == 200
 
 
+def test_an_edited_template_is_rendered(program: Program, site: Site) -> None:
+    """A template in the plugin's folder is part of the version, although Flask keeps compiled templates."""
+    source = (
+        "from flask import Blueprint, render_template\nfrom program import app\n"
+        "from hotload_tui.integrations.web import own_blueprint\n"
+        "pages = Blueprint('pages', __name__, template_folder='templates')\n"
+        "pages.get('/page')(lambda: render_template('page.html'))\n"
+        "def register(ctx):\n    own_blueprint(ctx, app, pages)\n"
+    )
+    for text in ("first", "second"):
+        program.workspace["it"] = source
+        program.workspace["it/templates/page.html"] = text
+        program.running.manager.scan_and_load_all()
+        assert site.body("/page") == text
+
+
 # ---- FastAPI and Starlette
 
 
