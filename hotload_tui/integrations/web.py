@@ -171,13 +171,14 @@ def _own_setup(ctx: PluginContext, key: str, app: Flask, set_up: Callable[[Flask
         if new is not None:
             _refuse_second({*views, *blueprints}, [*new.view_functions, *new.blueprints])
             views.update(new.view_functions)
+        url_map = _map(app.url_map, previous, new)
         # Until the routes change, requests still find the views of the previous version.
         app.view_functions = _Views({**app.view_functions, **views})
         for name in _TABLES:
             table = getattr(app, name)
             table = table if previous is None else _minus(table, getattr(previous, name))
             setattr(app, name, table if new is None else _plus(table, getattr(new, name)))
-        app.url_map = _map(app.url_map, previous, new)
+        app.url_map = url_map
         app.view_functions = _Views(views)
         _clear_templates(app)
 
