@@ -65,10 +65,18 @@ def plugin_base(base: type[_Base]) -> type[_Base]:
     Its classes have their own ``MetaData`` and registry. They can name the classes of ``base``
     (``relationship("User")``); a foreign key to a table of ``base`` names the column,
     ``ForeignKey(User.id)``.
+
+    Raises:
+        TypeError: ``base`` is no subclass of ``DeclarativeBase`` or ``DeclarativeBaseNoMeta``.
+
     """
     from sqlalchemy import MetaData
     from sqlalchemy.orm import DeclarativeBase, DeclarativeBaseNoMeta, registry
 
+    kinds: list[type] = [DeclarativeBase, DeclarativeBaseNoMeta]
+    kind = next((each for each in kinds if each in base.__mro__), None)
+    if kind is None:
+        raise TypeError("plugin_base needs a subclass of DeclarativeBase, not a class of declarative_base()")
     above = base.metadata
     classes = {mapper.class_.__name__: mapper.class_ for mapper in base.registry.mappers}
     own = registry(
@@ -77,12 +85,12 @@ def plugin_base(base: type[_Base]) -> type[_Base]:
         type_annotation_map=base.registry.type_annotation_map,
         constructor=base.registry.constructor,
     )
-    kinds: list[type] = [DeclarativeBase, DeclarativeBaseNoMeta]
-    (kind,) = (each for each in kinds if each in base.__mro__)
     # A class directly below DeclarativeBase is a new base, which inherits the rest from the program's base.
     return cast(
         "type[_Base]",
-        types.new_class("Base", (base, kind), exec_body=lambda names: names.update(registry=own)),
+        types.new_class(
+            "Base", (base, kind), exec_body=lambda names: names.update(registry=own, type_annotation_map=None)
+        ),
     )
 
 

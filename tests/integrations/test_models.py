@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
-from sqlalchemy import MetaData
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import MetaData, String
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, declarative_base, mapped_column
 
 from hotload_tui.core.model import PluginState
-from hotload_tui.integrations.models import own_models
+from hotload_tui.integrations.models import own_models, plugin_base
 from tests.integrations.conftest import Program, django_is_set_up
 
 NOTE = """
@@ -39,6 +41,7 @@ def metadata(program: Program) -> MetaData:
 
     class Base(DeclarativeBase):
         metadata = MetaData(naming_convention={"pk": "key_of_%(table_name)s"})
+        type_annotation_map: ClassVar = {str: String(20)}
 
         def describe(self) -> str:
             return f"{type(self).__name__} {vars(self)['id']}"
@@ -52,12 +55,33 @@ def metadata(program: Program) -> MetaData:
 
 
 def test_models_share_what_the_programs_base_defines(program: Program, metadata: MetaData) -> None:
-    """A plugin's models have the methods and the naming convention of the program's base."""
-    assert program.save(note()) is PluginState.OK
+    """A plugin's models have the methods, types and naming convention of the program's base."""
+    assert program.save(note("text: Mapped[str]")) is PluginState.OK
+    assert str(metadata.tables["note"].c.text.type) == "VARCHAR(20)"
     assert program.running.host.call("described") == ["Note 1"]
     assert metadata.tables["note"].primary_key.name == "key_of_note"
     (key,) = metadata.tables["note"].foreign_keys
     assert key.column is metadata.tables["user"].c.id
+
+
+def test_models_may_be_dataclasses(program: Program) -> None:
+    """A base whose models are dataclasses gives the plugin dataclasses, too."""
+
+    class Base(MappedAsDataclass, DeclarativeBase):
+        pass
+
+    program.Base = Base
+    source = (
+        "from hotload_tui.integrations.models import own_models, plugin_base\nfrom program import Base\n"
+        "from sqlalchemy.orm import Mapped, mapped_column\n"
+        "Base = plugin_base(Base)\n"
+        "class Note(Base):\n    __tablename__ = 'note'\n"
+        "    id: Mapped[int] = mapped_column(primary_key=True)\n"
+        "def register(ctx):\n    own_models(ctx, Base)\n    ctx.hook('note', lambda: repr(Note({})))\n"
+    )
+    for number in ("1", "id=2"):
+        assert program.save(source.format(number)) is PluginState.OK
+        assert program.running.host.call("note") == [f"Note(id={number[-1]})"]
 
 
 def test_a_mistake_in_a_relationship_is_a_fault(program: Program, metadata: MetaData) -> None:
@@ -81,6 +105,12 @@ def test_a_base_of_the_program_is_refused(program: Program, metadata: MetaData) 
     assert [*metadata.tables] == ["user"]
     with pytest.raises(ValueError, match="plugin_base"):
         own_models(None, program.Base)  # type: ignore[arg-type] # not reached
+
+
+def test_an_old_base_is_refused() -> None:
+    """``plugin_base`` says which bases it takes."""
+    with pytest.raises(TypeError, match="DeclarativeBase"):
+        plugin_base(declarative_base())
 
 
 # ---- Django
