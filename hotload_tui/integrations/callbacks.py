@@ -1,21 +1,22 @@
 """Functions that a library keeps and calls: each version of a plugin takes its place without a gap.
 
 A library that stores a function goes on calling the version that gave it. ``own_callback`` gives the library
-a ``Relay`` instead, which calls the function of the live version::
+another function, which calls the function of the live version::
 
     def register(ctx):
         own_callback(ctx, "saved", on_saved, saved.connect, saved.disconnect)  # a blinker signal
 
-The library keeps the same ``Relay`` through all reloads, so no call is lost and none comes twice.
+The library keeps the same function through all reloads, so no call is lost and none comes twice.
 """
 
 from __future__ import annotations
 
 import gc
+import inspect
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import FrameType
-from typing import Generic, ParamSpec, Protocol, TypeAlias, TypeVar, cast
+from typing import Generic, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
 from hotload_tui.core.interpreter import in_main_thread
 from hotload_tui.core.runtime.context import PluginContext
@@ -28,35 +29,36 @@ SignalHandler: TypeAlias = Callable[[int, FrameType | None], object]
 
 
 class Relay(Generic[_P, _R]):
-    """A callable that a library keeps, and that calls the function of the live version."""
+    """The function that a library keeps, and the function of the live version, which it calls."""
 
-    def __init__(
-        self,
-        function: Callable[_P, _R],
-        add: Callable[[Relay[_P, _R]], object],
-        remove: Callable[[Relay[_P, _R]], object],
-        place: object,
-    ) -> None:
+    def __init__(self, function: Callable[_P, _R], step: Registration[_P, _R]) -> None:
+        def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            return self.function(*args, **kwargs)
+
+        async def call_later(*args: _P.args, **kwargs: _P.kwargs) -> object:
+            return await cast("Awaitable[object]", self.function(*args, **kwargs))
+
+        is_async = inspect.iscoroutinefunction(function)  # some libraries ask
+        self.kept = cast("Callable[_P, _R]", call_later) if is_async else call
+        """The function that the library keeps."""
         self.before: object = None
-        """The value that this object has replaced in the library, if any."""
-        self.take(function, add, remove)
-        self.place = place
-        """The registration; a version with an equal one takes this object over."""
+        """The value that ``kept`` has replaced in the library, if any."""
+        self.take(function, step)
 
-    def take(
-        self,
-        function: Callable[_P, _R],
-        add: Callable[[Relay[_P, _R]], object],
-        remove: Callable[[Relay[_P, _R]], object],
-    ) -> None:
+    def take(self, function: Callable[_P, _R], step: Registration[_P, _R]) -> None:
         """Call the function of another version from now on."""
-        self.function, self.add, self.remove = function, add, remove
+        self.function, self.step = function, step
         name: str = getattr(function, "__name__", type(function).__name__)
-        self.__name__ = self.__qualname__ = name  # libraries name a callback in messages
+        self.kept.__name__ = self.kept.__qualname__ = name  # libraries name a callback in messages
 
-    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        """Call the function of the live version."""
-        return self.function(*args, **kwargs)
+
+class Registration(NamedTuple, Generic[_P, _R]):
+    """How one version adds its function to a library, and removes it."""
+
+    place: object
+    """A version with an equal place takes over what the library keeps."""
+    add: Callable[[Relay[_P, _R]], object]
+    remove: Callable[[Relay[_P, _R]], object]
 
 
 def own_callback(
@@ -68,43 +70,44 @@ def own_callback(
 ) -> None:
     """Let a library call ``function`` while this version is live.
 
-    ``add`` and ``remove`` get the callable that the library keeps. If the next version has the same key and
-    an equal ``add``, such as the same method of the same object, only the function changes. Otherwise the
-    old version's callable is removed, and then the new one is added.
+    ``add`` and ``remove`` get the function that the library keeps. If the next version has the same key and
+    an equal ``add``, such as the same method of the same object, the library notices nothing. Otherwise the
+    old version's function is removed, and then the new one is added.
 
     Raises:
         RegisterError: as ``ctx.own``.
 
     """
-    _own(ctx, key, function, add, remove, place=add)
+    place = (add, inspect.iscoroutinefunction(function))
+
+    def add_kept(relay: Relay[_P, _R]) -> None:
+        add(relay.kept)
+
+    def remove_kept(relay: Relay[_P, _R]) -> None:
+        remove(relay.kept)
+
+    step = Registration(place, add_kept, remove_kept)
+    _own(ctx, key, function, step)
 
 
-def _own(
-    ctx: PluginContext,
-    key: str,
-    function: Callable[_P, _R],
-    add: Callable[[Relay[_P, _R]], object],
-    remove: Callable[[Relay[_P, _R]], object],
-    *,
-    place: object,
-) -> None:
+def _own(ctx: PluginContext, key: str, function: Callable[_P, _R], step: Registration[_P, _R]) -> None:
     def acquire() -> Relay[_P, _R]:
-        relay = Relay(function, add, remove, place)
-        add(relay)
+        relay = Relay(function, step)
+        step.add(relay)
         return relay
 
     def replace(relay: Relay[_P, _R]) -> Relay[_P, _R]:
-        if relay.place == place:
-            relay.take(function, add, remove)
+        if relay.step.place == step.place:
+            relay.take(function, step)
             return relay
-        relay.remove(relay)
+        relay.step.remove(relay)
         try:
             return acquire()
         except BaseException:
-            relay.add(relay)
+            relay.step.add(relay)
             raise
 
-    ctx.own(key, acquire, lambda relay: relay.remove(relay), replace=replace)
+    ctx.own(key, acquire, lambda relay: relay.step.remove(relay), replace=replace)
 
 
 # ---- signals
@@ -126,12 +129,12 @@ def own_signal(ctx: PluginContext, number: signal.Signals, handler: SignalHandle
 
     def add(relay: Relay[[int, FrameType | None], object]) -> None:
         relay.before = signal.getsignal(number)
-        _set_handler(number, relay)
+        _set_handler(number, relay.kept)
 
     def remove(relay: Relay[[int, FrameType | None], object]) -> None:
-        _set_handler(number, cast("SignalHandler | None", relay.before), instead_of=relay)
+        _set_handler(number, cast("SignalHandler | None", relay.before), instead_of=relay.kept)
 
-    _own(ctx, f"signal {number.name}", handler, add, remove, place=number)
+    _own(ctx, f"signal {number.name}", handler, Registration(number, add, remove))
 
 
 def _set_handler(
@@ -180,11 +183,11 @@ def own_implementation(
 
     def add(relay: Relay[_P, _R]) -> None:
         relay.before = _entries(dispatcher).get(cls)
-        dispatcher.register(cls, relay)
+        dispatcher.register(cls, relay.kept)
 
     def remove(relay: Relay[_P, _R]) -> None:
         entries = _entries(dispatcher)
-        if entries.get(cls) is not relay:
+        if entries.get(cls) is not relay.kept:
             return
         if relay.before is None:
             del entries[cls]
@@ -193,7 +196,8 @@ def own_implementation(
             dispatcher.register(cls, cast("Callable[_P, _R]", relay.before))
 
     name = getattr(dispatcher, "__qualname__", "")
-    _own(ctx, f"{name} of {cls.__qualname__}", function, add, remove, place=(dispatcher, cls))
+    step = Registration((dispatcher, cls), add, remove)
+    _own(ctx, f"{name} of {cls.__qualname__}", function, step)
 
 
 def _entries(dispatcher: Dispatcher) -> dict[type, object]:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import functools
+import inspect
+from collections.abc import Callable, Coroutine
 
 import blinker
 
@@ -35,6 +38,27 @@ def test_an_edit_may_move_a_callback(program: Program) -> None:
     lambdas = "lambda function: signal.connect(function, sender='shop')"
     assert program.save(callback("c", "loaded", lambdas)) is PluginState.OK
     assert (answers(program.loaded), len(program.loaded.receivers)) == (["c"], 1)
+
+
+def test_a_callback_may_be_a_coroutine_function(program: Program) -> None:
+    """Libraries that ask whether a callback is a coroutine function get the right answer."""
+    program.saved = signal = blinker.Signal()
+    plain = callback("a")
+    waiting = plain.replace('lambda sender: "a"', "answer").replace(
+        "def register", "async def answer(sender):\n    return 'later'\n\ndef register"
+    )
+    for source in (plain, waiting, waiting + "# edited\n", plain):
+        assert program.save(source) is PluginState.OK
+        ((receiver, answer),) = asyncio.run(signal.send_async("shop", _sync_wrapper=_as_coroutine))
+        expected = "later" if "answer" in source else "a"
+        assert (inspect.iscoroutinefunction(receiver), answer) == (expected == "later", expected)
+
+
+def _as_coroutine(function: Callable[..., str]) -> Callable[..., Coroutine[object, object, str]]:  # type: ignore[explicit-any] # as blinker
+    async def call(*args: object, **kwargs: object) -> str:
+        return function(*args, **kwargs)
+
+    return call
 
 
 def test_a_callback_that_cannot_be_added_leaves_the_old_one(program: Program) -> None:
