@@ -1,6 +1,6 @@
 """The recipes of docs/recipes.md, each with the real library, through edit, break, fix, disable and enable.
 
-``pytest -s tests/integrations/test_recipes.py`` prints the table of recipes and steps.
+``pytest -s tests/integrations/libraries/recipes_cases.py`` prints the table of recipes and steps.
 """
 
 from __future__ import annotations
