@@ -301,7 +301,7 @@ class _Describer:
         self._prefix = prefix
         self._text_of = text_of
         # Python's own messages contain the unique or the stable module names; authors know the short names.
-        self._as_written = re.compile(rf"{re.escape(prefix)}(\w+)(?:\.g\d+_[0-9a-f]{{12}}x*)?")
+        self._as_written = re.compile(rf"(?<![\w.]){re.escape(prefix)}(\w+)(?:\.g\d+_[0-9a-f]{{12}}x*)?")
         self._at = time.time()
         self._seen: set[int] = set()
         self._lines: dict[tuple[int, str], list[str]] = {}

@@ -90,7 +90,7 @@ def test_a_version_that_is_still_called(workspace: Workspace, hotload: Hotload) 
     assert plugin["state"] == "OLD"
     assert str(plugin["old"]).startswith("generation 1 is still called")
     assert str(plugin["memory"]).startswith("alive: greet.plugin.view, held by ")
-    assert plugin["left"] == []
+    assert plugin["left"] == ["reference greet.plugin.view in tests.kept.routes[0].view (plugin.py:5)"]
 
 
 def test_what_a_version_left(workspace: Workspace, hotload: Hotload) -> None:

@@ -66,7 +66,7 @@ def test_a_hostile_plugin_is_a_failed_plugin(
     ]
     fault = done.plugins[1]["fault"]
     assert isinstance(fault, dict)
-    assert list(fault) == ["phase", "type", "message", "file", "line"]
+    assert list(fault) == ["phase", "type", "message", "file", "line", "generation", "point", "arguments"]
     assert (fault["phase"], fault["type"]) == outcome[:2]
     assert outcome[2] in fault["message"]
 
