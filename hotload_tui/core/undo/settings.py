@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol, cast
 
 from hotload_tui.core.artifact import Artifact
-from hotload_tui.core.undo.owner import name_of
+from hotload_tui.core.undo.owner import Owner, name_of
 from hotload_tui.core.undo.registers import MISSING, Entries, Register, Setting, Table
 
 _MOST: Final = 1 << 17  # the largest artifact to search, in bytes
@@ -27,6 +27,9 @@ class _NamedSetting(Setting):
     def may_change(self, artifact: Artifact) -> bool:
         return artifact.may_say(self.words, _MOST)
 
+    def owned(self, owner: Owner) -> Iterator[Hashable]:
+        return _no_entries(owner)
+
 
 @dataclass(eq=False, slots=True)
 class _NamedTable(Table):
@@ -34,6 +37,19 @@ class _NamedTable(Table):
 
     def may_change(self, artifact: Artifact) -> bool:
         return artifact.may_say(self.words, _MOST)
+
+
+@dataclass(eq=False, slots=True)
+class _NamedWords(_NamedTable):
+    """Such a dictionary of strings."""
+
+    def owned(self, owner: Owner) -> Iterator[Hashable]:
+        return _no_entries(owner)
+
+
+def _no_entries(owner: Owner) -> Iterator[Hashable]:  # noqa: ARG001 - as Register.owned
+    """Yield nothing: a number or string belongs to nobody, and to read all at each retirement takes long."""
+    yield from ()
 
 
 class Dialects(Register):
@@ -60,6 +76,9 @@ class Dialects(Register):
 
     def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - as Register
         return f"'{key}'"
+
+    def owned(self, owner: Owner) -> Iterator[Hashable]:  # noqa: D102 - as Register
+        return super().owned(owner) if "csv" in sys.modules else _no_entries(owner)
 
 
 class _Database(Protocol):
@@ -98,6 +117,9 @@ class MimeTypes(Register):
 
     def tell(self, key: Hashable, value: object) -> str:  # noqa: D102 - as Register
         return f"{cast('tuple[str, bool]', key)[0]}: {name_of(value)}"
+
+    def owned(self, owner: Owner) -> Iterator[Hashable]:  # noqa: D102 - as Register
+        return _no_entries(owner)
 
 
 def _types(is_official: bool) -> MutableMapping[str, str]:  # noqa: FBT001 - the index that mimetypes uses
@@ -138,6 +160,9 @@ class Limits(Register):
     def tell(self, key: Hashable, value: object) -> str:  # noqa: D102 - as Register
         return f"{key} = {value}"
 
+    def owned(self, owner: Owner) -> Iterator[Hashable]:  # noqa: D102 - as Register
+        return _no_entries(owner)
+
 
 def settings() -> Iterator[Register]:
     """Yield the registers of this module; the time zone comes first, and is undone last."""
@@ -171,7 +196,7 @@ def settings() -> Iterator[Register]:
     yield Limits()
     yield Dialects()
     yield MimeTypes()
-    yield _NamedTable(
+    yield _NamedWords(
         "XML namespace", ("register_namespace",), _table("xml.etree.ElementTree", "_namespace_map")
     )
     yield _NamedTable(
