@@ -270,7 +270,8 @@ def test_a_worker_that_raises_is_a_fault_of_its_plugin(
     fault = running.fault("greet")
     assert (fault.phase, fault.message, fault.generation) == (kind, "gone", 1)
     assert fault.notes[0] == f"in {kind} 'greet.work'"
-    assert f"error greet: {kind} failed: ValueError: gone (" in running.said()
+    line = f"error greet: {kind} failed: ValueError: gone ("
+    assert running.wait_for(lambda: line in running.said())
     reload(running, workspace)
     assert running.status("greet").sign == "+ ok"
     assert [entry.fault for entry in running.manager.history("greet") if entry.count] == [fault]
