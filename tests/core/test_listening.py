@@ -141,6 +141,51 @@ def test_the_socket_suits_every_kind_of_server(workspace: Workspace, run: Run) -
     assert running.told(PluginFailed) == []
 
 
+DETACHING = """
+import socket
+
+def register(ctx):
+    listening = ctx.listen("127.0.0.1", {port})
+    ctx.hook("port", lambda: {port})
+
+    @ctx.thread
+    def serve(stop):
+        with socket.socket(fileno=listening.detach()) as own:
+            own.settimeout(0.01)
+            while not stop.is_set():
+                try:
+                    connection, _ = own.accept()
+                except TimeoutError:
+                    continue
+                with connection:
+                    connection.sendall(b"{version}")
+{more}
+"""
+
+
+@pytest.mark.parametrize("kind", [ASYNC, DETACHING], ids=["an event loop closes it", "detached"])
+def test_a_server_that_closes_its_socket_serves_again_after_a_failed_hand_over(
+    workspace: Workspace, run: Run, kind: str
+) -> None:
+    """The socket of the version that stays live is open again before its threads and tasks start again."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    workspace["greet"] = kind.format(version="a", port=port, more="")
+    running = run(workspace.config())
+    assert answer(port) == "a"
+    for _ in range(2):
+        failing = kind.format(version="b", port=port, more="    ctx.own('it', lambda: 1 / 0)")
+        save(running, workspace, failing)
+        running.manager.rebuild("greet")
+        assert running.status("greet").state is PluginState.STALE
+        assert answer(port) == "a"
+    assert all(event.fault.phase == "register" for event in running.told(PluginFailed))
+    save(running, workspace, kind.format(version="c", port=port, more=""))
+    assert answer(port) == "c"
+    running.manager.disable("greet")
+    assert is_free(port)
+
+
 def test_the_port_is_free_without_a_version_that_listens(workspace: Workspace, run: Run) -> None:
     """Disabling, stopping and a version that does not listen close the port."""
     workspace["greet"] = server("a")

@@ -367,6 +367,8 @@ class PluginContext:
         kept = [each for each in self._paused if not (isinstance(each, Worker) and problems.get(each))]
         self.unloaders[:] = [*kept, *new]
         self._paused = []
+        if ended and self.listening is not None:
+            self.listening.reopen()
         for worker in ended:
             if not problems[worker]:
                 worker.start()

@@ -29,7 +29,7 @@ class Listening:
         """Prepare; ``kept`` are the sockets of the live version."""
         self._kept = kept
         self._used: KeptSockets = {}
-        self._given: list[socket.socket] = []
+        self._given: list[tuple[socket.socket, socket.socket]] = []  # each with the socket it duplicates
 
     def listen(self, host: str, port: int, backlog: int, *, reuse_port: bool) -> socket.socket:
         """Return a listening socket: that of the live version, or a new one. Raises ``OSError``."""
@@ -45,8 +45,19 @@ class Listening:
         # All duplicates share one flag, "non-blocking". With a limit, a socket works whatever another version
         # does with the flag; a socket without one would fail, or block the other version's event loop.
         given.settimeout(_FOREVER)
-        self._given.append(given)
+        self._given.append((given, found))
         return given
+
+    def reopen(self) -> None:
+        """Open again what the version, which goes on after all, has closed when its workers ended.
+
+        A server closes its socket when it stops, and the worker that starts again has the same object.
+        """
+        for given, found in self._given:
+            if given.fileno() == -1:
+                limit = given.gettimeout()
+                type(found).__init__(given, fileno=found.dup().detach())  # the plugin has this object
+                given.settimeout(limit)
 
     def commit(self) -> None:
         """Keep the sockets of this version, which is live now, and close the others."""
@@ -54,7 +65,7 @@ class Listening:
 
     def close(self) -> None:
         """Close what this version was given, and the sockets that no live version keeps."""
-        for given in self._given:
+        for given, _ in self._given:
             given.close()
         for address, found in self._used.items():
             if self._kept.get(address) is not found:
