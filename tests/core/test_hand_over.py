@@ -250,6 +250,7 @@ def test_a_replaced_resource_goes_back(
         ("ctx.own('', print)", "ctx.own needs a key"),
         ("ctx.own('a', 1)", "needs a plain function as acquire, not a int"),
         ("ctx.own('a', later)", "needs a plain function as acquire, not a coroutine function"),
+        ("ctx.own('a', steps)", "needs a plain function as acquire, not a generator function"),
         ("ctx.own('a', print, later)", "needs a plain function as release"),
         ("ctx.own('a', print, replace=1)", "needs a plain function as replace"),
     ],
@@ -258,10 +259,31 @@ def test_a_wrong_claim_is_refused(
     workspace: Workspace, run: Run, stage: Stage, line: str, problem: str
 ) -> None:
     """A wrong argument of ``ctx.own`` is a fault of ``register`` that says what is needed."""
-    workspace["greet"] = owner("a", line, head="async def later(): ...")
+    workspace["greet"] = owner("a", line, head="async def later(): ...\ndef steps(): yield")
     fault = run(workspace.config()).fault("greet")
     assert (fault.phase, fault.type, problem in fault.message) == ("register", "RegisterError", True)
     assert told(stage) == []
+
+
+LATER = "async def later():\n    tell('never runs')\n"
+
+
+@pytest.mark.parametrize("kind", ["acquire", "release", "replace"])
+@pytest.mark.usefixtures("stage")
+def test_a_result_that_nobody_awaits_is_a_fault(workspace: Workspace, run: Run, kind: str) -> None:
+    """A lambda that returns a coroutine has done nothing, so that version does not count as the owner."""
+    functions = {"acquire": "int", "release": "None", "replace": "None", kind: "lambda *_: later()"}
+    line = "ctx.own('late', {acquire}, {release}, replace={replace})".format_map(functions)
+    good = "ctx.own('late', int)"
+    workspace["greet"] = owner("a", line if kind == "release" else good, head=LATER)
+    running = run(workspace.config())
+    save(running, workspace, owner("b", good if kind == "release" else line, head=LATER))
+    assert running.wait_for(lambda: bool(running.told(PluginFailed)))
+    (fault,) = [event.fault for event in running.told(PluginFailed)]
+    assert "returned a coroutine, which nobody awaits" in fault.message
+    assert f"in {kind} of ctx.own('late')" in fault.notes
+    expected = ("b", PluginState.OK) if kind == "release" else ("a", PluginState.STALE)
+    assert (running.host.call("greet"), running.status("greet").state) == ([expected[0]], expected[1])
 
 
 # ---- real sockets

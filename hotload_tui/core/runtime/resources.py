@@ -67,10 +67,19 @@ def problem_with(
     for name, function in (("acquire", acquire), ("release", release), ("replace", replace)):
         if function is None and name != "acquire":
             continue
-        if not callable(function) or inspect.iscoroutinefunction(function):
-            kind = "coroutine function" if callable(function) else type(function).__name__
+        kind = _wrong_kind(function)
+        if kind:
             return f"ctx.own('{key}') needs a plain function as {name}, not a {kind}"
     return ""
+
+
+def _wrong_kind(function: object) -> str:
+    """Return what a thing is that a plain call does not run; empty for a plain function."""
+    if not callable(function):
+        return type(function).__name__
+    if inspect.iscoroutinefunction(function):
+        return "coroutine function"
+    return "generator function" if inspect.isgeneratorfunction(function) else ""
 
 
 def _takes_one(function: Release[object]) -> bool:
@@ -97,6 +106,11 @@ class _Call:
 
     def end(self) -> None:
         """Do nothing: no module was loaded."""
+
+
+def in_function(what: str, key: str) -> str:
+    """Return the note that an error of a function of an owned resource gets."""
+    return f"in {what} of ctx.own('{key}')"
 
 
 class Claims:
@@ -132,9 +146,17 @@ class Claims:
         def run() -> object:
             with self._step_observer("load" if digest else "unload", plugin, digest):
                 try:
-                    return function()
+                    result = function()
                 except BaseException as error:  # foreign code: whatever it raises, the hand-over has failed
                     raise RegisterError(plugin, "a function of ctx.own raised") from error
+                if inspect.iscoroutine(result):  # as of a lambda: nothing has happened yet
+                    result.close()
+                    raise RegisterError(
+                        plugin,
+                        "a function of ctx.own returned a coroutine, which nobody awaits; run it on its "
+                        "event loop: asyncio.run_coroutine_threadsafe(…, loop).result()",
+                    )
+                return result
 
         done: list[object] = []
         self._trials.run([_Call(plugin, run)], self._limit, done)
@@ -147,13 +169,13 @@ class Claims:
             yield
         except PluginError as error:
             with contextlib.suppress(Exception):  # an exception class of the plugin may not accept notes
-                BaseException.add_note(error.__cause__ or error, f"in {what} of ctx.own('{key}')")
+                BaseException.add_note(error.__cause__ or error, in_function(what, key))
             raise
 
 
-def _release(owned: Owned[object], value: object) -> None:
-    if owned.release is not None:
-        if _takes_one(owned.release):
-            cast("Callable[[object], object]", owned.release)(value)
-        else:
-            cast("Callable[[], object]", owned.release)()
+def _release(owned: Owned[object], value: object) -> object:
+    if owned.release is None:
+        return None
+    if _takes_one(owned.release):
+        return cast("Callable[[object], object]", owned.release)(value)
+    return cast("Callable[[], object]", owned.release)()
