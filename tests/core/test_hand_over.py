@@ -10,6 +10,7 @@ import pytest
 from hotload_tui import Config
 from hotload_tui.core.errors import RegisterError
 from hotload_tui.core.events import PluginFailed
+from hotload_tui.core.faults import TWICE
 from hotload_tui.core.model import PluginState
 from tests.conftest import Running, Workspace
 from tests.core.conftest import Stage, retired
@@ -284,6 +285,19 @@ def test_a_result_that_nobody_awaits_is_a_fault(workspace: Workspace, run: Run, 
     assert f"in {kind} of ctx.own('late')" in fault.notes
     expected = ("b", PluginState.OK) if kind == "release" else ("a", PluginState.STALE)
     assert (running.host.call("greet"), running.status("greet").state) == ([expected[0]], expected[1])
+
+
+@pytest.mark.usefixtures("stage")
+@pytest.mark.parametrize("previous", ["released it", "may hold it"])
+def test_the_hint_names_the_previous_version_only_if_it_can_hold_it(
+    workspace: Workspace, run: Run, previous: str
+) -> None:
+    """A name that the previous version has released is taken by somebody else: the hint would be wrong."""
+    taken = "raise OSError(98, 'Address already in use')"
+    workspace["greet"] = owner("a") if previous == "released it" else "def register(ctx): ..."
+    running = run(workspace.config())
+    save(running, workspace, owner("b", acquire=taken))
+    assert (TWICE in running.fault("greet").notes) is (previous == "may hold it")
 
 
 # ---- real sockets

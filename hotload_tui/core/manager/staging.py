@@ -33,6 +33,7 @@ from hotload_tui.core.manager.retire_thread import RetireThread
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, Phase, PluginState, PluginStatus
 from hotload_tui.core.runtime.loader import Loader
+from hotload_tui.core.runtime.resources import in_function
 from hotload_tui.core.runtime.trial import LivePlugin
 from hotload_tui.core.source import Source, SourceFile, SourceRule, decoded, read_source
 from hotload_tui.core.watch.scanner import PluginChange, Repositories
@@ -192,8 +193,11 @@ class Engine:
             module_path=self.config.module_path,
             text_of=_texts(source),
         )
-        if fault.phase in ("load", "register") and self.loader.live(plugin) and is_claimed_twice(fault):
-            fault = replace(fault, notes=(*fault.notes, TWICE))
+        live = self.loader.live(plugin)
+        if fault.phase in ("load", "register") and live and is_claimed_twice(fault):
+            released = {in_function("acquire", owned.key) for owned in live.context.owned}
+            if released.isdisjoint(fault.notes):  # somebody else holds what the live version had released
+                fault = replace(fault, notes=(*fault.notes, TWICE))
         return fault
 
     def is_on(self, directory: PluginDirectory) -> bool:
