@@ -220,6 +220,21 @@ def test_what_a_failed_load_cannot_take_back_is_in_its_fault(
     assert len(host.tools) == 2
 
 
+HIDES = "class Hides(dict):\n    def copy(self): return {}\n    def items(self): return []\n"
+KEEPS = "class Keeps(dict):\n    def __delitem__(self, key): pass\n"
+
+
+def test_containers_that_behave_otherwise(workspace: Workspace, run: Run, host: ModuleType) -> None:
+    """An entry is removed from a dictionary that hides it, and named if the class keeps it."""
+    exec(HIDES + KEEPS, vars(host))
+    vars(host).update(hides=host.Hides(), keeps=host.Keeps())
+    workspace["greet"] = leaving("host.hides['x'] = host.keeps['x'] = handler", fails=True)
+    (note,) = run(workspace.config()).fault("greet").notes
+    assert "left behind: reference greet.plugin.handler in host_of_the_test.keeps" in note
+    assert "its class keeps the entry" in note
+    assert not dict.values(host.hides)
+
+
 def test_the_tables_of_the_standard_library_stay_whole(
     workspace: Workspace, run: Run, host: ModuleType
 ) -> None:

@@ -88,24 +88,37 @@ class Removal:
         raise LookupError(f"a {name_of(holder)} cannot be changed")  # a tuple, a closure, C code
 
     def _take_out(self, holder: object, thing: object) -> str:
+        """Remove ``thing``; see what is there with the built-in methods, but remove with the class's own.
+
+        Raises:
+            LookupError: it is still there.
+
+        """
+        said = ""
         if isinstance(holder, dict):
-            return self._take_from(cast("dict[Hashable, object]", holder), thing)
-        if isinstance(holder, set):
+            said = self._take_from(cast("dict[Hashable, object]", holder), thing)
+            left = [part for entry in dict.items(holder) for part in entry]
+        elif isinstance(holder, set):
             cast("set[object]", holder).discard(thing)
-            return ""
-        items = cast("list[object]", holder)  # or a deque
-        for index in reversed(range(len(items))):
-            if items[index] is thing:
-                del items[index]
-        return ""
+            left = [*set.__iter__(holder)]
+        else:
+            items = cast("list[object]", holder)  # or a deque
+            kind = list if isinstance(holder, list) else deque
+            for index, item in reversed([*enumerate(kind.__iter__(items))]):
+                if item is thing:
+                    del items[index]
+            left = [*kind.__iter__(items)]
+        if any(part is thing for part in left):
+            raise LookupError("its class keeps the entry")
+        return said
 
     def _take_from(self, table: dict[Hashable, object], thing: object) -> str:
         said = ""
-        for key, value in table.copy().items():
+        for key, value in dict.copy(table).items():
             if key is thing:
                 del table[key]
             elif value is thing:
-                other = self._counterpart(thing, key, table.values())
+                other = self._counterpart(thing, key, dict.values(table))
                 if other is None:
                     del table[key]
                 else:
