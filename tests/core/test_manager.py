@@ -428,6 +428,20 @@ def test_a_handler_that_raises_is_a_fault_of_its_plugin(workspace: Workspace, ru
     assert len(running.told(PluginFailed, "bad")) <= 2
 
 
+def test_faults_that_differ_in_their_text_do_not_flood(workspace: Workspace, run: Run) -> None:
+    """Of many different faults in a moment some are reported; the status has the newest, history counts."""
+    workspace["bad"] = (
+        "def answer(n):\n    raise (ValueError if n % 2 else KeyError)(n)\n"
+        "def register(ctx):\n    ctx.hook('greet', answer)\n"
+    )
+    running = run(workspace.config())
+    for number in range(1000):
+        running.host.call("greet", number)
+    assert len(running.told(PluginFailed, "bad")) < 500
+    assert running.fault("bad").message == "999"
+    assert sum(entry.count for entry in running.manager.history("bad") if entry.fault) == 1000
+
+
 def test_a_failing_handler_of_a_stale_plugin_does_not_flood(workspace: Workspace, run: Run) -> None:
     """Repeated handler faults of a STALE plugin are not all reported, and the source's fault stays."""
     workspace["bad"] = "def register(ctx):\n    ctx.hook('greet', lambda: 1 / 0)\n"

@@ -67,6 +67,7 @@ _event_logger = logging.getLogger(EVENT_LOGGER)
 _engine_logger = logging.getLogger(ENGINE_LOGGER)
 
 _REPEAT = 1.0  # seconds in which the same fault of a handler is published once
+_BURST = 10  # faults of known kinds that are published per plugin in that time
 
 
 class StatusStore:
@@ -81,6 +82,8 @@ class StatusStore:
         self._of_retired: dict[str, Fault] = {}
         """The newest such fault of a retired generation, until a later one retires without a fault."""
         self._last: dict[str, Fault] = {}
+        self._bursts: dict[str, tuple[float, int]] = {}
+        """When a plugin's newest burst of faults began, and their number."""
         self._gone: dict[str, int] = {}
         """The newest generation of each plugin that is not live any more."""
         self._logs_faults = logs_faults
@@ -285,9 +288,19 @@ class StatusStore:
             if status is not None:
                 faults[name] = fault
                 self._statuses[name] = self._with_fault(status)
+            if not (is_new or is_new_kind) and fault.phase != "unload" and self._is_flood(fault):
+                return
         is_traced = self._logs_faults or not (is_shown or _event_logger.hasHandlers())
         trace = trace_text(fault) if is_new_kind and is_traced else ""
         self.publish(PluginFailed(fault.at, name, fault, live if is_gone else generation), trace)
+
+    def _is_flood(self, fault: Fault) -> bool:
+        """Return whether the plugin's faults of the last second are too many to publish one more."""
+        began, count = self._bursts.get(fault.plugin, (0.0, 0))
+        if abs(fault.at - began) >= _REPEAT:
+            began, count = fault.at, 0
+        self._bursts[fault.plugin] = began, count + 1
+        return count >= _BURST
 
     def retired_well(self, name: str, generation: int) -> None:
         """Record that a generation retired without a fault: the faults of earlier ones are over."""
