@@ -233,6 +233,28 @@ async def test_a_callback_or_a_forgotten_task_that_raises_is_a_fault(
     assert len(told) == has_handler
 
 
+FUTURES = {
+    "a callback of a future": "pool = ThreadPoolExecutor(1)\n"
+    "    pool.submit(int).add_done_callback(lambda _: fail())",
+    "the start of a worker": "pool = ThreadPoolExecutor(1, initializer=fail)\n    pool.submit(int)",
+}
+
+
+@pytest.mark.parametrize("body", FUTURES.values(), ids=FUTURES)
+def test_what_an_executor_only_logs_is_a_fault(workspace: Workspace, run: Run, body: str) -> None:
+    """The standard library logs what these functions raise, and nobody else hears of it."""
+    workspace["greet"] = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "def fail(): raise ValueError('in an executor')\n"
+        f"def act():\n    {body}\n    pool.shutdown()\n"
+        "def register(ctx): ctx.hook('greet', act)\n"
+    )
+    running = run(workspace.config())
+    running.host.call("greet")
+    fault = fault_of(running)
+    assert (fault.phase, fault.message, fault.generation) == ("callback", "in an executor", 1)
+
+
 def test_a_fault_of_a_retired_generation_names_it(
     workspace: Workspace, run: Run, stage: Stage, heard: list[str]
 ) -> None:

@@ -28,6 +28,7 @@ Shown = Literal["", "stderr", "log"]
 _Function: TypeAlias = Callable[..., object]  # type: ignore[explicit-any]  # each hook has other parameters
 _Look: TypeAlias = Callable[..., BaseException | None]  # type: ignore[explicit-any]  # as above
 
+_LOGGERS: Final = ("asyncio", "concurrent.futures")
 _NUMBER: Final = re.compile(r"\.g(\d+)_")
 
 
@@ -78,10 +79,12 @@ class UncaughtErrors:
     def attach(self) -> Callable[[], None]:
         """Begin to look; return the undo."""
         self.renew()
-        logging.getLogger("asyncio").addFilter(self._look_at_record)
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(self._look_at_record)
 
         def detach() -> None:
-            logging.getLogger("asyncio").removeFilter(self._look_at_record)
+            for name in _LOGGERS:
+                logging.getLogger(name).removeFilter(self._look_at_record)
             for hook in self._all():
                 hook.remove()
 
@@ -129,7 +132,7 @@ class UncaughtErrors:
         return self._take(error, self._code_of(error), phase, "log", is_late=is_late)
 
     def _look_at_record(self, record: logging.LogRecord) -> bool:
-        """Look at what an event loop logs that is not asyncio's own."""
+        """Look at what an executor logs, and an event loop that is not asyncio's own."""
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
             is_task = str(record.msg).startswith(("Task", "Future"))
