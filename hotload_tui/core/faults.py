@@ -243,14 +243,18 @@ _ARGUMENTS = 8  # arguments of a call that are shown
 _SECRET_IN_TEXT = re.compile(rf"(?i)(\w*(?:{'|'.join(_SECRETS)})\w*['\"]?\s*[=:]\s*)[^,)}}\]]+")
 
 
-def arguments_of(args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[str, ...]:
+def arguments_of(
+    args: Sequence[object], kwargs: Mapping[str, object], names: Sequence[str]
+) -> tuple[str, ...]:
     """Return short representations of a call's arguments, those by name as ``name=value``; never raises.
 
-    ``repr`` is called for objects of other than built-in types. Secrets are masked.
+    ``repr`` is called for objects of other than built-in types. Secrets are masked, also those among
+    ``args``, whose parameters have these ``names`` (some, if not all are known).
     """
-    named = [("", value) for value in args] + [(f"{name}=", value) for name, value in kwargs.items()]
-    shown = [encodable(name) + _argument(name.removesuffix("="), value) for name, value in named[:_ARGUMENTS]]
-    more = len(named) - len(shown)
+    known = itertools.chain(names, itertools.repeat(""))
+    given = [*zip(itertools.repeat(""), known, args), *((f"{name}=", name, kwargs[name]) for name in kwargs)]
+    shown = [encodable(before) + _argument(name, value) for before, name, value in given[:_ARGUMENTS]]
+    more = len(given) - len(shown)
     return (*shown, f"and {more} more") if more else tuple(shown)
 
 

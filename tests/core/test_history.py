@@ -98,6 +98,20 @@ def test_faults_of_hooks_are_counted_with_their_call(workspace: Workspace, run: 
     assert entry.digest == running.status("greet").digest
 
 
+def test_secrets_among_the_arguments_are_masked_by_the_handlers_names(workspace: Workspace, run: Run) -> None:
+    """An argument without a name is masked if the handler's parameter has the name of a secret."""
+    workspace["greet"] = (
+        "class Login:\n    def by(self, who, password, *tokens): raise ValueError(who)\n"
+        "def register(ctx):\n    ctx.hook('greet', Login().by)\n"
+        "    ctx.hook('tell', lambda password: 1 / 0)\n"
+    )
+    running = run(workspace.config())
+    running.host.call("greet", "Ada", "hunter2", "t0ps3cret")
+    running.host.call("tell", "hunter2")
+    calls = [newest(entry).call for entry in counted(running)]
+    assert calls == ["greet('Ada', ••• (masked), ••• (masked))", "tell(••• (masked))"]
+
+
 def test_they_survive_a_rebuild_of_unchanged_code(workspace: Workspace, run: Run) -> None:
     """A rebuild clears the plugin's fault, but not the history, which goes on to count."""
     workspace["greet"] = FAILING

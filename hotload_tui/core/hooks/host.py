@@ -156,7 +156,9 @@ class FaultReports:
             module_path=self.module_path,
             generation=handler.generation,
         )
-        return replace(fault, point=handler.point, arguments=arguments_of(args, kwargs))
+        return replace(
+            fault, point=handler.point, arguments=arguments_of(args, kwargs, handler.names_of(len(args)))
+        )
 
 
 _Errors: TypeAlias = list[Exception] | None

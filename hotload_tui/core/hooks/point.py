@@ -104,6 +104,16 @@ class Handler:
         self._samples += 1
         self._seconds += seconds
 
+    def names_of(self, count: int) -> list[str]:
+        """Return the names of the parameters that get the first ``count`` arguments without a name."""
+        try:
+            found = list(signature_of(self.call).parameters.values()) if count else []
+        except Exception:  # foreign code: an object that says what its signature is; or it is unknown
+            return []
+        names = [each.name for each in found if each.kind in _BY_POSITION]
+        rest = [each.name for each in found if each.kind is Parameter.VAR_POSITIONAL]
+        return [*names, *rest * (count - len(names))][:count]
+
     def takes(self, parameter: str) -> bool:
         """Return whether the handler names this parameter, apart from ``**``."""
         try:
@@ -146,6 +156,7 @@ else:
 
 _EMPTY: Final = Parameter.empty
 _VARIADIC: Final = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+_BY_POSITION: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class NamedPoint(_Name):
