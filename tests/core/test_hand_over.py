@@ -84,6 +84,7 @@ def test_the_swap_comes_between_the_claims_and_the_workers(
         "greet b ['a']",
         "greet b begins",
     ]
+    running.manager.stop()  # the fixture waits for threads on the stage
 
 
 def test_several_resources_are_released_in_reverse_order(
