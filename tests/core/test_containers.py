@@ -220,6 +220,20 @@ def test_what_a_failed_load_cannot_take_back_is_in_its_fault(
     assert len(host.tools) == 2
 
 
+def test_hotload_keeps_nothing_that_it_read_of_a_failed_load(
+    workspace: Workspace, run: Run, host: ModuleType
+) -> None:
+    """What hotload read for the undo is gone by the time it looks for what is left behind."""
+    workspace["greet"] = (
+        "import atexit, codecs, gc\nimport host_of_the_test as host\ndef find(name): return None\n"
+        "def held():\n    tables = [each for each in gc.get_referrers(find) if type(each) is dict]\n"
+        "    host.found = [each for each in tables if each is not globals()]\n"
+        "def register(ctx):\n    codecs.register(find)\n    atexit.register(held)\n    raise ValueError\n"
+    )
+    run(workspace.config())
+    assert host.found == []
+
+
 HIDES = "class Hides(dict):\n    def copy(self): return {}\n    def items(self): return []\n"
 KEEPS = "class Keeps(dict):\n    def __delitem__(self, key): pass\n"
 

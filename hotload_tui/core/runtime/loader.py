@@ -366,6 +366,7 @@ class Loader:
             load.abandon()
             with self._process.lock:
                 load.end()
+                self._process.let_go()  # what the undo changes now; it would hold the failed version
             live = self._live.get(load.name)
             self._aborted.put(load.clear_up(error, self._retirer, live.ledger if live else None))
 
