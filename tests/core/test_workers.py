@@ -321,3 +321,43 @@ def test_a_thread_that_does_not_stop_marks_the_plugin(workspace: Workspace, run:
     status = running.status("greet")
     assert (status.sign, status.generation) == ("+ ok !", 2)
     assert running.fault("greet").step(2) == "unload of generation 1"
+
+
+def test_a_task_that_exits_ends_alone_and_is_a_fault(workspace: Workspace, run: Run, stage: Stage) -> None:
+    """``sys.exit`` in a task marks the plugin, and its other tasks go on."""
+    workspace["greet"] = (
+        "import asyncio, stage, sys\n"
+        "def register(ctx):\n"
+        "    @ctx.task\n    async def leave(): sys.exit(2)\n"
+        "    @ctx.task\n    async def stay():\n"
+        "        while not stage.gate.is_set(): await asyncio.sleep(0.01)\n"
+        "        raise ValueError('still here')\n"
+    )
+    running = run(workspace.config())
+    assert running.wait_for(lambda: running.status("greet").fault is not None)
+    assert (running.fault("greet").phase, running.fault("greet").type) == ("task", "SystemExit")
+    stage.gate.set()
+    assert running.wait_for(lambda: running.fault("greet").message == "still here")
+    running.manager.stop()  # which ends the loop's thread
+
+
+ENDS_BADLY = {
+    "thread": "    @ctx.thread\n    def work(stop):\n        stop.wait()\n        raise ValueError('late')\n",
+    "task": "    @ctx.task\n    async def work():\n        try: await asyncio.sleep(60)\n"
+    "        finally: raise ValueError('late')\n",
+}
+
+
+@pytest.mark.parametrize("kind", ENDS_BADLY)
+def test_a_worker_that_raises_when_it_is_to_end(workspace: Workspace, run: Run, kind: str) -> None:
+    """It did not leave well: the new version shows this, as for an ``on_unload`` that raises."""
+    workspace["greet"] = f"import asyncio\ndef register(ctx):\n{ENDS_BADLY[kind]}"
+    running = run(workspace.config())
+    workspace["greet"] = answering("new")
+    running.manager.rebuild()
+    retired(running)
+    assert running.status("greet").sign == "+ ok !"
+    fault = running.fault("greet")
+    assert (fault.step(2), fault.message) == ("unload of generation 1", "late")
+    running.manager.rebuild("greet", force=True)
+    assert running.wait_for(lambda: running.status("greet").fault is None)

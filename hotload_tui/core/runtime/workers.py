@@ -144,6 +144,7 @@ class _Thread(threading.Thread):
         self._failed = failed
         self._done: Callable[[Worker], None] | None = done
         self._worker: Worker | None = worker
+        self._signal = stop
 
     def run(self) -> None:
         worker, done = self._worker, self._done
@@ -156,7 +157,7 @@ class _Thread(threading.Thread):
         except BaseException as error:  # foreign code: whatever it raises ends this thread only
             what = f"thread '{self.name}'"
             _log_error(self._log, what, error)
-            self._failed(error, "thread", what)
+            self._failed(error, "unload" if self._signal.is_set() else "thread", what)
         finally:
             done(worker)
 
@@ -217,12 +218,22 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
     asyncio.set_event_loop(loop)
     try:
-        loop.run_forever()
+        while _is_left(loop):
+            pass
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
     finally:
         asyncio.set_event_loop(None)
         loop.close()
+
+
+def _is_left(loop: asyncio.AbstractEventLoop) -> bool:
+    """Run a loop until it stops; return whether only one of its tasks left it, which reports that itself."""
+    try:
+        loop.run_forever()
+    except SystemExit:
+        return True
+    return False
 
 
 def _is_busy(loop: asyncio.AbstractEventLoop) -> bool:
@@ -265,6 +276,8 @@ class TaskWorker(Worker):
         self._running = _running_loop()
         self._thread = threading.get_ident() if self._running else 0
         self._task: asyncio.Task[object] | None = None
+        self._is_asked = False
+        """Whether the task was asked to end."""
         self._is_over = threading.Event()
         self.loop: TaskLoop | None = None
         """The loop for the task if the caller has no event loop."""
@@ -286,6 +299,7 @@ class TaskWorker(Worker):
         coroutine, self._coroutine = self._coroutine, None
         if coroutine is None:
             return  # ended before it began
+        self._is_asked = False
         self._task = asyncio.get_running_loop().create_task(coroutine, name=self._name)
         self._task.add_done_callback(self._finish)
 
@@ -294,7 +308,7 @@ class TaskWorker(Worker):
         if error is not None:
             what = f"task '{self._name}'"
             _log_error(self._log, what, error)
-            self._failed(error, "task", what)
+            self._failed(error, "unload" if self._is_asked else "task", what)
         done, self._done, self._task = self._done, None, None
         self._is_over.set()
         if done is not None:
@@ -346,6 +360,7 @@ class TaskWorker(Worker):
             self._close()
             self._is_over.set()
         else:
+            self._is_asked = True
             self._task.cancel()
 
     def forget(self) -> None:  # noqa: D102 - as Worker
