@@ -1,6 +1,7 @@
 """What a version leaves in the containers of the host and of libraries: named, or removed."""
 
 import collections
+import functools
 import queue
 import sys
 import threading
@@ -181,6 +182,50 @@ def test_a_load_that_fails_leaves_nothing_that_the_host_can_reach(
     running.manager.scan_and_load_all()
     running.manager.stop()
     assert state(host) == before
+
+
+MANY = """
+import host_of_the_test as host
+
+@host.show.register
+def _(value: int):
+    return "{version} of int"
+
+@host.show.register
+def _(value: str):
+    return "v1 of str"
+
+def register(ctx):
+{more}
+"""
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_functions_of_the_same_name_keep_their_places_after_a_failed_save(
+    workspace: Workspace, run: Run, host: ModuleType, version: str
+) -> None:
+    """Of several functions ``_``, a failed save gives each entry the right one back, edited or not."""
+    host.__dict__["show"] = show = functools.singledispatch(repr)
+    workspace["greet"] = MANY.format(version="v1", more="    pass")
+    running = run(workspace.config())
+    for _ in range(2):
+        workspace["greet"] = "\n" + MANY.format(version=version, more="    1 / 0")
+        running.manager.rebuild("greet", force=True)
+        assert running.fault("greet").notes == ()
+        assert (show(1), show("")) == ("v1 of int", "v1 of str")
+
+
+def test_an_entry_that_cannot_be_restored_is_named(workspace: Workspace, run: Run, host: ModuleType) -> None:
+    """If it is not known which of several functions an entry had, it is removed, and the fault says so."""
+    host.__dict__["show"] = show = functools.singledispatch(repr)
+    workspace["greet"] = MANY.format(version="v1", more="    pass")
+    running = run(workspace.config())
+    workspace["greet"] = MANY.format(version="v2", more="    1 / 0") + "\ndef _(): ...\n"
+    running.manager.scan_and_load_all()
+    (note,) = running.fault("greet").notes
+    assert "greet.plugin._ in " in note
+    assert "the live version's is lost until its next load" in note
+    assert (show(1), show("")) == ("1", "v1 of str")
 
 
 # A weak entry goes with its object; nothing shows which entry it replaced.

@@ -22,7 +22,7 @@ from hotload_tui.core.runtime.old_calls import OldCalls
 from hotload_tui.core.runtime.threads import BoundedCall
 from hotload_tui.core.runtime.trial import LivePlugin, is_unfinished
 from hotload_tui.core.runtime.workers import Worker
-from hotload_tui.core.undo.containers import EMPTIED
+from hotload_tui.core.undo.containers import EMPTIED, LOST
 from hotload_tui.core.undo.ledger import Ledger, is_resource
 
 _HELD_BY = ", held by "  # in a verdict
@@ -99,7 +99,7 @@ class Parting:
         emptied: list[LedgerEntry] = []
         for _ in range(_ROUNDS):
             entries = self._references(remove=True, frames=[*_parts_of(error)], live=live)
-            emptied += [entry for entry in entries if entry.what.endswith(EMPTIED)]
+            emptied += [entry for entry in entries if entry.what.endswith((EMPTIED, LOST))]
             if all(entry.outcome == "named" for entry in entries):
                 return [*entries, *emptied]
         return emptied

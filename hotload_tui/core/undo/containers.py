@@ -6,18 +6,20 @@ import functools
 import sys
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Final, NamedTuple, cast
 
 from hotload_tui.core.holders import Hold
 from hotload_tui.core.leak_path import attribute_of, is_module, is_within, namespace_of, of_type
 from hotload_tui.core.module_names import unique_name
-from hotload_tui.core.undo.owner import Script, name_of
+from hotload_tui.core.undo.owner import Owner, Script, name_of
 
 _CACHE = type(functools.lru_cache(lambda: None))
 _CONTAINERS = (dict, list, set, deque)
 EMPTIED: Final = "now None"
 """How an attribute stands whose value from before the plugin is not known."""
+LOST: Final = "the live version's is lost until its next load"
+"""How an entry stands that replaced a function of the live version which cannot be found again."""
 
 
 class LiveVersion(NamedTuple):
@@ -43,10 +45,35 @@ class LiveVersion(NamedTuple):
         is_known = self.script.mentions(key if type(key) is str else name_of(key)) is not None
         if not is_known and not (beside and all(self.script.mentions(word) for word in beside)):
             return None
-        found: object = sys.modules.get(f"{self.root}{module.removeprefix(failed.root)}")
+        home = sys.modules.get(f"{self.root}{module.removeprefix(failed.root)}")
+        if not is_class and failed.is_one_of_many(function):
+            return self._one_of_many(home, failed.script, function)
+        found: object = home
         for part in name.split("."):
             found = _member(found, part)
         return found
+
+    def _one_of_many(self, home: object, failed: Script, function: FunctionType) -> object:
+        """Return this version's function of several with one name, as ``def _(…)``: by its code or place.
+
+        The module has at most the last of them, and a registry may have had the only reference.
+        """
+        code = function.__code__
+        all_failed, all_own = failed.definitions(code), self.script.definitions(code)
+        found = next((each for each in all_own if _is_same(each, code)), None)
+        if found is None and len(all_own) == len(all_failed) and code in all_failed:
+            found = all_own[all_failed.index(code)]
+            if found.co_argcount != code.co_argcount or any(_is_same(found, each) for each in all_failed):
+                return None
+        if found is None or found.co_freevars or not is_module(home):
+            return None
+        if function.__defaults__ or function.__kwdefaults__:
+            return None  # those of this version are not known
+        return FunctionType(found, namespace_of(home))
+
+
+def _is_same(code: CodeType, other: CodeType) -> bool:
+    return code.replace(co_firstlineno=other.co_firstlineno) == other
 
 
 def _member(thing: object, name: str) -> object:
@@ -63,6 +90,10 @@ class Removal:
         self.root = root
         self.script = script
         self._live = live
+
+    def is_one_of_many(self, function: FunctionType) -> bool:
+        """Return whether several functions of the generation have the name of this one."""
+        return len(self.script.definitions(function.__code__)) > 1
 
     def remove(self, hold: Hold) -> str:
         """Remove one reference, and return how the entry stands now; empty if it is gone.
@@ -121,6 +152,7 @@ class Removal:
                 other = self._counterpart(thing, key, dict.values(table))
                 if other is None:
                     del table[key]
+                    said = LOST if self._is_lost(thing, key) else said
                 else:
                     table[key] = other
                     said = "the live version's again"
@@ -131,6 +163,15 @@ class Removal:
             return None
         found = self._live.counterpart(thing, self, key)
         return None if any(other is found for other in others) else found
+
+    def _is_lost(self, thing: object, key: object) -> bool:
+        """Return whether the live version probably had an entry at ``key`` that cannot be restored.
+
+        An entry whose key belongs to the failed load is new.
+        """
+        if self._live is None or type(thing) is not FunctionType or Owner(self.root).owns(key):
+            return False
+        return self.is_one_of_many(thing) and bool(self._live.script.definitions(thing.__code__))
 
     # ---- attributes
 

@@ -141,6 +141,13 @@ class Script:
                 return CodePlace.of(found.co_filename, _line_of(found, word))
         return None
 
+    def definitions(self, like: CodeType) -> list[CodeType]:
+        """Return the code of all functions that have the name and the file of ``like``."""
+        name, file = like.co_qualname, CodePlace.of(like.co_filename, 0).file
+        codes = (code for module in self._modules for code in _nested(module))
+        found = (code for code in codes if code.co_qualname == name)
+        return [code for code in found if CodePlace.of(code.co_filename, 0).file == file]
+
     def names_beside(self, name: str) -> set[str]:
         """Return the names in the lines of code that mention ``name``, such as what it is given to."""
         found: set[str] = set()
