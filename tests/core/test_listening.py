@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 
@@ -184,6 +185,54 @@ def test_a_server_that_closes_its_socket_serves_again_after_a_failed_hand_over(
     assert answer(port) == "c"
     running.manager.disable("greet")
     assert is_free(port)
+
+
+WAY_OUT = "to bind this port otherwise, disable and enable the plugin"
+TWO = """
+def register(ctx):
+    sockets = [ctx.listen("127.0.0.1", 0) for _ in range({count})]
+    ctx.hook("ports", lambda: [each.getsockname()[1] for each in sockets])
+"""
+
+
+def test_each_call_with_port_0_gets_a_port_of_its_own(workspace: Workspace, run: Run) -> None:
+    """A plugin with two servers at free ports has two ports, the same ones in each version."""
+    workspace["greet"] = TWO.format(count=2)
+    running = run(workspace.config())
+    (ports,) = running.host.call("ports")
+    first, second = cast("list[int]", ports)
+    assert first != second
+    running.manager.rebuild("greet", force=True)
+    assert running.host.call("ports") == [[first, second]]
+    save(running, workspace, TWO.format(count=1))
+    assert running.host.call("ports") == [[first]]
+    assert running.wait_for(lambda: is_free(second))  # as soon as the previous version has retired
+
+
+@pytest.mark.parametrize("head", ["", "RELOAD = 'replace'"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ctx.listen('0.0.0.0', {port})",
+        "ctx.own('it', lambda: socket.create_server(('127.0.0.1', {port})), socket.socket.close)",
+    ],
+)
+def test_a_port_that_hotload_keeps_names_the_way_out(
+    workspace: Workspace, run: Run, head: str, line: str
+) -> None:
+    """A version that binds the port in another way cannot have it; the usual hint would not help."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    source = head + "\nimport socket\ndef register(ctx):\n    "
+    workspace["greet"] = f"{source}ctx.listen('127.0.0.1', {port})\n"
+    running = run(workspace.config())
+    save(running, workspace, source + line.format(port=port))
+    assert running.status("greet").state is PluginState.STALE
+    notes = [note for note in running.fault("greet").notes if not note.startswith("in acquire")]
+    assert notes == [f"hotload keeps 127.0.0.1:{port} for ctx.listen; {WAY_OUT}"]
+    running.manager.disable("greet")
+    running.manager.enable("greet")
+    assert running.status("greet").state is PluginState.OK
 
 
 def test_the_port_is_free_without_a_version_that_listens(workspace: Workspace, run: Run) -> None:

@@ -194,6 +194,8 @@ class Engine:
             text_of=_texts(source),
         )
         live = self.loader.live(plugin)
+        if explained := self.loader.explain_taken(plugin, fault.message):
+            return replace(fault, notes=(*fault.notes, *explained))
         if fault.phase in ("load", "register") and live and is_claimed_twice(fault):
             released = {in_function("acquire", owned.key) for owned in live.context.owned}
             if released.isdisjoint(fault.notes):  # somebody else holds what the live version had released

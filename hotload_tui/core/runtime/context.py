@@ -281,8 +281,9 @@ class PluginContext:
         """Return a TCP socket that listens at an address; each generation gets the same one.
 
         Connections wait in it during a reload, so none is refused. With port 0, the system chooses a port,
-        and later generations get the same port. The socket closes with the generation; the port becomes free
-        when the plugin is unloaded, or reloads without this call.
+        another one for each call, and later generations get the same ports in the same order. The socket
+        closes with the generation; the port becomes free when the plugin is unloaded, or reloads without
+        this call.
 
         Raises:
             OSError: the address is in use or unknown.

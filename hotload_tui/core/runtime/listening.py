@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
@@ -12,8 +13,8 @@ BACKLOG: Final = 128
 
 _FOREVER = 2_000_000.0  # seconds; the system call takes no more than 24 days
 
-Address: TypeAlias = tuple[str, int]
-"""The host and port that a plugin asks for; port 0 stands for any free port."""
+Address: TypeAlias = tuple[str, int, int]
+"""The host and port that a plugin asks for; for port 0, any free port, also the number of that call."""
 
 KeptSockets: TypeAlias = "dict[Address, socket.socket]"
 """The sockets of a plugin's live version by address, kept between its versions."""
@@ -35,11 +36,12 @@ class Listening:
         """Return a listening socket: that of the live version, or a new one. Raises ``OSError``."""
         import socket
 
-        address = (host, port)
+        asked = 0 if port else sum(each[:2] == (host, port) for each in self._used)
+        address = (host, port, asked)
         found = self._used.get(address) or self._kept.get(address)
         if found is None:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            found = socket.create_server(address, family=family, backlog=backlog, reuse_port=reuse_port)
+            found = socket.create_server((host, port), family=family, backlog=backlog, reuse_port=reuse_port)
         self._used[address] = found
         given = found.dup()
         # All duplicates share one flag, "non-blocking". With a limit, a socket works whatever another version
@@ -78,3 +80,16 @@ def keep(kept: KeptSockets, used: KeptSockets) -> None:
     for address in [address for address in kept if address not in used]:
         kept.pop(address).close()
     kept.update(used)
+
+
+def explain_taken(message: str, kept: KeptSockets) -> tuple[str, ...]:
+    """Return what to do if a plugin could not bind a port because hotload keeps it for the plugin."""
+    if "in use" not in message:
+        return ()
+    names = (each.getsockname() for each in kept.values())
+    return tuple(
+        f"hotload keeps {name[0]}:{name[1]} for ctx.listen; to bind this port otherwise, "
+        "disable and enable the plugin"
+        for name in names
+        if re.search(rf"\b{name[1]}\b", message)
+    )

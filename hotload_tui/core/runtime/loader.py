@@ -30,7 +30,7 @@ from hotload_tui.core.model import Fault, Phase, StepObserver, nobody
 from hotload_tui.core.runtime.context import KeptState, PluginContext, StateMapping
 from hotload_tui.core.runtime.generation import Generation, Peer
 from hotload_tui.core.runtime.hand_over import HandOver
-from hotload_tui.core.runtime.listening import KeptSockets, keep
+from hotload_tui.core.runtime.listening import KeptSockets, explain_taken, keep
 from hotload_tui.core.runtime.resources import Claims
 from hotload_tui.core.runtime.retirement import HeldGenerations, Parting, Retirement, Retirer
 from hotload_tui.core.runtime.threads import Trials, WorkerTrials
@@ -286,6 +286,10 @@ class Loader:
     def close_sockets(self, name: str) -> None:
         """Close the sockets that are kept for the next version of a plugin."""
         keep(self._sockets.get(name, {}), {})
+
+    def explain_taken(self, name: str, message: str) -> tuple[str, ...]:
+        """Return what to do if a load failed because the sockets that are kept for the plugin have a port."""
+        return explain_taken(message, self._sockets.get(name, {}))
 
     def reload(self, name: str, hook_point: str | None = None, priority: int | None = None) -> None:
         """Load the live artifact again, as ``load``; raises ``UnknownPluginError`` if there is none."""
