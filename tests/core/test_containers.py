@@ -228,6 +228,30 @@ def test_an_entry_that_cannot_be_restored_is_named(workspace: Workspace, run: Ru
     assert (show(1), show("")) == ("1", "v1 of str")
 
 
+def test_a_decorated_function_that_cannot_be_restored_is_named(
+    workspace: Workspace, run: Run, host: ModuleType
+) -> None:
+    """A wrapper has no name in its module: the entry that a failed save replaced is lost, and named."""
+    source = (
+        "import host_of_the_test as host\n"
+        "def on(name):\n"
+        "    def decorate(function):\n"
+        "        def wrapper(): return function()\n"
+        "        host.cache[name] = wrapper\n"
+        "        return wrapper\n"
+        "    return decorate\n"
+        "@on('saved')\n"
+        "def saved(): return 1\n"
+    )
+    workspace["greet"] = source + "def register(ctx): ..."
+    running = run(workspace.config())
+    workspace["greet"] = source + "def register(ctx): 1 / 0"
+    running.manager.scan_and_load_all()
+    (note,) = running.fault("greet").notes
+    assert "in host_of_the_test.cache['saved'], the live version's is lost until its next load" in note
+    assert host.cache == {"kept": 1}
+
+
 # A weak entry goes with its object; nothing shows which entry it replaced.
 @pytest.mark.parametrize("kind", [kind for kind in LEAVES if kind != "WeakValueDictionary"])
 def test_a_failed_save_leaves_the_entries_of_the_live_version(

@@ -30,20 +30,14 @@ class LiveVersion(NamedTuple):
     script: Script
 
     def counterpart(self, thing: object, failed: Removal, key: object) -> object:
-        """Return this version's function or class in place of ``thing`` at ``key``; ``None`` if it has none.
-
-        It has none there if its code mentions neither the key nor all that the failed code has on one line
-        with the name of ``thing``: then the entry is new in the failed version.
-        """
+        """Return this version's function or class in place of ``thing`` at ``key``; ``None`` if unknown."""
         is_class = issubclass(type(thing), type)
         if not (type(thing) is FunctionType or is_class):
             return None
         kind, function = cast("type", thing), cast("FunctionType", thing)
         module = str(unique_name(of_type(kind, "__module__") if is_class else function.__module__))
         name = str(of_type(kind, "__qualname__") if is_class else function.__qualname__)
-        beside = failed.script.names_beside(name)
-        is_known = self.script.mentions(key if type(key) is str else name_of(key)) is not None
-        if not is_known and not (beside and all(self.script.mentions(word) for word in beside)):
+        if not self.has_entry(failed, key, name):
             return None
         home = sys.modules.get(f"{self.root}{module.removeprefix(failed.root)}")
         if not is_class and failed.is_one_of_many(function):
@@ -52,6 +46,16 @@ class LiveVersion(NamedTuple):
         for part in name.split("."):
             found = _member(found, part)
         return found
+
+    def has_entry(self, failed: Removal, key: object, name: str) -> bool:
+        """Return whether this version has an entry at ``key``, where the failed one put the thing ``name``.
+
+        It has none if its code mentions neither the key nor all that the failed code has on one line with the
+        name: then the entry is new in the failed version.
+        """
+        beside = failed.script.names_beside(name)
+        is_known = self.script.mentions(key if type(key) is str else name_of(key)) is not None
+        return is_known or bool(beside and all(self.script.mentions(word) for word in beside))
 
     def _one_of_many(self, home: object, failed: Script, function: FunctionType) -> object:
         """Return this version's function of several with one name, as ``def _(…)``: by its code or place.
@@ -171,7 +175,9 @@ class Removal:
         """
         if self._live is None or type(thing) is not FunctionType or Owner(self.root).owns(key):
             return False
-        return self.is_one_of_many(thing) and bool(self._live.script.definitions(thing.__code__))
+        is_defined = bool(self._live.script.definitions(thing.__code__))
+        is_known = is_defined and self._live.has_entry(self, key, name_of(thing))
+        return is_known and self._live.counterpart(thing, self, key) is None
 
     # ---- attributes
 
