@@ -112,6 +112,7 @@ def test_no_connection_is_refused_during_reloads(workspace: Workspace, run: Run)
     assert isinstance(port, int)
     client = Client(port)
     try:
+        assert running.wait_for(lambda: client.answers != [])
         for number in range(1, 6):
             save(running, workspace, server(str(number)))
             assert running.status("greet").state is PluginState.OK, running.said()
