@@ -270,4 +270,5 @@ def test_a_fault_of_a_retired_generation_names_it(
     line = "thread of generation 1 failed: ValueError: of my own thread"
     assert running.wait_for(lambda: line in running.said())
     assert running.host.call("greet") == ["new"]
+    joined("mine")
     assert heard == ["ValueError"]
