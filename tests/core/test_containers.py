@@ -252,6 +252,22 @@ def test_a_decorated_function_that_cannot_be_restored_is_named(
     assert host.cache == {"kept": 1}
 
 
+@pytest.mark.parametrize("thing", ["C()", "C().method", "type('Local', (), {'f': handler})"])
+def test_an_object_that_cannot_be_restored_is_named(
+    workspace: Workspace, run: Run, host: ModuleType, thing: str
+) -> None:
+    """An object that a failed save replaced in a dictionary has no name in its module: the fault says so."""
+    line = f"host.cache['it'] = {thing}"
+    workspace["greet"] = leaving(line)
+    running = run(workspace.config())
+    workspace["greet"] = leaving(line, fails=True)
+    running.manager.scan_and_load_all()
+    assert host.cache == {"kept": 1}
+    notes = [note for note in running.fault("greet").notes if "in host_of_the_test.cache['it']" in note]
+    assert len(notes) == 1
+    assert "the live version's is lost until its next load" in notes[0]
+
+
 # A weak entry goes with its object; nothing shows which entry it replaced.
 @pytest.mark.parametrize("kind", [kind for kind in LEAVES if kind != "WeakValueDictionary"])
 def test_a_failed_save_leaves_the_entries_of_the_live_version(

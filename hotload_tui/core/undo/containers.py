@@ -173,8 +173,10 @@ class Removal:
 
         An entry whose key belongs to the failed load is new.
         """
-        if self._live is None or type(thing) is not FunctionType or Owner(self.root).owns(key):
+        if self._live is None or Owner(self.root).owns(key):
             return False
+        if type(thing) is not FunctionType:
+            return type(key) is str and self._live.script.mentions(key) is not None
         is_defined = bool(self._live.script.definitions(thing.__code__))
         is_known = is_defined and self._live.has_entry(self, key, name_of(thing))
         return is_known and self._live.counterpart(thing, self, key) is None
