@@ -339,13 +339,21 @@ def way_down(things: list[object], *, is_module: bool) -> str:
     is_namespace = is_module
     for holder, below in itertools.pairwise(things):
         text += _step(holder, below, is_namespace=is_namespace)
-        is_namespace = type(below) is dict and not _is_container(holder)
+        is_namespace = _is_namespace(holder, below)
     return text
+
+
+def _is_namespace(holder: object, below: object) -> bool:
+    """Return whether ``below`` is the namespace of ``holder``, and not a dictionary in an attribute.
+
+    Objects can keep their attributes without a dictionary; then they refer to the values themselves.
+    """
+    return type(below) is dict and not _is_container(holder) and not attribute_of(holder, below)
 
 
 def _step(holder: object, below: object, *, is_namespace: bool) -> str:
     kind = type(holder)
-    if kind in _SILENT or _kind(holder) in _MAPS or (type(below) is dict and not _is_container(holder)):
+    if kind in _SILENT or _kind(holder) in _MAPS or _is_namespace(holder, below):
         return ""  # the namespace of an object: only the attribute is shown
     if type(holder) is dict:
         return _key(cast("dict[object, object]", holder), below, is_namespace=is_namespace)

@@ -98,8 +98,7 @@ def test_registrations_in_libraries_are_named(workspace: Workspace, run: Run, ki
     """Without ``forget``, the registrations of a retired version are named with their place."""
     setup, _ = LIBRARIES[kind]
     places = {
-        "blinker": "blinker.", "singledispatch": "shown", "SQLAlchemy": "sqlalchemy.",
-        "loguru": "loguru.logger.",
+        "blinker": "receivers", "singledispatch": "shown", "SQLAlchemy": "sqlalchemy.", "loguru": "handlers",
         "SQLAlchemy, one engine": "host_of_the_test.engine.dispatch.", "subclasses": "Base.kinds[",
     }  # fmt: skip
     workspace["greet"] = f"import host_of_the_test as host\n{setup}\n\ndef register(ctx): ...\n"
