@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 from hotload_tui import Config, Fault, HookHost, HotloadManager, PluginStatus
 from hotload_tui.core.events import AnyEvent, Event
 from hotload_tui.core.hooks.point import Handler
+from hotload_tui.core.interpreter import error_handlers, search_functions
 from tests.waiting import until
 
 _E = TypeVar("_E", bound=Event)
@@ -29,6 +31,26 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the long tests, which have their own time limit, so that none of them is the last."""
     items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Freeze the modules and the tests: otherwise each garbage collection of a reload visits them all."""
+    search_functions(), error_handlers()  # the collector finds these lists only before
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def unfrozen(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let the test see the modules' objects as holders, if it is marked ``unfrozen``."""
+    is_wanted = request.node.get_closest_marker("unfrozen") is not None
+    if is_wanted:
+        gc.unfreeze()
+    yield
+    if is_wanted:
+        gc.collect()
+        gc.freeze()
 
 
 def answering(value: object, point: str = "greet") -> str:

@@ -19,7 +19,7 @@ WEB_RELOADS: Final = _count("WEB_RELOADS", 5)
 HOOKS: Final = _count("HOOKS", 1000)
 """Handlers that one plugin registers."""
 
-MODEL_EXAMPLES: Final = _count("MODEL_EXAMPLES", 15)
+MODEL_EXAMPLES: Final = _count("MODEL_EXAMPLES", 8)
 """Random histories of each state machine."""
 
 IS_RANDOM: Final = bool(_count("RANDOM", 0))

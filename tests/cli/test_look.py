@@ -74,6 +74,7 @@ def test_the_table_says_the_same(workspace: Workspace, hotload: Hotload) -> None
 
 
 @pytest.mark.skipif(not works(CALLS), reason="each call is reported only with this trick")
+@pytest.mark.unfrozen
 def test_a_version_that_is_still_called(workspace: Workspace, hotload: Hotload) -> None:
     """``status`` shows an OLD plugin with the caller and the holder, and what is left of earlier versions."""
     workspace["greet"] = VIEW

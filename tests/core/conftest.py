@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -59,6 +59,11 @@ def bench(workspace: Workspace) -> Iterator[Bench]:
     for name in bench.loader.names():
         bench.loader.unload(name)
     bench.loader.retire()
+
+
+def seen(kinds: Iterable[str], *unfrozen: str) -> list[str | pytest.ParameterSet]:
+    """Return the kinds as parameters; for ``unfrozen`` the collector sees the objects of all modules."""
+    return [pytest.param(kind, marks=pytest.mark.unfrozen) if kind in unfrozen else kind for kind in kinds]
 
 
 class Stage:

@@ -14,7 +14,7 @@ import pytest
 
 from hotload_tui import Config
 from tests.conftest import Running, Workspace, answering
-from tests.core.conftest import retired
+from tests.core.conftest import retired, seen
 from tests.waiting import PATIENCE
 
 Run = Callable[[Config], Running]
@@ -163,7 +163,7 @@ def leaving(line: str, *, late: bool = False, fails: bool = False) -> str:
     return f"{HEAD}def register(ctx):\n    {line}\n    {end}\n"
 
 
-@pytest.mark.parametrize("kind", LEAVES)
+@pytest.mark.parametrize("kind", seen(LEAVES, "subclass"))
 def test_a_load_that_fails_leaves_nothing_that_the_host_can_reach(
     workspace: Workspace, run: Run, host: ModuleType, kind: str
 ) -> None:
@@ -269,7 +269,7 @@ def test_an_object_that_cannot_be_restored_is_named(
 
 
 # A weak entry goes with its object; nothing shows which entry it replaced.
-@pytest.mark.parametrize("kind", [kind for kind in LEAVES if kind != "WeakValueDictionary"])
+@pytest.mark.parametrize("kind", seen((kind for kind in LEAVES if kind != "WeakValueDictionary"), "subclass"))
 def test_a_failed_save_leaves_the_entries_of_the_live_version(
     workspace: Workspace, run: Run, host: ModuleType, kind: str
 ) -> None:
@@ -405,7 +405,7 @@ def test_at_most_twenty_references_are_named(workspace: Workspace, run: Run, hos
     assert len(host.cache) == 51
 
 
-@pytest.mark.parametrize("kind", LEAVES)
+@pytest.mark.parametrize("kind", seen(LEAVES, "subclass"))
 def test_a_plugin_that_is_to_be_forgotten_is_removed_and_freed(
     workspace: Workspace, run: Run, host: ModuleType, kind: str
 ) -> None:
@@ -423,6 +423,7 @@ def test_a_plugin_that_is_to_be_forgotten_is_removed_and_freed(
     assert (event.memory, running.status("greet").left) == ("freed", ())
 
 
+@pytest.mark.unfrozen
 def test_patches_made_later_are_forgotten_too(workspace: Workspace, run: Run, host: ModuleType) -> None:
     """With ``forget``, attributes of modules and classes that a handler set are reset, and all is freed."""
     original = Route.__dict__["show"]

@@ -14,6 +14,7 @@ import pytest
 from hotload_tui import Config
 from hotload_tui.core.events import PluginRetired
 from tests.conftest import Running, Workspace, answering
+from tests.core.conftest import seen
 from tests.waiting import PATIENCE
 
 Run = Callable[[Config], Running]
@@ -171,7 +172,9 @@ HOLDERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", HOLDERS)
+@pytest.mark.parametrize(
+    "kind", seen(HOLDERS, "lru_cache", "singledispatch", "at-fork hook", "at-fork hook in the child")
+)
 def test_the_holder_of_an_old_version_is_reported(
     workspace: Workspace, run: Run, host: ModuleType, kind: str
 ) -> None:

@@ -39,6 +39,7 @@ PLUGIN = "import string\nstring.marked = 1\n\n\ndef register(ctx):\n    ctx.hook
 CHECKED = [trick for trick in TRICKS if sys.version_info < (3, trick.newest + 1)]
 
 
+@pytest.mark.unfrozen
 @pytest.mark.parametrize("trick", CHECKED, ids=lambda trick: trick.name)
 def test_each_trick_works_on_the_versions_that_it_names(trick: Trick) -> None:
     """The self-test of each trick passes on each version with which the trick was checked."""

@@ -325,4 +325,4 @@ def test_a_holder_that_grows_meanwhile_is_named(
     monkeypatch.setattr(holders, "SECONDS", 60)  # because the collector runs for each object
     eager_collector.append(lambda: registry.setdefault(str(len(registry))))
     assert parting.memory() == "alive: greet.plugin.fail"
-    assert parting.holder.endswith("['it']")
+    assert "['it']" in parting.holder

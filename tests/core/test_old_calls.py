@@ -58,6 +58,7 @@ def becomes(running: Running, state: PluginState) -> str:
 
 
 @counted
+@pytest.mark.unfrozen
 def test_a_function_that_the_host_keeps_and_calls(workspace: Workspace, run: Starts, calling: Calls) -> None:
     """The status names the generation, the rate, the host's line and the object that keeps the function."""
     workspace["greet"] = VIEW

@@ -265,7 +265,8 @@ def test_a_fault_of_a_retired_generation_names_it(
     running.manager.rebuild()
     retired(running)
     stage.gate.set()
-    fault = fault_of(running)
+    assert running.wait_for(lambda: running.status("greet").fault is not None)
+    fault = running.fault("greet")
     assert fault.step(running.status("greet").generation) == "thread of generation 1"
     line = "thread of generation 1 failed: ValueError: of my own thread"
     assert running.wait_for(lambda: line in running.said())

@@ -7,12 +7,14 @@ import functools
 import gc
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import NamedTuple, cast
 
 from hotload_tui.core.module_names import names_below, unique_name
 
+_SINGLE = (FunctionType, MethodType, functools.partial, tuple, type)
+"""The types whose objects can have other owners than their class."""
 _RETIRED = re.compile(r"@g\d+$")
 
 
@@ -57,6 +59,23 @@ class Owner:
         # The collector tracks no tuple of only numbers and strings: some of these have thousands of items.
         is_mixed = issubclass(kind, tuple) and gc.is_tracked(thing)
         return is_mixed and any(map(self.owns, tuple.__iter__(cast("tuple[object]", thing))))
+
+    def names(self, namespaces: Iterable[tuple[str, Mapping[str, object]]]) -> Iterator[tuple[str, str]]:
+        """Yield the place and the name of each value in ``namespaces`` that belongs to the owner.
+
+        This takes half the time of ``owns`` for each value: a process has a hundred thousand.
+        """
+        kinds: dict[type, bool] = {}
+        for place, namespace in namespaces:
+            for name, value in namespace.items():
+                kind = type(value)
+                is_own = kinds.get(kind)
+                if is_own is None:
+                    is_own = self.owns(value)
+                    if not issubclass(kind, _SINGLE):
+                        kinds[kind] = is_own
+                if is_own:
+                    yield place, name
 
     def frames(self, stack: Iterable[FrameType]) -> Iterator[FrameType]:
         """Return the frames that run the owner's code."""

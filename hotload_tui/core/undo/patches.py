@@ -252,10 +252,11 @@ class Attributes(Register):
 
     def owned(self, owner: Owner) -> Iterator[Hashable]:
         """Yield the attributes whose values belong to ``owner``."""
-        for module, namespace in self._namespaces().items():
-            for name, value in namespace.copy().items():
-                if owner.owns(value) or (module == "sys" and name in _LAST and _is_trace_of(value, owner)):
-                    yield module, name
+        yield from owner.names((module, each.copy()) for module, each in self._namespaces().items())
+        for name in _LAST:
+            value = getattr(sys, name, None)
+            if _is_trace_of(value, owner) and not owner.owns(value):
+                yield "sys", name
 
     def original(self, key: Hashable, patch: object) -> object:
         """Return the attribute's value from before a plugin's ``patch``; ``MISSING`` if it is not known."""

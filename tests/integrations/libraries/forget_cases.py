@@ -18,6 +18,8 @@ from tests.core.test_containers import Base, Run, host
 
 __all__ = ["host"]  # a fixture
 
+pytestmark = pytest.mark.unfrozen  # the libraries hold what plugins register
+
 
 @functools.singledispatch
 def shown(_: object) -> str:
