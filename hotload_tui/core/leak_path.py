@@ -254,10 +254,15 @@ class _ReferenceGraph:
         (self.members if is_ours else self._shore).append(shore.pop())
 
     def _is_own(self, thing: object) -> bool:
-        if is_module(thing):
+        kind = type(thing)
+        if kind is FunctionType:
+            return is_within(cast("FunctionType", thing).__module__, self._root)
+        if issubclass(kind, ModuleType):
             return False
-        module = of_type(type(thing), "__module__")
-        return module in _MACHINERY or any(True for _ in names_of(thing, self._root))
+        module = of_type(kind, "__module__")
+        if module in _MACHINERY:
+            return True
+        return is_within(of_type(thing, "__module__") if issubclass(kind, type) else module, self._root)
 
     def _outside(self, index: int) -> bool:
         return sys.getrefcount(self.members[index]) - self._alone > self._inside[id(self.members[index])]
@@ -292,7 +297,7 @@ def is_ours(frame: FrameType) -> bool:
 def is_within(name: object, root: str) -> bool:
     """Return whether ``name`` is ``root`` or a name below it."""
     name = unique_name(name)
-    return type(name) is str and (name == root or name.startswith(f"{root}."))
+    return type(name) is str and name.startswith(root) and (len(name) == len(root) or name[len(root)] == ".")
 
 
 _CACHE = type(functools.lru_cache(lambda: None))

@@ -65,6 +65,20 @@ def test_a_start_reads_no_source_that_nobody_touched_since_the_last(
     assert EAR.compiled == ["p03/part.py"]
 
 
+def test_a_setting_is_read_only_for_a_plugin_that_names_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manager without such a plugin neither reads the setting nor imports a module for that."""
+    resource = pytest.importorskip("resource")
+    read: list[object] = []
+    monkeypatch.setattr(resource, "getrlimit", read.append)
+    with manager_of(project, HookHost()) as manager:
+        assert read == []
+        (project / "plugins" / "p03" / "part.py").write_text("def answer():\n    return 'setrlimit'\n")
+        manager.rebuild("p03")
+        assert read != []
+
+
 def test_a_change_compiles_the_changed_file_and_opens_no_file_of_another_plugin(project: Path) -> None:
     """The cost of one change does not grow with the number of plugins or of unchanged files."""
     with manager_of(project, host := HookHost()) as manager:

@@ -59,14 +59,10 @@ class Process:
         plugins = Owner(module_path)
         self.attributes = Attributes(plugins)
         self.classes = ClassAttributes(plugins)
-        self.registers: tuple[Register, ...] = (
-            *settings(),
-            *registers(plugins.owns),
-            self.classes,
-            self.attributes,
-        )
-        for register in self.registers[:-1]:
+        most = tuple(registers(plugins.owns))
+        for register in most:
             register.read()  # finds some through the collector's lists, before a host freezes these
+        self.registers: tuple[Register, ...] = (*settings(), *most, self.classes, self.attributes)
         self.lock = threading.RLock()
         self.readings: dict[Register, Entries] = {}
         """What was read after the last load, until ``let_go``."""

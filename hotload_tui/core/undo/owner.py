@@ -16,6 +16,7 @@ from hotload_tui.core.module_names import names_below, unique_name
 _SINGLE = (FunctionType, MethodType, functools.partial, tuple, type)
 """The types whose objects can have other owners than their class."""
 _RETIRED = re.compile(r"@g\d+$")
+_PLAIN = frozenset((str, bytes, int, float, bool, type(None)))  # such values belong to nobody
 
 
 class CodePlace(NamedTuple):
@@ -49,6 +50,8 @@ class Owner:
     def owns(self, thing: object) -> bool:
         """Return whether an object belongs to the owner, by its class, its function or one of its parts."""
         kind = type(thing)
+        if kind in _PLAIN:
+            return False
         if kind is MethodType:
             method = cast("MethodType", thing)
             return self.owns(method.__func__) or self.owns(method.__self__)

@@ -38,7 +38,10 @@ class SharedModules:
         came = self._all() if came is None else came
         unseen = list(filterfalse(self._seen.__contains__, came))
         self._seen.update(unseen)
-        self._names += [name for name in unseen if type(name) is str and not self._plugins.has_name(name)]
+        root, start = self._plugins.root, f"{self._plugins.root}."
+        self._names += [
+            name for name in unseen if type(name) is str and not (name.startswith(start) or name == root)
+        ]
         if is_whole:
             self._head, self._first = self._count, len(self._names)
         return self._names

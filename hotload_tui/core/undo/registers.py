@@ -105,6 +105,14 @@ class Register(ABC):
                 yield key
 
 
+class PlainRegister(Register):
+    """A register of numbers and strings only."""
+
+    def owned(self, owner: Owner) -> Iterator[Hashable]:  # noqa: ARG002 - as Register
+        """Yield nothing: a number or string belongs to nobody, and reading all at each end takes long."""
+        yield from ()
+
+
 def is_same(one: object, other: object) -> bool:
     """Return whether two values are identical, or equal and of the same plain type."""
     return one is other or (type(one) is type(other) and type(one) in _PLAIN and one == other)
@@ -119,7 +127,7 @@ def is_identical(before: Entries, after: Entries) -> bool:
     )
 
 
-class Environment(Register):
+class Environment(PlainRegister):
     """The variables of ``os.environ``."""
 
     category = "environment"
@@ -146,7 +154,7 @@ def _text(raw: object) -> str:
 
 
 @dataclass(eq=False, slots=True)
-class Setting(Register):
+class Setting(PlainRegister):
     """One setting of the process, with the functions that get and set it."""
 
     category: str
@@ -383,6 +391,11 @@ class Signals(Register):
             if type(value) is signal.Handlers or not self._is_plugins(value):
                 self._original[number] = value
         return found
+
+    def owned(self, owner: Owner) -> Iterator[Hashable]:  # noqa: D102 - as Register
+        for number in _SIGNALS:
+            if owner.owns(_handler_of(number)):  # an integer if there is none
+                yield number
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         handler = self._original.get(key) if value is MISSING else value

@@ -15,7 +15,7 @@ from typing import Final, Protocol, cast
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.undo.owner import Owner, name_of
-from hotload_tui.core.undo.registers import MISSING, Entries, Register, Setting, Table
+from hotload_tui.core.undo.registers import MISSING, Entries, PlainRegister, Register, Setting, Table
 
 _MOST: Final = 1 << 17  # the largest artifact to search, in bytes
 
@@ -27,9 +27,6 @@ class _NamedSetting(Setting):
     def may_change(self, artifact: Artifact) -> bool:
         return artifact.may_say(self.words, _MOST)
 
-    def owned(self, owner: Owner) -> Iterator[Hashable]:
-        return _no_entries(owner)
-
 
 @dataclass(eq=False, slots=True)
 class _NamedTable(Table):
@@ -40,16 +37,8 @@ class _NamedTable(Table):
 
 
 @dataclass(eq=False, slots=True)
-class _NamedWords(_NamedTable):
+class _NamedWords(PlainRegister, _NamedTable):
     """Such a dictionary of strings."""
-
-    def owned(self, owner: Owner) -> Iterator[Hashable]:
-        return _no_entries(owner)
-
-
-def _no_entries(owner: Owner) -> Iterator[Hashable]:  # noqa: ARG001 - as Register.owned
-    """Yield nothing: a number or string belongs to nobody, and to read all at each retirement takes long."""
-    yield from ()
 
 
 class Dialects(Register):
@@ -78,7 +67,7 @@ class Dialects(Register):
         return f"'{key}'"
 
     def owned(self, owner: Owner) -> Iterator[Hashable]:  # noqa: D102 - as Register
-        return super().owned(owner) if "csv" in sys.modules else _no_entries(owner)
+        return super().owned(owner) if "csv" in sys.modules else iter(())
 
 
 class _Database(Protocol):
@@ -88,7 +77,7 @@ class _Database(Protocol):
     types_map_inv: tuple[dict[str, list[str]], dict[str, list[str]]]
 
 
-class MimeTypes(Register):
+class MimeTypes(PlainRegister):
     """The types of file names in ``mimetypes``, by the file's suffix and whether the type is official."""
 
     category = "mimetype"
@@ -118,9 +107,6 @@ class MimeTypes(Register):
     def tell(self, key: Hashable, value: object) -> str:  # noqa: D102 - as Register
         return f"{cast('tuple[str, bool]', key)[0]}: {name_of(value)}"
 
-    def owned(self, owner: Owner) -> Iterator[Hashable]:  # noqa: D102 - as Register
-        return _no_entries(owner)
-
 
 def _types(is_official: bool) -> MutableMapping[str, str]:  # noqa: FBT001 - the index that mimetypes uses
     return _database().types_map[is_official]
@@ -134,7 +120,7 @@ def _database() -> _Database:
     return cast("_Database", getattr(mimetypes, "_db"))  # noqa: B009 - not in the stubs
 
 
-class Limits(Register):
+class Limits(PlainRegister):
     """The limits of the process that ``resource`` sets; a lowered hard limit stays, unless root runs this."""
 
     category = "resource limit"
@@ -159,9 +145,6 @@ class Limits(Register):
 
     def tell(self, key: Hashable, value: object) -> str:  # noqa: D102 - as Register
         return f"{key} = {value}"
-
-    def owned(self, owner: Owner) -> Iterator[Hashable]:  # noqa: D102 - as Register
-        return _no_entries(owner)
 
 
 def settings() -> Iterator[Register]:
