@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hotload_tui import Config
+from hotload_tui.core.manager import outdated as outdated_things
 from hotload_tui.core.runtime.native import SUFFIXES
 from tests.conftest import Running, Workspace
 
@@ -18,6 +19,12 @@ Starts = Callable[[Config], Running]
 PLAIN = "def register(ctx):\n    pass\n"
 USES = f"import shared_by_tests\n\n\n{PLAIN}"
 CHANGED = "shared_by_tests.py has changed since it was imported; restart the host to load it"
+
+
+@pytest.fixture(autouse=True)
+def without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at the files whenever somebody asks."""
+    monkeypatch.setattr(outdated_things, "_PAUSE", 0.0)
 
 
 @pytest.fixture
@@ -51,6 +58,25 @@ def test_a_shared_module_that_has_changed(workspace: Workspace, run: Starts, sha
     assert f"    note: {CHANGED}" in list(plan.lines())
     shared.write_text("value = 1\n")
     assert outdated(running) == ()
+
+
+def test_a_console_that_asks_all_the_time_causes_no_look_at_each_file_each_time(
+    workspace: Workspace, run: Starts, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of the project are looked at now and then, however often the state is asked for."""
+    workspace["greet"] = USES
+    running = run(workspace.config())
+    looks: list[object] = []
+    look = os.stat
+    running.manager.snapshot()
+    monkeypatch.setattr(os, "stat", lambda path, **named: (looks.append(path), look(path, **named))[1])
+    for _ in range(3):
+        running.manager.snapshot()
+    assert looks.count(str(shared)) == 3
+    monkeypatch.setattr(outdated_things, "_PAUSE", 3600.0)
+    for _ in range(10):
+        running.manager.snapshot()
+    assert looks.count(str(shared)) == 4
 
 
 def test_a_touched_module_has_not_changed(workspace: Workspace, run: Starts, shared: Path) -> None:

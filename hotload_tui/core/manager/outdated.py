@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -27,6 +28,7 @@ _BEGAN = time.time_ns()
 _SOURCES = (".c", ".cc", ".cpp", ".cxx", ".pyx", ".rs")
 _FOREIGN = frozenset({"site-packages", "dist-packages"})
 _KEPT = 1000  # artifacts whose imports are remembered
+_PAUSE = 0.25  # seconds between two looks at the files: a console asks much more often
 
 
 def older_natives(root: Path, paths: Iterable[str]) -> Iterator[str]:
@@ -66,12 +68,22 @@ class SharedModules:
         self._known: set[str] = set()
         self._seen: dict[str, _Seen] = {}
         self._imports: dict[str, frozenset[str]] = {}
+        self._changed: dict[str, str] = {}
+        self._looks_at = 0.0  # monotonic
 
     def note(self) -> None:
         """Record the modules that were imported since the last call; the sooner, the safer."""
         with self._lock:
             names = set(sys.modules)
-            for name in names - self._known:
+            modules, project = sys.modules, self._project
+            found = [  # few: a start looks at all modules of the process
+                name
+                for name in names - self._known
+                if type(module := modules.get(name)) is ModuleType
+                and type(file := module.__dict__.get("__file__")) is str
+                and file.startswith(project)
+            ]
+            for name in found:
                 self._note(name)
             self._known = names
 
@@ -80,7 +92,7 @@ class SharedModules:
         file = vars(module).get("__file__") if type(module) is ModuleType else None
         if module is None or type(file) is not str or not self._is_shared(name, file):
             return
-        stamp = _stamp(Path(file))
+        stamp = _stamp(file)
         with contextlib.suppress(OSError):
             sha256 = "" if stamp and _was_changed(module, stamp) else _digest(file)
             self._seen[name] = _Seen(module.__spec__, file, stamp or (0, 0), sha256)
@@ -96,12 +108,16 @@ class SharedModules:
         """Return a sentence for each module whose file differs from the imported one, by module name."""
         self.note()
         with self._lock:
-            return {
-                name: f"{seen.file.removeprefix(self._project)} has changed since it was imported;"
-                " restart the host to load it"
-                for name in sorted(self._seen)
-                if (seen := self._current(name)) is not None and self._has_changed(name, seen)
-            }
+            now = time.monotonic()
+            if now >= self._looks_at:
+                self._looks_at = now + _PAUSE
+                self._changed = {
+                    name: f"{seen.file.removeprefix(self._project)} has changed since it was imported;"
+                    " restart the host to load it"
+                    for name in sorted(self._seen)
+                    if (seen := self._current(name)) is not None and self._has_changed(name, seen)
+                }
+            return self._changed
 
     def _current(self, name: str) -> _Seen | None:
         module, seen = sys.modules.get(name), self._seen[name]
@@ -113,7 +129,7 @@ class SharedModules:
         return self._seen[name]
 
     def _has_changed(self, name: str, seen: _Seen) -> bool:
-        stamp = _stamp(Path(seen.file))
+        stamp = _stamp(seen.file)
         if stamp is None:
             return False  # no new version to load
         if stamp != seen.stamp and seen.sha256:
@@ -154,30 +170,37 @@ class Outdated:
 
     def __init__(self, runtime_dir: Path, compiled_dir: Path) -> None:
         self.shared = SharedModules(runtime_dir, compiled_dir)
-        self._natives: dict[str, tuple[str, ...]] = {}
+        self._plain: set[str] = set()
+        """Digests of artifacts without native modules."""
+
+    def may_be(self, digests: AbstractSet[str], changed: Mapping[str, str]) -> bool:
+        """Return whether ``of`` can find something for a plugin with one of these artifacts."""
+        if len(self._plain) > len(digests) + _KEPT:
+            self._plain &= digests
+        return bool(changed) or not digests <= self._plain
 
     def of(self, live: LivePlugin | None, changed: Mapping[str, str]) -> tuple[str, ...]:
         """Return a sentence for each such thing; ``changed`` comes from ``shared.changed()``."""
         if live is None:
             return ()
         manifest = live.generation.artifact.manifest
-        natives = self._natives.get(manifest.digest)
-        if natives is None:
-            if len(self._natives) >= _KEPT:
-                self._natives.clear()
-            natives = tuple(each.path for each in manifest.members if native.module_name(each.path))
-            self._natives[manifest.digest] = natives
+        natives: list[str] = []
+        if manifest.digest not in self._plain:
+            natives = [each.path for each in manifest.members if native.module_name(each.path)]
+            if not natives:
+                self._plain.add(manifest.digest)
         return (
             *older_natives(live.generation.root_dir, natives),
             *self.shared.used_by(live, changed),
         )
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
-    with contextlib.suppress(OSError):
-        facts = path.stat()
-        return facts.st_mtime_ns, facts.st_size
-    return None
+def _stamp(path: str | Path) -> tuple[int, int] | None:
+    try:
+        facts = os.stat(path)  # noqa: PTH116 - a Path of each of many files takes longer than the call
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_size
 
 
 def _digest(file: str) -> str:

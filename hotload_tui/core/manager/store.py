@@ -530,7 +530,9 @@ class Queries:
             config_fault=config_fault,
         )
         changed = self._outdated.shared.changed()
-        statuses = tuple(self._now(status, changed) for status in self._store.statuses())
+        statuses = self._store.statuses()
+        if self._outdated.may_be({status.digest for status in statuses if status.digest}, changed):
+            statuses = tuple(self._now(status, changed) for status in statuses)
         return Snapshot(statuses, self._host.points(), watcher, host)
 
     def _now(self, status: PluginStatus, changed: Mapping[str, str]) -> PluginStatus:
