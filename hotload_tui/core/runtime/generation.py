@@ -553,11 +553,13 @@ class Finder(importlib.abc.MetaPathFinder):
         known = _in_memory.get(parent)
         if known is None:
             return None
-        of_plugin = [*self._generations.get(parent, {}).values()]
-        live = next((generation for generation in of_plugin[::-1] if generation.is_live), None)
-        if live is not None and len(known) == 1:
+        if len(known) == 1 and (live := self._live(parent)) is not None:
             return live  # the usual case: there is no other
-        return acting_generation(parent) or handled_generation(known) or live
+        return acting_generation(parent) or handled_generation(known) or self._live(parent)
+
+    def _live(self, parent: str) -> Generation | None:
+        of_plugin = [*self._generations.get(parent, {}).values()]
+        return next((generation for generation in of_plugin[::-1] if generation.is_live), None)
 
     def facade(self, parent: str, module: str) -> ModuleType:
         """Return the facade of a plugin's ``module``, in ``sys.modules``."""
