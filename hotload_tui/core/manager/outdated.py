@@ -75,16 +75,11 @@ class SharedModules:
         """Record the modules that were imported since the last call; the sooner, the safer."""
         with self._lock:
             names = set(sys.modules)
-            modules, project = sys.modules, self._project
-            found = [  # few: a start looks at all modules of the process
-                name
-                for name in names - self._known
-                if type(module := modules.get(name)) is ModuleType
-                and type(file := module.__dict__.get("__file__")) is str
-                and file.startswith(project)
-            ]
-            for name in found:
-                self._note(name)
+            for name in names - self._known:  # a start looks at all modules of the process
+                module = sys.modules.get(name)
+                file = module.__dict__.get("__file__") if type(module) is ModuleType else None
+                if type(file) is str and file.startswith(self._project):
+                    self._note(name)
             self._known = names
 
     def _note(self, name: str) -> None:
