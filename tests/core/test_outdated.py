@@ -67,9 +67,14 @@ def test_a_console_that_asks_all_the_time_causes_no_look_at_each_file_each_time(
     workspace["greet"] = USES
     running = run(workspace.config())
     looks: list[object] = []
-    look = os.stat
     running.manager.snapshot()
-    monkeypatch.setattr(os, "stat", lambda path, **named: (looks.append(path), look(path, **named))[1])
+    look = os.stat
+
+    def noted(path: str, *, follow_symlinks: bool = True) -> os.stat_result:
+        looks.append(path)
+        return look(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(os, "stat", noted)
     for _ in range(3):
         running.manager.snapshot()
     assert looks.count(str(shared)) == 3
