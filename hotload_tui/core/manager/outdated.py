@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from collections.abc import Set as AbstractSet
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -28,6 +27,7 @@ _BEGAN = time.time_ns()
 _SOURCES = (".c", ".cc", ".cpp", ".cxx", ".pyx", ".rs")
 _FOREIGN = frozenset({"site-packages", "dist-packages"})
 _KEPT = 1000  # artifacts whose imports are remembered
+_MOST = 10_000  # artifacts without native modules that are remembered
 _PAUSE = 0.25  # seconds between two looks at the files: a console asks much more often
 
 
@@ -101,17 +101,18 @@ class SharedModules:
 
     def changed(self) -> dict[str, str]:
         """Return a sentence for each module whose file differs from the imported one, by module name."""
+        now = time.monotonic()
+        if now < self._looks_at:
+            return self._changed
         self.note()
         with self._lock:
-            now = time.monotonic()
-            if now >= self._looks_at:
-                self._looks_at = now + _PAUSE
-                self._changed = {
-                    name: f"{seen.file.removeprefix(self._project)} has changed since it was imported;"
-                    " restart the host to load it"
-                    for name in sorted(self._seen)
-                    if (seen := self._current(name)) is not None and self._has_changed(name, seen)
-                }
+            self._looks_at = now + _PAUSE
+            self._changed = {
+                name: f"{seen.file.removeprefix(self._project)} has changed since it was imported;"
+                " restart the host to load it"
+                for name in sorted(self._seen)
+                if (seen := self._current(name)) is not None and self._has_changed(name, seen)
+            }
             return self._changed
 
     def _current(self, name: str) -> _Seen | None:
@@ -165,14 +166,12 @@ class Outdated:
 
     def __init__(self, runtime_dir: Path, compiled_dir: Path) -> None:
         self.shared = SharedModules(runtime_dir, compiled_dir)
-        self._plain: set[str] = set()
-        """Digests of artifacts without native modules."""
+        self._plain = {""}
+        """Digests of artifacts without native modules; the empty one stands for no artifact."""
 
-    def may_be(self, digests: AbstractSet[str], changed: Mapping[str, str]) -> bool:
+    def may_be(self, digests: Iterable[str], changed: Mapping[str, str]) -> bool:
         """Return whether ``of`` can find something for a plugin with one of these artifacts."""
-        if len(self._plain) > len(digests) + _KEPT:
-            self._plain &= digests
-        return bool(changed) or not digests <= self._plain
+        return bool(changed) or not all(map(self._plain.__contains__, digests))
 
     def of(self, live: LivePlugin | None, changed: Mapping[str, str]) -> tuple[str, ...]:
         """Return a sentence for each such thing; ``changed`` comes from ``shared.changed()``."""
@@ -183,11 +182,16 @@ class Outdated:
         if manifest.digest not in self._plain:
             natives = [each.path for each in manifest.members if native.module_name(each.path)]
             if not natives:
-                self._plain.add(manifest.digest)
+                self._note_plain(manifest.digest)
         return (
             *older_natives(live.generation.root_dir, natives),
             *self.shared.used_by(live, changed),
         )
+
+    def _note_plain(self, digest: str) -> None:
+        if len(self._plain) > _MOST:
+            self._plain = {""}
+        self._plain.add(digest)
 
 
 def _stamp(path: str | Path) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from operator import attrgetter
 from pathlib import Path
 
 import msgspec
@@ -531,7 +532,7 @@ class Queries:
         )
         changed = self._outdated.shared.changed()
         statuses = self._store.statuses()
-        if self._outdated.may_be({status.digest for status in statuses if status.digest}, changed):
+        if self._outdated.may_be(map(attrgetter("digest"), statuses), changed):
             statuses = tuple(self._now(status, changed) for status in statuses)
         return Snapshot(statuses, self._host.points(), watcher, host)
 

@@ -362,6 +362,8 @@ class HeldGenerations:
 
         This looks at the stacks of all threads, and does not run the collector.
         """
+        if not self._held:
+            return {}  # the usual case
         running = stacks()
         for gone in self._held:
             gone.calls.look(running)
