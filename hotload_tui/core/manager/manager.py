@@ -103,6 +103,7 @@ class HotloadManager:
         self._watching = Watching(engine, self._pipeline, self._command_lock)
         self._undoable: deque[tuple[str, Callable[[], object]]] = deque(maxlen=_KEPT)
         self._detach: list[Callable[[], None]] = []
+        self._is_note_due = False
         self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
 
     # ---- start and stop
@@ -440,8 +441,14 @@ class HotloadManager:
         return self._queries.source(name, file, generation)
 
     def _loaded(self, event: AnyEvent) -> None:
-        if isinstance(event, PluginLoaded):  # its code may have imported modules of the project
-            self._engine.retire_thread.then(self._engine.outdated.shared.note)
+        if isinstance(event, PluginLoaded) and not self._is_note_due:
+            self._is_note_due = True
+            self._engine.retire_thread.then(self._note_imports)
+
+    def _note_imports(self) -> None:
+        """Note the modules of the project that plugins have imported, once for a batch of loads."""
+        self._is_note_due = False
+        self._engine.outdated.shared.note()
 
     def _handler_failed(self, fault: Fault, generation: int) -> None:
         self._store.running_failed(fault, generation)
