@@ -462,6 +462,67 @@ def test_the_other_plugins_of_a_batch_go_live(workspace: Workspace, run: Run, st
     ]
 
 
+TAKEN = """
+def take(key):
+    if key in stage.taken:
+        raise OSError(98, f"{{key}} is already in use")
+    stage.taken.add(key)
+
+def register(ctx):
+    ctx.hook("{name}", lambda: "{version}")
+    ctx.own("{mine}", lambda: take("{mine}"), lambda: stage.taken.discard("{mine}"))
+{more}
+"""
+
+
+def exchange(workspace: Workspace, version: str, more: str = "", **keys: str) -> None:
+    """Save plugins that each claim one of the keys that several plugins share."""
+    for name, mine in keys.items():
+        own = more if name == max(keys) else ""
+        workspace[name] = "import stage\n" + TAKEN.format(name=name, version=version, mine=mine, more=own)
+
+
+@pytest.mark.parametrize("ring", [("one", "two"), ("one", "two", "three")])
+def test_plugins_that_exchange_resources_go_live_together(
+    workspace: Workspace, run: Run, stage: Stage, ring: tuple[str, ...]
+) -> None:
+    """All plugins of a batch release before one of them acquires, so each can take what another had."""
+    vars(stage)["taken"] = taken = set[str]()
+    names = [f"p{number}" for number in range(len(ring))]
+    exchange(workspace, "a", **dict(zip(names, ring, strict=True)))
+    running = run(workspace.config())
+    exchange(workspace, "b", **dict(zip(names, (*ring[1:], ring[0]), strict=True)))
+    running.manager.scan_and_load_all()
+    assert {name: running.status(name).state for name in names} == dict.fromkeys(names, PluginState.OK)
+    assert [running.host.call(name) for name in names] == [["b"]] * len(names)
+    assert taken == set(ring)
+
+
+def test_a_failed_exchange_is_undone_completely(workspace: Workspace, run: Run, stage: Stage) -> None:
+    """If one of two plugins cannot acquire, each old version has its own resource again, and its workers."""
+    vars(stage)["taken"] = taken = set[str]()
+    vars(stage)["begun"] = begun = list[bool]()
+    worker = (
+        "    owned = ctx.own('held', lambda: 1)\n    @ctx.thread\n    def work(stop):\n"
+        "        stage.begun.append(owned.is_held and 'two' in stage.taken)\n        stop.wait()"
+    )
+    exchange(workspace, "a", worker, p0="one", p1="two")
+    running = run(workspace.config())
+    exchange(workspace, "b", "    ctx.own('bad', lambda: 1 / 0)", p0="two", p1="one")
+    running.manager.scan_and_load_all()
+    assert [running.host.call(name) for name in ("p0", "p1")] == [["a"], ["a"]]
+    assert (running.fault("p1").type, running.fault("p0").message) == (
+        "ZeroDivisionError",
+        "[Errno 98] two is already in use",
+    )
+    assert running.wait_for(lambda: len(begun) == 2)
+    assert (begun, taken) == ([True, True], {"one", "two"})
+    exchange(workspace, "c", p0="two", p1="one")
+    running.manager.scan_and_load_all()
+    assert [running.host.call(name) for name in ("p0", "p1")] == [["c"], ["c"]]
+    assert taken == {"one", "two"}
+
+
 @pytest.mark.parametrize("failing", ["low", "high"])
 def test_plugins_that_require_each_other_hand_over_together(
     workspace: Workspace, run: Run, stage: Stage, failing: str

@@ -247,15 +247,13 @@ class Update(Stager):
         requires = {each.name: each.requires for each in loads}
         trials = [self.staged[name].trial for name in in_order(requires, requires.__getitem__)]
         failed = self.engine.loader.hand_over(filter(None, trials))
-        if failed is None:
-            return True
-        trial, error = failed
-        one = self.staged[trial.name]
-        one.trial = None
-        self.engine.retire_thread.discard(trial, "its hand-over failed")
-        decision = next(each for each in loads if each.name == one.name)
-        self._fail(one, decision, error)
-        return False
+        for trial in failed:
+            self.staged[trial.name].trial = None
+            self.engine.retire_thread.discard(trial, "its hand-over failed")
+        decisions = {each.name: each for each in loads}
+        for trial, error in failed.items():
+            self._fail(self.staged[trial.name], decisions[trial.name], error)
+        return not failed
 
     def _fail(self, one: StagedPlugin, decision: Decision, error: HotloadError) -> None:
         """Note that a version does not load; raises if a plugin that is to be HELD needs that version."""

@@ -1,18 +1,20 @@
-"""Hand a plugin's workers and exclusive resources over from the live version to the next one, or back.
+"""Hand the workers and exclusive resources of plugins over from the live versions to the next ones, or back.
 
 ::
 
-    live version     workers end ── release ─┐
-    next version                             └─ acquire ──┐              ┌─ workers begin
-    hook table       ─────────── live version ────────────┴─ next version ───────────────
+    live versions    workers end ── release ─┐
+    next versions                            └─ acquire ───┐               ┌─ workers begin
+    hook table       ─────────── live versions ────────────┴─ next versions ───────────────
 
+All live versions of a batch release before the first next version acquires: plugins may exchange resources.
 Each step has a counterpart. If a step fails, the counterparts of the steps before it run in reverse order.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection
+import time
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from hotload_tui.core.errors import PluginError, RegisterError
@@ -25,48 +27,64 @@ class HandOver:
     """The hand-over from the live version of a plugin, if there is one, to a trial."""
 
     def __init__(self, old: LivePlugin | None, new: LivePlugin | None, claims: Claims) -> None:
-        """Prepare; without ``new``, ``run`` only ends what the live version has."""
+        """Prepare; without ``new``, only ``leave`` is of use."""
         self._old = old
         self._new = new
         self._claims = claims
         self._back: list[Callable[[], None]] = []
+        self._began = 0.0
+        self.seconds = 0.0
+        """The time from ``leave`` to the end of ``enter``."""
         self.not_started: list[str] = []
         """Why workers of the live version did not start again."""
         self.endings: list[BaseException] = []
         """The errors of the live version's workers and ``release`` functions, which stop no hand-over."""
 
-    def run(self, limit: float, aside: Collection[int]) -> None:
-        """Hand over; workers get ``limit`` seconds, except those in the threads of ``aside``.
+    def leave(self, limit: float, aside: Collection[int]) -> None:
+        """End the live version's workers, and release what it owns.
+
+        A worker gets ``limit`` seconds, unless it runs in one of the threads in ``aside``.
+        """
+        self._began = time.perf_counter()
+        if self._old is not None:
+            self._end_workers(self._old, limit, aside)
+            self._release(self._old)
+
+    def enter(self, make_room: Callable[[], bool]) -> None:
+        """Acquire what the trial owns; ``make_room`` as in ``take_back``.
 
         Raises:
             PluginError: a function of the trial raised or took too long; everything is as before, or the
                 error says what is not.
 
         """
+        assert self._new is not None
         try:
-            if self._old is not None:
-                self._end_workers(self._old, limit, aside)
-                self._release(self._old)
-            if self._new is not None:
-                self._acquire(self._new)
+            self._acquire(self._new)
         except PluginError as error:
-            failures = self.take_back()
+            failures = self.take_back(make_room)
             _add_notes(error, [*map(_in_words, self.endings), *self.not_started])
             if failures:
                 raise RegisterError(error.plugin, "the hand-over failed") from _both(error, failures)
             raise
-        except BaseException:  # the wait was interrupted, as by Ctrl-C
-            self.take_back()
-            raise
+        self.seconds = time.perf_counter() - self._began
 
-    def take_back(self) -> list[PluginError]:
-        """Give everything back to the live version; return the errors of that."""
+    def take_back(self, make_room: Callable[[], bool] = lambda: False) -> list[PluginError]:
+        """Give everything back to the live version; return the errors of that.
+
+        If a step fails and ``make_room`` returns true, it has made others give back what this version may
+        need, and the step runs again.
+        """
         failures: list[PluginError] = []
         while self._back:
+            step = self._back.pop()
             try:
-                self._back.pop()()
+                step()
             except PluginError as error:
-                failures.append(error)
+                if make_room():
+                    self._back.append(step)
+                else:
+                    failures.append(error)
         return failures
 
     # ---- the steps
@@ -121,6 +139,45 @@ class HandOver:
             self._claims.release(new.name, owned)
         finally:
             self._acquire_for(old, before)
+
+
+def enter_all(
+    entering: Mapping[LivePlugin, HandOver], entered: dict[LivePlugin, HandOver]
+) -> dict[LivePlugin, PluginError]:
+    """Let trials acquire, each after those that it requires; return the errors of those that cannot.
+
+    The trials that can are added to ``entered``. If a live version needs a resource back that another trial
+    has taken, all of ``entered`` is given back; those trials have not failed, and may try once more.
+    """
+    lost: list[str] = []
+
+    def make_room() -> bool:
+        others = [*entered.values()]
+        entered.clear()
+        for other in reversed(others):
+            errors = [each.__cause__ or each for each in other.take_back()]
+            lost.extend([*map(_in_words, errors), *other.not_started])
+        return bool(others)
+
+    failed: dict[LivePlugin, PluginError] = {}
+    for trial, hand_over in entering.items():
+        if _requires_one_of(trial, failed):
+            hand_over.take_back(make_room)
+            continue
+        try:
+            hand_over.enter(make_room)
+        except PluginError as error:
+            failed[trial] = error
+            _add_notes(error, lost)
+            lost.clear()
+        else:
+            entered[trial] = hand_over
+    return failed
+
+
+def _requires_one_of(trial: LivePlugin, others: Collection[LivePlugin]) -> bool:
+    required = [peer.generation() for peer in trial.generation.peers.values()]
+    return any(other.generation in required for other in others)
 
 
 def _digest(version: LivePlugin) -> str:

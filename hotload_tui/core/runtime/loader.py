@@ -29,7 +29,7 @@ from hotload_tui.core.hooks.host import FaultObserver, HookHost
 from hotload_tui.core.model import Fault, Phase, StepObserver, nobody
 from hotload_tui.core.runtime.context import KeptState, PluginContext, StateMapping
 from hotload_tui.core.runtime.generation import Generation, Peer
-from hotload_tui.core.runtime.hand_over import HandOver
+from hotload_tui.core.runtime.hand_over import HandOver, enter_all
 from hotload_tui.core.runtime.listening import KeptSockets, explain_taken, keep
 from hotload_tui.core.runtime.resources import Claims
 from hotload_tui.core.runtime.retirement import HeldGenerations, Parting, Retirement, Retirer
@@ -276,7 +276,8 @@ class Loader:
                     leaving = {(name, live.generation.number)}
                     self._host.drain(self._config.drain_timeout, leaving)
                 hand_over = HandOver(live, None, self._claims)
-                self._run(hand_over)
+                with self.blocked():
+                    hand_over.leave(self._config.drain_timeout, self._blocked)
                 self._blame(live, hand_over.endings)
             live.context.close_sockets()
             if not is_replaced:
@@ -374,27 +375,36 @@ class Loader:
             live = self._live.get(load.name)
             self._aborted.put(load.clear_up(error, self._retirer, live.ledger if live else None))
 
-    def hand_over(self, trials: Iterable[LivePlugin]) -> tuple[LivePlugin, PluginError] | None:
-        """Hand workers and exclusive resources over to the trials, one after the other.
+    def hand_over(self, trials: Iterable[LivePlugin]) -> dict[LivePlugin, PluginError]:
+        """Hand workers and exclusive resources over to the trials, each after the trials that it requires.
 
-        The trials are not live yet, and ``discard`` gives everything back. Return the first trial that fails,
-        with its error; the trials before it keep what they have.
+        The trials are not live yet, and ``discard`` gives everything back. Return the errors of the trials
+        that fail; call this again for the others, because some may have given back what they had.
         """
         _spare_caller()
-        for trial in trials:
-            old = self._live.get(trial.name)
-            if trial not in self._hand_overs and (
-                trial.context.owned or (old and old.context.is_exclusive())
-            ):
-                began = time.perf_counter()
-                hand_over = HandOver(old, trial, self._claims)
-                try:
-                    self._run(hand_over)
-                except PluginError as error:
-                    return trial, error
-                self._hand_overs[trial] = hand_over
-                trial.steps += (Step("hand over", time.perf_counter() - began),)
-        return None
+        new = {
+            trial: HandOver(self._live.get(trial.name), trial, self._claims)
+            for trial in trials
+            if trial not in self._hand_overs and self._is_exclusive(trial)
+        }
+        try:
+            with self.blocked():
+                for each in reversed(new.values()):
+                    each.leave(self._config.drain_timeout, self._blocked)
+                failed = enter_all(new, self._hand_overs)
+        except BaseException:  # the wait was interrupted, as by Ctrl-C
+            for trial, each in reversed(new.items()):
+                self._hand_overs.pop(trial, None)
+                each.take_back()
+            raise
+        for trial in new.keys() & self._hand_overs.keys():
+            trial.steps += (Step("hand over", new[trial].seconds),)
+        return failed
+
+    def _is_exclusive(self, trial: LivePlugin) -> bool:
+        """Return whether a trial, or the version that it replaces, has anything to hand over."""
+        old = self._live.get(trial.name)
+        return bool(trial.context.owned) or (old is not None and old.context.is_exclusive())
 
     def swap(self, trials: Sequence[LivePlugin]) -> None:
         """Make proven trials live in one assignment; the generations that they replace wait for ``retire``.
@@ -407,8 +417,8 @@ class Loader:
 
         """
         _spare_caller()
-        if failed := self.hand_over(trials):
-            raise failed[1]
+        for error in self.hand_over(trials).values():
+            raise error
         now = time.time()
         for trial in trials:
             trial.state.commit()  # before the swap: new handlers must write to the shared mapping
@@ -449,10 +459,6 @@ class Loader:
         self._parting.put(trial)
         name, module_path = trial.name, self._config.module_path
         return [fault_of(each, phase="register", plugin=name, module_path=module_path) for each in errors]
-
-    def _run(self, hand_over: HandOver) -> None:
-        with self.blocked():
-            hand_over.run(self._config.drain_timeout, self._blocked)
 
     def _blame(self, version: LivePlugin, errors: Iterable[BaseException]) -> None:
         """Record what went wrong at the end of a version, for its retirement."""
