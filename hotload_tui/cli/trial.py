@@ -28,6 +28,7 @@ from hotload_tui.cli import output
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError, RequirementError
 from hotload_tui.core.model import Fault, PluginState, PluginStatus
+from hotload_tui.core.runtime.threads import MainTrials
 from hotload_tui.remote.process.blame import CUT_OFF, fault_of_death
 from hotload_tui.remote.process.supervisor import kill_group, python_with
 
@@ -176,11 +177,13 @@ def _pump(stream: IO[bytes], lines: queue.SimpleQueue[bytes | None]) -> None:
 def run_trial(config: Config, names: Sequence[str], trace: Path, parent: int) -> NoReturn:
     """Compile and load plugins, print a line of JSON for each step, and end the process.
 
-    The process also ends when the process ``parent`` ends.
+    The plugins load on the main thread, as in ``hotload run``, and acquire nothing: a host may run beside
+    this process. The process also ends when the process ``parent`` ends.
     """
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     data = output.take_standard()
-    manager = HotloadManager(HookHost(), config)
+    trials = MainTrials() if hasattr(signal, "setitimer") else None
+    manager = HotloadManager(HookHost(), config, trials=trials, acquires=False)
     manager.scan()
     with trace.open("w") as file:
         faulthandler.enable(file)

@@ -1,3 +1,4 @@
+import socket
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ HOSTILE = {
     "ctypes.string_at(0)": ("load", "SIGSEGV", "crashed the process: Segmentation fault"),
     "os.fork() or signal.pause(); os._exit(4)": ("load", "ProcessDied", "with exit status 4"),
     "os.closerange(3, 64)": ("load", "ProcessDied", "closed file descriptors"),
-    "re.match('(a+)+$', 'a' * 60 + 'b')": ("load", "TimeoutError", "within 0.5 s"),
+    "re.match('(a+)+$', 'a' * 60 + 'b')": ("load", "TimeoutError", "load_timeout = 0.5 s"),
     "input()": ("register", "EOFError", "EOF when reading a line"),
 }
 
@@ -143,6 +144,40 @@ def test_what_plugins_started_ends_with_the_check(workspace: Workspace, hotload:
     assert hotload("check").code == 0
     child = int((workspace.root / "child").read_text())
     until(lambda: has_ended(child))
+
+
+def test_a_check_only_stages(workspace: Workspace, hotload: Hotload) -> None:
+    """A check acquires nothing, binds no port, and starts no thread or task: a host may run beside it."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        workspace["owner"] = (
+            "import pathlib\nfrom functools import partial\n\n"
+            "async def task():\n    pathlib.Path('task').touch()\n\n"
+            "def register(ctx):\n    pathlib.Path('register').touch()\n"
+            f"    ctx.listen('127.0.0.1', {port})\n"
+            "    ctx.own('it', pathlib.Path('acquire').touch, pathlib.Path('release').touch)\n"
+            "    ctx.thread(pathlib.Path('thread').touch)\n    ctx.task(task)\n"
+            "    ctx.on_unload(pathlib.Path('unload').touch)\n"
+        )
+        workspace["requires"] = "REQUIRES = ['owner']\ndef register(ctx): ctx.plugin('owner')\n"
+        done = hotload("check", "requires", "owner")
+    assert done.code == 0, done.err
+    files = {"register", "acquire", "release", "thread", "task", "unload"}
+    assert [name for name in files if (workspace.root / name).exists()] == ["register"]
+
+
+def test_a_check_loads_on_the_main_thread(workspace: Workspace, hotload: Hotload) -> None:
+    """A plugin that sets a signal handler or uses the main thread's event loop passes, as in ``run``."""
+    workspace["main"] = (
+        "import asyncio, signal, threading, warnings\n"
+        "assert threading.current_thread() is threading.main_thread()\n"
+        "signal.signal(signal.SIGUSR1, signal.SIG_IGN)\n"
+        "with warnings.catch_warnings():\n    warnings.simplefilter('ignore')\n"
+        "    asyncio.set_event_loop(asyncio.new_event_loop())\n    LOOP = asyncio.get_event_loop()\n\n"
+        "def register(ctx): ...\n"
+    )
+    done = hotload("check")
+    assert done.code == 0, done.err
 
 
 def test_a_check_sees_the_modules_that_a_host_sees(workspace: Workspace, hotload: Hotload) -> None:

@@ -210,6 +210,13 @@ def test_each_call_with_port_0_gets_a_port_of_its_own(workspace: Workspace, run:
     assert running.wait_for(lambda: is_free(second))  # as soon as the previous version has retired
 
 
+def free_ports(count: int = 1) -> list[int]:
+    """Return numbers of ports that are free."""
+    with contextlib.ExitStack() as found:
+        sockets = [found.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in sockets]
+
+
 @pytest.mark.parametrize("head", ["", "RELOAD = 'replace'"])
 @pytest.mark.parametrize(
     "line",
@@ -218,22 +225,86 @@ def test_each_call_with_port_0_gets_a_port_of_its_own(workspace: Workspace, run:
         "ctx.own('it', lambda: socket.create_server(('127.0.0.1', {port})), socket.socket.close)",
     ],
 )
-def test_a_port_that_hotload_keeps_names_the_way_out(
+def test_a_version_may_bind_the_port_in_another_way(
     workspace: Workspace, run: Run, head: str, line: str
 ) -> None:
-    """A version that binds the port in another way cannot have it; the usual hint would not help."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
+    """The socket of the previous version closes before the new version binds the port otherwise."""
+    (port,) = free_ports()
     source = head + "\nimport socket\ndef register(ctx):\n    "
     workspace["greet"] = f"{source}ctx.listen('127.0.0.1', {port})\n"
     running = run(workspace.config())
     save(running, workspace, source + line.format(port=port))
+    assert running.status("greet").state is PluginState.OK, running.said()
+    assert not is_free(port)
+
+
+def test_a_port_that_hotload_keeps_names_the_way_out(workspace: Workspace, run: Run) -> None:
+    """A version that binds the kept port at its import cannot have it; the usual hint would not help."""
+    (port,) = free_ports()
+    head = "RELOAD = 'replace'\nimport socket\n"
+    workspace["greet"] = f"{head}def register(ctx): ctx.listen('127.0.0.1', {port})\n"
+    running = run(workspace.config())
+    claim = f"OWN = socket.create_server(('127.0.0.1', {port}))"
+    save(running, workspace, f"{head}{claim}\ndef register(ctx): ctx.on_unload(OWN.close)\n")
     assert running.status("greet").state is PluginState.STALE
-    notes = [note for note in running.fault("greet").notes if not note.startswith("in acquire")]
-    assert notes == [f"hotload keeps 127.0.0.1:{port} for ctx.listen; {WAY_OUT}"]
+    assert list(running.fault("greet").notes) == [f"hotload keeps 127.0.0.1:{port} for ctx.listen; {WAY_OUT}"]
     running.manager.disable("greet")
     running.manager.enable("greet")
     assert running.status("greet").state is PluginState.OK
+
+
+@pytest.mark.parametrize("taken", ["in use", "unknown"])
+def test_a_port_that_cannot_be_bound_is_a_fault_at_its_line(
+    workspace: Workspace, run: Run, taken: str
+) -> None:
+    """The port is bound at the swap; the fault shows the line of ``ctx.listen``, and the old version stays."""
+    workspace["greet"] = server("a")
+    running = run(workspace.config())
+    (port,) = running.host.call("port")
+    assert isinstance(port, int)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        number = other.getsockname()[1] if taken == "in use" else 70_000
+        save(running, workspace, THREAD.format(version="b", port=number, more=""))
+        fault = running.fault("greet")
+        assert (running.status("greet").state, fault.phase) == (PluginState.STALE, "register")
+        assert f"ctx.listen('127.0.0.1', {number}): " in fault.message
+        assert fault.place is not None
+        assert fault.place.line == 3
+        assert answer(port) == "a"
+    assert running.told(PluginFailed)[0].fault.phase == "register"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_plugins_exchange_ports_in_one_batch(workspace: Workspace, run: Run, *, fails: bool) -> None:
+    """Both plugins go live with each other's port, or, if one of them fails, both go on with their own."""
+    one, two = free_ports(2)
+
+    def exchange(version: str, first: int, second: int, more: str = "") -> None:
+        workspace["greet"] = THREAD.format(version=f"greet {version}", port=first, more="")
+        workspace["other"] = THREAD.format(version=f"other {version}", port=second, more=more)
+
+    exchange("a", one, two)
+    running = run(workspace.config())
+    exchange("b", two, one, "    ctx.own('it', lambda: 1 / 0)" if fails else "")
+    running.manager.scan_and_load_all()
+    expected = ["greet a", "other a"] if fails else ["other b", "greet b"]
+    assert [answer(one), answer(two)] == expected
+    state = PluginState.STALE if fails else PluginState.OK
+    assert [running.status(name).state for name in ("greet", "other")] == [state, state]
+
+
+def test_a_failed_trial_takes_no_port(workspace: Workspace, run: Run) -> None:
+    """While ``register`` runs, the port is free; a server may even be activated there."""
+    (port,) = free_ports()
+    source = (
+        "import socket\ndef register(ctx):\n    listening = ctx.listen('127.0.0.1', {port})\n"
+        "    listening.listen(5)\n    socket.create_server(('127.0.0.1', {port})).close()\n"
+        "    ctx.hook('port', lambda: listening.getsockname()[1])\n"
+    )
+    workspace["greet"] = source.format(port=port)
+    running = run(workspace.config())
+    assert (running.host.call("port"), running.status("greet").state) == ([port], PluginState.OK)
+    assert not is_free(port)
 
 
 def test_the_port_is_free_without_a_version_that_listens(workspace: Workspace, run: Run) -> None:

@@ -77,8 +77,12 @@ class HotloadManager:
         *,
         trials: Trials | None = None,
         step_observer: StepObserver = nobody,
+        acquires: bool = True,
     ) -> None:
-        """Load plugins on worker threads, or with ``trials``; call ``step_observer`` before each step."""
+        """Load plugins on worker threads, or with ``trials``; call ``step_observer`` before each step.
+
+        Without ``acquires``, plugins load and register, but acquire nothing, and start no thread or task.
+        """
         self._host = host
         given = config or Config()
         self._config = replace(given, plugins=dict(given.plugins))  # ``reconfigure`` replaces this copy
@@ -89,6 +93,7 @@ class HotloadManager:
             trials=trials,
             step_observer=step_observer,
             fault_observer=functools.partial(self._store.running_failed, is_shown=True),
+            acquires=acquires,
         )
         self._uncaught = UncaughtErrors(
             self._config.module_path, self._plugin_with, loader.starter_of, self._error_uncaught

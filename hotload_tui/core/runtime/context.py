@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar, cast, overload
 from hotload_tui.core.errors import RefusedError, RegisterError
 from hotload_tui.core.events import own_logger
 from hotload_tui.core.hooks.point import Decorator, Fitting, Handler, HookFunction, HookPoint, place_of
+from hotload_tui.core.interpreter import caller
 from hotload_tui.core.model import PLUGIN_LOGGER, encodable
-from hotload_tui.core.runtime.listening import BACKLOG, KeptSockets, Listening
+from hotload_tui.core.runtime.listening import BACKLOG, KeptPorts, Listening
 from hotload_tui.core.runtime.resources import Owned, Release, problem_with
 from hotload_tui.core.runtime.workers import (
     Failed,
@@ -129,7 +130,7 @@ class PluginContext:
         hook_point: str | None,
         priority: int | None,
         peers: Mapping[str, ModuleType] = MappingProxyType({}),
-        sockets: KeptSockets | None = None,
+        ports: KeptPorts | None = None,
         failed: Failed = nobody_asks,
     ) -> None:
         self.name = name
@@ -147,9 +148,8 @@ class PluginContext:
         self.unloaders: list[Callable[[], object] | Worker] = []
         self.owned: list[Owned[object]] = []
         """The exclusive resources that ``register`` asked for."""
-        self.listening: Listening | None = None
-        """The listening sockets that ``register`` asked for, if any."""
-        self._sockets = {} if sockets is None else sockets
+        self.listening = Listening({} if ports is None else ports)
+        """The listening sockets that ``register`` asked for."""
         self._waiting: list[Worker] | None = []
         self._paused: list[Callable[[], object] | Worker] = []
         self._loop: TaskLoop | None = None
@@ -278,22 +278,23 @@ class PluginContext:
     def listen(
         self, host: str, port: int, *, backlog: int = BACKLOG, reuse_port: bool = False
     ) -> socket.socket:
-        """Return a TCP socket that listens at an address; each generation gets the same one.
+        """Return a TCP socket that listens at an address while this generation is live.
 
-        Connections wait in it during a reload, so none is refused. With port 0, the system chooses a port,
-        another one for each call, and later generations get the same ports in the same order. The socket
-        closes with the generation; the port becomes free when the plugin is unloaded, or reloads without
-        this call.
+        Each generation gets the same socket. Connections wait in it during a reload, so none is refused. A
+        port that the previous generation does not have is bound at the swap; if that fails, the previous
+        generation stays live. With port 0, the system chooses a port at once, another one for each call, and
+        later generations get the same ports in the same order. The socket closes with the generation; the
+        port becomes free when the plugin is unloaded, or reloads without this call.
 
         Raises:
-            OSError: the address is in use or unknown.
+            OSError: for port 0, the host is unknown.
             RefusedError: ``register`` has ended.
 
         """
         self._check_open("listen")
-        if self.listening is None:
-            self.listening = Listening(self._sockets)
-        return self.listening.listen(host, port, backlog, reuse_port=reuse_port)
+        frame = caller()
+        place = (frame.f_code.co_filename, frame.f_lineno) if frame else ("", 0)
+        return self.listening.listen(host, port, backlog, reuse=reuse_port, place=place)
 
     def thread(self, function: _T) -> _T:
         """Run ``function`` in a new thread, which starts when this generation goes live.
@@ -347,7 +348,8 @@ class PluginContext:
 
     def is_exclusive(self) -> bool:
         """Return whether this generation has resources or workers that must end before its successor's."""
-        return bool(self.owned) or any(isinstance(each, Worker) for each in self.unloaders)
+        is_claiming = bool(self.owned) or bool(self.listening)
+        return is_claiming or any(isinstance(each, Worker) for each in self.unloaders)
 
     def pause(self) -> list[Worker]:
         """Let new threads and tasks wait for ``resume``; return those that the caller must end.
@@ -368,7 +370,7 @@ class PluginContext:
         kept = [each for each in self._paused if not (isinstance(each, Worker) and problems.get(each))]
         self.unloaders[:] = [*kept, *new]
         self._paused = []
-        if ended and self.listening is not None:
+        if ended:
             self.listening.reopen()
         for worker in ended:
             if not problems[worker]:
@@ -398,8 +400,7 @@ class PluginContext:
 
     def close_sockets(self) -> None:
         """Close the sockets that this generation listened with; the loader keeps those of a live one."""
-        if self.listening is not None:
-            self.listening.close()
+        self.listening.close()
 
     def _employ(self, worker: Worker) -> None:
         if self._is_ended:

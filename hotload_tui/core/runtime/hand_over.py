@@ -49,6 +49,8 @@ class HandOver:
         if self._old is not None:
             self._end_workers(self._old, limit, aside)
             self._release(self._old)
+        if self._new is not None:
+            self._close_ports(self._new)
 
     def enter(self, make_room: Callable[[], bool]) -> None:
         """Acquire what the trial owns; ``make_room`` as in ``take_back``.
@@ -112,7 +114,20 @@ class HandOver:
             else:
                 self._back.append(partial(self._acquire_for, old, owned))
 
+    def _close_ports(self, new: LivePlugin) -> None:
+        undo = new.context.listening.drop_others(self._old.context.listening if self._old else None)
+
+        def open_again() -> None:
+            try:
+                undo()
+            except OSError as error:
+                raise RegisterError(new.name, "a port of ctx.listen cannot be opened again") from error
+
+        self._back.append(open_again)
+
     def _acquire(self, new: LivePlugin) -> None:
+        new.context.listening.open(new.name)
+        self._back.append(new.context.listening.shut)
         previous: dict[str, Owned[object]] = {}
         if self._old is not None:
             previous = {each.key: each for each in self._old.context.owned if each.is_held}

@@ -30,7 +30,7 @@ from hotload_tui.core.model import Fault, Phase, StepObserver, nobody
 from hotload_tui.core.runtime.context import KeptState, PluginContext, StateMapping
 from hotload_tui.core.runtime.generation import Generation, Peer
 from hotload_tui.core.runtime.hand_over import HandOver, enter_all
-from hotload_tui.core.runtime.listening import KeptSockets, explain_taken, keep
+from hotload_tui.core.runtime.listening import KeptPorts, explain_taken, keep
 from hotload_tui.core.runtime.resources import Claims
 from hotload_tui.core.runtime.retirement import HeldGenerations, Parting, Retirement, Retirer
 from hotload_tui.core.runtime.threads import Trials, WorkerTrials
@@ -63,8 +63,8 @@ class Load:
     number: int
     """The number of the generation."""
     kept: KeptState
-    sockets: KeptSockets
-    """The sockets that the plugin's live version listens with."""
+    ports: KeptPorts
+    """The ports at which the plugin's live version listens."""
     config: Config
     process: Process
     step_observer: StepObserver
@@ -104,7 +104,7 @@ class Load:
             hook_point=hook_point,
             priority=priority,
             peers=generation.peers,
-            sockets=self.sockets,
+            ports=self.ports,
             failed=self.failed,
         )
         self._ledger = Ledger(generation.root, self.number, self.process)
@@ -173,8 +173,13 @@ class Loader:
         trials: Trials | None = None,
         step_observer: StepObserver = nobody,
         fault_observer: FaultObserver = lambda *_: None,
+        acquires: bool = True,
     ) -> None:
-        """Report the faults of threads and tasks to ``fault_observer``."""
+        """Report the faults of threads and tasks to ``fault_observer``.
+
+        Without ``acquires``, plugins only load and register: they acquire nothing, and start no worker.
+        """
+        self._acquires = acquires
         self._host = host
         self._config = config
         self._trials = trials or WorkerTrials()
@@ -186,7 +191,7 @@ class Loader:
         self._order: list[str] = []
         self._numbers: dict[str, int] = {}
         self._states: dict[str, KeptState] = {}
-        self._sockets: dict[str, KeptSockets] = {}
+        self._ports: dict[str, KeptPorts] = {}
         self._parting: queue.SimpleQueue[LivePlugin] = queue.SimpleQueue()
         self._retirer = Retirer(config.drain_timeout, config.module_path, step_observer)
         self._aborted: queue.SimpleQueue[Parting] = queue.SimpleQueue()
@@ -286,11 +291,11 @@ class Loader:
 
     def close_sockets(self, name: str) -> None:
         """Close the sockets that are kept for the next version of a plugin."""
-        keep(self._sockets.get(name, {}), {})
+        keep(self._ports.get(name, {}), {})
 
     def explain_taken(self, name: str, message: str) -> tuple[str, ...]:
         """Return what to do if a load failed because the sockets that are kept for the plugin have a port."""
-        return explain_taken(message, self._sockets.get(name, {}))
+        return explain_taken(message, self._ports.get(name, {}))
 
     def reload(self, name: str, hook_point: str | None = None, priority: int | None = None) -> None:
         """Load the live artifact again, as ``load``; raises ``UnknownPluginError`` if there is none."""
@@ -355,10 +360,10 @@ class Loader:
 
     def _load(self, wanted: Wanted) -> Load:
         kept = self._states.setdefault(wanted.name, KeptState())
-        sockets = self._sockets.setdefault(wanted.name, {})
+        ports = self._ports.setdefault(wanted.name, {})
         number = self.next_number(wanted.name)
         failed = functools.partial(self._failed, plugin=wanted.name, generation=number)
-        return Load(wanted, number, kept, sockets, self._config, self._process, self._step_observer, failed)
+        return Load(wanted, number, kept, ports, self._config, self._process, self._step_observer, failed)
 
     def _failed(self, error: BaseException, phase: Phase, what: str, *, plugin: str, generation: int) -> None:
         module_path = self._config.module_path
@@ -385,7 +390,7 @@ class Loader:
         new = {
             trial: HandOver(self._live.get(trial.name), trial, self._claims)
             for trial in trials
-            if trial not in self._hand_overs and self._is_exclusive(trial)
+            if trial not in self._hand_overs and self._acquires and self._is_exclusive(trial)
         }
         try:
             with self.blocked():
@@ -404,7 +409,8 @@ class Loader:
     def _is_exclusive(self, trial: LivePlugin) -> bool:
         """Return whether a trial, or the version that it replaces, has anything to hand over."""
         old = self._live.get(trial.name)
-        return bool(trial.context.owned) or (old is not None and old.context.is_exclusive())
+        is_claiming = bool(trial.context.owned or trial.context.listening or self._ports[trial.name])
+        return is_claiming or (old is not None and old.context.is_exclusive())
 
     def swap(self, trials: Sequence[LivePlugin]) -> None:
         """Make proven trials live in one assignment; the generations that they replace wait for ``retire``.
@@ -437,12 +443,10 @@ class Loader:
                 self._order.append(trial.name)
             self._live[trial.name] = trial
             self._numbers[trial.name] = trial.generation.number
-            if trial.context.listening is not None:
-                trial.context.listening.commit()
-            elif sockets := self._sockets[trial.name]:
-                keep(sockets, {})
+            trial.context.listening.commit()
             (self._bound.add if trial.generation.peers else self._bound.discard)(trial.name)
-            trial.context.begin()
+            if self._acquires:
+                trial.context.begin()
         self._process.let_go()
 
     def discard(self, trial: LivePlugin) -> list[Fault]:
