@@ -124,6 +124,20 @@ def caller(above: int = 0) -> FrameType | None:
     return frame
 
 
+_RAISE: Final = dis.opmap["RAISE_VARARGS"]
+
+
+def raising_frame(error: BaseException) -> FrameType | None:
+    """Return the frame whose ``raise`` statement raised an error; ``None`` if C code or a signal did."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return None
+    at, code = trace.tb_lasti, trace.tb_frame.f_code.co_code
+    return trace.tb_frame if code[at : at + 1] == bytes([_RAISE]) else None
+
+
 def thread_stack(thread: int) -> list[FrameType]:
     """Return the frames of the thread with this identifier, oldest first; empty if it has ended."""
     return stacks().get(thread, [])[::-1]

@@ -200,6 +200,91 @@ def test_what_ends_the_caller_passes(error: type[BaseException]) -> None:
     assert len(host.drain(0.0)) == 0
 
 
+BASE = """
+import asyncio, signal
+
+class Quit(BaseException): ...
+
+class Stop(KeyboardInterrupt): ...
+
+def register(ctx):
+    def fails(): raise {error}
+    async def later(): raise {error}
+    def last(*values): return 'last'
+    ctx.hook("plain", fails)
+    ctx.hook("awaited", later)
+    for point in ("plain", "awaited"): ctx.hook(point, last, priority=200)
+"""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "Quit",
+        "BaseException",
+        "KeyboardInterrupt",
+        "Stop",
+        "SystemExit",
+        "BaseExceptionGroup('both', [Quit()])",
+    ],
+)
+def test_whatever_a_plugin_raises_itself_is_a_fault(
+    workspace: Workspace, run: Callable[[Config], Running], error: str
+) -> None:
+    """A plugin's own BaseException or ``raise KeyboardInterrupt`` ends neither the call nor the host."""
+    workspace["greet"] = BASE.format(error=error)
+    running = run(workspace.config())
+    host = running.host
+    assert host.call("plain") == ["last"]
+    assert host.first("plain") == "last"
+    assert host.pipe("plain", 1) == "last"
+    for point in ("plain", "awaited"):
+        assert asyncio.run(host.acall(point)) == ["last"]
+        invocation = running.manager.invoke(point)
+        assert (invocation.values, [fault.type for fault in invocation.faults]) == (
+            ("last",),
+            [error.partition("(")[0]],
+        )
+    with pytest.raises(Exception, match="both" if "Group" in error else error):
+        host.call("plain", strict=True)
+    assert running.fault("greet").phase == "hook"
+
+
+def test_an_invocation_on_the_loop_of_the_host_does_not_end_it(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """A handler that exits on the host's event loop is a fault; the loop goes on."""
+    workspace["greet"] = BASE.format(error="SystemExit")
+    running = run(workspace.config())
+
+    async def host() -> None:
+        await running.host.acall("awaited")
+        invocation = await asyncio.to_thread(running.manager.invoke, "awaited")
+        assert [fault.type for fault in invocation.faults] == ["SystemExit"]
+
+    asyncio.run(host())
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("signal.raise_signal(signal.SIGINT)", KeyboardInterrupt),
+        ("raise asyncio.CancelledError", asyncio.CancelledError),
+        ("raise GeneratorExit", GeneratorExit),
+    ],
+)
+def test_what_is_meant_for_the_host_passes_a_plugin(
+    workspace: Workspace, run: Callable[[Config], Running], line: str, error: type[BaseException]
+) -> None:
+    """Ctrl-C and cancellation reach the caller of a plugin's handler, and are no fault."""
+    head = "import asyncio, signal\ndef register(ctx):\n    def fails():\n        "
+    workspace["greet"] = f"{head}{line}\n    ctx.hook('greet', fails)\n"
+    running = run(workspace.config())
+    with pytest.raises(error):
+        running.host.call("greet")
+    assert running.status("greet").fault is None
+
+
 def test_an_observer_is_undone() -> None:
     """After the undo, the observer receives no fault."""
     host = serving(broken)

@@ -257,7 +257,7 @@ def test_a_port_that_hotload_keeps_names_the_way_out(workspace: Workspace, run: 
 def test_a_port_that_cannot_be_bound_is_a_fault_at_its_line(
     workspace: Workspace, run: Run, taken: str
 ) -> None:
-    """The port is bound at the swap; the fault shows the line of ``ctx.listen``, and the old version stays."""
+    """The port is bound at the swap; the fault shows the line of the call, and the old version stays."""
     workspace["greet"] = server("a")
     running = run(workspace.config())
     (port,) = running.host.call("port")

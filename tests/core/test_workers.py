@@ -1,4 +1,5 @@
 import asyncio
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from hotload_tui import Config
 from hotload_tui.core.events import PluginFailed, PluginRetired
 from tests.conftest import Running, Workspace, answering
 from tests.core.conftest import Stage, retired
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, auntil
 
 Run = Callable[[Config], Running]
 
@@ -339,6 +340,44 @@ def test_a_task_that_exits_ends_alone_and_is_a_fault(workspace: Workspace, run: 
     stage.gate.set()
     assert running.wait_for(lambda: running.fault("greet").message == "still here")
     running.manager.stop()  # which ends the loop's thread
+
+
+@pytest.mark.parametrize("line", ["sys.exit(2)", "raise KeyboardInterrupt", "raise Quit"])
+def test_a_task_on_the_loop_of_the_host_does_not_end_it(workspace: Workspace, run: Run, line: str) -> None:
+    """What a plugin's task raises is a fault of the plugin, and the host's loop goes on."""
+    workspace["greet"] = (
+        "import sys\nclass Quit(BaseException): ...\n"
+        f"async def leave():\n    {line}\n"
+        "def register(ctx): ctx.hook('start', lambda: bool(ctx.task(leave)))\n"
+    )
+    running = run(workspace.config())
+
+    async def host() -> None:
+        assert running.host.call("start") == [True]
+        await auntil(lambda: running.status("greet").fault is not None)
+
+    asyncio.run(host())
+    expected = line.removeprefix("raise ") if line.startswith("raise") else "SystemExit"
+    assert (running.fault("greet").phase, running.fault("greet").type) == ("task", expected)
+    reload(running, workspace)
+
+
+def test_ctrl_c_in_a_task_on_the_loop_of_the_host_reaches_the_host(workspace: Workspace, run: Run) -> None:
+    """A signal that arrives while a plugin's task runs ends the host as always, and is no fault."""
+    workspace["greet"] = (
+        "import asyncio, signal\nasync def work():\n    signal.raise_signal(signal.SIGINT)\n"
+        "def register(ctx): ctx.hook('start', lambda: bool(ctx.task(work)))\n"
+    )
+    running = run(workspace.config())
+
+    async def host() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # else the loop's own handler waits
+        assert running.host.call("start") == [True]
+        await asyncio.sleep(PATIENCE)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(host())
+    reload(running, workspace)
 
 
 ENDS_BADLY = {

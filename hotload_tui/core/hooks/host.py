@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import AsyncGeneratorType, CoroutineType
-from typing import TYPE_CHECKING, Concatenate, Final, NoReturn, TypeAlias, overload
+from typing import TYPE_CHECKING, Concatenate, Final, NoReturn, TypeAlias, TypeVar, cast, overload
 
 from msgspec.structs import replace
 
@@ -20,6 +20,7 @@ from hotload_tui.core.errors import HookError
 from hotload_tui.core.faults import arguments_of, fault_of, message_of
 from hotload_tui.core.hooks.inflight import CallRecord, CallsInFlight
 from hotload_tui.core.hooks.point import SAMPLE, Handler, HookPoint, NamedPoint, P, R
+from hotload_tui.core.interpreter import raising_frame
 from hotload_tui.core.model import (
     Fault,
     HandlerCall,
@@ -32,6 +33,8 @@ from hotload_tui.core.model import (
 
 if TYPE_CHECKING:
     import asyncio  # 20 ms, which a host without an event loop does not pay
+
+_T = TypeVar("_T")
 
 _LOOK: Final = 1.0
 """Seconds between two checks whether the awaited event loop still runs."""
@@ -60,7 +63,7 @@ def unread(handler: Handler, generator: AsyncGeneratorType[object, object]) -> H
     return HookError(handler.plugin, message, file=code.co_filename, line=code.co_firstlineno)
 
 
-def waited_for(handler: Handler, value: object, record: CallRecord) -> object:
+def waited_for(handler: Handler, value: object, record: CallRecord, module_path: str) -> object:
     """Wait for an awaitable and return its result; return any other value as it is.
 
     The awaitable runs on the host's event loop if that loop runs, otherwise on a new loop; ``record`` has its
@@ -80,27 +83,38 @@ def waited_for(handler: Handler, value: object, record: CallRecord) -> object:
         return refuse(handler, value) if type(value) is CoroutineType else value
     awaitable: Awaitable[object] = value
 
-    async def waiting() -> object:
+    async def waiting() -> tuple[object, BaseException | None]:
         record.task = task = asyncio.current_task()
         try:
-            return await awaitable
+            return await awaitable, None
         except asyncio.CancelledError:
             if task and task.cancelling():  # by Ctrl-C, or the end of the host's loop
                 raise
             raise HookError(handler.plugin, "the handler was cancelled") from None
+        except (SystemExit, KeyboardInterrupt) as error:
+            if not is_fault(error, module_path):
+                raise
+            return None, error  # raised here, it would end the host's loop
         finally:
             record.task = None
 
     flight = record.table.flight
     loop = flight.loop if flight is not None else None
     if loop is not None and loop.is_running():
-        return _elsewhere(handler, waiting(), loop)
-    return asyncio.run(waiting())
+        result, error = _elsewhere(handler, waiting(), loop)
+    else:
+        result, error = asyncio.run(waiting())
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error  # this frame is in its traceback: a cycle would keep the handler's frames
+    return result
 
 
 def _elsewhere(
-    handler: Handler, coroutine: Coroutine[object, object, object], loop: asyncio.AbstractEventLoop
-) -> object:
+    handler: Handler, coroutine: Coroutine[object, object, _T], loop: asyncio.AbstractEventLoop
+) -> _T:
     """Wait for a coroutine on the event loop of another thread, as long as that loop runs."""
     import asyncio
     from concurrent.futures import CancelledError, wait
@@ -116,6 +130,33 @@ def _elsewhere(
     except CancelledError:
         message = "the host's event loop ended before the handler did"
         raise HookError(handler.plugin, message) from None
+
+
+def is_fault(error: BaseException, module_path: str) -> bool:
+    """Return whether an error of foreign code is a fault; otherwise it passes to the caller.
+
+    Faults are ``Exception``, ``SystemExit`` and the exception classes of plugins. Ctrl-C, cancellation and
+    ``GeneratorExit`` pass, and what other libraries raise to unwind the stack: they are meant for the host. A
+    ``KeyboardInterrupt`` is a fault if a ``raise`` statement of a plugin raised it.
+    """
+    kind = type(error)  # no isinstance: it would run code of the plugin
+    if issubclass(kind, (Exception, SystemExit)):
+        return True
+    if issubclass(kind, KeyboardInterrupt):
+        frame = raising_frame(error)
+        return frame is not None and _is_below(module_path, frame.f_globals.get("__name__"))
+    if issubclass(kind, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return all(is_fault(each, module_path) for each in group.exceptions)
+    modules = [type.__getattribute__(each, "__module__") for each in kind.__mro__ if each not in _ROOTS]
+    return all(_is_below(module_path, module) for module in modules)
+
+
+_ROOTS: Final = (BaseException, object)
+
+
+def _is_below(module_path: str, module: object) -> bool:
+    return isinstance(module, str) and module.startswith(f"{module_path}.")
 
 
 logger = logging.getLogger("hotload.engine")
@@ -134,6 +175,10 @@ class FaultReports:
     def __init__(self) -> None:
         self.observer: FaultObserver | None = None
         self.module_path = "hotplug"
+
+    def is_fault(self, error: BaseException) -> bool:
+        """Return whether an error that a handler raised is a fault, and does not pass to the caller."""
+        return is_fault(error, self.module_path)
 
     def report(self, handler: Handler, error: BaseException, args: _Args, kwargs: _Kwargs) -> Fault:
         """Report the error that a handler raised when it was called with these arguments."""
@@ -303,8 +348,10 @@ class HookCalls:
                 value = handler.call(*args, **kwargs) if kwargs else handler.call(*args)
                 if type(value) is CoroutineType:
                     refuse(handler, value)
-            except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
-                errors: _Errors = [] if self._is_strict else None
+            except BaseException as error:  # foreign code: a handler must not stop the others
+                if not self._reports.is_fault(error):
+                    raise
+                errors = self._new_errors()
                 self._report(handler, error, args, kwargs, errors)
                 if errors:
                     break
@@ -312,9 +359,16 @@ class HookCalls:
                 values.append(value)
         else:
             return values
-        for other in handlers[handlers.index(handler) + 1 :]:
-            self._contained(other, args, kwargs, errors, is_timed=False)
-        return _raise(errors, record.point)
+        left = handlers[handlers.index(handler) + 1 :]
+        return self._raise_after(left, args, kwargs, errors, record.point)
+
+    def _raise_after(
+        self, handlers: _Handlers, args: _Args, kwargs: _Kwargs, errors: list[Exception], point: str
+    ) -> NoReturn:
+        """Call the handlers that are left, and raise all errors."""
+        for handler in handlers:
+            self._contained(handler, args, kwargs, errors, is_timed=False)
+        _raise(errors, point)
 
     def _all_slowly(
         self, point: str, handlers: _Handlers, args: _Args, kwargs: _Kwargs, *, is_counted: bool
@@ -394,7 +448,9 @@ class HookCalls:
             value = handler.call(*args, **kwargs)
             if type(value) is CoroutineType:
                 refuse(handler, value)
-        except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
+        except BaseException as error:  # foreign code: a handler must not stop the others
+            if not self._reports.is_fault(error):
+                raise
             self._report(handler, error, args, kwargs, errors)
             return True, None
         if is_timed:
@@ -412,23 +468,29 @@ class HookCalls:
                 awaitable: Awaitable[object] = value
                 value = await awaitable
             handler.add_sample(time.perf_counter() - started)
-        except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
+        except BaseException as error:  # foreign code: a handler must not stop the others
+            if not self._reports.is_fault(error):
+                raise
             self._report(handler, error, args, kwargs, errors)
             return True, None
         return False, value
 
     def _report(
-        self, handler: Handler, error: Exception | SystemExit, args: _Args, kwargs: _Kwargs, errors: _Errors
+        self, handler: Handler, error: BaseException, args: _Args, kwargs: _Kwargs, errors: _Errors
     ) -> None:
         self._reports.report(handler, error, args, kwargs)
         if errors is None:
             return
-        if isinstance(error, SystemExit):  # a plugin does not end the program
-            refusal = HookError(handler.plugin, f"the handler raised SystemExit: {message_of(error)}")
+        if isinstance(error, Exception):
+            errors.append(error)
+        else:  # a plugin does not end the program
+            kind = type(error).__name__
+            refusal = HookError(handler.plugin, f"the handler raised {kind}: {message_of(error)}")
             refusal.__cause__ = error
             errors.append(refusal)
-        else:
-            errors.append(error)
+
+    def _new_errors(self) -> _Errors:
+        return [] if self._is_strict else None
 
     def _is_strict_asked(self, point: str | NamedPoint, kwargs: _Kwargs) -> bool:
         """Take ``strict`` out of the keywords, unless it is a parameter of the hook point itself.
@@ -548,8 +610,12 @@ class HookHost(HookCalls):
             started = time.perf_counter()
             try:
                 with self._step_observer("hook", handler.plugin):
-                    value = waited_for(handler, handler.call(*args, **kwargs), record)
-            except (Exception, SystemExit) as error:  # foreign code: a handler must not stop the others
+                    value = waited_for(
+                        handler, handler.call(*args, **kwargs), record, self._reports.module_path
+                    )
+            except BaseException as error:  # foreign code: a handler must not stop the others
+                if not self._reports.is_fault(error):
+                    raise
                 faults.append(self._reports.report(handler, error, args, kwargs))
             else:
                 if type(value) is AsyncGeneratorType:  # right for its host: no fault of the plugin

@@ -132,6 +132,7 @@ class PluginContext:
         peers: Mapping[str, ModuleType] = MappingProxyType({}),
         ports: KeptPorts | None = None,
         failed: Failed = nobody_asks,
+        module_path: str = "hotplug",
     ) -> None:
         self.name = name
         """The plugin's name."""
@@ -158,6 +159,7 @@ class PluginContext:
         self._priority = DEFAULT_PRIORITY if priority is None else priority
         self._peers = peers
         self._failed = failed
+        self._module_path = module_path
         self._sealed = False
 
     def plugin(self, name: str) -> ModuleType:
@@ -331,7 +333,15 @@ class PluginContext:
             made = again()
         if not inspect.iscoroutine(made):
             raise RegisterError(self.name, f"ctx.task needs a coroutine, not {_kind(coroutine)}")
-        worker = TaskWorker(self.name, made, self.log, self.dismiss, self._failed, again=again)
+        worker = TaskWorker(
+            self.name,
+            made,
+            self.log,
+            self.dismiss,
+            self._failed,
+            again=again,
+            module_path=self._module_path,
+        )
         if not (worker.has_loop() or self._is_ended):
             if self._loop is None:
                 self._loop = TaskLoop(self.name)

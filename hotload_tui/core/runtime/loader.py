@@ -106,6 +106,7 @@ class Load:
             peers=generation.peers,
             ports=self.ports,
             failed=self.failed,
+            module_path=self.config.module_path,
         )
         self._ledger = Ledger(generation.root, self.number, self.process)
         self._ledger.begin(artifact, follows=follows)

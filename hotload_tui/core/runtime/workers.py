@@ -10,9 +10,11 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Coroutine
 from contextvars import ContextVar, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from hotload_tui.core.faults import trace_of
+from hotload_tui.core.hooks.host import is_fault
 from hotload_tui.core.hooks.point import signature_of
 from hotload_tui.core.interpreter import coroutine_stack, thread_stack
 from hotload_tui.core.model import Phase
@@ -231,7 +233,7 @@ def _is_left(loop: asyncio.AbstractEventLoop) -> bool:
     """Run a loop until it stops; return whether only one of its tasks left it, which reports that itself."""
     try:
         loop.run_forever()
-    except SystemExit:
+    except (SystemExit, KeyboardInterrupt):  # no Ctrl-C: this is not the main thread
         return True
     return False
 
@@ -264,8 +266,14 @@ class TaskWorker(Worker):
         failed: Failed,
         *,
         again: Callable[[], _Coroutine] | None = None,
+        module_path: str = "hotplug",
     ) -> None:
-        """Run ``coroutine``; ``again`` makes another one for another start."""
+        """Run ``coroutine``; ``again`` makes another one for another start.
+
+        Modules below ``module_path`` belong to plugins.
+        """
+        self._module_path = module_path
+        self._error: BaseException | None = None
         self._coroutine: _Coroutine | None = coroutine
         self._again = again
         self._dismiss: Callable[[Worker], None] | None = done
@@ -300,11 +308,24 @@ class TaskWorker(Worker):
         if coroutine is None:
             return  # ended before it began
         self._is_asked = False
-        self._task = asyncio.get_running_loop().create_task(coroutine, name=self._name)
-        self._task.add_done_callback(self._finish)
+        contained = self._contained(coroutine)
+        self._task = asyncio.get_running_loop().create_task(contained, name=self._name)
+        self._task.add_done_callback(partial(self._finish, coroutine))
 
-    def _finish(self, task: asyncio.Task[object]) -> None:
-        error = None if task.cancelled() else task.exception()
+    async def _contained(self, coroutine: _Coroutine) -> None:
+        """Await the plugin's coroutine; keep an error that would end the event loop of the host."""
+        try:
+            await coroutine
+        except (SystemExit, KeyboardInterrupt) as error:
+            if not is_fault(error, self._module_path):
+                raise  # Ctrl-C
+            self._error = error
+
+    def _finish(self, coroutine: _Coroutine, task: asyncio.Task[object]) -> None:
+        coroutine.close()  # if the task was cancelled before it began
+        error, self._error = self._error, None
+        if error is None and not task.cancelled():
+            error = task.exception()
         if error is not None:
             what = f"task '{self._name}'"
             _log_error(self._log, what, error)
