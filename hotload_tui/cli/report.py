@@ -157,6 +157,8 @@ def _plugin_record(status: PluginStatus) -> dict[str, object]:
         "memory": status.memory,
         "left": status.left,
         "outdated": status.outdated,
+        "reload": status.reload or "swap",
+        "gap_ms": round(status.gap_seconds * 1000, 3),
     }
 
 
@@ -185,13 +187,16 @@ def show(statuses: Sequence[PluginStatus], *, as_json: bool = False) -> None:
 
 
 def remarks(status: PluginStatus) -> Iterator[str]:
-    """Describe what earlier versions of a plugin do and left, and what it uses that is outdated."""
+    """Describe what earlier versions of a plugin do and left, and how it reloads if it is replaced."""
     if status.old:
         yield status.old
     if status.memory not in ("", "freed"):
         yield f"an earlier version is in memory: {status.memory}"
     yield from (f"an earlier version left {left}" for left in status.left)
     yield from status.outdated
+    if status.reload == "replace":
+        gap = f"; the last gap without a live version was {_milliseconds(status.gap_seconds)}"
+        yield f'reload = "replace": it leaves before a new version loads{gap if status.gap_seconds else ""}'
 
 
 def verdict(statuses: Sequence[PluginStatus]) -> int:

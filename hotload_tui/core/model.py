@@ -219,6 +219,8 @@ class PluginStatus(Struct, frozen=True):
     """What a plugin in state ``wait`` waits for; empty in all other states."""
     reload: str = ""
     """``replace`` if the live generation leaves before another one is tried; else empty."""
+    gap_seconds: float = 0.0
+    """How long no version was live before the live generation, with ``reload = "replace"``."""
     old: str = ""
     """How an earlier version is still called, by whom, and what keeps it; empty if none is called."""
     outdated: tuple[str, ...] = ()

@@ -43,6 +43,8 @@ def test_all_is_well(workspace: Workspace, hotload: Hotload) -> None:
         "memory": "",
         "left": [],
         "outdated": [],
+        "reload": "swap",
+        "gap_ms": 0.0,
     }
     assert isinstance(greet["compile_ms"], float)
     assert greet["compile_ms"] > 0

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from hotload_tui import Config
-from hotload_tui.cli.report import fault_lines
+from hotload_tui.cli.report import fault_lines, remarks
 from hotload_tui.core.errors import PluginError
 from hotload_tui.core.events import PluginLoaded, PluginRetired
 from hotload_tui.core.faults import TWICE
@@ -139,6 +139,48 @@ def test_the_last_good_version_is_loaded_again(
     save(running, workspace, claiming("c"))
     assert (running.host.call("greet"), registry.names) == (["c"], {"greet": "c"})
     assert running.status("greet").state is PluginState.OK
+
+
+def test_a_plugin_without_a_version_shows_both_failures(
+    workspace: Workspace, run: Run, registry: ModuleType
+) -> None:
+    """If the version that left does not load again either, the fault shows both errors, with their lines."""
+    workspace["greet"] = claiming("a")
+    running = run(workspace.config())
+    save(running, workspace, claiming("b", head="RELOAD = 'replace'\nregistry.add('greet', 0)\n1 / 0"))
+    status, fault = running.status("greet"), running.fault("greet")
+    assert (status.state, running.host.call("greet"), registry.names) == (PluginState.FAIL, [], {"greet": 0})
+    assert (fault.type, fault.message) == ("ZeroDivisionError", "division by zero")
+    assert (
+        "the last good version does not load either: ValueError: greet is already registered" in fault.notes
+    )
+    (again,) = [cause for cause in fault.causes if cause.relation == "member"]
+    assert again.message == "greet is already registered"
+    assert again.place is not None
+    assert "registry.add('greet', 'a')" in again.place.lines[again.place.line - again.place.first_line]
+    said = "\n".join(fault_lines(fault))
+    assert "ZeroDivisionError" in said
+    assert "already registered" in said
+    registry.names.clear()
+    save(running, workspace, claiming("c"))
+    assert (running.host.call("greet"), running.status("greet").state) == (["c"], PluginState.OK)
+
+
+def test_the_status_shows_the_gap(workspace: Workspace, run: Run, registry: ModuleType) -> None:
+    """The status has the way of reloading and, after a reload, the time without a live version."""
+    workspace["greet"] = claiming("a")
+    running = run(workspace.config())
+    assert registry.names == {"greet": "a"}
+    assert [*remarks(running.status("greet"))] == ['reload = "replace": it leaves before a new version loads']
+    save(running, workspace, claiming("b"))
+    gap = running.status("greet").gap_seconds
+    assert gap > 0
+    (remark,) = remarks(running.status("greet"))
+    assert remark.endswith(f"the last gap without a live version was {gap * 1000:.1f} ms")
+    save(running, workspace, claiming("c", head="RELOAD = 'swap'").replace("registry.add", "print"))
+    assert running.status("greet").gap_seconds > 0  # the way out is a replacement, too
+    save(running, workspace, claiming("d", head="RELOAD = 'swap'").replace("registry.add", "print"))
+    assert ([*remarks(running.status("greet"))], running.status("greet").gap_seconds) == ([], 0.0)
 
 
 @pytest.mark.parametrize("source", ["def register(ctx:", "RELOAD = 'often'\ndef register(ctx): ...\n"])

@@ -14,3 +14,13 @@ async def test_a_long_description_is_wrapped_beside_the_scroll_bar(workspace: Wo
         *full, _ = [line.count("abcd") for line in it.text.splitlines() if "abcd" in line]
         assert len(full) >= 2
         assert min(full) >= 14
+
+
+async def test_a_plugin_that_is_replaced_shows_its_gap(workspace: Workspace, run: Run) -> None:
+    """The tab shows that the live version leaves first, and how long no version was live."""
+    workspace["talker"] = f"RELOAD = 'replace'\n{answering(1)}"
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.shows("replace: it leaves before a new version loads")
+        workspace["talker"] = f"RELOAD = 'replace'\n{answering(2)}"
+        await it.press("r")
+        await it.shows("ms without a live version")

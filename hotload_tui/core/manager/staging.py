@@ -316,13 +316,14 @@ class StagedPlugin(Struct):
             held=held,
             waits="",
             reload="replace" if self.facts.is_replaced else "",
+            gap_seconds=time.perf_counter() - self.left.at if self.left else 0.0,
         )
 
-    def event(self, swap_seconds: float) -> PluginLoaded:
+    def event(self, swap_seconds: float, gap_seconds: float) -> PluginLoaded:
         """Return the event for the swap; ``swap_seconds`` is the duration for the whole batch."""
         trial = self.trial
         assert trial is not None
-        gap = (Step("gap", time.perf_counter() - self.left.at),) if self.left else ()
+        gap = (Step("gap", gap_seconds),) if self.left else ()
         return PluginLoaded(
             trial.loaded_at,
             trial.name,

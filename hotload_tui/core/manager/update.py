@@ -16,7 +16,7 @@ from hotload_tui.core.events import PluginHeld, PluginMended
 from hotload_tui.core.manager.decide import Decision, in_order
 from hotload_tui.core.manager.staging import Engine, LeftVersion, StagedPlugin, Stager
 from hotload_tui.core.manager.store import not_live
-from hotload_tui.core.model import PluginState
+from hotload_tui.core.model import Fault, PluginState
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.loader import Outcome, Wanted
 from hotload_tui.core.runtime.trial import LivePlugin
@@ -263,8 +263,14 @@ class Update(Stager):
             reason = f"{one.name} requires it, and does not load with it: {error}"
             raise RefusedError(reason) from error
         one.fail(decision.digest)
-        if decision.version in ("newest", "live") or self._is_return:
-            one.fault = self.engine.failure(error, one.name, one.compiled_source())
+        fault = self.engine.failure(error, one.name, one.compiled_source())
+        if self._is_return and one.hold is not None and one.hold.fault is not None:
+            one.fault = fault = _both(one.hold.fault, fault)
+            one.hold = replace(one.hold, fault=fault)
+        elif decision.version in ("newest", "live") or self._is_return:
+            one.fault = fault
+        elif decision.version == "last good" and one.fault is not None:
+            one.fault = _both(one.fault, fault)
         self.gave_up(one, decision, error)
 
     def _is_overtaken(self, one: StagedPlugin) -> bool:
@@ -333,7 +339,7 @@ class Update(Stager):
         assert before is not None
         status = one.live_status(before)
         self.engine.store.put(status)
-        self.engine.store.publish(one.event(seconds))
+        self.engine.store.publish(one.event(seconds, status.gap_seconds))
         if status.held:
             self.engine.store.publish(PluginHeld(time.time(), one.name, status.generation, status.held))
         elif status.fault is None:
@@ -383,6 +389,13 @@ class Update(Stager):
             self.engine.retire_thread.discard(one.trial, reason)
             one.trial = None
         self.engine.retire_thread.schedule()
+
+
+def _both(fault: Fault, again: Fault) -> Fault:
+    """Return the fault of a version, with that of the last good version, which does not load either."""
+    note = f"the last good version does not load either: {again.type}: {again.message}"
+    causes = (*fault.causes, replace(again, relation="member"))
+    return replace(fault, notes=(*fault.notes, note), causes=causes)
 
 
 def _tried(one: StagedPlugin) -> str:

@@ -97,6 +97,7 @@ class Overview(TextPane):
                 _took(status.compile_seconds) if status.compile_seconds else "none, the artifact was there"
             )
             yield ("took", f"load {_took(status.load_seconds)}, build {build}")
+        yield from _reload(status)
         if len(history := [entry for entry in self.facts.closeup.history if not entry.count]) > 1:
             yield ("load times", _load_times(history[-_RELOADS:]))
         points = ", ".join(f"{clean_line(place.point, 80)} ({place.priority})" for place in status.points)
@@ -111,6 +112,14 @@ class Overview(TextPane):
             yield ("outdated", clean_line(each, 300))
         for left in status.left:
             yield ("left", f"generation before: {clean_line(left, 300)}")
+
+
+def _reload(status: PluginStatus) -> Iterator[Row]:
+    """Yield how a plugin reloads, if it is not swapped."""
+    if status.reload == "replace":
+        yield ("reload", "replace: it leaves before a new version loads")
+        if status.gap_seconds:
+            yield ("gap", f"{_took(status.gap_seconds)} without a live version")
 
 
 def _load_times(history: Sequence[HistoryEntry]) -> str:
