@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 
@@ -186,6 +187,25 @@ def test_an_acquire_that_takes_too_long_fails(workspace: Workspace, run: Run, st
     assert "load_timeout" in running.fault("greet").message
     assert "in acquire of ctx.own('it')" in running.fault("greet").notes
     assert told(stage) == ["greet a releases", "greet b acquires", "greet a acquires"]
+
+
+def test_a_reload_that_blocks_its_own_event_loop_says_so(
+    workspace: Workspace, run: Run, stage: Stage
+) -> None:
+    """An ``acquire`` that needs the loop whose thread asked for the reload fails with the way out."""
+    running = run(workspace.config(load_timeout=0.3))
+    acquire = "return asyncio.run_coroutine_threadsafe(asyncio.sleep(0, 1), stage.loop).result()"
+    workspace["greet"] = f"import asyncio\n{owner('a', acquire=acquire)}"
+
+    async def host() -> None:
+        vars(stage)["loop"] = asyncio.get_running_loop()
+        running.manager.scan_and_load_all()
+        fault = running.fault("greet")
+        assert any("await asyncio.to_thread(manager.rebuild)" in note for note in fault.notes), fault
+        await asyncio.to_thread(running.manager.rebuild, "greet")
+
+    asyncio.run(host())
+    assert running.host.call("greet") == ["a"]
 
 
 def test_a_release_that_raises_is_a_fault_of_the_old_version(

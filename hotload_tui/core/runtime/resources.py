@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeAlias, TypeVar, cast
+from typing import Final, Generic, TypeAlias, TypeVar, cast
 
-from hotload_tui.core.errors import PluginError, RegisterError
+from hotload_tui.core.errors import LoadError, PluginError, RegisterError
 from hotload_tui.core.hooks.point import signature_of
 from hotload_tui.core.model import StepObserver
 from hotload_tui.core.runtime.threads import Trials
+from hotload_tui.core.runtime.workers import running_loop
 
 _T = TypeVar("_T")
 
@@ -113,6 +114,12 @@ def in_function(what: str, key: str) -> str:
     return f"in {what} of ctx.own('{key}')"
 
 
+_LOOP_WAITS: Final = (
+    "the event loop of the thread that asked for this reload waits meanwhile; a function that needs the loop "
+    "waits in vain: use await asyncio.to_thread(manager.rebuild)"
+)
+
+
 class Claims:
     """Calls the functions of owned resources where plugins load, each within a time limit."""
 
@@ -170,6 +177,8 @@ class Claims:
         except PluginError as error:
             with contextlib.suppress(Exception):  # an exception class of the plugin may not accept notes
                 BaseException.add_note(error.__cause__ or error, in_function(what, key))
+                if isinstance(error, LoadError) and running_loop() is not None:  # it took too long
+                    BaseException.add_note(error.__cause__ or error, _LOOP_WAITS)
             raise
 
 

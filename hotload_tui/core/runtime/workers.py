@@ -281,7 +281,7 @@ class TaskWorker(Worker):
         self._log = log
         self._failed = failed
         self._done: Callable[[Worker], None] | None = done
-        self._running = _running_loop()
+        self._running = running_loop()
         self._thread = threading.get_ident() if self._running else 0
         self._task: asyncio.Task[object] | None = None
         self._is_asked = False
@@ -394,7 +394,8 @@ class TaskWorker(Worker):
         self._coroutine = None
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs in the calling thread, or ``None``."""
     import asyncio
 
     try:
