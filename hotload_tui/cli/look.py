@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -189,8 +190,10 @@ def _call_here(
     config: Config, point: str, values: list[object], keywords: dict[str, object]
 ) -> tuple[Invocation, Snapshot]:
     from hotload_tui import HookHost, HotloadManager  # not imported for --help
+    from hotload_tui.core.runtime.threads import MainTrials
 
-    manager = HotloadManager(HookHost(), structs.replace(config, enable_watch=False))
+    trials = MainTrials() if hasattr(signal, "setitimer") else None  # as in ``run``
+    manager = HotloadManager(HookHost(), structs.replace(config, enable_watch=False), trials=trials)
     manager.scan()  # raises for a missing folder; start() would wait for it
     try:
         manager.start()

@@ -171,15 +171,16 @@ def test_a_check_only_stages(workspace: Workspace, hotload: Hotload) -> None:
 def test_a_check_loads_on_the_main_thread(workspace: Workspace, hotload: Hotload) -> None:
     """A plugin that sets a signal handler or uses the main thread's event loop passes, as in ``run``."""
     workspace["main"] = (
-        "import asyncio, signal, threading, warnings\n"
+        "import asyncio, signal, threading\n"
         "assert threading.current_thread() is threading.main_thread()\n"
         "signal.signal(signal.SIGUSR1, signal.SIG_IGN)\n"
-        "with warnings.catch_warnings():\n    warnings.simplefilter('ignore')\n"
-        "    asyncio.set_event_loop(asyncio.new_event_loop())\n    LOOP = asyncio.get_event_loop()\n\n"
-        "def register(ctx): ...\n"
+        "LOOP = asyncio.new_event_loop()\nasyncio.set_event_loop(LOOP)\n"
+        "assert asyncio.get_event_loop() is LOOP\nasyncio.set_event_loop(None)\nLOOP.close()\n\n"
+        "def register(ctx): ctx.hook('main', lambda: 'called')\n"
     )
-    done = hotload("check")
-    assert done.code == 0, done.err
+    for command in (("check",), ("call", "main")):
+        done = hotload(*command)
+        assert done.code == 0, done.err
 
 
 def test_a_check_sees_the_modules_that_a_host_sees(workspace: Workspace, hotload: Hotload) -> None:
