@@ -22,7 +22,7 @@ def register(ctx):
 """
 BAD = "def bad(value):\n    return 1 / value\n\ndef register(ctx):\n    ctx.hook('echo', bad)\n"
 FIELDS = ["name", "state", "digest", "generation", "compile_ms", "load_ms", "points", "fault", "old"]
-FIELDS += ["memory", "left", "outdated"]
+FIELDS += ["memory", "left", "outdated", "reload", "gap_ms"]
 
 
 def test_without_a_host_the_state_comes_from_the_disk(workspace: Workspace, hotload: Hotload) -> None:
