@@ -253,7 +253,7 @@ class Scanner:
     ) -> PluginChange | Verdict:
         listing = self._scan(directory)
         again = again or _was_renamed(known.listing, listing)
-        changed = _changed(known, listing)
+        changed = _changed(known, listing, is_report=again or bool(known.trouble))
         if not changed and not again and listing.files == known.listing.files and not known.trouble:
             self._remember(directory.name, _Known(directory, listing, known.read, known.digest))
             return Verdict.SAME
@@ -353,10 +353,13 @@ def _unknown(directory: PluginDirectory) -> _Known:
     return _Known(directory, _NOTHING, {})
 
 
-def _changed(known: _Known, listing: Listing) -> dict[str, FileFacts]:
-    """Return the files to read for the digest; none if all are known to be unchanged."""
-    if not known.read and listing.files == known.listing.files:
-        return {}  # nothing has been read yet, and nothing needs to be
+def _changed(known: _Known, listing: Listing, *, is_report: bool) -> dict[str, FileFacts]:
+    """Return the files to read for the digest; none if all are known to be unchanged.
+
+    A report needs all files, even those that have not been read yet because they are old.
+    """
+    if not known.read and listing.files == known.listing.files and not is_report:
+        return {}
     return {
         path: facts
         for path, facts in listing.files.items()

@@ -198,6 +198,7 @@ class Dispatcher:
         self._unproven: set[str] = set()  # reported, and to be reported again once settled
         self._unnotified: dict[str, float] = {}  # found by the sweep, when; a notification may still come
         self._held: set[str] = set()  # waiting for git
+        self._broken: set[str] = set()  # the last scan failed
         self._overflow = overflow()
         self._slices = Sweep(root, self.scanner)
 
@@ -321,7 +322,11 @@ class Dispatcher:
         now = time.monotonic()
         settled = self._debouncer.is_settled(name, now)
         again = settled and name in self._unproven
-        found = self.scanner.look(name, settled=settled, again=again)
+        try:
+            found = self.scanner.look(name, settled=settled, again=again)
+        except Exception as error:  # no answer of a file system may end the watching of other plugins
+            return self._failed(name, now, error)
+        self._broken.discard(name)
         if found is Verdict.TORN or (found is Verdict.SAME and name in self._unproven):
             self._debouncer.postpone(name, now)
             return None
@@ -331,6 +336,16 @@ class Dispatcher:
             return found
         self._unnotified.pop(name, None)  # nothing changed, so no notification is missing
         return None
+
+    def _failed(self, name: str, now: float, error: Exception) -> PluginChange | None:
+        """Report, once in a row, that a plugin cannot be scanned; its next notification scans it again."""
+        self._debouncer.looked(name, now)
+        self._unnotified.pop(name, None)
+        if name in self._broken:
+            return None
+        self._broken.add(name)
+        logger.error("looking for changes of %s failed; the others are watched", name, exc_info=error)
+        return PluginChange(name)
 
     def _report_changes(self, changes: Sequence[PluginChange]) -> None:
         names = {change.name for change in changes}

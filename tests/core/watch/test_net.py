@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from hotload_tui.core.source import Listing
+from hotload_tui.core.watch import scanner
 from hotload_tui.core.watch.notifier import Ended, SilentNotifier, notifier_for, overflow
-from hotload_tui.core.watch.scanner import PluginChange
+from hotload_tui.core.watch.scanner import PluginChange, Scanner, Verdict
 from hotload_tui.core.watch.watcher import Watcher
 from tests.conftest import Workspace, answering
 from tests.core.watch.conftest import Heard, Limited, Watch
@@ -110,6 +112,50 @@ def test_a_dead_thread_is_replaced(workspace: Workspace, watch: Watch, name: str
     workspace["greet"] = TWO
     assert heard.wait_for(lambda: heard.content("greet") == TWO)
     assert heard.wait_for(lambda: heard.watcher.status().state == "watching")
+
+
+def test_an_error_in_the_scan_of_one_plugin_is_reported_and_the_others_are_watched(
+    workspace: Workspace, watch: Watch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An unforeseen error in a scan is logged once, the plugin is reported, and no thread ends."""
+    look = Scanner.look
+
+    def fail(self: Scanner, name: str, *, settled: bool, again: bool = False) -> PluginChange | Verdict:
+        if name == "greet":
+            raise RuntimeError("no such thing")
+        return look(self, name, settled=settled, again=again)
+
+    heard = watch()
+    monkeypatch.setattr(Scanner, "look", fail)
+    workspace["greet"] = TWO
+    assert heard.wait_for(lambda: "greet" in heard.names)
+    workspace["greet"] = ONE
+    workspace["other"] = TWO
+    assert heard.wait_for(lambda: heard.content("other") == TWO)
+    assert [record.getMessage() for record in caplog.records if "greet" in record.getMessage()] == [
+        "looking for changes of greet failed; the others are watched"
+    ]
+    monkeypatch.undo()
+    workspace["greet"] = TWO
+    assert heard.wait_for(lambda: heard.content("greet") == TWO)
+    assert heard.statuses == []
+
+
+def test_a_plugin_that_can_be_read_again_is_reported(
+    workspace: Workspace, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plugin whose folder could not be read for a moment is reported with its files afterwards."""
+    heard = watch()
+
+    def refuse(*_: object) -> Listing:
+        raise PermissionError("not now")
+
+    monkeypatch.setattr(scanner, "scan", refuse)
+    (workspace.plugins / "greet" / "note.txt").touch()
+    assert heard.wait_for(lambda: "greet" in heard.names)
+    monkeypatch.undo()
+    (workspace.plugins / "greet" / "note.txt").unlink()
+    assert heard.wait_for(lambda: heard.content("greet") == ONE)
 
 
 def test_stopping_does_not_wait_for_a_long_load(workspace: Workspace) -> None:

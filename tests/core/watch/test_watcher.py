@@ -54,6 +54,12 @@ def switch_off_and_on(root: Path) -> None:
     (root / "_greet").rename(root / "greet")
 
 
+def rename_and_back(root: Path) -> None:
+    """Rename the directory and back, without a change in between."""
+    (root / "greet").rename(root / "elsewhere")
+    (root / "elsewhere").rename(root / "greet")
+
+
 def delete(root: Path) -> None:
     """Delete the directory."""
     shutil.rmtree(root / "greet")
@@ -67,7 +73,17 @@ def add_deep(root: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [sed, save_atomically, save_in_place, save_with_backup, switch_off, switch_off_and_on, delete, add_deep],
+    [
+        sed,
+        save_atomically,
+        save_in_place,
+        save_with_backup,
+        switch_off,
+        switch_off_and_on,
+        rename_and_back,
+        delete,
+        add_deep,
+    ],
 )
 def test_every_kind_of_change_is_reported_with_the_plugins_name(
     workspace: Workspace, watch: Watch, notifier: str, change: Callable[[Path], None]
