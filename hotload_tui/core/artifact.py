@@ -27,8 +27,8 @@ from typing import BinaryIO
 import msgspec
 from msgspec import Struct
 
-from hotload_tui.core.compiled import artifact_name, replace_file
-from hotload_tui.core.errors import ArtifactError, near
+from hotload_tui.core.compiled import FULL, artifact_name, replace_file
+from hotload_tui.core.errors import ArtifactError, StorageError, near
 from hotload_tui.core.source import FORMAT
 
 MAGIC = f"{MAGIC_NUMBER.hex()}-{sys.flags.optimize}"
@@ -226,6 +226,11 @@ def write_artifact(
         replace_file(target, content, is_durable=False)
     except OSError as error:
         reason = error.strerror or str(error)
+        if error.errno in FULL:
+            raise StorageError(
+                f"cannot write {near(target)}: {reason}; hotload tries again once {near(folder)} has room "
+                "and can be written, or choose another folder with compiled_dir"
+            ) from error
         raise ArtifactError(
             f"cannot write {near(target)}: {reason}; make {near(folder)} a folder that you can write to, "
             "or choose another with compiled_dir"

@@ -18,6 +18,7 @@ damaged or out of date, the sources are read.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -31,7 +32,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -140,6 +141,23 @@ def replace_file(target: Path, content: bytes, *, is_durable: bool = True) -> No
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""The errors of a disk that may pass: no space, no space for this user, a read-only file system."""
+
+_ROOM = 1 << 16  # bytes; most artifacts are smaller
+
+
+def has_room(folder: Path) -> bool:
+    """Return whether a file can be written into ``folder``, by writing one."""
+    probe = folder / "room".join(_DRAFT)
+    try:
+        replace_file(probe, bytes(_ROOM), is_durable=False)
+        probe.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def make_durable(paths: Iterable[Path]) -> None:

@@ -11,6 +11,7 @@
     │   └── NoHostError          no running host was reached
     ├── RefusedError             not possible now; the message gives the reason     (exit 1)
     ├── ArtifactError            an artifact is missing, damaged, foreign or cannot be written
+    │   └── StorageError         … because there is no space at present, or only reading is allowed
     ├── ProtocolError            the other side of a socket broke the protocol
     └── PluginError              a plugin failed at a step
         ├── DiscoverError        … its directory is no plugin
@@ -96,6 +97,10 @@ class RefusedError(HotloadError):
 
 class ArtifactError(HotloadError):
     """An artifact is missing or damaged, has another format, or cannot be written."""
+
+
+class StorageError(ArtifactError):
+    """An artifact cannot be written at present: no space is left, or the file system is read-only."""
 
 
 class ProtocolError(HotloadError):

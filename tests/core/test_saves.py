@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
 import threading
 from collections.abc import Callable
 
@@ -31,6 +33,30 @@ def watched(workspace: Workspace, run: Run) -> Running:
 def answers(running: Running, value: object) -> bool:
     """Wait until the plugin returns this value."""
     return running.wait_for(lambda: running.host.call("greet") == [value])
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_version_that_finds_no_room_is_loaded_once_there_is_room(
+    workspace: Workspace, run: Run, code: int
+) -> None:
+    """A full disk is reported in words, the old version stays live, and no further save is needed."""
+
+    def refuse(*_: object, **__: object) -> tuple[int, str]:
+        raise OSError(code, os.strerror(code))
+
+    workspace["greet"] = ONE
+    watched = run(workspace.config(enable_watch=True, sweep_interval=0.1))
+    with pytest.MonkeyPatch.context() as disk:
+        disk.setattr(tempfile, "mkstemp", refuse)
+        workspace["greet"] = TWO
+        assert watched.wait_for(lambda: watched.status("greet").state == "STALE")
+        fault = watched.fault("greet")
+        assert (fault.type, os.strerror(code) in fault.message) == ("StorageError", True)
+        assert "hotload tries again once" in fault.message
+        assert watched.host.call("greet") == ["one"]
+    assert answers(watched, "two")
+    assert len(watched.told(PluginFailed, "greet")) == 1
+    assert watched.wait_for(lambda: watched.status("greet").fault is None)
 
 
 def test_one_save_is_one_load(workspace: Workspace, watched: Running) -> None:

@@ -135,11 +135,11 @@ class Pipeline:
         if not asked and self._loaded() == loaded:
             self.update(on, asked=dict.fromkeys(reasons, "asked for"))
 
-    def try_again(self, names: Iterable[str]) -> None:
+    def try_again(self, names: Iterable[str], reason: str) -> None:
         """Load the named plugins again, except those that are disabled or HELD."""
         found = self._find_some(list(names))
         on = [each for each in found.values() if self._engine.is_on(each) and not self.is_held(each.name)]
-        self.update(on, asked={each.name: "what it lacked is installed" for each in on})
+        self.update(on, asked={each.name: reason for each in on})
 
     def _loaded(self) -> dict[str, tuple[PluginState, int, str]]:
         """Return each plugin's state, generation and source digest."""

@@ -20,7 +20,7 @@ from hotload_tui.core import directories
 from hotload_tui.core.checks import description_of
 from hotload_tui.core.compiled import FaultRecord, Hold
 from hotload_tui.core.config import Config
-from hotload_tui.core.errors import ArtifactError, HotloadError, UnknownPluginError
+from hotload_tui.core.errors import ArtifactError, HotloadError, StorageError, UnknownPluginError
 from hotload_tui.core.events import (
     ENGINE_LOGGER,
     EVENT_LOGGER,
@@ -155,6 +155,15 @@ class StatusStore:
                 for name, status in self._statuses.items()
                 if status.fault and status.fault.missing_module and not status.fault.is_running
             }
+
+    def unwritten(self) -> list[str]:
+        """Return the plugins whose newest version cannot be written at present."""
+        with self._lock:
+            return [
+                name
+                for name, status in self._statuses.items()
+                if status.fault and status.fault.type == StorageError.__name__
+            ]
 
     def put(self, status: PluginStatus) -> None:
         """Set the status of a plugin, but keep the values that ``remember`` has set for its generation."""

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from msgspec.structs import force_setattr, replace
 
 from hotload_tui.core.checks import is_installed
+from hotload_tui.core.compiled import has_room
 from hotload_tui.core.config import Config
 from hotload_tui.core.config_files import unmatched_entries
 from hotload_tui.core.directories import PluginDirectory
@@ -31,6 +32,10 @@ _SIGHTS: Final = 2
 """Consecutive checks that must find a module unchanged before a plugin imports it."""
 
 _CACHE: Final = "__pycache__"  # a failed import also writes to this folder
+
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 60.0
+"""Seconds between two attempts to write an artifact that did not fit although the disk had some room."""
 
 _Extent: TypeAlias = tuple[int, ...]
 
@@ -107,6 +112,7 @@ class Watching:
         self._lock = threading.Lock()
         self._is_paused = False
         self._installs = Installs()
+        self._write_at, self._write_pause = 0.0, _FIRST_PAUSE
         self._waiting: dict[str, str] = {}  # digest of each changed plugin; empty: it has no source
 
     def start(self) -> None:
@@ -175,7 +181,7 @@ class Watching:
             self._engine.root,
             self._noticed,
             on_status=self.publish_status,
-            on_tick=self._try_installed,
+            on_tick=self._try_failed,
             settle_time=self._config.settle_time,
             debounce_time=self._config.debounce_time,
             sweep_interval=self._config.sweep_interval,
@@ -194,13 +200,24 @@ class Watching:
         self.publish_status()
         return ()
 
-    def _try_installed(self) -> None:
-        """Try the plugins again whose missing module is installed now."""
-        names = () if self._is_paused else self._installs.ready(self._store.lacking())
+    def _try_failed(self) -> None:
+        """Try plugins again whose missing module is installed now, or whose artifact can be written now."""
+        if self._is_paused:
+            return
+        self._try(self._installs.ready(self._store.lacking()), "what it lacked is installed")
+        unwritten = self._store.unwritten()
+        if not unwritten:
+            self._write_pause = _FIRST_PAUSE
+        elif time.monotonic() >= self._write_at and has_room(Path(self._config.compiled_dir)):
+            self._write_at = time.monotonic() + self._write_pause  # there may be room for a small one only
+            self._write_pause = min(2 * self._write_pause, _LONGEST_PAUSE)
+            self._try(unwritten, "there is room for it now")
+
+    def _try(self, names: Collection[str], reason: str) -> None:
         if names:
             with self._command_lock.taken():
                 if self._is_on:
-                    self._pipeline.try_again(names)
+                    self._pipeline.try_again(names, reason)
 
     def _keep(self, changes: Sequence[PluginChange]) -> bool:
         """Collect the changes for the end of the pause; return false if there is no pause."""
