@@ -27,6 +27,7 @@ from hotload_tui.core.leak_path import (
     namespace_of,
     of_type,
     place,
+    referrers_of,
     threads_among,
     way_down,
 )
@@ -147,7 +148,7 @@ class _Walk:
         """Return the new objects that refer to objects of ``level``, except those known by name."""
         wanted = {id(thing) for thing in level}
         above: list[object] = []
-        for holder in gc.get_referrers(*level):  # not a list: its copy would be a holder
+        for holder in referrers_of(level):  # not a list: its copy would be a holder
             key = id(holder)
             if key in self._own or holder is level or holder is self._found or _is_of_search(holder):
                 continue

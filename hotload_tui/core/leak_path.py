@@ -12,10 +12,12 @@ from __future__ import annotations
 import functools
 import gc
 import itertools
+import operator
 import os
 import re
 import sys
 import threading
+import time
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -46,8 +48,12 @@ _MACHINERY = frozenset(f"{_RUNTIME}.{name}" for name in ("generation", "naming",
 """The modules of this package whose objects count as part of each generation."""
 
 _CLOCKS = (datetime, clock_time)  # the collector does not see their reference to a tzinfo
-_UNTRACKED = (dict, tuple, *_CLOCKS)  # not tracked either if they contain only untracked objects
-_LARGEST = 200_000  # objects to visit; more would block the interpreter for too long
+_UNTRACKED = frozenset((dict, tuple, *_CLOCKS))  # untracked if they contain only untracked objects
+_LARGEST = 400_000  # objects to visit; more would take a second
+_SLICE = 200  # objects to follow in one call of C code, without other threads
+_PART = 10_000  # references to look at in one call of C code
+_TURN = 1_000  # objects to look at before other threads run
+_FEW = 16  # objects whose holders the collector finds faster than a look at each reference
 
 
 def held_from_outside(references: Iterable[weakref.ref[object]], root: str) -> set[str]:
@@ -58,8 +64,12 @@ def held_from_outside(references: Iterable[weakref.ref[object]], root: str) -> s
     only types and reference counts.
     """
     graph = _explored(references, root)
-    names = {name for thing in graph.held() for name in names_of(thing, root)}
-    return names or {name for thing in graph.held() for name in graph.owners_of(thing)}
+    return _names_of_all(graph.held(), graph)
+
+
+def _names_of_all(held: list[object], graph: _ReferenceGraph) -> set[str]:
+    names = {name for thing in held for name in names_of(thing, graph.root)}
+    return names or {name for thing in held for name in graph.owners_of(thing)}
 
 
 def members(references: Iterable[weakref.ref[object]], root: str) -> list[object]:
@@ -86,11 +96,11 @@ def garbage(
 
 def held_objects(
     references: Iterable[weakref.ref[object]], root: str, anchor: list[object], inside: Iterable[object] = ()
-) -> tuple[list[object], set[int]]:
-    """Return the objects that something outside refers to, and the identities of all non-holders.
+) -> tuple[list[object], set[int], set[str]]:
+    """Return the objects that something outside refers to, the identities of all non-holders, and names.
 
-    ``anchor`` and ``inside`` count as part of the generation: the list that keeps its modules, and the frames
-    of the error that ended its load.
+    The names are those of ``held_from_outside``. ``anchor`` and ``inside`` count as part of the generation:
+    the list that keeps its modules, and the frames of the error that ended its load.
     """
     graph = _ReferenceGraph(root)
     others = [anchor, *inside]
@@ -103,7 +113,8 @@ def held_objects(
         graph.add_strangers()
     apart = {id(others), *map(id, others)}
     held = [thing for thing in graph.held() if id(thing) not in apart and not _is_machinery(thing)]
-    return held, {*graph.ids(), *map(id, graph.namespaces()), id(held), id(graph.members), *apart}
+    own = {*graph.ids(), *map(id, graph.namespaces()), id(held), id(graph.members), *apart}
+    return held, own, _names_of_all(held, graph)
 
 
 def _is_machinery(thing: object) -> bool:
@@ -163,17 +174,22 @@ def namespace_of(module: ModuleType) -> dict[str, object]:
 
 
 class _ReferenceGraph:
-    """The objects of a generation, with the references among them."""
+    """The objects of a generation, with the references among them.
+
+    It follows the references of many objects in one call of C code, and lets other threads run in between.
+    """
 
     def __init__(self, root: str) -> None:
-        self._root = root
+        self.root = root
         self.members: list[object] = []
-        self._shore: list[object] = []  # other objects, perhaps only reachable from here
+        self._shore: dict[int, object] = {}  # other objects, perhaps only reachable from here
+        self._touched: set[int] = set()  # those of them with a new reference from here
         self._known: set[int] = set()
+        self._own_kinds: dict[int, bool] = {}
         self._inside: Counter[int] = Counter()
         self._followed = 0
         probe = [object()]
-        self._alone = sys.getrefcount(probe[0])  # the count of an object that only a list holds
+        self._alone = next(map(sys.getrefcount, probe))  # the count of an object that only a list holds
 
     def add(self, thing: object) -> None:
         """Add an object to the generation's objects."""
@@ -183,36 +199,48 @@ class _ReferenceGraph:
 
     def grow(self) -> None:
         """Follow references as long as they lead to more objects of the generation."""
+        turn = self._followed + _TURN
         while True:
             while self._followed < min(len(self.members), _LARGEST):
-                self._follow(self.members[self._followed])
-                self._followed += 1
-            shore, self._shore = self._shore, []
-            while shore:
-                self._judge(shore)
-            if self._followed >= min(len(self.members), _LARGEST):
+                stop = min(self._followed + _SLICE, len(self.members), _LARGEST)
+                self._follow(self.members[self._followed : stop])
+                self._followed = stop
+                if self._followed >= turn:
+                    turn = self._followed + _TURN
+                    let_others_run()
+            if not self._judge():
                 return
 
     def has_strangers(self) -> bool:
         """Return whether something unknown refers to a namespace of the generation."""
         spaces = self.namespaces()
-        return any(  # a list of this graph refers to each, too
-            sys.getrefcount(spaces[index]) - self._alone - 1 > self._inside[id(spaces[index])]
-            for index in range(len(spaces))
+        keys = [*map(id, spaces)]  # a list of this graph refers to each, too
+        counts = map(sys.getrefcount, spaces)
+        return any(
+            count - self._alone - 1 > self._inside[key] for key, count in zip(keys, counts, strict=True)
         )
 
     def add_strangers(self) -> None:
         """Add the functions that no namespace names, such as registered lambdas: they refer to one."""
-        holder: object
-        for holder in gc.get_referrers(*self.namespaces()):
-            if type(holder) is FunctionType:
-                self.add(holder)
-        holder = None  # it would count as a holder outside
+        spaces = {*map(id, self.namespaces())}
+        found = [
+            thing
+            for thing in gc.get_objects()
+            if type(thing) is FunctionType and id(thing.__globals__) in spaces
+        ]
+        while found:
+            self.add(found.pop())
         self.grow()
 
     def held(self) -> list[object]:
         """Return the objects with references from outside."""
-        return [self.members[index] for index in range(self._followed) if self._outside(index)]
+        is_held: list[bool] = []
+        for start in range(0, self._followed, _PART):
+            part = start, min(start + _PART, self._followed)  # not a list: its copy would be a holder
+            counts = map(sys.getrefcount, itertools.islice(self.members, *part))
+            inside = map(self._inside.__getitem__, map(id, itertools.islice(self.members, *part)))
+            is_held += map(operator.gt, counts, map(self._alone.__add__, inside))
+        return [*itertools.compress(self.members, is_held)]
 
     def ids(self) -> Iterator[int]:
         """Yield the identities of the generation's objects."""
@@ -232,40 +260,91 @@ class _ReferenceGraph:
         if type(thing) is dict and not names:
             for kind in self.members:
                 if issubclass(type(kind), type) and any(part is thing for part in gc.get_referents(kind)):
-                    names += names_of(kind, self._root)
+                    names += names_of(kind, self.root)
         return names
 
-    def _follow(self, thing: object) -> None:
-        referents = gc.get_referents(thing)
-        if is_clock(thing):
-            referents.append(zone_of(thing))
-        for target in referents:
-            self._inside[id(target)] += 1
-            if id(target) in self._known or not (gc.is_tracked(target) or type(target) in _UNTRACKED):
-                continue
-            self._known.add(id(target))
+    def _follow(self, things: list[object]) -> None:
+        """Count the references from some objects, and note the objects that they lead to."""
+        targets = gc.get_referents(*things)
+        kinds = {*map(type, things)}
+        if any(issubclass(kind, _CLOCKS) for kind in kinds):
+            targets += [zone_of(thing) for thing in things if is_clock(thing)]
+        spaces: set[int] = set()
+        if any(issubclass(kind, type) for kind in kinds):
             # From 3.14 on a class's namespace holds itself through the function of its annotations.
-            is_own = self._is_own(target) or (type(target) is dict and issubclass(type(thing), type))
-            (self.members if is_own else self._shore).append(target)
+            classes = [thing for thing in things if issubclass(type(thing), type)]
+            spaces.update(id(part) for part in gc.get_referents(*classes) if type(part) is dict)
+        for start in range(0, len(targets), _PART):
+            self._note(_worth_following(targets[start : start + _PART]), spaces)
 
-    def _judge(self, shore: list[object]) -> None:
-        """Take the last object of ``shore``: it belongs to the generation if nothing else refers to it."""
-        is_ours = sys.getrefcount(shore[-1]) - self._alone == self._inside[id(shore[-1])]
-        (self.members if is_ours else self._shore).append(shore.pop())
+    def _note(self, targets: list[object], spaces: set[int]) -> None:
+        keys = [*map(id, targets)]
+        self._inside.update(keys)
+        known, own_kinds = self._known, self._own_kinds
+        for key, target in zip(keys, targets, strict=True):
+            if key in known:
+                continue
+            known.add(key)
+            is_own = own_kinds.get(id(type(target)))
+            if is_own is None:
+                is_own = self._is_own(target)
+            if is_own or key in spaces:
+                self.members.append(target)
+            else:
+                self._shore[key] = target
+        self._touched.update(keys)
+
+    def _judge(self) -> bool:
+        """Take the objects that nothing else refers to: they belong to the generation, too."""
+        touched, self._touched = self._touched, set()
+        shore, alone = self._shore, self._alone
+        touched &= shore.keys()
+        own = [key for key in touched if sys.getrefcount(shore[key]) - alone == self._inside[key]]
+        self.members += map(shore.pop, own)
+        return bool(own)
 
     def _is_own(self, thing: object) -> bool:
+        """Return whether an object belongs to the generation; remember that for most types."""
         kind = type(thing)
-        if kind is FunctionType:
-            return is_within(cast("FunctionType", thing).__module__, self._root)
-        if issubclass(kind, ModuleType):
-            return False
+        if kind is FunctionType or issubclass(kind, type):
+            return _is_machinery(thing) or any(True for _ in names_of(thing, self.root))
         module = of_type(kind, "__module__")
-        if module in _MACHINERY:
-            return True
-        return is_within(of_type(thing, "__module__") if issubclass(kind, type) else module, self._root)
+        is_own = module in _MACHINERY or is_within(module, self.root)
+        self._own_kinds[id(kind)] = is_own = is_own and not issubclass(kind, ModuleType)
+        return is_own
 
-    def _outside(self, index: int) -> bool:
-        return sys.getrefcount(self.members[index]) - self._alone > self._inside[id(self.members[index])]
+
+def _worth_following(targets: list[object]) -> list[object]:
+    """Return the objects that can lead to others, in C code: a list may have a million numbers."""
+    found = [*filter(gc.is_tracked, targets)]
+    if not _UNTRACKED.isdisjoint(map(type, targets)):
+        found += [each for each in targets if type(each) in _UNTRACKED and not gc.is_tracked(each)]
+    return found
+
+
+def referrers_of(things: tuple[object, ...]) -> Iterator[object]:
+    """Yield the objects that refer to some of ``things``.
+
+    The collector compares each reference in the process with each of ``things``, without other threads. For
+    more than a few things, a look at each reference is faster.
+    """
+    if len(things) <= _FEW:
+        yield from gc.get_referrers(*things)
+        return
+    wanted = {*map(id, things)}
+    everything = gc.get_objects()
+    for start in range(0, len(everything), _TURN):
+        some = everything[start : start + _TURN]
+        if not wanted.isdisjoint(map(id, gc.get_referents(*some))):
+            for thing in some:
+                if not wanted.isdisjoint(map(id, gc.get_referents(thing))):
+                    yield thing
+        let_others_run()
+
+
+def let_others_run() -> None:
+    """Release the interpreter's lock for a moment, in a long search."""
+    time.sleep(0)
 
 
 _OWN = f"{__name__.partition('.')[0]}."
@@ -302,6 +381,7 @@ def is_within(name: object, root: str) -> bool:
 
 _CACHE = type(functools.lru_cache(lambda: None))
 _SILENT = (CellType, TracebackType, FrameType, MethodType, functools.partial)
+_STATE = (f"{_RUNTIME}.context", "KeptState")  # the type of what is behind ``ctx.state``
 _MAPS = ("Context", "hamt", "hamt_bitmap_node", "hamt_array_node", "hamt_collision_node")  # of contextvars
 _SUSPENDED = (GeneratorType, CoroutineType, AsyncGeneratorType)
 _ITEMS = (list, tuple, deque, set, frozenset)
@@ -317,8 +397,8 @@ def known(thing: object) -> str:
     if kind is FunctionType or issubclass(kind, type):
         name = _full_name(thing)
         return "" if "<locals>" in name else name
-    if kind is Context:
-        return "a context of contextvars"
+    if kind is Context or _is_state(thing):
+        return "a context of contextvars" if kind is Context else f"{_plugin_of(thing)}'s ctx.state"
     if issubclass(kind, threading.Thread):
         return f"thread '{cast('threading.Thread', thing).name}'"
     task = getattr(sys.modules.get("asyncio"), "Task", None)
@@ -326,6 +406,15 @@ def known(thing: object) -> str:
         name = task.get_name(thing)
         return f"asyncio task '{name}' in {described(task.get_coro(thing))}"
     return ""
+
+
+def _is_state(thing: object) -> bool:
+    """Return whether an object keeps a plugin's ``ctx.state``."""
+    return (of_type(type(thing), "__module__"), _kind(thing)) == _STATE
+
+
+def _plugin_of(state: object) -> str:
+    return str(getattr(state, "plugin", ""))
 
 
 def described(thing: object) -> str:
@@ -358,7 +447,7 @@ def _is_namespace(holder: object, below: object) -> bool:
 
 def _step(holder: object, below: object, *, is_namespace: bool) -> str:
     kind = type(holder)
-    if kind in _SILENT or _kind(holder) in _MAPS or _is_namespace(holder, below):
+    if kind in _SILENT or _kind(holder) in _MAPS or _is_state(holder) or _is_namespace(holder, below):
         return ""  # the namespace of an object: only the attribute is shown
     if type(holder) is dict:
         return _key(cast("dict[object, object]", holder), below, is_namespace=is_namespace)

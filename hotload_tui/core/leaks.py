@@ -8,15 +8,16 @@ import gc
 import inspect
 import logging
 import sys
+import time
 import typing
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import tzinfo
 from types import FunctionType, ModuleType
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
-from hotload_tui.core.holders import MOST, Hold, holds_of, running_in
+from hotload_tui.core.holders import Hold, holds_of, running_in
 from hotload_tui.core.interpreter import make_young
 from hotload_tui.core.leak_path import (
     garbage,
@@ -130,7 +131,13 @@ FREED: Final = "freed"
 _SENTINEL = (
     "__loader__"  # one per module; lives as long as the module's namespace, which allows no weak reference
 )
-_SHOWN = 3  # names that a verdict shows
+_SHOWN = 3  # names, and holders, that a verdict shows; the ledger lists more
+_LARGE = 20_000  # objects; a generation with more is not searched twice for the same thing
+_MOST_VISITED: Final = 1_000_000  # objects that the searches for one generation's open resources visit
+_REST: Final = 50  # the pause after a search of a large generation, as a multiple of the search's time
+
+
+_T = TypeVar("_T")
 
 
 class _Nowhere(tzinfo):
@@ -155,9 +162,13 @@ class LivenessCheck:
         self._kept: list[object] = list(modules.values())
         self._references: dict[str, weakref.ref[object]] = {}
         self._others: list[weakref.ref[object]] = []
-        self._held: set[str] = set()
+        self._held: set[str] | None = None
         self._held_by: list[str] = []
         self._said = ""
+        self._absent: set[Callable[[object], bool]] = set()
+        self._to_visit = _MOST_VISITED
+        self._is_large = False
+        self._next_search = 0.0
         self._module_names = names_below(root)  # kept, to recognize classes that outlive the generation
         for thing in others:
             with contextlib.suppress(TypeError):  # as in ``_watch``
@@ -176,11 +187,21 @@ class LivenessCheck:
 
         The next collection of young objects frees them after ``let_go``, unless something holds them.
         """
+        if is_wanted in self._absent:
+            return []
+        if self._to_visit <= 0:
+            return None
         found = members([*self._references.values(), *self._others], self.root)
+        self._to_visit -= len(found)
+        self._is_large = len(found) > _LARGE
         make_young(found)
-        if not any(map(is_wanted, found)):
+        one_of_each_type = dict(zip(map(type, found), found, strict=True)).values()
+        if not any(map(is_wanted, one_of_each_type)):
+            if self._is_large:
+                self._absent.add(is_wanted)
             return []  # the usual case; the full search visits all objects of the process
-        del found  # it would count as a holder
+        self._to_visit -= len(found)
+        del found, one_of_each_type  # they would count as holders
         return garbage(self._references.values(), self.root, self._kept)
 
     def let_go(self) -> bool:
@@ -199,12 +220,18 @@ class LivenessCheck:
                     object.__setattr__(zone, "__class__", _Nowhere)
 
     def is_let_go(self) -> bool:
-        """Return whether something has been released since the last call: the collector may free it now."""
+        """Return whether something has been released since the last call: the collector may free it now.
+
+        A large generation is not searched at each call.
+        """
+        if self._is_large and time.monotonic() < self._next_search:
+            return False
         before = self._held
-        self._held = held_from_outside(self._references.values(), self.root)
+        self._held = self._searched(lambda: held_from_outside(self._references.values(), self.root))
         if self._held == before or self.is_freed():
             return False
         self._held_by, self._said = [], ""
+        self._to_visit = _MOST_VISITED
         return True
 
     def holds(self, frames: Iterable[object] = ()) -> list[Hold]:
@@ -213,7 +240,10 @@ class LivenessCheck:
         ``frames`` count as part of the generation: the frames of the error that ended its load.
         """
         self._held_by, self._said = [], ""
-        targets, own = held_objects(self._references.values(), self.root, self._kept, frames)
+        targets, own, names = self._searched(
+            lambda: held_objects(self._references.values(), self.root, self._kept, frames)
+        )
+        self._held = None if frames else names
         if not targets:
             return []
         holds, unknown = holds_of(targets, own, self.root)
@@ -221,6 +251,14 @@ class LivenessCheck:
         found = [hold.where for hold in holds if not (running and hold.is_activity)]
         self._held_by = [*([running] if running else []), *dict.fromkeys(found)] or [unknown]
         return holds
+
+    def _searched(self, search: Callable[[], _T]) -> _T:
+        """Return the result of a search; its time decides when a large generation is searched again."""
+        begun = time.monotonic()
+        found = search()
+        now = time.monotonic()
+        self._next_search = now + _REST * (now - begun)
+        return found
 
     def verdict(self) -> str:
         """Return ``freed``, or ``alive:`` with the held objects, as the author names them, and their holders.
@@ -234,8 +272,8 @@ class LivenessCheck:
                 self.holds()
             names = sorted(set(self._names()))
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            shown, count = self._held_by[:MOST], len(self._held_by)
-            others = f" and {count - MOST} more" if count > MOST else ""
+            shown, count = self._held_by[:_SHOWN], len(self._held_by)
+            others = f" and {count - _SHOWN} more" if count > _SHOWN else ""
             held_by = f", held by {', '.join(shown)}{others}" if shown else ""
             self._said = f"alive: {', '.join(names[:_SHOWN])}{more}{held_by}"
         return self._said
@@ -245,7 +283,9 @@ class LivenessCheck:
         return self._plugin + unique.removesuffix(f".{_SENTINEL}").removeprefix(self.root)
 
     def _names(self) -> Iterator[str]:
-        held = self._held = held_from_outside(self._references.values(), self.root)
+        if self._held is None:
+            self._held = held_from_outside(self._references.values(), self.root)
+        held = self._held
         if not held:  # the namespaces are gone, or no holder was found: report the live objects
             held = {name for name, reference in self._references.items() if reference() is not None}
         for name in held:

@@ -377,7 +377,7 @@ def test_all_that_still_holds_a_retired_version_is_named(
     host: ModuleType,
     is_late: bool,  # noqa: FBT001
 ) -> None:
-    """``left``, the event and ``memory`` name every container and attribute that holds a retired version."""
+    """``left`` and the event name all that holds a retired version, and ``memory`` names some of it."""
     workspace["greet"] = leaving(SPREAD, late=is_late)
     running = run(workspace.config())
     running.host.call("greet")
@@ -387,8 +387,9 @@ def test_all_that_still_holds_a_retired_version_is_named(
     left = {entry.describe() for entry in event.ledger if entry.outcome == "named"}
     assert left == {f"reference {place}" for place in PLACES}
     assert {*running.status("greet").left} == left
-    for place in PLACES:
-        assert place.partition(" in ")[2].partition(" (")[0] in event.memory
+    places = [place.partition(" in ")[2].partition(" (")[0] for place in PLACES]
+    assert sum(place in event.memory for place in places) == 3
+    assert event.memory.endswith(" and 4 more")
     assert len(host.tools) == 2
 
 
@@ -401,8 +402,22 @@ def test_at_most_twenty_references_are_named(workspace: Workspace, run: Run, hos
     event = retired(running)
     left = running.status("greet").left
     assert (len(left), left[-1]) == (21, "reference and 30 more")
-    assert event.memory.endswith(" and 30 more")
+    assert event.memory.endswith(" and 47 more")
     assert len(host.cache) == 51
+
+
+def test_an_old_object_in_the_state_is_named_as_its_author_wrote_it(workspace: Workspace, run: Run) -> None:
+    """A holder in ``ctx.state`` is shown as the plugin's code reaches it, with the name of the plugin."""
+    source = (
+        "class Ball:\n    ...\n\n\ndef register(ctx):\n"
+        "    ctx.state.setdefault('balls', [1, 2, Ball()])\n    ctx.hook('greet', print)\n"
+    )
+    workspace["greet"] = source
+    running = run(workspace.config())
+    workspace["greet"] = f"{source}\n"
+    running.manager.scan_and_load_all()
+    memory = retired(running).memory
+    assert memory.startswith("alive: greet.plugin.Ball, held by greet's ctx.state['balls'][2]"), memory
 
 
 @pytest.mark.parametrize("kind", seen(LEAVES, "subclass"))

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from hotload_tui import Config
+from hotload_tui.core import holders, leak_path, leaks
 from hotload_tui.core.events import PluginLoaded, PluginRetired
 from hotload_tui.core.manager.decide import in_order
 from tests.conftest import Running, Workspace
@@ -67,6 +68,71 @@ def test_a_holder_that_is_garbage_itself_needs_no_search(
     finally:
         gc.enable()
     assert naps == []
+
+
+LARGE = """
+class Node:
+    def __init__(self, n):
+        self.n, self.near = n, []
+
+
+NODES = [Node(n) for n in range(1000)]
+NUMBERS = [1] * 200_000
+near = NODES[0].near
+for node in NODES:
+    near.append(node)
+
+
+def register(ctx):
+    ctx.hook("one", lambda: NODES[7])
+    ctx.hook("many", lambda: [*NODES])
+"""
+
+
+@pytest.fixture
+def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Record the number of objects of each search; a version with more than 500 objects counts as large."""
+    made: list[int] = []
+    grow = leak_path._ReferenceGraph.grow  # noqa: SLF001 - the work is counted where it is done
+
+    def count(graph: leak_path._ReferenceGraph) -> None:
+        grow(graph)
+        made.append(len(graph.members))
+
+    monkeypatch.setattr(leak_path._ReferenceGraph, "grow", count)  # noqa: SLF001
+    monkeypatch.setattr(holders, "SECONDS", 60)
+    monkeypatch.setattr(leaks, "_LARGE", 500)
+    monkeypatch.setattr(leak_path, "_TURN", 200)
+    return made
+
+
+def test_a_large_version_is_searched_once_and_lets_other_threads_run(
+    workspace: Workspace, run: Callable[[Config], Running], naps: list[float], searches: list[int]
+) -> None:
+    """A large version that is freed costs one search, which gives the lock away between its slices."""
+    workspace["greet"] = LARGE
+    running = run(workspace.config())
+    assert rebuild(running) == "freed"
+    (members,) = [count for count in searches if count > 500]
+    assert 2000 < members < 10_000
+    assert {*naps} == {0}
+    assert len(naps) > 5
+
+
+@pytest.mark.parametrize(("point", "place"), [("one", "[0]"), ("many", "[0][")])
+def test_a_large_version_that_is_held_is_searched_few_times_and_named(
+    workspace: Workspace, run: Callable[[Config], Running], searches: list[int], point: str, place: str
+) -> None:
+    """The host keeps old objects: a few searches in all, also while a console asks again and again."""
+    workspace["greet"] = LARGE
+    running = run(workspace.config())
+    host_keeps = running.host.call(point)
+    assert f"Node, held by local 'host_keeps'{place}" in rebuild(running)
+    del host_keeps
+    for _ in range(5):
+        running.manager.snapshot()
+        running.manager._engine.retire_thread.retire_now()  # noqa: SLF001 - waits for the check
+    assert len([count for count in searches if count > 500]) <= 5
 
 
 def test_ordering_by_requirement_leaves_nothing_for_the_collector() -> None:

@@ -40,6 +40,7 @@ class KeptState:
     values: dict[str, object] = field(default_factory=dict)
     version: int = 0
     """The ``STATE_VERSION`` of the last generation that was swapped in."""
+    plugin: str = ""
 
 
 class StateMapping(MutableMapping[str, object]):

@@ -360,7 +360,7 @@ class Loader:
         return outcomes if error is None else [*outcomes, Outcome(loads[len(trials)], None, error)]
 
     def _load(self, wanted: Wanted) -> Load:
-        kept = self._states.setdefault(wanted.name, KeptState())
+        kept = self._states.setdefault(wanted.name, KeptState(plugin=wanted.name))
         ports = self._ports.setdefault(wanted.name, {})
         number = self.next_number(wanted.name)
         failed = functools.partial(self._failed, plugin=wanted.name, generation=number)
