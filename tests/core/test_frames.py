@@ -13,7 +13,7 @@ from hotload_tui import Config
 from hotload_tui.core.events import PluginRetired
 from hotload_tui.core.interpreter import uncollected
 from tests.conftest import Running, Workspace
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 # Each new object of the main thread triggers the collector, and each collection lets the other thread make
 # one call or return. If that happens while its frames are read, the frames must still be real frames.
@@ -209,7 +209,7 @@ def test_a_look_keeps_nothing_alive(looking: Looking) -> None:
         gone = weakref.ref(held)
         stopped.here()
         del held
-        return gone() is None
+        return until(lambda: gone() is None)  # a second look may run in the background
 
     with Stopped(work) as stopped:
         assert "held by local 'held' → Kept of " in looking.look()

@@ -13,6 +13,7 @@ from tests.tui.fakes import plugin
 pytestmark = pytest.mark.skipif(not works(CALLS), reason="each call is reported only with this trick")
 
 
+@pytest.mark.unfrozen
 async def test_an_old_plugin_is_shown_everywhere(workspace: Workspace, run: Run) -> None:
     """The row, the status line, a toast and the Overview show OLD; ``!`` keeps the plugin."""
     workspace["greet"] = VIEW
