@@ -150,3 +150,55 @@ def test_listing_a_plugins_folder_leaves_nothing_in_the_interpreter(workspace: W
     running.manager.disable("greet")
     assert running.wait_for(lambda: bool(running.told(PluginRetired, "greet")))
     assert folder not in sys.path_importer_cache
+
+
+HOSTILE = """
+import io, logging, socket, subprocess
+
+OUT = io.TextIOWrapper(io.BytesIO())
+GIVEN_AWAY = io.TextIOWrapper(io.BytesIO())
+GIVEN_AWAY.detach()
+
+class Refuses(BaseException):
+    pass
+
+class Stream(io.FileIO):
+    @property
+    def closed(self):
+        raise Refuses
+
+class Socket(socket.socket):
+    def fileno(self):
+        raise Refuses
+
+class Process(subprocess.Popen):
+    def __init__(self):
+        pass
+    def __del__(self):
+        pass
+
+class Handler(logging.NullHandler):
+    @property
+    def formatter(self):
+        raise Refuses
+    formatter = formatter.setter(lambda *_: None)
+
+logging.getLogger("of the plugin").addHandler(Handler())
+
+THINGS = [Stream(0, closefd=False), Socket(), Process()]
+THINGS[1].close()
+
+def register(ctx):
+    ctx.hook("greet", lambda: "WORD")
+"""
+
+
+def test_an_object_that_raises_does_not_stop_the_end_of_its_version(workspace: Workspace, run: Run) -> None:
+    """Streams without a descriptor, and sockets and processes that raise, are freed with their version."""
+    workspace["greet"] = HOSTILE
+    running = run(workspace.config())
+    workspace["greet"] = HOSTILE.replace("WORD", "new")
+    running.manager.rebuild("greet")
+    assert running.wait_for(lambda: bool(running.told(PluginRetired, "greet")))
+    assert running.told(PluginRetired, "greet")[0].memory == "freed"
+    assert running.status("greet").fault is None

@@ -35,6 +35,7 @@ from hotload_tui.core.undo.registers import (
     RegisterChange,
     is_identical,
     is_same,
+    readable,
     registers,
 )
 from hotload_tui.core.undo.running import Activity, tasks, threads
@@ -81,12 +82,8 @@ class Process:
         found = {}
         for register in self.registers:
             known = self.readings.get(register)
-            if not register.may_change(artifact):
-                continue
-            if known is None:
-                found[register] = register.read()
-            else:
-                found[register] = register.read_on(known if follows else register.read_after(known))
+            if register.may_change(artifact):
+                found.update(readable(_reading(register, known, follows=follows)))
         return found
 
     def record(self, root: str, register: Register, change: RegisterChange) -> None:
@@ -139,6 +136,19 @@ class Process:
         register.forget(key, value)
 
 
+def _reading(
+    register: Register, known: Entries | None, *, follows: bool
+) -> Iterator[tuple[Register, Entries]]:
+    if known is None:
+        yield register, register.read()
+    else:
+        yield register, register.read_on(known if follows else register.read_after(known))
+
+
+def _reading_after(register: Register, before: Entries) -> Iterator[tuple[Register, Entries]]:
+    yield register, register.read_after(before)
+
+
 _PATIENCE = 1.0  # seconds that a terminated process has to exit
 _STANDARD = 2  # the last descriptor of stdin, stdout and stderr
 _STREAMS = (io.TextIOWrapper, io.BufferedWriter, io.BufferedReader, io.BufferedRandom, io.FileIO)
@@ -163,9 +173,10 @@ def is_resource(thing: object) -> bool:
 def resources(things: Iterable[object]) -> list[Resource]:
     """Return the open resources among ``things``, the objects that only the generation holds."""
     things = list(things)
-    found = [resource for thing in things for resource in _other(thing)]
+    found = [resource for thing in things for resource in readable(_other(thing))]
     for kind in _STREAMS:  # the outermost first: it buffers data that is not written yet
-        found += [resource for thing in things if issubclass(type(thing), kind) for resource in _file(thing)]
+        streams = [thing for thing in things if issubclass(type(thing), kind)]
+        found += [resource for stream in streams for resource in readable(_file(stream))]
     return found
 
 
@@ -284,11 +295,14 @@ class Ledger:
         try:
             self._given = {*map(id, calls)}
             self._script = Script(codes)
-            after = {register: register.read_after(before) for register, before in self._before.items()}
+            after: dict[Register, Entries] = {}
             self._process.readings = after
             for register, before in self._before.items():
-                if after[register] is before or not is_identical(before, after[register]):
-                    for change in register.changes(before, after[register]):
+                after.update(readable(_reading_after(register, before)))
+            for register, now in after.items():
+                before = self._before[register]
+                if now is before or not is_identical(before, now):
+                    for change in readable(register.changes(before, now)):
                         self._note(register, change)
             started = [thread for thread in threading.enumerate() if thread not in self._others]
             if started and self._script.mentions(*_STARTS):
@@ -330,8 +344,8 @@ class Ledger:
         )
 
     def _activities(self) -> Iterator[Activity]:
-        yield from threads(self._owner, self._threads)
-        yield from tasks(self._owner)
+        yield from readable(threads(self._owner, self._threads))
+        yield from readable(tasks(self._owner))
 
     def _running(self, activity: Activity) -> LedgerEntry:
         start = activity.start if activity.start.file else self._script.mentions(*_STARTS)
@@ -353,12 +367,12 @@ class Ledger:
                 self._taken(register, ending)
                 for register in self._process.registers
                 if isinstance(register, ExitHooks)
-                for ending in [*register.endings(self._keys(register), calls, self._owner)]
+                for ending in [*readable(register.endings(self._keys(register), calls, self._owner))]
             ]
 
     def _keys(self, register: Register) -> set[Hashable]:
         noted = (line.key for line in self._lines if line.register is register)
-        return {*noted, *register.owned(self._owner)}
+        return {*noted, *readable(register.owned(self._owner))}
 
     def _taken(self, register: Register, ending: ExitHook) -> ExitHook:
         """Remove an exit hook from its register, so that it runs only once; record it if no line does yet."""
@@ -462,7 +476,7 @@ class Ledger:
         for register in self._process.registers:
             if register is self._process.attributes:
                 continue
-            for key in list(register.owned(self._owner)):
+            for key in list(readable(register.owned(self._owner))):
                 value = register.current(key)
                 entry = self._entry(register.category, register.tell(key, value), place_of(value))
                 yield self._undone(entry, functools.partial(register.write, key, MISSING))
@@ -476,7 +490,7 @@ class Ledger:
     def _undone(self, entry: LedgerEntry, act: Callable[[], object]) -> LedgerEntry:
         try:
             act()
-        except Exception as error:  # foreign code: a directory is missing, or a handler's setter raises
+        except BaseException as error:  # foreign code, such as the setter of a handler
             return replace(entry, outcome="named", now=f"{type(error).__name__}: {error}")
         return replace(entry, outcome="undone")
 
@@ -486,7 +500,7 @@ def _removed(entry: LedgerEntry, removal: Removal, hold: Hold) -> LedgerEntry:
         said = removal.remove(hold)
     except LookupError as error:
         return replace(entry, outcome="named", now=str(error))
-    except Exception as error:  # foreign code: a container of the host raises
+    except BaseException as error:  # foreign code: a container of the host raises
         return replace(entry, outcome="named", now=f"{type(error).__name__}: {error}")
     return replace(entry, outcome="undone", what=f"{entry.what}, {said}" if said else entry.what)
 

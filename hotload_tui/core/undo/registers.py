@@ -16,12 +16,12 @@ import sys
 import warnings
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Hashable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from operator import is_
 from pathlib import Path
 from types import FunctionType
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias, TypeVar, cast
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.interpreter import (
@@ -39,6 +39,15 @@ MISSING: Final = object()
 Entries: TypeAlias = dict[Hashable, object]
 
 _PLAIN = (str, bytes, int, float, bool, tuple, type(None))
+_T = TypeVar("_T")
+
+
+def readable(items: Iterable[_T]) -> Iterator[_T]:
+    """Yield the items until reading them raises: they are found through the attributes of any objects."""
+    try:
+        yield from items
+    except BaseException:  # foreign code, which must not stop a retirement
+        return
 
 
 class RegisterChange(NamedTuple):
@@ -439,23 +448,30 @@ class Logging(Register):
     def read(self) -> Entries:  # noqa: D102 - as Register
         found: Entries = {}
         for name, logger in _set_loggers():
-            if logger.level:
-                found[name, "level", 0] = logger.level
-            if not logger.propagate:
-                found[name, "propagate", 0] = logger.propagate
-            if logger.disabled:
-                found[name, "disabled", 0] = True
-            for condition in logger.filters:
-                found[name, "filter", id(condition)] = condition
-            for handler in logger.handlers:
-                found[name, "handler", id(handler)] = handler
-                if handler.formatter is not None:
-                    found[name, "formatter", id(handler)] = handler.formatter
-                    if not self._is_plugins(handler.formatter):
-                        self._formatters[handler] = handler.formatter
-                for condition in handler.filters:
-                    found[name, "filter of a handler", id(condition)] = condition
+            found.update(readable(self._entries(name, logger)))
         return found
+
+    def _entries(self, name: str, logger: logging.Logger) -> Iterator[tuple[Hashable, object]]:
+        if logger.level:
+            yield (name, "level", 0), logger.level
+        if not logger.propagate:
+            yield (name, "propagate", 0), logger.propagate
+        if logger.disabled:
+            yield (name, "disabled", 0), True
+        for condition in logger.filters:
+            yield (name, "filter", id(condition)), condition
+        for handler in logger.handlers:
+            yield (name, "handler", id(handler)), handler
+        for handler in logger.handlers:
+            yield from readable(self._entries_of(name, handler))
+
+    def _entries_of(self, name: str, handler: logging.Handler) -> Iterator[tuple[Hashable, object]]:
+        if handler.formatter is not None:
+            yield (name, "formatter", id(handler)), handler.formatter
+            if not self._is_plugins(handler.formatter):
+                self._formatters[handler] = handler.formatter
+        for condition in handler.filters:
+            yield (name, "filter of a handler", id(condition)), condition
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         name, kind, number = cast("tuple[str, str, int]", key)

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol, cast
 
 from hotload_tui.core.interpreter import frame_of, stacks, variables_of
 from hotload_tui.core.undo.owner import CodePlace, Owner, name_of, place_of
+from hotload_tui.core.undo.registers import readable
 
 _EXECUTORS = "concurrent.futures.thread"  # the idle threads of an executor end with it
 
@@ -33,9 +34,7 @@ def threads(owner: Owner, started: Iterable[threading.Thread]) -> Iterator[Activ
     try:
         for thread in threading.enumerate():
             stack = running.get(thread.ident or 0, [])
-            activity = _thread(owner, thread, stack, is_known=thread in started)
-            if activity is not None:
-                yield activity
+            yield from readable(_thread(owner, thread, stack, is_known=thread in started))
     finally:
         for stack in running.values():
             stack.clear()  # this frame is in one of them: a cycle would keep its callers' variables
@@ -43,20 +42,21 @@ def threads(owner: Owner, started: Iterable[threading.Thread]) -> Iterator[Activ
 
 def _thread(
     owner: Owner, thread: threading.Thread, stack: Sequence[FrameType], *, is_known: bool
-) -> Activity | None:
+) -> Iterator[Activity]:
     is_timer = issubclass(type(thread), threading.Timer)
     target: object = vars(thread).get("function" if is_timer else "_target")
     own = next(owner.frames(stack), None)
     is_own = own is not None or owner.owns(target) or owner.owns(thread)
     if not is_own and not (is_known and _module_of(target) != _EXECUTORS):
-        return None
+        return
     shown = own or next(iter(stack), None)
     now = CodePlace.of(shown.f_code.co_filename, shown.f_lineno) if shown else CodePlace()
     runs = thread if target is None else target
     if is_timer:
         timer = cast("threading.Timer", thread)
-        return Activity("timer", f"'{thread.name}' calling {name_of(runs)}", place_of(runs), now, timer)
-    return Activity("thread", f"'{thread.name}' running {name_of(runs)}", place_of(runs), now)
+        yield Activity("timer", f"'{thread.name}' calling {name_of(runs)}", place_of(runs), now, timer)
+    else:
+        yield Activity("thread", f"'{thread.name}' running {name_of(runs)}", place_of(runs), now)
 
 
 def _module_of(function: object) -> str:
