@@ -3,14 +3,16 @@
 import importlib.metadata
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from hotload_tui import Config
 from hotload_tui.core.events import PluginRetired
 from tests.conftest import Running, Workspace
+from tests.core.conftest import Bench
 
 Run = Callable[[Config], Running]
 
@@ -150,6 +152,107 @@ def test_listing_a_plugins_folder_leaves_nothing_in_the_interpreter(workspace: W
     running.manager.disable("greet")
     assert running.wait_for(lambda: bool(running.told(PluginRetired, "greet")))
     assert folder not in sys.path_importer_cache
+
+
+class Names(NamedTuple):
+    """A package beside ``plugin.py``, and code that returns the word of its version."""
+
+    package: str
+    code: str
+    files: Mapping[str, str] = {}
+
+
+_LIKE_SIX = """
+import sys, types
+from importlib.machinery import ModuleSpec
+
+class Importer:
+    known = {__name__ + ".moves": 'WORD'}
+
+    def find_spec(self, name, path, target=None):
+        return ModuleSpec(name, self, is_package=True) if name in self.known else None
+
+    def create_module(self, spec):
+        if spec.name in sys.modules:
+            return sys.modules[spec.name]
+        module = sys.modules[spec.name] = types.ModuleType(spec.name)
+        module.WORD, module.__path__ = self.known[spec.name], []
+        return module
+
+    def exec_module(self, module): ...
+
+sys.meta_path[:] = [each for each in sys.meta_path if type(each).__name__ != "Importer"]
+sys.meta_path.append(Importer())
+"""
+
+NAMES: dict[str, Names] = {
+    "a module that the package's importer makes": Names(
+        _LIKE_SIX, "import pack.moves\n    from pack.moves import WORD\n    return pack.moves.WORD"
+    ),
+    "sys.modules": Names("", "import sys, pack.x\n    return sys.modules['pack.x'].WORD"),
+    "sys.modules, imported from sys": Names("", "from sys import modules\n    import pack.x\n"
+        "    assert 'pack' in modules and 'pack.x' in [*modules]\n    return modules.get('pack').x.WORD",
+    ),
+    "an alias of a package": Names(
+        "import sys, other.x\nfor name in [each for each in sys.modules if each == 'other' or each[:6] == 'other.']:\n"
+        "    sys.modules[f'pack.alias.{name}'] = sys.modules['hotload_alias'] = sys.modules[name]\n",
+        "import pack.alias.other.x\n    from pack.alias.other.x import WORD\n    return WORD",
+        {"other/__init__.py": "", "other/x.py": "WORD = 'WORD'\n"},
+    ),
+    "pickle by the short name": Names("", "import pickle\n"
+        "    return pickle.loads(b'cpack.x\\nWORD\\n.')"),
+    "pickle of a renamed class": Names(
+        "class Kind:\n    word = 'WORD'\n\ndef word():\n    return 'WORD'\n"
+        "for thing in (Kind, word):\n    thing.__module__ = 'pack'\n",
+        "import pickle, inspect, typing\n    assert inspect.getmodule(pack.Kind).Kind is pack.Kind\n"
+        "    assert pickle.loads(pickle.dumps(pack.word))() == pack.Kind.word\n"
+        "    return pickle.loads(pickle.dumps(pack.Kind())).word",
+    ),
+    "resources.as_file": Names("", "from importlib import resources\n"
+        "    with resources.as_file(resources.files(pack) / 'texts') as folder:\n"
+        "        assert folder.name == 'texts'\n"
+        "        return (folder / 'deep' / 'word.txt').read_text()",
+    ),
+    "an entry point from a cache": Names("", "from importlib.metadata import EntryPoint, entry_points\n"
+        "    assert all(isinstance(point, EntryPoint) for point in entry_points(group='pytest11'))\n"
+        "    return EntryPoint('word', 'pack.x:WORD', 'things').load()",
+    ),
+    "the source of a running version": Names(
+        "def word():\n    return 'WORD'\n\nclass Kind:\n    word = 'WORD'\n",
+        "import inspect\n    assert 'WORD' in inspect.getsource(pack.Kind), inspect.getsource(pack.Kind)\n"
+        "    return inspect.getsource(pack.word).split(chr(39))[1]",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", NAMES)
+def test_names_of_a_vendored_package_mean_the_own_version(bench: Bench, what: str) -> None:
+    """The package is found by its short name, also in a call that began before the swap; it is freed."""
+    package, code, files = NAMES[what]
+
+    def load(word: str) -> None:
+        sources = {"pack/__init__.py": package, "pack/x.py": "WORD = 'WORD'\n", **files}
+        for path, content in sources.items():
+            bench.workspace[f"greet/{path}"] = content.replace("'WORD'", repr(word))
+        bench.workspace["greet/pack/texts/deep/word.txt"] = word
+        source = (
+            f"import pack\n\ndef answer():\n    {code}\n\ndef register(ctx):\n    ctx.hook('greet', answer)\n"
+        )
+        bench.load(source.replace("'WORD'", repr(word)))
+
+    answers: list[object] = []
+    load("one")
+    assert bench.host.call("greet") == ["one"]
+    old = bench.host.handlers_of("greet")[0].call
+    bench.host.drain = lambda *_: answers.append(old()) or ()  # type: ignore[method-assign, assignment, func-returns-value]
+    load("two")
+    assert bench.host.call("greet") == ["two"]
+    bench.loader.retire()
+    assert answers == ["one"]
+    del old, bench.host.drain
+    assert bench.host.call("greet") == ["two"]
+    bench.loader.unload("greet")
+    assert [each.memory for each in bench.loader.retire()] == ["freed"]
 
 
 HOSTILE = """

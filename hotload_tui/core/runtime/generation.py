@@ -35,7 +35,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType, ModuleType
+from types import FunctionType, MappingProxyType, ModuleType
 from typing import TypeVar, cast
 
 from hotload_tui.core.artifact import Artifact
@@ -48,6 +48,7 @@ from hotload_tui.core.runtime.handled import handled_modules
 from hotload_tui.core.runtime.naming import ModulePlace, Origin, identifier, module_places
 from hotload_tui.core.runtime.stand_ins import ArtifactResources, Standard, find_distributions
 from hotload_tui.core.source import ENTRY
+from hotload_tui.core.undo.owner import Owner
 
 _ENTRY = ENTRY.removesuffix(".py")
 
@@ -134,6 +135,8 @@ class PrivateImport:
             module = real(name, globals, locals, fromlist or (), 0)
             if generation.on_import is not None:
                 generation.on_import(name)
+            if name == "sys" and not generation.reads_modules(globals or {}):
+                return module
             return self._standard.instead_of(module, name, has_fromlist=bool(fromlist))
         if fromlist:
             return generation.importing(lambda: self._with_parts(real, target, fromlist))
@@ -295,7 +298,7 @@ class Facade(ModuleType):
                 return spec.submodule_search_locations
         value: object = getattr(self._target(generation, name), name)
         assert generation is not None
-        if name == "__file__" and generation.is_released and type(value) is str:
+        if name == "__file__" and type(value) is str:
             return generation.origin.name_of(value)  # the name under which linecache has its lines
         if issubclass(type(value), ModuleType):
             unique = unique_name(cast("ModuleType", value).__name__)
@@ -442,13 +445,15 @@ class GenerationLoader(importlib.abc.InspectLoader):
     def exec_module(self, module: ModuleType) -> None:
         """Run the module's code with the generation's builtins."""
         self._generation.prepare(module)
-        if self._path not in self._generation.artifact.members:
+        generation, artifact = self._generation, self._generation.artifact
+        if self._path not in artifact.members:
             return  # a folder without __init__.py
-        artifact = self._generation.artifact
-        code = artifact.code_object(self._path, self.file)
-        self._generation.origin.adopt(self.file, artifact.source(self._path), code)
-        with self._generation.placed(module):
+        code, source = artifact.code_object(self._path, self.file), artifact.source(self._path)
+        generation.origin.adopt(self.file, source, code)
+        generation.note(module, source)
+        with generation.placed(module):
             exec(code, module.__dict__)  # noqa: S102 - the plugin's code must run
+        generation.adopt(module.__dict__)
 
     def is_package(self, fullname: str) -> bool:  # noqa: ARG002 - the import protocol
         """Return whether the module is a package."""
@@ -494,6 +499,35 @@ class _GivenLoader(importlib.abc.Loader):
         finder.facade(*self._place)
 
 
+class _ImporterLoader(importlib.abc.Loader):
+    """Loads a module that an importer of the plugin finds, by the name that the importer knows."""
+
+    def __init__(self, parent: str, module: str, found: ModuleSpec) -> None:
+        self._place = (parent, module)
+        self._found = found
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:  # noqa: ARG002
+        """Return the importer's module."""
+        with self._named():
+            return importlib.util.module_from_spec(self._found)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Let the importer run the module."""
+        loader = self._found.loader
+        if loader is not None:
+            with self._named():
+                loader.exec_module(module)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Take the facade out of ``sys.modules``: the importer would use it as its module."""
+        sys.modules.pop(self._found.name, None)
+        try:
+            yield
+        finally:
+            finder.facade(*self._place)
+
+
 class Finder(importlib.abc.MetaPathFinder):
     """Finds the modules of all generations; inserted first in ``sys.meta_path`` while any exists."""
 
@@ -528,8 +562,8 @@ class Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self,
         fullname: str,
-        path: Sequence[str] | None,  # noqa: ARG002 - the import protocol
-        target: ModuleType | None = None,  # noqa: ARG002
+        path: Sequence[str] | None,
+        target: ModuleType | None = None,  # noqa: ARG002 - the import protocol
     ) -> importlib.machinery.ModuleSpec | None:
         """Return the spec of a generation's module or of a facade; ``None`` for any other module."""
         parts = fullname.split(".", 3)
@@ -539,7 +573,7 @@ class Finder(importlib.abc.MetaPathFinder):
             return None
         generation = of_plugin.get(".".join(parts[:3]))
         if generation is not None:
-            return generation.find_spec(fullname)
+            return generation.find_spec(fullname, path)
         # The unique name of a generation that no longer exists resolves like the stable name.
         return facade_spec(parent, fullname, _NUMBERED.sub("", ".".join(parts[2:]), count=1))
 
@@ -623,6 +657,9 @@ class Generation:
         self.is_released = False
         self._reach = threading.RLock()
         self._importing = 0
+        self._readers: set[str] = set()
+        self._sets_names = False
+        self._importers: list[importlib.abc.MetaPathFinder] = []
         self.origin = Origin(number)
         _remember(self)
         self._imports = PrivateImport(self)
@@ -655,6 +692,7 @@ class Generation:
         """Make the generation live, and drop the ``linecache`` entries to restore after a failure."""
         self.origin.confirm()
         self.is_live = True
+        self._importers = self._own_importers()  # kept: the next version may remove them
 
     def release(self) -> None:
         """Remove the modules from ``sys.modules``.
@@ -690,7 +728,7 @@ class Generation:
 
     def has(self, module: str) -> bool:
         """Return whether the generation has a module of this dotted name; empty: its package."""
-        return module in self._places
+        return module in self._places or self.loaded(module) is not None
 
     def loaded(self, module: str) -> ModuleType | None:
         """Return the module; ``None`` if it has not been imported."""
@@ -724,7 +762,67 @@ class Generation:
         target = self._imports.absolute(name)
         return self.importing(lambda: importlib.import_module(target))
 
-    def find_spec(self, fullname: str) -> importlib.machinery.ModuleSpec:
+    def loaded_modules(self) -> Iterator[tuple[str, ModuleType]]:
+        """Yield the dotted name of each imported module and the module; ``''`` is the plugin's package."""
+        found = self.modules.items() if self.is_released else self._found()
+        return ((name[len(self.root) + 1 :], module) for name, module in [*found])
+
+    def place(self, module: str, thing: ModuleType | None) -> None:
+        """Make ``thing`` the module of a dotted name, as the plugin's code says; ``None`` removes it."""
+        name = f"{self.root}.{module}" if module else self.root
+        for table in (sys.modules, self.modules) if self.is_released else (sys.modules,):
+            if thing is None:
+                table.pop(name, None)
+            elif table is self.modules or not self.is_released or self._importing:
+                table[name] = thing
+
+    def note(self, module: ModuleType, source: bytes) -> None:
+        """Note what the code of a module, about to run, does with the names of modules."""
+        if _READS_MODULES.search(source):
+            self._readers.add(module.__name__)
+        self._sets_names = self._sets_names or b"__module__" in source
+
+    def reads_modules(self, names: Mapping[str, object]) -> bool:
+        """Return whether the code of the module with this namespace uses ``sys.modules``."""
+        return names.get("__name__") in self._readers
+
+    def adopt(self, names: Mapping[str, object]) -> None:
+        """Give classes and functions whose ``__module__`` the author has written the stable name instead.
+
+        By the short name, neither the standard library nor the engine finds their module.
+        """
+        for thing in [*names.values()] if self._sets_names else ():
+            kind = type(thing)
+            if kind is not FunctionType and not issubclass(kind, type):
+                continue
+            name = vars(thing).get("__module__") if kind is not FunctionType else thing.__module__
+            own = self._imports.own_name(name) if type(name) is str and unique_name(name) is name else None
+            if own is None or not self.owns_module(own[0]) or _is_of_shared(name, thing):
+                continue
+            with contextlib.suppress(TypeError):  # a type of C code
+                (type if issubclass(kind, type) else object).__setattr__(
+                    thing, "__module__", self.names.stable(own[0])
+                )
+
+    def _own_importers(self) -> list[importlib.abc.MetaPathFinder]:
+        """Return the importers that the plugin's code has put on ``sys.meta_path``."""
+        owner = Owner(self.root)
+        found = [each for each in sys.meta_path if each is not finder and owner.owns(each)]
+        return [*found, *(each for each in self._importers if each not in found)]
+
+    def _from_importers(self, name: str, path: Sequence[str] | None) -> ModuleSpec | None:
+        """Return the spec of a module that only an importer of the plugin knows, or ``None``."""
+        stable = f"{self.parent}.{name}"
+        for importer in self._own_importers():
+            find = getattr(importer, "find_spec", None)
+            spec = find(stable, path, None) if find else None
+            if spec is not None:
+                loader = _ImporterLoader(self.parent, name, spec)
+                is_package = spec.submodule_search_locations is not None
+                return ModuleSpec(f"{self.root}.{name}", loader, origin=spec.origin, is_package=is_package)
+        return None
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None = None) -> importlib.machinery.ModuleSpec:
         """Return the spec of a module of this generation.
 
         Raises:
@@ -737,6 +835,9 @@ class Generation:
             given = sys.modules.get(f"{self.parent}.{name}")
             if given is not None and type(given) is not Facade:
                 return ModuleSpec(fullname, _GivenLoader(self.parent, name, given))
+            if (asked := self._from_importers(name, path)) is not None:
+                return asked
+            # Not None: the import system would look into the folder on disk.
             message = f"No module named '{self.plugin}.{name}'"
             raise native.refusal(self.artifact, name) or ModuleNotFoundError(message, name=fullname)
         loader: GenerationLoader | native.NativeLoader
@@ -803,12 +904,23 @@ class Generation:
     def _withdraw(self) -> None:
         self.modules = dict(self._found())
         finder.remove(self)
-        for name in self.modules:
-            sys.modules.pop(name, None)
+        own = {id(module) for module in self.modules.values()}
+        for name, module in sys.modules.copy().items():
+            if name in self.modules or id(module) in own:  # also under another name that the plugin chose
+                sys.modules.pop(name, None)
         folder = str(self.root_dir)
         for path in list(sys.path_importer_cache):
             if path.startswith(folder):  # from a listing of the folder; added again on demand
                 sys.path_importer_cache.pop(path, None)
+
+
+_READS_MODULES = re.compile(rb"sys\.modules|from\s+sys\s+import[^\n]*\bmodules\b")
+
+
+def _is_of_shared(module: str, thing: object) -> bool:
+    """Return whether ``thing`` is an object of the shared module with this name."""
+    shared = sys.modules.get(module)
+    return type(shared) is ModuleType and any(each is thing for each in vars(shared).copy().values())
 
 
 def _cached(file: str) -> str | None:

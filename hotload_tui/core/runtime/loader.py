@@ -490,6 +490,7 @@ class Loader:
             self._held.free(aborted)
             return []
         leaving = {(live.name, live.generation.number) for live in parting}
+        self._part_sources(parting)
         calls = self._host.drain(self._config.drain_timeout, leaving)
         parted = []
         while parting:  # keep no reference here: the liveness check would report it as a leak
@@ -501,6 +502,12 @@ class Loader:
         del calls
         self._held.free([*aborted, *parted])
         return [gone.retirement() for gone in parted]
+
+    def _part_sources(self, parting: Iterable[LivePlugin]) -> None:
+        """Give replaced versions their own source lines: their calls in flight may ask for them."""
+        for live in parting:
+            if live.generation.is_live and live.name in self._live:
+                live.generation.origin.retire()
 
     def is_held(self) -> bool:
         """Return whether a retired generation was still in memory at the last check."""

@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import contextlib
 import functools
 import importlib
 import importlib.machinery
 import importlib.metadata
+import importlib.resources
 import importlib.util
 import io
 import logging.config
+import pickle
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from importlib.resources.abc import Traversable, TraversableResources
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -36,6 +41,8 @@ class Modules(Protocol):
     """The modules of one generation, as the stand-ins need them."""
 
     artifact: Artifact
+    parent: str
+    """The start of the stable names."""
     root: str
     """The start of the unique names."""
     root_dir: Path
@@ -60,12 +67,28 @@ class Modules(Protocol):
         """Yield the name of each module directly in a folder and whether it is a package."""
         ...
 
+    def loaded(self, module: str) -> ModuleType | None:
+        """Return the module of a dotted name; ``None`` if it has not been imported."""
+        ...
+
+    def loaded_modules(self) -> Iterator[tuple[str, ModuleType]]:
+        """Yield the dotted name of each imported module and the module."""
+        ...
+
+    def place(self, module: str, thing: ModuleType | None) -> None:
+        """Make ``thing`` the module of a dotted name; ``None`` removes it."""
+        ...
+
 
 class Importer(Protocol):
     """The ``__import__`` of one generation."""
 
     def absolute(self, name: str, package: str | None = None) -> str:
         """Return the unique name for an author's name; a name outside the plugin stays as it is."""
+        ...
+
+    def own_name(self, name: str) -> tuple[str, str] | None:
+        """Return the unique names of the module that ``name`` means and of the module that an import binds."""
         ...
 
 
@@ -131,6 +154,25 @@ class ArtifactPath(Traversable):
 
     def __repr__(self) -> str:
         return f"ArtifactPath({str(self._artifact.path)!r}, {self._path!r})"
+
+
+@importlib.resources.as_file.register(ArtifactPath)
+@contextlib.contextmanager
+def _as_file(place: ArtifactPath) -> Iterator[Path]:
+    """Yield the path of a temporary copy of a file or folder with its name."""
+    with tempfile.TemporaryDirectory(prefix="hotload-") as folder:
+        copy = Path(folder, place.name or "files")
+        _copy(place, copy)
+        yield copy
+
+
+def _copy(place: ArtifactPath, target: Path) -> None:
+    if place.is_dir():
+        target.mkdir()
+        for part in place.iterdir():
+            _copy(part, target / part.name)
+    else:
+        target.write_bytes(place.read_bytes())
 
 
 class ArtifactResources(TraversableResources):
@@ -316,8 +358,115 @@ class _StandIn(ModuleType):
         elif not isinstance(value, ModuleType):  # ignore submodules, which the import system sets
             super().__setattr__(name, value)
 
+    def __delattr__(self, name: str) -> None:
+        if name not in vars(self):
+            delattr(self._real, name)
+
     def __dir__(self) -> Iterable[str]:
         return dir(self._real)
+
+
+class _OwnModules(MutableMapping[str, ModuleType]):
+    """``sys.modules`` as the code of a plugin expects it: its modules have short and stable names, too."""
+
+    def __init__(self, generation: Modules, private: Importer) -> None:
+        self._generation = generation
+        self._private = private
+
+    def _own(self, name: str) -> str | None:
+        """Return the dotted name of a module of the plugin; ``None`` for a name of another module."""
+        generation = self._generation
+        if name == generation.parent or name.startswith(f"{generation.parent}."):
+            unique = generation.root + name[len(generation.parent) :]
+            return None if name.startswith(generation.root) else unique[len(generation.root) + 1 :]
+        found = self._private.own_name(name) if type(name) is str else None
+        return found[0][len(generation.root) + 1 :] if found else None
+
+    def __getitem__(self, name: str) -> ModuleType:
+        own = self._own(name)
+        found = sys.modules[name] if own is None else self._generation.loaded(own)
+        if found is None and own is not None:
+            raise KeyError(name)
+        return found  # type: ignore[return-value]  # None stops an import
+
+    def __setitem__(self, name: str, module: ModuleType) -> None:
+        own = self._own(name)
+        if own is None:
+            sys.modules[name] = module
+        else:
+            self._generation.place(own, module)
+
+    def __delitem__(self, name: str) -> None:
+        own = self._own(name)
+        if own is None:
+            del sys.modules[name]
+        elif self._generation.loaded(own) is None:
+            raise KeyError(name)
+        else:
+            self._generation.place(own, None)
+
+    def __iter__(self) -> Iterator[str]:
+        names = dict.fromkeys(sys.modules.copy())
+        for own, _ in self._generation.loaded_modules():
+            names[f"{self._generation.parent}.{own}" if own else self._generation.parent] = None
+            if self._own(own) == own != "":
+                names[own] = None
+        return iter([name for name in names if name in self])
+
+    def __len__(self) -> int:
+        return len([*iter(self)])
+
+    def __repr__(self) -> str:
+        return repr(self.copy())
+
+    def copy(self) -> dict[str, ModuleType]:
+        """Return the modules by name."""
+        return dict(self)
+
+    def clear(self) -> None:
+        """Remove the modules of other code, as ``mock.patch.dict`` does before it restores all."""
+        above = self._generation.parent.partition(".")[0]
+        for name in sys.modules.copy():
+            if name.partition(".")[0] != above:
+                del sys.modules[name]
+
+
+def _sys(generation: Modules, private: Importer) -> Mapping[str, object]:
+    return {"modules": _OwnModules(generation, private)}
+
+
+def _pickle(generation: Modules, private: Importer) -> Mapping[str, object]:
+    class Unpickler(pickle.Unpickler):
+        """Finds the plugin's classes by the author's names for their modules, too."""
+
+        def find_class(self, module_name: str, global_name: str, /) -> object:
+            if private.absolute(module_name) == module_name:
+                return super().find_class(module_name, global_name)
+            module = generation.import_module(module_name)
+            return functools.reduce(getattr, global_name.split("."), module)
+
+    def load(file: IO[bytes], **named: object) -> object:
+        return Unpickler(file, **named).load()  # type: ignore[arg-type]
+
+    def loads(data: bytes, /, **named: object) -> object:
+        return Unpickler(io.BytesIO(data), **named).load()  # type: ignore[arg-type]
+
+    return {"Unpickler": Unpickler, "load": load, "loads": loads}
+
+
+def _importlib_metadata(generation: Modules, _: Importer) -> Mapping[str, object]:
+    class Kind(type):
+        def __instancecheck__(cls, thing: object) -> bool:
+            return isinstance(thing, importlib.metadata.EntryPoint)
+
+    class EntryPoint(importlib.metadata.EntryPoint, metaclass=Kind):
+        """An entry point that resolves module names inside the plugin."""
+
+        def load(self) -> object:
+            parts = filter(None, self.attr.split("."))
+            return functools.reduce(getattr, parts, generation.import_module(self.module))
+
+    return {"EntryPoint": EntryPoint}
 
 
 def _importlib(generation: Modules, private: Importer) -> Mapping[str, object]:
@@ -347,8 +496,6 @@ def _importlib_util(generation: Modules, private: Importer) -> Mapping[str, obje
 
 
 def _importlib_resources(generation: Modules, private: Importer) -> Mapping[str, object]:
-    import importlib.resources
-
     def unique(anchor: object) -> object:
         return private.absolute(anchor) if isinstance(anchor, str) else anchor
 
@@ -452,9 +599,12 @@ _Make: TypeAlias = Callable[[Modules, Importer], Mapping[str, object]]
 _PARTS: Mapping[str, _Make] = {
     "atexit": _atexit,
     "importlib": _importlib,
+    "importlib.metadata": _importlib_metadata,
     "importlib.util": _importlib_util,
     "importlib.resources": _importlib_resources,
+    "pickle": _pickle,
     "pkgutil": _pkgutil,
+    "sys": _sys,
     "logging": lambda *_: {},  # gives access to logging.config only
     "logging.config": _logging_config,
 }
