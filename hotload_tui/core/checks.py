@@ -418,16 +418,17 @@ class UnresolvedImport(Struct, frozen=True):
         return f"{self.describe()}; {install_advice(head)}" if head else self.describe()
 
 
-def unresolved_imports(source: Source) -> tuple[UnresolvedImport, ...]:
+def unresolved_imports(source: Source, module_path: str) -> tuple[UnresolvedImport, ...]:
     """Return the imported modules that are neither in the plugin nor installed, in order of file and line.
 
+    The modules below ``module_path`` are plugins, which may load later.
     Imports that may be meant to fail are left out: an import under ``if``, an import in a ``try`` that
     catches the failure, and all imports of a plugin that mentions ``sys.path``.
     """
     files = [file for file in source.files if is_module(file.path)]
     if any(b"sys.path" in file.content for file in files):
         return ()
-    own = _Own(source)
+    own = _Own(source, module_path)
     words = _words_of(source.root, files)
     return tuple(found for file in files for found in _of_file(file, own, words[file.sha256]))
 
@@ -461,13 +462,13 @@ def is_installed(name: str) -> bool:
 class _Own:
     """The modules that the plugin's own files provide."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, module_path: str = "") -> None:
         self._paths = {file.path for file in source.files}
         self._folders = {
             path[:index] for path in self._paths for index, char in enumerate(path) if char == "/"
         }
         self._stems = {path.partition(".")[0] for path in self._paths}
-        self._plugin = source.name
+        self._heads = (source.name, module_path)
 
     def answers(self, importer: str, module: str) -> bool:
         """Return whether the plugin provides ``module``, as it is written in the file ``importer``."""
@@ -475,7 +476,7 @@ class _Own:
         dots = len(module) - len(bare)
         if not dots:
             head = bare.partition(".")[0]
-            return head == self._plugin or self._has([head])
+            return head in self._heads or self._has([head])
         folder = importer.split("/")[:-1]
         if dots - 1 > len(folder):
             return False

@@ -70,10 +70,11 @@ class Preview(Struct, frozen=True):
 
 
 class Compiler:
-    """Builds artifacts in ``compiled_dir``."""
+    """Builds artifacts in ``compiled_dir`` of plugins whose modules appear below ``module_path``."""
 
-    def __init__(self, compiled_dir: Path) -> None:
+    def __init__(self, compiled_dir: Path, module_path: str = "hotplug") -> None:
         self.folder = compiled_dir
+        self._module_path = module_path
         self._newest: dict[str, Path] = {}  # by plugin: the artifact written last, found without a search
 
     def compile(self, path: Path, source: Source | None = None, *, fresh: bool = False) -> Build:
@@ -111,7 +112,7 @@ class Compiler:
         count = len(changed)
         reused = sum(1 for entry in entries if entry.code) - count
         # Not stored in the artifact: these warnings depend on the installed packages, not on the source.
-        missing = tuple(each.describe() for each in unresolved_imports(source))
+        missing = tuple(each.describe() for each in unresolved_imports(source, self._module_path))
         seconds = time.perf_counter() - started
         warnings = _warnings_of(artifact) + missing
         steps = (

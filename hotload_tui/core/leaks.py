@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import gc
 import inspect
 import logging
@@ -51,6 +52,7 @@ def forget(root: str) -> None:
     for clear in cast("Iterable[Callable[[], None]]", getattr(typing, "_cleanups", ())):
         clear()  # the caches of ``List[X]`` and similar types
     _forget_types(getattr(ctypes, "_pointer_type_cache", None), root)
+    _forget_arguments(root)
     _forget_warnings(root)
 
 
@@ -109,6 +111,37 @@ def _forget_types(cache: object, root: str) -> None:
             kinds = [part for part in (key if type(key) is tuple else (key,)) if issubclass(type(part), type)]
             if any(is_within(of_type(kind, "__module__"), root) for kind in kinds):
                 cache.pop(key, None)
+
+
+_CACHES: Final = (
+    ("urllib.parse", ("urlsplit", "_byte_quoter_factory")),
+    ("fnmatch", ("_compile_pattern",)),
+    ("re", ("_cache", "_cache2", "_compile_template", "_compile_repl")),
+    ("_strptime", ("_regex_cache",)),
+)
+"""The caches of the standard library that strings of a plugin's own class can be in."""
+
+
+@functools.lru_cache
+def _cached() -> None: ...
+
+
+def _forget_arguments(root: str) -> None:
+    """Remove objects of classes in ``root`` from the caches of the standard library's functions."""
+
+    def is_own(thing: object) -> bool:
+        parts = (thing, *tuple.__iter__(thing)) if type(thing) is tuple else (thing,)
+        return any(is_within(of_type(type(part), "__module__"), root) for part in parts)
+
+    for module, names in _CACHES:
+        for cache in (getattr(sys.modules.get(module), name, None) for name in names):
+            if type(cache) is dict:
+                for key in filter(is_own, list(cache)):
+                    cache.pop(key, None)
+            elif isinstance(cache, functools._lru_cache_wrapper) and any(
+                map(is_own, gc.get_referents(cache))
+            ):
+                cache.cache_clear()
 
 
 def _forget_warnings(root: str) -> None:

@@ -56,18 +56,16 @@ class SourceRule:
 
         ``path`` is relative to the plugin's directory, with forward slashes.
         """
-        if is_noise(path.rpartition("/")[2]):
-            return True
-        if self._spec is None or path == ENTRY:
-            return False
-        return self._spec.match_file(f"{path}/" if is_folder else path)
+        if self._spec is not None and path != ENTRY:
+            is_named = self._spec.check_file(f"{path}/" if is_folder else path).include
+            if is_named is not None:  # false: a pattern that begins with ``!`` matches
+                return is_named
+        return is_noise(path.rpartition("/")[2])
 
     def leaves_out_below(self, parts: Sequence[str]) -> bool:
         """Return whether a path, or a folder above it, does not count; the path need not exist."""
-        if any(is_noise(part) for part in parts):
-            return True
         if self._spec is None:
-            return False
+            return any(is_noise(part) for part in parts)
         ways = ("/".join(parts[: end + 1]) for end in range(len(parts)))
         *folders, path = ways
         return any(self.leaves_out(folder, is_folder=True) for folder in folders) or (

@@ -17,7 +17,9 @@ def source_of(workspace: Workspace, name: str = "greet") -> Source:
 
 def missing(workspace: Workspace) -> list[tuple[str, int, str]]:
     """Return the unresolved imports of the plugin greet."""
-    return [(each.file, each.line, each.module) for each in unresolved_imports(source_of(workspace))]
+    return [
+        (each.file, each.line, each.module) for each in unresolved_imports(source_of(workspace), "hotplug")
+    ]
 
 
 def test_a_missing_module_is_named_with_its_line(workspace: Workspace) -> None:
@@ -40,6 +42,8 @@ def test_a_build_says_which_imports_lead_nowhere(workspace: Workspace) -> None:
 @pytest.mark.parametrize(
     "line",
     [
+        "import hotplug.other.plugin",
+        "from hotplug.other import plugin",
         "import utils",
         "import utils.what_it_puts_there",
         "from . import utils",

@@ -147,3 +147,15 @@ def test_patterns_leave_files_out(workspace: Workspace, pattern: str, left_out: 
         workspace[f"greet/{file}"] = "x"
     source = read_source("greet", workspace.plugins / "greet", SourceRule(pattern.splitlines()))
     assert {file.path for file in source.files} == {"plugin.py", *files} - set(left_out)
+
+
+def test_a_hidden_file_counts_if_a_pattern_says_so(workspace: Workspace) -> None:
+    """The pattern ``!.env`` makes a hidden file belong to the plugin; other hidden files do not."""
+    rule = SourceRule(["!.env"])
+    for file in ("plugin.py", ".env", "deep/.env", ".other", "__pycache__/.env"):
+        workspace[f"greet/{file}"] = ENTRY
+    source = read_source("greet", workspace.plugins / "greet", rule)
+    assert {file.path for file in source.files} == {"plugin.py", ".env", "deep/.env"}
+    assert not rule.leaves_out_below(["deep", ".env"])
+    assert rule.leaves_out_below(["__pycache__", ".env"])
+    assert rule.leaves_out_below([".other"])

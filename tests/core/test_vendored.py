@@ -3,6 +3,7 @@
 import importlib.metadata
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,8 @@ import pytest
 from hotload_tui import Config
 from hotload_tui.core.events import PluginRetired
 from tests.conftest import Running, Workspace
-from tests.core.conftest import Bench
+from tests.core.conftest import Bench, Stage
+from tests.waiting import PATIENCE, until
 
 Run = Callable[[Config], Running]
 
@@ -253,6 +255,58 @@ def test_names_of_a_vendored_package_mean_the_own_version(bench: Bench, what: st
     assert bench.host.call("greet") == ["two"]
     bench.loader.unload("greet")
     assert [each.memory for each in bench.loader.retire()] == ["freed"]
+
+
+TRACES = {
+    "typing's cleanups": "import typing\n@typing._tp_cache\ndef kind(x): return x\nkind(1)\n",
+    "overloads": "import functools, typing\n@typing.overload\ndef f(x: int) -> int: ...\nf.words = ACT = lambda: 1\n",
+    "quoted strings": "import fnmatch, re, time, urllib.parse\nclass Word(str): ...\nre.compile(Word('hotload'))\n"
+        "fnmatch.fnmatch('a', Word('*.a'))\ntime.strptime(Word('1970'), Word('%Y'))\n"
+        "re.sub(Word('a'), Word('b'), 'a')\n"
+        "urllib.parse.urlsplit(Word('http://a.example/'))\nurllib.parse.quote('a b', safe=Word('/'))\n",
+    "context variables": "import contextvars\nclass Kind: ...\nvar = contextvars.ContextVar('v', default=Kind())\n"
+        "var.set(Kind())\n",
+    "aliases": "import sys\nfrom . import plugin\nsys.modules['hotload_alias'] = plugin\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", TRACES)
+def test_what_a_package_leaves_in_the_standard_library_is_removed(bench: Bench, what: str) -> None:
+    """Caches and registers of the standard library, and contexts, do not keep a retired version."""
+    source = TRACES[what] + "def register(ctx):\n    ctx.hook('greet', print)\n"
+    for number in range(3):
+        bench.load(f"{source}# {number}\n")
+        assert {each.memory for each in bench.loader.retire()} <= {"freed"}
+    bench.loader.unload("greet")
+    assert [each.memory for each in bench.loader.retire()] == ["freed"]
+
+
+LATE = """
+import stage, typing
+
+def answer():
+    stage.wait()
+    @typing.overload
+    def late(x: int) -> int: ...
+
+def register(ctx):
+    ctx.hook("greet", answer)
+"""
+
+
+def test_an_overload_made_after_the_retirement_is_forgotten(workspace: Workspace, stage: Stage) -> None:
+    """A call that outlasts the retirement leaves no overload that keeps its version."""
+    bench = Bench(workspace, drain_timeout=0.01)
+    bench.load(LATE)
+    caller = threading.Thread(target=bench.host.call, args=("greet",))
+    caller.start()
+    assert stage.entered.wait(PATIENCE)
+    bench.loader.unload("greet")
+    assert bench.loader.retire()[0].memory.startswith("alive")
+    stage.gate.set()
+    caller.join()
+    bench.host.drain(0, set())  # forgets the hook table of the call that has ended
+    until(lambda: bench.loader.look_again() == [("greet", 1)], lambda: bench.loader.memory_of("greet"))
 
 
 HOSTILE = """

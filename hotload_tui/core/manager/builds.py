@@ -26,7 +26,7 @@ class Builds:
         folder = Path(config.compiled_dir).absolute()
         self._store = store
         self._keep = config.keep_generations
-        self.compiler = Compiler(folder)
+        self.compiler = Compiler(folder, config.module_path)
         self.record = Record(folder)
         self.index = SourceIndex(folder, config.watch.ignore)
         self._published: set[str] = set()  # plugins with new artifacts since the last pruning

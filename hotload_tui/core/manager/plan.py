@@ -139,7 +139,8 @@ class Planner(Stager):
 
     def _obstacles(self, source: Source) -> Iterator[str]:
         """Yield the reasons why a source would not work in the running process."""
-        yield from (missing.obstacle() for missing in unresolved_imports(source))
+        path = self.engine.config.module_path
+        yield from (missing.obstacle() for missing in unresolved_imports(source, path))
         live = self.engine.loader.live(source.name)
         entry = next(file.content for file in source.files if file.path == ENTRY)
         if live is not None and (problem := state_obstacle(entry, live.state.kept_version)):

@@ -8,6 +8,7 @@ changes that cannot be undone, which its error lists.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import queue
 import threading
@@ -117,7 +118,9 @@ class Load:
     def prove(self) -> LivePlugin:
         """Execute the modules and run ``register``; raises ``LoadError`` or ``RegisterError``."""
         with self.step_observer("load", self.name, self.wanted.artifact.manifest.digest):
-            return prove(self._generation, self._context, self._state, self._ledger)
+            # In a copy: a context variable that is set during the load would hold the version for ever.
+            run = contextvars.copy_context().run
+            return run(prove, self._generation, self._context, self._state, self._ledger)
 
     def end(self) -> None:
         """Record what the load changed in the process; the caller holds the process's lock."""

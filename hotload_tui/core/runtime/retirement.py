@@ -347,6 +347,7 @@ class HeldGenerations:
         """Return the generations that have been freed since; collect only if something let go of one."""
         let_go = [gone for gone in self._held if gone.liveness.is_let_go()]
         for gone in let_go:
+            forget(gone.liveness.root)  # a call after the retirement may have added entries
             gone.close()
             gone.liveness.cut()
         _still_there(_still_there(let_go, collect_young), collect)

@@ -8,12 +8,13 @@ import gc
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import CodeType, FrameType, FunctionType, MethodType
+from types import BuiltinMethodType, CodeType, FrameType, FunctionType, MethodType
 from typing import NamedTuple, cast
 
 from hotload_tui.core.module_names import names_below, unique_name
 
-_SINGLE = (FunctionType, MethodType, functools.partial, tuple, type)
+_CACHED = type(functools.lru_cache(len))
+_SINGLE = (FunctionType, MethodType, BuiltinMethodType, functools.partial, _CACHED, tuple, type)
 """The types whose objects can have other owners than their class."""
 _RETIRED = re.compile(r"@g\d+$")
 _PLAIN = frozenset((str, bytes, int, float, bool, type(None)))  # such values belong to nobody
@@ -57,6 +58,10 @@ class Owner:
             return self.owns(method.__func__) or self.owns(method.__self__)
         if kind is functools.partial:
             return any(map(self.owns, _parts(thing)))
+        if kind is _CACHED:
+            return self.owns(vars(thing).get("__wrapped__"))
+        if kind is BuiltinMethodType:
+            return self.owns(cast("BuiltinMethodType", thing).__self__)
         if self.has_name(module_of(thing)):
             return True
         # The collector tracks no tuple of only numbers and strings: some of these have thousands of items.

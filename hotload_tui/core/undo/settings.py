@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import time
+import typing
 from collections.abc import Callable, Hashable, Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,15 @@ from typing import Final, Protocol, cast
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.undo.owner import Owner, name_of
-from hotload_tui.core.undo.registers import MISSING, Entries, PlainRegister, Register, Setting, Table
+from hotload_tui.core.undo.registers import (
+    MISSING,
+    Entries,
+    ListRegister,
+    PlainRegister,
+    Register,
+    Setting,
+    Table,
+)
 
 _MOST: Final = 1 << 17  # the largest artifact to search, in bytes
 
@@ -176,6 +185,7 @@ def settings() -> Iterator[Register]:
     )
     yield _NamedSetting("umask", ("umask",), _umask, lambda to: os.umask(cast("int", to)))
     yield _NamedSetting("start method", ("set_start_method",), _start_method, _set_start_method)
+    yield from _typing()
     yield Limits()
     yield Dialects()
     yield MimeTypes()
@@ -192,6 +202,15 @@ def settings() -> Iterator[Register]:
         ("register_unpack_format", "unregister_unpack_format"),
         _table("shutil", "_UNPACK_FORMATS"),
     )
+
+
+def _typing() -> Iterator[Register]:
+    """Yield the registers of ``typing``: a module that vendors ``typing_extensions`` adds to them."""
+    words = ("_tp_cache", "_cleanups", "_caches")
+    yield ListRegister("cleanup of typing", words, lambda: getattr(typing, "_cleanups", []))
+    yield Table("cache of typing", words, lambda: getattr(typing, "_caches", None))
+    dummy = getattr(typing, "_overload_dummy", None)  # @overload returns it, so decorators write to it
+    yield Table("attribute of overloads", ("overload",), lambda: getattr(dummy, "__dict__", None))
 
 
 def _table(module: str, name: str) -> Callable[[], MutableMapping[Hashable, object] | None]:
