@@ -34,6 +34,8 @@ class PluginConfig(Struct, frozen=True, forbid_unknown_fields=True):
     reload: Literal["swap", "replace"] | None = None
     """``replace``: the running version leaves before a new one is tried. ``None``: as ``RELOAD`` in
     ``plugin.py`` says, else ``swap``."""
+    share: tuple[str, ...] = ()
+    """Packages beside ``plugin.py`` that are imported once under their real names and never reloaded."""
     forget: bool = False
     """Remove a retired version's functions, classes and objects from the containers of other code."""
     settings: dict[str, object] = field(default_factory=dict)

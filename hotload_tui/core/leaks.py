@@ -122,8 +122,7 @@ _CACHES: Final = (
 """The caches of the standard library that strings of a plugin's own class can be in."""
 
 
-@functools.lru_cache
-def _cached() -> None: ...
+_CACHE = type(functools.lru_cache(len))
 
 
 def _forget_arguments(root: str) -> None:
@@ -138,9 +137,7 @@ def _forget_arguments(root: str) -> None:
             if type(cache) is dict:
                 for key in filter(is_own, list(cache)):
                     cache.pop(key, None)
-            elif isinstance(cache, functools._lru_cache_wrapper) and any(
-                map(is_own, gc.get_referents(cache))
-            ):
+            elif type(cache) is _CACHE and any(map(is_own, gc.get_referents(cache))):
                 cache.cache_clear()
 
 

@@ -167,3 +167,45 @@ def test_without_a_host_a_plan_names_an_old_native_module(workspace: Workspace) 
     workspace["greet/fast.pyx"] = "one = 1\n"
     (plan,) = Running(workspace.config()).manager.plan().plugins
     assert f"{native} is older than fast.pyx beside it; build it again" in plan.notes
+
+
+def test_a_shared_package_beside_the_plugin(workspace: Workspace, run: Starts) -> None:
+    """``share`` imports a package once under its real name; a change is reported, and not loaded."""
+    workspace["greet/named_once/__init__.py"] = (
+        "assert __name__ == 'named_once'\nfrom . import part\nWORD = 'one'\n"
+    )
+    workspace["greet/named_once/part.py"] = "loads = []\n"
+    workspace["greet"] = (
+        "from named_once import WORD, part\nfrom . import named_once\nfrom .named_once.part import loads\n"
+        "import named_once as again\nassert named_once is again\nloads.append(1)\n"
+        "def register(ctx):\n    ctx.hook('greet', lambda: (WORD, len(loads), part.__name__, 'one'))\n"
+    )
+    workspace["other"] = (
+        "import sys\ndef register(ctx):\n    ctx.hook('other', lambda: 'named_once' in sys.modules)\n"
+    )
+    running = run(workspace.config(plugins={"greet": {"share": ["named_once", "nowhere"]}}))
+    assert running.host.call("greet") == [("one", 1, "named_once.part", "one")], running.said()
+    assert running.host.call("other") == [True]
+    assert "shares named_once: imported once" in running.said()
+    assert 'share = ["nowhere"]: there is no such package' in running.said()
+    assert outdated(running) == ()
+    workspace["greet/named_once/__init__.py"] = "WORD = 'two'\n"
+    running.manager.rebuild("greet")
+    assert running.host.call("greet") == [("one", 2, "named_once.part", "one")]
+    changed = (
+        "plugins/greet/named_once/__init__.py has changed since it was imported; restart the host to load it"
+    )
+    assert outdated(running) == (changed,)
+    assert f"warning greet: {changed}" in running.said()
+    for name in ("named_once", "named_once.part"):
+        del sys.modules[name]
+
+
+def test_a_shared_package_that_is_imported_already(workspace: Workspace, run: Starts, shared: Path) -> None:
+    """The status names the place of the package that came first."""
+    __import__("shared_by_tests")
+    workspace["greet/shared_by_tests.py"] = "value = 2\n"
+    workspace["greet"] = USES
+    running = run(workspace.config(plugins={"greet": {"share": ["shared_by_tests"]}}))
+    first = f"the shared package shared_by_tests was already imported from {shared}; the plugin uses that one"
+    assert outdated(running) == (first,)

@@ -1,6 +1,9 @@
 """Whole packages beside ``plugin.py``: jinja2 with its requirement, and metadata of distributions."""
 
+import importlib
 import importlib.metadata
+import multiprocessing.spawn
+import pickle
 import shutil
 import sys
 import threading
@@ -12,6 +15,7 @@ import pytest
 
 from hotload_tui import Config
 from hotload_tui.core.events import PluginRetired
+from hotload_tui.core.hooks.inflight import CallRecord
 from tests.conftest import Running, Workspace
 from tests.core.conftest import Bench, Stage
 from tests.waiting import PATIENCE, until
@@ -196,7 +200,7 @@ NAMES: dict[str, Names] = {
         "    assert 'pack' in modules and 'pack.x' in [*modules]\n    return modules.get('pack').x.WORD",
     ),
     "an alias of a package": Names(
-        "import sys, other.x\nfor name in [each for each in sys.modules if each == 'other' or each[:6] == 'other.']:\n"
+        "import sys, other.x\nfor name in [each for each in sys.modules if each in ('other', 'other.x')]:\n"
         "    sys.modules[f'pack.alias.{name}'] = sys.modules['hotload_alias'] = sys.modules[name]\n",
         "import pack.alias.other.x\n    from pack.alias.other.x import WORD\n    return WORD",
         {"other/__init__.py": "", "other/x.py": "WORD = 'WORD'\n"},
@@ -228,7 +232,9 @@ NAMES: dict[str, Names] = {
 
 
 @pytest.mark.parametrize("what", NAMES)
-def test_names_of_a_vendored_package_mean_the_own_version(bench: Bench, what: str) -> None:
+def test_names_of_a_vendored_package_mean_the_own_version(
+    bench: Bench, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The package is found by its short name, also in a call that began before the swap; it is freed."""
     package, code, files = NAMES[what]
 
@@ -245,13 +251,19 @@ def test_names_of_a_vendored_package_mean_the_own_version(bench: Bench, what: st
     answers: list[object] = []
     load("one")
     assert bench.host.call("greet") == ["one"]
-    old = bench.host.handlers_of("greet")[0].call
-    bench.host.drain = lambda *_: answers.append(old()) or ()  # type: ignore[method-assign, assignment, func-returns-value]
+    waiting = [bench.host.handlers_of("greet")[0].call]
     load("two")
     assert bench.host.call("greet") == ["two"]
+    drain = bench.host.drain
+
+    def drain_after_call(limit: float, leaving: set[tuple[str, int]]) -> list[CallRecord]:
+        answers.append(waiting.pop()())
+        return drain(limit, leaving)
+
+    monkeypatch.setattr(bench.host, "drain", drain_after_call)
     bench.loader.retire()
     assert answers == ["one"]
-    del old, bench.host.drain
+    monkeypatch.undo()
     assert bench.host.call("greet") == ["two"]
     bench.loader.unload("greet")
     assert [each.memory for each in bench.loader.retire()] == ["freed"]
@@ -259,13 +271,14 @@ def test_names_of_a_vendored_package_mean_the_own_version(bench: Bench, what: st
 
 TRACES = {
     "typing's cleanups": "import typing\n@typing._tp_cache\ndef kind(x): return x\nkind(1)\n",
-    "overloads": "import functools, typing\n@typing.overload\ndef f(x: int) -> int: ...\nf.words = ACT = lambda: 1\n",
-    "quoted strings": "import fnmatch, re, time, urllib.parse\nclass Word(str): ...\nre.compile(Word('hotload'))\n"
+    "overloads": "import typing\n@typing.overload\ndef f(x: int): ...\nf.words = ACT = lambda: 1\n",
+    "quoted strings": "import fnmatch, re, time, urllib.parse\nclass Word(str): ...\n"
+        "re.compile(Word('hotload'))\n"
         "fnmatch.fnmatch('a', Word('*.a'))\ntime.strptime(Word('1970'), Word('%Y'))\n"
         "re.sub(Word('a'), Word('b'), 'a')\n"
         "urllib.parse.urlsplit(Word('http://a.example/'))\nurllib.parse.quote('a b', safe=Word('/'))\n",
-    "context variables": "import contextvars\nclass Kind: ...\nvar = contextvars.ContextVar('v', default=Kind())\n"
-        "var.set(Kind())\n",
+    "context variables": "import contextvars\nclass Kind: ...\n"
+        "var = contextvars.ContextVar('v', default=Kind())\nvar.set(Kind())\n",
     "aliases": "import sys\nfrom . import plugin\nsys.modules['hotload_alias'] = plugin\n",
 }  # fmt: skip
 
@@ -307,6 +320,52 @@ def test_an_overload_made_after_the_retirement_is_forgotten(workspace: Workspace
     caller.join()
     bench.host.drain(0, set())  # forgets the hook table of the call that has ended
     until(lambda: bench.loader.look_again() == [("greet", 1)], lambda: bench.loader.memory_of("greet"))
+
+
+POOL = """
+import multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
+from tasks import Task, work
+
+def answer(method):
+    context = multiprocessing.get_context(method)
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(work, Task(2)).result()
+
+def register(ctx):
+    ctx.hook("greet", answer)
+"""
+TASKS = """
+class Task:
+    def __init__(self, number):
+        self.number = number
+
+def work(task):
+    from helper import WORD
+    assert type(task) is Task
+    return WORD * task.number
+"""
+
+
+def test_spawned_children_find_the_plugins_modules(bench: Bench) -> None:
+    """Spawned processes of the old and of the new version run the code of their version."""
+    bench.workspace["greet/tasks.py"] = TASKS
+    bench.workspace["greet/helper.py"] = "WORD = 'one'\n"
+    bench.load(POOL)
+    old = bench.host.handlers_of("greet")[0].call
+    kept = pickle.dumps(importlib.import_module("hotplug.greet.tasks").Task(1))
+    bench.workspace["greet/helper.py"] = "WORD = 'two'\n"
+    bench.load(POOL)
+    assert bench.host.call("greet", "spawn") == ["twotwo"]
+    assert old("spawn") == "oneone"
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        assert bench.host.call("greet", "forkserver") == ["twotwo"]
+    del old
+    bench.loader.retire()
+    assert type(pickle.loads(kept)) is importlib.import_module("hotplug.greet.tasks").Task
+    bench.loader.unload("greet")
+    bench.loader.retire()
+    assert "hotload" not in multiprocessing.spawn.get_preparation_data("process")
 
 
 HOSTILE = """

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.checks import foreign_packages
+from hotload_tui.core.model import Level
 from hotload_tui.core.runtime import native
 from hotload_tui.core.runtime.trial import LivePlugin
 from hotload_tui.core.source import Source, SourceFile
@@ -59,9 +60,11 @@ class _Seen(NamedTuple):
 class SharedModules:
     """The imported modules of the project outside its plugins; any thread may use it."""
 
-    def __init__(self, runtime_dir: Path, compiled_dir: Path) -> None:
+    def __init__(self, runtime_dir: Path, compiled_dir: Path, module_path: str) -> None:
+        self._plugins = f"{runtime_dir}{os.sep}"
+        self._module_path = module_path
         self._project = f"{runtime_dir.parent}{os.sep}"
-        self._others: tuple[str, ...] = (f"{runtime_dir}{os.sep}", f"{compiled_dir}{os.sep}")
+        self._others: tuple[str, ...] = (f"{compiled_dir}{os.sep}",)
         if not self._project.startswith(f"{sys.prefix}{os.sep}"):
             self._others += (f"{sys.prefix}{os.sep}",)  # an environment inside the project
         self._lock = threading.Lock()
@@ -93,6 +96,8 @@ class SharedModules:
             self._seen[name] = _Seen(module.__spec__, file, stamp or (0, 0), sha256)
 
     def _is_shared(self, name: str, file: str) -> bool:
+        if file.startswith(self._plugins):  # under its real name: a plugin shares it
+            return name.partition(".")[0] != self._module_path
         if not file.startswith(self._project) or file.startswith(self._others):
             return False
         parts = Path(file.removeprefix(self._project)).parts
@@ -143,7 +148,7 @@ class SharedModules:
         if changed:
             artifact = live.generation.artifact
             heads = {name.partition(".")[0] for name in self._seen.copy()}
-            if heads & self._imported(live.name, artifact):
+            if heads & (self._imported(live.name, artifact) | live.generation.shared):
                 yield from changed.values()
 
     def _imported(self, plugin: str, artifact: Artifact) -> frozenset[str]:
@@ -164,10 +169,10 @@ class SharedModules:
 class Outdated:
     """Finds what the live version of a plugin uses that is older than its source on disk."""
 
-    def __init__(self, runtime_dir: Path, compiled_dir: Path) -> None:
-        self.shared = SharedModules(runtime_dir, compiled_dir)
+    def __init__(self, runtime_dir: Path, compiled_dir: Path, module_path: str) -> None:
+        self.shared = SharedModules(runtime_dir, compiled_dir, module_path)
         self._plain = {""}
-        """Digests of artifacts without native modules; the empty one stands for no artifact."""
+        """Digests of artifacts without native modules and shared packages; the empty one: of no artifact."""
 
     def may_be(self, digests: Iterable[str], changed: Mapping[str, str]) -> bool:
         """Return whether ``of`` can find something for a plugin with one of these artifacts."""
@@ -181,10 +186,11 @@ class Outdated:
         natives: list[str] = []
         if manifest.digest not in self._plain:
             natives = [each.path for each in manifest.members if native.module_name(each.path)]
-            if not natives:
+            if not natives and not live.generation.shared:
                 self._note_plain(manifest.digest)
         return (
             *older_natives(live.generation.root_dir, natives),
+            *_shared_from_elsewhere(live),
             *self.shared.used_by(live, changed),
         )
 
@@ -192,6 +198,28 @@ class Outdated:
         if len(self._plain) > _MOST:
             self._plain = {""}
         self._plain.add(digest)
+
+    def shares(self, live: LivePlugin, names: Iterable[str]) -> Iterator[tuple[Level, str]]:
+        """Yield the lines for the log about the packages ``names``, which a plugin is to share."""
+        generation = live.generation
+        for name in names:
+            if name not in generation.shared:
+                yield "warning", f'share = ["{name}"]: there is no such package beside plugin.py'
+        if generation.shared:
+            shared = ", ".join(sorted(generation.shared))
+            yield "info", f"shares {shared}: imported once, under the real name; a change needs a new host"
+            for sentence in self.of(live, self.shared.changed()):
+                yield "warning", sentence
+
+
+def _shared_from_elsewhere(live: LivePlugin) -> Iterator[str]:
+    """Yield a sentence for each shared package of the plugin that was imported from another place."""
+    folder = f"{live.generation.root_dir}{os.sep}"
+    for name in sorted(live.generation.shared):
+        module = sys.modules.get(name)
+        places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+        if module is not None and not any(str(place).startswith(folder) for place in places):
+            yield f"the shared package {name} was already imported from {places[0]}; the plugin uses that one"
 
 
 def _stamp(path: str | Path) -> tuple[int, int] | None:

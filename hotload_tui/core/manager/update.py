@@ -237,6 +237,9 @@ class Update(Stager):
             return False
         if outcome.trial is not None:
             one.trial = outcome.trial
+            if share := self.engine.config.of(one.name).share:
+                for level, text in self.engine.outdated.shares(outcome.trial, share):
+                    self.engine.store.write(level, one.name, text)
             return True
         assert outcome.error is not None
         self._fail(one, decision, outcome.error)

@@ -33,17 +33,19 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path, PurePosixPath
 from types import FunctionType, MappingProxyType, ModuleType
 from typing import TypeVar, cast
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.compiled import DIGITS
+from hotload_tui.core.errors import ArtifactError
 from hotload_tui.core.interpreter import caller
 from hotload_tui.core.leaks import forget_loggers
 from hotload_tui.core.module_names import ModuleNames, names_below, unique_name
-from hotload_tui.core.runtime import naming, native, stand_ins
+from hotload_tui.core.runtime import children, naming, native, stand_ins
+from hotload_tui.core.runtime.children import ChildPlugin, Children, child_plugin
 from hotload_tui.core.runtime.handled import handled_modules
 from hotload_tui.core.runtime.naming import ModulePlace, Origin, identifier, module_places
 from hotload_tui.core.runtime.stand_ins import ArtifactResources, Standard, find_distributions
@@ -123,6 +125,8 @@ class PrivateImport:
         generation = self.generation
         if level:
             target = bound = self._relative(name, globals or {}, level)
+            if (shared := generation.shared_name(target)) is not None:
+                return self(shared, globals, locals, fromlist or ("",))
             if not generation.owns(target):
                 return generation.importing(lambda: real(name, globals, locals, fromlist or (), level))
         elif (own := self.own_name(name)) is not None:
@@ -135,9 +139,10 @@ class PrivateImport:
             module = real(name, globals, locals, fromlist or (), 0)
             if generation.on_import is not None:
                 generation.on_import(name)
-            if name == "sys" and not generation.reads_modules(globals or {}):
-                return module
-            return self._standard.instead_of(module, name, has_fromlist=bool(fromlist))
+            is_plain = name == "sys" and not generation.reads_modules(globals or {})
+            return (
+                module if is_plain else self._standard.instead_of(module, name, has_fromlist=bool(fromlist))
+            )
         if fromlist:
             return generation.importing(lambda: self._with_parts(real, target, fromlist))
         return generation.importing(lambda: _imported(real, target, bound))
@@ -163,6 +168,9 @@ class PrivateImport:
         if hasattr(module, "__path__"):
             names = (*parts, *getattr(module, "__all__", ())) if "*" in parts else parts
             for name in (f"{target}.{part}" for part in names if part != "*" and not hasattr(module, part)):
+                if (shared := self.generation.shared_name(name)) is not None:
+                    setattr(module, shared, importlib.import_module(shared))
+                    continue
                 try:
                     real(name)
                 except ModuleNotFoundError as error:
@@ -534,6 +542,8 @@ class Finder(importlib.abc.MetaPathFinder):
     def __init__(self) -> None:
         # By the plugin's stable name, then by unique name, the newest last.
         self._generations: dict[str, dict[str, Generation]] = {}
+        self._shared: dict[str, str] = {}
+        self._children = Children(self._for_children)
         self._lock = threading.RLock()
 
     def add(self, generation: Generation) -> None:
@@ -543,6 +553,12 @@ class Finder(importlib.abc.MetaPathFinder):
             place_parents(generation.parent)
             if self not in sys.meta_path:
                 sys.meta_path.insert(0, self)
+            self._children.begin()
+
+    def share(self, names: Iterable[str], folder: str) -> None:
+        """Find these packages in ``folder``, unless another plugin shares a package of that name."""
+        for name in names:
+            self._shared.setdefault(name, folder)
 
     def remove(self, generation: Generation) -> None:
         """Unregister ``generation``; remove the plugin's facades with its last generation."""
@@ -558,6 +574,7 @@ class Finder(importlib.abc.MetaPathFinder):
                     sys.modules.pop(f"{generation.parent}.{name}", None)
             if not self._generations and self in sys.meta_path:
                 sys.meta_path.remove(self)
+                self._children.end()
 
     def find_spec(
         self,
@@ -570,7 +587,10 @@ class Finder(importlib.abc.MetaPathFinder):
         parent = ".".join(parts[:2])
         of_plugin = self._generations.get(parent)
         if of_plugin is None:
-            return None
+            if fullname == children.MODULE:
+                return self._children.spec(path)
+            folder = self._shared.get(fullname)
+            return PathFinder.find_spec(fullname, [folder]) if folder is not None else None
         generation = of_plugin.get(".".join(parts[:3]))
         if generation is not None:
             return generation.find_spec(fullname, path)
@@ -595,6 +615,15 @@ class Finder(importlib.abc.MetaPathFinder):
         of_plugin = [*self._generations.get(parent, {}).values()]
         return next((generation for generation in of_plugin[::-1] if generation.is_live), None)
 
+    def _for_children(self) -> tuple[str, list[ChildPlugin]]:
+        """Return the package above all plugins, and the versions that the calling code would get."""
+        found = [generation for parent in [*self._generations] if (generation := self.current(parent))]
+        head = found[0].parent.partition(".")[0] if found else ""
+        same = (each for each in found if each.parent.partition(".")[0] == head)
+        return head, [
+            child_plugin(each.artifact.path, each.root_dir, each.number, each.shared) for each in same
+        ]
+
     def facade(self, parent: str, module: str) -> ModuleType:
         """Return the facade of a plugin's ``module``, in ``sys.modules``."""
         name = f"{parent}.{module}" if module else parent
@@ -606,9 +635,13 @@ class Finder(importlib.abc.MetaPathFinder):
     def find_distributions(
         self, context: importlib.metadata.DistributionFinder.Context
     ) -> Iterable[importlib.metadata.Distribution]:
-        """Return the distributions beside ``plugin.py`` if the plugin's code is calling."""
+        """Return the distributions beside ``plugin.py`` for its code, and of shared packages for all."""
         generation = calling_generation()
-        return () if generation is None else find_distributions(generation, context.name)
+        if generation is not None:
+            return find_distributions(generation, context.name)
+        folder = self._shared.get((context.name or "").lower().replace("-", "_"))
+        shared = importlib.metadata.DistributionFinder.Context(name=context.name, path=[folder])
+        return importlib.metadata.MetadataPathFinder.find_distributions(shared) if folder is not None else ()
 
 
 finder = Finder()
@@ -646,6 +679,8 @@ class Generation:
         """The modules by unique name after ``release``; empty before."""
         self._places = dict(module_places(artifact))
         self.top_names = frozenset(name for name in self._places if name and "." not in name)
+        self.shared: frozenset[str] = frozenset()
+        """The packages beside ``plugin.py`` that do not belong to the generation, because all share them."""
         self.peers: Mapping[str, Peer] = MappingProxyType({})
         """The required plugins by name."""
         self.exit_calls: list[Callable[[], object]] = []
@@ -665,20 +700,38 @@ class Generation:
         self._imports = PrivateImport(self)
         self._builtins = {**vars(builtins), "__import__": self._imports}
 
+    def share(self, names: Iterable[str]) -> None:
+        """Leave these packages to the process, which imports them once, under their real names."""
+        self.shared = self.top_names.intersection(names)
+        if self.shared:
+            self.top_names -= self.shared
+            places = self._places.items()
+            self._places = {name: place for name, place in places if name.split(".")[0] not in self.shared}
+            finder.share(self.shared, self._folder)
+
+    def shared_name(self, unique: str) -> str | None:
+        """Return the real name of the shared module that a unique name would mean, or ``None``."""
+        name = unique[len(self.root) + 1 :] if self.shared and self.owns(unique) else ""
+        return name if name.partition(".")[0] in self.shared else None
+
     def execute(self) -> ModuleType:
         """Execute the plugin's package and its entry, and return the entry's module.
 
         If the entry replaced itself in ``sys.modules`` with another object, return that object. Raises
         whatever the plugin's code raises.
         """
+        self.begin()
+        entry = f"{self.root}.{ENTRY.removesuffix('.py')}"
+        __import__(entry)  # not import_module: its frame would appear in every traceback of a plugin
+        return sys.modules[entry]
+
+    def begin(self) -> None:
+        """Make the modules importable, and execute the plugin's package."""
         finder.add(self)
         # Not through the import system: it asks for the package above, a facade without anything behind it.
         spec = self.find_spec(self.root)
         package = sys.modules[self.root] = importlib.util.module_from_spec(spec)
         GenerationLoader(self, self._places[""]).exec_module(package)
-        entry = f"{self.root}.{ENTRY.removesuffix('.py')}"
-        __import__(entry)  # not import_module: its frame would appear in every traceback of a plugin
-        return sys.modules[entry]
 
     def peer(self, parent: str) -> Generation | None:
         """Return the generation of a required plugin that this one was loaded with, or ``None``.
@@ -912,6 +965,17 @@ class Generation:
         for path in list(sys.path_importer_cache):
             if path.startswith(folder):  # from a listing of the folder; added again on demand
                 sys.path_importer_cache.pop(path, None)
+
+
+def install(module_path: str, plugins: Iterable[tuple[str, str, int, tuple[str, ...]]]) -> None:
+    """Make the modules of plugins importable in a child process; their entries do not run."""
+    for path, root_dir, number, shared in plugins:
+        with contextlib.suppress(ArtifactError):  # removed since; the import that needs it raises
+            artifact = Artifact(Path(path))
+            generation = Generation(artifact, root_dir=Path(root_dir), module_path=module_path, number=number)
+            generation.share(shared)
+            generation.begin()
+            generation.confirm()
 
 
 _READS_MODULES = re.compile(rb"sys\.modules|from\s+sys\s+import[^\n]*\bmodules\b")

@@ -95,6 +95,7 @@ class Load:
             module_path=self.config.module_path,
             number=self.number,
         )
+        generation.share(self.config.of(name).share)
         generation.peers = {other.plugin: Peer(other) for other in required}
         self._state = StateMapping(self.kept)
         self._context = PluginContext(

@@ -88,7 +88,7 @@ class Importer(Protocol):
         ...
 
     def own_name(self, name: str) -> tuple[str, str] | None:
-        """Return the unique names of the module that ``name`` means and of the module that an import binds."""
+        """Return the unique names of the module that ``name`` means and of the one that an import binds."""
         ...
 
 

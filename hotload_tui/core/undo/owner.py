@@ -14,7 +14,8 @@ from typing import NamedTuple, cast
 from hotload_tui.core.module_names import names_below, unique_name
 
 _CACHED = type(functools.lru_cache(len))
-_SINGLE = (FunctionType, MethodType, BuiltinMethodType, functools.partial, _CACHED, tuple, type)
+_CALLABLES = (MethodType, BuiltinMethodType, functools.partial, _CACHED)
+_SINGLE = (FunctionType, *_CALLABLES, tuple, type)
 """The types whose objects can have other owners than their class."""
 _RETIRED = re.compile(r"@g\d+$")
 _PLAIN = frozenset((str, bytes, int, float, bool, type(None)))  # such values belong to nobody
@@ -53,15 +54,8 @@ class Owner:
         kind = type(thing)
         if kind in _PLAIN:
             return False
-        if kind is MethodType:
-            method = cast("MethodType", thing)
-            return self.owns(method.__func__) or self.owns(method.__self__)
-        if kind is functools.partial:
+        if kind in _CALLABLES:
             return any(map(self.owns, _parts(thing)))
-        if kind is _CACHED:
-            return self.owns(vars(thing).get("__wrapped__"))
-        if kind is BuiltinMethodType:
-            return self.owns(cast("BuiltinMethodType", thing).__self__)
         if self.has_name(module_of(thing)):
             return True
         # The collector tracks no tuple of only numbers and strings: some of these have thousands of items.
@@ -91,10 +85,19 @@ class Owner:
 
 
 def _parts(thing: object) -> Iterator[object]:
-    partial = cast("functools.partial[object]", thing)
-    yield partial.func
-    yield from partial.args
-    yield from partial.keywords.values()
+    """Yield the objects of which a callable is made; its type is one of ``_CALLABLES``."""
+    kind = type(thing)
+    if kind is MethodType:
+        yield cast("MethodType", thing).__func__
+    if kind is functools.partial:
+        partial = cast("functools.partial[object]", thing)
+        yield partial.func
+        yield from partial.args
+        yield from partial.keywords.values()
+    elif kind is _CACHED:
+        yield vars(thing).get("__wrapped__")
+    else:
+        yield cast("MethodType | BuiltinMethodType", thing).__self__
 
 
 def module_of(thing: object) -> object:
