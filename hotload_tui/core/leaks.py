@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import tzinfo
 from types import FunctionType, ModuleType
-from typing import Final, TypeVar, cast
+from typing import Final, TypeAlias, TypeVar, cast
 
 from hotload_tui.core.holders import Hold, holds_of, running_in
 from hotload_tui.core.interpreter import make_young
@@ -85,15 +85,42 @@ def _forget_overloads(root: str) -> None:
     The next version's functions have the same keys; of them remain those that are at other lines.
     """
     parent = root.rpartition(".")[0]
-    registry: dict[str, dict[str, dict[int, object]]] = getattr(typing, "_overload_registry", {})
+    registry = _overload_registry()
     for module in [name for name in registry.copy() if type(name) is str and name.startswith(parent)]:
         of_module = registry[module]
         for functions in of_module.values():
-            for line, function in functions.copy().items():
+            for line, found in functions.copy().items():
+                function = found.__func__ if type(found) in (staticmethod, classmethod) else found
                 if type(function) is FunctionType and is_within(function.__globals__.get("__name__"), root):
                     del functions[line]
         if not any(of_module.values()):
             registry.pop(module, None)
+
+
+_Overloads: TypeAlias = dict[str, dict[str, dict[int, object]]]
+"""Functions by module, qualified name and line."""
+
+
+def _overload_registry() -> _Overloads:
+    registry: _Overloads = getattr(typing, "_overload_registry", {})
+    return registry
+
+
+def overloads(parent: str) -> _Overloads:
+    """Return the overloads of the plugin with the stable name ``parent``."""
+    return {
+        module: {name: functions.copy() for name, functions in of_module.copy().items()}
+        for module, of_module in _overload_registry().copy().items()
+        if type(module) is str and module.startswith(parent)
+    }
+
+
+def restore_overloads(known: _Overloads) -> None:
+    """Put back the overloads of the live version, which a failed load has replaced."""
+    registry = _overload_registry()
+    for module, of_module in known.items():
+        for name, functions in of_module.items():
+            registry[module][name].update(functions)
 
 
 def _forget_modules(register: object, root: str) -> None:

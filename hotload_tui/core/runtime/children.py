@@ -61,9 +61,9 @@ class _Preparation:
     """Leaves the finder in the process that unpickles it."""
 
     def __init__(self, head: str, plugins: Iterable[ChildPlugin]) -> None:
-        self._names = {"head": head, "plugins": [tuple(plugin) for plugin in plugins]}
+        self._names: dict[str, object] = {"head": head, "plugins": [tuple(plugin) for plugin in plugins]}
 
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+    def __reduce__(self) -> tuple[object, tuple[str, dict[str, object]]]:  # type: ignore[override]
         return exec, (_SCRIPT, self._names)
 
 

@@ -134,6 +134,8 @@ class PrivateImport:
         elif name.startswith(generation.parent):  # the stable name, or a unique name from a pickle
             target = bound = self.absolute(name)
             if not (fromlist and generation.owns(target)):
+                if generation.owns(target):  # the facade may be there without the generation's module
+                    generation.importing(lambda: real(target))
                 return generation.importing(lambda: real(name, globals, locals, fromlist or (), 0))
         else:
             module = real(name, globals, locals, fromlist or (), 0)
@@ -394,7 +396,7 @@ def facade_spec(parent: str, fullname: str, module: str) -> importlib.machinery.
         raise ModuleNotFoundError(
             f"No module named '{fullname}': nothing of the plugin is loaded", name=fullname
         )
-    if not generation.has(module):
+    if not generation.owns_module(f"{generation.root}.{module}"):
         raise ModuleNotFoundError(
             f"No module named '{fullname}': the plugin has no module '{module}'", name=fullname
         )
@@ -640,8 +642,8 @@ class Finder(importlib.abc.MetaPathFinder):
         if generation is not None:
             return find_distributions(generation, context.name)
         folder = self._shared.get((context.name or "").lower().replace("-", "_"))
-        shared = importlib.metadata.DistributionFinder.Context(name=context.name, path=[folder])
-        return importlib.metadata.MetadataPathFinder.find_distributions(shared) if folder is not None else ()
+        shared = importlib.metadata.DistributionFinder.Context(name=context.name, path=[folder or ""])
+        return importlib.metadata.MetadataPathFinder.find_distributions(shared) if folder else ()
 
 
 finder = Finder()
@@ -694,7 +696,7 @@ class Generation:
         self._importing = 0
         self._readers: set[str] = set()
         self._sets_names = False
-        self._importers: list[importlib.abc.MetaPathFinder] = []
+        self._importers: list[object] = []
         self.origin = Origin(number)
         _remember(self)
         self._imports = PrivateImport(self)
@@ -772,8 +774,11 @@ class Generation:
         return module in self._places and self.loaded(module) is None
 
     def owns_module(self, unique: str) -> bool:
-        """Return whether the generation has a module of this unique name."""
-        return self.owns(unique) and unique[len(self.root) + 1 :] in self._places
+        """Return whether the generation has a module of this unique name, or an importer that finds it."""
+        if not self.owns(unique):
+            return False
+        name = unique[len(self.root) + 1 :]
+        return self.has(name) or self._from_importers(name, None) is not None
 
     def places_not_in(self, others: Iterable[Generation]) -> list[str]:
         """Return the names of the modules that no other generation has."""
@@ -848,8 +853,10 @@ class Generation:
             kind = type(thing)
             if kind is not FunctionType and not issubclass(kind, type):
                 continue
-            name = vars(thing).get("__module__") if kind is not FunctionType else thing.__module__
-            own = self._imports.own_name(name) if type(name) is str and unique_name(name) is name else None
+            name = thing.__module__ if kind is FunctionType else vars(thing).get("__module__")
+            if type(name) is not str or unique_name(name) is not name:
+                continue
+            own = self._imports.own_name(name)
             if own is None or not self.owns_module(own[0]) or _is_of_shared(name, thing):
                 continue
             with contextlib.suppress(TypeError):  # a type of C code
@@ -857,17 +864,17 @@ class Generation:
                     thing, "__module__", self.names.stable(own[0])
                 )
 
-    def _own_importers(self) -> list[importlib.abc.MetaPathFinder]:
+    def _own_importers(self) -> list[object]:
         """Return the importers that the plugin's code has put on ``sys.meta_path``."""
         owner = Owner(self.root)
-        found = [each for each in sys.meta_path if each is not finder and owner.owns(each)]
+        found: list[object] = [each for each in sys.meta_path if each is not finder and owner.owns(each)]
         return [*found, *(each for each in self._importers if each not in found)]
 
     def _from_importers(self, name: str, path: Sequence[str] | None) -> ModuleSpec | None:
         """Return the spec of a module that only an importer of the plugin knows, or ``None``."""
         stable = f"{self.parent}.{name}"
         for importer in self._own_importers():
-            find = getattr(importer, "find_spec", None)
+            find: Callable[..., ModuleSpec | None] | None = getattr(importer, "find_spec", None)
             spec = find(stable, path, None) if find else None
             if spec is not None:
                 loader = _ImporterLoader(self.parent, name, spec)

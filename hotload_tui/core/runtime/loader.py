@@ -27,6 +27,7 @@ from hotload_tui.core.errors import HotloadError, PluginError, RegisterError, Un
 from hotload_tui.core.events import Step
 from hotload_tui.core.faults import fault_of
 from hotload_tui.core.hooks.host import FaultObserver, HookHost
+from hotload_tui.core.leaks import overloads, restore_overloads
 from hotload_tui.core.model import Fault, Phase, StepObserver, nobody
 from hotload_tui.core.runtime.context import KeptState, PluginContext, StateMapping
 from hotload_tui.core.runtime.generation import Generation, Peer
@@ -97,6 +98,7 @@ class Load:
         )
         generation.share(self.config.of(name).share)
         generation.peers = {other.plugin: Peer(other) for other in required}
+        self._overloads = overloads(generation.parent)
         self._state = StateMapping(self.kept)
         self._context = PluginContext(
             name,
@@ -143,6 +145,7 @@ class Load:
             if entry.outcome == "named":
                 error.add_note(f"left behind: {entry.describe()}")
         gone = retirer.drop(generation, ledger, self._context)
+        restore_overloads(self._overloads)
         gone.is_failed = True
         for entry in gone.remove_references(error, live):
             error.add_note(f"left behind: {entry.describe()}")

@@ -156,7 +156,6 @@ class ArtifactPath(Traversable):
         return f"ArtifactPath({str(self._artifact.path)!r}, {self._path!r})"
 
 
-@importlib.resources.as_file.register(ArtifactPath)
 @contextlib.contextmanager
 def _as_file(place: ArtifactPath) -> Iterator[Path]:
     """Yield the path of a temporary copy of a file or folder with its name."""
@@ -164,6 +163,10 @@ def _as_file(place: ArtifactPath) -> Iterator[Path]:
         copy = Path(folder, place.name or "files")
         _copy(place, copy)
         yield copy
+
+
+# Python 3.11 copies only files, and the name of the copy is another one.
+getattr(importlib.resources.as_file, "register")(ArtifactPath, _as_file)  # noqa: B009 - not in the stubs
 
 
 def _copy(place: ArtifactPath, target: Path) -> None:

@@ -79,7 +79,7 @@ class Process:
 
         ``follows``: another load has just ended, and what was read then is still true.
         """
-        found = {}
+        found: dict[Register, Entries] = {}
         for register in self.registers:
             known = self.readings.get(register)
             if register.may_change(artifact):
