@@ -41,7 +41,7 @@ from types import (
 )
 from typing import TypeGuard, cast
 
-from hotload_tui.core.module_names import unique_name
+from hotload_tui.core.module_names import module_of_function, unique_name
 
 _RUNTIME = f"{__name__.rpartition('.')[0]}.runtime"
 _MACHINERY = frozenset(f"{_RUNTIME}.{name}" for name in ("generation", "naming", "native", "stand_ins"))
@@ -136,7 +136,7 @@ def _explored(
 def names_of(thing: object, root: str) -> Iterator[str]:
     """Yield the unique name of a class or function of the generation; for an instance, its class's name."""
     if type(thing) is FunctionType:
-        yield from _joined(thing.__module__, thing.__qualname__, root)
+        yield from _joined(module_of_function(thing), thing.__qualname__, root)
         return
     kind = thing if issubclass(type(thing), type) else type(thing)
     yield from _joined(of_type(kind, "__module__"), of_type(kind, "__qualname__"), root)

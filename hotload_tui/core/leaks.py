@@ -90,7 +90,8 @@ def _forget_overloads(root: str) -> None:
         of_module = registry[module]
         for functions in of_module.values():
             for line, found in functions.copy().items():
-                function = found.__func__ if type(found) in (staticmethod, classmethod) else found
+                is_wrapped = type(found) in (staticmethod, classmethod)
+                function = getattr(found, "__func__", None) if is_wrapped else found
                 if type(function) is FunctionType and is_within(function.__globals__.get("__name__"), root):
                     del functions[line]
         if not any(of_module.values()):

@@ -13,6 +13,7 @@ work for each class, and without a change of the plugin's objects.
 from __future__ import annotations
 
 import weakref
+from types import FunctionType
 
 _unique: dict[int, str] = {}
 """The unique names by the identity of the stable name's string object; a ``ModuleNames`` keeps the object."""
@@ -62,3 +63,14 @@ def names_below(root: str) -> ModuleNames | None:
 def unique_name(name: object) -> object:
     """Return the unique name of the module from whose namespace ``name`` comes; otherwise ``name`` itself."""
     return _unique.get(id(name), name)
+
+
+def module_of_function(function: FunctionType) -> object:
+    """Return the ``__module__`` of a function; if it has none, the root of its generation.
+
+    A function whose code a library generates, as attrs does, may have a namespace without ``__name__``; its
+    builtins are those of its generation.
+    """
+    if function.__module__ is not None or "__name__" in function.__globals__:
+        return function.__module__
+    return getattr(function.__builtins__.get("__import__"), "root", None)

@@ -256,7 +256,7 @@ def test_names_of_a_vendored_package_mean_the_own_version(
     assert bench.host.call("greet") == ["two"]
     drain = bench.host.drain
 
-    def drain_after_call(limit: float, leaving: set[tuple[str, int]]) -> list[CallRecord]:
+    def drain_after_call(limit: float, leaving: set[tuple[str, int]]) -> tuple[CallRecord, ...]:
         answers.append(waiting.pop()())
         return drain(limit, leaving)
 
@@ -292,6 +292,55 @@ def test_what_a_package_leaves_in_the_standard_library_is_removed(bench: Bench, 
         assert {each.memory for each in bench.loader.retire()} <= {"freed"}
     bench.loader.unload("greet")
     assert [each.memory for each in bench.loader.retire()] == ["freed"]
+
+
+OVERLOADED = """
+import typing
+
+class Kind:
+    @typing.overload
+    @staticmethod
+    def word(x: int): ...
+    @typing.overload
+    @staticmethod
+    def word(x: str): ...
+    @staticmethod
+    def word(x): ...
+
+def register(ctx):
+    ctx.hook("greet", lambda: len(typing.get_overloads(Kind.word)))
+"""
+
+
+def test_a_failed_load_keeps_the_overloads_of_the_live_version(bench: Bench) -> None:
+    """The live version's overloads are at the same lines as those of the failed load."""
+    bench.load(OVERLOADED)
+    error = bench.refusal(OVERLOADED + "    1 / 0\n")
+    assert getattr(error, "__notes__", []) == []
+    assert bench.host.call("greet") == [2]
+    bench.loader.unload("greet")
+    assert [each.memory for each in bench.loader.retire()] == ["freed"]
+
+
+GENERATED = """
+class Kind: ...
+
+names = {"Kind": Kind}
+exec("def made(): return Kind", names)
+
+def register(ctx):
+    ctx.hook("greet", lambda: names["made"])
+"""
+
+
+def test_a_generated_function_belongs_to_its_version(bench: Bench) -> None:
+    """The holder of a function whose namespace has no ``__name__`` is named, not the function."""
+    bench.load(GENERATED)
+    kept = bench.host.call("greet")
+    bench.loader.unload("greet")
+    (retirement,) = bench.loader.retire()
+    assert "held by local 'kept'[0]" in retirement.memory
+    del kept
 
 
 LATE = """

@@ -63,7 +63,7 @@ class _Preparation:
     def __init__(self, head: str, plugins: Iterable[ChildPlugin]) -> None:
         self._names: dict[str, object] = {"head": head, "plugins": [tuple(plugin) for plugin in plugins]}
 
-    def __reduce__(self) -> tuple[object, tuple[str, dict[str, object]]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[object, tuple[str, dict[str, object]]]:
         return exec, (_SCRIPT, self._names)
 
 

@@ -36,7 +36,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path, PurePosixPath
 from types import FunctionType, MappingProxyType, ModuleType
-from typing import TypeVar, cast
+from typing import TypeAlias, TypeVar, cast
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.compiled import DIGITS
@@ -110,6 +110,7 @@ class PrivateImport:
 
     def __init__(self, generation: Generation) -> None:
         self.generation = generation
+        self.root = generation.root
         self._standard = Standard(generation, self)
 
     def __call__(
@@ -637,13 +638,14 @@ class Finder(importlib.abc.MetaPathFinder):
     def find_distributions(
         self, context: importlib.metadata.DistributionFinder.Context
     ) -> Iterable[importlib.metadata.Distribution]:
-        """Return the distributions beside ``plugin.py`` for its code, and of shared packages for all."""
+        """Return the distributions beside ``plugin.py`` for its code; those of shared packages for all."""
         generation = calling_generation()
         if generation is not None:
             return find_distributions(generation, context.name)
-        folder = self._shared.get((context.name or "").lower().replace("-", "_"))
-        shared = importlib.metadata.DistributionFinder.Context(name=context.name, path=[folder or ""])
-        return importlib.metadata.MetadataPathFinder.find_distributions(shared) if folder else ()
+        folder = self._shared.get((context.name or "").lower().replace("-", "_"), "")
+        shared = importlib.metadata.DistributionFinder.Context(name=context.name, path=[folder])
+        found = importlib.metadata.MetadataPathFinder.find_distributions(shared)
+        return found if folder else ()
 
 
 finder = Finder()
@@ -874,7 +876,7 @@ class Generation:
         """Return the spec of a module that only an importer of the plugin knows, or ``None``."""
         stable = f"{self.parent}.{name}"
         for importer in self._own_importers():
-            find: Callable[..., ModuleSpec | None] | None = getattr(importer, "find_spec", None)
+            find: _Find | None = getattr(importer, "find_spec", None)
             spec = find(stable, path, None) if find else None
             if spec is not None:
                 loader = _ImporterLoader(self.parent, name, spec)
@@ -985,6 +987,7 @@ def install(module_path: str, plugins: Iterable[tuple[str, str, int, tuple[str, 
             generation.confirm()
 
 
+_Find: TypeAlias = Callable[[str, Sequence[str] | None, None], ModuleSpec | None]
 _READS_MODULES = re.compile(rb"sys\.modules|from\s+sys\s+import[^\n]*\bmodules\b")
 
 

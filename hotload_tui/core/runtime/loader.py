@@ -123,7 +123,9 @@ class Load:
         with self.step_observer("load", self.name, self.wanted.artifact.manifest.digest):
             # In a copy: a context variable that is set during the load would hold the version for ever.
             run = contextvars.copy_context().run
-            return run(prove, self._generation, self._context, self._state, self._ledger)
+            proven = run(prove, self._generation, self._context, self._state, self._ledger)
+        self._overloads = {}
+        return proven
 
     def end(self) -> None:
         """Record what the load changed in the process; the caller holds the process's lock."""
@@ -146,6 +148,7 @@ class Load:
                 error.add_note(f"left behind: {entry.describe()}")
         gone = retirer.drop(generation, ledger, self._context)
         restore_overloads(self._overloads)
+        self._overloads = {}
         gone.is_failed = True
         for entry in gone.remove_references(error, live):
             error.add_note(f"left behind: {entry.describe()}")
