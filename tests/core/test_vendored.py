@@ -173,7 +173,7 @@ import sys, types
 from importlib.machinery import ModuleSpec
 
 class Importer:
-    known = {__name__ + ".moves": 'WORD'}
+    known = {__name__ + ".moves": 'WORD', __name__ + ".moves.deep": 'WORD'}
 
     def find_spec(self, name, path, target=None):
         return ModuleSpec(name, self, is_package=True) if name in self.known else None
@@ -189,11 +189,16 @@ class Importer:
 
 sys.meta_path[:] = [each for each in sys.meta_path if type(each).__name__ != "Importer"]
 sys.meta_path.append(Importer())
+
+def lazy():
+    __import__(__name__ + ".moves.deep")
+    return sys.modules[__name__ + ".moves.deep"].WORD
 """
 
 NAMES: dict[str, Names] = {
     "a module that the package's importer makes": Names(
-        _LIKE_SIX, "import pack.moves\n    from pack.moves import WORD\n    return pack.moves.WORD"
+        _LIKE_SIX, "import pack.moves\n    from pack.moves import WORD\n"
+        "    assert pack.lazy() == 'WORD'\n    return pack.moves.WORD",
     ),
     "sys.modules": Names("", "import sys, pack.x\n    return sys.modules['pack.x'].WORD"),
     "sys.modules, imported from sys": Names("", "from sys import modules\n    import pack.x\n"
