@@ -39,7 +39,7 @@ MOST = 20
 """The number of references that a report names."""
 
 _LEVELS = 16
-_WIDEST = 400  # holders to follow on one level
+_WIDEST = 400  # objects to follow on one level
 _GENERATION = re.compile(r"\.g\d+_[0-9a-f]{12}x*(?=\.)")  # in the unique names of other plugins' modules
 _GENERAL = ("builtins", "collections", "functools", "weakref", "_weakrefset", "types", "abc")
 """The modules of the standard library whose objects any code may fill; others rely on their contents."""
@@ -148,7 +148,7 @@ class _Walk:
         """Return the new objects that refer to objects of ``level``, except those known by name."""
         wanted = {id(thing) for thing in level}
         above: list[object] = []
-        for holder in referrers_of(level):  # not a list: its copy would be a holder
+        for holder in referrers_of(level[:_WIDEST]):  # not a list: its copy would be a holder
             key = id(holder)
             if key in self._own or holder is level or holder is self._found or _is_of_search(holder):
                 continue

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import weakref
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import Context
 from datetime import datetime, tzinfo
@@ -53,7 +53,7 @@ _LARGEST = 400_000  # objects to visit; more would take a second
 _SLICE = 200  # objects to follow in one call of C code, without other threads
 _PART = 10_000  # references to look at in one call of C code
 _TURN = 1_000  # objects to look at before other threads run
-_FEW = 16  # objects whose holders the collector finds faster than a look at each reference
+_FEW = 16  # objects whose holders the collector looks for at the same time
 
 
 def held_from_outside(references: Iterable[weakref.ref[object]], root: str) -> set[str]:
@@ -183,18 +183,17 @@ class _ReferenceGraph:
         self.root = root
         self.members: list[object] = []
         self._shore: dict[int, object] = {}  # other objects, perhaps only reachable from here
-        self._touched: set[int] = set()  # those of them with a new reference from here
-        self._known: set[int] = set()
+        self._touched: list[int] = []  # those of them with a new reference from here
         self._own_kinds: dict[int, bool] = {}
-        self._inside: Counter[int] = Counter()
+        self._inside: dict[int, int] = {}
         self._followed = 0
         probe = [object()]
         self._alone = next(map(sys.getrefcount, probe))  # the count of an object that only a list holds
 
     def add(self, thing: object) -> None:
         """Add an object to the generation's objects."""
-        if thing is not None and id(thing) not in self._known:
-            self._known.add(id(thing))
+        if thing is not None and id(thing) not in self._inside:
+            self._inside[id(thing)] = 0
             self.members.append(thing)
 
     def grow(self) -> None:
@@ -217,17 +216,14 @@ class _ReferenceGraph:
         keys = [*map(id, spaces)]  # a list of this graph refers to each, too
         counts = map(sys.getrefcount, spaces)
         return any(
-            count - self._alone - 1 > self._inside[key] for key, count in zip(keys, counts, strict=True)
+            count - self._alone - 1 > self._inside.get(key, 0)
+            for key, count in zip(keys, counts, strict=True)
         )
 
     def add_strangers(self) -> None:
         """Add the functions that no namespace names, such as registered lambdas: they refer to one."""
-        spaces = {*map(id, self.namespaces())}
-        found = [
-            thing
-            for thing in gc.get_objects()
-            if type(thing) is FunctionType and id(thing.__globals__) in spaces
-        ]
+        holders = referrers_of(tuple(self.namespaces()))
+        found = [holder for holder in holders if type(holder) is FunctionType]
         while found:
             self.add(found.pop())
         self.grow()
@@ -278,27 +274,29 @@ class _ReferenceGraph:
             self._note(_worth_following(targets[start : start + _PART]), spaces)
 
     def _note(self, targets: list[object], spaces: set[int]) -> None:
-        keys = [*map(id, targets)]
-        self._inside.update(keys)
-        known, own_kinds = self._known, self._own_kinds
-        for key, target in zip(keys, targets, strict=True):
-            if key in known:
+        inside, shore, own_kinds = self._inside, self._shore, self._own_kinds
+        for target in targets:
+            key = id(target)
+            count = inside.get(key)
+            if count is not None:
+                inside[key] = count + 1
+                if key in shore:
+                    self._touched.append(key)
                 continue
-            known.add(key)
+            inside[key] = 1
             is_own = own_kinds.get(id(type(target)))
             if is_own is None:
                 is_own = self._is_own(target)
             if is_own or key in spaces:
                 self.members.append(target)
             else:
-                self._shore[key] = target
-        self._touched.update(keys)
+                shore[key] = target
+                self._touched.append(key)
 
     def _judge(self) -> bool:
         """Take the objects that nothing else refers to: they belong to the generation, too."""
-        touched, self._touched = self._touched, set()
+        touched, self._touched = dict.fromkeys(self._touched), []
         shore, alone = self._shore, self._alone
-        touched &= shore.keys()
         own = [key for key in touched if sys.getrefcount(shore[key]) - alone == self._inside[key]]
         self.members += map(shore.pop, own)
         return bool(own)
@@ -323,23 +321,21 @@ def _worth_following(targets: list[object]) -> list[object]:
 
 
 def referrers_of(things: tuple[object, ...]) -> Iterator[object]:
-    """Yield the objects that refer to some of ``things``.
+    """Yield each object that refers to some of ``things``, once.
 
-    The collector compares each reference in the process with each of ``things``, without other threads. For
-    more than a few things, a look at each reference is faster.
+    The collector compares each reference in the process with each of its arguments, without other threads:
+    hence few of them at a time. A list of all objects would be faster and is dangerous: it would hold tuples
+    that other threads are just building, and the interpreter refuses to finish these.
     """
-    if len(things) <= _FEW:
-        yield from gc.get_referrers(*things)
-        return
-    wanted = {*map(id, things)}
-    everything = gc.get_objects()
-    for start in range(0, len(everything), _TURN):
-        some = everything[start : start + _TURN]
-        if not wanted.isdisjoint(map(id, gc.get_referents(*some))):
-            for thing in some:
-                if not wanted.isdisjoint(map(id, gc.get_referents(thing))):
-                    yield thing
-        let_others_run()
+    seen: set[int] = set()
+    for start in range(0, len(things), _FEW):
+        some = things[start : start + _FEW]
+        for holder in gc.get_referrers(*some):
+            if id(holder) not in seen and holder is not some and holder is not things:
+                seen.add(id(holder))
+                yield holder
+        if start:
+            let_others_run()
 
 
 def let_others_run() -> None:
