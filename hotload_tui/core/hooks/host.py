@@ -609,7 +609,7 @@ class HookHost(HookCalls):
             raised = len(faults)
             started = time.perf_counter()
             try:
-                with self._step_observer("hook", handler.plugin):
+                with self._step_observer("hook", handler.plugin, handler.digest):
                     value = waited_for(
                         handler, handler.call(*args, **kwargs), record, self._reports.module_path
                     )

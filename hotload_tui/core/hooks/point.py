@@ -63,6 +63,7 @@ class Handler:
         "_shared",
         "call",
         "calls",
+        "digest",
         "faults",
         "function",
         "generation",
@@ -72,12 +73,20 @@ class Handler:
     )
 
     def __init__(
-        self, point: str, call: HookFunction, *, plugin: str, generation: int, priority: int
+        self,
+        point: str,
+        call: HookFunction,
+        *,
+        plugin: str,
+        generation: int,
+        priority: int,
+        digest: str = "",
     ) -> None:
         self.point = point
         self.call = call
         self.plugin = plugin
         self.generation = generation
+        self.digest = digest
         self.priority = priority
         self.function = _name_of(call)
         self.faults = 0

@@ -134,7 +134,9 @@ class PluginContext:
         ports: KeptPorts | None = None,
         failed: Failed = nobody_asks,
         module_path: str = "hotplug",
+        digest: str = "",
     ) -> None:
+        self._digest = digest
         self.name = name
         """The plugin's name."""
         self.generation = generation
@@ -451,7 +453,14 @@ class PluginContext:
             raise RegisterError(self.name, f"priority at hook point '{point}' must be a whole number")
         call = cast("HookFunction", handler)
         self.staged.append(
-            Handler(str(point), call, plugin=self.name, generation=self.generation, priority=priority)
+            Handler(
+                str(point),
+                call,
+                plugin=self.name,
+                generation=self.generation,
+                priority=priority,
+                digest=self._digest,
+            )
         )
         return handler
 

@@ -108,7 +108,7 @@ class HandOver:
             if not owned.is_held or owned.key in taken:
                 continue
             try:
-                self._claims.release(old.name, owned)
+                self._claims.release(old.name, _digest(old), owned)
             except PluginError as error:
                 self.endings.append(error.__cause__ or error)
             else:
@@ -135,7 +135,7 @@ class HandOver:
             before = previous.get(owned.key) if owned.replace is not None else None
             if before is None:
                 self._acquire_for(new, owned)
-                self._back.append(partial(self._claims.release, new.name, owned))
+                self._back.append(partial(self._claims.release, new.name, _digest(new), owned))
             else:
                 self._claims.replace(new.name, _digest(new), owned, before)
                 self._back.append(partial(self._replace_back, owned, before))
@@ -151,7 +151,7 @@ class HandOver:
             self._claims.replace(old.name, _digest(old), before, owned)
             return
         try:
-            self._claims.release(new.name, owned)
+            self._claims.release(new.name, _digest(new), owned)
         finally:
             self._acquire_for(old, before)
 

@@ -111,6 +111,7 @@ class Load:
             ports=self.ports,
             failed=self.failed,
             module_path=self.config.module_path,
+            digest=artifact.manifest.digest,
         )
         self._ledger = Ledger(generation.root, self.number, self.process)
         self._ledger.begin(artifact, follows=follows)
@@ -140,7 +141,7 @@ class Load:
         """
         generation, ledger = self._generation, self._ledger
         unloaders, self._unloaders = self._unloaders, []
-        for fault in (*retirer.run(self.name, unloaders), *retirer.call_endings(generation, ledger)):
+        for fault in (*retirer.run(self._generation, unloaders), *retirer.call_endings(generation, ledger)):
             error.add_note(f"cleaning up failed: {fault.type}: {fault.message}")
         generation.release()
         for entry in ledger.undo():

@@ -9,7 +9,7 @@ from typing import Final, Generic, TypeAlias, TypeVar, cast
 
 from hotload_tui.core.errors import LoadError, PluginError, RegisterError
 from hotload_tui.core.hooks.point import signature_of
-from hotload_tui.core.model import StepObserver
+from hotload_tui.core.model import Phase, StepObserver
 from hotload_tui.core.runtime.threads import Trials
 from hotload_tui.core.runtime.workers import running_loop
 
@@ -132,26 +132,26 @@ class Claims:
     def acquire(self, plugin: str, digest: str, owned: Owned[object]) -> None:
         """Claim a resource for a version; raises ``PluginError``."""
         with self._named(owned.key, "acquire"):
-            owned.hold(self._call(plugin, digest, owned.acquire))
+            owned.hold(self._call("load", plugin, digest, owned.acquire))
 
     def replace(self, plugin: str, digest: str, owned: Owned[object], previous: Owned[object]) -> None:
         """Put a version's part in the place of another version's; raises ``PluginError``."""
         replace, value = owned.replace, previous.value
         assert replace is not None
         with self._named(owned.key, "replace"):
-            owned.hold(self._call(plugin, digest, lambda: replace(value)))
+            owned.hold(self._call("load", plugin, digest, lambda: replace(value)))
         previous.let_go()
 
-    def release(self, plugin: str, owned: Owned[object]) -> None:
+    def release(self, plugin: str, digest: str, owned: Owned[object]) -> None:
         """Give a resource up; raises ``PluginError``, and then the version still counts as its owner."""
         value = owned.value
         with self._named(owned.key, "release"):
-            self._call(plugin, "", lambda: _release(owned, value))
+            self._call("unload", plugin, digest, lambda: _release(owned, value))
         owned.let_go()
 
-    def _call(self, plugin: str, digest: str, function: Callable[[], object]) -> object:
+    def _call(self, phase: Phase, plugin: str, digest: str, function: Callable[[], object]) -> object:
         def run() -> object:
-            with self._step_observer("load" if digest else "unload", plugin, digest):
+            with self._step_observer(phase, plugin, digest):
                 try:
                     result = function()
                 except BaseException as error:  # foreign code: whatever it raises, the hand-over has failed

@@ -195,7 +195,7 @@ class Retirer:
         """Call the functions that the generation registered for the program's end; return their faults."""
         plugin = generation.plugin
         errors = (
-            self._error_of(plugin, ending.call, f"the function {ending.name} for the program's end")
+            self._error_of(generation, ending.call, f"the function {ending.name} for the program's end")
             for ending in ledger.leave(generation.exit_calls, successor)
         )
         return [self._fault_of(plugin, error) for error in errors if error is not None]
@@ -233,12 +233,12 @@ class Retirer:
 
     # ---- on_unload
 
-    def run(self, plugin: str, unloaders: Sequence[Callable[[], object]]) -> Iterator[Fault]:
+    def run(self, generation: Generation, unloaders: Sequence[Callable[[], object]]) -> Iterator[Fault]:
         """Run ``on_unload`` functions, the newest first; yield their faults."""
         for function in reversed(unloaders):
-            error = self._error_of(plugin, function, f"on_unload function {_name_of(function)}")
+            error = self._error_of(generation, function, f"on_unload function {_name_of(function)}")
             if error is not None:
-                yield self._fault_of(plugin, error)
+                yield self._fault_of(generation.plugin, error)
 
     def faults_of(self, plugin: str, errors: Iterable[BaseException]) -> tuple[Fault, ...]:
         """Return the faults of a version that ends for ``errors``."""
@@ -254,7 +254,7 @@ class Retirer:
             error = (
                 self._end(unloader)
                 if isinstance(unloader, Worker)
-                else self._error_of(live.name, unloader, f"on_unload function {_name_of(unloader)}")
+                else self._error_of(live.generation, unloader, f"on_unload function {_name_of(unloader)}")
             )
             if error is not None:
                 yield self._fault_of(live.name, error)
@@ -272,12 +272,16 @@ class Retirer:
             worker.forget()  # even if it runs on: a thread keeps its Worker, which would keep the function
         return error
 
-    def _error_of(self, plugin: str, function: Callable[[], object], what: str) -> BaseException | None:
+    def _error_of(
+        self, generation: Generation, function: Callable[[], object], what: str
+    ) -> BaseException | None:
+        plugin, digest = generation.plugin, generation.artifact.manifest.digest
+
         def run() -> None:
             thread = threading.get_ident()
             self._unloading[thread] = plugin
             try:
-                with self._step_observer("unload", plugin):
+                with self._step_observer("unload", plugin, digest):
                     _refuse_unfinished(function(), what)
             finally:
                 del self._unloading[thread]
