@@ -7,9 +7,10 @@ no file behind and ends with its process.
 ``compiled/trash/<when>/`` contains the artifacts that one command removed. The trash keeps the newest 5
 commands, up to 64 MiB.
 
-``last-good.json`` records, for each plugin, which artifact was live last, whether the plugin is held, and
+``last-good.json`` records, for each plugin, which artifacts were live last, whether the plugin is held, and
 which versions are barred from loading. With it, a cold start with a broken source runs the last good
-artifact, and a hold survives its host. Each process changes only the entries of its own plugins.
+artifact, a version that kills its host gives way to the previous good one, and a hold survives its host.
+Each process changes only the entries of its own plugins.
 
 ``sources.json`` maps unchanged sources to their digests, so that they need not be read. If it is missing,
 damaged or out of date, the sources are read.
@@ -267,8 +268,11 @@ _LAST_GOOD, _HOLD, _BARRED, _FAULTS = "last_good", "hold", "barred", "faults"
 _WEAK = (_LAST_GOOD, _FAULTS)  # entries that are not worth waiting for the disk: they change often
 
 
+_KEPT_GOOD = 4  # good artifacts that the record names for each plugin
+
+
 class Hold(Struct, frozen=True):
-    """Keeps a plugin from following its source until the source changes or the user releases the plugin."""
+    """Keeps a plugin from following its source, until the user releases it or its source changes."""
 
     source: str
     """Digest of the source that the plugin does not follow."""
@@ -277,6 +281,8 @@ class Hold(Struct, frozen=True):
     reason: str
     fault: Fault | None = None
     """The failure of the source, if that is the reason."""
+    is_pinned: bool = False
+    """Whether the user chose the version: then only the user ends the hold, and a changed source does not."""
 
 
 class Barred(Struct, frozen=True):
@@ -291,7 +297,7 @@ class _Faults(Struct, frozen=True):
     entries: tuple[HistoryEntry, ...]
 
 
-_T = TypeVar("_T", str, Hold, Barred, _Faults)
+_T = TypeVar("_T", Hold, Barred, _Faults)
 Stamp: TypeAlias = tuple[int, int, int, int]
 """Inode, size in bytes, mtime and ctime in ns; all 0 for a file that is missing."""
 _NONE: Stamp = (0, 0, 0, 0)
@@ -351,14 +357,21 @@ class _PluginFile:
 
 
 class Record(_PluginFile):
-    """The record of each plugin in ``compiled_dir``: last good artifact, hold and barred versions."""
+    """The record of each plugin in ``compiled_dir``: last good artifacts, hold and barred versions."""
 
     def __init__(self, compiled_dir: Path) -> None:
         super().__init__(compiled_dir / RECORD)
 
     def last_good(self, plugin: str) -> str:
         """Return the digest of the artifact that was live last; empty if none was."""
-        return self._entry(plugin, _LAST_GOOD, str) or ""
+        return next(iter(self.good(plugin)), "")
+
+    def good(self, plugin: str) -> tuple[str, ...]:
+        """Return the digests of the artifacts that were live and are not barred, the last one first."""
+        found = self._kept.get(plugin, {}).get(_LAST_GOOD)
+        if isinstance(found, str):  # another release wrote it
+            return (found,)
+        return tuple(each for each in found if isinstance(each, str)) if isinstance(found, list) else ()
 
     def hold(self, plugin: str) -> Hold | None:
         """Return the plugin's hold, or ``None``."""
@@ -369,23 +382,36 @@ class Record(_PluginFile):
         return self._entry(plugin, _BARRED, Barred)
 
     def set_last_good(self, digests: Mapping[str, str]) -> None:
-        """Record the live digests as the last good ones; raises ``ArtifactError`` if the write fails."""
-        self._change(_LAST_GOOD, digests)
+        """Record the live digests as the last good ones; an empty digest forgets all good ones.
 
-    def forget(self, plugin: str | None = None) -> dict[str, str]:
-        """Forget the last good digest of one plugin, or of all, and return it. Raises ``ArtifactError``."""
+        Raises ``ArtifactError`` if the write fails.
+        """
+        if all(self.last_good(name) == digest for name, digest in digests.items()):
+            return
         self.read()
-        known = {name: self.last_good(name) for name in (self._kept if plugin is None else [plugin])}
-        self.set_last_good(dict.fromkeys(known, ""))
-        return {name: digest for name, digest in known.items() if digest}
+        self.set_good(
+            {name: (digest, *self.good(name)) if digest else () for name, digest in digests.items()}
+        )
+
+    def set_good(self, digests: Mapping[str, Iterable[str]]) -> None:
+        """Record the good digests of some plugins, the last one first; raises ``ArtifactError``."""
+        self._change(_LAST_GOOD, {name: [*dict.fromkeys(own)][:_KEPT_GOOD] for name, own in digests.items()})
+
+    def forget(self, plugin: str | None = None) -> dict[str, tuple[str, ...]]:
+        """Forget the good digests of one plugin, or of all, and return them. Raises ``ArtifactError``."""
+        self.read()
+        known = {name: self.good(name) for name in (self._kept if plugin is None else [plugin])}
+        self.set_good(dict.fromkeys(known, ()))
+        return {name: digests for name, digests in known.items() if digests}
 
     def keep(self, plugin: str, hold: Hold | None) -> None:
         """Record a hold on the plugin, or (``None``) its end; raises ``ArtifactError`` if the write fails."""
         self._change(_HOLD, {plugin: msgspec.to_builtins(hold)})
 
     def bar(self, plugin: str, digest: str, fault: Fault) -> None:
-        """Bar one more version from being loaded; raises ``ArtifactError`` if the write fails."""
+        """Bar one more version from being loaded, so that it is no good one; raises ``ArtifactError``."""
         self.read()
+        self.set_good({plugin: [each for each in self.good(plugin) if each != digest]})
         before = self.barred(plugin)
         digests = {*(before.digests if before else ()), digest}
         self._change(_BARRED, {plugin: msgspec.to_builtins(Barred(tuple(sorted(digests)), fault))})

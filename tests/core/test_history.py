@@ -22,6 +22,24 @@ def test_the_last_live_version_is_remembered_across_processes(tmp_path: Path) ->
     assert (again.last_good("a"), again.last_good("b"), again.last_good("c")) == ("1", "3", "")
 
 
+def test_the_versions_before_are_remembered_too(tmp_path: Path) -> None:
+    """The record names several good versions, the last one first; a barred version is none of them."""
+    record = Record(tmp_path)
+    for digest in ("1", "2", "1", "3", "4", "5"):
+        record.set_last_good({"a": digest})
+    assert Record(tmp_path).good("a") == ("5", "4", "3", "1")
+    record.bar("a", "5", Fault("hook", "a", "SIGSEGV", "it crashed", 0.0))
+    assert (Record(tmp_path).good("a"), Record(tmp_path).last_good("a")) == (("4", "3", "1"), "4")
+
+
+def test_a_record_of_an_earlier_release_is_read(tmp_path: Path) -> None:
+    """A record that names only one good version is understood."""
+    (tmp_path / RECORD).write_text('{"a": {"last_good": "1"}}')
+    record = Record(tmp_path)
+    record.set_last_good({"a": "2"})
+    assert Record(tmp_path).good("a") == ("2", "1")
+
+
 def test_an_empty_digest_forgets(tmp_path: Path) -> None:
     """A plugin whose digest is emptied has no last good artifact."""
     Record(tmp_path).set_last_good({"a": "1"})

@@ -143,7 +143,7 @@ class Builds:
         self.record.read()
         holds = {name: self.record.hold(name) for name in published}
         in_use = {
-            name: {self.record.last_good(name), live_digest(name), hold.digest if hold else ""}
+            name: {*self.record.good(name), live_digest(name), hold.digest if hold else ""}
             for name, hold in holds.items()
         }
         with self._warned():
@@ -160,9 +160,10 @@ class Builds:
 
         def undo() -> None:
             restore(self.compiler.folder, when)
-            self.went_live(
-                {each: good for each, good in forgotten.items() if not self.record.last_good(each)}
-            )
+            with self._warned():
+                self.record.set_good(
+                    {each: good for each, good in forgotten.items() if not self.record.good(each)}
+                )
 
         return removed, undo
 

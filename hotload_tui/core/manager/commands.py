@@ -134,7 +134,7 @@ class Holds:
     def hold_back(self, directory: PluginDirectory, reason: str) -> None:
         """Bar the present source from loading, and hold the plugin.
 
-        The last good version becomes live, if it is another version; otherwise no version is live. Raises
+        The last other good version becomes live; if there is none, no version is live. Raises
         ``DiscoverError``, ``ArtifactError`` and the errors of ``Pipeline.hold``.
         """
         source = read_source(directory.name, directory.path, self._rule).digest

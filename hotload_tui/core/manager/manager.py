@@ -269,7 +269,7 @@ class HotloadManager:
     def hold(self, name: str, reason: str) -> PluginStatus:
         """Bar the plugin's present source from loading, in this host and in later hosts, until it changes.
 
-        The last good version becomes live, if it is another version; otherwise no version is live.
+        The last other good version becomes live; if there is none, no version is live.
         """
         with self._command_lock.taken():
             self._holds.hold_back(self._pipeline.find_on(name), reason)
