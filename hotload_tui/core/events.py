@@ -149,7 +149,10 @@ class PluginMended(PluginEvent, frozen=True, tag=True):
 
 
 class PluginHeld(PluginEvent, frozen=True, tag=True):
-    """The plugin does not follow its source until the source changes or the user releases the plugin."""
+    """The plugin does not follow its source.
+
+    This ends when the user releases the plugin. If the user did not choose the version, a save ends it, too.
+    """
 
     level: ClassVar[Level] = "warning"
     generation: int
@@ -158,7 +161,7 @@ class PluginHeld(PluginEvent, frozen=True, tag=True):
 
     def describe(self) -> str:  # noqa: D102 - as Event
         live = f"generation {self.generation} is live" if self.generation else "no version is live"
-        return f"held, {live}: {self.reason}"
+        return f"held, {live}: {self.reason}; 'hotload release {self.name}' ends that"
 
 
 class PluginReleased(PluginEvent, frozen=True, tag=True):

@@ -1,12 +1,14 @@
-"""Rollbacks to earlier generations, and holds that last until the source changes or a release."""
+"""Rollbacks to earlier generations until a release, and holds until the source changes or a release."""
 
 from collections.abc import Callable
 
 import pytest
 
 from hotload_tui import Config, PluginState
+from hotload_tui.core.compiled import Record
 from hotload_tui.core.errors import RefusedError, UnknownPluginError
 from hotload_tui.core.events import PluginHeld, PluginReleased, PluginRetired
+from hotload_tui.core.model import Fault
 from tests.conftest import Running, Workspace, answering, without_memory
 
 Run = Callable[[Config], Running]
@@ -75,38 +77,55 @@ def test_a_release_of_the_newest_version_loads_nothing(running: Running) -> None
     assert without_memory(running.manager.release("greet")) == without_memory(status)
 
 
-def test_an_edit_ends_the_hold(running: Running, workspace: Workspace) -> None:
-    """A hold ends when the source changes; if the new source is broken, the held version stays live."""
+@pytest.mark.parametrize("source", [answering("four"), "def register(ctx)\n", answering("one")])
+def test_a_save_does_not_end_a_rollback(running: Running, workspace: Workspace, source: str) -> None:
+    """A plugin that was rolled back stays at the chosen version, and the log says so at each save."""
     running.manager.rollback("greet", 1)
-    workspace["greet"] = "def register(ctx)\n"
+    workspace["greet"] = source
     look(running, workspace)
-    assert running.status("greet").state is PluginState.STALE
-    assert running.host.call("greet") == ["one"]
-    workspace["greet"] = answering("four")
-    look(running, workspace)
-    assert running.status("greet").state is PluginState.OK
-    assert running.host.call("greet") == ["four"]
-
-
-def test_an_edit_back_to_what_was_rolled_back_to_is_ok(running: Running, workspace: Workspace) -> None:
-    """If the source is edited back to the live version, nothing is loaded and the state is OK."""
-    running.manager.rollback("greet", 1)
-    workspace["greet"] = answering("one")
     look(running, workspace)
     status = running.status("greet")
-    assert (status.state, status.generation, status.held) == (PluginState.OK, 4, "")
+    assert running.host.call("greet") == ["one"]
+    assert (status.state, status.generation) == (PluginState.HELD, 4)
+    lines = [line.text for line in running.manager.log() if line.text.startswith("saved, but")]
+    assert len(lines) == 1
+    assert "rolled back to generation 1" in lines[0]
+    assert "'hotload release greet'" in lines[0]
+    assert not running.told(PluginReleased)
+
+
+def test_a_release_after_a_save_loads_what_was_saved(running: Running, workspace: Workspace) -> None:
+    """The release of a rolled back plugin brings it up to date with its newest source."""
+    running.manager.rollback("greet", 1)
+    workspace["greet"] = answering("four")
+    look(running, workspace)
+    status = running.manager.release("greet")
+    assert running.host.call("greet") == ["four"]
+    assert (status.state, status.held) == (PluginState.OK, "")
+
+
+def test_a_rollback_to_a_version_that_kills_its_host_ends(
+    running: Running, workspace: Workspace, run: Run
+) -> None:
+    """A version that the user chose and that then killed the host is not loaded again; the source is."""
+    chosen = running.manager.rollback("greet", 1)
+    running.manager.stop()
+    Record(workspace.compiled).bar("greet", chosen.digest, Fault("hook", "greet", "SIGSEGV", "crashed", 0.0))
+    again = run(workspace.config())
+    assert again.host.call("greet") == ["three"]
+    assert again.told(PluginReleased)[0].reason == "the version that the user chose ended its host"
 
 
 def test_a_hold_survives_a_restart(running: Running, workspace: Workspace, run: Run) -> None:
-    """A new host loads the held version, shows the reason, and follows the source when it changes."""
+    """A new host loads the held version and shows the reason, also after a save while no host ran."""
     running.manager.rollback("greet", 1)
     running.manager.stop()
+    workspace["greet"] = answering("four")
     again = run(workspace.config())
     status = again.status("greet")
     assert again.host.call("greet") == ["one"]
     assert (status.state, status.held) == (PluginState.HELD, "rolled back to generation 1")
-    workspace["greet"] = answering("four")
-    look(again, workspace)
+    again.manager.release("greet")
     assert again.host.call("greet") == ["four"]
 
 
@@ -214,6 +233,24 @@ def test_its_user_says_so(workspace: Workspace, run: Run) -> None:
         assert running.status("greet").state is PluginState.HELD
         release("greet")
         assert running.status("greet").state is PluginState.OK
+
+
+def test_the_version_before_is_live_after_a_later_crash(
+    running: Running, workspace: Workspace, run: Run
+) -> None:
+    """If a version kills the host after its load, the next host runs the version before it, and so on."""
+    answers = ["three", "two", "one"]
+    for number, answer in enumerate(answers[:-1], 1):
+        live = running.status("greet")
+        running.manager.stop()
+        fault = Fault("hook", "greet", "SIGSEGV", "it crashed", 0.0)
+        Record(workspace.compiled).bar("greet", live.digest, fault)
+        running = run(workspace.config())
+        assert running.host.call("greet") == [answers[number]], answer
+        assert running.status("greet").state is PluginState.HELD
+    workspace["greet"] = answering("four")
+    look(running, workspace)
+    assert (running.host.call("greet"), running.status("greet").state) == (["four"], PluginState.OK)
 
 
 def test_no_version_that_killed_a_host_comes_back_as_last_good(workspace: Workspace, run: Run) -> None:

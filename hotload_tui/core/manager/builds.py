@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.compiled import Hold, Record, SourceIndex, restore
 from hotload_tui.core.compiler import Build, Compiler
@@ -102,7 +104,8 @@ class Builds:
     def hold(self, name: str, source: str) -> Hold | None:
         """Return the hold that keeps the plugin from following this source; ``None`` if there is none."""
         hold, barred = self.record.hold(name), self.record.barred(name)
-        if hold is not None and hold.source == source:
+        is_meant = hold is not None and (hold.source == source or hold.is_pinned)
+        if hold is not None and is_meant and not self.is_barred(name, hold.digest):
             return hold
         if barred is None or source not in barred.digests:
             return None
@@ -118,9 +121,29 @@ class Builds:
         with self._warned():
             self.record.keep(name, hold)
 
-    def release(self, name: str, reason: str) -> None:
-        """End the plugin's hold and publish the release; do nothing if the plugin has no hold."""
-        if self.record.hold(name) is not None:
+    def stay(self, name: str, hold: Hold, source: str) -> Hold:
+        """Keep a plugin at the version that the user chose although its source changed; return the hold."""
+        self._store.write(
+            "warning",
+            name,
+            f"saved, but it stays as the user chose ({hold.reason}): 'hotload release {name}', or h in the "
+            "console, lets it follow its source",
+        )
+        renewed = replace(hold, source=source)
+        self.keep(name, renewed)
+        return renewed
+
+    def release(self, name: str, reason: str = "") -> None:
+        """End the plugin's hold and publish the release; do nothing if the plugin has no hold.
+
+        Without a ``reason``, nobody asked for it: the source changed, or the held version is barred.
+        """
+        hold = self.record.hold(name)
+        if hold is not None:
+            is_pinned = hold.is_pinned
+            reason = reason or (
+                "the version that the user chose ended its host" if is_pinned else "its source changed"
+            )
             with self._warned():
                 self.record.keep(name, None)
             self._store.publish(PluginReleased(time.time(), name, reason))

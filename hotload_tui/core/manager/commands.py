@@ -111,7 +111,8 @@ class Holds:
         """Make the artifact of ``generation`` live again, and hold the plugin there.
 
         The artifact loads as a new generation, unless it is live already. ``why`` is the fault of the source
-        that causes the rollback, if any.
+        that causes the rollback, if any; without it, the user chose the generation, and a changed source does
+        not end the hold.
 
         Raises:
             RefusedError: there is no such generation, its artifact is gone, or a plugin that requires this
@@ -125,7 +126,8 @@ class Holds:
             raise RefusedError(f"{directory.name} has no generation {generation}; {_choices(entries)}")
         try:
             reason = f"rolled back to generation {generation}" + (f": {why.message}" if why else "")
-            hold = Hold(self._source_digest(directory), chosen[0].digest, reason, why)
+            source = self._source_digest(directory)
+            hold = Hold(source, chosen[0].digest, reason, why, is_pinned=why is None)
             self._pipeline.hold(directory, hold)
         except ArtifactError as error:
             reason = f"the artifact of {directory.name}'s generation {generation} cannot be used: {error}"

@@ -253,8 +253,8 @@ class HotloadManager:
     def rollback(self, name: str, generation: int) -> PluginStatus:
         """Make an earlier generation's artifact live again, and hold the plugin there.
 
-        The artifact loads as a new generation, unless it is live already. The hold ends when the source
-        changes, or with ``release`` or ``rebuild`` of this plugin.
+        The artifact loads as a new generation, unless it is live already. The plugin stays there, whatever
+        is saved, until ``release``, ``enable`` or ``rebuild`` of this plugin.
 
         Raises:
             RefusedError: the plugin is disabled, has no such generation, the artifact is gone, or a plugin

@@ -279,7 +279,7 @@ class Pipeline:
     # ---- holds
 
     def hold(self, directory: PluginDirectory, hold: Hold) -> None:
-        """Make the held artifact live, or no version, and keep the hold until the source changes.
+        """Make the held artifact live, or no version, and keep the hold.
 
         Raises:
             PluginError: the artifact does not load; the live version stays live, and there is no hold.

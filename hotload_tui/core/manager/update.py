@@ -138,8 +138,12 @@ class Update(Stager):
             source, artifact = known
             self._follow(one, source)
             self._know_newest(one, source, artifact)
-        if one.source is not None and one.hold is None:
-            self.engine.builds.release(one.name, "asked for" if one.facts.asked else "its source changed")
+        if one.source is None:
+            return
+        if one.hold is None:
+            self.engine.builds.release(one.name, "asked for" if one.facts.asked else "")
+        elif one.hold.is_pinned and one.hold.source != one.source.digest:
+            one.hold = self.engine.builds.stay(one.name, one.hold, one.source.digest)
 
     def build(self, one: StagedPlugin, source: Source) -> None:
         """Compile a source, and publish the result."""
