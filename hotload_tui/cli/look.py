@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from hotload_tui.core.directories import unknown
 from hotload_tui.core.errors import ConfigError, HotloadError, NoHostError, NotFoundError, UsageError, nearest
 from hotload_tui.core.events import AnyEvent, HostLost, HostReached
 from hotload_tui.core.faults import TWICE
-from hotload_tui.core.model import Invocation, PluginStatus, Snapshot
+from hotload_tui.core.model import Fault, Invocation, PluginStatus, Snapshot
 
 if TYPE_CHECKING:
     from hotload_tui.core.config import Config
@@ -155,7 +156,7 @@ def call(scope: Scope, point: str, args: tuple[str, ...], *, as_json: bool) -> i
         values, keywords = _arguments(args)
         remote = scope.reach(config)
         if remote is not None:
-            invocation, snapshot = remote.invoke(point, *values, **keywords), remote.snapshot()
+            invocation, snapshot = _call_there(remote, point, values, keywords)
             for plugin in () if invocation.seconds else snapshot.plugins:
                 _report_failed(plugin)
         else:
@@ -184,6 +185,49 @@ def trial(scope: Scope, names: tuple[str, ...], trace: Path, parent: int) -> int
 
     run_trial(scope.resolved().config, names, trace, parent)  # the parent process prints the warnings
     return 0
+
+
+_DEATH_SEEN = 5.0  # seconds within which a console has recorded why its host ended
+_PAUSE = 0.02  # seconds
+
+
+def _call_there(
+    remote: RemoteManager, point: str, values: list[object], keywords: dict[str, object]
+) -> tuple[Invocation, Snapshot]:
+    """Call a hook point of the running host; if the call ends the host, that is a fault of a plugin."""
+    before, began = remote.snapshot(), time.time()
+    try:
+        return remote.invoke(point, *values, **keywords), remote.snapshot()
+    except NoHostError as error:
+        if _answers(remote):  # it only took too long
+            raise
+        called = [each.plugin for place in before.points if place.point == point for each in place.handlers]
+        faults = _deaths(called, Path(before.host.compiled_dir), began)
+        if not faults:
+            raise NoHostError(f"the host ended during the call of {', '.join(called)}: {error}") from error
+        return Invocation((), faults, (time.time() - began,)), before
+
+
+def _answers(remote: RemoteManager) -> bool:
+    try:
+        remote.snapshot()
+    except NoHostError:
+        return False
+    return True
+
+
+def _deaths(plugins: list[str], compiled_dir: Path, since: float) -> tuple[Fault, ...]:
+    """Return the faults of these plugins for which a console has barred a version since then."""
+    from hotload_tui.core.compiled import Record  # not imported for --help
+
+    record, deadline = Record(compiled_dir), time.monotonic() + _DEATH_SEEN
+    while True:
+        record.read()
+        barred = filter(None, map(record.barred, dict.fromkeys(plugins)))
+        found = tuple(each.fault for each in barred if each.fault.at >= since)
+        if found or time.monotonic() > deadline:
+            return found
+        time.sleep(_PAUSE)
 
 
 def _call_here(
