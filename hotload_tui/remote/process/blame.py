@@ -1,7 +1,11 @@
-"""Find the plugin that killed or blocks the host, from breadcrumbs and dumps.
+"""Find the artifact that killed or blocks the host, from breadcrumbs and dumps.
 
 The host writes breadcrumbs into shared memory, which costs next to nothing and survives even ``os._exit`` and
 SIGKILL; the console reads them. A heartbeat next to them shows whether the interpreter still runs.
+
+A dump proves which artifact ended the host: it names the thread, the thread's frames name the plugin, and the
+breadcrumb of that thread names the artifact. A breadcrumb alone proves it only if nothing from outside can
+have ended the host; otherwise it makes the artifact suspected.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, cast
 
@@ -33,17 +37,33 @@ CUT_OFF: Final = 97
 """Exit status of a process that can no longer report to its parent or serve its clients."""
 
 _FRAME: Final = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
-_THREAD: Final = re.compile(r"^(?:Current thread|Thread) .*$", re.MULTILINE)
+_THREAD: Final = re.compile(r"^(Current thread|Thread) (0x[0-9a-f]+).*$", re.MULTILINE)
+_RETIRED: Final = re.compile(r"@g(\d+)$")  # end of the file name of retired code, with its generation
+_HOST: Final = str(Path(__file__).with_name("host.py"))
 _TIMEOUT: Final = "Timeout ("  # start of a dump that faulthandler wrote because of a timeout
+
+_CRASHES: Final = frozenset(
+    getattr(signal, name)
+    for name in ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGSYS", "SIGTRAP")
+    if hasattr(signal, name)
+)
+"""The signals that code of the process causes; any other signal may come from outside."""
 
 
 def fault_of_death(
-    plugin: PluginStatus, phase: Phase, *, returncode: int | None, limit: float, trace: str
+    plugin: PluginStatus,
+    phase: Phase,
+    *,
+    returncode: int | None,
+    limit: float,
+    trace: str,
+    thread: int = 0,
 ) -> Fault:
     """Return the fault for a process that ended during ``phase`` of ``plugin``.
 
     ``returncode`` has subprocess's meaning; ``None`` means that the process was killed because the phase took
-    longer than ``limit`` seconds. ``trace`` is faulthandler's dump, or empty.
+    longer than ``limit`` seconds. ``trace`` is faulthandler's dump, or empty; ``thread`` is the identifier of
+    the thread that ran the plugin, or 0.
     """
     if returncode is None or trace.startswith(_TIMEOUT):
         kind, message = "TimeoutError", f"the plugin did not {phase} within {limit:g} s"
@@ -55,7 +75,7 @@ def fault_of_death(
     else:
         kind = "ProcessDied"
         message = f"the plugin ended the process with exit status {returncode}, without cleanup (os._exit?)"
-    return Fault(phase, plugin.name, kind, message, time.time(), frames=_frames(trace, plugin.path))
+    return Fault(phase, plugin.name, kind, message, time.time(), frames=_frames(trace, plugin.path, thread))
 
 
 def _signal_name(number: int) -> str:
@@ -65,20 +85,54 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _frames(trace: str, plugin_dir: str) -> tuple[Frame, ...]:
+class Stack(NamedTuple):
+    """One thread in a dump."""
+
+    thread: int
+    """The identifier of the thread."""
+    is_current: bool
+    """Whether this thread crashed, or wrote the dump."""
+    frames: tuple[tuple[str, int, str], ...]
+    """File, line and function of each frame, innermost first."""
+
+
+def stacks(trace: str) -> list[Stack]:
+    """Return the threads in a dump: newest first, the main thread last."""
+    _, *parts = _THREAD.split(trace)
+    return [
+        Stack(int(thread, 16), kind == "Current thread", tuple(_places(dump)))
+        for kind, thread, dump in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    ]
+
+
+def _places(dump: str) -> Iterator[tuple[str, int, str]]:
+    for file, line, function in _FRAME.findall(dump):
+        if file != _HOST:  # it wrote the dump
+            yield file, int(line), function
+
+
+def current(trace: str) -> Stack | None:
+    """Return the thread that crashed, or wrote the dump; of several dumps, that of the last one."""
+    return next((stack for stack in reversed(stacks(trace)) if stack.is_current), None)
+
+
+def _frames(trace: str, plugin_dir: str, thread: int = 0) -> tuple[Frame, ...]:
     """Return the stack of the thread that runs the plugin, starting with the plugin's first frame."""
-    stacks = [_stack(part, plugin_dir) for part in _THREAD.split(trace)[1:]]
-    own = [stack for stack in stacks if any(frame.owner == "plugin" for frame in stack)]
+    found = [(stack, _stack(stack, plugin_dir)) for stack in stacks(trace)]
+    own = [
+        (stack.thread == thread, stack.is_current, frames)
+        for stack, frames in found
+        if any(frame.owner == "plugin" for frame in frames)
+    ]
     if not own:
         return ()
-    stack = own[-1]  # faulthandler writes the newest thread first and the main thread last
-    first = next(index for index, frame in enumerate(stack) if frame.owner == "plugin")
-    return tuple(stack[first:])
+    *_, frames = max(reversed(own), key=lambda each: each[:2])  # of equal threads, the oldest
+    first = next(index for index, frame in enumerate(frames) if frame.owner == "plugin")
+    return tuple(frames[first:])
 
 
-def _stack(dump: str, plugin_dir: str) -> list[Frame]:
-    frames = [_frame(file, int(line), function, plugin_dir) for file, line, function in _FRAME.findall(dump)]
-    return frames[::-1]
+def _stack(stack: Stack, plugin_dir: str) -> list[Frame]:
+    return [_frame(*place, plugin_dir) for place in reversed(stack.frames)]
 
 
 def _frame(file: str, line: int, function: str, plugin_dir: str) -> Frame:
@@ -103,43 +157,49 @@ def _owner(file: str, plugin_dir: str) -> Owner:
     return "library" if any(Path(file).is_relative_to(path) for path in libraries) else "host"
 
 
-def fault_of_hang(plugin: PluginStatus, phase: Phase, trace: str) -> Fault:
-    """Return the fault for a plugin that blocked its host; ``trace`` is faulthandler's dump."""
+def fault_of_hang(plugin: PluginStatus, phase: Phase, trace: str, thread: int = 0) -> Fault:
+    """Return the fault for a plugin that blocked its host in ``thread``; ``trace`` is faulthandler's dump."""
     return Fault(
         phase,
         plugin.name,
         "TimeoutError",
         "the plugin blocked the host, so the host was restarted",
         time.time(),
-        frames=_frames(trace, plugin.path),
+        frames=_frames(trace, plugin.path, thread),
     )
 
 
-def plugin_in(trace: str, runtime_dir: Path) -> str:
-    """Return the directory name of the plugin whose code crashed or held the interpreter; empty for none."""
-    _, _, rest = trace.partition("Current thread ")
-    current = _THREAD.split(rest)[0]
-    for file, _, _ in _FRAME.findall(current):
-        with contextlib.suppress(ValueError):
-            return Path(file).relative_to(runtime_dir).parts[0]
-    return ""
+def plugin_in(stack: Stack, runtime_dir: Path) -> tuple[str, int]:
+    """Return the plugin whose code the thread runs, and the generation; empty for none.
+
+    The generation is known only of code that has retired; it is 0 otherwise.
+    """
+    for file, _, _ in stack.frames:
+        for root in dict.fromkeys((runtime_dir, runtime_dir.resolve())):
+            if Path(file).is_relative_to(root) and (name := name_of(Path(file).relative_to(root).parts[0])):
+                retired = _RETIRED.search(file)
+                return name, int(retired[1]) if retired else 0
+    return "", 0
 
 
 BEAT: Final = 0.25
 """Seconds between two heartbeats."""
 
 TRAIL: Final = "trail"
+VERSIONS: Final = "versions"
 CRASH: Final = "crash"
 HANG: Final = "hang"
-"""File names in the folder that host and console share: the breadcrumbs and two dumps of faulthandler."""
+"""File names in the folder that host and console share: breadcrumbs, live versions, and two dumps."""
 
 _HEAD: Final = struct.Struct("<d?")  # last heartbeat on the monotonic clock, whether the first scan is over
 _SLOT: Final = struct.Struct(
-    "<Qd16s64s256s"
-)  # number (0: free), time on the monotonic clock, phase, digest, plugin
+    "<QdQ16s64s256s"
+)  # number (0: free), time on the monotonic clock, thread, phase, digest, plugin
 _START: Final = 64  # bytes before the first slot
-_SLOTS: Final = 32  # slot 0: the step that ended last; steps for which no slot is free are left out
+_SLOTS: Final = 32  # steps for which no slot is free are left out
 _SIZE: Final = _START + _SLOTS * _SLOT.size
+_VERSION: Final = struct.Struct("<Q64s256s")  # generation (0: free), digest, plugin
+_VERSIONS_KEPT: Final = 2048  # each further load replaces the oldest one
 
 
 class Crumb(NamedTuple):
@@ -148,10 +208,12 @@ class Crumb(NamedTuple):
     number: int
     """Counts up: the newest step has the greatest number."""
     at: float
-    """Start of the step, or its end if it is over, on the monotonic clock."""
+    """Start of the step on the monotonic clock."""
+    thread: int
+    """Identifier of the thread that runs the step."""
     phase: Phase
     digest: str
-    """Digest of the source that runs; empty if unknown."""
+    """Digest of the artifact that runs; empty if unknown."""
     plugin: str
 
 
@@ -164,21 +226,24 @@ class Trail(NamedTuple):
     """Whether the host's first scan is over."""
     crumbs: tuple[Crumb, ...]
     """The steps that are not over, oldest first."""
-    last: Crumb | None
-    """The step that ended last; ``at`` is the time of its end."""
 
 
 class Breadcrumbs:
     """Records the steps of the host; ``step`` is a ``StepObserver``."""
 
-    def __init__(self, path: Path) -> None:
-        with path.open("r+b") as file:
+    def __init__(self, folder: Path) -> None:
+        with (folder / TRAIL).open("r+b") as file:
             self._memory = mmap.mmap(file.fileno(), _SIZE)
+        with (folder / VERSIONS).open("r+b") as file:
+            self._versions = mmap.mmap(file.fileno(), _VERSIONS_KEPT * _VERSION.size)
+        self._loads = itertools.count()
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
-        self._free = list(range(1, _SLOTS))
+        self._free = list(range(_SLOTS))
         self._is_ready = False
+        self.at_end: Callable[[], None] = _nothing
+        """Called at the end of each step, while the step still counts as running."""
 
     def beat(self) -> None:
         """Record one heartbeat."""
@@ -193,77 +258,68 @@ class Breadcrumbs:
         self._is_ready = True
         self.beat()
 
+    def went_live(self, plugin: str, generation: int, digest: str) -> None:
+        """Record the digest of a live generation, whose threads leave no breadcrumb."""
+        place = next(self._loads) % _VERSIONS_KEPT * _VERSION.size
+        _VERSION.pack_into(self._versions, place, generation, *_words(digest, plugin))
+
     @contextlib.contextmanager
     def step(self, phase: Phase, plugin: str, digest: str = "") -> Iterator[None]:
         """Record a step while it runs. A process that the plugin forked in the step exits at its end."""
         with self._lock:
             slot = self._free.pop() if self._free else None
             number = next(self._numbers)
-        words = _words(phase, digest, plugin)
         if slot is not None:
-            self._write(slot, number, time.monotonic(), words)
+            words = _words(phase, digest, plugin)
+            self._write(slot, number, time.monotonic(), threading.get_ident(), words)
         try:
             yield
         finally:
             if os.getpid() != self._pid:
                 os._exit(0)
-            self._write(0, number, time.monotonic(), words)
+            self.at_end()
             if slot is not None:
-                self._write(slot, 0, 0.0, [b"", b"", b""])
+                self._write(slot, 0, 0.0, 0, [b"", b"", b""])
                 with self._lock:
                     self._free.append(slot)
 
-    def reopen(self, crumb: Crumb) -> None:
-        """Record a step as running although it may be over: this process ends because of it."""
-        self._write(1, crumb.number, crumb.at, _words(crumb.phase, crumb.digest, crumb.plugin))
+    def _write(self, slot: int, number: int, at: float, thread: int, words: Sequence[bytes]) -> None:
+        _SLOT.pack_into(self._memory, _START + slot * _SLOT.size, number, at, thread, *words)
 
-    def _write(self, slot: int, number: int, at: float, words: Sequence[bytes]) -> None:
-        _SLOT.pack_into(self._memory, _START + slot * _SLOT.size, number, at, *words)
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _words(*parts: str) -> list[bytes]:
     return [part.encode("utf-8", "backslashreplace") for part in parts]
 
 
+def _texts(words: Iterable[bytes]) -> list[str]:
+    return [word.rstrip(b"\0").decode("utf-8", "replace") for word in words]
+
+
 def _trail(content: bytes) -> Trail:
     beat, is_ready = _HEAD.unpack_from(content, 0)
-    last, *crumbs = [_crumb(content, slot) for slot in range(_SLOTS)]
-    return Trail(
-        beat,
-        is_ready,
-        tuple(sorted(crumb for crumb in crumbs if crumb.number)),
-        last if last.number else None,
-    )
+    crumbs = (_crumb(content, slot) for slot in range(_SLOTS))
+    return Trail(beat, is_ready, tuple(sorted(crumb for crumb in crumbs if crumb.number)))
 
 
 def _crumb(content: bytes, slot: int) -> Crumb:
-    number, at, *words = _SLOT.unpack_from(content, _START + slot * _SLOT.size)
-    phase, digest, plugin = (word.rstrip(b"\0").decode("utf-8", "replace") for word in words)
-    return Crumb(number, at, cast(Phase, phase), digest, plugin)
-
-
-AFTERMATH: Final = 0.25
-"""Seconds after the end of a step in which it still counts as the cause: a signal may arrive late."""
-
-CUT_OFF_SEEN: Final = 1.0
-"""Seconds within which a host notices that descriptors are missing."""
+    number, at, thread, *words = _SLOT.unpack_from(content, _START + slot * _SLOT.size)
+    phase, digest, plugin = _texts(words)
+    return Crumb(number, at, thread, cast(Phase, phase), digest, plugin)
 
 
 class Culprit(NamedTuple):
-    """The plugin that killed or blocked the host, and the fault."""
+    """The artifact that killed or blocked the host, and the fault."""
 
     plugin: str
     digest: str
-    """Digest of the plugin's source; empty if unknown."""
+    """Digest of the artifact; empty if unknown."""
     fault: Fault
-
-
-def recent(trail: Trail, since: float) -> Crumb | None:
-    """Return the newest running step, else the last step if it ended after ``since`` (monotonic clock)."""
-    if trail.crumbs:
-        return trail.crumbs[-1]
-    last = trail.last
-    return last if last is not None and last.at > since else None
+    is_proven: bool
+    """Whether the evidence is certain; otherwise the artifact is only suspected, because it was active."""
 
 
 class Evidence:
@@ -278,6 +334,8 @@ class Evidence:
     def clear(self) -> None:
         """Reset all files for the next host."""
         (self.folder / TRAIL).write_bytes(bytes(_SIZE))
+        with (self.folder / VERSIONS).open("wb") as file:  # sparse
+            file.truncate(_VERSIONS_KEPT * _VERSION.size)
         for name in (CRASH, HANG):
             (self.folder / name).write_bytes(b"")
         for name in (SOCKET, PLACES):
@@ -292,7 +350,7 @@ class Evidence:
         try:
             return _trail((self.folder / TRAIL).read_bytes())
         except FileNotFoundError:  # the console is closing and has removed the folder
-            return Trail(0.0, False, (), None)
+            return Trail(0.0, False, ())
 
     def dump(self, name: str) -> str:
         """Return the dump that faulthandler wrote to the file ``name`` (``CRASH`` or ``HANG``)."""
@@ -302,41 +360,81 @@ class Evidence:
             return ""
 
     def culprit_of_death(self, trace: str, returncode: int, *, was_orphaned: bool = False) -> Culprit | None:
-        """Return the plugin whose step was running when the host died, or had ended just before.
+        """Return the artifact that ended the host, or that was active when something else may have done so.
 
-        A step that is over does not count if the host ended because its supervisor died (``was_orphaned``).
+        ``was_orphaned``: the host ended because its supervisor died.
         """
-        trail = self.trail()
-        crumb = self._crumb(trail, trace)
-        if crumb is None and not was_orphaned:
-            crumb = recent(trail, time.monotonic() - (CUT_OFF_SEEN if returncode == CUT_OFF else AFTERMATH))
+        crumbs = self.trail().crumbs
+        crumb = self._step_of(current(trace), crumbs)
+        is_proven = crumb is not None
+        if crumb is None and crumbs:
+            crumb = crumbs[-1]
+            is_alone = len({(each.plugin, each.digest) for each in crumbs}) == 1
+            is_proven = is_alone and not (trace or was_orphaned or _may_be_outside(returncode))
         if crumb is None:
             return None
-        status = self._status(crumb)
-        fault = fault_of_death(status, crumb.phase, returncode=returncode, limit=self._limit, trace=trace)
-        return Culprit(crumb.plugin, crumb.digest, fault)
+        fault = fault_of_death(
+            self._status(crumb),
+            crumb.phase,
+            returncode=returncode,
+            limit=self._limit,
+            trace=trace,
+            thread=crumb.thread,
+        )
+        return Culprit(crumb.plugin, crumb.digest, fault, is_proven)
 
     def culprit_of_hang(self, trail: Trail, trace: str) -> Culprit | None:
-        """Return the plugin that blocks the host."""
-        crumb = self._crumb(trail, trace) or recent(trail, trail.beat - AFTERMATH)
+        """Return the artifact that blocks the host.
+
+        The dump does not show which thread holds the interpreter's lock: it may be one that has no step.
+        """
+        trace = trace or self.dump(CRASH)  # a process that stops itself has written only the latter
+        threads = stacks(trace)
+        steps = [self._step_of(stack, trail.crumbs) for stack in threads]
+        found = {step.plugin: step for step in steps if step is not None}
+        crumb = next((step for stack, step in zip(threads, steps, strict=True) if stack.is_current), None)
+        if crumb is None and trail.crumbs:
+            crumb = trail.crumbs[-1]
+        elif crumb is None and len(found) == 1:
+            (crumb,) = found.values()
         if crumb is None:
             return None
-        return Culprit(crumb.plugin, crumb.digest, fault_of_hang(self._status(crumb), crumb.phase, trace))
+        fault = fault_of_hang(self._status(crumb), crumb.phase, trace, crumb.thread)
+        return Culprit(crumb.plugin, crumb.digest, fault, is_proven=True)
 
-    def _crumb(self, trail: Trail, trace: str) -> Crumb | None:
-        """Return the newest running step of the plugin in whose code the dump was written.
+    def _step_of(self, stack: Stack | None, crumbs: Sequence[Crumb]) -> Crumb | None:
+        """Return the step that a thread runs; for another thread of a plugin, a step of phase ``thread``."""
+        if stack is None:
+            return None
+        own = [crumb for crumb in reversed(crumbs) if crumb.thread == stack.thread]
+        plugin, generation = plugin_in(stack, self._root)
+        if not plugin:
+            return own[0] if own else None
+        versions = self._versions()
+        digest = versions.get((plugin, generation), "")
+        for crumb in own:
+            if crumb.plugin == plugin:
+                return crumb._replace(digest=digest) if generation and digest else crumb
+        if not generation:  # of a load that runs, or of the live version
+            loads = [each.digest for each in crumbs if each.plugin == plugin and each.phase == "load"]
+            digest = loads[-1] if loads else digest
+        return Crumb(0, 0.0, stack.thread, "thread", digest, plugin)
 
-        If the dump names no plugin, return the newest running step. If it names a plugin without a running
-        step, return a step of phase ``host``.
-        """
-        named = name_of(plugin_in(trace, self._root) or plugin_in(trace, self._root.resolve()) or ".") or ""
-        for crumb in reversed(trail.crumbs):
-            if crumb.plugin == named or not named:
-                return crumb
-        return Crumb(0, 0.0, "host", "", named) if named else None
+    def _versions(self) -> dict[tuple[str, int], str]:
+        """Return the digest of each generation that was live; generation 0 is the newest."""
+        found: dict[tuple[str, int], str] = {}
+        for generation, *words in sorted(_VERSION.iter_unpack((self.folder / VERSIONS).read_bytes())):
+            digest, plugin = _texts(words)
+            found[plugin, generation] = found[plugin, 0] = digest
+        return found
 
     def _status(self, crumb: Crumb) -> PluginStatus:
         return PluginStatus(crumb.plugin, PluginState.HELD, str(self._root / crumb.plugin))
+
+
+def _may_be_outside(returncode: int) -> bool:
+    """Return whether something outside the plugin may have ended the host in this way."""
+    return returncode == CUT_OFF or (returncode < 0 and -returncode not in _CRASHES)
 
 
 class Hang(Struct):

@@ -16,12 +16,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Final, NamedTuple, Protocol, TypeAlias
 
+from msgspec.structs import replace
+
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.model import Level
-from hotload_tui.core.source import SourceRule, read_source
 from hotload_tui.remote.process import supervisor
-from hotload_tui.remote.process.blame import BEAT, CRASH, HANG, Crumb, Culprit, Evidence, Hang, Trail
+from hotload_tui.remote.process.blame import (
+    BEAT,
+    CRASH,
+    CUT_OFF,
+    HANG,
+    Crumb,
+    Culprit,
+    Evidence,
+    Hang,
+    Trail,
+)
 from hotload_tui.remote.process.output import Line, Reader
 
 
@@ -158,6 +169,7 @@ _BOOT: Final = 15.0  # seconds until the first heartbeat
 _OVERDUE: Final = 1.5  # seconds that a load may take beyond its limit
 _MINUTE: Final = 60.0
 _CRASHES: Final = 3  # deaths within a minute, with no plugin held back, after which the monitor gives up
+_ADVICE: Final = "this version is not loaded again: save a fix, or press r to load it as it is"
 _STOP: Final = 2.0  # seconds
 _JOIN: Final = 1.0  # seconds
 
@@ -173,17 +185,16 @@ class HostMonitor:
         """Whether a heartbeat is missing; the host may still be well, but a query would have to wait."""
         self._options = options
         self._listener = listener
-        self._runtime_dir = Path(config.runtime_dir)
         self._compiled_dir = Path(config.compiled_dir)
-        self._rule = SourceRule(config.watch.ignore)
         self._limit = config.load_timeout
         self._slow: set[int] = set()
-        self._evidence = Evidence(self._runtime_dir, self._limit)
+        self._evidence = Evidence(Path(config.runtime_dir), self._limit)
         self._link: Link | None = None
         self._pid = 0
         self._started_at = 0.0
         self._hang: Hang | None = None
         self._deaths: deque[float] = deque(maxlen=_CRASHES)
+        self._suspected: dict[tuple[str, str], float] = {}  # plugin and digest → time of the death
         self._has_given_up = False
         self._is_renewed = False  # whether the user has asked to restart a healthy host
         self._is_wanted = True  # whether to start the host again when it ends
@@ -287,16 +298,36 @@ class HostMonitor:
         trace = self._evidence.dump(CRASH) or (hang.trace if hang else "")
         culprit = self._evidence.culprit_of_death(trace, code, was_orphaned=was_orphaned)
         how = f"died of signal {-code}" if code < 0 else f"ended with exit status {code}"
-        if culprit is None:
-            self._listener.say("error", "", f"the host {how}; no plugin was being loaded or called")
-        else:
+        if culprit is not None and not culprit.is_proven:
+            culprit = self._suspect(culprit, how)
+        elif culprit is not None:
             self._listener.say("error", culprit.plugin, f"the host {how}: {culprit.fault.message}")
+        else:
+            self._listener.say("error", "", f"the host {how}; no plugin was being loaded or called")
         if culprit is not None and self._hold(culprit):
             self._again()
-        elif culprit is None and code > 0 and not self._ready.is_set():
+        elif culprit is None and code > 0 and code != CUT_OFF and not self._ready.is_set():
             self._give_up(f"the host could not start ({how}); the log says why")
         else:
             self._count(how)
+
+    def _suspect(self, culprit: Culprit, how: str) -> Culprit | None:
+        """Return the culprit if it is suspected for the second time within a minute; otherwise log it."""
+        now, artifact = time.monotonic(), (culprit.plugin, culprit.digest)
+        before = self._suspected.get(artifact)
+        self._suspected[artifact] = now
+        phase = culprit.fault.phase
+        if before is not None and now - before < _MINUTE:
+            message = f"the host {how} twice within a minute while this version was active ({phase})"
+            self._listener.say("error", culprit.plugin, message)
+            return culprit._replace(fault=replace(culprit.fault, message=message))
+        self._listener.say(
+            "warning",
+            culprit.plugin,
+            f"the host {how} while this version was active ({phase}); the plugin is suspected, but the cause "
+            "may be outside it: a second such end within a minute holds the version back",
+        )
+        return None
 
     def _count(self, how: str) -> None:
         """Start the host again, or give up if it dies too often: no plugin was held back as the cause."""
@@ -328,17 +359,15 @@ class HostMonitor:
         from hotload_tui.core.compiled import Record  # imported only when a plugin is held back
 
         try:
-            digest = culprit.digest or self._digest_of(culprit.plugin)
-            Record(self._compiled_dir.absolute()).bar(culprit.plugin, digest, culprit.fault)
+            record = Record(self._compiled_dir.absolute())
+            if not (digest := culprit.digest or record.last_good(culprit.plugin)):
+                return False  # no artifact of it is known
+            fault = replace(culprit.fault, notes=(*culprit.fault.notes, _ADVICE))
+            record.bar(culprit.plugin, digest, fault)
         except HotloadError as error:
             self._listener.say("error", culprit.plugin, f"cannot hold it back: {error}")
             return False
         return True
-
-    def _digest_of(self, plugin: str) -> str:
-        folders = (self._runtime_dir / plugin, self._runtime_dir / f"_{plugin}")
-        folder = next((folder for folder in folders if folder.is_dir()), folders[0])
-        return read_source(plugin, folder, self._rule).digest
 
     # ---- a host that runs
 
@@ -380,12 +409,13 @@ class HostMonitor:
             if hang.looks == 1:
                 return  # the host may still be writing the dump
             trace = trace or " "
-        hang.trace = trace
-        if hang.culprit is None:
-            text = "the host does not answer"
-            more = "no plugin was being loaded or called"
-            self._report("error", "", f"{text}; {more}", trouble=f"{text}; u restarts it")
+        if hang.culprit is None:  # a slow host may call a plugin that really hangs, so look again
+            if hang.looks == 2:  # noqa: PLR2004 - report once
+                text = "the host does not answer"
+                more = "no plugin was being loaded or called"
+                self._report("error", "", f"{text}; {more}", trouble=f"{text}; u restarts it")
             return
+        hang.trace = trace or " "
         place = hang.culprit.fault.place
         where = f" at {Path(place.file).name}:{place.line}" if place else ""
         what = f"{where} in {place.function}" if place else ""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from hotload_tui import Fault, load_config
+from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.events import AnyEvent
 from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.remote.process import HostedManager
-from hotload_tui.remote.process.blame import AFTERMATH, BEAT
+from hotload_tui.remote.process.blame import BEAT
 from tests.conftest import Workspace
 from tests.waiting import until
 
@@ -29,8 +31,8 @@ class Console:
         settings.write_text(wanted)
         config = load_config(settings, runtime_dir=workspace.plugins, compiled_dir=workspace.compiled)
         options = {"--config": settings, "--plugins": workspace.plugins, "--compiled": workspace.compiled}
-        words = [str(word) for pair in options.items() for word in pair]
-        self.manager = HostedManager(config, words)
+        self.options = [str(word) for pair in options.items() for word in pair]
+        self.manager = HostedManager(config, self.options)
         self._heard_at = 0.0
         self.manager.subscribe(self._hear)
         self.manager.open()
@@ -56,8 +58,8 @@ class Console:
         return "\n".join(f"{line.level} {line.plugin}: {line.text}" for line in self.manager.log())
 
     def wait_for_quiet(self) -> None:
-        """Wait until the last event is long past, so that a death is not blamed on a plugin."""
-        until(lambda: time.monotonic() - self._heard_at > AFTERMATH + BEAT)
+        """Wait until the last event is long past, so that no plugin is active."""
+        until(lambda: time.monotonic() - self._heard_at > 2 * BEAT)
 
     @property
     def pid(self) -> int:
@@ -72,6 +74,23 @@ class Console:
         """Return the state of a plugin."""
         status = self.status(name)
         return status.state if status else None
+
+    def generation(self, name: str) -> int:
+        """Return the number of the plugin's live generation; 0 if none is live."""
+        status = self.status(name)
+        return status.generation if status else 0
+
+    def answers(self, point: str) -> tuple[object, ...]:
+        """Call a hook point; without a host that answers, return nothing."""
+        try:
+            return self.manager.invoke(point).values
+        except HotloadError:
+            return ()
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of ``hotload`` on the host of this console."""
+        command = [sys.executable, "-m", "hotload_tui", *words, *self.options]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.workspace.root)
 
     def fault(self, name: str) -> Fault:
         """Return the plugin's fault, which must be there."""

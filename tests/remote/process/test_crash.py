@@ -1,9 +1,13 @@
+import contextlib
 import os
 import signal
-from pathlib import Path
+import threading
 
+import pytest
+
+from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.model import PluginState
-from hotload_tui.remote.process.blame import TRAIL, Breadcrumbs, Evidence
+from tests.counts import ALL_CASES
 from tests.remote.process.conftest import Console
 
 SEGFAULT = "import ctypes\ndef boom():\n    ctypes.string_at(0)\ndef register(ctx):\n    boom()\n"
@@ -68,6 +72,92 @@ def test_the_previous_version_is_live_meanwhile(console: Console) -> None:
     assert console.manager.invoke("greet").values == ("hello",)
 
 
+def test_a_version_that_crashes_at_its_first_call_gives_way_to_the_one_before(console: Console) -> None:
+    """A crash in a call after a good load is reported with plugin and signal, and the version before runs."""
+    for answer in ("one", "two"):
+        console.workspace["boom"] = f"def register(ctx):\n    ctx.hook('boom', lambda: {answer!r})\n"
+        console.wait_for(lambda answer=answer: console.answers("boom") == (answer,))  # type: ignore[misc]
+    console.workspace["boom"] = SEGFAULT.replace("    boom()\n", "    ctx.hook('boom', boom)\n")
+    console.wait_for(lambda: console.generation("boom") == 3)
+    done = console.command("call", "boom")
+    assert done.returncode == 1
+    assert done.stderr.startswith("boom: hook: SIGSEGV: the plugin crashed the process: Segmentation fault")
+    console.wait_for(lambda: console.answers("boom") == ("two",))
+    assert console.state("boom") is PluginState.HELD
+    assert console.fault("boom").notes == (
+        "this version is not loaded again: save a fix, or press r to load it as it is",
+    )
+
+
+def test_a_fix_is_not_blamed_for_what_the_old_version_does_when_it_leaves(console: Console) -> None:
+    """If on_unload of the old version kills the host, the saved fix is live in the next one."""
+    console.workspace["boom"] = SEGFAULT.replace("    boom()\n", "    ctx.on_unload(boom)\n")
+    console.wait_for(lambda: console.state("boom") is PluginState.OK)
+    console.workspace["boom"] = GREET
+    console.wait_for_line("error boom: the host died of signal 11")
+    console.wait_for(lambda: console.answers("greet") == ("hello",))
+    assert console.state("boom") is PluginState.OK
+
+
+SLOW = """
+import pathlib, time
+def register(ctx):
+    pathlib.Path({mark!r}).touch()
+    time.sleep(0.4)
+"""
+
+
+def reload(console: Console, name: str) -> None:
+    """Load a plugin again; the host may end meanwhile."""
+    with contextlib.suppress(HotloadError):
+        console.manager.rebuild(name)
+
+
+def test_a_kill_from_outside_only_makes_a_plugin_suspected(console: Console) -> None:
+    """A plugin that loads while the host is killed is barred only if that happens again within a minute."""
+    mark = console.workspace.root / "mark"
+    console.workspace["slow"] = SLOW.format(mark=str(mark))
+    console.wait_for(mark.exists)
+    os.kill(console.pid, signal.SIGKILL)
+    console.wait_for_line("warning slow: the host died of signal 9", "(load)", "suspected")
+    console.wait_for(lambda: console.state("slow") is PluginState.OK)
+    assert not console.lines("error slow")
+    mark.unlink()
+    first = console.pid
+    threading.Thread(target=reload, args=(console, "slow"), daemon=True).start()
+    console.wait_for(mark.exists)
+    os.kill(first, signal.SIGKILL)
+    console.wait_for_line("error slow: the host died of signal 9 twice within a minute")
+    console.wait_for(lambda: console.state("slow") is PluginState.HELD)
+
+
+POLL = """
+import os, pathlib, threading, time
+def poll():
+    while not pathlib.Path({mark!r}).exists():
+        time.sleep(0.01)
+    {act}
+def register(ctx):
+    threading.Thread(target=poll, daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize(
+    "act", ["os.closerange(3, 500)", "os._exit(3)", "os.kill(os.getpid(), 15)"][: 1 + 2 * ALL_CASES]
+)
+def test_a_thread_that_ends_the_host_is_found_while_another_plugin_loads(console: Console, act: str) -> None:
+    """The plugin is blamed whose thread closes the descriptors or exits, not the one that loads meanwhile."""
+    mark = console.workspace.root / "mark"
+    console.workspace["poll"] = POLL.format(mark=str(mark), act=act)
+    console.wait_for(lambda: console.state("poll") is PluginState.OK)
+    console.workspace["slow"] = SLOW.format(mark=str(mark))
+    console.wait_for(lambda: console.state("poll") is PluginState.HELD)
+    assert console.fault("poll").frames[0].function == "poll"
+    console.wait_for(lambda: console.state("slow") is PluginState.OK)
+    assert not console.lines("error slow")
+    assert not console.lines("warning slow")
+
+
 def test_three_deaths_without_a_known_culprit_are_enough(console: Console) -> None:
     """A host that is killed from outside is restarted twice; at the third death the console gives up."""
     seen: set[int] = set()
@@ -109,19 +199,3 @@ def test_a_pause_outlives_the_host(console: Console) -> None:
     console.wait_for(lambda: console.manager.snapshot().watcher.waiting == ("good",))
     assert [status.name for status in console.manager.resume()] == ["good"]
     assert console.manager.invoke("greet").values == ("hello", "hello")
-
-
-def test_a_late_look_finds_the_plugin_whose_signal_ended_the_host(tmp_path: Path) -> None:
-    """A host that ends because of a plugin's signal says so, so that a busy console may look much later."""
-    evidence = Evidence(tmp_path, 1.0)
-    evidence.clear()
-    crumbs = Breadcrumbs(evidence.folder / TRAIL)
-    with crumbs.step("hook", "boom"):
-        pass
-    last = crumbs.trail().last
-    assert last is not None
-    crumbs.reopen(last._replace(at=0.0))
-    culprit = evidence.culprit_of_death("", -signal.SIGTERM)
-    evidence.remove()
-    assert culprit is not None
-    assert culprit.plugin == "boom"
