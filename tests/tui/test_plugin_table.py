@@ -6,7 +6,7 @@ import shutil
 import pytest
 from msgspec.structs import replace
 
-from hotload_tui.core.model import PluginState, PluginStatus
+from hotload_tui.core.model import Fault, PluginState, PluginStatus
 from hotload_tui.tui.widgets.detail_tabs import Overview
 from hotload_tui.tui.widgets.history_view import HistoryView
 from hotload_tui.tui.widgets.plugin_table import COLUMNS, PluginTable, fitting
@@ -159,6 +159,14 @@ def test_columns_that_do_not_fit_are_left_out_the_least_needed_first(width: int,
     columns = fitting(width, 8)
     assert {column.key for column in COLUMNS} - {column.key for column in columns} == missing
     assert sum(column.width + 2 for column in columns) <= width
+
+
+@pytest.mark.parametrize("state", [state for state in PluginState if state is not PluginState.BUILD])
+def test_every_state_fits_its_column(state: PluginState) -> None:
+    """Glyph, word and mark of a plugin that failed are not cut at 80 columns."""
+    fault = Fault("hook", "greet", "ValueError", "no", 0.0)
+    column = next(column for column in fitting(78, 8) if column.key == "state")
+    assert len(PluginStatus("greet", state, "", fault=fault).sign) <= column.width
 
 
 def test_a_long_name_gets_the_room_that_is_left() -> None:

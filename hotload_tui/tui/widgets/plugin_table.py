@@ -23,7 +23,7 @@ from hotload_tui.tui.widgets.panes import RowTable
 PADDING: Final = 2
 """Cells that the table adds to each column."""
 
-NAME_ROOM: Final = (12, 40)
+NAME_ROOM: Final = (11, 40)
 """The minimum and maximum number of cells for a plugin's name."""
 
 STYLES: Final = {state: f"plugins--{state.name.lower()}" for state in PluginState}
@@ -75,13 +75,13 @@ def _age(row: PluginRow) -> str:
 
 
 COLUMNS: Final = (
-    Column("state", "state", 7, 0, lambda row: row.status.sign),
+    Column("state", "state", 8, 0, lambda row: row.status.sign),
     Column("plugin", "plugin", NAME_ROOM[0], 0, lambda row: clean_line(row.status.name, 100)),
     Column("digest", "digest", 12, 0, lambda row: clean_line(row.status.digest[:12]) or "-"),
     Column("generation", "gen", 4, 2, lambda row: str(row.status.generation or "-")),
     Column("compile", "build ms", 8, 3, lambda row: milliseconds(row.status.compile_seconds)),
     Column("load", "load ms", 7, 1, lambda row: milliseconds(row.status.load_seconds)),
-    Column("points", "hook points", 24, 4, _points),
+    Column("points", "hook points", 23, 4, _points),
     Column("calls", "calls", 6, 5, lambda row: str(row.calls or "-")),
     Column("faults", "faults", 6, 6, lambda row: str(row.faults or "-")),
     Column("age", "age", 4, 0, _age),
