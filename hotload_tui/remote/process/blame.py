@@ -423,7 +423,11 @@ class Evidence:
     def _versions(self) -> dict[tuple[str, int], str]:
         """Return the digest of each generation that was live; generation 0 is the newest."""
         found: dict[tuple[str, int], str] = {}
-        for generation, *words in sorted(_VERSION.iter_unpack((self.folder / VERSIONS).read_bytes())):
+        try:
+            content = (self.folder / VERSIONS).read_bytes()
+        except FileNotFoundError:  # as in ``trail``
+            return found
+        for generation, *words in sorted(_VERSION.iter_unpack(content)):
             digest, plugin = _texts(words)
             found[plugin, generation] = found[plugin, 0] = digest
         return found

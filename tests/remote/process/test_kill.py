@@ -97,7 +97,9 @@ def save(workspace: Workspace, values: Iterator[int]) -> tuple[int, ...]:
     for name in sorted(NAMES):
         newest.append(next(values))
         draft = workspace.root / "draft"
-        draft.write_text(CODE.format(value=newest[-1]))
+        draft.write_text(
+            f"import time\ntime.sleep(0.01)\n{CODE.format(value=newest[-1])}"
+        )  # many kills hit a load
         (workspace.plugins / name).mkdir(exist_ok=True)
         draft.replace(workspace.plugins / name / "plugin.py")
     return tuple(newest)
