@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, cast
 
@@ -193,8 +193,8 @@ HANG: Final = "hang"
 
 _HEAD: Final = struct.Struct("<d?")  # last heartbeat on the monotonic clock, whether the first scan is over
 _SLOT: Final = struct.Struct(
-    "<QdQ16s64s256s"
-)  # number (0: free), time on the monotonic clock, thread, phase, digest, plugin
+    "<QdQQ16s64s256s"
+)  # number (0: free), time on the monotonic clock, thread, its number in the system, phase, digest, plugin
 _START: Final = 64  # bytes before the first slot
 _SLOTS: Final = 32  # steps for which no slot is free are left out
 _SIZE: Final = _START + _SLOTS * _SLOT.size
@@ -210,7 +210,9 @@ class Crumb(NamedTuple):
     at: float
     """Start of the step on the monotonic clock."""
     thread: int
-    """Identifier of the thread that runs the step."""
+    """Identifier of the thread that runs the step, as in dumps."""
+    native: int
+    """The system's number of that thread."""
     phase: Phase
     digest: str
     """Digest of the artifact that runs; empty if unknown."""
@@ -271,7 +273,8 @@ class Breadcrumbs:
             number = next(self._numbers)
         if slot is not None:
             words = _words(phase, digest, plugin)
-            self._write(slot, number, time.monotonic(), threading.get_ident(), words)
+            threads = threading.get_ident(), threading.get_native_id()
+            self._write(slot, number, time.monotonic(), threads, words)
         try:
             yield
         finally:
@@ -279,12 +282,14 @@ class Breadcrumbs:
                 os._exit(0)
             self.at_end()
             if slot is not None:
-                self._write(slot, 0, 0.0, 0, [b"", b"", b""])
+                self._write(slot, 0, 0.0, (0, 0), [b"", b"", b""])
                 with self._lock:
                     self._free.append(slot)
 
-    def _write(self, slot: int, number: int, at: float, thread: int, words: Sequence[bytes]) -> None:
-        _SLOT.pack_into(self._memory, _START + slot * _SLOT.size, number, at, thread, *words)
+    def _write(
+        self, slot: int, number: int, at: float, threads: tuple[int, int], words: Sequence[bytes]
+    ) -> None:
+        _SLOT.pack_into(self._memory, _START + slot * _SLOT.size, number, at, *threads, *words)
 
 
 def _nothing() -> None:
@@ -306,9 +311,9 @@ def _trail(content: bytes) -> Trail:
 
 
 def _crumb(content: bytes, slot: int) -> Crumb:
-    number, at, thread, *words = _SLOT.unpack_from(content, _START + slot * _SLOT.size)
+    number, at, thread, native, *words = _SLOT.unpack_from(content, _START + slot * _SLOT.size)
     phase, digest, plugin = _texts(words)
-    return Crumb(number, at, thread, cast(Phase, phase), digest, plugin)
+    return Crumb(number, at, thread, native, cast(Phase, phase), digest, plugin)
 
 
 class Culprit(NamedTuple):
@@ -383,20 +388,26 @@ class Evidence:
         )
         return Culprit(crumb.plugin, crumb.digest, fault, is_proven)
 
-    def culprit_of_hang(self, trail: Trail, trace: str) -> Culprit | None:
+    def culprit_of_hang(
+        self, trail: Trail, trace: str, busy: Collection[int] = frozenset()
+    ) -> Culprit | None:
         """Return the artifact that blocks the host.
 
-        The dump does not show which thread holds the interpreter's lock: it may be one that has no step.
+        The dump does not show which thread holds the interpreter's lock; it may have no step. So if
+        any thread is ``busy`` (the system's numbers), a step whose thread is not only waits for the lock.
         """
         trace = trace or self.dump(CRASH)  # a process that stops itself has written only the latter
-        threads = stacks(trace)
-        steps = [self._step_of(stack, trail.crumbs) for stack in threads]
-        found = {step.plugin: step for step in steps if step is not None}
-        crumb = next((step for stack, step in zip(threads, steps, strict=True) if stack.is_current), None)
-        if crumb is None and trail.crumbs:
-            crumb = trail.crumbs[-1]
-        elif crumb is None and len(found) == 1:
-            (crumb,) = found.values()
+        waiting = {crumb.thread for crumb in trail.crumbs if busy and crumb.native not in busy}
+        running = [crumb for crumb in trail.crumbs if crumb.thread not in waiting]
+        now: list[Crumb] = []
+        others: dict[str, Crumb] = {}
+        for stack in stacks(trace):
+            step = self._step_of(stack, trail.crumbs) if stack.thread not in waiting else None
+            if step is not None:
+                others[step.plugin] = step
+                now += [step] * stack.is_current
+        certain = now or running[-1:] or (list(others.values()) if len(others) == 1 else [])
+        crumb = next(iter(certain or trail.crumbs[-1:]), None)
         if crumb is None:
             return None
         fault = fault_of_hang(self._status(crumb), crumb.phase, trace, crumb.thread)
@@ -418,7 +429,7 @@ class Evidence:
         if not generation:  # of a load that runs, or of the live version
             loads = [each.digest for each in crumbs if each.plugin == plugin and each.phase == "load"]
             digest = loads[-1] if loads else digest
-        return Crumb(0, 0.0, stack.thread, "thread", digest, plugin)
+        return Crumb(0, 0.0, stack.thread, 0, "thread", digest, plugin)
 
     def _versions(self) -> dict[tuple[str, int], str]:
         """Return the digest of each generation that was live; generation 0 is the newest."""
@@ -439,6 +450,16 @@ class Evidence:
 def _may_be_outside(returncode: int) -> bool:
     """Return whether something outside the plugin may have ended the host in this way."""
     return returncode == CUT_OFF or (returncode < 0 and -returncode not in _CRASHES)
+
+
+def busy_threads(pid: int) -> frozenset[int]:
+    """Return the numbers of the threads that use a processor; empty where the system has no ``/proc``."""
+    found = set()
+    for file in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            if file.read_bytes().rpartition(b")")[2].split()[:1] == [b"R"]:
+                found.add(int(file.parent.name))
+    return frozenset(found)
 
 
 class Hang(Struct):

@@ -32,6 +32,7 @@ from hotload_tui.remote.process.blame import (
     Evidence,
     Hang,
     Trail,
+    busy_threads,
 )
 from hotload_tui.remote.process.output import Line, Reader
 
@@ -404,7 +405,9 @@ class HostMonitor:
         """Report the plugin that hangs and its place, once the host has written the dump."""
         hang.looks += 1
         trace = self._evidence.dump(HANG)[hang.before :]
-        hang.culprit = self._evidence.culprit_of_hang(trail, trace)
+        is_silent = time.monotonic() - trail.beat > _SILENT  # else a load is overdue, and other threads run
+        busy = busy_threads(self._pid) if is_silent else frozenset()
+        hang.culprit = self._evidence.culprit_of_hang(trail, trace, busy)
         if hang.culprit is None or not hang.culprit.fault.frames:
             if hang.looks == 1:
                 return  # the host may still be writing the dump

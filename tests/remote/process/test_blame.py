@@ -153,6 +153,7 @@ def running(
         for thread, phase, plugin, digest in steps:
             with monkeypatch.context() as patch:
                 patch.setattr(threading, "get_ident", lambda thread=thread: thread)
+                patch.setattr(threading, "get_native_id", lambda thread=thread: thread)
                 stack.enter_context(crumbs.step(phase, plugin, digest))
         yield
 
@@ -173,13 +174,22 @@ def test_a_death_is_blamed_on_the_artifact_that_ran(
     assert (culprit.plugin, culprit.digest, culprit.is_proven) == (death.plugin, death.digest, death.proven)
 
 
+IN_CALL, IN_LOAD, IN_POLLER, AT_REST = (
+    (OTHER, "boom/plugin.py"),
+    (MAIN, "new/plugin.py"),
+    (POLLER, "poll/jobs.py"),
+    (MAIN, ""),
+)
 HANGS = {
-    "the main thread loads": ((CALL, LOAD), ((OTHER, "boom/plugin.py"), (MAIN, "new/plugin.py")), "new"),
-    "a call hangs": ((CALL,), ((OTHER, "boom/plugin.py"), (MAIN, "")), "boom"),
-    "a plugin's own thread hangs": ((), ((POLLER, "poll/jobs.py"), (MAIN, "")), "poll"),
-    "threads of two plugins": ((), ((POLLER, "poll/jobs.py"), (OTHER, "boom/plugin.py"), (MAIN, "")), ""),
-    "no dump": ((CALL,), (), "boom"),
-    "nothing runs": ((), ((MAIN, ""),), ""),
+    "the main thread loads": ((CALL, LOAD), (IN_CALL, IN_LOAD), (), "new"),
+    "a call hangs": ((CALL,), (IN_CALL, AT_REST), (), "boom"),
+    "a call is busy while a load waits": ((CALL, LOAD), (IN_CALL, IN_LOAD), (OTHER,), "boom"),
+    "a plugin's own thread hangs": ((), (IN_POLLER, AT_REST), (), "poll"),
+    "a plugin's own thread is busy while a load waits": ((LOAD,), (IN_POLLER, IN_LOAD), (POLLER,), "poll"),
+    "a library's thread is busy while a load waits": ((LOAD,), ((POLLER, ""), IN_LOAD), (POLLER,), "new"),
+    "threads of two plugins": ((), (IN_POLLER, IN_CALL, AT_REST), (), ""),
+    "no dump": ((CALL,), (), (), "boom"),
+    "nothing runs": ((), (AT_REST,), (), ""),
 }
 
 
@@ -188,11 +198,11 @@ def test_a_hang_is_blamed_on_the_plugin_whose_thread_runs(
     evidence: Evidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """The dump of all threads names the plugin, also of a thread that has no step."""
-    steps, threads, plugin = HANGS[name]
+    steps, threads, busy, plugin = HANGS[name]
     frames = [(thread, inside(file) if file else IDLE) for thread, file in threads]
     with running(evidence, steps, monkeypatch):
         trace = dump(*frames, current=MAIN).replace("{root}", str(tmp_path / "plugins")) if threads else ""
-        culprit = evidence.culprit_of_hang(evidence.trail(), trace)
+        culprit = evidence.culprit_of_hang(evidence.trail(), trace, busy)
     assert (culprit.plugin if culprit else "") == plugin
 
 

@@ -1,6 +1,7 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 
 import pytest
@@ -156,6 +157,22 @@ def test_a_thread_that_ends_the_host_is_found_while_another_plugin_loads(console
     console.wait_for(lambda: console.state("slow") is PluginState.OK)
     assert not console.lines("error slow")
     assert not console.lines("warning slow")
+
+
+@pytest.mark.skipif(
+    not ALL_CASES or sys.platform != "linux",
+    reason="make soak runs it, on the system that shows which thread is busy",
+)
+def test_a_thread_that_blocks_the_host_is_found_while_another_plugin_loads(console: Console) -> None:
+    """The plugin is blamed whose thread holds the interpreter's lock, not the one that loads meanwhile."""
+    mark = console.workspace.root / "mark"
+    console.workspace["poll"] = POLL.format(mark=str(mark), act="sum(range(10**13))")
+    console.wait_for(lambda: console.state("poll") is PluginState.OK)
+    console.workspace["slow"] = SLOW.format(mark=str(mark))
+    console.wait_for_line("error poll: hangs at plugin.py:6 in poll (thread)")
+    assert console.manager.restart() == ""
+    console.wait_for(lambda: console.state("slow") is PluginState.OK)
+    assert console.state("poll") is PluginState.HELD
 
 
 def test_three_deaths_without_a_known_culprit_are_enough(console: Console) -> None:
