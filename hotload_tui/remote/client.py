@@ -185,6 +185,17 @@ def _next(connection: socket.socket, wait: float | None) -> wire.News | None:
     return None if payload is None else wire.decode(payload, wire.NEWS)
 
 
+def _is_closed(connection: socket.socket) -> bool:
+    """Return whether the host has closed an idle connection, to make room for others."""
+    connection.settimeout(0)
+    try:
+        return not connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
 _T = TypeVar("_T")
 
 _TIMEOUT: Final = 10.0  # seconds for the answer to a query
@@ -277,6 +288,9 @@ class RemoteManager(Forwarder):
             raise UsageError(f"an argument cannot be sent to the host: {error}") from error
         with self._lock:
             connection = self._idle.pop() if self._idle else None
+        if connection is not None and _is_closed(connection):
+            connection.close()
+            connection = None
         connection = connection or self._connect()
         try:
             reply = self._exchange(connection, payload, timeout)

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import functools
 import logging
+import math
 import os
 import selectors
 import socket
@@ -19,6 +20,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -91,6 +93,8 @@ class Feed:
 logger = logging.getLogger("hotload.engine")
 
 _MOST_CLIENTS: Final = 64
+_MOST_REFUSALS: Final = 8  # clients that get the reason at the same time; further ones are hung up on
+_SPARED: Final = 1.0  # seconds for which a connection may wait before it has to make room for others
 _HELLO_TIMEOUT: Final = 5.0  # seconds in which a client must send Hello
 _JOIN_TIMEOUT: Final = 1.0  # seconds that close() waits for pending answers, and once more for the threads
 _DISMISS_TIMEOUT: Final = 1.0  # seconds
@@ -152,6 +156,9 @@ class Server:
         self._waker, self._wake = socket.socketpair()
         self._lock = threading.Lock()
         self._clients: dict[socket.socket, threading.Thread] = {}
+        self._waiting: dict[socket.socket, float] = {}
+        """The clients that the server waits for, and since when."""
+        self._refusals = threading.BoundedSemaphore(_MOST_REFUSALS)
         self._acceptor = threading.Thread(target=self._accept, name="hotload-server", daemon=True)
         self._acceptor.start()
         _servers.add(self)
@@ -214,13 +221,48 @@ class Server:
 
     def _admit(self, client: socket.socket) -> None:
         with self._lock:
-            if len(self._clients) >= _MOST_CLIENTS:
-                logger.warning("a client was turned away: there are %d already", _MOST_CLIENTS)
+            has_room = len(self._clients) < _MOST_CLIENTS or self._make_room()
+            target, name = (
+                (self._attend, "hotload-client") if has_room else (self._turn_away, "hotload-refusal")
+            )
+            thread = threading.Thread(target=target, args=(client,), name=name, daemon=True)
+            if has_room:
+                self._clients[client] = thread
+                self._waiting[client] = time.monotonic()
+            elif not self._refusals.acquire(blocking=False):
                 client.close()
                 return
-            thread = threading.Thread(target=self._attend, args=(client,), name="hotload-client", daemon=True)
-            self._clients[client] = thread
         thread.start()
+
+    def _make_room(self) -> bool:
+        """Hang up on the client that has been idle for longest, if any is; it connects again when needed."""
+        idle, since = min(self._waiting.items(), key=itemgetter(1), default=(None, math.inf))
+        if idle is None or time.monotonic() - since < _SPARED:
+            return False
+        self._clients.pop(idle, None)
+        del self._waiting[idle]
+        with contextlib.suppress(OSError):  # the client has just left
+            idle.shutdown(socket.SHUT_RDWR)
+        return True
+
+    def _turn_away(self, client: socket.socket) -> None:
+        """Send a client the reason why it is refused."""
+        logger.warning("a client was turned away: there are %d already", _MOST_CLIENTS)
+        reason = (
+            f"the host has {_MOST_CLIENTS} connections already, and all of them are busy:"
+            " close a console or a command, or try again"
+        )
+        try:
+            _dismiss(client, RefusedError(reason))
+        finally:
+            client.close()
+            self._refusals.release()
+
+    def _receive(self, client: socket.socket, wait: float | None) -> bytes | None:
+        """Return the client's next message; ``None`` if it left, or had to make room for another client."""
+        payload = wire.receive(client, wait)
+        with self._lock:
+            return payload if self._waiting.pop(client, None) is not None else None
 
     def _attend(self, client: socket.socket) -> None:
         """Answer one client until it leaves or violates the protocol."""
@@ -235,10 +277,11 @@ class Server:
         finally:
             with self._lock:
                 self._clients.pop(client, None)
+                self._waiting.pop(client, None)
             client.close()
 
     def _greet(self, client: socket.socket) -> bool:
-        payload = wire.receive(client, _HELLO_TIMEOUT)
+        payload = self._receive(client, _HELLO_TIMEOUT)
         if payload is None:
             return False
         version = wire.decode(payload, wire.Hello).version
@@ -251,12 +294,19 @@ class Server:
         return True
 
     def _answer(self, client: socket.socket) -> None:
-        while (payload := wire.receive(client, None)) is not None:
+        while (payload := self._await_request(client)) is not None:
             request = wire.decode(payload, wire.REQUEST)
             if isinstance(request, wire.Listen):
                 self._stream(client)
                 return
             wire.send(client, self._reply(request))
+
+    def _await_request(self, client: socket.socket) -> bytes | None:
+        with self._lock:
+            if client not in self._clients:
+                return None
+            self._waiting[client] = time.monotonic()
+        return self._receive(client, None)
 
     def _stream(self, client: socket.socket) -> None:
         """Send the state and then the events until the client leaves, stops reading, or the feed ends."""

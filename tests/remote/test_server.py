@@ -88,17 +88,28 @@ def test_a_client_that_leaves_is_forgotten(server: Server) -> None:
 
 
 def test_too_many_clients_are_turned_away(server: Server, connect: Connect) -> None:
-    """A flood of connections does not create a flood of threads, and earlier clients go on."""
+    """A client beyond the limit gets the reason; earlier clients go on, and the threads stay few."""
     inside = connect(server)
     flood = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(80)]
     for connection in flood:
         connection.settimeout(PATIENCE)
         connection.connect(str(server.socket))
-    assert flood[-1].recv(1) == b""
+    assert b"the host has 64 connections already" in rest_of(flood[65])
     assert hotload_threads().count("hotload-client") <= 64
     assert inside.invoke("greet", "Ada").values == ("Hello, Ada",)
     for connection in flood:
         connection.close()
+
+
+def test_idle_connections_make_room(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new client takes the place of the longest idle one, which connects again when it is used."""
+    monkeypatch.setattr("hotload_tui.remote.server._SPARED", 0.0)
+    first = connect(server)
+    for _ in range(70):
+        assert connect(server).invoke("greet", "Ada").values == ("Hello, Ada",)
+    assert first.invoke("greet", "Bob").values == ("Hello, Bob",)
 
 
 def test_closing_leaves_nothing(manager: HotloadManager) -> None:
