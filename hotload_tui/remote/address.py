@@ -66,14 +66,20 @@ def folder() -> Path:
     """Return the user's folder for sockets; it may be missing.
 
     The folder is ``$XDG_RUNTIME_DIR/hotload`` if this user owns ``$XDG_RUNTIME_DIR`` (after ``sudo`` another
-    user does), else ``/tmp/hotload-<uid>``: ``$TMPDIR`` differs between the shells of one user.
+    user does), else ``/tmp/hotload-<uid>``: ``$TMPDIR`` differs between the shells of one user. If another
+    user has taken that name, the folder is ``~/.cache/hotload``.
     """
     session = os.environ.get("XDG_RUNTIME_DIR", "")
     if session and len(os.fsencode(session)) + len("/hotload") <= _LONGEST_FOLDER:
         with contextlib.suppress(OSError):
             if Path(session).is_absolute() and Path(session).stat().st_uid == os.getuid():
                 return Path(session) / "hotload"
-    return Path(f"/tmp/hotload-{os.getuid()}")  # noqa: S108 - _verify checks its owner
+    usual = Path(f"/tmp/hotload-{os.getuid()}")  # noqa: S108 - _verify checks its owner
+    with contextlib.suppress(OSError, RuntimeError):  # nobody has taken it, or there is no home
+        spare = Path.home() / ".cache" / "hotload"
+        if usual.lstat().st_uid != os.getuid() and len(os.fsencode(spare)) <= _LONGEST_FOLDER:
+            return spare
+    return usual
 
 
 def private_folder() -> Path:
@@ -85,6 +91,7 @@ def private_folder() -> Path:
     """
     path = folder()
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=True)
         _verify(path)
         path.chmod(0o700)
@@ -177,7 +184,10 @@ def _verify(path: Path) -> None:
     """Refuse a folder in which another user could create or replace sockets."""
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode):
-        raise RefusedError(f"{path}: must be a directory for sockets; remove the file")
+        raise RefusedError(
+            f"{path}: must be a directory for sockets; remove the file,"
+            " or set XDG_RUNTIME_DIR to a folder that you own, for hosts and commands"
+        )
     if status.st_uid != os.getuid():
         raise RefusedError(
             f"{path}: belongs to user {status.st_uid}, not to you;"

@@ -58,11 +58,33 @@ def test_a_folder_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch) -
     stranger = 2_000_000_000 + os.getpid()
     monkeypatch.setenv("XDG_RUNTIME_DIR", "")
     monkeypatch.setattr(os, "getuid", lambda: stranger)
+    made = folder()
     try:
         with pytest.raises(RefusedError, match=r"belongs to user \d+, not to you; set XDG_RUNTIME_DIR"):
             private_folder()
     finally:
-        folder().rmdir()
+        made.rmdir()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only the administrator can create a folder of another user")
+def test_a_folder_that_another_user_has_taken_is_left(monkeypatch: pytest.MonkeyPatch, sockets: Path) -> None:
+    """If another user has taken the folder in /tmp, hosts and commands use a folder in the home folder."""
+    stranger = 2_000_000_000 + os.getpid()
+    taken = Path(f"/tmp/hotload-{stranger}")
+    home = sockets.parent
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "")
+    monkeypatch.setenv("HOME", str(home))
+    os.chown(home, stranger, -1)
+    monkeypatch.setattr(os, "getuid", lambda: stranger)
+    taken.mkdir()
+    os.chown(taken, 12345, -1)
+    try:
+        assert folder() == home / ".cache" / "hotload"
+        with pytest.raises(RefusedError, match="belongs to user 0"):
+            private_folder()  # this process is the administrator, and only seems to be the stranger
+        assert (home / ".cache" / "hotload").is_dir()
+    finally:
+        taken.rmdir()
 
 
 def test_a_running_host_is_found(server: Server, tmp_path: Path) -> None:
