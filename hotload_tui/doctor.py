@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
-from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.artifact import Artifact, exposure, is_shared, remedy
 from hotload_tui.core.compiled import find_artifacts
 from hotload_tui.core.config import Config
 from hotload_tui.core.config_files import Resolved, Setting, unmatched_entries
@@ -143,7 +143,7 @@ def _writable_by_others(folder: Path, below: list[Path], subject: str) -> Iterat
     if open_to_all:
         text = f"everybody can write to {_shown(open_to_all)}, and that code runs as you"
         yield Finding(subject, "do", text, f"chmod -R o-w {near(folder)}")
-    shared = [path for path, fact in facts.items() if fact.st_mode & stat.S_IWGRP and _is_shared(fact.st_gid)]
+    shared = [path for path, fact in facts.items() if fact.st_mode & stat.S_IWGRP and is_shared(fact.st_gid)]
     if shared:
         text = f"group {facts[shared[0]].st_gid} can write to {_shown(shared)}, and that code runs as you"
         yield Finding(subject, "note", text, f"if you do not want this: chmod -R g-w {near(folder)}")
@@ -158,20 +158,6 @@ def _facts(paths: Iterable[Path]) -> dict[Path, os.stat_result]:
             if not stat.S_ISLNK(fact.st_mode):
                 facts[path] = fact
     return facts
-
-
-def _is_shared(group: int) -> bool:
-    """Return whether a group may have other members; many systems give each user a private group."""
-    if sys.platform == "win32":
-        return False
-    import grp
-    import pwd
-
-    try:
-        me = pwd.getpwuid(os.getuid())
-        return group != me.pw_gid or bool(set(grp.getgrgid(group).gr_mem) - {me.pw_name})
-    except KeyError:
-        return True
 
 
 def _shown(paths: list[Path]) -> str:
@@ -190,12 +176,17 @@ def _compiled(config: Config) -> Iterator[Finding]:
         return
     if not os.access(folder, os.W_OK):
         yield _unwritable(folder)
-    yield from _writable_by_others(folder, [], "compiled")
     try:
         found = [path for paths in find_artifacts(folder).values() for path in paths]
     except ArtifactError as error:
         yield Finding("compiled", "do", str(error), "name another folder with --compiled")
         return
+    refused = {path: fact for path, fact in _facts([folder, *found]).items() if exposure(fact)}
+    if refused:
+        fact = next(iter(refused.values()))
+        text = f"{exposure(fact)} {_shown(list(refused))}: hotload refuses code that others can change"
+        yield Finding("compiled", "do", text, remedy(fact, near(folder)))
+    found = [path for path in found if path not in refused]
     useless = [path for path in found if not _is_usable(path)]
     yield Finding("compiled", "ok", f"{near(folder)}: {_amount(found)}")
     if useless:

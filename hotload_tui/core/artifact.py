@@ -15,6 +15,7 @@ import io
 import marshal
 import os
 import re
+import stat
 import sys
 import threading
 import zipfile
@@ -82,13 +83,52 @@ class Entry(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
+def exposure(fact: os.stat_result) -> str:
+    """Return which other user can change a file or folder, and so what runs as this user; or nothing.
+
+    The administrator counts as this user, and so does a group that has no other member.
+    """
+    if sys.platform == "win32":
+        return ""  # on Windows the mode does not show the access rights
+    if fact.st_uid not in (os.getuid(), 0):
+        return f"user {fact.st_uid} owns"
+    if fact.st_mode & stat.S_IWOTH and not stat.S_ISLNK(fact.st_mode):
+        return "everybody can write to"
+    if fact.st_mode & stat.S_IWGRP and is_shared(fact.st_gid):
+        return f"group {fact.st_gid} can write to"
+    return ""
+
+
+def remedy(fact: os.stat_result, folder: str) -> str:
+    """Return how to take a folder back; where its owner and mode are fixed, as in a mount, use another."""
+    is_foreign = fact.st_uid not in (os.getuid(), 0)
+    take = f"chown -R {os.getuid()} {folder}" if is_foreign else f"chmod -R go-w {folder}"
+    return f"{take}, or choose a folder of your own with --compiled or compiled_dir (in a container, too)"
+
+
+@functools.cache
+def is_shared(group: int) -> bool:
+    """Return whether a group may have other members; many systems give each user a private group."""
+    if sys.platform == "win32":
+        return False
+    import grp  # both only for what a group can write to
+    import pwd
+
+    try:
+        me = pwd.getpwuid(os.getuid())
+        return group != me.pw_gid or bool(set(grp.getgrgid(group).gr_mem) - {me.pw_name})
+    except KeyError:
+        return True
+
+
 class Artifact:
     """A published artifact, open for reading.
 
     It stays readable after its file is removed from ``compiled/``.
 
     Raises:
-        ArtifactError: the file is missing, unreadable or damaged, or has another format or Python version.
+        ArtifactError: the file is missing, unreadable or damaged, has another format or Python version, or
+            another user can change it or its folder.
 
     """
 
@@ -137,13 +177,25 @@ class Artifact:
         # Opened once: another process may replace the file with one of another size at any time.
         handle = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         try:
-            self._size = os.fstat(handle).st_size
+            fact = os.fstat(handle)
+            self._refuse(self.path, fact)
+            self._refuse(self.path.parent, os.stat(self.path.parent))  # noqa: PTH116 - at each load
+            self._size = fact.st_size
             if self._size > _IN_MEMORY:
                 self._file = os.fdopen(os.dup(handle), "rb")
             else:
                 self._bytes = os.read(handle, self._size)  # reading with a file object takes twice as long
         finally:
             os.close(handle)
+
+    @staticmethod
+    def _refuse(path: Path, fact: os.stat_result) -> None:
+        who = exposure(fact)
+        if who:
+            folder = near(path if stat.S_ISDIR(fact.st_mode) else path.parent)
+            raise ArtifactError(
+                f"{near(path)} is refused: {who} it, and its code would run as you; {remedy(fact, folder)}"
+            )
 
     def _read_manifest(self) -> Manifest:
         tail = self._slice(max(0, self._size - _TAIL), min(self._size, _TAIL))

@@ -119,6 +119,12 @@ def _each(paths: Iterable[Path], remove_one: Callable[[Path], object]) -> int:
     return count
 
 
+def make_private(folder: Path) -> None:
+    """Create a folder to which only this user can write, whatever the umask: its code runs as this user."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o755, exist_ok=True)
+
+
 def replace_file(target: Path, content: bytes, *, is_durable: bool = True) -> None:
     """Write ``content`` to ``target`` atomically: no reader sees a part of it, even if this process dies.
 
@@ -129,7 +135,7 @@ def replace_file(target: Path, content: bytes, *, is_durable: bool = True) -> No
     try:
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=target.parent)
     except FileNotFoundError:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_private(target.parent)
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=target.parent)
     temporary = Path(name)
     try:
@@ -338,7 +344,7 @@ class _PluginFile:
             return
         try:
             if not self._path.parent.is_dir():
-                self._path.parent.mkdir(parents=True, exist_ok=True)
+                make_private(self._path.parent)
             with locked(self._path.parent):
                 self.read()
                 self._stamp = _NONE  # if the write fails, the values in memory are not in the file

@@ -1,0 +1,98 @@
+"""Artifacts that another user owns or can write are refused, because their code runs as this user."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hotload_tui.core.artifact import is_shared
+from hotload_tui.core.config_files import Resolved
+from hotload_tui.core.events import ArtifactRejected
+from hotload_tui.doctor import examine
+from tests.conftest import Running, Workspace, answering
+from tests.tui.console import Run
+
+STRANGER = 12345
+AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only the administrator can give files away")
+Change = Callable[[Path], None]
+
+
+def _give_to_a_group(path: Path) -> None:
+    os.chown(path, -1, STRANGER)
+    path.chmod(path.stat().st_mode | 0o020)
+
+
+OPEN: dict[str, tuple[Change, str]] = {
+    "everybody": (lambda path: path.chmod(path.stat().st_mode | 0o002), "everybody can write to it"),
+    "another owner": (lambda path: os.chown(path, STRANGER, -1), f"user {STRANGER} owns it"),
+    "a group": (_give_to_a_group, f"group {STRANGER} can write to it"),
+}
+EACH = pytest.mark.parametrize(
+    "kind", [kind if kind == "everybody" else pytest.param(kind, marks=AS_ROOT) for kind in OPEN]
+)
+
+
+def told(workspace: Workspace) -> list[str]:
+    """Return what ``doctor`` wants done about ``compiled/``."""
+    report = examine(Resolved(workspace.config(), (), ()))
+    found = [each for each in report.findings if each.subject == "compiled" and each.verdict == "do"]
+    return [f"{each.text}; {each.advice}" for each in found]
+
+
+def built(workspace: Workspace, run: Run) -> Path:
+    """Build and load a plugin, stop its host, and return its artifact."""
+    workspace["greet"] = answering("well")
+    running = run(workspace.config())
+    running.manager.stop()
+    (artifact,) = workspace.compiled.glob("*.hotplug")
+    return artifact
+
+
+@EACH
+def test_an_artifact_that_others_can_change_is_built_again(workspace: Workspace, run: Run, kind: str) -> None:
+    """Such an artifact is not loaded: the log has the reason, and the user's own build replaces it."""
+    change, reason = OPEN[kind]
+    artifact = built(workspace, run)
+    change(artifact)
+    assert reason.removesuffix(" it") in told(workspace)[0]
+    running: Running = run(workspace.config())
+    assert reason in running.told(ArtifactRejected, "greet")[0].reason
+    assert running.status("greet").state == "ok"
+    assert told(workspace) == []
+
+
+@EACH
+def test_a_folder_that_others_can_change_is_refused(workspace: Workspace, run: Run, kind: str) -> None:
+    """From such a folder nothing is loaded; the fault and ``doctor`` have the reason and the remedy."""
+    change, reason = OPEN[kind]
+    built(workspace, run)
+    change(workspace.compiled)
+    fault = run(workspace.config()).fault("greet")
+    assert f"is refused: {reason}, and its code would run as you" in fault.message
+    remedy = "chown -R " if kind == "another owner" else "chmod -R go-w "
+    for text in (fault.message, *told(workspace)):
+        assert remedy in text
+        assert "or choose a folder of your own with --compiled or compiled_dir" in text
+
+
+def test_a_private_group_may_write(workspace: Workspace, run: Run) -> None:
+    """A group without other members, as many systems give each user, is no stranger."""
+    artifact = built(workspace, run)
+    if is_shared(artifact.stat().st_gid):
+        pytest.skip("this user's group has other members")
+    for path in (artifact, workspace.compiled):
+        path.chmod(path.stat().st_mode | 0o020)
+    assert run(workspace.config()).status("greet").state == "ok"
+
+
+def test_a_new_folder_is_private_whatever_the_umask(workspace: Workspace, run: Run) -> None:
+    """With a umask of 0 the folder of the artifacts is not writable for others either."""
+    before = os.umask(0)
+    try:
+        artifact = built(workspace, run)
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o022 for path in (artifact, workspace.compiled)] == [0, 0]
