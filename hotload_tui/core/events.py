@@ -393,8 +393,17 @@ class HostLog:
             return tuple(line for line in self._lines if line.number > number)
 
 
+_HIDDEN: Final = -1
+"""The level of a record that only collectors see: it is below every handler's."""
+_raised: dict[logging.Logger, int] = {}
+"""The loggers whose level collectors have raised from NOTSET to INFO, and the number of these collectors."""
+
+
 class LogCollector(logging.Handler):
-    """Passes on the log records of hotload and of plugins (``ctx.log``, loggers named after modules)."""
+    """Passes on the log records of hotload and of plugins (``ctx.log``, loggers named after modules).
+
+    Records that exist only because a collector asks for INFO reach no other handler.
+    """
 
     def __init__(
         self, module_path: str, write: Callable[[Level, str, str], None], plugin_of: Callable[[str], str]
@@ -403,7 +412,7 @@ class LogCollector(logging.Handler):
 
         ``plugin_of`` returns the plugin for the identifier in the name of its modules.
         """
-        super().__init__(logging.DEBUG)
+        super().__init__(_HIDDEN)
         self._module_path = module_path
         self._write = write
         self._plugin_of_module = plugin_of
@@ -412,16 +421,21 @@ class LogCollector(logging.Handler):
 
     def attach(self) -> Callable[[], None]:
         """Begin to collect; return the function that ends it."""
-        levels = [source.level for source in self._loggers]
+        raised = [each for each in self._loggers if each.level == logging.NOTSET or each in _raised]
         for source in self._loggers:
             source.addHandler(self)
-            if source.level == logging.NOTSET:
-                source.setLevel(logging.INFO)
+        for source in raised:
+            _raised[source] = _raised.get(source, 0) + 1
+            source.setLevel(logging.INFO)
 
         def detach() -> None:
-            for source, level in zip(self._loggers, levels, strict=True):
+            for source in self._loggers:
                 source.removeHandler(self)
-                source.setLevel(level)
+            for source in raised:
+                _raised[source] -= 1
+                if not _raised[source]:
+                    del _raised[source]
+                    source.setLevel(logging.NOTSET)
 
         return detach
 
@@ -430,11 +444,14 @@ class LogCollector(logging.Handler):
         if getattr(self._emitting, "now", False):
             return
         self._emitting.now = True
+        number: int = vars(record).setdefault("hotload_level", record.levelno)
         try:
             last = logging.lastResort
             if last is not None and record.levelno >= last.level and not self._is_handled(record.name):
                 last.handle(record)  # which logging does not do, because this handler is there
-            self._write(_level(record.levelno), self._plugin_of(record.name), _text(record))
+            if number < _level_without_collectors(record.name):
+                record.levelno = _HIDDEN
+            self._write(_level(number), self._plugin_of(record.name), _text(record))
         finally:
             self._emitting.now = False
 
@@ -461,6 +478,14 @@ class LogCollector(logging.Handler):
         if logger_name.startswith(f"{self._module_path}."):
             return self._plugin_of_module(logger_name.split(".")[1])
         return ""
+
+
+def _level_without_collectors(name: str) -> int:
+    """Return the level that a logger would have if no collector had raised any."""
+    logger: logging.Logger | None = logging.getLogger(name)
+    while logger is not None and (logger.level == logging.NOTSET or logger in _raised):
+        logger = logger.parent
+    return logger.level if logger else logging.NOTSET
 
 
 def _text(record: logging.LogRecord) -> str:

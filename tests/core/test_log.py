@@ -182,6 +182,28 @@ def test_what_plugins_log_reaches_standard_error(workspace: Workspace, setup: st
         assert err.count(text) == times
 
 
+@pytest.mark.parametrize(
+    ("setup", "shown"),
+    [
+        ("", "warning"),
+        ("logging.basicConfig()", "warning"),
+        ("logging.basicConfig(level='INFO')", "info warning"),
+        ("logging.getLogger().addHandler(logging.StreamHandler())", "warning"),
+        ("logging.basicConfig(); logging.getLogger('hotload.plugin.greet').setLevel('INFO')", "info warning"),
+    ],
+)
+def test_a_collector_shows_nothing_that_the_program_does_not_ask_for(
+    workspace: Workspace, setup: str, shown: str
+) -> None:
+    """INFO reaches standard error only if the program asks for it, and the log of hotload in any case."""
+    plugin = "def register(ctx):\n    ctx.log.info('xinfo')\n    ctx.log.warning('xwarning')\n"
+    body = "    print([line.text for line in manager.log()], file=sys.stderr)\n"
+    err = embedded(workspace, body, setup=setup, plugin=plugin)
+    said, _, log = err.rpartition("\n[")
+    assert ("xinfo" in log, "xwarning" in log) == (True, True)
+    assert [level for level in ("info", "warning") if f"x{level}" in said] == shown.split()
+
+
 def test_a_dead_worker_is_reported_on_standard_error(workspace: Workspace) -> None:
     """A ``ctx.thread`` that raises is on standard error once, with its traceback."""
     err = embedded(
