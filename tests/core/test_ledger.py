@@ -3,6 +3,10 @@ import builtins
 import codecs
 import copyreg
 import csv
+import decimal
+import email.charset
+import encodings.aliases
+import faulthandler
 import gc
 import inspect
 import json
@@ -14,14 +18,17 @@ import multiprocessing
 import os
 import resource
 import shutil
+import signal
 import socket
 import sqlite3
 import sys
 import threading
 import time
+import tracemalloc
 import urllib.request
 import warnings
 import weakref
+import webbrowser
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -247,6 +254,32 @@ UNDONE: dict[str, tuple[str, Callable[[], object], str]] = {
     "mimetype of others": ("import mimetypes\nmimetypes.add_type('text/hotload-test', '.html')",
                            lambda: (mimetypes.guess_type("x.html"),
                                     sorted(mimetypes.guess_all_extensions("text/html"))), "mimetype"),
+    "csv field limit": ("import csv\ncsv.field_size_limit(7)", csv.field_size_limit, "csv field limit"),
+    "decimal defaults": ("import decimal\ndecimal.DefaultContext.prec = 5",
+                         lambda: decimal.DefaultContext.prec, "decimal context"),
+    "decimal traps": ("import decimal\ndecimal.DefaultContext.traps[decimal.Inexact] = True",
+                      lambda: decimal.DefaultContext.traps[decimal.Inexact], "decimal context"),
+    "level name": ("import logging\nlogging.addLevelName(7, 'SEVEN')",
+                   lambda: (logging.getLevelName(7), logging.getLevelName("SEVEN")), "level name"),
+    "interval timer": ("import signal\nsignal.setitimer(signal.ITIMER_VIRTUAL, 1000)",
+                       lambda: signal.getitimer(signal.ITIMER_VIRTUAL), "interval timer"),
+    "stack size": ("import threading\nthreading.stack_size(1 << 20)", threading.stack_size, "stack size"),
+    "fault handler": (
+        "import faulthandler as f\n(f.disable if f.is_enabled() else lambda: f.enable(open('f', 'w')))()",
+        faulthandler.is_enabled, "fault handler",
+    ),
+    "collector threshold": ("import gc\ngc.set_threshold(7, 7, 7)", gc.get_threshold, "collector threshold"),
+    "origin tracking": ("import sys\nsys.set_coroutine_origin_tracking_depth(3)",
+                        sys.get_coroutine_origin_tracking_depth, "origin tracking"),
+    "memory tracing": ("import tracemalloc\ntracemalloc.start()", tracemalloc.is_tracing, "memory tracing"),
+    "codec alias": ("import encodings.aliases as a\na.aliases['hotload_test'] = 'utf_8'",
+                    lambda: "hotload_test" in encodings.aliases.aliases, "codec alias"),
+    "email charset": ("import email.charset as c\nc.add_charset('hotload-test')",
+                      lambda: "hotload-test" in email.charset.CHARSETS, "email charset"),
+    "web browser": ("import webbrowser\nwebbrowser.register('hotload-test', C)",
+                    lambda: "hotload-test" in vars(webbrowser)["_browsers"], "web browser"),
+    "pickle extension": ("import copyreg\ncopyreg.add_extension('hotload', 'test', 7777)",
+                         lambda: 7777 in vars(copyreg)["_inverted_registry"], "pickle extension"),
     "XML namespace": (
         "import xml.etree.ElementTree as tree\ntree.register_namespace('hotload', 'urn:hotload-test')",
         lambda: b"hotload:" in ET.tostring(ET.Element("{urn:hotload-test}x")), "XML namespace",
@@ -273,6 +306,9 @@ LATE = [
         "logging handler of the standard library", "sqlite3 converter",
         "patched class", "patched class by name", "attribute of a class deleted",
         "socket timeout", "umask", "resource limit", "digits of a number", "start method", "opener",
+        "csv field limit", "decimal defaults", "decimal traps", "level name", "interval timer", "stack size",
+        "fault handler", "collector threshold", "origin tracking", "memory tracing", "codec alias",
+        "email charset", "pickle extension", "web browser",
         "captured warnings", "gettext", "csv dialect", "csv dialect taken out", "mimetype",
         "mimetype of others", "XML namespace", "disabled logger",
         "sys.stdout", "patched with a plain value", "attribute deleted", "mock.patch",

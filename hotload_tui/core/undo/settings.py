@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copyreg
+import faulthandler
+import gc
 import importlib
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 import time
 import typing
-from collections.abc import Callable, Hashable, Iterator, MutableMapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.undo.owner import Owner, name_of
@@ -25,6 +30,9 @@ from hotload_tui.core.undo.registers import (
     Setting,
     Table,
 )
+
+if TYPE_CHECKING:
+    from decimal import DecimalException
 
 _MOST: Final = 1 << 17  # the largest artifact to search, in bytes
 
@@ -129,6 +137,50 @@ def _database() -> _Database:
     return cast("_Database", getattr(mimetypes, "_db"))  # noqa: B009 - not in the stubs
 
 
+class _Codes(PlainRegister):
+    """Numbers and what each stands for, which a module keeps in both directions."""
+
+    def may_change(self, artifact: Artifact) -> bool:
+        return artifact.may_say(self.words, _MOST)
+
+    def tell(self, key: Hashable, value: object) -> str:
+        return f"{key}: {name_of(value)}"
+
+
+class LevelNames(_Codes):
+    """The names of levels in ``logging``, by their numbers."""
+
+    category = "level name"
+    words = ("addLevelName",)
+
+    def read(self) -> Entries:  # noqa: D102 - as Register
+        return dict(cast("Entries", getattr(logging, "_levelToName", {})))
+
+    def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
+        names: dict[object, object] = getattr(logging, "_levelToName", {})
+        numbers: dict[object, object] = getattr(logging, "_nameToLevel", {})
+        numbers.pop(names.pop(key, None), None)
+        if value is not MISSING:
+            logging.addLevelName(cast("int", key), str(value))
+
+
+class Extensions(_Codes):
+    """The short codes of classes in pickles, which ``copyreg`` keeps."""
+
+    category = "pickle extension"
+    words = ("add_extension", "remove_extension")
+
+    def read(self) -> Entries:  # noqa: D102 - as Register
+        return dict(cast("Entries", getattr(copyreg, "_inverted_registry", {})))
+
+    def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
+        code, known = cast("int", key), self.read()
+        if code in known:
+            copyreg.remove_extension(*cast("tuple[str, str]", known[code]), code)
+        if value is not MISSING:
+            copyreg.add_extension(*cast("tuple[str, str]", value), code)
+
+
 class Limits(PlainRegister):
     """The limits of the process that ``resource`` sets; a lowered hard limit stays, unless root runs this."""
 
@@ -186,6 +238,8 @@ def settings() -> Iterator[Register]:
     yield _NamedSetting("umask", ("umask",), _umask, lambda to: os.umask(cast("int", to)))
     yield _NamedSetting("start method", ("set_start_method",), _start_method, _set_start_method)
     yield from _typing()
+    yield from _numbers()
+    yield from _names()
     yield Limits()
     yield Dialects()
     yield MimeTypes()
@@ -211,6 +265,115 @@ def _typing() -> Iterator[Register]:
     yield Table("cache of typing", words, lambda: getattr(typing, "_caches", None))
     dummy = getattr(typing, "_overload_dummy", None)  # @overload returns it, so decorators write to it
     yield Table("attribute of overloads", ("overload",), lambda: getattr(dummy, "__dict__", None))
+
+
+def _numbers() -> Iterator[Register]:
+    """Yield the settings of the standard library that are a number, a flag, or a few of these.
+
+    The state of ``random`` is not among them: its host may have drawn numbers since, and to go back would
+    draw the same numbers again.
+    """
+    yield _NamedSetting("csv field limit", ("field_size_limit",), _field_limit, _field_limit)
+    yield _NamedSetting("decimal context", ("DefaultContext",), _decimals, _set_decimals)
+    yield _NamedSetting(
+        "stack size",
+        ("stack_size",),
+        threading.stack_size,
+        lambda to: threading.stack_size(cast("int", to)),
+    )
+    yield _NamedSetting("fault handler", ("faulthandler",), faulthandler.is_enabled, _set_fault_handler)
+    yield _NamedSetting(
+        "collector threshold",
+        ("set_threshold",),
+        gc.get_threshold,
+        lambda to: gc.set_threshold(*cast("tuple[int, int, int]", to)),
+    )
+    yield _NamedSetting(
+        "collector debugging", ("set_debug",), gc.get_debug, lambda to: gc.set_debug(cast("int", to))
+    )
+    yield _NamedSetting(
+        "origin tracking",
+        ("set_coroutine_origin_tracking_depth",),
+        sys.get_coroutine_origin_tracking_depth,
+        lambda to: sys.set_coroutine_origin_tracking_depth(cast("int", to)),
+    )
+    yield _NamedSetting("memory tracing", ("tracemalloc",), _is_tracing, _set_tracing)
+    for name in ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF"):
+        if hasattr(signal, name):
+            yield _interval_timer(getattr(signal, name))
+
+
+def _field_limit(*to: object) -> object:
+    import csv
+
+    return csv.field_size_limit(*cast("tuple[int, ...]", to))
+
+
+_DECIMALS: Final = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
+
+
+def _decimals() -> object:
+    """Return the defaults of new contexts; a context belongs to one thread or task, and ends with it."""
+    from decimal import DefaultContext
+
+    flags = (tuple(each.items()) for each in (DefaultContext.traps, DefaultContext.flags))
+    return (*(getattr(DefaultContext, name) for name in _DECIMALS), *flags)
+
+
+def _set_decimals(to: object) -> None:
+    from decimal import DefaultContext
+
+    *plain, traps, flags = cast("tuple[object, ...]", to)
+    for name, value in zip(_DECIMALS, plain, strict=True):
+        setattr(DefaultContext, name, value)
+    DefaultContext.traps.update(dict(cast("Iterable[tuple[type[DecimalException], bool]]", traps)))
+    DefaultContext.flags.update(dict(cast("Iterable[tuple[type[DecimalException], bool]]", flags)))
+
+
+def _set_fault_handler(to: object) -> None:
+    if to:
+        faulthandler.enable()
+    else:
+        faulthandler.disable()
+
+
+def _is_tracing() -> object:
+    import tracemalloc
+
+    return tracemalloc.is_tracing()
+
+
+def _set_tracing(to: object) -> None:
+    import tracemalloc
+
+    if to:
+        tracemalloc.start()
+    else:
+        tracemalloc.stop()
+
+
+def _interval_timer(which: int) -> Register:
+    """Return the register of one timer of ``signal``: only whether it runs, because its time changes."""
+    return _NamedSetting(
+        "interval timer",
+        ("setitimer", "alarm"),
+        lambda: signal.getitimer(which)[0] > 0,
+        lambda to: None if to else signal.setitimer(which, 0),
+    )
+
+
+def _names() -> Iterator[Register]:
+    """Yield the dictionaries of the standard library in which a name stands for something."""
+    yield LevelNames()
+    yield Extensions()
+    yield _NamedWords("codec alias", ("aliases",), _table("encodings.aliases", "aliases"))
+    for name in ("CHARSETS", "ALIASES", "CODEC_MAP"):
+        words = ("add_charset", "add_alias", "add_codec")
+        yield _NamedWords("email charset", words, _table("email.charset", name))
+    yield _NamedTable("web browser", ("webbrowser",), _table("webbrowser", "_browsers"))
+    yield _NamedTable(
+        "DOM implementation", ("registerDOMImplementation",), _table("xml.dom.domreg", "registered")
+    )
 
 
 def _table(module: str, name: str) -> Callable[[], MutableMapping[Hashable, object] | None]:
