@@ -38,7 +38,15 @@ _ITEMS, _DEPTH = 6, 4
 _BITS = 1024  # bits of the largest integer that is written out
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class statement created the type, not the interpreter
 _MASK = "••• (masked)"
-_SECRETS = ("password", "passwd", "token", "secret", "key", "auth", "cookie", "credential", "signature")
+_SECRETS: Final = frozenset(
+    (
+        *("password", "passwd", "passphrase", "token", "secret", "credential", "cookie", "auth"),
+        *("authorization", "apikey", "api_key", "access_key", "private_key", "auth_key", "encryption_key"),
+        *("signing_key", "session_key"),
+    )
+)
+_PLURAL: Final = {f"{word}s": word for word in _SECRETS}
+_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _BRACKETS: Final = {list: "[]", tuple: "()", set: "{}", frozenset: "{}"}
 
 # Well-known modules whose distribution has another name. ``importlib.metadata`` knows this for installed
@@ -149,8 +157,32 @@ def _strings(*names: object) -> list[str]:
     return [name for name in names if type(name) is str]
 
 
+def secret_in(name: str) -> str:
+    """Return the word that marks a name as that of a secret; empty if there is none.
+
+    Only whole words count: ``key``, ``author`` and ``monkey`` are no secrets, ``apiKey`` and ``API_KEY`` are.
+    """
+    words = [word.lower() for word in _WORD.findall(name)]
+    parts = (*words, *map("_".join, itertools.pairwise(words)))
+    return next((_PLURAL.get(part, part) for part in parts if part in _PLURAL or part in _SECRETS), "")
+
+
+_MASKED_NAME: Final = re.compile(rf"([\w.-]+)['\"]?\s*[=:]\s*{re.escape(_MASK)}")
+
+
+def masked_names(fault: Fault) -> dict[str, str]:
+    """Return the names whose values a fault and its causes mask, each with the word that is the reason."""
+    texts = [f"{name} = {value}" for frame in fault.frames for name, value in frame.locals]
+    found = {
+        name: secret_in(name) for text in (*texts, *fault.arguments) for name in _MASKED_NAME.findall(text)
+    }
+    for cause in fault.causes:
+        found |= masked_names(cause)
+    return found
+
+
 def _masked(name: object, value: object, depth: int) -> str:
-    if type(name) is str and any(secret in name.lower() for secret in _SECRETS):
+    if type(name) is str and secret_in(name):
         return _MASK
     return _shown(value, depth)
 
@@ -240,7 +272,11 @@ def fault_of(
 
 
 _ARGUMENTS = 8  # arguments of a call that are shown
-_SECRET_IN_TEXT = re.compile(rf"(?i)(\w*(?:{'|'.join(_SECRETS)})\w*['\"]?\s*[=:]\s*)[^,)}}\]]+")
+_NAMED_IN_TEXT = re.compile(r"(\w+)(['\"]?\s*[=:]\s*)([^,)}\]]+)")
+
+
+def _masked_in_text(found: re.Match[str]) -> str:
+    return f"{found[1]}{found[2]}{_MASK}" if secret_in(found[1]) else found[0]
 
 
 def arguments_of(
@@ -253,7 +289,10 @@ def arguments_of(
     """
     known = itertools.chain(names, itertools.repeat(""))
     given = [*zip(itertools.repeat(""), known, args), *((f"{name}=", name, kwargs[name]) for name in kwargs)]
-    shown = [encodable(before) + _argument(name, value) for before, name, value in given[:_ARGUMENTS]]
+    shown = [
+        encodable(f"{name}=" if not before and secret_in(name) else before) + _argument(name, value)
+        for before, name, value in given[:_ARGUMENTS]
+    ]
     more = len(given) - len(shown)
     return (*shown, f"and {more} more") if more else tuple(shown)
 
@@ -262,7 +301,7 @@ def _argument(name: str, value: object) -> str:
     try:
         text = _masked(name, value, _DEPTH)
         if text.endswith(" object>") and type(value).__repr__ is not object.__repr__:
-            text = _SECRET_IN_TEXT.sub(rf"\1{_MASK}", str.__str__(repr(value)))
+            text = _NAMED_IN_TEXT.sub(_masked_in_text, str.__str__(repr(value)))
     except FOREIGN as failure:  # foreign code: the repr of an object of the host or of a plugin
         text = f"<{type(value).__name__}: its repr raised {type(failure).__name__}>"
     text = " ".join(text.split())

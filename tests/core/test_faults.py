@@ -152,7 +152,10 @@ def test_a_deep_recursion_is_shortened() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "shown"),
-    [("password", "'hunter2'", "••• (masked)"), ("api_key", "b'x'", "••• (masked)"), ("n", "7", "7"),
+    [("key", "'EUR'", "'EUR'"), ("author", "1", "1"), ("monkey", "1", "1"), ("keyword", "1", "1"),
+     ("signature", "1", "1"), ("apiKey", "1", "••• (masked)"), ("OPENAI_API_KEY", "1", "••• (masked)"),
+     ("access_tokens", "1", "••• (masked)"), ("authorization", "1", "••• (masked)"),
+     ("password", "'hunter2'", "••• (masked)"), ("api_key", "b'x'", "••• (masked)"), ("n", "7", "7"),
      ("settings", "{'token': 'abc', 'a': 1}", "{'token': ••• (masked), 'a': 1}"),
      ("large", "10 ** 5000", "<int of 16610 bits>"), ("text", "'\\ud800'", "'\\ud800'"),
      ("thing", "Thing()", "<hotplug.greet.g1_0.plugin.Thing object>"),

@@ -14,6 +14,7 @@ from textual import events
 from textual.content import Content
 from textual.style import Style
 
+from hotload_tui.core.faults import masked_names
 from hotload_tui.core.model import Fault, Frame, HostStatus, PluginDetail, PluginState, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.text import (
@@ -89,6 +90,13 @@ def _facts(fault: Fault, status: PluginStatus, options: FaultOptions) -> Iterato
     yield Content(f"in {fault.phase} of {name}, at {clock_time(fault.at)}")
     if fault.call:
         yield from Content(f"called as {clean_line(fault.call, 800)}").wrap(max(20, options.width))
+    if masked := masked_names(fault):
+        names = ", ".join(
+            clean_line(name if name.lower() == word else f"{name} ({word})", 80)
+            for name, word in sorted(masked.items())
+        )
+        text = f"masked: {names}: hotload never records values whose names contain such a word"
+        yield from Content.styled(text, "$foreground-muted").wrap(max(20, options.width))
 
 
 def _serving(status: PluginStatus) -> Content:
