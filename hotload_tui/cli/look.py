@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import threading
 import time
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _NAMES = click.argument("names", nargs=-1, metavar="[NAME]...")
+_LOOKS_LIKE_JSON = re.compile(r"""\s*(\{\s*".*|\{.*\}|\[.*\]|".*")\s*""", re.DOTALL)
 _KEYWORD = re.compile(r"([^\W\d]\w*)=(?!=)(.*)", re.DOTALL)  # x==1 is text
 
 
@@ -280,7 +282,12 @@ def _arguments(args: tuple[str, ...]) -> tuple[list[object], dict[str, object]]:
 def _value(arg: str) -> object:
     try:
         value: object = msgspec.json.decode(arg)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
+        if _LOOKS_LIKE_JSON.fullmatch(arg):
+            raise UsageError(
+                f"'{arg}' is no JSON: {error}; to pass it as text, write it as a JSON text:"
+                f" {shlex.quote(output.json_bytes(arg).decode())}"
+            ) from None
         return arg
     return value
 

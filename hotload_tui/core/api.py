@@ -154,7 +154,10 @@ class ManagerApi(Protocol):
         return _forwarded(self, ManagerApi.resume)
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
-        """Call a hook point once; return each handler's value, fault and time."""
+        """Call a hook point once; return each handler's value, fault and time.
+
+        Raises ``UsageError`` if there are handlers, and none takes these arguments.
+        """
         return _forwarded(self, ManagerApi.invoke, point, *args, **kwargs)
 
 

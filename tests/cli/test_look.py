@@ -283,6 +283,60 @@ def test_a_call_takes_keyword_arguments(workspace: Workspace, hotload: Hotload, 
     assert (done.code, done.err) == (2, "'n=2': n is given twice\n")
 
 
+TAKES = """
+def greet(name: str, title: str = "Ms") -> str:
+    return f"Hello, {title} {name}"
+
+def register(ctx):
+    ctx.hook("greet", greet)
+"""
+WRONG = [
+    ([], "missing a required argument: 'name'"),
+    (["Ada", "Dr", "x"], "too many positional arguments"),
+    (["Ada", "titel=Dr"], "got an unexpected keyword argument 'titel'"),
+    (["name=Ada", "Eve"], "multiple values for argument 'name'"),
+]
+
+
+@pytest.mark.parametrize("with_host", ["", "with host"])
+def test_a_call_with_wrong_arguments_is_the_callers_error(
+    workspace: Workspace, hotload: Hotload, with_host: str
+) -> None:
+    """``call`` with arguments that do not fit exits with 2, shows the signature and blames no plugin."""
+    workspace["greet"] = TAKES
+    running = hotload.serve() if with_host else None
+    for arguments, reason in WRONG if running else WRONG[:1]:
+        done = hotload("call", "greet", *arguments)
+        assert (done.code, done.out) == (2, "")
+        assert reason in done.err
+        assert "greet.greet(name: str, title: str = 'Ms') -> str (plugins/greet/plugin.py:2)" in done.err
+    if running:
+        assert running.status("greet").fault is None
+        assert running.status("greet").state == "ok"
+
+
+def test_a_handler_that_differs_from_the_others_is_at_fault(workspace: Workspace, hotload: Hotload) -> None:
+    """If one handler takes the arguments and another does not, the call runs, and the other has a fault."""
+    workspace["greet"] = TAKES
+    workspace["odd"] = "def register(ctx):\n    ctx.hook('greet', lambda: 1)\n"
+    hotload.serve()
+    done = hotload("call", "greet", "Ada")
+    assert (done.code, done.out) == (1, "Hello, Ms Ada\n")
+    assert "odd: hook: TypeError" in done.err
+
+
+@pytest.mark.parametrize("bad", ['{"a": 1', "{'a': 1}", "[1, 2,]", '{"a": 1}}', 'value={"a"}', '"a" "b"'])
+def test_a_broken_json_argument_is_the_callers_error(
+    workspace: Workspace, hotload: Hotload, bad: str
+) -> None:
+    """Text that looks like JSON and is none is refused with the reason and the way to send text."""
+    workspace["greet"] = GREET
+    done = hotload("call", "echo", bad)
+    assert (done.code, done.out) == (2, "")
+    assert f"'{bad.removeprefix('value=')}' is no JSON: " in done.err
+    assert "to pass it as text, write it as a JSON text" in done.err
+
+
 @pytest.mark.parametrize("with_host", ["", "with host"])
 def test_a_call_waits_for_coroutine_handlers(hotload: Hotload, with_host: str) -> None:
     """``call`` waits for a coroutine handler, and ``status`` shows no fault."""

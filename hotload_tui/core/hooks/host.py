@@ -542,6 +542,12 @@ class HookHost(HookCalls):
         finally:
             self._flight.leave(record)
 
+    def misfits(self, point: str, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[str, ...]:
+        """Return why no handler takes these arguments, one text per handler; empty if any handler does."""
+        handlers = self._flight.table.points.get(point, ())
+        reasons = tuple(handler.misfit(args, kwargs) for handler in handlers)
+        return reasons if all(reasons) else ()
+
     def points(self) -> tuple[HookPointStatus, ...]:
         """Return every hook point that has handlers or was called, in order of name."""
         table = self._flight.table.points

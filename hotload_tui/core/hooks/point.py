@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, TypeVar, overload
 
+from hotload_tui.core.errors import near
 from hotload_tui.core.model import HandlerStatus, encodable
 
 
@@ -131,6 +132,20 @@ class Handler:
             return False
         return found is not None and found.kind not in (*_VARIADIC, Parameter.POSITIONAL_ONLY)
 
+    def misfit(self, args: tuple[object, ...], kwargs: dict[str, object]) -> str:
+        """Return why a call with these arguments cannot reach the handler, with its signature; or nothing."""
+        try:
+            signature = signature_of(self.call)
+        except Exception:  # foreign code: an object that says what its signature is; or it is unknown
+            return ""
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            file, line = place_of(self.call)
+            where = f" ({near(file)}:{line})" if file else ""
+            return f"{error}: {self.plugin}.{self.function}{_text_of(signature)}{where}"
+        return ""
+
     def status(self) -> HandlerStatus:
         """Return the figures so far."""
         return HandlerStatus(
@@ -150,6 +165,13 @@ def _name_of(function: object) -> str:
     except Exception:  # foreign code: any object can be a handler
         name = None
     return encodable(name if type(name) is str else type(function).__qualname__)
+
+
+def _text_of(signature: Signature) -> str:
+    try:
+        return encodable(str(signature))
+    except Exception:  # foreign code: the text of a default value
+        return f"({', '.join(signature.parameters)})"
 
 
 P = ParamSpec("P")

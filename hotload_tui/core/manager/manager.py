@@ -357,7 +357,10 @@ class HotloadManager:
             return self._store.status(name)
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
-        """Call a hook point; return each value as JSON values, or as a shortened ``repr``."""
+        """Call a hook point; return each value as JSON values, or as a shortened ``repr``.
+
+        Raises ``UsageError`` if there are handlers, and none takes these arguments.
+        """
         return self._queries.invoke(point, args, kwargs)
 
     def pause(self) -> WatcherStatus:

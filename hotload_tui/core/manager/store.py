@@ -20,7 +20,13 @@ from hotload_tui.core import directories
 from hotload_tui.core.checks import description_of
 from hotload_tui.core.compiled import FaultRecord, Hold
 from hotload_tui.core.config import Config
-from hotload_tui.core.errors import ArtifactError, HotloadError, StorageError, UnknownPluginError
+from hotload_tui.core.errors import (
+    ArtifactError,
+    HotloadError,
+    StorageError,
+    UnknownPluginError,
+    UsageError,
+)
 from hotload_tui.core.events import (
     ENGINE_LOGGER,
     EVENT_LOGGER,
@@ -595,7 +601,15 @@ class Queries:
         return decoded(content) if file.endswith(".py") else content.decode("utf-8", "replace")
 
     def invoke(self, point: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Invocation:
-        """Call a hook point; return each value as JSON values, or as a shortened ``repr``."""
+        """Call a hook point; return each value as JSON values, or as a shortened ``repr``.
+
+        Raises:
+            UsageError: no handler takes these arguments. That is an error of the caller, and no plugin's.
+
+        """
+        misfits = self._host.misfits(point, args, kwargs)
+        if misfits:
+            raise UsageError("\n".join(f"{point}: {reason}" for reason in misfits))
         found = self._host.invoke(point, *args, **kwargs)
         return replace(found, values=tuple(_plain(value) for value in found.values))
 
