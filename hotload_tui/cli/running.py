@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 GRACE: Final = 1.6  # seconds for a normal end: a process manager expects it within 2
 
 
+_STOPS: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
 class StopRequest:
     """Waits for a request to stop, and ends the process if the stop takes too long."""
 
@@ -56,7 +61,7 @@ class StopRequest:
 
     def _watch(self) -> None:
         number = 0
-        while number not in (signal.SIGINT, signal.SIGTERM):
+        while number not in _STOPS:
             number = self._receiver.recv(1)[0]
         self._code = INTERRUPTED if number == signal.SIGINT else 0
         text = "a plugin did not stop in time; leaving without it"
@@ -66,15 +71,18 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request to stop; the process then has 1.6 s to end.
+    """Turn SIGINT, SIGTERM and SIGHUP into a request to stop; the process then has 1.6 s to end.
+
+    ``nohup`` makes the process ignore SIGHUP, and it then goes on.
 
     The interpreter writes a signal's number to a descriptor even while a plugin hangs on the main thread. The
     plugin could catch an exception that is raised there.
     """
     stop = StopRequest()
     previous = signal.set_wakeup_fd(stop.sender.fileno(), warn_on_full_buffer=False)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _noted)
+    for number in _STOPS:
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _noted)
     try:
         yield stop
     finally:

@@ -63,11 +63,11 @@ def test_an_edit_becomes_live(workspace: Workspace, hotload: Hotload) -> None:
     assert hotload("call", "greet").out == "Good day, you\n"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGHUP, 0)])
 def test_a_host_ends_in_good_order(
     workspace: Workspace, hotload: Hotload, number: signal.Signals, code: int
 ) -> None:
-    """SIGTERM and Ctrl-C unload the plugins and end the host without a traceback."""
+    """SIGTERM, Ctrl-C and the end of the terminal unload the plugins and end the host without a traceback."""
     workspace["greet"] = GREET.replace(
         "\n    ctx.hook", "\n    ctx.on_unload(lambda: print('bye'))\n    ctx.hook"
     )
