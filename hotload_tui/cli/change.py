@@ -32,11 +32,8 @@ def new(scope: Scope, name: str, template: str) -> int:
     """Create a plugin from a template, with a test that passes; print its folder."""
     config = scope.settings(of_host=True)
     manager = scope.reach(config) or _scanned_if_there(config)
-    existing = [status for status in manager.snapshot().plugins if status.name == name]
-    if existing:
-        output.narrate(f"{name} exists already; nothing was changed")
-    status = existing[0] if existing else manager.new(name, template)
-    if not existing and (odd := oddity(name)):
+    status = manager.new(name, template)
+    if odd := oddity(name):
         output.narrate(odd)
     output.standard().line(_place(manager, status))
     return report.verdict([status])

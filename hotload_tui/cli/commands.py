@@ -9,6 +9,14 @@ import click
 
 from hotload_tui.cli.scope import Scope, shared_options
 
+_GROUPS: Final = {
+    "Keep plugins running": ("run", "attach"),
+    "Look": ("status", "plan", "check", "call", "logs", "doctor"),
+    "Change plugins": ("new", "enable", "disable", "build", "clean"),
+    "Change a running host": ("reload", "rollback", "release", "pause", "resume", "undo"),
+}
+"""The commands in the order of ``--help``; a command that is not named here comes at the end."""
+
 _MODULES: Final = ("look", "change", "running")
 """The modules of the subcommands, in the order in which a subcommand is looked for."""
 
@@ -18,6 +26,21 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return sorted(name for module in _MODULES for name in _commands_of(module))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands in groups, each with the first sentence of its help, which is never cut."""
+        found = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        left = {name: each for name, each in found.items() if each is not None and not each.hidden}
+        width = max(map(len, left))  # one column for all groups
+        groups = {
+            **_GROUPS,
+            "Other commands": tuple(left.keys() - {each for names in _GROUPS.values() for each in names}),
+        }
+        for title, names in groups.items():
+            rows = [(f"{name:{width}}", _sentence(left[name])) for name in names if name in left]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         found = (_commands_of(module).get(cmd_name) for module in _MODULES)
@@ -41,6 +64,12 @@ class _Commands(click.Group):
             if not near:
                 raise
             raise click.UsageError(f"{error.message} Did you mean '{near[0]}'?", ctx) from None
+
+
+def _sentence(command: click.Command) -> str:
+    """Return the first sentence of a command's help."""
+    first = (command.help or "").partition("\n\n")[0]
+    return " ".join(first.split()).partition(". ")[0].rstrip(".")
 
 
 def _commands_of(module: str) -> dict[str, click.Command]:

@@ -172,6 +172,18 @@ def test_help_is_quick_and_complete(workspace: Workspace) -> None:
     assert loaded.isdisjoint({"textual", "rich", "pygments"})
 
 
+def test_help_fits_80_columns_and_cuts_nothing(hotload: Hotload) -> None:
+    """``--help`` groups all commands, and no line is cut or too long at 80 columns."""
+    out = hotload("--help", COLUMNS="80").out
+    assert "…" not in out
+    assert "..." not in out
+    assert max(map(len, out.splitlines())) <= 80
+    for title in ("Keep plugins running", "Look", "Change plugins", "Change a running host"):
+        assert f"\n{title}:\n" in out
+    assert "Other commands" not in out
+    assert "the origin\n            of each setting" in out
+
+
 def test_every_command_is_in_the_documentation() -> None:
     """The page that lists the commands has each of them, with its arguments and the options of its own."""
     page = (ROOT / "docs" / "quickstart.md").read_text("utf-8")

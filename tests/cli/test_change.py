@@ -54,16 +54,17 @@ def test_the_same_twice_is_fine(workspace: Workspace, hotload: Hotload, with_hos
     """A second ``new``, ``disable``, ``enable`` or ``clean`` succeeds and changes nothing."""
     if with_host:
         hotload.serve()
-    for command in (["new", "greet"], ["disable", "greet"], ["enable", "greet"], ["clean", "greet"]):
+    assert hotload("new", "greet").code == 0
+    for command in (["disable", "greet"], ["enable", "greet"], ["clean", "greet"]):
         assert [hotload(*command).code for _ in range(2)] == [0, 0]
     assert sorted(path.name for path in workspace.plugins.iterdir()) == ["greet", "test_greet.py"]
 
 
 def test_an_existing_plugin_is_not_created_again(workspace: Workspace, hotload: Hotload) -> None:
-    """``new`` with an existing name says so and changes nothing."""
+    """``new`` with an existing name says so, changes nothing and exits with 1."""
     workspace["greet"] = GREET
     done = hotload("new", "greet")
-    assert done == (0, f"{done.out.strip()}\n", "greet exists already; nothing was changed\n")
+    assert done == (1, "", "plugins/greet exists already; choose another name\n")
     assert (workspace.plugins / "greet" / "plugin.py").read_text() == GREET
 
 
