@@ -48,6 +48,15 @@ def row(screen: str, plugin: str) -> str:
     return found.partition("│")[0]  # without the details beside it
 
 
+def test_standard_error_may_be_redirected(project: Path) -> None:
+    """``hotload 2>err.log`` draws on the terminal all the same, and the file gets none of it."""
+    with Terminal(["sh", "-c", f"exec {HOTLOAD} 2>err.log"], cwd=project) as terminal:
+        terminal.wait_for(lambda screen: screen.count("+ ok") >= 2)
+        terminal.press("q")
+        assert terminal.wait_for_exit() == 0
+    assert "\x1b" not in (project / "err.log").read_text()
+
+
 def test_all_shipped_plugins_are_live_at_once(tmp_path: Path) -> None:
     """The console on the shipped plugins shows at least eight rows with OK, one disabled and none failed."""
     shutil.copytree(SHIPPED, tmp_path / "plugins")

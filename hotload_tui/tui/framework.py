@@ -12,13 +12,21 @@ import sys
 from collections.abc import Mapping
 
 from rich.text import Text
+from textual._context import active_message_pump
+from textual.actions import ActionParseResult
 from textual.app import App
+from textual.await_complete import AwaitComplete
+from textual.command import CommandPalette
+from textual.css.query import NoMatches
+from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.geometry import Size
+from textual.screen import Screen
 from textual.scroll_view import ScrollView
 from textual.widget import Widget
-from textual.widgets import DataTable, Input
+from textual.widgets import DataTable, Input, OptionList
 from textual.widgets.data_table import ColumnKey, RowKey
+from textual.worker import WorkerFailed
 
 from hotload_tui.tui.terminal import ASCII, speaks_utf8
 
@@ -27,6 +35,12 @@ if sys.platform != "win32":
 
     class TidyDriver(LinuxDriver):
         """Clears the alternate screen before the console leaves it, also when the console is suspended."""
+
+        def start_application_mode(self) -> None:
+            """Draw on standard output if standard error is redirected, as in ``hotload 2>err.log``."""
+            if sys.__stdout__ and not (sys.__stderr__ and sys.__stderr__.isatty()):
+                self._file = sys.__stdout__
+            super().start_application_mode()  # type: ignore[no-untyped-call] # by Textual
 
         def stop_application_mode(self) -> None:
             """Clear the screen and return the terminal to the shell or to an editor."""
@@ -66,6 +80,37 @@ class OrderedApp(App[None]):
         if not priority or isinstance(self.focused, Input):
             return False
         return await super()._check_bindings(key)
+
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """Run an action; do nothing for a page of a list that has no room, where Textual raises an error."""
+        try:
+            return await super().run_action(action, default_namespace, namespaces)
+        except LookupError:
+            if isinstance(default_namespace, (OptionList, CommandPalette)):
+                return False
+            raise
+
+    def pop_screen(self) -> AwaitComplete:
+        """Close the dialog on top; do nothing for a dialog that has closed already, or without a dialog.
+
+        A second click or key can reach a dialog that is about to go. Textual would close the screen below.
+        """
+        asking = active_message_pump.get(None)
+        has_closed = isinstance(asking, Screen) and asking not in self.screen_stack
+        if has_closed or len(self.screen_stack) == 1:
+            return AwaitComplete()
+        return super().pop_screen()
+
+    def _handle_exception(self, error: Exception) -> None:
+        """End the console because of an error, but not of a search in the palette that has just closed."""
+        failed = error.error if isinstance(error, WorkerFailed) else None
+        if not (isinstance(failed, NoMatches) and CommandPalette.__name__ in str(failed)):
+            super()._handle_exception(error)
 
     def _fatal_error(self) -> None:
         """Print the traceback of a bug in the console, without local variables: they may hold secrets."""

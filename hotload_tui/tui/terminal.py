@@ -226,7 +226,8 @@ def give_size() -> None:
     except ImportError:  # not on every system
         return
     try:
-        descriptor = sys.__stderr__.fileno() if sys.__stderr__ else -1
+        streams = [each for each in (sys.__stderr__, sys.__stdout__) if each and each.isatty()]
+        descriptor = streams[0].fileno() if streams else -1
         rows, columns = termios.tcgetwinsize(descriptor)
         if not (rows and columns):
             termios.tcsetwinsize(descriptor, (rows or _SIZE[0], columns or _SIZE[1]))
