@@ -36,3 +36,9 @@ KILL_ROUNDS: Final = _count("KILL_ROUNDS", 5)
 
 ALL_CASES: Final = bool(_count("ALL_CASES", 0))
 """Whether to include similar inputs: near twins of hostile plugins, and the larger terminals."""
+
+MONKEY_EVENTS: Final = _count("MONKEY_EVENTS", 150)
+"""Random keys, clicks, pastes and resizes that the console must survive."""
+
+MONKEY_SEED: Final = _count("MONKEY_SEED", 1)
+"""The seed of the random events; another seed can find further faults."""

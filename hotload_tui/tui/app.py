@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Unpack
 
 from rich.console import RenderableType
+from textual import events
 from textual.content import Content
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
@@ -53,6 +55,8 @@ class ConsoleApp(OrderedApp):
         self._stop = host.get("stop")
         self._code: int | None = None
         self._give_back_signals: Callable[[], None] = lambda: None
+        self._held: deque[events.Event] = deque()
+        """What the user typed, clicked and pasted while the screen was being mounted."""
         self._console = ConsoleScreen(api, project, host, clock)
         self.set_keymap(dict(keys))
 
@@ -62,6 +66,24 @@ class ConsoleApp(OrderedApp):
         for size, breakpoints in ((width, self.HORIZONTAL_BREAKPOINTS), (height, self.VERTICAL_BREAKPOINTS)):
             self._console.add_class(max(each for each in breakpoints if each[0] <= size)[1], update=False)
         return self._console
+
+    async def on_event(self, event: events.Event) -> None:
+        """Process an event; keep the user's input in its order until all panes of the screen exist."""
+        is_input = isinstance(event, (events.InputEvent, events.Paste)) and not event.is_forwarded
+        if not is_input or not (self._held or self._is_incomplete()):
+            await super().on_event(event)
+            return
+        if not self._held:
+            self.set_timer(_MOUNTING, self._release)
+        self._held.append(event)
+
+    async def _release(self) -> None:
+        """Process the kept input, until it opens another screen that is being mounted."""
+        while self._held and not self._is_incomplete():
+            await super().on_event(self._held[0])
+            self._held.popleft()
+        if self._held:
+            self.set_timer(_MOUNTING, self._release)
 
     def say(self, text: str, *, bad: bool = False) -> None:
         """Show a toast."""
@@ -110,18 +132,19 @@ class ConsoleApp(OrderedApp):
         """
         if self._code is not None and not self.is_headless:
             leave_within(RESTORE, self._code)
-        if self._is_mounting():
+        if self._is_mounting(self.screen_stack):
             self.set_timer(_MOUNTING, lambda: self.exit(result, return_code, message))
             return
         if self._console.is_mounted:
             self._console.keep_view()
         super().exit(result, return_code or self._code or 0, message)
 
-    def _is_mounting(self) -> bool:
+    def _is_incomplete(self) -> bool:
+        return not self._console.is_mounted or self._is_mounting(self.screen_stack[-1:])
+
+    def _is_mounting(self, screens: Iterable[Screen[object]]) -> bool:
         return not all(
-            node.is_mounted
-            for screen in self.screen_stack
-            for node in screen.walk_children(Widget, with_self=True)
+            node.is_mounted for screen in screens for node in screen.walk_children(Widget, with_self=True)
         )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

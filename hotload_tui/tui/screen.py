@@ -15,6 +15,7 @@ from textual.app import ComposeResult
 from textual.containers import Container, Horizontal
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Input
+from textual.worker import Worker
 
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.events import HostReached
@@ -136,8 +137,15 @@ class ConsoleScreen(Screen[None]):
         event.refresh_styles &= self._was_seen
         self._was_seen = True
 
-    def on_resize(self) -> None:
-        """Show the newest log line in the status line if the log below is hidden now."""
+    def on_resize(self, event: events.Resize) -> None:
+        """Show the newest log line in the status line if the log below is hidden now.
+
+        A size that is out of date is left out: Textual would lay out both sizes in turn for ever, because
+        each layout announces its size once more.
+        """
+        if event.size != self.app.size:
+            event.prevent_default()
+            return
         self.call_after_refresh(self._show_newest)
 
     def on_unmount(self) -> None:
@@ -187,10 +195,12 @@ class ConsoleScreen(Screen[None]):
 
     def edit(self, file: Path, line: int) -> None:
         """Open the editor at a line."""
-        self.run_worker(self._edit(file, line), group="editor", exclusive=True)
 
-    async def _edit(self, file: Path, line: int) -> None:
-        self.say(await open_editor(self.app, file, line), bad=True)
+        async def edit() -> None:
+            self.say(await open_editor(self.app, file, line), bad=True)
+
+        # A coroutine would never be awaited if a second key came before the first one's turn.
+        _: Worker[None] = self.run_worker(edit, group="editor", exclusive=True)
 
     def copy(self, text: str) -> None:
         """Copy a text to the clipboard and to a file."""
