@@ -23,6 +23,7 @@ from tests.conftest import Running, Workspace
 from tests.waiting import PATIENCE
 
 GREET = "def register(ctx):\n    ctx.hook('greet', lambda name: f'Hello, {name}')\n"
+GREET += "    ctx.hook('fail', lambda: 1 / 0)\n"
 
 BROKEN = "def register(ctx):\n    x = (1 +\n"
 METHODS = [
@@ -182,8 +183,8 @@ def test_a_failed_build_is_a_fault_and_an_event(api: ManagerApi, workspace: Work
 def test_a_handlers_fault_is_published_before_the_call_returns(api: ManagerApi) -> None:
     """A handler's fault is in the call's result and in an event."""
     heard = heard_by(api)
-    invocation = api.invoke("greet")
-    assert [fault.type for fault in invocation.faults] == ["TypeError"]
+    invocation = api.invoke("fail")
+    assert [fault.type for fault in invocation.faults] == ["ZeroDivisionError"]
     assert [event.fault for event in heard if isinstance(event, PluginFailed)] == list(invocation.faults)
 
 
