@@ -15,6 +15,7 @@ import dis
 import encodings
 import functools
 import gc
+import importlib.machinery
 import inspect
 import itertools
 import os
@@ -32,6 +33,7 @@ from collections.abc import (
     Mapping,
     MutableMapping,
 )
+from importlib.machinery import ModuleSpec
 from itertools import tee
 from types import (
     AsyncGeneratorType,
@@ -40,6 +42,7 @@ from types import (
     FrameType,
     FunctionType,
     GeneratorType,
+    ModuleType,
     TracebackType,
 )
 from typing import Final, NamedTuple, TypeAlias, cast
@@ -352,15 +355,26 @@ class _Ended(BaseException):
     """Raised inside a call that takes too long; a plugin's ``except Exception`` does not catch it."""
 
 
-def raise_in(thread: threading.Thread) -> None:
-    """Interrupt a thread as soon as it runs Python code."""
-    if works(INTERRUPTION):
+def raise_in(thread: threading.Thread, hindrance: Callable[[], str] = str) -> str:
+    """Interrupt a thread as soon as it runs Python code, unless ``hindrance`` returns a reason.
+
+    Return the reason, if there is one; then the thread goes on.
+    """
+    if not works(INTERRUPTION):
+        return ""
+    reason = hindrance()
+    if not reason:
         _raise(_Ended, thread.ident or 0)
+        reason = hindrance()  # the thread may have gone on since the first look
+        if reason:
+            _raise(None, thread.ident or 0)
+    return reason
 
 
-def _raise(error: type[BaseException], thread: int) -> int:
-    ident = ctypes.c_ulong(thread)
-    return int(ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(error)))
+def _raise(error: type[BaseException] | None, thread: int) -> int:
+    """Raise an error in a thread; ``None`` takes back an error that has not been raised yet."""
+    raised = None if error is None else ctypes.py_object(error)
+    return int(ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised))
 
 
 def _reaches_no_thread() -> bool:
@@ -411,6 +425,48 @@ def _counts_values() -> bool:
     with_other = locals_of_thread._count()  # noqa: SLF001
     del other
     return (with_other, locals_of_thread._count()) == (before + 1, before)  # noqa: SLF001
+
+
+# ---- imports under way
+
+_IMPORT_SYSTEM: Final = "importlib._bootstrap"
+_CARRIES_OUT: Final = {
+    "_find_and_load": "name",
+    "_lock_unlock_module": "name",  # waits for another thread's import
+    "_exec": "spec",
+    "exec_module": "module",
+}
+"""The functions of the import system that import a module, and their variable that tells which."""
+
+
+def imports_in(stack: Iterable[FrameType]) -> Iterator[str]:
+    """Yield the name of each module whose import is under way in the frames, in their order."""
+    if not works(IMPORTS):
+        return
+    traced: Container[int] | None = None
+    for frame in stack:
+        variable = _CARRIES_OUT.get(frame.f_code.co_name)
+        if variable and str(frame.f_globals.get("__name__")).startswith(_IMPORT_SYSTEM):
+            traced = traced_now(stacks()) if traced is None else traced
+            if name := _imported_as(variables_of(frame, traced).get(variable)):
+                yield name
+
+
+def _imported_as(thing: object) -> str:
+    """Return the name of a module, of its spec, or the name itself; runs no code of the module."""
+    if type(thing) is ModuleSpec:
+        thing = thing.name
+    elif type(thing) is ModuleType:
+        thing = vars(thing).get("__name__")
+    return thing if type(thing) is str else ""
+
+
+def _shows_imports() -> bool:
+    """Return whether the import system has these functions, with these variables."""
+    system = sys.modules[_IMPORT_SYSTEM]
+    loader = importlib.machinery.SourceFileLoader
+    found = {name: getattr(system, name, None) or getattr(loader, name) for name in _CARRIES_OUT}
+    return all(variable in found[name].__code__.co_varnames for name, variable in _CARRIES_OUT.items())
 
 
 # ---- code
@@ -797,6 +853,10 @@ INTERRUPTION: Final = Trick(
     "interruption", "raise an exception in another thread", 14,
     "a function that takes too long goes on in its thread", _reaches_no_thread,
 )  # fmt: skip
+IMPORTS: Final = Trick(
+    "imports", "see which modules a thread is importing", 14,
+    "a load that takes too long is also interrupted inside the import of a shared module", _shows_imports,
+)  # fmt: skip
 MAIN_THREAD: Final = Trick(
     "main-thread-calls", "call a function in the main thread while it runs other code", 14,
     "signal handlers that a plugin set stay if another thread unloads it", _takes_calls,
@@ -824,7 +884,8 @@ CALLS: Final = Trick(
 )  # fmt: skip
 
 TRICKS: Final = (
-    YOUNG, VERSIONS, THREAD_LOCALS, INTERRUPTION, MAIN_THREAD, FRAME_LOCALS, RENAMING, CODECS, EXITS, CALLS,
+    YOUNG, VERSIONS, THREAD_LOCALS, INTERRUPTION, IMPORTS, MAIN_THREAD, FRAME_LOCALS, RENAMING, CODECS, EXITS,
+    CALLS,
 )  # fmt: skip
 """Without an entry: the frames of a thread and their callers, which every CPython has."""
 

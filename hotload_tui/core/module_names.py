@@ -29,7 +29,7 @@ class ModuleNames:
     def __init__(self, root: str, parent: str) -> None:
         """Name the modules whose unique names begin with ``root`` so that they begin with ``parent``."""
         self._root = root
-        self._parent = parent
+        self.parent = parent
         self._names: dict[str, str] = {}
         names = self._names
         _known[root] = weakref.ref(self, lambda _: _forget(root, names))
@@ -38,7 +38,7 @@ class ModuleNames:
         """Return the stable name of a module as a string object that only this generation has."""
         name = self._names.get(unique)
         if name is None:
-            text = f"{self._parent}{unique[len(self._root) :]}"
+            text = f"{self.parent}{unique[len(self._root) :]}"
             name = text.encode("utf-8", "surrogatepass").decode("utf-8", "surrogatepass")  # a new object
             name = self._names.setdefault(unique, name)
             _unique[id(name)] = unique
@@ -58,6 +58,12 @@ def names_below(root: str) -> ModuleNames | None:
     """Return the names of the generation whose unique names begin with ``root``, or ``None``."""
     found = _known.get(root)
     return None if found is None else found()
+
+
+def is_of_plugin(module: str) -> bool:
+    """Return whether a module of this name, unique or stable, belongs to a plugin that is in memory."""
+    found = [reference() for reference in list(_known.values())]
+    return any(f"{module}.".startswith(f"{names.parent}.") for names in found if names is not None)
 
 
 def unique_name(name: object) -> object:

@@ -16,10 +16,10 @@ from hotload_tui.core.faults import fault_of, trace_of
 from hotload_tui.core.hooks.inflight import CallRecord
 from hotload_tui.core.interpreter import collect_young, stacks, thread_stack
 from hotload_tui.core.leaks import FREED, LivenessCheck, collect, forget
+from hotload_tui.core.limits import BoundedCall
 from hotload_tui.core.model import Fault, LedgerEntry, StepObserver, nobody
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.old_calls import OldCalls
-from hotload_tui.core.runtime.threads import BoundedCall
 from hotload_tui.core.runtime.trial import LivePlugin, is_unfinished
 from hotload_tui.core.runtime.workers import Worker
 from hotload_tui.core.undo.containers import EMPTIED, LOST

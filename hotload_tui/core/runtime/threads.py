@@ -7,12 +7,16 @@ a loop in Python                         is interrupted     is interrupted
 a sleep, a lock, a queue, a socket       is left behind     is interrupted
 ``re``, ``pow`` with large numbers       blocks all threads is interrupted
 code that catches every exception        is left behind     blocks all loads
+the import of a shared module            ends first         ends first
 other loops in C                         blocks all threads blocks all threads
 ======================================== ================== ==================
 
 A program that embeds the manager keeps its main thread, so its plugins load on worker threads. A process that
 exists only for its plugins gives them its main thread, where a signal can interrupt code that nothing else
 can interrupt.
+
+Interrupting the import of a shared module can break later imports of the whole process. So the interruption
+comes when that import has ended; if it does not end, the error says that the process must restart.
 
 Starting a thread takes as long as most loads, so consecutive loads share a thread until a load fails, times
 out, or leaves a value or a hook set in the thread.
@@ -22,6 +26,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import itertools
 import math
 import os
 import queue
@@ -33,65 +38,12 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Generic, Protocol, TypeVar, cast
 
+from hotload_tui.core import limits
 from hotload_tui.core.errors import LoadError, PluginError, RegisterError
-from hotload_tui.core.interpreter import ThreadLocals, raise_in
-
-GRACE = 1.0  # seconds that an interrupted call has to end
+from hotload_tui.core.interpreter import ThreadLocals, stack_of
+from hotload_tui.core.limits import GRACE, STEP, Ending, end, interrupt, start
 
 _T = TypeVar("_T")
-
-
-class BoundedCall(Generic[_T]):
-    """One call of a function in a new thread."""
-
-    def __init__(self, function: Callable[[], _T], name: str) -> None:
-        """Prepare to call ``function`` in a thread called ``name``."""
-        self.value: _T | None = None
-        self.error: BaseException | None = None
-        """The exception that the function raised."""
-        # Threads that a plugin starts inherit the daemon flag: a forgotten thread cannot keep the host alive.
-        self.thread = threading.Thread(target=self._run, args=(function,), name=name, daemon=True)
-
-    def ends_within(self, seconds: float) -> bool:
-        """Start the call, and return whether it ends within ``seconds``.
-
-        An exception that ends the wait also interrupts the call.
-        """
-        if not start(self.thread):
-            return True
-        try:
-            self.thread.join(seconds)
-        except BaseException:
-            raise_in(self.thread)
-            raise
-        return not self.thread.is_alive()
-
-    def interrupt(self) -> bool:
-        """Interrupt the call (impossible in a system call or a lock), and return whether it ended."""
-        return end(self.thread)
-
-    def _run(self, function: Callable[[], _T]) -> None:
-        try:
-            self.value = function()
-        except BaseException as error:  # foreign code: SystemExit and the like end this call only
-            self.error = error
-
-
-def start(thread: threading.Thread) -> bool:
-    """Start a thread; return ``False`` if its function had to run in the calling thread instead."""
-    try:
-        thread.start()
-    except RuntimeError:  # the interpreter is ending and starts no threads: run it here
-        thread.run()
-        return False
-    return True
-
-
-def end(thread: threading.Thread) -> bool:
-    """Interrupt a thread, wait up to ``GRACE`` seconds, and return whether it ended."""
-    raise_in(thread)
-    thread.join(GRACE)
-    return not thread.is_alive()
 
 
 def _thread_is_blank() -> Callable[[], bool]:
@@ -137,9 +89,18 @@ class Series(Generic[_T]):
     """Runs loads in one thread until one fails, takes too long, or none may follow in this thread."""
 
     def __init__(
-        self, loads: Sequence[LoadCall[_T]], limit: float, done: list[_T], call: Callable[[LoadCall[_T]], _T]
+        self,
+        loads: Sequence[LoadCall[_T]],
+        limit: float,
+        done: list[_T],
+        call: Callable[[LoadCall[_T]], _T],
+        spared: Callable[[], str] = str,
     ) -> None:
-        """Prepare; ``call`` proves one load, within ``limit`` seconds; its value is appended to ``done``."""
+        """Prepare; ``call`` proves one load, within ``limit`` seconds; its value is appended to ``done``.
+
+        ``spared`` returns the import that ``call`` does not interrupt now, and for which it takes longer.
+        """
+        self._spared = spared
         self._waiting = [*loads][::-1]
         self._limit = limit
         self._done = done
@@ -168,9 +129,10 @@ class Series(Generic[_T]):
 
     def ends_in_time(self) -> bool:
         """Wait in another thread; if a load takes too long, stop the series and return ``False``."""
-        while not self._is_over.wait(min(self._limit, max(0.0, self._ends_at - time.monotonic()))):
+        while not self._is_over.wait(min(self._limit, max(STEP, self._ends_at - time.monotonic()))):
+            more = limits.PATIENCE if self._spared() else 0.0
             with self._lock:
-                if self._ends_at <= time.monotonic():
+                if self._ends_at + more <= time.monotonic():
                     self._leave()
                     return False
         return True
@@ -258,9 +220,10 @@ class WorkerTrials:
         self, plugin: str, series: Series[_T], limit: float, thread: threading.Thread
     ) -> LoadError:
         """Interrupt a load that takes too long, and return the error to raise."""
-        if not end(thread):
-            return _stuck(plugin, limit, f"its thread '{thread.name}' still runs")
-        error = _interrupted(plugin, limit, series.error)
+        ending = end(thread)
+        if not ending.has_ended:
+            return _stuck(plugin, limit, f"its thread '{thread.name}' still runs", ending)
+        error = _interrupted(plugin, limit, series.error, ending)
         series.error = None
         return error
 
@@ -284,7 +247,7 @@ def _ends_in_time(series: Series[_T], thread: threading.Thread) -> bool:
         thread.join()
     except BaseException:
         if series.stop():
-            raise_in(thread)
+            interrupt(thread, GRACE)
         else:
             thread.join(GRACE)  # the thread is between two loads and ends before the next
         raise
@@ -304,9 +267,14 @@ class _TimedCall(Generic[_T]):
         self.error: BaseException | None = None
         """The exception that the function raised, or that interrupted it."""
         self.in_time = True
+        self.spared = ""
+        """The module whose import delayed the interruption; empty if none did."""
+        self.is_inside = False
+        """Whether that import did not end, so that the call was interrupted inside it."""
         self._function = function
         self._limit = limit
         self._is_armed = False
+        self._patient_until = 0.0  # on the monotonic clock
 
     def run(self) -> None:
         """Call the function."""
@@ -330,10 +298,24 @@ class _TimedCall(Generic[_T]):
             if os.getpid() != pid:  # the plugin forked, and this is the child process
                 os._exit(0)
 
-    def _time_is_up(self, _number: int, _frame: FrameType | None) -> None:
-        if self._is_armed:
-            self.in_time = False
-            raise _Interrupted
+    def _time_is_up(self, _number: int, frame: FrameType | None) -> None:
+        if not self._is_armed:
+            return
+        if self.in_time:
+            self.in_time, self._patient_until = False, time.monotonic() + limits.PATIENCE
+        importing = limits.import_to_spare(self._inside(frame))
+        self.spared = importing or self.spared
+        self.is_inside = importing != "" and time.monotonic() >= self._patient_until
+        if importing and not self.is_inside:
+            signal.setitimer(signal.ITIMER_REAL, STEP, _AGAIN)
+            return
+        raise _Interrupted
+
+    def _inside(self, frame: FrameType | None) -> list[FrameType]:
+        """Return the frames that belong to the call: the host may be importing a module itself."""
+        return [
+            *itertools.takewhile(lambda each: each.f_code is not _TimedCall.run.__code__, stack_of(frame))
+        ]
 
 
 class MainTrials:
@@ -342,6 +324,7 @@ class MainTrials:
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._running = ""
+        self._call: _TimedCall[object] | None = None
 
     def run(self, loads: Sequence[LoadCall[_T]], limit: float, done: list[_T]) -> None:
         """Run loads until one fails; see ``Trials``.
@@ -350,15 +333,22 @@ class MainTrials:
         """
         before = len(done)
         if self._running:
-            raise LoadError(loads[0].name, f"the load of {self._running} still occupies the main thread")
+            where = f", inside the import of {self._spared()}{_RESTART}" if self._spared() else ""
+            raise LoadError(
+                loads[0].name, f"the load of {self._running} still occupies the main thread{where}"
+            )
         # The timer interrupts a load first: a load that goes on after ``GRACE`` is left behind.
-        series = Series(loads, limit + GRACE, done, functools.partial(self._prove, limit))
+        prove = functools.partial(self._prove, limit)
+        series = Series(loads, limit + GRACE, done, prove, self._spared)
         if threading.current_thread() is threading.main_thread():
             series.run()
         else:
             self._jobs.put(series.run)
             if not series.ends_in_time():
-                raise _stuck(loads[len(done) - before].name, limit, "it still runs on the main thread")
+                ending = Ending(False, self._spared(), is_inside=True)
+                raise _stuck(
+                    loads[len(done) - before].name, limit, "it still runs on the main thread", ending
+                )
         if series.error is not None:
             raise series.error
 
@@ -378,16 +368,21 @@ class MainTrials:
 
     def _prove(self, limit: float, load: LoadCall[_T]) -> _T:
         call = _TimedCall(load.prove, limit)
-        self._running = load.name
+        self._running, self._call = load.name, cast("_TimedCall[object]", call)
         try:
             call.run()
         finally:
-            self._running = ""
+            self._running, self._call = "", None
         if not call.in_time:
-            raise _interrupted(load.name, limit, call.error)
+            raise _interrupted(load.name, limit, call.error, Ending(True, call.spared, call.is_inside))
         if call.error is not None:
             raise _failure(load.name, call.error)
         return cast("_T", call.value)
+
+    def _spared(self) -> str:
+        """Return the module whose import delays the interruption of the running load; ``""`` if none does."""
+        call = self._call
+        return call.spared if call is not None else ""
 
 
 def _failure(plugin: str, error: BaseException) -> PluginError:
@@ -398,21 +393,31 @@ def _failure(plugin: str, error: BaseException) -> PluginError:
     return found
 
 
-def _interrupted(plugin: str, limit: float, ending: BaseException | None) -> LoadError:
+_RESTART = ", which did not end: restart the process, because later imports in it may fail or hang"
+
+
+def _interrupted(plugin: str, limit: float, failure: BaseException | None, ending: Ending) -> LoadError:
     """Return the error of an interrupted load, with its stack at the interruption."""
-    text = f"{_over(limit)} and was interrupted"
-    error = LoadError(plugin, text)
-    cause = ending.__cause__ if isinstance(ending, PluginError) else None
+    if ending.is_inside:
+        where = f" inside the import of {ending.spared}{_RESTART}"
+    elif ending.spared:
+        where = f", after the import of {ending.spared}, which nothing may interrupt"
+    else:
+        where = ""
+    over = _over(limit)
+    error = LoadError(plugin, f"{over} and was interrupted{where}")
+    if failure is None:  # the load ended by itself with that import
+        return LoadError(plugin, f"{over}{where}; reload the plugin: that module is imported now")
+    cause = failure.__cause__ if isinstance(failure, PluginError) else None
     if cause is not None:
-        error.__cause__ = TimeoutError(
-            f"{text.removesuffix(' and was interrupted')}; it was interrupted here"
-        )
-        error.__cause__ = error.__cause__.with_traceback(cause.__traceback__)
+        here = TimeoutError(f"{over}; it was interrupted here{where}")
+        error.__cause__ = here.with_traceback(cause.__traceback__)
     return error
 
 
-def _stuck(plugin: str, limit: float, where: str) -> LoadError:
-    return LoadError(plugin, f"{_over(limit)} and cannot be interrupted; {where}")
+def _stuck(plugin: str, limit: float, where: str, ending: Ending) -> LoadError:
+    inside = f", inside the import of {ending.spared}{_RESTART}" if ending.is_inside and ending.spared else ""
+    return LoadError(plugin, f"{_over(limit)} and cannot be interrupted; {where}{inside}")
 
 
 def _over(limit: float) -> str:

@@ -1,0 +1,123 @@
+"""Call foreign code within a time limit, and interrupt it where that harms no other code.
+
+An exception inside the import of a shared module can leave that module unusable, and locks of the import
+system taken: then later imports fail or hang in the whole process. So code is not interrupted there until the
+import has ended, or has gone on for ``PATIENCE`` seconds.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Generic, NamedTuple, TypeVar
+
+from hotload_tui.core.interpreter import imports_in, raise_in, thread_stack
+from hotload_tui.core.module_names import is_of_plugin
+
+GRACE = 1.0  # seconds that an interrupted call has to end
+PATIENCE = 20.0  # seconds beyond its limit that a call may spend in the import of a shared module
+STEP = 0.01  # seconds between two looks at such an import
+
+_T = TypeVar("_T")
+
+
+class BoundedCall(Generic[_T]):
+    """One call of a function in a new thread."""
+
+    def __init__(self, function: Callable[[], _T], name: str) -> None:
+        """Prepare to call ``function`` in a thread called ``name``."""
+        self.value: _T | None = None
+        self.error: BaseException | None = None
+        """The exception that the function raised."""
+        # Threads that a plugin starts inherit the daemon flag: a forgotten thread cannot keep the host alive.
+        self.thread = threading.Thread(target=self._run, args=(function,), name=name, daemon=True)
+
+    def ends_within(self, seconds: float) -> bool:
+        """Start the call, and return whether it ends within ``seconds``.
+
+        An exception that ends the wait also interrupts the call.
+        """
+        if not start(self.thread):
+            return True
+        try:
+            self.thread.join(seconds)
+        except BaseException:
+            interrupt(self.thread, GRACE)
+            raise
+        return not self.thread.is_alive()
+
+    def interrupt(self) -> bool:
+        """Interrupt the call (impossible in a system call or a lock), and return whether it ended."""
+        return end(self.thread).has_ended
+
+    def _run(self, function: Callable[[], _T]) -> None:
+        try:
+            self.value = function()
+        except BaseException as error:  # foreign code: SystemExit and the like end this call only
+            self.error = error
+
+
+def start(thread: threading.Thread) -> bool:
+    """Start a thread; return ``False`` if its function had to run in the calling thread instead."""
+    try:
+        thread.start()
+    except RuntimeError:  # the interpreter is ending and starts no threads: run it here
+        thread.run()
+        return False
+    return True
+
+
+class Ending(NamedTuple):
+    """The result of interrupting a call."""
+
+    has_ended: bool
+    spared: str = ""
+    """The module whose import delayed the interruption; empty if none did."""
+    is_inside: bool = False
+    """Whether that import did not end, so that the call was interrupted inside it."""
+
+
+def end(thread: threading.Thread) -> Ending:
+    """Interrupt a thread after the import of a shared module; wait up to ``GRACE`` seconds for its end."""
+    spared, is_inside = interrupt(thread, PATIENCE)
+    if is_inside:
+        raise_in(thread)
+    thread.join(GRACE)
+    return Ending(not thread.is_alive(), spared, is_inside)
+
+
+def interrupt(thread: threading.Thread, patience: float) -> tuple[str, bool]:
+    """Interrupt a thread as soon as it is not inside the import of a shared module.
+
+    Return the module whose import delayed this, and whether the import has not ended within ``patience``
+    seconds; then the thread goes on.
+    """
+
+    def hindrance() -> str:
+        return import_to_spare(thread_stack(thread.ident or 0)[::-1])
+
+    spared, ends_at = "", time.monotonic() + patience
+    while thread.is_alive():
+        importing = raise_in(thread, hindrance)
+        if not importing:
+            break
+        spared = importing
+        if time.monotonic() >= ends_at:
+            return spared, True
+        thread.join(STEP)
+    return spared, False
+
+
+def import_to_spare(stack: Sequence[FrameType]) -> str:
+    """Return the module whose import must not be interrupted in these frames, the newest first; or ``""``.
+
+    The import of a plugin's own module can be interrupted, except while the import system itself runs.
+    """
+    imports = [*imports_in(stack)]
+    shared = [name for name in imports if not is_of_plugin(name)]
+    if shared:
+        return shared[-1]
+    is_in_system = str(stack[0].f_globals.get("__name__")).startswith("importlib._") if stack else False
+    return imports[0] if imports and is_in_system else ""

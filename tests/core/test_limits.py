@@ -1,0 +1,128 @@
+"""Code of a plugin that takes too long is interrupted where that harms no other code of the process."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from hotload_tui.core import limits
+from hotload_tui.core.faults import fault_of
+from hotload_tui.core.runtime.loader import Loader
+from hotload_tui.core.runtime.threads import MainTrials, Trials, WorkerTrials
+from tests.conftest import Workspace
+from tests.core.conftest import Bench, Stage
+from tests.waiting import PATIENCE
+
+LIMIT = 0.05
+SHARED = "shared_and_slow"
+REGISTER = "def register(ctx):\n    pass\n"
+
+POSITIONS = {
+    "import": f"import {SHARED}\n{REGISTER}",
+    "from import": f"from {SHARED} import END\n{REGISTER}",
+    "nested": f"import {SHARED}_user\n{REGISTER}",
+    "in a function": f"def register(ctx):\n    import {SHARED}\n",
+    "import_module": f"import importlib\nimportlib.import_module('{SHARED}')\n{REGISTER}",
+    "in an own module": f"from . import part\n{REGISTER}",
+    "loader": (
+        "import sys\nfrom importlib.util import find_spec, module_from_spec\n"
+        f"spec = find_spec('{SHARED}')\nmodule = sys.modules['{SHARED}'] = module_from_spec(spec)\n"
+        f"spec.loader.exec_module(module)\n{REGISTER}"
+    ),
+    "then a loop": f"import {SHARED}\nwhile True: pass\n{REGISTER}",
+    "catches everything": f"try:\n    import {SHARED}\nexcept BaseException: pass\n{REGISTER}",
+}
+
+
+@pytest.fixture
+def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Yield a function that writes the body of the shared module, and forget the module afterwards."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    (folder / f"{SHARED}_user.py").write_text(f"import {SHARED}\nEND = 1\n")
+    monkeypatch.syspath_prepend(str(folder))
+
+    def write(body: str) -> None:
+        (folder / f"{SHARED}.py").write_text(body)
+        importlib.invalidate_caches()
+
+    yield write
+    for name in (SHARED, f"{SHARED}_user"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def spared(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the imports for whose end an interruption waits; the first opens the gate of the stage."""
+    found: list[str] = []
+    look = limits.import_to_spare
+
+    def seen(stack: Sequence[FrameType]) -> str:
+        found.append(look(stack))
+        if found[-1]:
+            stage.gate.set()
+        return found[-1]
+
+    monkeypatch.setattr(limits, "import_to_spare", seen)
+    return found
+
+
+def bench_with(workspace: Workspace, trials: Trials) -> Bench:
+    """Return a loader that runs its loads in ``trials``."""
+    bench = Bench(workspace, load_timeout=LIMIT)
+    bench.loader = Loader(bench.host, workspace.config(load_timeout=LIMIT), trials=trials)
+    return bench
+
+
+@pytest.mark.parametrize("kind", [WorkerTrials, MainTrials])
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.usefixtures("spared")
+def test_the_import_of_a_shared_module_is_not_interrupted(
+    workspace: Workspace, slow: Callable[[str], None], kind: type[Trials], position: str
+) -> None:
+    """A load that takes too long inside the import of a shared module fails when that import has ended."""
+    slow("import stage\nwhile not stage.gate.is_set(): pass\nEND = 1\n")
+    workspace["greet/part.py"] = f"import {SHARED}\n"
+    bench = bench_with(workspace, kind())
+    error = bench.refusal(POSITIONS[position])
+    assert f"load_timeout = {LIMIT:g} s" in str(error)
+    assert f"the import of {SHARED}" in str(error)
+    assert sys.modules[SHARED].END == 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("hotload-load")]
+
+
+@pytest.mark.parametrize("kind", [WorkerTrials, MainTrials])
+def test_an_import_that_does_not_end_demands_a_restart(
+    workspace: Workspace, slow: Callable[[str], None], kind: type[Trials], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the import of a shared module does not end, the fault says that the process must restart."""
+    monkeypatch.setattr(limits, "PATIENCE", 0.1)
+    slow("while True: pass\n")
+    bench = bench_with(workspace, kind())
+    fault = fault_of(bench.refusal(POSITIONS["nested"]), phase="load", plugin="greet", module_path="hotplug")
+    assert f"the import of {SHARED}_user" in fault.message
+    assert "restart the process" in fault.message
+    assert bench.number() == 0
+    bench.load(REGISTER)
+
+
+@pytest.mark.usefixtures("spared")
+def test_a_wait_for_another_threads_import_is_not_interrupted(
+    workspace: Workspace, slow: Callable[[str], None], stage: Stage
+) -> None:
+    """A load that waits because the host imports the same shared module ends after that import."""
+    slow("import stage\nstage.wait()\nEND = 1\n")
+    bench = bench_with(workspace, WorkerTrials())
+    host = threading.Thread(target=importlib.import_module, args=(SHARED,))
+    host.start()
+    assert stage.entered.wait(PATIENCE)
+    error = bench.refusal(POSITIONS["import"])
+    assert f"the import of {SHARED}" in str(error)
+    host.join()
+    assert sys.modules[SHARED].END == 1
