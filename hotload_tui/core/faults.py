@@ -1,11 +1,13 @@
 """Turn an exception into a ``Fault``: plain data with the source as it was loaded.
 
-Values of built-in types are shown in short form, all others by their type. Reading the text of an exception
-runs plugin code, so errors from it are caught.
+Values of built-in types are shown in short form, all others by their type. Only the text of an exception and
+the ``repr`` of an argument run code of a plugin, and they do so in a separate thread, within a time limit.
+Everything else is read without running code of the object's class or of its metaclass.
 """
 
 from __future__ import annotations
 
+import contextvars
 import difflib
 import importlib.util
 import itertools
@@ -17,18 +19,24 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.abc import InspectLoader
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Final, Literal, TypeAlias
+from types import FrameType, MemberDescriptorType, ModuleType, TracebackType
+from typing import Final, Literal, TypeAlias, TypeGuard, TypeVar, cast
 
 from msgspec.structs import replace
 
 from hotload_tui.core.errors import PluginError
 from hotload_tui.core.interpreter import variables_of
+from hotload_tui.core.limits import BoundedCall
 from hotload_tui.core.model import Fault, Frame, Owner, Phase, encodable
+
+_T = TypeVar("_T")
 
 FOREIGN: Final = (Exception, SystemExit, GeneratorExit)
 """The exceptions from foreign code that are caught here; each of them spoils only one description."""
+
+DESCRIPTION = 1.0  # seconds that the code of an object may take to describe it
 
 _MESSAGE = 4096  # characters
 _NAMES = 30  # locals per frame
@@ -73,19 +81,121 @@ def locals_of(frame: FrameType) -> tuple[tuple[str, str], ...]:
     return tuple((encodable(name), _cut(_masked(name, value, _DEPTH))) for name, value in names)
 
 
+# A plugin's class can replace every attribute of an exception by a property, and its metaclass those of the
+# class. The descriptors of the built-in types give the values without running such code.
+_KIND: Final = vars(type)
+_ERROR: Final = vars(BaseException)
+
+
+def class_name(kind: type) -> str:
+    """Return the qualified name of a class."""
+    return encodable(str(_KIND["__qualname__"].__get__(kind)))
+
+
+def _module_name(kind: type) -> str:
+    found: object = _KIND["__module__"].__get__(kind)
+    return found if type(found) is str else "?"
+
+
+def _is_built_in(kind: type) -> bool:
+    return not _KIND["__flags__"].__get__(kind) & _HEAP_TYPE
+
+
+def _is_a(thing: object, kind: type[_T]) -> TypeGuard[_T]:
+    """Return whether ``thing`` really is an instance; its class can pretend to be another."""
+    return issubclass(type(thing), kind)
+
+
+def cause_of(error: BaseException) -> BaseException | None:
+    """Return the exception from which ``error`` was raised."""
+    found: BaseException | None = _ERROR["__cause__"].__get__(error)
+    return found
+
+
+def context_of(error: BaseException) -> BaseException | None:
+    """Return the exception during whose handling ``error`` was raised."""
+    found: BaseException | None = _ERROR["__context__"].__get__(error)
+    return found
+
+
+def trace_in(error: BaseException) -> TracebackType | None:
+    """Return the traceback of ``error``."""
+    found: TracebackType | None = _ERROR["__traceback__"].__get__(error)
+    return found
+
+
+def members_of(error: BaseException) -> tuple[BaseException, ...]:
+    """Return the exceptions of a group; empty for another exception."""
+    found: tuple[BaseException, ...] = ()
+    if _is_a(error, BaseExceptionGroup):
+        found = vars(BaseExceptionGroup)["exceptions"].__get__(error)
+    return found
+
+
+def _field(error: BaseException, kind: type[BaseException], name: str) -> object:
+    """Return what a built-in class of exceptions keeps under a name; ``None`` if it keeps nothing there."""
+    return vars(kind)[name].__get__(error) if name in vars(kind) and _is_a(error, kind) else None
+
+
+def _has_plain_text(error: BaseException) -> bool:
+    """Return whether the text of an exception runs only code of the interpreter."""
+    values = list(_ERROR["args"].__get__(error))
+    for kind in _KIND["__mro__"].__get__(type(error)):
+        own = _KIND["__dict__"].__get__(kind)
+        if not _is_built_in(kind):
+            if "__str__" in own or "__repr__" in own:
+                return False
+        elif kind not in (BaseException, object):
+            values += [part.__get__(error) for part in own.values() if type(part) is MemberDescriptorType]
+    return all(type(value) in _PLAIN for value in values)
+
+
+_PLAIN: Final = (str, bytes, int, float, bool, type(None))
+
+
+class _Questions:
+    """Runs the code of objects for their texts; after code that took too long, it runs none any more."""
+
+    def __init__(self) -> None:
+        self._is_tired = False
+
+    def ask(self, function: Callable[[], str], what: str) -> tuple[str, str]:
+        """Return the text that ``function`` returns, or else what is wrong with ``what``."""
+        if self._is_tired:
+            return "", f"{what} is not called, because other code took too long"
+        context = contextvars.copy_context()
+        call = BoundedCall(lambda: str.__str__(context.run(function)), "hotload-description")
+        if not call.ends_within(DESCRIPTION):
+            self._is_tired = True
+            call.interrupt()
+            return "", f"{what} did not end within {DESCRIPTION:g} s"
+        error, call.error = call.error, None  # else a cycle would keep its frames
+        if error is not None:
+            return "", f"{what} raised {class_name(type(error))}"
+        return call.value or "", ""
+
+    def message_of(self, error: BaseException) -> str:
+        """Return the text of an exception, cut to 4096 characters."""
+        problem, text = "", _field(error, SyntaxError, "msg")
+        if type(text) is not str:
+            if _has_plain_text(error):
+                text = str(error)
+            else:
+                text, problem = self.ask(lambda: str(error), "__str__")
+        if problem:
+            return f"<its text cannot be shown: {problem}>"
+        assert isinstance(text, str)
+        return encodable(text if len(text) <= _MESSAGE else f"{text[:_MESSAGE]}… ({len(text):,} characters)")
+
+
 def message_of(error: BaseException) -> str:
     """Return the exception's text, cut to 4096 characters."""
-    try:
-        text = str(error.msg) if isinstance(error, SyntaxError) else str(error)
-        text = str.__str__(text)  # an exact str: a subclass could run code at every use
-    except FOREIGN as failure:  # foreign code: __str__ of a plugin's exception
-        return f"<its text cannot be shown: __str__ raised {type(failure).__qualname__}>"
-    return encodable(text if len(text) <= _MESSAGE else f"{text[:_MESSAGE]}… ({len(text):,} characters)")
+    return _Questions().message_of(error)
 
 
 def missing_module(error: BaseException) -> str:
     """Return the module that must be installed to fix the error; empty if the error has another cause."""
-    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    name = _field(error, ImportError, "name") if _is_a(error, ModuleNotFoundError) else None
     if type(name) is not str or not name.isidentifier():
         return ""  # a dotted name belongs to an installed package or to a plugin
     return "" if name in sys.stdlib_module_names or name in sys.modules else name
@@ -122,7 +232,7 @@ def is_claimed_twice(fault: Fault) -> bool:
 
 def notes_of(error: BaseException) -> Iterator[str]:
     """Yield the exception's notes, the nearest name if one was not found, and how to install a module."""
-    notes = getattr(error, "__notes__", ())
+    notes = dict.get(_ERROR["__dict__"].__get__(error), "__notes__")
     if type(notes) is list:
         yield from (encodable(note[:_MESSAGE]) for note in notes if type(note) is str)
     wanted, names = _looked_for(error)
@@ -135,22 +245,31 @@ def notes_of(error: BaseException) -> Iterator[str]:
 
 def _looked_for(error: BaseException) -> tuple[str, Iterable[str]]:
     """Return the missing name and the existing names; the interpreter's own hint would run plugin code."""
-    if isinstance(error, PluginError):
+    if _is_a(error, PluginError):
         return "", ()
-    if isinstance(error, NameError) and type(error.name) is str and error.__traceback__ is not None:
-        trace = error.__traceback__
+    trace = trace_in(error)
+    name = _field(error, NameError, "name")
+    if type(name) is str and trace is not None:
         while trace.tb_next is not None:
             trace = trace.tb_next
         frame = trace.tb_frame
-        return error.name, _strings(*variables_of(frame), *frame.f_globals, *frame.f_builtins)
-    if isinstance(error, ImportError) and type(error.name) is str:
-        wanted = getattr(error, "name_from", None)  # from Python 3.12 on
-        module = sys.modules.get(error.name)
-        return (wanted, _strings(*vars(module))) if type(wanted) is str and module else ("", ())
-    if isinstance(error, AttributeError) and type(error.name) is str:
-        kind = type(error.obj)
-        return error.name, () if kind.__flags__ & _HEAP_TYPE else _strings(*dir(kind))
+        return name, _strings(*variables_of(frame), *dict.keys(frame.f_globals), *frame.f_builtins)
+    name = _field(error, ImportError, "name")
+    if type(name) is str:
+        wanted = _field(error, ImportError, "name_from")  # from Python 3.12 on
+        module = sys.modules.get(name)
+        is_known = type(module) is ModuleType or _is_ours(module)
+        return (wanted, _strings(*vars(module))) if type(wanted) is str and is_known else ("", ())
+    name = _field(error, AttributeError, "name")
+    if type(name) is str:
+        kind = type(_field(error, AttributeError, "obj"))
+        return name, _strings(*dir(kind)) if _is_built_in(kind) else ()
     return "", ()
+
+
+def _is_ours(thing: object) -> bool:
+    """Return whether an object is of a class of this package, and not of a plugin."""
+    return _module_name(type(thing)).startswith(f"{_PACKAGE}.")
 
 
 def _strings(*names: object) -> list[str]:
@@ -201,8 +320,7 @@ def _shown(value: object, depth: int) -> str:
         return f"{{{_joined(parts, len(value))}}}"
     if type(value) in _BRACKETS:
         return _collection(value, depth)
-    kind = type(value)
-    return f"<{kind.__module__}.{kind.__qualname__} object>"
+    return f"<{_module_name(type(value))}.{class_name(type(value))} object>"
 
 
 def _collection(value: object, depth: int) -> str:
@@ -258,14 +376,15 @@ def fault_of(
     executed.
     """
     notes: tuple[str, ...] = ()
-    if isinstance(error, PluginError) and error.__cause__ is not None:
+    cause = cause_of(error)
+    if _is_a(error, PluginError) and cause is not None:
         notes = tuple(notes_of(error))  # what a failed load left behind
-        error = error.__cause__
+        error = cause
     describer = _Describer(phase, plugin, f"{module_path}.", text_of)
     try:
         fault = describer.describe(error, "")
     except FOREIGN as failure:  # foreign code: reading a part of an exception may raise
-        kind, other = type(error).__name__, type(failure).__name__
+        kind, other = class_name(type(error)), class_name(type(failure))
         message = f"<it cannot be described: looking at it raised {other}>"
         fault = Fault(phase=phase, plugin=plugin, type=kind, message=message, at=time.time())
     return replace(fault, generation=generation, notes=(*fault.notes, *notes))
@@ -289,23 +408,29 @@ def arguments_of(
     """
     known = itertools.chain(names, itertools.repeat(""))
     given = [*zip(itertools.repeat(""), known, args), *((f"{name}=", name, kwargs[name]) for name in kwargs)]
+    questions = _Questions()
     shown = [
-        encodable(f"{name}=" if not before and secret_in(name) else before) + _argument(name, value)
+        encodable(f"{name}=" if not before and secret_in(name) else before)
+        + _argument(name, value, questions)
         for before, name, value in given[:_ARGUMENTS]
     ]
     more = len(given) - len(shown)
     return (*shown, f"and {more} more") if more else tuple(shown)
 
 
-def _argument(name: str, value: object) -> str:
-    try:
-        text = _masked(name, value, _DEPTH)
-        if text.endswith(" object>") and type(value).__repr__ is not object.__repr__:
-            text = _NAMED_IN_TEXT.sub(_masked_in_text, str.__str__(repr(value)))
-    except FOREIGN as failure:  # foreign code: the repr of an object of the host or of a plugin
-        text = f"<{type(value).__name__}: its repr raised {type(failure).__name__}>"
+def _argument(name: str, value: object, questions: _Questions) -> str:
+    text = _masked(name, value, _DEPTH)
+    if text.endswith(" object>") and _describes_itself(type(value)):
+        text, problem = questions.ask(lambda: repr(value), "its repr")
+        text = _NAMED_IN_TEXT.sub(_masked_in_text, text)
+        text = f"<{class_name(type(value)).rpartition('.')[2]}: {problem}>" if problem else text
     text = " ".join(text.split())
     return encodable(text if len(text) <= _TEXT else f"{text[:_TEXT]}…")
+
+
+def _describes_itself(kind: type) -> bool:
+    bases = [_KIND["__dict__"].__get__(base) for base in _KIND["__mro__"].__get__(kind)]
+    return any("__repr__" in own for own in bases[:-1])  # the last is ``object``
 
 
 def trace_text(fault: Fault) -> str:
@@ -348,10 +473,11 @@ class _Describer:
         self._at = time.time()
         self._seen: set[int] = set()
         self._lines: dict[tuple[int, str], list[str]] = {}
+        self._questions = _Questions()
 
     def describe(self, error: BaseException, relation: _Relation) -> Fault:
         self._seen.add(id(error))
-        traces, frames_left_out = _shortened(list(_traces(error.__traceback__)))
+        traces, frames_left_out = _shortened(list(_traces(trace_in(error))))
         frames = [self._frame(trace) for trace in traces]
         place = self._place_of(error)
         causes, is_cut = self._causes(error)
@@ -363,8 +489,8 @@ class _Describer:
         return Fault(
             phase=self._phase,
             plugin=self._plugin,
-            type=encodable(type(error).__qualname__),
-            message=self._as_written.sub(r"\1", message_of(error)),
+            type=class_name(type(error)),
+            message=self._as_written.sub(r"\1", self._questions.message_of(error)),
             at=self._at,
             notes=tuple(notes),
             frames=(*frames, place) if place else tuple(frames),
@@ -375,13 +501,14 @@ class _Describer:
 
     def _causes(self, error: BaseException) -> tuple[tuple[Fault, ...], bool]:
         """Return the faults that led to an exception, and whether some are left out."""
-        related: list[tuple[BaseException | None, _Relation]] = []
-        if isinstance(error, BaseExceptionGroup):
-            related = [(member, "member") for member in error.exceptions]
-        if error.__cause__ is not None or error.__suppress_context__:
-            related.append((error.__cause__, "cause"))
+        related: list[tuple[BaseException | None, _Relation]] = [
+            (member, "member") for member in members_of(error)
+        ]
+        cause = cause_of(error)
+        if cause is not None or _ERROR["__suppress_context__"].__get__(error):
+            related.append((cause, "cause"))
         else:
-            related.append((error.__context__, "context"))
+            related.append((context_of(error), "context"))
         found: list[Fault] = []
         for other, relation in related:
             if other is None or id(other) in self._seen:
@@ -429,23 +556,26 @@ class _Describer:
 
     def _loaded_text(self, frame: FrameType) -> str | None:
         file, names = frame.f_code.co_filename, frame.f_globals
+        loader, name = dict.get(names, "__loader__"), dict.get(names, "__name__")
+        if _real_file(file) != dict.get(names, "__file__") or type(name) is not str or not _is_ours(loader):
+            return self._text_of(file)  # a plugin can rebind these names
         try:
-            if _real_file(file) != names.get("__file__"):
-                return self._text_of(file)
-            text = names["__loader__"].get_source(names["__name__"])
-        except FOREIGN:  # foreign code: a plugin can rebind these names, or its artifact is damaged
+            text = cast("InspectLoader", loader).get_source(name)
+        except Exception:  # the artifact is damaged
             return self._text_of(file)
         return text if type(text) is str else None
 
     def _place_of(self, error: BaseException) -> Frame | None:
         """Return the place that an exception names itself, to which no traceback leads."""
-        if isinstance(error, PluginError):
+        if _is_a(error, PluginError):
             return self._bare(error.file, error.line, "") if error.file else None
-        if not isinstance(error, SyntaxError) or type(error.filename) is not str or not error.filename:
+        file, text = (_field(error, SyntaxError, name) for name in ("filename", "text"))
+        if type(file) is not str or not file:
             return None
         # Any code can raise a SyntaxError with arbitrary values in it.
-        line, offset = _whole(error.lineno), _whole(error.offset)
-        frame = self._bare(error.filename, line, error.text if type(error.text) is str else "")
+        names = ("lineno", "offset", "end_lineno", "end_offset")
+        line, offset, end_line, end_offset = (_whole(_field(error, SyntaxError, name)) for name in names)
+        frame = self._bare(file, line, text if type(text) is str else "")
         if not offset:
             return frame
         return Frame(
@@ -453,9 +583,9 @@ class _Describer:
             line=line,
             function="",
             owner="plugin",
-            end_line=_whole(error.end_lineno) or line,
+            end_line=end_line or line,
             column=offset - 1,
-            end_column=max(offset, _whole(error.end_offset) - 1),
+            end_column=max(offset, end_offset - 1),
             lines=frame.lines,
             first_line=frame.first_line,
         )
@@ -492,7 +622,7 @@ def _real_file(name: str) -> str:
 
 
 def _module_of(frame: FrameType) -> str:
-    name = frame.f_globals.get("__name__", "")
+    name = dict.get(frame.f_globals, "__name__", "")
     return name if type(name) is str else ""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import Generic, NamedTuple, TypeVar
 
@@ -121,3 +121,66 @@ def import_to_spare(stack: Sequence[FrameType]) -> str:
         return shared[-1]
     is_in_system = str(stack[0].f_globals.get("__name__")).startswith("importlib._") if stack else False
     return imports[0] if imports and is_in_system else ""
+
+
+class StallWatch:
+    """Interrupts code of a plugin that takes too long in a thread of the engine, within ``with`` blocks.
+
+    Finalizers, callbacks of weak references and comparisons run in the thread that causes them.
+    """
+
+    def __init__(self, limit: float) -> None:
+        """Interrupt such code after ``limit`` seconds in one block; another thread watches it."""
+        self._limit = limit
+        self._watched: threading.Thread | None = None
+        self._change = threading.Condition()
+        self._blocks = 0
+        self._is_inside = False
+
+    def __enter__(self) -> None:
+        with self._change:
+            self._is_inside = True
+            self._blocks += 1
+            if self._watched is not threading.current_thread():
+                self._watched = threading.current_thread()
+                threading.Thread(target=self._watch, name="hotload-stall-watch", daemon=True).start()
+            self._change.notify_all()
+
+    def __exit__(self, *_: object) -> None:
+        self._is_inside = False
+
+    def end(self) -> None:
+        """End the watching thread."""
+        with self._change:
+            self._watched = None
+            self._change.notify_all()
+
+    def _watch(self) -> None:
+        watched, block = self._watched, 0
+        while watched is not None and self._watched is watched:
+            with self._change:
+                self._change.wait(self._limit if self._is_inside else None)
+                is_stalled = self._is_inside and block == self._blocks
+                block = self._blocks
+            if is_stalled:
+                interrupt_plugin(watched)
+
+
+def interrupt_plugin(thread: threading.Thread) -> bool:
+    """Interrupt a thread of the engine if it runs code of a plugin; return whether it did."""
+
+    def hindrance() -> str:
+        stack = thread_stack(thread.ident or 0)[::-1]
+        return import_to_spare(stack) if runs_plugin(stack) else "no code of a plugin"
+
+    return not raise_in(thread, hindrance)
+
+
+def runs_plugin(stack: Iterable[FrameType]) -> bool:
+    """Return whether one of the frames runs code of a plugin."""
+    return any(map(_is_of_plugin, stack))
+
+
+def _is_of_plugin(frame: FrameType) -> bool:
+    name = dict.get(frame.f_globals, "__name__")
+    return type(name) is str and is_of_plugin(name)

@@ -7,11 +7,14 @@ import msgspec
 import pytest
 
 from hotload_tui import Config, Fault
+from hotload_tui.core import faults
 from hotload_tui.core.compiler import Compiler
 from hotload_tui.core.errors import CompileError
-from hotload_tui.core.faults import fault_of
+from hotload_tui.core.faults import arguments_of, fault_of
+from hotload_tui.core.limits import BoundedCall
 from hotload_tui.core.source import read_source
 from tests.conftest import Running, Workspace
+from tests.waiting import PATIENCE
 
 
 def raised_by(source: str, file: str = "<plugin>") -> Fault:
@@ -281,3 +284,99 @@ def test_describing_keeps_nothing_alive() -> None:
     fault = raised_by("class Big: ...\ndef go():\n    big = Big()\n    raise KeyError(big)\n")
     assert sys.getrefcount(fault) <= 3
     assert "Big object" in dict(fault.frames[-1].locals)["big"]
+
+
+LOOP = "\n        while True: pass\n"
+HOSTILE = {
+    "its text loops": f"class E(Exception):\n    def __str__(self):{LOOP}raise E\n",
+    "its text waits": (
+        "import threading\nclass E(Exception):\n    def __str__(self):\n"
+        "        threading.Event().wait()\nraise E\n"
+    ),
+    "its text interrupts": "class E(Exception):\n    def __str__(self): raise KeyboardInterrupt\nraise E\n",
+    "its argument loops": f"class A:\n    def __repr__(self):{LOOP}raise KeyError(A())\n",
+    "its second argument loops": f"class A:\n    def __repr__(self):{LOOP}raise ValueError(1, A())\n",
+    "its metaclass interrupts": (
+        "class M(type):\n    def __getattribute__(self, name): raise KeyboardInterrupt\n"
+        "class E(Exception, metaclass=M): pass\nraise E\n"
+    ),
+    "its metaclass loops": (
+        f"class M(type):\n    def __getattribute__(self, name):{LOOP}"
+        "class E(Exception, metaclass=M): pass\nraise E\n"
+    ),
+    "its class interrupts": (
+        "class E(Exception):\n    @property\n    def __class__(self): raise KeyboardInterrupt\nraise E\n"
+    ),
+    "its cause loops": f"class E(Exception):\n    @property\n    def __cause__(self):{LOOP}raise E\n",
+    "its attributes loop": f"class E(Exception):\n    def __getattribute__(self, name):{LOOP}raise E\n",
+    "its name loops": f"class E(ImportError):\n    @property\n    def name(self):{LOOP}raise E\n",
+    "its message loops": f"class E(SyntaxError):\n    @property\n    def msg(self):{LOOP}raise E\n",
+    "its members loop": (
+        f"class E(ExceptionGroup):\n    @property\n    def exceptions(self):{LOOP}"
+        "raise E('m', [ValueError()])\n"
+    ),
+    "its cause has a text that loops": (
+        f"class E(Exception):\n    def __str__(self):{LOOP}raise ValueError('x') from E()\n"
+    ),
+    "a variable has a metaclass that interrupts": (
+        "class M(type):\n    def __getattribute__(self, name): raise KeyboardInterrupt\n"
+        "class A(metaclass=M): pass\ndef f():\n    a = A()\n    raise ValueError('x')\nf()\n"
+    ),
+    "its module's loader loops": (
+        f"class L:\n    def get_source(self, name):{LOOP}__loader__, __file__ = L(), '<plugin>'\n"
+        "raise ValueError('x')\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_exception_is_described_in_time(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the code of an exception does, its fault has the type and the line, within a limit."""
+    monkeypatch.setattr(faults, "DESCRIPTION", 0.05)
+    source = HOSTILE[case]
+    call = BoundedCall(lambda: raised_in_module(source), "describing")
+    if not call.ends_within(PATIENCE):
+        call.interrupt()
+        raise AssertionError("the description does not end")
+    assert call.error is None, repr(call.error)
+    fault = call.value
+    assert fault is not None
+    assert fault.type in ("E", "KeyError", "ValueError")
+    assert fault.frames[-1].owner == "plugin"
+    assert fault.frames[-1].line == source.rstrip().count("\n") + (1 if not source.endswith("f()\n") else 0)
+
+
+def raised_in_module(source: str) -> Fault:
+    """Execute ``source`` as a plugin's module, and return the fault of what it raises."""
+    module = ModuleType("hotplug.greet.g1_0.plugin")
+    try:
+        exec(compile(source, "<plugin>", "exec"), module.__dict__)
+    except BaseException as error:
+        return described(error, source)
+    raise AssertionError("it raised nothing")
+
+
+ARGUMENTS = {
+    "loops": f"class A:\n    def __repr__(self):{LOOP}",
+    "interrupts": "class A:\n    def __repr__(self): raise KeyboardInterrupt\n",
+    "has a metaclass that interrupts": (
+        "class M(type):\n    def __getattribute__(self, name): raise KeyboardInterrupt\n"
+        "class A(metaclass=M): pass\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("argument", ARGUMENTS)
+def test_hostile_arguments_are_described_in_time(argument: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ``repr`` that does not end, or interrupts, spoils only the description of that argument."""
+    monkeypatch.setattr(faults, "DESCRIPTION", 0.05)
+    names: dict[str, object] = {"__name__": "hotplug.greet.plugin"}
+    exec(ARGUMENTS[argument], names)
+    made = names["A"]
+    assert callable(made)
+    call = BoundedCall(lambda: arguments_of([made(), 2], {}, []), "describing")
+    assert call.ends_within(PATIENCE)
+    assert call.error is None, repr(call.error)
+    assert call.value is not None
+    assert call.value[0].startswith("<")
+    assert call.value[1] == "2"

@@ -11,12 +11,13 @@ from types import FrameType
 
 import pytest
 
-from hotload_tui.core import limits
+from hotload_tui import Config
+from hotload_tui.core import faults, limits
 from hotload_tui.core.faults import fault_of
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.threads import MainTrials, Trials, WorkerTrials
-from tests.conftest import Workspace
-from tests.core.conftest import Bench, Stage
+from tests.conftest import Running, Workspace, answering
+from tests.core.conftest import Bench, Stage, retired
 from tests.waiting import PATIENCE
 
 LIMIT = 0.05
@@ -126,3 +127,52 @@ def test_a_wait_for_another_threads_import_is_not_interrupted(
     assert f"the import of {SHARED}" in str(error)
     host.join()
     assert sys.modules[SHARED].END == 1
+
+
+WHILE_ON = "\n        while ON: pass\n"
+SWITCH = "import threading\nON = False\ndef on():\n    global ON\n    ON = True\n"
+ENDLESS = {
+    "a thread that is compared": (
+        f"class T(threading.Thread):\n    def __eq__(self, other):{WHILE_ON}        return self is other\n"
+        "    def __hash__(self):{WHILE_ON}        return 1\n"
+        "    def run(self): threading.Event().wait(0.1)\n"
+        "def register(ctx):\n    T(daemon=True).start()\n    on()\n"
+    ),
+    "the text of an error": (
+        f"class E(Exception):\n    def __str__(self):{WHILE_ON}\ndef register(ctx):\n    on()\n    raise E\n"
+    ),
+    "a metaclass": (
+        "class M(type):\n    def __getattribute__(self, name): raise KeyboardInterrupt\n"
+        "class E(Exception, metaclass=M): pass\ndef register(ctx):\n    raise E\n"
+    ),
+    "the text of an error in on_unload": (
+        f"class E(Exception):\n    def __str__(self):{WHILE_ON}\n"
+        "def unload(): raise E\ndef register(ctx):\n    ctx.on_unload(unload)\n    on()\n"
+    ),
+    "a finalizer": (
+        f"class D:\n    def __del__(self):{WHILE_ON}\nthing = D()\ndef register(ctx):\n    on()\n"
+    ),
+    "a finalizer of a failed load": (
+        f"class D:\n    def __del__(self):{WHILE_ON}\nthing = D()\ndef register(ctx):\n    on()\n    1 / 0\n"
+    ),
+    "the attributes of a function for the end": (
+        f"class U:\n    def __getattr__(self, name):{WHILE_ON}        raise AttributeError(name)\n"
+        "    def __call__(self): pass\n"
+        "def register(ctx):\n    ctx.on_unload(U())\n    on()\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ENDLESS)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_no_step_of_a_plugin_is_without_a_limit(
+    workspace: Workspace, run: Callable[[Config], Running], case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever code of a plugin does not end, all plugins reload, and old versions retire."""
+    monkeypatch.setattr(faults, "DESCRIPTION", LIMIT)
+    workspace["odd"], workspace["greet"] = SWITCH + ENDLESS[case], answering(1)
+    running = run(workspace.config(load_timeout=0.5, drain_timeout=LIMIT))
+    workspace["odd"], workspace["greet"] = answering(2, "odd"), answering(2)
+    running.manager.rebuild()
+    assert (running.host.call("greet"), running.host.call("odd")) == ([2], [2])
+    retired(running)

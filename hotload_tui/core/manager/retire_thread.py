@@ -15,6 +15,7 @@ from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.events import PluginRetired
 from hotload_tui.core.hooks.host import HookHost
+from hotload_tui.core.limits import StallWatch
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, PluginState
 from hotload_tui.core.runtime.loader import Loader
@@ -29,9 +30,11 @@ _MOST: Final = 1000  # waiting chores
 class RetireThread:
     """A thread that retires the generations that the loader replaced or dropped, and reports the results."""
 
-    def __init__(self, loader: Loader, store: StatusStore) -> None:
+    def __init__(self, loader: Loader, store: StatusStore, limit: float) -> None:
+        """Give code of a plugin that runs in the thread, such as ``__del__``, ``limit`` seconds."""
         self._loader = loader
         self._store = store
+        self._watch = StallWatch(limit)
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_check_scheduled = False
@@ -107,10 +110,12 @@ class RetireThread:
                 chore = self._look_for_calls_and_end
             if chore is None:
                 self._loader.end_watch()
+                self._watch.end()
                 return
             try:
-                chore()
-            except Exception:  # any error: later generations must still retire
+                with self._watch:
+                    chore()
+            except BaseException:  # foreign code, or its interruption: later generations must still retire
                 logger.exception("what follows a reload failed")
 
     def _retire(self) -> None:

@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from types import FunctionType, MethodType
+from typing import cast
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from hotload_tui.core.errors import near
-from hotload_tui.core.faults import fault_of, trace_of
+from hotload_tui.core.faults import class_name, fault_of, trace_of
 from hotload_tui.core.hooks.inflight import CallRecord
 from hotload_tui.core.interpreter import collect_young, stacks, thread_stack
 from hotload_tui.core.leaks import FREED, LivenessCheck, collect, forget
@@ -298,7 +300,9 @@ class Retirer:
 
 
 def _name_of(function: object) -> str:
-    return str(getattr(function, "__qualname__", type(function).__qualname__))
+    if type(function) in (FunctionType, MethodType):
+        return str(cast("FunctionType", function).__qualname__)
+    return class_name(type(function))  # the attributes of other objects may run code of a plugin
 
 
 def _refuse_unfinished(value: object, what: str) -> None:

@@ -41,7 +41,7 @@ from typing import Generic, Protocol, TypeVar, cast
 from hotload_tui.core import limits
 from hotload_tui.core.errors import LoadError, PluginError, RegisterError
 from hotload_tui.core.interpreter import ThreadLocals, stack_of
-from hotload_tui.core.limits import GRACE, STEP, Ending, end, interrupt, start
+from hotload_tui.core.limits import GRACE, STEP, Ending, end, interrupt, runs_plugin, start
 
 _T = TypeVar("_T")
 
@@ -85,6 +85,13 @@ class LoadCall(Protocol[_T_co]):
         ...
 
 
+_MOST_INTERRUPTIONS = 3  # of code of plugins in one step of the engine
+
+
+def _at_once(_: str, step: Callable[[], None]) -> None:
+    step()
+
+
 class Series(Generic[_T]):
     """Runs loads in one thread until one fails, takes too long, or none may follow in this thread."""
 
@@ -94,12 +101,16 @@ class Series(Generic[_T]):
         limit: float,
         done: list[_T],
         call: Callable[[LoadCall[_T]], _T],
+        *,
+        engine_step: Callable[[str, Callable[[], None]], None] = _at_once,
         spared: Callable[[], str] = str,
     ) -> None:
         """Prepare; ``call`` proves one load, within ``limit`` seconds; its value is appended to ``done``.
 
-        ``spared`` returns the import that ``call`` does not interrupt now, and for which it takes longer.
+        ``engine_step`` runs a step before or after that, of the plugin with this name. ``spared`` returns the
+        import that ``call`` does not interrupt now, and for which it takes longer.
         """
+        self._engine_step = engine_step
         self._spared = spared
         self._waiting = [*loads][::-1]
         self._limit = limit
@@ -109,6 +120,8 @@ class Series(Generic[_T]):
         """The exception of the load that ended the series."""
         self._lock = threading.Lock()
         self._ends_at = math.inf  # the running load's deadline on the monotonic clock
+        self._is_engines = False
+        self._interruptions = 0
         self._is_stopped = False
         self._is_over = threading.Event()
 
@@ -118,8 +131,7 @@ class Series(Generic[_T]):
             follows = False
             while self._waiting:
                 load = self._waiting.pop()
-                load.begin(follows=follows)
-                if not self._prove(load) or not may_follow():
+                if not self._run(load, follows=follows) or not may_follow():
                     break
                 follows = True
         except BaseException as error:  # foreign code: SystemExit and the like end this load only
@@ -127,14 +139,21 @@ class Series(Generic[_T]):
         finally:
             self._is_over.set()
 
-    def ends_in_time(self) -> bool:
-        """Wait in another thread; if a load takes too long, stop the series and return ``False``."""
+    def ends_in_time(self, thread: threading.Thread | None = None) -> bool:
+        """Wait in another thread; if a load takes too long, stop the series and return ``False``.
+
+        If code of a plugin, such as a finalizer, holds up the engine in ``thread``, it is interrupted first.
+        """
         while not self._is_over.wait(min(self._limit, max(STEP, self._ends_at - time.monotonic()))):
             more = limits.PATIENCE if self._spared() else 0.0
             with self._lock:
-                if self._ends_at + more <= time.monotonic():
+                if self._ends_at + more > time.monotonic():
+                    continue
+                if thread is None or not self._is_engines or self._interruptions >= _MOST_INTERRUPTIONS:
                     self._leave()
                     return False
+                self._ends_at = time.monotonic() + GRACE
+            self._interruptions += limits.interrupt_plugin(thread)
         return True
 
     def stop(self) -> bool:
@@ -147,24 +166,29 @@ class Series(Generic[_T]):
         self._is_stopped = True
         self._waiting, self._done = [], []  # a thread that is left behind must not hold other loads
 
-    def _prove(self, load: LoadCall[_T]) -> bool:
+    def _run(self, load: LoadCall[_T], *, follows: bool) -> bool:
         """Run one load, and return whether another may follow; raises what the load raises."""
-        if not self._goes_on(time.monotonic() + self._limit):
+        if not self._goes_on(time.monotonic() + self._limit, is_engines=True):
             return False
         try:
+            self._engine_step(load.name, functools.partial(load.begin, follows=follows))
+            if not self._goes_on(time.monotonic() + self._limit):
+                return False
             value = self._call(load)
+            # An ``end`` looks at objects of the plugin, and their code may not end.
+            if self._goes_on(time.monotonic() + self._limit, is_engines=True):
+                self._engine_step(load.name, load.end)
         finally:
             goes_on = self._goes_on(math.inf)
-        if goes_on:  # else it is too late, and an interrupt may come at any line
-            load.end()
+        if goes_on:  # else it is too late
             self._done.append(value)
         return goes_on
 
-    def _goes_on(self, ends_at: float) -> bool:
-        """Set the load's deadline unless the series was stopped; return whether the series goes on."""
+    def _goes_on(self, ends_at: float, *, is_engines: bool = False) -> bool:
+        """Set the step's deadline unless the series was stopped; return whether the series goes on."""
         with self._lock:
             if not self._is_stopped:
-                self._ends_at = ends_at
+                self._ends_at, self._is_engines, self._interruptions = ends_at, is_engines, 0
             return not self._is_stopped
 
 
@@ -242,7 +266,7 @@ def _ends_in_time(series: Series[_T], thread: threading.Thread) -> bool:
     if not start(thread):
         return True
     try:
-        if not series.ends_in_time():
+        if not series.ends_in_time(thread):
             return False
         thread.join()
     except BaseException:
@@ -261,8 +285,12 @@ class _Interrupted(BaseException):
 class _TimedCall(Generic[_T]):
     """One call of a function on the main thread, limited by a timer of the kernel."""
 
-    def __init__(self, function: Callable[[], _T], limit: float) -> None:
-        """Prepare to call ``function`` for at most ``limit`` seconds."""
+    def __init__(self, function: Callable[[], _T], limit: float, *, is_engines: bool = False) -> None:
+        """Prepare to call ``function`` for at most ``limit`` seconds.
+
+        ``is_engines``: only code of a plugin that the function calls is limited, such as a finalizer.
+        """
+        self._is_engines = is_engines
         self.value: _T | None = None
         self.error: BaseException | None = None
         """The exception that the function raised, or that interrupted it."""
@@ -286,8 +314,7 @@ class _TimedCall(Generic[_T]):
                 try:
                     self._is_armed = True
                     signal.setitimer(signal.ITIMER_REAL, self._limit, _AGAIN)
-                    # A separate context: the main thread must not keep the plugin's context variables.
-                    self.value = contextvars.Context().run(self._function)
+                    self.value = self._function()
                 finally:
                     self._is_armed = False
             except BaseException as error:  # foreign code: SystemExit and the like end this load only
@@ -299,7 +326,7 @@ class _TimedCall(Generic[_T]):
                 os._exit(0)
 
     def _time_is_up(self, _number: int, frame: FrameType | None) -> None:
-        if not self._is_armed:
+        if not self._is_armed or (self._is_engines and not runs_plugin(self._inside(frame))):
             return
         if self.in_time:
             self.in_time, self._patient_until = False, time.monotonic() + limits.PATIENCE
@@ -338,8 +365,8 @@ class MainTrials:
                 loads[0].name, f"the load of {self._running} still occupies the main thread{where}"
             )
         # The timer interrupts a load first: a load that goes on after ``GRACE`` is left behind.
-        prove = functools.partial(self._prove, limit)
-        series = Series(loads, limit + GRACE, done, prove, self._spared)
+        prove, step = functools.partial(self._prove, limit), functools.partial(self._step, limit)
+        series = Series(loads, limit + GRACE, done, prove, engine_step=step, spared=self._spared)
         if threading.current_thread() is threading.main_thread():
             series.run()
         else:
@@ -367,17 +394,30 @@ class MainTrials:
         self._jobs.put(None)
 
     def _prove(self, limit: float, load: LoadCall[_T]) -> _T:
-        call = _TimedCall(load.prove, limit)
-        self._running, self._call = load.name, cast("_TimedCall[object]", call)
-        try:
-            call.run()
-        finally:
-            self._running, self._call = "", None
+        # A separate context: the main thread must not keep the plugin's context variables.
+        call = self._timed(load.name, limit, lambda: contextvars.Context().run(load.prove))
         if not call.in_time:
             raise _interrupted(load.name, limit, call.error, Ending(True, call.spared, call.is_inside))
         if call.error is not None:
             raise _failure(load.name, call.error)
         return cast("_T", call.value)
+
+    def _step(self, limit: float, plugin: str, step: Callable[[], None]) -> None:
+        """Run a step of the engine; it goes on if a finalizer was interrupted in it."""
+        call = self._timed(plugin, limit, step, is_engines=True)
+        if call.error is not None:
+            raise _failure(plugin, call.error)
+
+    def _timed(
+        self, plugin: str, limit: float, function: Callable[[], _T], *, is_engines: bool = False
+    ) -> _TimedCall[_T]:
+        call = _TimedCall(function, limit, is_engines=is_engines)
+        self._running, self._call = plugin, cast("_TimedCall[object]", call)
+        try:
+            call.run()
+        finally:
+            self._running, self._call = "", None
+        return call
 
     def _spared(self) -> str:
         """Return the module whose import delays the interruption of the running load; ``""`` if none does."""

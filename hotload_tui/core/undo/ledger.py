@@ -243,7 +243,7 @@ class Ledger:
         self._script = Script(())
         self._before: dict[Register, Entries] = {}
         self._others: list[threading.Thread] = []
-        self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        self._threads: list[weakref.ref[threading.Thread]] = []
         self._modules = 0
         self._seen = 0
         self._new: list[str] = []
@@ -304,9 +304,10 @@ class Ledger:
                 if now is before or not is_identical(before, now):
                     for change in readable(register.changes(before, now)):
                         self._note(register, change)
-            started = [thread for thread in threading.enumerate() if thread not in self._others]
+            others = {*map(id, self._others)}  # a comparison could run code of a plugin
+            started = [thread for thread in threading.enumerate() if id(thread) not in others]
             if started and self._script.mentions(*_STARTS):
-                self._threads.update(started)
+                self._threads += map(weakref.ref, started)
         finally:
             self._before = {}  # it holds values of the previous generation
             self._others = []
@@ -332,7 +333,7 @@ class Ledger:
 
     def has_started(self, thread: threading.Thread) -> bool:
         """Return whether the load started this thread."""
-        return thread in self._threads
+        return any(reference() is thread for reference in self._threads)
 
     # ---- current changes and activities
 
@@ -344,7 +345,8 @@ class Ledger:
         )
 
     def _activities(self) -> Iterator[Activity]:
-        yield from readable(threads(self._owner, self._threads))
+        started = [thread for reference in self._threads if (thread := reference()) is not None]
+        yield from readable(threads(self._owner, started))
         yield from readable(tasks(self._owner))
 
     def _running(self, activity: Activity) -> LedgerEntry:

@@ -30,11 +30,11 @@ class Activity(NamedTuple):
 def threads(owner: Owner, started: Iterable[threading.Thread]) -> Iterator[Activity]:
     """Yield the threads that run the owner's code, and the threads that it started for other code."""
     running = stacks()
-    started = list(started)
+    known = {*map(id, started)}  # a comparison could run code of a plugin
     try:
         for thread in threading.enumerate():
             stack = running.get(thread.ident or 0, [])
-            yield from readable(_thread(owner, thread, stack, is_known=thread in started))
+            yield from readable(_thread(owner, thread, stack, is_known=id(thread) in known))
     finally:
         for stack in running.values():
             stack.clear()  # this frame is in one of them: a cycle would keep its callers' variables
