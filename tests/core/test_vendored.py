@@ -1,7 +1,9 @@
 """Whole packages beside ``plugin.py``: jinja2 with its requirement, and metadata of distributions."""
 
+import builtins
 import importlib
 import importlib.metadata
+import logging
 import multiprocessing.spawn
 import pickle
 import shutil
@@ -472,3 +474,91 @@ def test_an_object_that_raises_does_not_stop_the_end_of_its_version(workspace: W
     assert running.wait_for(lambda: bool(running.told(PluginRetired, "greet")))
     assert running.told(PluginRetired, "greet")[0].memory == "freed"
     assert running.status("greet").fault is None
+
+
+HOOK = """
+import sys
+from importlib.abc import Loader
+from importlib.machinery import PathFinder
+
+class Rewriting(Loader):
+    def find_spec(self, name, path=None, target=None):
+        if not name.startswith("shared_by_hook"):
+            return None
+        spec = PathFinder.find_spec(name, path)
+        spec.loader = self
+        return spec
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        with open(module.__spec__.origin) as file:
+            RUN
+
+sys.meta_path.insert(0, Rewriting())
+import shared_by_hook
+sys.meta_path.pop(0)
+
+def register(ctx):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["exec(file.read(), module.__dict__)", "exec(file.read(), module.__dict__, module.__dict__)",
+     "eval(compile(file.read(), module.__name__, 'exec'), vars(module))"],
+)  # fmt: skip
+def test_a_shared_module_that_a_plugins_import_hook_runs_gets_the_interpreters_builtins(
+    workspace: Workspace, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    """A hook of a vendored package that runs a shared module does not give it the plugin's import."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    (folder / "shared_by_hook.py").write_text(
+        "import importlib\nimport logging.config\n\n\ndef imports():\n    return __import__\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    workspace["greet"] = HOOK.replace("RUN", statement)
+    running = run(workspace.config())
+    assert running.status("greet").fault is None, running.fault("greet")
+    module = sys.modules.pop("shared_by_hook")
+    assert vars(module)["__builtins__"] is vars(builtins)
+    assert module.imports() is builtins.__import__
+    assert module.importlib is importlib
+    assert module.logging is logging
+
+
+RUNS = """
+word = "module"
+exec("made = word + ' made'")
+exec("more = word", None)
+names = {}
+exec("import part; inside = part.WORD", names)
+own = {"a": 1}
+exec("b = a + 1", globals(), own)
+
+class Body:
+    exec("attribute = word")
+
+def inside(word="function"):
+    exec("made_here = word")
+    return eval("word"), eval("word", {"word": "given"}), eval("other", None, {"other": word})
+
+def handler():
+    own_builtins = inside.__builtins__ is __builtins__
+    return made, more, names["inside"], own["b"], Body.attribute, inside(), own_builtins
+
+def register(ctx):
+    ctx.hook("greet", handler)
+"""
+
+
+def test_exec_and_eval_of_a_plugin_mean_what_they_mean_elsewhere(workspace: Workspace, run: Run) -> None:
+    """``exec`` and ``eval`` find the names of the calling code, and imports reach the plugin's modules."""
+    workspace["greet/part.py"] = "WORD = 'part'\n"
+    workspace["greet"] = RUNS
+    running = run(workspace.config())
+    expected = ("module made", "module", "part", 2, "module", ("function", "given", "function"), True)
+    assert running.host.call("greet") == [expected]

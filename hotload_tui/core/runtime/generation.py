@@ -703,6 +703,7 @@ class Generation:
         _remember(self)
         self._imports = PrivateImport(self)
         self._builtins = {**vars(builtins), "__import__": self._imports}
+        self._builtins |= stand_ins.run_functions(self._builtins)
 
     def share(self, names: Iterable[str]) -> None:
         """Leave these packages to the process, which imports them once, under their real names."""

@@ -17,6 +17,7 @@ import importlib.machinery
 import importlib.metadata
 import importlib.resources
 import importlib.util
+import inspect
 import io
 import logging.config
 import pickle
@@ -27,11 +28,12 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from importlib.resources.abc import Traversable, TraversableResources
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FrameType, FunctionType, ModuleType
 from typing import IO, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.interpreter import caller
+from hotload_tui.core.module_names import is_of_plugin, unique_name
 
 _R = TypeVar("_R")
 _P = ParamSpec("_P")
@@ -611,3 +613,43 @@ _PARTS: Mapping[str, _Make] = {
     "logging": lambda *_: {},  # gives access to logging.config only
     "logging.config": _logging_config,
 }
+
+
+def run_functions(names: dict[str, object]) -> dict[str, object]:
+    """Return the ``exec`` and ``eval`` of one generation, whose builtins are ``names``.
+
+    The interpreter gives code the builtins of the code that runs it. A shared module that is run by an import
+    hook of the plugin must get the interpreter's own.
+    """
+
+    def instead_of(run: Callable[..., object]) -> Callable[..., object]:  # type: ignore[explicit-any]
+        @functools.wraps(run)
+        def call(source: object, /, *values: object, **named: object) -> object:
+            given = dict(zip(("globals", "locals"), values, strict=False)) | named
+            others = {name: value for name, value in named.items() if name not in ("globals", "locals")}
+            space, inner = given.get("globals"), given.get("locals")
+            frame = caller()
+            if space is None and frame is not None:
+                space, inner = frame.f_globals, _locals_of(frame) if inner is None else inner
+            if type(space) is dict:
+                space.setdefault("__builtins__", vars(builtins) if _is_of_shared_module(space) else names)
+            return run(source, space, inner, *values[2:], **others)
+
+        return call
+
+    return {"exec": instead_of(exec), "eval": instead_of(eval)}
+
+
+def _locals_of(frame: FrameType) -> object:
+    """Return what ``exec`` takes as local names: from Python 3.13 on a copy of those of a function."""
+    is_function = frame.f_code.co_flags & inspect.CO_OPTIMIZED
+    return dict(frame.f_locals) if is_function and sys.version_info >= (3, 13) else frame.f_locals
+
+
+def _is_of_shared_module(space: dict[str, object]) -> bool:
+    name = space.get("__name__")
+    if type(name) is not str or unique_name(name) is not name or is_of_plugin(name):
+        return False
+    module = sys.modules.get(name)
+    is_module = issubclass(type(module), ModuleType)
+    return is_module and vars(ModuleType)["__dict__"].__get__(module) is space
