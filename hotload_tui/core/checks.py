@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import contextlib
 import importlib.util
 import io
@@ -17,7 +18,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import CodeType
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
@@ -33,45 +34,103 @@ LARGE = 32 << 10
 Source: ``benchmarks/NOTES.md``.
 """
 
-_PATIENCE = 30.0  # seconds
+PARSED: Final = 256 << 10
+"""Bytes up to which the checks parse a file in this process, which stalls all its threads meanwhile."""
+
+_PATIENCE = 60.0  # seconds
+_HEAD_SIZE: Final = 64 << 10  # characters of a file in which its docstring is looked for
 _PYTHON = re.compile(r"(python|pypy)[\d.]*(\.exe)?")
 _SCRIPT = """
-import marshal, sys, warnings
-name, optimize = sys.argv[1:]
+import importlib.util, marshal, os, sys, warnings
+name, label, optimize = sys.argv[1:]
+if hasattr(os, "nice"):
+    os.nice(10)
+content = sys.stdin.buffer.read()
+def attempt(text, name):
+    try:
+        return compile(text, name, "exec", dont_inherit=True, optimize=int(optimize)), None
+    except SyntaxError as e:
+        place = e.filename, e.lineno, e.offset, e.text, e.end_lineno, e.end_offset
+        return None, (type(e).__name__, e.msg, place)
+    except (ValueError, RecursionError, MemoryError, OverflowError) as e:
+        return None, (type(e).__name__, str(e), ())
+def binds(code, name):
+    inner = [each for each in code.co_consts if type(each) is type(code)]
+    return name in code.co_names or ("*",) in code.co_consts or any(binds(each, name) for each in inner)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    code = compile(sys.stdin.buffer.read(), name, "exec", dont_inherit=True, optimize=int(optimize))
+    code, error = attempt(content, name)
+again = None
+if error:
+    try:
+        text = importlib.util.decode_source(content)
+    except (SyntaxError, UnicodeDecodeError, LookupError):
+        text = content.decode("utf-8", "replace")
+    again = attempt(text, label)[1]
 said = [(w.lineno, w.category.__name__, str(w.message)) for w in caught]
-sys.stdout.buffer.write(marshal.dumps((sys.hexversion, marshal.dumps(code), said)))
+made = (marshal.dumps(code), binds(code, "register")) if code else (b"", False)
+sys.stdout.buffer.write(marshal.dumps((sys.hexversion, *made, said, error, again)))
 """
 
 
 class Compiled(NamedTuple):
     """The compiler's result for one file."""
 
-    code: CodeType
     marshalled: bytes
+    may_register: bool
+    """Whether running the code can bind ``register``."""
     warnings: tuple[tuple[int, str, str], ...]
     """Line, category and text of each warning."""
 
 
-def compiled_outside(content: bytes, file_name: str) -> Compiled | None:
-    """Compile a file in a separate process; return ``None`` if it does not compile or the process fails.
+def compiled_outside(file: SourceFile, file_name: str) -> Compiled | Exception | None:
+    """Compile a file in a separate process, which gives way to others; return the error if it fails.
 
-    The caller then compiles the file in this process, which raises the error.
+    Return ``None`` if no process can do it; the caller then compiles the file in this process.
     """
     # In a program that embeds Python, ``sys.executable`` is that program, which must not be started again.
     if not _PYTHON.fullmatch(os.path.basename(sys.executable or "")):  # noqa: PTH119 - only a name
         return None
-    command = [sys.executable, "-I", "-S", "-c", _SCRIPT, file_name, str(sys.flags.optimize)]
-    with contextlib.suppress(OSError, ValueError, EOFError, TypeError, subprocess.SubprocessError):
-        done = subprocess.run(command, input=content, capture_output=True, timeout=_PATIENCE, check=True)  # noqa: S603 - this interpreter
-        version, marshalled, said = marshal.loads(done.stdout)  # noqa: S302 - from the process just started
+    arguments = [file_name, f"<{file.path}>", str(sys.flags.optimize)]
+    command = [sys.executable, "-I", "-S", "-c", _SCRIPT, *arguments]
+    try:
+        done = subprocess.run(  # noqa: S603 - this interpreter
+            command, input=file.content, capture_output=True, timeout=_PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return TimeoutError(f"compiling it takes longer than {_PATIENCE:g} s; move its data to a data file")
+    except (OSError, ValueError):
+        return None
+    if done.returncode < 0:
+        return ChildProcessError(f"the process that compiled it was ended by signal {-done.returncode}")
+    return _result_of(done.stdout, file, file_name)
+
+
+def _result_of(output: bytes, file: SourceFile, file_name: str) -> Compiled | Exception | None:
+    with contextlib.suppress(ValueError, EOFError, TypeError):
+        version, marshalled, may_register, said, error, again = marshal.loads(output)  # noqa: S302 - from the process just started
         if version == sys.hexversion:
-            code = marshal.loads(marshalled)  # noqa: S302 - as above
-            if type(code) is CodeType and code.co_filename == file_name:
-                return Compiled(code, marshalled, tuple(said))
+            made = Compiled(marshalled, may_register, tuple(said))
+            return made if error is None else _raised_outside(error, again, file, file_name)
     return None
+
+
+_Raised: TypeAlias = tuple[str, str, tuple[object, ...]]
+"""The name, text and place of an error that another process has raised."""
+
+
+def _raised_outside(error: _Raised, again: _Raised | None, file: SourceFile, file_name: str) -> Exception:
+    """Return an error that another process has raised; ``again``: for the text without a file's name."""
+    made, second = _made_error(error), _made_error(again) if again is not None else None
+    if not isinstance(made, SyntaxError):
+        return made
+    return _corrected(made, second if isinstance(second, SyntaxError) else made, file, file_name)
+
+
+def _made_error(raised: _Raised) -> Exception:
+    name, text, place = raised
+    kind: type[Exception] = getattr(builtins, name)
+    return kind(text, place) if place else kind(text)
 
 
 _READS: Final = frozenset({"open", "read_text", "read_bytes"})
@@ -87,7 +146,7 @@ def live_reads(file: SourceFile) -> Iterator[str]:
 
     Such calls are ``open``, ``read_text`` and ``read_bytes``.
     """
-    if _PLACE.encode() not in file.content:
+    if _PLACE.encode() not in file.content or len(file.content) > PARSED:
         return
     tree = _parsed(decoded(file.content))
     places = _made_from_place(tree)
@@ -149,9 +208,11 @@ def compiled(source: Source, file: SourceFile) -> Entry:
     problem, line = _unfit(file)
     if problem:
         raise CompileError(source.name, f"{file.path} {problem}", file=file_name, line=line)
-    found = compiled_outside(file.content, file_name) if len(file.content) >= LARGE else None
+    found = compiled_outside(file, file_name) if len(file.content) >= LARGE else None
+    if isinstance(found, Exception):
+        raise CompileError(source.name, f"{file.path} does not compile", file=file_name) from found
     found = found or _compiled_here(source.name, file, file_name)
-    if file.path == ENTRY and not _may_bind(found.code, "register"):
+    if file.path == ENTRY and not found.may_register:
         message = f"{ENTRY} defines no register; add: def register(ctx) -> None: ..."
         raise CompileError(source.name, message, file=file_name, line=1)
     said = [f"{file.path}:{line}: {category}: {text}" for line, category, text in found.warnings]
@@ -178,7 +239,7 @@ def _compiled_here(plugin: str, file: SourceFile, file_name: str) -> Compiled:
         warnings.simplefilter("always")
         code = _code(plugin, file, file_name)
     said = tuple((w.lineno, w.category.__name__, str(w.message)) for w in caught)
-    return Compiled(code, marshal.dumps(code), said)
+    return Compiled(marshal.dumps(code), _may_bind(code, "register"), said)
 
 
 def _code(plugin: str, file: SourceFile, file_name: str) -> CodeType:
@@ -201,8 +262,13 @@ def _placed(error: SyntaxError, file: SourceFile, file_name: str) -> SyntaxError
     try:
         compile(decoded(file.content), f"<{file.path}>", "exec", dont_inherit=True)
     except SyntaxError as again:
-        if again.msg == error.msg:
-            error = again
+        return _corrected(error, again, file, file_name)
+    return _corrected(error, error, file, file_name)
+
+
+def _corrected(error: SyntaxError, again: SyntaxError, file: SourceFile, file_name: str) -> SyntaxError:
+    if again.msg == error.msg:
+        error = again
     line = error.lineno = max(1, error.lineno or 1)  # the compiler reports a wrong coding cookie in line 0
     error.filename = file_name
     if error.text is None:  # an error found after parsing: its columns are bytes
@@ -235,7 +301,7 @@ def _shadowing(path: str) -> Iterator[str]:
 
 def description_of(content: bytes) -> str:
     """Return the first line of a file's docstring, or an empty text; the file need not compile."""
-    text = decoded(content)
+    text = decoded(content)[:_HEAD_SIZE]
     if _NO_TEXT.match(text):  # parsing takes 0.4 of the time of compiling a small file
         return ""
     plain = _PLAIN_TEXT.match(text)
@@ -302,7 +368,7 @@ def state_obstacle(content: bytes, kept: int | None) -> str:
 
     ``kept`` is ``None`` if there is no state. The source must compile.
     """
-    if kept is None:
+    if kept is None or len(content) > PARSED:
         return ""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -320,7 +386,7 @@ def state_obstacle(content: bytes, kept: int | None) -> str:
 
 def _assigned(content: bytes, name: str) -> Iterator[tuple[int, ast.expr | None]]:
     """Yield the line and value of each top-level assignment to ``name``; no value for ``name += ...``."""
-    for statement in _parsed(content).body:
+    for statement in _statements(content, name):
         match statement:
             case ast.Assign(targets, value) if any(_is_name(target, name) for target in targets):
                 yield statement.lineno, value
@@ -330,6 +396,19 @@ def _assigned(content: bytes, name: str) -> Iterator[tuple[int, ast.expr | None]
                 yield statement.lineno, None
             case _:
                 pass
+
+
+def _statements(content: bytes, name: str) -> Iterator[ast.stmt]:
+    """Yield the top-level statements; of a large file only those that begin with ``name``."""
+    if len(content) <= PARSED:
+        yield from _parsed(content).body
+        return
+    # A statement goes on in the lines that are empty, indented or begin with a bracket or a comment.
+    for match in re.finditer(rf"^{name}\b.*(?:\n(?:[ \t)\]}}#].*|(?=\n)))*", decoded(content), re.MULTILINE):
+        with contextlib.suppress(SyntaxError):  # a line in the middle of a text
+            found = _parsed(match[0]).body
+            ast.increment_lineno(found[0], decoded(content)[: match.start()].count("\n"))
+            yield from found
 
 
 def _is_name(target: ast.expr, name: str) -> bool:
@@ -360,6 +439,9 @@ def named_points(files: Mapping[str, bytes], default: str | None) -> NamedPoints
     points: set[str | None] = set()
     for path, content in files.items():
         if not is_module(path) or _METHOD.encode() not in content:
+            continue
+        if len(content) > PARSED:
+            points.add(None)
             continue
         try:
             tree = _parsed(content)
@@ -492,7 +574,7 @@ class _Own:
 
 def _of_file(file: SourceFile, own: _Own, words: Iterable[str]) -> Iterator[UnresolvedImport]:
     # Finding the names takes a hundredth of the time of parsing, and in nearly every file all of them exist.
-    if all(_is_there(module, file.path, own) for module in words):
+    if len(file.content) > PARSED or all(_is_there(module, file.path, own) for module in words):
         return
     try:
         tree = _parsed(decoded(file.content))

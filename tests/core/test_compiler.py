@@ -1,3 +1,5 @@
+import ast
+import contextlib
 import marshal
 import os
 import sys
@@ -6,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hotload_tui.core import checks
 from hotload_tui.core.checks import is_module
 from hotload_tui.core.compiler import Build, Compiler
 from hotload_tui.core.errors import ArtifactError, CompileError, DiscoverError
@@ -290,3 +293,42 @@ def test_mistakes_in_a_large_file_are_reported_as_in_a_small_one(workspace: Work
     cause = raised.value.__cause__
     assert isinstance(cause, SyntaxError)
     assert (cause.lineno, cause.text) == (9001, "def register(ctx)\n")
+
+
+@pytest.mark.parametrize(
+    "tail", ["x = = 1\n", "REQUIRES = 7\n", "HERE = open(__file__)\nimport gone_from_here\n"]
+)
+def test_a_large_file_is_neither_compiled_nor_parsed_in_this_process(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tail: str
+) -> None:
+    """Whatever a large file contains, this process does not stall to compile or parse it as a whole."""
+    sizes: list[int] = []
+
+    def compile_here(content: str | bytes, *rest: object, **named: object) -> object:
+        sizes.append(len(content))
+        return compile(content, *rest, **named)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(checks, "compile", compile_here, raising=False)
+    parse = checks._parsed  # noqa: SLF001 - the one place where the checks parse
+
+    def parse_here(text: str | bytes) -> ast.Module:
+        sizes.append(len(text))
+        return parse(text)
+
+    monkeypatch.setattr(checks, "_parsed", parse_here)
+    workspace["large"] = "DATA=[\n" + "1,\n" * 100_000 + "]\n" + ENTRY + tail
+    with contextlib.suppress(CompileError):
+        build(workspace, "large")
+        assert "open" in tail
+    assert max(sizes, default=0) < checks.LARGE
+
+
+def test_a_large_file_that_takes_too_long_to_compile_is_a_fault(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file whose compilation does not end in time is not compiled in this process instead."""
+    monkeypatch.setattr(checks, "_PATIENCE", 0.001)
+    workspace["large"] = "x = 1\n" * 9000 + ENTRY
+    with pytest.raises(CompileError, match=r"plugin.py does not compile") as raised:
+        build(workspace, "large")
+    assert "move its data to a data file" in str(raised.value.__cause__)
