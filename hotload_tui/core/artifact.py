@@ -81,6 +81,8 @@ class Entry(Struct, frozen=True):
     code: bytes = b""
     """Marshalled code; empty for a file that is not a Python module."""
     warnings: tuple[str, ...] = ()
+    place: str = ""
+    """The path from which a large file is read; ``content`` is empty then."""
 
 
 def exposure(fact: os.stat_result) -> str:
@@ -264,18 +266,30 @@ def write_artifact(
         ArtifactError: the folder cannot be created or written.
 
     """
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        members = tuple(_add(archive, buffer, entry) for entry in entries)
-        manifest = msgspec.json.encode(
-            Manifest(FORMAT, MAGIC, plugin, digest, description, members, requires, reload)
-        )
-        offset = _store(archive, buffer, "manifest.json", manifest)
-        archive.comment = f"hotplug {offset} {len(manifest)} {hashlib.sha256(manifest).hexdigest()}".encode()
-    content = buffer.getvalue()
     target = folder / artifact_name(plugin, digest)
+    entries = list(entries)
+    size = 0
+
+    def write(file: BinaryIO) -> None:
+        nonlocal size
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            members = tuple(_add(archive, file, entry) for entry in entries)
+            manifest = msgspec.json.encode(
+                Manifest(FORMAT, MAGIC, plugin, digest, description, members, requires, reload)
+            )
+            offset = _store(archive, file, "manifest.json", manifest)
+            archive.comment = (
+                f"hotplug {offset} {len(manifest)} {hashlib.sha256(manifest).hexdigest()}".encode()
+            )
+        size = file.tell()
+
     try:
-        replace_file(target, content, is_durable=False)
+        if any(entry.place for entry in entries):
+            replace_file(target, write, is_durable=False)
+        else:
+            buffer = io.BytesIO()  # one write takes less time than many
+            write(buffer)
+            replace_file(target, buffer.getvalue(), is_durable=False)
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno in FULL:
@@ -287,10 +301,13 @@ def write_artifact(
             f"cannot write {near(target)}: {reason}; make {near(folder)} a folder that you can write to, "
             "or choose another with compiled_dir"
         ) from error
-    return target, len(content)
+    return target, size
 
 
 def _add(archive: zipfile.ZipFile, buffer: BinaryIO, entry: Entry) -> Member:
+    if entry.place:
+        offset, size = _stream(archive, buffer, entry)
+        return Member(entry.path, entry.sha256, offset, size)
     offset = _store(archive, buffer, f"source/{entry.path}", entry.content)
     if not entry.code:
         return Member(entry.path, entry.sha256, offset, len(entry.content))
@@ -310,6 +327,31 @@ def _store(archive: zipfile.ZipFile, buffer: BinaryIO, name: str, content: bytes
     """Write one member and return the offset of its bytes."""
     archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
     return buffer.tell() - len(content)
+
+
+def _stream(archive: zipfile.ZipFile, buffer: BinaryIO, entry: Entry) -> tuple[int, int]:
+    """Copy a large file from its place; return the offset and the number of its bytes.
+
+    Raises:
+        ArtifactError: the file has changed since it was read, or cannot be read.
+
+    """
+    about = zipfile.ZipInfo(f"source/{entry.path}", _EPOCH)
+    total, size = hashlib.sha256(), 0
+    try:
+        with open(entry.place, "rb") as file:  # noqa: PTH123 - as in ``read_file``
+            about.file_size = os.fstat(file.fileno()).st_size
+            with archive.open(about, "w") as member:
+                while block := file.read(_IN_MEMORY):
+                    member.write(block)
+                    total.update(block)
+                    size += len(block)
+            offset = buffer.tell() - size
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{near(entry.place)} vanished while its plugin was built") from error
+    if total.hexdigest() != entry.sha256:
+        raise ArtifactError(f"{near(entry.place)} changed while its plugin was built")
+    return offset, size
 
 
 def _relocated(code: CodeType, file_name: str) -> CodeType:

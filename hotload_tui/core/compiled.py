@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
-from typing import Final, TypeAlias, TypeVar
+from typing import BinaryIO, Final, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -125,8 +125,12 @@ def make_private(folder: Path) -> None:
     folder.mkdir(mode=0o755, exist_ok=True)
 
 
-def replace_file(target: Path, content: bytes, *, is_durable: bool = True) -> None:
+def replace_file(
+    target: Path, content: bytes | Callable[[BinaryIO], None], *, is_durable: bool = True
+) -> None:
     """Write ``content`` to ``target`` atomically: no reader sees a part of it, even if this process dies.
+
+    ``content`` can be a function that writes it.
 
     With ``is_durable`` the function waits for the disk, so that this also holds after a power failure. A
     missing folder is created.
@@ -140,7 +144,10 @@ def replace_file(target: Path, content: bytes, *, is_durable: bool = True) -> No
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                content(file)
             if is_durable:
                 file.flush()
                 os.fsync(file.fileno())

@@ -32,7 +32,7 @@ from hotload_tui.core.compiled import (
     remove,
     remove_leftovers,
 )
-from hotload_tui.core.errors import ArtifactError, near
+from hotload_tui.core.errors import ArtifactError, CompileError, near
 from hotload_tui.core.events import Step
 from hotload_tui.core.source import ENTRY, Source, SourceFile, digest_of, read_source
 
@@ -72,9 +72,13 @@ class Preview(Struct, frozen=True):
 class Compiler:
     """Builds artifacts in ``compiled_dir`` of plugins whose modules appear below ``module_path``."""
 
-    def __init__(self, compiled_dir: Path, module_path: str = "hotplug") -> None:
+    def __init__(
+        self, compiled_dir: Path, module_path: str = "hotplug", *, max_file_size: float = 64.0
+    ) -> None:
+        """Refuse plugins with a file of more than ``max_file_size`` MiB."""
         self.folder = compiled_dir
         self._module_path = module_path
+        self._max_file_size = max_file_size
         self._newest: dict[str, Path] = {}  # by plugin: the artifact written last, found without a search
 
     def compile(self, path: Path, source: Source | None = None, *, fresh: bool = False) -> Build:
@@ -93,6 +97,7 @@ class Compiler:
         there, rejected = (None, "") if fresh else self._usable(source)
         if there is not None:
             return Build(there, 0, 0, 0, time.perf_counter() - started, _warnings_of(there))
+        self._check_sizes(source)
         entries, changed = _entries(source, None if fresh else self._earlier(source))
         about = _about(source)
         writing = time.perf_counter()
@@ -128,6 +133,7 @@ class Compiler:
         if there is not None:
             manifest = there.manifest
             return Preview((), 0, manifest.requires, manifest.reload, _warnings_of(there))
+        self._check_sizes(source)
         entries, changed = _entries(source, self._earlier(source))
         about = _about(source)
         reused = sum(1 for entry in entries if entry.code) - len(changed)
@@ -199,6 +205,17 @@ class Compiler:
         """Return the plugin's artifacts, newest first; raises ``ArtifactError`` if listing fails."""
         return find_artifacts(self.folder, [plugin]).get(plugin, [])
 
+    def _check_sizes(self, source: Source) -> None:
+        """Raise ``CompileError`` if a file is too large for an artifact."""
+        limit = self._max_file_size
+        for file in source.files:
+            size = file.size / (1 << 20)
+            if size > limit:
+                problem = f"{file.path} has {size:.4g} MiB, more than max_file_size = {limit:g} MiB allows"
+                advice = "keep it elsewhere, leave it out with [watch] ignore, or raise max_file_size"
+                place = str(Path(source.root, file.path))
+                raise CompileError(source.name, f"{problem}; {advice} in hotload.toml", file=place)
+
     def _usable(self, source: Source) -> tuple[Artifact | None, str]:
         """Return the artifact of exactly this source; if its file cannot be used, return the reason."""
         path = self.path(source.name, source.digest)
@@ -253,7 +270,7 @@ def _entries(source: Source, earlier: Artifact | None) -> tuple[list[Entry], tup
     entries, changed = [], []
     for file in source.files:
         if not is_module(file.path):
-            entries.append(Entry(file.path, file.content, file.sha256))
+            entries.append(Entry(file.path, file.content, file.sha256, place=file.place))
             continue
         entry = _reused(file, earlier)
         if entry is None:

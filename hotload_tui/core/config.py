@@ -21,6 +21,14 @@ ON_FAULT: Final = ("collect", "raise", "log")
 """The values that ``on_fault`` accepts."""
 
 
+_POSITIVE: Final = (
+    *((name, "seconds") for name in ("debounce_time", "load_timeout", "drain_timeout", "sweep_interval")),
+    ("probation", "seconds"),
+    ("max_file_size", "MiB"),
+)
+"""The settings that must be greater than 0, and their units."""
+
+
 class PluginConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """One ``[plugins.<directory name>]`` table."""
 
@@ -75,6 +83,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     drain_timeout: float = 5.0
     """Seconds that the manager waits for in-flight calls in an old generation. This is also the limit for
     each of its ``on_unload`` functions, threads and tasks to end."""
+    max_file_size: float = 64.0
+    """MiB that a single file of a plugin may have; a plugin with a larger file is not built."""
     keep_generations: int = 10
     """Number of newest artifacts kept per plugin; artifacts in use are kept in addition."""
     max_error_rate: float | None = None
@@ -96,10 +106,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Check all ranges, and convert path objects to text for the two folders."""
         for name in ("runtime_dir", "compiled_dir"):
             force_setattr(self, name, os.fspath(getattr(self, name)))
-        for name in ("debounce_time", "load_timeout", "drain_timeout", "sweep_interval", "probation"):
+        for name, unit in _POSITIVE:
             value = getattr(self, name)
             if not 0 < value < math.inf:
-                raise ConfigError(f"{name} = {value}: must be a number of seconds greater than 0")
+                raise ConfigError(f"{name} = {value}: must be a number of {unit} greater than 0")
         if not 0 <= self.settle_time < math.inf:
             raise ConfigError(f"settle_time = {self.settle_time}: must be a number of seconds, not negative")
         if self.max_error_rate is not None and not 0 <= self.max_error_rate <= 1:

@@ -185,6 +185,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 FORMAT = 1
 """Increased when artifacts of earlier releases cannot be read any more."""
 
+_HELD: Final = 1 << 20  # bytes; a larger data file is not held in memory
 _ATTEMPTS = 3
 _GRAIN = 2_000_000_000  # ns: the coarsest resolution of times in a file system
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -197,7 +198,17 @@ class SourceFile(Struct, frozen=True):
     path: str
     """Relative to the plugin's directory, with forward slashes."""
     content: bytes
+    """Empty for a large data file, which is read again when it is needed."""
     sha256: str
+    place: str = ""
+    """The path of a large data file; empty for other files."""
+    large: int = 0
+    """The number of bytes of a large data file; 0 for other files."""
+
+    @property
+    def size(self) -> int:
+        """The number of bytes."""
+        return self.large or len(self.content)
 
 
 class Source(Struct, frozen=True):
@@ -267,8 +278,16 @@ def is_as_read(source: Source, rule: SourceRule = _NO_PATTERNS) -> bool:
 
 def read_file(root: Path, relative: str) -> SourceFile:
     """Read one file of the plugin in ``root``; raises ``OSError``."""
-    with open(f"{root}/{relative}", "rb") as file:  # noqa: PTH123 - Path takes longer than the reading
-        content = file.read()
+    place = f"{root}/{relative}"
+    with open(place, "rb") as file:  # noqa: PTH123 - Path takes longer than the reading
+        content = file.read(_HELD + 1)
+        if len(content) > _HELD and not relative.endswith(".py"):
+            total, size = hashlib.sha256(content), len(content)
+            while block := file.read(_HELD):
+                total.update(block)
+                size += len(block)
+            return SourceFile(printable(relative), b"", total.hexdigest(), place, size)
+        content += file.read()
     return SourceFile(printable(relative), content, hashlib.sha256(content).hexdigest())
 
 

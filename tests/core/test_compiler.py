@@ -2,8 +2,11 @@ import ast
 import contextlib
 import marshal
 import os
+import random
 import sys
+import tracemalloc
 import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from hotload_tui.core import checks
 from hotload_tui.core.checks import is_module
 from hotload_tui.core.compiler import Build, Compiler
 from hotload_tui.core.errors import ArtifactError, CompileError, DiscoverError
+from hotload_tui.core.source import read_source
 from tests.conftest import Workspace
 
 ENTRY = '"""Greets.\n\nAt length."""\n\n\ndef register(ctx): ...\n'
@@ -332,3 +336,40 @@ def test_a_large_file_that_takes_too_long_to_compile_is_a_fault(
     with pytest.raises(CompileError, match=r"plugin.py does not compile") as raised:
         build(workspace, "large")
     assert "move its data to a data file" in str(raised.value.__cause__)
+
+
+def test_a_file_over_the_limit_is_a_fault_that_names_file_size_and_key(workspace: Workspace) -> None:
+    """A data file that is larger than ``max_file_size`` is refused with the names that its author needs."""
+    workspace["greet"] = ENTRY
+    workspace["greet/data/words.bin"] = bytes(3 << 20)
+    compiler = Compiler(workspace.compiled, 2.5)
+    with pytest.raises(CompileError, match=r"data/words\.bin has 3 MiB, more than max_file_size = 2\.5 MiB"):
+        compiler.compile(workspace.plugins / "greet")
+    assert Compiler(workspace.compiled, 3).compile(workspace.plugins / "greet").compiled == 1
+
+
+def test_a_large_data_file_is_not_held_in_memory(workspace: Workspace) -> None:
+    """A data file is copied into the artifact in blocks, and the artifact has its bytes."""
+    content = random.Random(1).randbytes(1 << 20) * 12 + b"end"
+    workspace["greet"] = ENTRY
+    workspace["greet/words.bin"] = content
+    tracemalloc.start()
+    artifact = build(workspace).artifact
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < len(content) / 2
+    assert artifact.source("words.bin") == content
+    assert build(workspace).compiled == 0
+    with zipfile.ZipFile(artifact.path) as archive:
+        assert archive.testzip() is None
+
+
+def test_a_large_data_file_that_changes_during_the_build_is_not_published(workspace: Workspace) -> None:
+    """An artifact never has other bytes than those that were read for its digest."""
+    workspace["greet"] = ENTRY
+    workspace["greet/words.bin"] = bytes(3 << 20)
+    source = read_source("greet", workspace.plugins / "greet")
+    workspace["greet/words.bin"] = b"x" + bytes(3 << 20)
+    with pytest.raises(ArtifactError, match=r"words\.bin changed"):
+        Compiler(workspace.compiled).compile(workspace.plugins / "greet", source)
+    assert list(workspace.compiled.glob("*.hotplug*")) == []

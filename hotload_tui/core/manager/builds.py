@@ -28,7 +28,7 @@ class Builds:
         folder = Path(config.compiled_dir).absolute()
         self._store = store
         self._keep = config.keep_generations
-        self.compiler = Compiler(folder, config.module_path)
+        self.compiler = Compiler(folder, config.module_path, max_file_size=config.max_file_size)
         self.record = Record(folder)
         self.index = SourceIndex(folder, config.watch.ignore)
         self._published: set[str] = set()  # plugins with new artifacts since the last pruning

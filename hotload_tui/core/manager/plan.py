@@ -163,9 +163,9 @@ def _changes(source: Source, previous: Manifest | None) -> Iterator[FileChange]:
     for file in source.files:
         member = before.pop(file.path, None)
         if member is None:
-            yield FileChange(file.path, "added", len(file.content))
+            yield FileChange(file.path, "added", file.size)
         elif member.sha256 != file.sha256:
-            yield FileChange(file.path, "changed", len(file.content), member.size)
+            yield FileChange(file.path, "changed", file.size, member.size)
     yield from (FileChange(path, "removed", 0, member.size) for path, member in before.items())
 
 

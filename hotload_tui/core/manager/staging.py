@@ -58,7 +58,11 @@ def _phase(error: HotloadError) -> Phase:
 
 def _texts(source: Source | None) -> TextOf:
     """Return a function that returns the text of a source file by absolute path."""
-    contents = {str(Path(source.root, file.path)): file.content for file in source.files} if source else {}
+    contents = (
+        {str(Path(source.root, file.path)): file.content for file in source.files if not file.place}
+        if source
+        else {}
+    )
 
     def text_of(file: str) -> str | None:
         content = contents.get(file)

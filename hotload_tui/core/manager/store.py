@@ -566,7 +566,7 @@ class Queries:
         else:
             source = _source_of(status, self._rule)
             description = next((description_of(f.content) for f in source if f.path == ENTRY), "")
-            files = tuple(FileDigest(file.path, file.sha256, len(file.content)) for file in source)
+            files = tuple(FileDigest(file.path, file.sha256, file.size) for file in source)
         return PluginDetail(
             status=status,
             description=description,

@@ -702,8 +702,7 @@ class Generation:
         self.origin = Origin(number)
         _remember(self)
         self._imports = PrivateImport(self)
-        self._builtins = {**vars(builtins), "__import__": self._imports}
-        self._builtins |= stand_ins.run_functions(self._builtins)
+        self._builtins = {**vars(builtins), **stand_ins.RUN_FUNCTIONS, "__import__": self._imports}
 
     def share(self, names: Iterable[str]) -> None:
         """Leave these packages to the process, which imports them once, under their real names."""

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from importlib.resources.abc import Traversable, TraversableResources
 from pathlib import Path
 from types import FrameType, FunctionType, ModuleType
-from typing import IO, ParamSpec, Protocol, TypeAlias, TypeVar, cast
+from typing import IO, Final, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.interpreter import caller
@@ -615,29 +615,28 @@ _PARTS: Mapping[str, _Make] = {
 }
 
 
-def run_functions(names: dict[str, object]) -> dict[str, object]:
-    """Return the ``exec`` and ``eval`` of one generation, whose builtins are ``names``.
+def _running(run: Callable[..., object]) -> Callable[..., object]:  # type: ignore[explicit-any]
+    """Return ``exec`` or ``eval`` for the code of plugins.
 
     The interpreter gives code the builtins of the code that runs it. A shared module that is run by an import
-    hook of the plugin must get the interpreter's own.
+    hook of a plugin must get the interpreter's own.
     """
 
-    def instead_of(run: Callable[..., object]) -> Callable[..., object]:  # type: ignore[explicit-any]
-        @functools.wraps(run)
-        def call(source: object, /, *values: object, **named: object) -> object:
-            given = dict(zip(("globals", "locals"), values, strict=False)) | named
-            others = {name: value for name, value in named.items() if name not in ("globals", "locals")}
-            space, inner = given.get("globals"), given.get("locals")
-            frame = caller()
-            if space is None and frame is not None:
-                space, inner = frame.f_globals, _locals_of(frame) if inner is None else inner
-            if type(space) is dict:
-                space.setdefault("__builtins__", vars(builtins) if _is_of_shared_module(space) else names)
-            return run(source, space, inner, *values[2:], **others)
+    @functools.wraps(run)
+    def call(source: object, /, *values: object, **named: object) -> object:
+        given = dict(zip(("globals", "locals"), values, strict=False)) | named
+        others = {name: value for name, value in named.items() if name not in ("globals", "locals")}
+        space, inner = given.get("globals"), given.get("locals")
+        frame = caller()
+        assert frame is not None
+        if space is None:
+            space, inner = frame.f_globals, _locals_of(frame) if inner is None else inner
+        if type(space) is dict:
+            is_shared = _is_of_shared_module(space)
+            space.setdefault("__builtins__", vars(builtins) if is_shared else frame.f_builtins)
+        return run(source, space, inner, *values[2:], **others)
 
-        return call
-
-    return {"exec": instead_of(exec), "eval": instead_of(eval)}
+    return call
 
 
 def _locals_of(frame: FrameType) -> object:
@@ -653,3 +652,7 @@ def _is_of_shared_module(space: dict[str, object]) -> bool:
     module = sys.modules.get(name)
     is_module = issubclass(type(module), ModuleType)
     return is_module and vars(ModuleType)["__dict__"].__get__(module) is space
+
+
+RUN_FUNCTIONS: Final[Mapping[str, object]] = {"exec": _running(exec), "eval": _running(eval)}
+"""The functions that take the place of built-in ones for the code of plugins."""
