@@ -29,6 +29,8 @@ from hotload_tui.core.errors import (
 from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.core.source import ENTRY
 
+_scandir = os.scandir  # a plugin can replace it
+
 SIMPLE: Final = "simple"
 TEMPLATES: Final = (SIMPLE, "package", "async", "pluggy")
 """The templates of a new plugin: folders beside this module, whose files end in ``.in``."""
@@ -61,7 +63,7 @@ def find_plugins(runtime_dir: Path) -> dict[str, PluginDirectory]:
     """
     found: dict[str, PluginDirectory] = {}
     try:
-        with os.scandir(runtime_dir) as listing:
+        with _scandir(runtime_dir) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
     except FileNotFoundError:
         raise RuntimeDirError(

@@ -17,10 +17,10 @@ import shlex
 import site
 import sys
 import sysconfig
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.abc import InspectLoader
 from pathlib import Path
+from time import time as clock  # a plugin can replace it
 from types import FrameType, MemberDescriptorType, ModuleType, TracebackType
 from typing import Final, Literal, TypeAlias, TypeGuard, TypeVar, cast
 
@@ -386,8 +386,23 @@ def fault_of(
     except FOREIGN as failure:  # foreign code: reading a part of an exception may raise
         kind, other = class_name(type(error)), class_name(type(failure))
         message = f"<it cannot be described: looking at it raised {other}>"
-        fault = Fault(phase=phase, plugin=plugin, type=kind, message=message, at=time.time())
+        fault = Fault(phase=phase, plugin=plugin, type=kind, message=message, at=clock())
+    culprit = raised_by(error, module_path)
+    if culprit and re.sub(r"\W", "_", plugin) not in culprit:
+        notes = (*notes, f"the exception comes from code of plugin {culprit}; disable it if it should not")
     return replace(fault, generation=generation, notes=(*fault.notes, *notes))
+
+
+def raised_by(error: BaseException, module_path: str) -> str:
+    """Return the plugin whose code raised an exception, as in module names; empty for other code.
+
+    A plugin can replace a function that the engine and other plugins call.
+    """
+    trace, newest = trace_in(error), None
+    while trace is not None:
+        trace, newest = trace.tb_next, trace
+    head, _, rest = _module_of(newest.tb_frame).partition(".") if newest is not None else ("", "", "")
+    return rest.partition(".")[0] if head == module_path else ""
 
 
 _ARGUMENTS = 8  # arguments of a call that are shown
@@ -470,7 +485,7 @@ class _Describer:
         self._text_of = text_of
         # Python's own messages contain the unique or the stable module names; authors know the short names.
         self._as_written = re.compile(rf"(?<![\w.]){re.escape(prefix)}(\w+)(?:\.g\d+_[0-9a-f]{{12}}x*)?")
-        self._at = time.time()
+        self._at = clock()
         self._seen: set[int] = set()
         self._lines: dict[tuple[int, str], list[str]] = {}
         self._questions = _Questions()

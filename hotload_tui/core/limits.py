@@ -7,6 +7,7 @@ import has ended, or has gone on for ``PATIENCE`` seconds.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,8 @@ from hotload_tui.core.module_names import is_of_plugin
 GRACE = 1.0  # seconds that an interrupted call has to end
 PATIENCE = 20.0  # seconds beyond its limit that a call may spend in the import of a shared module
 STEP = 0.01  # seconds between two looks at such an import
+
+_start = threading.Thread.start  # a plugin can replace it
 
 _T = TypeVar("_T")
 
@@ -62,9 +65,11 @@ class BoundedCall(Generic[_T]):
 def start(thread: threading.Thread) -> bool:
     """Start a thread; return ``False`` if its function had to run in the calling thread instead."""
     try:
-        thread.start()
-    except RuntimeError:  # the interpreter is ending and starts no threads: run it here
-        thread.run()
+        _start(thread)
+    except RuntimeError as error:
+        if not str(error).startswith("can't"):
+            return True  # it has started: a plugin has replaced a function that the start calls afterwards
+        thread.run()  # the interpreter is ending and starts no threads: run it here
         return False
     return True
 
@@ -143,7 +148,8 @@ class StallWatch:
             self._blocks += 1
             if self._watched is not threading.current_thread():
                 self._watched = threading.current_thread()
-                threading.Thread(target=self._watch, name="hotload-stall-watch", daemon=True).start()
+                with contextlib.suppress(RuntimeError):  # the interpreter is ending and starts no threads
+                    _start(threading.Thread(target=self._watch, name="hotload-stall-watch", daemon=True))
             self._change.notify_all()
 
     def __exit__(self, *_: object) -> None:

@@ -22,6 +22,8 @@ from msgspec import Struct
 
 from hotload_tui.core.errors import DiscoverError, near
 
+_stat, _scandir = os.stat, os.scandir  # a plugin can replace them
+
 ENTRY = "plugin.py"
 """The entry file of a plugin; no pattern can leave it out."""
 
@@ -141,7 +143,7 @@ def facts_of(path: str) -> FileFacts | None:
     """Return the facts of a regular file, or ``None`` if there is none."""
     # Reading a pipe or socket would block; a dangling link is the lock file of some program.
     try:
-        found = os.stat(path)  # noqa: PTH116 - as above
+        found = _stat(path)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP):
             return None
@@ -153,7 +155,7 @@ def facts_of(path: str) -> FileFacts | None:
 
 def folder_facts(path: str) -> tuple[int, int, int, int]:
     """Return device, inode, mtime and ctime of a folder; raises ``OSError``."""
-    found = os.stat(path)  # noqa: PTH116 - as above
+    found = _stat(path)
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
 
@@ -162,7 +164,7 @@ def _list(
 ) -> list[tuple[str, bool]]:
     """Add the files of a folder to ``files``; return the folders in it, each with whether it is a link."""
     folders = []
-    with os.scandir(path) as entries:
+    with _scandir(path) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             relative = f"{folder}/{entry.name}" if folder else entry.name
             is_folder = _is_folder(entry)

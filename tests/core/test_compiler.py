@@ -342,10 +342,10 @@ def test_a_file_over_the_limit_is_a_fault_that_names_file_size_and_key(workspace
     """A data file that is larger than ``max_file_size`` is refused with the names that its author needs."""
     workspace["greet"] = ENTRY
     workspace["greet/data/words.bin"] = bytes(3 << 20)
-    compiler = Compiler(workspace.compiled, 2.5)
+    compiler = Compiler(workspace.compiled, max_file_size=2.5)
     with pytest.raises(CompileError, match=r"data/words\.bin has 3 MiB, more than max_file_size = 2\.5 MiB"):
         compiler.compile(workspace.plugins / "greet")
-    assert Compiler(workspace.compiled, 3).compile(workspace.plugins / "greet").compiled == 1
+    assert Compiler(workspace.compiled, max_file_size=3).compile(workspace.plugins / "greet").compiled == 1
 
 
 def test_a_large_data_file_is_not_held_in_memory(workspace: Workspace) -> None:

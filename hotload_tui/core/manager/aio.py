@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from time import time as clock  # a plugin can replace it
 from typing import Final, Self
 
 from hotload_tui.core.events import AnyEvent, EventsMissed, Subscriber
@@ -80,7 +80,7 @@ class _Box:
             with self._lock:
                 missed, self._missed = self._missed, 0
                 if missed:
-                    return EventsMissed(at=time.time(), count=missed)
+                    return EventsMissed(at=clock(), count=missed)
                 if self._events:
                     return self._events.popleft()
             if self._is_closed:

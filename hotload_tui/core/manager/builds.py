@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from time import time as clock  # a plugin can replace it
 
 from msgspec.structs import replace
 
@@ -16,6 +17,7 @@ from hotload_tui.core.config import Config
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import ArtifactError, HotloadError
 from hotload_tui.core.events import ArtifactRejected, PluginCompiled, PluginReleased
+from hotload_tui.core.faults import message_of, raised_by
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import FileDigest
 from hotload_tui.core.source import Source
@@ -27,6 +29,7 @@ class Builds:
     def __init__(self, config: Config, store: StatusStore) -> None:
         folder = Path(config.compiled_dir).absolute()
         self._store = store
+        self._module_path = config.module_path
         self._keep = config.keep_generations
         self.compiler = Compiler(folder, config.module_path, max_file_size=config.max_file_size)
         self.record = Record(folder)
@@ -41,7 +44,7 @@ class Builds:
         """
         build = self.compiler.compile(directory.path, source, fresh=fresh)
         self.index.note(source)
-        now = time.time()
+        now = clock()
         if build.rejected:
             self._store.publish(ArtifactRejected(now, source.name, build.rejected))
         if build.compiled or build.reused:
@@ -146,14 +149,14 @@ class Builds:
             )
             with self._warned():
                 self.record.keep(name, None)
-            self._store.publish(PluginReleased(time.time(), name, reason))
+            self._store.publish(PluginReleased(clock(), name, reason))
 
     def unbar(self, name: str, reason: str) -> None:
         """Allow every version to load again and publish the release; do nothing if no version is barred."""
         if self.record.barred(name) is not None:
             with self._warned():
                 self.record.unbar(name)
-            self._store.publish(PluginReleased(time.time(), name, reason))
+            self._store.publish(PluginReleased(clock(), name, reason))
 
     def prune(self, live_digest: Callable[[str], str]) -> None:
         """Remove old artifacts of the plugins that have new ones, including artifacts that failed to load.
@@ -163,13 +166,13 @@ class Builds:
         published, self._published = self._published, set()
         if not published:
             return
-        self.record.read()
-        holds = {name: self.record.hold(name) for name in published}
-        in_use = {
-            name: {*self.record.good(name), live_digest(name), hold.digest if hold else ""}
-            for name, hold in holds.items()
-        }
         with self._warned():
+            self.record.read()
+            holds = {name: self.record.hold(name) for name in published}
+            in_use = {
+                name: {*self.record.good(name), live_digest(name), hold.digest if hold else ""}
+                for name, hold in holds.items()
+            }
             self.compiler.prune(self._keep, in_use)
 
     def clean(self, name: str | None = None) -> tuple[dict[str, int], Callable[[], None]]:
@@ -192,8 +195,13 @@ class Builds:
 
     @contextlib.contextmanager
     def _warned(self) -> Iterator[None]:
-        """Log an ``ArtifactError`` as a warning, and continue."""
+        """Log an ``ArtifactError``, or an error of code that a plugin has put in the way, and continue."""
         try:
             yield
         except ArtifactError as error:
             self._store.write("warning", "", str(error))
+        except Exception as error:
+            culprit = raised_by(error, self._module_path)
+            if not culprit:
+                raise
+            self._store.write("warning", culprit, f"it keeps hotload from writing: {message_of(error)}")

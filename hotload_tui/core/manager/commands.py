@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from time import time as clock  # a plugin can replace it
 
 from msgspec.structs import replace
 
@@ -140,7 +140,7 @@ class Holds:
         ``DiscoverError``, ``ArtifactError`` and the errors of ``Pipeline.hold``.
         """
         source = read_source(directory.name, directory.path, self._rule).digest
-        fault = Fault("host", directory.name, "Held", reason, time.time())
+        fault = Fault("host", directory.name, "Held", reason, clock())
         self._builds.record.bar(directory.name, source, fault)
         hold = self._builds.hold(directory.name, source)
         assert hold is not None

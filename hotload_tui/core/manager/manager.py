@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from time import time as clock  # a plugin can replace it
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -312,7 +312,7 @@ class HotloadManager:
         if renamed is directory:
             return False
         if renamed.enabled:
-            self._store.publish(PluginEnabled(time.time(), name))
+            self._store.publish(PluginEnabled(clock(), name))
         self._pipeline.update([renamed])
         return True
 
@@ -330,7 +330,7 @@ class HotloadManager:
             if removed:
                 self._undoable.append((f"clean {name}" if name else "clean of all", undo))
             for each, count in removed.items():
-                self._store.publish(PluginCleaned(time.time(), each, count))
+                self._store.publish(PluginCleaned(clock(), each, count))
             return sum(removed.values())
 
     def undo(self) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterable, Mapping
+from time import time as clock  # a plugin can replace it
 from types import MappingProxyType
 
 from msgspec.structs import replace
@@ -75,7 +75,7 @@ class Pipeline:
         for name, directory in found.items():
             if self._store.get(name) is None:
                 self._store.put(self._engine.status_of(directory))
-                self._store.publish(PluginDiscovered(time.time(), name))
+                self._store.publish(PluginDiscovered(clock(), name))
 
     def find_one(self, name: str) -> PluginDirectory:
         """Return the plugin's directory. Raises ``UnknownPluginError`` and ``RuntimeDirError``."""
@@ -102,7 +102,7 @@ class Pipeline:
             self._dependencies.forget(name)
             self._store.drop(name)
             self._engine.self_writes.forget(name)
-            self._store.publish(PluginRemoved(time.time(), name))
+            self._store.publish(PluginRemoved(clock(), name))
 
     # ---- loading
 
@@ -210,7 +210,7 @@ class Pipeline:
             self._store.put(status)
             self.unload(directory.name)
             self._store.put_not_live(directory.name, PluginState.OFF)
-            self._store.publish(PluginDisabled(time.time(), directory.name))
+            self._store.publish(PluginDisabled(clock(), directory.name))
 
     def _refuse_endless(self, directories: list[PluginDirectory], *, again: bool) -> None:
         unloading = self._loader.unloading()

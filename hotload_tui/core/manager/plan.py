@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from time import time as clock  # a plugin can replace it
 
 from msgspec.structs import replace
 
@@ -23,7 +23,7 @@ from hotload_tui.core.model import FileChange, Plan, PluginPlan
 from hotload_tui.core.runtime import native
 from hotload_tui.core.source import ENTRY, Source
 
-_BEGAN = time.time()
+_BEGAN = clock()
 
 
 class Planner(Stager):

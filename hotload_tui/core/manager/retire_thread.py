@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable
+from time import time as clock  # a plugin can replace it
 from typing import Final
 
 from msgspec.structs import replace
@@ -131,7 +131,7 @@ class RetireThread:
             else:
                 if not gone.faults:
                     self._store.retired_well(name, number)
-                self._store.publish(PluginRetired(time.time(), name, number, gone.memory, gone.ledger))
+                self._store.publish(PluginRetired(clock(), name, number, gone.memory, gone.ledger))
         for name, number in self._loader.look_again():
             self._store.remember(name, number, self._loader.memory_of(name))
             self._store.write("info", name, f"generation {number} is freed now")
@@ -178,7 +178,7 @@ class Probation:
             or (fault.plugin, generation) in self._judged
         ):
             return
-        age = time.time() - status.loaded_at
+        age = clock() - status.loaded_at
         figures = [each.status() for each in self._host.handlers_of(fault.plugin)]
         faults, calls = sum(each.faults for each in figures), sum(each.calls for each in figures)
         if age > self._config.probation or faults < FEWEST or faults <= limit * calls:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from hotload_tui.core.compiler import Preview
 from hotload_tui.core.config import Config
 from hotload_tui.core.directories import PluginDirectory, found_status
 from hotload_tui.core.errors import (
+    CompileError,
     DiscoverError,
     HotloadError,
     LoadError,
@@ -25,7 +27,7 @@ from hotload_tui.core.errors import (
     nearest,
 )
 from hotload_tui.core.events import PluginLoaded, Step
-from hotload_tui.core.faults import TWICE, TextOf, fault_of, is_claimed_twice
+from hotload_tui.core.faults import TWICE, TextOf, fault_of, is_claimed_twice, raised_by
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.decide import BROKEN, Decision, Facts, decide, depending_on, in_order
 from hotload_tui.core.manager.outdated import Outdated
@@ -205,6 +207,20 @@ class Engine:
             if released.isdisjoint(fault.notes):  # somebody else holds what the live version had released
                 fault = replace(fault, notes=(*fault.notes, TWICE))
         return fault
+
+    @contextlib.contextmanager
+    def blaming(self, plugin: str) -> Iterator[None]:
+        """Turn an exception of code that another plugin has put into the engine's way into a fault."""
+        try:
+            yield
+        except HotloadError:
+            raise
+        except Exception as error:
+            culprit = raised_by(error, self.config.module_path)
+            if not culprit:
+                raise
+            problem = f"plugin {culprit} has changed a function that hotload needs"
+            raise CompileError(plugin, problem) from error
 
     def is_on(self, directory: PluginDirectory) -> bool:
         """Return whether both the directory's name and the configuration enable the plugin."""
@@ -485,8 +501,9 @@ class Stager(ABC):
         """Read the source of a plugin, if the watcher has not read it, and find out whether it is HELD."""
         directory, source = one.directory, change.source if change is not None else None
         try:
-            if source is None or source.root != str(directory.path.absolute()):
-                source = read_source(one.name, directory.path, self.engine.rule)
+            with self.engine.blaming(one.name):
+                if source is None or source.root != str(directory.path.absolute()):
+                    source = read_source(one.name, directory.path, self.engine.rule)
         except HotloadError as error:
             self._broke(one, error)
             one.facts = replace(one.facts, source="")
@@ -512,7 +529,8 @@ class Stager(ABC):
         try:
             if decision.version == "newest":
                 assert one.source is not None
-                self.build(one, one.source)
+                with self.engine.blaming(one.name):
+                    self.build(one, one.source)
             else:
                 one.artifacts[decision.digest] = artifact = engine.builds.compiler.open(
                     one.name, decision.digest

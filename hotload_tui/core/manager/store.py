@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from operator import attrgetter
 from pathlib import Path
+from time import time as clock  # a plugin can replace it
 
 import msgspec
 from msgspec.structs import replace
@@ -122,7 +123,7 @@ class StatusStore:
 
     def collect(self, level: Level, plugin: str, text: str) -> None:
         """Add a line that the program's logging already has."""
-        now = time.time()
+        now = clock()
         self._bus.publish(LogWritten(now, self._log.add(now, level, plugin, text)))
 
     def log(self, since: int) -> tuple[LogLine, ...]:
@@ -221,7 +222,7 @@ class StatusStore:
             )
         )
         if before is not PluginState.HELD:
-            self.publish(PluginHeld(time.time(), status.name, status.generation, hold.reason))
+            self.publish(PluginHeld(clock(), status.name, status.generation, hold.reason))
 
     def put_waiting(self, status: PluginStatus, reason: str) -> None:
         """Record that a plugin has no live version, and why it waits."""
@@ -270,9 +271,9 @@ class StatusStore:
                 return
             self._statuses[name] = _with_old(known, old)
         if not old:
-            self.publish(PluginOldEnded(time.time(), name))
+            self.publish(PluginOldEnded(clock(), name))
         elif not known.old:
-            self.publish(PluginOld(time.time(), name, old))
+            self.publish(PluginOld(clock(), name, old))
 
     def ledger_before(self, name: str) -> tuple[LedgerEntry, ...]:
         """Return the ledger of the plugin's last retired generation."""
@@ -532,7 +533,7 @@ class Queries:
         self._compiled = Path(config.compiled_dir).absolute()
         self._store = store
         self._live = loader.live
-        self._started_at = time.time()
+        self._started_at = clock()
 
     def snapshot(self, watcher: WatcherStatus, config_fault: str) -> Snapshot:
         """Return the whole state at this moment."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterable, Mapping
+from time import time as clock  # a plugin can replace it
 
 from msgspec.structs import replace
 
@@ -22,6 +23,8 @@ from hotload_tui.core.runtime.loader import Outcome, Wanted
 from hotload_tui.core.runtime.trial import LivePlugin
 from hotload_tui.core.source import Source, is_as_read, read_source
 from hotload_tui.core.watch.scanner import PluginChange
+
+_pause = time.sleep  # a plugin can replace it
 
 
 class Update(Stager):
@@ -331,7 +334,7 @@ class Update(Stager):
             began = time.perf_counter()
             loader.swap(trials)
             seconds = time.perf_counter() - began
-            time.sleep(0)  # let waiting threads call the new version before the reports
+            _pause(0)  # let waiting threads call the new version before the reports
             for one in ready:
                 self._report(one, seconds)
         self.engine.retire_thread.schedule()  # after the reports: the load is published before the retirement
@@ -348,7 +351,7 @@ class Update(Stager):
         self.engine.store.put(status)
         self.engine.store.publish(one.event(seconds, status.gap_seconds))
         if status.held:
-            self.engine.store.publish(PluginHeld(time.time(), one.name, status.generation, status.held))
+            self.engine.store.publish(PluginHeld(clock(), one.name, status.generation, status.held))
         elif status.fault is None:
             self.engine.builds.unbar(one.name, "another version is live")
 
@@ -385,7 +388,7 @@ class Update(Stager):
         elif decision.is_mended:
             digest, state = _tried(one), PluginState.OK
             store.put(replace(one.status, state=state, source_digest=digest, fault=None, held="", waits=""))
-            store.publish(PluginMended(time.time(), one.name))
+            store.publish(PluginMended(clock(), one.name))
         elif decision.action == "keep" and known is not None and known.state is PluginState.BUILD:
             store.put(one.status)
 

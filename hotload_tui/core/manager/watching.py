@@ -6,9 +6,9 @@ import importlib
 import importlib.util
 import os
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from time import time as clock  # a plugin can replace it
 from typing import Final, TypeAlias
 
 from msgspec.structs import force_setattr, replace
@@ -172,7 +172,7 @@ class Watching:
         """Publish the watcher's status."""
         status = self.status()
         self._store.publish(
-            WatcherChanged(time.time(), status.state, status.trouble, status.paused, status.waiting)
+            WatcherChanged(clock(), status.state, status.trouble, status.paused, status.waiting)
         )
 
     def _new_watcher(self) -> Watcher:

@@ -17,15 +17,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import time as clock  # a plugin can replace it
 from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.config import Config
-from hotload_tui.core.errors import HotloadError, PluginError, RegisterError, UnknownPluginError
+from hotload_tui.core.errors import HotloadError, LoadError, PluginError, RegisterError, UnknownPluginError
 from hotload_tui.core.events import Step
-from hotload_tui.core.faults import fault_of
+from hotload_tui.core.faults import fault_of, raised_by
 from hotload_tui.core.hooks.host import FaultObserver, HookHost
 from hotload_tui.core.leaks import overloads, restore_overloads
 from hotload_tui.core.model import Fault, Phase, StepObserver, nobody
@@ -89,7 +90,7 @@ class Load:
         The caller holds the process's lock. ``follows``: the ``end`` of another load came directly before.
         """
         name, artifact, hook_point, priority, root_dir, required, _ = self.wanted
-        began = time.time()
+        began = clock()
         self._generation = generation = Generation(
             artifact,
             root_dir=root_dir or Path(self.config.runtime_dir, name).absolute(),
@@ -132,7 +133,7 @@ class Load:
         """Record what the load changed in the process; the caller holds the process's lock."""
         self._generation.on_import = None
         self._ledger.end(self._generation.origin.codes(), self._generation.exit_calls)
-        self.ended = time.time()
+        self.ended = clock()
 
     def clear_up(self, error: BaseException, retirer: Retirer, live: Ledger | None = None) -> Parting:
         """Undo a failed load, and add a note to its ``error`` for each change that cannot be undone.
@@ -359,7 +360,8 @@ class Loader:
         try:
             with self._process.lock:
                 self._trials.run(loads, self._config.load_timeout, trials)
-        except BaseException as failure:
+        except BaseException as raised:
+            failure = self._as_fault(raised, loads[len(trials) :])
             for load in loads[len(trials) :][:1]:
                 self._clear_up(load, failure)
             if not isinstance(failure, HotloadError):
@@ -369,6 +371,15 @@ class Loader:
             error = failure
         outcomes = [Outcome(load, trial, None) for load, trial in zip(loads, trials, strict=False)]
         return outcomes if error is None else [*outcomes, Outcome(loads[len(trials)], None, error)]
+
+    def _as_fault(self, raised: BaseException, left: Sequence[Load]) -> BaseException:
+        """Return the error of the next load if code that a plugin has put in the engine's way raised."""
+        culprit = raised_by(raised, self._config.module_path) if isinstance(raised, Exception) else ""
+        if isinstance(raised, HotloadError) or not culprit or not left:
+            return raised
+        failure = LoadError(left[0].name, f"plugin {culprit} has changed a function that hotload needs")
+        failure.__cause__ = raised
+        return failure
 
     def _load(self, wanted: Wanted) -> Load:
         kept = self._states.setdefault(wanted.name, KeptState(plugin=wanted.name))
@@ -437,7 +448,7 @@ class Loader:
         _spare_caller()
         for error in self.hand_over(trials).values():
             raise error
-        now = time.time()
+        now = clock()
         for trial in trials:
             trial.state.commit()  # before the swap: new handlers must write to the shared mapping
             trial.generation.confirm()

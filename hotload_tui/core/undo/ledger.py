@@ -208,6 +208,7 @@ def _file(thing: object) -> Iterator[Resource]:
         yield Resource("file", str(name), stream.close)
 
 
+_all_threads = threading.enumerate  # a plugin can replace it
 _MACHINERY = Owner(__name__.partition(".")[0])
 _MOMENT = 0.05  # seconds
 _HIDDEN = {
@@ -262,7 +263,7 @@ class Ledger:
         ``follows``: another ledger's ``end`` came immediately before.
         """
         self._before = self._process.read(artifact, follows=follows)
-        self._others = threading.enumerate()
+        self._others = _all_threads()
         self._modules = len(sys.modules)
 
     def imported(self, name: str, codes: Sequence[CodeType]) -> None:
@@ -305,7 +306,7 @@ class Ledger:
                     for change in readable(register.changes(before, now)):
                         self._note(register, change)
             others = {*map(id, self._others)}  # a comparison could run code of a plugin
-            started = [thread for thread in threading.enumerate() if id(thread) not in others]
+            started = [thread for thread in _all_threads() if id(thread) not in others]
             if started and self._script.mentions(*_STARTS):
                 self._threads += map(weakref.ref, started)
         finally:
