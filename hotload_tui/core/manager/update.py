@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Iterable, Mapping
@@ -23,8 +24,6 @@ from hotload_tui.core.runtime.loader import Outcome, Wanted
 from hotload_tui.core.runtime.trial import LivePlugin
 from hotload_tui.core.source import Source, is_as_read, read_source
 from hotload_tui.core.watch.scanner import PluginChange
-
-_pause = time.sleep  # a plugin can replace it
 
 
 class Update(Stager):
@@ -334,7 +333,8 @@ class Update(Stager):
             began = time.perf_counter()
             loader.swap(trials)
             seconds = time.perf_counter() - began
-            _pause(0)  # let waiting threads call the new version before the reports
+            with contextlib.suppress(Exception):  # a plugin can replace it
+                time.sleep(0)  # let waiting threads call the new version before the reports
             for one in ready:
                 self._report(one, seconds)
         self.engine.retire_thread.schedule()  # after the reports: the load is published before the retirement
