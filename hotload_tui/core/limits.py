@@ -142,14 +142,16 @@ class StallWatch:
         self._blocks = 0
         self._is_inside = False
 
+    def begin(self, watched: threading.Thread) -> None:
+        """Watch a thread, before plugins load: a thread keeps the hooks that are set when it starts."""
+        self._watched = watched
+        with contextlib.suppress(RuntimeError):  # the interpreter is ending and starts no threads
+            _start(threading.Thread(target=self._watch, name="hotload-stall-watch", daemon=True))
+
     def __enter__(self) -> None:
         with self._change:
             self._is_inside = True
             self._blocks += 1
-            if self._watched is not threading.current_thread():
-                self._watched = threading.current_thread()
-                with contextlib.suppress(RuntimeError):  # the interpreter is ending and starts no threads
-                    _start(threading.Thread(target=self._watch, name="hotload-stall-watch", daemon=True))
             self._change.notify_all()
 
     def __exit__(self, *_: object) -> None:

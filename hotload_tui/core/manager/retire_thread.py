@@ -47,6 +47,7 @@ class RetireThread:
             self._thread = threading.Thread(
                 target=self._work, args=(self._queue,), name="hotload-retire", daemon=True
             )
+            self._watch.begin(self._thread)
             self._thread.start()
 
     def discard(self, trial: LivePlugin, reason: str) -> None:
