@@ -11,9 +11,9 @@ import hashlib
 import os
 import sys
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from time import monotonic, time_ns  # a plugin can replace them
 from types import ModuleType
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from hotload_tui.core.runtime import native
 from hotload_tui.core.runtime.trial import LivePlugin
 from hotload_tui.core.source import Source, SourceFile
 
-_BEGAN = time.time_ns()
+_BEGAN = time_ns()
 _SOURCES = (".c", ".cc", ".cpp", ".cxx", ".pyx", ".rs")
 _FOREIGN = frozenset({"site-packages", "dist-packages"})
 _KEPT = 1000  # artifacts whose imports are remembered
@@ -106,7 +106,7 @@ class SharedModules:
 
     def changed(self) -> dict[str, str]:
         """Return a sentence for each module whose file differs from the imported one, by module name."""
-        now = time.monotonic()
+        now = monotonic()
         if now < self._looks_at:
             return self._changed
         self.note()

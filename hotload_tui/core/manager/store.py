@@ -7,12 +7,12 @@ import logging
 import os
 import platform
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from operator import attrgetter
 from pathlib import Path
-from time import time as clock  # a plugin can replace it
+from time import monotonic  # a plugin can replace it
+from time import time as clock
 
 import msgspec
 from msgspec.structs import replace
@@ -442,7 +442,7 @@ class History:
                 _engine_logger.warning("the history of faults is not kept: %s", error)
 
     def _save_soon(self, name: str, *, at_once: bool) -> None:
-        now = time.monotonic()
+        now = monotonic()
         self._unsaved.add(name)
         if at_once or now >= self._saves_at:
             self._saves_at = now + _SAVED

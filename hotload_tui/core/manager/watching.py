@@ -8,7 +8,8 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from time import time as clock  # a plugin can replace it
+from time import monotonic  # a plugin can replace it
+from time import time as clock
 from typing import Final, TypeAlias
 
 from msgspec.structs import force_setattr, replace
@@ -208,8 +209,8 @@ class Watching:
         unwritten = self._store.unwritten()
         if not unwritten:
             self._write_pause = _FIRST_PAUSE
-        elif time.monotonic() >= self._write_at and has_room(Path(self._config.compiled_dir)):
-            self._write_at = time.monotonic() + self._write_pause  # there may be room for a small one only
+        elif monotonic() >= self._write_at and has_room(Path(self._config.compiled_dir)):
+            self._write_at = monotonic() + self._write_pause  # there may be room for a small one only
             self._write_pause = min(2 * self._write_pause, _LONGEST_PAUSE)
             self._try(unwritten, "there is room for it now")
 
