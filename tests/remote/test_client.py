@@ -95,7 +95,7 @@ def test_a_long_call_blocks_no_other_request(
 def test_a_host_that_ends_is_reported(server: Server, remote: RemoteManager) -> None:
     """After the host has ended, the next request and a new connection raise an error that says so."""
     server.close()
-    with pytest.raises(NoHostError, match="hung up"):
+    with pytest.raises(NoHostError, match=r"hung up|no host answers"):
         remote.snapshot()
     with pytest.raises(NoHostError, match="no host answers: No such file"):
         RemoteManager(server.socket)
