@@ -55,6 +55,8 @@ class Hold(NamedTuple):
     """The path to it from an object that a user knows."""
     thing: object
     """The object of the generation."""
+    target: object
+    """The object where the walk began: ``thing``, or an object in it."""
     way: tuple[object, ...]
     """The objects on the path, from the known one to the one that refers to ``thing``."""
     shared: frozenset[int]
@@ -241,13 +243,15 @@ class _Walk:
                     yield self._hold(way, below, self._starts[way[0]])
 
     def _hold(self, way: tuple[int, ...], part: int, start: tuple[str, str]) -> Hold:
-        things = [self._found[key] for key in (*way, *self._inside(part))]
+        inside = self._inside(part)
+        things = [self._found[key] for key in (*way, *inside)]
         before, after = start
         is_module = bool(way) and way[0] in self._modules
         return Hold(
             next(self._names(self._found[part]), ""),
             _GENERATION.sub("", before + way_down(things, is_module=is_module) + after),
             self._found[part],
+            self._found[inside[-1]],
             tuple(things[: len(way)]),
             frozenset(key for key in way if self._above[key] > 1),
             is_module,

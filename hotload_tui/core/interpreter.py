@@ -291,6 +291,18 @@ def collect_young() -> None:
     gc.collect(0)
 
 
+def make_all_old() -> None:
+    """Make all objects older than those that are created from now on."""
+    gc.collect(1)
+
+
+def objects_since() -> Iterator[object]:
+    """Yield objects that were created after ``make_all_old``: all of them, unless many have followed."""
+    yield from gc.get_objects(generation=0)
+    if sys.version_info < (3, 14):  # there the next generation has objects of any age
+        yield from gc.get_objects(generation=1)
+
+
 def _change(name: str) -> Callable[[int], None]:
     """Return a function of the C API that takes an object by its address."""
     found = ctypes.pythonapi[name]  # a new function object: no other code can set its types

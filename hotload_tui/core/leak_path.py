@@ -95,16 +95,21 @@ def garbage(
 
 
 def held_objects(
-    references: Iterable[weakref.ref[object]], root: str, anchor: list[object], inside: Iterable[object] = ()
+    references: Iterable[weakref.ref[object]],
+    root: str,
+    anchor: list[object],
+    inside: Iterable[object] = (),
+    claimed: Iterable[object] = (),
 ) -> tuple[list[object], set[int], set[str]]:
     """Return the objects that something outside refers to, the identities of all non-holders, and names.
 
     The names are those of ``held_from_outside``. ``anchor`` and ``inside`` count as part of the generation:
-    the list that keeps its modules, and the frames of the error that ended its load.
+    the list that keeps its modules, and the frames of the error that ended its load. So do ``claimed``, the
+    objects of other code that its load created; the result has those that something outside refers to.
     """
     graph = _ReferenceGraph(root)
-    others = [anchor, *inside]
-    for thing in others:
+    others = [anchor, *inside, claimed]
+    for thing in (*others, *claimed):
         graph.add(thing)
     for reference in references:
         graph.add(reference())

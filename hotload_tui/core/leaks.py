@@ -13,7 +13,7 @@ import time
 import typing
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import tzinfo
 from types import FunctionType, ModuleType
 from typing import Final, TypeAlias, TypeVar, cast
@@ -292,16 +292,17 @@ class LivenessCheck:
         self._to_visit = _MOST_VISITED
         return True
 
-    def holds(self, frames: Iterable[object] = ()) -> list[Hold]:
+    def holds(self, frames: Iterable[object] = (), claimed: Sequence[object] = ()) -> list[Hold]:
         """Return the references from other code, for the verdict too; the caller drops the result soon.
 
-        ``frames`` count as part of the generation: the frames of the error that ended its load.
+        ``frames`` count as part of the generation: the frames of the error that ended its load. So do
+        ``claimed``: objects of other code that the load created.
         """
         self._held_by, self._said = [], ""
         targets, own, names = self._searched(
-            lambda: held_objects(self._references.values(), self.root, self._kept, frames)
+            lambda: held_objects(self._references.values(), self.root, self._kept, frames, claimed)
         )
-        self._held = None if frames else names
+        self._held = None if frames or claimed else names
         if not targets:
             return []
         holds, unknown = holds_of(targets, own, self.root)

@@ -16,7 +16,7 @@ from hotload_tui.core.events import PluginLoaded, PluginRetired
 from hotload_tui.core.faults import TWICE
 from hotload_tui.core.model import PluginState
 from tests.conftest import Running, Workspace
-from tests.core.conftest import Stage
+from tests.core.conftest import Stage, retired
 from tests.waiting import PATIENCE
 
 Run = Callable[[Config], Running]
@@ -155,6 +155,7 @@ def test_a_plugin_without_a_version_shows_both_failures(
         "the last good version does not load either: ValueError: greet is already registered" in fault.notes
     )
     (again,) = [cause for cause in fault.causes if cause.relation == "member"]
+    assert again.notes == ("'greet' is still in registry.names; release it in on_unload",)
     assert again.message == "greet is already registered"
     assert again.place is not None
     assert "registry.add('greet', 'a')" in again.place.lines[again.place.line - again.place.first_line]
@@ -164,6 +165,254 @@ def test_a_plugin_without_a_version_shows_both_failures(
     registry.names.clear()
     save(running, workspace, claiming("c"))
     assert (running.host.call("greet"), running.status("greet").state) == (["c"], PluginState.OK)
+
+
+# ---- what a load creates and registers in a library
+
+LIBRARY = """
+import threading
+class Registry:
+    def __init__(self): self.by_name, self.names, self.all, self.kept = {}, {}, [], ()
+    def add(self, thing, *names):
+        for name in names:
+            if name in self.by_name: raise ValueError(f"{name} is already registered")
+        self.by_name.update(dict.fromkeys(names, thing))
+        return thing
+class Metric:
+    def __init__(self, name, value):
+        self.value = value
+        registry.add(self, name, name + "_total")
+        registry.names[self] = [name]
+    def show(self): return self.value
+class Job:
+    def __init__(self, function): self.function, self.value = function, function()
+    __slots__ = ("function", "value", "__weakref__")
+class Slotted:
+    __slots__ = ("value",)
+    def __init__(self, value): self.value = value
+def wrapped(function):
+    def wrapper(): return function()
+    return wrapper
+registry = Registry()
+shared = Metric("shared", "host")
+things = {"old": Metric("old", "host")}
+lists, tables, listeners = {"old": ["a"]}, {"old": {}}, {}
+def signal(name): return listeners.setdefault(name, Signal())
+class Signal:
+    def __init__(self): self.receivers, self.value = {}, "signal"
+def heard(): ...
+signal("old").receivers["host"] = heard
+class Program: pass
+program = Program()
+claims = set()
+"""
+
+
+@pytest.fixture
+def lib(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return a library in which plugins register objects of its own classes."""
+    library = ModuleType("lib")
+    library.__dict__["__name__"] = "lib"
+    exec(LIBRARY, vars(library))
+    monkeypatch.setitem(sys.modules, "lib", library)
+    return library
+
+
+CREATED = """
+one = lib.Metric('one', 'v1')
+class Metrics: two = lib.Metric('two', 'v1')
+all_of_them = {'all': [lib.Metric('three', 'v1')]}
+def made():
+    it = lib.Metric('four', 'v1')
+    return lambda: it
+four = made()
+five = lib.registry.add(lib.Slotted('v1'), 'five')
+six = lib.Slotted('v1'); lib.claims.add(six)
+seven = lib.Slotted('v1'); lib.registry.all.append((3, seven))
+eight = lib.registry.add(['v1'], 'eight')
+nine = lib.registry.add(lib.wrapped(lambda: 'v1'), 'nine')
+lib.registry.add(lib.Job(lambda: 'v1'), 'ten')
+show_eleven = lib.Metric('eleven', 'v1').show
+"""
+
+
+def values_in(lib: ModuleType) -> list[str]:
+    """Return the values of the plugin's objects that are registered in the library, each object once."""
+    registry = lib.registry
+    entries = [*registry.by_name.values(), *registry.names, *registry.all, *lib.claims]
+    found = {id(each[1] if type(each) is tuple else each): each for each in entries}
+    return [value for each in found.values() if (value := value_of(each)) != "host"]
+
+
+def value_of(thing: object) -> str:
+    """Return the version that an entry of the library belongs to."""
+    if isinstance(thing, tuple | list):
+        return value_of(thing[-1])
+    return str(thing() if callable(thing) else getattr(thing, "value", thing))
+
+
+@pytest.mark.parametrize("where", ["at import", "in register"])
+def test_what_a_load_creates_leaves_the_library_with_it(
+    workspace: Workspace, run: Run, lib: ModuleType, where: str
+) -> None:
+    """Through edit, break, fix, disable and enable, the library has the right version exactly once.
+
+    The objects: under several keys; in a class, a list or a closure of the plugin; without weak references;
+    in a set; in a tuple in a list; a list; a function of the library; an object for a function of the plugin
+    that nothing else refers to; an object to which a bound method leads.
+    """
+    lines, names = CREATED, "one, Metrics, all_of_them, four, five, six, seven, eight, nine, show_eleven"
+    if where == "in register":
+        lines = f"def register(ctx):{CREATED}".replace("\n", "\n    ")
+        lines += f"ctx.hook('it', lambda: ({names}))"
+    source = f"import lib\nRELOAD = 'replace'\n{lines}\n"
+    source += "" if where == "in register" else "def register(ctx): ...\n"
+    count = 11
+
+    def check(version: str, state: PluginState) -> None:
+        assert values_in(lib) == [version] * count, running.status("greet").fault
+        assert running.status("greet").state is state
+
+    workspace["greet"] = source
+    running = run(workspace.config())
+    check("v1", PluginState.OK)
+    save(running, workspace, source.replace("v1", "v2"))
+    check("v2", PluginState.OK)
+    broken = source.replace("v1", "v3")
+    for end in ("raise ValueError\n", "    raise ValueError\n" if where == "in register" else "register = 0"):
+        save(running, workspace, broken + end)
+        check("v2", PluginState.STALE)
+    save(running, workspace, source.replace("v1", "v4"))
+    check("v4", PluginState.OK)
+    running.manager.disable("greet")
+    assert running.wait_for(lambda: values_in(lib) == [])
+    running.manager.enable("greet")
+    check("v4", PluginState.OK)
+    assert set(lib.things) == {"old"}
+    assert lib.registry.by_name["shared_total"] is lib.shared
+
+
+# Each is something that other code relies on: what the plugin does, and what the program does after the load.
+SHARED = {
+    "a global of the library": ("from lib import shared\nlib.registry.all.append(shared)", ""),
+    "an existing entry": ("old = lib.things['old']\nlib.registry.all.append(old)", ""),
+    "an existing signal": ("old = lib.signal('old')", ""),
+    "an existing list": ("old = lib.lists['old']\nold.append(0)", ""),
+    "an existing empty dictionary": ("old = lib.tables['old']\nold['it'] = [lib]", ""),
+    "an existing object that gets a new attribute": ("p = lib.program\np.it = []", ""),
+    "a signal that gets a receiver": ("new = lib.signal('new')", "signal('new').receivers['host'] = heard"),
+    "a signal that the program keeps": ("kept = lib.signal('kept')", "program.signal = signal('kept')"),
+    "a signal that a module keeps": ("module = lib.signal('module')", "module = signal('module')"),
+    "a signal in a closure": (
+        "closure = lib.signal('closure')",
+        "send = (lambda it: lambda: it)(signal('closure'))",
+    ),
+    "a new list that gets an item": ("new = lib.lists.setdefault('new', [])", "lists['new'].append('b')"),
+    "a new table that gets an item": ("new = lib.tables.setdefault('new', {})", "tables['new']['b'] = 1"),
+    "a table that gets a list": (
+        "newer = lib.tables.setdefault('newer', {0: []})",
+        "tables['newer']['b'] = 1",
+    ),
+}
+
+
+def test_what_other_code_relies_on_stays(workspace: Workspace, run: Run, lib: ModuleType) -> None:
+    """What the plugin only got, and what it was the first to ask for and others use now, is not removed."""
+    setup = "\n".join(each for each, _ in SHARED.values())
+    source = f"import lib\nRELOAD = 'replace'\n{setup}\ndef register(ctx): ...\n"
+    workspace["greet"] = source
+    running = run(workspace.config())
+    for _, later in SHARED.values():
+        exec(later, vars(lib))
+    before = {name: dict(vars(lib)[name]) for name in ("things", "lists", "tables", "listeners")}
+    names, own = dict(lib.registry.by_name), dict(vars(lib.program))
+    for end in ("# 2\n", "raise ValueError\n", "# 3\n"):
+        save(running, workspace, source + end)
+    running.manager.disable("greet")
+    running.manager.stop()
+    assert {name: vars(lib)[name] for name in before} == before
+    assert lib.registry.by_name == names
+    assert lib.registry.all == [lib.shared, lib.things["old"]] * 5
+    assert vars(lib.program).keys() == own.keys()
+    assert before["listeners"]["old"].receivers == {"host": lib.heard}
+
+
+def test_what_a_shared_import_creates_stays(workspace: Workspace, run: Run, lib: ModuleType) -> None:
+    """If the plugin's load is the first to import a module, what that module creates is not the plugin's."""
+    (workspace.root / "fresh.py").write_text(
+        "import lib\napps = {'main': lib.Slotted('host')}\nlib.registry.add(apps['main'], 'main')\n"
+    )
+    sys.path.insert(0, str(workspace.root))
+    try:
+        source = (
+            "import lib\nRELOAD = 'replace'\nMINE = lib.Metric('it', 'v1')\nimport fresh\n"
+            "MAIN = fresh.apps['main']\ndef register(ctx): ...\n"
+        )
+        workspace["greet"] = source
+        running = run(workspace.config())
+        fresh = sys.modules["fresh"]
+        save(running, workspace, source.replace("v1", "v2"))
+        assert values_in(lib) == ["v2"]
+        assert fresh.apps == {"main": lib.registry.by_name["main"]}
+    finally:
+        sys.path.remove(str(workspace.root))
+        sys.modules.pop("fresh", None)
+
+
+def test_what_another_plugin_holds_stays(workspace: Workspace, run: Run, lib: ModuleType) -> None:
+    """An object that the plugin created and another plugin keeps is not removed, but named."""
+    workspace["greet"] = "import lib\nRELOAD = 'replace'\nNEW = lib.signal('new')\ndef register(ctx): ...\n"
+    workspace["zoo"] = "import lib\nclass Kept: new = [lib.signal('new')]\ndef register(ctx): ...\n"
+    running = run(workspace.config())
+    new = lib.listeners["new"]
+    running.manager.disable("greet")
+    event = retired(running)
+    assert lib.listeners["new"] is new
+    assert "other code may rely on it; release it in on_unload" in event.describe()
+
+
+def test_other_threads_keep_what_they_register_during_a_load(
+    workspace: Workspace, run: Run, lib: ModuleType, stage: Stage
+) -> None:
+    """What the program registers while the plugin loads is the program's."""
+    source = (
+        "import lib, stage\nRELOAD = 'replace'\nIT = lib.Metric('it', 'v1')\nstage.wait()\n"
+        "def register(ctx): ...\n"
+    )
+    workspace["greet"] = source
+
+    def program() -> None:
+        stage.entered.wait(PATIENCE)
+        lib.Metric("of program", "host")
+        lib.registry.all.append(lib.wrapped(lambda: "host"))
+        stage.gate.set()
+
+    thread = threading.Thread(target=program)
+    thread.start()
+    running = run(workspace.config())
+    thread.join()
+    save(running, workspace, source.replace("v1", "v2"))
+    assert values_in(lib) == ["v2"]
+    assert (len(lib.registry.all), lib.registry.by_name["of program"].value) == (1, "host")
+
+
+def test_what_cannot_be_removed_is_named(workspace: Workspace, run: Run, lib: ModuleType) -> None:
+    """A registration in a tuple is named: in the fault of a failed load, and later in ``left``."""
+    assert lib.registry.kept == ()
+    source = (
+        "import lib, logging\nRELOAD = 'replace'\nlog = logging.getLogger('a.b')\nIT = lib.Slotted('v1')\n"
+        "lib.registry.kept = (*lib.registry.kept, IT)\ndef register(ctx): ...\n"
+    )
+    workspace["greet"] = source
+    running = run(workspace.config())
+    save(running, workspace, f"{source}raise ValueError\n")
+    (note,) = [note for note in running.fault("greet").notes if note.startswith("left behind: ")]
+    assert "claim Slotted IT in lib.registry.kept" in note
+    assert "a tuple cannot be changed" in note
+    save(running, workspace, source)
+    left = "".join(running.status("greet").left)
+    assert "claim Slotted IT in lib.registry.kept" in left
+    assert "log" not in left
 
 
 def test_the_status_shows_the_gap(workspace: Workspace, run: Run, registry: ModuleType) -> None:

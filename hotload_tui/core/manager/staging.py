@@ -331,8 +331,8 @@ class StagedPlugin(Struct):
             loaded_at=trial.loaded_at,
             reloads=before.reloads + (before.generation != 0 or self.left is not None),
             fault=fault,
-            memory="",
-            left=(),
+            memory=before.memory if self.left else "",  # with a gap, the old version has retired before
+            left=before.left if self.left else (),
             held=held,
             waits="",
             reload="replace" if self.facts.is_replaced else "",

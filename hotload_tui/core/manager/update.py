@@ -227,6 +227,7 @@ class Update(Stager):
             root_dir=one.directory.path.absolute(),
             required=tuple(filter(None, map(self._generation, decision.requires))),
             is_alone=one.left is not None,
+            is_replaced=one.facts.is_replaced,
         )
 
     def _generation(self, name: str) -> Generation | None:

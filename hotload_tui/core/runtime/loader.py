@@ -34,7 +34,7 @@ from hotload_tui.core.runtime.generation import Generation, Peer
 from hotload_tui.core.runtime.hand_over import HandOver, enter_all
 from hotload_tui.core.runtime.listening import KeptPorts, explain_taken, keep
 from hotload_tui.core.runtime.resources import Claims
-from hotload_tui.core.runtime.retirement import HeldGenerations, Parting, Retirement, Retirer
+from hotload_tui.core.runtime.retirement import HeldGenerations, Parting, Retirement, Retirer, parts_of
 from hotload_tui.core.runtime.threads import Trials, WorkerTrials
 from hotload_tui.core.runtime.trial import LivePlugin, prove
 from hotload_tui.core.runtime.workers import Failed, Worker, current_worker
@@ -55,6 +55,8 @@ class Wanted(NamedTuple):
     is_alone: bool = False
     """Whether the previous version has left for this one; then the ``on_unload`` functions of a failed load
     run, because they cannot remove anything of a live version."""
+    is_replaced: bool = False
+    """Whether this version leaves before another one loads (``reload = "replace"``)."""
 
 
 @dataclass(eq=False)
@@ -88,7 +90,7 @@ class Load:
 
         The caller holds the process's lock. ``follows``: the ``end`` of another load came directly before.
         """
-        name, artifact, hook_point, priority, root_dir, required, _ = self.wanted
+        name, artifact, hook_point, priority, root_dir, required, _, is_replaced = self.wanted
         began = clock()
         self._generation = generation = Generation(
             artifact,
@@ -114,7 +116,7 @@ class Load:
             digest=artifact.manifest.digest,
         )
         self._ledger = Ledger(generation.root, self.number, self.process)
-        self._ledger.begin(artifact, follows=follows)
+        self._ledger.begin(artifact, follows=follows, is_replaced=is_replaced)
         ledger, origin = self._ledger, generation.origin
         generation.on_import = lambda name: ledger.imported(name, origin.codes())
         self.began = began
@@ -128,10 +130,15 @@ class Load:
         self._overloads = {}
         return proven
 
-    def end(self) -> None:
-        """Record what the load changed in the process; the caller holds the process's lock."""
+    def end(self, error: BaseException | None = None) -> None:
+        """Record what the load changed in the process; the caller holds the process's lock.
+
+        ``error`` ended the load.
+        """
         self._generation.on_import = None
-        self._ledger.end(self._generation.origin.codes(), self._generation.exit_calls)
+        functions = (*(handler.call for handler in self._context.staged), *self._context.unloaders)
+        parts = functions if error is None else parts_of(error)
+        self._ledger.end(self._generation.origin.codes(), self._generation.exit_calls, parts)
         self.ended = clock()
 
     def clear_up(self, error: BaseException, retirer: Retirer, live: Ledger | None = None) -> Parting:
@@ -151,8 +158,12 @@ class Load:
         restore_overloads(self._overloads)
         self._overloads = {}
         gone.is_failed = True
+        if ledger.claims:
+            gone.claimed = ledger.claims.found(generation.modules.values(), parts_of(error))
         for entry in gone.remove_references(error, live):
             error.add_note(f"left behind: {entry.describe()}")
+        for text in ledger.still_registered(parts_of(error)) if ledger.claims else ():
+            error.add_note(text)
         return gone
 
     def abandon(self) -> None:
@@ -397,7 +408,7 @@ class Loader:
         if load.began:
             load.abandon()
             with self._process.lock:
-                load.end()
+                load.end(error)
                 self._process.let_go()  # what the undo changes now; it would hold the failed version
             live = self._live.get(load.name)
             self._aborted.put(load.clear_up(error, self._retirer, live.ledger if live else None))
@@ -521,6 +532,8 @@ class Loader:
             parted.append(self._retirer.part(parting.pop(0), calls, ledger))
             parted[-1].forgets = self._config.of(parted[-1].plugin).forget
         del calls
+        for gone in parted:
+            gone.remove_claims()
         self._held.free([*aborted, *parted])
         return [gone.retirement() for gone in parted]
 

@@ -24,6 +24,7 @@ from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.old_calls import OldCalls
 from hotload_tui.core.runtime.trial import LivePlugin, is_unfinished
 from hotload_tui.core.runtime.workers import Worker
+from hotload_tui.core.undo.claims import Claimed
 from hotload_tui.core.undo.containers import EMPTIED, LOST
 from hotload_tui.core.undo.ledger import Ledger, is_resource
 
@@ -63,6 +64,8 @@ class Parting:
     """Whether the load failed; the references to it are removed and reported with its error."""
     forgets: bool = False
     """Whether to remove the references to it from the containers of other code."""
+    claimed: Claimed | None = None
+    """What the load created, of a plugin with ``reload = "replace"``, until it is removed."""
 
     def close(self) -> bool:
         """Close the generation's open resources and let go of it, unless other code holds it.
@@ -93,6 +96,22 @@ class Parting:
             if self.liveness.is_freed():
                 return
 
+    def remove_claims(self) -> None:
+        """Remove what the load created, and the generation's own objects, from other code.
+
+        This is for a version that leaves before the next one loads: that one claims the same.
+        """
+        if self.claimed is None:
+            return
+        self.forgets = True
+        for _ in range(_ROUNDS):
+            entries = self._references(remove=True)
+            undone = tuple(entry for entry in entries if entry.outcome == "undone")
+            self.entries += undone or tuple(entry for entry in entries if entry.category == "claim")
+            if not undone:
+                break
+        self.claimed = None
+
     def remove_references(self, error: BaseException, live: Ledger | None) -> list[LedgerEntry]:
         """Remove the references to a failed load; return those that cannot be removed or restored.
 
@@ -100,17 +119,21 @@ class Parting:
         """
         emptied: list[LedgerEntry] = []
         for _ in range(_ROUNDS):
-            entries = self._references(remove=True, frames=[*_parts_of(error)], live=live)
+            entries = self._references(remove=True, frames=[*parts_of(error)], live=live)
             emptied += [entry for entry in entries if entry.what.endswith((EMPTIED, LOST))]
             if all(entry.outcome == "named" for entry in entries):
-                return [*entries, *emptied]
+                emptied = [*entries, *emptied]
+                break
+        self.claimed = None
         return emptied
 
     def _references(
-        self, *, remove: bool, frames: Iterable[object] = (), live: Ledger | None = None
+        self, *, remove: bool, frames: Sequence[object] = (), live: Ledger | None = None
     ) -> tuple[LedgerEntry, ...]:
-        holds = self.liveness.holds(frames)
-        return self.ledger.references(holds, self.liveness.named, remove=remove, live=live)
+        holds = self.liveness.holds(frames, self.claimed.things if self.claimed else ())
+        return self.ledger.references(
+            holds, self.liveness.named, remove=remove, live=live, claimed=self.claimed
+        )
 
     def retirement(self) -> Retirement:
         """Check what is left in memory, and return the result."""
@@ -126,7 +149,7 @@ class Parting:
         return f"{called}; kept by {holder}" if holder else called
 
 
-def _parts_of(error: BaseException) -> Iterator[object]:
+def parts_of(error: BaseException) -> Iterator[object]:
     """Yield the exceptions that an error leads to, and the frames of their tracebacks."""
     found, waiting = set[int](), [error]
     while waiting:
@@ -186,9 +209,13 @@ class Retirer:
         live.generation.release()
         entries = live.ledger.undo()
         functions = [handler.function for handler in live.handlers]
+        claimed = None
+        if live.ledger.claims is not None:
+            calls_in = [handler.call for handler in live.handlers]
+            claimed = live.ledger.claims.found(live.generation.modules.values(), calls_in)
         gone = self.drop(live.generation, live.ledger, live.context, *functions)
         gone.faults = tuple(replace(fault, generation=number) for fault in faults)
-        gone.inside, gone.entries = inside, entries
+        gone.inside, gone.entries, gone.claimed = inside, entries, claimed
         return gone
 
     def call_endings(

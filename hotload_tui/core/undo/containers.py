@@ -6,7 +6,7 @@ import functools
 import sys
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
-from types import CodeType, FunctionType, ModuleType
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Final, NamedTuple, cast
 
 from hotload_tui.core.holders import Hold
@@ -16,10 +16,15 @@ from hotload_tui.core.undo.owner import Owner, Script, name_of
 
 _CACHE = type(functools.lru_cache(lambda: None))
 _CONTAINERS = (dict, list, set, deque)
+_REGISTERS = (*_CONTAINERS, tuple, frozenset)
 EMPTIED: Final = "now None"
 """How an attribute stands whose value from before the plugin is not known."""
 LOST: Final = "the live version's is lost until its next load"
 """How an entry stands that replaced a function of the live version which cannot be found again."""
+
+
+IN_USE: Final = "other code may rely on it; release it in on_unload"
+"""Why an object that a load created stays where it is registered."""
 
 
 class LiveVersion(NamedTuple):
@@ -121,6 +126,27 @@ class Removal:
         if isinstance(holder, _CONTAINERS):
             return self._take_out(holder, thing)
         raise LookupError(f"a {name_of(holder)} cannot be changed")  # a tuple, a closure, C code
+
+    def is_in_use(self, hold: Hold) -> bool:
+        """Return whether a reference shows that other code relies on an object which a load created.
+
+        Code that only keeps a register has the object in a dictionary, list or set.
+        """
+        if self.is_beside_the_point(hold):
+            return False
+        holder, keeper = hold.way[-1], hold.keeper(self.root)
+        if keeper or type(holder) in (FunctionType, CellType):
+            return keeper in ("", "a plugin")
+        return type(holder) is not _CACHE and (_is_attribute(hold) or not isinstance(holder, _REGISTERS))
+
+    def is_beside_the_point(self, hold: Hold) -> bool:
+        """Return whether a reference to an object that a load created is none of its registrations.
+
+        Running code refers to it for a moment; the standard library and this package keep own registers.
+        """
+        if hold.is_activity or not hold.way or hold.where.startswith("local '"):
+            return True
+        return hold._replace(way=hold.way[:1]).keeper(self.root) not in ("", "a plugin")
 
     def _take_out(self, holder: object, thing: object) -> str:
         """Remove ``thing``; see what is there with the built-in methods, but remove with the class's own.
@@ -257,6 +283,12 @@ def _attribute(hold: Hold) -> tuple[object, str] | None:
         else attribute_of(owner, hold.thing)
     )
     return (owner, name) if name else None
+
+
+def _is_attribute(hold: Hold) -> bool:
+    """Return whether a reference is an attribute of a module, a class or an object."""
+    *above, holder = hold.way
+    return hold.is_attribute or bool(above and _is_namespace(holder, above[-1]))
 
 
 def _is_namespace(thing: object, owner: object) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import itertools
+import re
 import socket
 import subprocess
 import sys
@@ -20,9 +21,10 @@ from msgspec.structs import replace
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.holders import MOST, Hold
 from hotload_tui.core.model import LedgerEntry
+from hotload_tui.core.undo.claims import Claimed, Claims, registers_with
 from hotload_tui.core.undo.classes import ClassAttributes, may_patch
-from hotload_tui.core.undo.containers import LiveVersion, Removal
-from hotload_tui.core.undo.owner import CodePlace, Owner, Script, place_of
+from hotload_tui.core.undo.containers import IN_USE, LiveVersion, Removal
+from hotload_tui.core.undo.owner import CodePlace, Owner, Script, name_of, place_of
 from hotload_tui.core.undo.patches import Attributes, relink
 from hotload_tui.core.undo.registers import (
     MISSING,
@@ -149,6 +151,7 @@ def _reading_after(register: Register, before: Entries) -> Iterator[tuple[Regist
     yield register, register.read_after(before)
 
 
+_WORD, _QUOTED = re.compile(r"[\w.-]+"), re.compile(r"['\"]([^'\"]+)['\"]")
 _PATIENCE = 1.0  # seconds that a terminated process has to exit
 _STANDARD = 2  # the last descriptor of stdin, stdout and stderr
 _STREAMS = (io.TextIOWrapper, io.BufferedWriter, io.BufferedReader, io.BufferedRandom, io.FileIO)
@@ -254,17 +257,23 @@ class Ledger:
         self._called: list[LedgerEntry] = []
         self._given: set[Hashable] = set()
         self._hidden: list[LedgerEntry] = []
+        self.claims: Claims | None = None
+        """Finds what the load creates, of a plugin with ``reload = "replace"``."""
 
     # ---- the load
 
-    def begin(self, artifact: Artifact, *, follows: bool = False) -> None:
+    def begin(self, artifact: Artifact, *, follows: bool = False, is_replaced: bool = False) -> None:
         """Read the registers that ``artifact`` may change; the caller holds the process's lock until ``end``.
 
-        ``follows``: another ledger's ``end`` came immediately before.
+        ``follows``: another ledger's ``end`` came immediately before. ``is_replaced``: what the load creates
+        leaves other code before another version loads.
         """
         self._before = self._process.read(artifact, follows=follows)
         self._others = _all_threads()
         self._modules = len(sys.modules)
+        if is_replaced:
+            self.claims = Claims(self.root)
+            self.claims.begin()
 
     def imported(self, name: str, codes: Sequence[CodeType]) -> None:
         """Note what the plugin can patch in a shared module, just imported, before it does.
@@ -272,6 +281,8 @@ class Ledger:
         ``codes`` is the code of the modules executed so far. Without this, the original attributes of a
         module that nobody else has imported would be lost.
         """
+        if self.claims is not None:
+            self.claims.imported()
         if len(sys.modules) > self._modules:
             count = len(sys.modules) - self._modules
             self._new += itertools.islice(reversed(sys.modules.copy()), count)
@@ -287,12 +298,14 @@ class Ledger:
             modules = {name.partition(".")[0], name, *new}
             self._process.classes.note(self._before[self._process.classes], modules, self._words)
 
-    def end(self, codes: Iterable[CodeType], calls: ExitCalls) -> None:
+    def end(self, codes: Iterable[CodeType], calls: ExitCalls, parts: Iterable[object] = ()) -> None:
         """Record what the load changed.
 
         ``codes`` is the code of the executed modules; ``calls`` are the functions that the generation gave to
-        ``atexit``.
+        ``atexit``; ``parts`` are those of the error that ended the load.
         """
+        if self.claims is not None:
+            self.claims.end(parts)
         try:
             self._given = {*map(id, calls)}
             self._script = Script(codes)
@@ -435,23 +448,63 @@ class Ledger:
             return tuple(found)
 
     def references(
-        self, holds: Iterable[Hold], name: Callable[[str], str], *, remove: bool, live: Ledger | None = None
+        self,
+        holds: Sequence[Hold],
+        name: Callable[[str], str],
+        *,
+        remove: bool,
+        live: Ledger | None = None,
+        claimed: Claimed | None = None,
     ) -> tuple[LedgerEntry, ...]:
         """Return the references to the generation from other code as entries; ``remove`` removes them first.
 
         ``name`` returns the author's name for a unique name. ``live`` is the ledger of the version that stays
-        live after a failed load, and gets its own entries back.
+        live after a failed load, and gets its own entries back. ``claimed`` are objects of other code that
+        the load created.
         """
         version = None if live is None else LiveVersion(live.root, live._script)  # noqa: SLF001 - a ledger too
         removal = Removal(self.root, self._script, version)
+        created = {*map(id, claimed.things)} if claimed else set()
+        used = {id(hold.target) for hold in holds if created and removal.is_in_use(hold)}
         found = []
         for hold in holds:
+            if claimed is not None and id(hold.target) in created:
+                if not removal.is_beside_the_point(hold):
+                    found.append(self._claimed(claimed, hold, removal, used | claimed.used))
+                continue
             if hold.is_activity or (hold.is_attribute and not remove):
                 continue  # reported as a thread or task, or as a patch
             what = f"{name(hold.what or self.root)} in {hold.where}"
             entry = self._entry("reference", what, place_of(hold.thing))
             found.append(_removed(entry, removal, hold) if remove else replace(entry, outcome="named"))
         return _bounded([*dict.fromkeys(found)])
+
+    def still_registered(self, errors: Iterable[object]) -> Iterator[str]:
+        """Yield the names that the errors of a failed load mention, that its code registers, and that exist.
+
+        Nothing shows whose such an entry is: its key and perhaps its value are plain text.
+        """
+        texts = [
+            arg
+            for error in errors
+            if isinstance(error, BaseException)
+            for arg in cast("tuple[object, ...]", BaseException.args.__get__(error))  # type: ignore[attr-defined]
+            if type(arg) is str
+        ]
+        words = {word for text in texts for word in (text, *_WORD.findall(text), *_QUOTED.findall(text))}
+        known = {word for word in words if len(word) > 1 and self._script.mentions(word)}
+        for word, place in registers_with(known) if known else ():
+            yield f"'{word}' is still in {place}; release it in on_unload"
+
+    def _claimed(self, claimed: Claimed, hold: Hold, removal: Removal, used: set[int]) -> LedgerEntry:
+        """Remove an object that the load created from other code, unless that code relies on it."""
+        name = claimed.names.get(id(hold.target), "")
+        place = self._script.mentions(name) if name else None
+        what = f"{name_of(hold.target)} {name}".strip()
+        entry = self._entry("claim", f"{what} in {hold.where}", place or CodePlace())
+        if id(hold.target) in used:
+            return replace(entry, outcome="named", now=IN_USE)
+        return _removed(entry, removal, hold)
 
     def _left(self, successor: Ledger | None) -> Iterator[_Line]:
         """Yield the changes that ``successor`` does not take over, the newest first."""
