@@ -137,7 +137,7 @@ class Load:
         """
         self._generation.on_import = None
         functions = (*(handler.call for handler in self._context.staged), *self._context.unloaders)
-        parts = functions if error is None else parts_of(error)
+        parts: Iterable[object] = functions if error is None else parts_of(error)
         self._ledger.end(self._generation.origin.codes(), self._generation.exit_calls, parts)
         self.ended = clock()
 
