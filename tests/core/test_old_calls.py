@@ -169,6 +169,30 @@ def test_what_a_host_keeps(workspace: Workspace, run: Starts, calling: Calls, so
 
 
 @counted
+@pytest.mark.parametrize("keeper", ["another plugin", "its own state"])
+def test_an_old_function_at_a_hook_point(
+    workspace: Workspace, run: Starts, calling: Calls, stage: Stage, keeper: str
+) -> None:
+    """An old function that another plugin, or a newer version, gave to a hook point is an old call."""
+    state = "ctx.state.setdefault('view', answer)" if keeper == "its own state" else "answer"
+    source = (
+        "import stage\ndef answer(): return 'a'\ndef register(ctx):\n"
+        f"    stage.view = {state}\n    ctx.hook('own', stage.view)\n"
+    )
+    workspace["greet"] = source
+    running = run(workspace.config())
+    workspace["other"] = "import stage\ndef register(ctx): ctx.hook('page', stage.view)\n"
+    running.manager.rebuild("other")
+    point, user = ("own", "greet") if keeper == "its own state" else ("page", "other")
+    calling(lambda: running.host.first(point))
+    changed(workspace, running, source.replace("'a'", "'b'"))
+    assert running.host.first(point) == "a"
+    assert f"by hook point '{point}', which plugin {user} gave the function to" in becomes(
+        running, PluginState.OLD
+    )
+
+
+@counted
 def test_a_new_version_that_calls_an_old_object(workspace: Workspace, run: Starts, calling: Calls) -> None:
     """An object in the state that is still of an old class is found through the calls of its methods."""
     source = (

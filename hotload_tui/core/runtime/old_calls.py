@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from types import FrameType, FunctionType
 from typing import Final, NamedTuple
 
+from hotload_tui.core.hooks.point import Handler
 from hotload_tui.core.interpreter import CallReports, stack_of, stacks
 from hotload_tui.core.leak_path import namespace_of, place
 from hotload_tui.core.runtime.generation import Generation, PrivateImport
@@ -46,6 +47,7 @@ class OldCalls:
 
     def __init__(self, generation: Generation) -> None:
         self.number = generation.number
+        self._plugin = generation.plugin
         self._generation = weakref.ref(generation, _forgotten(id(generation)))
         self._functions: list[weakref.ref[FunctionType]] = []  # not watched yet
         self._counts: deque[tuple[float, int]] = deque()
@@ -88,8 +90,10 @@ class OldCalls:
     def note(self, frame: FrameType) -> None:
         """Count a call; ``frame`` has just begun to run a function of the generation."""
         outer = frame.f_back
-        if outer is not None and (outer.f_builtins is frame.f_builtins or _is_ours(outer)):
-            return  # the generation calls itself, or a call began before the swap
+        if outer is not None and outer.f_builtins is frame.f_builtins:
+            return  # the generation calls itself
+        if outer is not None and _is_ours(outer) and not self._user_of(outer):
+            return  # a call that began before the swap
         if frame.f_code.co_name == "__del__":
             return  # the collector calls it, from wherever it runs
         self._uncertain += 1
@@ -97,7 +101,7 @@ class OldCalls:
         if now < self._next_look:
             return
         self._next_look = now + _PAUSE
-        origin = _origin_of(stack_of(frame), threading.current_thread().name)
+        origin = self._origin_of(stack_of(frame), threading.current_thread().name)
         self._is_from_outside = origin is not None
         if origin is not None:
             self._caller = origin.caller
@@ -147,7 +151,7 @@ class OldCalls:
             own = [frame for frame in stack if _watched_by(frame) is self]
             if not own:
                 continue
-            origin = _origin_of(stack[stack.index(own[0]) :], names.get(thread, str(thread)))
+            origin = self._origin_of(stack[stack.index(own[0]) :], names.get(thread, str(thread)))
             if origin is None:
                 continue
             if not origin.is_host:
@@ -161,6 +165,37 @@ class OldCalls:
                 self._count, self._called_at, self._caller = self._count + 1, now, origin.caller
         # A call that goes on is the same call at the next look.
         self._in_flight = inside
+
+    def _origin_of(self, stack: list[FrameType], thread: str) -> _Origin | None:
+        """Return what called the generation whose frame is the first of ``stack``; the newest frame is first.
+
+        ``thread`` is the name of the thread. Return ``None`` for a hook call or a worker that began before
+        the swap.
+        """
+        own = stack[0].f_builtins
+        last = max(index for index, frame in enumerate(stack) if frame.f_builtins is own)
+        outer = stack[last + 1 :]
+        found = next((frame for frame in outer if not _is_standard(frame)), None)
+        if found is not None and _is_ours(found):
+            user = self._user_of(found)
+            return _Origin(user, is_host=True) if user else None
+        if outer and "asyncio" in str(outer[0].f_globals.get("__name__")):
+            return _Origin(f"the event loop of thread '{thread}'", is_host=True)
+        if found is None:
+            return _Origin(f"thread '{thread}'", is_host=False)
+        return _Origin(
+            f"{place(found.f_code.co_filename, found.f_lineno)} in {found.f_code.co_name}", is_host=True
+        )
+
+    def _user_of(self, frame: FrameType) -> str:
+        """Return the hook point that ``frame`` calls, if another version gave the function to it; else empty.
+
+        A version can give away a function that it found in a shared module or in its state.
+        """
+        handler = frame.f_locals.get("handler")
+        if type(handler) is not Handler or (handler.plugin, handler.generation) == (self._plugin, self.number):
+            return ""
+        return f"hook point '{handler.point}', which plugin {handler.plugin} gave the function to"
 
     def describe(self) -> str:
         """Return how the generation is still called or running, in words; empty if it is not."""
@@ -211,27 +246,6 @@ def _functions_of(generation: Generation) -> list[FunctionType]:
     """Return the living functions of a generation, with those that no module has a name for."""
     namespaces = [namespace_of(module) for module in generation.modules.values()]
     return [each for each in gc.get_referrers(*namespaces) if type(each) is FunctionType]
-
-
-def _origin_of(stack: list[FrameType], thread: str) -> _Origin | None:
-    """Return what called the generation whose frame is the first of ``stack``; the newest frame is first.
-
-    ``thread`` is the name of the thread. Return ``None`` for a hook call or a worker that began before the
-    swap.
-    """
-    own = stack[0].f_builtins
-    last = max(index for index, frame in enumerate(stack) if frame.f_builtins is own)
-    outer = stack[last + 1 :]
-    found = next((frame for frame in outer if not _is_standard(frame)), None)
-    if found is not None and _is_ours(found):
-        return None
-    if outer and "asyncio" in str(outer[0].f_globals.get("__name__")):
-        return _Origin(f"the event loop of thread '{thread}'", is_host=True)
-    if found is None:
-        return _Origin(f"thread '{thread}'", is_host=False)
-    return _Origin(
-        f"{place(found.f_code.co_filename, found.f_lineno)} in {found.f_code.co_name}", is_host=True
-    )
 
 
 def _is_ours(frame: FrameType) -> bool:
