@@ -383,6 +383,7 @@ def is_within(name: object, root: str) -> bool:
 _CACHE = type(functools.lru_cache(lambda: None))
 _SILENT = (CellType, TracebackType, FrameType, MethodType, functools.partial)
 _STATE = (f"{_RUNTIME}.context", "KeptState")  # the type of what is behind ``ctx.state``
+_HANDLER = (f"{__name__.rpartition('.')[0]}.hooks.point", "Handler")
 _MAPS = ("Context", "hamt", "hamt_bitmap_node", "hamt_array_node", "hamt_collision_node")  # of contextvars
 _SUSPENDED = (GeneratorType, CoroutineType, AsyncGeneratorType)
 _ITEMS = (list, tuple, deque, set, frozenset)
@@ -400,6 +401,8 @@ def known(thing: object) -> str:
         return "" if "<locals>" in name else name
     if kind is Context or _is_state(thing):
         return "a context of contextvars" if kind is Context else f"{_plugin_of(thing)}'s ctx.state"
+    if _is_handler(thing):
+        return f"plugin {_plugin_of(thing)}'s handler at hook point '{getattr(thing, 'point', '')}'"
     if issubclass(kind, threading.Thread):
         return f"thread '{cast('threading.Thread', thing).name}'"
     task = getattr(sys.modules.get("asyncio"), "Task", None)
@@ -414,8 +417,13 @@ def _is_state(thing: object) -> bool:
     return (of_type(type(thing), "__module__"), _kind(thing)) == _STATE
 
 
-def _plugin_of(state: object) -> str:
-    return str(getattr(state, "plugin", ""))
+def _is_handler(thing: object) -> bool:
+    """Return whether an object keeps the function of a plugin at a hook point."""
+    return (of_type(type(thing), "__module__"), _kind(thing)) == _HANDLER
+
+
+def _plugin_of(thing: object) -> str:
+    return str(getattr(thing, "plugin", ""))
 
 
 def described(thing: object) -> str:

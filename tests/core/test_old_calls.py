@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import shutil
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -187,9 +188,10 @@ def test_an_old_function_at_a_hook_point(
     calling(lambda: running.host.first(point))
     changed(workspace, running, source.replace("'a'", "'b'"))
     assert running.host.first(point) == "a"
-    assert f"by hook point '{point}', which plugin {user} gave the function to" in becomes(
-        running, PluginState.OLD
-    )
+    said = becomes(running, PluginState.OLD)
+    assert f"by hook point '{point}', which plugin {user} gave the function to" in said
+    if user == "other":
+        assert "kept by plugin other's handler at hook point 'page'" in said
 
 
 @counted
@@ -404,6 +406,25 @@ def test_a_removed_plugin_whose_code_is_called(workspace: Workspace, run: Starts
     running.manager.disable("greet")
     assert running.wait_for(lambda: "is still called" in running.status("greet").old)
     assert running.status("greet").state is PluginState.OFF
+
+
+@counted
+def test_a_deleted_plugin_whose_code_is_called(workspace: Workspace, run: Starts, calling: Calls) -> None:
+    """A plugin that is gone has no status; the event and the log say that its code is still called."""
+    workspace["greet"] = VIEW
+    running = run(workspace.config())
+    routes.append(Route(running.host.first("give")))
+    caller = calling(route_page)
+    shutil.rmtree(workspace.plugins / "greet")
+    running.manager.scan_and_load_all()
+    assert running.wait_for(lambda: running.told(PluginOld, "greet") != [])
+    (event,) = running.told(PluginOld, "greet")
+    assert "in route_page" in event.reason
+    assert event.reason.endswith("; the plugin itself is gone")
+    caller.stop()
+    routes.clear()
+    assert running.wait_for(lambda: running.told(PluginOldEnded, "greet") != [])
+    assert len(running.told(PluginOld, "greet")) == 1
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.11 has no tools")

@@ -94,6 +94,8 @@ class StatusStore:
         """When a plugin's newest burst of faults began, and their number."""
         self._gone: dict[str, int] = {}
         """The newest generation of each plugin that is not live any more."""
+        self._old_of_gone: dict[str, str] = {}
+        """How code of plugins that no longer exist is still called."""
         self._logs_faults = logs_faults
         self._ledgers: dict[str, tuple[LedgerEntry, ...]] = {}
         self._bus = EventBus()
@@ -264,16 +266,22 @@ class StatusStore:
                 self._statuses[name] = replace(status, memory=memory, left=left)
 
     def put_old(self, name: str, old: str) -> None:
-        """Record how an earlier version of a plugin is still called; publish its begin and its end."""
+        """Record how an earlier version of a plugin is still called; publish its begin and its end.
+
+        A plugin that is gone has no status in which that is shown.
+        """
         with self._lock:
             known = self._statuses.get(name)
-            if known is None or known.old == old:
-                return
-            self._statuses[name] = _with_old(known, old)
-        if not old:
+            before = known.old if known is not None else self._old_of_gone.pop(name, "")
+            if known is not None and before != old:
+                self._statuses[name] = _with_old(known, old)
+            elif known is None and old:
+                self._old_of_gone[name] = old
+        if before and not old:
             self.publish(PluginOldEnded(clock(), name))
-        elif not known.old:
-            self.publish(PluginOld(clock(), name, old))
+        elif old and not before:
+            reason = old if known is not None else f"{old}; the plugin itself is gone"
+            self.publish(PluginOld(clock(), name, reason))
 
     def ledger_before(self, name: str) -> tuple[LedgerEntry, ...]:
         """Return the ledger of the plugin's last retired generation."""
