@@ -342,6 +342,29 @@ def test_a_task_that_exits_ends_alone_and_is_a_fault(workspace: Workspace, run: 
     running.manager.stop()  # which ends the loop's thread
 
 
+def test_a_task_that_awaits_a_cancelled_one_and_ends_is_a_fault(workspace: Workspace, run: Run) -> None:
+    """A task is dead if the cancellation of something else reaches it; its own cancellation is no fault."""
+    workspace["greet"] = (
+        "import asyncio\n"
+        "def register(ctx):\n"
+        "    @ctx.task\n    async def poll():\n"
+        "        request = asyncio.create_task(asyncio.sleep(60))\n"
+        "        request.cancel()\n"
+        "        await request\n"
+        "    @ctx.task\n    async def leave():\n"
+        "        asyncio.current_task().cancel()\n        await asyncio.sleep(60)\n"
+    )
+    running = run(workspace.config())
+    assert running.wait_for(lambda: running.status("greet").fault is not None)
+    fault = running.fault("greet")
+    assert (fault.phase, fault.type) == ("task", "CancelledError")
+    assert fault.place is not None
+    assert fault.place.line == 7
+    assert any("something that it awaited was cancelled" in note for note in fault.notes)
+    running.manager.stop()
+    assert [entry.count for entry in running.manager.history("greet") if entry.count] == [1]
+
+
 @pytest.mark.parametrize("line", ["sys.exit(2)", "raise KeyboardInterrupt", "raise Quit"])
 def test_a_task_on_the_loop_of_the_host_does_not_end_it(workspace: Workspace, run: Run, line: str) -> None:
     """What a plugin's task raises is a fault of the plugin, and the host's loop goes on."""

@@ -313,9 +313,17 @@ class TaskWorker(Worker):
         self._task.add_done_callback(partial(self._finish, coroutine))
 
     async def _contained(self, coroutine: _Coroutine) -> None:
-        """Await the plugin's coroutine; keep an error that would end the event loop of the host."""
+        """Await the plugin's coroutine; keep an error that asyncio would not report as one of the task."""
+        import asyncio
+
         try:
             await coroutine
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise  # somebody cancelled this task
+            error.add_note("something that it awaited was cancelled, and so the task has ended")
+            self._error = error
         except (SystemExit, KeyboardInterrupt) as error:
             if not is_fault(error, self._module_path):
                 raise  # Ctrl-C
