@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from hotload_tui import Config
-from hotload_tui.core.compiled import FAULTS, RECORD, Record
+from hotload_tui.core.compiled import FAULTS, RECORD, FaultRecord, Record
 from hotload_tui.core.errors import ArtifactError
+from hotload_tui.core.events import PluginLoaded
+from hotload_tui.core.manager.store import History
 from hotload_tui.core.model import Fault, HistoryEntry
 from tests.conftest import Running, Workspace, answering
 from tests.waiting import until
@@ -168,6 +170,18 @@ def test_they_survive_a_host_that_is_killed(workspace: Workspace, run: Run) -> N
     running.host.call("greet", "Ada")
     until((workspace.compiled / FAULTS).exists)
     assert [entry.count for entry in counted(run(workspace.config()))] == [1]
+
+
+def test_a_fault_from_before_the_event_of_its_version_is_kept_with_the_version(tmp_path: Path) -> None:
+    """A worker that fails at once is written again when its version is known, else a new host counts anew."""
+    history, waiting = History(), list[Callable[[], None]]()
+    history.keep_in(FaultRecord(tmp_path), waiting.append)
+    history.count(Fault("thread", "greet", "ValueError", "gone", 1.0, generation=1))
+    waiting.pop()()
+    history.note(PluginLoaded(2.0, "greet", 1, "d" * 64, (), 0.0, ()))
+    for save in waiting:
+        save()
+    assert [entry.digest for entry in FaultRecord(tmp_path).faults("greet")] == ["d" * 64]
 
 
 def test_they_are_bounded_and_a_removed_plugin_has_none(workspace: Workspace, run: Run) -> None:

@@ -437,6 +437,7 @@ class History:
             kinds[_kind(event.digest, fault)] = replace(
                 entry, at=first, digest=event.digest, count=entry.count + count
             )
+            self._save_soon(event.name, at_once=True)  # without its digest it is another kind to a new host
 
     def save(self) -> None:
         """Write the counts that are not written yet; if that fails, a warning goes to the log."""
