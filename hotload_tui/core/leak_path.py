@@ -399,31 +399,26 @@ def known(thing: object) -> str:
     if kind is FunctionType or issubclass(kind, type):
         name = _full_name(thing)
         return "" if "<locals>" in name else name
-    if kind is Context or _is_state(thing):
-        return "a context of contextvars" if kind is Context else f"{_plugin_of(thing)}'s ctx.state"
-    if _is_handler(thing):
-        return f"plugin {_plugin_of(thing)}'s handler at hook point '{getattr(thing, 'point', '')}'"
+    if kind is Context:
+        return "a context of contextvars"
     if issubclass(kind, threading.Thread):
         return f"thread '{cast('threading.Thread', thing).name}'"
     task = getattr(sys.modules.get("asyncio"), "Task", None)
     if task is not None and issubclass(kind, task):
         name = task.get_name(thing)
         return f"asyncio task '{name}' in {described(task.get_coro(thing))}"
+    return _of_plugin(thing)
+
+
+def _of_plugin(thing: object) -> str:
+    """Return the name of what this package keeps for a plugin: its ``ctx.state``, or a handler."""
+    kind = of_type(type(thing), "__module__"), _kind(thing)
+    if kind == _STATE:
+        return f"{getattr(thing, 'plugin', '')}'s ctx.state"
+    if kind == _HANDLER:
+        plugin, point = getattr(thing, "plugin", ""), getattr(thing, "point", "")
+        return f"plugin {plugin}'s handler at hook point '{point}'"
     return ""
-
-
-def _is_state(thing: object) -> bool:
-    """Return whether an object keeps a plugin's ``ctx.state``."""
-    return (of_type(type(thing), "__module__"), _kind(thing)) == _STATE
-
-
-def _is_handler(thing: object) -> bool:
-    """Return whether an object keeps the function of a plugin at a hook point."""
-    return (of_type(type(thing), "__module__"), _kind(thing)) == _HANDLER
-
-
-def _plugin_of(thing: object) -> str:
-    return str(getattr(thing, "plugin", ""))
 
 
 def described(thing: object) -> str:
@@ -456,7 +451,7 @@ def _is_namespace(holder: object, below: object) -> bool:
 
 def _step(holder: object, below: object, *, is_namespace: bool) -> str:
     kind = type(holder)
-    if kind in _SILENT or _kind(holder) in _MAPS or _is_state(holder) or _is_namespace(holder, below):
+    if kind in _SILENT or _kind(holder) in _MAPS or _of_plugin(holder) or _is_namespace(holder, below):
         return ""  # the namespace of an object: only the attribute is shown
     if type(holder) is dict:
         return _key(cast("dict[object, object]", holder), below, is_namespace=is_namespace)

@@ -175,6 +175,7 @@ def test_an_old_function_at_a_hook_point(
     workspace: Workspace, run: Starts, calling: Calls, stage: Stage, keeper: str
 ) -> None:
     """An old function that another plugin, or a newer version, gave to a hook point is an old call."""
+    stage.view = None
     state = "ctx.state.setdefault('view', answer)" if keeper == "its own state" else "answer"
     source = (
         "import stage\ndef answer(): return 'a'\ndef register(ctx):\n"

@@ -193,7 +193,8 @@ class OldCalls:
         A version can give away a function that it found in a shared module or in its state.
         """
         handler = frame.f_locals.get("handler")
-        if type(handler) is not Handler or (handler.plugin, handler.generation) == (self._plugin, self.number):
+        own = self._plugin, self.number
+        if type(handler) is not Handler or (handler.plugin, handler.generation) == own:
             return ""
         return f"hook point '{handler.point}', which plugin {handler.plugin} gave the function to"
 
