@@ -7,6 +7,7 @@ import ctypes
 import functools
 import gc
 import inspect
+import itertools
 import logging
 import sys
 import time
@@ -156,17 +157,23 @@ _CACHE = type(functools.lru_cache(len))
 def _forget_arguments(root: str) -> None:
     """Remove objects of classes in ``root`` from the caches of the standard library's functions."""
 
-    def is_own(thing: object) -> bool:
-        parts = (thing, *tuple.__iter__(thing)) if type(thing) is tuple else (thing,)
-        return any(is_within(of_type(type(part), "__module__"), root) for part in parts)
+    def has_own(things: list[object]) -> bool:
+        return any(is_within(of_type(kind, "__module__"), root) for kind in _types_in(things))
 
     for module, names in _CACHES:
         for cache in (getattr(sys.modules.get(module), name, None) for name in names):
-            if type(cache) is dict:
-                for key in filter(is_own, list(cache)):
+            if type(cache) is dict and has_own([*cache]):
+                for key in [key for key in list(cache) if has_own([key])]:
                     cache.pop(key, None)
-            elif type(cache) is _CACHE and any(map(is_own, gc.get_referents(cache))):
+            elif type(cache) is _CACHE and has_own(gc.get_referents(cache)):
                 cache.cache_clear()
+
+
+def _types_in(things: list[object]) -> Iterable[type]:
+    """Return each type of the things, and of the items of tuples among them, once: caches have thousands."""
+    tuples = [thing for thing in things if type(thing) is tuple]
+    kinds = [*map(type, things), *map(type, itertools.chain.from_iterable(tuples))]
+    return dict(zip(map(id, kinds), kinds, strict=True)).values()  # a metaclass could run code for a hash
 
 
 def _forget_warnings(root: str) -> None:
