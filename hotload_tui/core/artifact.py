@@ -139,6 +139,7 @@ class Artifact:
         self.path = path
         self._lock = threading.Lock()
         self._bytes = b""
+        self._sources = b""  # all of them, for ``may_say``: the code, which says the same, is longer
         self._file: BinaryIO | None = None
         self._sound: set[tuple[int, int]] = set()  # (offset, size) of members in memory that are verified
         try:
@@ -172,8 +173,13 @@ class Artifact:
 
         Always true for an artifact over ``most`` bytes, which is not searched.
         """
-        content = self._bytes
-        return not 0 < len(content) <= most or any(map(content.__contains__, _encoded(words)))
+        if not 0 < len(self._bytes) <= most:
+            return True
+        if not self._sources:
+            self._sources = b"\0".join(
+                self._bytes[member.offset : member.offset + member.size] for member in self.manifest.members
+            )
+        return any(map(self._sources.__contains__, _encoded(words)))
 
     def _open(self) -> None:
         # Opened once: another process may replace the file with one of another size at any time.
@@ -244,7 +250,8 @@ class Artifact:
 
 @functools.cache
 def _encoded(words: tuple[str, ...]) -> tuple[bytes, ...]:
-    return tuple(word.encode() for word in words)
+    shortest = (word for word in words if not any(other in word for other in words if other != word))
+    return tuple(word.encode() for word in shortest)
 
 
 def write_artifact(

@@ -83,9 +83,8 @@ class Process:
         """
         found: dict[Register, Entries] = {}
         for register in self.registers:
-            known = self.readings.get(register)
             if register.may_change(artifact):
-                found.update(readable(_reading(register, known, follows=follows)))
+                _read(register, self.readings.get(register), found, follows=follows)
         return found
 
     def record(self, root: str, register: Register, change: RegisterChange) -> None:
@@ -138,17 +137,25 @@ class Process:
         register.forget(key, value)
 
 
-def _reading(
-    register: Register, known: Entries | None, *, follows: bool
-) -> Iterator[tuple[Register, Entries]]:
-    if known is None:
-        yield register, register.read()
-    else:
-        yield register, register.read_on(known if follows else register.read_after(known))
+def _read(
+    register: Register, known: Entries | None, found: dict[Register, Entries], *, follows: bool
+) -> None:
+    """Add the entries before a load to ``found``, unless foreign code raises, as in ``readable``."""
+    try:
+        if known is None:
+            found[register] = register.read()
+        else:
+            found[register] = register.read_on(known if follows else register.read_after(known))
+    except BaseException:  # foreign code
+        return
 
 
-def _reading_after(register: Register, before: Entries) -> Iterator[tuple[Register, Entries]]:
-    yield register, register.read_after(before)
+def _read_after(register: Register, before: Entries, found: dict[Register, Entries]) -> None:
+    """Add the entries after a load to ``found``, unless foreign code raises, as in ``readable``."""
+    try:
+        found[register] = register.read_after(before)
+    except BaseException:  # foreign code
+        return
 
 
 _WORD, _QUOTED = re.compile(r"[\w.-]+"), re.compile(r"['\"]([^'\"]+)['\"]")
@@ -312,7 +319,7 @@ class Ledger:
             after: dict[Register, Entries] = {}
             self._process.readings = after
             for register, before in self._before.items():
-                after.update(readable(_reading_after(register, before)))
+                _read_after(register, before, after)
             for register, now in after.items():
                 before = self._before[register]
                 if now is before or not is_identical(before, now):
