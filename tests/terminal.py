@@ -35,6 +35,14 @@ PIECE = 256
 """Bytes that are painted before the screen is checked again, however many have arrived."""
 
 
+class _Screen(pyte.Screen):
+    """A screen that ignores superfluous parameters: a program that is killed can leave half a sequence."""
+
+    def erase_in_line(self, how: int = 0, *_: int, private: bool = False) -> None:
+        """Erase a part of the line."""
+        super().erase_in_line(how, private)
+
+
 class Terminal:
     """A program on a terminal, as its user sees it; leaving the context manager kills it."""
 
@@ -48,7 +56,7 @@ class Terminal:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Start ``argv`` in ``cwd`` on a terminal of the given size."""
-        self._screen = pyte.Screen(columns, rows)
+        self._screen = _Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

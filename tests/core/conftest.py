@@ -74,6 +74,7 @@ class Stage:
         self.entered = threading.Event()
         self.gate = threading.Event()
         self.told: list[object] = []
+        self.view: object = None
 
     def wait(self) -> str:
         """Block until the test opens the gate."""

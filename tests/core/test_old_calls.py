@@ -170,12 +170,12 @@ def test_what_a_host_keeps(workspace: Workspace, run: Starts, calling: Calls, so
 
 
 @counted
+@pytest.mark.usefixtures("stage")
 @pytest.mark.parametrize("keeper", ["another plugin", "its own state"])
 def test_an_old_function_at_a_hook_point(
-    workspace: Workspace, run: Starts, calling: Calls, stage: Stage, keeper: str
+    workspace: Workspace, run: Starts, calling: Calls, keeper: str
 ) -> None:
     """An old function that another plugin, or a newer version, gave to a hook point is an old call."""
-    stage.view = None
     state = "ctx.state.setdefault('view', answer)" if keeper == "its own state" else "answer"
     source = (
         "import stage\ndef answer(): return 'a'\ndef register(ctx):\n"

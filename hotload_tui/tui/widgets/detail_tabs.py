@@ -267,7 +267,11 @@ class DetailTabs(Vertical):
                 return
             missing = [(name, content) for name, content in self._panes.items() if not content.is_attached]
             for name, content in missing:
-                await self._content.get_pane(name).mount(content)
+                pane = self._content.get_pane(name)
+                if not pane.is_attached:  # in the first moments, or while the screen ends
+                    self.call_after_refresh(self.fill)
+                    break
+                await pane.mount(content)
         if missing:
             self._hand_on()
 
