@@ -153,6 +153,8 @@ def _plugin_record(status: PluginStatus) -> dict[str, object]:
         "load_ms": round(status.load_seconds * 1000, 3),
         "points": status.points,
         "fault": None if status.fault is None else _fault_record(status.fault),
+        "held": status.held,
+        "waits": status.waits,
         "old": status.old,
         "memory": status.memory,
         "left": status.left,
@@ -187,7 +189,11 @@ def show(statuses: Sequence[PluginStatus], *, as_json: bool = False) -> None:
 
 
 def remarks(status: PluginStatus) -> Iterator[str]:
-    """Describe what earlier versions of a plugin do and left, and how it reloads if it is replaced."""
+    """Describe why a plugin is HELD or waits, what its earlier versions do and left, and how it reloads."""
+    if status.held:
+        yield f"held: {status.held}; 'hotload release {status.name}' lets it follow its source"
+    if status.waits:
+        yield f"waits: {status.waits}"
     if status.old:
         yield status.old
     if status.memory not in ("", "freed"):

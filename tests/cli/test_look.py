@@ -21,8 +21,8 @@ def register(ctx):
     ctx.hook("echo", lambda value: value)
 """
 BAD = "def bad(value):\n    return 1 / value\n\ndef register(ctx):\n    ctx.hook('echo', bad)\n"
-FIELDS = ["name", "state", "digest", "generation", "compile_ms", "load_ms", "points", "fault", "old"]
-FIELDS += ["memory", "left", "outdated", "reload", "gap_ms"]
+FIELDS = ["name", "state", "digest", "generation", "compile_ms", "load_ms", "points", "fault"]
+FIELDS += ["held", "waits", "old", "memory", "left", "outdated", "reload", "gap_ms"]
 
 
 def test_without_a_host_the_state_comes_from_the_disk(workspace: Workspace, hotload: Hotload) -> None:
@@ -92,6 +92,22 @@ def test_a_version_that_is_still_called(workspace: Workspace, hotload: Hotload) 
     assert str(plugin["old"]).startswith("generation 1 is still called")
     assert str(plugin["memory"]).startswith("alive: greet.plugin.view, held by ")
     assert plugin["left"] == ["reference greet.plugin.view in tests.kept.routes[0].view (plugin.py:5)"]
+
+
+def test_why_a_plugin_is_held_or_waits(workspace: Workspace, hotload: Hotload) -> None:
+    """``status`` shows why a plugin is HELD and how that ends, and what a plugin waits for."""
+    workspace["greet"] = GREET
+    workspace["needs"] = "REQUIRES = ['gone']\ndef register(ctx): ...\n"
+    running = hotload.serve()
+    running.manager.rebuild("greet", force=True)
+    running.manager.rollback("greet", 1)
+    done = hotload("status")
+    held = "greet: held: rolled back to generation 1; 'hotload release greet' lets it follow its source"
+    assert held in done.err.splitlines()
+    assert "needs: waits: it requires gone, but there is no plugin gone" in done.err
+    greet, needs = hotload("status", "--json").plugins
+    assert (greet["held"], greet["waits"], needs["held"]) == ("rolled back to generation 1", "", "")
+    assert str(needs["waits"]).startswith("it requires gone")
 
 
 def test_what_a_version_left(workspace: Workspace, hotload: Hotload) -> None:

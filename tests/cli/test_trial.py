@@ -39,6 +39,8 @@ def test_all_is_well(workspace: Workspace, hotload: Hotload) -> None:
         "load_ms": greet["load_ms"],
         "points": [{"point": "greet", "priority": 7}],
         "fault": None,
+        "held": "",
+        "waits": "",
         "old": "",
         "memory": "",
         "left": [],
