@@ -207,8 +207,8 @@ class PluginStatus(Struct, frozen=True):
     reloads: int = 0
     """Number of swaps in this host that replaced a live generation."""
     fault: Fault | None = None
-    """The newest failure that is not fixed yet. A failed load comes before a fault of running code, and a
-    fault of the live generation before a fault of a retired one."""
+    """The newest failure that is not fixed yet. A failed load and the death of a host come before a fault of
+    running code, and a fault of the live generation before a fault of a retired one."""
     memory: str = ""
     """Memory of retired generations: ``freed``, or what holds the newest that is not; empty if unknown."""
     left: tuple[str, ...] = ()

@@ -253,6 +253,20 @@ def test_the_version_before_is_live_after_a_later_crash(
     assert (running.host.call("greet"), running.status("greet").state) == (["four"], PluginState.OK)
 
 
+def test_a_fault_of_the_version_before_does_not_hide_the_crash(
+    running: Running, workspace: Workspace, run: Run
+) -> None:
+    """While a version that killed the host is held back, the status shows its crash, whatever else fails."""
+    live = running.status("greet")
+    running.manager.stop()
+    Record(workspace.compiled).bar("greet", live.digest, Fault("hook", "greet", "SIGSEGV", "it crashed", 0.0))
+    running = run(workspace.config())
+    running.host.call("greet", "one argument too many")
+    running.wait_for(lambda: any(entry.count for entry in running.manager.history("greet")))
+    status = running.status("greet")
+    assert (status.state, status.fault and status.fault.type) == (PluginState.HELD, "SIGSEGV")
+
+
 def test_no_version_that_killed_a_host_comes_back_as_last_good(workspace: Workspace, run: Run) -> None:
     """A held version is never loaded again as the last good one, because it could kill the host again."""
     workspace["greet"] = answering("hello")

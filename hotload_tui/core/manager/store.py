@@ -189,9 +189,9 @@ class StatusStore:
         if status.state in (PluginState.FAIL, PluginState.STALE):
             return status
         fault, given = self._of_live.get(status.name), status.fault
+        if given is not None and not (given.is_running and given.generation):
+            return status  # why the plugin is held
         if fault is None or not status.generation or fault.generation != status.generation:
-            if given is not None and not (given.is_running and given.generation):
-                return status  # why the plugin is held
             fault = self._of_retired.get(status.name)
         return status if fault is given else replace(status, fault=fault)
 
