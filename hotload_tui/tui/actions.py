@@ -188,7 +188,7 @@ class Actions:
 
     def pause(self) -> None:
         """Collect saves for later instead of applying them."""
-        self._command("pause", self._api.pause, lambda _: "Paused: what is saved is kept; p applies it")
+        self._command("pause", self._api.pause, lambda _: "Paused: changes wait until p applies them")
 
     def resume(self) -> None:
         """Apply the collected saves and follow saves again."""

@@ -50,7 +50,7 @@ COMMANDS: Final = (
     Command("actions.plan_plugin", entry=Entry("plugin: plan {}", "what a rebuild would do, and why")),
     Command(
         "actions.rebuild_all",
-        _key("rebuild_all", "R", "rebuild what changed; all, if nothing did", label="All", shown=True),
+        _key("rebuild_all", "R", "rebuild changed plugins; all, if none changed", label="All", shown=True),
         Entry("all: rebuild what changed", "everything, if nothing did"),
     ),
     Command("actions.plan", entry=Entry("all: plan", "what a rebuild would do now, and why")),
@@ -90,7 +90,7 @@ COMMANDS: Final = (
         _key("new", "n", "make a new plugin from the template", shown=True),
         Entry("plugin: new", "make one from the template"),
     ),
-    Command("copy_focused", _key("copy", "y", "copy what is under the cursor, also to a file")),
+    Command("copy_focused", _key("copy", "y", "copy the text under the cursor, also to a file")),
     Command(
         "show_help",
         _key("help", "question_mark,f1", "the keys of the pane that has the focus", shown=True),

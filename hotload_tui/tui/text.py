@@ -157,7 +157,7 @@ def moved_text(fault: Fault, disk: str | None) -> str:
         return ""
     now = line_now(place, disk)
     if now is None:
-        return f"the file has changed since: line {place.line} is not in it any more"
+        return f"the file has changed since: it no longer contains the text of line {place.line}"
     return "" if now == place.line else f"the file has changed since: line {place.line} is line {now} now"
 
 

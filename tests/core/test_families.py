@@ -203,7 +203,7 @@ class Families(Histories):
     def what_was_replaced_has_left(self) -> None:
         """Every generation that is not live is retired, and its modules are gone."""
         serving = [name for name, number in self.served().items() if number]
-        never = self.host.said().count("never served")
+        never = self.host.said().count("never was live")
         loaded = len(self.host.told(PluginLoaded))
         assert self.host.wait_for(lambda: len(self.host.told(PluginRetired)) == loaded - len(serving)), never
         modules = {name.split(".")[1] for name in plugin_modules() if name not in self.foreign}

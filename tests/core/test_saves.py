@@ -100,7 +100,7 @@ def test_a_load_that_became_stale_does_not_become_live(workspace: Workspace, wat
         workspace["greet"] = THREE
         opened.write("go on")
     assert answers(watched, "three")
-    assert watched.wait_for(lambda: "generation 2 never served" in watched.said())
+    assert watched.wait_for(lambda: "generation 2 never was live" in watched.said())
     assert watched.wait_for(lambda: watched.told(PluginRetired, "greet") != [])
     assert [event.generation for event in watched.told(PluginRetired, "greet")] == [1]
     assert [event.generation for event in watched.told(PluginLoaded, "greet")] == [1, 3]

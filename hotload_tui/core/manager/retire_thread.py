@@ -128,7 +128,7 @@ class RetireThread:
             self._store.remember(name, number, self._loader.memory_of(name), gone.ledger)
             reason = self._discarded.pop((name, number), None)
             if reason is not None:
-                self._store.write("info", name, f"generation {number} never served: {reason}")
+                self._store.write("info", name, f"generation {number} never was live: {reason}")
             else:
                 if not gone.faults:
                     self._store.retired_well(name, number)

@@ -336,7 +336,7 @@ class ErrorView(TextPane):
         status, others = self.facts.status, self.facts.faulty
         who = f"No errors in {clean_line(status.name, 80)}." if status else "No errors."
         if not others:
-            return f"{who} The traceback of a failed build, load or call will be here."
+            return f"{who} The traceback of the next failure will be here."
         names = ", ".join(clean_line(name, 40) for name in others[:5])
         more = len(others) - 5
         return f"{who} Failures in: {names}" + (f" and {count(more, 'other')}" if more > 0 else "")

@@ -218,7 +218,7 @@ def _why_not(row: GenerationRow, status: PluginStatus) -> str:
     if row.entry.count:
         return "This is a fault, and not a version: there is nothing to go back to."
     if not row.entry.generation:
-        return "This one never served: there is nothing to go back to."
+        return "This one never was live: there is nothing to go back to."
     if not row.entry.can_return:
         return "Its artifact is gone: keep_generations in hotload.toml says how many are kept."
     return f"{clean_line(status.name, 40)} is off; d enables it." if status.state is PluginState.OFF else ""
