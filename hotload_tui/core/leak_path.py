@@ -48,7 +48,8 @@ _MACHINERY = frozenset(f"{_RUNTIME}.{name}" for name in ("generation", "naming",
 """The modules of this package whose objects count as part of each generation."""
 
 _CLOCKS = (datetime, clock_time)  # the collector does not see their reference to a tzinfo
-_UNTRACKED = frozenset((dict, tuple, *_CLOCKS))  # untracked if they contain only untracked objects
+# Types are compared by identity: the metaclass of a plugin may define how they are compared and hashed.
+_UNTRACKED = frozenset(map(id, (dict, tuple, *_CLOCKS)))  # untracked if they contain only untracked objects
 _LARGEST = 400_000  # objects to visit; more would take a second
 _SLICE = 200  # objects to follow in one call of C code, without other threads
 _PART = 10_000  # references to look at in one call of C code
@@ -267,7 +268,7 @@ class _ReferenceGraph:
     def _follow(self, things: list[object]) -> None:
         """Count the references from some objects, and note the objects that they lead to."""
         targets = gc.get_referents(*things)
-        kinds = {*map(type, things)}
+        kinds = dict(zip(map(id, map(type, things)), map(type, things), strict=True)).values()
         if any(issubclass(kind, _CLOCKS) for kind in kinds):
             targets += [zone_of(thing) for thing in things if is_clock(thing)]
         spaces: set[int] = set()
@@ -320,8 +321,8 @@ class _ReferenceGraph:
 def _worth_following(targets: list[object]) -> list[object]:
     """Return the objects that can lead to others, in C code: a list may have a million numbers."""
     found = [*filter(gc.is_tracked, targets)]
-    if not _UNTRACKED.isdisjoint(map(type, targets)):
-        found += [each for each in targets if type(each) in _UNTRACKED and not gc.is_tracked(each)]
+    if not _UNTRACKED.isdisjoint(map(id, map(type, targets))):
+        found += [each for each in targets if id(type(each)) in _UNTRACKED and not gc.is_tracked(each)]
     return found
 
 

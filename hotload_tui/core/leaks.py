@@ -260,7 +260,7 @@ class LivenessCheck:
         self._to_visit -= len(found)
         self._is_large = len(found) > _LARGE
         make_young(found)
-        one_of_each_type = dict(zip(map(type, found), found, strict=True)).values()
+        one_of_each_type = dict(zip(map(id, map(type, found)), found, strict=True)).values()
         if not any(map(is_wanted, one_of_each_type)):
             if self._is_large:
                 self._absent.add(is_wanted)

@@ -145,6 +145,18 @@ ENDLESS = {
         "class M(type):\n    def __getattribute__(self, name): raise KeyboardInterrupt\n"
         "class E(Exception, metaclass=M): pass\ndef register(ctx):\n    raise E\n"
     ),
+    "classes that are compared": (
+        f"class M(type):\n    def __eq__(self, other):{WHILE_ON}        return self is other\n"
+        f"    def __hash__(self):{WHILE_ON}        return 1\n"
+        "class K(metaclass=M): pass\nclass E(Exception, metaclass=M): pass\nthings = [K(), E(), K, E]\n"
+        "def register(ctx):\n    on()\n"
+    ),
+    "classes of a failed load that are compared": (
+        f"class M(type):\n    def __eq__(self, other):{WHILE_ON}        return self is other\n"
+        f"    def __hash__(self):{WHILE_ON}        return 1\n"
+        "class K(metaclass=M): pass\nclass E(Exception, metaclass=M): pass\nthings = [K(), E(), K, E]\n"
+        "def register(ctx):\n    on()\n    raise E\n"
+    ),
     "the text of an error in on_unload": (
         f"class E(Exception):\n    def __str__(self):{WHILE_ON}\n"
         "def unload(): raise E\ndef register(ctx):\n    ctx.on_unload(unload)\n    on()\n"
