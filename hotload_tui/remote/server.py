@@ -353,7 +353,7 @@ def _encoded(title: str, make: Callable[[], object]) -> bytes:
         reply = wire.encode(make())
     except HotloadError as error:
         reply = wire.encode(wire.failure_of(error))
-    except Exception as error:  # the client must learn of a defect in the host
+    except BaseException as error:  # the client must learn of a defect, and of what a handler passes on
         logger.exception("%s failed", title)
         text = f"the host failed on {title}: {type(error).__name__}: {error}"
         reply = wire.encode(wire.Failed("HotloadError", text))

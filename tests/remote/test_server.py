@@ -211,16 +211,19 @@ def test_a_file_in_place_of_the_socket_folder_is_reported(manager: HotloadManage
     assert sockets.read_text() == "mine"
 
 
-def test_a_defect_of_the_host_reaches_the_client(workspace: Workspace, connect: Connect) -> None:
-    """An unexpected exception in the host is reported to the client, and the connection goes on."""
+@pytest.mark.parametrize("kind", [ZeroDivisionError, GeneratorExit])
+def test_a_defect_of_the_host_reaches_the_client(
+    workspace: Workspace, connect: Connect, kind: type[BaseException]
+) -> None:
+    """Whatever a request raises in the host is reported to the client, and the connection goes on."""
 
     class Defective(HotloadManager):
         def snapshot(self) -> Snapshot:
-            raise ZeroDivisionError("oops")
+            raise kind("oops")
 
     with serve(Defective(HookHost(), workspace.config()), project=workspace.plugins) as server:
         remote = connect(server)
-        with pytest.raises(HotloadError, match="the host failed on snapshot: ZeroDivisionError: oops"):
+        with pytest.raises(HotloadError, match=f"the host failed on snapshot: {kind.__name__}: oops"):
             remote.snapshot()
         assert remote.log() == ()
 
