@@ -34,6 +34,8 @@ logger = logging.getLogger("hotload.engine")
 _STREAMS: Final = (1, 2)
 _EXIT: Final = os._exit  # before ``ExitDumps`` wraps it
 _ARRIVAL: Final = 0.1  # seconds after which a signal to the own process has ended or stopped it
+_CLOSING: Final = 1.5  # seconds that a thread may take to close descriptors and to write the dump
+_STEP: Final = 0.01
 _HARMLESS: Final = frozenset({signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH})
 
 
@@ -55,6 +57,7 @@ class ExitDumps:
         self._pid = os.getpid()
         self._needed: Collection[int] = ()
         self._closed: Callable[[], None] | None = None
+        self._closing_now = set[int]()
 
     def install(self) -> None:
         """Wrap the functions."""
@@ -69,6 +72,12 @@ class ExitDumps:
     def watch(self, needed: Collection[int], closed: Callable[[], None]) -> None:
         """Call ``closed`` after Python code has closed one of the descriptors ``needed``."""
         self._needed, self._closed = needed, closed
+
+    def await_closing(self) -> None:
+        """Wait for other threads that close such descriptors now: they write the dump and end the process."""
+        ends_at = time.monotonic() + _CLOSING
+        while self._closing_now - {threading.get_ident()} and time.monotonic() < ends_at:
+            time.sleep(_STEP)
 
     def dump(self) -> None:
         """Write the stacks of all threads, this thread marked as the current one."""
@@ -118,9 +127,16 @@ class ExitDumps:
     def _closing(self, function: _Call) -> _Call:
         @functools.wraps(function)
         def close(*args: object, **kwargs: object) -> object:
-            result = function(*args, **kwargs)
-            if self._closed and (len(args) != 1 or args[0] in self._needed) and self._is_here():
-                self._closed()
+            closed = self._closed
+            if closed is None or (len(args) == 1 and args[0] not in self._needed) or not self._is_here():
+                return function(*args, **kwargs)
+            thread = threading.get_ident()
+            self._closing_now.add(thread)
+            try:
+                result = function(*args, **kwargs)
+                closed()
+            finally:
+                self._closing_now.discard(thread)
             return result
 
         return close
@@ -167,6 +183,7 @@ class Guard:
 
     def _check(self) -> None:
         if self._is_cut_off():
+            self._exits.await_closing()
             self._exits.exit_now(CUT_OFF)
         if self._lock.acquire(blocking=False):  # else another thread repairs them
             try:
