@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -20,12 +22,34 @@ from hotload_tui.core.interpreter import error_handlers, search_functions
 from tests.waiting import until
 
 _E = TypeVar("_E", bound=Event)
+_OWN_PROCESS = "HOTLOAD_OWN_PROCESS"
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Let ``-n auto`` use two workers per core, because tests wait half of the time."""
     return (os.cpu_count() or 1) * 2
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test marked ``own_process`` in a process of its own: an audit hook cannot be removed.
+
+    Each later test would run the hook for every object that a search of the process looks at.
+    """
+    if pyfuncitem.get_closest_marker("own_process") is None or _OWN_PROCESS in os.environ:
+        return None
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    done = subprocess.run(
+        [*command, pyfuncitem.nodeid],
+        cwd=pyfuncitem.config.rootpath,
+        env={**os.environ, _OWN_PROCESS: "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

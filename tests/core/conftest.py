@@ -63,7 +63,8 @@ def bench(workspace: Workspace) -> Iterator[Bench]:
 
 def seen(kinds: Iterable[str], *unfrozen: str) -> list[str | pytest.ParameterSet]:
     """Return the kinds as parameters; for ``unfrozen`` the collector sees the objects of all modules."""
-    return [pytest.param(kind, marks=pytest.mark.unfrozen) if kind in unfrozen else kind for kind in kinds]
+    marks = {**dict.fromkeys(unfrozen, pytest.mark.unfrozen), "audit hook": pytest.mark.own_process}
+    return [pytest.param(kind, marks=marks[kind]) if kind in marks else kind for kind in kinds]
 
 
 class Stage:

@@ -14,7 +14,7 @@ class Ear:
         self.opened: list[str] = []
         self.compiled: list[str] = []
         self.parsed = 0
-        sys.addaudithook(self._hear)
+        self._is_hooked = False
 
     def _hear(self, event: str, arguments: tuple[object, ...]) -> None:
         if not self.root or event not in {"open", "compile"}:
@@ -27,6 +27,9 @@ class Ear:
     @contextmanager
     def listening(self, root: Path) -> Iterator[None]:
         """Record what happens to files under ``root`` inside the ``with`` block."""
+        if not self._is_hooked:
+            self._is_hooked = True
+            sys.addaudithook(self._hear)
         self.opened, self.compiled, self.parsed, self.root = [], [], 0, str(root)
         yield
         self.root = ""

@@ -474,6 +474,7 @@ def test_without_reports_of_calls(
 
 
 @counted
+@pytest.mark.own_process
 def test_an_old_audit_hook(workspace: Workspace, run: Starts, stage: Stage) -> None:
     """An audit hook of the old version, which every look at a frame calls, works as before."""
     stage.told.clear()

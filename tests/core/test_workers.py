@@ -152,6 +152,7 @@ def test_a_task_that_does_not_end_is_named_with_its_line(
     assert ("asyncio task", "named") in [(entry.category, entry.outcome) for entry in event.ledger]
 
 
+@pytest.mark.own_process
 def test_details_are_available_while_tasks_of_the_program_end(workspace: Workspace, run: Run) -> None:
     """``detail`` works while other tasks of the program end during its search for tasks."""
     workspace["greet"] = answering("hello")

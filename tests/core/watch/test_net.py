@@ -270,6 +270,7 @@ def test_a_checkout_is_one_batch(workspace: Workspace, watch: Watch) -> None:
     assert len(heard.calls) == 1
 
 
+@pytest.mark.own_process
 def test_git_that_begins_while_a_plugin_is_read_is_waited_for(workspace: Workspace, watch: Watch) -> None:
     """If git takes its lock while a plugin is read, the half checkout is not reported."""
     (workspace.root / ".git").mkdir()
