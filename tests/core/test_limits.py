@@ -8,12 +8,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 import pytest
 
 from hotload_tui import Config
 from hotload_tui.core import faults, limits
 from hotload_tui.core.faults import fault_of
+from hotload_tui.core.module_names import ModuleNames
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.threads import MainTrials, Trials, WorkerTrials
 from tests.conftest import Running, Workspace, answering
@@ -188,3 +190,27 @@ def test_no_step_of_a_plugin_is_without_a_limit(
     running.manager.rebuild()
     assert (running.host.call("greet"), running.host.call("odd")) == ([2], [2])
     retired(running)
+
+
+@pytest.mark.parametrize("body", ["pass", "while not is_over(): pass"])
+def test_only_code_of_a_plugin_that_does_not_end_is_interrupted(body: str) -> None:
+    """A hook of a plugin that runs again and again while the engine works is no code that holds it up."""
+    names = ModuleNames("hotplug.greet.g1", "hotplug.greet")
+    space: dict[str, object] = {"__name__": names.stable("hotplug.greet.g1")}
+    exec(f"def hook(is_over):\n    {body}\n", space)
+    hook = cast("Callable[[Callable[[], bool]], None]", space["hook"])
+    is_over, has_begun = threading.Event(), threading.Event()
+
+    def work() -> None:
+        has_begun.set()
+        while not is_over.is_set():
+            hook(is_over.is_set)
+
+    call = limits.BoundedCall(work, "engine")
+    limits.start(call.thread)
+    assert has_begun.wait(PATIENCE)
+    is_endless = body != "pass"
+    assert any(limits.interrupt_plugin(call.thread) for _ in range(50)) is is_endless
+    is_over.set()
+    call.thread.join(PATIENCE)
+    assert (call.error is not None) is is_endless
