@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -65,16 +65,20 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.fixture(autouse=True)
-def unfrozen(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let the test see the modules' objects as holders, if it is marked ``unfrozen``."""
-    is_wanted = request.node.get_closest_marker("unfrozen") is not None
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a test see the modules' objects as holders, if it is marked ``unfrozen``.
+
+    The modules are frozen again after pytest has let go of the test: nothing collects a frozen object.
+    """
+    is_wanted = item.get_closest_marker("unfrozen") is not None
     if is_wanted:
         gc.unfreeze()
-    yield
+    result = yield
     if is_wanted:
         gc.collect()
         gc.freeze()
+    return result
 
 
 def answering(value: object, point: str = "greet") -> str:

@@ -166,7 +166,7 @@ def test_a_check_only_stages(workspace: Workspace, hotload: Hotload) -> None:
         workspace["requires"] = "REQUIRES = ['owner']\ndef register(ctx): ctx.plugin('owner')\n"
         done = hotload("check", "requires", "owner")
     assert done.code == 0, done.err
-    files = {"register", "acquire", "release", "thread", "task", "unload"}
+    files = {"register", "acquire", "release", "thread", "task"}
     assert [name for name in files if (workspace.root / name).exists()] == ["register"]
 
 
