@@ -20,6 +20,7 @@ from hotload_tui.core.module_names import is_of_plugin
 GRACE = 1.0  # seconds that an interrupted call has to end
 PATIENCE = 20.0  # seconds beyond its limit that a call may spend in the import of a shared module
 STEP = 0.01  # seconds between two looks at such an import
+_PROOF = 0.1  # seconds in which each short call ends, even on a machine under load
 
 _start = threading.Thread.start  # a plugin can replace it
 
@@ -178,7 +179,7 @@ def interrupt_plugin(thread: threading.Thread) -> bool:
     """Interrupt a thread of the engine if a plugin's code does not end in it; return whether it did."""
     calls = [frame for frame in thread_stack(thread.ident or 0) if _is_of_plugin(frame)]
     # A hook for audit events or a tracer of a plugin runs again and again while the engine works: it ends.
-    thread.join(STEP)
+    thread.join(_PROOF)
 
     def hindrance() -> str:
         stack = thread_stack(thread.ident or 0)[::-1]

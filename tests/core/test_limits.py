@@ -113,6 +113,8 @@ def test_an_import_that_does_not_end_demands_a_restart(
     assert "restart the process" in fault.message
     assert bench.number() == 0
     bench.load(REGISTER)
+    bench.loader.unload("greet")
+    bench.loader.retire()
 
 
 @pytest.mark.usefixtures("spared")
@@ -192,7 +194,7 @@ def test_no_step_of_a_plugin_is_without_a_limit(
     retired(running)
 
 
-@pytest.mark.parametrize("body", ["pass", "while not is_over(): pass"])
+@pytest.mark.parametrize("body", ["sum(range(9999))", "while not is_over(): pass"])
 def test_only_code_of_a_plugin_that_does_not_end_is_interrupted(body: str) -> None:
     """A hook of a plugin that runs again and again while the engine works is no code that holds it up."""
     names = ModuleNames("hotplug.greet.g1", "hotplug.greet")
@@ -209,8 +211,8 @@ def test_only_code_of_a_plugin_that_does_not_end_is_interrupted(body: str) -> No
     call = limits.BoundedCall(work, "engine")
     limits.start(call.thread)
     assert has_begun.wait(PATIENCE)
-    is_endless = body != "pass"
-    assert any(limits.interrupt_plugin(call.thread) for _ in range(50)) is is_endless
+    is_endless = body.startswith("while")
+    assert any(limits.interrupt_plugin(call.thread) for _ in range(5)) is is_endless
     is_over.set()
     call.thread.join(PATIENCE)
     assert (call.error is not None) is is_endless
