@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ParamSpec, Self
 
 import pyte
 
@@ -35,12 +35,29 @@ PIECE = 256
 """Bytes that are painted before the screen is checked again, however many have arrived."""
 
 
-class _Screen(pyte.Screen):
-    """A screen that ignores superfluous parameters: a program that is killed can leave half a sequence."""
+_P = ParamSpec("_P")
+_SEQUENCES = frozenset(pyte.Stream.csi.values())
 
-    def erase_in_line(self, how: int = 0, *_: int, private: bool = False) -> None:
-        """Erase a part of the line."""
-        super().erase_in_line(how, private)
+
+class _Screen(pyte.Screen):
+    """A screen that ignores impossible parameters, as terminals do.
+
+    A program that is killed can leave half of a sequence, with which the next program's output continues.
+    """
+
+    def __getattribute__(self, name: str) -> object:
+        found = super().__getattribute__(name)
+        return _tolerant(found) if name in _SEQUENCES else found
+
+
+def _tolerant(method: Callable[_P, object]) -> Callable[_P, object]:
+    def call(*arguments: _P.args, **options: _P.kwargs) -> object:
+        try:
+            return method(*arguments, **options)
+        except (TypeError, UnboundLocalError):  # pyte's answers to too many, and to unknown parameters
+            return None
+
+    return call
 
 
 class Terminal:
