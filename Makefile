@@ -43,7 +43,6 @@ soak: export HOTLOAD_MODEL_EXAMPLES = 60
 soak: export HOTLOAD_WALK_STEPS = 1000
 soak: export HOTLOAD_KILL_ROUNDS = 100
 soak: export HOTLOAD_ALL_CASES = 1
-soak: export HOTLOAD_MONKEY_EVENTS = 5000
 soak: $(VENV)/.installed          ## the tests that read tests/counts.py, with large counts
 	@$(BIN)/pytest -n auto --dist worksteal --timeout 1200 $$(grep -rl 'tests\.counts' tests --include='test_*.py')
 

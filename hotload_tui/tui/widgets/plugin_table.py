@@ -272,8 +272,8 @@ class PluginTable(RowTable):
 
     def on_data_table_row_highlighted(self) -> None:
         """Post ``Chosen`` if the cursor has moved to another plugin, but not if rows only moved."""
-        row = self.cursor_row
-        name = (self.ordered_rows[row].key.value or "") if row < self.row_count else ""
+        row, rows = self.cursor_row, self.ordered_rows
+        name = (rows[row].key.value or "") if 0 <= row < len(rows) else ""  # -1 in an empty table
         if name != self.chosen:
             self.chosen = name
             if name in self._marked:
