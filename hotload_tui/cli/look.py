@@ -326,6 +326,7 @@ class _Printer:
         self._lost = 0
         self._news = threading.Event()
         self._has_new_host = threading.Event()
+        self._is_alone = threading.Event()
 
     def check(self) -> None:
         """Refuse a name that is neither a plugin nor in the log.
@@ -343,8 +344,9 @@ class _Printer:
     def follow(self) -> None:
         """Print new lines until the reader has left; wait for a new host when the host is gone."""
         self._remote.subscribe(self._notice)
+        self._data.when_reader_leaves(self._reader_left)
         self.check()
-        while self.print_new():
+        while self.print_new() and not self._is_alone.is_set():
             self._news.wait()
             self._news.clear()
 
@@ -366,6 +368,10 @@ class _Printer:
             ):
                 return False
         return True
+
+    def _reader_left(self) -> None:
+        self._is_alone.set()
+        self._news.set()
 
     def _notice(self, event: AnyEvent) -> None:
         if isinstance(event, HostLost):

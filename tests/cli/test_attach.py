@@ -177,6 +177,16 @@ def test_the_log_is_followed(workspace: Workspace, hotload: Hotload) -> None:
     assert len([line for line in follower.out.end() if "loaded generation 2" in line]) == 1
 
 
+def test_a_log_that_nobody_reads_any_more_ends(workspace: Workspace, hotload: Hotload) -> None:
+    """``logs -f`` in a pipe ends when its reader has left, even if the host writes no further line."""
+    workspace["greet"] = GREET
+    hotload.serve()
+    done = hotload.shell(
+        '"$HOTLOAD" logs -f 2>err | grep -q "loaded generation 1"; echo "${PIPESTATUS[@]}"; cat err'
+    )
+    assert (done.out, done.err) == ("0 0\n", "")
+
+
 def test_a_reader_of_the_log_may_leave(workspace: Workspace, hotload: Hotload) -> None:
     """``logs -f`` in a pipe ends without a traceback when its reader ends."""
     workspace["greet"] = GREET
