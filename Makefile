@@ -40,6 +40,7 @@ soak: export HOTLOAD_RELOADS = 500
 soak: export HOTLOAD_WEB_RELOADS = 50
 soak: export HOTLOAD_HOOKS = 10000
 soak: export HOTLOAD_MODEL_EXAMPLES = 60
+soak: export HOTLOAD_MESSAGES = 10000
 soak: export HOTLOAD_WALK_STEPS = 1000
 soak: export HOTLOAD_KILL_ROUNDS = 100
 soak: export HOTLOAD_ALL_CASES = 1

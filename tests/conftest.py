@@ -66,19 +66,26 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Let a test see the modules' objects as holders, if it is marked ``unfrozen``.
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """Let a test that is marked ``unfrozen`` see the modules' objects as holders, or freeze them itself.
 
-    The modules are frozen again after pytest has let go of the test: nothing collects a frozen object.
+    The modules are frozen again after pytest has let go of the last of such tests: nothing collects a frozen
+    object.
     """
-    is_wanted = item.get_closest_marker("unfrozen") is not None
-    if is_wanted:
-        gc.unfreeze()
+    if not _is_unfrozen(item):
+        return (yield)
+    gc.unfreeze()
     result = yield
-    if is_wanted:
+    if nextitem is None or not _is_unfrozen(nextitem):
         gc.collect()
         gc.freeze()
     return result
+
+
+def _is_unfrozen(item: pytest.Item) -> bool:
+    return item.get_closest_marker("unfrozen") is not None
 
 
 def answering(value: object, point: str = "greet") -> str:

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 PATIENCE: Final = 60.0
 """Seconds until a test gives up waiting; many, for a busy machine: no passing test waits that long."""
 
-_STEP: Final = 0.002  # seconds between two checks
+_STEP: Final = 0.005  # seconds between two checks
 
 T = TypeVar("T")
 

@@ -218,6 +218,7 @@ def register(ctx):
 """
 
 
+@pytest.mark.unfrozen
 @pytest.mark.parametrize("is_frozen", [False, True])
 def test_a_reload_collects_only_what_is_young(workspace: Workspace, run: Run, *, is_frozen: bool) -> None:
     """A reload collects only the young generation, whether or not the host froze its objects."""
@@ -243,7 +244,6 @@ def test_a_reload_collects_only_what_is_young(workspace: Workspace, run: Run, *,
             assert running.wait_for(lambda number=number: len(running.told(PluginRetired)) == number)  # type: ignore[misc]
     finally:
         gc.callbacks.remove(note)
-        gc.unfreeze()
         if was_enabled:
             gc.enable()
     assert [gone.memory for gone in running.told(PluginRetired)] == ["freed"] * 3

@@ -1,4 +1,4 @@
-"""Ten thousand messages of nonsense: their senders are disconnected, and others are not affected."""
+"""Thousands of messages of nonsense: their senders are disconnected, and others are not affected."""
 
 import contextlib
 import itertools
@@ -13,11 +13,11 @@ from hotload_tui.core.api import Call
 from hotload_tui.core.events import AnyEvent, PluginLoaded
 from hotload_tui.remote import RemoteManager, Server, wire
 from tests.conftest import without_memory
+from tests.counts import MESSAGES
 from tests.waiting import PATIENCE, until
 
 Connect = Callable[[Server], RemoteManager]
 
-MESSAGES = 10_000
 HELLO = wire.encode(wire.Hello(wire.VERSION))
 VALID = [
     wire.encode(message)

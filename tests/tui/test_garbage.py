@@ -9,20 +9,20 @@ from hotload_tui.tui import terminal
 from tests.conftest import Workspace, answering
 from tests.tui.console import Run, console
 
+pytestmark = pytest.mark.unfrozen
+
 
 @pytest.fixture(autouse=True)
 def collector() -> Iterator[None]:
     """Restore the collector afterwards."""
     yield
     terminal.settle()
-    gc.unfreeze()
     gc.enable()
 
 
 def test_a_program_that_embeds_the_console_keeps_its_collector() -> None:
     """``settle`` leaves a disabled collector disabled and freezes nothing, if it was not held off."""
     gc.disable()
-    gc.unfreeze()
     terminal.settle()
     assert (gc.isenabled(), gc.get_freeze_count()) == (False, 0)
 
