@@ -363,7 +363,7 @@ def _takes_calls() -> bool:
     return hasattr(ctypes.pythonapi, "Py_AddPendingCall")
 
 
-class _Ended(BaseException):
+class Interrupted(BaseException):
     """Raised inside a call that takes too long; a plugin's ``except Exception`` does not catch it."""
 
 
@@ -376,7 +376,7 @@ def raise_in(thread: threading.Thread, hindrance: Callable[[], str] = str) -> st
         return ""
     reason = hindrance()
     if not reason:
-        _raise(_Ended, thread.ident or 0)
+        _raise(Interrupted, thread.ident or 0)
         reason = hindrance()  # the thread may have gone on since the first look
         if reason:
             _raise(None, thread.ident or 0)
@@ -391,7 +391,7 @@ def _raise(error: type[BaseException] | None, thread: int) -> int:
 
 def _reaches_no_thread() -> bool:
     """Return whether the interpreter answers that it knows no thread 0."""
-    return _raise(_Ended, 0) == 0
+    return _raise(Interrupted, 0) == 0
 
 
 class ThreadLocals:

@@ -208,7 +208,8 @@ class PluginStatus(Struct, frozen=True):
     """Number of swaps in this host that replaced a live generation."""
     fault: Fault | None = None
     """The newest failure that is not fixed yet. A failed load and the death of a host come before a fault of
-    running code, and a fault of the live generation before a fault of a retired one."""
+    running code, a fault of the live generation before a fault of a retired one, and the end of a worker
+    before a failed call."""
     memory: str = ""
     """Memory of retired generations: ``freed``, or what holds the newest that is not; empty if unknown."""
     left: tuple[str, ...] = ()

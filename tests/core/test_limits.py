@@ -14,6 +14,7 @@ import pytest
 
 from hotload_tui import Config
 from hotload_tui.core import faults, limits
+from hotload_tui.core.events import PluginRetired
 from hotload_tui.core.faults import fault_of
 from hotload_tui.core.module_names import ModuleNames
 from hotload_tui.core.runtime.loader import Loader
@@ -192,6 +193,24 @@ def test_no_step_of_a_plugin_is_without_a_limit(
     running.manager.rebuild()
     assert (running.host.call("greet"), running.host.call("odd")) == ([2], [2])
     retired(running)
+
+
+def test_an_interruption_loses_no_retirement(workspace: Workspace, run: Callable[[Config], Running]) -> None:
+    """If a plugin's code stops the report of one retired version, the others of the batch are reported."""
+    names = ["a", "b", "c"]
+    workspace["odd"] = (
+        "def spin():\n    while True: pass\ndef register(ctx):\n    ctx.hook('spin', lambda: spin)\n"
+    )
+    for name in names:
+        workspace[name] = answering(1, name)
+    running = run(workspace.config(drain_timeout=LIMIT))
+    (spin,) = cast("list[Callable[[], None]]", running.host.call("spin"))
+    running.manager.subscribe(lambda event: spin() if isinstance(event, PluginRetired) else None)
+    for name in names:
+        workspace[name] = answering(2, name)
+    running.manager.rebuild()
+    for name in names:
+        retired(running, name)
 
 
 @pytest.mark.parametrize("body", ["sum(range(9999))", "while not is_over(): pass"])

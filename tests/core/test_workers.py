@@ -312,6 +312,22 @@ def test_a_worker_that_fails_in_a_stale_plugin_is_shown_when_the_source_is_fixed
     assert running.fault("greet").message == "gone"
 
 
+def test_a_failed_call_does_not_hide_that_a_worker_has_ended(
+    workspace: Workspace, run: Run, stage: Stage
+) -> None:
+    """A worker that raised stays the plugin's fault when a handler raises later; the history has both."""
+    workspace["greet"] = (
+        f"import asyncio, stage\ndef register(ctx):\n{DYING['thread']}    ctx.hook('odd', lambda: 1 / 0)\n"
+    )
+    running = run(workspace.config())
+    stage.gate.set()
+    assert running.wait_for(lambda: running.status("greet").fault is not None)
+    assert running.host.invoke("odd").faults
+    assert (running.fault("greet").phase, running.fault("greet").message) == ("thread", "gone")
+    kinds = {entry.fault.phase for entry in running.manager.history("greet") if entry.fault and entry.count}
+    assert kinds == {"thread", "hook"}
+
+
 @pytest.mark.usefixtures("stage")
 def test_a_thread_that_does_not_stop_marks_the_plugin(workspace: Workspace, run: Run) -> None:
     """A thread that goes on after its version retired is a fault of that generation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import queue
 import threading
@@ -15,16 +16,19 @@ from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.events import PluginRetired
 from hotload_tui.core.hooks.host import HookHost
+from hotload_tui.core.interpreter import Interrupted
 from hotload_tui.core.limits import StallWatch
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, PluginState
 from hotload_tui.core.runtime.loader import Loader
+from hotload_tui.core.runtime.retirement import Retirement
 from hotload_tui.core.runtime.trial import LivePlugin
 
 logger = logging.getLogger("hotload.engine")
 
 _TICK = 1.0  # seconds between two looks for calls of a version that is still in memory
 _MOST: Final = 1000  # waiting chores
+_RETRIES: Final = 50  # after interruptions
 
 
 class RetireThread:
@@ -40,6 +44,8 @@ class RetireThread:
         self._is_check_scheduled = False
         self._discarded: dict[tuple[str, int], str] = {}
         self._called: dict[str, str] = {}
+        self._retired: list[Retirement] = []
+        """What is to be reported; an interruption leaves some."""
 
     def start(self) -> None:
         """Start before plugins load: a thread keeps the hooks that are set when it starts."""
@@ -113,15 +119,27 @@ class RetireThread:
                 self._loader.end_watch()
                 self._watch.end()
                 return
+            self._run(chore)
+
+    def _run(self, chore: Callable[[], None]) -> None:
+        """Run a chore; after an interruption of code of a plugin, also retire what is left of the batch."""
+        for each in (chore, *itertools.repeat(self._retire, _RETRIES)):
             try:
                 with self._watch:
-                    chore()
-            except BaseException:  # foreign code, or its interruption: later generations must still retire
+                    each()
+            except Interrupted:
+                logger.exception("code of a plugin stopped what follows a reload")
+            except BaseException:  # foreign code: later generations must still retire
                 logger.exception("what follows a reload failed")
+                return
+            else:
+                return
 
     def _retire(self) -> None:
         self._is_check_scheduled = False
-        for gone in self._loader.retire():
+        self._retired += self._loader.retire()
+        while self._retired:
+            gone = self._retired.pop(0)
             name, number = gone.plugin, gone.generation
             for fault in gone.faults:
                 self._store.running_failed(fault, number)

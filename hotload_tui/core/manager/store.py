@@ -311,7 +311,8 @@ class StatusStore:
                 return
             self._last[name] = fault
             if status is not None:
-                faults[name] = fault
+                if is_new or not _lasts_beyond(before, fault):
+                    faults[name] = fault
                 self._statuses[name] = self._with_fault(status)
             if not (is_new or is_new_kind) and fault.phase != "unload" and self._is_flood(fault):
                 return
@@ -364,6 +365,11 @@ def not_live(status: PluginStatus) -> PluginStatus:
     )
 
 
+def _lasts_beyond(before: Fault | None, fault: Fault) -> bool:
+    """Return whether ``before`` stays true after ``fault``: a worker that has ended, and one failed call."""
+    return before is not None and before.phase in _WORKERS and fault.phase not in _WORKERS
+
+
 def _is_repeated(fault: Fault, before: Fault | None) -> bool:
     """Return whether code in a busy loop repeats its previous fault within a second."""
     return (
@@ -373,6 +379,7 @@ def _is_repeated(fault: Fault, before: Fault | None) -> bool:
     )
 
 
+_WORKERS = ("thread", "task")  # phases
 _KEPT = 100  # loads and failed attempts per plugin
 _KINDS = 20  # kinds of faults of running code per plugin
 _SAVED = 1.0  # seconds between two writes of the counts of known kinds

@@ -27,6 +27,7 @@ from hotload_tui.core.errors import HotloadError, LoadError, PluginError, Regist
 from hotload_tui.core.events import Step
 from hotload_tui.core.faults import fault_of, raised_by
 from hotload_tui.core.hooks.host import FaultObserver, HookHost
+from hotload_tui.core.hooks.inflight import CallRecord
 from hotload_tui.core.leaks import overloads, restore_overloads
 from hotload_tui.core.model import Fault, Phase, StepObserver, nobody
 from hotload_tui.core.runtime.context import KeptState, PluginContext, StateMapping
@@ -218,6 +219,9 @@ class Loader:
         self._parting: queue.SimpleQueue[LivePlugin] = queue.SimpleQueue()
         self._retirer = Retirer(config.drain_timeout, config.module_path, step_observer)
         self._aborted: queue.SimpleQueue[Parting] = queue.SimpleQueue()
+        # What an interrupted ``retire`` leaves is there for the next one.
+        self._leaving: list[LivePlugin] = []
+        self._unchecked: list[Parting] = []
         self._held = HeldGenerations()
         self._process = Process(config.module_path)
         self._hand_overs: dict[LivePlugin, HandOver] = {}  # those that can still be taken back
@@ -517,25 +521,27 @@ class Loader:
         """
         self._process.let_go()
         with self._reporting:
-            aborted, parting = list(_drained(self._aborted)), list(_drained(self._parting))
-        if not parting:
-            self._held.free(aborted)
-            return []
-        leaving = {(live.name, live.generation.number) for live in parting}
-        self._part_sources(parting)
-        calls = self._host.drain(self._config.drain_timeout, leaving)
-        parted = []
-        while parting:  # keep no reference here: the liveness check would report it as a leak
-            successor = self._live.get(parting[0].name)
-            ledger = successor.ledger if successor else None
-            del successor
-            parted.append(self._retirer.part(parting.pop(0), calls, ledger))
-            parted[-1].forgets = self._config.of(parted[-1].plugin).forget
-        del calls
-        for gone in parted:
-            gone.remove_claims()
-        self._held.free([*aborted, *parted])
-        return [gone.retirement() for gone in parted]
+            self._unchecked += _drained(self._aborted)
+            self._leaving += _drained(self._parting)
+        if self._leaving:
+            leaving = {(live.name, live.generation.number) for live in self._leaving}
+            self._part_sources(self._leaving)
+            calls = self._host.drain(self._config.drain_timeout, leaving)
+            while self._leaving:  # keep no reference here: the liveness check would report it as a leak
+                self._unchecked.append(self._part(self._leaving.pop(0), calls))
+            del calls
+            for gone in self._unchecked:
+                gone.remove_claims()
+        self._held.free(self._unchecked)
+        found = [gone.retirement() for gone in self._unchecked if not gone.is_failed]
+        self._unchecked.clear()
+        return found
+
+    def _part(self, live: LivePlugin, calls: Iterable[CallRecord]) -> Parting:
+        successor = self._live.get(live.name)
+        gone = self._retirer.part(live, calls, successor.ledger if successor else None)
+        gone.forgets = self._config.of(gone.plugin).forget
+        return gone
 
     def _part_sources(self, parting: Iterable[LivePlugin]) -> None:
         """Give replaced versions their own source lines: their calls in flight may ask for them."""

@@ -208,11 +208,10 @@ class Retirer:
         )
         live.generation.release()
         entries = live.ledger.undo()
-        functions = [handler.function for handler in live.handlers]
+        functions = [handler.call for handler in live.handlers]
         claimed = None
         if live.ledger.claims is not None:
-            calls_in = [handler.call for handler in live.handlers]
-            claimed = live.ledger.claims.found(live.generation.modules.values(), calls_in)
+            claimed = live.ledger.claims.found(live.generation.modules.values(), functions)
         gone = self.drop(live.generation, live.ledger, live.context, *functions)
         gone.faults = tuple(replace(fault, generation=number) for fault in faults)
         gone.inside, gone.entries, gone.claimed = inside, entries, claimed

@@ -170,7 +170,9 @@ _BOOT: Final = 15.0  # seconds until the first heartbeat
 _OVERDUE: Final = 1.5  # seconds that a load may take beyond its limit
 _MINUTE: Final = 60.0
 _CRASHES: Final = 3  # deaths within a minute, with no plugin held back, after which the monitor gives up
-_ADVICE: Final = "this version is not loaded again: save a fix, or press r to load it as it is"
+_ADVICE: Final = (
+    "this version is not loaded again: save a fix; 'hotload release {}' (console: r) loads it as it is"
+)
 _STOP: Final = 2.0  # seconds
 _JOIN: Final = 1.0  # seconds
 
@@ -363,7 +365,7 @@ class HostMonitor:
             record = Record(self._compiled_dir.absolute())
             if not (digest := culprit.digest or record.last_good(culprit.plugin)):
                 return False  # no artifact of it is known
-            fault = replace(culprit.fault, notes=(*culprit.fault.notes, _ADVICE))
+            fault = replace(culprit.fault, notes=(*culprit.fault.notes, _ADVICE.format(culprit.plugin)))
             record.bar(culprit.plugin, digest, fault)
         except HotloadError as error:
             self._listener.say("error", culprit.plugin, f"cannot hold it back: {error}")
