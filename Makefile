@@ -40,12 +40,13 @@ soak: export HOTLOAD_RELOADS = 500
 soak: export HOTLOAD_WEB_RELOADS = 50
 soak: export HOTLOAD_HOOKS = 10000
 soak: export HOTLOAD_MODEL_EXAMPLES = 60
+soak: export HOTLOAD_LOOKS = 50
 soak: export HOTLOAD_MESSAGES = 10000
 soak: export HOTLOAD_WALK_STEPS = 1000
 soak: export HOTLOAD_KILL_ROUNDS = 100
 soak: export HOTLOAD_ALL_CASES = 1
 soak: $(VENV)/.installed          ## the tests that read tests/counts.py, with large counts
-	@$(BIN)/pytest -n auto --dist worksteal --timeout 1200 $$(grep -rl 'tests\.counts' tests --include='test_*.py')
+	@$(BIN)/pytest -n auto --dist worksteal --timeout 1200 tests/integrations $$(grep -rl 'tests\.counts' tests --include='test_*.py')
 
 test-terminal: $(VENV)/.installed ## the tests that need tmux, vim, a C compiler and the like
 	@$(BIN)/pytest -m terminal

@@ -25,6 +25,9 @@ MODEL_EXAMPLES: Final = _count("MODEL_EXAMPLES", 8)
 IS_RANDOM: Final = bool(_count("RANDOM", 0))
 """Whether the state machines try different histories in each run, to hunt for faults."""
 
+LOOKS: Final = _count("LOOKS", 15)
+"""Looks at the frames of a thread that goes on meanwhile."""
+
 MESSAGES: Final = _count("MESSAGES", 4000)
 """Messages of nonsense that four clients send to a host."""
 

@@ -13,6 +13,7 @@ from hotload_tui import Config
 from hotload_tui.core.events import PluginRetired
 from hotload_tui.core.interpreter import uncollected
 from tests.conftest import Running, Workspace
+from tests.counts import LOOKS
 from tests.waiting import PATIENCE, until
 
 # Each new object of the main thread triggers the collector, and each collection lets the other thread make
@@ -58,7 +59,7 @@ stepped.acquire()
 gc.set_threshold(1, 1_000_000, 1_000_000)
 gc.callbacks.append(collecting)
 try:
-    for _ in range(50):
+    for _ in range(LOOKS):
         for frame in stacks()[other.ident]:
             assert type(frame) is FrameType, frame
             if frame.f_code is deeper.__code__:
@@ -137,7 +138,11 @@ class Stopped:
 def test_code_that_goes_on_meanwhile_can_be_looked_at() -> None:
     """Frames of a running thread are real frames, even if a collection lets that thread go on meanwhile."""
     ran = subprocess.run(
-        [sys.executable, "-c", STEPPING], capture_output=True, text=True, timeout=PATIENCE, check=False
+        [sys.executable, "-c", f"LOOKS = {LOOKS}\n{STEPPING}"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     assert int(ran.stdout) > 0

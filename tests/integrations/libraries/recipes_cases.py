@@ -25,6 +25,7 @@ from hotload_tui import Config
 from hotload_tui.core.events import PluginRetired
 from hotload_tui.core.model import PluginState
 from tests.conftest import Running, Workspace
+from tests.counts import WEB_RELOADS
 from tests.integrations.conftest import django_is_set_up
 from tests.test_stories import DOCS, FENCE
 from tests.waiting import PATIENCE, until
@@ -38,7 +39,6 @@ BREAKS = {
     "exception in register": "\n    raise RuntimeError('broken')\n",
     "exception at the hand-over": "\n    ctx.own('last', lambda: 1 / 0)\n",
 }
-RELOADS = 10
 
 
 @functools.cache
@@ -516,8 +516,8 @@ def test_no_connection_is_refused_through_reloads(bench: tuple[Bench, Live]) -> 
 
 
 def reload_under_load(plugin: Bench, answers: list[str]) -> None:
-    """Reload ten times while a client asks, half of the times with a failure in between."""
-    for number in range(RELOADS):
+    """Reload several times while a client asks, half of the times with a failure in between."""
+    for number in range(WEB_RELOADS):
         version = f"v{number + 2}"
         if number % 2:
             plugin.save(version, BREAKS["exception at the hand-over"])
@@ -530,5 +530,5 @@ def reload_under_load(plugin: Bench, answers: list[str]) -> None:
     wrong = [answer for answer in answers if not answer.strip('"').startswith("v")]
     assert wrong == []
     sys.stdout.write(
-        f"| {plugin.plugin} | {RELOADS} reloads | {len(answers)} answers | all from a live version |\n"
+        f"| {plugin.plugin} | {WEB_RELOADS} reloads | {len(answers)} answers | all from a live version |\n"
     )
