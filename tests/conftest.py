@@ -176,9 +176,11 @@ class Running:
 
 @pytest.fixture(autouse=True, scope="session")
 def interruptible() -> None:
-    """Make programs that tests start receive SIGINT, which a background run of the tests ignores."""
+    """Make programs that tests start receive signals that a background run, or ``nohup``, ignores."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from hotload_tui.core.directories import name_of
 from hotload_tui.core.errors import near
 from hotload_tui.core.model import WatcherStatus
 from hotload_tui.core.source import SourceRule
-from hotload_tui.core.watch.debounce import SETTLED, Debouncer
+from hotload_tui.core.watch.debounce import Debouncer
 from hotload_tui.core.watch.notifier import MakeNotifier, Notifier, overflow
 from hotload_tui.core.watch.scanner import Mark, PluginChange, Repositories, Scanner, Sweep, Verdict, tick
 
@@ -163,6 +163,7 @@ def _degraded(error: Exception) -> WatcherStatus:
 logger = logging.getLogger("hotload.engine")
 
 _GIT_STEP = 0.005  # seconds between two checks whether git is done
+_MISSING = 1.0  # seconds until a notification counts as missing: on a busy machine it comes late
 
 OnChange: TypeAlias = Callable[[Sequence[PluginChange]], Collection[str]]
 """Called with the changes; returns the names of the plugins to report again once they are settled."""
@@ -196,7 +197,9 @@ class Dispatcher:
         self._repositories = Repositories(root, debounce_time)
         self._mark = self._repositories.mark()  # all earlier changes by git are reported
         self._unproven: set[str] = set()  # reported, and to be reported again once settled
-        self._unnotified: dict[str, float] = {}  # found by the sweep, when; a notification may still come
+        # Found by the sweep, and when: perhaps changed, and changed for sure. A notification may still come.
+        self._unnotified: dict[str, float] = {}
+        self._changed: dict[str, float] = {}
         self._held: set[str] = set()  # waiting for git
         self._broken: set[str] = set()  # the last scan failed
         self._overflow = overflow()
@@ -259,6 +262,7 @@ class Dispatcher:
         relatives = {name} if self._debouncer.is_waiting(name) else self.scanner.relatives(name)
         for each in relatives:
             self._unnotified.pop(each, None)
+            self._changed.pop(each, None)
             self._debouncer.notify(each, now)
 
     def _look_around(self, now: float) -> None:
@@ -279,9 +283,9 @@ class Dispatcher:
             if not self._debouncer.is_waiting(name):
                 self._unnotified[name] = now
                 self._debouncer.notify(name, now)
-        late = [name for name, found_at in self._unnotified.items() if now - found_at >= SETTLED]
+        late = [name for name, found_at in self._changed.items() if now - found_at >= _MISSING]
         for name in late:
-            del self._unnotified[name]
+            del self._changed[name]
         return bool(late)
 
     # ---- scans
@@ -333,6 +337,8 @@ class Dispatcher:
         self._debouncer.looked(name, now)
         if isinstance(found, PluginChange):
             self._debouncer.changed(name, now)
+            if (found_at := self._unnotified.pop(name, None)) is not None:
+                self._changed.setdefault(name, found_at)
             return found
         self._unnotified.pop(name, None)  # nothing changed, so no notification is missing
         return None
