@@ -619,7 +619,7 @@ def _shows_changes() -> bool:
 # ---- calls of chosen functions
 
 _TOOL: Final = "hotload"
-_FREE_TOOLS: Final = (3, 4)  # the identifiers that the interpreter reserves for no kind of tool
+_FREE_TOOLS: Final = (4, 3)  # reserved for no kind of tool; Hypothesis takes 3, and warns if it is in use
 
 
 class CallReports:

@@ -121,8 +121,9 @@ class ConsoleApp(OrderedApp):
     def end(self, code: int = 0) -> None:
         """Leave with an exit code because of a signal; exit after ``GRACE`` seconds at the latest."""
         self._code = code
-        self.leave()
-        self.set_timer(GRACE, self.exit)
+        with self.own_context():
+            self.leave()
+            self.set_timer(GRACE, self.exit)
 
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
         """Exit, with the code of the signal if one arrived.
@@ -133,7 +134,8 @@ class ConsoleApp(OrderedApp):
         if self._code is not None and not self.is_headless:
             leave_within(RESTORE, self._code)
         if self._is_mounting(self.screen_stack):
-            self.set_timer(_MOUNTING, lambda: self.exit(result, return_code, message))
+            with self.own_context():
+                self.set_timer(_MOUNTING, lambda: self.exit(result, return_code, message))
             return
         if self._console.is_mounted:
             self._console.keep_view()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
 
 from rich.text import Text
 from textual._context import active_message_pump
@@ -87,13 +88,23 @@ class OrderedApp(App[None]):
         default_namespace: DOMNode | None = None,
         namespaces: Mapping[str, DOMNode] | None = None,
     ) -> bool:
-        """Run an action; do nothing for a page of a list that has no room, where Textual raises an error."""
+        """Run an action; do nothing where Textual raises an error.
+
+        It raises one for a page of a list that has no room, and for a key in a palette that has just closed.
+        """
         try:
             return await super().run_action(action, default_namespace, namespaces)
-        except LookupError:
+        except (LookupError, NoMatches):
             if isinstance(default_namespace, (OptionList, CommandPalette)):
                 return False
             raise
+
+    @contextlib.contextmanager
+    def own_context(self) -> Iterator[None]:
+        """Act as the app's own code: a signal arrives in any context, and Textual's timers need the app's."""
+        context = getattr(self, "_context", contextlib.nullcontext)
+        with context():
+            yield
 
     def pop_screen(self) -> AwaitComplete:
         """Close the dialog on top; do nothing for a dialog that has closed already, or without a dialog.
@@ -107,10 +118,20 @@ class OrderedApp(App[None]):
         return super().pop_screen()
 
     def _handle_exception(self, error: Exception) -> None:
-        """End the console because of an error, but not of a search in the palette that has just closed."""
+        """End the console because of an error; in Textual's palette, an error closes only the palette.
+
+        A search may go on in a palette that has closed, and a click may reach an entry that has gone.
+        """
         failed = error.error if isinstance(error, WorkerFailed) else None
-        if not (isinstance(failed, NoMatches) and CommandPalette.__name__ in str(failed)):
-            super()._handle_exception(error)
+        if isinstance(failed, NoMatches) and CommandPalette.__name__ in str(failed):
+            return
+        asking = active_message_pump.get(None)
+        around = asking.ancestors_with_self if isinstance(asking, Widget) else ()
+        if any(isinstance(each, CommandPalette) for each in around) and _is_of_textual(error):
+            if isinstance(self.screen, CommandPalette):
+                self.pop_screen()
+            return
+        super()._handle_exception(error)
 
     def _fatal_error(self) -> None:
         """Print the traceback of a bug in the console, without local variables: they may hold secrets."""
@@ -124,6 +145,12 @@ class OrderedApp(App[None]):
             self._close_messages_no_wait()
         except AttributeError:
             App.exit(self, return_code=1, message=shown)
+
+
+def _is_of_textual(error: BaseException) -> bool:
+    """Return whether only Textual's code, and no code of the console, took part in an error."""
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    return not any(str(name).startswith("hotload_tui.") for name in modules)
 
 
 def measure_again(widget: Widget) -> None:

@@ -10,12 +10,14 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 
 import pytest
+from rich.style import Style
 from textual import events
 from textual.command import CommandPalette
 from textual.drivers.headless_driver import HeadlessDriver
 from textual.geometry import Size
 from textual.keys import key_to_character
 from textual.screen import Screen
+from textual.widgets import OptionList
 
 from hotload_tui.tui.app import ConsoleApp
 from hotload_tui.tui.widgets.history_view import HistoryView
@@ -126,6 +128,20 @@ async def test_a_dialog_that_closes_twice_closes_nothing_else(workspace: Workspa
         await pilot.pause()
         assert app.is_running
         assert len(app.screen_stack) == 1
+
+
+async def test_a_click_on_an_entry_that_has_gone_closes_the_palette(workspace: Workspace, run: Run) -> None:
+    """A click reaches the palette's list after a search has made it shorter: only the palette closes."""
+    app = ConsoleApp(run(workspace.config()).manager, project=workspace.root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("ctrl+p")
+        await auntil(lambda: isinstance(app.screen, CommandPalette))
+        entries = app.screen.query_one(OptionList)
+        gone = Style(meta={"option": 1000})
+        entries.post_message(events.Click(entries, 0, 0, 0, 0, 1, False, False, False, 0, 0, gone))
+        await auntil(lambda: not isinstance(app.screen, CommandPalette))
+        await pilot.pause()
+        assert app.is_running
 
 
 async def test_two_sizes_at_once_end_in_one_layout(workspace: Workspace, run: Run) -> None:

@@ -169,7 +169,9 @@ def _name_of(function: object) -> str:
 
 def _text_of(signature: Signature) -> str:
     try:
-        return encodable(str(signature))
+        if sys.version_info < (3, 14):
+            return encodable(str(signature))
+        return encodable(signature.format(quote_annotation_strings=False))  # as the author wrote them
     except Exception:  # foreign code: the text of a default value
         return f"({', '.join(signature.parameters)})"
 
