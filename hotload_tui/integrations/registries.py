@@ -174,24 +174,23 @@ def own_cog(ctx: PluginContext, bot: commands.Bot, cog: commands.Cog) -> None:
 
     ctx.own(
         f"cog {name}",
-        lambda: _run(bot, add()),
-        lambda: _run(bot, bot.remove_cog(name)),
-        replace=lambda previous: _run(bot, exchange(previous)),
+        lambda: _run(bot, add),
+        lambda: _run(bot, lambda: bot.remove_cog(name)),
+        replace=lambda previous: _run(bot, lambda: exchange(previous)),
     )
 
 
-def _run(bot: commands.Bot, coroutine: Coroutine[object, object, _T]) -> _T:
-    """Run a coroutine where the bot lives, and return its value."""
+def _run(bot: commands.Bot, function: Callable[[], Coroutine[object, object, _T]]) -> _T:
+    """Run a coroutine function where the bot lives, and return its value."""
     loop: object = bot.loop  # an object that is no loop, until the bot starts
     if not isinstance(loop, asyncio.AbstractEventLoop) or not loop.is_running():
-        return asyncio.run(coroutine)
+        return asyncio.run(function())
     is_given_up = threading.Event()
 
     async def run() -> _T:
-        if is_given_up.is_set():  # the cancellation would come after the first step
-            coroutine.close()
+        if is_given_up.is_set():  # the cancellation may come after the first step
             raise asyncio.CancelledError
-        return await coroutine
+        return await function()
 
     future = asyncio.run_coroutine_threadsafe(run(), loop)
     try:

@@ -133,13 +133,13 @@ class ConsoleApp(OrderedApp):
         """
         if self._code is not None and not self.is_headless:
             leave_within(RESTORE, self._code)
-        if self._is_mounting(self.screen_stack):
-            with self.own_context():
+        with self.own_context():
+            if self._is_mounting(self.screen_stack):
                 self.set_timer(_MOUNTING, lambda: self.exit(result, return_code, message))
-            return
-        if self._console.is_mounted:
-            self._console.keep_view()
-        super().exit(result, return_code or self._code or 0, message)
+                return
+            if self._console.is_mounted:
+                self._console.keep_view()
+            super().exit(result, return_code or self._code or 0, message)
 
     def _is_incomplete(self) -> bool:
         return not self._console.is_mounted or self._is_mounting(self.screen_stack[-1:])

@@ -211,8 +211,9 @@ class Monkey:
             shutil.rmtree(self._workspace.plugins / name, ignore_errors=True)
 
 
-# Textual drops this coroutine if a screen ends in the moment in which its selection changes.
+# Textual drops these coroutines if a screen ends in the moment in which its selection or an input changes.
 @pytest.mark.filterwarnings("ignore:coroutine 'Screen._watch_selections' was never awaited:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:coroutine 'Suggester._get_suggestion' was never awaited:RuntimeWarning")
 @pytest.mark.timeout(900)
 async def test_a_monkey_at_the_keyboard(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
