@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import ast
+import contextvars
 import functools
 import importlib
 import inspect
 import pkgutil
 
 from rich.text import Text
+from textual._context import active_app
 from textual.app import App
 from textual.message_pump import MessagePump
 from textual.scroll_view import ScrollView
@@ -14,9 +16,17 @@ from textual.widgets import DataTable
 
 from hotload_tui import tui
 from hotload_tui.tui import framework
+from tests.waiting import auntil
 
 USED = {
-    App: {"_check_bindings", "_close_messages_no_wait", "_exit_renderables", "_fatal_error"},
+    App: {
+        "_check_bindings",
+        "_close_messages_no_wait",
+        "_context",
+        "_exit_renderables",
+        "_fatal_error",
+        "_handle_exception",
+    },
     DataTable: {"_cell_render_cache", "_data", "_line_cache", "_row_render_cache", "_row_renderable_cache"},
     ScrollView: {"_layout_updates", "_scroll_update"},
 }
@@ -59,6 +69,20 @@ def test_private_parts_of_textual_are_used_in_one_module() -> None:
 def test_this_textual_has_all_private_parts() -> None:
     """No fallback is needed with the Textual that is installed."""
     assert {kind: names - of_textual(kind) for kind, names in USED.items()} == {kind: set() for kind in USED}
+
+
+async def test_a_timer_that_a_signal_starts_runs_in_the_app() -> None:
+    """What a signal starts in a foreign context runs, as a timer of the app."""
+    ran: list[object] = []
+    app = framework.OrderedApp()
+
+    def on_signal() -> None:
+        with app.own_context():
+            app.set_timer(0.001, lambda: ran.append(active_app.get()))
+
+    async with app.run_test():
+        contextvars.Context().run(on_signal)
+        await auntil(lambda: ran == [app])
 
 
 class Table(App[None]):
