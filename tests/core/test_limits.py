@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import cast
 
 import pytest
@@ -134,12 +134,12 @@ def test_a_wait_for_another_threads_import_is_not_interrupted(
     assert sys.modules[SHARED].END == 1
 
 
-WHILE_ON = "\n        while ON: pass\n"
-SWITCH = "import threading\nON = False\ndef on():\n    global ON\n    ON = True\n"
+WHILE_ON = "\n        while switch.on: pass\n"
+SWITCH = "import switch, threading\ndef on():\n    switch.on.append(1)\n"
 ENDLESS = {
     "a thread that is compared": (
         f"class T(threading.Thread):\n    def __eq__(self, other):{WHILE_ON}        return self is other\n"
-        "    def __hash__(self):{WHILE_ON}        return 1\n"
+        f"    def __hash__(self):{WHILE_ON}        return 1\n"
         "    def run(self): threading.Event().wait(0.1)\n"
         "def register(ctx):\n    T(daemon=True).start()\n    on()\n"
     ),
@@ -180,7 +180,19 @@ ENDLESS = {
 }
 
 
+@pytest.fixture
+def switch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Provide the module ``switch``, and end all such code after the test: a collection may run it later."""
+    module = ModuleType("switch")
+    on: list[int] = []
+    vars(module)["on"] = on
+    monkeypatch.setitem(sys.modules, "switch", module)
+    yield
+    on.clear()
+
+
 @pytest.mark.parametrize("case", ENDLESS)
+@pytest.mark.usefixtures("switch")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_no_step_of_a_plugin_is_without_a_limit(
     workspace: Workspace, run: Callable[[Config], Running], case: str, monkeypatch: pytest.MonkeyPatch

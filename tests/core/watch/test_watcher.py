@@ -92,7 +92,7 @@ def test_every_kind_of_change_is_reported_with_the_plugins_name(
     heard = watch(notifier=notifier)
     change(workspace.plugins)
     assert heard.wait_for(lambda: "greet" in heard.names)
-    assert heard.names == {"greet"}
+    assert heard.names - {"elsewhere"} == {"greet"}  # a scan may come between the two renames
 
 
 def test_a_new_directory_is_reported(workspace: Workspace, watch: Watch, notifier: str) -> None:
