@@ -10,8 +10,11 @@ from typing import Generic, TypeVar
 
 import pytest
 
+from hotload_tui import HookHost, HotloadManager
 from hotload_tui.core.errors import LoadError
+from hotload_tui.core.events import AnyEvent, PluginRetired
 from hotload_tui.core.runtime.threads import MainTrials
+from tests.conftest import Workspace
 
 LIMIT = 0.2
 T = TypeVar("T")
@@ -162,3 +165,19 @@ def test_a_load_that_was_left_behind_neither_goes_on_nor_holds_what_others_gave(
     threading.Thread(target=command).start()
     trials.serve()
     assert (is_freed, ran) == ([True], [])
+
+
+def test_the_timer_of_a_load_keeps_no_version(workspace: Workspace) -> None:
+    """A version that loaded on the main thread is freed at its end, and the timer is not its change."""
+    workspace["greet"] = "import signal\ndef hello(): pass\ndef register(ctx): ctx.hook('greet', hello)\n"
+    gone: list[AnyEvent] = []
+    manager = HotloadManager(HookHost(), workspace.config(), trials=MainTrials())
+    manager.subscribe(gone.append)
+    manager.start()
+    manager.rebuild("greet", force=True)
+    manager.stop()
+    retired = [event for event in gone if isinstance(event, PluginRetired)]
+    assert [(event.generation, event.memory, event.ledger) for event in retired] == [
+        (1, "freed", ()),
+        (2, "freed", ()),
+    ]

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from dataclasses import dataclass
 from operator import is_
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Final, NamedTuple, TypeAlias, TypeVar, cast
 
 from hotload_tui.core.artifact import Artifact
@@ -31,7 +31,7 @@ from hotload_tui.core.interpreter import (
     remove_exit_function,
     search_functions,
 )
-from hotload_tui.core.undo.owner import CodePlace, Owner, name_of, place_of
+from hotload_tui.core.undo.owner import CodePlace, Owner, module_of, name_of, place_of
 
 MISSING: Final = object()
 """Marks an absent value."""
@@ -381,6 +381,9 @@ def _is_machinery(function: object) -> bool:
     return type(function) is FunctionType and function.__code__.co_filename.startswith(_PACKAGE)
 
 
+_TRIALS = f"{__name__.partition('.')[0]}.core.runtime.threads"
+
+
 class Signals(Register):
     """Signal handlers; only the main thread can set them."""
 
@@ -396,6 +399,8 @@ class Signals(Register):
         found: Entries = {}
         for number in _SIGNALS:
             value = _handler_of(number)
+            if type(value) is MethodType and module_of(value.__func__) == _TRIALS:
+                continue  # the timer of the load itself: it leads to the load, and goes with it
             value = found[number] = _NO_HANDLERS[value] if type(value) is int else value
             if type(value) is signal.Handlers or not self._is_plugins(value):
                 self._original[number] = value
