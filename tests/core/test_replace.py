@@ -396,6 +396,26 @@ def test_other_threads_keep_what_they_register_during_a_load(
     assert (len(lib.registry.all), lib.registry.by_name["of program"].value) == (1, "host")
 
 
+def test_what_takes_the_memory_of_a_freed_object_is_the_versions(
+    workspace: Workspace, run: Run, lib: ModuleType
+) -> None:
+    """What a load creates leaves with it, also where an object of the same class was before the load."""
+    source = (
+        "import gc, lib\nRELOAD = 'replace'\n"
+        "place = id(lib.things['gone'])\ndel lib.things['gone']\n"
+        "made = [lib.Program() for _ in range(50)]\n"
+        "IT = next(each for each in made if id(each) == place)\nIT.value = 'v1'\n"
+        "lib.registry.add(IT, 'it')\ngc.collect()\ndef register(ctx): ...\n"
+    )
+    workspace["greet"] = source
+    lib.things["gone"] = lib.Program()
+    running = run(workspace.config())
+    assert (running.status("greet").state, values_in(lib)) == (PluginState.OK, ["v1"])
+    running.manager.disable("greet")
+    retired(running)
+    assert values_in(lib) == []
+
+
 def test_what_cannot_be_removed_is_named(workspace: Workspace, run: Run, lib: ModuleType) -> None:
     """A registration in a tuple is named: in the fault of a failed load, and later in ``left``."""
     assert lib.registry.kept == ()

@@ -72,6 +72,8 @@ class Claims:
         self._root = root
         self._before: dict[int, int] = {}
         self._made: dict[int, int] = {}
+        self._aged: set[int] = set()
+        self._note = self._collecting
         self._modules = 0
         self._marks: dict[int, _Mark] = {}
 
@@ -79,10 +81,13 @@ class Claims:
 
     def begin(self) -> None:
         """Note which objects exist before the load."""
+        if not any(each is self._note for each in gc.callbacks):
+            gc.callbacks.append(self._note)
         make_all_old()
+        self._aged.clear()
         everything = gc.get_objects()
         self._modules = len(sys.modules)
-        # With the types: a new object may have the identity of an object that has been freed.
+        # A new object may have the identity of one that has been freed: ``_created`` drops those.
         self._before = dict(zip(map(id, everything), map(id, map(type, everything)), strict=True))
 
     def imported(self) -> None:
@@ -97,14 +102,24 @@ class Claims:
         ``parts`` are the functions that ``register`` handed over, or those of the error that ended the load.
         """
         self._marks = {id(thing): self._mark(thing) for _, thing in self._created(parts)}
-        self._before, self._made = {}, {}
+        self._before, self._made, self._aged = {}, {}, set()
+        for place, each in enumerate(gc.callbacks):
+            if each is self._note:
+                del gc.callbacks[place]
+                break
+
+    def _collecting(self, phase: str, _: dict[str, int]) -> None:
+        """Note, before a collection makes them old, which objects are young: they came after ``begin``."""
+        if phase == "start":
+            self._aged.update(map(id, objects_since()))
 
     def _created(self, parts: Iterable[object]) -> list[tuple[str, object]]:
         candidates = self._held(_modules_below(self._root), parts)
+        for key in self._aged.union(map(id, objects_since())):
+            self._before.pop(key, None)
         everything = gc.get_objects()  # without simple values, and without what a host froze at its start
         tracked = candidates.keys() & map(id, everything)
-        young = candidates.keys() & map(id, objects_since())
-        found = [candidates[key] for key in tracked if key in young or self._is_new(candidates[key][1])]
+        found = [candidates[key] for key in tracked if self._is_new(candidates[key][1])]
         is_old = map(self._before.__contains__, map(id, everything))
         fresh = itertools.compress(everything, map(operator.not_, is_old))
         return [
