@@ -289,11 +289,15 @@ class _Walk:
             yield from names_of(thing, self._root)
 
     def _add_locals(self) -> None:
-        """Make local variables of running code starts of paths."""
-        running = stacks()
+        """Make local variables of running code starts of paths, unless another path leads to their values.
+
+        A method that runs has its object as a local variable: that is no place that users know.
+        """
+        reached, running = self._ways(), stacks()
         try:
             for key, before, after in _locals_among(self._found, running, self._root):
-                self._starts.setdefault(key, (before, after))
+                if key not in reached:
+                    self._starts.setdefault(key, (before, after))
         finally:
             for stack in running.values():
                 stack.clear()  # this frame is in one of them: a cycle would keep its callers' variables

@@ -178,6 +178,10 @@ class Registry:
             if name in self.by_name: raise ValueError(f"{name} is already registered")
         self.by_name.update(dict.fromkeys(names, thing))
         return thing
+    def look(self, entered, gate):
+        copy = dict(self.by_name)
+        entered.set()
+        gate.wait()
 class Metric:
     def __init__(self, name, value):
         self.value = value
@@ -394,6 +398,24 @@ def test_other_threads_keep_what_they_register_during_a_load(
     save(running, workspace, source.replace("v1", "v2"))
     assert values_in(lib) == ["v2"]
     assert (len(lib.registry.all), lib.registry.by_name["of program"].value) == (1, "host")
+
+
+def test_what_a_program_looks_at_leaves_too(
+    workspace: Workspace, run: Run, lib: ModuleType, stage: Stage
+) -> None:
+    """A registration leaves with its version while a method of the register runs, with a copy of it."""
+    workspace["greet"] = (
+        "import lib\nRELOAD = 'replace'\nIT = lib.Metric('it', 'v1')\ndef register(ctx): ...\n"
+    )
+    running = run(workspace.config())
+    looking = threading.Thread(target=lib.registry.look, args=(stage.entered, stage.gate))
+    looking.start()
+    assert stage.entered.wait(PATIENCE)
+    running.manager.disable("greet")
+    retired(running)
+    assert values_in(lib) == []
+    stage.gate.set()
+    looking.join()
 
 
 def test_what_takes_the_memory_of_a_freed_object_is_the_versions(
