@@ -158,6 +158,22 @@ def of_type(kind: object, name: str) -> object:
     return type.__dict__[name].__get__(kind)
 
 
+def classes_of(root: str) -> list[type]:
+    """Return all classes of the generation, also those to which none of its modules leads.
+
+    A class that a function makes, as ``namedtuple`` does, may have no function of the plugin.
+    """
+    found, waiting, seen = [], [object], set[int]()
+    while waiting:
+        for kind in type.__subclasses__(waiting.pop()):
+            if id(kind) not in seen:
+                seen.add(id(kind))
+                waiting.append(kind)
+                if is_within(of_type(kind, "__module__"), root):
+                    found.append(kind)
+    return found
+
+
 def is_clock(thing: object) -> TypeGuard[datetime | clock_time]:
     """Return whether an object is a datetime or time: the collector does not see its ``tzinfo``."""
     return issubclass(type(thing), _CLOCKS)

@@ -22,6 +22,7 @@ from typing import Final, TypeAlias, TypeVar, cast
 from hotload_tui.core.holders import Hold, holds_of, running_in
 from hotload_tui.core.interpreter import make_young
 from hotload_tui.core.leak_path import (
+    classes_of,
     garbage,
     held_from_outside,
     held_objects,
@@ -227,6 +228,7 @@ class LivenessCheck:
         self._kept: list[object] = list(modules.values())
         self._references: dict[str, weakref.ref[object]] = {}
         self._others: list[weakref.ref[object]] = []
+        self._classes: list[weakref.ref[object]] | None = None  # until they are looked for
         self._held: set[str] | None = None
         self._held_by: list[str] = []
         self._said = ""
@@ -245,7 +247,11 @@ class LivenessCheck:
 
     def is_freed(self) -> bool:
         """Return whether nothing of the generation is left; this costs almost nothing."""
-        return all(reference() is None for reference in self._references.values())
+        if not all(reference() is None for reference in self._references.values()):
+            return False
+        if self._classes is None and self._module_names is not None and self._module_names.are_in_use():
+            self._find_classes()
+        return all(reference() is None for reference in self._classes or ())
 
     def garbage(self, is_wanted: Callable[[object], bool]) -> list[object] | None:
         """Return the generation's objects if one is wanted, otherwise none; ``None`` if something holds any.
@@ -256,7 +262,7 @@ class LivenessCheck:
             return []
         if self._to_visit <= 0:
             return None
-        found = members([*self._references.values(), *self._others], self.root)
+        found = members([*self._watched(), *self._others], self.root)
         self._to_visit -= len(found)
         self._is_large = len(found) > _LARGE
         make_young(found)
@@ -267,7 +273,7 @@ class LivenessCheck:
             return []  # the usual case; the full search visits all objects of the process
         self._to_visit -= len(found)
         del found, one_of_each_type  # they would count as holders
-        return garbage(self._references.values(), self.root, self._kept)
+        return garbage(self._watched(), self.root, self._kept)
 
     def let_go(self) -> bool:
         """Drop the references that keep the generation; return whether there were any."""
@@ -292,7 +298,7 @@ class LivenessCheck:
         if self._is_large and time.monotonic() < self._next_search:
             return False
         before = self._held
-        self._held = self._searched(lambda: held_from_outside(self._references.values(), self.root))
+        self._held = self._searched(lambda: held_from_outside(self._watched(), self.root))
         if self._held == before or self.is_freed():
             return False
         self._held_by, self._said = [], ""
@@ -306,8 +312,9 @@ class LivenessCheck:
         ``claimed``: objects of other code that the load created.
         """
         self._held_by, self._said = [], ""
+        self._find_classes()
         targets, own, names = self._searched(
-            lambda: held_objects(self._references.values(), self.root, self._kept, frames, claimed)
+            lambda: held_objects(self._watched(), self.root, self._kept, frames, claimed)
         )
         self._held = None if frames or claimed else names
         if not targets:
@@ -350,12 +357,20 @@ class LivenessCheck:
 
     def _names(self) -> Iterator[str]:
         if self._held is None:
-            self._held = held_from_outside(self._references.values(), self.root)
+            self._held = held_from_outside(self._watched(), self.root)
         held = self._held
         if not held:  # the namespaces are gone, or no holder was found: report the live objects
             held = {name for name, reference in self._references.items() if reference() is not None}
+            held.update(name for each in self._classes or () for name in names_of(each(), self.root))
         for name in held:
             yield self.named(name)
+
+    def _watched(self) -> list[weakref.ref[object]]:
+        return [*self._references.values(), *(self._classes or ())]
+
+    def _find_classes(self) -> None:
+        """Find the classes that functions made: a class without functions keeps no module alive."""
+        self._classes = [weakref.ref(kind) for kind in classes_of(self.root)]
 
     def _watch(self, name: str, thing: object) -> None:
         with contextlib.suppress(TypeError):  # an object of the plugin may allow no weak reference

@@ -12,6 +12,7 @@ work for each class, and without a change of the plugin's objects.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from types import FunctionType
 
@@ -44,7 +45,13 @@ class ModuleNames:
             _unique[id(name)] = unique
         return name
 
+    def are_in_use(self) -> bool:
+        """Return whether something else refers to one of the names, such as a class."""
+        return any(map(_UNUSED.__ne__, map(sys.getrefcount, self._names.values())))
 
+
+_UNUSED = next(map(sys.getrefcount, {0: object()}.values()))
+"""The count of references to a value that only a dictionary holds."""
 _known: dict[str, weakref.ref[ModuleNames]] = {}
 
 

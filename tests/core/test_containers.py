@@ -20,7 +20,7 @@ from tests.waiting import PATIENCE
 Run = Callable[[Config], Running]
 
 HEAD = """\
-import functools
+import collections, enum, functools
 import host_of_the_test as host
 
 class C:
@@ -147,6 +147,11 @@ LEAVES = {
     "bound method": "host.tools.append(C().method)",
     "object": "host.tools.append(C())",
     "partial": "host.tools.append(functools.partial(handler))",
+    "class made in a function": "host.tools.append(type('Local', (), {}))",
+    "class without a collected namespace": "host.tools.append(type('Slim', (), {'__slots__': ()}))",
+    "namedtuple": "host.cache['p'] = collections.namedtuple('Point', 'x y')",
+    "object of a namedtuple": "host.tools.append(collections.namedtuple('Point', 'x y')(1, 2))",
+    "enumeration": "host.registry.register(enum.Enum('Color', 'RED'))",
     "subclass": "globals().update(Sub=type('Sub', (host.Base,), {'__module__': __name__, 'f': handler}))",
     "record": "host.routes.append(host.Route('/x', handler))",
     "WeakSet": "host.weak.add(C); host.tools.append(C)",
@@ -252,11 +257,21 @@ def test_a_decorated_function_that_cannot_be_restored_is_named(
     assert host.cache == {"kept": 1}
 
 
-@pytest.mark.parametrize("thing", ["C()", "C().method", "type('Local', (), {'f': handler})"])
+@pytest.mark.parametrize(
+    "thing",
+    [
+        "C()",
+        "C().method",
+        "type('Local', (), {'f': handler})",
+        "type('Local', (), {})",
+        "collections.namedtuple('Point', 'x y')",
+        "enum.Enum('Color', 'RED')",
+    ],
+)
 def test_an_object_that_cannot_be_restored_is_named(
     workspace: Workspace, run: Run, host: ModuleType, thing: str
 ) -> None:
-    """An object that a failed save replaced in a dictionary has no name in its module: the fault says so."""
+    """A thing that a failed save replaced in a dictionary has no name in its module: the fault says so."""
     line = f"host.cache['it'] = {thing}"
     workspace["greet"] = leaving(line)
     running = run(workspace.config())
@@ -268,8 +283,12 @@ def test_an_object_that_cannot_be_restored_is_named(
     assert "the live version's is lost until its next load" in notes[0]
 
 
-# A weak entry goes with its object; nothing shows which entry it replaced.
-@pytest.mark.parametrize("kind", seen((kind for kind in LEAVES if kind != "WeakValueDictionary"), "subclass"))
+# A weak entry goes with its object; nothing shows which entry it replaced. That of a class without a name in
+# its module is lost, and named.
+UNKNOWN = {"WeakValueDictionary", "namedtuple", "enumeration"}
+
+
+@pytest.mark.parametrize("kind", seen((kind for kind in LEAVES if kind not in UNKNOWN), "subclass"))
 def test_a_failed_save_leaves_the_entries_of_the_live_version(
     workspace: Workspace, run: Run, host: ModuleType, kind: str
 ) -> None:
@@ -391,6 +410,31 @@ def test_all_that_still_holds_a_retired_version_is_named(
     assert sum(place in event.memory for place in places) == 3
     assert event.memory.endswith(" and 4 more")
     assert len(host.tools) == 2
+
+
+@pytest.mark.parametrize(
+    ("thing", "name"),
+    [
+        ("type('Local', (), {})", "Local"),
+        ("collections.namedtuple('Point', 'x y')", "Point"),
+        ("collections.namedtuple('Point', 'x y')(1, 2)", "Point"),
+        ("enum.Enum('Color', 'RED')", "Color"),
+    ],
+)
+def test_a_class_that_a_function_made_is_named(
+    workspace: Workspace, run: Run, host: ModuleType, thing: str, name: str
+) -> None:
+    """A retired version of which the host has such a class, or an object of it, is not called freed."""
+    workspace["greet"] = leaving(f"host.cache['it'] = {thing}")
+    running = run(workspace.config())
+    workspace["greet"] = answering("new")
+    running.manager.scan_and_load_all()
+    assert retired(running).memory.startswith(f"alive: greet.plugin.{name}, held by host_of_the_test.cache")
+    (left,) = running.status("greet").left
+    assert left.startswith(f"reference greet.plugin.{name} in host_of_the_test.cache['it']")
+    assert left.endswith("(plugin.py:15)")
+    host.cache.clear()
+    assert running.wait_for(lambda: running.status("greet").memory == "freed")
 
 
 def test_at_most_twenty_references_are_named(workspace: Workspace, run: Run, host: ModuleType) -> None:

@@ -482,9 +482,13 @@ class Ledger:
             if hold.is_activity or (hold.is_attribute and not remove):
                 continue  # reported as a thread or task, or as a patch
             what = f"{name(hold.what or self.root)} in {hold.where}"
-            entry = self._entry("reference", what, place_of(hold.thing))
+            entry = self._entry("reference", what, self._place_of(hold))
             found.append(_removed(entry, removal, hold) if remove else replace(entry, outcome="named"))
         return _bounded([*dict.fromkeys(found)])
+
+    def _place_of(self, hold: Hold) -> CodePlace:
+        place = place_of(hold.thing)
+        return place if place.file else self._script.mentions(hold.what.rpartition(".")[2]) or place
 
     def still_registered(self, errors: Iterable[object]) -> Iterator[str]:
         """Yield the names that the errors of a failed load mention, that its code registers, and that exist.

@@ -119,7 +119,10 @@ def module_of(thing: object) -> object:
 
 
 def place_of(thing: object) -> CodePlace:
-    """Return where a function, or the first method of a class, is defined; an empty place if unknown."""
+    """Return where a function, or the first method of a class, is defined; an empty place if unknown.
+
+    The methods of a class that a library has made, as ``namedtuple`` does, are in the library.
+    """
     kind = type(thing)
     if kind is MethodType:
         return place_of(cast("MethodType", thing).__func__)
@@ -128,10 +131,11 @@ def place_of(thing: object) -> CodePlace:
     if kind is FunctionType:
         code = cast("FunctionType", thing).__code__
         return CodePlace.of(code.co_filename, code.co_firstlineno)
-    methods = type.__dict__["__dict__"].__get__(thing if issubclass(kind, type) else kind)
-    return next(
-        (place_of(method) for method in methods.values() if type(method) is FunctionType), CodePlace()
-    )
+    found = thing if issubclass(kind, type) else kind
+    values = type.__dict__["__dict__"].__get__(found).values()
+    methods = [value for value in values if type(value) is FunctionType]
+    own = (method for method in methods if method.__globals__.get("__name__") == _module_of_type(found))
+    return next(map(place_of, own), CodePlace())
 
 
 def name_of(thing: object) -> str:
