@@ -22,7 +22,7 @@ from hotload_tui.core.config_files import Setting
 from hotload_tui.core.directories import unknown
 from hotload_tui.core.errors import ConfigError, HotloadError, NoHostError, NotFoundError, UsageError, nearest
 from hotload_tui.core.events import AnyEvent, HostLost, HostReached
-from hotload_tui.core.faults import TWICE
+from hotload_tui.core.faults import is_claimed_twice
 from hotload_tui.core.model import Fault, Invocation, PluginStatus, Snapshot
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
             output.narrate(f"{plugin.name}: {report.brief(fault, plugin.generation)}")
             if fault.call:
                 output.narrate(f"  called as {fault.call}")
-            for note in fault.notes if fault.missing_module or TWICE in fault.notes else ():
+            for note in fault.notes if fault.missing_module or is_claimed_twice(fault) else ():
                 output.narrate(f"  note: {note}")
         for remark in report.remarks(plugin):
             output.narrate(f"{plugin.name}: {remark}")

@@ -226,8 +226,68 @@ _CLAIMED_TWICE: Final = re.compile(
 
 def is_claimed_twice(fault: Fault) -> bool:
     """Return whether a fault or one of its causes is typical of a second claim to an exclusive resource."""
-    found = _CLAIMED_TWICE.search(f"{fault.type}: {fault.message}")
-    return bool(found) or any(map(is_claimed_twice, fault.causes))
+    return _second_claim(fault) is not None
+
+
+def _second_claim(fault: Fault) -> Fault | None:
+    if _CLAIMED_TWICE.search(f"{fault.type}: {fault.message}"):
+        return fault
+    return next(filter(None, map(_second_claim, fault.causes)), None)
+
+
+def claim_hint(fault: Fault, failed: str, previous: str, others: Iterable[tuple[str, str]]) -> str:
+    """Return who may hold what a fault says is taken; empty if that is the host, or not known.
+
+    ``failed`` is the source of the version that failed, ``previous`` that of the live version, and ``others``
+    are the other live plugins with theirs.
+    """
+    claim = _second_claim(fault)
+    if claim is None:
+        return ""
+    words = [part for word in _NAME.findall(f"{claim.type}: {claim.message}") for part in _parts_of(word)]
+    names = [word for word in dict.fromkeys(words) if _has_name(failed, word)]
+    is_previous = _has_all(previous, names) if names else _has_line(previous, claim)
+    holders = [plugin for plugin, text in others if _has_all(text, names)] if names else []
+    if not holders:
+        return TWICE if is_previous else ""
+    plugins = " or ".join(f"plugin {plugin}" for plugin in holders[:_HOLDERS])
+    if is_previous:
+        return f"{TWICE.replace('version', f'version or {plugins}', 1)}, or another name"
+    return f"{plugins} may hold it: its code has that name, too"
+
+
+_HOLDERS = 3  # plugins that a hint names
+_NAME: Final = re.compile(r"\w[\w.-]+")
+_CALLED: Final = re.compile(r"(\w+)\s*\(")
+
+
+def _parts_of(word: str) -> list[str]:
+    return [part for part in (word, *word.split(".")) if len(part) > 1]
+
+
+def _has_name(text: str, word: str) -> bool:
+    """Return whether a source has a word as a string, a number, or the name of a class or function.
+
+    Libraries change the case of some names.
+    """
+    name = re.escape(word)
+    is_number = word.isdigit() and re.search(rf"(?<![\w.]){name}(?![\w.])", text)
+    strings = rf"([\"']){name}\1|\b(?:class|def)\s+{name}\b"
+    return bool(is_number or re.search(strings, text, re.IGNORECASE))
+
+
+def _has_all(text: str, names: list[str]) -> bool:
+    return all(_has_name(text, name) for name in names)
+
+
+def _has_line(text: str, fault: Fault) -> bool:
+    """Return whether a source has the calls of the line that raised."""
+    frame = next((frame for frame in reversed(fault.frames) if frame.owner == "plugin"), None)
+    if frame is None or not 0 <= frame.line - frame.first_line < len(frame.lines):
+        return False
+    line = frame.lines[frame.line - frame.first_line].strip()
+    called = {*_CALLED.findall(line)}
+    return called.issubset(_CALLED.findall(text)) if called else line in text
 
 
 def notes_of(error: BaseException) -> Iterator[str]:

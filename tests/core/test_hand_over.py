@@ -315,7 +315,10 @@ def test_the_hint_names_the_previous_version_only_if_it_can_hold_it(
 ) -> None:
     """A name that the previous version has released is taken by somebody else: the hint would be wrong."""
     taken = "raise OSError(98, 'Address already in use')"
-    workspace["greet"] = owner("a") if previous == "released it" else "def register(ctx): ..."
+    claim = f"def claim():\n    {taken}\n"
+    workspace["greet"] = owner("a", head=claim)
+    if previous == "may hold it":
+        workspace["greet"] = f"{claim}def register(ctx): ..."
     running = run(workspace.config())
     save(running, workspace, owner("b", acquire=taken))
     assert (TWICE in running.fault("greet").notes) is (previous == "may hold it")

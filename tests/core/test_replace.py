@@ -99,21 +99,64 @@ CLAIMS = [
 
 
 @pytest.mark.parametrize("error", CLAIMS)
-def test_a_second_claim_names_the_way_out(workspace: Workspace, run: Run, error: str) -> None:
-    """The typical messages of libraries get the hint, but only while a previous version is live."""
-    failing = (
-        f"def register(ctx):\n    try: raise {error}\n"
+def test_a_second_claim_names_the_way_out(
+    workspace: Workspace, run: Run, registry: ModuleType, error: str
+) -> None:
+    """The typical messages of libraries get the hint, but only while a version that claims it is live."""
+    claiming = (
+        f"import registry\ndef claim():\n    if 'it' in registry.names: raise {error}\n"
+        "def register(ctx):\n    try: claim()\n"
         "    except Exception as error: raise RuntimeError from error\n"
     )
-    workspace["greet"] = failing
+    workspace["greet"] = claiming
+    registry.names["it"] = "the host"
     running = run(workspace.config())
     assert TWICE not in running.fault("greet").notes
     save(running, workspace, "def register(ctx): ...")
-    save(running, workspace, failing)
+    save(running, workspace, claiming)
+    assert TWICE not in running.fault("greet").notes
+    registry.names.clear()
+    save(running, workspace, f"{claiming}# again\n")
+    registry.names["it"] = "the previous version"
+    save(running, workspace, f"{claiming}# edited\n")
     fault = running.fault("greet")
     assert TWICE in fault.notes
     assert f"  note: {TWICE}" in [*fault_lines(fault)]
     assert running.status("greet").state is PluginState.STALE
+
+
+OTHER = "plugin stats may hold it: its code has that name, too"
+BOTH = (
+    'the previous version or plugin stats still holds it; use ctx.own or reload = "replace", or another name'
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "previous", "other", "note"),
+    [
+        ("registry.add('hits', 2)", "registry.add('hits', 1)", "'misses'", TWICE),
+        ("registry.add('hits', 2)", "registry.add('pages', 1)", "'hits'", OTHER),
+        ("registry.add('hits', 2)", "registry.add('pages', 1)", "'misses'", ""),
+        ("registry.add('hits', 2)", "", "'hits'", OTHER),
+        ("registry.add('hits', 2)", "'hits'", "'hits'", BOTH),
+        ("registry.add(8080, 2)", "registry.add(8081, 1)", "8080", OTHER),
+        ("registry.add(8080, 2)", "registry.add(8081, 1)", "18080", ""),
+        ("registry.add('Hits'.lower(), 2)", "registry.add('Hits'.lower(), 1)", "'misses'", TWICE),
+        ("registry.add('hi' + 'ts', 2)", "registry.add('hi' + 'ts', 1)", "'hits'", TWICE),
+        ("registry.add('hi' + 'ts', 2)", "registry.names", "'hits'", ""),
+    ],
+)
+def test_the_hint_is_about_the_plugin_that_holds_the_name(  # noqa: PLR0917 - a row of the table
+    workspace: Workspace, run: Run, registry: ModuleType, line: str, previous: str, other: str, note: str
+) -> None:
+    """A name that another plugin or the host holds is not said to be held by the previous version."""
+    workspace["stats"] = f"NAME = {other}\ndef register(ctx): ..."
+    if previous:
+        workspace["greet"] = f"import registry\ndef register(ctx):\n    {previous}\n"
+    running = run(workspace.config())
+    registry.names |= {"hits": "held", 8080: "held"}
+    save(running, workspace, f"import registry\ndef register(ctx):\n    {line}\n")
+    assert running.fault("greet").notes == ((note,) if note else ())
 
 
 def test_another_fault_gets_no_hint(workspace: Workspace, run: Run) -> None:

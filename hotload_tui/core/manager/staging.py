@@ -18,6 +18,7 @@ from hotload_tui.core.compiler import Preview
 from hotload_tui.core.config import Config
 from hotload_tui.core.directories import PluginDirectory, found_status
 from hotload_tui.core.errors import (
+    ArtifactError,
     CompileError,
     DiscoverError,
     HotloadError,
@@ -27,7 +28,7 @@ from hotload_tui.core.errors import (
     nearest,
 )
 from hotload_tui.core.events import PluginLoaded, Step
-from hotload_tui.core.faults import TWICE, TextOf, fault_of, is_claimed_twice, raised_by
+from hotload_tui.core.faults import TextOf, claim_hint, fault_of, is_claimed_twice, raised_by
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.decide import BROKEN, Decision, Facts, decide, depending_on, in_order
 from hotload_tui.core.manager.outdated import Outdated
@@ -199,14 +200,31 @@ class Engine:
             module_path=self.config.module_path,
             text_of=_texts(source),
         )
-        live = self.loader.live(plugin)
         if explained := self.loader.explain_taken(plugin, fault.message):
             return replace(fault, notes=(*fault.notes, *explained))
-        if fault.phase in ("load", "register") and live and is_claimed_twice(fault):
-            released = {in_function("acquire", owned.key) for owned in live.context.owned}
-            if released.isdisjoint(fault.notes):  # somebody else holds what the live version had released
-                fault = replace(fault, notes=(*fault.notes, TWICE))
+        if fault.phase in ("load", "register") and is_claimed_twice(fault):
+            files = (file for file in (source.files if source else ()) if file.path.endswith(".py"))
+            failed = "\n".join(decoded(file.content) for file in files)
+            others = ((name, self._text(name)) for name in self.loader.names() if name != plugin)
+            hint = claim_hint(fault, failed, self._holding(plugin, fault), others)
+            return replace(fault, notes=(*fault.notes, hint)) if hint else fault
         return fault
+
+    def _holding(self, plugin: str, fault: Fault) -> str:
+        """Return the source of the live version; empty if it had released what the next one did not get."""
+        live = self.loader.live(plugin)
+        released = {in_function("acquire", owned.key) for owned in live.context.owned} if live else set()
+        return self._text(plugin) if released.isdisjoint(fault.notes) else ""
+
+    def _text(self, plugin: str) -> str:
+        """Return the source of the live version of a plugin; empty if there is none."""
+        live, found = self.loader.live(plugin), []
+        if live is not None:
+            artifact = live.generation.artifact
+            paths = [member.path for member in artifact.manifest.members if member.code_size]
+            with contextlib.suppress(ArtifactError):  # it is damaged
+                found += [decoded(artifact.source(path)) for path in paths]
+        return "\n".join(found)
 
     @contextlib.contextmanager
     def blaming(self, plugin: str) -> Iterator[None]:
