@@ -154,7 +154,7 @@ def test_the_hint_is_about_the_plugin_that_holds_the_name(  # noqa: PLR0917 - a 
     if previous:
         workspace["greet"] = f"import registry\ndef register(ctx):\n    {previous}\n"
     running = run(workspace.config())
-    registry.names |= {"hits": "held", 8080: "held"}
+    vars(registry)["names"] |= {"hits": "held", 8080: "held"}
     save(running, workspace, f"import registry\ndef register(ctx):\n    {line}\n")
     assert running.fault("greet").notes == ((note,) if note else ())
 
