@@ -184,9 +184,46 @@ def test_an_acquire_that_takes_too_long_fails(workspace: Workspace, run: Run, st
     told(stage)
     save(running, workspace, owner("b", acquire="stage.wait()"))
     assert running.status("greet").state is PluginState.STALE
-    assert "load_timeout" in running.fault("greet").message
+    assert running.fault("greet").message.startswith(
+        "acquire of ctx.own('it') did not end within load_timeout"
+    )
     assert "in acquire of ctx.own('it')" in running.fault("greet").notes
     assert told(stage) == ["greet a releases", "greet b acquires", "greet a acquires"]
+
+
+SLOW = {
+    "release": ("ctx.own('slow', int, stage.wait)", "release of ctx.own('slow')", "load_timeout = 0.2 s"),
+    "on_unload": ("ctx.on_unload(stage.wait)", "on_unload function Stage.wait", "drain_timeout = 0.2 s"),
+}
+
+
+@pytest.mark.usefixtures("stage")
+@pytest.mark.parametrize("kind", SLOW)
+@pytest.mark.parametrize("reload", ["swap", "replace"])
+def test_a_fault_names_the_function_that_took_too_long(
+    workspace: Workspace, run: Run, kind: str, reload: str
+) -> None:
+    """An old version that leaves slowly is not reported as a load; the new version goes live."""
+    line, what, limit = SLOW[kind]
+    head = f"RELOAD = '{reload}'\n"
+    workspace["greet"] = owner("a", line, head=head)
+    running = run(workspace.config(load_timeout=0.2, drain_timeout=0.2))
+    save(running, workspace, owner("b", head=head))
+    assert (running.host.call("greet"), running.status("greet").state) == (["b"], PluginState.OK)
+    assert running.wait_for(lambda: bool(running.told(PluginFailed)))
+    (fault,) = [event.fault for event in running.told(PluginFailed)]
+    assert (fault.phase, fault.type) == ("unload", "TimeoutError")
+    assert fault.message.startswith(f"{what} did not end within {limit}")
+
+
+@pytest.mark.usefixtures("stage")
+def test_a_replace_that_takes_too_long_is_named(workspace: Workspace, run: Run) -> None:
+    """The fault of a slow ``replace`` names that function, and the old version stays live."""
+    workspace["greet"] = replacing("a")
+    running = run(workspace.config(load_timeout=0.2))
+    save(running, workspace, replacing("b", replace="lambda _: stage.wait()"))
+    assert running.fault("greet").message.startswith("replace of ctx.own('router') did not end within")
+    assert (running.host.call("greet"), running.status("greet").state) == (["a"], PluginState.STALE)
 
 
 def test_a_reload_that_blocks_its_own_event_loop_says_so(

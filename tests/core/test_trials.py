@@ -26,6 +26,7 @@ class Step(Generic[T]):
 
     def __init__(self, name: str, prove: Callable[[], T]) -> None:
         self.name = name
+        self.what = "the load"
         self.prove = prove
 
     def begin(self, *, follows: bool) -> None:

@@ -86,6 +86,11 @@ class Load:
         """The plugin's name."""
         return self.wanted.name
 
+    @property
+    def what(self) -> str:
+        """What runs, as a message says it."""
+        return "the load"
+
     def begin(self, *, follows: bool) -> None:
         """Create the generation and record the state of the process that it may change.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Final, Generic, TypeAlias, TypeVar, cast
 
 from hotload_tui.core.errors import LoadError, PluginError, RegisterError
@@ -94,16 +95,31 @@ def _takes_one(function: Release[object]) -> bool:
 class _Call:
     """One call of a plugin's function, as the trials run it."""
 
-    def __init__(self, plugin: str, run: Callable[[], object]) -> None:
+    def __init__(self, plugin: str, what: str, function: Callable[[], object]) -> None:
         self.name = plugin
-        self._run = run
+        self.what = what
+        self.observed: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext
+        """Reports the step while it runs."""
+        self._function = function
 
     def begin(self, *, follows: bool) -> None:
         """Do nothing: no module is loaded."""
 
     def prove(self) -> object:
-        """Call the function."""
-        return self._run()
+        """Call the function; raises ``RegisterError``."""
+        with self.observed():
+            try:
+                result = self._function()
+            except BaseException as error:  # foreign code: whatever it raises, the hand-over has failed
+                raise RegisterError(self.name, "a function of ctx.own raised") from error
+            if inspect.iscoroutine(result):  # as of a lambda: nothing has happened yet
+                result.close()
+                raise RegisterError(
+                    self.name,
+                    "a function of ctx.own returned a coroutine, which nobody awaits; run it on its "
+                    "event loop: asyncio.run_coroutine_threadsafe(…, loop).result()",
+                )
+            return result
 
     def end(self) -> None:
         """Do nothing: no module was loaded."""
@@ -131,50 +147,38 @@ class Claims:
 
     def acquire(self, plugin: str, digest: str, owned: Owned[object]) -> None:
         """Claim a resource for a version; raises ``PluginError``."""
-        with self._named(owned.key, "acquire"):
-            owned.hold(self._call("load", plugin, digest, owned.acquire))
+        with self._named(owned.key, "acquire") as what:
+            owned.hold(self._call("load", digest, _Call(plugin, what, owned.acquire)))
 
     def replace(self, plugin: str, digest: str, owned: Owned[object], previous: Owned[object]) -> None:
         """Put a version's part in the place of another version's; raises ``PluginError``."""
         replace, value = owned.replace, previous.value
         assert replace is not None
-        with self._named(owned.key, "replace"):
-            owned.hold(self._call("load", plugin, digest, lambda: replace(value)))
+        with self._named(owned.key, "replace") as what:
+            owned.hold(self._call("load", digest, _Call(plugin, what, lambda: replace(value))))
         previous.let_go()
 
     def release(self, plugin: str, digest: str, owned: Owned[object]) -> None:
         """Give a resource up; raises ``PluginError``, and then the version still counts as its owner."""
         value = owned.value
-        with self._named(owned.key, "release"):
-            self._call("unload", plugin, digest, lambda: _release(owned, value))
+        with self._named(owned.key, "release") as what:
+            self._call("unload", digest, _Call(plugin, what, lambda: _release(owned, value)))
         owned.let_go()
 
-    def _call(self, phase: Phase, plugin: str, digest: str, function: Callable[[], object]) -> object:
-        def run() -> object:
-            with self._step_observer(phase, plugin, digest):
-                try:
-                    result = function()
-                except BaseException as error:  # foreign code: whatever it raises, the hand-over has failed
-                    raise RegisterError(plugin, "a function of ctx.own raised") from error
-                if inspect.iscoroutine(result):  # as of a lambda: nothing has happened yet
-                    result.close()
-                    raise RegisterError(
-                        plugin,
-                        "a function of ctx.own returned a coroutine, which nobody awaits; run it on its "
-                        "event loop: asyncio.run_coroutine_threadsafe(…, loop).result()",
-                    )
-                return result
-
+    def _call(self, phase: Phase, digest: str, call: _Call) -> object:
+        call.observed = lambda: self._step_observer(phase, call.name, digest)
         done: list[object] = []
-        self._trials.run([_Call(plugin, run)], self._limit, done)
+        self._trials.run([call], self._limit, done)
         return done[0]
 
     @contextlib.contextmanager
-    def _named(self, key: str, what: str) -> Iterator[None]:
-        """Add to an error which function of which resource raised it."""
+    def _named(self, key: str, what: str) -> Iterator[str]:
+        """Yield the name of a function of a resource, and add it to the error that this function raises."""
         try:
-            yield
+            yield f"{what} of ctx.own('{key}')"
         except PluginError as error:
+            if isinstance(error, LoadError) and error.__cause__ is None:
+                error.__cause__ = TimeoutError(str(error))  # it goes on, and no module was loading
             with contextlib.suppress(Exception):  # an exception class of the plugin may not accept notes
                 BaseException.add_note(error.__cause__ or error, in_function(what, key))
                 if isinstance(error, LoadError) and running_loop() is not None:  # it took too long

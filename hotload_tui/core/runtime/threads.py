@@ -72,6 +72,11 @@ class LoadCall(Protocol[_T_co]):
         """The plugin's name."""
         ...
 
+    @property
+    def what(self) -> str:
+        """What ``prove`` is, as a message says it, such as ``the load``."""
+        ...
+
     def begin(self, *, follows: bool) -> None:
         """Prepare the load; ``follows``: the ``end`` of another load came directly before."""
         ...
@@ -230,7 +235,7 @@ class WorkerTrials:
         self._thread = thread
         try:
             if not _ends_in_time(series, thread):
-                raise self._interrupt(loads[len(done) - before].name, series, limit, thread)
+                raise self._interrupt(loads[len(done) - before], series, limit, thread)
         finally:
             self._thread = None
         if series.error is not None:
@@ -241,13 +246,13 @@ class WorkerTrials:
         return threading.current_thread() is self._thread
 
     def _interrupt(
-        self, plugin: str, series: Series[_T], limit: float, thread: threading.Thread
+        self, load: LoadCall[_T], series: Series[_T], limit: float, thread: threading.Thread
     ) -> LoadError:
         """Interrupt a load that takes too long, and return the error to raise."""
         ending = end(thread)
         if not ending.has_ended:
-            return _stuck(plugin, limit, f"its thread '{thread.name}' still runs", ending)
-        error = _interrupted(plugin, limit, series.error, ending)
+            return _stuck(load, limit, f"its thread '{thread.name}' still runs", ending)
+        error = _interrupted(load, limit, series.error, ending)
         series.error = None
         return error
 
@@ -361,9 +366,7 @@ class MainTrials:
         before = len(done)
         if self._running:
             where = f", inside the import of {self._spared()}{_RESTART}" if self._spared() else ""
-            raise LoadError(
-                loads[0].name, f"the load of {self._running} still occupies the main thread{where}"
-            )
+            raise LoadError(loads[0].name, f"{self._running} still occupies the main thread{where}")
         # The timer interrupts a load first: a load that goes on after ``GRACE`` is left behind.
         prove, step = functools.partial(self._prove, limit), functools.partial(self._step, limit)
         series = Series(loads, limit + GRACE, done, prove, engine_step=step, spared=self._spared)
@@ -373,9 +376,7 @@ class MainTrials:
             self._jobs.put(series.run)
             if not series.ends_in_time():
                 ending = Ending(False, self._spared(), is_inside=True)
-                raise _stuck(
-                    loads[len(done) - before].name, limit, "it still runs on the main thread", ending
-                )
+                raise _stuck(loads[len(done) - before], limit, "it still runs on the main thread", ending)
         if series.error is not None:
             raise series.error
 
@@ -395,24 +396,25 @@ class MainTrials:
 
     def _prove(self, limit: float, load: LoadCall[_T]) -> _T:
         # A separate context: the main thread must not keep the plugin's context variables.
-        call = self._timed(load.name, limit, lambda: contextvars.Context().run(load.prove))
+        running = f"{load.what} of {load.name}"
+        call = self._timed(running, limit, lambda: contextvars.Context().run(load.prove))
         if not call.in_time:
-            raise _interrupted(load.name, limit, call.error, Ending(True, call.spared, call.is_inside))
+            raise _interrupted(load, limit, call.error, Ending(True, call.spared, call.is_inside))
         if call.error is not None:
             raise _failure(load.name, call.error)
         return cast("_T", call.value)
 
     def _step(self, limit: float, plugin: str, step: Callable[[], None]) -> None:
         """Run a step of the engine; it goes on if a finalizer was interrupted in it."""
-        call = self._timed(plugin, limit, step, is_engines=True)
+        call = self._timed(f"the load of {plugin}", limit, step, is_engines=True)
         if call.error is not None:
             raise _failure(plugin, call.error)
 
     def _timed(
-        self, plugin: str, limit: float, function: Callable[[], _T], *, is_engines: bool = False
+        self, running: str, limit: float, function: Callable[[], _T], *, is_engines: bool = False
     ) -> _TimedCall[_T]:
         call = _TimedCall(function, limit, is_engines=is_engines)
-        self._running, self._call = plugin, cast("_TimedCall[object]", call)
+        self._running, self._call = running, cast("_TimedCall[object]", call)
         try:
             call.run()
         finally:
@@ -436,7 +438,9 @@ def _failure(plugin: str, error: BaseException) -> PluginError:
 _RESTART = ", which did not end: restart the process, because later imports in it may fail or hang"
 
 
-def _interrupted(plugin: str, limit: float, failure: BaseException | None, ending: Ending) -> LoadError:
+def _interrupted(
+    load: LoadCall[_T], limit: float, failure: BaseException | None, ending: Ending
+) -> LoadError:
     """Return the error of an interrupted load, with its stack at the interruption."""
     if ending.is_inside:
         where = f" inside the import of {ending.spared}{_RESTART}"
@@ -444,10 +448,10 @@ def _interrupted(plugin: str, limit: float, failure: BaseException | None, endin
         where = f", after the import of {ending.spared}, which nothing may interrupt"
     else:
         where = ""
-    over = _over(limit)
-    error = LoadError(plugin, f"{over} and was interrupted{where}")
+    over = _over(load, limit)
+    error = LoadError(load.name, f"{over} and was interrupted{where}")
     if failure is None:  # the load ended by itself with that import
-        return LoadError(plugin, f"{over}{where}; reload the plugin: that module is imported now")
+        return LoadError(load.name, f"{over}{where}; reload the plugin: that module is imported now")
     cause = failure.__cause__ if isinstance(failure, PluginError) else None
     if cause is not None:
         here = TimeoutError(f"{over}; it was interrupted here{where}")
@@ -455,10 +459,10 @@ def _interrupted(plugin: str, limit: float, failure: BaseException | None, endin
     return error
 
 
-def _stuck(plugin: str, limit: float, where: str, ending: Ending) -> LoadError:
+def _stuck(load: LoadCall[_T], limit: float, where: str, ending: Ending) -> LoadError:
     inside = f", inside the import of {ending.spared}{_RESTART}" if ending.is_inside and ending.spared else ""
-    return LoadError(plugin, f"{_over(limit)} and cannot be interrupted; {where}{inside}")
+    return LoadError(load.name, f"{_over(load, limit)} and cannot be interrupted; {where}{inside}")
 
 
-def _over(limit: float) -> str:
-    return f"the load did not end within load_timeout = {limit:g} s"
+def _over(load: LoadCall[_T], limit: float) -> str:
+    return f"{load.what} did not end within load_timeout = {limit:g} s"
