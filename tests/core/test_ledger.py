@@ -61,12 +61,22 @@ class Tool:
         """Return the names of those that ran."""
         return ["host"]
 
+    def stop(self) -> object:
+        """Return what stopped."""
+        return "host"
+
+
+def helper(value: int = 1, *, more: int = 2) -> object:
+    """Return the arguments."""
+    return value, more
+
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return a module of the host that plugins import as ``host``."""
     module = ModuleType("host_of_the_test")
     vars(module).update(greeting=len, cache={}, tools=[], number=1, Tool=Tool, wake=threading.Event())
+    vars(module)["helper"] = helper
     monkeypatch.setitem(sys.modules, "host_of_the_test", module)
     return module
 
@@ -288,6 +298,15 @@ UNDONE: dict[str, tuple[str, Callable[[], object], str]] = {
                        shutil.get_archive_formats, "archive format"),
     "unpack format": ("import shutil\nshutil.register_unpack_format('hotload', ['.hot'], lambda *a: None)",
                       shutil.get_unpack_formats, "unpack format"),
+    "code of a function": ("host.helper.__code__ = (lambda *a: 'patched').__code__", helper, "attribute"),
+    "code of a function by name": ("setattr(host.helper, '__code__', (lambda *a: 'new').__code__)", helper,
+                                   "attribute"),
+    "defaults of a function": ("host.helper.__defaults__ = (7,)", helper, "attribute"),
+    "keyword defaults": ("host.helper.__kwdefaults__ = {'more': 7}", helper, "attribute"),
+    "attribute of a function": ("host.helper.cache = {}", lambda: {**vars(helper)}, "attribute"),
+    "class in a function": ("host.helper.kind = C", lambda: {**vars(helper)}, "attribute"),
+    "code of a method": ("host.Tool.stop.__code__ = (lambda self: 'patched').__code__", lambda: Tool().stop(),
+                         "attribute"),
     "disabled logger": ("import logging\nlogging.getLogger('formatted').disabled = True",
                         lambda: logging.getLogger("formatted").disabled, "logging"),
     "timer": ("import threading\nt = threading.Timer(60, C)\nt.daemon = True\nt.start()",
@@ -305,6 +324,8 @@ LATE = [
         "switch interval", "collector off", "logging off", "sys.path", "warnings filter", "logging level",
         "logging handler of the standard library", "sqlite3 converter",
         "patched class", "patched class by name", "attribute of a class deleted",
+        "code of a function", "code of a function by name", "defaults of a function", "keyword defaults",
+        "attribute of a function", "class in a function", "code of a method",
         "socket timeout", "umask", "resource limit", "digits of a number", "start method", "opener",
         "csv field limit", "decimal defaults", "decimal traps", "level name", "interval timer", "stack size",
         "fault handler", "collector threshold", "origin tracking", "memory tracing", "codec alias",
@@ -828,6 +849,31 @@ def test_a_patch_that_calls_what_was_there_does_not_pile_up(
     running.manager.disable("greet")
     retire(running, 3)
     assert vars(host)["act"] is original
+
+
+@pytest.mark.usefixtures("host")
+def test_the_code_of_a_shared_function_is_that_of_the_live_version(workspace: Workspace, run: Run) -> None:
+    """After each reload the function has the live version's code, and after unloading its own."""
+
+    def version(number: int) -> str:
+        return (
+            f"from host_of_the_test import helper\nhelper.__code__ = (lambda *a: {number}).__code__\n{CLEAN}"
+        )
+
+    workspace["greet"] = version(1)
+    running = run(workspace.config())
+    for number in (2, 3):
+        workspace["greet"] = version(number)
+        running.manager.scan_and_load_all()
+        retire(running, number - 1)
+        assert helper() == number
+    workspace["greet"] = f"{version(4)}raise ValueError"
+    running.manager.scan_and_load_all()
+    assert helper() == 3
+    running.manager.disable("greet")
+    (entry,) = retire(running, 3).ledger
+    assert entry.what.endswith(".helper.__code__ = <lambda>")
+    assert (entry.outcome, helper()) == ("undone", (1, 2))
 
 
 def test_a_patch_of_a_shared_class_does_not_pile_up(workspace: Workspace, run: Run, host: ModuleType) -> None:

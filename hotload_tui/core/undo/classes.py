@@ -1,4 +1,7 @@
-"""Patched attributes of shared classes: noted when the plugin imports the class, before it can set one."""
+"""Patched attributes of shared classes and functions, with the code and the defaults of the functions.
+
+They are noted when the plugin imports the class or the function, before it can set one.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ import dis
 import sys
 import weakref
 from collections.abc import Collection, Hashable, Iterable, Iterator
-from types import CodeType, ModuleType
-from typing import Final, cast
+from types import CodeType, FunctionType, ModuleType
+from typing import Final, TypeAlias, cast
 
 from hotload_tui.core.undo.owner import Owner, name_of
 from hotload_tui.core.undo.registers import MISSING, Entries, Register, RegisterChange, is_same
@@ -18,64 +21,91 @@ _SETTERS: Final = frozenset(("setattr", "delattr", "patch", "__setattr__", "__de
 _IGNORED = ("__abstractmethods__", "__annotations__", "__annotate__", "__dict__", "__weakref__")
 
 
-class _Classes(dict[Hashable, object]):
-    """The noted classes by full name, each with a copy of its attributes."""
+_PARTS: Final = ("__code__", "__defaults__", "__kwdefaults__")
+"""What a function is made of, in addition to its attributes."""
+_Patchable: TypeAlias = type | FunctionType
 
-    def note(self, kind: type) -> None:
-        name = f"{kind.__dict__.get('__module__')}.{type.__dict__['__qualname__'].__get__(kind)}"
+
+class _Noted(dict[Hashable, object]):
+    """The noted classes and functions by full name, each with a copy of its attributes."""
+
+    def note(self, name: str, thing: _Patchable) -> None:
         if name not in self:
-            self[name] = kind, dict(type.__dict__["__dict__"].__get__(kind))
+            self[name] = thing, _attributes(thing)
 
-    def copies(self) -> dict[str, tuple[type, Entries]]:
-        return cast("dict[str, tuple[type, Entries]]", self)
+    def copies(self) -> dict[str, tuple[_Patchable, Entries]]:
+        return cast("dict[str, tuple[_Patchable, Entries]]", self)
+
+
+def _attributes(thing: _Patchable) -> Entries:
+    if isinstance(thing, FunctionType):
+        return {part: getattr(thing, part) for part in _PARTS} | cast("Entries", vars(thing))
+    return dict(type.__dict__["__dict__"].__get__(thing))
 
 
 class ClassAttributes(Register):
-    """The attributes of the shared classes that a plugin names and imports."""
+    """The attributes of the shared classes and functions that a plugin names and imports."""
 
     category = "attribute"
 
     def __init__(self, plugins: Owner) -> None:
         self._plugins = plugins
-        self._kinds: dict[str, weakref.ref[type]] = {}
+        self._things: dict[str, weakref.ref[_Patchable]] = {}
 
     def read(self) -> Entries:
-        """Begin to note classes."""
-        return _Classes()
+        """Begin to note classes and functions."""
+        return _Noted()
 
     def read_after(self, before: Entries) -> Entries:
-        """Return the classes that were noted during the load."""
+        """Return what was noted during the load."""
         return before
 
     def read_on(self, known: Entries) -> Entries:  # noqa: ARG002 - another plugin imports other classes
-        """Begin to note classes."""
-        return _Classes()
+        """Begin to note classes and functions."""
+        return _Noted()
 
     def note(self, before: Entries, modules: Iterable[str], words: Collection[str]) -> None:
-        """Copy the attributes of the classes in ``modules`` that are named by one of ``words``."""
-        waiting = [namespace for name in modules if (namespace := _namespace(sys.modules.get(name)))]
+        """Copy the attributes of the classes and functions in ``modules`` that ``words`` name."""
+        noted = cast("_Noted", before)
+        waiting = [(name, space) for name in modules if (space := _namespace(sys.modules.get(name)))]
         for is_inner in (False, True):
-            inner: list[dict[str, object]] = []
-            for namespace in waiting:
-                for value in [namespace[word] for word in words if word in namespace]:
-                    if issubclass(type(value), type):
-                        self._note(cast("_Classes", before), cast("type", value))
+            inner: list[tuple[str, dict[str, object]]] = []
+            for place, namespace in waiting:
+                for word in (word for word in words if word in namespace):
+                    value = namespace[word]
+                    if type(value) is FunctionType:
+                        self._note(noted, f"{place}.{word}", value)
+                    elif issubclass(type(value), type):
+                        self._note_class(noted, cast("type", value), words)
                     elif issubclass(type(value), ModuleType) and not is_inner:
-                        inner.append(_namespace(cast("ModuleType", value)))
+                        inner.append((f"{place}.{word}", _namespace(cast("ModuleType", value))))
             waiting = inner
 
-    def _note(self, before: _Classes, kind: type) -> None:
-        if not kind.__flags__ & _IMMUTABLE and not self._plugins.owns(kind):
-            before.note(kind)
+    def _note_class(self, noted: _Noted, kind: type, words: Collection[str]) -> None:
+        if kind.__flags__ & _IMMUTABLE:
+            return
+        self._note(noted, name := _full_name(kind), kind)
+        own = type.__dict__["__dict__"].__get__(kind)
+        for word in (word for word in words if word in own):
+            method = own[word].__func__ if type(own[word]) in (staticmethod, classmethod) else own[word]
+            if type(method) is FunctionType:
+                self._note(noted, f"{name}.{word}", method)
+
+    def _note(self, noted: _Noted, name: str, thing: _Patchable) -> None:
+        if self._plugins.owns(thing):
+            return
+        # One name for all places that have a function; a wrapper's own name may stand for many functions.
+        is_wrapper = isinstance(thing, FunctionType) and "<locals>" in thing.__qualname__
+        noted.note(name if is_wrapper else _full_name(thing), thing)
 
     def changes(self, before: Entries, after: Entries) -> Iterator[RegisterChange]:  # noqa: ARG002 - the same
         """Yield the changed attributes."""
-        for name, (kind, old) in cast("_Classes", before).copies().items():
-            now: Entries = dict(type.__dict__["__dict__"].__get__(kind))
+        for name, (thing, old) in cast("_Noted", before).copies().items():
+            now = _attributes(thing)
             for key in (*old, *(key for key in now if key not in old)):
                 was, value = old.get(key, MISSING), now.get(key, MISSING)
                 if key not in _IGNORED and not is_same(was, value):
-                    self._kinds[name] = weakref.ref(kind)
+                    self._things[name] = weakref.ref(thing)
                     yield RegisterChange((name, key), was, value)
 
     def words_of(self, key: Hashable) -> tuple[str, ...]:
@@ -85,26 +115,34 @@ class ClassAttributes(Register):
     def current(self, key: Hashable) -> object:
         """Return the attribute's current value."""
         name, attribute = cast("tuple[str, str]", key)
-        kind = self._kinds[name]()
-        return MISSING if kind is None else type.__dict__["__dict__"].__get__(kind).get(attribute, MISSING)
+        thing = self._things[name]()
+        return MISSING if thing is None else _attributes(thing).get(attribute, MISSING)
 
     def write(self, key: Hashable, value: object) -> None:
         """Set or remove the attribute without running code of a metaclass."""
         name, attribute = cast("tuple[str, str]", key)
-        kind = self._kinds[name]()
-        if kind is not None and value is MISSING:
-            type.__delattr__(kind, attribute)
-        elif kind is not None:
-            type.__setattr__(kind, attribute, value)
+        thing = self._things[name]()
+        kind = object if isinstance(thing, FunctionType) else type
+        if thing is not None and value is MISSING:
+            kind.__delattr__(thing, attribute)
+        elif thing is not None:
+            kind.__setattr__(thing, attribute, value)
 
     def tell(self, key: Hashable, value: object) -> str:
         """Return the attribute's full name and value; of a string, which may be a secret, only its type."""
         shown = type(value).__name__ if type(value) in (str, bytes) else name_of(value)
+        shown = value.co_qualname if isinstance(value, CodeType) else shown
         return f"{'.'.join(cast('tuple[str, str]', key))} = {shown}"
 
     def owned(self, owner: Owner) -> Iterator[Hashable]:  # noqa: ARG002 - a search of all classes takes too long
         """Yield nothing: the search for references finds the attributes that were set after the load."""
         yield from ()
+
+
+def _full_name(thing: _Patchable) -> str:
+    if isinstance(thing, FunctionType):
+        return f"{thing.__module__}.{thing.__qualname__}"
+    return f"{thing.__dict__.get('__module__')}.{type.__dict__['__qualname__'].__get__(thing)}"
 
 
 def _namespace(module: ModuleType | None) -> dict[str, object]:

@@ -339,7 +339,8 @@ class Ledger:
             return  # our import finder, installed with the first plugin
         is_exit = isinstance(register, ExitFunctions)  # ``calls`` lists the generation's atexit functions
         is_given = is_exit and change.key in self._given
-        is_own = is_given or self._owner.owns(change.after) or self._owner.owns(change.key)
+        is_own = is_given or self._script.has(change.after)
+        is_own = is_own or self._owner.owns(change.after) or self._owner.owns(change.key)
         place = self._script.mentions(*register.words_of(change.key))
         if not is_own and (place is None or is_exit):
             return  # a library or another thread made the change

@@ -189,6 +189,10 @@ class Script:
         found = (code for code in codes if code.co_qualname == name)
         return [code for code in found if CodePlace.of(code.co_filename, 0).file == file]
 
+    def has(self, thing: object) -> bool:
+        """Return whether an object is the code of one of the functions."""
+        return type(thing) is CodeType and any(each is thing for each in self.definitions(thing))
+
     def names_beside(self, name: str) -> set[str]:
         """Return the names in the lines of code that mention ``name``, such as what it is given to."""
         found: set[str] = set()
