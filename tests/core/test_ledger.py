@@ -37,6 +37,7 @@ import pytest
 
 from hotload_tui import Config
 from hotload_tui.core.events import PluginFailed, PluginRetired
+from hotload_tui.core.interpreter import in_main_thread
 from tests.conftest import Running, Workspace
 from tests.counts import RELOADS
 
@@ -76,7 +77,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return a module of the host that plugins import as ``host``."""
     module = ModuleType("host_of_the_test")
     vars(module).update(greeting=len, cache={}, tools=[], number=1, Tool=Tool, wake=threading.Event())
-    vars(module)["helper"] = helper
+    vars(module).update(helper=helper, in_main_thread=in_main_thread)
     monkeypatch.setitem(sys.modules, "host_of_the_test", module)
     return module
 
@@ -1003,6 +1004,10 @@ RELIED_ON = {
     "set where missing": "os.environ.setdefault('HOTLOAD_TEST', 'x')",
     "the same directory": "os.chdir('/')",
     "path where missing": "'/nowhere' in sys.path or sys.path.append('/nowhere')",
+    "collector off": "import gc as g; g.disable()",
+    "mimetype": "import mimetypes; mimetypes.add_type('text/hotload', '.hotload')",
+    "function of the host": "host.helper.__defaults__ = (7,)",
+    "logging level": "import logging; logging.getLogger('hotload_one').setLevel(10)",
 }
 
 
@@ -1012,7 +1017,9 @@ def test_what_the_next_version_wants_as_well_stays(workspace: Workspace, run: Ru
     """A change that the next version repeats stays until no live version makes it any more."""
 
     def look() -> tuple[object, ...]:
-        return dict(os.environ), os.getcwd(), list(sys.path)  # noqa: PTH109
+        logger = logging.getLogger("hotload_one")
+        others = gc.isenabled(), mimetypes.guess_type("x.hotload"), helper(), logger.level
+        return dict(os.environ), os.getcwd(), list(sys.path), *others  # noqa: PTH109
 
     before = look()
     workspace["greet"] = a_plugin(f"import os, sys\n{RELIED_ON[kind]}")
@@ -1029,6 +1036,71 @@ def test_what_the_next_version_wants_as_well_stays(workspace: Workspace, run: Ru
     running.manager.scan_and_load_all()
     retire(running, 3)
     assert look() == before
+
+
+# What a version changes, what the next one does, and the state that shows the change.
+NOT_RELIED_ON: dict[str, tuple[str, str, Callable[[], object]]] = {
+    "collector off": ("import gc\ngc.disable()", "import gc\ngc.collect()", gc.isenabled),
+    "mimetype": (
+        "import mimetypes\nmimetypes.add_type('text/hotload', '.hotload')",
+        "import mimetypes\nmimetypes.guess_type('x.html')",
+        lambda: mimetypes.guess_type("x.hotload"),
+    ),
+    "computed mimetype": (
+        "import mimetypes\nmimetypes.add_type('text/hotload', '.hot' + str(host.number))",
+        "import mimetypes\nmimetypes.guess_type('x.html')",
+        lambda: mimetypes.guess_type("x.hot1"),
+    ),
+    "another mimetype": (
+        "import mimetypes\nmimetypes.add_type('text/hotload', '.hotload')",
+        "import mimetypes\nmimetypes.add_type('text/hotload', '.other')",
+        lambda: mimetypes.guess_type("x.hotload"),
+    ),
+    "signal": (
+        "import signal\nhost.in_main_thread(lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN))",
+        "import signal\nsignal.getsignal(signal.SIGUSR1)",
+        lambda: signal.getsignal(signal.SIGUSR2),
+    ),
+    "warnings filter": (
+        "import warnings\nwarnings.filterwarnings('ignore', 'hotload test')",
+        "import warnings\nwarnings.filterwarnings('ignore', 'another test')",
+        lambda: "hotload test" in str(warnings.filters),
+    ),
+    "fault handler": (UNDONE["fault handler"][0], "import faulthandler", faulthandler.is_enabled),
+    "memory tracing": (
+        "import tracemalloc\ntracemalloc.start()",
+        "import tracemalloc\ntracemalloc.is_tracing()",
+        tracemalloc.is_tracing,
+    ),
+    "copyreg": (
+        "import copyreg\ncopyreg.pickle(host.Tool, len)",
+        "import copyreg\ncopyreg.dispatch_table",
+        lambda: Tool in copyreg.dispatch_table,
+    ),
+    "function of the host": ("host.helper.__defaults__ = (7,)", "host.Tool.stop.__defaults__", helper),
+    "logging level": (
+        "import logging\nlogging.getLogger('hotload_one').setLevel(10)",
+        "import logging\nlogging.getLogger('hotload_two').setLevel(10)",
+        lambda: logging.getLogger("hotload_one").level,
+    ),
+}
+
+
+@pytest.mark.usefixtures("tidy", "host")
+@pytest.mark.parametrize("kind", NOT_RELIED_ON)
+def test_what_the_next_version_does_not_ask_for_is_undone(workspace: Workspace, run: Run, kind: str) -> None:
+    """A change does not stay because the next version imports the module or changes something else in it."""
+    setup, other, look = NOT_RELIED_ON[kind]
+    before = look()
+    workspace["greet"] = a_plugin(setup)
+    running = run(workspace.config())
+    assert look() != before
+    workspace["greet"] = a_plugin(other)
+    running.manager.scan_and_load_all()
+    assert {entry.outcome for entry in retire(running).ledger} == {"undone"}
+    assert look() == before
+    running.manager.disable("greet")
+    retire(running, 2)
 
 
 @pytest.mark.usefixtures("tidy", "host")

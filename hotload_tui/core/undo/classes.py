@@ -112,6 +112,10 @@ class ClassAttributes(Register):
         """Return the attribute's name, which code that sets the attribute mentions."""
         return (cast("tuple[str, str]", key)[1],)
 
+    def texts_of(self, key: Hashable) -> Iterator[str]:
+        """Yield the name of the class or function."""
+        yield cast("tuple[str, str]", key)[0].rpartition(".")[2]
+
     def current(self, key: Hashable) -> object:
         """Return the attribute's current value."""
         name, attribute = cast("tuple[str, str]", key)

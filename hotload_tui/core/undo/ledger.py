@@ -341,7 +341,7 @@ class Ledger:
         is_given = is_exit and change.key in self._given
         is_own = is_given or self._script.has(change.after)
         is_own = is_own or self._owner.owns(change.after) or self._owner.owns(change.key)
-        place = self._script.mentions(*register.words_of(change.key))
+        place = self._change_of(register, change.key)
         if not is_own and (place is None or is_exit):
             return  # a library or another thread made the change
         place = place or place_of(change.after)
@@ -521,19 +521,31 @@ class Ledger:
     def _left(self, successor: Ledger | None) -> Iterator[_Line]:
         """Yield the changes that ``successor`` does not take over, the newest first."""
         for line in reversed(self._lines):
-            if successor is None or line.is_own or not successor.takes(line, self.root):
+            if successor is None or line.is_own or not successor.takes(line, self.root, self._texts_of(line)):
                 yield line
 
-    def takes(self, line: _Line, root: str) -> bool:
+    def _texts_of(self, line: _Line) -> list[str]:
+        """Return the texts in the code that tell a change from others, unless the code computes them."""
+        return [text for text in line.register.texts_of(line.key) if self._script.mentions(text)]
+
+    def _change_of(self, register: Register, key: Hashable) -> CodePlace | None:
+        """Return a place in the code that can change an entry of a register; ``None`` if there is none."""
+        if register.module and self._script.mentions(register.module) is None:
+            return None
+        return self._script.mentions(*register.words_of(key))
+
+    def takes(self, line: _Line, root: str, texts: Iterable[str]) -> bool:
         """Take over a change of the previous generation that this one relies on; return whether it did.
 
         Examples: ``os.environ.setdefault``, or a second ``chdir`` to the same directory. The load changed
-        nothing, but the code asks for that state.
+        nothing, but the code asks for that state: it has the words of the change, and its ``texts``.
         """
         own = [each for each in self._lines if each.register is line.register]
         if any(each.key == line.key or each.entry.what == line.entry.what for each in own):
             return False
-        if self._script.mentions(*line.register.words_of(line.key)) is None:
+        if self._change_of(line.register, line.key) is None:
+            return False
+        if any(self._script.mentions(text) is None for text in texts):
             return False
         self._process.hand_over(root, self.root, line.register, line.key)
         self._lines.append(line)

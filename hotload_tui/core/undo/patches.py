@@ -225,6 +225,10 @@ class Attributes(Register):
         name = cast("tuple[str, str]", key)[1]
         return (name, *_SETTERS.get(cast("tuple[str, str]", key), ()))
 
+    def texts_of(self, key: Hashable) -> Iterator[str]:  # noqa: ARG002 - its words do
+        """Yield nothing: its words tell an entry from the others."""
+        yield from ()
+
     def current(self, key: Hashable) -> object:
         """Return the attribute's current value."""
         module, name = cast("tuple[str, str]", key)

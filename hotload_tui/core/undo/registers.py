@@ -63,7 +63,9 @@ class Register(ABC):
 
     category: str
     words: tuple[str, ...]
-    """The words in code that changes the register."""
+    """Code that changes the register has one of these words,"""
+    module: str = ""
+    """and this one, unless it is empty."""
 
     def may_change(self, artifact: Artifact) -> bool:  # noqa: ARG002 - most registers are read in no time
         """Return ``False`` if the artifact's code cannot change the register, which need not be read then."""
@@ -90,8 +92,14 @@ class Register(ABC):
         """Return a description of the entry."""
 
     def words_of(self, key: Hashable) -> tuple[str, ...]:  # noqa: ARG002 - most registers have one list
-        """Return the words in code that changes this entry."""
+        """Return the words of which code that changes this entry has one."""
         return self.words
+
+    def texts_of(self, key: Hashable) -> Iterator[str]:
+        """Yield the texts that tell this entry from the others; code that changes it may have them."""
+        for part in cast("tuple[object, ...]", key) if type(key) is tuple else (key,):
+            if type(part) is str:
+                yield part
 
     def current(self, key: Hashable) -> object:
         """Return the entry's current value, or ``MISSING``."""
@@ -170,6 +178,7 @@ class Setting(PlainRegister):
     words: tuple[str, ...]
     get: Callable[[], object]
     put: Callable[[object], object]
+    module: str = ""
 
     def read(self) -> Entries:  # noqa: D102 - as Register
         try:
@@ -220,6 +229,7 @@ class Table(Register):
     category: str
     words: tuple[str, ...]
     get: Callable[[], MutableMapping[Hashable, object] | None]
+    module: str = ""
 
     def read(self) -> Entries:  # noqa: D102 - as Register
         return dict(self.get() or ())
@@ -246,7 +256,8 @@ class SearchFunctions(Register):
     """The functions given to ``codecs.register``; a function that is always registered leads to the list."""
 
     category = "codec"
-    words = ("codecs",)
+    words = ("register", "unregister")
+    module = "codecs"
 
     def read(self) -> Entries:  # noqa: D102 - as Register
         return {id(function): function for function in search_functions()}
@@ -423,6 +434,9 @@ class Signals(Register):
     def tell(self, key: Hashable, value: object) -> str:  # noqa: D102 - as Register
         return f"{cast('signal.Signals', key).name}: {name_of(value)}"
 
+    def texts_of(self, key: Hashable) -> Iterator[str]:  # noqa: D102 - as Register
+        yield cast("signal.Signals", key).name
+
 
 _CLUES = ("Handler", "handlers", "Filter", "Formatter", "Level", "level", "propagate", "disabled", "Config")
 """Code that changes the settings of a logger contains one of these strings."""
@@ -499,6 +513,9 @@ class Logging(Register):
         name, kind, _ = cast("tuple[str, str, int]", key)
         return f"{kind} {name_of(value)} of logger '{name or 'root'}'"
 
+    def texts_of(self, key: Hashable) -> Iterator[str]:  # noqa: D102 - as Register
+        yield cast("tuple[str, str, int]", key)[0]
+
     def _write_on_handlers(self, logger: logging.Logger, kind: str, number: int, value: object) -> None:
         for handler in logger.handlers:
             if kind == "filter of a handler":
@@ -537,7 +554,7 @@ def registers(is_plugins: Callable[[object], bool]) -> Iterator[Register]:
     yield SearchFunctions()
     yield Table("codec error handler", ("register_error",), error_handlers)
     yield Table("codec", ("codecs",), _of_module("encodings", "_cache"))
-    yield Table("copyreg", ("copyreg",), _of_module("copyreg", "dispatch_table"))
+    yield Table("copyreg", ("pickle",), _of_module("copyreg", "dispatch_table"), "copyreg")
     yield Table("sqlite3 adapter", ("register_adapter",), _of_module("sqlite3", "adapters"))
     yield Table("sqlite3 converter", ("register_converter",), _of_module("sqlite3", "converters"))
 
@@ -564,15 +581,17 @@ def _settings() -> Iterator[Setting]:
     )
     yield Setting(
         "garbage collection",
-        ("gc",),
+        ("enable", "disable"),
         gc.isenabled,
         lambda to: gc.enable() if to else gc.disable(),
+        "gc",
     )
     yield Setting(
         "logging threshold",
         ("disable",),
         lambda: logging.root.manager.disable,
         lambda to: logging.disable(cast("int", to)),
+        "logging",
     )
 
 

@@ -42,7 +42,7 @@ class _NamedSetting(Setting):
     """A setting that only code that contains one of ``words`` can change."""
 
     def may_change(self, artifact: Artifact) -> bool:
-        return artifact.may_say(self.words, _MOST)
+        return artifact.may_say((self.module,) if self.module else self.words, _MOST)
 
 
 @dataclass(eq=False, slots=True)
@@ -98,10 +98,10 @@ class MimeTypes(PlainRegister):
     """The types of file names in ``mimetypes``, by the file's suffix and whether the type is official."""
 
     category = "mimetype"
-    words = ("mimetypes",)
+    words = ("add_type", "types_map", "common_types")
 
     def may_change(self, artifact: Artifact) -> bool:  # noqa: D102 - as Register
-        return artifact.may_say(("add_type", "types_map", "common_types"), _MOST)
+        return artifact.may_say(self.words, _MOST)
 
     def read(self) -> Entries:  # noqa: D102 - as Register
         return {
@@ -281,7 +281,13 @@ def _numbers() -> Iterator[Register]:
         threading.stack_size,
         lambda to: threading.stack_size(cast("int", to)),
     )
-    yield _NamedSetting("fault handler", ("faulthandler",), faulthandler.is_enabled, _set_fault_handler)
+    yield _NamedSetting(
+        "fault handler",
+        ("enable", "disable"),
+        faulthandler.is_enabled,
+        _set_fault_handler,
+        "faulthandler",
+    )
     yield _NamedSetting(
         "collector threshold",
         ("set_threshold",),
@@ -297,7 +303,7 @@ def _numbers() -> Iterator[Register]:
         sys.get_coroutine_origin_tracking_depth,
         lambda to: sys.set_coroutine_origin_tracking_depth(cast("int", to)),
     )
-    yield _NamedSetting("memory tracing", ("tracemalloc",), _is_tracing, _set_tracing)
+    yield _NamedSetting("memory tracing", ("start", "stop"), _is_tracing, _set_tracing, "tracemalloc")
     for name in ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF"):
         if hasattr(signal, name):
             yield _interval_timer(getattr(signal, name))
