@@ -184,6 +184,22 @@ def test_the_last_good_version_is_loaded_again(
     assert running.status("greet").state is PluginState.OK
 
 
+def test_a_first_load_that_fails_gives_back_what_it_claimed(
+    workspace: Workspace, run: Run, registry: ModuleType
+) -> None:
+    """No version is live that its ``on_unload`` could harm, so the next load does not find the name taken."""
+    workspace["greet"] = claiming("a", end="raise RuntimeError")
+    running = run(workspace.config())
+    assert (running.fault("greet").type, registry.names) == ("RuntimeError", {})
+    save(running, workspace, claiming("b"))
+    assert (running.host.call("greet"), running.status("greet").state) == (["b"], PluginState.OK)
+    running.manager.disable("greet")
+    (workspace.plugins / "_greet" / "plugin.py").write_text(claiming("c", end="raise RuntimeError"))
+    running.manager.enable("greet")
+    assert (running.fault("greet").type, running.host.call("greet")) == ("RuntimeError", ["b"])
+    assert registry.names == {"greet": "b"}
+
+
 def test_a_plugin_without_a_version_shows_both_failures(
     workspace: Workspace, run: Run, registry: ModuleType
 ) -> None:

@@ -226,7 +226,7 @@ class Update(Stager):
             configured.priority,
             root_dir=one.directory.path.absolute(),
             required=tuple(filter(None, map(self._generation, decision.requires))),
-            is_alone=one.left is not None,
+            is_alone=one.left is not None or (one.facts.is_replaced and not one.facts.live),
             is_replaced=one.facts.is_replaced,
         )
 

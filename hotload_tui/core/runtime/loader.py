@@ -54,8 +54,8 @@ class Wanted(NamedTuple):
     required: tuple[Generation, ...] = ()
     """The generations of the required plugins; they must be live when the new one goes live."""
     is_alone: bool = False
-    """Whether the previous version has left for this one; then the ``on_unload`` functions of a failed load
-    run, because they cannot remove anything of a live version."""
+    """Whether the previous version has left for this one, or would have; then the ``on_unload`` functions of
+    a failed load run, because they cannot remove anything of a live version."""
     is_replaced: bool = False
     """Whether this version leaves before another one loads (``reload = "replace"``)."""
 

@@ -84,6 +84,40 @@ app.register_blueprint(bp)
 }
 
 
+def test_a_job_for_a_function_of_others_is_there_once(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that only ``on_unload`` can remove is gone after a failed first load, and right after a save."""
+    program = ModuleType("program")
+    monkeypatch.setitem(sys.modules, "program", program)
+    exec(CASES["APScheduler"][0], vars(program))
+    source = (
+        "from program import jobs\nRELOAD = 'replace'\ndef register(ctx):\n"
+        "    jobs.add_job(print, id='kept', name='v1')\n    ctx.on_unload(lambda: jobs.remove_job('kept'))\n"
+    )
+
+    def save(version: str, end: str = "") -> None:
+        workspace["greet"] = source.replace("v1", version) + end
+        running.manager.scan_and_load_all()
+
+    def check(state: PluginState, *versions: str) -> None:
+        names = [job.name for job in program.jobs.get_jobs() if job.id != "own"]
+        assert (names, running.status("greet").state) == ([*versions], state), running.said()
+
+    running = run(workspace.config())
+    save("v1", "    raise ValueError\n")
+    check(PluginState.FAIL)
+    for version in ("v2", "v3"):
+        save(version)
+        check(PluginState.OK, version)
+        save("broken", "    raise ValueError\n")
+        check(PluginState.STALE, version)
+    running.manager.disable("greet")
+    until(lambda: len(program.jobs.get_jobs()) == 1, running.said)
+    running.manager.stop()
+    program.jobs.shutdown()
+
+
 @pytest.mark.parametrize("kind", CASES)
 def test_a_replaced_version_takes_its_registrations_with_it(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch, kind: str
