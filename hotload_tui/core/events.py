@@ -131,15 +131,20 @@ class PluginFailed(PluginEvent, frozen=True, tag=True):
     level: ClassVar[Level] = "error"
     fault: Fault
     serving: int
+    left: int = 0
+    """The number of the version that has left for the failed one, and is loaded again; 0 if none has."""
 
     def describe(self) -> str:  # noqa: D102 - as Event
         fault, place = self.fault, self.fault.place
         where = f" ({place.file}:{place.line})" if place and place.line else ""
         failed = f"{fault.step(self.serving)} failed: {fault.type}: {fault.message}{where}"
-        if fault.is_running and fault.generation == self.serving:
-            return failed
-        serving = f"generation {self.serving} stays live" if self.serving else "no version is live"
-        return f"{failed}; {serving}"
+        if self.serving:
+            is_live = fault.is_running and fault.generation == self.serving
+            return failed if is_live else f"{failed}; generation {self.serving} stays live"
+        if self.left:
+            return f"{failed}; generation {self.left} is loaded again"
+        # A version may unload for another one, which is not live yet.
+        return failed if fault.phase == "unload" else f"{failed}; no version is live"
 
 
 class PluginMended(PluginEvent, frozen=True, tag=True):

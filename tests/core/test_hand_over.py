@@ -211,7 +211,9 @@ def test_a_fault_names_the_function_that_took_too_long(
     save(running, workspace, owner("b", head=head))
     assert (running.host.call("greet"), running.status("greet").state) == (["b"], PluginState.OK)
     assert running.wait_for(lambda: bool(running.told(PluginFailed)))
-    (fault,) = [event.fault for event in running.told(PluginFailed)]
+    (event,) = running.told(PluginFailed)
+    assert "no version is live" not in event.describe()
+    fault = event.fault
     assert (fault.phase, fault.type) == ("unload", "TimeoutError")
     assert fault.message.startswith(f"{what} did not end within {limit}")
 

@@ -12,7 +12,7 @@ import pytest
 from hotload_tui import Config
 from hotload_tui.cli.report import fault_lines, remarks
 from hotload_tui.core.errors import PluginError
-from hotload_tui.core.events import PluginLoaded, PluginRetired
+from hotload_tui.core.events import PluginFailed, PluginLoaded, PluginRetired
 from hotload_tui.core.faults import TWICE
 from hotload_tui.core.model import PluginState
 from tests.conftest import Running, Workspace
@@ -179,6 +179,7 @@ def test_the_last_good_version_is_loaded_again(
     assert (status.state, running.host.call("greet")) == (PluginState.STALE, ["a"])
     assert (fault.phase, registry.names) == ("register", {"greet": "a"})
     assert running.told(PluginLoaded)[-1].steps[-1].name == "gap"
+    assert running.told(PluginFailed)[-1].describe().endswith("; generation 1 is loaded again")
     save(running, workspace, claiming("c"))
     assert (running.host.call("greet"), registry.names) == (["c"], {"greet": "c"})
     assert running.status("greet").state is PluginState.OK
@@ -213,6 +214,9 @@ def test_a_plugin_without_a_version_shows_both_failures(
     assert (
         "the last good version does not load either: ValueError: greet is already registered" in fault.notes
     )
+    first, last = [event.describe() for event in running.told(PluginFailed)]
+    assert first.endswith("; generation 1 is loaded again")
+    assert last.endswith("; no version is live")
     (again,) = [cause for cause in fault.causes if cause.relation == "member"]
     assert again.notes == ("'greet' is still in registry.names; release it in on_unload",)
     assert again.message == "greet is already registered"

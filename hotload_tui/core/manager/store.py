@@ -195,11 +195,16 @@ class StatusStore:
             fault = self._of_retired.get(status.name)
         return status if fault is given else replace(status, fault=fault)
 
-    def put_failed(self, status: PluginStatus, fault: Fault, source: str, generation: int) -> None:
-        """Record and publish that a plugin's source does not load; a live ``generation`` stays live."""
+    def put_failed(
+        self, status: PluginStatus, fault: Fault, source: str, generation: int, left: int = 0
+    ) -> None:
+        """Record and publish that a plugin's source does not load; a live ``generation`` stays live.
+
+        ``left`` is the generation that has left for it, if that is loaded again.
+        """
         state = PluginState.STALE if generation else PluginState.FAIL
         self.put(replace(status, state=state, source_digest=source, fault=fault, held="", waits=""))
-        self.publish(PluginFailed(fault.at, status.name, fault, generation))
+        self.publish(PluginFailed(fault.at, status.name, fault, generation, left))
 
     def put_incomplete(self, fault: Fault) -> None:
         """Record and publish that a live version could not take back what it had handed over."""

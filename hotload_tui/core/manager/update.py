@@ -104,15 +104,19 @@ class Update(Stager):
         if not gone:
             return
         back = Update(self.engine, is_return=True)
-        for one in () if self._is_return else gone:
-            if one.left and one.left.artifact.manifest.digest not in one.facts.failed:
-                back.stage_former(one)
+        for one in filter(self._returns, gone):
+            back.stage_former(one)
         if back.staged:
             back.stage_others()
             back.run()
         for one in gone:
             if not loader.live(one.name):
                 loader.close_sockets(one.name)
+
+    def _returns(self, one: StagedPlugin) -> bool:
+        """Return whether the version that has left is loaded again if no other one goes live."""
+        left = one.left
+        return bool(left and not self._is_return and left.artifact.manifest.digest not in one.facts.failed)
 
     def _settle(self) -> dict[str, Decision]:
         """Try plugins, and decide again after each failure, until every plugin that loads has been tried."""
@@ -183,8 +187,8 @@ class Update(Stager):
                 if pending[name].version == "newest":
                     self._show_build(self.staged[name])
             self._leave([name for name in names if pending[name].leaves])
-            if any(self.staged[name].left for name in names):  # what was there before must be undone
-                self.engine.retire_thread.retire_now()
+            if any(self._is_alone(self.staged[name]) for name in names):
+                self._end_retirements()
             outcomes = self.engine.loader.trial_each([self._wanted(pending[name]) for name in names])
             results = [
                 self._take(self.staged[name], pending.pop(name), outcome)
@@ -226,9 +230,18 @@ class Update(Stager):
             configured.priority,
             root_dir=one.directory.path.absolute(),
             required=tuple(filter(None, map(self._generation, decision.requires))),
-            is_alone=one.left is not None or (one.facts.is_replaced and not one.facts.live),
+            is_alone=self._is_alone(one),
             is_replaced=one.facts.is_replaced,
         )
+
+    def _is_alone(self, one: StagedPlugin) -> bool:
+        """Return whether no other version of a plugin is there while one is tried."""
+        return one.left is not None or (one.facts.is_replaced and not one.facts.live)
+
+    def _end_retirements(self) -> None:
+        """Wait until what was there before is undone: of a version that has left, or was just disabled."""
+        if self.engine.loader.unloading() is None:  # else the retirement waits for the calling function
+            self.engine.retire_thread.retire_now()
 
     def _generation(self, name: str) -> Generation | None:
         """Return the generation of a plugin to which a plugin that requires it is bound."""
@@ -369,7 +382,8 @@ class Update(Stager):
         """Report the fault of a plugin, unless it has been reported."""
         known = self.engine.store.get(one.name)
         if one.fault is not None and (known is None or known.fault is not one.fault):
-            self.engine.store.put_failed(one.status, one.fault, _tried(one), one.facts.generation)
+            left = one.left.status.generation if one.left and self._returns(one) else 0
+            self.engine.store.put_failed(one.status, one.fault, _tried(one), one.facts.generation, left)
             self.engine.retire_thread.schedule()  # for the failed trial
 
     def _conclude(self, one: StagedPlugin, decision: Decision) -> None:
