@@ -244,7 +244,8 @@ def claim_hint(fault: Fault, failed: str, previous: str, others: Iterable[tuple[
     claim = _second_claim(fault)
     if claim is None:
         return ""
-    words = [part for word in _NAME.findall(f"{claim.type}: {claim.message}") for part in _parts_of(word)]
+    message = f"{claim.type}: {claim.message}"
+    words = [part for word in _NAME.findall(message) for part in _parts_of(word)]
     names = [word for word in dict.fromkeys(words) if _has_name(failed, word)]
     is_previous = _has_all(previous, names) if names else _has_line(previous, claim)
     holders = [plugin for plugin, text in others if _has_all(text, names)] if names else []
@@ -257,11 +258,14 @@ def claim_hint(fault: Fault, failed: str, previous: str, others: Iterable[tuple[
 
 
 _HOLDERS = 3  # plugins that a hint names
-_NAME: Final = re.compile(r"\w[\w.-]+")
+_NAME: Final = re.compile(r"\w[\w./-]+|/[\w./-]+")
 _CALLED: Final = re.compile(r"(\w+)\s*\(")
 
 
 def _parts_of(word: str) -> list[str]:
+    """Return a word and the parts of a dotted one; nothing for an IP address, which many may use."""
+    if re.fullmatch(r"\d+(\.\d+)+", word):
+        return []
     return [part for part in (word, *word.split(".")) if len(part) > 1]
 
 

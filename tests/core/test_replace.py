@@ -141,6 +141,8 @@ BOTH = (
         ("registry.add('hits', 2)", "'hits'", "'hits'", BOTH),
         ("registry.add(8080, 2)", "registry.add(8081, 1)", "8080", OTHER),
         ("registry.add(8080, 2)", "registry.add(8081, 1)", "18080", ""),
+        ("registry.add('127.0.0.1', 2)", "registry.add('127.0.0.1', 1)", "'127.0.0.1'", TWICE),
+        ("registry.add('/run/it.pid', 2)", "registry.add('/run/my.pid', 1)", "'/run/it.pid'", OTHER),
         ("registry.add('Hits'.lower(), 2)", "registry.add('Hits'.lower(), 1)", "'misses'", TWICE),
         ("registry.add('hi' + 'ts', 2)", "registry.add('hi' + 'ts', 1)", "'hits'", TWICE),
         ("registry.add('hi' + 'ts', 2)", "registry.names", "'hits'", ""),
@@ -154,7 +156,7 @@ def test_the_hint_is_about_the_plugin_that_holds_the_name(  # noqa: PLR0917 - a 
     if previous:
         workspace["greet"] = f"import registry\ndef register(ctx):\n    {previous}\n"
     running = run(workspace.config())
-    vars(registry)["names"] |= {"hits": "held", 8080: "held"}
+    vars(registry)["names"] |= dict.fromkeys(["hits", 8080, "127.0.0.1", "/run/it.pid"], "held")
     save(running, workspace, f"import registry\ndef register(ctx):\n    {line}\n")
     assert running.fault("greet").notes == ((note,) if note else ())
 
