@@ -12,6 +12,7 @@ from typing import Self
 
 from hotload_tui import Config, HookHost, HotloadManager
 from hotload_tui.core.events import PluginRetired
+from hotload_tui.core.hooks.inflight import Version
 from hotload_tui.core.hooks.point import Handler
 
 _FILLER = "".join(f"def step_{n}(x):\n    return x + {n}\n\n" for n in range(16))
@@ -23,9 +24,9 @@ class TimedHost(HookHost):
 
     swapped = 0.0
 
-    def swap(self, changes: Mapping[str, Sequence[Handler]]) -> None:
+    def swap(self, changes: Mapping[str, Sequence[Handler]], versions: Sequence[Version] = ()) -> None:
         """Swap, and record the time."""
-        super().swap(changes)
+        super().swap(changes, versions)
         self.swapped = time.perf_counter()
 
 

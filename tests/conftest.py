@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from hotload_tui import Config, Fault, HookHost, HotloadManager, PluginStatus
 from hotload_tui.core.events import AnyEvent, Event
+from hotload_tui.core.hooks.inflight import Version
 from hotload_tui.core.hooks.point import Handler
 from hotload_tui.core.interpreter import error_handlers, search_functions
 from tests.waiting import until
@@ -132,10 +133,10 @@ class CountingHost(HookHost):
 
     swaps = 0
 
-    def swap(self, changes: Mapping[str, Sequence[Handler]]) -> None:
+    def swap(self, changes: Mapping[str, Sequence[Handler]], versions: Sequence[Version] = ()) -> None:
         """Count the swap, and do it."""
         self.swaps += 1
-        super().swap(changes)
+        super().swap(changes, versions)
 
 
 class Running:

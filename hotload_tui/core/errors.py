@@ -10,6 +10,7 @@
     │   ├── UnknownPluginError   no plugin has that name
     │   └── NoHostError          no running host was reached
     ├── RefusedError             not possible now; the message gives the reason     (exit 1)
+    ├── HandleError              the object of a kept handle is not there, or is of another kind
     ├── ArtifactError            an artifact is missing, damaged, foreign or cannot be written
     │   └── StorageError         … because there is no space at present, or only reading is allowed
     ├── ProtocolError            the other side of a socket broke the protocol
@@ -93,6 +94,10 @@ class NoHostError(NotFoundError):
 
 class RefusedError(HotloadError):
     """The request is valid but not possible now; the text gives the reason."""
+
+
+class HandleError(HotloadError):
+    """The live version has no object for a handle that the program kept, or it is of another kind."""
 
 
 class ArtifactError(HotloadError):

@@ -18,8 +18,9 @@ from msgspec.structs import replace
 
 from hotload_tui.core.errors import HookError
 from hotload_tui.core.faults import arguments_of, fault_of, message_of
-from hotload_tui.core.hooks.inflight import CallRecord, CallsInFlight
-from hotload_tui.core.hooks.point import SAMPLE, Handler, HookPoint, NamedPoint, P, R
+from hotload_tui.core.hooks.inflight import CallRecord, CallsInFlight, Version
+from hotload_tui.core.hooks.live import HandleMaker, LiveVersion
+from hotload_tui.core.hooks.point import SAMPLE, Handler, HookPoint, LivePoint, NamedPoint, P, R
 from hotload_tui.core.interpreter import raising_frame
 from hotload_tui.core.model import (
     Fault,
@@ -221,13 +222,25 @@ class HookCalls:
     handler has a parameter ``strict``; a call through ``strict`` passes all keywords on.
     """
 
-    def __init__(self, flight: CallsInFlight, reports: FaultReports, strict: HookCalls | None = None) -> None:
-        """Call the handlers of the live table; without ``strict``, all calls are strict."""
+    def __init__(
+        self,
+        flight: CallsInFlight,
+        reports: FaultReports,
+        strict: HookCalls | None = None,
+        *,
+        live: HookCalls | None = None,
+    ) -> None:
+        """Call the handlers of the live table; without ``strict``, all calls are strict.
+
+        ``live`` are the same calls for live hook points; without it, all calls return handles.
+        """
         self._flight = flight
         self._reports = reports
         self._is_strict = strict is None
         self.strict: HookCalls = self if strict is None else strict
         """The same calls, which also raise what the handlers raised; every keyword goes to the handlers."""
+        self._live: HookCalls = self if live is None else live
+        self._maker = HandleMaker(flight) if live is None else None
 
     @overload
     def call(self, point: HookPoint[P, R], /, *args: P.args, **kwargs: P.kwargs) -> list[R]: ...
@@ -238,6 +251,8 @@ class HookCalls:
 
         A handler that raises becomes a fault of its plugin, and the other handlers still run.
         """
+        if type(point) is LivePoint and self._maker is None:
+            return self._live.call(cast("str", point), *args, **kwargs)
         if kwargs and _STRICT in kwargs and self._is_strict_asked(point, kwargs):
             return self.strict.call(str(point), *args, **kwargs)
         record = self._flight.enter_uncounted(point)
@@ -252,6 +267,8 @@ class HookCalls:
     def first(self, point: str, /, *args: object, **kwargs: object) -> object: ...
     def first(self, point: str | NamedPoint, /, *args: object, **kwargs: object) -> object:
         """Call handlers in order until one returns a value other than ``None``; return that value."""
+        if type(point) is LivePoint and self._maker is None:
+            return self._live.first(cast("str", point), *args, **kwargs)
         if kwargs and _STRICT in kwargs and self._is_strict_asked(point, kwargs):
             return self.strict.first(str(point), *args, **kwargs)
         record = self._flight.enter(point)
@@ -271,6 +288,8 @@ class HookCalls:
 
         If a handler raises, the next handler gets the same value.
         """
+        if type(point) is LivePoint and self._maker is None:
+            return self._live.pipe(cast("str", point), value, *args, **kwargs)
         if kwargs and _STRICT in kwargs and self._is_strict_asked(point, kwargs):
             return self.strict.pipe(str(point), value, *args, **kwargs)
         record = self._flight.enter(point)
@@ -285,6 +304,8 @@ class HookCalls:
     async def acall(self, point: str, /, *args: object, **kwargs: object) -> list[object]: ...
     async def acall(self, point: str | NamedPoint, /, *args: object, **kwargs: object) -> Sequence[object]:
         """Call every handler as ``call`` does, and await coroutine functions one after the other."""
+        if type(point) is LivePoint and self._maker is None:
+            return await self._live.acall(cast("str", point), *args, **kwargs)
         if kwargs and _STRICT in kwargs and self._is_strict_asked(point, kwargs):
             return await self.strict.acall(str(point), *args, **kwargs)
         record = self._flight.enter_task(point)
@@ -299,6 +320,8 @@ class HookCalls:
     async def afirst(self, point: str, /, *args: object, **kwargs: object) -> object: ...
     async def afirst(self, point: str | NamedPoint, /, *args: object, **kwargs: object) -> object:
         """Call handlers as ``first`` does, and await coroutine functions."""
+        if type(point) is LivePoint and self._maker is None:
+            return await self._live.afirst(cast("str", point), *args, **kwargs)
         if kwargs and _STRICT in kwargs and self._is_strict_asked(point, kwargs):
             return await self.strict.afirst(str(point), *args, **kwargs)
         record = self._flight.enter_task(point)
@@ -317,6 +340,8 @@ class HookCalls:
         self, point: str | NamedPoint, value: object, /, *args: object, **kwargs: object
     ) -> object:
         """Call handlers as ``pipe`` does, and await coroutine functions."""
+        if type(point) is LivePoint and self._maker is None:
+            return await self._live.apipe(cast("str", point), value, *args, **kwargs)
         if kwargs and _STRICT in kwargs and self._is_strict_asked(point, kwargs):
             return await self.strict.apipe(str(point), value, *args, **kwargs)
         record = self._flight.enter_task(point)
@@ -334,7 +359,8 @@ class HookCalls:
             self._flight.counts[record.point].value += 1
             return []
         counter, handlers = counted
-        if record.table is not self._flight.table:  # its counter was read when it was superseded
+        # The counter of another table was read when that was superseded.
+        if record.table is not self._flight.table or self._maker is not None:
             self._flight.counts[record.point].value += 1
             return self._all_slowly(record.point, handlers, args, kwargs, is_counted=False)
         # No other thread runs between these lines: otherwise a swap could miss the call.
@@ -448,6 +474,8 @@ class HookCalls:
             value = handler.call(*args, **kwargs)
             if type(value) is CoroutineType:
                 refuse(handler, value)
+            if self._maker is not None:
+                value = self._maker.live(value, handler.plugin)
         except BaseException as error:  # foreign code: a handler must not stop the others
             if not self._reports.is_fault(error):
                 raise
@@ -467,6 +495,8 @@ class HookCalls:
             if inspect.isawaitable(value):
                 awaitable: Awaitable[object] = value
                 value = await awaitable
+            if self._maker is not None:
+                value = self._maker.live(value, handler.plugin)
             handler.add_sample(time.perf_counter() - started)
         except BaseException as error:  # foreign code: a handler must not stop the others
             if not self._reports.is_fault(error):
@@ -488,6 +518,10 @@ class HookCalls:
             refusal = HookError(handler.plugin, f"the handler raised {kind}: {message_of(error)}")
             refusal.__cause__ = error
             errors.append(refusal)
+
+    def _be_strict(self, *, is_strict: bool) -> None:
+        for calls in (self, self._live):
+            calls._is_strict = is_strict  # noqa: SLF001
 
     def _new_errors(self) -> _Errors:
         return [] if self._is_strict else None
@@ -523,7 +557,9 @@ class HookHost(HookCalls):
     def __init__(self, *, step_observer: StepObserver = nobody) -> None:
         """Call ``step_observer`` for each handler that ``invoke`` calls."""
         flight, reports = CallsInFlight(), FaultReports()
-        super().__init__(flight, reports, HookCalls(flight, reports))
+        strictly_live = HookCalls(flight, reports)
+        live = HookCalls(flight, reports, strictly_live)
+        super().__init__(flight, reports, HookCalls(flight, reports, live=strictly_live), live=live)
         self._step_observer = step_observer
 
     @overload
@@ -570,20 +606,27 @@ class HookHost(HookCalls):
         Modules below ``module_path`` belong to plugins. ``raises``: every call is strict.
         """
         reports = self._reports
-        reports.observer, reports.module_path, self._is_strict = observer, module_path, raises
+        reports.observer, reports.module_path = observer, module_path
+        self._be_strict(is_strict=raises)
 
         def stop() -> None:
             if reports.observer is observer:
-                reports.observer, self._is_strict = None, False
+                reports.observer = None
+                self._be_strict(is_strict=False)
 
         return stop
 
-    def swap(self, changes: Mapping[str, Sequence[Handler]]) -> None:
+    def maker(self, version: LiveVersion, others: Mapping[str, str]) -> HandleMaker:
+        """Return what makes handles for a version; ``others`` are the plugins it requires, by stable name."""
+        return HandleMaker(self._flight, version, others)
+
+    def swap(self, changes: Mapping[str, Sequence[Handler]], versions: Sequence[Version] = ()) -> None:
         """Replace the handlers of each plugin in ``changes``, for all plugins in one assignment.
 
         Handlers run in order of priority, then plugin name, then registration: a reload changes no order.
+        Handles reach the objects of ``versions`` from then on, and none of the other plugins in ``changes``.
         """
-        self._flight.swap(changes)
+        self._flight.swap(changes, versions)
 
     def handlers_of(self, plugin: str) -> tuple[Handler, ...]:
         """Return the plugin's live handlers, in order of hook point and priority."""

@@ -10,11 +10,12 @@ import threading
 import time
 from _thread import get_ident
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar, Token
 from types import FrameType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+from weakref import WeakValueDictionary
 
 from hotload_tui.core.hooks.point import CallCount, Handler, NamedPoint
 from hotload_tui.core.interpreter import coroutine_stack, thread_stack
@@ -24,11 +25,37 @@ if TYPE_CHECKING:
 
 Counted: TypeAlias = tuple[CallCount, tuple[Handler, ...]]
 
+Names: TypeAlias = tuple[str, ...]
+"""A qualified name, in parts."""
+
+
+class Version(Protocol):
+    """A version of a plugin, in which handles find the objects that they stand for."""
+
+    plugin: str
+    number: int
+    parent: str
+    """The stable name of the plugin's package."""
+    is_pending: bool
+    """Whether the version is on trial."""
+    bindable: set[type]
+    """The classes of which an object can be made of the attributes of another one."""
+
+    def find(self, module: str, names: Names) -> object:
+        """Return the object of this name; raises ``HandleError`` if there is none."""
+        ...
+
+
+class HandleName(str):
+    """The name of a handle, in the record of a call through it in place of a hook point."""
+
+    __slots__ = ()
+
 
 class HookTable:
     """An immutable mapping of hook points to handlers in order, and the calls that use it."""
 
-    __slots__ = ("calls", "counted", "flight", "plugins", "points")
+    __slots__ = ("calls", "counted", "flight", "plugins", "points", "versions")
 
     def __init__(self, flight: CallsInFlight | None, before: HookTable | None = None) -> None:
         """Copy the table ``before``, or begin empty; ``flight`` is its owner (``None``: never called)."""
@@ -39,9 +66,15 @@ class HookTable:
         """The handlers of each plugin, in order of registration."""
         self.counted: dict[str, Counted] = dict(before.counted) if before else {}
         """The same handlers by hook point, each tuple with a counter of its calls."""
+        self.versions: dict[str, Version] = dict(before.versions) if before else {}
+        """The version of each plugin that handles reach."""
 
-    def changed(self, changes: Mapping[str, Sequence[Handler]]) -> tuple[HookTable, set[str]]:
+    def changed(
+        self, changes: Mapping[str, Sequence[Handler]], versions: Iterable[Version] = ()
+    ) -> tuple[HookTable, set[str]]:
         """Return a table with these handlers for each plugin in ``changes``, and the points that differ.
+
+        ``versions`` are the versions of these plugins; handles of the others find nothing any more.
 
         Handlers run in order of priority, then plugin name, then registration: a reload changes no order. The
         cost depends on the size of the change, and hardly on the number of plugins.
@@ -51,8 +84,10 @@ class HookTable:
         for plugin, handlers in changes.items():
             touched.update(handler.point for handler in (*self.plugins.get(plugin, ()), *handlers))
             after.plugins.pop(plugin, None)
+            after.versions.pop(plugin, None)
             if handlers:
                 after.plugins[plugin] = tuple(handlers)
+        after.versions.update((version.plugin, version) for version in versions)
         added = [handler for handlers in changes.values() for handler in handlers]
         for point in touched:
             kept = [handler for handler in self.points.get(point, ()) if handler.plugin not in changes]
@@ -71,10 +106,14 @@ class HookTable:
     def reaches(self, generations: Collection[tuple[str, int]]) -> bool:
         """Return whether a call through this table can reach one of these (plugin, generation)."""
         return any(
-            handler.generation == generation
+            self._number_of(plugin) == generation
+            or any(handler.generation == generation for handler in self.plugins.get(plugin, ()))
             for plugin, generation in generations
-            for handler in self.plugins.get(plugin, ())
         )
+
+    def _number_of(self, plugin: str) -> int:
+        version = self.versions.get(plugin)
+        return 0 if version is None else version.number
 
 
 class CallRecord:
@@ -103,6 +142,11 @@ class CallRecord:
     def is_excused(self) -> bool:
         """Whether ``drain`` does not wait for the call."""
         return getattr(self, "excuses", 0) > 0
+
+    @property
+    def what(self) -> str:
+        """The hook point or the handle that is called, in words."""
+        return f"{'handle' if type(self.point) is HandleName else 'hook point'} '{self.point}'"
 
     def where(self) -> str:
         """Return the name of the task or thread that is calling."""
@@ -133,6 +177,13 @@ NOWHERE = HookTable(None)
 
 _current: ContextVar[CallRecord | None] = ContextVar("hotload_call", default=None)
 
+_of_plugins: WeakValueDictionary[str, CallsInFlight] = WeakValueDictionary()
+
+
+def calls_of_plugin(parent: str) -> CallsInFlight | None:
+    """Return the calls of the newest host that has the plugin with this stable name, or ``None``."""
+    return _of_plugins.get(parent)
+
 
 class CallsInFlight:
     """The live table, the earlier tables that still have calls, and the calls."""
@@ -149,14 +200,20 @@ class CallsInFlight:
         self._left = threading.Condition()
         self._waiting = 0
 
-    def swap(self, changes: Mapping[str, Sequence[Handler]]) -> None:
-        """Replace the handlers of each plugin in ``changes``, for all plugins in one assignment."""
+    def swap(self, changes: Mapping[str, Sequence[Handler]], versions: Sequence[Version] = ()) -> None:
+        """Replace the handlers of each plugin in ``changes``, for all plugins in one assignment.
+
+        ``versions`` are the new versions of these plugins, if they have any.
+        """
         with self._swap_lock:
             before = self.table
-            after, touched = before.changed(changes)
+            after, touched = before.changed(changes, versions)
             self.superseded = [table for table in self.superseded if table.calls]
             self.superseded.append(before)
             self.table = after
+            for version in versions:
+                version.is_pending = False
+                _of_plugins[version.parent] = self
             for point in touched:  # after the assignment: no call counts by the previous table any more
                 self._take_over(before.counted.get(point), after.counted.get(point), point)
 
@@ -219,14 +276,32 @@ class CallsInFlight:
 
     def enter_task(self, point: str | NamedPoint) -> CallRecord:
         """Begin a call that may let other calls of its event loop run."""
+        record = self.enter(point)
+        self.note_task(record)
+        return record
+
+    def note_task(self, record: CallRecord) -> None:
+        """Note the task that makes a call; the call may let other calls of the event loop run."""
         from asyncio import current_task
 
-        record = self.enter(point)
         record.task = None
         with suppress(RuntimeError):  # an event loop that is not asyncio's
             record.task = task = current_task()
             self.loop = task.get_loop() if task else None
-        return record
+
+    def step_out(self, record: CallRecord) -> None:
+        """Let the caller of a generator go on, while the call stays in flight until ``leave``."""
+        _current.reset(record.token)
+
+    def step_in(self, record: CallRecord) -> None:
+        """Go on with the call that ``step_out`` interrupted."""
+        record.token = _current.set(record)
+
+    def seen(self) -> HookTable:
+        """Return the table that a call made now would use."""
+        enclosing = self._enclosing(_current.get())
+        table = self.table if enclosing is None else enclosing.table
+        return self.table if table is NOWHERE else table  # the enclosing call has just ended elsewhere
 
     def _enclosing(self, record: CallRecord | None) -> CallRecord | None:
         """Return the innermost call of this host that ``record`` is part of."""

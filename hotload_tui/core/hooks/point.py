@@ -201,14 +201,18 @@ class HookPoint(NamedPoint, Generic[P, R]):
 
     The function is never called. A program calls the hook point, and plugins register at it, instead of by
     its name. If a handler is a coroutine function, the program awaits it (``acall`` and the like).
+
+    With ``live``, a call returns handles in place of the plugins' functions, methods and classes, also inside
+    lists, tuples, dictionaries and dataclasses: the program may keep them, and they reach the live version.
     """
 
     signature: Signature
     """The parameters with which handlers are called, and the type that they return."""
 
-    def __new__(cls, function: Callable[P, R]) -> HookPoint[P, R]:
+    def __new__(cls, function: Callable[P, R], *, live: bool = False) -> HookPoint[P, R]:
         """Make a hook point of ``function``, as its decorator."""
-        point = super().__new__(cls, function.__name__)  # type: ignore[call-arg]
+        kind = LivePoint if live else cls
+        point = super().__new__(kind, function.__name__)  # type: ignore[call-arg]
         point.signature = _signature(function)
         return point
 
@@ -228,6 +232,10 @@ class HookPoint(NamedPoint, Generic[P, R]):
         word = "async def" if inspect.iscoroutinefunction(handler) else "def"
         wanted = f"{word} {name}{self.signature}:"
         return f"{name}{given} does not fit hook point '{self}': {reason}; write: {wanted}"
+
+
+class LivePoint(HookPoint[P, R]):
+    """A hook point at which calls return handles."""
 
 
 class Fitting(Protocol[H_contra]):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar, cast, overload
 
 from hotload_tui.core.errors import RefusedError, RegisterError
 from hotload_tui.core.events import own_logger
+from hotload_tui.core.hooks.live import HandleMaker, LiveVersion
 from hotload_tui.core.hooks.point import Decorator, Fitting, Handler, HookFunction, HookPoint, place_of
 from hotload_tui.core.interpreter import caller
 from hotload_tui.core.model import PLUGIN_LOGGER, encodable
@@ -135,8 +136,12 @@ class PluginContext:
         failed: Failed = nobody_asks,
         module_path: str = "hotplug",
         digest: str = "",
+        maker: HandleMaker | None = None,
     ) -> None:
         self._digest = digest
+        self._maker = maker
+        self.version: LiveVersion | None = None if maker is None else maker.version
+        """The objects of this generation, for handles."""
         self.name = name
         """The plugin's name."""
         self.generation = generation
@@ -227,6 +232,24 @@ class PluginContext:
                 f'or set hook_point under [plugins."{self.name}"] in hotload.toml',
             )
         return self._stage(self._hook_point, point, priority)
+
+    def live(self, thing: _T) -> _T:
+        """Return a handle of a function, bound method or class, which the program may keep.
+
+        The handle runs the live version of the object, which it finds by the name of the module and the
+        qualified name; in a failed load it stays with the previous version. It keeps no version in memory.
+        An object that only ``register`` can reach, such as an inner function, has the one of the next version
+        as its successor that ``register`` passes to ``live`` under the same qualified name.
+
+        Lists, tuples, dictionaries, dataclasses and ``functools.partial`` are copied, with handles in them.
+
+        Raises:
+            RegisterError: no other version could have such an object by name.
+
+        """
+        if self._maker is None:
+            return thing
+        return cast("_T", self._maker.live(thing, self.name))
 
     def on_unload(self, function: Callable[[], object]) -> Callable[[], object]:
         """Register ``function`` to run when this generation is unloaded.
@@ -394,6 +417,8 @@ class PluginContext:
     def end(self) -> None:
         """Refuse new threads and tasks."""
         self._is_ended = True
+        if self.version is not None:
+            self.version.is_pending = False
         paused, self._paused = self._paused, []
         for each in paused:
             if isinstance(each, Worker):

@@ -822,6 +822,13 @@ class Generation:
         target = self._imports.absolute(name)
         return self.importing(lambda: importlib.import_module(target))
 
+    def reach(self, module: str) -> ModuleType | None:
+        """Return the module of this dotted name, imported now if need be; ``None`` if there is none."""
+        found = self.loaded(module)
+        if found is None and self.has(module):
+            return self.importing(lambda: importlib.import_module(f"{self.root}.{module}"))
+        return found
+
     def loaded_modules(self) -> Iterator[tuple[str, ModuleType]]:
         """Yield the dotted name of each imported module and the module; ``''`` is the plugin's package."""
         found = self.modules.items() if self.is_released else self._found()

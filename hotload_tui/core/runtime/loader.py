@@ -28,6 +28,7 @@ from hotload_tui.core.events import Step
 from hotload_tui.core.faults import fault_of, raised_by
 from hotload_tui.core.hooks.host import FaultObserver, HookHost
 from hotload_tui.core.hooks.inflight import CallRecord
+from hotload_tui.core.hooks.live import LiveVersion
 from hotload_tui.core.leaks import overloads, restore_overloads
 from hotload_tui.core.model import Fault, Phase, StepObserver, nobody
 from hotload_tui.core.runtime.context import KeptState, PluginContext, StateMapping
@@ -75,6 +76,8 @@ class Load:
     step_observer: StepObserver
     failed: Failed
     """Reports the errors of the generation's threads and tasks."""
+    host: HookHost
+    """The host that gets handles of the generation's objects."""
     began: float = 0.0
     """The start, in seconds since the epoch; 0 until then."""
     ended: float = 0.0
@@ -120,6 +123,9 @@ class Load:
             failed=self.failed,
             module_path=self.config.module_path,
             digest=artifact.manifest.digest,
+            maker=self.host.maker(
+                LiveVersion(generation), {other.parent: other.plugin for other in required}
+            ),
         )
         self._ledger = Ledger(generation.root, self.number, self.process)
         self._ledger.begin(artifact, follows=follows, is_replaced=is_replaced)
@@ -131,8 +137,10 @@ class Load:
         """Execute the modules and run ``register``; raises ``LoadError`` or ``RegisterError``."""
         with self.step_observer("load", self.name, self.wanted.artifact.manifest.digest):
             # In a copy: a context variable that is set during the load would hold the version for ever.
-            run = contextvars.copy_context().run
-            proven = run(prove, self._generation, self._context, self._state, self._ledger)
+            context = contextvars.copy_context()
+            if self._context.version is not None:
+                self._context.version.on_trial(context)
+            proven = context.run(prove, self._generation, self._context, self._state, self._ledger)
         self._overloads = {}
         return proven
 
@@ -292,7 +300,7 @@ class Loader:
             raise UnknownPluginError(f'no plugin "{name}" is loaded')
         if hook_point is not None:
             live.handlers = tuple(handler for handler in live.handlers if handler.point != hook_point)
-            self._host.swap({name: live.handlers})
+            self._host.swap({name: live.handlers}, _versions([live]))
             return
         self.unload_together([name])
 
@@ -405,7 +413,17 @@ class Loader:
         ports = self._ports.setdefault(wanted.name, {})
         number = self.next_number(wanted.name)
         failed = functools.partial(self._failed, plugin=wanted.name, generation=number)
-        return Load(wanted, number, kept, ports, self._config, self._process, self._step_observer, failed)
+        return Load(
+            wanted,
+            number,
+            kept,
+            ports,
+            self._config,
+            self._process,
+            self._step_observer,
+            failed,
+            self._host,
+        )
 
     def _failed(self, error: BaseException, phase: Phase, what: str, *, plugin: str, generation: int) -> None:
         module_path = self._config.module_path
@@ -471,7 +489,7 @@ class Loader:
         for trial in trials:
             trial.state.commit()  # before the swap: new handlers must write to the shared mapping
             trial.generation.confirm()
-        self._host.swap({trial.name: trial.handlers for trial in trials})
+        self._host.swap({trial.name: trial.handlers for trial in trials}, _versions(trials))
         for trial in reversed(trials):  # a plugin retires before the plugins that it requires
             if trial.name in self._live:
                 old = self._live[trial.name]
@@ -601,6 +619,10 @@ class Loader:
     def is_inside_trial(self) -> bool:
         """Return whether the calling thread is executing a plugin's modules or its ``register``."""
         return self._trials.is_inside()
+
+
+def _versions(plugins: Iterable[LivePlugin]) -> list[LiveVersion]:
+    return [each.context.version for each in plugins if each.context.version is not None]
 
 
 def _spare_caller() -> None:

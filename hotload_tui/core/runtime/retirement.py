@@ -249,7 +249,7 @@ class Retirer:
             fault = fault_of(error, phase="unload", plugin=plugin, module_path=self._module_path)
             place = fault.place
             line = f", {near(place.file)}:{place.line} in {place.function}" if place else ""
-            places.append(f"hook point '{call.point}' in {call.where()}{line}")
+            places.append(f"{call.what} in {call.where()}{line}")
             faults.append(replace(fault, message=f"still inside {places[-1]}", relation="member"))
         if len(calls) > _NAMED:
             places.append(f"and {len(calls) - _NAMED} more")

@@ -1,0 +1,741 @@
+"""Handles: stand-ins for a plugin's functions, methods and classes that a program may keep.
+
+A handle knows the stable name of its object, and holds no version. Each use looks the object up in the live
+version, so the program goes on with the new version after a swap, and with the old one after a failed load.
+A call through a handle is a call in flight like a call of a hook point: it uses one hook table, so it sees
+one version of every plugin, and the version retires after it.
+
+To libraries a handle is a function (``isinstance``, ``inspect``): they ask for the kind once, so a handle
+remains a coroutine function or a generator function, whatever the live object is. ``__wrapped__`` is the live
+object, looked up at each access; through it ``inspect.signature`` and ``typing.get_type_hints`` work.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import importlib
+import inspect
+import operator
+import pickle
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping
+from contextvars import Context, ContextVar
+from dataclasses import dataclass, field
+from types import (
+    AsyncGeneratorType,
+    CodeType,
+    CoroutineType,
+    FunctionType,
+    GeneratorType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+)
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol, TypeAlias, cast
+
+from hotload_tui.core.errors import HandleError, HookError, PluginError, RegisterError
+from hotload_tui.core.hooks.inflight import (
+    CallsInFlight,
+    HandleName,
+    HookTable,
+    Names,
+    Version,
+    calls_of_plugin,
+)
+from hotload_tui.core.hooks.point import HookFunction, place_of
+from hotload_tui.core.module_names import unique_name
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_CACHED: Final = type(functools.lru_cache(len))
+_FUNCTIONS: Final = (FunctionType, MethodType, _CACHED)
+_UNFINISHED: Final = frozenset((CoroutineType, GeneratorType, AsyncGeneratorType))
+_Step: TypeAlias = Callable[[object], object]
+_AsyncStep: TypeAlias = Callable[[object], Awaitable[object]]
+_KINDS: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+
+
+_on_trial: ContextVar[weakref.ref[LiveVersion] | None] = ContextVar("hotload_trial", default=None)
+
+
+# ---- where an object is found
+
+
+class Modules(Protocol):
+    """A generation, as far as handles need it."""
+
+    plugin: str
+    number: int
+    parent: str
+
+    def reach(self, module: str) -> ModuleType | None:
+        """Return the module of a dotted name; ``None`` if there is none."""
+        ...
+
+    def loaded_modules(self) -> Iterator[tuple[str, ModuleType]]:
+        """Yield the dotted name of each imported module and the module."""
+        ...
+
+
+class LiveVersion:
+    """The objects of one version, by module and qualified name."""
+
+    def __init__(self, modules: Modules) -> None:
+        self.plugin = modules.plugin
+        self.number = modules.number
+        self.parent = modules.parent
+        self.is_pending = True
+        self.reference = weakref.ref(self)
+        self.bindable: set[type] = set()
+        self._modules = modules
+        self._reached: dict[str, ModuleType] = {}
+        self._given: dict[tuple[str, Names], object] = {}
+        self._named: dict[tuple[str, Names], object] = {}
+
+    def on_trial(self, context: Context) -> None:
+        """Let handles of this version that code in ``context`` calls reach this version during its trial."""
+        context.run(_on_trial.set, self.reference)
+
+    def find(self, module: str, names: Names) -> object:
+        """Return the object of this name in the module with this dotted name.
+
+        Raises:
+            HandleError: there is none.
+
+        """
+        if self._given and (module, names) in self._given:
+            return self._given[module, names]
+        found: object = self._reached.get(module) or self._reach(module)
+        try:
+            for name in names:
+                found = getattr(found, name)
+        except AttributeError:
+            found = None
+        if issubclass(type(found), Handle):  # the plugin has put it in the place of its own function
+            found = self._named.get((module, names))
+        if found is None:
+            raise HandleError(
+                f"{_full(self.parent, module, names)}: version {self.number} of plugin {self.plugin} does not"
+                " define it, but the program keeps a handle of it; define it again, or let the program ask"
+                " the plugin for what it has now"
+            )
+        return found
+
+    def name_of(self, thing: object) -> tuple[str, Names] | None:
+        """Return the module and the name by which other versions have this function or class, too.
+
+        It is the qualified name, or the name of a variable that holds the object, as a decorator leaves it.
+        """
+        module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
+        if type(module) is str and type(name) is str and "<" not in name:
+            place = module[len(self.parent) + 1 :], tuple(name.split("."))
+            if module == self.parent or module.startswith(f"{self.parent}."):
+                found = self._found(*place)
+                is_of_other = unique_name(getattr(found, "__module__", None)) != unique_name(module)
+                if found is thing or (found is not None and is_of_other):
+                    return place
+        return self.variable_of(thing)
+
+    def variable_of(self, thing: object) -> tuple[str, Names] | None:
+        """Return the module and the name of a global variable that holds this object."""
+        for dotted, module in self._modules.loaded_modules():
+            for name, value in vars(module).copy().items() if type(module) is ModuleType else ():
+                if value is thing:
+                    return dotted, (name,)
+        return next((place for place, value in self._given.items() if value is thing), None)
+
+    def note(self, place: tuple[str, Names], thing: object) -> None:
+        """Note an object with a handle, in case that the plugin puts the handle in its place."""
+        self._named[place] = thing
+
+    def give(self, thing: object) -> tuple[str, Names] | None:
+        """Name an object that only ``register`` can reach; ``None`` if another has its qualified name."""
+        module = str(getattr(thing, "__module__", ""))
+        if not module.startswith(self.parent):
+            module = self.parent
+        place = module[len(self.parent) + 1 :], tuple(str(getattr(thing, "__qualname__", "")).split("."))
+        return place if self._given.setdefault(place, thing) is thing else None
+
+    def _reach(self, module: str) -> ModuleType | None:
+        found = self._modules.reach(module)
+        if found is not None:
+            self._reached[module] = found
+        return found
+
+    def _found(self, module: str, names: Names) -> object:
+        try:
+            return self.find(module, names)
+        except HandleError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The name of an object in all versions of a plugin."""
+
+    plugin: str
+    parent: str
+    module: str
+    """The dotted name of the module; empty: the plugin's package."""
+    names: Names
+    is_bound: bool = False
+    """Whether the object is a bound method."""
+
+    @property
+    def full_module(self) -> str:
+        """The stable name of the module."""
+        return f"{self.parent}.{self.module}" if self.module else self.parent
+
+    def find(self, version: Version) -> object:
+        """Return the object in a version."""
+        return version.find(self.module, self.names)
+
+    def below(self, name: str, *, is_bound: bool) -> Place:
+        """Return the place of an attribute of the object."""
+        return dataclasses.replace(self, names=(*self.names, name), is_bound=is_bound)
+
+
+@dataclass(frozen=True, slots=True)
+class MethodPlace(Place):
+    """The place of a method that is bound to an object which no variable of the plugin holds.
+
+    The object's attributes are kept, and the method of the live class runs on an object with these.
+    """
+
+    identity: int = 0
+    values: dict[str, object] = field(default_factory=dict, compare=False)
+    owner: weakref.ref[object] | None = field(default=None, compare=False)
+
+    def find(self, version: Version) -> object:
+        """Return the method in a version."""
+        kind = cast("type", version.find(self.module, self.names[:-1]))
+        owner = self.owner() if self.owner is not None else None
+        if type(owner) is not kind:
+            if kind not in version.bindable:
+                if problem := _hindrance(kind):
+                    raise HandleError(f"{_full(self.parent, self.module, self.names)}: {problem}")
+                version.bindable.add(kind)
+            owner = object.__new__(kind)
+            object.__setattr__(owner, "__dict__", self.values)
+        return getattr(owner, self.names[-1])
+
+
+def _full(parent: str, module: str, names: Names) -> str:
+    return ".".join([parent, *([module] if module else []), *names])
+
+
+def _hindrance(kind: type) -> str:
+    """Return why a method cannot be bound to another object with the same attributes; or nothing."""
+    for each in kind.__mro__[:-1]:
+        if vars(each).get("__slots__"):
+            return f"the class {each.__qualname__} keeps its values in __slots__, not in __dict__"
+        if "__del__" in vars(each):
+            return f"the class {each.__qualname__} has a __del__, which would run after each call"
+        if each.__module__ == "builtins":
+            return f"{kind.__qualname__} is a subclass of {each.__name__}, which keeps values of its own"
+    return ""
+
+
+# ---- the handles
+
+
+def _doc_of(handle: Handle) -> object:
+    live = getattr(handle, "__wrapped__", None)
+    return None if live is None else live.__doc__
+
+
+_doc = cast("str", property(_doc_of))
+"""Each class of handles has it in the place of its own text."""
+
+
+class Handle:
+    """Stands for an object of a plugin; each use reaches the object of the live version."""
+
+    __doc__ = _doc
+    __slots__ = ("__dict__", "__weakref__", "_live_flight", "_live_name", "_live_origin", "_live_place")
+
+    def __init__(
+        self, flight: CallsInFlight, place: Place, origin: weakref.ref[LiveVersion] | None = None
+    ) -> None:
+        """Stand for the object at ``place``; while the version ``origin`` is on trial, for its object."""
+        self._live_flight = flight
+        self._live_place = place
+        self._live_name = HandleName(_full(place.parent, place.module, place.names))
+        self._live_origin = origin
+        vars(self)["__module__"] = place.full_module  # the class has its own, which a property cannot hide
+
+    def __call__(self, /, *args: object, **kwargs: object) -> object:
+        """Call the live object."""
+        flight = self._live_flight
+        record = flight.enter_uncounted(self._live_name)
+        try:
+            value = self._live_object(record.table)(*args, **kwargs)
+            if type(value) in _UNFINISHED:
+                self._live_check(value, record.table)
+            return value
+        finally:
+            flight.leave(record)
+
+    def _live_object(self, table: HookTable, *, is_told: bool = False) -> HookFunction:
+        """Return the object of the version in ``table``; raises ``HandleError`` if there is none.
+
+        While the version that made the handle is on trial, its own calls reach its object, and so does a
+        library that only wants to know about it (``is_told``); the program goes on with the live version.
+        """
+        place = self._live_place
+        version = table.versions.get(place.plugin)
+        if self._live_origin is not None:
+            origin = self._live_pending()
+            if origin is not None and (version is None or is_told or _on_trial.get() is self._live_origin):
+                version = origin
+        if version is None:
+            raise HandleError(
+                f"{self._live_name}: no version of plugin {place.plugin} is live, but the program uses a"
+                " handle of it; enable the plugin, or drop the handle"
+            )
+        return cast("HookFunction", place.find(version))
+
+    def _live_pending(self) -> LiveVersion | None:
+        """Return the version that made the handle while it is on trial; otherwise ``None``."""
+        origin = self._live_origin() if self._live_origin is not None else None
+        if origin is not None and origin.is_pending:
+            return origin
+        self._live_origin = None
+        return None
+
+    def _live_now(self) -> HookFunction:
+        """Return the object to tell about."""
+        return self._live_object(self._live_flight.seen(), is_told=True)
+
+    def _live_check(self, value: object, table: HookTable) -> None:
+        """Refuse what a coroutine or generator function returned, where a plain function was before."""
+        kind = kind_of(self._live_object(table))
+        if kind not in (Handle, FunctionHandle, ClassHandle):
+            self._live_refuse(value, _word(kind))
+
+    def _live_refuse(self, value: object, now: str) -> NoReturn:
+        if type(value) is CoroutineType or type(value) is GeneratorType:
+            value.close()
+        before = _word(type(self))
+        raise HandleError(
+            f"{self._live_name} is a {now} now, but the program has a handle of a {before}, and uses it as"
+            f" such; make it a {before} again, or let the program ask the plugin for it again"
+        )
+
+    # ---- what libraries read
+
+    @property
+    def __annotations__(self) -> object:  # type: ignore[override]
+        return self._live_attribute("__annotations__")
+
+    def __getattr__(self, name: str) -> object:
+        place = self._live_place
+        if name in ("__name__", "__qualname__"):
+            return place.names[-1] if name == "__name__" else ".".join(place.names)
+        return self._live_attribute(name)
+
+    def _live_attribute(self, name: str) -> object:
+        try:
+            live = self._live_now()
+        except HandleError as error:  # hasattr() is to say no
+            raise AttributeError(str(error), name=name, obj=self) from None
+        return live if name == "__wrapped__" else getattr(live, name)
+
+    def __delattr__(self, name: str) -> None:
+        """Delete an attribute of the handle, or else of the live object, as a decorator expects."""
+        if name in vars(self):
+            object.__delattr__(self, name)
+        else:
+            delattr(self._live_now(), name)
+
+    def __dir__(self) -> Iterable[str]:
+        return sorted({*vars(self), *dir(self._live_now())})
+
+    def __repr__(self) -> str:
+        return f"<live {_word(type(self))} {self._live_name}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not issubclass(type(other), Handle):
+            return NotImplemented
+        same = cast("Handle", other)
+        return self._live_flight is same._live_flight and self._live_place == same._live_place
+
+    def __hash__(self) -> int:
+        return hash(self._live_place)
+
+    # ---- copies
+
+    def __copy__(self) -> Handle:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Handle:
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        place = self._live_place
+        if any("<" in name for name in place.names):
+            raise pickle.PicklingError(f"{self._live_name} is defined in a function: pickle cannot name it")
+        values = place.values if type(place) is MethodPlace else None
+        return _restored, (place.plugin, place.parent, place.module, place.names, place.is_bound, values)
+
+
+class FunctionHandle(Handle):
+    """Stands for a function or a bound method."""
+
+    __doc__ = _doc
+    __slots__ = ()
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type[FunctionType]:  # type: ignore[override]
+        """The type that libraries ask for; ``type()`` knows better."""
+        return FunctionType
+
+    @property
+    def __code__(self) -> CodeType:
+        """The code of the live function, unless it is of another kind."""
+        own: CodeType = type(self).__call__.__code__
+        code = getattr(self, "__wrapped__", None)
+        code = getattr(code, "__code__", None)
+        is_same = type(code) is CodeType and code.co_flags & _KINDS == own.co_flags & _KINDS
+        return cast("CodeType", code) if is_same else own
+
+    def __get__(self, instance: object, owner: type | None = None) -> object:
+        """Bind the function to an object, as an attribute of a class of the program."""
+        return self if instance is None or self._live_place.is_bound else MethodType(self, instance)
+
+
+class CoroutineHandle(FunctionHandle):
+    """Stands for a coroutine function; the live object may also be a plain function."""
+
+    __doc__ = _doc
+    __slots__ = ()
+
+    async def __call__(self, /, *args: object, **kwargs: object) -> object:
+        """Call the live object, and await what it returns."""
+        flight = self._live_flight
+        record = flight.enter_uncounted(self._live_name)
+        flight.note_task(record)
+        try:
+            value = self._live_object(record.table)(*args, **kwargs)
+            if inspect.isawaitable(value):
+                awaitable: Awaitable[object] = value
+                return await awaitable
+            if type(value) in _UNFINISHED:
+                self._live_check(value, record.table)
+            return value
+        finally:
+            flight.leave_task(record)
+
+
+class GeneratorHandle(FunctionHandle):
+    """Stands for a generator function; the call is in flight until the generator ends."""
+
+    __doc__ = _doc
+    __slots__ = ()
+
+    def __call__(self, /, *args: object, **kwargs: object) -> Generator[object, object, object]:
+        """Run the generator of the live object."""
+        flight = self._live_flight
+        record = flight.enter_uncounted(self._live_name)
+        value: object = None
+        try:
+            generator = self._live_object(record.table)(*args, **kwargs)
+            if type(generator) is not GeneratorType:
+                self._live_refuse(generator, _word(kind_of(self._live_object(record.table))))
+            step = cast("_Step", generator.send)
+            while True:
+                try:
+                    item = step(value)
+                except StopIteration as end:
+                    return cast("object", end.value)
+                flight.step_out(record)
+                try:
+                    value, step = (yield item), cast("_Step", generator.send)
+                except BaseException as error:  # the generator's own business, GeneratorExit too
+                    value, step = error, cast("_Step", generator.throw)
+                flight.step_in(record)
+        finally:
+            value = None  # an error's traceback has this frame
+            flight.leave(record)
+
+
+class AsyncGeneratorHandle(FunctionHandle):
+    """Stands for an asynchronous generator function; the call is in flight until the generator ends."""
+
+    __doc__ = _doc
+    __slots__ = ()
+
+    async def __call__(self, /, *args: object, **kwargs: object) -> AsyncGenerator[object, object]:
+        """Run the generator of the live object."""
+        flight = self._live_flight
+        record = flight.enter_uncounted(self._live_name)
+        flight.note_task(record)
+        value: object = None
+        try:
+            generator = self._live_object(record.table)(*args, **kwargs)
+            if type(generator) is not AsyncGeneratorType:
+                self._live_refuse(generator, _word(kind_of(self._live_object(record.table))))
+            step = cast("_AsyncStep", generator.asend)
+            while True:
+                try:
+                    item = await step(value)
+                except StopAsyncIteration:
+                    return
+                flight.step_out(record)
+                try:
+                    value, step = (yield item), cast("_AsyncStep", generator.asend)
+                except BaseException as error:  # as above
+                    value, step = error, cast("_AsyncStep", generator.athrow)
+                flight.step_in(record)
+        finally:
+            value = None  # as above
+            flight.leave_task(record)
+
+
+class ClassHandle(Handle):
+    """Stands for a class: makes objects of the live version's class."""
+
+    __doc__ = _doc
+    __slots__ = ()
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type[type]:  # type: ignore[override]
+        """The type that libraries ask for; ``type()`` knows better."""
+        return type
+
+    def __instancecheck__(self, instance: object) -> bool:
+        return self.__subclasscheck__(type(instance))
+
+    def __subclasscheck__(self, kind: type) -> bool:
+        """Return whether a class is a subclass of this class in any version."""
+        place = self._live_place
+        name = place.full_module, ".".join(place.names)
+        return any(name == (each.__module__, each.__qualname__) for each in kind.__mro__) or issubclass(
+            kind, cast("type", self._live_now())
+        )
+
+    def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[object, ...]:
+        """Let the program derive from the live class."""
+        return (self._live_now(),)
+
+    def __getattr__(self, name: str) -> object:
+        """Return the attribute of the live class; a function, method or class as a handle."""
+        found = Handle.__getattr__(self, name)
+        is_plain = type(found) not in _FUNCTIONS and not issubclass(type(found), type)
+        if is_plain or (name.startswith("__") and name.endswith("__")):
+            return found
+        place = self._live_place.below(name, is_bound=type(found) is MethodType)
+        return kind_of(found)(self._live_flight, place)
+
+
+_WORDS: Final = {
+    FunctionHandle: "function",
+    CoroutineHandle: "coroutine function",
+    GeneratorHandle: "generator function",
+    AsyncGeneratorHandle: "asynchronous generator function",
+    ClassHandle: "class",
+}
+
+
+def _word(kind: type[Handle]) -> str:
+    return _WORDS.get(kind, "function")
+
+
+def kind_of(thing: object) -> type[Handle]:
+    """Return the class of a handle for a function, method or class."""
+    if issubclass(type(thing), type):
+        return ClassHandle
+    if inspect.iscoroutinefunction(thing):
+        return CoroutineHandle
+    if inspect.isasyncgenfunction(thing):
+        return AsyncGeneratorHandle
+    return GeneratorHandle if inspect.isgeneratorfunction(thing) else FunctionHandle
+
+
+def _restored(  # noqa: PLR0917 - from a pickle
+    plugin: str,
+    parent: str,
+    module: str,
+    names: Names,
+    is_bound: bool,  # noqa: FBT001
+    values: dict[str, object] | None,
+) -> object:
+    """Return a pickled handle; in a process without a host, such as a child, the object itself."""
+    place = Place(plugin, parent, module, names, is_bound)
+    if values is not None:
+        place = MethodPlace(plugin, parent, module, names, is_bound, id(values), values)
+    flight = calls_of_plugin(parent)
+    if flight is None:
+        return place.find(_Imported(plugin, parent))
+    return kind_of(Handle(flight, place).__wrapped__)(flight, place)
+
+
+class _Imported:
+    """The version that a process without a host imports."""
+
+    number = 0
+    is_pending = False
+
+    def __init__(self, plugin: str, parent: str) -> None:
+        self.plugin = plugin
+        self.parent = parent
+        self.bindable: set[type] = set()
+
+    def find(self, module: str, names: Names) -> object:
+        """Return the object of this name; raises what the import of its module raises."""
+        found: object = importlib.import_module(f"{self.parent}.{module}" if module else self.parent)
+        return functools.reduce(getattr, names, found)
+
+
+# ---- making them
+
+
+class HandleMaker:
+    """Makes handles of the objects of plugins, for one host."""
+
+    def __init__(
+        self,
+        flight: CallsInFlight,
+        version: LiveVersion | None = None,
+        others: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Make handles of what handlers return, or for the ``ctx`` of a ``version``.
+
+        ``others`` are the plugins that the version requires, by stable name.
+        """
+        self._flight = flight
+        self.version = version
+        self._others = others
+
+    def live(self, value: object, plugin: str) -> object:
+        """Return a value with handles in place of plugins' functions, methods and classes.
+
+        They may be inside lists, tuples, dictionaries, dataclasses and ``functools.partial``, which are
+        copied then. ``plugin`` has given the value.
+
+        Raises:
+            HookError: another version would have no such object by name, so there can be no handle.
+            RegisterError: the same, if ``ctx.live`` asks for it.
+
+        """
+        return self._within(value, (), plugin)
+
+    def _within(self, value: object, above: tuple[int, ...], plugin: str) -> object:
+        kind = type(value)
+        if kind in _FUNCTIONS or issubclass(kind, type):
+            return self._handle(value, plugin)
+        if id(value) in above:
+            return value
+        inside = (*above, id(value))
+        return _copied(value, lambda item: self._within(item, inside, plugin))
+
+    def _handle(self, thing: object, plugin: str) -> object:
+        """Return a handle of a function, method or class; an object of other code as it is."""
+        try:
+            is_method = type(thing) is MethodType
+            place = self._method(cast("MethodType", thing)) if is_method else self._place(thing)
+        except HandleError as error:
+            kind: type[PluginError] = HookError if self.version is None else RegisterError
+            file, line = place_of(cast("HookFunction", thing))
+            name = getattr(thing, "__qualname__", type(thing).__qualname__)
+            raise kind(plugin, f"{name} cannot stay live: {error}", file=file, line=line) from None
+        if place is None:
+            return thing
+        version = self.version
+        is_own = version is not None and version.is_pending and place.plugin == version.plugin
+        return kind_of(thing)(self._flight, place, version.reference if version and is_own else None)
+
+    def _place(self, thing: object) -> Place | None:
+        """Return the place of a function or class; ``None`` if no plugin defines it."""
+        module = getattr(thing, "__module__", None)
+        parent = ".".join(module.split(".")[:2]) if type(module) is str else ""
+        plugin, version = self._plugin_of(parent)
+        own = self.version
+        if not plugin:
+            found = own.variable_of(thing) if own else None  # as a decorator of a library leaves it
+            return Place(own.plugin, own.parent, *found) if own and found else None
+        if version is None:  # a required plugin that is on trial, too
+            place = str(module)[len(parent) + 1 :], tuple(str(getattr(thing, "__qualname__", "")).split("."))
+            return Place(plugin, parent, *place)
+        named = version.name_of(thing)
+        if version is own and own.is_pending:
+            named = own.give(thing) if named is None else named
+            if named is not None:
+                own.note(named, thing)
+        if named is None:
+            raise HandleError(
+                "the next version cannot be asked for it by name; define it at the top of a module, or pass"
+                " it to ctx.live in register, under a __qualname__ of its own"
+            )
+        return Place(plugin, parent, *named)
+
+    def _method(self, method: MethodType) -> Place | None:
+        """Return the place of a bound method; ``None`` if it is no plugin's."""
+        owner, name = method.__self__, getattr(method.__func__, "__name__", "")
+        if issubclass(type(owner), type):
+            place = self._place(owner)
+            return place and place.below(name, is_bound=True)
+        kind = type(owner)
+        plugin, version = self._plugin_of(".".join(str(kind.__module__).split(".")[:2]))
+        version = version or self.version
+        found = version.variable_of(owner) if version else None
+        if version and found:
+            return Place(version.plugin, version.parent, *found).below(name, is_bound=True)
+        place = self._place(kind) if plugin else None
+        if place is None:
+            return None
+        if problem := _hindrance(kind):
+            raise HandleError(f"no variable of the plugin holds its object, and {problem}")
+        values = vars(owner)
+        names = (*place.names, name)
+        return MethodPlace(
+            place.plugin, place.parent, place.module, names, True, id(values), values, weakref.ref(owner)
+        )
+
+    def _plugin_of(self, parent: str) -> tuple[str, LiveVersion | None]:
+        """Return the plugin with this stable name, and its version; empty if there is none."""
+        own = self.version
+        if own is not None and own.parent == parent:
+            return own.plugin, own
+        for version in self._flight.seen().versions.values():
+            if version.parent == parent:
+                return version.plugin, cast("LiveVersion", version)
+        return self._others.get(parent, ""), None
+
+
+def _copied(value: object, convert: Callable[[object], object]) -> object:
+    """Return a list, tuple, dictionary, dataclass or partial with its items converted; or the value."""
+    kind = type(value)
+    if kind is list or issubclass(kind, tuple):
+        items = list(cast("Iterable[object]", value))
+        made = [convert(item) for item in items]
+        if all(map(operator.is_, items, made)):
+            return value
+        return made if kind is list else tuple.__new__(cast("type[tuple[object, ...]]", kind), made)
+    if kind is dict:
+        table = cast("dict[object, object]", value)
+        changed = {key: convert(item) for key, item in table.items()}
+        return value if all(changed[key] is table[key] for key in changed) else changed
+    if kind is functools.partial:
+        partial = cast("functools.partial[object]", value)
+        before = [partial.func, partial.args, partial.keywords]
+        parts = [convert(each) for each in before]
+        if all(map(operator.is_, before, parts)):
+            return value
+        function, args, keywords = cast("tuple[HookFunction, tuple[object, ...], dict[str, object]]", parts)
+        return functools.partial(function, *args, **keywords)
+    return _record(value, convert) if getattr(kind, "__dataclass_fields__", None) else value
+
+
+def _record(value: object, convert: Callable[[object], object]) -> object:
+    """Return a dataclass with its fields converted; the value itself if no field changes."""
+    names = [each.name for each in dataclasses.fields(cast("DataclassInstance", value))]
+    before = {name: getattr(value, name, None) for name in names}
+    changed = {name: after for name in names if (after := convert(before[name])) is not before[name]}
+    made = copy.copy(value) if changed else value
+    for name, item in changed.items():
+        object.__setattr__(made, name, item)  # it may be frozen
+    return made

@@ -1,0 +1,743 @@
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+import inspect
+import operator
+import pickle
+import sys
+import threading
+import typing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from dataclasses import dataclass
+from types import FunctionType
+from typing import NamedTuple, cast
+from unittest import mock
+
+import pytest
+
+from hotload_tui import HookPoint, HotloadError
+from hotload_tui.core.errors import HandleError, PluginError, RegisterError
+from hotload_tui.core.hooks.point import HookFunction
+from tests.core.conftest import Bench, Stage
+from tests.waiting import PATIENCE
+
+SOURCE = """
+from __future__ import annotations
+
+import asyncio
+import functools
+import keep
+
+
+def noted(function):
+    @functools.wraps(function)
+    def inner():
+        return "noted " + function()
+    return inner
+
+
+def renamed(function):
+    def inner():
+        return "renamed " + function()
+    return inner
+
+
+def word(name: str = "you", *, loud: bool = False) -> str:
+    "Says {word}."
+    return "{word} " + name
+
+
+@noted
+def decorated():
+    return "{word}"
+
+
+@renamed
+def unnamed():
+    return "{word}"
+
+
+@functools.cache
+def cached():
+    return "{word}"
+
+
+async def later():
+    await asyncio.sleep(0)
+    return "{word}"
+
+
+def steps():
+    yield "{word}"
+    return "the end of {word}"
+
+
+async def async_steps():
+    yield "{word}"
+
+
+class Speaker:
+    def __init__(self, name="you"):
+        self.name = name
+        self.count = 0
+
+    def say(self):
+        self.count += 1
+        return f"{word} {self.name} {self.count}"
+
+    @classmethod
+    def made(cls):
+        return cls("{word}").name
+
+    @staticmethod
+    def plain():
+        return "{word}"
+
+
+speaker = Speaker("all")
+
+
+def things():
+    return {
+        "function": word,
+        "decorated": decorated,
+        "renamed": unnamed,
+        "cached": cached,
+        "partial": functools.partial(word, "Ada"),
+        "class method": Speaker.made,
+        "static method": Speaker.plain,
+        "method": Speaker("Ada").say,
+        "method of a variable": speaker.say,
+        "class": Speaker,
+        "coroutine": later,
+        "generator": steps,
+        "async generator": async_steps,
+    }
+
+
+def register(ctx):
+    ctx.hook("things", things)
+    keep.word = ctx.live(word)
+
+    @ctx.live
+    def inner():
+        return "{word}"
+
+    keep.inner = inner
+"""
+
+
+class Keep:
+    """The object that plugins import under the name ``keep``, and in which they leave handles."""
+
+    word: HookFunction
+    inner: HookFunction
+    agen: HookFunction
+    other: HookFunction
+    turn: Callable[[], object]
+    left: object
+    now: object
+    values: list[object]
+    all: list[HookFunction]
+    Route: type
+    Pair: type
+    partial: type
+
+
+@pytest.fixture
+def keep(monkeypatch: pytest.MonkeyPatch) -> Keep:
+    """Return the object in which plugins leave handles."""
+    keep = Keep()
+    monkeypatch.setitem(sys.modules, "keep", keep)
+    return keep
+
+
+def _things() -> dict[str, HookFunction]:
+    """Return what the program keeps."""
+    raise NotImplementedError
+
+
+_things.__name__ = "things"
+THINGS = HookPoint(_things, live=True)
+
+
+def version(word: str) -> str:
+    """Return the plugin that says ``word``."""
+    return SOURCE.replace("{word}", word)
+
+
+def kept(bench: Bench) -> dict[str, HookFunction]:
+    """Return the handles of what the plugin offers."""
+    return bench.host.call(THINGS)[0]
+
+
+def said(thing: HookFunction) -> object:
+    """Return what a function, coroutine function, generator function or class says."""
+    value = thing()
+    if inspect.iscoroutine(value):
+        return asyncio.run(value)
+    if inspect.isgenerator(value):
+        return list(value)
+    if inspect.isasyncgen(value):
+        return asyncio.run(_read(value))
+    return value.say() if hasattr(value, "say") else value
+
+
+async def _read(generator: AsyncIterator[object]) -> list[object]:
+    return [item async for item in generator]
+
+
+def expected(word: str, count: int) -> dict[str, object]:
+    """Return what everything says in a version; the methods have been called ``count`` times."""
+    return {
+        "function": f"{word} you",
+        "decorated": f"noted {word}",
+        "renamed": f"renamed {word}",
+        "cached": word,
+        "partial": f"{word} Ada",
+        "class method": word,
+        "static method": word,
+        "method": f"{word} Ada {count}",
+        "method of a variable": f"{word} all {1 if word == 'two' else count}",
+        "class": f"{word} you 1",
+        "coroutine": word,
+        "generator": [word],
+        "async generator": [word],
+    }
+
+
+# ---- which version runs
+
+
+@pytest.mark.usefixtures("keep")
+def test_what_the_program_keeps_is_old_after_a_failed_load_and_new_after_a_save(bench: Bench) -> None:
+    """A kept function, method or class of any kind runs the live version, and holds none in memory."""
+    bench.load(version("one"))
+    things = kept(bench)
+    assert {name: said(thing) for name, thing in things.items()} == expected("one", 1)
+    bench.refusal(version("broken") + "    raise ValueError\n")
+    assert {name: said(thing) for name, thing in things.items()} == expected("one", 2)
+    bench.load(version("two"))
+    assert [gone.memory for gone in bench.loader.retire()] == ["freed"]
+    assert {name: said(thing) for name, thing in things.items()} == expected("two", 3)
+
+
+def test_a_handle_of_ctx_is_of_the_version_that_registers(bench: Bench, keep: Keep) -> None:
+    """``ctx.live`` gives the new version while it registers, and the previous one if it fails."""
+    bench.load(version("one"))
+    first = keep.word, keep.inner
+    assert [handle() for handle in first] == ["one you", "one"]
+    source = version("two") + "    keep.now = keep.word(), keep.inner(), keep.word.__doc__\n"
+    bench.refusal(f"{source}    raise ValueError\n")
+    assert keep.now == ("two you", "two", "Says two.")
+    assert [handle() for handle in (*first, keep.word, keep.inner)] == ["one you", "one"] * 2
+    bench.load(source)
+    assert [handle() for handle in (*first, keep.word, keep.inner)] == ["two you", "two"] * 2
+    assert (keep.word, keep.inner) == first
+
+
+def test_a_handle_of_a_plugin_that_is_gone_says_so(bench: Bench, keep: Keep) -> None:
+    """Without a live version, a handle raises an error with the reason; it works again afterwards."""
+    bench.load(version("one"))
+    bench.loader.unload("greet")
+    assert [gone.memory for gone in bench.loader.retire()] == ["freed"]
+    with pytest.raises(HandleError, match=r"hotplug\.greet\.plugin\.word: no version .* enable the plugin"):
+        keep.word()
+    assert issubclass(HandleError, HotloadError)
+    assert not hasattr(keep.word, "__wrapped__")
+    assert repr(keep.word) == "<live function hotplug.greet.plugin.word>"
+    bench.load(version("two"))
+    assert keep.word() == "two you"
+
+
+def test_an_object_that_a_version_does_not_define_says_so(bench: Bench, keep: Keep) -> None:
+    """A handle whose object is missing in the live version names the object, the version and the ways out."""
+    bench.load(version("one"))
+    bench.load("def register(ctx): pass")
+    for handle, name in ((keep.word, "word"), (keep.inner, "register.<locals>.inner")):
+        with pytest.raises(HandleError, match=f"plugin.{name}: version 2 of plugin greet does not define it"):
+            handle()
+
+
+@pytest.mark.usefixtures("keep")
+def test_a_patch_of_the_stable_name_is_seen(bench: Bench) -> None:
+    """``mock.patch`` of the plugin's function by its stable name reaches the program's handle."""
+    bench.load(version("one"))
+    word = kept(bench)["function"]
+    with mock.patch("hotplug.greet.plugin.word", return_value="patched"):
+        assert word() == "patched"
+    assert word() == "one you"
+
+
+def test_a_plugin_may_put_the_handle_in_the_place_of_its_function(bench: Bench, keep: Keep) -> None:
+    """A handle that has the name of its own function still runs the function."""
+    source = (
+        "import keep\ndef f():\n    return {}\n"
+        "def register(ctx):\n    global f\n    f = keep.word = ctx.live(f)\n"
+    )
+    bench.load(source.format(1))
+    word = keep.word
+    assert word() == 1
+    bench.load(source.format(2))
+    assert word() == 2
+
+
+def test_a_function_of_a_required_plugin_stays_live(bench: Bench, keep: Keep) -> None:
+    """``ctx.live`` takes the functions of a plugin that this one requires."""
+    library = bench.artifact("def f():\n    return 1\ndef register(ctx): pass\n", "library")
+    user = bench.artifact(
+        "REQUIRES = ['library']\nimport keep\ndef register(ctx):\n"
+        "    keep.word = ctx.live(ctx.plugin('library').f)\n",
+        "user",
+    )
+    first = bench.loader.trial("library", library)
+    second = bench.loader.trial("user", user, required=[first.generation])
+    bench.loader.swap([first, second])
+    assert keep.word() == 1
+    bench.loader.unload_together(["user", "library"])
+
+
+# ---- a call in flight
+
+WAITS = """
+import keep
+from stage import wait
+
+def slow():
+    wait()
+    return {word!r}, keep.other()
+
+def other():
+    return {word!r}
+
+def register(ctx):
+    keep.word = ctx.live(slow)
+    keep.other = ctx.live(other)
+"""
+
+
+def test_a_call_through_a_handle_is_in_flight(bench: Bench, keep: Keep, stage: Stage) -> None:
+    """A version retires after the calls through handles, which see one version until they end."""
+    bench.load(WAITS.format(word="one"))
+    found: list[object] = []
+    thread = threading.Thread(target=lambda word: found.append(word()), args=(keep.word,))
+    thread.start()
+    assert stage.entered.wait(PATIENCE)
+    bench.load(WAITS.format(word="two"))
+    inside = bench.host.drain(0, {("greet", 1)})
+    assert [call.what for call in inside] == ["handle 'hotplug.greet.plugin.slow'"]
+    del inside
+    stage.gate.set()
+    thread.join(PATIENCE)
+    assert found == [("one", "one")]
+    assert [(gone.memory, gone.faults) for gone in bench.loader.retire()] == [("freed", ())]
+    assert keep.word() == ("two", "two")
+
+
+STEPS = """
+import keep
+
+def steps(start):
+    try:
+        got = yield start, {word!r}, keep.other()
+        while True:
+            try:
+                got = yield got, {word!r}, keep.other()
+            except KeyError as error:
+                got = type(error).__name__
+            if got is None:
+                return {word!r}
+    finally:
+        keep.left = {word!r}
+
+async def async_steps(start):
+    generator = steps(start)
+    got = None
+    while True:
+        try:
+            got = yield generator.send(got)
+        except KeyError as error:
+            got = generator.throw(error)
+        except StopIteration:
+            return
+
+def other():
+    return {word!r}
+
+def register(ctx):
+    ctx.hook("other", other)
+    keep.word = ctx.live(steps)
+    keep.agen = ctx.live(async_steps)
+    keep.other = ctx.live(other)
+"""
+
+
+def test_a_generator_sees_one_version_and_the_program_another(bench: Bench, keep: Keep) -> None:
+    """A generator is in flight until it ends; what the program calls between its steps is new."""
+    bench.load(STEPS.format(word="one"))
+    generator = cast("Generator[object, object, object]", keep.word("a"))
+    assert next(generator) == ("a", "one", "one")
+    bench.load(STEPS.format(word="two"))
+    assert bench.host.call("other") == ["two"]
+    assert generator.send("b") == ("b", "one", "one")
+    assert generator.throw(KeyError()) == ("KeyError", "one", "one")
+    assert len(bench.host.drain(0, {("greet", 1)})) == 1
+    with pytest.raises(StopIteration, match="one"):
+        generator.send(None)
+    assert bench.host.drain(0, {("greet", 1)}) == ()
+    again = cast("Generator[object, object, object]", keep.word("c"))
+    assert next(again) == ("c", "two", "two")
+    again.close()
+
+
+def test_a_generator_that_the_program_drops_is_closed(bench: Bench, keep: Keep) -> None:
+    """Closing a generator of a handle closes the plugin's generator, and ends the call."""
+    bench.load(STEPS.format(word="one"))
+    generator = cast("Generator[object, object, object]", keep.word("a"))
+    next(generator)
+    generator.close()
+    assert keep.left == "one"
+    bench.load(STEPS.format(word="two"))
+    assert bench.host.drain(0, {("greet", 1)}) == ()
+
+
+async def test_an_async_generator_sees_one_version(bench: Bench, keep: Keep) -> None:
+    """An asynchronous generator is in flight until it ends, with values and errors passed in."""
+    bench.load(STEPS.format(word="one"))
+    generator = cast("AsyncGenerator[object, object]", keep.agen("a"))
+    assert await anext(generator) == ("a", "one", "one")
+    bench.load(STEPS.format(word="two"))
+    assert bench.host.call("other") == ["two"]
+    assert await generator.asend("b") == ("b", "one", "one")
+    with pytest.raises(ValueError, match="passes"):
+        await generator.athrow(ValueError("passes"))
+    assert bench.host.drain(0, {("greet", 1)}) == ()
+    stopped = cast("AsyncGenerator[object, object]", keep.agen("c"))
+    assert await anext(stopped) == ("c", "two", "two")
+    await stopped.aclose()
+
+
+async def test_a_coroutine_is_in_flight_while_it_waits(bench: Bench, keep: Keep) -> None:
+    """A task that awaits a handle keeps its version, while other tasks get the new one."""
+    source = (
+        "import keep\nasync def f():\n    await keep.turn()\n    return {0}, keep.other()\n"
+        "def g():\n    return {0}\n"
+        "def register(ctx):\n    keep.word = ctx.live(f)\n    keep.other = ctx.live(g)\n"
+    )
+    gate, entered = asyncio.Event(), asyncio.Event()
+
+    async def turn() -> None:
+        entered.set()
+        await gate.wait()
+
+    keep.turn = turn
+    bench.load(source.format(1))
+    task = asyncio.ensure_future(cast("Awaitable[object]", keep.word()))
+    await entered.wait()
+    bench.load(source.format(2))
+    (inside,) = bench.host.drain(0, {("greet", 1)})
+    assert inside.where() == f"task '{task.get_name()}'"
+    gate.set()
+    assert await task == (1, 1)
+    assert await cast("Awaitable[object]", keep.word()) == (2, 2)
+
+
+def test_threads_never_find_nothing(bench: Bench, keep: Keep) -> None:
+    """Through many swaps, each call through a handle reaches a whole version."""
+    source = WAITS.replace("from stage import wait", "wait = int")
+    bench.load(source.format(word=0))
+    word, wrong, stop = keep.word, list[object](), threading.Event()
+
+    def call() -> None:
+        while not stop.wait(0.0001):
+            first, second = cast("tuple[int, int]", word())
+            if first != second:
+                wrong.append((first, second))
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(1, 8):
+        bench.load(source.format(word=number))
+    stop.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert (wrong, word()) == ([], (7, 7))
+
+
+# ---- what a handle shows
+
+
+def test_a_handle_describes_the_live_function(bench: Bench, keep: Keep) -> None:
+    """Name, docstring, annotations, signature, type hints and source are those of the live function."""
+    bench.load(version("one"))
+    word = keep.word
+    bench.load(version("two").replace("name: str", "name: bytes"))
+    bench.loader.retire()
+    function = cast("FunctionType", word)
+    names = (function.__name__, function.__qualname__, function.__module__)
+    assert names == ("word", "word", "hotplug.greet.plugin")
+    assert (word.__doc__, function.__defaults__) == ("Says two.", ("you",))
+    assert function.__annotations__["name"] == "bytes"
+    assert str(inspect.signature(word)).startswith("(name: 'bytes' = 'you', *")
+    assert inspect.signature(word, eval_str=True).parameters["name"].annotation is bytes
+    assert typing.get_type_hints(word)["name"] is bytes
+    assert "two" in inspect.getsource(function)
+    assert getattr(word, "__wrapped__")() == "two you"  # noqa: B009 - no attribute for type checkers
+
+
+@pytest.mark.usefixtures("keep")
+def test_a_handle_has_the_kind_of_its_object(bench: Bench) -> None:
+    """Libraries that ask ``inspect`` and ``isinstance`` get the answers for the object itself."""
+    bench.load(version("one"))
+    things = kept(bench)
+    asks = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    special = {"coroutine": [asks[0]], "generator": [asks[1]], "async generator": [asks[2]]}
+    for name, thing in things.items():
+        assert [ask for ask in asks if ask(thing)] == special.get(name, []), name
+        assert callable(thing)
+        if name != "partial":
+            assert (inspect.isfunction(thing), inspect.isclass(thing)) == (name != "class", name == "class")
+    coroutine = cast("Coroutine[object, object, object]", things["coroutine"]())
+    assert inspect.iscoroutine(coroutine)
+    coroutine.close()
+
+
+def test_a_function_of_another_kind_is_refused(bench: Bench, keep: Keep) -> None:
+    """A library asks for the kind once: a coroutine function in place of a function would never run."""
+    source = "import keep\n{}\ndef register(ctx):\n    keep.word = ctx.live(f)\n"
+    plain, later, steps = "def f(): return 1", "async def f(): return 2", "def f(): yield 3"
+    bench.load(source.format(plain))
+    function = keep.word
+    bench.load(source.format(later))
+    coroutine = keep.word
+    with pytest.raises(HandleError, match=r"f is a coroutine function now, .* a handle of a function"):
+        function()
+    bench.load(source.format(steps))
+    generator = keep.word
+    with pytest.raises(HandleError, match="generator function now"):
+        function()
+    with pytest.raises(HandleError, match="generator function now"):
+        said(coroutine)
+    bench.load(source.format(plain))
+    assert (function(), said(coroutine)) == (1, 1)
+    assert inspect.iscoroutinefunction(coroutine)
+    with pytest.raises(HandleError, match="f is a function now"):
+        said(generator)
+
+
+@pytest.mark.usefixtures("keep")
+def test_a_class_handle_stands_for_the_class_of_each_version(bench: Bench) -> None:
+    """An object of any version is an instance; class attributes and subclasses are those of the live one."""
+    bench.load(version("one"))
+    speaker = kept(bench)["class"]
+    old = speaker()
+    bench.load(version("two"))
+    assert isinstance(old, cast("type", speaker))
+    assert isinstance(speaker(), cast("type", speaker))
+    assert not isinstance("text", cast("type", speaker))
+    assert issubclass(type(old), cast("type", speaker))
+    made = getattr(speaker, "made")  # noqa: B009 - no attribute for type checkers
+
+    class Loud(speaker):  # type: ignore[valid-type, misc]
+        """A class of the program."""
+
+    assert Loud("Eve").say() == "two Eve 1"
+    bench.load(version("three"))
+    assert made() == "three"
+
+
+def test_attributes_of_a_handle_outlive_the_version(bench: Bench, keep: Keep) -> None:
+    """What a library sets on a handle stays there; what the function has can be read and deleted."""
+    bench.load(version("one") + "word.mark = 'one'\nword.params = 1\n")
+    word = keep.word
+    setattr(word, "mine", 1)  # noqa: B010 - no attribute for type checkers
+    assert (getattr(word, "mark"), getattr(word, "mine")) == ("one", 1)  # noqa: B009
+    delattr(word, "params")
+    assert not hasattr(word, "params")
+    bench.load(version("two"))
+    assert (hasattr(word, "mark"), getattr(word, "mine")) == (False, 1)  # noqa: B009
+    delattr(word, "mine")
+    assert not hasattr(word, "mine")
+
+    @functools.wraps(word)
+    def wrapper() -> object:
+        return word()
+
+    assert (wrapper.__name__, wrapper(), inspect.signature(wrapper)) == (
+        "word",
+        "two you",
+        inspect.signature(word),
+    )
+
+
+@pytest.mark.usefixtures("keep")
+def test_a_handle_can_be_a_method_of_the_program(bench: Bench) -> None:
+    """As an attribute of a class, a function's handle gets the object; a bound method's does not."""
+    bench.load(version("one"))
+    things = kept(bench)
+
+    class Mine:
+        word = things["function"]
+        say = things["method"]
+
+        def __radd__(self, text: str) -> str:
+            return f"{text}mine"
+
+    assert (Mine().word(), Mine().say()) == ("one mine", "one Ada 1")
+
+
+def test_equal_handles_are_of_the_same_object(bench: Bench, keep: Keep) -> None:
+    """Handles of one object are equal and have one hash, in each version; copies are the handle itself."""
+    bench.load(version("one"))
+    first = kept(bench)
+    bench.load(version("two"))
+    second = kept(bench)
+    same = [name for name in first if first[name] == second[name]]
+    assert same == [name for name in first if name not in ("partial", "method")]
+    assert len({*first.values(), *second.values(), keep.word}) == len(first) + 2
+    assert copy.copy(keep.word) is copy.deepcopy(keep.word) is keep.word
+    assert keep.word not in (None, keep.inner, getattr(keep.word, "__wrapped__"))  # noqa: B009
+
+
+# ---- pickles
+
+
+@pytest.mark.usefixtures("keep")
+def test_pickles_are_handles_by_the_stable_name(bench: Bench) -> None:
+    """A pickled handle is a handle again; where there is no host, it is the live object."""
+    bench.load(version("one"))
+    things = {name: thing for name, thing in kept(bench).items() if name != "partial"}
+    pickles = {name: pickle.dumps(thing) for name, thing in things.items()}
+    assert all(b"hotplug.greet" in content for content in pickles.values())
+    bench.load(version("two"))
+    handles = {name: pickle.loads(content) for name, content in pickles.items()}
+    assert {name for name in things if handles[name] != things[name]} == {"method"}
+    words = {name: value for name, value in expected("two", 1).items() if name in things}
+    assert {name: said(handle) for name, handle in handles.items()} == words
+    with mock.patch("hotload_tui.core.hooks.live.calls_of_plugin", return_value=None):
+        plain = {name: pickle.loads(content) for name, content in pickles.items()}
+    assert inspect.ismethod(plain["method"])
+    assert {name: said(thing) for name, thing in plain.items()} == {
+        **words,
+        "method of a variable": "two all 2",
+    }
+
+
+def test_a_function_in_a_function_cannot_be_pickled(bench: Bench, keep: Keep) -> None:
+    """A handle of an inner function is refused as ``pickle`` refuses the function."""
+    bench.load(version("one"))
+    with pytest.raises(pickle.PicklingError, match="inner is defined in a function"):
+        pickle.dumps(keep.inner)
+
+
+# ---- where handles come from
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A record of the program, with a function in it."""
+
+    path: str
+    endpoint: object
+
+
+class Pair(NamedTuple):
+    """Another record of the program."""
+
+    path: str
+    endpoint: object
+
+
+def test_functions_inside_containers_are_handles(bench: Bench, keep: Keep) -> None:
+    """Handles are in copies of lists, tuples, dictionaries and dataclasses; other values stay the same."""
+    keep.Route, keep.Pair, keep.partial = Route, Pair, functools.partial
+    keep.values = [["text"], ("a", 1), {"a": len}, Route("/", print), functools.partial(print, "a")]
+    bench.load(
+        "import keep\ndef f():\n    return 1\n"
+        "def nested():\n    route, pair = keep.Route('/', f), keep.Pair('/', (f,))\n"
+        "    return [(f, {'a': [f]}), route, pair, keep.partial(f, f)]\n"
+        "def register(ctx):\n    ctx.hook('things', nested)\n    ctx.hook('things', lambda: keep.values)\n"
+        "    keep.all = ctx.live([f])\n"
+    )
+    found, same = cast("list[list[object]]", bench.host.call(THINGS))
+    assert same is keep.values
+    f = "<live function hotplug.greet.plugin.f>"
+    assert repr(found) == (
+        f"[({f}, {{'a': [{f}]}}), Route(path='/', endpoint={f}), Pair(path='/', endpoint=({f},)),"
+        f" functools.partial({f}, {f})]"
+    )
+    assert [type(each) for each in found[1:3]] == [Route, Pair]
+    assert repr(keep.all) == f"[{f}]"
+
+
+def test_every_kind_of_call_at_a_live_point_returns_handles(bench: Bench) -> None:
+    """``call``, ``first``, ``pipe``, strict and awaiting calls return handles; a call by name does not."""
+    bench.load(
+        "def f(*_): pass\ndef things(*_):\n    return f\ndef register(ctx):\n    ctx.hook('things', things)\n"
+    )
+    host, point = bench.host, cast("HookPoint[[], object]", THINGS)
+    piped = cast("HookPoint[[object], object]", THINGS)
+
+    async def awaited() -> list[object]:
+        return [*await host.acall(point), await host.afirst(point), await host.apipe(piped, 0)]
+
+    values = [*host.call(point), host.first(point), host.pipe(piped, 0)]
+    values += [*host.strict.call(point), host.strict.first(point), *asyncio.run(awaited())]
+    assert {repr(value) for value in values} == {"<live function hotplug.greet.plugin.f>"}
+    assert inspect.isfunction(host.first("things"))
+    assert type(host.first("things")) is FunctionType
+    (status,) = host.points()
+    assert (status.calls, status.handlers[0].calls) == (10, 10)
+
+
+REFUSED = {
+    "lambda: 1": "cannot be asked for it by name",
+    "Slots().say": "keeps its values in __slots__",
+    "Closed().say": "has a __del__",
+    "Numbers().say": "subclass of list",
+}
+OBJECTS = """
+class Slots:
+    __slots__ = ("a",)
+    def say(self): pass
+
+class Closed:
+    def say(self): pass
+    def __del__(self): pass
+
+class Numbers(list):
+    def say(self): pass
+"""
+
+
+@pytest.mark.parametrize("thing", REFUSED)
+def test_an_object_without_a_name_at_a_live_point_is_a_fault(bench: Bench, thing: str) -> None:
+    """An object that no later version could replace is a fault of its plugin, with the reason."""
+    bench.load(f"{OBJECTS}def register(ctx):\n    ctx.hook('things', lambda: {thing})\n")
+    with pytest.raises(PluginError, match=f"cannot stay live: .*{REFUSED[thing]}"):
+        bench.host.strict.call(THINGS)
+    assert bench.host.call(THINGS) == []
+
+
+def test_two_inner_functions_of_one_name_are_refused(bench: Bench, keep: Keep) -> None:
+    """A name that two inner functions share names none of them; a name of its own is the way out."""
+    source = (
+        "import keep\ndef register(ctx):\n    keep.all = [ctx.live(make(n)) for n in (1, 2)]\ndef make(n):\n"
+    )
+    error = bench.refusal(f"{source}    return lambda: n\n")
+    assert isinstance(error.__cause__, RegisterError)
+    assert "make.<locals>.<lambda> cannot stay live" in str(error.__cause__)
+    bench.load(
+        f"{source}    def f():\n        return n\n    f.__qualname__ = f'<number {{n}}>'\n    return f\n"
+    )
+    assert [handle() for handle in keep.all] == [1, 2]
+
+
+def test_other_objects_stay_as_they_are(bench: Bench, keep: Keep) -> None:
+    """``ctx.live`` returns what belongs to other code as it is."""
+    keep.values = [len, int, print, "text", None, Route, [].append]
+    bench.load("import keep\ndef register(ctx):\n    keep.all = [ctx.live(each) for each in keep.values]\n")
+    assert all(map(operator.is_, keep.all, keep.values))
