@@ -215,6 +215,28 @@ def _variables(frame: FrameType) -> Mapping[str, object]:
     return variables
 
 
+_sharing: dict[int, weakref.ref[object]] = {}
+"""The objects whose attributes are in a dictionary that other objects can share, by identity."""
+
+
+def shared_attributes(owner: object) -> dict[str, object]:
+    """Return the dictionary with the attributes of an object, for other objects to share.
+
+    From Python 3.13 on, the object itself has the values of the dictionary that it first shows. When the
+    collector frees the object, it may empty them although the dictionary is in use (CPython's gh-130327), so
+    the object gets a dictionary of its own here.
+    """
+    values = vars(owner)
+    if sys.version_info < (3, 13):
+        return values
+    key = id(owner)
+    if key not in _sharing:
+        values = dict(values)
+        object.__setattr__(owner, "__dict__", values)
+        _sharing[key] = weakref.ref(owner, lambda _: _sharing.pop(key, None))
+    return values
+
+
 def traced_now(running: Mapping[int, list[FrameType]]) -> set[int]:
     """Return the ``id`` of each frame in ``stacks()`` for which a trace function may be running."""
     if sys.version_info >= (3, 13):

@@ -299,6 +299,26 @@ def test_a_function_of_a_required_plugin_stays_live(bench: Bench, keep: Keep) ->
     bench.loader.unload_together(["user", "library"])
 
 
+@pytest.mark.usefixtures("keep")
+def test_the_attributes_of_an_object_outlive_its_version(bench: Bench) -> None:
+    """A method's handle shares the attributes of its object, also after the collector has freed that."""
+    source = (
+        "class Listener:\n    def __init__(self):\n        self.heard = []\n        self.me = self\n"
+        "    def hear(self, word):\n        self.heard.append(word)\n        return [*self.heard, {}]\n"
+        "listener = Listener()\n"
+        "def register(ctx):\n"
+        "    ctx.hook('things', lambda: [kept.hear for _ in '12'])\n"
+        "    kept = Listener()\n    del kept.me\n    cycle = [kept]\n    cycle.append(cycle)\n"
+    )
+    bench.load(source.format(1))
+    first, second = cast("list[HookFunction]", bench.host.call(THINGS)[0])
+    assert (first("a"), second("b")) == (["a", 1], ["a", "b", 1])
+    bench.load(source.format(2))
+    assert [gone.memory for gone in bench.loader.retire()] == ["freed"]
+    assert (first("c"), second("d")) == (["a", "b", "c", 2], ["a", "b", "c", "d", 2])
+    assert first == second
+
+
 # ---- a call in flight
 
 WAITS = """
@@ -334,6 +354,19 @@ def test_a_call_through_a_handle_is_in_flight(bench: Bench, keep: Keep, stage: S
     assert found == [("one", "one")]
     assert [(gone.memory, gone.faults) for gone in bench.loader.retire()] == [("freed", ())]
     assert keep.word() == ("two", "two")
+
+
+def test_a_version_without_handles_waits_for_no_call_of_others(bench: Bench, stage: Stage) -> None:
+    """The retirement of a plugin without hooks and handles does not wait for the calls of another plugin."""
+    bench.load("from stage import wait\ndef register(ctx):\n    ctx.hook('wait', wait)\n", "other")
+    bench.load("def register(ctx): pass")
+    thread = threading.Thread(target=bench.host.call, args=("wait",))
+    thread.start()
+    assert stage.entered.wait(PATIENCE)
+    bench.load("def register(ctx):\n    ctx")
+    assert bench.host.drain(PATIENCE, {("greet", 1)}) == ()
+    stage.gate.set()
+    thread.join(PATIENCE)
 
 
 STEPS = """

@@ -112,8 +112,10 @@ class HookTable:
         )
 
     def _number_of(self, plugin: str) -> int:
+        """Return the number of the version that handles of the plugin reach; 0 if there is no handle."""
         version = self.versions.get(plugin)
-        return 0 if version is None else version.number
+        is_kept = version is not None and self.flight is not None and plugin in self.flight.kept
+        return version.number if version is not None and is_kept else 0
 
 
 class CallRecord:
@@ -194,6 +196,8 @@ class CallsInFlight:
         self.counts = _Counts()
         """Calls so far by hook point, without the calls of all handlers, which the tables count."""
         self._counted_before: Counter[str] = Counter()
+        self.kept: set[str] = set()
+        """The plugins of whose objects there are handles."""
         self.loop: asyncio.AbstractEventLoop | None = None
         """The event loop that last awaited handlers."""
         self._swap_lock = threading.Lock()

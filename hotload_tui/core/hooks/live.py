@@ -45,6 +45,7 @@ from hotload_tui.core.hooks.inflight import (
     calls_of_plugin,
 )
 from hotload_tui.core.hooks.point import HookFunction, place_of
+from hotload_tui.core.interpreter import shared_attributes
 from hotload_tui.core.module_names import unique_name
 
 if TYPE_CHECKING:
@@ -261,6 +262,7 @@ class Handle:
         self, flight: CallsInFlight, place: Place, origin: weakref.ref[LiveVersion] | None = None
     ) -> None:
         """Stand for the object at ``place``; while the version ``origin`` is on trial, for its object."""
+        flight.kept.add(place.plugin)
         self._live_flight = flight
         self._live_place = place
         self._live_name = HandleName(_full(place.parent, place.module, place.names))
@@ -352,7 +354,7 @@ class Handle:
             delattr(self._live_now(), name)
 
     def __dir__(self) -> Iterable[str]:
-        return sorted({*vars(self), *dir(self._live_now())})
+        return sorted({*vars(self), *dir(getattr(self, "__wrapped__", None))})
 
     def __repr__(self) -> str:
         return f"<live {_word(type(self))} {self._live_name}>"
@@ -689,7 +691,7 @@ class HandleMaker:
             return None
         if problem := _hindrance(kind):
             raise HandleError(f"no variable of the plugin holds its object, and {problem}")
-        values = vars(owner)
+        values = shared_attributes(owner)
         names = (*place.names, name)
         return MethodPlace(
             place.plugin, place.parent, place.module, names, True, id(values), values, weakref.ref(owner)

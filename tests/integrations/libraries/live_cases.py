@@ -49,7 +49,7 @@ def say(program: Program, word: str) -> PluginState:
 def follows(program: Program, ask: Callable[[], object], *, memory: str = "freed") -> None:
     """Check that what the library answers is old after a failed load, and new after a save."""
     assert ask() == "one"
-    program.save("raise ValueError")
+    assert program.save("def register(ctx):\n    raise ValueError\n") is PluginState.STALE
     assert ask() == "one"
     say(program, "two")
     assert ask() == "two"
