@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
+import importlib
 import inspect
 import operator
 import pickle
@@ -282,6 +283,29 @@ def test_a_plugin_may_put_the_handle_in_the_place_of_its_function(bench: Bench, 
     assert word() == 1
     bench.load(source.format(2))
     assert word() == 2
+
+
+def test_the_stable_name_of_a_function_gives_a_handle(bench: Bench, keep: Keep) -> None:
+    """``hotplug.<plugin>.<function>`` is a handle, for the program and, at import, for the plugin itself."""
+    source = (
+        "import hotplug.greet, keep\ndef f():\n    return {}\nNUMBER = 1\n"
+        "keep.word = hotplug.greet.f\nkeep.now = keep.word()\ndef register(ctx): pass\n"
+    )
+    bench.load(source.format(1))
+    from hotplug.greet import f  # type: ignore[import-not-found]
+
+    greet = importlib.import_module("hotplug.greet")
+    kept = [keep.word, f, greet.f]
+    assert (greet.NUMBER, [repr(each) for each in kept]) == (
+        1,
+        ["<live function hotplug.greet.plugin.f>"] * 3,
+    )
+    assert not hasattr(greet, "missing")
+    bench.load(source.format(2))
+    assert [gone.memory for gone in bench.loader.retire()] == ["freed"]
+    assert (keep.now, [each() for each in kept]) == (2, [2, 2, 2])
+    bench.refusal(source.format(3) + "raise ValueError\n")
+    assert (keep.now, [each() for each in kept]) == (3, [2, 2, 2])
 
 
 def test_a_function_of_a_required_plugin_stays_live(bench: Bench, keep: Keep) -> None:

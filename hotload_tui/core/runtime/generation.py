@@ -15,7 +15,7 @@ code imports them, patches through them and unpickles by them, and the standard 
 class by them. A facade keeps no reference: each access goes to the generation whose code acts, or of whose
 object a function of the standard library looks up the module, or else to the generation that is live at
 that moment. The unique name of a generation that no longer exists (in an old pickle, for example) resolves
-like the stable name.
+like the stable name. ``hotplug.<plugin>.<name>`` also gives handles of what ``plugin.py`` defines.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from typing import TypeAlias, TypeVar, cast
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.compiled import DIGITS
 from hotload_tui.core.errors import ArtifactError
+from hotload_tui.core.hooks.live import HandleMaker
 from hotload_tui.core.interpreter import caller
 from hotload_tui.core.leaks import forget_loggers
 from hotload_tui.core.module_names import ModuleNames, names_below, unique_name
@@ -307,8 +308,14 @@ class Facade(ModuleType):
                 return _SpecToCome(self.__name__, spec.loader, origin=spec.origin)
             if spec.submodule_search_locations is not None:
                 return spec.submodule_search_locations
-        value: object = getattr(self._target(generation, name), name)
+        target = self._target(generation, name)
         assert generation is not None
+        try:
+            value: object = getattr(target, name)
+        except AttributeError:
+            if module or name.startswith("__"):
+                raise
+            value = generation.kept(name)
         if name == "__file__" and type(value) is str:
             return generation.origin.name_of(value)  # the name under which linecache has its lines
         if issubclass(type(value), ModuleType):
@@ -691,6 +698,8 @@ class Generation:
         """The functions that the plugin registered with ``atexit``, the oldest first."""
         self.on_import: Callable[[str], None] | None = None
         """Called during the load with the name of each shared module that the plugin has imported."""
+        self.maker: HandleMaker | None = None
+        """Makes the handles that ``hotplug.<plugin>.<name>`` gives."""
         self.is_live = False
         """Whether the generation went live and is not released."""
         self.is_released = False
@@ -828,6 +837,18 @@ class Generation:
         if found is None and self.has(module):
             return self.importing(lambda: importlib.import_module(f"{self.root}.{module}"))
         return found
+
+    def kept(self, name: str) -> object:
+        """Return a value of ``plugin.py`` that may be kept: a handle of a function or class.
+
+        Raises:
+            AttributeError: ``plugin.py`` does not define it.
+
+        """
+        entry = self.loaded(_ENTRY)
+        if self.maker is None or not hasattr(entry, name):
+            raise AttributeError(f"{self.parent}.{name}: no module has this name, nor does {ENTRY} define it")
+        return self.maker.live(getattr(entry, name), self.plugin)
 
     def loaded_modules(self) -> Iterator[tuple[str, ModuleType]]:
         """Yield the dotted name of each imported module and the module; ``''`` is the plugin's package."""

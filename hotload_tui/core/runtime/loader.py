@@ -110,6 +110,8 @@ class Load:
         generation.share(self.config.of(name).share)
         generation.peers = {other.plugin: Peer(other) for other in required}
         self._overloads = overloads(generation.parent)
+        plugins = {other.parent: other.plugin for other in required}
+        generation.maker = self.host.maker(LiveVersion(generation), plugins)
         self._state = StateMapping(self.kept)
         self._context = PluginContext(
             name,
@@ -123,9 +125,7 @@ class Load:
             failed=self.failed,
             module_path=self.config.module_path,
             digest=artifact.manifest.digest,
-            maker=self.host.maker(
-                LiveVersion(generation), {other.parent: other.plugin for other in required}
-            ),
+            maker=generation.maker,
         )
         self._ledger = Ledger(generation.root, self.number, self.process)
         self._ledger.begin(artifact, follows=follows, is_replaced=is_replaced)
