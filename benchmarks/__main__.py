@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks import remote
-from benchmarks.calls import hook_calls, hook_calls_in_a_storm
+from benchmarks.calls import handle_calls, hook_calls, hook_calls_in_a_storm
 from benchmarks.console import crowded_paint, empty_paint, first_paint, key_to_paint
 from benchmarks.figures import FLOOR, KEYS, OURS, Contest, take_turns
 from benchmarks.growth import growth_alone
@@ -74,6 +74,7 @@ class Bench:
     def _calls(self) -> Iterator[Contest]:
         for handlers in (1, 5, 20):
             yield hook_calls(handlers, self.rounds(60, 20))
+        yield handle_calls(self.rounds(60, 20))
         yield hook_calls_in_a_storm(self.rounds(20, 5))
 
     def _starts(self) -> Iterator[Contest]:

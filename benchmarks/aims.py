@@ -88,6 +88,13 @@ _RATIOS = (
         for count in (1, 5, 20)
     ),
     _Ratio(
+        "a call through a live handle: ≤ 1.3 of host.first",
+        "handle",
+        "host.first",
+        1.3,
+        "looking the object up by its name, so that a patch of it is seen; next: remember it per version",
+    ),
+    _Ratio(
         "1,000 plugins, warm start: ≤ 1.0 of plain imports",
         "start-1000",
         FLOOR,

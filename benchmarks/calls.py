@@ -1,10 +1,12 @@
-"""Hook point calls beside pluggy and blinker, and during endless reloads."""
+"""Hook point calls beside pluggy and blinker, and during endless reloads; calls through handles."""
 
 from __future__ import annotations
 
+import importlib
 import statistics
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -55,6 +57,30 @@ def hook_calls_in_a_storm(rounds: int) -> Contest:
         storm.set()
         thread.join()
     return Contest("storm", "hook call, 1 handler, mean of 2,000", "µs", samples)
+
+
+def handle_calls(rounds: int) -> Contest:
+    """Measure a call of a plugin's function through a live handle, beside a call of a hook point."""
+    with Sample() as sample:
+        handle = importlib.import_module("hotplug.sample").step_0
+
+        def through_handle() -> object:
+            return handle(1)
+
+        def through_host() -> object:
+            return sample.host.first("answer")
+
+        samples = take_turns(
+            {OURS: lambda: _mean(through_handle), "host.first": lambda: _mean(through_host)}, rounds
+        )
+    return Contest("handle", "call through a live handle", "µs", samples)
+
+
+def _mean(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    for _ in range(_BATCH):
+        call()
+    return (time.perf_counter() - started) / _BATCH
 
 
 def _batch(process: Contestant) -> Callable[[], float]:

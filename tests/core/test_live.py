@@ -80,6 +80,8 @@ async def async_steps():
 
 
 class Speaker:
+    kind = list
+
     def __init__(self, name="you"):
         self.name = name
         self.count = 0
@@ -598,6 +600,10 @@ def test_a_class_handle_stands_for_the_class_of_each_version(bench: Bench) -> No
     assert issubclass(type(old), cast("type", speaker))
     made = getattr(speaker, "made")  # noqa: B009 - no attribute for type checkers
 
+    assert getattr(speaker, "kind") is list  # noqa: B009
+    bench.load(version("two").replace("speaker = ", "Speaker.inner = Speaker\nspeaker = "))
+    assert repr(getattr(speaker, "inner")) == "<live class hotplug.greet.plugin.Speaker.inner>"  # noqa: B009
+
     class Loud(speaker):  # type: ignore[valid-type, misc]
         """A class of the program."""
 
@@ -791,6 +797,28 @@ def test_two_inner_functions_of_one_name_are_refused(bench: Bench, keep: Keep) -
         f"{source}    def f():\n        return n\n    f.__qualname__ = f'<number {{n}}>'\n    return f\n"
     )
     assert [handle() for handle in keep.all] == [1, 2]
+
+
+def test_a_function_whose_name_leads_elsewhere_is_refused(bench: Bench) -> None:
+    """A function that a decorator of another library has replaced is not taken for its replacement."""
+    bench.load(
+        "import operator\ndef f():\n    return 1\nkept = [f]\nf = operator.methodcaller('f')\n"
+        "def register(ctx):\n    ctx.hook('things', lambda: kept)\n"
+    )
+    with pytest.raises(PluginError, match="f cannot stay live"):
+        bench.host.strict.call(THINGS)
+
+
+def test_a_function_of_an_earlier_version_becomes_a_handle_of_the_live_one(bench: Bench) -> None:
+    """A function that ``ctx.state`` has kept is looked up by its name."""
+    source = (
+        "def f():\n    return {}\ndef register(ctx):\n    kept = ctx.state.setdefault('f', f)\n"
+        "    ctx.hook('things', lambda: kept)\n"
+    )
+    bench.load(source.format(1))
+    bench.load(source.format(2))
+    (handle,) = cast("list[HookFunction]", bench.host.call(THINGS))
+    assert handle() == 2
 
 
 def test_other_objects_stay_as_they_are(bench: Bench, keep: Keep) -> None:

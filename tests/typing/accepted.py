@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from hotload_tui import (
@@ -37,6 +38,14 @@ def polish(text: str, language: str) -> str:
     raise NotImplementedError
 
 
+def routes(prefix: str) -> dict[str, Callable[[str], str]]:
+    """Return the function for each path."""
+    raise NotImplementedError
+
+
+kept = HookPoint(routes, live=True)
+
+
 # ---- the plugin
 
 
@@ -54,6 +63,18 @@ async def later(name: str, *, loud: bool = False) -> str:
     """Return an answer that the program awaits."""
     await asyncio.sleep(0)
     return hello(name, loud=loud)
+
+
+def later_text(name: str) -> str:
+    """Return the text of a page."""
+    return name
+
+
+class Greeter:
+    """A class that the program may keep."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
 
 def register(ctx: PluginContext) -> None:
@@ -79,6 +100,19 @@ def register(ctx: PluginContext) -> None:
     ctx.on_unload(lambda: None)
     ctx.state["greeted"] = again("Ada")
     ctx.log.info("%s %d %s", ctx.name, ctx.generation, ctx.settings.get("x"))
+    live: Callable[[str], str] = ctx.live(later_text)
+
+    @ctx.hook(kept)
+    def pages(prefix: str) -> dict[str, Callable[[str], str]]:
+        return {prefix: live}
+
+    ctx.state["class"] = ctx.live(Greeter)("Ada").name
+
+    @ctx.live
+    def inner(number: int) -> int:
+        return number
+
+    ctx.state["number"] = inner(1) + sum(ctx.live([len])[0](text) for text in "ab")
     ctx.thread(lambda: None)
     ctx.task(polished("a", "b"))
     ctx.plugin("other")
@@ -122,6 +156,8 @@ def run() -> int:
             first: str | None = host.first(greet, "Ada")
             piped: str = host.pipe(polish, "text", "en")
             values: list[object] = host.call("by name", 1)
+            pages: dict[str, Callable[[str], str]] = host.first(kept, "/") or {}
+            values += [page("Ada") for page in pages.values()]
             texts += host.strict.call(greet, "Ada", loud=True)
             values += host.call("by name", 1, strict=True)
             shown = host.invoke(greet, "Ada").values

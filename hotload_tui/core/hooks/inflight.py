@@ -295,7 +295,8 @@ class CallsInFlight:
 
     def step_out(self, record: CallRecord) -> None:
         """Let the caller of a generator go on, while the call stays in flight until ``leave``."""
-        _current.reset(record.token)
+        with suppress(ValueError):  # as in ``leave``
+            _current.reset(record.token)
 
     def step_in(self, record: CallRecord) -> None:
         """Go on with the call that ``step_out`` interrupted."""

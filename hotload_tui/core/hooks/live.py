@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
 _CACHED: Final = type(functools.lru_cache(len))
 _FUNCTIONS: Final = (FunctionType, MethodType, _CACHED)
+_PLAIN: Final = frozenset((str, int, float, bool, bytes, type(None)))
 _UNFINISHED: Final = frozenset((CoroutineType, GeneratorType, AsyncGeneratorType))
 _Step: TypeAlias = Callable[[object], object]
 _AsyncStep: TypeAlias = Callable[[object], Awaitable[object]]
@@ -135,8 +136,9 @@ class LiveVersion:
             place = module[len(self.parent) + 1 :], tuple(name.split("."))
             if module == self.parent or module.startswith(f"{self.parent}."):
                 found = self._found(*place)
-                is_of_other = unique_name(getattr(found, "__module__", None)) != unique_name(module)
-                if found is thing or (found is not None and is_of_other):
+                other = getattr(found, "__module__", None)
+                is_of_other_version = other == module and unique_name(other) != unique_name(module)
+                if found is thing or is_of_other_version:
                     return place
         return self.variable_of(thing)
 
@@ -525,12 +527,12 @@ class ClassHandle(Handle):
 
     def __getattr__(self, name: str) -> object:
         """Return the attribute of the live class; a function, method or class as a handle."""
-        found = Handle.__getattr__(self, name)
-        is_plain = type(found) not in _FUNCTIONS and not issubclass(type(found), type)
-        if is_plain or (name.startswith("__") and name.endswith("__")):
+        found, place = Handle.__getattr__(self, name), self._live_place
+        is_class = issubclass(type(found), type) and str(found.__module__).startswith(f"{place.parent}.")
+        if not (is_class or type(found) in _FUNCTIONS) or (name.startswith("__") and name.endswith("__")):
             return found
-        place = self._live_place.below(name, is_bound=type(found) is MethodType)
-        return kind_of(found)(self._live_flight, place)
+        below = place.below(name, is_bound=type(found) is MethodType)
+        return kind_of(found)(self._live_flight, below, self._live_origin)
 
 
 _WORDS: Final = {
@@ -629,7 +631,7 @@ class HandleMaker:
         kind = type(value)
         if kind in _FUNCTIONS or issubclass(kind, type):
             return self._handle(value, plugin)
-        if id(value) in above:
+        if kind in _PLAIN or id(value) in above:
             return value
         inside = (*above, id(value))
         return _copied(value, lambda item: self._within(item, inside, plugin))
@@ -660,10 +662,11 @@ class HandleMaker:
             found = own.variable_of(thing) if own else None  # as a decorator of a library leaves it
             return Place(own.plugin, own.parent, *found) if own and found else None
         if version is None:  # a required plugin that is on trial, too
-            place = str(module)[len(parent) + 1 :], tuple(str(getattr(thing, "__qualname__", "")).split("."))
-            return Place(plugin, parent, *place)
-        named = version.name_of(thing)
-        if version is own and own.is_pending:
+            name = str(getattr(thing, "__qualname__", "<>"))
+            named = None if "<" in name else (str(module)[len(parent) + 1 :], tuple(name.split(".")))
+        else:
+            named = version.name_of(thing)
+        if own is not None and version is own and own.is_pending:
             named = own.give(thing) if named is None else named
             if named is not None:
                 own.note(named, thing)
