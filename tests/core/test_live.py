@@ -140,6 +140,8 @@ class Keep:
     agen: HookFunction
     other: HookFunction
     turn: Callable[[], object]
+    elsewhere: Callable[[HookFunction], list[object]]
+    seen: object
     left: object
     now: object
     values: list[object]
@@ -228,13 +230,24 @@ def test_what_the_program_keeps_is_old_after_a_failed_load_and_new_after_a_save(
 
 
 def test_a_handle_of_ctx_is_of_the_version_that_registers(bench: Bench, keep: Keep) -> None:
-    """``ctx.live`` gives the new version while it registers, and the previous one if it fails."""
+    """``ctx.live`` gives the new version while it registers, but not to the program, nor if it fails."""
+
+    def elsewhere(handle: HookFunction) -> list[object]:
+        answers: list[object] = []
+        thread = threading.Thread(target=lambda: answers.append(handle()))
+        thread.start()
+        thread.join(PATIENCE)
+        return answers
+
+    keep.elsewhere = elsewhere
     bench.load(version("one"))
     first = keep.word, keep.inner
     assert [handle() for handle in first] == ["one you", "one"]
     source = version("two") + "    keep.now = keep.word(), keep.inner(), keep.word.__doc__\n"
+    source += "    keep.seen = keep.elsewhere(keep.word)\n"
     bench.refusal(f"{source}    raise ValueError\n")
     assert keep.now == ("two you", "two", "Says two.")
+    assert keep.seen == ["one you"]
     assert [handle() for handle in (*first, keep.word, keep.inner)] == ["one you", "one"] * 2
     bench.load(source)
     assert [handle() for handle in (*first, keep.word, keep.inner)] == ["two you", "two"] * 2
@@ -782,6 +795,10 @@ def test_an_object_without_a_name_at_a_live_point_is_a_fault(bench: Bench, thing
     bench.load(f"{OBJECTS}def register(ctx):\n    ctx.hook('things', lambda: {thing})\n")
     with pytest.raises(PluginError, match=f"cannot stay live: .*{REFUSED[thing]}"):
         bench.host.strict.call(THINGS)
+    undo = bench.host.observe(lambda *_: None, "hotplug", raises=True)
+    with pytest.raises(PluginError):
+        bench.host.call(THINGS)
+    undo()
     assert bench.host.call(THINGS) == []
 
 
