@@ -171,7 +171,13 @@ def test_no_call_is_left_uncounted_while_plugins_are_reloaded() -> None:
     assert (calls, stays.status().calls) == (sum(made), sum(made))
 
 
-@pytest.mark.parametrize("error", [ValueError, SystemExit, RecursionError, MemoryError, StopIteration])
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(ValueError, SystemExit, RecursionError, MemoryError, StopIteration),
+        *(GeneratorExit, asyncio.CancelledError),
+    ],
+)
 def test_a_handler_that_raises_is_fenced(error: type[BaseException]) -> None:
     """A handler's error becomes a fault, the other handlers run, and the caller gets no exception."""
 
@@ -186,9 +192,13 @@ def test_a_handler_that_raises_is_fenced(error: type[BaseException]) -> None:
     assert host.points()[0].handlers[1].faults == 1
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit, asyncio.CancelledError])
+class Unwound(BaseException):
+    """Unwinds the stack, as ``trio.Cancelled`` does."""
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Unwound])
 def test_what_ends_the_caller_passes(error: type[BaseException]) -> None:
-    """KeyboardInterrupt and cancellation reach the caller, and the call is no longer in flight."""
+    """KeyboardInterrupt and what unwinds the host's stack reach the caller; the call is not in flight."""
 
     def fails() -> object:
         raise error
@@ -225,6 +235,8 @@ def register(ctx):
         "KeyboardInterrupt",
         "Stop",
         "SystemExit",
+        "GeneratorExit",
+        "asyncio.CancelledError",
         "BaseExceptionGroup('both', [Quit()])",
     ],
 )
@@ -233,6 +245,7 @@ def test_whatever_a_plugin_raises_itself_is_a_fault(
 ) -> None:
     """A plugin's own BaseException or ``raise KeyboardInterrupt`` ends neither the call nor the host."""
     workspace["greet"] = BASE.format(error=error)
+    kind = error.partition("(")[0].removeprefix("asyncio.")
     running = run(workspace.config())
     host = running.host
     assert host.call("plain") == ["last"]
@@ -241,11 +254,13 @@ def test_whatever_a_plugin_raises_itself_is_a_fault(
     for point in ("plain", "awaited"):
         assert asyncio.run(host.acall(point)) == ["last"]
         invocation = running.manager.invoke(point)
+        is_cancelled = (point, kind) == ("awaited", "CancelledError")
         assert (invocation.values, [fault.type for fault in invocation.faults]) == (
             ("last",),
-            [error.partition("(")[0]],
+            ["HookError" if is_cancelled else kind],
         )
-    with pytest.raises(Exception, match="both" if "Group" in error else error):
+    assert sum(each.faults for point in host.points() for each in point.handlers) == 7
+    with pytest.raises(Exception, match="both" if "Group" in error else kind):
         host.call("plain", strict=True)
     assert running.fault("greet").phase == "hook"
 
@@ -265,24 +280,61 @@ def test_an_invocation_on_the_loop_of_the_host_does_not_end_it(
     asyncio.run(host())
 
 
-@pytest.mark.parametrize(
-    ("line", "error"),
-    [
-        ("signal.raise_signal(signal.SIGINT)", KeyboardInterrupt),
-        ("raise asyncio.CancelledError", asyncio.CancelledError),
-        ("raise GeneratorExit", GeneratorExit),
-    ],
-)
-def test_what_is_meant_for_the_host_passes_a_plugin(
-    workspace: Workspace, run: Callable[[Config], Running], line: str, error: type[BaseException]
-) -> None:
-    """Ctrl-C and cancellation reach the caller of a plugin's handler, and are no fault."""
-    head = "import asyncio, signal\ndef register(ctx):\n    def fails():\n        "
-    workspace["greet"] = f"{head}{line}\n    ctx.hook('greet', fails)\n"
+def test_ctrl_c_passes_a_plugin(workspace: Workspace, run: Callable[[Config], Running]) -> None:
+    """Ctrl-C reaches the caller of a plugin's handler, and is no fault."""
+    workspace["greet"] = (
+        "import signal\ndef register(ctx):\n"
+        "    def fails():\n        signal.raise_signal(signal.SIGINT)\n    ctx.hook('greet', fails)\n"
+    )
     running = run(workspace.config())
-    with pytest.raises(error):
+    with pytest.raises(KeyboardInterrupt):
         running.host.call("greet")
     assert running.status("greet").fault is None
+
+
+WAITING = """
+import asyncio
+
+async def waits(future):
+    await future
+
+async def cleans_up(future):
+    try:
+        await future
+    except asyncio.CancelledError:
+        raise asyncio.CancelledError("cleaned up") from None
+
+def register(ctx):
+    ctx.hook("waits", waits)
+    ctx.hook("cleans_up", cleans_up)
+    for point in ("waits", "cleans_up"):
+        ctx.hook(point, lambda _: "last", priority=200)
+"""
+
+
+@pytest.mark.parametrize("point", ["waits", "cleans_up"])
+def test_cancellation_of_the_caller_is_no_fault(
+    workspace: Workspace, run: Callable[[Config], Running], point: str
+) -> None:
+    """A cancelled or closed call ends and is no fault; a cancelled future that a handler awaits is one."""
+    workspace["greet"] = WAITING
+    running = run(workspace.config())
+
+    async def host() -> None:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await running.host.acall(point, loop.create_future())
+        call = running.host.acall(point, loop.create_future())
+        call.send(None)
+        call.close()
+        assert running.status("greet").fault is None
+        future = loop.create_future()
+        future.cancel()
+        assert await running.host.acall(point, future) == ["last"]
+
+    asyncio.run(host())
+    assert running.fault("greet").type == "CancelledError"
 
 
 def test_an_observer_is_undone() -> None:

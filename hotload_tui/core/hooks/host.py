@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -133,24 +134,50 @@ def _elsewhere(
         raise HookError(handler.plugin, message) from None
 
 
-def is_fault(error: BaseException, module_path: str) -> bool:
+def is_fault(error: BaseException, module_path: str, *, is_awaited: bool = False) -> bool:
     """Return whether an error of foreign code is a fault; otherwise it passes to the caller.
 
-    Faults are ``Exception``, ``SystemExit`` and the exception classes of plugins. Ctrl-C, cancellation and
-    ``GeneratorExit`` pass, and what other libraries raise to unwind the stack: they are meant for the host. A
-    ``KeyboardInterrupt`` is a fault if a ``raise`` statement of a plugin raised it.
+    Faults are ``Exception``, ``SystemExit`` and the exception classes of plugins. Ctrl-C passes, and what
+    other libraries raise to unwind the stack: they are meant for the host. A ``KeyboardInterrupt`` is a fault
+    if a ``raise`` statement of a plugin raised it. A ``CancelledError`` passes if somebody has cancelled the
+    calling task; a ``GeneratorExit`` passes if code that ``is_awaited`` is being closed.
     """
     kind = type(error)  # no isinstance: it would run code of the plugin
     if issubclass(kind, (Exception, SystemExit)):
         return True
-    if issubclass(kind, KeyboardInterrupt):
-        frame = raising_frame(error)
-        return frame is not None and _is_below(module_path, frame.f_globals.get("__name__"))
+    if issubclass(kind, (KeyboardInterrupt, GeneratorExit)):
+        can_come_from_outside = is_awaited or issubclass(kind, KeyboardInterrupt)
+        return not can_come_from_outside or _is_raised_below(module_path, error)
     if issubclass(kind, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
-        return all(is_fault(each, module_path) for each in group.exceptions)
+        return all(is_fault(each, module_path, is_awaited=is_awaited) for each in group.exceptions)
+    if _is_cancellation(kind):
+        return not _is_caller_cancelled()
     modules = [type.__getattribute__(each, "__module__") for each in kind.__mro__ if each not in _ROOTS]
     return all(_is_below(module_path, module) for module in modules)
+
+
+def _is_raised_below(module_path: str, error: BaseException) -> bool:
+    frame = raising_frame(error)
+    return frame is not None and _is_below(module_path, frame.f_globals.get("__name__"))
+
+
+def _is_cancellation(kind: type[BaseException]) -> bool:
+    if sys.modules.get("asyncio") is None:  # nothing has imported it
+        return False
+    import asyncio
+
+    return issubclass(kind, asyncio.CancelledError)
+
+
+def _is_caller_cancelled() -> bool:
+    """Return whether the task that runs in this thread is being cancelled; false if none runs."""
+    import asyncio
+
+    if asyncio._get_running_loop() is None:  # noqa: SLF001 - asyncio documents it
+        return False
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 _ROOTS: Final = (BaseException, object)
@@ -177,9 +204,9 @@ class FaultReports:
         self.observer: FaultObserver | None = None
         self.module_path = "hotplug"
 
-    def is_fault(self, error: BaseException) -> bool:
+    def is_fault(self, error: BaseException, *, is_awaited: bool = False) -> bool:
         """Return whether an error that a handler raised is a fault, and does not pass to the caller."""
-        return is_fault(error, self.module_path)
+        return is_fault(error, self.module_path, is_awaited=is_awaited)
 
     def report(self, handler: Handler, error: BaseException, args: _Args, kwargs: _Kwargs) -> Fault:
         """Report the error that a handler raised when it was called with these arguments."""
@@ -499,7 +526,7 @@ class HookCalls:
                 value = self._maker.live(value, handler.plugin)
             handler.add_sample(time.perf_counter() - started)
         except BaseException as error:  # foreign code: a handler must not stop the others
-            if not self._reports.is_fault(error):
+            if not self._reports.is_fault(error, is_awaited=True):
                 raise
             self._report(handler, error, args, kwargs, errors)
             return True, None
