@@ -154,6 +154,7 @@ def _plugin_record(status: PluginStatus) -> dict[str, object]:
         "points": status.points,
         "fault": None if status.fault is None else _fault_record(status.fault),
         "held": status.held,
+        "suspected": status.suspected,
         "waits": status.waits,
         "old": status.old,
         "memory": status.memory,
@@ -189,9 +190,11 @@ def show(statuses: Sequence[PluginStatus], *, as_json: bool = False) -> None:
 
 
 def remarks(status: PluginStatus) -> Iterator[str]:
-    """Describe why a plugin is HELD or waits, what its earlier versions do and left, and how it reloads."""
+    """Describe why a plugin is HELD, suspected or waits, what earlier versions left, and how it reloads."""
     if status.held:
         yield f"held: {status.held}; 'hotload release {status.name}' lets it follow its source"
+    if status.suspected:
+        yield f"suspected: {status.suspected}"
     if status.waits:
         yield f"waits: {status.waits}"
     if status.old:

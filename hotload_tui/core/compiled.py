@@ -8,8 +8,8 @@ no file behind and ends with its process.
 commands, up to 64 MiB.
 
 ``last-good.json`` records, for each plugin, which artifacts were live last, whether the plugin is held, and
-which versions are barred from loading. With it, a cold start with a broken source runs the last good
-artifact, a version that kills its host gives way to the previous good one, and a hold survives its host.
+which versions are barred from loading or suspected. With it, a cold start with a broken source runs the last
+good artifact, a version that kills its host gives way to the previous good one, and a hold survives its host.
 Each process changes only the entries of its own plugins.
 
 ``sources.json`` maps unchanged sources to their digests, so that they need not be read. If it is missing,
@@ -278,6 +278,7 @@ FAULTS = "faults.json"
 _Kept: TypeAlias = dict[str, dict[str, object]]  # plugin → its entries; unknown keys are kept
 
 _LAST_GOOD, _HOLD, _BARRED, _FAULTS = "last_good", "hold", "barred", "faults"
+_SUSPECTED = "suspected"
 _WEAK = (_LAST_GOOD, _FAULTS)  # entries that are not worth waiting for the disk: they change often
 
 
@@ -306,11 +307,16 @@ class Barred(Struct, frozen=True):
     """Why the version that was barred last is barred."""
 
 
+class _Suspected(Struct, frozen=True):
+    digest: str
+    reason: str
+
+
 class _Faults(Struct, frozen=True):
     entries: tuple[HistoryEntry, ...]
 
 
-_T = TypeVar("_T", Hold, Barred, _Faults)
+_T = TypeVar("_T", Hold, Barred, _Suspected, _Faults)
 Stamp: TypeAlias = tuple[int, int, int, int]
 """Inode, size in bytes, mtime and ctime in ns; all 0 for a file that is missing."""
 _NONE: Stamp = (0, 0, 0, 0)
@@ -370,7 +376,7 @@ class _PluginFile:
 
 
 class Record(_PluginFile):
-    """The record of each plugin in ``compiled_dir``: last good artifacts, hold and barred versions."""
+    """The record of each plugin in ``compiled_dir``: its last good, held, barred and suspected versions."""
 
     def __init__(self, compiled_dir: Path) -> None:
         super().__init__(compiled_dir / RECORD)
@@ -432,6 +438,19 @@ class Record(_PluginFile):
     def unbar(self, plugin: str) -> None:
         """Let every version be loaded again; raises ``ArtifactError`` if the write fails."""
         self._change(_BARRED, {plugin: None})
+
+    def suspect(self, plugin: str, digest: str, reason: str) -> None:
+        """Record why a version may have ended its host; raises ``ArtifactError`` if the write fails."""
+        self._change(_SUSPECTED, {plugin: msgspec.to_builtins(_Suspected(digest, reason))})
+
+    def unsuspect(self, plugin: str) -> None:
+        """Forget such a reason; raises ``ArtifactError`` if the write fails."""
+        self._change(_SUSPECTED, {plugin: None})
+
+    def suspicion(self, plugin: str) -> tuple[str, str]:
+        """Return the digest of the version that may have ended its host, and the reason; empty for none."""
+        found = self._entry(plugin, _SUSPECTED, _Suspected)
+        return (found.digest, found.reason) if found is not None else ("", "")
 
 
 class FaultRecord(_PluginFile):

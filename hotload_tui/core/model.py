@@ -216,6 +216,9 @@ class PluginStatus(Struct, frozen=True):
     """What the previous generation started or changed and could not be undone, in words."""
     held: str = ""
     """Why the plugin is HELD; empty if it follows its source."""
+    suspected: str = ""
+    """How an earlier host ended while the live version was active, if the cause may be outside the plugin;
+    empty if none did, or if the version was loaded again since."""
     waits: str = ""
     """What a plugin in state ``wait`` waits for; empty in all other states."""
     reload: str = ""

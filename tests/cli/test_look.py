@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from hotload_tui.core.compiled import Record
 from hotload_tui.core.interpreter import CALLS, works
+from hotload_tui.core.source import read_source
 from tests.cli.command import Hotload
 from tests.conftest import Workspace
 from tests.kept import VIEW, old_plugin
@@ -22,7 +24,7 @@ def register(ctx):
 """
 BAD = "def bad(value):\n    return 1 / value\n\ndef register(ctx):\n    ctx.hook('echo', bad)\n"
 FIELDS = ["name", "state", "digest", "generation", "compile_ms", "load_ms", "points", "fault"]
-FIELDS += ["held", "waits", "old", "memory", "left", "outdated", "reload", "gap_ms"]
+FIELDS += ["held", "suspected", "waits", "old", "memory", "left", "outdated", "reload", "gap_ms"]
 
 
 def test_without_a_host_the_state_comes_from_the_disk(workspace: Workspace, hotload: Hotload) -> None:
@@ -108,6 +110,35 @@ def test_why_a_plugin_is_held_or_waits(workspace: Workspace, hotload: Hotload) -
     greet, needs = hotload("status", "--json").plugins
     assert (greet["held"], greet["waits"], needs["held"]) == ("rolled back to generation 1", "", "")
     assert str(needs["waits"]).startswith("it requires gone")
+
+
+def test_why_a_version_is_suspected(workspace: Workspace, hotload: Hotload) -> None:
+    """``status`` shows how an earlier host of this version ended, until the version is loaded again."""
+    workspace["greet"] = GREET
+    digest = read_source("greet", workspace.plugins / "greet").digest
+    workspace.compiled.mkdir()
+    Record(workspace.compiled).suspect("greet", digest, "the host died of signal 9")
+    running = hotload.serve()
+    done = hotload("status")
+    assert done.out.splitlines()[1].startswith("+ ok   greet ")
+    assert "greet: suspected: the host died of signal 9" in done.err.splitlines()
+    (plugin,) = hotload("status", "--json").plugins
+    assert plugin["suspected"] == "the host died of signal 9"
+    running.manager.rebuild("greet", force=True)
+    assert "suspected" not in hotload("status").err
+    assert Record(workspace.compiled).suspicion("greet") == ("", "")
+
+
+def test_a_new_version_is_not_suspected_of_what_another_one_did(
+    workspace: Workspace, hotload: Hotload
+) -> None:
+    """A suspicion belongs to one version: another version of the plugin ends it."""
+    workspace["greet"] = GREET
+    workspace.compiled.mkdir()
+    Record(workspace.compiled).suspect("greet", "0" * 64, "the host died of signal 9")
+    hotload.serve()
+    assert "suspected" not in hotload("status").err
+    assert Record(workspace.compiled).suspicion("greet") == ("", "")
 
 
 def test_what_a_version_left(workspace: Workspace, hotload: Hotload) -> None:

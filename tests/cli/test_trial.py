@@ -40,6 +40,7 @@ def test_all_is_well(workspace: Workspace, hotload: Hotload) -> None:
         "points": [{"point": "greet", "priority": 7}],
         "fault": None,
         "held": "",
+        "suspected": "",
         "waits": "",
         "old": "",
         "memory": "",

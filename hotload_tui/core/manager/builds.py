@@ -158,6 +158,18 @@ class Builds:
                 self.record.unbar(name)
             self._store.publish(PluginReleased(clock(), name, reason))
 
+    def suspicion(self, name: str, digest: str, *, is_over: bool) -> str:
+        """Return why a version that goes live may have ended an earlier host; empty if it is not suspected.
+
+        Forget a suspicion that ``is_over``, and one of another version.
+        """
+        suspected, reason = self.record.suspicion(name)
+        if not suspected or (suspected == digest and not is_over):
+            return reason
+        with self._warned():
+            self.record.unsuspect(name)
+        return ""
+
     def prune(self, live_digest: Callable[[str], str]) -> None:
         """Remove old artifacts of the plugins that have new ones, including artifacts that failed to load.
 

@@ -366,6 +366,7 @@ def not_live(status: PluginStatus) -> PluginStatus:
         load_seconds=0.0,
         fault=None,
         held="",
+        suspected="",
         waits="",
     )
 

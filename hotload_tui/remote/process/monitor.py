@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Final, NamedTuple, Protocol, TypeAlias
+from typing import IO, TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from msgspec.structs import replace
 
@@ -35,6 +35,9 @@ from hotload_tui.remote.process.blame import (
     busy_threads,
 )
 from hotload_tui.remote.process.output import Line, Reader
+
+if TYPE_CHECKING:
+    from hotload_tui.core.compiled import Record
 
 
 class HostListener(Protocol):
@@ -315,21 +318,24 @@ class HostMonitor:
             self._count(how)
 
     def _suspect(self, culprit: Culprit, how: str) -> Culprit | None:
-        """Return the culprit if it is suspected for the second time within a minute; otherwise log it."""
+        """Return the culprit if it is suspected for the second time within a minute; otherwise record it."""
         now, artifact = time.monotonic(), (culprit.plugin, culprit.digest)
         before = self._suspected.get(artifact)
         self._suspected[artifact] = now
-        phase = culprit.fault.phase
+        while_ = f"while this version was active ({culprit.fault.phase})"
         if before is not None and now - before < _MINUTE:
-            message = f"the host {how} twice within a minute while this version was active ({phase})"
+            message = f"the host {how} twice within a minute {while_}"
             self._listener.say("error", culprit.plugin, message)
             return culprit._replace(fault=replace(culprit.fault, message=message))
         self._listener.say(
             "warning",
             culprit.plugin,
-            f"the host {how} while this version was active ({phase}); the plugin is suspected, but the cause "
-            "may be outside it: a second such end within a minute holds the version back",
+            f"the host {how} {while_}; the plugin is suspected, but the cause may be outside it: "
+            "a second such end within a minute holds the version back",
         )
+        when = time.strftime("on %Y-%m-%d at %H:%M:%S")
+        reason = f"the host {how} {when}, {while_}; the cause may be outside the plugin"
+        self._write(culprit, lambda record, digest: record.suspect(culprit.plugin, digest, reason))
         return None
 
     def _count(self, how: str) -> None:
@@ -359,16 +365,20 @@ class HostMonitor:
 
     def _hold(self, culprit: Culprit) -> bool:
         """Bar the culprit's source from being loaded again; return whether the record was written."""
-        from hotload_tui.core.compiled import Record  # imported only when a plugin is held back
+        fault = replace(culprit.fault, notes=(*culprit.fault.notes, _ADVICE.format(culprit.plugin)))
+        return self._write(culprit, lambda record, digest: record.bar(culprit.plugin, digest, fault))
+
+    def _write(self, culprit: Culprit, change: Callable[[Record, str], None]) -> bool:
+        """Change the record of the culprit's version, which has this digest; return whether that worked."""
+        from hotload_tui.core.compiled import Record  # imported only when a host has died
 
         try:
             record = Record(self._compiled_dir.absolute())
             if not (digest := culprit.digest or record.last_good(culprit.plugin)):
                 return False  # no artifact of it is known
-            fault = replace(culprit.fault, notes=(*culprit.fault.notes, _ADVICE.format(culprit.plugin)))
-            record.bar(culprit.plugin, digest, fault)
+            change(record, digest)
         except HotloadError as error:
-            self._listener.say("error", culprit.plugin, f"cannot hold it back: {error}")
+            self._listener.say("error", culprit.plugin, f"cannot write what is known of it: {error}")
             return False
         return True
 

@@ -102,16 +102,23 @@ class Overview(TextPane):
             yield ("load times", _load_times(history[-_RELOADS:]))
         points = ", ".join(f"{clean_line(place.point, 80)} ({place.priority})" for place in status.points)
         yield ("hook points", points or "none")
-        if status.waits:
-            yield ("waits", clean_line(status.waits, 300))
-        if status.held:
-            yield ("held", f"{clean_line(status.held, 300)}; h releases it")
+        yield from _why(status)
         if status.memory:
             yield ("memory", f"generation before: {clean_line(status.memory, 300)}")
         for each in status.outdated:
             yield ("outdated", clean_line(each, 300))
         for left in status.left:
             yield ("left", f"generation before: {clean_line(left, 300)}")
+
+
+def _why(status: PluginStatus) -> Iterator[Row]:
+    """Yield why a plugin does not follow its source, or is suspected."""
+    if status.waits:
+        yield ("waits", clean_line(status.waits, 300))
+    if status.held:
+        yield ("held", f"{clean_line(status.held, 300)}; h releases it")
+    if status.suspected:
+        yield ("suspected", clean_line(status.suspected, 300))
 
 
 def _reload(status: PluginStatus) -> Iterator[Row]:

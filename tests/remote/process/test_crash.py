@@ -115,7 +115,10 @@ def reload(console: Console, name: str) -> None:
 
 
 def test_a_kill_from_outside_only_makes_a_plugin_suspected(console: Console) -> None:
-    """A plugin that loads while the host is killed is barred only if that happens again within a minute."""
+    """A plugin that loads while the host is killed is only shown as suspected.
+
+    It is barred if that happens again within a minute.
+    """
     mark = console.workspace.root / "mark"
     console.workspace["slow"] = SLOW.format(mark=str(mark))
     console.wait_for(mark.exists)
@@ -123,6 +126,9 @@ def test_a_kill_from_outside_only_makes_a_plugin_suspected(console: Console) -> 
     console.wait_for_line("warning slow: the host died of signal 9", "(load)", "suspected")
     console.wait_for(lambda: console.state("slow") is PluginState.OK)
     assert not console.lines("error slow")
+    status = console.status("slow")
+    assert status is not None
+    assert status.suspected.startswith("the host died of signal 9 on ")
     mark.unlink()
     first = console.pid
     threading.Thread(target=reload, args=(console, "slow"), daemon=True).start()
