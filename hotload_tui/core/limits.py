@@ -8,13 +8,15 @@ import has ended, or has gone on for ``PATIENCE`` seconds.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from types import FrameType
 from typing import Generic, NamedTuple, TypeVar
 
-from hotload_tui.core.interpreter import imports_in, raise_in, thread_stack
+from hotload_tui.core.interpreter import imports_in, raise_in, stack_of, thread_stack
 from hotload_tui.core.module_names import is_of_plugin
 
 GRACE = 1.0  # seconds that an interrupted call has to end
@@ -129,8 +131,17 @@ def import_to_spare(stack: Sequence[FrameType]) -> str:
     return imports[0] if imports and is_in_system else ""
 
 
+@dataclass(eq=False, slots=True)
+class _Block:
+    """A ``with`` block in which code of a plugin is limited."""
+
+    thread: threading.Thread
+    depth: int
+    """Number of frames of the thread that are outside the block."""
+
+
 class StallWatch:
-    """Interrupts code of a plugin that takes too long in a thread of the engine, within ``with`` blocks.
+    """Interrupts code of a plugin that takes too long in threads of the engine, within ``limited`` blocks.
 
     Finalizers, callbacks of weak references and comparisons run in the thread that causes them.
     """
@@ -138,52 +149,70 @@ class StallWatch:
     def __init__(self, limit: float) -> None:
         """Interrupt such code after ``limit`` seconds in one block; another thread watches it."""
         self._limit = limit
-        self._watched: threading.Thread | None = None
+        self._watcher: threading.Thread | None = None
         self._change = threading.Condition()
-        self._blocks = 0
-        self._is_inside = False
+        self._ends: dict[_Block, float] = {}  # when to look at each block, on the monotonic clock
 
-    def begin(self, watched: threading.Thread) -> None:
-        """Watch a thread, before plugins load: a thread keeps the hooks that are set when it starts."""
-        self._watched = watched
+    def begin(self) -> None:
+        """Begin to watch, before plugins load: a thread keeps the hooks that are set when it starts."""
+        self._watcher = threading.Thread(target=self._watch, name="hotload-stall-watch", daemon=True)
         with contextlib.suppress(RuntimeError):  # the interpreter is ending and starts no threads
-            _start(threading.Thread(target=self._watch, name="hotload-stall-watch", daemon=True))
+            _start(self._watcher)
 
-    def __enter__(self) -> None:
+    @contextlib.contextmanager
+    def limited(self) -> Iterator[None]:
+        """Limit code of plugins in the calling thread, but not the code that has called this."""
+        depth = len(stack_of(inspect.currentframe())) - 2  # without this generator and contextlib's frame
+        block = _Block(threading.current_thread(), depth)
         with self._change:
-            self._is_inside = True
-            self._blocks += 1
+            self._ends[block] = time.monotonic() + self._limit
             self._change.notify_all()
-
-    def __exit__(self, *_: object) -> None:
-        self._is_inside = False
+        try:
+            yield
+        finally:
+            self._ends.pop(block, None)
 
     def end(self) -> None:
         """End the watching thread."""
         with self._change:
-            self._watched = None
+            self._watcher = None
             self._change.notify_all()
 
     def _watch(self) -> None:
-        watched, block = self._watched, 0
-        while watched is not None and self._watched is watched:
-            with self._change:
-                self._change.wait(self._limit if self._is_inside else None)
-                is_stalled = self._is_inside and block == self._blocks
-                block = self._blocks
-            if is_stalled:
-                interrupt_plugin(watched)
+        own = self._watcher
+        while own is not None and self._watcher is own:
+            for block in self._late():
+                interrupt_plugin(block.thread, block.depth)
+
+    def _late(self) -> list[_Block]:
+        """Wait for a block that takes too long, or for a change; return such blocks, and look again later."""
+        with self._change:
+            now, ends = time.monotonic(), self._ends.copy()
+            late = [block for block, end in ends.items() if end <= now]
+            if not late and self._watcher is not None:
+                self._change.wait(min(ends.values()) - now if ends else None)
+            for block in late:
+                if block in self._ends:
+                    self._ends[block] = now + self._limit
+            return late
 
 
-def interrupt_plugin(thread: threading.Thread) -> bool:
-    """Interrupt a thread of the engine if a plugin's code does not end in it; return whether it did."""
-    calls = [frame for frame in thread_stack(thread.ident or 0) if _is_of_plugin(frame)]
+def interrupt_plugin(thread: threading.Thread, depth: int = 0) -> bool:
+    """Interrupt a thread of the engine if a plugin's code does not end in it; return whether it did.
+
+    The oldest ``depth`` frames of the thread do not count.
+    """
+
+    def calls() -> list[FrameType]:
+        return [frame for frame in thread_stack(thread.ident or 0)[depth:] if _is_of_plugin(frame)]
+
+    before = calls()
     # A hook for audit events or a tracer of a plugin runs again and again while the engine works: it ends.
     thread.join(_PROOF)
 
     def hindrance() -> str:
+        goes_on = before and any(frame is before[0] for frame in calls())
         stack = thread_stack(thread.ident or 0)[::-1]
-        goes_on = calls and any(frame is calls[0] for frame in stack)
         return import_to_spare(stack) if goes_on else "no code of a plugin that does not end"
 
     return not raise_in(thread, hindrance)

@@ -21,10 +21,11 @@ from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.threads import MainTrials, Trials, WorkerTrials
 from tests.conftest import Running, Workspace, answering
 from tests.core.conftest import Bench, Stage, retired
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 LIMIT = 0.05
 SHARED = "shared_and_slow"
+ROOT = "hotplug.greet.g1"
 REGISTER = "def register(ctx):\n    pass\n"
 
 POSITIONS = {
@@ -172,6 +173,23 @@ ENDLESS = {
     "a finalizer of a failed load": (
         f"class D:\n    def __del__(self):{WHILE_ON}\nthing = D()\ndef register(ctx):\n    on()\n    1 / 0\n"
     ),
+    "a finalizer of a patch of a failed load": (
+        f"import json\nclass D:\n    def __del__(self):{WHILE_ON}\n"
+        "def register(ctx):\n    json.odd = D()\n    on()\n    1 / 0\n"
+    ),
+    "a finalizer in a container of other code, of a failed load": (
+        f"from tests import kept\nclass D:\n    def __del__(self):{WHILE_ON}\n"
+        "def register(ctx):\n    kept.routes.append(D())\n    on()\n    1 / 0\n"
+    ),
+    "finders of a failed load that are compared": (
+        f"import sys\nclass D:\n    def __eq__(self, other):{WHILE_ON}        return self is other\n"
+        "    def find_spec(self, *_): return None\n"
+        "def register(ctx):\n    sys.meta_path[:0] = [D(), D()]\n    on()\n    1 / 0\n"
+    ),
+    "a stream of a failed load": (
+        f"import io, json\nclass F(io.StringIO):\n    def close(self):{WHILE_ON}\n"
+        "def register(ctx):\n    json.odd = F()\n    on()\n    1 / 0\n"
+    ),
     "the attributes of a function for the end": (
         f"class U:\n    def __getattr__(self, name):{WHILE_ON}        raise AttributeError(name)\n"
         "    def __call__(self): pass\n"
@@ -225,11 +243,31 @@ def test_an_interruption_loses_no_retirement(workspace: Workspace, run: Callable
         retired(running, name)
 
 
+def test_code_of_a_plugin_that_asks_for_a_step_is_not_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of the engine may take long in a thread in which a plugin has asked for it."""
+    names = ModuleNames(ROOT, "hotplug.greet")
+    space: dict[str, object] = {"__name__": names.stable(ROOT)}
+    exec("def asks(step):\n    step()\n", space)
+    looks: list[bool] = []
+    look = limits.interrupt_plugin
+    monkeypatch.setattr(limits, "interrupt_plugin", lambda *place: looks.append(look(*place)))
+    watch = limits.StallWatch(LIMIT)
+    watch.begin()
+
+    def step() -> None:
+        with watch.limited():
+            until(lambda: looks)
+
+    cast("Callable[[Callable[[], None]], None]", space["asks"])(step)
+    watch.end()
+    assert looks[0] is False
+
+
 @pytest.mark.parametrize("body", ["sum(range(9999))", "while not is_over(): pass"])
 def test_only_code_of_a_plugin_that_does_not_end_is_interrupted(body: str) -> None:
     """A hook of a plugin that runs again and again while the engine works is no code that holds it up."""
-    names = ModuleNames("hotplug.greet.g1", "hotplug.greet")
-    space: dict[str, object] = {"__name__": names.stable("hotplug.greet.g1")}
+    names = ModuleNames(ROOT, "hotplug.greet")
+    space: dict[str, object] = {"__name__": names.stable(ROOT)}
     exec(f"def hook(is_over):\n    {body}\n", space)
     hook = cast("Callable[[Callable[[], bool]], None]", space["hook"])
     is_over, has_begun = threading.Event(), threading.Event()

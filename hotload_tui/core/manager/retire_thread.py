@@ -17,7 +17,6 @@ from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.events import PluginRetired
 from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.interpreter import Interrupted
-from hotload_tui.core.limits import StallWatch
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, PluginState
 from hotload_tui.core.runtime.loader import Loader
@@ -34,11 +33,9 @@ _RETRIES: Final = 50  # after interruptions
 class RetireThread:
     """A thread that retires the generations that the loader replaced or dropped, and reports the results."""
 
-    def __init__(self, loader: Loader, store: StatusStore, limit: float) -> None:
-        """Give code of a plugin that runs in the thread, such as ``__del__``, ``limit`` seconds."""
+    def __init__(self, loader: Loader, store: StatusStore) -> None:
         self._loader = loader
         self._store = store
-        self._watch = StallWatch(limit)
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_check_scheduled = False
@@ -53,7 +50,7 @@ class RetireThread:
             self._thread = threading.Thread(
                 target=self._work, args=(self._queue,), name="hotload-retire", daemon=True
             )
-            self._watch.begin(self._thread)
+            self._loader.stall_watch.begin()
             self._thread.start()
 
     def discard(self, trial: LivePlugin, reason: str) -> None:
@@ -117,7 +114,7 @@ class RetireThread:
                 chore = self._look_for_calls_and_end
             if chore is None:
                 self._loader.end_watch()
-                self._watch.end()
+                self._loader.stall_watch.end()
                 return
             self._run(chore)
 
@@ -125,7 +122,7 @@ class RetireThread:
         """Run a chore; after an interruption of code of a plugin, also retire what is left of the batch."""
         for each in (chore, *itertools.repeat(self._retire, _RETRIES)):
             try:
-                with self._watch:
+                with self._loader.stall_watch.limited():
                     each()
             except Interrupted:
                 logger.exception("code of a plugin stopped what follows a reload")

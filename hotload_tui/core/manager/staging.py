@@ -187,7 +187,7 @@ class Engine:
         self.dependencies = DependencyGraph(config, loader)
         self.self_writes = SelfWriteGuard()
         self.repositories = Repositories(self.root, config.debounce_time)
-        self.retire_thread = RetireThread(loader, store, config.drain_timeout)
+        self.retire_thread = RetireThread(loader, store)
         self.outdated = Outdated(self.root, Path(config.compiled_dir).absolute(), config.module_path)
         store.history.keep_in(FaultRecord(self.builds.compiler.folder), self.retire_thread.later)
 

@@ -561,7 +561,7 @@ class Finder(importlib.abc.MetaPathFinder):
         with self._lock:
             self._generations.setdefault(generation.parent, {})[generation.root] = generation
             place_parents(generation.parent)
-            if self not in sys.meta_path:
+            if all(each is not self for each in sys.meta_path):  # a comparison could run code of a plugin
                 sys.meta_path.insert(0, self)
             self._children.begin()
 
@@ -582,8 +582,9 @@ class Finder(importlib.abc.MetaPathFinder):
             elif generation.is_released:
                 for name in generation.places_not_in(of_plugin.values()):
                     sys.modules.pop(f"{generation.parent}.{name}", None)
-            if not self._generations and self in sys.meta_path:
-                sys.meta_path.remove(self)
+            places = [at for at, each in enumerate(sys.meta_path) if each is self]
+            if not self._generations and places:
+                del sys.meta_path[places[0]]
                 self._children.end()
 
     def find_spec(
@@ -768,7 +769,7 @@ class Generation:
         was_live, self.is_live = self.is_live, False
         with self._reach:
             self.is_released = True
-            self.modules = dict(self._found())
+            self.modules = dict(self._found()) or self.modules  # after an interruption they may be gone
             if not (self._importing and was_live):  # else the running import does this at its end
                 self._withdraw()
             if was_live:
@@ -992,7 +993,7 @@ class Generation:
         )
 
     def _withdraw(self) -> None:
-        self.modules = dict(self._found())
+        self.modules = dict(self._found()) or self.modules
         finder.remove(self)
         own = {id(module) for module in self.modules.values()}
         for name, module in sys.modules.copy().items():

@@ -29,7 +29,9 @@ from hotload_tui.core.faults import fault_of, raised_by
 from hotload_tui.core.hooks.host import FaultObserver, HookHost
 from hotload_tui.core.hooks.inflight import CallRecord
 from hotload_tui.core.hooks.live import LiveVersion
+from hotload_tui.core.interpreter import Interrupted
 from hotload_tui.core.leaks import overloads, restore_overloads
+from hotload_tui.core.limits import StallWatch
 from hotload_tui.core.model import Fault, Phase, StepObserver, nobody
 from hotload_tui.core.runtime.context import KeptState, PluginContext, StateMapping
 from hotload_tui.core.runtime.generation import Generation, Peer
@@ -197,6 +199,7 @@ class Outcome(NamedTuple):
 
 
 _T = TypeVar("_T")
+_TRIES = 3  # after interruptions
 
 
 class Loader:
@@ -239,6 +242,8 @@ class Loader:
         self._process = Process(config.module_path)
         self._hand_overs: dict[LivePlugin, HandOver] = {}  # those that can still be taken back
         self._blocked: set[int] = set()  # the threads that wait for a command
+        self.stall_watch = StallWatch(config.drain_timeout)
+        """Limits code of plugins, such as ``__del__``, in threads that retire versions or undo loads."""
         self._claims = Claims(self._trials, config.load_timeout, step_observer)
 
     def live(self, name: str) -> LivePlugin | None:
@@ -433,12 +438,30 @@ class Loader:
     def _clear_up(self, load: Load, error: BaseException) -> None:
         """Undo a failed load, if it began."""
         if load.began:
-            load.abandon()
-            with self._process.lock:
-                load.end(error)
-                self._process.let_go()  # what the undo changes now; it would hold the failed version
-            live = self._live.get(load.name)
-            self._aborted.put(load.clear_up(error, self._retirer, live.ledger if live else None))
+            self._limited(load.abandon, error)
+            self._limited(functools.partial(self._end, load, error), error)
+            for _ in range(_TRIES):
+                if self._limited(functools.partial(self._undo, load, error), error):
+                    return
+
+    def _limited(self, step: Callable[[], None], error: BaseException) -> bool:
+        """Limit code of the plugin in a step after its failure; return whether it was not interrupted."""
+        try:
+            with self.stall_watch.limited():
+                step()
+        except Interrupted:
+            error.add_note("cleaning up was interrupted: code of the plugin did not end in it")
+            return False
+        return True
+
+    def _end(self, load: Load, error: BaseException) -> None:
+        with self._process.lock:
+            load.end(error)
+            self._process.let_go()  # what the undo changes now; it would hold the failed version
+
+    def _undo(self, load: Load, error: BaseException) -> None:
+        live = self._live.get(load.name)
+        self._aborted.put(load.clear_up(error, self._retirer, live.ledger if live else None))
 
     def hand_over(self, trials: Iterable[LivePlugin]) -> dict[LivePlugin, PluginError]:
         """Hand workers and exclusive resources over to the trials, each after the trials that it requires.
