@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import builtins
 import contextlib
-import importlib.util
 import io
 import itertools
 import marshal
@@ -26,6 +25,7 @@ from hotload_tui.core.artifact import Entry
 from hotload_tui.core.errors import CompileError
 from hotload_tui.core.faults import install_advice
 from hotload_tui.core.model import encodable
+from hotload_tui.core.module_names import installed_spec
 from hotload_tui.core.source import ENTRY, Source, SourceFile, decoded
 
 LARGE = 32 << 10
@@ -536,7 +536,7 @@ def is_installed(name: str) -> bool:
     if name in sys.modules or name in sys.stdlib_module_names:
         return True
     try:
-        return importlib.util.find_spec(name) is not None
+        return installed_spec(name) is not None
     except Exception:  # foreign code: a third-party finder raised, so the module may exist
         return True
 

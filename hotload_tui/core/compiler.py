@@ -34,6 +34,7 @@ from hotload_tui.core.compiled import (
 )
 from hotload_tui.core.errors import ArtifactError, CompileError, near
 from hotload_tui.core.events import Step
+from hotload_tui.core.primitives import perf_counter
 from hotload_tui.core.source import ENTRY, Source, SourceFile, digest_of, read_source
 
 _SMALL = 1 << 20  # bytes; a larger data file is not verified before each load, but when it is read
@@ -92,15 +93,15 @@ class Compiler:
             ArtifactError: ``compiled_dir`` cannot be written.
 
         """
-        started = time.perf_counter()
+        started = perf_counter()
         source = source or read_source(path.name.removeprefix("_"), path)
         there, rejected = (None, "") if fresh else self._usable(source)
         if there is not None:
-            return Build(there, 0, 0, 0, time.perf_counter() - started, _warnings_of(there))
+            return Build(there, 0, 0, 0, perf_counter() - started, _warnings_of(there))
         self._check_sizes(source)
         entries, changed = _entries(source, None if fresh else self._earlier(source))
         about = _about(source)
-        writing = time.perf_counter()
+        writing = perf_counter()
         with locked(self.folder, is_shared=True):  # no process removes the artifact before it is open
             written, size = write_artifact(
                 self.folder,
@@ -113,12 +114,12 @@ class Compiler:
             )
             artifact = Artifact(written)
         self._newest[source.name] = written
-        written_at = time.perf_counter()
+        written_at = perf_counter()
         count = len(changed)
         reused = sum(1 for entry in entries if entry.code) - count
         # Not stored in the artifact: these warnings depend on the installed packages, not on the source.
         missing = tuple(each.describe() for each in unresolved_imports(source, self._module_path))
-        seconds = time.perf_counter() - started
+        seconds = perf_counter() - started
         warnings = _warnings_of(artifact) + missing
         steps = (
             Step("read", source.seconds),

@@ -7,7 +7,6 @@ ignored.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import keyword
 import os
 import re
@@ -27,6 +26,7 @@ from hotload_tui.core.errors import (
     nearest,
 )
 from hotload_tui.core.model import PluginState, PluginStatus
+from hotload_tui.core.module_names import installed_spec
 from hotload_tui.core.source import ENTRY
 
 _scandir = os.scandir  # a plugin can replace it
@@ -163,7 +163,7 @@ def create(runtime_dir: Path, name: str, template: str = SIMPLE) -> PluginDirect
         if os.path.lexists(existing):
             raise RefusedError(f"{near(existing)} exists already; choose another name")
     needs = _NEEDS.get(template)
-    if needs and importlib.util.find_spec(needs) is None:
+    if needs and installed_spec(needs) is None:
         raise RefusedError(f"{needs} is not installed here: pip install 'hotload-tui[{needs}]'")
     try:
         files, test = _material(runtime_dir, template)

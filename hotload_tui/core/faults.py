@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextvars
 import difflib
-import importlib.util
 import itertools
 import linecache
 import re
@@ -30,6 +29,7 @@ from hotload_tui.core.errors import PluginError
 from hotload_tui.core.interpreter import variables_of
 from hotload_tui.core.limits import BoundedCall
 from hotload_tui.core.model import Fault, Frame, Owner, Phase, encodable
+from hotload_tui.core.module_names import installed_spec
 
 _T = TypeVar("_T")
 
@@ -206,7 +206,7 @@ def install_advice(module: str) -> str:
     known = re.search(rf"\b{re.escape(module)}=(\S+)", _DISTRIBUTIONS)
     python = shlex.quote(encodable(sys.executable)) if sys.executable else "python"
     command = f"{python} -m pip install"
-    if importlib.util.find_spec("pip") is None:  # as in an environment that uv made
+    if installed_spec("pip") is None:  # as in an environment that uv made
         command = f"uv pip install --python {python}"
     if known:
         return f"install {known[1]}, which provides '{module}': {command} {known[1]}"

@@ -10,7 +10,6 @@ import inspect
 import itertools
 import logging
 import sys
-import time
 import typing
 import warnings
 import weakref
@@ -36,6 +35,7 @@ from hotload_tui.core.leak_path import (
     zone_of,
 )
 from hotload_tui.core.module_names import names_below
+from hotload_tui.core.primitives import monotonic
 
 
 def collect() -> None:
@@ -295,7 +295,7 @@ class LivenessCheck:
 
         A large generation is not searched at each call.
         """
-        if self._is_large and time.monotonic() < self._next_search:
+        if self._is_large and monotonic() < self._next_search:
             return False
         before = self._held
         self._held = self._searched(lambda: held_from_outside(self._watched(), self.root))
@@ -327,9 +327,9 @@ class LivenessCheck:
 
     def _searched(self, search: Callable[[], _T]) -> _T:
         """Return the result of a search; its time decides when a large generation is searched again."""
-        begun = time.monotonic()
+        begun = monotonic()
         found = search()
-        now = time.monotonic()
+        now = monotonic()
         self._next_search = now + _REST * (now - begun)
         return found
 

@@ -8,23 +8,23 @@ import has ended, or has gone on for ``PATIENCE`` seconds.
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import FrameType
 from typing import Generic, NamedTuple, TypeVar
 
 from hotload_tui.core.interpreter import imports_in, raise_in, stack_of, thread_stack
 from hotload_tui.core.module_names import is_of_plugin
+from hotload_tui.core.primitives import Condition, Thread, join, monotonic, start_thread
 
 GRACE = 1.0  # seconds that an interrupted call has to end
 PATIENCE = 20.0  # seconds beyond its limit that a call may spend in the import of a shared module
 STEP = 0.01  # seconds between two looks at such an import
 _PROOF = 0.1  # seconds in which each short call ends, even on a machine under load
-
-_start = threading.Thread.start  # a plugin can replace it
 
 _T = TypeVar("_T")
 
@@ -38,7 +38,7 @@ class BoundedCall(Generic[_T]):
         self.error: BaseException | None = None
         """The exception that the function raised."""
         # Threads that a plugin starts inherit the daemon flag: a forgotten thread cannot keep the host alive.
-        self.thread = threading.Thread(target=self._run, args=(function,), name=name, daemon=True)
+        self.thread = Thread(functools.partial(self._run, function), name)
 
     def ends_within(self, seconds: float) -> bool:
         """Start the call, and return whether it ends within ``seconds``.
@@ -68,7 +68,7 @@ class BoundedCall(Generic[_T]):
 def start(thread: threading.Thread) -> bool:
     """Start a thread; return ``False`` if its function had to run in the calling thread instead."""
     try:
-        _start(thread)
+        start_thread(thread)
     except RuntimeError as error:
         if not str(error).startswith("can't"):
             return True  # it has started: a plugin has replaced a function that the start calls afterwards
@@ -92,7 +92,7 @@ def end(thread: threading.Thread) -> Ending:
     spared, is_inside = interrupt(thread, PATIENCE)
     if is_inside:
         raise_in(thread)
-    thread.join(GRACE)
+    join(thread, GRACE)
     return Ending(not thread.is_alive(), spared, is_inside)
 
 
@@ -106,29 +106,37 @@ def interrupt(thread: threading.Thread, patience: float) -> tuple[str, bool]:
     def hindrance() -> str:
         return import_to_spare(thread_stack(thread.ident or 0)[::-1])
 
-    spared, ends_at = "", time.monotonic() + patience
+    spared, ends_at = "", monotonic() + patience
     while thread.is_alive():
         importing = raise_in(thread, hindrance)
         if not importing:
             break
         spared = importing
-        if time.monotonic() >= ends_at:
+        if monotonic() >= ends_at:
             return spared, True
-        thread.join(STEP)
+        join(thread, STEP)
     return spared, False
 
 
 def import_to_spare(stack: Sequence[FrameType]) -> str:
     """Return the module whose import must not be interrupted in these frames, the newest first; or ``""``.
 
-    The import of a plugin's own module can be interrupted, except while the import system itself runs.
+    The import of a plugin's own module can be interrupted, except while the import system itself runs. A
+    module that a plugin's finder looks for does not exist yet: such a finder can be interrupted.
     """
+    for place, (newer, frame) in enumerate(pairwise(stack), 1):
+        if frame.f_code.co_name == "_find_spec" and _is_of_system(frame) and _is_of_plugin(newer):
+            outside = (at for at, each in enumerate(stack[place:], place) if not _is_of_system(each))
+            return import_to_spare(stack[:place]) or import_to_spare(stack[next(outside, len(stack)) :])
     imports = [*imports_in(stack)]
     shared = [name for name in imports if not is_of_plugin(name)]
     if shared:
         return shared[-1]
-    is_in_system = str(stack[0].f_globals.get("__name__")).startswith("importlib._") if stack else False
-    return imports[0] if imports and is_in_system else ""
+    return imports[0] if imports and _is_of_system(stack[0]) else ""
+
+
+def _is_of_system(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).startswith("importlib._")
 
 
 @dataclass(eq=False, slots=True)
@@ -149,15 +157,15 @@ class StallWatch:
     def __init__(self, limit: float) -> None:
         """Interrupt such code after ``limit`` seconds in one block; another thread watches it."""
         self._limit = limit
-        self._watcher: threading.Thread | None = None
-        self._change = threading.Condition()
+        self._watcher: Thread | None = None
+        self._change = Condition()
         self._ends: dict[_Block, float] = {}  # when to look at each block, on the monotonic clock
 
     def begin(self) -> None:
         """Begin to watch, before plugins load: a thread keeps the hooks that are set when it starts."""
-        self._watcher = threading.Thread(target=self._watch, name="hotload-stall-watch", daemon=True)
+        self._watcher = Thread(self._watch, "hotload-stall-watch")
         with contextlib.suppress(RuntimeError):  # the interpreter is ending and starts no threads
-            _start(self._watcher)
+            start_thread(self._watcher)
 
     @contextlib.contextmanager
     def limited(self) -> Iterator[None]:
@@ -165,7 +173,7 @@ class StallWatch:
         depth = len(stack_of(inspect.currentframe())) - 2  # without this generator and contextlib's frame
         block = _Block(threading.current_thread(), depth)
         with self._change:
-            self._ends[block] = time.monotonic() + self._limit
+            self._ends[block] = monotonic() + self._limit
             self._change.notify_all()
         try:
             yield
@@ -187,7 +195,7 @@ class StallWatch:
     def _late(self) -> list[_Block]:
         """Wait for a block that takes too long, or for a change; return such blocks, and look again later."""
         with self._change:
-            now, ends = time.monotonic(), self._ends.copy()
+            now, ends = monotonic(), self._ends.copy()
             late = [block for block, end in ends.items() if end <= now]
             if not late and self._watcher is not None:
                 self._change.wait(min(ends.values()) - now if ends else None)
@@ -208,7 +216,7 @@ def interrupt_plugin(thread: threading.Thread, depth: int = 0) -> bool:
 
     before = calls()
     # A hook for audit events or a tracer of a plugin runs again and again while the engine works: it ends.
-    thread.join(_PROOF)
+    join(thread, _PROOF)
 
     def hindrance() -> str:
         goes_on = before and any(frame is before[0] for frame in calls())

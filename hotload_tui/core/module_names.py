@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import sys
 import weakref
+from importlib.machinery import ModuleSpec
 from types import FunctionType
+from typing import cast
 
 _unique: dict[int, str] = {}
 """The unique names by the identity of the stable name's string object; a ``ModuleNames`` keeps the object."""
@@ -71,6 +73,28 @@ def is_of_plugin(module: str) -> bool:
     """Return whether a module of this name, unique or stable, belongs to a plugin that is in memory."""
     found = [reference() for reference in list(_known.values())]
     return any(f"{module}.".startswith(f"{names.parent}.") for names in found if names is not None)
+
+
+def installed_spec(name: str) -> ModuleSpec | None:
+    """Return the spec of a module without dots in its name; ``None`` if it cannot be imported.
+
+    Finders of plugins are not asked: their code may not end.
+    """
+    module = sys.modules.get(name)
+    if module is not None:
+        return module.__spec__
+    for finder in list(sys.meta_path):
+        kind = finder if isinstance(finder, type) else type(finder)
+        find: object = getattr(finder, "find_spec", None) if not is_of_plugin(_module_of(kind)) else None
+        spec = find(name, None) if callable(find) else None
+        if spec is not None:
+            return cast("ModuleSpec", spec)
+    return None
+
+
+def _module_of(kind: type) -> str:
+    module = type.__getattribute__(kind, "__module__")
+    return module if type(module) is str else ""
 
 
 def unique_name(name: object) -> object:

@@ -21,6 +21,7 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from hotload_tui.core.errors import DiscoverError, near
+from hotload_tui.core.primitives import perf_counter
 
 _stat, _scandir = os.stat, os.scandir  # a plugin can replace them
 
@@ -309,7 +310,7 @@ def digest_of(files: Iterable[tuple[str, str]]) -> str:
 
 
 def _read(name: str, root: Path, rule: SourceRule) -> Source:
-    started, read_at = time.perf_counter(), time.time_ns()
+    started, read_at = perf_counter(), time.time_ns()
     try:
         _check_entry(name, root)
         listing = scan(root, rule)
@@ -321,7 +322,7 @@ def _read(name: str, root: Path, rule: SourceRule) -> Source:
         raise _unreadable(name, error) from None
     files.sort(key=lambda file: file.path)
     digest = digest_of((file.path, file.sha256) for file in files)
-    seconds = time.perf_counter() - started
+    seconds = perf_counter() - started
     return Source(name, str(root.absolute()), tuple(files), digest, facts, seconds, listing.folders, read_at)
 
 

@@ -15,7 +15,6 @@ import os
 import selectors
 import socket
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from msgspec import Raw
 from hotload_tui.core.api import Call, ManagerApi, perform
 from hotload_tui.core.errors import HotloadError, ProtocolError, RefusedError, near
 from hotload_tui.core.events import AnyEvent
+from hotload_tui.core.primitives import Condition, Event, Thread, monotonic
 from hotload_tui.remote import wire
 from hotload_tui.remote.address import check_peer, find_hosts, is_alive, private_folder, socket_name
 
@@ -56,7 +56,7 @@ class Feed:
         self._events: deque[AnyEvent] = deque(maxlen=KEPT)
         self._number = 0
         self._closed = False
-        self._came = threading.Condition()
+        self._came = Condition()
         self._unsubscribe = manager.subscribe(self._append)
 
     @property
@@ -152,14 +152,14 @@ class Server:
         self._listener = listener
         self._feed = Feed(manager)
         self._pid = os.getpid()
-        self._closing = threading.Event()
+        self._closing = Event()
         self._waker, self._wake = socket.socketpair()
         self._lock = threading.Lock()
         self._clients: dict[socket.socket, threading.Thread] = {}
         self._waiting: dict[socket.socket, float] = {}
         """The clients that the server waits for, and since when."""
         self._refusals = threading.BoundedSemaphore(_MOST_REFUSALS)
-        self._acceptor = threading.Thread(target=self._accept, name="hotload-server", daemon=True)
+        self._acceptor = Thread(self._accept, "hotload-server")
         self._acceptor.start()
         _servers.add(self)
         atexit.register(self.close)
@@ -225,10 +225,10 @@ class Server:
             target, name = (
                 (self._attend, "hotload-client") if has_room else (self._turn_away, "hotload-refusal")
             )
-            thread = threading.Thread(target=target, args=(client,), name=name, daemon=True)
+            thread = Thread(functools.partial(target, client), name)
             if has_room:
                 self._clients[client] = thread
-                self._waiting[client] = time.monotonic()
+                self._waiting[client] = monotonic()
             elif not self._refusals.acquire(blocking=False):
                 client.close()
                 return
@@ -237,7 +237,7 @@ class Server:
     def _make_room(self) -> bool:
         """Hang up on the client that has been idle for longest, if any is; it connects again when needed."""
         idle, since = min(self._waiting.items(), key=itemgetter(1), default=(None, math.inf))
-        if idle is None or time.monotonic() - since < _SPARED:
+        if idle is None or monotonic() - since < _SPARED:
             return False
         self._clients.pop(idle, None)
         del self._waiting[idle]
@@ -305,7 +305,7 @@ class Server:
         with self._lock:
             if client not in self._clients:
                 return None
-            self._waiting[client] = time.monotonic()
+            self._waiting[client] = monotonic()
         return self._receive(client, None)
 
     def _stream(self, client: socket.socket) -> None:
@@ -383,13 +383,13 @@ def _has_left(client: socket.socket) -> bool:
 
 def _hang_up(clients: dict[socket.socket, threading.Thread], how: int) -> None:
     """Shut down the clients' sockets, and wait up to ``_JOIN_TIMEOUT`` for their threads."""
-    deadline = time.monotonic() + _JOIN_TIMEOUT
+    deadline = monotonic() + _JOIN_TIMEOUT
     for client in clients:
         with contextlib.suppress(OSError):  # the client may have left already
             client.shutdown(how)
     for thread in clients.values():
         if thread is not threading.current_thread():  # a handler called by a client may close it
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(max(0.0, deadline - monotonic()))
 
 
 def _dismiss(client: socket.socket, error: HotloadError) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hotload_tui import Config
 from hotload_tui.core import holders, leak_path, leaks
 from hotload_tui.core.events import PluginLoaded, PluginRetired
+from hotload_tui.core.manager import update
 from hotload_tui.core.manager.decide import in_order
 from tests.conftest import Running, Workspace
 
@@ -171,7 +172,7 @@ def test_the_end_of_a_version_is_reported_after_what_replaced_it(
     def is_end(event: object) -> bool:
         return isinstance(event, PluginRetired) and (event.name, event.generation) == ("greet", 2)
 
-    monkeypatch.setattr(time, "sleep", retire_meanwhile)
+    monkeypatch.setattr(update, "sleep", retire_meanwhile)
     running.manager.rebuild("greet")
     running.wait_for(lambda: any(map(is_end, running.events)))
     order = [

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hotload_tui import Config, PluginState
+from hotload_tui.core import faults
 from hotload_tui.core.events import PluginFailed
 from hotload_tui.core.manager.watching import Installs
 from tests.conftest import Running, Workspace, answering
@@ -44,8 +44,7 @@ def test_without_pip_the_advice_is_uvs(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without pip, the fault gives the command of uv."""
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pip" else find_spec(name))
+    monkeypatch.setattr(faults, "installed_spec", lambda _: None)
     workspace["user"] = NEEDS.format(module="not_installed")
     (note,) = run(workspace.config()).fault("user").notes
     assert note.endswith(f"uv pip install --python {sys.executable} not_installed")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from hotload_tui import Config
 from tests.conftest import Running, Workspace, answering
+from tests.core.conftest import retired
 
 PATCHED = [
     "builtins.__import__", "builtins.open", "io.open", "sys.meta_path", "sys.path_hooks",
@@ -29,6 +31,16 @@ def write(path: str, text: str) -> None:
     _close(handle)
 
 
+KEPT = [
+    "threading.Event.wait", "threading.Event.set", "threading.Condition.wait", "threading.Thread.join",
+    "time.monotonic", "time.sleep", "sys.meta_path",
+]  # fmt: skip
+ACTS = {
+    "raises": "raise RuntimeError('patched')",
+    "never ends": "while True: pass",
+    "does nothing": "return None",
+}
+
 EVIL = """
 import {module}
 owner = {owner}
@@ -36,10 +48,10 @@ owner = {owner}
 class Finder:
     @staticmethod
     def find_spec(*values, **named):
-        raise RuntimeError("patched")
+        {act}
 
 def patched(*values, **named):
-    raise RuntimeError("patched")
+    {act}
 
 def register(ctx):
     if isinstance(owner.{name}, list):
@@ -49,11 +61,9 @@ def register(ctx):
 """
 
 
-@pytest.mark.parametrize("target", PATCHED)
-def test_a_patch_of_one_plugin_does_not_stop_another(
-    workspace: Workspace, run: Callable[[Config], Running], target: str
-) -> None:
-    """While a plugin's patch raises, another plugin goes live, or its fault names the patching plugin."""
+@contextmanager
+def patching(target: str) -> Iterator[Callable[[str], str]]:
+    """Yield a function that returns the source of a plugin that patches ``target``; then undo the patch."""
     module, _, rest = target.partition(".")
     owner, _, name = target.rpartition(".")
     holder = importlib.import_module(module)
@@ -61,23 +71,65 @@ def test_a_patch_of_one_plugin_does_not_stop_another(
         holder = getattr(holder, part)
     before = getattr(holder, name)
     entries = list(before) if isinstance(before, list) else []
+    try:
+        yield lambda act: EVIL.format(module=module, owner=owner, name=name, act=ACTS[act])
+    finally:
+        if isinstance(before, list):
+            before[:] = entries
+        else:
+            setattr(holder, name, before)
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("target", KEPT)
+def test_the_engine_does_not_need_what_a_plugin_can_replace(
+    workspace: Workspace, run: Callable[[Config], Running], target: str, act: str
+) -> None:
+    """Whatever a plugin makes of a clock, a primitive of threads or an importer, another one goes live."""
+    for name in ("evil", "greet"):
+        workspace[name] = answering(1, name)
+    running = run(workspace.config(load_timeout=0.5, drain_timeout=0.05))
+    with patching(target) as evil:
+        write(str(workspace.plugins / "evil" / "plugin.py"), evil(act))
+        running.manager.rebuild("evil")
+        write(str(workspace.plugins / "greet" / "plugin.py"), answering(2))
+        running.manager.rebuild("greet")
+        write(str(workspace.plugins / "evil" / "plugin.py"), answering(3, "evil"))
+        running.manager.rebuild("evil")
+    assert (running.host.call("greet"), running.host.call("evil")) == ([2], [3])
+    assert running.status("greet").fault is None
+    retired(running, "evil", times=2)
+
+
+def test_a_finder_that_does_not_end_is_named(workspace: Workspace, run: Callable[[Config], Running]) -> None:
+    """A plugin whose import a finder of another plugin holds up fails in time; its fault names the other."""
+    with patching("sys.meta_path") as evil:
+        workspace["evil"] = evil("never ends")
+        running = run(workspace.config(load_timeout=0.2))
+        workspace["greet"] = f"import not_there_at_all\n{answering(1)}"
+        running.manager.rebuild("greet")
+    fault = running.fault("greet")
+    assert "load_timeout" in fault.message
+    assert "evil" in " ".join(fault.notes)
+
+
+@pytest.mark.parametrize("target", PATCHED)
+def test_a_patch_of_one_plugin_does_not_stop_another(
+    workspace: Workspace, run: Callable[[Config], Running], target: str
+) -> None:
+    """While a plugin's patch raises, another plugin goes live, or its fault names the patching plugin."""
     workspace["greet"] = answering(1)
     running = run(workspace.config(load_timeout=5))
-    workspace["evil"] = EVIL.format(module=module, owner=owner, name=name)
     problem: BaseException | None = None
     values: list[object] = []
-    try:
+    with patching(target) as evil:
+        workspace["evil"] = evil("raises")
         running.manager.rebuild("evil")
         try:
             write(str(workspace.plugins / "greet" / "plugin.py"), answering(2))
             running.manager.rebuild("greet")
         except BaseException as error:
             problem = error
-    finally:
-        if isinstance(before, list):
-            before[:] = entries
-        else:
-            setattr(holder, name, before)
     values = running.host.call("greet")
     fault = running.status("greet").fault
     named = fault is not None and "evil" in " ".join([fault.message, *fault.notes])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hotload_tui import Config, PluginState
+from hotload_tui.core import directories
 from hotload_tui.core.directories import TEMPLATES
 from hotload_tui.core.errors import RefusedError, UsageError
 from tests.conftest import Running, Workspace
@@ -81,7 +82,7 @@ def test_a_template_without_its_library_is_refused(
     workspace: Workspace, run: Callable[[Config], Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A template without its library is refused with the install command, and creates nothing."""
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr(directories, "installed_spec", lambda _: None)
     with pytest.raises(RefusedError, match=r"pip install 'hotload-tui\[pluggy\]'"):
         run(workspace.config()).manager.new("x", "pluggy")
     assert not list(workspace.plugins.iterdir())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
-import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import AsyncGeneratorType, CoroutineType
@@ -32,6 +31,7 @@ from hotload_tui.core.model import (
     encodable,
     nobody,
 )
+from hotload_tui.core.primitives import perf_counter
 
 if TYPE_CHECKING:
     import asyncio  # 20 ms, which a host without an event loop does not pay
@@ -496,7 +496,7 @@ class HookCalls:
     def _contained(
         self, handler: Handler, args: _Args, kwargs: _Kwargs, errors: _Errors, *, is_timed: bool
     ) -> tuple[bool, object]:
-        started = time.perf_counter() if is_timed else 0.0
+        started = perf_counter() if is_timed else 0.0
         try:
             value = handler.call(*args, **kwargs)
             if type(value) is CoroutineType:
@@ -509,14 +509,14 @@ class HookCalls:
             self._report(handler, error, args, kwargs, errors)
             return True, None
         if is_timed:
-            handler.add_sample(time.perf_counter() - started)
+            handler.add_sample(perf_counter() - started)
         return False, value
 
     async def _arun(
         self, handler: Handler, args: _Args, kwargs: _Kwargs, errors: _Errors
     ) -> tuple[bool, object]:
         handler.count()
-        started = time.perf_counter()
+        started = perf_counter()
         try:
             value = handler.call(*args, **kwargs)
             if inspect.isawaitable(value):
@@ -524,7 +524,7 @@ class HookCalls:
                 value = await awaitable
             if self._maker is not None:
                 value = self._maker.live(value, handler.plugin)
-            handler.add_sample(time.perf_counter() - started)
+            handler.add_sample(perf_counter() - started)
         except BaseException as error:  # foreign code: a handler must not stop the others
             if not self._reports.is_fault(error, is_awaited=True):
                 raise
@@ -683,7 +683,7 @@ class HookHost(HookCalls):
         for handler in record.table.points.get(record.point, ()):
             handler.count()
             raised = len(faults)
-            started = time.perf_counter()
+            started = perf_counter()
             try:
                 with self._step_observer("hook", handler.plugin, handler.digest):
                     value = waited_for(
@@ -698,7 +698,7 @@ class HookHost(HookCalls):
                     faults.append(self._reports.fault(handler, unread(handler, value), args, kwargs))
                 else:
                     values.append(value)
-            seconds.append(time.perf_counter() - started)
+            seconds.append(perf_counter() - started)
             handler.add_sample(seconds[-1])
             called.append(HandlerCall(handler.plugin, handler.function, len(faults) > raised))
         return Invocation(tuple(values), tuple(faults), tuple(seconds), tuple(called))

@@ -7,7 +7,6 @@ table changed. Otherwise a retirement could find the set empty while a caller is
 from __future__ import annotations
 
 import threading
-import time
 from _thread import get_ident
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from weakref import WeakValueDictionary
 
 from hotload_tui.core.hooks.point import CallCount, Handler, NamedPoint
 from hotload_tui.core.interpreter import coroutine_stack, thread_stack
+from hotload_tui.core.primitives import Condition, monotonic
 
 if TYPE_CHECKING:
     import asyncio  # 20 ms, which a host without an event loop does not pay
@@ -201,7 +201,7 @@ class CallsInFlight:
         self.loop: asyncio.AbstractEventLoop | None = None
         """The event loop that last awaited handlers."""
         self._swap_lock = threading.Lock()
-        self._left = threading.Condition()
+        self._left = Condition()
         self._waiting = 0
 
     def swap(self, changes: Mapping[str, Sequence[Handler]], versions: Sequence[Version] = ()) -> None:
@@ -345,7 +345,7 @@ class CallsInFlight:
         generation; ``None``: all calls). It excludes the call that the waiting thread is part of: a plugin
         may ask for its own reload.
         """
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         tables = [table for table in self.superseded if leaving is None or table.reaches(leaving)]
         with self._excused(set(_chain(_current.get()))), self._left:
             self._waiting += 1
@@ -354,7 +354,7 @@ class CallsInFlight:
                 while inside := [
                     record for table in tables for record in list(table.calls) if not record.is_excused
                 ]:
-                    remaining = deadline - time.monotonic()
+                    remaining = deadline - monotonic()
                     if remaining <= 0:
                         return _innermost(inside)
                     self._left.wait(remaining)

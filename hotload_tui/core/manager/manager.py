@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -50,6 +49,7 @@ from hotload_tui.core.model import (
     WatcherStatus,
     nobody,
 )
+from hotload_tui.core.primitives import Event, Thread
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.naming import identifier
 from hotload_tui.core.runtime.threads import Trials
@@ -505,7 +505,7 @@ def follow_config(
     configuration changes nothing; the log and ``snapshot().host.config_fault`` report the error.
     """
     files = tuple(file.absolute() for file in files_of(path))
-    ended = threading.Event()
+    ended = Event()
 
     def read() -> Config:
         there = [file for file in files if file.exists()] if path is None else files
@@ -522,5 +522,5 @@ def follow_config(
                     manager.reconfigure(read)
             ended.wait(interval)
 
-    threading.Thread(target=look, name="hotload-config", daemon=True).start()
+    Thread(look, "hotload-config").start()
     return ended.set

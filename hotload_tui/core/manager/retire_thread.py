@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import queue
@@ -19,6 +20,7 @@ from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.interpreter import Interrupted
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, PluginState
+from hotload_tui.core.primitives import Event, Thread
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.retirement import Retirement
 from hotload_tui.core.runtime.trial import LivePlugin
@@ -47,9 +49,7 @@ class RetireThread:
     def start(self) -> None:
         """Start before plugins load: a thread keeps the hooks that are set when it starts."""
         if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._work, args=(self._queue,), name="hotload-retire", daemon=True
-            )
+            self._thread = Thread(functools.partial(self._work, self._queue), "hotload-retire")
             self._loader.stall_watch.begin()
             self._thread.start()
 
@@ -66,7 +66,7 @@ class RetireThread:
 
     def retire_now(self) -> None:
         """Retire the queued generations, and wait for that; not to be called in an ``on_unload`` function."""
-        done = threading.Event()
+        done = Event()
         self.schedule()
         self.then(done.set)
         with self._loader.step_aside():
@@ -204,9 +204,8 @@ class Probation:
         reason = f"{faults} of {calls} calls of generation {generation} failed within {age:.1f} s of its swap"
         causes = tuple(replace(each, relation="member") for each in dict.fromkeys([first, fault]))
         why = Fault("hook", fault.plugin, "ErrorRate", reason, fault.at, causes=causes)
-        threading.Thread(
-            target=self._leave, args=(fault.plugin, generation, why), name="hotload-probation", daemon=True
-        ).start()
+        leave = functools.partial(self._leave, fault.plugin, generation, why)
+        Thread(leave, "hotload-probation").start()
 
     def _leave(self, plugin: str, generation: int, why: Fault) -> None:
         try:

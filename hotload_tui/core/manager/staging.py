@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -35,6 +34,7 @@ from hotload_tui.core.manager.outdated import Outdated
 from hotload_tui.core.manager.retire_thread import RetireThread
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, Phase, PluginState, PluginStatus
+from hotload_tui.core.primitives import perf_counter
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.resources import in_function
 from hotload_tui.core.runtime.trial import LivePlugin
@@ -354,7 +354,7 @@ class StagedPlugin(Struct):
             held=held,
             waits="",
             reload="replace" if self.facts.is_replaced else "",
-            gap_seconds=time.perf_counter() - self.left.at if self.left else 0.0,
+            gap_seconds=perf_counter() - self.left.at if self.left else 0.0,
         )
 
     def event(self, swap_seconds: float, gap_seconds: float) -> PluginLoaded:

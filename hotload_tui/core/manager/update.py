@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import time
 from collections.abc import Iterable, Mapping
 from time import time as clock  # a plugin can replace it
 
@@ -19,6 +18,7 @@ from hotload_tui.core.manager.decide import Decision, in_order
 from hotload_tui.core.manager.staging import Engine, LeftVersion, StagedPlugin, Stager
 from hotload_tui.core.manager.store import not_live
 from hotload_tui.core.model import Fault, PluginState
+from hotload_tui.core.primitives import perf_counter, sleep
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.loader import Outcome, Wanted
 from hotload_tui.core.runtime.trial import LivePlugin
@@ -207,7 +207,7 @@ class Update(Stager):
             return
         if (unloading := loader.unloading()) is not None:  # the retirement waits for that function
             raise RefusedError(f'on_unload of {unloading} cannot load a plugin with reload = "replace"')
-        began = time.perf_counter()
+        began = perf_counter()
         for name in leaving:
             one, live = self.staged[name], loader.live(name)
             assert live is not None
@@ -344,11 +344,11 @@ class Update(Stager):
         trials = [one.trial for one in ready if one.trial is not None]
         loader, builds = self.engine.loader, self.engine.builds
         with loader.reporting():
-            began = time.perf_counter()
+            began = perf_counter()
             loader.swap(trials)
-            seconds = time.perf_counter() - began
+            seconds = perf_counter() - began
             with contextlib.suppress(Exception):  # a plugin can replace it
-                time.sleep(0)  # let waiting threads call the new version before the reports
+                sleep(0)  # let waiting threads call the new version before the reports
             for one in ready:
                 self._report(one, seconds)
         self.engine.retire_thread.schedule()  # after the reports: the load is published before the retirement

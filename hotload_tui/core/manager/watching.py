@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from hotload_tui.core.manager.commands import CommandLock
 from hotload_tui.core.manager.pipeline import Pipeline
 from hotload_tui.core.manager.staging import Engine
 from hotload_tui.core.model import PluginState, WatcherStatus
+from hotload_tui.core.module_names import installed_spec
 from hotload_tui.core.watch.notifier import notifier_for
 from hotload_tui.core.watch.scanner import PluginChange
 from hotload_tui.core.watch.watcher import Watcher
@@ -75,7 +75,7 @@ def _extent(module: str) -> _Extent | None:
     if not is_installed(module):
         return None
     try:
-        spec = importlib.util.find_spec(module)
+        spec = installed_spec(module)
         roots = [*(spec.submodule_search_locations or ()), spec.origin or ""] if spec else []
         sizes = [path.stat().st_size for root in roots for path in _files(Path(root))]
         beside = [path for path in Path(roots[0]).parent.iterdir() if path.name != _CACHE]

@@ -561,8 +561,10 @@ class Finder(importlib.abc.MetaPathFinder):
         with self._lock:
             self._generations.setdefault(generation.parent, {})[generation.root] = generation
             place_parents(generation.parent)
-            if all(each is not self for each in sys.meta_path):  # a comparison could run code of a plugin
+            if not sys.meta_path or sys.meta_path[0] is not self:
+                # Before the finders of plugins: they would be asked for the modules of each other.
                 sys.meta_path.insert(0, self)
+                self._leave_after(1)
             self._children.begin()
 
     def share(self, names: Iterable[str], folder: str) -> None:
@@ -582,10 +584,16 @@ class Finder(importlib.abc.MetaPathFinder):
             elif generation.is_released:
                 for name in generation.places_not_in(of_plugin.values()):
                     sys.modules.pop(f"{generation.parent}.{name}", None)
-            places = [at for at, each in enumerate(sys.meta_path) if each is self]
-            if not self._generations and places:
-                del sys.meta_path[places[0]]
+            if not self._generations and self._leave_after(0):
                 self._children.end()
+
+    def _leave_after(self, first: int) -> bool:
+        """Remove this finder from ``sys.meta_path``, from place ``first`` on; return whether it was there."""
+        for place, each in enumerate(sys.meta_path):
+            if each is self and place >= first:  # not remove(): a comparison could run code of a plugin
+                del sys.meta_path[place]
+                return True
+        return False
 
     def find_spec(
         self,

@@ -13,12 +13,12 @@ Each step has a counterpart. If a step fails, the counterparts of the steps befo
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from hotload_tui.core.errors import PluginError, RegisterError
 from hotload_tui.core.faults import message_of
+from hotload_tui.core.primitives import perf_counter
 from hotload_tui.core.runtime.resources import Claims, Owned
 from hotload_tui.core.runtime.trial import LivePlugin
 
@@ -45,7 +45,7 @@ class HandOver:
 
         A worker gets ``limit`` seconds, unless it runs in one of the threads in ``aside``.
         """
-        self._began = time.perf_counter()
+        self._began = perf_counter()
         if self._old is not None:
             self._end_workers(self._old, limit, aside)
             self._release(self._old)
@@ -69,7 +69,7 @@ class HandOver:
             if failures:
                 raise RegisterError(error.plugin, "the hand-over failed") from _both(error, failures)
             raise
-        self.seconds = time.perf_counter() - self._began
+        self.seconds = perf_counter() - self._began
 
     def take_back(self, make_room: Callable[[], bool] = lambda: False) -> list[PluginError]:
         """Give everything back to the live version; return the errors of that.

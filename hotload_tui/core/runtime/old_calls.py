@@ -11,7 +11,6 @@ import gc
 import os
 import sysconfig
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from typing import Final, NamedTuple
 from hotload_tui.core.hooks.point import Handler
 from hotload_tui.core.interpreter import CallReports, stack_of, stacks
 from hotload_tui.core.leak_path import namespace_of, place
+from hotload_tui.core.primitives import monotonic
 from hotload_tui.core.runtime.generation import Generation, PrivateImport
 
 RECENT: Final = 60.0
@@ -67,7 +67,7 @@ class OldCalls:
 
     def begin(self) -> None:
         """Watch the generation's functions; this visits all objects of the process once."""
-        self._counts.append((time.monotonic(), self._count))
+        self._counts.append((monotonic(), self._count))
         generation = self._generation()
         if generation is None:
             return
@@ -75,7 +75,7 @@ class OldCalls:
         self._functions = list(map(weakref.ref, _functions_of(generation)))
         self._watch()
         running = stacks()
-        self._look_at(running, time.monotonic())  # to know the calls that began before
+        self._look_at(running, monotonic())  # to know the calls that began before
         running.clear()  # else it would be part of a cycle through this frame
 
     def end(self) -> None:
@@ -97,7 +97,7 @@ class OldCalls:
         if frame.f_code.co_name == "__del__":
             return  # the collector calls it, from wherever it runs
         self._uncertain += 1
-        now = time.monotonic()
+        now = monotonic()
         if now < self._next_look:
             return
         self._next_look = now + _PAUSE
@@ -132,7 +132,7 @@ class OldCalls:
         """
         if not self._counts:
             self.begin()
-        now = time.monotonic()
+        now = monotonic()
         self._watch()
         self._settle(now)
         self._look_at(running, now)
@@ -200,7 +200,7 @@ class OldCalls:
 
     def describe(self) -> str:
         """Return how the generation is still called or running, in words; empty if it is not."""
-        now = time.monotonic()
+        now = monotonic()
         subject = f"generation {self.number}"
         if self._called_at and now - self._called_at < RECENT:
             (began, before), (ended, after) = self._counts[0], self._counts[-1]

@@ -33,7 +33,6 @@ import queue
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Generic, Protocol, TypeVar, cast
@@ -42,6 +41,7 @@ from hotload_tui.core import limits
 from hotload_tui.core.errors import LoadError, PluginError, RegisterError
 from hotload_tui.core.interpreter import ThreadLocals, stack_of
 from hotload_tui.core.limits import GRACE, STEP, Ending, end, interrupt, runs_plugin, start
+from hotload_tui.core.primitives import Event, Thread, monotonic
 
 _T = TypeVar("_T")
 
@@ -128,7 +128,7 @@ class Series(Generic[_T]):
         self._is_engines = False
         self._interruptions = 0
         self._is_stopped = False
-        self._is_over = threading.Event()
+        self._is_over = Event()
 
     def run(self, may_follow: Callable[[], bool] = lambda: True) -> None:
         """Run the loads in the calling thread, as long as ``may_follow`` allows the next."""
@@ -149,15 +149,15 @@ class Series(Generic[_T]):
 
         If code of a plugin, such as a finalizer, holds up the engine in ``thread``, it is interrupted first.
         """
-        while not self._is_over.wait(min(self._limit, max(STEP, self._ends_at - time.monotonic()))):
+        while not self._is_over.wait(min(self._limit, max(STEP, self._ends_at - monotonic()))):
             more = limits.PATIENCE if self._spared() else 0.0
             with self._lock:
-                if self._ends_at + more > time.monotonic():
+                if self._ends_at + more > monotonic():
                     continue
                 if thread is None or not self._is_engines or self._interruptions >= _MOST_INTERRUPTIONS:
                     self._leave()
                     return False
-                self._ends_at = time.monotonic() + GRACE
+                self._ends_at = monotonic() + GRACE
             self._interruptions += limits.interrupt_plugin(thread)
         return True
 
@@ -173,15 +173,15 @@ class Series(Generic[_T]):
 
     def _run(self, load: LoadCall[_T], *, follows: bool) -> bool:
         """Run one load, and return whether another may follow; raises what the load raises."""
-        if not self._goes_on(time.monotonic() + self._limit, is_engines=True):
+        if not self._goes_on(monotonic() + self._limit, is_engines=True):
             return False
         try:
             self._engine_step(load.name, functools.partial(load.begin, follows=follows))
-            if not self._goes_on(time.monotonic() + self._limit):
+            if not self._goes_on(monotonic() + self._limit):
                 return False
             value = self._call(load)
             # An ``end`` looks at objects of the plugin, and their code may not end.
-            if self._goes_on(time.monotonic() + self._limit, is_engines=True):
+            if self._goes_on(monotonic() + self._limit, is_engines=True):
                 self._engine_step(load.name, load.end)
         finally:
             goes_on = self._goes_on(math.inf)
@@ -231,7 +231,7 @@ class WorkerTrials:
         before = len(done)
         series = Series(loads, limit, done, _prove_in_worker)
         # Threads that a plugin starts inherit the daemon flag: a forgotten thread cannot keep the host alive.
-        thread = threading.Thread(target=lambda: series.run(_thread_is_blank()), daemon=True)
+        thread = Thread(lambda: series.run(_thread_is_blank()))
         self._thread = thread
         try:
             if not _ends_in_time(series, thread):
@@ -334,10 +334,10 @@ class _TimedCall(Generic[_T]):
         if not self._is_armed or (self._is_engines and not runs_plugin(self._inside(frame))):
             return
         if self.in_time:
-            self.in_time, self._patient_until = False, time.monotonic() + limits.PATIENCE
+            self.in_time, self._patient_until = False, monotonic() + limits.PATIENCE
         importing = limits.import_to_spare(self._inside(frame))
         self.spared = importing or self.spared
-        self.is_inside = importing != "" and time.monotonic() >= self._patient_until
+        self.is_inside = importing != "" and monotonic() >= self._patient_until
         if importing and not self.is_inside:
             signal.setitimer(signal.ITIMER_REAL, STEP, _AGAIN)
             return

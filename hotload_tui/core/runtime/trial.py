@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType, GeneratorType, ModuleType
@@ -14,6 +13,7 @@ from hotload_tui.core.errors import LoadError, RegisterError
 from hotload_tui.core.events import Step
 from hotload_tui.core.hooks.point import Handler, signature_of
 from hotload_tui.core.model import Fault, HookPlace
+from hotload_tui.core.primitives import perf_counter
 from hotload_tui.core.runtime.context import PluginContext, StateMapping
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.source import ENTRY
@@ -127,12 +127,12 @@ _WAY_OUT = f"write: {_REGISTER}"
 
 def prove(generation: Generation, context: PluginContext, state: StateMapping, ledger: Ledger) -> LivePlugin:
     """Execute the modules, migrate the state, and register; raises ``LoadError`` or ``RegisterError``."""
-    started = time.perf_counter()
+    started = perf_counter()
     try:
         module = generation.execute()
     except BaseException as error:  # foreign code: whatever a module raises, the old generation stays live
         raise LoadError(context.name, "the plugin's modules did not execute") from error
-    executed = time.perf_counter()
+    executed = perf_counter()
     file = str(generation.root_dir / ENTRY)
     register, problem, line = _register_of(module)
     if problem:
@@ -146,7 +146,7 @@ def prove(generation: Generation, context: PluginContext, state: StateMapping, l
     if is_unfinished(returned):
         problem = "register returned a coroutine or generator, which nobody would run"
         raise RegisterError(context.name, f"{problem}; {_WAY_OUT}", file=file, line=line)
-    ended = time.perf_counter()
+    ended = perf_counter()
     steps = (Step("execute", executed - started), Step("register", ended - executed))
     handlers = tuple(context.staged)
     return LivePlugin(context.name, generation, context, state, handlers, ended - started, ledger, steps)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Coroutine
@@ -18,6 +17,7 @@ from hotload_tui.core.hooks.host import is_fault
 from hotload_tui.core.hooks.point import signature_of
 from hotload_tui.core.interpreter import coroutine_stack, thread_stack
 from hotload_tui.core.model import Phase
+from hotload_tui.core.primitives import Event, join, monotonic
 
 if TYPE_CHECKING:
     import asyncio  # takes 20 ms; a plugin without tasks does not import it
@@ -119,9 +119,9 @@ _SLICE = 0.05  # seconds between two looks whether a thread waits for the caller
 
 def _is_alive_after(thread: threading.Thread, limit: float, aside: Collection[int]) -> bool:
     """Wait until a thread ends or begins to wait for the caller; return whether it still runs."""
-    deadline = time.monotonic() + limit
-    while thread.is_alive() and thread.ident not in aside and (left := deadline - time.monotonic()) > 0:
-        thread.join(min(left, _SLICE))
+    deadline = monotonic() + limit
+    while thread.is_alive() and thread.ident not in aside and (left := deadline - monotonic()) > 0:
+        join(thread, min(left, _SLICE))
     return thread.is_alive()
 
 
@@ -286,7 +286,7 @@ class TaskWorker(Worker):
         self._task: asyncio.Task[object] | None = None
         self._is_asked = False
         """Whether the task was asked to end."""
-        self._is_over = threading.Event()
+        self._is_over = Event()
         self.loop: TaskLoop | None = None
         """The loop for the task if the caller has no event loop."""
 
@@ -360,8 +360,8 @@ class TaskWorker(Worker):
 
     def _is_over_after(self, limit: float, aside: Collection[int]) -> bool:
         """Wait until the task is over, or its loop waits for the caller; return false if it runs on."""
-        deadline = time.monotonic() + limit
-        while (left := deadline - time.monotonic()) > 0:
+        deadline = monotonic() + limit
+        while (left := deadline - monotonic()) > 0:
             thread = self.loop.ident if self.loop else self._thread
             if thread in aside or self._is_over.wait(min(left, _SLICE)):
                 return True

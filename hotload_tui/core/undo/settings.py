@@ -14,10 +14,10 @@ import sys
 import threading
 import time
 import typing
-from collections.abc import Callable, Hashable, Iterable, Iterator, MutableMapping
+from collections.abc import Hashable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.undo.owner import Owner, name_of
@@ -51,6 +51,11 @@ class _NamedTable(Table):
 
     def may_change(self, artifact: Artifact) -> bool:
         return artifact.may_say(self.words, _MOST)
+
+    def owned(self, owner: Owner) -> Iterator[Hashable]:
+        # Not imported for this: a module that nobody has imported has no entries of plugins.
+        if not isinstance(self.get, _ModuleTable) or self.get.module in sys.modules:
+            yield from Table.owned(self, owner)
 
 
 @dataclass(eq=False, slots=True)
@@ -244,17 +249,17 @@ def settings() -> Iterator[Register]:
     yield Dialects()
     yield MimeTypes()
     yield _NamedWords(
-        "XML namespace", ("register_namespace",), _table("xml.etree.ElementTree", "_namespace_map")
+        "XML namespace", ("register_namespace",), _ModuleTable("xml.etree.ElementTree", "_namespace_map")
     )
     yield _NamedTable(
         "archive format",
         ("register_archive_format", "unregister_archive_format"),
-        _table("shutil", "_ARCHIVE_FORMATS"),
+        _ModuleTable("shutil", "_ARCHIVE_FORMATS"),
     )
     yield _NamedTable(
         "unpack format",
         ("register_unpack_format", "unregister_unpack_format"),
-        _table("shutil", "_UNPACK_FORMATS"),
+        _ModuleTable("shutil", "_UNPACK_FORMATS"),
     )
 
 
@@ -372,21 +377,25 @@ def _names() -> Iterator[Register]:
     """Yield the dictionaries of the standard library in which a name stands for something."""
     yield LevelNames()
     yield Extensions()
-    yield _NamedWords("codec alias", ("aliases",), _table("encodings.aliases", "aliases"))
+    yield _NamedWords("codec alias", ("aliases",), _ModuleTable("encodings.aliases", "aliases"))
     for name in ("CHARSETS", "ALIASES", "CODEC_MAP"):
         words = ("add_charset", "add_alias", "add_codec")
-        yield _NamedWords("email charset", words, _table("email.charset", name))
-    yield _NamedTable("web browser", ("webbrowser",), _table("webbrowser", "_browsers"))
+        yield _NamedWords("email charset", words, _ModuleTable("email.charset", name))
+    yield _NamedTable("web browser", ("webbrowser",), _ModuleTable("webbrowser", "_browsers"))
     yield _NamedTable(
-        "DOM implementation", ("registerDOMImplementation",), _table("xml.dom.domreg", "registered")
+        "DOM implementation", ("registerDOMImplementation",), _ModuleTable("xml.dom.domreg", "registered")
     )
 
 
-def _table(module: str, name: str) -> Callable[[], MutableMapping[Hashable, object] | None]:
-    """Return a function that returns a module's dictionary, and imports the module: the plugin does too."""
-    return lambda: cast(
-        "MutableMapping[Hashable, object] | None", getattr(importlib.import_module(module), name, None)
-    )
+class _ModuleTable(NamedTuple):
+    """Returns a module's dictionary, and imports the module: a plugin that changes it does too."""
+
+    module: str
+    name: str
+
+    def __call__(self) -> MutableMapping[Hashable, object] | None:
+        found: object = getattr(importlib.import_module(self.module), self.name, None)
+        return cast("MutableMapping[Hashable, object] | None", found)
 
 
 _STATUS = Path("/proc/self/status")

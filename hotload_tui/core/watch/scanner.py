@@ -15,6 +15,7 @@ from msgspec import Struct
 from hotload_tui.core import directories as discovery
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import RuntimeDirError
+from hotload_tui.core.primitives import monotonic
 from hotload_tui.core.source import (
     ENTRY,
     FileFacts,
@@ -426,7 +427,7 @@ class Sweep:
         self._scanner = scanner
         self._queue: list[str] = []
         self._owed = 0.0
-        self._swept_at = time.monotonic()
+        self._swept_at = monotonic()
         self._listed_at = self._swept_at
         self._facts = self._root_facts()
         self._directory = self._facts and self._facts[:2]

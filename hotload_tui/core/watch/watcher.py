@@ -7,7 +7,6 @@ import logging
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -15,6 +14,7 @@ from typing import Final, TypeAlias
 from hotload_tui.core.directories import name_of
 from hotload_tui.core.errors import near
 from hotload_tui.core.model import WatcherStatus
+from hotload_tui.core.primitives import Event, Thread, monotonic
 from hotload_tui.core.source import SourceRule
 from hotload_tui.core.watch.debounce import Debouncer
 from hotload_tui.core.watch.notifier import MakeNotifier, Notifier, overflow
@@ -54,8 +54,8 @@ class NotifierThread:
         self._directories = directories
         self._report = report
         self._check = check
-        self._ended = threading.Event()
-        self._woken = threading.Event()  # set: make a new notifier
+        self._ended = Event()
+        self._woken = Event()  # set: make a new notifier
         self._made_at = 0.0
         self._retry_at = 0.0
         self._lock = threading.Lock()
@@ -66,13 +66,13 @@ class NotifierThread:
         """Listen until ``end``."""
         while not self._ended.is_set():
             self._woken.clear()
-            self._made_at = time.monotonic()
+            self._made_at = monotonic()
             self._retry_at = 0.0
             try:
                 self._listen_to_all()
             except Exception as error:  # any failure: a name that is not UTF-8 ends a notifier
                 self._report(_degraded(error))
-                self._retry_at = time.monotonic() + _RETRY
+                self._retry_at = monotonic() + _RETRY
             self._check()
             self._pause()
 
@@ -112,7 +112,7 @@ class NotifierThread:
                 self._report(WatcherStatus("failed", trouble))
             return
         # One directory that cannot be watched would fail the whole tree: name each directory.
-        self._retry_at = time.monotonic() + _RETRY
+        self._retry_at = monotonic() + _RETRY
         self._listen([root, *self._directories()], _degraded(refusal), is_partial=True)
 
     def _listen(self, directories: list[str], begun: WatcherStatus, *, is_partial: bool = False) -> None:
@@ -138,7 +138,7 @@ class NotifierThread:
 
     def _pause(self) -> None:
         """Wait until the next notifier may be made; ``end`` cuts the wait short."""
-        wait = self._made_at + _APART - time.monotonic()
+        wait = self._made_at + _APART - monotonic()
         if not self._root.is_dir():
             wait = _ROOT_RETRY
         if wait > 0:
@@ -148,7 +148,7 @@ class NotifierThread:
         """Return whether the notifier must end; a partial notifier listens until the next one is due."""
         if self._ended.is_set():
             return True
-        now = time.monotonic()
+        now = monotonic()
         is_due = self._woken.is_set() and now - self._made_at >= _APART
         return is_due or (self._retry_at != 0.0 and now >= self._retry_at)
 
@@ -209,13 +209,13 @@ class Dispatcher:
         self, is_ended: Callable[[], bool], is_degraded: Callable[[], bool], renew: Callable[[], None]
     ) -> None:
         """Dispatch; call ``renew`` if the notifier misses changes; ``is_degraded`` makes the sweep fast."""
-        next_slice = time.monotonic()
+        next_slice = monotonic()
         while not is_ended():
             due = self._debouncer.next_due()
             wake = next_slice if due is None else min(next_slice, due)
-            if self._collect(max(0.0, wake - time.monotonic())):
+            if self._collect(max(0.0, wake - monotonic())):
                 renew()
-            now = time.monotonic()
+            now = monotonic()
             if now >= next_slice:
                 interval = (
                     min(self._sweep_interval, SWEEP_WHEN_DEGRADED) if is_degraded() else self._sweep_interval
@@ -236,7 +236,7 @@ class Dispatcher:
             paths = self._notifications.get(timeout=patience)
         except queue.Empty:
             return False
-        now = time.monotonic()
+        now = monotonic()
         while True:
             if paths is None or len(paths) >= self._overflow:
                 self._look_around(now)
@@ -291,7 +291,7 @@ class Dispatcher:
     # ---- scans
 
     def _dispatch(self, is_ended: Callable[[], bool]) -> None:
-        now = time.monotonic()
+        now = monotonic()
         due = self._debouncer.due(now)
         if not due:
             return
@@ -314,7 +314,7 @@ class Dispatcher:
 
     def _overtaken(self, names: Collection[str], mark: Mark) -> set[str]:
         """Return the plugins that git began to change during their scan; scan them again."""
-        now = time.monotonic()
+        now = monotonic()
         overtaken = self._repositories.overtaken(self.scanner.paths(names), mark) if names else set()
         for name in overtaken:
             self.scanner.doubt(name)
@@ -323,7 +323,7 @@ class Dispatcher:
         return overtaken
 
     def _look(self, name: str) -> PluginChange | None:
-        now = time.monotonic()
+        now = monotonic()
         settled = self._debouncer.is_settled(name, now)
         again = settled and name in self._unproven
         try:
@@ -362,7 +362,7 @@ class Dispatcher:
             logger.exception("handling changes of %s failed", ", ".join(sorted(names)))
             again = unsettled
         self._unproven = (self._unproven - names) | again
-        now = time.monotonic()
+        now = monotonic()
         for name in again:
             self._debouncer.postpone(name, now)
 
@@ -402,7 +402,7 @@ class Threads:
             report=self._note,
             check=self._check_watch,
         )
-        self._stopped = threading.Event()
+        self._stopped = Event()
         self.status = WatcherStatus("watching")
         """Whether changes are found, and the trouble if not."""
         self._died: dict[str, BaseException] = {}
@@ -420,10 +420,10 @@ class Threads:
         self._stopped.set()
         self._notifier_thread.end()
         self._notifications.put(())
-        until = time.monotonic() + _PATIENCE
+        until = monotonic() + _PATIENCE
         for thread in (self._notifier, self._watch):
             if thread is not threading.current_thread():
-                thread.join(max(0.0, until - time.monotonic()))
+                thread.join(max(0.0, until - monotonic()))
 
     def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
         def run() -> None:
@@ -432,7 +432,7 @@ class Threads:
             except BaseException as error:  # also a misdirected exception; the other thread reports it
                 self._died[name] = error
 
-        return threading.Thread(target=run, name=name, daemon=True)
+        return Thread(run, name)
 
     def _dispatch(self) -> None:
         self._dispatcher.run(

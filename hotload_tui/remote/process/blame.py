@@ -31,6 +31,7 @@ from msgspec import Struct
 
 from hotload_tui.core.directories import name_of
 from hotload_tui.core.model import Fault, Frame, Owner, Phase, PluginState, PluginStatus
+from hotload_tui.core.primitives import monotonic
 from hotload_tui.remote.process.debug import PLACES, SOCKET
 
 CUT_OFF: Final = 97
@@ -249,7 +250,7 @@ class Breadcrumbs:
 
     def beat(self) -> None:
         """Record one heartbeat."""
-        _HEAD.pack_into(self._memory, 0, time.monotonic(), self._is_ready)
+        _HEAD.pack_into(self._memory, 0, monotonic(), self._is_ready)
 
     def trail(self) -> Trail:
         """Return the current records."""
@@ -274,7 +275,7 @@ class Breadcrumbs:
         if slot is not None:
             words = _words(phase, digest, plugin)
             threads = threading.get_ident(), threading.get_native_id()
-            self._write(slot, number, time.monotonic(), threads, words)
+            self._write(slot, number, monotonic(), threads, words)
         try:
             yield
         finally:

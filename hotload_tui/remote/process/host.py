@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -21,6 +20,7 @@ from hotload_tui import HookHost, HotloadManager, follow_config, load_config
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.events import EVENT_LOGGER, AnyEvent, PluginLoaded
+from hotload_tui.core.primitives import Event, Thread, monotonic, sleep
 from hotload_tui.core.runtime.naming import identifier
 from hotload_tui.core.runtime.threads import MainTrials
 from hotload_tui.remote.process.blame import BEAT, CRASH, CUT_OFF, HANG, Breadcrumbs
@@ -75,9 +75,9 @@ class ExitDumps:
 
     def await_closing(self) -> None:
         """Wait for other threads that close such descriptors now: they write the dump and end the process."""
-        ends_at = time.monotonic() + _CLOSING
-        while self._closing_now - {threading.get_ident()} and time.monotonic() < ends_at:
-            time.sleep(_STEP)
+        ends_at = monotonic() + _CLOSING
+        while self._closing_now - {threading.get_ident()} and monotonic() < ends_at:
+            sleep(_STEP)
 
     def dump(self) -> None:
         """Write the stacks of all threads, this thread marked as the current one."""
@@ -118,7 +118,7 @@ class ExitDumps:
                 return function(*args)
             finally:
                 if not is_later:
-                    time.sleep(_ARRIVAL)  # another thread may receive the signal, and this one runs on
+                    sleep(_ARRIVAL)  # another thread may receive the signal, and this one runs on
                     with contextlib.suppress(OSError):
                         os.truncate(self._file, 0)
 
@@ -173,13 +173,13 @@ class Guard:
         self._streams = {stream: _identity(stream) for stream in _STREAMS}
         crumbs.at_end = self._check
         exits.watch(self._needed, self._closed)
-        threading.Thread(target=self._run, name="hotload-heartbeat", daemon=True).start()
+        Thread(self._run, "hotload-heartbeat").start()
 
     def _run(self) -> None:
         while True:
             self._crumbs.beat()
             self._check()
-            time.sleep(BEAT)
+            sleep(BEAT)
 
     def _check(self) -> None:
         if self._is_cut_off():
@@ -223,7 +223,7 @@ def _identity(descriptor: int) -> tuple[int, int]:
 def main() -> NoReturn:
     """Run the host until the lifeline or SIGTERM stops it."""
     options = _options().parse_args()
-    stop = threading.Event()
+    stop = Event()
     _listen(options.lifeline, stop)
     _write_dumps(options.folder)
     crumbs = Breadcrumbs(options.folder)
@@ -270,7 +270,7 @@ def _run_host(
             trials.end()
 
         Guard(crumbs, server.descriptors(), stop, exits)
-        threading.Thread(target=end, name="hotload-stop", daemon=True).start()
+        Thread(end, "hotload-stop").start()
         manager.start()
         if config.enable_watch:
             follow_config(manager, options.config, runtime_dir=options.plugins, compiled_dir=options.compiled)
@@ -312,7 +312,7 @@ def _listen(lifeline: int, stop: threading.Event) -> None:
             stop.set()
 
     os.set_inheritable(lifeline, False)
-    threading.Thread(target=watch, name="hotload-lifeline", daemon=True).start()
+    Thread(watch, "hotload-lifeline").start()
 
 
 def _write_dumps(folder: Path) -> None:
