@@ -201,6 +201,24 @@ def test_a_shared_package_beside_the_plugin(workspace: Workspace, run: Starts) -
         del sys.modules[name]
 
 
+def test_a_shared_package_of_another_plugin(workspace: Workspace, run: Starts, shared: Path) -> None:
+    """A changed package or module is named only for the plugins that use it."""
+    workspace["greet/named_here/__init__.py"] = "WORD = 'one'\n"
+    workspace["greet"] = f"import named_here\n{PLAIN}"
+    workspace["guest"] = f"REQUIRES = ['greet']\nimport named_here\n{PLAIN}"
+    workspace["other"] = USES
+    running = run(workspace.config(plugins={"greet": {"share": ["named_here"]}}))
+    workspace["greet/named_here/__init__.py"] = "WORD = 'two'\n"
+    changed = (
+        "plugins/greet/named_here/__init__.py has changed since it was imported; restart the host to load it"
+    )
+    assert [outdated(running, name) for name in ("greet", "guest", "other")] == [(changed,), (changed,), ()]
+    shared.write_text("value = 2\n")
+    assert outdated(running) == (changed,)
+    assert outdated(running, "other") == (CHANGED,)
+    del sys.modules["named_here"]
+
+
 def test_a_shared_package_that_is_imported_already(workspace: Workspace, run: Starts, shared: Path) -> None:
     """The status names the place of the package that came first."""
     __import__("shared_by_tests")

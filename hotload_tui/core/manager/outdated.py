@@ -143,13 +143,15 @@ class SharedModules:
     def used_by(self, live: LivePlugin, changed: Mapping[str, str]) -> Iterator[str]:
         """Yield the sentences of ``changed`` for a plugin that imports modules of the project.
 
-        They may import each other, so each of them counts.
+        They may import each other, so each of them counts; but not the packages that other plugins share.
         """
-        if changed:
-            artifact = live.generation.artifact
-            heads = {name.partition(".")[0] for name in self._seen.copy()}
-            if heads & (self._imported(live.name, artifact) | live.generation.shared):
-                yield from changed.values()
+        if not changed:
+            return
+        used = self._imported(live.name, live.generation.artifact) | live.generation.shared
+        seen = self._seen.copy().items()
+        beside = {_head(name) for name, each in seen if not each.file.startswith(self._plugins)}
+        relevant = used if used.isdisjoint(beside) else used | beside
+        yield from (sentence for name, sentence in changed.items() if _head(name) in relevant)
 
     def _imported(self, plugin: str, artifact: Artifact) -> frozenset[str]:
         digest = artifact.manifest.digest
@@ -220,6 +222,10 @@ def _shared_from_elsewhere(live: LivePlugin) -> Iterator[str]:
         places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
         if module is not None and not any(str(place).startswith(folder) for place in places):
             yield f"the shared package {name} was already imported from {places[0]}; the plugin uses that one"
+
+
+def _head(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _stamp(path: str | Path) -> tuple[int, int] | None:
