@@ -181,13 +181,16 @@ def _compiled(config: Config) -> Iterator[Finding]:
     except ArtifactError as error:
         yield Finding("compiled", "do", str(error), "name another folder with --compiled")
         return
-    refused = {path: fact for path, fact in _facts([folder, *found]).items() if exposure(fact)}
+    plugins = Path(config.runtime_dir)
+    refused = {path: fact for path, fact in _facts([folder, *found]).items() if exposure(fact, plugins)}
     if refused:
         fact = next(iter(refused.values()))
-        text = f"{exposure(fact)} {_shown(list(refused))}: hotload refuses code that others can change"
+        text = (
+            f"{exposure(fact, plugins)} {_shown(list(refused))}: hotload refuses code that others can change"
+        )
         yield Finding("compiled", "do", text, remedy(fact, near(folder)))
     found = [path for path in found if path not in refused]
-    useless = [path for path in found if not _is_usable(path)]
+    useless = [path for path in found if not _is_usable(path, plugins)]
     yield Finding("compiled", "ok", f"{near(folder)}: {_amount(found)}")
     if useless:
         yield Finding(
@@ -203,9 +206,9 @@ def _unwritable(folder: Path) -> Finding:
     return Finding("compiled", "do", f"{near(folder)} cannot be written: nothing can be built", advice)
 
 
-def _is_usable(path: Path) -> bool:
+def _is_usable(path: Path, plugins: Path) -> bool:
     try:
-        Artifact(path)
+        Artifact(path, plugins)
     except ArtifactError:
         return False
     return True

@@ -85,20 +85,28 @@ class Entry(Struct, frozen=True):
     """The path from which a large file is read; ``content`` is empty then."""
 
 
-def exposure(fact: os.stat_result) -> str:
+def exposure(fact: os.stat_result, plugins: Path | None) -> str:
     """Return which other user can change a file or folder, and so what runs as this user; or nothing.
 
-    The administrator counts as this user, and so does a group that has no other member.
+    The administrator counts as this user, and so does a group that has no other member. The owner of the
+    folder ``plugins`` counts too: that user can write the code of each plugin, which runs as this user.
     """
     if sys.platform == "win32":
         return ""  # on Windows the mode does not show the access rights
-    if fact.st_uid not in (os.getuid(), 0):
+    if fact.st_uid not in (os.getuid(), 0) and not _owns(fact.st_uid, plugins):
         return f"user {fact.st_uid} owns"
     if fact.st_mode & stat.S_IWOTH and not stat.S_ISLNK(fact.st_mode):
         return "everybody can write to"
     if fact.st_mode & stat.S_IWGRP and is_shared(fact.st_gid):
         return f"group {fact.st_gid} can write to"
     return ""
+
+
+def _owns(user: int, folder: Path | None) -> bool:
+    try:
+        return folder is not None and folder.stat().st_uid == user
+    except OSError:
+        return False
 
 
 def remedy(fact: os.stat_result, folder: str) -> str:
@@ -134,9 +142,13 @@ class Artifact:
 
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open the file and verify its manifest; members are verified when they are read."""
+    def __init__(self, path: Path, plugins: Path | None = None) -> None:
+        """Open the file and verify its manifest; members are verified when they are read.
+
+        The owner of the folder ``plugins`` may own the file and its folder too.
+        """
         self.path = path
+        self._plugins = plugins
         self._lock = threading.Lock()
         self._bytes = b""
         self._sources = b""  # all of them, for ``may_say``: the code, which says the same, is longer
@@ -196,9 +208,8 @@ class Artifact:
         finally:
             os.close(handle)
 
-    @staticmethod
-    def _refuse(path: Path, fact: os.stat_result) -> None:
-        who = exposure(fact)
+    def _refuse(self, path: Path, fact: os.stat_result) -> None:
+        who = exposure(fact, self._plugins)
         if who:
             folder = near(path if stat.S_ISDIR(fact.st_mode) else path.parent)
             raise ArtifactError(

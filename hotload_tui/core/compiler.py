@@ -74,10 +74,19 @@ class Compiler:
     """Builds artifacts in ``compiled_dir`` of plugins whose modules appear below ``module_path``."""
 
     def __init__(
-        self, compiled_dir: Path, module_path: str = "hotplug", *, max_file_size: float = 64.0
+        self,
+        compiled_dir: Path,
+        module_path: str = "hotplug",
+        *,
+        plugins: Path | None = None,
+        max_file_size: float = 64.0,
     ) -> None:
-        """Refuse plugins with a file of more than ``max_file_size`` MiB."""
+        """Refuse plugins with a file of more than ``max_file_size`` MiB.
+
+        The owner of the folder ``plugins`` may own artifacts too.
+        """
         self.folder = compiled_dir
+        self._plugins = plugins
         self._module_path = module_path
         self._max_file_size = max_file_size
         self._newest: dict[str, Path] = {}  # by plugin: the artifact written last, found without a search
@@ -112,7 +121,7 @@ class Compiler:
                 requires=about.requires,
                 reload=about.reload,
             )
-            artifact = Artifact(written)
+            artifact = Artifact(written, self._plugins)
         self._newest[source.name] = written
         written_at = perf_counter()
         count = len(changed)
@@ -152,7 +161,7 @@ class Compiler:
             ArtifactError: the artifact is missing or not usable.
 
         """
-        artifact = Artifact(self.path(plugin, digest))
+        artifact = Artifact(self.path(plugin, digest), self._plugins)
         if (artifact.manifest.plugin, artifact.manifest.digest) != (plugin, digest):
             raise ArtifactError(f"{near(artifact.path)} is the artifact of another plugin or source")
         return artifact
@@ -223,7 +232,7 @@ class Compiler:
         if not os.path.lexists(path):  # the usual case after a change; a failing open takes longer
             return None, ""
         try:
-            artifact = Artifact(path)
+            artifact = Artifact(path, self._plugins)
             foreign = _foreign(artifact, source)
             if foreign:
                 return None, f"{near(path)} is the artifact of {foreign}"
@@ -239,11 +248,11 @@ class Compiler:
         plugin = source.name
         if plugin in self._newest:
             with contextlib.suppress(ArtifactError):  # removed or replaced by another process
-                return Artifact(self._newest[plugin])
+                return Artifact(self._newest[plugin], self._plugins)
         with contextlib.suppress(ArtifactError):  # reuse only saves time; the write reports the error
             for path in self.artifacts(plugin):
                 with contextlib.suppress(ArtifactError):  # try the next older artifact
-                    return Artifact(path)
+                    return Artifact(path, self._plugins)
         return None
 
 

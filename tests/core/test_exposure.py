@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +78,43 @@ def test_a_folder_that_others_can_change_is_refused(workspace: Workspace, run: R
     for text in (fault.message, *told(workspace)):
         assert remedy in text
         assert "or choose a folder of your own with --compiled or compiled_dir" in text
+
+
+@AS_ROOT
+def test_the_owner_of_the_plugins_is_trusted(workspace: Workspace, run: Run) -> None:
+    """As in a container with a mounted project: whoever owns ``plugins/`` can write the code anyway."""
+    artifact = built(workspace, run)
+    for path in (workspace.compiled, artifact):
+        os.chown(path, STRANGER, -1)
+    assert "is refused" in run(workspace.config()).fault("greet").message
+    os.chown(workspace.plugins, STRANGER, -1)
+    running = run(workspace.config())
+    assert running.status("greet").state == "ok"
+    assert running.told(ArtifactRejected) == []
+    assert told(workspace) == []
+    os.chown(artifact, STRANGER + 1, -1)
+    assert f"user {STRANGER + 1} owns it" in run(workspace.config()).told(ArtifactRejected)[0].reason
+
+
+@AS_ROOT
+def test_the_owner_of_one_plugin_is_not_trusted_with_the_others(workspace: Workspace, run: Run) -> None:
+    """A user who owns a plugin, but not ``plugins/``, cannot provide the folder of artifacts."""
+    artifact = built(workspace, run)
+    for path in (workspace.plugins / "greet", workspace.compiled, artifact):
+        os.chown(path, STRANGER, -1)
+    assert f"user {STRANGER} owns it" in run(workspace.config()).fault("greet").message
+
+
+@AS_ROOT
+def test_a_child_process_trusts_the_same_owner(workspace: Workspace, run: Run) -> None:
+    """The modules of a plugin can be imported in a child process although another user owns its artifact."""
+    artifact = built(workspace, run)
+    for path in (workspace.compiled, artifact, workspace.plugins):
+        os.chown(path, STRANGER, -1)
+    folder = workspace.plugins / "greet"
+    code = f"install('hotplug', [({str(artifact)!r}, {str(folder)!r}, 1, ())]); import hotplug.greet.plugin"
+    command = [sys.executable, "-c", f"from hotload_tui.core.runtime.generation import install; {code}"]
+    subprocess.run(command, check=True)
 
 
 def test_a_private_group_may_write(workspace: Workspace, run: Run) -> None:

@@ -31,7 +31,10 @@ class Builds:
         self._store = store
         self._module_path = config.module_path
         self._keep = config.keep_generations
-        self.compiler = Compiler(folder, config.module_path, max_file_size=config.max_file_size)
+        plugins = Path(config.runtime_dir).absolute()
+        self.compiler = Compiler(
+            folder, config.module_path, plugins=plugins, max_file_size=config.max_file_size
+        )
         self.record = Record(folder)
         self.index = SourceIndex(folder, config.watch.ignore)
         self._published: set[str] = set()  # plugins with new artifacts since the last pruning

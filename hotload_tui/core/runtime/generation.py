@@ -1017,7 +1017,7 @@ def install(module_path: str, plugins: Iterable[tuple[str, str, int, tuple[str, 
     """Make the modules of plugins importable in a child process; their entries do not run."""
     for path, root_dir, number, shared in plugins:
         with contextlib.suppress(ArtifactError):  # removed since; the import that needs it raises
-            artifact = Artifact(Path(path))
+            artifact = Artifact(Path(path), Path(root_dir).parent)
             generation = Generation(artifact, root_dir=Path(root_dir), module_path=module_path, number=number)
             generation.share(shared)
             generation.begin()
