@@ -34,6 +34,7 @@ from hotload_tui.core.compiled import (
 )
 from hotload_tui.core.errors import ArtifactError, CompileError, near
 from hotload_tui.core.events import Step
+from hotload_tui.core.model import StepObserver, nobody
 from hotload_tui.core.primitives import perf_counter
 from hotload_tui.core.source import ENTRY, Source, SourceFile, digest_of, read_source
 
@@ -80,12 +81,15 @@ class Compiler:
         *,
         plugins: Path | None = None,
         max_file_size: float = 64.0,
+        step_observer: StepObserver = nobody,
     ) -> None:
         """Refuse plugins with a file of more than ``max_file_size`` MiB.
 
-        The owner of the folder ``plugins`` may own artifacts too.
+        The owner of the folder ``plugins`` may own artifacts too. ``step_observer`` is called for each
+        compilation: a source can crash the interpreter that compiles it.
         """
         self.folder = compiled_dir
+        self._step_observer = step_observer
         self._plugins = plugins
         self._module_path = module_path
         self._max_file_size = max_file_size
@@ -108,8 +112,10 @@ class Compiler:
         if there is not None:
             return Build(there, 0, 0, 0, perf_counter() - started, _warnings_of(there))
         self._check_sizes(source)
-        entries, changed = _entries(source, None if fresh else self._earlier(source))
-        about = _about(source)
+        earlier = None if fresh else self._earlier(source)
+        with self._step_observer("compile", source.name, source.digest):
+            entries, changed = _entries(source, earlier)
+            about = _about(source)
         writing = perf_counter()
         with locked(self.folder, is_shared=True):  # no process removes the artifact before it is open
             written, size = write_artifact(
@@ -144,8 +150,10 @@ class Compiler:
             manifest = there.manifest
             return Preview((), 0, manifest.requires, manifest.reload, _warnings_of(there))
         self._check_sizes(source)
-        entries, changed = _entries(source, self._earlier(source))
-        about = _about(source)
+        earlier = self._earlier(source)
+        with self._step_observer("compile", source.name, source.digest):
+            entries, changed = _entries(source, earlier)
+            about = _about(source)
         reused = sum(1 for entry in entries if entry.code) - len(changed)
         said = tuple(text for entry in entries for text in entry.warnings)
         return Preview(changed, reused, about.requires, about.reload, said)

@@ -537,10 +537,10 @@ def _some(texts: Iterator[str] | tuple[str, ...] | list[str], count: int) -> str
 
 
 class StepObserver(Protocol):
-    """Returns a context manager for a step in which plugin code runs; it is entered for that step."""
+    """Returns a context manager for a step in which plugin code is compiled or runs; it is entered for it."""
 
     def __call__(self, phase: Phase, plugin: str, digest: str = "") -> AbstractContextManager[object]:
-        """Observe that ``plugin``'s code is about to run; ``digest`` is its source's digest, if known."""
+        """Observe that such a step is about to begin; ``digest`` is that of ``plugin``'s source, if known."""
         ...
 
 

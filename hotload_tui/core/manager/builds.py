@@ -19,21 +19,25 @@ from hotload_tui.core.errors import ArtifactError, HotloadError
 from hotload_tui.core.events import ArtifactRejected, PluginCompiled, PluginReleased
 from hotload_tui.core.faults import message_of, raised_by
 from hotload_tui.core.manager.store import StatusStore
-from hotload_tui.core.model import FileDigest
+from hotload_tui.core.model import FileDigest, StepObserver
 from hotload_tui.core.source import Source
 
 
 class Builds:
     """The manager's work in ``compiled_dir``; only one thread may use it at a time."""
 
-    def __init__(self, config: Config, store: StatusStore) -> None:
+    def __init__(self, config: Config, store: StatusStore, step_observer: StepObserver) -> None:
         folder = Path(config.compiled_dir).absolute()
         self._store = store
         self._module_path = config.module_path
         self._keep = config.keep_generations
         plugins = Path(config.runtime_dir).absolute()
         self.compiler = Compiler(
-            folder, config.module_path, plugins=plugins, max_file_size=config.max_file_size
+            folder,
+            config.module_path,
+            plugins=plugins,
+            max_file_size=config.max_file_size,
+            step_observer=step_observer,
         )
         self.record = Record(folder)
         self.index = SourceIndex(folder, config.watch.ignore)

@@ -98,7 +98,7 @@ class HotloadManager:
         self._uncaught = UncaughtErrors(
             self._config.module_path, self._plugin_with, loader.starter_of, self._error_uncaught
         )
-        self._engine = engine = Engine(self._config, self._store, loader)
+        self._engine = engine = Engine(self._config, self._store, loader, step_observer)
         self._pipeline = Pipeline(engine)
         self._holds = Holds(engine, self._pipeline)
         self._queries = Queries(host, self._config, self._store, loader, engine.outdated)

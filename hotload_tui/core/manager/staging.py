@@ -33,7 +33,7 @@ from hotload_tui.core.manager.decide import BROKEN, Decision, Facts, decide, dep
 from hotload_tui.core.manager.outdated import Outdated
 from hotload_tui.core.manager.retire_thread import RetireThread
 from hotload_tui.core.manager.store import StatusStore
-from hotload_tui.core.model import Fault, Phase, PluginState, PluginStatus
+from hotload_tui.core.model import Fault, Phase, PluginState, PluginStatus, StepObserver
 from hotload_tui.core.primitives import perf_counter
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.resources import in_function
@@ -177,13 +177,15 @@ class SelfWriteGuard:
 class Engine:
     """The parts of the manager with which every command works."""
 
-    def __init__(self, config: Config, store: StatusStore, loader: Loader) -> None:
+    def __init__(
+        self, config: Config, store: StatusStore, loader: Loader, step_observer: StepObserver
+    ) -> None:
         self.config = config
         self.store = store
         self.loader = loader
         self.root = Path(config.runtime_dir).absolute()
         self.rule = SourceRule(config.watch.ignore)
-        self.builds = Builds(config, store)
+        self.builds = Builds(config, store, step_observer)
         self.dependencies = DependencyGraph(config, loader)
         self.self_writes = SelfWriteGuard()
         self.repositories = Repositories(self.root, config.debounce_time)

@@ -17,7 +17,7 @@ import typing
 from collections.abc import Hashable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.undo.owner import Owner, name_of
@@ -387,7 +387,8 @@ def _names() -> Iterator[Register]:
     )
 
 
-class _ModuleTable(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _ModuleTable:
     """Returns a module's dictionary, and imports the module: a plugin that changes it does too."""
 
     module: str

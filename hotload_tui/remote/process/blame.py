@@ -72,7 +72,10 @@ def fault_of_death(
         kind, message = "ProcessDied", "the plugin closed file descriptors that are not its own"
     elif returncode < 0:
         kind = _signal_name(-returncode)
-        message = f"the plugin crashed the process: {signal.strsignal(-returncode)}"
+        what = (
+            "its source crashed the interpreter" if phase == "compile" else "the plugin crashed the process"
+        )
+        message = f"{what}: {signal.strsignal(-returncode)}"
     else:
         kind = "ProcessDied"
         message = f"the plugin ended the process with exit status {returncode}, without cleanup (os._exit?)"
@@ -372,6 +375,8 @@ class Evidence:
         """
         crumbs = self.trail().crumbs
         crumb = self._step_of(current(trace), crumbs)
+        if returncode >= 0:  # a source that is compiled can crash the host, but not make it exit
+            crumbs = tuple(each for each in crumbs if each.phase != "compile")
         is_proven = crumb is not None
         if crumb is None and crumbs:
             crumb = crumbs[-1]
@@ -420,7 +425,7 @@ class Evidence:
             return None
         own = [crumb for crumb in reversed(crumbs) if crumb.thread == stack.thread]
         plugin, generation = plugin_in(stack, self._root)
-        if not plugin:
+        if not plugin or (own and own[0].phase == "compile"):  # perhaps a plugin has asked for the reload
             return own[0] if own else None
         versions = self._versions()
         digest = versions.get((plugin, generation), "")

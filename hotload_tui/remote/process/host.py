@@ -158,7 +158,7 @@ class Guard:
     """Records the heartbeat, restores the standard streams, and ends a host that lost its descriptors."""
 
     def __init__(
-        self, crumbs: Breadcrumbs, descriptors: Iterable[int], stop: threading.Event, exits: ExitDumps
+        self, crumbs: Breadcrumbs, descriptors: Iterable[int], stop: Event, exits: ExitDumps
     ) -> None:
         """Start the thread; it ends the process if one of ``descriptors`` is lost before ``stop`` is set.
 
@@ -246,7 +246,7 @@ def _run_host(
     options: argparse.Namespace,
     crumbs: Breadcrumbs,
     exits: ExitDumps,
-    stop: threading.Event,
+    stop: Event,
 ) -> None:
     trials = MainTrials()
     manager = HotloadManager(
@@ -286,7 +286,7 @@ def _leave(code: int) -> NoReturn:
     _EXIT(code)
 
 
-def _handle_signals(crumbs: Breadcrumbs, exits: ExitDumps, stop: threading.Event) -> None:
+def _handle_signals(crumbs: Breadcrumbs, exits: ExitDumps, stop: Event) -> None:
     """Stop the host normally on SIGTERM, and ignore SIGINT.
 
     A SIGTERM that code of the host sent, or that arrives during a plugin's step, kills the host at once: the
@@ -303,7 +303,7 @@ def _handle_signals(crumbs: Breadcrumbs, exits: ExitDumps, stop: threading.Event
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _listen(lifeline: int, stop: threading.Event) -> None:
+def _listen(lifeline: int, stop: Event) -> None:
     """Set ``stop`` when ``lifeline`` delivers a byte or its other end is closed."""
 
     def watch() -> None:

@@ -49,6 +49,7 @@ class Death(NamedTuple):
 
 LOAD: tuple[int, Phase, str, str] = (MAIN, "load", "new", "v2")
 CALL: tuple[int, Phase, str, str] = (OTHER, "hook", "boom", "v1")
+COMPILATION: tuple[int, Phase, str, str] = (MAIN, "compile", "new", "v3")
 SEGV, KILL, TERM = -signal.SIGSEGV, -signal.SIGKILL, -signal.SIGTERM
 
 DEATHS = {
@@ -63,6 +64,21 @@ DEATHS = {
     "exits in C during a call": Death((CALL,), 3, "boom", "v1"),
     "exits in C during two steps": Death((CALL, LOAD), 3, "new", "v2", proven=False),
     "crashed in C during a call": Death((CALL,), SEGV, "boom", "v1"),
+    "crashes the compiler": Death(
+        (CALL, COMPILATION), SEGV, "new", "v3", trace=dump((OTHER, IDLE), (MAIN, IDLE), current=MAIN)
+    ),
+    "crashes the compiler in a reload that another plugin's handler asked for": Death(
+        ((MAIN, "hook", "boom", "v1"), COMPILATION),
+        SEGV,
+        "new",
+        "v3",
+        trace=dump((MAIN, IDLE + inside("boom/plugin.py")), current=MAIN),
+    ),
+    "killed during a compilation, as by a system without memory": Death(
+        (COMPILATION,), KILL, "new", "v3", proven=False
+    ),
+    "exits in C while another plugin is compiled": Death((CALL, COMPILATION), 3, "boom", "v1"),
+    "exits in C while a plugin is compiled": Death((COMPILATION,), 3, ""),
     "the old version crashes in on_unload": Death(
         ((MAIN, "unload", "boom", "v1"),),
         SEGV,
@@ -216,7 +232,7 @@ def test_the_fault_shows_the_stack_of_the_thread_that_crashed(evidence: Evidence
 
 
 def test_each_step_names_the_artifact_that_runs(workspace: Workspace) -> None:
-    """Loads, calls, claims and exit functions of a version are recorded with that version's digest."""
+    """Compilations, loads, calls, claims and exit functions are recorded with the version's digest."""
     seen: set[tuple[str, str, str]] = set()
 
     @contextlib.contextmanager
@@ -240,4 +256,6 @@ def register(ctx):
             host.invoke("greet")
     first, second = digests
     assert first != second
-    assert seen == {(phase, "greet", digest) for phase in ("load", "hook", "unload") for digest in digests}
+    assert seen == {
+        (phase, "greet", digest) for phase in ("compile", "load", "hook", "unload") for digest in digests
+    }
