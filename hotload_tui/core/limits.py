@@ -163,7 +163,9 @@ class StallWatch:
 
     def begin(self) -> None:
         """Begin to watch, before plugins load: a thread keeps the hooks that are set when it starts."""
-        self._watcher = Thread(self._watch, "hotload-stall-watch")
+        with self._change:
+            self._watcher = Thread(self._watch, "hotload-stall-watch")
+            self._change.notify_all()  # an earlier watcher ends
         with contextlib.suppress(RuntimeError):  # the interpreter is ending and starts no threads
             start_thread(self._watcher)
 

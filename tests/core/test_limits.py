@@ -16,6 +16,8 @@ from hotload_tui import Config
 from hotload_tui.core import faults, limits
 from hotload_tui.core.events import PluginRetired
 from hotload_tui.core.faults import fault_of
+from hotload_tui.core.manager.retire_thread import RetireThread
+from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.module_names import ModuleNames
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.threads import MainTrials, Trials, WorkerTrials
@@ -261,6 +263,36 @@ def test_code_of_a_plugin_that_asks_for_a_step_is_not_interrupted(monkeypatch: p
     cast("Callable[[Callable[[], None]], None]", space["asks"])(step)
     watch.end()
     assert looks[0] is False
+
+
+def test_the_next_retire_thread_is_watched_although_the_one_before_ends_late(bench: Bench) -> None:
+    """After a stop that does not wait, and a new start, one thread limits code of plugins."""
+    others = watchers()
+    gate = threading.Event()
+    retiring = RetireThread(bench.loader, StatusStore())
+    retiring.start()
+    retiring.then(lambda: void(gate.wait(PATIENCE)))
+    (first,) = watchers(others)
+    retiring.stop(wait=False)
+    retiring.start()
+    gate.set()
+    first.join(PATIENCE)
+    retiring.retire_now()
+    (second,) = watchers(others)
+    assert second is not first
+    retiring.stop()
+    second.join(PATIENCE)
+    assert watchers(others) == []
+
+
+def watchers(others: Sequence[threading.Thread] = ()) -> list[threading.Thread]:
+    """Return the threads that limit code of plugins, without ``others``."""
+    found = [thread for thread in threading.enumerate() if thread.name == "hotload-stall-watch"]
+    return [thread for thread in found if thread not in others]
+
+
+def void(_value: object) -> None:
+    """Ignore a value."""
 
 
 @pytest.mark.parametrize("body", ["sum(range(9999))", "while not is_over(): pass"])

@@ -114,7 +114,8 @@ class RetireThread:
                 chore = self._look_for_calls_and_end
             if chore is None:
                 self._loader.end_watch()
-                self._loader.stall_watch.end()
+                if self._thread in (None, threading.current_thread()):  # else the next thread needs it
+                    self._loader.stall_watch.end()
                 return
             self._run(chore)
 
