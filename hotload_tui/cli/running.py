@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -22,6 +21,7 @@ from hotload_tui.cli.scope import Scope, command
 from hotload_tui.core.config_files import FILE_NAME
 from hotload_tui.core.errors import INTERRUPTED, HotloadError, UsageError
 from hotload_tui.core.events import AnyEvent, LogWritten
+from hotload_tui.core.primitives import Event, Thread
 from hotload_tui.tui.terminal import hold_off, leave_within, quickened
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ class StopRequest:
     def __init__(self) -> None:
         self._receiver, self.sender = socket.socketpair()
         self.sender.setblocking(False)  # a wake-up descriptor must not block
-        self._stopping = threading.Event()
+        self._stopping = Event()
         self._code = 0
-        threading.Thread(target=self._watch, name="hotload-stop", daemon=True).start()
+        Thread(self._watch, "hotload-stop").start()
 
     def request(self) -> None:
         """Request a stop, as SIGTERM does."""
@@ -230,7 +230,7 @@ def _load_until_end(trials: MainTrials, stop: StopRequest, manager: HotloadManag
         manager.stop()  # in a thread, because it may wait for a load
         trials.end()
 
-    threading.Thread(target=end, name="hotload-end", daemon=True).start()
+    Thread(end, "hotload-end").start()
     trials.serve()
 
 

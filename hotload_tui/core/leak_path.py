@@ -17,7 +17,6 @@ import os
 import re
 import sys
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -42,6 +41,7 @@ from types import (
 from typing import TypeGuard, cast
 
 from hotload_tui.core.module_names import module_of_function, unique_name
+from hotload_tui.core.primitives import sleep
 
 _RUNTIME = f"{__name__.rpartition('.')[0]}.runtime"
 _MACHINERY = frozenset(f"{_RUNTIME}.{name}" for name in ("generation", "naming", "native", "stand_ins"))
@@ -362,7 +362,7 @@ def referrers_of(things: tuple[object, ...]) -> Iterator[object]:
 
 def let_others_run() -> None:
     """Release the interpreter's lock for a moment, in a long search."""
-    time.sleep(0)
+    sleep(0)
 
 
 _OWN = f"{__name__.partition('.')[0]}."

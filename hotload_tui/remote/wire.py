@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
 from typing import Final, TypeAlias, TypeVar
 
 import msgspec
@@ -27,6 +26,7 @@ from hotload_tui.core.api import Call
 from hotload_tui.core.errors import HotloadError, PluginError, ProtocolError
 from hotload_tui.core.events import AnyEvent
 from hotload_tui.core.model import Snapshot
+from hotload_tui.core.primitives import monotonic
 
 LIMIT: Final = 64 * 1024 * 1024
 """Maximum size of a message in bytes."""
@@ -89,7 +89,7 @@ def receive(connection: socket.socket, wait: float | None) -> bytes | None:
     head = connection.recv(_HEAD.size)
     if not head:
         return None
-    deadline = time.monotonic() + PATIENCE
+    deadline = monotonic() + PATIENCE
     head += _exactly(connection, _HEAD.size - len(head), deadline)
     size: int = _HEAD.unpack(head)[0]
     if size > LIMIT:
@@ -103,7 +103,7 @@ def _exactly(connection: socket.socket, size: int, deadline: float) -> bytes:
     """Read in pieces, so that an announced length alone reserves no memory."""
     pieces = bytearray()
     while len(pieces) < size:
-        connection.settimeout(max(deadline - time.monotonic(), _INSTANT))
+        connection.settimeout(max(deadline - monotonic(), _INSTANT))
         try:
             piece = connection.recv(min(size - len(pieces), _PIECE))
         except TimeoutError as error:

@@ -14,6 +14,7 @@ from hotload_tui.core import holders, leak_path, leaks
 from hotload_tui.core.events import PluginLoaded, PluginRetired
 from hotload_tui.core.manager import update
 from hotload_tui.core.manager.decide import in_order
+from hotload_tui.core.runtime import retirement
 from tests.conftest import Running, Workspace
 
 GIVES = "def give():\n    return give\n\n\ndef register(ctx):\n    ctx.hook('give', give)\n"
@@ -30,7 +31,8 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             seconds.append(duration)
         sleep(duration)
 
-    monkeypatch.setattr(time, "sleep", nap)
+    for module in (retirement, leak_path):
+        monkeypatch.setattr(module, "sleep", nap)
     return seconds
 
 

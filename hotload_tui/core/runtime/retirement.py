@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FunctionType, MethodType
@@ -20,6 +19,7 @@ from hotload_tui.core.interpreter import collect_young, stacks, thread_stack
 from hotload_tui.core.leaks import FREED, LivenessCheck, collect, forget
 from hotload_tui.core.limits import BoundedCall
 from hotload_tui.core.model import Fault, LedgerEntry, StepObserver, nobody
+from hotload_tui.core.primitives import sleep
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.old_calls import OldCalls
 from hotload_tui.core.runtime.trial import LivePlugin, is_unfinished
@@ -362,7 +362,7 @@ class HeldGenerations:
         for pause, collect_some in _SECOND_LOOKS:
             if not left:
                 return
-            time.sleep(pause)
+            sleep(pause)
             left = _still_there(left, collect_some)
         for gone in left:
             gone.liveness.let_go()

@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from hotload_tui.core import primitives
+
 if TYPE_CHECKING:
     from inotify_simple import Event
 
@@ -285,7 +287,7 @@ class SilentNotifier:
 
     def __init__(self, directories: Sequence[str], is_partial: bool) -> None:  # noqa: ARG002, FBT001 - see MakeNotifier
         os.stat(directories[0])  # noqa: PTH116 - as the other notifiers do, it refuses a missing root
-        self._woken = threading.Event()
+        self._woken = primitives.Event()
 
     def wait(self, ended: Ended) -> Collection[str] | None:
         """Wait until ``ended`` is set."""

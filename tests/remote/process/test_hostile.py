@@ -157,3 +157,29 @@ def serves(console: Console) -> bool:
         return console.manager.invoke("good").values == ("good",)
     except HotloadError:
         return False
+
+
+PATCHES = """
+import sys, threading, time
+def patched(*values, **named):
+    while True: pass
+class Finder:
+    find_spec = patched
+def register(ctx):
+    sys.meta_path.insert(0, Finder)
+    threading.Event.wait = threading.Event.set = threading.Condition.wait = patched
+    threading.Thread.join = time.monotonic = time.sleep = patched
+"""
+
+
+def test_a_host_goes_on_whatever_a_plugin_patches(console: Console) -> None:
+    """Clocks and primitives of threads that never return stop neither reloads nor the console."""
+    first = console.pid
+    console.workspace["evil"] = PATCHES
+    console.wait_for(lambda: console.state("evil") is PluginState.OK)
+    console.workspace["greet"] = "def register(ctx):\n    ctx.hook('greet', lambda: 'hello')\n"
+    console.wait_for(lambda: console.answers("greet") == ("hello",))
+    assert console.command("status").returncode == 0
+    console.workspace["evil"] = "def register(ctx):\n    ctx.hook('evil', lambda: 'fixed')\n"
+    console.wait_for(lambda: console.answers("evil") == ("fixed",))
+    assert console.pid == first
