@@ -40,7 +40,6 @@ from hotload_tui.core.events import PluginFailed, PluginRetired
 from hotload_tui.core.interpreter import in_main_thread
 from tests.conftest import Running, Workspace
 from tests.counts import RELOADS
-from tests.waiting import until
 
 Run = Callable[[Config], Running]
 
@@ -78,7 +77,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return a module of the host that plugins import as ``host``."""
     module = ModuleType("host_of_the_test")
     vars(module).update(greeting=len, cache={}, tools=[], number=1, Tool=Tool, wake=threading.Event())
-    vars(module).update(helper=helper, in_main_thread=in_main_thread, until=until)
+    vars(module).update(helper=helper, in_main_thread=in_main_thread)
     monkeypatch.setitem(sys.modules, "host_of_the_test", module)
     return module
 
@@ -1057,14 +1056,6 @@ NOT_RELIED_ON: dict[str, tuple[str, str, Callable[[], object]]] = {
         "import mimetypes\nmimetypes.add_type('text/hotload', '.other')",
         lambda: mimetypes.guess_type("x.hotload"),
     ),
-    "signal": (
-        (
-            "import signal\nhost.in_main_thread(lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN))\n"
-            "host.until(lambda: signal.getsignal(signal.SIGUSR2) is signal.SIG_IGN)"
-        ),
-        "import signal\nsignal.getsignal(signal.SIGUSR1)",
-        lambda: signal.getsignal(signal.SIGUSR2),
-    ),
     "warnings filter": (
         "import warnings\nwarnings.filterwarnings('ignore', 'hotload test')",
         "import warnings\nwarnings.filterwarnings('ignore', 'another test')",
@@ -1102,7 +1093,7 @@ def test_what_the_next_version_does_not_ask_for_is_undone(workspace: Workspace, 
     workspace["greet"] = a_plugin(other)
     running.manager.scan_and_load_all()
     assert {entry.outcome for entry in retire(running).ledger} == {"undone"}
-    until(lambda: look() == before)  # the main thread sets signals as soon as it can
+    assert look() == before
     running.manager.disable("greet")
     retire(running, 2)
 

@@ -15,6 +15,7 @@ from hotload_tui.core.errors import LoadError
 from hotload_tui.core.events import AnyEvent, PluginRetired
 from hotload_tui.core.runtime.threads import MainTrials
 from tests.conftest import Workspace
+from tests.waiting import until
 
 LIMIT = 0.2
 T = TypeVar("T")
@@ -182,3 +183,17 @@ def test_the_timer_of_a_load_keeps_no_version(workspace: Workspace) -> None:
         (1, "freed", ()),
         (2, "freed", ()),
     ]
+
+
+def test_a_signal_does_not_stay_for_a_version_that_only_looks_at_one(workspace: Workspace) -> None:
+    """A signal that one version ignores is as before once the next version does not ask for that."""
+    before = signal.getsignal(signal.SIGUSR2)
+    head = "import signal\ndef register(ctx):\n"
+    workspace["greet"] = f"{head}    signal.signal(signal.SIGUSR2, signal.SIG_IGN)\n"
+    manager = HotloadManager(HookHost(), workspace.config(), trials=MainTrials())
+    manager.start()
+    assert signal.getsignal(signal.SIGUSR2) is signal.SIG_IGN
+    workspace["greet"] = f"{head}    signal.getsignal(signal.SIGUSR1)\n"
+    manager.rebuild("greet")
+    until(lambda: signal.getsignal(signal.SIGUSR2) is before)
+    manager.stop()
