@@ -180,8 +180,8 @@ ENDLESS = {
         "def register(ctx):\n    json.odd = D()\n    on()\n    1 / 0\n"
     ),
     "a finalizer in a container of other code, of a failed load": (
-        f"from tests import kept\nclass D:\n    def __del__(self):{WHILE_ON}\n"
-        "def register(ctx):\n    kept.routes.append(D())\n    on()\n    1 / 0\n"
+        f"class D:\n    def __del__(self):{WHILE_ON}\n"
+        "def register(ctx):\n    switch.kept.append(D())\n    on()\n    1 / 0\n"
     ),
     "finders of a failed load that are compared": (
         f"import sys\nclass D:\n    def __eq__(self, other):{WHILE_ON}        return self is other\n"
@@ -201,21 +201,24 @@ ENDLESS = {
 
 
 @pytest.fixture
-def switch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def switch(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """Provide the module ``switch``, and end all such code after the test: a collection may run it later."""
     module = ModuleType("switch")
     on: list[int] = []
-    vars(module)["on"] = on
+    vars(module).update(on=on, kept=[])
     monkeypatch.setitem(sys.modules, "switch", module)
-    yield
+    yield module
     on.clear()
 
 
 @pytest.mark.parametrize("case", ENDLESS)
-@pytest.mark.usefixtures("switch")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_no_step_of_a_plugin_is_without_a_limit(
-    workspace: Workspace, run: Callable[[Config], Running], case: str, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace,
+    run: Callable[[Config], Running],
+    case: str,
+    switch: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whichever code of a plugin does not end, all plugins reload, and old versions retire."""
     monkeypatch.setattr(faults, "DESCRIPTION", LIMIT)
@@ -225,6 +228,7 @@ def test_no_step_of_a_plugin_is_without_a_limit(
     running.manager.rebuild()
     assert (running.host.call("greet"), running.host.call("odd")) == ([2], [2])
     retired(running)
+    assert switch.kept == []
 
 
 def test_an_interruption_loses_no_retirement(workspace: Workspace, run: Callable[[Config], Running]) -> None:
