@@ -24,6 +24,7 @@ from hotload_tui.tui import keys
 from hotload_tui.tui.actions import Actions, HostControls
 from hotload_tui.tui.dialogs import AskNameScreen, HelpScreen, key_lines
 from hotload_tui.tui.filters import Filters
+from hotload_tui.tui.framework import Punctual
 from hotload_tui.tui.lifecycle import Shutdown, Startup
 from hotload_tui.tui.programs import Copyable, hand_out, hand_over, keep_copy, open_editor
 from hotload_tui.tui.requests import FactReader, FactsFailed, FactsRead, Requests
@@ -43,7 +44,7 @@ _FIRST_FACTS: Final = 0.1
 """Seconds that the first paint waits for the state."""
 
 
-class ConsoleScreen(Screen[None]):
+class ConsoleScreen(Punctual, Screen[None]):
     """The console's main screen."""
 
     BINDINGS = keys.SCREEN

@@ -4,8 +4,10 @@ import asyncio
 import re
 import signal
 import threading
+import time
 
 import pytest
+from textual import _time
 from textual.widgets import Static
 
 from hotload_tui import HookHost, HotloadError, HotloadManager
@@ -212,6 +214,31 @@ async def test_a_small_terminal_names_the_size_needed_and_recovers(workspace: Wo
         await it.press("escape")
         await it.resize(80, 24)
         await it.shows("greet", "+ ok", "c Clean")
+
+
+async def test_no_change_is_lost_on_a_machine_under_load(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new size and new log lines are shown although a second passes between any two steps."""
+    workspace["greet"] = GREET
+    running = run(workspace.config())
+    passed, steps = 0, 0
+
+    def now() -> float:
+        nonlocal passed
+        passed += passed < steps
+        return time.monotonic() + passed
+
+    async with console(running.manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("greet"))
+        monkeypatch.setattr(_time, "get_time", now)
+        steps += 1000
+        await it.resize(120, 36)
+        await it.until(lambda: it.main.size == (120, 36))
+        for generation in (2, 3):
+            steps += 1000
+            running.manager.rebuild("greet", force=True)
+            await it.shows(f"greet: loaded generation {generation}")
 
 
 @pytest.mark.parametrize("size", [(10, 3), (19, 4), (20, 5), (40, 10)], ids="{0[0]}x{0[1]}".format)

@@ -12,6 +12,7 @@ from textual._context import active_app
 from textual.app import App
 from textual.message_pump import MessagePump
 from textual.scroll_view import ScrollView
+from textual.timer import Timer
 from textual.widgets import DataTable
 
 from hotload_tui import tui
@@ -29,6 +30,7 @@ USED = {
     },
     DataTable: {"_cell_render_cache", "_data", "_line_cache", "_row_render_cache", "_row_renderable_cache"},
     ScrollView: {"_layout_updates", "_scroll_update"},
+    Timer: {"_skip"},
 }
 """The private parts that the module uses, by the class that has them."""
 

@@ -21,7 +21,7 @@ from textual.strip import Strip
 
 from hotload_tui.core.model import LogLine
 from hotload_tui.tui import keys
-from hotload_tui.tui.framework import take_room
+from hotload_tui.tui.framework import Punctual, take_room
 from hotload_tui.tui.text import clean_line, clean_lines, clock_time, is_wanted
 from hotload_tui.tui.widgets.panes import DetailPane
 
@@ -192,7 +192,7 @@ DRAW_INTERVAL: Final = 0.05
 EMPTY: Final = "No lines yet. Loads, failures and all that plugins print or log will be here."
 
 
-class LogView(ScrollView, DetailPane, can_focus=True):
+class LogView(Punctual, ScrollView, DetailPane, can_focus=True):
     """Follows the end unless the user has scrolled away from it; the user can select and copy text."""
 
     BINDINGS = keys.LOG

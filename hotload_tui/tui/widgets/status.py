@@ -26,6 +26,7 @@ from hotload_tui.core.events import (
     PluginRemoved,
 )
 from hotload_tui.core.model import PluginState, Snapshot
+from hotload_tui.tui.framework import Punctual
 from hotload_tui.tui.text import clean_line, count
 from hotload_tui.tui.widgets.panes import Body
 
@@ -40,7 +41,7 @@ _ROW: Final = 0.75
 """The share of the screen's width that a text of one row can take."""
 
 
-class Notice(Container):
+class Notice(Punctual, Container):
     """Shows one text at a time, at the right, where a text of one row hides only a pane's border.
 
     It is a part of the main screen, so dialogs lie above it. Each text restarts its only timer. The widget is
