@@ -29,7 +29,7 @@ from hotload_tui.core.errors import PluginError
 from hotload_tui.core.interpreter import variables_of
 from hotload_tui.core.limits import BoundedCall
 from hotload_tui.core.model import Fault, Frame, Owner, Phase, encodable
-from hotload_tui.core.module_names import installed_spec
+from hotload_tui.core.module_names import installed_spec, module_of_class
 
 _T = TypeVar("_T")
 
@@ -93,7 +93,7 @@ def class_name(kind: type) -> str:
 
 
 def _module_name(kind: type) -> str:
-    found: object = _KIND["__module__"].__get__(kind)
+    found = module_of_class(kind)
     return found if type(found) is str else "?"
 
 

@@ -154,8 +154,14 @@ def _joined(module: object, name: object, root: str) -> Iterator[str]:
 
 
 def of_type(kind: object, name: str) -> object:
-    """Return an attribute of a class through ``type``: a metaclass could run code for the attribute."""
-    return type.__dict__[name].__get__(kind)
+    """Return an attribute of a class through ``type``: a metaclass could run code for the attribute.
+
+    The result is ``None`` for the module of a class that has none: C code or a call of ``type`` has made it.
+    """
+    try:
+        return type.__dict__[name].__get__(kind)
+    except AttributeError:
+        return None
 
 
 def classes_of(root: str) -> list[type]:

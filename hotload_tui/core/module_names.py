@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import sys
 import weakref
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import FunctionType
-from typing import cast
+from typing import Final, cast
 
 _unique: dict[int, str] = {}
 """The unique names by the identity of the stable name's string object; a ``ModuleNames`` keeps the object."""
@@ -85,16 +86,26 @@ def installed_spec(name: str) -> ModuleSpec | None:
         return module.__spec__
     for finder in list(sys.meta_path):
         kind = finder if isinstance(finder, type) else type(finder)
-        find: object = getattr(finder, "find_spec", None) if not is_of_plugin(_module_of(kind)) else None
+        is_plugins = is_of_plugin(str(module_of_class(kind)))
+        find: object = None if is_plugins else getattr(finder, "find_spec", None)
         spec = find(name, None) if callable(find) else None
         if spec is not None:
             return cast("ModuleSpec", spec)
     return None
 
 
-def _module_of(kind: type) -> str:
-    module = type.__getattribute__(kind, "__module__")
-    return module if type(module) is str else ""
+_read_module: Final[Callable[[type], object]] = type.__dict__["__module__"].__get__
+
+
+def module_of_class(kind: type) -> object:
+    """Return the ``__module__`` of a class without running code of its metaclass; ``None`` if it has none.
+
+    A class that C code or a call of ``type`` has made may have none.
+    """
+    try:
+        return _read_module(kind)
+    except AttributeError:
+        return None
 
 
 def unique_name(name: object) -> object:

@@ -198,6 +198,23 @@ def test_a_handler_that_a_plugin_forgets_on_a_logger_goes_with_it(parting: Parti
     assert logger.handlers == []
 
 
+def test_a_class_without_a_module_disturbs_no_search(
+    parting: Parting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A class that C code or a call of ``type`` has made may have no ``__module__``; the verdict is true."""
+    space: dict[str, object] = {}
+    exec("Nameless = type('Nameless', (), {})", space)
+    nameless = cast("type", space["Nameless"])
+    thing = nameless()
+    vars(thing)["kept"] = parting.get("fail")
+    host = ModuleType("host_of_the_test")
+    vars(host).update(nameless=nameless, thing=thing)
+    monkeypatch.setitem(sys.modules, "host_of_the_test", host)
+    assert parting.memory() == "alive: greet.plugin.fail"
+    vars(thing).clear()
+    assert parting.freed() == [("greet", 1)]
+
+
 def test_at_most_three_names_are_shown(parting: Parting) -> None:
     """The verdict names three held objects and counts the others."""
     kept = [parting.get(name) for name in ("fail", "loop", "Point", "Greeter", "stream")]

@@ -31,6 +31,7 @@ from hotload_tui.core.model import (
     encodable,
     nobody,
 )
+from hotload_tui.core.module_names import module_of_class
 from hotload_tui.core.primitives import perf_counter
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def is_fault(error: BaseException, module_path: str, *, is_awaited: bool = False
         return all(is_fault(each, module_path, is_awaited=is_awaited) for each in group.exceptions)
     if _is_cancellation(kind):
         return not _is_caller_cancelled()
-    modules = [type.__getattribute__(each, "__module__") for each in kind.__mro__ if each not in _ROOTS]
+    modules = [module_of_class(each) for each in kind.__mro__ if each not in _ROOTS]
     return all(_is_below(module_path, module) for module in modules)
 
 

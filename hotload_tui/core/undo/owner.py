@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import BuiltinMethodType, CodeType, FrameType, FunctionType, MethodType
 from typing import NamedTuple, cast
 
-from hotload_tui.core.module_names import names_below, unique_name
+from hotload_tui.core.module_names import module_of_class, names_below, unique_name
 
 _CACHED = type(functools.lru_cache(len))
 _CALLABLES = (MethodType, BuiltinMethodType, functools.partial, _CACHED)
 _SINGLE = (FunctionType, *_CALLABLES, tuple, type)
 """The types whose objects can have other owners than their class."""
 _RETIRED = re.compile(r"@g\d+$")
-_module_of_type = type.__dict__["__module__"].__get__
 _PLAIN = frozenset((str, bytes, int, float, bool, type(None)))  # such values belong to nobody
 
 
@@ -76,7 +75,7 @@ class Owner:
                 if kind is FunctionType:
                     decides: object = cast("FunctionType", value).__globals__
                 elif kind is type:
-                    decides = _module_of_type(value)
+                    decides = module_of_class(cast("type", value))
                 else:
                     decides = value if issubclass(kind, _SINGLE) else kind
                 is_own = known.get(id(decides))
@@ -115,7 +114,7 @@ def module_of(thing: object) -> object:
     kind = type(thing)
     if kind is FunctionType:
         return cast("FunctionType", thing).__globals__.get("__name__")
-    return _module_of_type(thing if issubclass(kind, type) else kind)
+    return module_of_class(cast("type", thing) if issubclass(kind, type) else kind)
 
 
 def place_of(thing: object) -> CodePlace:
@@ -131,10 +130,10 @@ def place_of(thing: object) -> CodePlace:
     if kind is FunctionType:
         code = cast("FunctionType", thing).__code__
         return CodePlace.of(code.co_filename, code.co_firstlineno)
-    found = thing if issubclass(kind, type) else kind
+    found = cast("type", thing) if issubclass(kind, type) else kind
     values = type.__dict__["__dict__"].__get__(found).values()
     methods = [value for value in values if type(value) is FunctionType]
-    own = (method for method in methods if method.__globals__.get("__name__") == _module_of_type(found))
+    own = (method for method in methods if method.__globals__.get("__name__") == module_of_class(found))
     return next(map(place_of, own), CodePlace())
 
 
@@ -229,7 +228,7 @@ _SETS_BY_NAME = {"setattr", "delattr", "object", "patch"}  # functions that take
 def _words_of(code: CodeType) -> Iterator[str]:
     yield from code.co_names
     for constant in code.co_consts:
-        yield from _words_in(constant)
+        yield from filter(None, _words_in(constant))
 
 
 def _words_in(constant: object) -> Iterator[str]:
