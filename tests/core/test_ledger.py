@@ -877,6 +877,28 @@ def test_the_code_of_a_shared_function_is_that_of_the_live_version(workspace: Wo
     assert (entry.outcome, helper()) == ("undone", (1, 2))
 
 
+def test_classes_and_functions_of_one_name_are_told_apart(
+    workspace: Workspace, run: Run, host: ModuleType
+) -> None:
+    """Each patch is undone, also of objects that a factory or ``wraps`` gives the name of another one."""
+    exec(
+        "from functools import wraps\n"
+        "def made():\n    class Base:\n        size = 1\n    return Base\n"
+        "First, Second = made(), made()\n"
+        "def run(): ...\n"
+        "@wraps(run)\ndef other(): ...\n",
+        vars(host),
+    )
+    workspace["greet"] = a_plugin("host.First.size = host.Second.size = host.run.size = host.other.size = 2")
+    running = run(workspace.config())
+    running.manager.disable("greet")
+    told = {entry.what: entry.outcome for entry in retire(running).ledger}
+    names = ("First", "Second", "run", "other")
+    assert told == {f"host_of_the_test.{name}.size = 2": "undone" for name in names}
+    assert (host.First.size, host.Second.size, {**vars(host.run)}) == (1, 1, {})
+    assert "size" not in vars(host.other)
+
+
 def test_a_patch_of_a_shared_class_does_not_pile_up(workspace: Workspace, run: Run, host: ModuleType) -> None:
     """After each reload only the live version's wrapper of a method is called, and after unloading none."""
 
@@ -1036,6 +1058,16 @@ def test_what_the_next_version_wants_as_well_stays(workspace: Workspace, run: Ru
     running.manager.scan_and_load_all()
     retire(running, 3)
     assert look() == before
+
+
+@pytest.mark.usefixtures("tidy", "host")
+def test_an_empty_text_tells_no_change_from_others(workspace: Workspace, run: Run) -> None:
+    """A directory that both versions ask for stays, although only the first one has an empty string."""
+    workspace["greet"] = f"import os\nSEPARATOR = ''\nos.chdir('/')\n{CLEAN}"
+    running = run(workspace.config())
+    workspace["greet"] = f"import os\nos.chdir('/')\n{CLEAN}"
+    running.manager.scan_and_load_all()
+    assert (retire(running).ledger, os.getcwd()) == ((), "/")  # noqa: PTH109 - as the plugin does it
 
 
 # What a version changes, what the next one does, and the state that shows the change.

@@ -8,10 +8,11 @@ from __future__ import annotations
 import dis
 import sys
 import weakref
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Final, TypeAlias, cast
 
+from hotload_tui.core.module_names import module_of_class
 from hotload_tui.core.undo.owner import Owner, name_of
 from hotload_tui.core.undo.registers import MISSING, Entries, Register, RegisterChange, is_same
 
@@ -38,9 +39,13 @@ class _Noted(dict[Hashable, object]):
 
 
 def _attributes(thing: _Patchable) -> Entries:
-    if isinstance(thing, FunctionType):
-        return {part: getattr(thing, part) for part in _PARTS} | cast("Entries", vars(thing))
-    return dict(type.__dict__["__dict__"].__get__(thing))
+    if _is_class(thing):
+        return dict(type.__dict__["__dict__"].__get__(thing))
+    return {part: getattr(thing, part) for part in _PARTS} | cast("Entries", vars(thing))
+
+
+def _is_class(thing: object) -> bool:
+    return issubclass(type(thing), type)  # no isinstance: it would run code of a metaclass
 
 
 class ClassAttributes(Register):
@@ -75,28 +80,29 @@ class ClassAttributes(Register):
                     value = namespace[word]
                     if type(value) is FunctionType:
                         self._note(noted, f"{place}.{word}", value)
-                    elif issubclass(type(value), type):
-                        self._note_class(noted, cast("type", value), words)
+                    elif _is_class(value):
+                        self._note_class(noted, f"{place}.{word}", cast("type", value), words)
                     elif issubclass(type(value), ModuleType) and not is_inner:
                         inner.append((f"{place}.{word}", _namespace(cast("ModuleType", value))))
             waiting = inner
 
-    def _note_class(self, noted: _Noted, kind: type, words: Collection[str]) -> None:
+    def _note_class(self, noted: _Noted, place: str, kind: type, words: Collection[str]) -> None:
         if kind.__flags__ & _IMMUTABLE:
             return
-        self._note(noted, name := _full_name(kind), kind)
+        name = self._note(noted, place, kind)
         own = type.__dict__["__dict__"].__get__(kind)
         for word in (word for word in words if word in own):
-            method = own[word].__func__ if type(own[word]) in (staticmethod, classmethod) else own[word]
+            method = _plain(own[word])
             if type(method) is FunctionType:
                 self._note(noted, f"{name}.{word}", method)
 
-    def _note(self, noted: _Noted, name: str, thing: _Patchable) -> None:
-        if self._plugins.owns(thing):
-            return
-        # One name for all places that have a function; a wrapper's own name may stand for many functions.
-        is_wrapper = isinstance(thing, FunctionType) and "<locals>" in thing.__qualname__
-        noted.note(name if is_wrapper else _full_name(thing), thing)
+    def _note(self, noted: _Noted, place: str, thing: _Patchable) -> str:
+        """Note a class or function of other code; return its name, or its place if the name finds another."""
+        module, name = _names(thing)
+        full = f"{module}.{name}" if _found(module, name) is thing else place
+        if not self._plugins.owns(thing):
+            noted.note(full, thing)
+        return full
 
     def changes(self, before: Entries, after: Entries) -> Iterator[RegisterChange]:  # noqa: ARG002 - the same
         """Yield the changed attributes."""
@@ -126,7 +132,7 @@ class ClassAttributes(Register):
         """Set or remove the attribute without running code of a metaclass."""
         name, attribute = cast("tuple[str, str]", key)
         thing = self._things[name]()
-        kind = object if isinstance(thing, FunctionType) else type
+        kind = type if _is_class(thing) else object
         if thing is not None and value is MISSING:
             kind.__delattr__(thing, attribute)
         elif thing is not None:
@@ -143,10 +149,27 @@ class ClassAttributes(Register):
         yield from ()
 
 
-def _full_name(thing: _Patchable) -> str:
-    if isinstance(thing, FunctionType):
-        return f"{thing.__module__}.{thing.__qualname__}"
-    return f"{thing.__dict__.get('__module__')}.{type.__dict__['__qualname__'].__get__(thing)}"
+def _names(thing: _Patchable) -> tuple[str, str]:
+    """Return the module and the qualified name of a class or function, as it gives them itself."""
+    if _is_class(thing):
+        return str(module_of_class(cast("type", thing))), type.__dict__["__qualname__"].__get__(thing)
+    return str(thing.__module__), thing.__qualname__
+
+
+def _found(module: str, name: str) -> object:
+    """Return what has this qualified name in a module, ``None`` if nothing has; this runs no code."""
+    space: Mapping[str, object] = _namespace(sys.modules.get(module))
+    found: object = None
+    for part in name.split("."):
+        found = space.get(part)
+        space = type.__dict__["__dict__"].__get__(found) if _is_class(found) else {}
+    return _plain(found)
+
+
+def _plain(method: object) -> object:
+    """Return the function of a static method or class method."""
+    is_wrapped = type(method) in (staticmethod, classmethod)
+    return cast("staticmethod[..., object]", method).__func__ if is_wrapped else method
 
 
 def _namespace(module: ModuleType | None) -> dict[str, object]:
