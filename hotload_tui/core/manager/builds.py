@@ -42,6 +42,7 @@ class Builds:
         self.record = Record(folder)
         self.index = SourceIndex(folder, config.watch.ignore)
         self._published: set[str] = set()  # plugins with new artifacts since the last pruning
+        self._suspected: set[str] = set()  # plugins whose suspected version has gone live in this host
         self._unusable: set[tuple[str, str]] = set()  # last good artifacts that did not load in this host
 
     def compile(self, directory: PluginDirectory, source: Source, *, fresh: bool) -> Build:
@@ -165,13 +166,16 @@ class Builds:
                 self.record.unbar(name)
             self._store.publish(PluginReleased(clock(), name, reason))
 
-    def suspicion(self, name: str, digest: str, *, is_over: bool) -> str:
+    def suspicion(self, name: str, digest: str) -> str:
         """Return why a version that goes live may have ended an earlier host; empty if it is not suspected.
 
-        Forget a suspicion that ``is_over``, and one of another version.
+        The suspicion is forgotten when the version loads again, or another one goes live.
         """
         suspected, reason = self.record.suspicion(name)
-        if not suspected or (suspected == digest and not is_over):
+        if not suspected:
+            return ""
+        if suspected == digest and name not in self._suspected:
+            self._suspected.add(name)
             return reason
         with self._warned():
             self.record.unsuspect(name)

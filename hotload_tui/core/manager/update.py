@@ -362,7 +362,7 @@ class Update(Stager):
         before = self.engine.store.get(one.name)
         assert before is not None
         status = one.live_status(before)
-        suspected = self.engine.builds.suspicion(one.name, status.digest, is_over=bool(before.suspected))
+        suspected = self.engine.builds.suspicion(one.name, status.digest)
         if suspected != status.suspected:
             status = replace(status, suspected=suspected)
         self.engine.store.put(status)
