@@ -9,12 +9,14 @@ from types import ModuleType
 
 import pytest
 
-from hotload_tui import Config
+from hotload_tui import Config, HotloadManager
 from hotload_tui.cli.report import fault_lines, remarks
+from hotload_tui.core.compiled import Record
 from hotload_tui.core.errors import PluginError
 from hotload_tui.core.events import PluginFailed, PluginLoaded, PluginRetired
 from hotload_tui.core.faults import TWICE
 from hotload_tui.core.model import PluginState
+from hotload_tui.core.source import read_source
 from tests.conftest import Running, Workspace
 from tests.core.conftest import Stage, retired
 from tests.waiting import PATIENCE
@@ -159,6 +161,51 @@ def test_the_hint_is_about_the_plugin_that_holds_the_name(  # noqa: PLR0917 - a 
     vars(registry)["names"] |= dict.fromkeys(["hits", 8080, "127.0.0.1", "/run/it.pid"], "held")
     save(running, workspace, f"import registry\ndef register(ctx):\n    {line}\n")
     assert running.fault("greet").notes == ((note,) if note else ())
+
+
+COMMANDS: dict[str, tuple[str, Callable[[HotloadManager], object]]] = {
+    "gives the command": ("greet", lambda manager: manager.rebuild("other", force=True)),
+    "waits for the command": ("other", lambda manager: manager.rebuild("greet", force=True)),
+}  # the version that retires, and what a subscriber asks for then
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_a_subscriber_may_command_the_manager_when_a_version_retires(
+    workspace: Workspace, run: Run, registry: ModuleType, kind: str
+) -> None:
+    """The thread that reports a retirement waits for a command that waits for retirements; it ends."""
+    name, act = COMMANDS[kind]
+    workspace["other"] = claiming("a", name="other")
+    workspace["greet"] = "def register(ctx): ..."
+    running = run(workspace.config())
+    answers: list[object] = []
+
+    def hear(event: object) -> None:
+        if isinstance(event, PluginRetired) and event.name == name and not answers:
+            answers.append(threading.current_thread().name)
+            act(running.manager)
+            answers.append("done")
+
+    running.manager.subscribe(hear)
+    running.manager.rebuild(name, force=True)
+    assert running.wait_for(lambda: answers[1:])
+    assert (running.host.call("other"), registry.names) == (["a"], {"other": "a"})
+    assert {running.status(each).state for each in ("greet", "other")} == {PluginState.OK}
+
+
+def test_a_suspicion_ends_when_the_version_loads_again(
+    workspace: Workspace, run: Run, registry: ModuleType
+) -> None:
+    """A version that left and is loaded again is not shown as suspected any more."""
+    workspace["greet"] = claiming("a")
+    digest = read_source("greet", workspace.plugins / "greet").digest
+    workspace.compiled.mkdir()
+    Record(workspace.compiled).suspect("greet", digest, "the host died of signal 9")
+    running = run(workspace.config())
+    assert running.status("greet").suspected == "the host died of signal 9"
+    running.manager.rebuild("greet", force=True)
+    assert (running.status("greet").suspected, registry.names) == ("", {"greet": "a"})
+    assert Record(workspace.compiled).suspicion("greet") == ("", "")
 
 
 def test_another_fault_gets_no_hint(workspace: Workspace, run: Run) -> None:

@@ -27,6 +27,7 @@ from hotload_tui.core.runtime.trial import LivePlugin
 
 logger = logging.getLogger("hotload.engine")
 
+_STEP = 0.05  # seconds between two looks whether the thread waits for its caller
 _TICK = 1.0  # seconds between two looks for calls of a version that is still in memory
 _MOST: Final = 1000  # waiting chores
 _RETRIES: Final = 50  # after interruptions
@@ -70,7 +71,17 @@ class RetireThread:
         self.schedule()
         self.then(done.set)
         with self._loader.step_aside():
-            done.wait()
+            while not done.wait(_STEP):
+                if self._waits_for_caller():
+                    self._retire()
+                    return
+
+    def _waits_for_caller(self) -> bool:
+        """Return whether the thread runs a subscriber that gives the calling command, or waits for it."""
+        thread = self._thread
+        return thread is not None and (
+            thread is threading.current_thread() or self._loader.is_blocked(thread.ident)
+        )
 
     def then(self, chore: Callable[[], None]) -> None:
         """Run ``chore`` in the background, after the retirements in the queue."""

@@ -635,6 +635,10 @@ class Loader:
         finally:
             self._blocked.discard(thread)
 
+    def is_blocked(self, thread: int | None) -> bool:
+        """Return whether a thread waits for the loader, as in ``blocked``."""
+        return thread in self._blocked
+
     def unloading(self) -> str | None:
         """Return the plugin whose ``on_unload`` function the calling thread runs; ``None`` if none."""
         return self._retirer.unloading()
