@@ -437,20 +437,24 @@ class Loader:
 
     def _clear_up(self, load: Load, error: BaseException) -> None:
         """Undo a failed load, if it began."""
-        if load.began:
-            self._limited(load.abandon, error)
-            self._limited(functools.partial(self._end, load, error), error)
-            for _ in range(_TRIES):
-                if self._limited(functools.partial(self._undo, load, error), error):
-                    return
+        if not load.began:
+            return
+        end, undo = (functools.partial(step, load, error) for step in (self._end, self._undo))
+        results = [self._limited(load.abandon), self._limited(end)]
+        for _ in range(_TRIES):
+            results.append(self._limited(undo))
+            if results[-1]:
+                break
+        if not all(results):
+            limit = f"drain_timeout = {self._config.drain_timeout:g} s"
+            error.add_note(f"cleaning up was interrupted after {limit}: code of the plugin did not end in it")
 
-    def _limited(self, step: Callable[[], None], error: BaseException) -> bool:
+    def _limited(self, step: Callable[[], None]) -> bool:
         """Limit code of the plugin in a step after its failure; return whether it was not interrupted."""
         try:
             with self.stall_watch.limited():
                 step()
         except Interrupted:
-            error.add_note("cleaning up was interrupted: code of the plugin did not end in it")
             return False
         return True
 
