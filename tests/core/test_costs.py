@@ -4,14 +4,16 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 
 import pytest
 
 from hotload_tui import Config, HookHost, HotloadManager
 from hotload_tui.core.events import PluginLoaded, PluginRetired
+from hotload_tui.core.undo import ledger
+from hotload_tui.core.undo.owner import Script
 from tests.conftest import CountingHost, Running, Workspace, answering
 from tests.core.ear import EAR
 
@@ -48,6 +50,32 @@ def test_a_first_start_compiles_each_file_once_and_a_second_one_compiles_nothing
     with EAR.listening(project / "plugins"), manager_of(project, host := HookHost()):
         assert host.call("answer") == [1] * PLUGINS
     assert EAR.compiled == []
+
+
+def test_what_a_plugin_may_patch_is_sought_once_in_each_of_its_modules(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of a load grows with the number of the plugin's modules, not with its square."""
+    read: list[int] = []
+
+    class Counted(Script):
+        """A script that counts the modules that are searched for all their words."""
+
+        def __init__(self, codes: Iterable[CodeType]) -> None:
+            self._count = len(codes := list(codes))
+            super().__init__(codes)
+
+        def words(self) -> set[str]:
+            """Count the modules."""
+            read.append(self._count)
+            return super().words()
+
+    monkeypatch.setattr(ledger, "Script", Counted)
+    for number in range(PLUGINS):
+        workspace[f"greet/part{number}.py"] = "class Part: ...\nPart.size = 1\nimport os, sys\n"
+    workspace["greet"] = "".join(f"from . import part{n}\n" for n in range(PLUGINS)) + answering(1)
+    assert run(workspace.config()).host.call("greet") == [1]
+    assert PLUGINS <= sum(read) <= PLUGINS + 2  # the package and the entry
 
 
 def test_a_start_reads_no_source_that_nobody_touched_since_the_last(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dis
 import sys
 import weakref
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Final, TypeAlias, cast
 
@@ -69,14 +69,14 @@ class ClassAttributes(Register):
         """Begin to note classes and functions."""
         return _Noted()
 
-    def note(self, before: Entries, modules: Iterable[str], words: Collection[str]) -> None:
+    def note(self, before: Entries, modules: Iterable[str], words: set[str]) -> None:
         """Copy the attributes of the classes and functions in ``modules`` that ``words`` name."""
         noted = cast("_Noted", before)
         waiting = [(name, space) for name in modules if (space := _namespace(sys.modules.get(name)))]
         for is_inner in (False, True):
             inner: list[tuple[str, dict[str, object]]] = []
             for place, namespace in waiting:
-                for word in (word for word in words if word in namespace):
+                for word in words.intersection(namespace):
                     value = namespace[word]
                     if type(value) is FunctionType:
                         self._note(noted, f"{place}.{word}", value)
@@ -86,12 +86,12 @@ class ClassAttributes(Register):
                         inner.append((f"{place}.{word}", _namespace(cast("ModuleType", value))))
             waiting = inner
 
-    def _note_class(self, noted: _Noted, place: str, kind: type, words: Collection[str]) -> None:
+    def _note_class(self, noted: _Noted, place: str, kind: type, words: set[str]) -> None:
         if kind.__flags__ & _IMMUTABLE:
             return
         name = self._note(noted, place, kind)
         own = type.__dict__["__dict__"].__get__(kind)
-        for word in (word for word in words if word in own):
+        for word in words.intersection(own):
             method = _plain(own[word])
             if type(method) is FunctionType:
                 self._note(noted, f"{name}.{word}", method)

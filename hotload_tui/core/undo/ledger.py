@@ -294,10 +294,12 @@ class Ledger:
             count = len(sys.modules) - self._modules
             self._new += itertools.islice(reversed(sys.modules.copy()), count)
             self._modules += count
-        if len(codes) > self._seen:
-            self._is_patching = self._is_patching or any(map(may_patch, codes[self._seen :]))
+        if unread := codes[self._seen :]:
             self._seen = len(codes)
-            self._words = Script(codes).words() if self._is_patching else set()
+            if not self._is_patching and any(map(may_patch, unread)):
+                self._is_patching, unread = True, codes
+            if self._is_patching:
+                self._words |= Script(unread).words()
         attributes = self._before.get(self._process.attributes)
         if self._is_patching and attributes is not None:
             new, self._new = self._new, []
@@ -331,7 +333,7 @@ class Ledger:
                 self._threads += map(weakref.ref, started)
         finally:
             self._before = {}  # it holds values of the previous generation
-            self._others = []
+            self._others, self._new, self._words = [], [], set()
 
     def _note(self, register: Register, change: RegisterChange) -> None:
         value = change.before if change.after is MISSING else change.after
