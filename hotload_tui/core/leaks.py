@@ -81,6 +81,13 @@ def forget_loggers(parent: str, is_wanted: Callable[[object], bool] = lambda _: 
                 above = above.rpartition(".")[0]
 
 
+def _logger_names() -> Iterator[int]:
+    """Yield the identities of the names of all loggers: those of a plugin stay, and have a module's name."""
+    for key, logger in logging.Logger.manager.loggerDict.copy().items():
+        yield id(key)
+        yield id(getattr(logger, "name", None))
+
+
 def _forget_overloads(root: str) -> None:
     """Remove the functions of the modules in ``root`` from the overloads that ``typing`` knows.
 
@@ -249,7 +256,8 @@ class LivenessCheck:
         """Return whether nothing of the generation is left; this costs almost nothing."""
         if not all(reference() is None for reference in self._references.values()):
             return False
-        if self._classes is None and self._module_names is not None and self._module_names.are_in_use():
+        names = self._module_names
+        if self._classes is None and names is not None and names.are_in_use(_logger_names):
             self._find_classes()
         return all(reference() is None for reference in self._classes or ())
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from importlib.machinery import ModuleSpec
 from types import FunctionType
 from typing import Final, cast
@@ -48,9 +49,17 @@ class ModuleNames:
             _unique[id(name)] = unique
         return name
 
-    def are_in_use(self) -> bool:
-        """Return whether something else refers to one of the names, such as a class."""
-        return any(map(_UNUSED.__ne__, map(sys.getrefcount, self._names.values())))
+    def are_in_use(self, known: Callable[[], Iterable[int]] = tuple) -> bool:
+        """Return whether something else refers to one of the names, such as a class.
+
+        ``known`` returns the identity of a name once for each reference that does not count.
+        """
+        counts = [*map(sys.getrefcount, self._names.values())]
+        if all(map(_UNUSED.__eq__, counts)):
+            return False
+        others = Counter(known())
+        expected = [_UNUSED + others[key] for key in map(id, self._names.values())]
+        return counts != expected
 
 
 _UNUSED = next(map(sys.getrefcount, {0: object()}.values()))

@@ -54,6 +54,18 @@ def test_a_clean_plugin_is_freed_at_once(
     assert naps == []
 
 
+def test_a_logger_of_a_module_needs_no_search_for_classes(
+    workspace: Workspace, run: Callable[[Config], Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A logger outlives its version and keeps the name of the module, as a class would."""
+    searched: list[str] = []
+    monkeypatch.setattr(leaks, "classes_of", lambda root: searched.append(root) or [])
+    workspace["greet"] = f"import logging\nLOG = logging.getLogger(__name__)\n{GIVES}"
+    running = run(workspace.config())
+    assert [rebuild(running) for _ in range(3)] == ["freed"] * 3
+    assert searched == []
+
+
 def test_a_holder_that_is_garbage_itself_needs_no_search(
     workspace: Workspace, run: Callable[[Config], Running], naps: list[float]
 ) -> None:
