@@ -73,7 +73,7 @@ class RetireThread:
         with self._loader.step_aside():
             while not done.wait(_STEP):
                 if self._waits_for_caller():
-                    self._retire()
+                    self._run(self._retire)
                     return
 
     def _waits_for_caller(self) -> bool:
