@@ -19,7 +19,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from hotload_tui.core.interpreter import imports_in, raise_in, stack_of, thread_stack
 from hotload_tui.core.module_names import is_of_plugin
-from hotload_tui.core.primitives import Condition, Thread, join, monotonic, start_thread
+from hotload_tui.core.primitives import Condition, Thread, join, monotonic, sleep, start_thread
 
 GRACE = 1.0  # seconds that an interrupted call has to end
 PATIENCE = 20.0  # seconds beyond its limit that a call may spend in the import of a shared module
@@ -218,7 +218,7 @@ def interrupt_plugin(thread: threading.Thread, depth: int = 0) -> bool:
 
     before = calls()
     # A hook for audit events or a tracer of a plugin runs again and again while the engine works: it ends.
-    join(thread, _PROOF)
+    sleep(_PROOF)  # no join: it fails for a thread that ``threading`` has not started
 
     def hindrance() -> str:
         goes_on = before and any(frame is before[0] for frame in calls())
