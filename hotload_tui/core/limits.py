@@ -189,8 +189,7 @@ class StallWatch:
             self._change.notify_all()
 
     def _watch(self) -> None:
-        own = self._watcher
-        while own is not None and self._watcher is own:
+        while self._watcher is threading.current_thread():
             for block in self._late():
                 interrupt_plugin(block.thread, block.depth)
 

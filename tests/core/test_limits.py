@@ -291,6 +291,21 @@ def test_the_next_retire_thread_is_watched_although_the_one_before_ends_late(ben
     assert watchers(others) == []
 
 
+def test_of_two_starts_one_thread_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watching thread ends if the next one was made before it has begun to run."""
+    made: list[threading.Thread] = []
+    monkeypatch.setattr(limits, "start_thread", made.append)
+    watch = limits.StallWatch(LIMIT)
+    watch.begin()
+    watch.begin()
+    for thread in made:
+        thread.start()
+    until(lambda: not made[0].is_alive())
+    assert made[1].is_alive()
+    watch.end()
+    made[1].join(PATIENCE)
+
+
 def watchers(others: Sequence[threading.Thread] = ()) -> list[threading.Thread]:
     """Return the threads that limit code of plugins, without ``others``."""
     found = [thread for thread in threading.enumerate() if thread.name == "hotload-stall-watch"]
