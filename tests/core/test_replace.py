@@ -13,7 +13,7 @@ from hotload_tui import Config, HotloadManager
 from hotload_tui.cli.report import fault_lines, remarks
 from hotload_tui.core.compiled import Record
 from hotload_tui.core.errors import PluginError
-from hotload_tui.core.events import PluginFailed, PluginLoaded, PluginRetired
+from hotload_tui.core.events import PluginEvent, PluginFailed, PluginLoaded, PluginRetired
 from hotload_tui.core.faults import TWICE
 from hotload_tui.core.model import PluginState
 from hotload_tui.core.source import read_source
@@ -163,25 +163,26 @@ def test_the_hint_is_about_the_plugin_that_holds_the_name(  # noqa: PLR0917 - a 
     assert running.fault("greet").notes == ((note,) if note else ())
 
 
-COMMANDS: dict[str, tuple[str, Callable[[HotloadManager], object]]] = {
-    "gives the command": ("greet", lambda manager: manager.rebuild("other", force=True)),
-    "waits for the command": ("other", lambda manager: manager.rebuild("greet", force=True)),
-}  # the version that retires, and what a subscriber asks for then
+COMMANDS: dict[str, tuple[type[PluginEvent], str, Callable[[HotloadManager], object]]] = {
+    "gives the command": (PluginRetired, "greet", lambda manager: manager.rebuild("other", force=True)),
+    "waits for the command": (PluginRetired, "other", lambda manager: manager.rebuild("greet", force=True)),
+    "gives another command": (PluginLoaded, "greet", lambda manager: manager.rebuild("other", force=True)),
+}  # what a subscriber hears, of which plugin, and what it asks for then
 
 
 @pytest.mark.parametrize("kind", COMMANDS)
-def test_a_subscriber_may_command_the_manager_when_a_version_retires(
+def test_a_subscriber_may_command_the_manager(
     workspace: Workspace, run: Run, registry: ModuleType, kind: str
 ) -> None:
-    """The thread that reports a retirement waits for a command that waits for retirements; it ends."""
-    name, act = COMMANDS[kind]
+    """A command that waits for retirements ends, in whichever thread a subscriber gives it or another one."""
+    heard, name, act = COMMANDS[kind]
     workspace["other"] = claiming("a", name="other")
     workspace["greet"] = "def register(ctx): ..."
     running = run(workspace.config())
     answers: list[object] = []
 
     def hear(event: object) -> None:
-        if isinstance(event, PluginRetired) and event.name == name and not answers:
+        if isinstance(event, heard) and event.name == name and not answers:
             answers.append(threading.current_thread().name)
             act(running.manager)
             answers.append("done")

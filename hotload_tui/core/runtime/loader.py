@@ -13,7 +13,6 @@ import functools
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import time as clock  # a plugin can replace it
@@ -223,7 +222,6 @@ class Loader:
         self._host = host
         self._config = config
         self._trials = trials or WorkerTrials()
-        self._reporting = threading.RLock()
         self._step_observer = step_observer
         self._fault_observer = fault_observer
         self._live: dict[str, LivePlugin] = {}
@@ -233,6 +231,8 @@ class Loader:
         self._states: dict[str, KeptState] = {}
         self._ports: dict[str, KeptPorts] = {}
         self._parting: queue.SimpleQueue[LivePlugin] = queue.SimpleQueue()
+        self._replaced: list[LivePlugin] = []  # they follow when they are reported
+        self._reports = 0
         self._retirer = Retirer(config.drain_timeout, config.module_path, step_observer)
         self._aborted: queue.SimpleQueue[Parting] = queue.SimpleQueue()
         # What an interrupted ``retire`` leaves is there for the next one.
@@ -522,7 +522,7 @@ class Loader:
                 old = self._live[trial.name]
                 if hand_over := self._hand_overs.get(trial):
                     self._blame(old, hand_over.endings)
-                self._parting.put(old)
+                self._replaced.append(old)
             self._hand_overs.pop(trial, None)
         for trial in trials:
             trial.loaded_at = now
@@ -535,6 +535,7 @@ class Loader:
             if self._acquires:
                 trial.context.begin()
         self._process.let_go()
+        self._let_part()
 
     def discard(self, trial: LivePlugin) -> list[Fault]:
         """Let a trial that does not go live wait for ``retire``, which ends what the trial started.
@@ -555,13 +556,23 @@ class Loader:
         """Record what went wrong at the end of a version, for its retirement."""
         version.faults += self._retirer.faults_of(version.name, errors)
 
-    def reporting(self) -> AbstractContextManager[object]:
-        """Return a lock that keeps replaced generations from ``retire`` until the caller has reported them.
+    @contextlib.contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Keep replaced generations from ``retire`` until the caller has reported their replacements.
 
-        Without it, a running ``retire`` in another thread could report the end of a generation before the
-        caller reports its replacement.
+        Otherwise a running ``retire`` in another thread could report the end of a generation first. This is
+        no lock: a subscriber may give a command meanwhile that waits for ``retire``.
         """
-        return self._reporting
+        self._reports += 1
+        try:
+            yield
+        finally:
+            self._reports -= 1
+            self._let_part()
+
+    def _let_part(self) -> None:
+        while self._replaced and not self._reports:
+            self._parting.put(self._replaced.pop(0))
 
     def retire(self) -> list[Retirement]:
         """Retire every generation that was replaced, unloaded or discarded.
@@ -570,9 +581,8 @@ class Loader:
         can run in another thread than the loads.
         """
         self._process.let_go()
-        with self._reporting:
-            self._unchecked += _drained(self._aborted)
-            self._leaving += _drained(self._parting)
+        self._unchecked += _drained(self._aborted)
+        self._leaving += _drained(self._parting)
         if self._leaving:
             leaving = {(live.name, live.generation.number) for live in self._leaving}
             self._part_sources(self._leaving)
