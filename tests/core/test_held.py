@@ -59,7 +59,12 @@ def test_a_logger_of_a_module_needs_no_search_for_classes(
 ) -> None:
     """A logger outlives its version and keeps the name of the module, as a class would."""
     searched: list[str] = []
-    monkeypatch.setattr(leaks, "classes_of", lambda root: searched.append(root) or [])
+
+    def classes_of(root: str) -> list[type]:
+        searched.append(root)
+        return []
+
+    monkeypatch.setattr(leaks, "classes_of", classes_of)
     workspace["greet"] = f"import logging\nLOG = logging.getLogger(__name__)\n{GIVES}"
     running = run(workspace.config())
     assert [rebuild(running) for _ in range(3)] == ["freed"] * 3

@@ -189,7 +189,7 @@ def test_a_subscriber_may_command_the_manager(
 
     running.manager.subscribe(hear)
     running.manager.rebuild(name, force=True)
-    assert running.wait_for(lambda: answers[1:])
+    assert running.wait_for(lambda: bool(answers[1:]))
     assert (running.host.call("other"), registry.names) == (["a"], {"other": "a"})
     assert {running.status(each).state for each in ("greet", "other")} == {PluginState.OK}
 

@@ -169,7 +169,7 @@ def _found(module: str, name: str) -> object:
 def _plain(method: object) -> object:
     """Return the function of a static method or class method."""
     is_wrapped = type(method) in (staticmethod, classmethod)
-    return cast("staticmethod[..., object]", method).__func__ if is_wrapped else method
+    return getattr(method, "__func__", None) if is_wrapped else method
 
 
 def _namespace(module: ModuleType | None) -> dict[str, object]:
