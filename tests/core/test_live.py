@@ -324,17 +324,25 @@ def test_the_stable_name_of_a_function_gives_a_handle(bench: Bench, keep: Keep) 
 
 
 def test_a_function_of_a_required_plugin_stays_live(bench: Bench, keep: Keep) -> None:
-    """``ctx.live`` takes the functions of a plugin that this one requires."""
-    library = bench.artifact("def f():\n    return 1\ndef register(ctx): pass\n", "library")
-    user = bench.artifact(
+    """In ``register``, a handle of a required plugin's function is of the version that loads with it."""
+    keep.elsewhere = lambda handle: [str(inspect.signature(handle)), handle()]
+    library = "def f({0}=0):\n    return '{0}'\ndef register(ctx): pass\n"
+    user = (
         "REQUIRES = ['library']\nimport keep\ndef register(ctx):\n"
-        "    keep.word = ctx.live(ctx.plugin('library').f)\n",
-        "user",
+        "    keep.word = ctx.live(ctx.plugin('library').f)\n    keep.seen = keep.elsewhere(keep.word)\n"
     )
-    first = bench.loader.trial("library", library)
-    second = bench.loader.trial("user", user, required=[first.generation])
-    bench.loader.swap([first, second])
-    assert keep.word() == 1
+    kept: list[HookFunction] = []
+    for word in ("one", "two"):
+        first = bench.loader.trial("library", bench.artifact(library.format(word), "library"))
+        required = [first.generation]
+        second = bench.loader.trial("user", bench.artifact(user, "user"), required=required)
+        assert keep.seen == [f"({word}=0)", word]
+        assert [handle() for handle in kept] == ["one"] * len(kept)
+        bench.loader.swap([first, second])
+        del first, second, required
+        assert {gone.memory for gone in bench.loader.retire()} <= {"freed"}
+        kept.append(keep.word)
+        assert [handle() for handle in kept] == [word] * len(kept)
     bench.loader.unload_together(["user", "library"])
 
 

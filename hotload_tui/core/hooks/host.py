@@ -644,9 +644,9 @@ class HookHost(HookCalls):
 
         return stop
 
-    def maker(self, version: LiveVersion, others: Mapping[str, str]) -> HandleMaker:
-        """Return what makes handles for a version; ``others`` are the plugins it requires, by stable name."""
-        return HandleMaker(self._flight, version, others)
+    def maker(self, version: LiveVersion) -> HandleMaker:
+        """Return what makes handles for a version."""
+        return HandleMaker(self._flight, version)
 
     def swap(self, changes: Mapping[str, Sequence[Handler]], versions: Sequence[Version] = ()) -> None:
         """Replace the handlers of each plugin in ``changes``, for all plugins in one assignment.

@@ -20,7 +20,7 @@ import inspect
 import operator
 import pickle
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from types import (
@@ -29,7 +29,6 @@ from types import (
     CoroutineType,
     FunctionType,
     GeneratorType,
-    MappingProxyType,
     MethodType,
     ModuleType,
 )
@@ -60,7 +59,9 @@ _AsyncStep: TypeAlias = Callable[[object], Awaitable[object]]
 _KINDS: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
-_on_trial: ContextVar[weakref.ref[LiveVersion] | None] = ContextVar("hotload_trial", default=None)
+_Reference: TypeAlias = "weakref.ref[LiveVersion]"
+_on_trial: ContextVar[tuple[_Reference, ...]] = ContextVar("hotload_trial", default=())
+"""The version whose trial the calling code is part of, and the versions that it requires."""
 
 
 # ---- where an object is found
@@ -85,12 +86,15 @@ class Modules(Protocol):
 class LiveVersion:
     """The objects of one version, by module and qualified name."""
 
-    def __init__(self, modules: Modules) -> None:
+    def __init__(self, modules: Modules, required: Iterable[LiveVersion] = ()) -> None:
+        """Find the objects of ``modules``; ``required`` are the versions of the required plugins."""
         self.plugin = modules.plugin
         self.number = modules.number
         self.parent = modules.parent
         self.is_pending = True
         self.reference = weakref.ref(self)
+        self.reaches = (self.reference, *(each.reference for each in required))
+        """This version, and the versions of the plugins that it requires."""
         self.bindable: set[type] = set()
         self._modules = modules
         self._reached: dict[str, ModuleType] = {}
@@ -98,8 +102,8 @@ class LiveVersion:
         self._named: dict[tuple[str, Names], object] = {}
 
     def on_trial(self, context: Context) -> None:
-        """Let handles of this version that code in ``context`` calls reach this version during its trial."""
-        context.run(_on_trial.set, self.reference)
+        """Let handles that code in ``context`` calls reach this version and those it requires, on trial."""
+        context.run(_on_trial.set, self.reaches)
 
     def find(self, module: str, names: Names) -> object:
         """Return the object of this name in the module with this dotted name.
@@ -260,9 +264,7 @@ class Handle:
     __doc__ = _doc
     __slots__ = ("__dict__", "__weakref__", "_live_flight", "_live_name", "_live_origin", "_live_place")
 
-    def __init__(
-        self, flight: CallsInFlight, place: Place, origin: weakref.ref[LiveVersion] | None = None
-    ) -> None:
+    def __init__(self, flight: CallsInFlight, place: Place, origin: _Reference | None = None) -> None:
         """Stand for the object at ``place``; while the version ``origin`` is on trial, for its object."""
         flight.kept.add(place.plugin)
         self._live_flight = flight
@@ -286,14 +288,17 @@ class Handle:
     def _live_object(self, table: HookTable, *, is_told: bool = False) -> HookFunction:
         """Return the object of the version in ``table``; raises ``HandleError`` if there is none.
 
-        While the version that made the handle is on trial, its own calls reach its object, and so does a
-        library that only wants to know about it (``is_told``); the program goes on with the live version.
+        While the version with which the handle began is on trial, calls of the trial reach its object, and so
+        does a library that only wants to know about it (``is_told``); the program goes on with the live one.
         """
         place = self._live_place
         version = table.versions.get(place.plugin)
-        if self._live_origin is not None:
-            origin = self._live_pending()
-            if origin is not None and (version is None or is_told or _on_trial.get() is self._live_origin):
+        reference = self._live_origin  # read once: another thread may end the trial
+        if reference is not None:
+            origin = reference()
+            if origin is None or not origin.is_pending:
+                self._live_origin = None
+            elif version is None or is_told or reference in _on_trial.get():
                 version = origin
         if version is None:
             raise HandleError(
@@ -301,14 +306,6 @@ class Handle:
                 " handle of it; enable the plugin, or drop the handle"
             )
         return cast("HookFunction", place.find(version))
-
-    def _live_pending(self) -> LiveVersion | None:
-        """Return the version that made the handle while it is on trial; otherwise ``None``."""
-        origin = self._live_origin() if self._live_origin is not None else None
-        if origin is not None and origin.is_pending:
-            return origin
-        self._live_origin = None
-        return None
 
     def _live_now(self) -> HookFunction:
         """Return the object to tell about."""
@@ -600,19 +597,10 @@ class _Imported:
 class HandleMaker:
     """Makes handles of the objects of plugins, for one host."""
 
-    def __init__(
-        self,
-        flight: CallsInFlight,
-        version: LiveVersion | None = None,
-        others: Mapping[str, str] = MappingProxyType({}),
-    ) -> None:
-        """Make handles of what handlers return, or for the ``ctx`` of a ``version``.
-
-        ``others`` are the plugins that the version requires, by stable name.
-        """
+    def __init__(self, flight: CallsInFlight, version: LiveVersion | None = None) -> None:
+        """Make handles of what handlers return, or for the ``ctx`` of a ``version``."""
         self._flight = flight
         self.version = version
-        self._others = others
 
     def live(self, value: object, plugin: str) -> object:
         """Return a value with handles in place of plugins' functions, methods and classes.
@@ -648,25 +636,20 @@ class HandleMaker:
             raise kind(plugin, f"{name} cannot stay live: {error}", file=file, line=line) from None
         if place is None:
             return thing
-        version = self.version
-        is_own = version is not None and version.is_pending and place.plugin == version.plugin
-        return kind_of(thing)(self._flight, place, version.reference if version and is_own else None)
+        version = self._version_of(place.parent)
+        is_pending = version is not None and version.is_pending
+        return kind_of(thing)(self._flight, place, version.reference if version and is_pending else None)
 
     def _place(self, thing: object) -> Place | None:
         """Return the place of a function or class; ``None`` if no plugin defines it."""
         module = getattr(thing, "__module__", None)
-        parent = ".".join(module.split(".")[:2]) if type(module) is str else ""
-        plugin, version = self._plugin_of(parent)
         own = self.version
-        if not plugin:
+        version = self._version_of(_parent_of(module))
+        if version is None:
             found = own.variable_of(thing) if own else None  # as a decorator of a library leaves it
             return Place(own.plugin, own.parent, *found) if own and found else None
-        if version is None:  # a required plugin that is on trial, too
-            name = str(getattr(thing, "__qualname__", "<>"))
-            named = None if "<" in name else (str(module)[len(parent) + 1 :], tuple(name.split(".")))
-        else:
-            named = version.name_of(thing)
-        if own is not None and version is own and own.is_pending:
+        named = version.name_of(thing)
+        if version is own and own.is_pending:
             named = own.give(thing) if named is None else named
             if named is not None:
                 own.note(named, thing)
@@ -675,7 +658,7 @@ class HandleMaker:
                 "the next version cannot be asked for it by name; define it at the top of a module, or pass"
                 " it to ctx.live in register, under a __qualname__ of its own"
             )
-        return Place(plugin, parent, *named)
+        return Place(version.plugin, version.parent, *named)
 
     def _method(self, method: MethodType) -> Place | None:
         """Return the place of a bound method; ``None`` if it is no plugin's."""
@@ -684,12 +667,12 @@ class HandleMaker:
             place = self._place(owner)
             return place and place.below(name, is_bound=True)
         kind = type(owner)
-        plugin, version = self._plugin_of(".".join(str(kind.__module__).split(".")[:2]))
-        version = version or self.version
-        found = version.variable_of(owner) if version else None
-        if version and found:
-            return Place(version.plugin, version.parent, *found).below(name, is_bound=True)
-        place = self._place(kind) if plugin else None
+        version = self._version_of(_parent_of(kind.__module__))
+        holder = version or self.version
+        found = holder.variable_of(owner) if holder else None
+        if holder and found:
+            return Place(holder.plugin, holder.parent, *found).below(name, is_bound=True)
+        place = self._place(kind) if version else None
         if place is None:
             return None
         if problem := _hindrance(kind):
@@ -700,15 +683,19 @@ class HandleMaker:
             place.plugin, place.parent, place.module, names, True, id(values), values, weakref.ref(owner)
         )
 
-    def _plugin_of(self, parent: str) -> tuple[str, LiveVersion | None]:
-        """Return the plugin with this stable name, and its version; empty if there is none."""
-        own = self.version
-        if own is not None and own.parent == parent:
-            return own.plugin, own
-        for version in self._flight.seen().versions.values():
-            if version.parent == parent:
-                return version.plugin, cast("LiveVersion", version)
-        return self._others.get(parent, ""), None
+    def _version_of(self, parent: str) -> LiveVersion | None:
+        """Return the version of the plugin with this stable name that the calling code sees, if any."""
+        for reference in self.version.reaches if self.version else ():
+            version = reference()
+            if version is not None and version.parent == parent:
+                return version
+        live = self._flight.seen().versions.values()
+        return next((cast("LiveVersion", each) for each in live if each.parent == parent), None)
+
+
+def _parent_of(module: object) -> str:
+    """Return the stable name of the plugin to which a module of this name would belong."""
+    return ".".join(module.split(".")[:2]) if type(module) is str else ""
 
 
 def _copied(value: object, convert: Callable[[object], object]) -> object:

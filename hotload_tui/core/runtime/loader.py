@@ -111,8 +111,8 @@ class Load:
         generation.share(self.config.of(name).share)
         generation.peers = {other.plugin: Peer(other) for other in required}
         self._overloads = overloads(generation.parent)
-        plugins = {other.parent: other.plugin for other in required}
-        generation.maker = self.host.maker(LiveVersion(generation), plugins)
+        versions = [other.maker.version for other in required if other.maker and other.maker.version]
+        generation.maker = self.host.maker(LiveVersion(generation, versions))
         self._state = StateMapping(self.kept)
         self._context = PluginContext(
             name,
