@@ -141,6 +141,7 @@ class Keep:
     other: HookFunction
     turn: Callable[[], object]
     elsewhere: Callable[[HookFunction], list[object]]
+    wrapped: Callable[[HookFunction], HookFunction]
     seen: object
     left: object
     now: object
@@ -149,6 +150,17 @@ class Keep:
     Route: type
     Pair: type
     partial: type
+
+
+class Speaker:
+    """A class of the program, of which a plugin makes an object."""
+
+    def __init__(self, word: object) -> None:
+        self.word = word
+
+    def say(self) -> object:
+        """Return the word."""
+        return self.word
 
 
 @pytest.fixture
@@ -364,6 +376,41 @@ def test_the_attributes_of_an_object_outlive_its_version(bench: Bench) -> None:
     assert [gone.memory for gone in bench.loader.retire()] == ["freed"]
     assert (first("c"), second("d")) == (["a", "b", "c", 2], ["a", "b", "c", "d", 2])
     assert first == second
+
+
+def test_a_method_of_an_enum_member_is_that_of_the_new_member(bench: Bench) -> None:
+    """A member of an enumeration has a name in each version, so identity holds inside the method."""
+    source = (
+        "from enum import Enum\nclass Color(Enum):\n    RED = 1\n"
+        "    def say(self):\n        return self is Color.RED, {}\n"
+        "def register(ctx):\n    ctx.hook('things', lambda: Color.RED.say)\n"
+    )
+    bench.load(source.format(1))
+    (say,) = cast("list[HookFunction]", bench.host.call(THINGS))
+    bench.load(source.format(2))
+    assert say() == (True, 2)
+
+
+def test_what_a_decorator_of_other_code_left_is_found_by_its_variable(bench: Bench, keep: Keep) -> None:
+    """A live point finds the new version's decorated function and object, whoever wrote the decorator."""
+
+    def wrapped(function: HookFunction) -> HookFunction:
+        def inner() -> object:
+            return function()
+
+        return inner
+
+    keep.wrapped = wrapped
+    keep.Route = Speaker
+    source = (
+        "import keep\nroute = keep.Route({0})\n@keep.wrapped\ndef f():\n    return {0}\n"
+        "def register(ctx):\n    ctx.hook('things', lambda: [f, route.say])\n"
+    )
+    bench.load(source.format(1))
+    (found,) = cast("list[list[HookFunction]]", bench.host.call(THINGS))
+    bench.load(source.format(2))
+    assert [gone.memory for gone in bench.loader.retire()] == ["freed"]
+    assert [handle() for handle in found] == [2, 2]
 
 
 # ---- a call in flight
@@ -710,6 +757,15 @@ def test_pickles_are_handles_by_the_stable_name(bench: Bench) -> None:
     }
 
 
+def test_a_pickle_of_a_plugin_that_is_gone_says_so(bench: Bench, keep: Keep) -> None:
+    """Reading a pickled handle without a live version raises the error that a call would."""
+    bench.load(version("one"))
+    content = pickle.dumps(keep.word)
+    bench.loader.unload("greet")
+    with pytest.raises(HandleError, match="no version of plugin greet is live"):
+        pickle.loads(content)
+
+
 def test_a_function_in_a_function_cannot_be_pickled(bench: Bench, keep: Keep) -> None:
     """A handle of an inner function is refused as ``pickle`` refuses the function."""
     bench.load(version("one"))
@@ -781,9 +837,20 @@ REFUSED = {
     "lambda: 1": "cannot be asked for it by name",
     "Slots().say": "keeps its values in __slots__",
     "Closed().say": "has a __del__",
-    "Numbers().say": "subclass of list",
+    "Numbers().say": "Numbers extends list, which keeps values outside of __dict__",
+    "Day(2024, 1, 1).say": "Day extends datetime, which keeps values outside of __dict__",
+    "Bare().say": "objects of the class Bare have no __dict__",
 }
 OBJECTS = """
+from datetime import datetime
+
+class Bare:
+    __slots__ = ()
+    def say(self): pass
+
+class Day(datetime):
+    def say(self): pass
+
 class Slots:
     __slots__ = ("a",)
     def say(self): pass

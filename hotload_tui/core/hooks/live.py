@@ -23,6 +23,7 @@ import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
+from enum import Enum
 from types import (
     AsyncGeneratorType,
     CodeType,
@@ -241,9 +242,12 @@ def _hindrance(kind: type) -> str:
             return f"the class {each.__qualname__} keeps its values in __slots__, not in __dict__"
         if "__del__" in vars(each):
             return f"the class {each.__qualname__} has a __del__, which would run after each call"
-        if each.__module__ == "builtins":
-            return f"{kind.__qualname__} is a subclass of {each.__name__}, which keeps values of its own"
-    return ""
+    try:
+        has_dict = hasattr(object.__new__(kind), "__dict__")
+    except TypeError as error:  # a subclass of a type of C code
+        base = kind.__mro__[1].__qualname__
+        return f"{kind.__qualname__} extends {base}, which keeps values outside of __dict__ ({error})"
+    return "" if has_dict else f"objects of the class {kind.__qualname__} have no __dict__"
 
 
 # ---- the handles
@@ -571,7 +575,7 @@ def _restored(  # noqa: PLR0917 - from a pickle
     flight = calls_of_plugin(parent)
     if flight is None:
         return place.find(_Imported(plugin, parent))
-    return kind_of(Handle(flight, place).__wrapped__)(flight, place)
+    return kind_of(Handle(flight, place)._live_now())(flight, place)  # noqa: SLF001
 
 
 class _Imported:
@@ -627,8 +631,9 @@ class HandleMaker:
     def _handle(self, thing: object, plugin: str) -> object:
         """Return a handle of a function, method or class; an object of other code as it is."""
         try:
+            own = self.version or cast("LiveVersion | None", self._flight.seen().versions.get(plugin))
             is_method = type(thing) is MethodType
-            place = self._method(cast("MethodType", thing)) if is_method else self._place(thing)
+            place = self._method(cast("MethodType", thing), own) if is_method else self._place(thing, own)
         except HandleError as error:
             kind: type[PluginError] = HookError if self.version is None else RegisterError
             file, line = place_of(cast("HookFunction", thing))
@@ -640,11 +645,9 @@ class HandleMaker:
         is_pending = version is not None and version.is_pending
         return kind_of(thing)(self._flight, place, version.reference if version and is_pending else None)
 
-    def _place(self, thing: object) -> Place | None:
-        """Return the place of a function or class; ``None`` if no plugin defines it."""
-        module = getattr(thing, "__module__", None)
-        own = self.version
-        version = self._version_of(_parent_of(module))
+    def _place(self, thing: object, own: LiveVersion | None) -> Place | None:
+        """Return the place of a function or class; ``None`` if no plugin defines it, nor ``own`` holds it."""
+        version = self._version_of(_parent_of(getattr(thing, "__module__", None)))
         if version is None:
             found = own.variable_of(thing) if own else None  # as a decorator of a library leaves it
             return Place(own.plugin, own.parent, *found) if own and found else None
@@ -660,21 +663,23 @@ class HandleMaker:
             )
         return Place(version.plugin, version.parent, *named)
 
-    def _method(self, method: MethodType) -> Place | None:
-        """Return the place of a bound method; ``None`` if it is no plugin's."""
+    def _method(self, method: MethodType, own: LiveVersion | None) -> Place | None:
+        """Return the place of a bound method; ``None`` as above."""
         owner, name = method.__self__, getattr(method.__func__, "__name__", "")
         if issubclass(type(owner), type):
-            place = self._place(owner)
+            place = self._place(owner, own)
             return place and place.below(name, is_bound=True)
         kind = type(owner)
         version = self._version_of(_parent_of(kind.__module__))
-        holder = version or self.version
+        holder = version or own
         found = holder.variable_of(owner) if holder else None
         if holder and found:
             return Place(holder.plugin, holder.parent, *found).below(name, is_bound=True)
-        place = self._place(kind) if version else None
+        place = self._place(kind, own) if version else None
         if place is None:
             return None
+        if issubclass(kind, Enum):
+            return place.below(cast("Enum", owner).name, is_bound=False).below(name, is_bound=True)
         if problem := _hindrance(kind):
             raise HandleError(f"no variable of the plugin holds its object, and {problem}")
         values = shared_attributes(owner)
