@@ -274,7 +274,7 @@ def test_a_handle_of_a_plugin_that_is_gone_says_so(bench: Bench, keep: Keep) -> 
     with pytest.raises(HandleError, match=r"hotplug\.greet\.plugin\.word: no version .* enable the plugin"):
         keep.word()
     assert issubclass(HandleError, HotloadError)
-    assert not hasattr(keep.word, "__wrapped__")
+    assert (hasattr(keep.word, "__wrapped__"), keep.word.__doc__) == (False, None)
     assert repr(keep.word) == "<live function hotplug.greet.plugin.word>"
     bench.load(version("two"))
     assert keep.word() == "two you"
@@ -546,6 +546,23 @@ async def test_an_async_generator_sees_one_version(bench: Bench, keep: Keep) -> 
     await stopped.aclose()
 
 
+def test_an_event_loop_may_end_before_an_async_generator(bench: Bench, keep: Keep) -> None:
+    """At its end the event loop closes all asynchronous generators, in any order, without an error."""
+    bench.load(STEPS.format(word="one"))
+    errors, started = list[object](), list[object]()
+
+    async def start() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+        for _ in range(9):
+            started.append(generator := cast("AsyncGenerator[object, object]", keep.agen("a")))
+            await anext(generator)
+
+    asyncio.run(start())
+    assert errors == []
+    bench.load(STEPS.format(word="two"))
+    assert bench.host.drain(0, {("greet", 1)}) == ()
+
+
 async def test_a_coroutine_is_in_flight_while_it_waits(bench: Bench, keep: Keep) -> None:
     """A task that awaits a handle keeps its version, while other tasks get the new one."""
     source = (
@@ -692,6 +709,10 @@ def test_attributes_of_a_handle_outlive_the_version(bench: Bench, keep: Keep) ->
     assert (hasattr(word, "mark"), getattr(word, "mine")) == (False, 1)  # noqa: B009
     delattr(word, "mine")
     assert not hasattr(word, "mine")
+    assert word.__doc__ == "Says two."
+    setattr(word, "__doc__", "Mine.")  # noqa: B010
+    setattr(word, "__annotations__", {"name": int})  # noqa: B010
+    assert (word.__doc__, word.__annotations__) == ("Mine.", {"name": int})
 
     @functools.wraps(word)
     def wrapper() -> object:

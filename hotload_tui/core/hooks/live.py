@@ -253,12 +253,20 @@ def _hindrance(kind: type) -> str:
 # ---- the handles
 
 
-def _doc_of(handle: Handle) -> object:
-    live = getattr(handle, "__wrapped__", None)
-    return None if live is None else live.__doc__
+def _own_or_live(name: str) -> property:
+    """Return an attribute of handles: the live object's value or ``None``, until a library sets another."""
+
+    def read(handle: Handle) -> object:
+        live = getattr(handle, "__wrapped__", None)
+        return vars(handle).get(name, None if live is None else getattr(live, name, None))
+
+    def write(handle: Handle, value: object) -> None:
+        vars(handle)[name] = value
+
+    return property(read, write)
 
 
-_doc = cast("str", property(_doc_of))
+_doc = cast("str", _own_or_live("__doc__"))
 """Each class of handles has it in the place of its own text."""
 
 
@@ -332,9 +340,7 @@ class Handle:
 
     # ---- what libraries read
 
-    @property
-    def __annotations__(self) -> object:  # type: ignore[override]
-        return self._live_attribute("__annotations__")
+    __annotations__ = _own_or_live("__annotations__")  # type: ignore[assignment]
 
     def __getattr__(self, name: str) -> object:
         place = self._live_place
@@ -459,7 +465,11 @@ class GeneratorHandle(FunctionHandle):
                 flight.step_out(record)
                 try:
                     value, step = (yield item), cast("_Step", generator.send)
-                except BaseException as error:  # the generator's own business, GeneratorExit too
+                except GeneratorExit:
+                    flight.step_in(record)
+                    generator.close()
+                    raise
+                except BaseException as error:  # the generator's own business
                     value, step = error, cast("_Step", generator.throw)
                 flight.step_in(record)
         finally:
@@ -492,6 +502,10 @@ class AsyncGeneratorHandle(FunctionHandle):
                 flight.step_out(record)
                 try:
                     value, step = (yield item), cast("_AsyncStep", generator.asend)
+                except GeneratorExit:
+                    flight.step_in(record)
+                    await generator.aclose()  # the event loop may have closed it already
+                    raise
                 except BaseException as error:  # as above
                     value, step = error, cast("_AsyncStep", generator.athrow)
                 flight.step_in(record)
