@@ -335,6 +335,22 @@ def test_the_stable_name_of_a_function_gives_a_handle(bench: Bench, keep: Keep) 
     assert (keep.now, [each() for each in kept]) == (3, [2, 2, 2])
 
 
+def test_the_stable_name_of_a_value_gives_the_value(bench: Bench) -> None:
+    """What ``plugin.py`` defines is found by the stable name, also a table of functions without names."""
+    bench.load(
+        "TABLE = {'a': lambda: 1}\n"
+        "class Slots:\n    __slots__ = ()\n    def say(self):\n        return 1\n"
+        "say = Slots().say\ndef f(): pass\ndef register(ctx): pass\n"
+    )
+    greet, plugin = map(importlib.import_module, ("hotplug.greet", "hotplug.greet.plugin"))
+    assert greet.TABLE is plugin.TABLE
+    assert (repr(greet.say), greet.say()) == ("<live function hotplug.greet.plugin.say>", 1)
+    live = bench.loader.live("greet")
+    assert live is not None
+    live.generation.maker = None  # as in a child process, which has no host
+    assert greet.f is plugin.f
+
+
 def test_a_function_of_a_required_plugin_stays_live(bench: Bench, keep: Keep) -> None:
     """In ``register``, a handle of a required plugin's function is of the version that loads with it."""
     keep.elsewhere = lambda handle: [str(inspect.signature(handle)), handle()]

@@ -634,16 +634,20 @@ class HandleMaker:
         return self._within(value, (), plugin)
 
     def _within(self, value: object, above: tuple[int, ...], plugin: str) -> object:
-        kind = type(value)
-        if kind in _FUNCTIONS or issubclass(kind, type):
-            return self._handle(value, plugin)
+        if _has_handles(kind := type(value)):
+            return self.handle(value, plugin)
         if kind in _PLAIN or id(value) in above:
             return value
         inside = (*above, id(value))
         return _copied(value, lambda item: self._within(item, inside, plugin))
 
-    def _handle(self, thing: object, plugin: str) -> object:
-        """Return a handle of a function, method or class; an object of other code as it is."""
+    def handle(self, thing: object, plugin: str) -> object:
+        """Return a handle of a function, method or class; any other object, or one of other code, as it is.
+
+        Raises as ``live`` does.
+        """
+        if not _has_handles(type(thing)):
+            return thing
         try:
             own = self.version or cast("LiveVersion | None", self._flight.seen().versions.get(plugin))
             is_method = type(thing) is MethodType
@@ -685,10 +689,11 @@ class HandleMaker:
             return place and place.below(name, is_bound=True)
         kind = type(owner)
         version = self._version_of(_parent_of(kind.__module__))
-        holder = version or own
-        found = holder.variable_of(owner) if holder else None
-        if holder and found:
-            return Place(holder.plugin, holder.parent, *found).below(name, is_bound=True)
+        if holder := version or own:
+            if found := holder.variable_of(owner):
+                return Place(holder.plugin, holder.parent, *found).below(name, is_bound=True)
+            if found := holder.variable_of(method):
+                return Place(holder.plugin, holder.parent, *found, is_bound=True)
         place = self._place(kind, own) if version else None
         if place is None:
             return None
@@ -710,6 +715,10 @@ class HandleMaker:
                 return version
         live = self._flight.seen().versions.values()
         return next((cast("LiveVersion", each) for each in live if each.parent == parent), None)
+
+
+def _has_handles(kind: type) -> bool:
+    return kind in _FUNCTIONS or issubclass(kind, type)
 
 
 def _parent_of(module: object) -> str:

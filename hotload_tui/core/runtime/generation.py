@@ -848,16 +848,19 @@ class Generation:
         return found
 
     def kept(self, name: str) -> object:
-        """Return a value of ``plugin.py`` that may be kept: a handle of a function or class.
+        """Return a value of ``plugin.py``: of a function, method or class a handle, which may be kept.
+
+        In a process without a host, such as a child, it is the function itself.
 
         Raises:
             AttributeError: ``plugin.py`` does not define it.
 
         """
-        entry = self.loaded(_ENTRY)
-        if self.maker is None or not hasattr(entry, name):
+        entry = self.loaded(_ENTRY) if self.maker else self.reach(_ENTRY)
+        if not hasattr(entry, name):
             raise AttributeError(f"{self.parent}.{name}: no module has this name, nor does {ENTRY} define it")
-        return self.maker.live(getattr(entry, name), self.plugin)
+        value: object = getattr(entry, name)
+        return self.maker.handle(value, self.plugin) if self.maker else value
 
     def loaded_modules(self) -> Iterator[tuple[str, ModuleType]]:
         """Yield the dotted name of each imported module and the module; ``''`` is the plugin's package."""
