@@ -474,7 +474,7 @@ def test_a_version_without_handles_waits_for_no_call_of_others(bench: Bench, sta
     thread.start()
     assert stage.entered.wait(PATIENCE)
     bench.load("def register(ctx):\n    ctx")
-    assert bench.host.drain(PATIENCE, {("greet", 1)}) == ()
+    assert [(gone.memory, gone.faults) for gone in bench.loader.retire()] == [("freed", ())]
     stage.gate.set()
     thread.join(PATIENCE)
 
@@ -768,6 +768,32 @@ def test_equal_handles_are_of_the_same_object(bench: Bench, keep: Keep) -> None:
     assert len({*first.values(), *second.values(), keep.word}) == len(first) + 2
     assert copy.copy(keep.word) is copy.deepcopy(keep.word) is keep.word
     assert keep.word not in (None, keep.inner, getattr(keep.word, "__wrapped__"))  # noqa: B009
+
+
+def test_a_version_keeps_its_handles(bench: Bench, keep: Keep) -> None:
+    """A library that holds handles weakly, as signals do, loses them with their version, as functions."""
+    source = (
+        "import keep, weakref\ndef f():\n    return {}\ndef register(ctx):\n"
+        "    keep.left = weakref.ref(ctx.live(f))\n    assert ctx.live(f) is ctx.live(f)\n"
+    )
+    bench.load(source.format(1))
+    first = cast("Callable[[], HookFunction | None]", keep.left)
+    greet = importlib.import_module("hotplug.greet")
+    assert greet.f is first()
+    bench.load(source.format(2))
+    assert [gone.memory for gone in bench.loader.retire()] == ["freed"]
+    second = cast("Callable[[], HookFunction]", keep.left)
+    assert (first(), second()()) == (None, 2)
+
+
+@pytest.mark.usefixtures("keep")
+def test_a_class_handle_is_part_of_an_annotation(bench: Bench) -> None:
+    """A program may write ``Speaker | None`` with the class that it imports from a plugin."""
+    bench.load(version("one"))
+    speaker = kept(bench)["class"]
+    assert operator.or_(speaker, None) == typing.Optional[speaker]  # noqa: UP045
+    assert operator.or_(None, speaker) == typing.Optional[speaker]  # noqa: UP045
+    assert typing.get_args(operator.or_(operator.or_(speaker, int), str)) == (speaker, int, str)
 
 
 # ---- pickles

@@ -111,6 +111,15 @@ class HookTable:
             for plugin, generation in generations
         )
 
+    def renew(self, leaving: Collection[tuple[str, int]], live: Mapping[str, Version]) -> None:
+        """Exchange versions that calls through this table have not reached for the live ones.
+
+        A long call would keep them in memory.
+        """
+        known = self.versions
+        kept = {name: version for name, version in known.items() if (name, version.number) not in leaving}
+        self.versions = {name: live[name] for name in known if name in live} | kept
+
     def _number_of(self, plugin: str) -> int:
         """Return the number of the version that handles of the plugin reach; 0 if there is no handle."""
         version = self.versions.get(plugin)
@@ -347,6 +356,9 @@ class CallsInFlight:
         """
         deadline = monotonic() + timeout
         tables = [table for table in self.superseded if leaving is None or table.reaches(leaving)]
+        for table in self.superseded:
+            if leaving is not None and table.calls and table not in tables:
+                table.renew(leaving, self.table.versions)
         with self._excused(set(_chain(_current.get()))), self._left:
             self._waiting += 1
             try:

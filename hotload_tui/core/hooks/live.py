@@ -33,7 +33,7 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol, TypeAlias, Union, cast
 
 from hotload_tui.core.errors import HandleError, HookError, PluginError, RegisterError
 from hotload_tui.core.hooks.inflight import (
@@ -97,6 +97,8 @@ class LiveVersion:
         self.reaches = (self.reference, *(each.reference for each in required))
         """This version, and the versions of the plugins that it requires."""
         self.bindable: set[type] = set()
+        self.handles: dict[Place, Handle] = {}
+        """The handles that the version has made: a library may hold them weakly, as signals do."""
         self._modules = modules
         self._reached: dict[str, ModuleType] = {}
         self._given: dict[tuple[str, Names], object] = {}
@@ -536,6 +538,12 @@ class ClassHandle(Handle):
             kind, cast("type", self._live_now())
         )
 
+    def __or__(self, other: object) -> object:
+        return Union[self, other]  # type: ignore[return-value]  # noqa: UP007 - in an annotation
+
+    def __ror__(self, other: object) -> object:
+        return Union[other, self]  # type: ignore[return-value]  # noqa: UP007
+
     def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[object, ...]:
         """Let the program derive from the live class."""
         return (self._live_now(),)
@@ -661,7 +669,10 @@ class HandleMaker:
             return thing
         version = self._version_of(place.parent)
         is_pending = version is not None and version.is_pending
-        return kind_of(thing)(self._flight, place, version.reference if version and is_pending else None)
+        made = kind_of(thing)(self._flight, place, version.reference if version and is_pending else None)
+        if self.version is None or type(place) is MethodPlace:  # a plugin may make objects without end
+            return made
+        return self.version.handles.setdefault(place, made)
 
     def _place(self, thing: object, own: LiveVersion | None) -> Place | None:
         """Return the place of a function or class; ``None`` if no plugin defines it, nor ``own`` holds it."""
