@@ -5,7 +5,7 @@ import gc
 import signal
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, ItemsView
 from typing import cast
 
 import pytest
@@ -13,9 +13,10 @@ import pytest
 from hotload_tui import Config, Fault
 from hotload_tui.core.errors import ConfigError
 from hotload_tui.core.hooks.host import HookHost
+from hotload_tui.core.hooks.inflight import CallsInFlight
 from hotload_tui.core.hooks.point import Handler, HookFunction, HookPoint
 from tests.conftest import Running, Workspace
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 
 def handler(call: object, plugin: str = "greet", *, point: str = "greet", priority: int = 100) -> Handler:
@@ -575,6 +576,47 @@ def test_drain_waits_for_calls_of_other_threads() -> None:
     go.set()
     assert len(host.drain(20.0)) == 0
     caller.join()
+
+
+def draining(flight: CallsInFlight) -> threading.Thread:
+    """Return a thread that waits for the calls in flight, when it waits."""
+    thread = threading.Thread(target=flight.drain, args=(PATIENCE,), daemon=True)
+    thread.start()
+    until(lambda: flight._waiting)  # noqa: SLF001 - no one else knows
+    return thread
+
+
+def test_a_call_that_moves_to_the_new_table_ends_the_wait() -> None:
+    """A caller that had entered just before the swap, and starts over, is no longer waited for."""
+    flight = CallsInFlight()
+    record = contextvars.copy_context().run(flight.enter, "greet")
+    flight.swap({})
+    waiting = draining(flight)
+    flight._start_over(record)  # noqa: SLF001 - as ``enter`` does
+    waiting.join(PATIENCE / 6)
+    assert not waiting.is_alive()
+
+
+def test_a_call_may_end_inside_a_swap() -> None:
+    """The collector may close a generator, and so end its call, while another thread ends its wait."""
+    flight = CallsInFlight()
+    record = contextvars.copy_context().run(flight.enter, "greet")
+    flight.swap({})
+    waiting = draining(flight)
+
+    class Changes(dict[str, list[Handler]]):
+        def items(self) -> ItemsView[str, list[Handler]]:
+            another = threading.Thread(target=flight.drain, args=(0.0,), daemon=True)
+            another.start()
+            another.join(0.05)
+            flight.leave(record)
+            return super().items()
+
+    swapping = threading.Thread(target=flight.swap, args=(Changes(),), daemon=True)
+    swapping.start()
+    for thread in (swapping, waiting):
+        thread.join(PATIENCE / 6)
+        assert not thread.is_alive()
 
 
 def test_drain_does_not_wait_for_its_own_call() -> None:

@@ -285,6 +285,7 @@ class CallsInFlight:
             record.table = table = self.table
             table.calls.add(record)
             if self.table is table:
+                self._notify()
                 return
 
     def enter_task(self, point: str | NamedPoint) -> CallRecord:
@@ -309,7 +310,7 @@ class CallsInFlight:
 
     def step_in(self, record: CallRecord) -> None:
         """Go on with the call that ``step_out`` interrupted."""
-        record.token = _current.set(record)
+        record.thread, record.token = get_ident(), _current.set(record)
 
     def seen(self) -> HookTable:
         """Return the table that a call made now would use."""
@@ -340,8 +341,12 @@ class CallsInFlight:
         except ValueError:
             pass  # a coroutine that is closed in another context than it ran in
         if self._waiting:
-            with self._left:
-                self._left.notify_all()
+            self._notify()
+
+    def _notify(self) -> None:
+        """Wake the threads in ``drain``: a call has left a table."""
+        with self._left:
+            self._left.notify_all()
 
     # ---- waiting for calls to end
 
@@ -359,22 +364,27 @@ class CallsInFlight:
         for table in self.superseded:
             if leaving is not None and table.calls and table not in tables:
                 table.renew(leaving, self.table.versions)
-        with self._excused(set(_chain(_current.get()))), self._left:
-            self._waiting += 1
-            try:
-                # list() copies the set before another call can change it
-                while inside := [
-                    record for table in tables for record in list(table.calls) if not record.is_excused
-                ]:
-                    remaining = deadline - monotonic()
-                    if remaining <= 0:
-                        return _innermost(inside)
-                    self._left.wait(remaining)
-                return ()
-            finally:
-                self._waiting -= 1
-                with self._swap_lock:  # a table without calls would hold old generations
-                    self.superseded = [table for table in self.superseded if table.calls]
+        try:
+            with self._excused(set(_chain(_current.get()))), self._left:
+                self._waiting += 1
+                try:
+                    return self._await_calls(tables, deadline)
+                finally:
+                    self._waiting -= 1
+        finally:
+            # Not while holding ``_left``: a swap holds this lock, and a finalizer in it may end a call.
+            with self._swap_lock:  # a table without calls would hold old generations
+                self.superseded = [table for table in self.superseded if table.calls]
+
+    def _await_calls(self, tables: Sequence[HookTable], deadline: float) -> tuple[CallRecord, ...]:
+        """Wait until no call uses one of these tables; return the calls that do at the deadline."""
+        # list() copies the set before another call can change it
+        while inside := [record for table in tables for record in list(table.calls) if not record.is_excused]:
+            remaining = deadline - monotonic()
+            if remaining <= 0:
+                return _innermost(inside)
+            self._left.wait(remaining)
+        return ()
 
     def step_aside(self) -> AbstractContextManager[None]:
         """Keep other threads' ``drain`` from waiting for the calls that the calling thread blocks.
