@@ -382,7 +382,7 @@ class HostLog:
     def __init__(self) -> None:
         self._lines: deque[LogLine] = deque(maxlen=_KEPT)
         self._number = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant, because a finalizer may log at any moment
 
     def add(self, at: float, level: Level, plugin: str, text: str) -> LogLine:
         """Add a line, cut to 4096 characters, and return it."""
@@ -395,7 +395,8 @@ class HostLog:
     def since(self, number: int) -> tuple[LogLine, ...]:
         """Return the kept lines with a number greater than ``number``."""
         with self._lock:
-            return tuple(line for line in self._lines if line.number > number)
+            lines = [*self._lines]
+        return tuple(line for line in lines if line.number > number)
 
 
 _HIDDEN: Final = -1

@@ -1,11 +1,14 @@
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from typing import Self, SupportsIndex
 
 import pytest
 
-from hotload_tui.core.events import HostLog, LogCollector
+from hotload_tui.core.events import HostLog, LogCollector, LogWritten, PluginCompiled
+from hotload_tui.core.manager.store import History
 from hotload_tui.core.model import Level
 from tests.conftest import Workspace
 from tests.waiting import PATIENCE
@@ -26,6 +29,46 @@ def lines() -> Iterator[Lines]:
     detach = collector.attach()
     yield found
     detach()
+
+
+class Text(str):  # noqa: SLOT000 - it has an attribute
+    """A text whose use runs code, as the collector may run a finalizer at any moment."""
+
+    def __new__(cls, text: str, _: Callable[[], object]) -> Self:
+        """Make the text."""
+        return super().__new__(cls, text)
+
+    def __init__(self, _: str, finalizer: Callable[[], object]) -> None:
+        self._finalizer = finalizer
+
+    def __hash__(self) -> int:
+        """Run the finalizer, too."""
+        self._finalizer()
+        return super().__hash__()
+
+    def __getitem__(self, key: SupportsIndex | slice) -> str:
+        """Run the finalizer, too."""
+        self._finalizer()
+        return super().__getitem__(key)
+
+
+def test_a_finalizer_may_log() -> None:
+    """A finalizer that logs while its thread writes a line, or notes an event, blocks no later command."""
+    log, history, done = HostLog(), History(), list[object]()
+
+    def finalizer() -> None:
+        history.note(LogWritten(0.0, log.add(0.0, "info", "greet", "from a finalizer")))
+
+    def write() -> None:
+        log.add(0.0, "info", "greet", Text("written", finalizer))
+        history.note(PluginCompiled(0.0, Text("greet", finalizer), "digest", 1, 0, 1, 0.0))
+        done.extend(line.text for line in log.since(0))
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    thread.join(PATIENCE / 6)
+    assert "written" in done
+    assert "from a finalizer" in done
 
 
 def test_lines_are_numbered_and_bounded() -> None:

@@ -400,7 +400,7 @@ class History:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant, because a finalizer may log at any moment
         self._entries: dict[str, deque[HistoryEntry]] = {}
         self._builds: dict[str, PluginCompiled] = {}
         self._kinds: dict[str, dict[Hashable, HistoryEntry]] = {}
