@@ -665,6 +665,15 @@ def test_a_handle_has_the_kind_of_its_object(bench: Bench) -> None:
     coroutine.close()
 
 
+@pytest.mark.usefixtures("keep")
+def test_a_handle_of_a_bound_method_is_a_function(bench: Bench) -> None:
+    """Libraries find neither the object nor its class's function, and the signature without ``self``."""
+    bench.load(version("one"))
+    say = kept(bench)["method of a variable"]
+    assert (hasattr(say, "__self__"), hasattr(say, "__func__")) == (False, False)
+    assert str(inspect.signature(say, follow_wrapped=False)) == str(inspect.signature(say)) == "()"
+
+
 def test_a_function_of_another_kind_is_refused(bench: Bench, keep: Keep) -> None:
     """A library asks for the kind once: a coroutine function in place of a function would never run."""
     source = "import keep\n{}\ndef register(ctx):\n    keep.word = ctx.live(f)\n"

@@ -33,7 +33,7 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol, TypeAlias, Union, cast
+from typing import TYPE_CHECKING, ClassVar, Final, NoReturn, Protocol, TypeAlias, Union, cast
 
 from hotload_tui.core.errors import HandleError, HookError, PluginError, RegisterError
 from hotload_tui.core.hooks.inflight import (
@@ -138,15 +138,13 @@ class LiveVersion:
 
         It is the qualified name, or the name of a variable that holds the object, as a decorator leaves it.
         """
-        module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
-        if type(module) is str and type(name) is str and "<" not in name:
-            place = module[len(self.parent) + 1 :], tuple(name.split("."))
-            if module == self.parent or module.startswith(f"{self.parent}."):
-                found = self._found(*place)
-                other = getattr(found, "__module__", None)
-                is_of_other_version = other == module and unique_name(other) != unique_name(module)
-                if found is thing or is_of_other_version:
-                    return place
+        place = self._place_of(thing)
+        if not any("<" in name for name in place[1]):
+            found = self._found(*place)
+            module, other = getattr(thing, "__module__", None), getattr(found, "__module__", None)
+            is_of_other_version = other == module and unique_name(other) != unique_name(module)
+            if found is thing or is_of_other_version:
+                return place
         return self.variable_of(thing)
 
     def variable_of(self, thing: object) -> tuple[str, Names] | None:
@@ -163,11 +161,13 @@ class LiveVersion:
 
     def give(self, thing: object) -> tuple[str, Names] | None:
         """Name an object that only ``register`` can reach; ``None`` if another has its qualified name."""
-        module = str(getattr(thing, "__module__", ""))
-        if not module.startswith(self.parent):
-            module = self.parent
-        place = module[len(self.parent) + 1 :], tuple(str(getattr(thing, "__qualname__", "")).split("."))
+        place = self._place_of(thing)
         return place if self._given.setdefault(place, thing) is thing else None
+
+    def _place_of(self, thing: object) -> tuple[str, Names]:
+        """Return the module and the qualified name of an object of one of the plugin's modules."""
+        module, name = str(getattr(thing, "__module__", "")), str(getattr(thing, "__qualname__", ""))
+        return module[len(self.parent) + 1 :], tuple(name.split("."))
 
     def _reach(self, module: str) -> ModuleType | None:
         found = self._modules.reach(module)
@@ -245,11 +245,11 @@ def _hindrance(kind: type) -> str:
         if "__del__" in vars(each):
             return f"the class {each.__qualname__} has a __del__, which would run after each call"
     try:
-        has_dict = hasattr(object.__new__(kind), "__dict__")
+        object.__new__(kind)
     except TypeError as error:  # a subclass of a type of C code
         base = kind.__mro__[1].__qualname__
         return f"{kind.__qualname__} extends {base}, which keeps values outside of __dict__ ({error})"
-    return "" if has_dict else f"objects of the class {kind.__qualname__} have no __dict__"
+    return "" if kind.__dictoffset__ else f"objects of the class {kind.__qualname__} have no __dict__"
 
 
 # ---- the handles
@@ -277,6 +277,7 @@ class Handle:
 
     __doc__ = _doc
     __slots__ = ("__dict__", "__weakref__", "_live_flight", "_live_name", "_live_origin", "_live_place")
+    _live_word: ClassVar = "function"
 
     def __init__(self, flight: CallsInFlight, place: Place, origin: _Reference | None = None) -> None:
         """Stand for the object at ``place``; while the version ``origin`` is on trial, for its object."""
@@ -329,15 +330,15 @@ class Handle:
         """Refuse what a coroutine or generator function returned, where a plain function was before."""
         kind = kind_of(self._live_object(table))
         if kind not in (Handle, FunctionHandle, ClassHandle):
-            self._live_refuse(value, _word(kind))
+            self._live_refuse(value, kind)
 
-    def _live_refuse(self, value: object, now: str) -> NoReturn:
+    def _live_refuse(self, value: object, kind: type[Handle]) -> NoReturn:
         if type(value) is CoroutineType or type(value) is GeneratorType:
             value.close()
-        before = _word(type(self))
+        before, now = self._live_word, kind._live_word  # noqa: SLF001
         raise HandleError(
-            f"{self._live_name} is a {now} now, but the program has a handle of a {before}, and uses it as"
-            f" such; make it a {before} again, or let the program ask the plugin for it again"
+            f"{self._live_name} is a {now} now, but the program has a handle of a {before}, and"
+            f" uses it as such; make it a {before} again, or let the program ask the plugin for it again"
         )
 
     # ---- what libraries read
@@ -368,7 +369,7 @@ class Handle:
         return sorted({*vars(self), *dir(getattr(self, "__wrapped__", None))})
 
     def __repr__(self) -> str:
-        return f"<live {_word(type(self))} {self._live_name}>"
+        return f"<live {self._live_word} {self._live_name}>"
 
     def __eq__(self, other: object) -> bool:
         if not issubclass(type(other), Handle):
@@ -415,6 +416,15 @@ class FunctionHandle(Handle):
         is_same = type(code) is CodeType and code.co_flags & _KINDS == own.co_flags & _KINDS
         return cast("CodeType", code) if is_same else own
 
+    def __getattr__(self, name: str) -> object:
+        """Return an attribute; a bound method's handle is a function whose signature is the method's."""
+        if self._live_place.is_bound:
+            if name in ("__self__", "__func__"):
+                raise AttributeError(f"{self!r} has no {name}: it is a function", name=name, obj=self)
+            if name == "__signature__":
+                return inspect.signature(cast("HookFunction", self.__wrapped__))
+        return Handle.__getattr__(self, name)
+
     def __get__(self, instance: object, owner: type | None = None) -> object:
         """Bind the function to an object, as an attribute of a class of the program."""
         return self if instance is None or self._live_place.is_bound else MethodType(self, instance)
@@ -425,6 +435,7 @@ class CoroutineHandle(FunctionHandle):
 
     __doc__ = _doc
     __slots__ = ()
+    _live_word = "coroutine function"
 
     async def __call__(self, /, *args: object, **kwargs: object) -> object:
         """Call the live object, and await what it returns."""
@@ -448,6 +459,7 @@ class GeneratorHandle(FunctionHandle):
 
     __doc__ = _doc
     __slots__ = ()
+    _live_word = "generator function"
 
     def __call__(self, /, *args: object, **kwargs: object) -> Generator[object, object, object]:
         """Run the generator of the live object."""
@@ -457,7 +469,7 @@ class GeneratorHandle(FunctionHandle):
         try:
             generator = self._live_object(record.table)(*args, **kwargs)
             if type(generator) is not GeneratorType:
-                self._live_refuse(generator, _word(kind_of(self._live_object(record.table))))
+                self._live_refuse(generator, kind_of(self._live_object(record.table)))
             step = cast("_Step", generator.send)
             while True:
                 try:
@@ -484,6 +496,7 @@ class AsyncGeneratorHandle(FunctionHandle):
 
     __doc__ = _doc
     __slots__ = ()
+    _live_word = "asynchronous generator function"
 
     async def __call__(self, /, *args: object, **kwargs: object) -> AsyncGenerator[object, object]:
         """Run the generator of the live object."""
@@ -494,7 +507,7 @@ class AsyncGeneratorHandle(FunctionHandle):
         try:
             generator = self._live_object(record.table)(*args, **kwargs)
             if type(generator) is not AsyncGeneratorType:
-                self._live_refuse(generator, _word(kind_of(self._live_object(record.table))))
+                self._live_refuse(generator, kind_of(self._live_object(record.table)))
             step = cast("_AsyncStep", generator.asend)
             while True:
                 try:
@@ -521,6 +534,7 @@ class ClassHandle(Handle):
 
     __doc__ = _doc
     __slots__ = ()
+    _live_word = "class"
 
     @property  # type: ignore[misc]
     def __class__(self) -> type[type]:  # type: ignore[override]
@@ -556,19 +570,6 @@ class ClassHandle(Handle):
             return found
         below = place.below(name, is_bound=type(found) is MethodType)
         return kind_of(found)(self._live_flight, below, self._live_origin)
-
-
-_WORDS: Final = {
-    FunctionHandle: "function",
-    CoroutineHandle: "coroutine function",
-    GeneratorHandle: "generator function",
-    AsyncGeneratorHandle: "asynchronous generator function",
-    ClassHandle: "class",
-}
-
-
-def _word(kind: type[Handle]) -> str:
-    return _WORDS.get(kind, "function")
 
 
 def kind_of(thing: object) -> type[Handle]:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from blinker import Signal
 from click.testing import CliRunner
+from django.dispatch import Signal as DjangoSignal
 from fastapi import Depends, FastAPI
 from fastapi.responses import StreamingResponse
 from flask import Flask, g
@@ -223,7 +224,7 @@ SIGNAL = """
 class Listener:
     def __init__(self):
         self.heard = []
-    def hear(self, sender):
+    def hear(self, sender, **_):
         self.heard.append(sender)
         return "{word}", len(self.heard)
 
@@ -236,6 +237,10 @@ def test_signals(program: Program) -> None:
     hear = kept(program, SIGNAL)["hear"]
     signal = Signal()
     signal.connect(hear)
+    django = DjangoSignal()  # type: ignore[no-untyped-call]
+    django.connect(hear)  # type: ignore[no-untyped-call]
+    assert [answer for _, answer in django.send("sender")] == [("one", 1)]
+    django.disconnect(hear)
     answers: list[object] = []
 
     def ask() -> object:
@@ -244,7 +249,7 @@ def test_signals(program: Program) -> None:
         return answer[0]
 
     follows(program, ask)
-    assert answers == [("one", 1), ("one", 2), ("two", 3), ("two", 4)]
+    assert answers == [("one", 2), ("one", 3), ("two", 4), ("two", 5)]
 
 
 PYTEST = """
