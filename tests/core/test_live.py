@@ -963,6 +963,16 @@ def test_two_inner_functions_of_one_name_are_refused(bench: Bench, keep: Keep) -
     assert [handle() for handle in keep.all] == [1, 2]
 
 
+def test_a_replaced_function_does_not_take_the_name_of_its_replacement(bench: Bench) -> None:
+    """``ctx.live`` refuses the function that a decorator has replaced: its name is that of the new one."""
+    source = (
+        "def renamed(function):\n    return lambda: ('renamed', function())\n"
+        "def f():\n    return 1\nkept = [f]\nf = renamed(f)\n"
+        "def register(ctx):\n    ctx.live(f)\n    ctx.live(kept[0])\n"
+    )
+    assert "f cannot stay live" in str(bench.refusal(source).__cause__)
+
+
 def test_a_function_whose_name_leads_elsewhere_is_refused(bench: Bench) -> None:
     """A function that a decorator of another library has replaced is not taken for its replacement."""
     bench.load(

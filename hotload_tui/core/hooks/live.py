@@ -162,7 +162,10 @@ class LiveVersion:
     def give(self, thing: object) -> tuple[str, Names] | None:
         """Name an object that only ``register`` can reach; ``None`` if another has its qualified name."""
         place = self._place_of(thing)
-        return place if self._given.setdefault(place, thing) is thing else None
+        found = self._found(*place)
+        if found is None:
+            found = self._given[place] = thing
+        return place if found is thing else None
 
     def _place_of(self, thing: object) -> tuple[str, Names]:
         """Return the module and the qualified name of an object of one of the plugin's modules."""
@@ -343,7 +346,7 @@ class Handle:
 
     # ---- what libraries read
 
-    __annotations__ = _own_or_live("__annotations__")  # type: ignore[assignment]
+    __annotations__ = _own_or_live("__annotations__")
 
     def __getattr__(self, name: str) -> object:
         place = self._live_place
@@ -553,10 +556,10 @@ class ClassHandle(Handle):
         )
 
     def __or__(self, other: object) -> object:
-        return Union[self, other]  # type: ignore[return-value]  # noqa: UP007 - in an annotation
+        return Union[self, other]  # noqa: UP007 - in an annotation
 
     def __ror__(self, other: object) -> object:
-        return Union[other, self]  # type: ignore[return-value]  # noqa: UP007
+        return Union[other, self]  # noqa: UP007
 
     def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[object, ...]:
         """Let the program derive from the live class."""
