@@ -5,6 +5,7 @@ import gc
 import signal
 import threading
 import weakref
+from collections import UserDict
 from collections.abc import AsyncIterator, Callable, ItemsView
 from typing import cast
 
@@ -604,7 +605,7 @@ def test_a_call_may_end_inside_a_swap() -> None:
     flight.swap({})
     waiting = draining(flight)
 
-    class Changes(dict[str, list[Handler]]):
+    class Changes(UserDict[str, list[Handler]]):
         def items(self) -> ItemsView[str, list[Handler]]:
             another = threading.Thread(target=flight.drain, args=(0.0,), daemon=True)
             another.start()

@@ -411,7 +411,7 @@ def test_what_a_decorator_of_other_code_left_is_found_by_its_variable(bench: Ben
     """A live point finds the new version's decorated function and object, whoever wrote the decorator."""
 
     def wrapped(function: HookFunction) -> HookFunction:
-        def inner() -> object:
+        def inner(*_: object, **__: object) -> object:
             return function()
 
         return inner

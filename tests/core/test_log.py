@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import logging
 import subprocess
 import sys
@@ -46,7 +48,7 @@ class Text(str):  # noqa: SLOT000 - it has an attribute
         self._finalizer()
         return super().__hash__()
 
-    def __getitem__(self, key: SupportsIndex | slice) -> str:
+    def __getitem__(self, key: SupportsIndex | slice[SupportsIndex | None]) -> str:
         """Run the finalizer, too."""
         self._finalizer()
         return super().__getitem__(key)

@@ -237,8 +237,8 @@ def test_signals(program: Program) -> None:
     hear = kept(program, SIGNAL)["hear"]
     signal = Signal()
     signal.connect(hear)
-    django = DjangoSignal()  # type: ignore[no-untyped-call]
-    django.connect(hear)  # type: ignore[no-untyped-call]
+    django = DjangoSignal()
+    django.connect(hear)
     assert [answer for _, answer in django.send("sender")] == [("one", 1)]
     django.disconnect(hear)
     answers: list[object] = []
