@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import functools
 import importlib
@@ -793,6 +794,23 @@ def test_a_version_keeps_its_handles(bench: Bench, keep: Keep) -> None:
     assert [gone.memory for gone in bench.loader.retire()] == ["freed"]
     second = cast("Callable[[], HookFunction]", keep.left)
     assert (first(), second()()) == (None, 2)
+
+
+def test_a_class_handle_recognizes_exceptions_of_each_version(bench: Bench) -> None:
+    """``isinstance`` and ``contextlib.suppress`` accept the handle of an exception class."""
+    source = (
+        "class Gone(Exception): pass\ndef fail():\n    raise Gone({})\ndef register(ctx):\n"
+        "    ctx.hook('things', lambda: fail)\n"
+    )
+    bench.load(source.format(1))
+    gone = importlib.import_module("hotplug.greet").Gone
+    (old,) = cast("list[HookFunction]", bench.host.call("things"))
+    bench.load(source.format(2))
+    for fail in (old, importlib.import_module("hotplug.greet").fail):
+        with contextlib.suppress(gone):
+            fail()
+    assert isinstance(gone(), gone)
+    assert not isinstance(ValueError(), gone)
 
 
 @pytest.mark.usefixtures("keep")

@@ -398,7 +398,9 @@ class Task:
 
 def work(task):
     from helper import WORD
+    import hotplug.greet
     assert type(task) is Task
+    assert type(hotplug.greet.answer) is type(work)
     return WORD * task.number
 """
 
