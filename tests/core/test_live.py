@@ -790,6 +790,8 @@ def test_a_version_keeps_its_handles(bench: Bench, keep: Keep) -> None:
     first = cast("Callable[[], HookFunction | None]", keep.left)
     greet = importlib.import_module("hotplug.greet")
     assert greet.f is first()
+    with mock.patch("hotplug.greet.plugin.f", _read):
+        assert inspect.iscoroutinefunction(greet.f)
     bench.load(source.format(2))
     assert [gone.memory for gone in bench.loader.retire()] == ["freed"]
     second = cast("Callable[[], HookFunction]", keep.left)

@@ -676,7 +676,8 @@ class HandleMaker:
         made = kind_of(thing)(self._flight, place, version.reference if version and is_pending else None)
         if self.version is None or type(place) is MethodPlace:  # a plugin may make objects without end
             return made
-        return self.version.handles.setdefault(place, made)
+        known = self.version.handles.setdefault(place, made)
+        return known if type(known) is type(made) else made  # else a patch has put another kind there
 
     def _place(self, thing: object, own: LiveVersion | None) -> Place | None:
         """Return the place of a function or class; ``None`` if no plugin defines it, nor ``own`` holds it."""
