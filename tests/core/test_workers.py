@@ -110,10 +110,13 @@ def test_nothing_begins_where_the_load_fails(
 def test_a_thread_that_does_not_stop_is_named_with_its_line(
     workspace: Workspace, run: Run, stage: Stage
 ) -> None:
-    """A thread that does not stop is abandoned after ``drain_timeout``, with a fault that names its line."""
+    """A thread that does not stop is abandoned after ``drain_timeout``; a fault and ``left`` name its line.
+
+    The handlers of the earlier version are not named beside it: the thread alone holds them.
+    """
     workspace["greet"] = (
         "import stage\ndef register(ctx):\n    @ctx.thread\n    def deaf():\n        stage.entered.set()\n"
-        "        stage.gate.wait()\n"
+        "        stage.gate.wait()\n    ctx.hook('greet', greet)\ndef greet(): return 'hello'\n"
     )
     running = run(workspace.config(drain_timeout=0.1))
     assert stage.entered.wait(PATIENCE)

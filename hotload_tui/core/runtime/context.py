@@ -415,8 +415,9 @@ class PluginContext:
         return [problem for problem in problems.values() if problem]
 
     def end(self) -> None:
-        """Refuse new threads and tasks."""
+        """Refuse new threads and tasks, and drop the handlers: code that kept ``ctx`` must not hold them."""
         self._is_ended = True
+        self.staged.clear()
         if self.version is not None:
             self.version.is_pending = False
         paused, self._paused = self._paused, []
@@ -428,7 +429,6 @@ class PluginContext:
         """Drop all hooks, ``on_unload`` functions, threads and tasks; the load has failed."""
         self.seal()
         self.end()
-        self.staged.clear()
         self.unloaders.clear()
         self.owned.clear()
         self.close_sockets()
