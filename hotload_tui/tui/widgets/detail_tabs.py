@@ -104,11 +104,11 @@ class Overview(TextPane):
         yield ("hook points", points or "none")
         yield from _why(status)
         if status.memory:
-            yield ("memory", f"generation before: {clean_line(status.memory, 300)}")
+            yield ("memory", f"earlier version: {clean_line(status.memory, 300)}")
         for each in status.outdated:
             yield ("outdated", clean_line(each, 300))
         for left in status.left:
-            yield ("left", f"generation before: {clean_line(left, 300)}")
+            yield ("left", f"earlier version: {clean_line(left, 300)}")
 
 
 def _why(status: PluginStatus) -> Iterator[Row]:
