@@ -91,6 +91,17 @@ def test_an_unchanged_failure_is_reported_once(workspace: Workspace, watched: Ru
     assert answers(watched, "two")
 
 
+def test_a_version_that_does_not_end_is_tried_once(workspace: Workspace, run: Run) -> None:
+    """A save whose load never ends is a fault after ``load_timeout``: no second attempt delays the fault."""
+    workspace["greet"] = ONE
+    running = run(workspace.config(enable_watch=True, load_timeout=0.2))
+    begun = workspace.root / "begun"
+    workspace["greet"] = f"with open({str(begun)!r}, 'a') as file: file.write('.')\nwhile True: pass\n{TWO}"
+    assert running.wait_for(lambda: running.status("greet").state == "STALE")
+    quiet(workspace, running)
+    assert begun.read_text() == "."
+
+
 def test_a_load_that_became_stale_does_not_become_live(workspace: Workspace, watched: Running) -> None:
     """If a save comes during a load, that load never becomes live, and the newer source does."""
     fifo = workspace.root / "go on"

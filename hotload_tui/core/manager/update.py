@@ -23,6 +23,7 @@ from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.loader import Outcome, Wanted
 from hotload_tui.core.runtime.trial import LivePlugin
 from hotload_tui.core.source import Source, is_as_read, read_source
+from hotload_tui.core.watch.debounce import SETTLED
 from hotload_tui.core.watch.scanner import PluginChange
 
 
@@ -286,6 +287,8 @@ class Update(Stager):
             reason = f"{one.name} requires it, and does not load with it: {error}"
             raise RefusedError(reason) from error
         one.fail(decision.digest)
+        if not one.facts.is_settled and self._is_quiet(one):
+            one.facts = replace(one.facts, is_settled=True)
         fault = self.engine.failure(error, one.name, one.compiled_source())
         if self._is_return and one.hold is not None and one.hold.fault is not None:
             one.fault = fault = _both(one.hold.fault, fault)
@@ -295,6 +298,13 @@ class Update(Stager):
         elif decision.version == "last good" and one.fault is not None:
             one.fault = _both(one.fault, fault)
         self.gave_up(one, decision, error)
+
+    def _is_quiet(self, one: StagedPlugin) -> bool:
+        """Return whether the files did not change for so long that the watcher would accept them."""
+        source = one.source
+        if source is None or clock() - source.read_at / 1e9 < SETTLED:
+            return False
+        return is_as_read(source, self.engine.rule)
 
     def _is_overtaken(self, one: StagedPlugin) -> bool:
         """Take a newer source that is on disk after the trial, and compiles; return whether there is one."""
