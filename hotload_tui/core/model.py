@@ -184,6 +184,9 @@ class HookPlace(Struct, frozen=True, order=True):
     priority: int
 
 
+_ABOUT_A_FAULT = (PluginState.FAIL, PluginState.STALE, PluginState.BUILD)
+
+
 class PluginStatus(Struct, frozen=True):
     """Everything that the table shows about one plugin."""
 
@@ -232,8 +235,11 @@ class PluginStatus(Struct, frozen=True):
 
     @property
     def raises(self) -> bool:
-        """Whether there is a fault in a state other than FAIL and STALE, as after a handler that raised."""
-        return self.fault is not None and self.state not in (PluginState.FAIL, PluginState.STALE)
+        """Whether there is a fault beside the state, as after a handler that raised.
+
+        FAIL and STALE are about the fault themselves; during a build, it is about to be fixed or replaced.
+        """
+        return self.fault is not None and self.state not in _ABOUT_A_FAULT
 
     @property
     def sign(self) -> str:

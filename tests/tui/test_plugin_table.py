@@ -161,7 +161,7 @@ def test_columns_that_do_not_fit_are_left_out_the_least_needed_first(width: int,
     assert sum(column.width + 2 for column in columns) <= width
 
 
-@pytest.mark.parametrize("state", [state for state in PluginState if state is not PluginState.BUILD])
+@pytest.mark.parametrize("state", PluginState)
 def test_every_state_fits_its_column(state: PluginState) -> None:
     """Glyph, word and mark of a plugin that failed are not cut at 80 columns."""
     fault = Fault("hook", "greet", "ValueError", "no", 0.0)
