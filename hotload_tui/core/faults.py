@@ -254,7 +254,7 @@ def claim_hint(fault: Fault, failed: str, previous: str, others: Iterable[tuple[
     plugins = " or ".join(f"plugin {plugin}" for plugin in holders[:_HOLDERS])
     if is_previous:
         return f"{TWICE.replace('version', f'version or {plugins}', 1)}, or another name"
-    return f"{plugins} may hold it: its code has that name, too"
+    return f"{plugins} may hold it: its code names it, too"
 
 
 _HOLDERS = 3  # plugins that a hint names

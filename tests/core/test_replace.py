@@ -127,7 +127,7 @@ def test_a_second_claim_names_the_way_out(
     assert running.status("greet").state is PluginState.STALE
 
 
-OTHER = "plugin stats may hold it: its code has that name, too"
+OTHER = "plugin stats may hold it: its code names it, too"
 BOTH = (
     'the previous version or plugin stats still holds it; use ctx.own or reload = "replace", or another name'
 )
@@ -207,6 +207,17 @@ def test_a_suspicion_ends_when_the_version_loads_again(
     running.manager.rebuild("greet", force=True)
     assert (running.status("greet").suspected, registry.names) == ("", {"greet": "a"})
     assert Record(workspace.compiled).suspicion("greet") == ("", "")
+
+
+def test_the_hint_names_a_plugin_that_starts_at_the_same_time(
+    workspace: Workspace, run: Run, registry: ModuleType
+) -> None:
+    """Of two plugins that claim one name at a start, the one that fails is told about the other."""
+    for name in ("count", "greet"):
+        workspace[name] = "import registry\ndef register(ctx): registry.add('hits', 1)\n"
+    running = run(workspace.config())
+    assert registry.names == {"hits": 1}
+    assert running.fault("greet").notes == (OTHER.replace("stats", "count"),)
 
 
 def test_another_fault_gets_no_hint(workspace: Workspace, run: Run) -> None:

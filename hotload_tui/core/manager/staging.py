@@ -47,6 +47,15 @@ def is_same(fault: Fault, before: Fault | None) -> bool:
     return before is not None and replace(before, at=fault.at) == fault
 
 
+def _text(version: LivePlugin) -> str:
+    """Return the source of a version; empty if its artifact is damaged."""
+    artifact = version.generation.artifact
+    paths = [member.path for member in artifact.manifest.members if member.code_size]
+    with contextlib.suppress(ArtifactError):
+        return "\n".join(decoded(artifact.source(path)) for path in paths)
+    return ""
+
+
 def _phase(error: HotloadError) -> Phase:
     match error:
         case DiscoverError():
@@ -193,8 +202,17 @@ class Engine:
         self.outdated = Outdated(self.root, Path(config.compiled_dir).absolute(), config.module_path)
         store.history.keep_in(FaultRecord(self.builds.compiler.folder), self.retire_thread.later)
 
-    def failure(self, error: HotloadError, plugin: str, source: Source | None = None) -> Fault:
-        """Return the fault of a plugin; ``source`` contains the files that were compiled."""
+    def failure(
+        self,
+        error: HotloadError,
+        plugin: str,
+        source: Source | None = None,
+        trials: Iterable[LivePlugin] = (),
+    ) -> Fault:
+        """Return the fault of a plugin; ``source`` contains the files that were compiled.
+
+        ``trials``: versions of other plugins that are about to go live.
+        """
         fault = fault_of(
             error,
             phase=_phase(error),
@@ -207,26 +225,20 @@ class Engine:
         if fault.phase in ("load", "register") and is_claimed_twice(fault):
             files = (file for file in (source.files if source else ()) if file.path.endswith(".py"))
             failed = "\n".join(decoded(file.content) for file in files)
-            others = ((name, self._text(name)) for name in self.loader.names() if name != plugin)
-            hint = claim_hint(fault, failed, self._holding(plugin, fault), others)
+            live = filter(None, map(self.loader.live, self.loader.names()))
+            others = {each.name: each for each in (*trials, *live) if each.name != plugin}
+            texts = ((name, _text(other)) for name, other in others.items())
+            hint = claim_hint(fault, failed, self._holding(plugin, fault), texts)
             return replace(fault, notes=(*fault.notes, hint)) if hint else fault
         return fault
 
     def _holding(self, plugin: str, fault: Fault) -> str:
         """Return the source of the live version; empty if it had released what the next one did not get."""
         live = self.loader.live(plugin)
-        released = {in_function("acquire", owned.key) for owned in live.context.owned} if live else set()
-        return self._text(plugin) if released.isdisjoint(fault.notes) else ""
-
-    def _text(self, plugin: str) -> str:
-        """Return the source of the live version of a plugin; empty if there is none."""
-        live, found = self.loader.live(plugin), []
-        if live is not None:
-            artifact = live.generation.artifact
-            paths = [member.path for member in artifact.manifest.members if member.code_size]
-            with contextlib.suppress(ArtifactError):  # it is damaged
-                found += [decoded(artifact.source(path)) for path in paths]
-        return "\n".join(found)
+        if live is None:
+            return ""
+        released = {in_function("acquire", owned.key) for owned in live.context.owned}
+        return _text(live) if released.isdisjoint(fault.notes) else ""
 
     @contextlib.contextmanager
     def blaming(self, plugin: str) -> Iterator[None]:

@@ -289,7 +289,8 @@ class Update(Stager):
         one.fail(decision.digest)
         if not one.facts.is_settled and self._is_quiet(one):
             one.facts = replace(one.facts, is_settled=True)
-        fault = self.engine.failure(error, one.name, one.compiled_source())
+        trials = [other.trial for other in self.staged.values() if other.trial is not None]
+        fault = self.engine.failure(error, one.name, one.compiled_source(), trials)
         if self._is_return and one.hold is not None and one.hold.fault is not None:
             one.fault = fault = _both(one.hold.fault, fault)
             one.hold = replace(one.hold, fault=fault)
