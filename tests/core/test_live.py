@@ -286,7 +286,9 @@ def test_an_object_that_a_version_does_not_define_says_so(bench: Bench, keep: Ke
     bench.load(version("one"))
     bench.load("def register(ctx): pass")
     for handle, name in ((keep.word, "word"), (keep.inner, "register.<locals>.inner")):
-        with pytest.raises(HandleError, match=f"plugin.{name}: version 2 of plugin greet does not define it"):
+        with pytest.raises(
+            HandleError, match=f"plugin.{name}: generation 2 of plugin greet does not define it"
+        ):
             handle()
 
 

@@ -127,9 +127,9 @@ class LiveVersion:
             found = self._named.get((module, names))
         if found is None:
             raise HandleError(
-                f"{_full(self.parent, module, names)}: version {self.number} of plugin {self.plugin} does not"
-                " define it, but the program keeps a handle of it; define it again, or let the program ask"
-                " the plugin for what it has now"
+                f"{_full(self.parent, module, names)}: generation {self.number} of plugin {self.plugin} does"
+                " not define it, but the program keeps a handle of it; define it again, or let the program"
+                " ask the plugin for what it has now"
             )
         return found
 
