@@ -103,9 +103,9 @@ def rollback(scope: Scope, name: str, generation: int) -> int:
     """Make an earlier generation live again in the running host, and hold the plugin there."""
     manager = scope.reach_running("rollback")
     status = manager.rollback(name, generation)
-    output.narrate(
-        f"{name} is {status.held}, as generation {status.generation}; 'hotload release {name}' ends that"
-    )
+    is_same = status.generation == generation
+    where = "which was live already" if is_same else f"as generation {status.generation}"
+    output.narrate(f"{name} is {status.held}, {where}; 'hotload release {name}' ends that")
     return 0
 
 

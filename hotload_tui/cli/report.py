@@ -9,7 +9,15 @@ from typing import Final
 
 from hotload_tui.cli import output
 from hotload_tui.core.errors import HotloadError, near
-from hotload_tui.core.model import Fault, Frame, Invocation, LogLine, PluginState, PluginStatus
+from hotload_tui.core.model import (
+    Fault,
+    Frame,
+    Invocation,
+    LogLine,
+    PluginState,
+    PluginStatus,
+    release_advice,
+)
 from hotload_tui.tui.text import own_causes
 
 _FRAMES: Final = 8  # maximum number of the plugin's frames that are shown; older ones are cut
@@ -192,7 +200,8 @@ def show(statuses: Sequence[PluginStatus], *, as_json: bool = False) -> None:
 def remarks(status: PluginStatus) -> Iterator[str]:
     """Describe why a plugin is HELD, suspected or waits, what earlier versions left, and how it reloads."""
     if status.held:
-        yield f"held: {status.held}; 'hotload release {status.name}' lets it follow its source"
+        advice = release_advice(status.name, by_fault=status.is_held_by_fault)
+        yield f"held: {status.held}; {advice}"
     if status.suspected:
         yield f"suspected: {status.suspected}"
     if status.waits:

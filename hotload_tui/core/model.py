@@ -242,9 +242,22 @@ class PluginStatus(Struct, frozen=True):
         return self.fault is not None and self.state not in _ABOUT_A_FAULT
 
     @property
+    def is_held_by_fault(self) -> bool:
+        """Whether the plugin is HELD because a version failed, and not because a user chose the version."""
+        why = self.fault.message if self.fault is not None else ""
+        return bool(why) and self.held.endswith(why)
+
+    @property
     def sign(self) -> str:
         """Glyph and word of the state, followed by ``!`` if ``raises`` is true."""
         return f"{self.state.glyph} {self.state.value}{' !' * self.raises}"
+
+
+def release_advice(plugin: str, *, by_fault: bool) -> str:
+    """Return how a hold ends: a save ends it only if it is there because of a fault."""
+    if by_fault:
+        return f"save a fix, or 'hotload release {plugin}' loads its source as it is"
+    return f"'hotload release {plugin}' lets it follow its source"
 
 
 class HistoryEntry(Struct, frozen=True):

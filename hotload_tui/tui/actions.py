@@ -166,10 +166,9 @@ class Actions:
         """Load an earlier generation again, as a new generation, and hold the plugin there."""
 
         def rolled_back(status: PluginStatus) -> str:
-            return (
-                f"{clean_line(name)}: generation {generation} is live again as generation"
-                f" {status.generation}, held; h releases it"
-            )
+            is_same = status.generation == generation
+            how = "stays live" if is_same else f"is live again as generation {status.generation}"
+            return f"{clean_line(name)}: generation {generation} {how}, held; h releases it"
 
         self._command(f"rollback {name}", lambda: self._api.rollback(name, generation), rolled_back)
 

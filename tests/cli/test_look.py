@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from hotload_tui import Fault
 from hotload_tui.core.compiled import Record
 from hotload_tui.core.interpreter import CALLS, works
 from hotload_tui.core.source import read_source
@@ -110,6 +111,19 @@ def test_why_a_plugin_is_held_or_waits(workspace: Workspace, hotload: Hotload) -
     greet, needs = hotload("status", "--json").plugins
     assert (greet["held"], greet["waits"], needs["held"]) == ("rolled back to generation 1", "", "")
     assert str(needs["waits"]).startswith("it requires gone")
+
+
+def test_a_version_that_killed_its_host_asks_for_a_fix(workspace: Workspace, hotload: Hotload) -> None:
+    """For a plugin that is HELD because of a fault, ``status`` and ``plan`` do not only advise to load it."""
+    workspace["greet"] = GREET
+    digest = read_source("greet", workspace.plugins / "greet").digest
+    workspace.compiled.mkdir()
+    fault = Fault("hook", "greet", "ProcessDied", "it ended the process", 0.0)
+    Record(workspace.compiled).bar("greet", digest, fault)
+    hotload.serve()
+    advice = "it ended the process; save a fix, or 'hotload release greet' loads its source as it is"
+    assert f"greet: held: {advice}" in hotload("status").err.splitlines()
+    assert f"held: {advice}" in hotload("plan").out
 
 
 def test_why_a_version_is_suspected(workspace: Workspace, hotload: Hotload) -> None:

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from hotload_tui.core.model import Action, PluginState
+from hotload_tui.core.model import Action, PluginState, release_advice
 
 Required: TypeAlias = Callable[[str], Collection[str]]
 """Returns the plugins that a plugin requires."""
@@ -105,6 +105,8 @@ class Facts(Struct, frozen=True):
     """Digest of the version at which the plugin is HELD (empty: none); ``None`` if it follows its source."""
     reason: str = ""
     """The reason for the hold."""
+    is_pinned: bool = False
+    """Whether the user chose the version at which it is HELD."""
     is_barred: bool = False
     """Whether the source must not be loaded even if the version at which the plugin is HELD does not load."""
     last_good: str = ""
@@ -233,7 +235,7 @@ def _held(plugin: Facts) -> Decision | None:
         reason = f"the version it is held at is loaded ({plugin.reason})"
         return _load(plugin, "held", plugin.hold, reason)
     if plugin.hold == plugin.live or plugin.is_barred:
-        release = f"'hotload release {plugin.name}' lets it follow its source"
+        release = release_advice(plugin.name, by_fault=not plugin.is_pinned)
         return Decision(plugin.name, "keep", (f"held: {plugin.reason}; {release}",), "held")
     return None  # the version at which it is HELD does not load
 

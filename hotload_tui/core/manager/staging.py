@@ -553,7 +553,13 @@ class Stager(ABC):
         """Take a hold as that of a plugin."""
         one.hold = hold
         if hold is not None:
-            one.facts = replace(one.facts, hold=hold.digest, reason=hold.reason, is_barred=is_barred)
+            one.facts = replace(
+                one.facts,
+                hold=hold.digest,
+                reason=hold.reason,
+                is_pinned=hold.is_pinned,
+                is_barred=is_barred,
+            )
 
     def _provide(self, one: StagedPlugin, decision: Decision) -> None:
         """Build the newest version, or open the artifact of another one."""

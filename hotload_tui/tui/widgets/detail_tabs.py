@@ -116,7 +116,8 @@ def _why(status: PluginStatus) -> Iterator[Row]:
     if status.waits:
         yield ("waits", clean_line(status.waits, 300))
     if status.held:
-        yield ("held", f"{clean_line(status.held, 300)}; h releases it")
+        way_out = "save a fix, or h loads its source as it is" if status.is_held_by_fault else "h releases it"
+        yield ("held", f"{clean_line(status.held, 300)}; {way_out}")
     if status.suspected:
         yield ("suspected", clean_line(status.suspected, 300))
 
