@@ -62,7 +62,7 @@ class PluginDiscovered(PluginEvent, frozen=True, tag=True):
 class PluginRemoved(PluginEvent, frozen=True, tag=True):
     """The plugin's directory is gone, and it was unloaded."""
 
-    text: ClassVar[str] = "its directory is gone; unloaded"
+    text: ClassVar[str] = "its directory is gone"
 
 
 class PluginDisabled(PluginEvent, frozen=True, tag=True):

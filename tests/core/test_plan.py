@@ -134,7 +134,7 @@ def test_what_cannot_be_loaded_says_where(workspace: Workspace, run: Run) -> Non
     [
         (["bsae"], "wait", 'it requires bsae, but there is no plugin bsae; did you mean "base"?'),
         (["off"], "wait", "it requires off, but off is disabled"),
-        (["user"], "fail", "it requires itself: user → user; one of these has to do without"),
+        (["user"], "fail", "it requires itself: user → user; one of them must drop the requirement"),
         (["broken"], "wait", "it requires broken, but broken does not load"),
     ],
     ids=["missing", "disabled", "cycle", "broken"],

@@ -384,7 +384,7 @@ class _Family:
     def _unmet(self, one: Decision) -> str:
         """Return why a plugin cannot load with the others; empty if it can."""
         if one.requires and (cycle := self._cycle(one.name)):
-            return f"it requires itself: {' → '.join(cycle)}; one of these has to do without"
+            return f"it requires itself: {' → '.join(cycle)}; one of them must drop the requirement"
         for name in one.requires:
             if name not in self._loading:
                 other = self._facts[name]
