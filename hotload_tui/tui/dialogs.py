@@ -167,7 +167,7 @@ class SettingsScreen(ScrollDialog[None]):
                 yield Static(Content("\n").join(faults), classes="faults", markup=False)
                 if resolved:
                     yield Static(Content("\n").join(_settings(resolved, self._inside)), markup=False)
-            yield Static("a later source outweighs an earlier one; esc closes", classes="keys", markup=False)
+            yield Static("a later source overrides an earlier one; esc closes", classes="keys", markup=False)
 
     def _found(self) -> tuple[Resolved | None, list[Content]]:
         """Return the configuration, ``None`` if it cannot be read, and its faults."""
@@ -210,24 +210,25 @@ def _written(value: object) -> str:
 HelpRow: TypeAlias = tuple[str, str, str]
 """A key or a sign, the binding's name in ``[keys]``, and the meaning."""
 
-_STATES: Final[tuple[HelpRow, ...]] = (
+STATES: Final[tuple[HelpRow, ...]] = (
     *(
         (f"{state.glyph} {state}", "", meaning)
         for state, meaning in (
             (PluginState.OK, "the newest version is live"),
-            (PluginState.OLD, "the newest version is live, but an older one is still called"),
+            (PluginState.OLD, "the newest version is live; an older one is still called"),
             (PluginState.STALE, "an older version is live: the newest one failed"),
             (PluginState.FAIL, "no version is live"),
-            (PluginState.HELD, "kept at a version chosen by hand, or back from one that killed the host"),
+            (PluginState.HELD, "the version is kept: you chose it, or a newer one crashed"),
             (PluginState.OFF, "disabled: its folder's name begins with _"),
             (PluginState.WAIT, "waits for a plugin that it requires"),
             (PluginState.BUILD, "being built"),
             (PluginState.NEW, "found, not loaded yet"),
         )
     ),
-    ("+ ok !", "", "it is live, but one of its calls raised; the Error tab shows it"),
+    ("+ ok !", "", "it is live, but its code has failed since (Error tab)"),
     ("!*FAIL", "", "the star: you have not looked at it since it broke"),
 )
+"""The signs of the states and their meanings."""
 
 _PANES: Mapping[str, str] = {
     "PluginTable": "table",
@@ -276,13 +277,13 @@ class HelpScreen(ScrollDialog[None]):
         groups = (
             (f"In the {self._pane}", "  key, name in [keys] of hotload.toml", self._own),
             ("Everywhere", "", self._common),
-            ("States", "", _STATES),
+            ("States", "", STATES),
         )
         blocks = []
         for title, hint, rows in groups:
             found = [row for row in rows if wanted.casefold() in " ".join(row).casefold()]
             if found:
-                blocks.append(Content("\n").join([Content.assemble((title, "bold"), hint), *_keys(found)]))
+                blocks.append(Content("\n").join([Content.assemble((title, "bold"), hint), *key_rows(found)]))
         return (
             Content("\n\n").join(blocks) if blocks else Content(f"Nothing is about {clean_line(wanted, 40)}.")
         )
@@ -300,7 +301,8 @@ class HelpScreen(ScrollDialog[None]):
             self.dismiss()
 
 
-def _keys(rows: Iterable[HelpRow]) -> Iterable[Content]:
+def key_rows(rows: Iterable[HelpRow]) -> Iterable[Content]:
+    """Yield a line for each row."""
     for key, name, meaning in rows:
         name_cell = f"{name:<12} " if name else ""
         yield Content.assemble(

@@ -79,7 +79,7 @@ COMMANDS: Final = (
         _key("restart", "u", "restart the host; asks if it answers"),
         Entry("app: restart the host", "asks if it answers"),
     ),
-    Command("debug", _key("debug", "B", "hand this terminal to a breakpoint() that waits")),
+    Command("debug", _key("debug", "B", "give this terminal to a waiting breakpoint()")),
     Command(
         "actions.edit",
         _key("edit", "e", "open $VISUAL or $EDITOR, at the failing line", shown=True),
@@ -98,7 +98,7 @@ COMMANDS: Final = (
     ),
     Command(
         "actions.report",
-        _key("report", "Y", "copy a report of the failure, to be pasted into an issue"),
+        _key("report", "Y", "copy a report of the failure, for an issue"),
         Entry("error: copy report", "plain text, for an issue"),
     ),
     Command("actions.report markdown", entry=Entry("error: copy report as Markdown", "for an issue tracker")),
@@ -114,12 +114,12 @@ COMMANDS: Final = (
     ),
     Command(
         "actions.pause",
-        _key("pause", "p", "keep what is saved for later; again: apply it and follow saves"),
+        _key("pause", "p", "keep saves for later; again: apply all of them"),
         Entry("watch: pause", "keep what is saved for later, or apply it"),
     ),
     Command(
         "actions.resume",
-        _key("pause", "p", "keep what is saved for later; again: apply it and follow saves"),
+        _key("pause", "p", "keep saves for later; again: apply all of them"),
         Entry("watch: resume", "keep what is saved for later, or apply it"),
     ),
     Command(
@@ -127,9 +127,7 @@ COMMANDS: Final = (
         _key("release", "h", "let a HELD plugin follow its source again"),
         Entry("plugin: release {}", "let a HELD one follow its source"),
     ),
-    Command(
-        "open_filter", _key("filter", "slash", "show only what contains a text (!x: not x; s:fail: by state)")
-    ),
+    Command("open_filter", _key("filter", "slash", "filter by text (!x: without x; s:fail: state)")),
     Command(
         "filters.toggle_problems",
         _key("problems", "exclamation_mark", "show only plugins that have a problem"),
@@ -145,13 +143,13 @@ COMMANDS: Final = (
     ),
     Command(
         "filters.reverse",
-        _key("reverse", "S", "turn the order of the table around"),
-        Entry("view: turn the order around", "last first"),
+        _key("reverse", "S", "reverse the order of the table"),
+        Entry("view: reverse the order", "last first"),
     ),
     Command(
         "maximise",
-        _key("maximise", "plus", "give the whole screen to the pane, or take it back"),
-        Entry("view: maximise", "give the pane the whole screen, or take it back"),
+        _key("maximise", "plus", "maximise the focused pane, or restore it"),
+        Entry("view: maximise", "maximise the focused pane, or restore it"),
     ),
     Command("go_back", _key("back", "escape", "one level back, at last to the table")),
     Command(
@@ -173,19 +171,19 @@ COMMANDS: Final = (
 """The commands of the console's screen, in the order of footer, help and palette."""
 
 APP: Final[list[BindingType]] = [
-    _key("quit", "q", "quit; plugins that came with the console are unloaded", "quit", shown=True),
+    _key("quit", "q", "quit; unloads the plugins, unless attached", "quit", shown=True),
     Binding("ctrl+p", "command_palette", "palette", show=False, priority=True),
     # This key works in dialogs too, and [keys] cannot change it, so that the user can always quit.
     Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
     _key("palette", "colon", "all commands, by name", "command_palette"),
-    _key("suspend", "ctrl+z", "go to the shell; fg comes back, and plugins go on", "suspend_process"),
+    _key("suspend", "ctrl+z", "go to the shell; fg returns; plugins go on", "suspend_process"),
 ]
 SCREEN: Final[list[BindingType]] = [
     replace(command.key, action=f"run('{command.run}')") for command in COMMANDS if command.key
 ]
 TABLE: Final[list[BindingType]] = [
     _key("down", "j", "next row (also the arrow)", "cursor_down"),
-    _key("up", "k", "row before (also the arrow)", "cursor_up"),
+    _key("up", "k", "previous row (also the arrow)", "cursor_up"),
     _key("top", "g", "first row", "scroll_top"),
     _key("bottom", "G", "last row", "scroll_bottom"),
     _key("open", "enter", "open the details; the Error tab of what failed", "select_cursor"),
@@ -211,7 +209,7 @@ ERROR: Final[list[BindingType]] = [
     *WIDE,
     _key("locals", "v", "show or hide local variables", "toggle_locals", shown=True),
     _key("next_frame", "right_square_bracket", "next frame or cause", "next_frame(1)", label="Next"),
-    _key("last_frame", "left_square_bracket", "frame or cause before", "next_frame(-1)", label="Before"),
+    _key("last_frame", "left_square_bracket", "previous frame or cause", "next_frame(-1)", label="Before"),
     _key(
         "frames",
         "x",
@@ -233,14 +231,14 @@ HOOKS: Final[list[BindingType]] = [
     _key(
         "pin",
         "space",
-        "run the newest call again after each reload, or not",
+        "repeat the newest call after each reload",
         "screen.run('workbench.pin')",
         shown=True,
     ),
 ]
 SOURCE: Final[list[BindingType]] = [
     *WIDE,
-    _key("version", "v", "turn from as loaded to on disk to the difference", "next_version", shown=True),
+    _key("version", "v", "as loaded, on disk, or the difference", "next_version", shown=True),
 ]
 
 _PANES: Final = (TABLE, LOG, ERROR, SOURCE, WIDE, HISTORY, HOOKS)

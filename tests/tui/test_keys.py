@@ -11,11 +11,13 @@ from textual.keys import format_key
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.errors import ConfigError
 from hotload_tui.tui.app import ConsoleApp
+from hotload_tui.tui.dialogs import STATES, key_rows
 from hotload_tui.tui.keys import COMMANDS, GROUPS, check_keys
 from hotload_tui.tui.screen import ConsoleScreen
 from tests.tui.fakes import Manager
 
 ROOT = Path(__file__).parents[2]
+HELP_AT_80 = 70  # cells of a line of the help: the rest is frame, padding and scroll bar
 
 
 def test_every_key_is_in_the_documentation() -> None:
@@ -24,6 +26,14 @@ def test_every_key_is_in_the_documentation() -> None:
     keys = {binding.key for group in GROUPS for binding in Binding.make_bindings(group) if binding.id}
     written = {shown if (shown := format_key(key)).isascii() else key for key in keys}
     assert [key for key in sorted(written) if f"`{key}`" not in page] == []
+
+
+def test_every_line_of_the_help_fits_into_80_columns() -> None:
+    """No meaning of a key or a state is wrapped in the smallest usual terminal."""
+    bindings = [binding for group in GROUPS for binding in Binding.make_bindings(group)]
+    keys = [("", binding.id or "", binding.tooltip) for binding in bindings if binding.tooltip]
+    lines = [line.plain for line in key_rows([*keys, *STATES])]
+    assert [line for line in lines if len(line) > HELP_AT_80] == []
 
 
 @pytest.mark.parametrize("command", [command.run for command in COMMANDS])
