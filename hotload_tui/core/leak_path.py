@@ -444,6 +444,15 @@ def _of_plugin(thing: object) -> str:
     return ""
 
 
+def is_handler_of(thing: object, root: str) -> bool:
+    """Return whether an object is a handler that the generation below ``root`` has registered itself."""
+    if (of_type(type(thing), "__module__"), _kind(thing)) != _HANDLER:
+        return False
+    above, _, own = root.rpartition(".")
+    plugin, number = getattr(thing, "plugin", ""), getattr(thing, "generation", 0)
+    return own.startswith(f"g{number}_") and above.endswith(f".{plugin}")
+
+
 def described(thing: object) -> str:
     """Return the kind of an object; for a generator or coroutine also its place."""
     if type(thing) in _SUSPENDED:

@@ -26,6 +26,7 @@ from hotload_tui.core.leak_path import (
     held_from_outside,
     held_objects,
     is_clock,
+    is_handler_of,
     is_module,
     is_within,
     members,
@@ -329,6 +330,10 @@ class LivenessCheck:
             return []
         holds, unknown = holds_of(targets, own, self.root)
         running = running_in(self.root)
+        # A call in flight holds the generation's own handlers: not they, but the call is to be named.
+        others = [hold for hold in holds if not (hold.way and is_handler_of(hold.way[0], self.root))]
+        if others or running:
+            holds = others
         found = [hold.where for hold in holds if not (running and hold.is_activity)]
         self._held_by = [*([running] if running else []), *dict.fromkeys(found)] or [unknown]
         return holds
