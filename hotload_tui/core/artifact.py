@@ -17,7 +17,6 @@ import os
 import re
 import stat
 import sys
-import threading
 import zipfile
 from collections.abc import Iterable, Mapping
 from importlib.util import MAGIC_NUMBER
@@ -30,6 +29,7 @@ from msgspec import Struct
 
 from hotload_tui.core.compiled import FULL, artifact_name, replace_file
 from hotload_tui.core.errors import ArtifactError, StorageError, near
+from hotload_tui.core.primitives import Lock
 from hotload_tui.core.source import FORMAT
 
 MAGIC = f"{MAGIC_NUMBER.hex()}-{sys.flags.optimize}"
@@ -149,7 +149,7 @@ class Artifact:
         """
         self.path = path
         self._plugins = plugins
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._bytes = b""
         self._sources = b""  # all of them, for ``may_say``: the code, which says the same, is longer
         self._file: BinaryIO | None = None

@@ -27,8 +27,6 @@ import shutil
 import stat
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import MAGIC_NUMBER
@@ -40,6 +38,7 @@ from msgspec import Struct
 
 from hotload_tui.core.errors import ArtifactError, near
 from hotload_tui.core.model import Fault, HistoryEntry
+from hotload_tui.core.primitives import Lock, time_ns
 from hotload_tui.core.source import (
     FORMAT,
     NOISE,
@@ -500,7 +499,7 @@ class SourceIndex:
         # The release that wrote the index may have other rules for a plugin's files and digest.
         rule = repr((FORMAT, MAGIC_NUMBER, NOISE, list(ignore)))
         self._rule = hashlib.sha256(rule.encode()).hexdigest()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._known = self._read()
         self.is_new = False
         """Whether the index has an entry that is not written yet."""
@@ -515,7 +514,7 @@ class SourceIndex:
                 return None
         except OSError:
             return None
-        now = time.time_ns()
+        now = time_ns()
         return Source(name, known.root, (), known.digest, known.files, folders=known.folders, read_at=now)
 
     def note(self, source: Source) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +34,7 @@ from hotload_tui.core.compiled import (
 from hotload_tui.core.errors import ArtifactError, CompileError, near
 from hotload_tui.core.events import Step
 from hotload_tui.core.model import StepObserver, nobody
-from hotload_tui.core.primitives import perf_counter
+from hotload_tui.core.primitives import perf_counter, time_ns
 from hotload_tui.core.source import ENTRY, Source, SourceFile, digest_of, read_source
 
 _SMALL = 1 << 20  # bytes; a larger data file is not verified before each load, but when it is read
@@ -201,7 +200,7 @@ class Compiler:
         found = find_artifacts(self.folder, None if plugin is None else [plugin])
         if plugin is None:
             remove_leftovers(self.folder)
-        when = when or f"{time.time_ns():020d}"
+        when = when or f"{time_ns():020d}"
         return {name: discard(self.folder, paths, when) for name, paths in sorted(found.items())}
 
     def prune(self, keep: int, in_use: Mapping[str, Collection[str]]) -> int:

@@ -47,6 +47,8 @@ from types import (
 )
 from typing import Final, NamedTuple, TypeAlias, cast
 
+from hotload_tui.core.primitives import Event, RLock, current_thread, get_ident, main_thread
+
 
 class Trick(NamedTuple):
     """One use of internals of the interpreter."""
@@ -83,7 +85,7 @@ def works(trick: Trick) -> bool:
 # uses these functions.
 
 _COLLECTS_WITHIN_CALLS = sys.version_info < (3, 12)  # later versions collect between two instructions
-_lock = threading.RLock()  # reentrant, because a finalizer may call ``uncollected``, too
+_lock = RLock()  # reentrant, because a finalizer may call ``uncollected``, too
 _waiting: list[bool] = []  # for each active caller: whether the collector was on
 
 
@@ -115,7 +117,7 @@ def stacks() -> dict[int, list[FrameType]]:
     """
     with uncollected():  # else all threads can deadlock while one of them starts another
         running = sys._current_frames()  # noqa: SLF001 - documented; its underscore is a warning
-    running[threading.get_ident()] = sys._getframe(1)  # noqa: SLF001 - not this frame, which holds them all
+    running[get_ident()] = sys._getframe(1)  # noqa: SLF001 - not this frame, which holds them all
     return {thread: stack_of(newest) for thread, newest in running.items()}
 
 
@@ -241,7 +243,7 @@ def traced_now(running: Mapping[int, list[FrameType]]) -> set[int]:
     """Return the ``id`` of each frame in ``stacks()`` for which a trace function may be running."""
     if sys.version_info >= (3, 13):
         return set()
-    own = threading.get_ident()
+    own = get_ident()
     found: set[int] = set()
     for thread, stack in running.items():
         # A trace function in C has no frame; a trace function in Python has the traced frame as an argument.
@@ -358,10 +360,10 @@ _asked: list[object] = []  # the interpreter does not keep the functions that it
 
 def in_main_thread(act: Callable[[], object]) -> None:
     """Make the main thread call ``act`` as soon as it runs Python code; wait for it for a moment."""
-    if threading.current_thread() is threading.main_thread():
+    if current_thread() is main_thread():
         act()
         return
-    is_done = threading.Event()
+    is_done = Event()
 
     def run(_: object) -> int:
         with contextlib.suppress(Exception):  # there is no caller to receive the error
@@ -695,7 +697,7 @@ class CallReports:
         self._tool = None
 
     def _report(self, *_: object) -> None:
-        thread = threading.get_ident()
+        thread = get_ident()
         if thread in self._busy:
             return  # an audit hook among the functions: reading the frame calls it
         self._busy.add(thread)

@@ -41,7 +41,7 @@ from types import (
 from typing import TypeGuard, cast
 
 from hotload_tui.core.module_names import module_of_function, unique_name
-from hotload_tui.core.primitives import sleep
+from hotload_tui.core.primitives import all_threads, sleep
 
 _RUNTIME = f"{__name__.rpartition('.')[0]}.runtime"
 _MACHINERY = frozenset(f"{_RUNTIME}.{name}" for name in ("generation", "naming", "native", "stand_ins"))
@@ -385,7 +385,7 @@ def threads_among(running: Mapping[int, list[FrameType]]) -> list[tuple[str, lis
 
     The frames of this package are left out: a frame with itself among its variables would form a cycle.
     """
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    names = {thread.ident: thread.name for thread in all_threads()}
     return [
         (names.get(thread, str(thread)), [frame for frame in stack if not is_ours(frame)])
         for thread, stack in running.items()

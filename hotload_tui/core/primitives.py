@@ -1,33 +1,71 @@
 """The clocks and the primitives of threads that the engine uses; a plugin cannot replace them.
 
-A plugin may patch ``time.monotonic``, ``threading.Event.wait`` or ``threading.Thread.join``, for its own
-purposes or by mistake. Such a patch must not stop other plugins from reloading. The functions are taken when
-this module is imported, before any plugin loads, and the classes have all methods themselves.
+A plugin may patch ``time.monotonic``, ``threading.Event`` or ``threading.Thread.join``, for its own purposes
+or by mistake. Such a patch must not stop other plugins from reloading. So the functions are taken when this
+module is imported, before any plugin loads, and those of ``threading`` find the names of their module as they
+are then. Only what debuggers set for new threads is taken later.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
-from threading import RLock
-from time import monotonic, perf_counter, sleep
+from threading import Lock, RLock, get_ident, get_native_id, getprofile, gettrace, main_thread
+from threading import enumerate as all_threads
+from time import monotonic, perf_counter, sleep, time, time_ns
 from types import FunctionType
-from typing import Final, TypeVar
+from typing import Final, ParamSpec, TypeVar, cast
 
-__all__ = ["Condition", "Event", "Thread", "join", "monotonic", "perf_counter", "sleep", "start_thread"]
+__all__ = [
+    "Condition",
+    "Event",
+    "Lock",
+    "RLock",
+    "Thread",
+    "all_threads",
+    "current_thread",
+    "get_ident",
+    "get_native_id",
+    "join",
+    "main_thread",
+    "monotonic",
+    "perf_counter",
+    "sleep",
+    "start_thread",
+    "time",
+    "time_ns",
+]
 
-join: Final = threading.Thread.join
-start_thread: Final = threading.Thread.start
+_names: Final = dict(vars(threading))
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+def _kept(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Return a copy of a function of ``threading`` that finds the names of its module as they are now."""
+    assert type(function) is FunctionType
+    code, name, defaults = function.__code__, function.__name__, function.__defaults__
+    copy = FunctionType(code, _names, name, defaults, function.__closure__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return cast("Callable[_P, _T]", copy)
 
 
 def _with_methods(kind: type[_T]) -> type[_T]:
     """Give a class the methods of the class that it extends, as they are now."""
     for name, function in vars(kind.__mro__[1]).items():
         if type(function) is FunctionType and name not in vars(kind):
-            setattr(kind, name, function)
+            setattr(kind, name, _kept(function))
+    _names[kind.__name__] = kind
     return kind
+
+
+current_thread: Final = _kept(threading.current_thread)
+_names["current_thread"] = current_thread
+join: Final = _kept(threading.Thread.join)
+start_thread: Final = _kept(threading.Thread.start)
+_initialize: Final = _kept(threading.Thread.__init__)
 
 
 @_with_methods
@@ -35,47 +73,26 @@ class Condition(threading.Condition):
     """A condition variable."""
 
 
-class Event:
+@_with_methods
+class Event(threading.Event):
     """A flag for which threads can wait."""
-
-    def __init__(self) -> None:
-        self._change = Condition(RLock())
-        self._is_set = False
-
-    def is_set(self) -> bool:
-        """Return whether the flag is set."""
-        return self._is_set
-
-    def set(self) -> None:
-        """Set the flag."""
-        with self._change:
-            self._is_set = True
-            self._change.notify_all()
-
-    def clear(self) -> None:
-        """Reset the flag."""
-        with self._change:
-            self._is_set = False
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the flag is set, at most ``timeout`` seconds; return whether it is."""
-        with self._change:
-            return self._is_set or self._change.wait(timeout)
-
-    def _at_fork_reinit(self) -> None:
-        """Reset the lock in a forked process, which a ``Thread`` asks for."""
-        self._change = Condition(RLock())
-
-
-_STARTED: Final = "_started"
-"""The attribute of a thread with the event of its start, in CPython 3.11 to 3.14; ``threading`` makes it."""
 
 
 @_with_methods
 class Thread(threading.Thread):
     """A daemon thread."""
 
-    def __init__(self, target: Callable[[], object], name: str | None = None) -> None:
-        super().__init__(target=target, name=name, daemon=True)
-        if hasattr(self, _STARTED):  # else a plugin can patch the wait for the start
-            setattr(self, _STARTED, Event())
+    def __init__(
+        self, target: Callable[_P, object], name: str | None = None, args: tuple[object, ...] = ()
+    ) -> None:
+        _initialize(self, target=target, name=name, args=args, daemon=True)
+        _names.update(_trace_hook=gettrace(), _profile_hook=getprofile())
+
+
+def _after_fork() -> None:
+    """Take the lock that ``threading`` has made for a forked process."""
+    _names["_active_limbo_lock"] = vars(threading)["_active_limbo_lock"]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

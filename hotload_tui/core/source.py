@@ -12,7 +12,6 @@ import os
 import re
 import stat
 import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import MAGIC_NUMBER, decode_source
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from hotload_tui.core.errors import DiscoverError, near
-from hotload_tui.core.primitives import perf_counter
+from hotload_tui.core.primitives import perf_counter, time_ns
 
 _stat, _scandir = os.stat, os.scandir  # a plugin can replace them
 
@@ -310,7 +309,7 @@ def digest_of(files: Iterable[tuple[str, str]]) -> str:
 
 
 def _read(name: str, root: Path, rule: SourceRule) -> Source:
-    started, read_at = perf_counter(), time.time_ns()
+    started, read_at = perf_counter(), time_ns()
     try:
         _check_entry(name, root)
         listing = scan(root, rule)

@@ -29,7 +29,7 @@ from msgspec import Raw
 from hotload_tui.core.api import Call, ManagerApi, perform
 from hotload_tui.core.errors import HotloadError, ProtocolError, RefusedError, near
 from hotload_tui.core.events import AnyEvent
-from hotload_tui.core.primitives import Condition, Event, Thread, monotonic
+from hotload_tui.core.primitives import Condition, Event, Lock, Thread, current_thread, monotonic
 from hotload_tui.remote import wire
 from hotload_tui.remote.address import check_peer, find_hosts, is_alive, private_folder, socket_name
 
@@ -154,7 +154,7 @@ class Server:
         self._pid = os.getpid()
         self._closing = Event()
         self._waker, self._wake = socket.socketpair()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._clients: dict[socket.socket, threading.Thread] = {}
         self._waiting: dict[socket.socket, float] = {}
         """The clients that the server waits for, and since when."""
@@ -388,7 +388,7 @@ def _hang_up(clients: dict[socket.socket, threading.Thread], how: int) -> None:
         with contextlib.suppress(OSError):  # the client may have left already
             client.shutdown(how)
     for thread in clients.values():
-        if thread is not threading.current_thread():  # a handler called by a client may close it
+        if thread is not current_thread():  # a handler called by a client may close it
             thread.join(max(0.0, deadline - monotonic()))
 
 

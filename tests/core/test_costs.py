@@ -11,6 +11,7 @@ from types import CodeType, FrameType
 import pytest
 
 from hotload_tui import Config, HookHost, HotloadManager
+from hotload_tui.core import compiled, source
 from hotload_tui.core.events import PluginLoaded, PluginRetired
 from hotload_tui.core.undo import ledger
 from hotload_tui.core.undo.owner import Script
@@ -38,8 +39,8 @@ def project(tmp_path: Path) -> Path:
 
 def manager_of(project: Path, host: HookHost) -> HotloadManager:
     """Return a manager without a watcher."""
-    plugins, compiled = str(project / "plugins"), str(project / "compiled")
-    return HotloadManager(host, Config(runtime_dir=plugins, compiled_dir=compiled, enable_watch=False))
+    plugins, artifacts = str(project / "plugins"), str(project / "compiled")
+    return HotloadManager(host, Config(runtime_dir=plugins, compiled_dir=artifacts, enable_watch=False))
 
 
 def test_a_first_start_compiles_each_file_once_and_a_second_one_compiles_nothing(project: Path) -> None:
@@ -83,7 +84,8 @@ def test_a_start_reads_no_source_that_nobody_touched_since_the_last(
 ) -> None:
     """A start reads only files whose size, times or inode changed since the last start."""
     now = time.time_ns
-    monkeypatch.setattr(time, "time_ns", lambda: now() + 3600 * 10**9)
+    for module in (compiled, source):
+        monkeypatch.setattr(module, "time_ns", lambda: now() + 3600 * 10**9)
     with manager_of(project, HookHost()):
         pass
     (project / "plugins" / "p03" / "part.py").write_text("def answer():\n    return 2\n")

@@ -33,13 +33,16 @@ def write(path: str, text: str) -> None:
 
 KEPT = [
     "threading.Event.wait", "threading.Event.set", "threading.Condition.wait", "threading.Thread.join",
-    "time.monotonic", "time.sleep", "sys.meta_path",
+    "threading.Event", "threading.Lock", "threading.current_thread", "threading.get_ident",
+    "time.monotonic", "time.sleep", "time.time", "sys.meta_path",
 ]  # fmt: skip
 ACTS = {
     "raises": "raise RuntimeError('patched')",
     "never ends": "while True: pass",
     "does nothing": "return None",
 }
+
+WORKING = "    ctx.thread(lambda stop: stop.wait())\n"
 
 EVIL = """
 import {module}
@@ -87,12 +90,12 @@ def test_the_engine_does_not_need_what_a_plugin_can_replace(
 ) -> None:
     """Whatever a plugin makes of a clock, a primitive of threads or an importer, another one goes live."""
     for name in ("evil", "greet"):
-        workspace[name] = answering(1, name)
-    running = run(workspace.config(load_timeout=0.5, drain_timeout=0.05))
+        workspace[name] = answering(1, name) + WORKING
+    running = run(workspace.config(load_timeout=1, drain_timeout=1))
     with patching(target) as evil:
         write(str(workspace.plugins / "evil" / "plugin.py"), evil(act))
         running.manager.rebuild("evil")
-        write(str(workspace.plugins / "greet" / "plugin.py"), answering(2))
+        write(str(workspace.plugins / "greet" / "plugin.py"), answering(2) + WORKING)
         running.manager.rebuild("greet")
         write(str(workspace.plugins / "evil" / "plugin.py"), answering(3, "evil"))
         running.manager.rebuild("evil")

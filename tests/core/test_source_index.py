@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from hotload_tui import Config
+from hotload_tui.core import compiled, source
 from hotload_tui.core.events import ArtifactRejected, PluginCompiled
 from tests.conftest import Running, Workspace, answering
 
@@ -30,7 +31,8 @@ def run_once(run: Run) -> Run:
 def is_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make all files that exist at a start count as written long before it."""
     now = time.time_ns
-    monkeypatch.setattr(time, "time_ns", lambda: now() + 3600 * 10**9)
+    for module in (compiled, source):
+        monkeypatch.setattr(module, "time_ns", lambda: now() + 3600 * 10**9)
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {

@@ -6,8 +6,6 @@ table changed. Otherwise a retirement could find the set empty while a caller is
 
 from __future__ import annotations
 
-import threading
-from _thread import get_ident
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -18,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from hotload_tui.core.hooks.point import CallCount, Handler, NamedPoint
 from hotload_tui.core.interpreter import coroutine_stack, thread_stack
-from hotload_tui.core.primitives import Condition, monotonic
+from hotload_tui.core.primitives import Condition, Lock, all_threads, get_ident, monotonic
 
 if TYPE_CHECKING:
     import asyncio  # 20 ms, which a host without an event loop does not pay
@@ -164,7 +162,7 @@ class CallRecord:
         task = self.own_task
         if task is not None:
             return f"task '{task.get_name()}'"
-        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        names = {thread.ident: thread.name for thread in all_threads()}
         return f"thread '{names.get(self.thread, self.thread)}'"
 
     def stack(self) -> list[FrameType]:
@@ -209,7 +207,7 @@ class CallsInFlight:
         """The plugins of whose objects there are handles."""
         self.loop: asyncio.AbstractEventLoop | None = None
         """The event loop that last awaited handlers."""
-        self._swap_lock = threading.Lock()
+        self._swap_lock = Lock()
         self._left = Condition()
         self._waiting = 0
 
@@ -391,7 +389,7 @@ class CallsInFlight:
 
         These are the calls that it is part of, and all other calls on its event loop.
         """
-        thread = threading.get_ident()
+        thread = get_ident()
         kept = set(_chain(_current.get()))
         for table in (*self.superseded, self.table):
             kept.update(record for record in list(table.calls) if record.thread == thread)

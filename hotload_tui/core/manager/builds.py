@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from time import time as clock  # a plugin can replace it
@@ -20,6 +19,7 @@ from hotload_tui.core.events import ArtifactRejected, PluginCompiled, PluginRele
 from hotload_tui.core.faults import message_of, raised_by
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import FileDigest, StepObserver
+from hotload_tui.core.primitives import time_ns
 from hotload_tui.core.source import Source
 
 
@@ -204,7 +204,7 @@ class Builds:
         Live generations stay live. Raises ``ArtifactError``.
         """
         forgotten = self.record.forget(name)
-        when = f"{time.time_ns():020d}"
+        when = f"{time_ns():020d}"
         removed = self.compiler.clean(name, when)
 
         def undo() -> None:

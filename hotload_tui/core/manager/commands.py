@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from time import time as clock  # a plugin can replace it
@@ -15,6 +14,7 @@ from hotload_tui.core.errors import ArtifactError, DiscoverError, RefusedError
 from hotload_tui.core.manager.pipeline import Pipeline
 from hotload_tui.core.manager.staging import Engine
 from hotload_tui.core.model import Fault, FileDigest, HistoryEntry
+from hotload_tui.core.primitives import RLock, get_ident
 from hotload_tui.core.source import read_source
 
 
@@ -27,7 +27,7 @@ class CommandLock:
         """``blocked`` keeps the running command from waiting for the calling thread, which waits for it."""
         self._is_inside_trial = is_inside_trial
         self._blocked = blocked
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._holder = 0  # identifier of the thread whose command runs; 0: none
         self._afterwards: Callable[[], None] | None = None
 
@@ -43,7 +43,7 @@ class CommandLock:
             with self._blocked():
                 self._lock.acquire()
         try:
-            before, self._holder = self._holder, threading.get_ident()
+            before, self._holder = self._holder, get_ident()
             try:
                 yield
             finally:
@@ -57,7 +57,7 @@ class CommandLock:
 
     def put_off(self, call: Callable[[], None]) -> bool:
         """Run ``call`` after the calling thread's command ends; return false if the thread runs none."""
-        if self._holder != threading.get_ident():
+        if self._holder != get_ident():
             return False
         self._afterwards = call
         return True

@@ -20,7 +20,7 @@ from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.interpreter import Interrupted
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, PluginState
-from hotload_tui.core.primitives import Event, Thread
+from hotload_tui.core.primitives import Event, Thread, current_thread
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.retirement import Retirement
 from hotload_tui.core.runtime.trial import LivePlugin
@@ -111,7 +111,7 @@ class RetireThread:
         wait = wait and self._loader.unloading() is None
         if self._thread is not None:
             self._queue.put(None)
-            if wait and self._thread is not threading.current_thread():
+            if wait and self._thread is not current_thread():
                 with self._loader.step_aside():
                     self._thread.join()
             # An ending thread keeps its queue: the next thread must not take its end marker.
@@ -125,7 +125,7 @@ class RetireThread:
                 chore = self._look_for_calls_and_end
             if chore is None:
                 self._loader.end_watch()
-                if self._thread in (None, threading.current_thread()):  # else the next thread needs it
+                if self._thread in (None, current_thread()):  # else the next thread needs it
                     self._loader.stall_watch.end()
                 return
             self._run(chore)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from types import MappingProxyType, ModuleType
@@ -16,6 +15,7 @@ from hotload_tui.core.hooks.live import HandleMaker, LiveVersion
 from hotload_tui.core.hooks.point import Decorator, Fitting, Handler, HookFunction, HookPoint, place_of
 from hotload_tui.core.interpreter import caller
 from hotload_tui.core.model import PLUGIN_LOGGER, encodable
+from hotload_tui.core.primitives import Lock
 from hotload_tui.core.runtime.listening import BACKLOG, KeptPorts, Listening
 from hotload_tui.core.runtime.resources import Owned, Release, problem_with
 from hotload_tui.core.runtime.workers import (
@@ -55,7 +55,7 @@ class StateMapping(MutableMapping[str, object]):
         self._kept = kept
         self._base = kept.values
         self._overlay: dict[str, object] | None = {}
-        self._lock = threading.Lock()  # a thread that register started may write during the swap
+        self._lock = Lock()  # a thread that register started may write during the swap
         self.version = 0
         """The version that ``commit`` records."""
 

@@ -30,7 +30,6 @@ import importlib.util
 import os
 import re
 import sys
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
@@ -45,6 +44,7 @@ from hotload_tui.core.hooks.live import HandleMaker
 from hotload_tui.core.interpreter import caller
 from hotload_tui.core.leaks import forget_loggers
 from hotload_tui.core.module_names import ModuleNames, names_below, unique_name
+from hotload_tui.core.primitives import RLock
 from hotload_tui.core.runtime import children, naming, native, stand_ins
 from hotload_tui.core.runtime.children import ChildPlugin, Children, child_plugin
 from hotload_tui.core.runtime.handled import handled_modules
@@ -554,7 +554,7 @@ class Finder(importlib.abc.MetaPathFinder):
         self._generations: dict[str, dict[str, Generation]] = {}
         self._shared: dict[str, str] = {}
         self._children = Children(self._for_children)
-        self._lock = threading.RLock()
+        self._lock = RLock()
 
     def add(self, generation: Generation) -> None:
         """Register ``generation``, so that its modules can be imported."""
@@ -712,7 +712,7 @@ class Generation:
         self.is_live = False
         """Whether the generation went live and is not released."""
         self.is_released = False
-        self._reach = threading.RLock()
+        self._reach = RLock()
         self._importing = 0
         self._readers: set[str] = set()
         self._sets_names = False

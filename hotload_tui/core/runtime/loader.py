@@ -32,6 +32,7 @@ from hotload_tui.core.interpreter import Interrupted
 from hotload_tui.core.leaks import overloads, restore_overloads
 from hotload_tui.core.limits import StallWatch
 from hotload_tui.core.model import Fault, Phase, StepObserver, nobody
+from hotload_tui.core.primitives import get_ident
 from hotload_tui.core.runtime.context import KeptState, PluginContext, StateMapping
 from hotload_tui.core.runtime.generation import Generation, Peer
 from hotload_tui.core.runtime.hand_over import HandOver, enter_all
@@ -636,13 +637,13 @@ class Loader:
     @contextlib.contextmanager
     def step_aside(self) -> Iterator[None]:
         """Keep ``retire`` in another thread from waiting for this thread and the calls that it is part of."""
-        with self._host.step_aside(), self._retirer.not_waiting_for(threading.get_ident()):
+        with self._host.step_aside(), self._retirer.not_waiting_for(get_ident()):
             yield
 
     @contextlib.contextmanager
     def blocked(self) -> Iterator[None]:
         """Keep hand-overs from waiting for workers that run in this thread, which waits for the loader."""
-        thread = threading.get_ident()
+        thread = get_ident()
         self._blocked.add(thread)
         try:
             yield

@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import os
 import sysconfig
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from typing import Final, NamedTuple
 from hotload_tui.core.hooks.point import Handler
 from hotload_tui.core.interpreter import CallReports, stack_of, stacks
 from hotload_tui.core.leak_path import namespace_of, place
-from hotload_tui.core.primitives import monotonic
+from hotload_tui.core.primitives import all_threads, current_thread, monotonic
 from hotload_tui.core.runtime.generation import Generation, PrivateImport
 
 RECENT: Final = 60.0
@@ -101,7 +100,7 @@ class OldCalls:
         if now < self._next_look:
             return
         self._next_look = now + _PAUSE
-        origin = self._origin_of(stack_of(frame), threading.current_thread().name)
+        origin = self._origin_of(stack_of(frame), current_thread().name)
         self._is_from_outside = origin is not None
         if origin is not None:
             self._caller = origin.caller
@@ -145,7 +144,7 @@ class OldCalls:
                 self._counts.popleft()
 
     def _look_at(self, running: Mapping[int, list[FrameType]], now: float) -> None:
-        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        names = {thread.ident: thread.name for thread in all_threads()}
         self._runs_in, inside = "", set()
         for thread, stack in running.items():
             own = [frame for frame in stack if _watched_by(frame) is self]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FunctionType, MethodType
@@ -19,7 +18,7 @@ from hotload_tui.core.interpreter import collect_young, stacks, thread_stack
 from hotload_tui.core.leaks import FREED, LivenessCheck, collect, forget
 from hotload_tui.core.limits import BoundedCall
 from hotload_tui.core.model import Fault, LedgerEntry, StepObserver, nobody
-from hotload_tui.core.primitives import sleep
+from hotload_tui.core.primitives import get_ident, sleep
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.old_calls import OldCalls
 from hotload_tui.core.runtime.trial import LivePlugin, is_unfinished
@@ -181,7 +180,7 @@ class Retirer:
 
     def unloading(self) -> str | None:
         """Return the plugin whose ``on_unload`` function the calling thread runs; ``None`` if none."""
-        return self._unloading.get(threading.get_ident())
+        return self._unloading.get(get_ident())
 
     @contextlib.contextmanager
     def not_waiting_for(self, thread: int) -> Iterator[None]:
@@ -306,7 +305,7 @@ class Retirer:
         plugin, digest = generation.plugin, generation.artifact.manifest.digest
 
         def run() -> None:
-            thread = threading.get_ident()
+            thread = get_ident()
             self._unloading[thread] = plugin
             try:
                 with self._step_observer("unload", plugin, digest):

@@ -41,7 +41,7 @@ from hotload_tui.core import limits
 from hotload_tui.core.errors import LoadError, PluginError, RegisterError
 from hotload_tui.core.interpreter import ThreadLocals, stack_of
 from hotload_tui.core.limits import GRACE, STEP, Ending, end, interrupt, runs_plugin, start
-from hotload_tui.core.primitives import Event, Thread, monotonic
+from hotload_tui.core.primitives import Event, Lock, Thread, current_thread, main_thread, monotonic
 
 _T = TypeVar("_T")
 
@@ -123,7 +123,7 @@ class Series(Generic[_T]):
         self._call = call
         self.error: BaseException | None = None
         """The exception of the load that ended the series."""
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._ends_at = math.inf  # the running load's deadline on the monotonic clock
         self._is_engines = False
         self._interruptions = 0
@@ -243,7 +243,7 @@ class WorkerTrials:
 
     def is_inside(self) -> bool:
         """Return whether the calling thread is running a load."""
-        return threading.current_thread() is self._thread
+        return current_thread() is self._thread
 
     def _interrupt(
         self, load: LoadCall[_T], series: Series[_T], limit: float, thread: threading.Thread
@@ -258,7 +258,7 @@ class WorkerTrials:
 
 
 def _prove_in_worker(load: LoadCall[_T]) -> _T:
-    threading.current_thread().name = f"hotload-load-{load.name}"
+    current_thread().name = f"hotload-load-{load.name}"
     # Each load has its own context: the next plugin must not see this one's context variables.
     return contextvars.Context().run(load.prove)
 
@@ -370,7 +370,7 @@ class MainTrials:
         # The timer interrupts a load first: a load that goes on after ``GRACE`` is left behind.
         prove, step = functools.partial(self._prove, limit), functools.partial(self._step, limit)
         series = Series(loads, limit + GRACE, done, prove, engine_step=step, spared=self._spared)
-        if threading.current_thread() is threading.main_thread():
+        if current_thread() is main_thread():
             series.run()
         else:
             self._jobs.put(series.run)
@@ -382,7 +382,7 @@ class MainTrials:
 
     def is_inside(self) -> bool:
         """Return whether the calling thread is running a load."""
-        return bool(self._running) and threading.current_thread() is threading.main_thread()
+        return bool(self._running) and current_thread() is main_thread()
 
     def serve(self) -> None:
         """Run the loads of other threads on the main thread until ``end`` is called."""

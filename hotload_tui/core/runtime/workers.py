@@ -17,7 +17,7 @@ from hotload_tui.core.hooks.host import is_fault
 from hotload_tui.core.hooks.point import signature_of
 from hotload_tui.core.interpreter import coroutine_stack, thread_stack
 from hotload_tui.core.model import Phase
-from hotload_tui.core.primitives import Event, join, monotonic
+from hotload_tui.core.primitives import Event, Thread, get_ident, join, monotonic
 
 if TYPE_CHECKING:
     import asyncio  # takes 20 ms; a plugin without tasks does not import it
@@ -83,7 +83,7 @@ class ThreadWorker(Worker):
         self._make: Callable[[threading.Event], _Thread] | None = lambda stop: _Thread(
             plugin, function, stop, worker=self, log=log, done=done, failed=failed
         )
-        self._stop = threading.Event()
+        self._stop = Event()
         self._thread = self._make(self._stop)
 
     def start(self) -> None:  # noqa: D102 - as Worker
@@ -106,7 +106,7 @@ class ThreadWorker(Worker):
             return f"thread '{self._thread.name}' has not ended, and does not start again"
         if self._make is None:
             return f"thread '{self._thread.name}' had ended by itself, and does not start again"
-        self._stop = threading.Event()
+        self._stop = Event()
         self._thread = self._make(self._stop)
         return ""
 
@@ -125,7 +125,7 @@ def _is_alive_after(thread: threading.Thread, limit: float, aside: Collection[in
     return thread.is_alive()
 
 
-class _Thread(threading.Thread):
+class _Thread(Thread):
     """Runs the plugin's function, and logs and reports the exception that it raises."""
 
     def __init__(
@@ -140,8 +140,7 @@ class _Thread(threading.Thread):
         failed: Failed,
     ) -> None:
         name = getattr(function, "__name__", type(function).__name__)
-        args = (stop,) if _takes_one(function) else ()
-        super().__init__(target=function, args=args, name=f"{plugin}.{name}", daemon=True)
+        super().__init__(function, f"{plugin}.{name}", (stop,) if _takes_one(function) else ())
         self._log = log
         self._failed = failed
         self._done: Callable[[Worker], None] | None = done
@@ -189,7 +188,7 @@ class TaskLoop(Worker):
         import asyncio
 
         self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=_run, args=(self.loop,), name=self._name, daemon=True)
+        self._thread = Thread(_run, self._name, (self.loop,))
         self._thread.start()
 
     def end(self, limit: float, aside: Collection[int]) -> BaseException | None:  # noqa: D102 - as Worker
@@ -282,7 +281,7 @@ class TaskWorker(Worker):
         self._failed = failed
         self._done: Callable[[Worker], None] | None = done
         self._running = running_loop()
-        self._thread = threading.get_ident() if self._running else 0
+        self._thread = get_ident() if self._running else 0
         self._task: asyncio.Task[object] | None = None
         self._is_asked = False
         """Whether the task was asked to end."""

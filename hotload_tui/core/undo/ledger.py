@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.holders import MOST, Hold
 from hotload_tui.core.model import LedgerEntry
+from hotload_tui.core.primitives import RLock, all_threads
 from hotload_tui.core.undo.claims import Claimed, Claims, registers_with
 from hotload_tui.core.undo.classes import ClassAttributes, may_patch
 from hotload_tui.core.undo.containers import IN_USE, LiveVersion, Removal
@@ -66,7 +67,7 @@ class Process:
         for register in most:
             register.read()  # finds some through the collector's lists, before a host freezes these
         self.registers: tuple[Register, ...] = (*settings(), *most, self.classes, self.attributes)
-        self.lock = threading.RLock()
+        self.lock = RLock()
         self.readings: dict[Register, Entries] = {}
         """What was read after the last load, until ``let_go``."""
         self._plugins = plugins
@@ -218,7 +219,6 @@ def _file(thing: object) -> Iterator[Resource]:
         yield Resource("file", str(name), stream.close)
 
 
-_all_threads = threading.enumerate  # a plugin can replace it
 _MACHINERY = Owner(__name__.partition(".")[0])
 _MOMENT = 0.05  # seconds
 _HIDDEN = {
@@ -276,7 +276,7 @@ class Ledger:
         leaves other code before another version loads.
         """
         self._before = self._process.read(artifact, follows=follows)
-        self._others = _all_threads()
+        self._others = all_threads()
         self._modules = len(sys.modules)
         if is_replaced:
             self.claims = Claims(self.root)
@@ -328,7 +328,7 @@ class Ledger:
                     for change in readable(register.changes(before, now)):
                         self._note(register, change)
             others = {*map(id, self._others)}  # a comparison could run code of a plugin
-            started = [thread for thread in _all_threads() if id(thread) not in others]
+            started = [thread for thread in all_threads() if id(thread) not in others]
             if started and self._script.mentions(*_STARTS):
                 self._threads += map(weakref.ref, started)
         finally:

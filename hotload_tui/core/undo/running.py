@@ -9,6 +9,7 @@ from types import CoroutineType, FrameType, FunctionType
 from typing import NamedTuple, Protocol, cast
 
 from hotload_tui.core.interpreter import frame_of, stacks, variables_of
+from hotload_tui.core.primitives import all_threads
 from hotload_tui.core.undo.owner import CodePlace, Owner, name_of, place_of
 from hotload_tui.core.undo.registers import readable
 
@@ -32,7 +33,7 @@ def threads(owner: Owner, started: Iterable[threading.Thread]) -> Iterator[Activ
     running = stacks()
     known = {*map(id, started)}  # a comparison could run code of a plugin
     try:
-        for thread in threading.enumerate():
+        for thread in all_threads():
             stack = running.get(thread.ident or 0, [])
             yield from readable(_thread(owner, thread, stack, is_known=id(thread) in known))
     finally:

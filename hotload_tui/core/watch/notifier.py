@@ -8,12 +8,12 @@ import logging
 import os
 import select
 import sys
-import threading
 from collections.abc import Callable, Collection, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from hotload_tui.core import primitives
+from hotload_tui.core.primitives import get_ident
 
 if TYPE_CHECKING:
     from inotify_simple import Event
@@ -212,7 +212,7 @@ def notifier_for(notifier: str) -> MakeNotifier:
 
 def _inotify_or_watchfiles() -> MakeNotifier:
     """Return a function that makes inotify notifiers; without inotify, it makes watchfiles notifiers."""
-    warned = threading.Event()
+    warned = primitives.Event()
 
     def make(directories: Sequence[str], is_partial: bool) -> Notifier:  # noqa: FBT001 - see MakeNotifier
         try:
@@ -274,8 +274,8 @@ class WatchfilesNotifier:
 
 def _log_filter() -> Callable[[logging.LogRecord], bool]:
     """Return a filter that drops what watchfiles logs in this thread for each batch, below warnings."""
-    thread = threading.get_ident()
-    return lambda record: record.levelno > logging.INFO or threading.get_ident() != thread
+    thread = get_ident()
+    return lambda record: record.levelno > logging.INFO or get_ident() != thread
 
 
 class SilentNotifier:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import os
 import stat
-import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TypeAlias
@@ -15,7 +14,7 @@ from msgspec import Struct
 from hotload_tui.core import directories as discovery
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import RuntimeDirError
-from hotload_tui.core.primitives import monotonic
+from hotload_tui.core.primitives import monotonic, time, time_ns
 from hotload_tui.core.source import (
     ENTRY,
     FileFacts,
@@ -68,7 +67,7 @@ class Repositories:
 
     def _is_locked(self, place: Path) -> bool:
         try:
-            return time.time() - (place / "index.lock").stat().st_mtime <= self._longest
+            return time() - (place / "index.lock").stat().st_mtime <= self._longest
         except OSError:
             return False
 
@@ -260,7 +259,7 @@ class Scanner:
             return Verdict.SAME
         if not settled and _is_torn(known, listing, changed):
             return Verdict.TORN
-        now = time.time_ns()
+        now = time_ns()
         files = {path: read_file(directory.path, path) for path in changed}
         read = {path: _read(files[path], facts, now) for path, facts in changed.items()}
         there = {path: facts for path, facts in listing.files.items() if facts}
@@ -309,7 +308,7 @@ class Scanner:
             return True
 
     def _read_recent(self, known: _Known) -> None:
-        now = time.time_ns()
+        now = time_ns()
         files = {path: facts for path, facts in known.listing.files.items() if facts}
         if any(now - facts[3] < _RECENT for facts in files.values()):
             path = known.directory.path
@@ -318,7 +317,7 @@ class Scanner:
 
     def _is_rewritten(self, known: _Known) -> bool:
         """Return whether a file's bytes have changed although its facts are the same."""
-        since = time.time_ns() - _RECENT
+        since = time_ns() - _RECENT
         if known.newest <= since:
             return False
         for path, facts in known.listing.files.items():
@@ -383,7 +382,7 @@ def _is_torn(known: _Known, listing: Listing, changed: Mapping[str, FileFacts]) 
         return True
     if any(facts and not listing.files.get(path) for path, facts in known.listing.files.items()):
         return True
-    since = time.time_ns() - int(SETTLED * 1e9)
+    since = time_ns() - int(SETTLED * 1e9)
     return any(size == 0 and written > since for _, _, size, _, written in changed.values())
 
 
@@ -458,7 +457,7 @@ class Sweep:
             return self._scanner.moved() if self._scanner.has_strangers() else set()
         self._listed_at = now
         # Another change within the clock's grain would leave the same facts: check again next time.
-        is_racy = facts is not None and time.time_ns() - facts[2] < _GRAIN
+        is_racy = facts is not None and time_ns() - facts[2] < _GRAIN
         self._facts = None if is_racy else facts
         return self._scanner.moved()
 

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from hotload_tui.core.directories import name_of
 from hotload_tui.core.errors import near
 from hotload_tui.core.model import WatcherStatus
-from hotload_tui.core.primitives import Event, Thread, monotonic
+from hotload_tui.core.primitives import Event, Lock, Thread, current_thread, monotonic
 from hotload_tui.core.source import SourceRule
 from hotload_tui.core.watch.debounce import Debouncer
 from hotload_tui.core.watch.notifier import MakeNotifier, Notifier, overflow
@@ -58,7 +58,7 @@ class NotifierThread:
         self._woken = Event()  # set: make a new notifier
         self._made_at = 0.0
         self._retry_at = 0.0
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._notifier: Notifier | None = None  # listens now
         self._beginning: WatcherStatus | None = None  # to report once the notifier listens
 
@@ -422,7 +422,7 @@ class Threads:
         self._notifications.put(())
         until = monotonic() + _PATIENCE
         for thread in (self._notifier, self._watch):
-            if thread is not threading.current_thread():
+            if thread is not current_thread():
                 thread.join(max(0.0, until - monotonic()))
 
     def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:

@@ -21,8 +21,6 @@ import signal
 import struct
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, cast
@@ -31,7 +29,7 @@ from msgspec import Struct
 
 from hotload_tui.core.directories import name_of
 from hotload_tui.core.model import Fault, Frame, Owner, Phase, PluginState, PluginStatus
-from hotload_tui.core.primitives import monotonic
+from hotload_tui.core.primitives import Lock, get_ident, get_native_id, monotonic, time
 from hotload_tui.remote.process.debug import PLACES, SOCKET
 
 CUT_OFF: Final = 97
@@ -79,7 +77,7 @@ def fault_of_death(
     else:
         kind = "ProcessDied"
         message = f"the plugin ended the process with exit status {returncode}, without cleanup (os._exit?)"
-    return Fault(phase, plugin.name, kind, message, time.time(), frames=_frames(trace, plugin.path, thread))
+    return Fault(phase, plugin.name, kind, message, time(), frames=_frames(trace, plugin.path, thread))
 
 
 def _signal_name(number: int) -> str:
@@ -168,7 +166,7 @@ def fault_of_hang(plugin: PluginStatus, phase: Phase, trace: str, thread: int = 
         plugin.name,
         "TimeoutError",
         "the plugin blocked the host, so the host was restarted",
-        time.time(),
+        time(),
         frames=_frames(trace, plugin.path, thread),
     )
 
@@ -244,7 +242,7 @@ class Breadcrumbs:
             self._versions = mmap.mmap(file.fileno(), _VERSIONS_KEPT * _VERSION.size)
         self._loads = itertools.count()
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._numbers = itertools.count(1)
         self._free = list(range(_SLOTS))
         self._is_ready = False
@@ -277,7 +275,7 @@ class Breadcrumbs:
             number = next(self._numbers)
         if slot is not None:
             words = _words(phase, digest, plugin)
-            threads = threading.get_ident(), threading.get_native_id()
+            threads = get_ident(), get_native_id()
             self._write(slot, number, monotonic(), threads, words)
         try:
             yield

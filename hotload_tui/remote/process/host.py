@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -20,7 +19,7 @@ from hotload_tui import HookHost, HotloadManager, follow_config, load_config
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.events import EVENT_LOGGER, AnyEvent, PluginLoaded
-from hotload_tui.core.primitives import Event, Thread, monotonic, sleep
+from hotload_tui.core.primitives import Event, Lock, Thread, get_ident, monotonic, sleep
 from hotload_tui.core.runtime.naming import identifier
 from hotload_tui.core.runtime.threads import MainTrials
 from hotload_tui.remote.process.blame import BEAT, CRASH, CUT_OFF, HANG, Breadcrumbs
@@ -76,7 +75,7 @@ class ExitDumps:
     def await_closing(self) -> None:
         """Wait for other threads that close such descriptors now: they write the dump and end the process."""
         ends_at = monotonic() + _CLOSING
-        while self._closing_now - {threading.get_ident()} and monotonic() < ends_at:
+        while self._closing_now - {get_ident()} and monotonic() < ends_at:
             sleep(_STEP)
 
     def dump(self) -> None:
@@ -130,7 +129,7 @@ class ExitDumps:
             closed = self._closed
             if closed is None or (len(args) == 1 and args[0] not in self._needed) or not self._is_here():
                 return function(*args, **kwargs)
-            thread = threading.get_ident()
+            thread = get_ident()
             self._closing_now.add(thread)
             try:
                 result = function(*args, **kwargs)
@@ -167,7 +166,7 @@ class Guard:
         self._stop = stop
         self._crumbs = crumbs
         self._exits = exits
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._needed = {descriptor: _identity(descriptor) for descriptor in descriptors}
         self._copies = {stream: os.dup(stream) for stream in _STREAMS}
         self._streams = {stream: _identity(stream) for stream in _STREAMS}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ import pytest
 
 from hotload_tui import HookHost, HotloadManager
 from hotload_tui.core.model import Phase
+from hotload_tui.remote.process import blame
 from hotload_tui.remote.process.blame import CUT_OFF, Breadcrumbs, Evidence
 from tests.conftest import Workspace
 
@@ -168,8 +168,8 @@ def running(
     with contextlib.ExitStack() as stack:
         for thread, phase, plugin, digest in steps:
             with monkeypatch.context() as patch:
-                patch.setattr(threading, "get_ident", lambda thread=thread: thread)
-                patch.setattr(threading, "get_native_id", lambda thread=thread: thread)
+                patch.setattr(blame, "get_ident", lambda thread=thread: thread)
+                patch.setattr(blame, "get_native_id", lambda thread=thread: thread)
                 stack.enter_context(crumbs.step(phase, plugin, digest))
         yield
 
