@@ -19,7 +19,15 @@ from typing import Generic, NamedTuple, TypeVar
 
 from hotload_tui.core.interpreter import imports_in, raise_in, stack_of, thread_stack
 from hotload_tui.core.module_names import is_of_plugin
-from hotload_tui.core.primitives import Condition, Thread, join, monotonic, sleep, start_thread
+from hotload_tui.core.primitives import (
+    Condition,
+    Thread,
+    current_thread,
+    join,
+    monotonic,
+    sleep,
+    start_thread,
+)
 
 GRACE = 1.0  # seconds that an interrupted call has to end
 PATIENCE = 20.0  # seconds beyond its limit that a call may spend in the import of a shared module
@@ -146,6 +154,8 @@ class _Block:
     thread: threading.Thread
     depth: int
     """Number of frames of the thread that are outside the block."""
+    look_at: float
+    """When to look at it, on the monotonic clock."""
 
 
 class StallWatch:
@@ -159,7 +169,8 @@ class StallWatch:
         self._limit = limit
         self._watcher: Thread | None = None
         self._change = Condition()
-        self._ends: dict[_Block, float] = {}  # when to look at each block, on the monotonic clock
+        self._blocks: set[_Block] = set()
+        self._is_idle = False  # whether the watcher waits without a time limit
 
     def begin(self) -> None:
         """Begin to watch, before plugins load: a thread keeps the hooks that are set when it starts."""
@@ -173,14 +184,15 @@ class StallWatch:
     def limited(self) -> Iterator[None]:
         """Limit code of plugins in the calling thread, but not the code that has called this."""
         depth = len(stack_of(inspect.currentframe())) - 2  # without this generator and contextlib's frame
-        block = _Block(threading.current_thread(), depth)
+        block = _Block(current_thread(), depth, monotonic() + self._limit)
         with self._change:
-            self._ends[block] = monotonic() + self._limit
-            self._change.notify_all()
+            self._blocks.add(block)
+            if self._is_idle:  # else it wakes up before the end of this block, which is the last one
+                self._change.notify_all()
         try:
             yield
         finally:
-            self._ends.pop(block, None)
+            self._blocks.discard(block)
 
     def end(self) -> None:
         """End the watching thread."""
@@ -189,27 +201,32 @@ class StallWatch:
             self._change.notify_all()
 
     def _watch(self) -> None:
-        while self._watcher is threading.current_thread():
+        while self._watcher is current_thread():
             for block in self._late():
-                interrupt_plugin(block.thread, block.depth)
+                interrupt_plugin(block.thread, block.depth, functools.partial(self._is_over, block))
+
+    def _is_over(self, block: _Block) -> bool:
+        return block not in self._blocks
 
     def _late(self) -> list[_Block]:
         """Wait for a block that takes too long, or for a change; return such blocks, and look again later."""
         with self._change:
-            now, ends = monotonic(), self._ends.copy()
-            late = [block for block, end in ends.items() if end <= now]
+            now, blocks = monotonic(), self._blocks.copy()
+            late = [block for block in blocks if block.look_at <= now]
             if not late and self._watcher is not None:
-                self._change.wait(min(ends.values()) - now if ends else None)
+                self._is_idle = not blocks
+                self._change.wait(min(block.look_at for block in blocks) - now if blocks else None)
             for block in late:
-                if block in self._ends:
-                    self._ends[block] = now + self._limit
+                block.look_at = now + self._limit
             return late
 
 
-def interrupt_plugin(thread: threading.Thread, depth: int = 0) -> bool:
+def interrupt_plugin(
+    thread: threading.Thread, depth: int = 0, is_over: Callable[[], bool] = lambda: False
+) -> bool:
     """Interrupt a thread of the engine if a plugin's code does not end in it; return whether it did.
 
-    The oldest ``depth`` frames of the thread do not count.
+    The oldest ``depth`` frames of the thread do not count, nor does any code once the step ``is_over``.
     """
 
     def calls() -> list[FrameType]:
@@ -220,7 +237,7 @@ def interrupt_plugin(thread: threading.Thread, depth: int = 0) -> bool:
     sleep(_PROOF)  # no join: it fails for a thread that ``threading`` has not started
 
     def hindrance() -> str:
-        goes_on = before and any(frame is before[0] for frame in calls())
+        goes_on = not is_over() and before and any(frame is before[0] for frame in calls())
         stack = thread_stack(thread.ident or 0)[::-1]
         return import_to_spare(stack) if goes_on else "no code of a plugin that does not end"
 

@@ -271,6 +271,27 @@ def test_code_of_a_plugin_that_asks_for_a_step_is_not_interrupted(monkeypatch: p
     assert looks[0] is False
 
 
+def test_a_thread_that_threading_does_not_know_is_watched_too() -> None:
+    """Code of a plugin that does not end is also interrupted in a thread that a library in C has started."""
+    names = ModuleNames(ROOT, "hotplug.greet")
+    space: dict[str, object] = {"__name__": names.stable(ROOT)}
+    exec("def spin():\n    while True: pass\n", space)
+    watch = limits.StallWatch(LIMIT)
+    watch.begin()
+    ends: list[str] = []
+
+    def step() -> None:
+        try:
+            with watch.limited():
+                cast("Callable[[], None]", space["spin"])()
+        except Interrupted:
+            ends.append("interrupted")
+
+    _thread.start_new_thread(step, ())
+    until(lambda: ends)
+    watch.end()
+
+
 def test_the_next_retire_thread_is_watched_although_the_one_before_ends_late(bench: Bench) -> None:
     """After a stop that does not wait, and a new start, one thread limits code of plugins."""
     others = watchers()
@@ -334,6 +355,7 @@ def test_only_code_of_a_plugin_that_does_not_end_is_interrupted(body: str) -> No
     limits.start(call.thread)
     assert has_begun.wait(PATIENCE)
     is_endless = body.startswith("while")
+    assert not limits.interrupt_plugin(call.thread, 0, lambda: True)  # the step has just ended
     assert any(limits.interrupt_plugin(call.thread) for _ in range(5)) is is_endless
     is_over.set()
     call.thread.join(PATIENCE)
