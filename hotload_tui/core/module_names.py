@@ -93,14 +93,28 @@ def installed_spec(name: str) -> ModuleSpec | None:
     module = sys.modules.get(name)
     if module is not None:
         return module.__spec__
-    for finder in list(sys.meta_path):
-        kind = finder if isinstance(finder, type) else type(finder)
-        is_plugins = is_of_plugin(str(module_of_class(kind)))
-        find: object = None if is_plugins else getattr(finder, "find_spec", None)
+    for finder in _finders():
+        find: object = getattr(finder, "find_spec", None)
         spec = find(name, None) if callable(find) else None
         if spec is not None:
             return cast("ModuleSpec", spec)
     return None
+
+
+def look_again() -> None:
+    """Make all finders but those of plugins look at the disk again; see ``importlib.invalidate_caches``."""
+    for finder in _finders():
+        forget: object = getattr(finder, "invalidate_caches", None)
+        if callable(forget):
+            forget()
+
+
+def _finders() -> list[object]:
+    """Return the finders of modules, except those of plugins: their code may not end."""
+    finders: list[object] = list(sys.meta_path)
+    kinds = [each if isinstance(each, type) else type(each) for each in finders]
+    places = map(module_of_class, kinds)
+    return [finder for finder, place in zip(finders, places, strict=True) if not is_of_plugin(str(place))]
 
 
 _read_module: Final[Callable[[type], object]] = type.__dict__["__module__"].__get__

@@ -124,6 +124,50 @@ def test_a_package_is_not_imported_while_it_is_being_installed(packages: Path) -
     assert [installs.ready(lacking) for _ in range(3)] == [[], ["user"], []]
 
 
+FORGETFUL = """
+import sys
+
+class Finder:
+    @staticmethod
+    def find_spec(*_):
+        return None
+
+    @staticmethod
+    def invalidate_caches():
+        {act}
+
+def register(ctx):
+    ctx.hook("forgetful", lambda: 1)
+    {add}
+    ctx.on_unload(lambda: {remove})
+"""
+
+
+@pytest.mark.parametrize("act", ["raise RuntimeError", "while True: pass"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("sys.meta_path.insert(0, Finder)", "sys.meta_path.remove(Finder)"),
+        ("sys.path_importer_cache['of a plugin'] = Finder", "sys.path_importer_cache.pop('of a plugin')"),
+    ],
+    ids=["of modules", "of a path"],
+)
+def test_a_finder_of_a_plugin_does_not_stop_the_watcher(
+    workspace: Workspace, run: Run, packages: Path, act: str, place: tuple[str, str]
+) -> None:
+    """While the finder of one plugin fails, another plugin loads once what it needs is installed."""
+    workspace["finder"] = FORGETFUL.format(act=act, add=place[0], remove=place[1])
+    module = f"installed_beside_{len(act)}_{len(place[0])}"  # another one in each case
+    workspace["user"] = NEEDS.format(module=module)
+    running = run(workspace.config(enable_watch=True, sweep_interval=0.2, drain_timeout=0.1))
+    assert running.status("finder").state is PluginState.OK
+    assert running.fault("user").missing_module == module
+    (packages / f"{module}.py").write_text("")
+    assert running.wait_for(lambda: running.status("user").state is PluginState.OK)
+    workspace["finder"] = answering(1, "forgetful")
+    assert running.wait_for(lambda: running.status("finder").generation == 2)
+
+
 def test_what_is_installed_during_a_pause_is_tried_after_it(
     workspace: Workspace, run: Run, packages: Path
 ) -> None:

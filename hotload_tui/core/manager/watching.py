@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -20,11 +19,12 @@ from hotload_tui.core.config_files import unmatched_entries
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import ConfigError, RefusedError, RuntimeDirError, near
 from hotload_tui.core.events import WatcherChanged
+from hotload_tui.core.interpreter import Interrupted
 from hotload_tui.core.manager.commands import CommandLock
 from hotload_tui.core.manager.pipeline import Pipeline
 from hotload_tui.core.manager.staging import Engine
 from hotload_tui.core.model import PluginState, WatcherStatus
-from hotload_tui.core.module_names import installed_spec
+from hotload_tui.core.module_names import installed_spec, look_again
 from hotload_tui.core.watch.notifier import notifier_for
 from hotload_tui.core.watch.scanner import PluginChange
 from hotload_tui.core.watch.watcher import Watcher
@@ -57,7 +57,7 @@ class Installs:
         """
         before, self._seen = self._seen, {}
         if lacking:
-            importlib.invalidate_caches()
+            look_again()
         for module in set(lacking.values()):
             extent = _extent(module)
             if extent is not None:
@@ -205,7 +205,7 @@ class Watching:
         """Try plugins again whose missing module is installed now, or whose artifact can be written now."""
         if self._is_paused:
             return
-        self._try(self._installs.ready(self._store.lacking()), "what it lacked is installed")
+        self._try(self._installed(), "what it lacked is installed")
         unwritten = self._store.unwritten()
         if not unwritten:
             self._write_pause = _FIRST_PAUSE
@@ -213,6 +213,17 @@ class Watching:
             self._write_at = monotonic() + self._write_pause  # there may be room for a small one only
             self._write_pause = min(2 * self._write_pause, _LONGEST_PAUSE)
             self._try(unwritten, "there is room for it now")
+
+    def _installed(self) -> list[str]:
+        """Return the plugins whose missing module is installed now."""
+        lacking = self._store.lacking()
+        if not lacking:
+            return self._installs.ready(lacking)
+        try:
+            with self._engine.loader.stall_watch.limited():
+                return self._installs.ready(lacking)
+        except (Exception, Interrupted):  # foreign code: an import finder; the next tick looks again
+            return []
 
     def _try(self, names: Collection[str], reason: str) -> None:
         if names:
