@@ -104,6 +104,25 @@ def test_the_engine_does_not_need_what_a_plugin_can_replace(
     retired(running, "evil", times=2)
 
 
+def test_a_patch_that_does_not_end_in_a_build_is_named(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """A function of the standard library that a plugin patched and that does not end is ended and named."""
+    workspace["greet"] = answering(1)
+    running = run(workspace.config(drain_timeout=0.1))
+    with patching("marshal.dumps") as evil:
+        workspace["evil"] = evil("never ends")
+        running.manager.rebuild("evil")
+        write(str(workspace.plugins / "greet" / "plugin.py"), answering(2))
+        running.manager.rebuild("greet")
+    fault = running.fault("greet")
+    assert fault.message.startswith("code of a plugin did not end within drain_timeout = 0.1 s")
+    assert fault.place is not None
+    assert fault.place.file.endswith("evil/plugin.py")
+    running.manager.rebuild("greet")
+    assert running.host.call("greet") == [2]
+
+
 def test_a_finder_that_does_not_end_is_named(workspace: Workspace, run: Callable[[Config], Running]) -> None:
     """A plugin whose import a finder of another plugin holds up fails in time; its fault names the other."""
     with patching("sys.meta_path") as evil:

@@ -28,6 +28,7 @@ from hotload_tui.core.errors import (
 )
 from hotload_tui.core.events import PluginLoaded, Step
 from hotload_tui.core.faults import TextOf, claim_hint, fault_of, is_claimed_twice, raised_by
+from hotload_tui.core.interpreter import Interrupted
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.decide import BROKEN, Decision, Facts, decide, depending_on, in_order
 from hotload_tui.core.manager.outdated import Outdated
@@ -242,11 +243,16 @@ class Engine:
 
     @contextlib.contextmanager
     def blaming(self, plugin: str) -> Iterator[None]:
-        """Turn an exception of code that another plugin has put into the engine's way into a fault."""
+        """Turn what code does that another plugin has put into the engine's way into a fault; limit it."""
         try:
-            yield
+            with self.loader.stall_watch.limited():
+                yield
         except HotloadError:
             raise
+        except Interrupted as error:
+            problem = f"code of a plugin did not end within drain_timeout = {self.config.drain_timeout:g} s"
+            cause = TimeoutError(f"{problem}; it was interrupted here").with_traceback(error.__traceback__)
+            raise CompileError(plugin, problem) from cause
         except Exception as error:
             culprit = raised_by(error, self.config.module_path)
             if not culprit:
