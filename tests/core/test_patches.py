@@ -34,7 +34,7 @@ def write(path: str, text: str) -> None:
 KEPT = [
     "threading.Event.wait", "threading.Event.set", "threading.Condition.wait", "threading.Thread.join",
     "threading.Event", "threading.Lock", "threading.current_thread", "threading.get_ident",
-    "time.monotonic", "time.sleep", "time.time", "sys.meta_path",
+    "time.monotonic", "time.sleep", "sys.meta_path",
 ]  # fmt: skip
 ACTS = {
     "raises": "raise RuntimeError('patched')",
