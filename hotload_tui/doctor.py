@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
-from hotload_tui.core.artifact import Artifact, exposure, is_shared, remedy
+from hotload_tui.core.artifact import Artifact, exposure, is_shared, owner_of, remedy
 from hotload_tui.core.compiled import find_artifacts
 from hotload_tui.core.config import Config
 from hotload_tui.core.config_files import Resolved, Setting, unmatched_entries
@@ -138,7 +138,12 @@ def _writable_by_others(folder: Path, below: list[Path], subject: str) -> Iterat
     strange = [path for path, fact in facts.items() if fact.st_uid not in (os.getuid(), 0)]
     if strange:
         text = f"user {facts[strange[0]].st_uid} owns {_shown(strange)}, and that code runs as you"
-        yield Finding(subject, "do", text, f"take ownership: chown -R {os.getuid()} {near(folder)}")
+        me, owner = os.getuid(), owner_of(folder)
+        if me == 0 and {facts[path].st_uid for path in strange} == {owner}:
+            advice = f"as usual in a container; hotload can also run as that user: --user {owner}"
+            yield Finding(subject, "note", text, advice)
+        else:
+            yield Finding(subject, "do", text, f"take ownership: chown -R {me} {near(folder)}")
     open_to_all = [path for path, fact in facts.items() if fact.st_mode & stat.S_IWOTH]
     if open_to_all:
         text = f"everybody can write to {_shown(open_to_all)}, and that code runs as you"
@@ -188,7 +193,7 @@ def _compiled(config: Config) -> Iterator[Finding]:
         text = (
             f"{exposure(fact, plugins)} {_shown(list(refused))}: hotload refuses code that others can change"
         )
-        yield Finding("compiled", "do", text, remedy(fact, near(folder)))
+        yield Finding("compiled", "do", text, remedy(fact, near(folder), plugins))
     found = [path for path in found if path not in refused]
     useless = [path for path in found if not _is_usable(path, plugins)]
     yield Finding("compiled", "ok", f"{near(folder)}: {_amount(found)}")

@@ -93,7 +93,7 @@ def exposure(fact: os.stat_result, plugins: Path | None) -> str:
     """
     if sys.platform == "win32":
         return ""  # on Windows the mode does not show the access rights
-    if fact.st_uid not in (os.getuid(), 0) and not _owns(fact.st_uid, plugins):
+    if fact.st_uid not in (os.getuid(), 0) and fact.st_uid != owner_of(plugins):
         return f"user {fact.st_uid} owns"
     if fact.st_mode & stat.S_IWOTH and not stat.S_ISLNK(fact.st_mode):
         return "everybody can write to"
@@ -102,17 +102,23 @@ def exposure(fact: os.stat_result, plugins: Path | None) -> str:
     return ""
 
 
-def _owns(user: int, folder: Path | None) -> bool:
+def owner_of(folder: Path | None) -> int | None:
+    """Return the user who owns a folder; ``None`` if it is missing."""
     try:
-        return folder is not None and folder.stat().st_uid == user
+        return folder.stat().st_uid if folder is not None else None
     except OSError:
-        return False
+        return None
 
 
-def remedy(fact: os.stat_result, folder: str) -> str:
-    """Return how to take a folder back; where its owner and mode are fixed, as in a mount, use another."""
-    is_foreign = fact.st_uid not in (os.getuid(), 0)
-    take = f"chown -R {os.getuid()} {folder}" if is_foreign else f"chmod -R go-w {folder}"
+def remedy(fact: os.stat_result, folder: str, plugins: Path | None) -> str:
+    """Return how to take a folder back; where its owner and mode are fixed, as in a mount, use another.
+
+    The administrator gives it to the owner of the folder ``plugins``, whose project it may be.
+    """
+    me, owner = os.getuid(), owner_of(plugins)
+    is_foreign = fact.st_uid not in (me, 0, owner)
+    user = me if me or owner is None else owner
+    take = f"chown -R {user} {folder}" if is_foreign else f"chmod -R go-w {folder}"
     return f"{take}, or choose a folder of your own with --compiled or compiled_dir (in a container, too)"
 
 
@@ -213,7 +219,8 @@ class Artifact:
         if who:
             folder = near(path if stat.S_ISDIR(fact.st_mode) else path.parent)
             raise ArtifactError(
-                f"{near(path)} is refused: {who} it, and its code would run as you; {remedy(fact, folder)}"
+                f"{near(path)} is refused: {who} it, and its code would run as you; "
+                f"{remedy(fact, folder, self._plugins)}"
             )
 
     def _read_manifest(self) -> Manifest:

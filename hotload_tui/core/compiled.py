@@ -120,8 +120,22 @@ def _each(paths: Iterable[Path], remove_one: Callable[[Path], object]) -> int:
 
 def make_private(folder: Path) -> None:
     """Create a folder to which only this user can write, whatever the umask: its code runs as this user."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not folder.parent.exists():
+        make_private(folder.parent)
+    is_new = not folder.exists()
     folder.mkdir(mode=0o755, exist_ok=True)
+    if is_new:
+        _give(folder, folder.parent)
+
+
+def _give(thing: Path | int, folder: Path) -> None:
+    """Give what the administrator creates in a folder to its owner, as in a project mounted into a container.
+
+    Otherwise the owner cannot read it, nor replace a record.
+    """
+    if sys.platform != "win32" and os.geteuid() == 0:
+        with contextlib.suppress(OSError):  # some file systems have fixed owners
+            os.chown(thing, folder.stat().st_uid, -1, follow_symlinks=type(thing) is int)
 
 
 def replace_file(
@@ -143,6 +157,7 @@ def replace_file(
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
+            _give(handle, target.parent)
             if isinstance(content, bytes):
                 file.write(content)
             else:
@@ -234,7 +249,7 @@ def discard(folder: Path, paths: Iterable[Path], when: str) -> int:
     bin_ = folder / _FOLDER / when
 
     def move(path: Path) -> None:
-        bin_.mkdir(parents=True, exist_ok=True)
+        make_private(bin_)
         path.replace(bin_ / path.name)
 
     with locked(folder):

@@ -92,8 +92,42 @@ def test_the_owner_of_the_plugins_is_trusted(workspace: Workspace, run: Run) -> 
     assert running.status("greet").state == "ok"
     assert running.told(ArtifactRejected) == []
     assert told(workspace) == []
+    artifact.chmod(0o646)
+    assert "chmod -R go-w" in told(workspace)[0]
     os.chown(artifact, STRANGER + 1, -1)
+    assert f"chown -R {STRANGER} " in told(workspace)[0]
     assert f"user {STRANGER + 1} owns it" in run(workspace.config()).told(ArtifactRejected)[0].reason
+
+
+@AS_ROOT
+@pytest.mark.parametrize("is_there", [True, False], ids=["the folder exists", "the folder is new"])
+def test_what_the_administrator_builds_belongs_to_the_owner_of_the_project(
+    workspace: Workspace, run: Run, *, is_there: bool
+) -> None:
+    """As in a container with a mounted project: its owner can read and replace all that was built there."""
+    workspace["greet"] = answering("well")
+    for path in (workspace.root, workspace.plugins):
+        os.chown(path, STRANGER, -1)
+    if is_there:
+        workspace.compiled.mkdir()
+        os.chown(workspace.compiled, STRANGER, -1)
+    run(workspace.config()).manager.stop()
+    written = [workspace.compiled, *workspace.compiled.iterdir()]
+    assert len(written) > 2
+    assert {path.stat().st_uid for path in written} == {STRANGER}
+
+
+@AS_ROOT
+def test_doctor_takes_no_plugin_from_the_owner_of_a_mounted_project(workspace: Workspace) -> None:
+    """The administrator learns that another user can write the code, and is not asked to take it over."""
+    workspace["greet"] = answering("well")
+    for path in (workspace.plugins, *workspace.plugins.rglob("*")):
+        os.chown(path, STRANGER, -1)
+    (workspace.plugins / "greet" / "part.py").write_text("")
+    report = examine(Resolved(workspace.config(), (), ()))
+    (found,) = [each for each in report.findings if f"user {STRANGER} owns" in each.text]
+    assert found.verdict == "note"
+    assert found.advice == f"as usual in a container; hotload can also run as that user: --user {STRANGER}"
 
 
 @AS_ROOT
