@@ -232,7 +232,13 @@ class Server:
             elif not self._refusals.acquire(blocking=False):
                 client.close()
                 return
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system gives no more threads at present
+            logger.warning("a client could not be served: %s", error)
+            self._drop(client)
+            if not has_room:
+                self._refusals.release()
 
     def _make_room(self) -> bool:
         """Hang up on the client that has been idle for longest, if any is; it connects again when needed."""
@@ -275,10 +281,13 @@ class Server:
         except OSError:
             pass  # the client left, stopped reading, or sent no Hello in time: no error is sent
         finally:
-            with self._lock:
-                self._clients.pop(client, None)
-                self._waiting.pop(client, None)
-            client.close()
+            self._drop(client)
+
+    def _drop(self, client: socket.socket) -> None:
+        with self._lock:
+            self._clients.pop(client, None)
+            self._waiting.pop(client, None)
+        client.close()
 
     def _greet(self, client: socket.socket) -> bool:
         payload = self._receive(client, _HELLO_TIMEOUT)

@@ -13,6 +13,7 @@ from hotload_tui.core.api import Call
 from hotload_tui.core.errors import HotloadError, RefusedError
 from hotload_tui.core.events import AnyEvent, PluginLoaded
 from hotload_tui.core.model import Snapshot
+from hotload_tui.core.primitives import Thread
 from hotload_tui.remote import RemoteManager, Server, serve, wire
 from tests.conftest import Running, Workspace
 from tests.remote.conftest import say
@@ -99,6 +100,24 @@ def test_too_many_clients_are_turned_away(server: Server, connect: Connect) -> N
     assert inside.invoke("greet", "Ada").values == ("Hello, Ada",)
     for connection in flood:
         connection.close()
+
+
+def test_a_host_without_room_for_threads_serves_again_later(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the system gives no more threads, a client is hung up on; the next one is served."""
+
+    def refuse(_: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Thread, "start", refuse)
+        with socket.socket(socket.AF_UNIX) as refused:
+            refused.settimeout(PATIENCE)
+            refused.connect(str(server.socket))
+            assert rest_of(refused) == b""
+    assert "a client could not be served: can't start new thread" in caplog.text
+    assert connect(server).invoke("greet", "Ada").values == ("Hello, Ada",)
 
 
 def test_idle_connections_make_room(
