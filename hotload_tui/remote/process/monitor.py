@@ -335,7 +335,9 @@ class HostMonitor:
         )
         when = time.strftime("on %Y-%m-%d at %H:%M:%S")
         reason = f"the host {how} {when}, {while_}; the cause may be outside the plugin"
-        self._write(culprit, lambda record, digest: record.suspect(culprit.plugin, digest, reason))
+        self._record(
+            culprit, "suspected", lambda record, digest: record.suspect(culprit.plugin, digest, reason)
+        )
         return None
 
     def _count(self, how: str) -> None:
@@ -366,10 +368,12 @@ class HostMonitor:
     def _hold(self, culprit: Culprit) -> bool:
         """Bar the culprit's source from being loaded again; return whether the record was written."""
         fault = replace(culprit.fault, notes=(*culprit.fault.notes, _ADVICE.format(culprit.plugin)))
-        return self._write(culprit, lambda record, digest: record.bar(culprit.plugin, digest, fault))
+        return self._record(
+            culprit, "barred", lambda record, digest: record.bar(culprit.plugin, digest, fault)
+        )
 
-    def _write(self, culprit: Culprit, change: Callable[[Record, str], None]) -> bool:
-        """Change the record of the culprit's version, which has this digest; return whether that worked."""
+    def _record(self, culprit: Culprit, what: str, change: Callable[[Record, str], None]) -> bool:
+        """Record that the version with the digest that ``change`` gets is ``what``; return if that worked."""
         from hotload_tui.core.compiled import Record  # imported only when a host has died
 
         try:
@@ -378,7 +382,7 @@ class HostMonitor:
                 return False  # no artifact of it is known
             change(record, digest)
         except HotloadError as error:
-            self._listener.say("error", culprit.plugin, f"cannot write what is known of it: {error}")
+            self._listener.say("error", culprit.plugin, f"cannot record that this version is {what}: {error}")
             return False
         return True
 
