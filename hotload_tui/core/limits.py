@@ -181,9 +181,13 @@ class StallWatch:
             start_thread(self._watcher)
 
     @contextlib.contextmanager
-    def limited(self) -> Iterator[None]:
-        """Limit code of plugins in the calling thread, but not the code that has called this."""
-        depth = len(stack_of(inspect.currentframe())) - 2  # without this generator and contextlib's frame
+    def limited(self, nested: int = 0) -> Iterator[None]:
+        """Limit code of plugins in the calling thread, but not the code that has called this.
+
+        ``nested``: the number of generators of other context managers that enter this one.
+        """
+        # Without this generator and theirs, and contextlib's frame for each: they are gone in the block.
+        depth = len(stack_of(inspect.currentframe())) - 2 * (1 + nested)
         block = _Block(current_thread(), depth, monotonic() + self._limit)
         with self._change:
             self._blocks.add(block)

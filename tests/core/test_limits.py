@@ -7,6 +7,7 @@ import importlib
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import cast
@@ -271,7 +272,8 @@ def test_code_of_a_plugin_that_asks_for_a_step_is_not_interrupted(monkeypatch: p
     assert looks[0] is False
 
 
-def test_a_thread_that_threading_does_not_know_is_watched_too() -> None:
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_a_thread_that_threading_does_not_know_is_watched_too(*, is_nested: bool) -> None:
     """Code of a plugin that does not end is also interrupted in a thread that a library in C has started."""
     names = ModuleNames(ROOT, "hotplug.greet")
     space: dict[str, object] = {"__name__": names.stable(ROOT)}
@@ -280,9 +282,14 @@ def test_a_thread_that_threading_does_not_know_is_watched_too() -> None:
     watch.begin()
     ends: list[str] = []
 
+    @contextmanager
+    def nested() -> Iterator[None]:
+        with watch.limited(nested=1):
+            yield
+
     def step() -> None:
         try:
-            with watch.limited():
+            with nested() if is_nested else watch.limited():
                 cast("Callable[[], None]", space["spin"])()
         except Interrupted:
             ends.append("interrupted")

@@ -245,7 +245,7 @@ class Engine:
     def blaming(self, plugin: str) -> Iterator[None]:
         """Turn what code does that another plugin has put into the engine's way into a fault; limit it."""
         try:
-            with self.loader.stall_watch.limited():
+            with self.loader.stall_watch.limited(nested=1):
                 yield
         except HotloadError:
             raise
