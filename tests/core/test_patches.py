@@ -104,13 +104,14 @@ def test_the_engine_does_not_need_what_a_plugin_can_replace(
     retired(running, "evil", times=2)
 
 
+@pytest.mark.parametrize("target", ["marshal.dumps", "tempfile.mkstemp"])
 def test_a_patch_that_does_not_end_in_a_build_is_named(
-    workspace: Workspace, run: Callable[[Config], Running]
+    workspace: Workspace, run: Callable[[Config], Running], target: str
 ) -> None:
     """A function of the standard library that a plugin patched and that does not end is ended and named."""
     workspace["greet"] = answering(1)
     running = run(workspace.config(drain_timeout=0.1))
-    with patching("marshal.dumps") as evil:
+    with patching(target) as evil:
         workspace["evil"] = evil("never ends")
         running.manager.rebuild("evil")
         write(str(workspace.plugins / "greet" / "plugin.py"), answering(2))

@@ -17,6 +17,8 @@ from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import ArtifactError, HotloadError
 from hotload_tui.core.events import ArtifactRejected, PluginCompiled, PluginReleased
 from hotload_tui.core.faults import message_of, raised_by
+from hotload_tui.core.interpreter import Interrupted
+from hotload_tui.core.limits import StallWatch
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import FileDigest, StepObserver
 from hotload_tui.core.primitives import time_ns
@@ -26,9 +28,12 @@ from hotload_tui.core.source import Source
 class Builds:
     """The manager's work in ``compiled_dir``; only one thread may use it at a time."""
 
-    def __init__(self, config: Config, store: StatusStore, step_observer: StepObserver) -> None:
+    def __init__(
+        self, config: Config, store: StatusStore, step_observer: StepObserver, stall_watch: StallWatch
+    ) -> None:
         folder = Path(config.compiled_dir).absolute()
         self._store = store
+        self._stall_watch = stall_watch
         self._module_path = config.module_path
         self._keep = config.keep_generations
         plugins = Path(config.runtime_dir).absolute()
@@ -220,11 +225,13 @@ class Builds:
     def _warned(self) -> Iterator[None]:
         """Log an ``ArtifactError``, or an error of code that a plugin has put in the way, and continue."""
         try:
-            yield
+            with self._stall_watch.limited(nested=1):
+                yield
         except ArtifactError as error:
             self._store.write("warning", "", str(error))
-        except Exception as error:
+        except (Exception, Interrupted) as error:
             culprit = raised_by(error, self._module_path)
-            if not culprit:
+            if not culprit and isinstance(error, Exception):
                 raise
-            self._store.write("warning", culprit, f"it keeps hotload from writing: {message_of(error)}")
+            problem = message_of(error) or "its code does not end"
+            self._store.write("warning", culprit, f"it keeps hotload from writing: {problem}")

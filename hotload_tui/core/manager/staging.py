@@ -195,7 +195,7 @@ class Engine:
         self.loader = loader
         self.root = Path(config.runtime_dir).absolute()
         self.rule = SourceRule(config.watch.ignore)
-        self.builds = Builds(config, store, step_observer)
+        self.builds = Builds(config, store, step_observer, loader.stall_watch)
         self.dependencies = DependencyGraph(config, loader)
         self.self_writes = SelfWriteGuard()
         self.repositories = Repositories(self.root, config.debounce_time)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Iterable, Mapping
 from time import time as clock  # a plugin can replace it
@@ -358,8 +357,7 @@ class Update(Stager):
             began = perf_counter()
             loader.swap(trials)
             seconds = perf_counter() - began
-            with contextlib.suppress(Exception):  # a plugin can replace it
-                sleep(0)  # let waiting threads call the new version before the reports
+            sleep(0)  # let waiting threads call the new version before the reports
             for one in ready:
                 self._report(one, seconds)
         self.engine.retire_thread.schedule()  # after the reports: the load is published before the retirement
