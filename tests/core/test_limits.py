@@ -367,29 +367,3 @@ def test_only_code_of_a_plugin_that_does_not_end_is_interrupted(body: str) -> No
     is_over.set()
     call.thread.join(PATIENCE)
     assert (call.error is not None) is is_endless
-
-
-def test_code_of_a_plugin_is_interrupted_in_a_thread_of_c_code() -> None:
-    """A program may command its manager in a thread that ``threading`` has not started."""
-    names = ModuleNames(ROOT, "hotplug.greet")
-    space: dict[str, object] = {"__name__": names.stable(ROOT)}
-    exec("def spin(is_over):\n    while not is_over(): pass\n", space)
-    spin = cast("Callable[[Callable[[], bool]], None]", space["spin"])
-    is_over = threading.Event()
-    threads: list[threading.Thread] = []
-    told: list[BaseException] = []
-
-    def work() -> None:
-        threads.append(threading.current_thread())
-        try:
-            spin(is_over.is_set)
-        except Interrupted as error:
-            told.append(error)
-
-    _thread.start_new_thread(work, ())
-    try:
-        until(lambda: threads)
-        assert any(limits.interrupt_plugin(threads[0]) for _ in range(5))
-        until(lambda: told)
-    finally:
-        is_over.set()
