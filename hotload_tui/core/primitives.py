@@ -9,6 +9,7 @@ are then. Only what debuggers set for new threads is taken later.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from threading import Lock, RLock, get_ident, get_native_id, getprofile, gettrace, main_thread
@@ -37,7 +38,8 @@ __all__ = [
     "time_ns",
 ]
 
-_names: Final = dict(vars(threading))
+# A hook in here would outlive its plugin; ``Thread.run`` asks for the hooks.
+_names: Final = vars(threading) | {"_trace_hook": None, "_profile_hook": None}
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -66,6 +68,7 @@ _names["current_thread"] = current_thread
 join: Final = _kept(threading.Thread.join)
 start_thread: Final = _kept(threading.Thread.start)
 _initialize: Final = _kept(threading.Thread.__init__)
+_run: Final = _kept(threading.Thread.run)
 
 
 @_with_methods
@@ -86,7 +89,15 @@ class Thread(threading.Thread):
         self, target: Callable[_P, object], name: str | None = None, args: tuple[object, ...] = ()
     ) -> None:
         _initialize(self, target=target, name=name, args=args, daemon=True)
-        _names.update(_trace_hook=gettrace(), _profile_hook=getprofile())
+
+    def run(self) -> None:
+        """Call the target with the hooks that a debugger has set for new threads."""
+        if (trace := gettrace()) is not None:
+            sys.settrace(trace)
+        if (profile := getprofile()) is not None:
+            sys.setprofile(profile)
+        del trace, profile
+        _run(self)
 
 
 def _after_fork() -> None:
