@@ -22,6 +22,7 @@ from hotload_tui.core.config_files import Resolved, Setting, unmatched_entries
 from hotload_tui.core.directories import find_plugins
 from hotload_tui.core.errors import ArtifactError, HotloadError, RuntimeDirError, near
 from hotload_tui.core.interpreter import TRICKS, works
+from hotload_tui.core.layout import DEFAULT
 from hotload_tui.remote import find_hosts
 from hotload_tui.tui.programs import clipboard_commands
 
@@ -118,6 +119,9 @@ def _plugins(config: Config) -> Iterator[Finding]:
         yield Finding("plugins", "do", str(error))
         return
     yield Finding("plugins", "ok", f"{near(folder)}: {len(plugins)} plugin{'s' * (len(plugins) != 1)}")
+    if config.layout != DEFAULT:
+        text = f"{config.layout.entry} with {config.layout.register}(ctx)"
+        yield Finding("plugins", "ok", f"each plugin has a {text}")
     yield from _writable_by_others(folder, [plugin.path for plugin in plugins.values()], "plugins")
     if not os.access(folder, os.W_OK):
         yield Finding(

@@ -38,6 +38,8 @@ class Scope(Struct, frozen=True):
     compiled: Path | None = None
     config: Path | None = None
     host: int | None = None
+    entry: str | None = None
+    register: str | None = None
 
     def settings(self, *, of_host: bool = False) -> Config:
         """Return the configuration; set ``of_host`` for a command that a running host can carry out.
@@ -83,18 +85,30 @@ class Scope(Struct, frozen=True):
             ConfigError: the configuration is wrong.
 
         """
-        return resolve(self.config, runtime_dir=self.plugins, compiled_dir=self.compiled)
+        return resolve(self.config, runtime_dir=self.plugins, compiled_dir=self.compiled, given=self.given())
 
     def follow(self, manager: HotloadManager) -> Callable[[], None]:
         """Give the manager each change of the configuration's files; return the undo function."""
         from hotload_tui import follow_config  # not imported for --help
 
-        return follow_config(manager, self.config, runtime_dir=self.plugins, compiled_dir=self.compiled)
+        return follow_config(
+            manager,
+            self.config,
+            runtime_dir=self.plugins,
+            compiled_dir=self.compiled,
+            given=self.given(),
+        )
+
+    def given(self) -> dict[str, object]:
+        """Return the settings that options of the same names set, without the folders."""
+        options = {"entry": self.entry, "register": self.register}
+        return {key: value for key, value in options.items() if value is not None}
 
     def as_arguments(self) -> list[str]:
         """Return the options that give another process the same folders and configuration."""
         given = {"--plugins": self.plugins, "--compiled": self.compiled, "--config": self.config}
-        return [part for name, path in given.items() if path is not None for part in (name, str(path))]
+        given |= {f"--{key}": value for key, value in self.given().items()}
+        return [part for name, value in given.items() if value is not None for part in (name, str(value))]
 
     def refuse_host(self, command: str) -> None:
         """Refuse ``--host`` for a command that never uses a host.
@@ -188,6 +202,8 @@ def shared_options(*, host: bool) -> list[click.Option]:
         _folder_option("--plugins", "DIR", "The folder of the plugins."),
         _folder_option("--compiled", "DIR", "The folder of the artifacts."),
         _folder_option("--config", "FILE", "The configuration, instead of ./hotload.toml."),
+        _text_option("--entry", "FILE", "The entry of each plugin, instead of plugin.py."),
+        _text_option("--register", "NAME", "The function that registers a plugin, instead of register."),
     ]
     if host:
         text = "The running host to use, if there are several."
@@ -202,6 +218,10 @@ def shared_options(*, host: bool) -> list[click.Option]:
 def _folder_option(name: str, metavar: str, text: str) -> click.Option:
     kind = click.Path(path_type=Path)
     return click.Option([name], type=kind, metavar=metavar, help=text, expose_value=False, callback=_remember)
+
+
+def _text_option(name: str, metavar: str, text: str) -> click.Option:
+    return click.Option([name], metavar=metavar, help=text, expose_value=False, callback=_remember)
 
 
 def _remember(context: click.Context, parameter: click.Parameter, value: object) -> None:

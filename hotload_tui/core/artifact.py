@@ -29,6 +29,7 @@ from msgspec import Struct
 
 from hotload_tui.core.compiled import FULL, artifact_name, replace_file
 from hotload_tui.core.errors import ArtifactError, StorageError, near
+from hotload_tui.core.layout import PLUGIN_ENTRY, PluginEntry
 from hotload_tui.core.primitives import Lock
 from hotload_tui.core.source import FORMAT
 
@@ -70,6 +71,8 @@ class Manifest(Struct, frozen=True):
     """The plugins that ``REQUIRES`` in ``plugin.py`` names."""
     reload: str = ""
     """The value of ``RELOAD`` in ``plugin.py``; empty if there is none."""
+    entry: PluginEntry = PLUGIN_ENTRY
+    """What runs at a load."""
 
 
 class Entry(Struct, frozen=True):
@@ -281,6 +284,7 @@ def write_artifact(
     description: str = "",
     requires: tuple[str, ...] = (),
     reload: str = "",
+    entry: PluginEntry = PLUGIN_ENTRY,
 ) -> tuple[Path, int]:
     """Publish an artifact in ``folder`` and return its path and size in bytes.
 
@@ -300,7 +304,7 @@ def write_artifact(
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             members = tuple(_add(archive, file, entry) for entry in entries)
             manifest = msgspec.json.encode(
-                Manifest(FORMAT, MAGIC, plugin, digest, description, members, requires, reload)
+                Manifest(FORMAT, MAGIC, plugin, digest, description, members, requires, reload, entry)
             )
             offset = _store(archive, file, "manifest.json", manifest)
             archive.comment = (

@@ -24,9 +24,10 @@ from msgspec import Struct
 from hotload_tui.core.artifact import Entry
 from hotload_tui.core.errors import CompileError
 from hotload_tui.core.faults import install_advice
+from hotload_tui.core.layout import PluginEntry
 from hotload_tui.core.model import encodable
 from hotload_tui.core.module_names import installed_spec
-from hotload_tui.core.source import ENTRY, Source, SourceFile, decoded
+from hotload_tui.core.source import Source, SourceFile, decoded
 
 LARGE = 32 << 10
 """Bytes from which on compiling a file takes about as long as starting a process.
@@ -42,7 +43,7 @@ _HEAD_SIZE: Final = 64 << 10  # characters of a file in which its docstring is l
 _PYTHON = re.compile(r"(python|pypy)[\d.]*(\.exe)?")
 _SCRIPT = """
 import importlib.util, marshal, os, sys, warnings
-name, label, optimize = sys.argv[1:]
+name, label, optimize, function = sys.argv[1:]
 if hasattr(os, "nice"):
     os.nice(10)
 content = sys.stdin.buffer.read()
@@ -68,7 +69,7 @@ if error:
         text = content.decode("utf-8", "replace")
     again = attempt(text, label)[1]
 said = [(w.lineno, w.category.__name__, str(w.message)) for w in caught]
-made = (marshal.dumps(code), binds(code, "register")) if code else (b"", False)
+made = (marshal.dumps(code), binds(code, function)) if code else (b"", False)
 sys.stdout.buffer.write(marshal.dumps((sys.hexversion, *made, said, error, again)))
 """
 
@@ -78,12 +79,12 @@ class Compiled(NamedTuple):
 
     marshalled: bytes
     may_register: bool
-    """Whether running the code can bind ``register``."""
+    """Whether running the code can bind the name of the function that registers a plugin."""
     warnings: tuple[tuple[int, str, str], ...]
     """Line, category and text of each warning."""
 
 
-def compiled_outside(file: SourceFile, file_name: str) -> Compiled | Exception | None:
+def compiled_outside(file: SourceFile, file_name: str, function: str) -> Compiled | Exception | None:
     """Compile a file in a separate process, which gives way to others; return the error if it fails.
 
     Return ``None`` if no process can do it; the caller then compiles the file in this process.
@@ -91,7 +92,7 @@ def compiled_outside(file: SourceFile, file_name: str) -> Compiled | Exception |
     # In a program that embeds Python, ``sys.executable`` is that program, which must not be started again.
     if not _PYTHON.fullmatch(os.path.basename(sys.executable or "")):  # noqa: PTH119 - only a name
         return None
-    arguments = [file_name, f"<{file.path}>", str(sys.flags.optimize)]
+    arguments = [file_name, f"<{file.path}>", str(sys.flags.optimize), function]
     command = [sys.executable, "-I", "-S", "-c", _SCRIPT, *arguments]
     try:
         done = subprocess.run(  # noqa: S603 - this interpreter
@@ -205,41 +206,42 @@ def is_module(path: str) -> bool:
 def compiled(source: Source, file: SourceFile) -> Entry:
     """Compile a file and return it with its code and its warnings; raises ``CompileError``."""
     file_name = str(Path(source.root, file.path))
-    problem, line = _unfit(file)
+    entry = source.entry
+    problem, line = _unfit(file, entry)
     if problem:
         raise CompileError(source.name, f"{file.path} {problem}", file=file_name, line=line)
-    found = compiled_outside(file, file_name) if len(file.content) >= LARGE else None
+    found = compiled_outside(file, file_name, entry.function) if len(file.content) >= LARGE else None
     if isinstance(found, Exception):
         raise CompileError(source.name, f"{file.path} does not compile", file=file_name) from found
-    found = found or _compiled_here(source.name, file, file_name)
-    if file.path == ENTRY and not found.may_register:
-        message = f"{ENTRY} defines no register; add: def register(ctx) -> None: ..."
+    found = found or _compiled_here(source, file, file_name)
+    if file.path == entry.file and not found.may_register:
+        message = f"{entry.file} defines no {entry.function}; add: {entry.example}"
         raise CompileError(source.name, message, file=file_name, line=1)
     said = [f"{file.path}:{line}: {category}: {text}" for line, category, text in found.warnings]
     said += [*_shadowing(file.path), *live_reads(file)]
     return Entry(file.path, file.content, file.sha256, found.marshalled, tuple(said))
 
 
-def _unfit(file: SourceFile) -> tuple[str, int]:
+def _unfit(file: SourceFile, entry: PluginEntry) -> tuple[str, int]:
     """Return why a Python file cannot be compiled at all, and the line; an empty text if it can."""
     if len(file.content) > _LARGEST:
         size = f"has {len(file.content):,} bytes"
         return f"{size}; Python files over {_LARGEST:,} are not compiled: move its data to a data file", 0
-    if file.path == ENTRY and not file.content.strip():
+    if file.path == entry.file and not file.content.strip():
         # A file is empty for a moment while an editor saves it, and an empty file compiles.
-        return "is empty; define register(ctx) in it", 1
+        return f"is empty; define {entry.function}(ctx) in it", 1
     if b"\0" in file.content:
         line = file.content.partition(b"\0")[0].count(b"\n") + 1
         return f"has a NUL byte in line {line}; save it as UTF-8 text", line
     return "", 0
 
 
-def _compiled_here(plugin: str, file: SourceFile, file_name: str) -> Compiled:
+def _compiled_here(source: Source, file: SourceFile, file_name: str) -> Compiled:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        code = _code(plugin, file, file_name)
+        code = _code(source.name, file, file_name)
     said = tuple((w.lineno, w.category.__name__, str(w.message)) for w in caught)
-    return Compiled(marshal.dumps(code), _may_bind(code, "register"), said)
+    return Compiled(marshal.dumps(code), _may_bind(code, source.entry.function), said)
 
 
 def _code(plugin: str, file: SourceFile, file_name: str) -> CodeType:
@@ -372,7 +374,7 @@ def state_obstacle(content: bytes, kept: int | None) -> str:
         return ""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        code = compile(content, ENTRY, "exec", dont_inherit=True)
+        code = compile(content, "<entry>", "exec", dont_inherit=True)
     if _may_bind(code, "migrate_state"):
         return ""
     versions: list[object] = [] if _may_bind(code, _VERSION) else [0]

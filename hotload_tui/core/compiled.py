@@ -37,6 +37,7 @@ import msgspec
 from msgspec import Struct
 
 from hotload_tui.core.errors import ArtifactError, near
+from hotload_tui.core.layout import DEFAULT, Layout
 from hotload_tui.core.model import Fault, HistoryEntry
 from hotload_tui.core.primitives import Lock, time_ns
 from hotload_tui.core.source import (
@@ -508,11 +509,12 @@ class _Known(Struct, frozen=True, array_like=True):
 class SourceIndex:
     """The facts and digests of sources that were read, also by earlier processes; safe in any thread."""
 
-    def __init__(self, compiled_dir: Path, ignore: Sequence[str]) -> None:
+    def __init__(self, compiled_dir: Path, ignore: Sequence[str], layout: Layout = DEFAULT) -> None:
         """Read the index; ``ignore`` holds the patterns of files that belong to no plugin."""
+        self._entry = layout.plugin_entry
         self._path = compiled_dir / INDEX
         # The release that wrote the index may have other rules for a plugin's files and digest.
-        rule = repr((FORMAT, MAGIC_NUMBER, NOISE, list(ignore)))
+        rule = repr((FORMAT, MAGIC_NUMBER, NOISE, list(ignore), layout))
         self._rule = hashlib.sha256(rule.encode()).hexdigest()
         self._lock = Lock()
         self._known = self._read()
@@ -529,8 +531,10 @@ class SourceIndex:
                 return None
         except OSError:
             return None
-        now = time_ns()
-        return Source(name, known.root, (), known.digest, known.files, folders=known.folders, read_at=now)
+        now, entry = time_ns(), self._entry
+        return Source(
+            name, known.root, (), known.digest, known.files, folders=known.folders, read_at=now, entry=entry
+        )
 
     def note(self, source: Source) -> None:
         """Remember a source, if every later change of it is sure to change its facts."""

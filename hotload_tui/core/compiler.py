@@ -35,7 +35,7 @@ from hotload_tui.core.errors import ArtifactError, CompileError, near
 from hotload_tui.core.events import Step
 from hotload_tui.core.model import StepObserver, nobody
 from hotload_tui.core.primitives import perf_counter, time_ns
-from hotload_tui.core.source import ENTRY, Source, SourceFile, digest_of, read_source
+from hotload_tui.core.source import Source, SourceFile, SourceRule, digest_of, read_source
 
 _SMALL = 1 << 20  # bytes; a larger data file is not verified before each load, but when it is read
 
@@ -79,17 +79,20 @@ class Compiler:
         module_path: str = "hotplug",
         *,
         plugins: Path | None = None,
+        rule: SourceRule | None = None,
         max_file_size: float = 64.0,
         step_observer: StepObserver = nobody,
     ) -> None:
         """Refuse plugins with a file of more than ``max_file_size`` MiB.
 
-        The owner of the folder ``plugins`` may own artifacts too. ``step_observer`` is called for each
+        The owner of the folder ``plugins`` may own artifacts too. ``rule`` says which files a source that the
+        compiler reads has. ``step_observer`` is called for each
         compilation: a source can crash the interpreter that compiles it.
         """
         self.folder = compiled_dir
         self._step_observer = step_observer
         self._plugins = plugins
+        self._rule = rule or SourceRule()
         self._module_path = module_path
         self._max_file_size = max_file_size
         self._newest: dict[str, Path] = {}  # by plugin: the artifact written last, found without a search
@@ -101,12 +104,12 @@ class Compiler:
 
         Raises:
             DiscoverError: the directory cannot be read as a plugin.
-            CompileError: a file does not compile, or ``plugin.py`` cannot define ``register``.
+            CompileError: a file does not compile, or the entry cannot define ``register``.
             ArtifactError: ``compiled_dir`` cannot be written.
 
         """
         started = perf_counter()
-        source = source or read_source(path.name.removeprefix("_"), path)
+        source = source or self._read(path)
         there, rejected = (None, "") if fresh else self._usable(source)
         if there is not None:
             return Build(there, 0, 0, 0, perf_counter() - started, _warnings_of(there))
@@ -125,6 +128,7 @@ class Compiler:
                 description=about.description,
                 requires=about.requires,
                 reload=about.reload,
+                entry=source.entry,
             )
             artifact = Artifact(written, self._plugins)
         self._newest[source.name] = written
@@ -159,7 +163,7 @@ class Compiler:
 
     def needs_recompile(self, path: Path, last_digest: str) -> bool:
         """Return whether the plugin at ``path`` differs from ``last_digest``; raises ``DiscoverError``."""
-        return read_source(path.name.removeprefix("_"), path).digest != last_digest
+        return self._read(path).digest != last_digest
 
     def open(self, plugin: str, digest: str) -> Artifact:
         """Return the artifact of ``plugin`` at ``digest``.
@@ -180,8 +184,9 @@ class Compiler:
             _verify(artifact)
         except ArtifactError:
             return None
-        members = artifact.manifest.members
-        return artifact if digest_of((each.path, each.sha256) for each in members) == digest else None
+        manifest = artifact.manifest
+        found = digest_of(((each.path, each.sha256) for each in manifest.members), manifest.entry)
+        return artifact if found == digest else None
 
     def path(self, plugin: str, digest: str) -> Path:
         """Return the path of the artifact of ``plugin`` at ``digest``, which need not exist."""
@@ -221,6 +226,9 @@ class Compiler:
     def artifacts(self, plugin: str) -> list[Path]:
         """Return the plugin's artifacts, newest first; raises ``ArtifactError`` if listing fails."""
         return find_artifacts(self.folder, [plugin]).get(plugin, [])
+
+    def _read(self, path: Path) -> Source:
+        return read_source(self._rule.layout.name_of(path.name) or path.name, path, self._rule)
 
     def _check_sizes(self, source: Source) -> None:
         """Raise ``CompileError`` if a file is too large for an artifact."""
@@ -289,7 +297,7 @@ def _entries(source: Source, earlier: Artifact | None) -> tuple[list[Entry], tup
         if not is_module(file.path):
             entries.append(Entry(file.path, file.content, file.sha256, place=file.place))
             continue
-        entry = _reused(file, earlier)
+        entry = _reused(source, file, earlier)
         if entry is None:
             entry = compiled(source, file)
             changed.append(file.path)
@@ -297,7 +305,9 @@ def _entries(source: Source, earlier: Artifact | None) -> tuple[list[Entry], tup
     return entries, tuple(changed)
 
 
-def _reused(file: SourceFile, earlier: Artifact | None) -> Entry | None:
+def _reused(source: Source, file: SourceFile, earlier: Artifact | None) -> Entry | None:
+    if earlier is not None and earlier.manifest.entry != source.entry:
+        return None  # the check of the entry depends on it
     member = earlier.members.get(file.path) if earlier else None
     if earlier is None or member is None or member.sha256 != file.sha256 or not member.code_size:
         return None
@@ -315,9 +325,9 @@ class _About(NamedTuple):
 
 
 def _about(source: Source) -> _About:
-    """Return what ``plugin.py`` says about the plugin; raises ``CompileError``."""
-    entry = next(file.content for file in source.files if file.path == ENTRY)
-    name, file_name = source.name, str(Path(source.root, ENTRY))
+    """Return what the entry says about the plugin; raises ``CompileError``."""
+    entry = source.entry_content
+    name, file_name = source.name, str(Path(source.root, source.entry.file))
     return _About(
         description_of(entry), requires_of(name, entry, file_name), reload_of(name, entry, file_name)
     )

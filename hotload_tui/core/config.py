@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from msgspec.structs import force_setattr
 
 from hotload_tui.core.errors import ConfigError
+from hotload_tui.core.layout import Layout
 
 NOTIFIERS: Final = ("inotify", "watchfiles", "sweep")
 """The values that ``[watch] notifier`` accepts."""
@@ -78,6 +79,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     settle_time: float = 0.002
     """Seconds without a change after which a single save is read; saves in quick succession wait longer."""
     enable_watch: bool = True
+    entry: str = "plugin.py"
+    """The file in each plugin's directory that runs and defines the function ``register``."""
+    register: str = "register"
+    """The name of the function that registers a plugin."""
     load_timeout: float = 10.0
     """Seconds that executing a plugin's modules and its ``register`` may take together."""
     drain_timeout: float = 5.0
@@ -120,17 +125,28 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ConfigError(
                 f'module_path = "{self.module_path}": must be a Python identifier, such as "hotplug"'
             )
-        if self.on_fault not in ON_FAULT:
-            known = ", ".join(f'"{name}"' for name in ON_FAULT)
-            raise ConfigError(f'on_fault = "{self.on_fault}": must be one of {known}')
-        if self.watch.notifier not in NOTIFIERS:
-            known = ", ".join(f'"{name}"' for name in NOTIFIERS)
-            raise ConfigError(f'watch.notifier = "{self.watch.notifier}": must be one of {known}')
+        _check_words(self)
         _check_patterns(self.watch.ignore)
+
+    @property
+    def layout(self) -> Layout:
+        """What a plugin looks like in this project."""
+        return Layout(self.entry, self.register)
 
     def of(self, plugin: str) -> PluginConfig:
         """Return the settings of one plugin; defaults if nothing is configured."""
         return self.plugins.get(plugin, _UNCONFIGURED)
+
+
+def _check_words(config: Config) -> None:
+    if problem := config.layout.problem():
+        raise ConfigError(problem)
+    if config.on_fault not in ON_FAULT:
+        known = ", ".join(f'"{name}"' for name in ON_FAULT)
+        raise ConfigError(f'on_fault = "{config.on_fault}": must be one of {known}')
+    if config.watch.notifier not in NOTIFIERS:
+        known = ", ".join(f'"{name}"' for name in NOTIFIERS)
+        raise ConfigError(f'watch.notifier = "{config.watch.notifier}": must be one of {known}')
 
 
 def _check_patterns(patterns: tuple[str, ...]) -> None:

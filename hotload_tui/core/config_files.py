@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -234,12 +235,17 @@ class Resolved(Struct, frozen=True):
 
 
 def load_config(
-    path: Path | None = None, *, runtime_dir: Path | None = None, compiled_dir: Path | None = None
+    path: Path | None = None,
+    *,
+    runtime_dir: Path | None = None,
+    compiled_dir: Path | None = None,
+    given: Mapping[str, object] = MappingProxyType({}),
 ) -> Config:
     """Return the configuration of the project in the working directory, or of the file ``path``.
 
     The sources in rising priority are ``[tool.hotload]`` in ``pyproject.toml``, ``hotload.toml`` beside it,
-    the environment (``HOTLOAD_LOAD_TIMEOUT=3``), and the folders given as arguments. A relative folder in a
+    the environment (``HOTLOAD_LOAD_TIMEOUT=3``), and the arguments: the folders, and other settings that a
+    program has taken from its command line, by key (``given={"entry": "main.py"}``). A relative folder in a
     file is relative to that file. A relative folder in the environment or in an argument is relative to the
     working directory.
 
@@ -247,7 +253,7 @@ def load_config(
         ConfigError: the configuration is wrong; the text has one line for each problem.
 
     """
-    resolved = resolve(path, runtime_dir=runtime_dir, compiled_dir=compiled_dir)
+    resolved = resolve(path, runtime_dir=runtime_dir, compiled_dir=compiled_dir, given=given)
     for warning in resolved.warnings:
         logger.warning("%s", warning)
     return resolved.config
@@ -258,6 +264,7 @@ def resolve(
     *,
     runtime_dir: Path | None = None,
     compiled_dir: Path | None = None,
+    given: Mapping[str, object] = MappingProxyType({}),
     environment: Mapping[str, str] = os.environ,
 ) -> Resolved:
     """Do the same as ``load_config``, and also return the origin of each value.
@@ -269,6 +276,7 @@ def resolve(
     folders = (("--plugins", "runtime_dir", runtime_dir), ("--compiled", "compiled_dir", compiled_dir))
     layers = [*file_layers(path), *environment_layers(environment)]
     layers += [Layer(flag, {key: str(folder)}) for flag, key, folder in folders if folder is not None]
+    layers += [Layer(f"--{key}", {key: value}) for key, value in given.items()]
     problems = [f"{layer.source}: {problem}" for layer in layers for problem in _problems(layer)]
     if problems:
         raise ConfigError("\n".join(problems))

@@ -25,9 +25,9 @@ from hotload_tui.core.errors import (
     near,
     nearest,
 )
+from hotload_tui.core.layout import DEFAULT, Layout
 from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.core.module_names import installed_spec
-from hotload_tui.core.source import ENTRY
 
 _scandir = os.scandir  # a plugin can replace it
 
@@ -85,7 +85,7 @@ def found_status(directory: PluginDirectory, config: Config) -> PluginStatus:
     """Return the status of a plugin of which only the directory is known."""
     enabled = directory.enabled and config.of(directory.name).enabled
     state = PluginState.NEW if enabled else PluginState.OFF
-    return PluginStatus(directory.name, state, str(directory.path))
+    return PluginStatus(directory.name, state, str(directory.path), entry=config.entry)
 
 
 def find_plugin(runtime_dir: Path, name: str) -> PluginDirectory | None:
@@ -109,9 +109,7 @@ def plugin_at(path: Path) -> PluginDirectory | None:
 
 def name_of(directory_name: str) -> str | None:
     """Return the plugin name for a directory name, or ``None`` if such a directory is no plugin."""
-    if directory_name.startswith((".", "__")) or directory_name in ("", "_"):
-        return None
-    return os.fsencode(directory_name).decode("utf-8", "backslashreplace").removeprefix("_")
+    return DEFAULT.name_of(directory_name)
 
 
 def enable(plugin: PluginDirectory) -> PluginDirectory:
@@ -139,11 +137,12 @@ def disable(plugin: PluginDirectory) -> PluginDirectory:
     return _rename(plugin, f"_{plugin.path.name}", enabled=False) if plugin.enabled else plugin
 
 
-def create(runtime_dir: Path, name: str, template: str = SIMPLE) -> PluginDirectory:
+def create(runtime_dir: Path, name: str, template: str = SIMPLE, layout: Layout = DEFAULT) -> PluginDirectory:
     """Create the plugin ``name`` from a template, its test ``test_<name>.py`` beside it, and the folder.
 
     For the template ``simple``, the project's own ``TEMPLATE.py`` is used if it exists. Each ``$name`` is
-    replaced by the name. The test is a plain file and therefore no plugin, so it causes no reload.
+    replaced by the name. The other templates define the function that ``layout`` names. The test is a plain
+    file and therefore no plugin, so it causes no reload.
 
     Raises:
         UsageError: a plugin cannot have that name, or there is no such template.
@@ -166,7 +165,7 @@ def create(runtime_dir: Path, name: str, template: str = SIMPLE) -> PluginDirect
     if needs and installed_spec(needs) is None:
         raise RefusedError(f"{needs} is not installed here: pip install 'hotload-tui[{needs}]'")
     try:
-        files, test = _material(runtime_dir, template)
+        files, test = _material(runtime_dir, template, layout)
         _make(path, files)
         _add_test(path, test)
     except OSError as error:
@@ -187,16 +186,22 @@ def unknown(name: str, known: Iterable[str]) -> UnknownPluginError:
     return UnknownPluginError(f'no plugin "{name}"; {hint}')
 
 
-def _material(runtime_dir: Path, template: str) -> tuple[dict[str, str], str]:
+def _material(runtime_dir: Path, template: str, layout: Layout) -> tuple[dict[str, str], str]:
     """Return the files and the test of a new plugin; both contain ``$name`` in place of its name."""
     home = Path(__file__).with_name("templates")
     project = runtime_dir / TEMPLATE
     if template == SIMPLE and project.is_file():
         # Its test checks no result: only the project knows what its template returns.
-        return {ENTRY: project.read_text("utf-8")}, (home / "project" / _TEST).read_text("utf-8")
-    texts = {path.name: path.read_text("utf-8") for path in (home / template).glob("*.in")}
-    test = texts.pop(_TEST, None) or (home / _TEST).read_text("utf-8")
-    return {name.removesuffix(".in"): text for name, text in texts.items()}, test
+        files, test = (
+            {layout.entry: project.read_text("utf-8")},
+            (home / "project" / _TEST).read_text("utf-8"),
+        )
+    else:
+        texts = {path.name: path.read_text("utf-8") for path in (home / template).glob("*.in")}
+        test = texts.pop(_TEST, None) or (home / _TEST).read_text("utf-8")
+        entry = texts.pop(f"{DEFAULT.entry}.in").replace("def register(", f"def {layout.register}(")
+        files = {layout.entry: entry, **{name.removesuffix(".in"): text for name, text in texts.items()}}
+    return files, test.replace("$layout", layout.arguments())
 
 
 def _make(path: Path, files: dict[str, str]) -> None:

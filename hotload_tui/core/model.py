@@ -232,6 +232,8 @@ class PluginStatus(Struct, frozen=True):
     """How an earlier version is still called, by whom, and what keeps it; empty if none is called."""
     outdated: tuple[str, ...] = ()
     """What the live version uses that is older than its source on disk and that no reload replaces."""
+    entry: str = "plugin.py"
+    """The name of the plugin's entry file."""
 
     @property
     def raises(self) -> bool:

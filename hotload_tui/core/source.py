@@ -20,12 +20,10 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from hotload_tui.core.errors import DiscoverError, near
+from hotload_tui.core.layout import DEFAULT, PLUGIN_ENTRY, Layout, PluginEntry
 from hotload_tui.core.primitives import perf_counter, time_ns
 
 _stat, _scandir = os.stat, os.scandir  # a plugin can replace them
-
-ENTRY = "plugin.py"
-"""The entry file of a plugin; no pattern can leave it out."""
 
 NOISE = r"""\..*                                              # hidden
       | __pycache__ | node_modules | venv
@@ -44,9 +42,13 @@ def is_noise(name: str) -> bool:
 
 
 class SourceRule:
-    """Decides which files are left out, with patterns as in a ``.gitignore`` in each plugin's directory."""
+    """Decides which files are left out, with patterns as in a ``.gitignore`` in each plugin's directory.
 
-    def __init__(self, ignore: Sequence[str] = ()) -> None:
+    No pattern leaves out the entry.
+    """
+
+    def __init__(self, ignore: Sequence[str] = (), layout: Layout = DEFAULT) -> None:
+        self.layout = layout
         self._spec = None
         if ignore:
             from pathspec import GitIgnoreSpec  # takes 30 ms, so it is imported only for patterns
@@ -58,7 +60,7 @@ class SourceRule:
 
         ``path`` is relative to the plugin's directory, with forward slashes.
         """
-        if self._spec is not None and path != ENTRY:
+        if self._spec is not None and path != self.layout.entry:
             is_named = self._spec.check_file(f"{path}/" if is_folder else path).include
             if is_named is not None:  # false: a pattern that begins with ``!`` matches
                 return is_named
@@ -231,13 +233,19 @@ class Source(Struct, frozen=True):
     """The facts of each folder, which show a later added file without listing; empty if unknown."""
     read_at: int = 0
     """When reading began, in ns since the epoch."""
+    entry: PluginEntry = PLUGIN_ENTRY
+
+    @property
+    def entry_content(self) -> bytes:
+        """The bytes of the entry."""
+        return next(file.content for file in self.files if file.path == self.entry.file)
 
 
 def read_source(name: str, root: Path, rule: SourceRule = _NO_PATTERNS) -> Source:
     """Read every file of the plugin ``name`` once.
 
     Raises:
-        DiscoverError: there is no readable ``plugin.py``, or another file cannot be read.
+        DiscoverError: there is no readable entry, or another file cannot be read.
 
     """
     vanished = ""
@@ -249,10 +257,10 @@ def read_source(name: str, root: Path, rule: SourceRule = _NO_PATTERNS) -> Sourc
     raise DiscoverError(name, f"{near(vanished)} vanished while it was read")
 
 
-def check_entry(name: str, root: Path) -> None:
-    """Raise ``DiscoverError`` if ``plugin.py`` is not a regular file; the file is not read."""
+def check_entry(name: str, root: Path, layout: Layout = DEFAULT) -> None:
+    """Raise ``DiscoverError`` if the entry is not a regular file; the file is not read."""
     try:
-        _check_entry(name, root)
+        _check_entry(name, root, layout)
     except OSError as error:
         raise _unreadable(name, error) from None
 
@@ -298,20 +306,22 @@ def printable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def digest_of(files: Iterable[tuple[str, str]]) -> str:
+def digest_of(files: Iterable[tuple[str, str]], entry: PluginEntry = PLUGIN_ENTRY) -> str:
     """Return the digest of a plugin from the (path, SHA-256) of its files, in order of path."""
     # The digest covers the sources, never the compiled bytes: marshal's output is not reproducible.
     total = hashlib.sha256(b"%d %b %d" % (FORMAT, MAGIC_NUMBER, sys.flags.optimize))
     for path, sha256 in files:
         total.update(b"%d:%b" % (len(path.encode()), path.encode()))
         total.update(bytes.fromhex(sha256))
+    if entry != PLUGIN_ENTRY:  # the same files with another entry are another version
+        total.update(f"{entry.file}:{entry.function}".encode())
     return total.hexdigest()
 
 
 def _read(name: str, root: Path, rule: SourceRule) -> Source:
     started, read_at = perf_counter(), time_ns()
     try:
-        _check_entry(name, root)
+        _check_entry(name, root, rule.layout)
         listing = scan(root, rule)
         facts = listing.files
         files = [read_file(root, relative) for relative, found in facts.items() if found]
@@ -320,9 +330,11 @@ def _read(name: str, root: Path, rule: SourceRule) -> Source:
     except OSError as error:
         raise _unreadable(name, error) from None
     files.sort(key=lambda file: file.path)
-    digest = digest_of((file.path, file.sha256) for file in files)
+    entry = rule.layout.plugin_entry
+    digest = digest_of(((file.path, file.sha256) for file in files), entry)
     seconds = perf_counter() - started
-    return Source(name, str(root.absolute()), tuple(files), digest, facts, seconds, listing.folders, read_at)
+    home = str(root.absolute())
+    return Source(name, home, tuple(files), digest, facts, seconds, listing.folders, read_at, entry)
 
 
 def _unreadable(name: str, error: OSError) -> DiscoverError:
@@ -331,8 +343,8 @@ def _unreadable(name: str, error: OSError) -> DiscoverError:
     )
 
 
-def _check_entry(name: str, root: Path) -> None:
-    entry = root / ENTRY
+def _check_entry(name: str, root: Path, layout: Layout) -> None:
+    entry, function = root / layout.entry, layout.register
     try:
         if stat.S_ISREG(entry.stat().st_mode):
             return
@@ -342,10 +354,12 @@ def _check_entry(name: str, root: Path) -> None:
     if entry.is_symlink():
         reason = f"{near(entry)} is a link to {entry.readlink()}, which is no file"
     elif entry.is_dir():
-        reason = f"{near(entry)} is a directory; it must be a file that defines register(ctx)"
+        reason = f"{near(entry)} is a directory; it must be a file that defines {function}(ctx)"
     elif entry.exists():
-        reason = f"{near(entry)} is no regular file; it must be a file that defines register(ctx)"
+        reason = f"{near(entry)} is no regular file; it must be a file that defines {function}(ctx)"
     else:
-        missing = f"no {ENTRY} in {near(root)}"
-        reason = f"{missing}; add one that defines register(ctx), or rename the directory to _{name}"
+        missing = f"no {layout.entry} in {near(root)}"
+        reason = f"{missing}; add one that defines {function}(ctx), or rename the directory to _{name}"
+        if other := layout.other_entry(root):
+            reason = f'{missing}; rename {other}, or set entry = "{other}" in hotload.toml'
     raise DiscoverError(name, reason, file=str(entry))

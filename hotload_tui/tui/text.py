@@ -113,9 +113,6 @@ def is_wanted(text: str, wanted: str) -> bool:
     return wanted[1:] not in folded or wanted == "!" if wanted.startswith("!") else wanted in folded
 
 
-ENTRY: Final = "plugin.py"
-
-
 def failing_file(status: PluginStatus) -> str:
     """Return the plugin's file to open first, relative to the plugin's folder."""
     return _own_place(status)[0]
@@ -135,7 +132,7 @@ def _own_place(status: PluginStatus) -> tuple[str, Frame | None]:
     folder = Path(status.path).absolute()
     file = Path(place.file).absolute() if place else folder
     if place is None or file == folder or not file.is_relative_to(folder):
-        return ENTRY, None
+        return status.entry, None
     return file.relative_to(folder).as_posix(), place
 
 

@@ -217,3 +217,18 @@ def test_what_a_command_without_a_host_loads_is_unloaded(workspace: Workspace, h
     workspace["_greet"] = f"def register(ctx):\n    ctx.on_unload(lambda: open({str(mark)!r}, 'w').close())\n"
     assert hotload("enable", "greet").code == 0
     assert mark.exists()
+
+
+def test_the_entry_and_the_function_on_the_command_line(workspace: Workspace, hotload: Hotload) -> None:
+    """``--entry`` and ``--register`` count for each command, and also for the processes that it starts."""
+    names = ("--entry", "__init__.py", "--register", "setup")
+    assert hotload("new", "greet", *names).code == 0
+    assert (workspace.plugins / "greet" / "__init__.py").is_file()
+    assert hotload("call", "greet", "Ada", *names).out == "Hello, Ada!\n"
+    assert hotload("check", *names).code == 0
+    done = hotload("check")
+    assert (done.code, "no plugin.py in plugins/greet" in done.out + done.err) == (1, True)
+    (workspace.root / "hotload.toml").write_text('entry = "__init__.py"\nregister = "setup"\n')
+    assert hotload("check").code == 0
+    done = hotload("check", "--entry", "main")
+    assert (done.code, '--entry: entry = "main": must be the name of a Python file' in done.err) == (2, True)

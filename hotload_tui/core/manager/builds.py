@@ -22,14 +22,19 @@ from hotload_tui.core.limits import StallWatch
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import FileDigest, StepObserver
 from hotload_tui.core.primitives import time_ns
-from hotload_tui.core.source import Source
+from hotload_tui.core.source import Source, SourceRule
 
 
 class Builds:
     """The manager's work in ``compiled_dir``; only one thread may use it at a time."""
 
     def __init__(
-        self, config: Config, store: StatusStore, step_observer: StepObserver, stall_watch: StallWatch
+        self,
+        config: Config,
+        store: StatusStore,
+        rule: SourceRule,
+        step_observer: StepObserver,
+        stall_watch: StallWatch,
     ) -> None:
         folder = Path(config.compiled_dir).absolute()
         self._store = store
@@ -41,11 +46,12 @@ class Builds:
             folder,
             config.module_path,
             plugins=plugins,
+            rule=rule,
             max_file_size=config.max_file_size,
             step_observer=step_observer,
         )
         self.record = Record(folder)
-        self.index = SourceIndex(folder, config.watch.ignore)
+        self.index = SourceIndex(folder, config.watch.ignore, config.layout)
         self._published: set[str] = set()  # plugins with new artifacts since the last pruning
         self._suspected: set[str] = set()  # plugins whose suspected version has gone live in this host
         self._unusable: set[tuple[str, str]] = set()  # last good artifacts that did not load in this host

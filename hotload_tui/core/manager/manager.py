@@ -6,10 +6,10 @@ import contextlib
 import functools
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import time as clock  # a plugin can replace it
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from msgspec.structs import replace
@@ -353,7 +353,8 @@ class HotloadManager:
     def new(self, name: str, template: str = "simple") -> PluginStatus:
         """Create a plugin from a template and load it. Raises ``UsageError`` if the name is invalid."""
         with self._command_lock.taken():
-            self._pipeline.update([directories.create(self._engine.root, name, template)])
+            layout = self._engine.rule.layout
+            self._pipeline.update([directories.create(self._engine.root, name, template, layout)])
             return self._store.status(name)
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
@@ -497,6 +498,7 @@ def follow_config(
     *,
     runtime_dir: Path | None = None,
     compiled_dir: Path | None = None,
+    given: Mapping[str, object] = MappingProxyType({}),
     interval: float = _INTERVAL,
 ) -> Callable[[], None]:
     """Apply each change in the files that ``load_config`` reads to the manager; return the undo.
@@ -510,7 +512,7 @@ def follow_config(
     def read() -> Config:
         there = [file for file in files if file.exists()] if path is None else files
         place = Path(near(there[-1])) if there else None  # the working directory may have changed
-        return resolve(place, runtime_dir=runtime_dir, compiled_dir=compiled_dir).config
+        return resolve(place, runtime_dir=runtime_dir, compiled_dir=compiled_dir, given=given).config
 
     def look() -> None:
         taken: list[Stamp] = []

@@ -225,7 +225,7 @@ class Pipeline:
         if status.state is not PluginState.NEW and (status.fault is None or status.fault.phase != "discover"):
             return
         try:
-            check_entry(directory.name, directory.path)
+            check_entry(directory.name, directory.path, self._engine.rule.layout)
         except DiscoverError as error:
             fault = self._engine.failure(error, directory.name)
             if not is_same(fault, status.fault):

@@ -21,7 +21,7 @@ from hotload_tui.core.manager.outdated import older_natives
 from hotload_tui.core.manager.staging import StagedPlugin, Stager, why_again
 from hotload_tui.core.model import FileChange, Plan, PluginPlan
 from hotload_tui.core.runtime import native
-from hotload_tui.core.source import ENTRY, Source
+from hotload_tui.core.source import Source
 
 _BEGAN = clock()
 
@@ -142,8 +142,7 @@ class Planner(Stager):
         path = self.engine.config.module_path
         yield from (missing.obstacle() for missing in unresolved_imports(source, path))
         live = self.engine.loader.live(source.name)
-        entry = next(file.content for file in source.files if file.path == ENTRY)
-        if live is not None and (problem := state_obstacle(entry, live.state.kept_version)):
+        if live is not None and (problem := state_obstacle(source.entry_content, live.state.kept_version)):
             yield problem
         for path in native.foreign(file.path for file in source.files):
             yield f"{path} is a native module for another Python or system; build it for this one"

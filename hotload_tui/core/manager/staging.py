@@ -194,8 +194,8 @@ class Engine:
         self.store = store
         self.loader = loader
         self.root = Path(config.runtime_dir).absolute()
-        self.rule = SourceRule(config.watch.ignore)
-        self.builds = Builds(config, store, step_observer, loader.stall_watch)
+        self.rule = SourceRule(config.watch.ignore, config.layout)
+        self.builds = Builds(config, store, self.rule, step_observer, loader.stall_watch)
         self.dependencies = DependencyGraph(config, loader)
         self.self_writes = SelfWriteGuard()
         self.repositories = Repositories(self.root, config.debounce_time)

@@ -69,7 +69,7 @@ from hotload_tui.core.model import (
     encodable,
 )
 from hotload_tui.core.runtime.loader import Loader
-from hotload_tui.core.source import ENTRY, SourceFile, SourceRule, decoded, read_source
+from hotload_tui.core.source import SourceFile, SourceRule, decoded, read_source
 
 _event_logger = logging.getLogger(EVENT_LOGGER)
 _engine_logger = logging.getLogger(ENGINE_LOGGER)
@@ -550,7 +550,7 @@ class Queries:
         self._host = host
         self._outdated = outdated
         self._config = config
-        self._rule = SourceRule(config.watch.ignore)
+        self._rule = SourceRule(config.watch.ignore, config.layout)
         self._root = Path(config.runtime_dir).absolute()  # the working directory may change
         self._compiled = Path(config.compiled_dir).absolute()
         self._store = store
@@ -588,7 +588,9 @@ class Queries:
             files = tuple(FileDigest(member.path, member.sha256, member.size) for member in manifest.members)
         else:
             source = _source_of(status, self._rule)
-            description = next((description_of(f.content) for f in source if f.path == ENTRY), "")
+            description = next(
+                (description_of(f.content) for f in source if f.path == self._rule.layout.entry), ""
+            )
             files = tuple(FileDigest(file.path, file.sha256, file.size) for file in source)
         return PluginDetail(
             status=status,

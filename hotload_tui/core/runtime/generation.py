@@ -50,10 +50,7 @@ from hotload_tui.core.runtime.children import ChildPlugin, Children, child_plugi
 from hotload_tui.core.runtime.handled import handled_modules
 from hotload_tui.core.runtime.naming import ModulePlace, Origin, identifier, module_places
 from hotload_tui.core.runtime.stand_ins import ArtifactResources, Standard, find_distributions
-from hotload_tui.core.source import ENTRY
 from hotload_tui.core.undo.owner import Owner
-
-_ENTRY = ENTRY.removesuffix(".py")
 
 
 class Peer(ModuleType):
@@ -70,21 +67,23 @@ class Peer(ModuleType):
 
     def __getattr__(self, name: str) -> object:
         generation = self._reach()
-        entry = generation.loaded(_ENTRY)
+        entry = generation.loaded(generation.entry.module)
         if entry is not None and hasattr(entry, name):
             return getattr(entry, name)
         if name.startswith("__") or not generation.has(name):
-            reason = f"plugin {self.__name__} has no '{name}' in {ENTRY}, and no module of that name"
+            missing = f"has no '{name}' in {generation.entry.file}, and no module of that name"
+            reason = f"plugin {self.__name__} {missing}"
             raise AttributeError(reason, name=name, obj=self)
         return generation.importing(lambda: importlib.import_module(f"{generation.root}.{name}"))
 
     def __setattr__(self, name: str, value: object) -> None:
-        setattr(self._reach().loaded(_ENTRY), name, value)
+        generation = self._reach()
+        setattr(generation.loaded(generation.entry.module), name, value)
 
     def __dir__(self) -> Iterable[str]:
         generation = self._reach()
         modules = (name for name, _ in generation.modules_in(""))
-        return sorted({*dir(generation.loaded(_ENTRY)), *modules})
+        return sorted({*dir(generation.loaded(generation.entry.module)), *modules})
 
     def __repr__(self) -> str:
         return f"<plugin {self.__name__!r}>"
@@ -687,6 +686,7 @@ class Generation:
         """Prepare generation ``number`` of ``artifact``, whose source is in ``root_dir``."""
         self.artifact = artifact
         self.plugin = artifact.manifest.plugin
+        self.entry = artifact.manifest.entry
         self.number = number
         self.parent = f"{module_path}.{identifier(self.plugin)}"
         self.root = f"{self.parent}.g{number}_{artifact.manifest.digest[:DIGITS]}"
@@ -743,8 +743,9 @@ class Generation:
         whatever the plugin's code raises.
         """
         self.begin()
-        entry = f"{self.root}.{ENTRY.removesuffix('.py')}"
-        __import__(entry)  # not import_module: its frame would appear in every traceback of a plugin
+        entry = f"{self.root}.{self.entry.module}".rstrip(".")
+        if entry not in sys.modules:  # it is the package
+            __import__(entry)  # not import_module: its frame would appear in every traceback of a plugin
         return sys.modules[entry]
 
     def begin(self) -> None:
@@ -856,9 +857,11 @@ class Generation:
             AttributeError: ``plugin.py`` does not define it.
 
         """
-        entry = self.loaded(_ENTRY) if self.maker else self.reach(_ENTRY)
+        entry = self.loaded(self.entry.module) if self.maker else self.reach(self.entry.module)
         if not hasattr(entry, name):
-            raise AttributeError(f"{self.parent}.{name}: no module has this name, nor does {ENTRY} define it")
+            raise AttributeError(
+                f"{self.parent}.{name}: no module has this name, nor does {self.entry.file} define it"
+            )
         value: object = getattr(entry, name)
         return self.maker.handle(value, self.plugin) if self.maker else value
 

@@ -12,11 +12,11 @@ from typing import cast
 from hotload_tui.core.errors import LoadError, RegisterError
 from hotload_tui.core.events import Step
 from hotload_tui.core.hooks.point import Handler, signature_of
+from hotload_tui.core.layout import PluginEntry
 from hotload_tui.core.model import Fault, HookPlace
 from hotload_tui.core.primitives import perf_counter
 from hotload_tui.core.runtime.context import PluginContext, StateMapping
 from hotload_tui.core.runtime.generation import Generation
-from hotload_tui.core.source import ENTRY
 from hotload_tui.core.undo.ledger import Ledger
 
 _NEVER = 0.0
@@ -118,11 +118,9 @@ def _line_of(function: object) -> int:
     return code.co_firstlineno if type(code) is CodeType else 1
 
 
-_REGISTER = "def register(ctx) -> None: ..."
 _SPECIAL = (
     inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
 )
-_WAY_OUT = f"write: {_REGISTER}"
 
 
 def prove(generation: Generation, context: PluginContext, state: StateMapping, ledger: Ledger) -> LivePlugin:
@@ -133,39 +131,42 @@ def prove(generation: Generation, context: PluginContext, state: StateMapping, l
     except BaseException as error:  # foreign code: whatever a module raises, the old generation stays live
         raise LoadError(context.name, "the plugin's modules did not execute") from error
     executed = perf_counter()
-    file = str(generation.root_dir / ENTRY)
-    register, problem, line = _register_of(module)
+    entry = generation.entry
+    file = str(generation.root_dir / entry.file)
+    register, problem, line = _register_of(module, entry)
     if problem:
         raise RegisterError(context.name, problem, file=file, line=line)
     migrate(context.name, module, state, file)
     try:
         returned = register(context)
     except BaseException as error:  # foreign code, as above
-        raise RegisterError(context.name, "register(ctx) raised") from error
+        raise RegisterError(context.name, f"{entry.function}(ctx) raised") from error
     context.seal()
     if is_unfinished(returned):
-        problem = "register returned a coroutine or generator, which nobody would run"
-        raise RegisterError(context.name, f"{problem}; {_WAY_OUT}", file=file, line=line)
+        problem = f"{entry.function} returned a coroutine or generator, which nobody would run"
+        raise RegisterError(context.name, f"{problem}; write: {entry.example}", file=file, line=line)
     ended = perf_counter()
     steps = (Step("execute", executed - started), Step("register", ended - executed))
     handlers = tuple(context.staged)
     return LivePlugin(context.name, generation, context, state, handlers, ended - started, ledger, steps)
 
 
-def _register_of(module: object) -> tuple[Callable[[object], object], str, int]:
-    """Return the plugin's ``register``, the problem with it (empty if there is none), and its line."""
+def _register_of(module: object, entry: PluginEntry) -> tuple[Callable[[object], object], str, int]:
+    """Return the function that registers the plugin, its problem (empty if there is none), and its line."""
     line = 1
     try:
-        register = defined(module, "register")
+        register = defined(module, entry.function)
         if type(register) is FunctionType and _plainly_takes_one(register):
             return register, "", register.__code__.co_firstlineno
         line = _line_of(register)
-        problem = "" if register is None else _misshapen(register)
+        problem = "" if register is None else _misshapen(register, entry.function)
     except Exception as error:  # foreign code: register may be any object, and its attributes may run code
-        register, problem = _nothing, f"looking at register raised {type(error).__name__}: {error}"
+        register, problem = _nothing, f"looking at {entry.function} raised {type(error).__name__}: {error}"
     if register is None:
-        return _nothing, f"{ENTRY} has run and defines no register; add: {_REGISTER}", line
-    return cast("Callable[[object], object]", register), problem and f"{problem}; {_WAY_OUT}", line
+        missing = f"{entry.file} has run and defines no {entry.function}"
+        return _nothing, f"{missing}; add: {entry.example}", line
+    advice = f"{problem}; write: {entry.example}" if problem else ""
+    return cast("Callable[[object], object]", register), advice, line
 
 
 def _plainly_takes_one(function: FunctionType) -> bool:
@@ -179,18 +180,18 @@ def _plainly_takes_one(function: FunctionType) -> bool:
 def _nothing(_: object) -> None: ...
 
 
-def _misshapen(register: object) -> str:
-    """Return why ``register`` cannot be called with one argument; empty if it can."""
+def _misshapen(register: object, name: str) -> str:
+    """Return why the function ``name`` cannot be called with one argument; empty if it can."""
     if not callable(register):
-        return f"register is a {type(register).__name__}, not a function"
+        return f"{name} is a {type(register).__name__}, not a function"
     if inspect.iscoroutinefunction(register) or inspect.isasyncgenfunction(register):
-        return "register is async, but nobody would await it: it runs at once"
+        return f"{name} is async, but nobody would await it: it runs at once"
     if inspect.isgeneratorfunction(register):
-        return "register is a generator (it has a yield), so calling it would do nothing"
+        return f"{name} is a generator (it has a yield), so calling it would do nothing"
     try:
         signature_of(register).bind(object())
     except TypeError as error:
-        return f"register must take one argument, ctx ({error})"
+        return f"{name} must take one argument, ctx ({error})"
     except ValueError:
         return ""  # some built-in callables have no signature; the call shows whether it fits
     return ""

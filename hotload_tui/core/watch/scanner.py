@@ -14,9 +14,9 @@ from msgspec import Struct
 from hotload_tui.core import directories as discovery
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import RuntimeDirError
+from hotload_tui.core.layout import PluginEntry
 from hotload_tui.core.primitives import monotonic, time, time_ns
 from hotload_tui.core.source import (
-    ENTRY,
     FileFacts,
     Listing,
     Source,
@@ -257,14 +257,14 @@ class Scanner:
         if not changed and not again and listing.files == known.listing.files and not known.trouble:
             self._remember(directory.name, _Known(directory, listing, known.read, known.digest))
             return Verdict.SAME
-        if not settled and _is_torn(known, listing, changed):
+        if not settled and _is_torn(known, listing, changed, self._rule.layout.entry):
             return Verdict.TORN
         now = time_ns()
         files = {path: read_file(directory.path, path) for path in changed}
         read = {path: _read(files[path], facts, now) for path, facts in changed.items()}
         there = {path: facts for path, facts in listing.files.items() if facts}
         kept = {path: known.read[path] for path in there if path not in read}
-        digest = _digest(read | kept)
+        digest = self._digest(read | kept)
         if digest == known.digest and not again:
             self._remember(directory.name, _Known(directory, listing, read | kept, digest))
             return Verdict.SAME
@@ -272,8 +272,9 @@ class Scanner:
         if not settled and scan(directory.path, self._rule).files != listing.files:
             return Verdict.TORN  # the files as read may not belong together
         read = {path: _read(files[path], facts, now) for path, facts in there.items()}
-        self._remember(directory.name, _Known(directory, listing, read, _digest(read)))
-        source = _source(directory, files, listing) if ENTRY in there else None
+        self._remember(directory.name, _Known(directory, listing, read, self._digest(read)))
+        entry = self._rule.layout.plugin_entry
+        source = _source(directory, files, listing, entry) if entry.file in there else None
         return PluginChange(directory.name, source, _modified(known.listing, listing, changed), settled)
 
     def _unreadable(
@@ -313,7 +314,11 @@ class Scanner:
         if any(now - facts[3] < _RECENT for facts in files.values()):
             path = known.directory.path
             known.read = {each: _read(read_file(path, each), facts, now) for each, facts in files.items()}
-            known.digest = _digest(known.read)
+            known.digest = self._digest(known.read)
+
+    def _digest(self, read: dict[str, _Read]) -> str:
+        files = sorted((printable(path), each.sha256) for path, each in read.items())
+        return digest_of(files, self._rule.layout.plugin_entry)
 
     def _is_rewritten(self, known: _Known) -> bool:
         """Return whether a file's bytes have changed although its facts are the same."""
@@ -377,8 +382,8 @@ def _was_renamed(before: Listing, after: Listing) -> bool:
     return was is not None and now is not None and was[:3] == now[:3] and was[3] != now[3]
 
 
-def _is_torn(known: _Known, listing: Listing, changed: Mapping[str, FileFacts]) -> bool:
-    if not known.listing.files and listing.files.get(ENTRY) is None:
+def _is_torn(known: _Known, listing: Listing, changed: Mapping[str, FileFacts], entry: str) -> bool:
+    if not known.listing.files and listing.files.get(entry) is None:
         return True
     if any(facts and not listing.files.get(path) for path, facts in known.listing.files.items()):
         return True
@@ -390,14 +395,13 @@ def _read(file: SourceFile, facts: FileFacts, now: int) -> _Read:
     return _Read(file.sha256, now - facts[3] < _GRAIN)
 
 
-def _digest(read: dict[str, _Read]) -> str:
-    return digest_of(sorted((printable(path), each.sha256) for path, each in read.items()))
-
-
-def _source(directory: PluginDirectory, files: dict[str, SourceFile], listing: Listing) -> Source:
+def _source(
+    directory: PluginDirectory, files: dict[str, SourceFile], listing: Listing, entry: PluginEntry
+) -> Source:
     ordered = tuple(sorted(files.values(), key=lambda file: file.path))
-    digest = digest_of((file.path, file.sha256) for file in ordered)
-    return Source(directory.name, str(directory.path.absolute()), ordered, digest, listing.files)
+    digest = digest_of(((file.path, file.sha256) for file in ordered), entry)
+    home = str(directory.path.absolute())
+    return Source(directory.name, home, ordered, digest, listing.files, entry=entry)
 
 
 def _modified(before: Listing, after: Listing, changed: Mapping[str, FileFacts]) -> float:

@@ -232,7 +232,9 @@ def main() -> NoReturn:
     _handle_signals(crumbs, exits, stop)
     Breakpoints(options.folder).install()
     try:
-        config = load_config(options.config, runtime_dir=options.plugins, compiled_dir=options.compiled)
+        config = load_config(
+            options.config, runtime_dir=options.plugins, compiled_dir=options.compiled, given=_given(options)
+        )
         _run_host(config, options, crumbs, exits, stop)
     except HotloadError as error:
         sys.stderr.write(f"{error}\n")
@@ -272,7 +274,13 @@ def _run_host(
         Thread(end, "hotload-stop").start()
         manager.start()
         if config.enable_watch:
-            follow_config(manager, options.config, runtime_dir=options.plugins, compiled_dir=options.compiled)
+            follow_config(
+                manager,
+                options.config,
+                runtime_dir=options.plugins,
+                compiled_dir=options.compiled,
+                given=_given(options),
+            )
         crumbs.ready()
         trials.serve()
 
@@ -337,11 +345,22 @@ def _mark_output(config: Config, manager: HotloadManager) -> None:
     sys.stderr = MarkedStream(2, plugin_of)
 
 
+_SETTINGS: Final = ("entry", "register")
+"""The settings that an option of the same name sets."""
+
+
+def _given(options: argparse.Namespace) -> dict[str, object]:
+    found: dict[str, object] = vars(options)
+    return {name: found[name] for name in _SETTINGS if found[name] is not None}
+
+
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, required=True)
     for name in ("--plugins", "--compiled", "--config"):
         parser.add_argument(name, type=Path)
+    for name in _SETTINGS:
+        parser.add_argument(f"--{name}")
     parser.add_argument("lifeline", type=int)
     return parser
 
