@@ -114,14 +114,13 @@ def _version(name: str) -> str:
 def _plugins(config: Config) -> Iterator[Finding]:
     folder = Path(config.runtime_dir)
     try:
-        plugins = find_plugins(folder)
+        plugins = find_plugins(folder, config.layout)
     except RuntimeDirError as error:
         yield Finding("plugins", "do", str(error))
         return
     yield Finding("plugins", "ok", f"{near(folder)}: {len(plugins)} plugin{'s' * (len(plugins) != 1)}")
     if config.layout != DEFAULT:
-        text = f"{config.layout.entry} with {config.layout.register}(ctx)"
-        yield Finding("plugins", "ok", f"each plugin has a {text}")
+        yield Finding("plugins", "ok", config.layout.describe())
     yield from _writable_by_others(folder, [plugin.path for plugin in plugins.values()], "plugins")
     if not os.access(folder, os.W_OK):
         yield Finding(

@@ -40,6 +40,7 @@ class Scope(Struct, frozen=True):
     host: int | None = None
     entry: str | None = None
     register: str | None = None
+    files: bool | None = None
 
     def settings(self, *, of_host: bool = False) -> Config:
         """Return the configuration; set ``of_host`` for a command that a running host can carry out.
@@ -101,14 +102,17 @@ class Scope(Struct, frozen=True):
 
     def given(self) -> dict[str, object]:
         """Return the settings that options of the same names set, without the folders."""
-        options = {"entry": self.entry, "register": self.register}
+        options = {"entry": self.entry, "register": self.register, "files": self.files}
         return {key: value for key, value in options.items() if value is not None}
 
     def as_arguments(self) -> list[str]:
         """Return the options that give another process the same folders and configuration."""
         given = {"--plugins": self.plugins, "--compiled": self.compiled, "--config": self.config}
-        given |= {f"--{key}": value for key, value in self.given().items()}
-        return [part for name, value in given.items() if value is not None for part in (name, str(value))]
+        given |= {"--entry": self.entry, "--register": self.register}
+        switch = {None: [], True: ["--files"], False: ["--no-files"]}[self.files]
+        return [
+            part for name, value in given.items() if value is not None for part in (name, str(value))
+        ] + switch
 
     def refuse_host(self, command: str) -> None:
         """Refuse ``--host`` for a command that never uses a host.
@@ -204,6 +208,7 @@ def shared_options(*, host: bool) -> list[click.Option]:
         _folder_option("--config", "FILE", "The configuration, instead of ./hotload.toml."),
         _text_option("--entry", "FILE", "The entry of each plugin, instead of plugin.py."),
         _text_option("--register", "NAME", "The function that registers a plugin, instead of register."),
+        _switch("--files/--no-files", "Whether single Python files are plugins, too."),
     ]
     if host:
         text = "The running host to use, if there are several."
@@ -218,6 +223,10 @@ def shared_options(*, host: bool) -> list[click.Option]:
 def _folder_option(name: str, metavar: str, text: str) -> click.Option:
     kind = click.Path(path_type=Path)
     return click.Option([name], type=kind, metavar=metavar, help=text, expose_value=False, callback=_remember)
+
+
+def _switch(names: str, text: str) -> click.Option:
+    return click.Option([names], default=None, help=text, expose_value=False, callback=_remember)
 
 
 def _text_option(name: str, metavar: str, text: str) -> click.Option:

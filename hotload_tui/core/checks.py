@@ -218,7 +218,8 @@ def compiled(source: Source, file: SourceFile) -> Entry:
         message = f"{entry.file} defines no {entry.function}; add: {entry.example}"
         raise CompileError(source.name, message, file=file_name, line=1)
     said = [f"{file.path}:{line}: {category}: {text}" for line, category, text in found.warnings]
-    said += [*_shadowing(file.path), *live_reads(file)]
+    said += [] if entry.is_alone else _shadowing(file.path)
+    said += live_reads(file)
     return Entry(file.path, file.content, file.sha256, found.marshalled, tuple(said))
 
 

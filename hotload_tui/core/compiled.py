@@ -511,7 +511,7 @@ class SourceIndex:
 
     def __init__(self, compiled_dir: Path, ignore: Sequence[str], layout: Layout = DEFAULT) -> None:
         """Read the index; ``ignore`` holds the patterns of files that belong to no plugin."""
-        self._entry = layout.plugin_entry
+        self._layout = layout
         self._path = compiled_dir / INDEX
         # The release that wrote the index may have other rules for a plugin's files and digest.
         rule = repr((FORMAT, MAGIC_NUMBER, NOISE, list(ignore), layout))
@@ -531,7 +531,7 @@ class SourceIndex:
                 return None
         except OSError:
             return None
-        now, entry = time_ns(), self._entry
+        now, entry = time_ns(), self._layout.entry_of(root)
         return Source(
             name, known.root, (), known.digest, known.files, folders=known.folders, read_at=now, entry=entry
         )

@@ -294,7 +294,7 @@ def _entries(source: Source, earlier: Artifact | None) -> tuple[list[Entry], tup
     """Return the entries of the artifact, and the paths of the files that were compiled for it."""
     entries, changed = [], []
     for file in source.files:
-        if not is_module(file.path):
+        if not is_module(file.path) and file.path != source.entry.file:
             entries.append(Entry(file.path, file.content, file.sha256, place=file.place))
             continue
         entry = _reused(source, file, earlier)

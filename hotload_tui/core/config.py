@@ -83,6 +83,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The file in each plugin's directory that runs and defines the function ``register``."""
     register: str = "register"
     """The name of the function that registers a plugin."""
+    files: bool = False
+    """Whether a Python file directly in ``runtime_dir`` is a plugin, too."""
     load_timeout: float = 10.0
     """Seconds that executing a plugin's modules and its ``register`` may take together."""
     drain_timeout: float = 5.0
@@ -131,7 +133,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def layout(self) -> Layout:
         """What a plugin looks like in this project."""
-        return Layout(self.entry, self.register)
+        return Layout(self.entry, self.register, self.files)
 
     def of(self, plugin: str) -> PluginConfig:
         """Return the settings of one plugin; defaults if nothing is configured."""

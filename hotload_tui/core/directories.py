@@ -1,7 +1,7 @@
-"""Find, enable, disable and create plugin directories.
+"""Find, enable, disable and create plugins on the disk.
 
 The name of a directory decides: ``_x`` is the disabled plugin ``x``; ``.x``, ``__x`` and plain files are
-ignored.
+ignored, except Python files in a project whose ``Layout`` has ``files``.
 """
 
 from __future__ import annotations
@@ -47,15 +47,17 @@ _NAME: Final = re.compile(r"[^\W_][\w.\- ]*")
 
 
 class PluginDirectory(Struct, frozen=True):
-    """A directory that is a plugin."""
+    """A directory, or a single file, that is a plugin."""
 
     name: str
     path: Path
     enabled: bool
 
 
-def find_plugins(runtime_dir: Path) -> dict[str, PluginDirectory]:
+def find_plugins(runtime_dir: Path, layout: Layout = DEFAULT) -> dict[str, PluginDirectory]:
     """Return the plugins under ``runtime_dir`` by name; if both ``x`` and ``_x`` exist, ``x`` counts.
+
+    If both a directory and a file have a name, the directory counts; reading it reports the clash.
 
     Raises:
         RuntimeDirError: the directory does not exist or cannot be listed.
@@ -75,41 +77,47 @@ def find_plugins(runtime_dir: Path) -> dict[str, PluginDirectory]:
             f"cannot list plugin directory {near(runtime_dir)}: {error.strerror}"
         ) from error
     for entry in entries:
-        name, enabled = name_of(entry.name), not entry.name.startswith("_")
-        if name is not None and (enabled or name not in found) and _is_directory(entry):
+        name, enabled = layout.name_of(entry.name), not entry.name.startswith("_")
+        if name is None or not _is_plugin(entry, layout):
+            continue
+        before = found.get(name)
+        if before is None or _rank(entry.name, layout) > _rank(before.path.name, layout):
             found[name] = PluginDirectory(name, runtime_dir / entry.name, enabled)
     return found
+
+
+def _rank(file_name: str, layout: Layout) -> tuple[bool, bool]:
+    """Return a value that is greater for the directory or file that counts if several have one name."""
+    return not file_name.startswith("_"), not layout.is_file(file_name)
 
 
 def found_status(directory: PluginDirectory, config: Config) -> PluginStatus:
     """Return the status of a plugin of which only the directory is known."""
     enabled = directory.enabled and config.of(directory.name).enabled
     state = PluginState.NEW if enabled else PluginState.OFF
-    return PluginStatus(directory.name, state, str(directory.path), entry=config.entry)
+    entry = config.layout.entry_of(directory.path)
+    return PluginStatus(directory.name, state, str(directory.path), entry=entry.file)
 
 
-def find_plugin(runtime_dir: Path, name: str) -> PluginDirectory | None:
+def find_plugin(runtime_dir: Path, name: str, layout: Layout = DEFAULT) -> PluginDirectory | None:
     """Return the plugin of that name under ``runtime_dir``, or ``None``."""
     if "\\" in name:  # how a name that is not UTF-8 is shown; only a listing finds its directory
         try:
-            return find_plugins(runtime_dir).get(name)
+            return find_plugins(runtime_dir, layout).get(name)
         except RuntimeDirError:
             return None
-    on, off = runtime_dir / name, runtime_dir / f"_{name}"
-    return plugin_at(on) or plugin_at(off) or plugin_at(on)  # it may be enabled between two checks
+    names = layout.file_names(name)
+    names += names[: len(names) // 2]  # it may be enabled between two checks
+    found = (plugin_at(runtime_dir / each, layout) for each in names)
+    return next((each for each in found if each is not None and each.name == name), None)
 
 
-def plugin_at(path: Path) -> PluginDirectory | None:
-    """Return the plugin whose directory is ``path``, or ``None``; it need not have an entry."""
-    name = name_of(path.name)
-    if name is None or not _is_directory(path):
+def plugin_at(path: Path, layout: Layout = DEFAULT) -> PluginDirectory | None:
+    """Return the plugin whose directory or file is ``path``, or ``None``; it need not have an entry."""
+    name = layout.name_of(path.name)
+    if name is None or not _is_plugin(path, layout):
         return None
     return PluginDirectory(name, path, enabled=not path.name.startswith("_"))
-
-
-def name_of(directory_name: str) -> str | None:
-    """Return the plugin name for a directory name, or ``None`` if such a directory is no plugin."""
-    return DEFAULT.name_of(directory_name)
 
 
 def enable(plugin: PluginDirectory) -> PluginDirectory:
@@ -121,9 +129,9 @@ def enable(plugin: PluginDirectory) -> PluginDirectory:
     """
     if not plugin.enabled:
         return _rename(plugin, plugin.path.name.removeprefix("_"), enabled=True)
-    twin = plugin_at(plugin.path.with_name(f"_{plugin.path.name}"))
-    if twin is not None:
-        raise _in_the_way(twin, plugin.path, "enable")
+    twin = plugin.path.with_name(f"_{plugin.path.name}")
+    if twin.is_dir() if plugin.path.is_dir() else twin.is_file():
+        raise _in_the_way(PluginDirectory(plugin.name, twin, enabled=False), plugin.path, "enable")
     return plugin
 
 
@@ -140,9 +148,9 @@ def disable(plugin: PluginDirectory) -> PluginDirectory:
 def create(runtime_dir: Path, name: str, template: str = SIMPLE, layout: Layout = DEFAULT) -> PluginDirectory:
     """Create the plugin ``name`` from a template, its test ``test_<name>.py`` beside it, and the folder.
 
-    For the template ``simple``, the project's own ``TEMPLATE.py`` is used if it exists. Each ``$name`` is
-    replaced by the name. The other templates define the function that ``layout`` names. The test is a plain
-    file and therefore no plugin, so it causes no reload.
+    With ``layout.files``, the template ``simple`` gives a single file. For this template, the project's own
+    ``TEMPLATE.py`` is used if it exists. Each ``$name`` is replaced by the name. The other templates define
+    the function that ``layout`` names. The test is a plain file and no plugin, so it causes no reload.
 
     Raises:
         UsageError: a plugin cannot have that name, or there is no such template.
@@ -157,8 +165,11 @@ def create(runtime_dir: Path, name: str, template: str = SIMPLE, layout: Layout 
         )
     if template not in TEMPLATES:
         raise UsageError(f'no template "{template}"; {nearest(template, TEMPLATES)}')
-    path = runtime_dir / name
-    for existing in (path, path.with_name(f"_{name}")):
+    is_file = layout.files and template == SIMPLE
+    path = runtime_dir / (f"{name}.py" if is_file else name)
+    if layout.name_of(path.name) != name:
+        raise UsageError(f'"{path.name}" cannot be a plugin: it is a test or template; choose another name')
+    for existing in (runtime_dir / each for each in layout.file_names(name)):
         if os.path.lexists(existing):
             raise RefusedError(f"{near(existing)} exists already; choose another name")
     needs = _NEEDS.get(template)
@@ -166,8 +177,8 @@ def create(runtime_dir: Path, name: str, template: str = SIMPLE, layout: Layout 
         raise RefusedError(f"{needs} is not installed here: pip install 'hotload-tui[{needs}]'")
     try:
         files, test = _material(runtime_dir, template, layout)
-        _make(path, files)
-        _add_test(path, test)
+        _make(path, name, files, is_file=is_file)
+        _add_test(runtime_dir, name, test)
     except OSError as error:
         raise RefusedError(f"cannot create {near(path)}: {error.strerror}") from error
     return PluginDirectory(name, path, enabled=True)
@@ -204,23 +215,24 @@ def _material(runtime_dir: Path, template: str, layout: Layout) -> tuple[dict[st
     return files, test.replace("$layout", layout.arguments())
 
 
-def _make(path: Path, files: dict[str, str]) -> None:
+def _make(path: Path, name: str, files: dict[str, str], *, is_file: bool) -> None:
     # Under a hidden name first: a watcher must not see a plugin that has no entry yet.
     draft = path.with_name(f".{path.name}.new")
-    draft.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        (draft / name).write_text(text.replace("$name", path.name), encoding="utf-8")
+    (draft.parent if is_file else draft).mkdir(parents=True, exist_ok=True)
+    for file_name, text in files.items():
+        place = draft if is_file else draft / file_name
+        place.write_text(text.replace("$name", name), encoding="utf-8")
     draft.rename(path)
 
 
-def _add_test(path: Path, text: str) -> None:
+def _add_test(runtime_dir: Path, name: str, text: str) -> None:
     """Write the plugin's test, unless a file with that name exists."""
-    word = re.sub(r"\W", "_", path.name)
+    word = re.sub(r"\W", "_", name)
     with (
         contextlib.suppress(FileExistsError),
-        path.with_name(f"test_{word}.py").open("x", encoding="utf-8") as file,
+        (runtime_dir / f"test_{word}.py").open("x", encoding="utf-8") as file,
     ):
-        file.write(text.replace("$name", path.name).replace("$word", word))
+        file.write(text.replace("$name", name).replace("$word", word))
 
 
 def _rename(plugin: PluginDirectory, directory_name: str, *, enabled: bool) -> PluginDirectory:
@@ -240,8 +252,8 @@ def _in_the_way(plugin: PluginDirectory, target: Path, verb: str) -> RefusedErro
     return RefusedError(f"cannot {verb} {plugin.name}: {there}; remove or rename one of the two")
 
 
-def _is_directory(path: Path | os.DirEntry[str]) -> bool:
+def _is_plugin(path: Path | os.DirEntry[str], layout: Layout) -> bool:
     try:
-        return path.is_dir()
+        return path.is_file() if layout.is_file(path.name) else path.is_dir()
     except OSError:  # a loop of links
         return False

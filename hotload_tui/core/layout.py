@@ -1,6 +1,7 @@
 """``Layout``: how the plugins of a project look on disk. The one place that knows a plugin's entry.
 
-A project may name another entry file than ``plugin.py`` and another function than ``register``.
+A project may name another entry file than ``plugin.py`` and another function than ``register``, and a single
+file may be a plugin.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from msgspec import Struct
 
 _PLUGIN: Final = "plugin.py"
 _INIT: Final = "__init__.py"
+_NO_PLUGIN: Final = re.compile(r"TEMPLATE\.py|conftest\.py|test_.*\.py")
+"""Python files beside the plugins that are not plugins."""
+
 _PYTHON_FILE: Final = re.compile(r"[^\W\d]\w*\.py")
 
 
@@ -22,12 +26,16 @@ class PluginEntry(Struct, frozen=True):
     """The file of a plugin that runs, and the function in it that registers the plugin."""
 
     file: str = _PLUGIN
-    """Directly in the plugin's directory."""
+    """Directly in the plugin's folder."""
     function: str = "register"
+    is_alone: bool = False
+    """Whether the file is the whole plugin; its folder is then that of all plugins."""
 
     @property
     def module(self) -> str:
         """The name of the file's module below the plugin's package; empty for the package itself."""
+        if self.is_alone:  # not the file's name: greet.py may define greet
+            return _PLUGIN.removesuffix(".py")
         return "" if self.file == _INIT else self.file.removesuffix(".py")
 
     @property
@@ -43,6 +51,13 @@ class Layout(Struct, frozen=True):
     """The name of the entry file."""
     register: str = "register"
     """The name of the function that registers a plugin."""
+    files: bool = False
+    """Whether a Python file beside the directories is a plugin, too."""
+
+    def describe(self) -> str:
+        """Return what a plugin is in this project, as a sentence."""
+        files = ", and each Python file beside them is a plugin" if self.files else ""
+        return f"a plugin is a directory with {self.entry}, which defines {self.register}(ctx){files}"
 
     def problem(self) -> str:
         """Return what is wrong with a setting, as a message says it; empty if nothing is."""
@@ -57,10 +72,19 @@ class Layout(Struct, frozen=True):
         names = [name for name in self.__struct_fields__ if getattr(self, name) != getattr(DEFAULT, name)]
         return "".join(f", {name}={getattr(self, name)!r}" for name in names)
 
-    @property
-    def plugin_entry(self) -> PluginEntry:
-        """The entry of a plugin that is a directory."""
+    def is_file(self, path: Path | str) -> bool:
+        """Return whether the plugin with this path or file name is a single file."""
+        return self.files and os.fspath(path).endswith(".py")
+
+    def entry_of(self, path: Path) -> PluginEntry:
+        """Return the entry of the plugin at ``path``."""
+        if self.is_file(path):
+            return PluginEntry(path.name, self.register, is_alone=True)
         return PluginEntry(self.entry, self.register)
+
+    def folder_of(self, path: Path) -> Path:
+        """Return the folder to which the paths of the files of the plugin at ``path`` are relative."""
+        return path.parent if self.is_file(path) else path
 
     def other_entry(self, path: Path) -> str:
         """Return the file in the directory of a plugin without an entry that may be meant; empty for none."""
@@ -68,10 +92,24 @@ class Layout(Struct, frozen=True):
         return names[0] if names else ""
 
     def name_of(self, file_name: str) -> str | None:
-        """Return the plugin name for the name of a directory; ``None`` if such a directory is no plugin."""
+        """Return the plugin name for the name of a directory or file; ``None`` if that is no plugin."""
         if file_name.startswith((".", "__")) or file_name in ("", "_"):
             return None
-        return os.fsencode(file_name).decode("utf-8", "backslashreplace").removeprefix("_")
+        name = os.fsencode(file_name).decode("utf-8", "backslashreplace").removeprefix("_")
+        if not self.is_file(file_name):
+            return name
+        return None if _NO_PLUGIN.fullmatch(name) else name.removesuffix(".py") or None
+
+    def file_names(self, name: str) -> tuple[str, ...]:
+        """Return the names that a plugin may have on the disk, in the order in which they count."""
+        return (name, f"{name}.py", f"_{name}", f"_{name}.py") if self.files else (name, f"_{name}")
+
+    def rival_of(self, path: Path) -> Path | None:
+        """Return the directory or file that has the same plugin name as ``path``, or ``None``."""
+        if not self.files:
+            return None
+        other = path.with_suffix("") if self.is_file(path) else path.with_name(f"{path.name}.py")
+        return other if (other.is_dir() if self.is_file(path) else other.is_file()) else None
 
 
 DEFAULT: Final = Layout()

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
+from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from msgspec import Struct
@@ -193,7 +194,7 @@ class PluginStatus(Struct, frozen=True):
     name: str
     state: PluginState
     path: str
-    """The plugin's directory as it is on disk (with the ``_`` of a disabled plugin)."""
+    """The plugin's directory or file as it is on disk (with the ``_`` of a disabled plugin)."""
     digest: str = ""
     """Digest of the live generation; empty if none is live."""
     source_digest: str = ""
@@ -234,6 +235,12 @@ class PluginStatus(Struct, frozen=True):
     """What the live version uses that is older than its source on disk and that no reload replaces."""
     entry: str = "plugin.py"
     """The name of the plugin's entry file."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder to which the paths of the plugin's files are relative."""
+        path = Path(self.path)
+        return path.parent if path.name == self.entry else path
 
     @property
     def raises(self) -> bool:

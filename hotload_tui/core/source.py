@@ -93,12 +93,14 @@ class Listing(Struct, frozen=True):
 
 
 def scan(root: Path, rule: SourceRule) -> Listing:
-    """List the plugin's files and folders in the directory ``root``; a folder reached twice counts once.
+    """List the files and folders of the plugin at ``root``; a folder reached twice counts once.
 
     Raises:
         OSError: a folder cannot be listed; a plugin must not lose files silently.
 
     """
+    if rule.layout.is_file(root):
+        return Listing({}, {root.name: facts_of(os.fspath(root))}, {})
     listing = Listing({}, {}, {})
     seen: set[tuple[int, int]] = set()
     pending = [("", os.path.islink(root))]  # noqa: PTH114 - Path takes half of the time of a scan
@@ -220,7 +222,7 @@ class Source(Struct, frozen=True):
 
     name: str
     root: str
-    """Absolute path of the plugin's directory."""
+    """Absolute path of the plugin's directory; of a single file, the directory that contains it."""
     files: tuple[SourceFile, ...]
     """In order of path; empty if the digest was known without reading the files."""
     digest: str
@@ -234,6 +236,11 @@ class Source(Struct, frozen=True):
     read_at: int = 0
     """When reading began, in ns since the epoch."""
     entry: PluginEntry = PLUGIN_ENTRY
+
+    @property
+    def path(self) -> Path:
+        """The plugin's directory, or its single file."""
+        return Path(self.root, self.entry.file) if self.entry.is_alone else Path(self.root)
 
     @property
     def entry_content(self) -> bytes:
@@ -281,7 +288,7 @@ def is_as_read(source: Source, rule: SourceRule = _NO_PATTERNS) -> bool:
             listing = Listing(source.folders, source.facts, {})
             if is_as_listed(source.root, listing):
                 return True
-        return scan(Path(source.root), rule).files == source.facts
+        return scan(source.path, rule).files == source.facts
     except OSError:
         return False
 
@@ -314,7 +321,7 @@ def digest_of(files: Iterable[tuple[str, str]], entry: PluginEntry = PLUGIN_ENTR
         total.update(b"%d:%b" % (len(path.encode()), path.encode()))
         total.update(bytes.fromhex(sha256))
     if entry != PLUGIN_ENTRY:  # the same files with another entry are another version
-        total.update(f"{entry.file}:{entry.function}".encode())
+        total.update(f"{entry.file}:{entry.function}:{entry.is_alone}".encode())
     return total.hexdigest()
 
 
@@ -324,16 +331,17 @@ def _read(name: str, root: Path, rule: SourceRule) -> Source:
         _check_entry(name, root, rule.layout)
         listing = scan(root, rule)
         facts = listing.files
-        files = [read_file(root, relative) for relative, found in facts.items() if found]
+        folder = rule.layout.folder_of(root)
+        files = [read_file(folder, relative) for relative, found in facts.items() if found]
     except FileNotFoundError:
         raise
     except OSError as error:
         raise _unreadable(name, error) from None
     files.sort(key=lambda file: file.path)
-    entry = rule.layout.plugin_entry
+    entry = rule.layout.entry_of(root)
     digest = digest_of(((file.path, file.sha256) for file in files), entry)
     seconds = perf_counter() - started
-    home = str(root.absolute())
+    home = str(folder.absolute())
     return Source(name, home, tuple(files), digest, facts, seconds, listing.folders, read_at, entry)
 
 
@@ -344,7 +352,11 @@ def _unreadable(name: str, error: OSError) -> DiscoverError:
 
 
 def _check_entry(name: str, root: Path, layout: Layout) -> None:
-    entry, function = root / layout.entry, layout.register
+    function = layout.register
+    entry = layout.folder_of(root) / layout.entry_of(root).file
+    if rival := layout.rival_of(root):
+        both = f"{near(root)} and {near(rival)} both define the plugin {name}"
+        raise DiscoverError(name, f"{both}; rename or remove one of them", file=str(entry))
     try:
         if stat.S_ISREG(entry.stat().st_mode):
             return

@@ -268,7 +268,7 @@ class Actions:
             self._screen.say(NOTHING_SELECTED)
             return
         line = failing_line(plugin, source.disk if source else None)
-        self._screen.edit(self._project / plugin.path / failing_file(plugin), line)
+        self._screen.edit(self._project / plugin.folder / failing_file(plugin), line)
 
     def report(self, style: str = "plain") -> None:
         """Copy the whole report about the selected plugin as ``plain`` text or as ``markdown``."""

@@ -129,9 +129,9 @@ def failing_line(status: PluginStatus, disk: str | None) -> int:
 def _own_place(status: PluginStatus) -> tuple[str, Frame | None]:
     """Return the fault's file and frame; the entry without a frame, if the fault is not in the plugin."""
     place = status.fault.place if status.fault else None
-    folder = Path(status.path).absolute()
+    own, folder = Path(status.path).absolute(), status.folder.absolute()
     file = Path(place.file).absolute() if place else folder
-    if place is None or file == folder or not file.is_relative_to(folder):
+    if place is None or file == folder or not file.is_relative_to(own):
         return status.entry, None
     return file.relative_to(folder).as_posix(), place
 

@@ -232,3 +232,23 @@ def test_the_entry_and_the_function_on_the_command_line(workspace: Workspace, ho
     assert hotload("check").code == 0
     done = hotload("check", "--entry", "main")
     assert (done.code, '--entry: entry = "main": must be the name of a Python file' in done.err) == (2, True)
+
+
+def test_single_files_on_the_command_line(workspace: Workspace, hotload: Hotload) -> None:
+    """``--files`` and ``files = true`` make a file a plugin for each command; ``--no-files`` ends that."""
+    done = hotload("new", "greet", "--files")
+    assert (done.code, done.out) == (0, "plugins/greet.py\n")
+    assert hotload("call", "greet", "Ada", "--files").out == "Hello, Ada!\n"
+    assert [plugin["name"] for plugin in hotload("check", "--files", "--json").plugins] == ["greet"]
+    assert hotload("status", "--json").plugins == []
+    (workspace.root / "hotload.toml").write_text("files = true\n")
+    assert [plugin["name"] for plugin in hotload("status", "--json").plugins] == ["greet"]
+    assert "greet" in hotload("plan").out
+    assert "and each Python file beside them is a plugin" in hotload("doctor").out
+    assert hotload("disable", "greet").err == "greet is disabled (plugins/_greet.py)\n"
+    assert hotload("enable", "greet").code == 0
+    assert hotload("status", "--json", "--no-files").plugins == []
+    (workspace.root / "hotload.toml").write_text("files = 1\n")
+    assert "files: expected true or false, got a whole number" in hotload("status").err
+    (workspace.root / "hotload.toml").write_text("file = true\n")
+    assert 'did you mean "files"' in hotload("status").err

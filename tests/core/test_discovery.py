@@ -9,11 +9,11 @@ from hotload_tui.core.directories import (
     disable,
     enable,
     find_plugins,
-    name_of,
     plugin_at,
     unknown,
 )
 from hotload_tui.core.errors import RefusedError, RuntimeDirError, UsageError
+from hotload_tui.core.layout import DEFAULT
 
 
 def names(root: Path) -> dict[str, bool]:
@@ -79,7 +79,7 @@ def test_a_name_that_is_not_utf8_is_shown_escaped(tmp_path: Path) -> None:
     """A directory whose name is not UTF-8 is a plugin with an escaped name."""
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")).mkdir()
     assert names(tmp_path) == {"caf\\xe9": True}
-    assert name_of(os.fsdecode(b"caf\xe9")) == "caf\\xe9"
+    assert DEFAULT.name_of(os.fsdecode(b"caf\xe9")) == "caf\\xe9"
 
 
 def test_new_plugins_come_from_the_template(tmp_path: Path) -> None:

@@ -119,6 +119,17 @@ def test_a_fault_outside_the_plugin_leads_to_its_entry() -> None:
     assert (failing_file(status), failing_line(status, "x\n")) == ("plugin.py", 1)
 
 
+def test_the_editor_opens_the_file_of_a_plugin_that_is_one_file() -> None:
+    """For a single file, the editor opens that file, also if the fault is in another plugin's."""
+    other, own = (Frame(f"/project/plugins/{name}.py", 9, "f", "plugin") for name in ("q", "p"))
+    for place, line in ((other, 1), (own, 9)):
+        status = PluginStatus(
+            "p", PluginState.FAIL, "/project/plugins/p.py", fault=fault(place), entry="p.py"
+        )
+        assert (str(status.folder), failing_file(status)) == ("/project/plugins", "p.py")
+        assert failing_line(status, "x\n" * 12) == line
+
+
 def test_an_error_that_was_reported_twice_is_shown_once() -> None:
     """A context with the same type, message and place is not shown, but its own context is."""
     place = frame("x = (")

@@ -216,7 +216,9 @@ class HotloadManager:
     def load_plugin(self, path: Path) -> PluginStatus:
         """Bring the plugin in the directory ``path`` up to date. Raises ``UnknownPluginError``."""
         with self._command_lock.taken():
-            directory = self._pipeline.find_one(Path(path).name.removeprefix("_"))
+            directory = self._pipeline.find_one(
+                self._engine.rule.layout.name_of(Path(path).name) or Path(path).name
+            )
             self._pipeline.update([directory])
             return self._store.status(directory.name)
 
@@ -226,7 +228,7 @@ class HotloadManager:
             relative = Path(path).absolute().relative_to(self._engine.root)
         except ValueError:
             return
-        name = directories.name_of(relative.parts[0]) if relative.parts else None
+        name = self._engine.rule.layout.name_of(relative.parts[0]) if relative.parts else None
         if name is not None:
             with self._command_lock.taken():
                 self._pipeline.take([PluginChange(name)])

@@ -56,7 +56,7 @@ class Pipeline:
 
     def find(self) -> dict[str, PluginDirectory]:
         """Return the plugins, and publish which were added or removed. Raises ``RuntimeDirError``."""
-        found = find_plugins(self._engine.root)
+        found = find_plugins(self._engine.root, self._engine.rule.layout)
         self._forget(status.name for status in self._store.statuses() if status.name not in found)
         self._add_found(found)
         return found
@@ -66,7 +66,8 @@ class Pipeline:
         if not self._engine.root.is_dir():  # all plugins are gone with it
             self._forget(status.name for status in self._store.statuses())
             return {}
-        found = {name: each for name in names if (each := find_plugin(self._engine.root, name))}
+        root, layout = self._engine.root, self._engine.rule.layout
+        found = {name: each for name in names if (each := find_plugin(root, name, layout))}
         self._forget(name for name in names if name not in found and self._store.get(name) is not None)
         self._add_found(found)
         return found

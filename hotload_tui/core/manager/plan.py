@@ -77,7 +77,7 @@ class Planner(Stager):
 
     def _found(self) -> dict[str, PluginDirectory]:
         try:
-            return directories.find_plugins(self.engine.root)
+            return directories.find_plugins(self.engine.root, self.engine.rule.layout)
         except RuntimeDirError:
             if not self.engine.store.statuses():
                 raise
@@ -119,7 +119,7 @@ class Planner(Stager):
         if live is not None:
             yield from self.engine.outdated.of(live, self._changed)
         elif one.source is not None:
-            yield from older_natives(one.directory.path, (file.path for file in one.source.files))
+            yield from older_natives(Path(one.source.root), (file.path for file in one.source.files))
 
     def _points(
         self, one: StagedPlugin, source: Source, previous: Artifact | None

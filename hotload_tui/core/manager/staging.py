@@ -274,7 +274,10 @@ class Engine:
         if known is None:
             return found
         return replace(
-            known, state=found.state if known.state is PluginState.OFF else known.state, path=found.path
+            known,
+            state=found.state if known.state is PluginState.OFF else known.state,
+            path=found.path,
+            entry=found.entry,
         )
 
 
@@ -540,7 +543,7 @@ class Stager(ABC):
         directory, source = one.directory, change.source if change is not None else None
         try:
             with self.engine.blaming(one.name):
-                if source is None or source.root != str(directory.path.absolute()):
+                if source is None or source.path != directory.path.absolute():
                     source = read_source(one.name, directory.path, self.engine.rule)
         except HotloadError as error:
             self._broke(one, error)

@@ -588,9 +588,7 @@ class Queries:
             files = tuple(FileDigest(member.path, member.sha256, member.size) for member in manifest.members)
         else:
             source = _source_of(status, self._rule)
-            description = next(
-                (description_of(f.content) for f in source if f.path == self._rule.layout.entry), ""
-            )
+            description = next((description_of(f.content) for f in source if f.path == status.entry), "")
             files = tuple(FileDigest(file.path, file.sha256, file.size) for file in source)
         return PluginDetail(
             status=status,
@@ -616,7 +614,7 @@ class Queries:
         live = self._live(name)
         try:
             if generation is None:
-                content = _own_file(Path(status.path), file).read_bytes()
+                content = _own_file(status.folder, file).read_bytes()
             elif live is not None and live.generation.number == generation:
                 content = live.generation.artifact.source(file)
             else:

@@ -228,7 +228,7 @@ class Update(Stager):
             one.artifacts[decision.digest],
             configured.hook_point,
             configured.priority,
-            root_dir=one.directory.path.absolute(),
+            root_dir=self.engine.rule.layout.folder_of(one.directory.path).absolute(),
             required=tuple(filter(None, map(self._generation, decision.requires))),
             is_alone=self._is_alone(one),
             is_replaced=one.facts.is_replaced,

@@ -244,7 +244,7 @@ class Watching:
         status = self._store.get(name)
         if digest:
             return status is not None and status.source_digest == digest
-        return status is None or (status.state is PluginState.OFF and Path(status.path).is_dir())
+        return status is None or (status.state is PluginState.OFF and Path(status.path).exists())
 
 
 _UNHEEDED: Final = {"keys": "a console reads it when it is opened again"}

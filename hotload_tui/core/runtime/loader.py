@@ -53,7 +53,7 @@ class Wanted(NamedTuple):
     hook_point: str | None = None
     priority: int | None = None
     root_dir: Path | None = None
-    """The directory of the plugin's source; ``None``: the plugin's directory in ``runtime_dir``."""
+    """The folder of the plugin's source; ``None``: where it is in ``runtime_dir``."""
     required: tuple[Generation, ...] = ()
     """The generations of the required plugins; they must be live when the new one goes live."""
     is_alone: bool = False
@@ -61,6 +61,12 @@ class Wanted(NamedTuple):
     a failed load run, because they cannot remove anything of a live version."""
     is_replaced: bool = False
     """Whether this version leaves before another one loads (``reload = "replace"``)."""
+
+
+def _folder(artifact: Artifact, config: Config) -> Path:
+    """Return the folder of the plugin's source in ``runtime_dir``."""
+    manifest, plugins = artifact.manifest, Path(config.runtime_dir).absolute()
+    return plugins if manifest.entry.is_alone else plugins / manifest.plugin
 
 
 @dataclass(eq=False)
@@ -105,7 +111,7 @@ class Load:
         began = clock()
         self._generation = generation = Generation(
             artifact,
-            root_dir=root_dir or Path(self.config.runtime_dir, name).absolute(),
+            root_dir=root_dir or _folder(artifact, self.config),
             module_path=self.config.module_path,
             number=self.number,
         )

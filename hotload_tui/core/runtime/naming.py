@@ -66,8 +66,10 @@ def module_places(artifact: Artifact) -> Iterator[tuple[str, ModulePlace]]:
     # that module, and a package with __init__.py beats both.
     for folder, place in packages.items():
         yield folder.replace("/", "."), place
+    entry = artifact.manifest.entry
     for path in modules:
-        yield path.removesuffix(".py").replace("/", "."), ModulePlace(path, None)
+        name = entry.module if entry.is_alone else path.removesuffix(".py").replace("/", ".")
+        yield name, ModulePlace(path, None)
     for path, name in natives.items():
         yield name, ModulePlace(path, None, is_native=True)
     for folder, place in packages.items():

@@ -14,7 +14,6 @@ from msgspec import Struct
 from hotload_tui.core import directories as discovery
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import RuntimeDirError
-from hotload_tui.core.layout import PluginEntry
 from hotload_tui.core.primitives import monotonic, time, time_ns
 from hotload_tui.core.source import (
     FileFacts,
@@ -165,8 +164,9 @@ class Scanner:
         return {name: self._known[name].directory.path for name in names if name in self._known}
 
     def directories(self) -> list[str]:
-        """Return the paths of all plugins' directories."""
-        return [os.fspath(known.directory.path) for known in list(self._known.values())]
+        """Return the paths of all plugins' directories; the notifier listens to single files at the root."""
+        paths = [known.directory.path for known in list(self._known.values())]
+        return [os.fspath(path) for path in paths if not self._rule.layout.is_file(path)]
 
     def relatives(self, name: str) -> set[str]:
         """Return the named plugin and all plugins that share a folder with it through links."""
@@ -193,14 +193,16 @@ class Scanner:
             names = os.listdir(self._root)  # noqa: PTH208 - only the names are needed
         except OSError:
             return bool(known)
-        return any(discovery.plugin_at(self._root / name) for name in names if name not in known)
+        return any(
+            discovery.plugin_at(self._root / name, self._rule.layout) for name in names if name not in known
+        )
 
     def is_different(self, name: str) -> bool:
         """Return whether the plugin's files may differ from the known state; read recently written files."""
         known = self._known.get(name)
         if known is None or known.trouble or name in self._doubted:
             return True
-        path = os.fspath(known.directory.path)
+        path = os.fspath(self._folder(known.directory))
         try:
             return not is_as_listed(path, known.listing) or self._is_rewritten(known)
         except OSError:
@@ -224,7 +226,7 @@ class Scanner:
 
     def _look(self, name: str, *, settled: bool, again: bool) -> PluginChange | Verdict:
         known = self._known.get(name)
-        directory = discovery.find_plugin(self._root, name)
+        directory = discovery.find_plugin(self._root, name, self._rule.layout)
         if directory is None:
             return self._gone(name, known, settled=settled)
         again = again or known is None or known.directory.enabled != directory.enabled
@@ -251,30 +253,29 @@ class Scanner:
     def _compare(
         self, known: _Known, directory: PluginDirectory, *, settled: bool, again: bool
     ) -> PluginChange | Verdict:
-        listing = self._scan(directory)
+        listing, folder = self._scan(directory), self._folder(directory)
         again = again or _was_renamed(known.listing, listing)
         changed = _changed(known, listing, is_report=again or bool(known.trouble))
         if not changed and not again and listing.files == known.listing.files and not known.trouble:
             self._remember(directory.name, _Known(directory, listing, known.read, known.digest))
             return Verdict.SAME
-        if not settled and _is_torn(known, listing, changed, self._rule.layout.entry):
+        if not settled and _is_torn(known, listing, changed, self._rule.layout.entry_of(directory.path).file):
             return Verdict.TORN
         now = time_ns()
-        files = {path: read_file(directory.path, path) for path in changed}
+        files = {path: read_file(folder, path) for path in changed}
         read = {path: _read(files[path], facts, now) for path, facts in changed.items()}
         there = {path: facts for path, facts in listing.files.items() if facts}
         kept = {path: known.read[path] for path in there if path not in read}
-        digest = self._digest(read | kept)
+        digest = self._digest(read | kept, directory)
         if digest == known.digest and not again:
             self._remember(directory.name, _Known(directory, listing, read | kept, digest))
             return Verdict.SAME
-        files |= {path: read_file(directory.path, path) for path in kept}
+        files |= {path: read_file(folder, path) for path in kept}
         if not settled and scan(directory.path, self._rule).files != listing.files:
             return Verdict.TORN  # the files as read may not belong together
         read = {path: _read(files[path], facts, now) for path, facts in there.items()}
-        self._remember(directory.name, _Known(directory, listing, read, self._digest(read)))
-        entry = self._rule.layout.plugin_entry
-        source = _source(directory, files, listing, entry) if entry.file in there else None
+        self._remember(directory.name, _Known(directory, listing, read, self._digest(read, directory)))
+        source = self._source(directory, files, listing)
         return PluginChange(directory.name, source, _modified(known.listing, listing, changed), settled)
 
     def _unreadable(
@@ -290,11 +291,13 @@ class Scanner:
         """List a plugin's files; for a disabled plugin, only its directory."""
         if directory.enabled:
             return scan(directory.path, self._rule)
+        if self._rule.layout.is_file(directory.path):
+            return _NOTHING
         return Listing({"": folder_facts(os.fspath(directory.path))}, {}, {})
 
     def _list(self) -> dict[str, PluginDirectory]:
         try:
-            return discovery.find_plugins(self._root)
+            return discovery.find_plugins(self._root, self._rule.layout)
         except RuntimeDirError:
             return {}
 
@@ -312,13 +315,29 @@ class Scanner:
         now = time_ns()
         files = {path: facts for path, facts in known.listing.files.items() if facts}
         if any(now - facts[3] < _RECENT for facts in files.values()):
-            path = known.directory.path
+            path = self._folder(known.directory)
             known.read = {each: _read(read_file(path, each), facts, now) for each, facts in files.items()}
-            known.digest = self._digest(known.read)
+            known.digest = self._digest(known.read, known.directory)
 
-    def _digest(self, read: dict[str, _Read]) -> str:
+    def _digest(self, read: dict[str, _Read], directory: PluginDirectory) -> str:
         files = sorted((printable(path), each.sha256) for path, each in read.items())
-        return digest_of(files, self._rule.layout.plugin_entry)
+        return digest_of(files, self._rule.layout.entry_of(directory.path))
+
+    def _folder(self, directory: PluginDirectory) -> Path:
+        return self._rule.layout.folder_of(directory.path)
+
+    def _source(
+        self, directory: PluginDirectory, files: dict[str, SourceFile], listing: Listing
+    ) -> Source | None:
+        """Return the source with these files; ``None`` if it has no entry, or another plugin its name."""
+        layout = self._rule.layout
+        entry = layout.entry_of(directory.path)
+        if not listing.files.get(entry.file) or layout.rival_of(directory.path) is not None:
+            return None
+        ordered = tuple(sorted(files.values(), key=lambda file: file.path))
+        digest = digest_of(((file.path, file.sha256) for file in ordered), entry)
+        home = str(self._folder(directory).absolute())
+        return Source(directory.name, home, ordered, digest, listing.files, entry=entry)
 
     def _is_rewritten(self, known: _Known) -> bool:
         """Return whether a file's bytes have changed although its facts are the same."""
@@ -328,7 +347,7 @@ class Scanner:
         for path, facts in known.listing.files.items():
             before = known.read.get(path)
             if facts and facts[3] > since and before:
-                now = read_file(known.directory.path, path)
+                now = read_file(self._folder(known.directory), path)
                 if now.sha256 != before.sha256:
                     known.read[path] = _Read(before.sha256, is_racy=True)  # the scan then reads it, too
                     return True
@@ -376,9 +395,12 @@ def _changed(known: _Known, listing: Listing, *, is_report: bool) -> dict[str, F
 def _was_renamed(before: Listing, after: Listing) -> bool:
     """Return whether the directory itself changed, but nothing in it: it was renamed away and back.
 
-    Code that read the disk in between has unloaded the plugin.
+    Code that read the disk in between has unloaded the plugin. The same for a plugin that is a single file.
     """
     was, now = before.folders.get(""), after.folders.get("")
+    if was is None and now is None and before.files.keys() == after.files.keys():
+        pairs = [(before.files[path], facts) for path, facts in after.files.items()]
+        return any(was and now and was != now and was[:4] == now[:4] for was, now in pairs)
     return was is not None and now is not None and was[:3] == now[:3] and was[3] != now[3]
 
 
@@ -393,15 +415,6 @@ def _is_torn(known: _Known, listing: Listing, changed: Mapping[str, FileFacts], 
 
 def _read(file: SourceFile, facts: FileFacts, now: int) -> _Read:
     return _Read(file.sha256, now - facts[3] < _GRAIN)
-
-
-def _source(
-    directory: PluginDirectory, files: dict[str, SourceFile], listing: Listing, entry: PluginEntry
-) -> Source:
-    ordered = tuple(sorted(files.values(), key=lambda file: file.path))
-    digest = digest_of(((file.path, file.sha256) for file in ordered), entry)
-    home = str(directory.path.absolute())
-    return Source(directory.name, home, ordered, digest, listing.files, entry=entry)
 
 
 def _modified(before: Listing, after: Listing, changed: Mapping[str, FileFacts]) -> float:

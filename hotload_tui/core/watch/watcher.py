@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from hotload_tui.core.directories import name_of
 from hotload_tui.core.errors import near
 from hotload_tui.core.model import WatcherStatus
 from hotload_tui.core.primitives import Event, Lock, Thread, current_thread, monotonic
@@ -256,7 +255,7 @@ class Dispatcher:
                 self._look_around(now)
             return
         directory, *parts = path[len(prefix) :].split(os.sep)  # noqa: PTH206 - thousands of paths in a burst
-        name = name_of(directory)
+        name = self._rule.layout.name_of(directory)
         if name is None or (parts and self._rule.leaves_out_below(parts)):
             return
         relatives = {name} if self._debouncer.is_waiting(name) else self.scanner.relatives(name)

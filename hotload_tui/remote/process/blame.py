@@ -27,7 +27,7 @@ from typing import Final, NamedTuple, cast
 
 from msgspec import Struct
 
-from hotload_tui.core.directories import name_of
+from hotload_tui.core.layout import DEFAULT, Layout
 from hotload_tui.core.model import Fault, Frame, Owner, Phase, PluginState, PluginStatus
 from hotload_tui.core.primitives import Lock, get_ident, get_native_id, monotonic, time
 from hotload_tui.remote.process.debug import PLACES, SOCKET
@@ -171,14 +171,15 @@ def fault_of_hang(plugin: PluginStatus, phase: Phase, trace: str, thread: int = 
     )
 
 
-def plugin_in(stack: Stack, runtime_dir: Path) -> tuple[str, int]:
+def plugin_in(stack: Stack, runtime_dir: Path, layout: Layout = DEFAULT) -> tuple[str, int]:
     """Return the plugin whose code the thread runs, and the generation; empty for none.
 
     The generation is known only of code that has retired; it is 0 otherwise.
     """
     for file, _, _ in stack.frames:
+        path = Path(_RETIRED.sub("", file))
         for root in dict.fromkeys((runtime_dir, runtime_dir.resolve())):
-            if Path(file).is_relative_to(root) and (name := name_of(Path(file).relative_to(root).parts[0])):
+            if path.is_relative_to(root) and (name := layout.name_of(path.relative_to(root).parts[0])):
                 retired = _RETIRED.search(file)
                 return name, int(retired[1]) if retired else 0
     return "", 0
@@ -332,8 +333,9 @@ class Culprit(NamedTuple):
 class Evidence:
     """The breadcrumbs and dumps of the current host, and the plugin that they accuse."""
 
-    def __init__(self, runtime_dir: Path, load_timeout: float) -> None:
+    def __init__(self, runtime_dir: Path, load_timeout: float, layout: Layout = DEFAULT) -> None:
         """Create the folder that the host shares; its plugins are in ``runtime_dir``."""
+        self._layout = layout
         self.folder = Path(tempfile.mkdtemp(prefix="hotload-"))
         self._root = runtime_dir.absolute()
         self._limit = load_timeout
@@ -422,7 +424,7 @@ class Evidence:
         if stack is None:
             return None
         own = [crumb for crumb in reversed(crumbs) if crumb.thread == stack.thread]
-        plugin, generation = plugin_in(stack, self._root)
+        plugin, generation = plugin_in(stack, self._root, self._layout)
         if not plugin or (own and own[0].phase == "compile"):  # perhaps a plugin has asked for the reload
             return own[0] if own else None
         versions = self._versions()
@@ -448,7 +450,9 @@ class Evidence:
         return found
 
     def _status(self, crumb: Crumb) -> PluginStatus:
-        return PluginStatus(crumb.plugin, PluginState.HELD, str(self._root / crumb.plugin))
+        paths = [self._root / name for name in self._layout.file_names(crumb.plugin)]
+        path = next((path for path in paths if path.exists()), paths[0])
+        return PluginStatus(crumb.plugin, PluginState.HELD, str(path))
 
 
 def _may_be_outside(returncode: int) -> bool:

@@ -345,7 +345,7 @@ def _mark_output(config: Config, manager: HotloadManager) -> None:
     sys.stderr = MarkedStream(2, plugin_of)
 
 
-_SETTINGS: Final = ("entry", "register")
+_SETTINGS: Final = ("entry", "register", "files")
 """The settings that an option of the same name sets."""
 
 
@@ -359,8 +359,9 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--folder", type=Path, required=True)
     for name in ("--plugins", "--compiled", "--config"):
         parser.add_argument(name, type=Path)
-    for name in _SETTINGS:
+    for name in _SETTINGS[:-1]:
         parser.add_argument(f"--{name}")
+    parser.add_argument("--files", action=argparse.BooleanOptionalAction)
     parser.add_argument("lifeline", type=int)
     return parser
 

@@ -73,7 +73,9 @@ class HostedManager(Forwarder):
         """Start the host and list the plugins on disk, without waiting for the host."""
         self._monitor.open()
         with contextlib.suppress(RuntimeDirError):  # the host reports the error with advice
-            found = sorted(find_plugins(self._runtime_dir).items())  # the order of a host
+            found = sorted(
+                find_plugins(self._runtime_dir, self._config.layout).items()
+            )  # the order of a host
             plugins = tuple(found_status(plugin, self._config) for _, plugin in found)
             self._last = replace(self._last, plugins=plugins)
 

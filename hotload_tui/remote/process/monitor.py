@@ -194,7 +194,7 @@ class HostMonitor:
         self._compiled_dir = Path(config.compiled_dir)
         self._limit = config.load_timeout
         self._slow: set[int] = set()
-        self._evidence = Evidence(Path(config.runtime_dir), self._limit)
+        self._evidence = Evidence(Path(config.runtime_dir), self._limit, config.layout)
         self._link: Link | None = None
         self._pid = 0
         self._started_at = 0.0

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from hotload_tui import HookHost, HotloadManager
+from hotload_tui.core.layout import Layout
 from hotload_tui.core.model import Phase
 from hotload_tui.remote.process import blame
 from hotload_tui.remote.process.blame import CUT_OFF, Breadcrumbs, Evidence
@@ -229,6 +230,22 @@ def test_the_fault_shows_the_stack_of_the_thread_that_crashed(evidence: Evidence
     culprit = evidence.culprit_of_death(trace, SEGV)
     assert culprit is not None
     assert [Path(frame.file).name for frame in culprit.fault.frames] == ["jobs.py"]
+
+
+def test_a_thread_of_a_single_file_is_blamed_on_its_plugin(tmp_path: Path) -> None:
+    """The stack of a plugin that is a single file leads to it, also in retired code."""
+    evidence = Evidence(tmp_path / "plugins", 1.0, Layout(files=True))
+    evidence.clear()
+    Breadcrumbs(evidence.folder).went_live("poll", 1, "old")
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "poll.py").touch()
+    for file in ("poll.py", "poll.py@g1"):
+        threads = (MAIN, inside("other.txt")), (POLLER, inside(file))
+        trace = dump(*threads, current=POLLER).replace("{root}", str(tmp_path / "plugins"))
+        culprit = evidence.culprit_of_death(trace, SEGV)
+        assert culprit is not None
+        assert (culprit.plugin, culprit.digest) == ("poll", "old" if "@" in file else culprit.digest)
+    evidence.remove()
 
 
 def test_each_step_names_the_artifact_that_runs(workspace: Workspace) -> None:
