@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hotload_tui.core.api import ManagerApi
+    from hotload_tui.core.compiler import Compiler
     from hotload_tui.core.config import Config
     from hotload_tui.core.config_files import load_config
     from hotload_tui.core.errors import HotloadError
@@ -21,34 +22,42 @@ if TYPE_CHECKING:
     from hotload_tui.core.manager.manager import HotloadManager, follow_config
     from hotload_tui.core.model import Fault, PluginState, PluginStatus
     from hotload_tui.core.runtime.context import PluginContext
+    from hotload_tui.core.runtime.loader import Loader
+    from hotload_tui.core.watch.watcher import Watcher
 
 __all__ = [
+    "Compiler",
     "Config",
     "Fault",
     "HookHost",
     "HookPoint",
     "HotloadError",
     "HotloadManager",
+    "Loader",
     "ManagerApi",
     "PluginContext",
     "PluginState",
     "PluginStatus",
+    "Watcher",
     "follow_config",
     "load_config",
 ]
 
 # Each name is imported on first access, so that a command does not wait for imports that it does not need.
 _HOMES = {
+    "Compiler": "hotload_tui.core.compiler",
     "Config": "hotload_tui.core.config",
     "Fault": "hotload_tui.core.model",
     "HookHost": "hotload_tui.core.hooks.host",
     "HookPoint": "hotload_tui.core.hooks.point",
     "HotloadError": "hotload_tui.core.errors",
     "HotloadManager": "hotload_tui.core.manager.manager",
+    "Loader": "hotload_tui.core.runtime.loader",
     "ManagerApi": "hotload_tui.core.api",
     "PluginContext": "hotload_tui.core.runtime.context",
     "PluginState": "hotload_tui.core.model",
     "PluginStatus": "hotload_tui.core.model",
+    "Watcher": "hotload_tui.core.watch.watcher",
     "follow_config": "hotload_tui.core.manager.manager",
     "load_config": "hotload_tui.core.config_files",
 }

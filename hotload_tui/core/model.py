@@ -236,6 +236,12 @@ class PluginStatus(Struct, frozen=True):
     entry: str = "plugin.py"
     """The name of the plugin's entry file."""
 
+    def __repr__(self) -> str:
+        live = f", generation {self.generation} {self.digest[:12]}" if self.generation else ""
+        points = ", ".join(place.point for place in self.points)
+        fault = f", {self.fault.type}: {self.fault.message}" if self.fault else ""
+        return f"<PluginStatus {self.name}: {self.state.value}{live}{points and f' at {points}'}{fault}>"
+
     @property
     def folder(self) -> Path:
         """The folder to which the paths of the plugin's files are relative."""

@@ -590,6 +590,11 @@ class HookHost(HookCalls):
         super().__init__(flight, reports, HookCalls(flight, reports, live=strictly_live), live=live)
         self._step_observer = step_observer
 
+    def __repr__(self) -> str:
+        table = self._flight.table.points
+        points = [f"{point} ({len(handlers)})" for point, handlers in sorted(table.items()) if handlers]
+        return f"<HookHost: {', '.join(points) or 'no handlers'}>"
+
     @overload
     def invoke(self, point: HookPoint[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Invocation: ...
     @overload

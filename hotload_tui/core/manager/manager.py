@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import time as clock  # a plugin can replace it
@@ -110,6 +110,12 @@ class HotloadManager:
         self._detach: list[Callable[[], None]] = []
         self._is_note_due = False
         self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
+
+    def __repr__(self) -> str:
+        counts = Counter(str(status.state) for status in self._store.statuses())
+        plugins = ", ".join(f"{number} {state}" for state, number in counts.most_common()) or "no plugins"
+        watcher = self._watching.status().state if self._detach else "not started"
+        return f"<HotloadManager {near(self._engine.root)}: {plugins}; {watcher}>"
 
     # ---- start and stop
 

@@ -214,7 +214,7 @@ class Loader:
     def __init__(
         self,
         host: HookHost,
-        config: Config,
+        config: Config | None = None,
         *,
         trials: Trials | None = None,
         step_observer: StepObserver = nobody,
@@ -225,6 +225,7 @@ class Loader:
 
         Without ``acquires``, plugins only load and register: they acquire nothing, and start no worker.
         """
+        config = config or Config()
         self._acquires = acquires
         self._host = host
         self._config = config

@@ -11,12 +11,13 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from hotload_tui.core.config import Config
 from hotload_tui.core.errors import near
 from hotload_tui.core.model import WatcherStatus
 from hotload_tui.core.primitives import Event, Lock, Thread, current_thread, monotonic
 from hotload_tui.core.source import SourceRule
 from hotload_tui.core.watch.debounce import Debouncer
-from hotload_tui.core.watch.notifier import MakeNotifier, Notifier, overflow
+from hotload_tui.core.watch.notifier import MakeNotifier, Notifier, notifier_for, overflow
 from hotload_tui.core.watch.scanner import Mark, PluginChange, Repositories, Scanner, Sweep, Verdict, tick
 
 _APART = 1.0  # seconds between two notifiers: making one takes 20 ms for 2,000 directories, with the GIL held
@@ -161,6 +162,7 @@ def _degraded(error: Exception) -> WatcherStatus:
 
 logger = logging.getLogger("hotload.engine")
 
+_DEFAULTS: Final = Config()
 _GIT_STEP = 0.005  # seconds between two checks whether git is done
 _MISSING = 1.0  # seconds until a notification counts as missing: on a busy machine it comes late
 
@@ -486,10 +488,10 @@ class Watcher:
         *,
         on_status: Callable[[], None] = lambda: None,
         on_tick: Callable[[], None] = lambda: None,
-        settle_time: float,
-        debounce_time: float,
-        sweep_interval: float,
-        make_notifier: MakeNotifier,
+        settle_time: float = _DEFAULTS.settle_time,
+        debounce_time: float = _DEFAULTS.debounce_time,
+        sweep_interval: float = _DEFAULTS.sweep_interval,
+        make_notifier: MakeNotifier | None = None,
         rule: SourceRule | None = None,
         doubted: set[str] | None = None,
     ) -> None:
@@ -501,7 +503,7 @@ class Watcher:
         """
         self._root = root.absolute()
         self._on_status = on_status
-        self._make_notifier = make_notifier
+        self._make_notifier = make_notifier or notifier_for(_DEFAULTS.watch.notifier)
         self._new_dispatcher = functools.partial(
             Dispatcher,
             root=self._root,
