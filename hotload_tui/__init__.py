@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hotload_tui.core.config import Config
     from hotload_tui.core.config_files import load_config
     from hotload_tui.core.errors import HotloadError
-    from hotload_tui.core.hooks.host import HookHost
+    from hotload_tui.core.hooks.host import HookHost, running_host
     from hotload_tui.core.hooks.point import HookPoint
     from hotload_tui.core.manager.manager import HotloadManager, follow_config
     from hotload_tui.core.model import Fault, PluginState, PluginStatus
@@ -41,6 +41,7 @@ __all__ = [
     "Watcher",
     "follow_config",
     "load_config",
+    "running_host",
 ]
 
 # Each name is imported on first access, so that a command does not wait for imports that it does not need.
@@ -60,6 +61,7 @@ _HOMES = {
     "Watcher": "hotload_tui.core.watch.watcher",
     "follow_config": "hotload_tui.core.manager.manager",
     "load_config": "hotload_tui.core.config_files",
+    "running_host": "hotload_tui.core.hooks.host",
 }
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Unpack
 import click
 
 from hotload_tui.cli import output
+from hotload_tui.cli.program import Program
 from hotload_tui.cli.report import folder, log_line
 from hotload_tui.cli.scope import Scope, command
 from hotload_tui.core.config_files import FILE_NAME
@@ -184,10 +185,61 @@ def _console(
     return app.return_code or 0
 
 
-@command(host=False)
+class _WithProgram(click.Command):
+    """A command whose options come before its arguments, because the others are those of a program."""
+
+    allow_interspersed_args = False
+
+
+@command(_WithProgram, host=False)
 @click.option("--json", "as_json", is_flag=True, help="Print each event as one line of JSON.")
-def run(scope: Scope, *, as_json: bool) -> int:
-    """Load the plugins, watch them and run until interrupted; the log goes to standard error."""
+@click.option("-m", "is_module", is_flag=True, help="PROGRAM is a module, as in 'python -m'.")
+@click.argument("program", required=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run(
+    scope: Scope, *, as_json: bool, is_module: bool, program: str | None, arguments: tuple[str, ...]
+) -> int:
+    """Load the plugins, watch them and run until interrupted, or until PROGRAM ends.
+
+    The log goes to standard error. A program runs in the same process, as 'python PROGRAM ARGUMENTS' does.
+    """
+    if program is None:
+        if is_module:
+            raise UsageError("-m: name the module to run")
+        return _run_host(scope, as_json=as_json)
+    if as_json:
+        raise UsageError("--json: standard output belongs to the program; leave --json out")
+    return _run_program(scope, Program(program, arguments, is_module))
+
+
+def _run_program(scope: Scope, program: Program) -> int:
+    from hotload_tui import HookHost, HotloadManager  # not imported for --help
+    from hotload_tui.core.hooks.host import running
+
+    program.check()
+    config = scope.settings()
+    host = HookHost()
+    manager = HotloadManager(host, config)
+    with contextlib.ExitStack() as ending:
+        manager.subscribe(_narrate)
+        manager.scan()  # raises for a missing folder
+        ending.callback(manager.stop)
+        manager.start()
+        if config.enable_watch:
+            ending.callback(scope.follow(manager))
+        server = _socket_server(manager, Path(config.runtime_dir))
+        if server is not None:
+            ending.callback(server.close)
+        ending.enter_context(running(host))
+        return program.run()
+
+
+def _narrate(event: AnyEvent) -> None:
+    if isinstance(event, LogWritten):
+        output.narrate(log_line(event.line))
+
+
+def _run_host(scope: Scope, *, as_json: bool) -> int:
     from hotload_tui import HookHost, HotloadManager  # not imported for --help
     from hotload_tui.core.runtime.threads import MainTrials
 
@@ -202,8 +254,8 @@ def run(scope: Scope, *, as_json: bool) -> int:
             if as_json:
                 if not data.record(event):
                     stop.request()  # the reader has left
-            elif isinstance(event, LogWritten):
-                output.narrate(log_line(event.line))
+            else:
+                _narrate(event)
 
         if as_json:
             data.when_reader_leaves(stop.request)

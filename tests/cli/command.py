@@ -78,6 +78,12 @@ class Running:
         assert process.stderr is not None
         self.out, self.err = Lines(process.stdout), Lines(process.stderr)
 
+    def write(self, text: str) -> None:
+        """Write to the standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(text)
+        self.process.stdin.flush()
+
     def wait(self) -> int:
         """Wait for the end, and return the exit code."""
         return self.process.wait(PATIENCE)
@@ -86,6 +92,8 @@ class Running:
         """Kill the process."""
         self.process.kill()
         self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
         self.out.end()
         self.err.end()
 
@@ -145,13 +153,13 @@ class Hotload:
         self._served.enter_context(serve(running.manager))
         return running
 
-    def start(self, *arguments: str) -> Running:
-        """Start the command in its own process."""
+    def start(self, *arguments: str, is_fed: bool = False) -> Running:
+        """Start the command in its own process; ``is_fed``: the test writes its standard input."""
         process = subprocess.Popen(
             [HOTLOAD, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if is_fed else subprocess.DEVNULL,
             encoding="utf-8",
         )
         self._running.append(Running(process))

@@ -1,9 +1,12 @@
 import json
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
+from hotload_tui import running_host
+from hotload_tui.core.errors import UsageError
 from tests.cli.command import Hotload
 from tests.conftest import Workspace
 
@@ -137,3 +140,99 @@ def test_a_load_that_sleeps_is_interrupted_with_its_line(workspace: Workspace, h
     host.err.wait_for("waking: loaded generation 1")
     host.process.terminate()
     assert host.wait() == 0
+
+
+PROGRAM = """
+import sys, threading
+from hotload_tui import running_host
+from hotplug.greet import greet
+
+class Kept:
+    pass
+
+def work():
+    for line in sys.stdin:
+        print(greet(), running_host().call("greet"), sys.argv, __name__, Kept.__module__, flush=True)
+    print("end", flush=True)
+
+threading.Thread(target=work).start()
+"""
+
+
+def test_a_program_runs_beside_the_watcher(workspace: Workspace, hotload: Hotload) -> None:
+    """The program's kept handle and its calls get a saved version, until its own thread ends."""
+    plugin = "def greet():\n    return 'one'\n\ndef register(ctx):\n    ctx.hook('greet', greet)\n"
+    plugin += "    ctx.on_unload(lambda: print('bye', greet(), flush=True))\n"
+    workspace["greet"] = plugin
+    (workspace.root / "app").mkdir()
+    (workspace.root / "app" / "main.py").write_text(f"import beside\n{PROGRAM}")
+    (workspace.root / "app" / "beside.py").write_text("")
+    program = hotload.start("run", "app/main.py", "--json", "-x", is_fed=True)
+    seen = "['app/main.py', '--json', '-x'] __main__ __main__"
+    program.write("1\n")
+    assert program.out.wait_for("one") == f"one ['one'] {seen}"
+    workspace["greet"] = plugin.replace("one", "two")
+    program.err.wait_for("greet: loaded generation 2")
+    program.write("2\n")
+    assert program.out.wait_for("two") == f"two ['two'] {seen}"
+    assert program.process.stdin is not None
+    program.process.stdin.close()
+    assert program.wait() == 0
+    assert [line for line in program.out.end() if line in ("end", "bye two")] == ["end", "bye two"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("import sys; sys.exit(7)", 7, ""),
+        ("import sys; sys.exit('no')", 1, "no\n"),
+        ("raise KeyboardInterrupt", 130, ""),
+        ("1 / 0", 1, 'Traceback (most recent call last):\n  File "app.py", line 1, in <module>\n'),
+        ("def f(:", 1, 'File "app.py", line 1\n'),
+    ],
+)
+def test_the_end_of_a_program_is_that_of_the_command(
+    hotload: Hotload, monkeypatch: pytest.MonkeyPatch, text: str, code: int, said: str
+) -> None:
+    """The exit code is the program's, and a traceback begins in its file."""
+    for name in ("argv", "path"):
+        monkeypatch.setattr(sys, name, list(getattr(sys, name)))
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    Path("app.py").write_text(text)
+    done = hotload("run", "app.py")
+    assert (done.code, done.out) == (code, "")
+    assert said in done.err
+    assert "hotload_tui" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nowhere.py",), "no program nowhere.py: name a Python file, or a module with -m MODULE"),
+        (("--json", "app.py"), "--json: standard output belongs to the program"),
+        (("-m",), "-m: name the module to run"),
+    ],
+)
+def test_a_program_that_cannot_run_is_refused(
+    hotload: Hotload, arguments: tuple[str, ...], said: str
+) -> None:
+    """A missing program, and options that contradict it, are wrong usage."""
+    done = hotload("run", *arguments)
+    assert (done.code, said in done.err) == (2, True)
+
+
+def test_a_module_is_a_program(workspace: Workspace, hotload: Hotload) -> None:
+    """``run -m`` runs a module of the working directory with its arguments."""
+    workspace["greet"] = GREET
+    (workspace.root / "tool").mkdir()
+    text = "import sys\nfrom hotload_tui import running_host\n"
+    text += "print(running_host().call('greet'), sys.argv[1:])\n"
+    (workspace.root / "tool" / "__main__.py").write_text(text)
+    done = hotload.process("run", "-m", "tool", "-v")
+    assert (done.code, done.out) == (0, "['Hello, you'] ['-v']\n")
+
+
+def test_a_program_outside_has_no_host() -> None:
+    """``running_host`` says how to start the program if nothing has given it a host."""
+    with pytest.raises(UsageError, match="start it with 'hotload run FILE'"):
+        running_host()

@@ -6,17 +6,18 @@ assignment.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import AsyncGeneratorType, CoroutineType
 from typing import TYPE_CHECKING, Concatenate, Final, NoReturn, TypeAlias, TypeVar, cast, overload
 
 from msgspec.structs import replace
 
-from hotload_tui.core.errors import HookError
+from hotload_tui.core.errors import HookError, UsageError
 from hotload_tui.core.faults import arguments_of, fault_of, message_of
 from hotload_tui.core.hooks.inflight import CallRecord, CallsInFlight, Version
 from hotload_tui.core.hooks.live import HandleMaker, LiveVersion
@@ -577,6 +578,33 @@ def _raise(errors: list[Exception], point: str) -> NoReturn:
         raise ExceptionGroup(f"{len(errors)} handlers at hook point '{point}' raised", list(errors))
     finally:
         errors.clear()  # this frame is in their tracebacks: a cycle would keep the handlers' frames
+
+
+_running: list[HookHost] = []
+
+
+@contextlib.contextmanager
+def running(host: HookHost) -> Iterator[None]:
+    """Make ``host`` the one that ``running_host`` returns in this process."""
+    _running.append(host)
+    try:
+        yield
+    finally:
+        _running.remove(host)
+
+
+def running_host() -> HookHost:
+    """Return the host of ``hotload run app.py``, in which this program runs.
+
+    Raises:
+        UsageError: the program runs in another way.
+
+    """
+    if not _running:
+        raise UsageError(
+            "this program runs without a host: start it with 'hotload run FILE', or make a HotloadManager"
+        )
+    return _running[-1]
 
 
 class HookHost(HookCalls):
