@@ -61,7 +61,9 @@ _HOMES = {
     "Watcher": "hotload_tui.core.watch.watcher",
     "follow_config": "hotload_tui.core.manager.manager",
     "load_config": "hotload_tui.core.config_files",
+    "load_ipython_extension": "hotload_tui.integrations.ipython",
     "running_host": "hotload_tui.core.hooks.host",
+    "unload_ipython_extension": "hotload_tui.integrations.ipython",
 }
 
 

@@ -107,12 +107,11 @@ class Scope(Struct, frozen=True):
 
     def as_arguments(self) -> list[str]:
         """Return the options that give another process the same folders and configuration."""
-        given = {"--plugins": self.plugins, "--compiled": self.compiled, "--config": self.config}
-        given |= {"--entry": self.entry, "--register": self.register}
+        paths = {"--plugins": self.plugins, "--compiled": self.compiled, "--config": self.config}
+        words = {"--entry": self.entry, "--register": self.register}
+        given = [(name, value) for name, value in (*paths.items(), *words.items()) if value is not None]
         switch = {None: [], True: ["--files"], False: ["--no-files"]}[self.files]
-        return [
-            part for name, value in given.items() if value is not None for part in (name, str(value))
-        ] + switch
+        return [*(part for name, value in given for part in (name, str(value))), *switch]
 
     def refuse_host(self, command: str) -> None:
         """Refuse ``--host`` for a command that never uses a host.

@@ -209,7 +209,7 @@ def _material(runtime_dir: Path, template: str, layout: Layout) -> tuple[dict[st
         )
     else:
         texts = {path.name: path.read_text("utf-8") for path in (home / template).glob("*.in")}
-        test = texts.pop(_TEST, None) or (home / _TEST).read_text("utf-8")
+        test = texts.pop(_TEST, "") or (home / _TEST).read_text("utf-8")
         entry = texts.pop(f"{DEFAULT.entry}.in").replace("def register(", f"def {layout.register}(")
         files = {layout.entry: entry, **{name.removesuffix(".in"): text for name, text in texts.items()}}
     return files, test.replace("$layout", layout.arguments())

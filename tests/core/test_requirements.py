@@ -90,7 +90,7 @@ def test_only_what_is_required_is_given(workspace: Workspace, run: Run) -> None:
     """``ctx.plugin`` refuses a plugin that is not required, and names the missing line."""
     workspace["base"], workspace["user"] = base(1), "def register(ctx):\n    ctx.plugin('base')\n"
     running = run(workspace.config())
-    assert 'write REQUIRES = ["base"] in plugin.py' in running.fault("user").message
+    assert 'write REQUIRES = ["base"] in its entry' in running.fault("user").message
 
 
 @pytest.mark.parametrize("value", ["['a' + 'b']", "names()", "'base'", "[1]", "[*OTHERS]"])

@@ -206,7 +206,7 @@ class Outdated:
         generation = live.generation
         for name in names:
             if name not in generation.shared:
-                yield "warning", f'share = ["{name}"]: there is no such package beside plugin.py'
+                yield "warning", f'share = ["{name}"]: there is no such package in its directory'
         if generation.shared:
             shared = ", ".join(sorted(generation.shared))
             yield "info", f"shares {shared}: imported once, under the real name; a change needs a new host"

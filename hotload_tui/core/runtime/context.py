@@ -183,7 +183,7 @@ class PluginContext:
         if name not in self._peers:
             raise RegisterError(
                 self.name,
-                f'ctx.plugin("{name}") needs it to be required: write REQUIRES = ["{name}"] in plugin.py, '
+                f'ctx.plugin("{name}") needs it to be required: write REQUIRES = ["{name}"] in its entry, '
                 f"or requires under [plugins.{self.name}] in hotload.toml",
             )
         return self._peers[name]
