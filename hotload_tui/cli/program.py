@@ -8,11 +8,16 @@ import runpy
 import sys
 import threading
 from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from hotload_tui.core.errors import UsageError
+
+
+_OWN_FILES: Final = frozenset({__file__, runpy.run_module.__code__.co_filename})
+"""The files of the frames above a program."""
 
 
 class Program(NamedTuple):
@@ -47,19 +52,20 @@ class Program(NamedTuple):
         return 0
 
     def _execute(self) -> None:
+        sys.argv = [self.name, *self.arguments]
         if self.is_module:
-            sys.argv = [self.name, *self.arguments]
             sys.path.insert(0, str(Path.cwd()))
             runpy.run_module(self.name, run_name="__main__", alter_sys=True)
             return
-        sys.argv = [self.name, *self.arguments]
-        sys.path.insert(0, str(Path(self.name).absolute().parent))
+        path = str(Path(self.name).absolute())
+        sys.path.insert(0, str(Path(path).parent))
         # Not runpy: it removes the module at the end, but threads and exit functions may still need it.
         main = ModuleType("__main__")
-        main.__dict__.update(__builtins__=builtins, __file__=self.name)
+        loader = SourceFileLoader("__main__", path)
+        main.__dict__.update(__builtins__=builtins, __file__=path, __loader__=loader, __cached__=None)
         sys.modules["__main__"] = main
-        with io.open_code(str(Path(self.name).absolute())) as file:
-            code = compile(file.read(), self.name, "exec", dont_inherit=True)
+        with io.open_code(path) as file:
+            code = compile(file.read(), path, "exec", dont_inherit=True)
         exec(code, main.__dict__)  # noqa: S102 - the program is to run
 
 
@@ -76,7 +82,7 @@ def _code(value: object) -> int:
 def _below(trace: TracebackType | None) -> TracebackType | None:
     """Return the part of a traceback below the frames of this file and of ``runpy``."""
     inner = trace
-    while inner is not None and inner.tb_frame.f_code.co_filename in (__file__, runpy.__file__):
+    while inner is not None and inner.tb_frame.f_code.co_filename in _OWN_FILES:
         inner = inner.tb_next
     return inner
 

@@ -1,7 +1,13 @@
+from pathlib import Path
+
 import pytest
 
+from hotload_tui import PluginState
+from hotload_tui.cli.scope import Scope
+from hotload_tui.remote.process import HostedManager
 from tests.cli.command import Hotload
 from tests.conftest import Workspace
+from tests.waiting import until
 
 GREET = "def register(ctx):\n    ctx.hook('greet', lambda name='you': f'Hello, {name}')\n"
 HOSTS = pytest.mark.parametrize("with_host", ["", "with host"])
@@ -252,3 +258,23 @@ def test_single_files_on_the_command_line(workspace: Workspace, hotload: Hotload
     assert "files: expected true or false, got a whole number" in hotload("status").err
     (workspace.root / "hotload.toml").write_text("file = true\n")
     assert 'did you mean "files"' in hotload("status").err
+
+
+def test_the_host_of_a_console_has_the_settings_of_its_options(
+    workspace: Workspace, session: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``hotload --files --register setup`` opens the console on a host with these settings."""
+    monkeypatch.chdir(workspace.root)
+    (workspace.plugins / "greet.py").write_text(GREET.replace("register", "setup"))
+    (workspace.root / "hotload.toml").write_text('entry = "main.py"\n')
+    scope = Scope(register="setup", files=True)
+    console = HostedManager(scope.settings(), scope.as_arguments())
+    console.open()
+    try:
+        assert [(each.name, each.entry) for each in console.snapshot().plugins] == [("greet", "greet.py")]
+        said = lambda: "\n".join(line.text for line in console.log())  # noqa: E731
+        assert until(lambda: console.snapshot().plugins[0].state is PluginState.OK, said)
+        assert session.is_dir()
+        assert console.new("fresh", "package").entry == "main.py"
+    finally:
+        console.close()
