@@ -15,7 +15,6 @@ from typing import Final, NamedTuple
 
 from hotload_tui.core.errors import UsageError
 
-
 _OWN_FILES: Final = frozenset({__file__, runpy.run_module.__code__.co_filename})
 """The files of the frames above a program."""
 

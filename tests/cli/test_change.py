@@ -272,8 +272,7 @@ def test_the_host_of_a_console_has_the_settings_of_its_options(
     console.open()
     try:
         assert [(each.name, each.entry) for each in console.snapshot().plugins] == [("greet", "greet.py")]
-        said = lambda: "\n".join(line.text for line in console.log())  # noqa: E731
-        assert until(lambda: console.snapshot().plugins[0].state is PluginState.OK, said)
+        assert until(lambda: [each.state for each in console.snapshot().plugins] == [PluginState.OK])
         assert session.is_dir()
         assert console.new("fresh", "package").entry == "main.py"
     finally:
