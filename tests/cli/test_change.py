@@ -271,8 +271,8 @@ def test_the_host_of_a_console_has_the_settings_of_its_options(
     console = HostedManager(scope.settings(), scope.as_arguments())
     console.open()
     try:
-        assert [(each.name, each.entry) for each in console.snapshot().plugins] == [("greet", "greet.py")]
-        assert until(lambda: [each.state for each in console.snapshot().plugins] == [PluginState.OK])
+        loaded = ("greet.py", PluginState.OK)
+        assert until(lambda: [(each.entry, each.state) for each in console.snapshot().plugins] == [loaded])
         assert session.is_dir()
         assert console.new("fresh", "package").entry == "main.py"
     finally:
