@@ -85,7 +85,8 @@ class Overview(TextPane):
             yield ("", f"{where}press 2 for the traceback")
         if status.old:
             yield ("old code", clean_line(status.old, 500))
-        yield ("folder", short_path(status.path, self._project))
+        kind = "folder" if status.folder == Path(status.path) else "file"
+        yield (kind, short_path(status.path, self._project))
         yield ("running", clean_line(status.digest) or "nothing")
         same = status.source_digest and status.source_digest == status.digest
         yield ("on disk", "the same" if same else clean_line(status.source_digest) or "unknown")
