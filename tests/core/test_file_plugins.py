@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hotload_tui import Config, PluginState
+from hotload_tui.core.config import NOTIFIERS
 from hotload_tui.core.directories import find_plugins
 from hotload_tui.core.errors import RefusedError, UsageError
 from hotload_tui.core.layout import Layout
@@ -152,9 +153,11 @@ def test_a_file_and_a_directory_of_one_name_clash(workspace: Workspace, greet: R
     assert greet.host.call("greet") == ["two"]
 
 
-def test_the_watcher_follows_files(workspace: Workspace, run: Run) -> None:
+@pytest.mark.parametrize("notifier", NOTIFIERS)
+def test_the_watcher_follows_files(workspace: Workspace, run: Run, notifier: str) -> None:
     """A new file, an edit, a rename, a clash and a deletion take effect without a command."""
-    running = run(workspace.config(files=True, enable_watch=True))
+    watching = {"enable_watch": True, "sweep_interval": 0.2, "watch": {"notifier": notifier}}
+    running = run(workspace.config(files=True, **watching))
     assert running.wait_for(lambda: running.manager.snapshot().watcher.state == "watching")
     write(workspace, "greet.py", greeting("one"))
     assert running.wait_for(lambda: running.host.call("greet") == ["one"])
