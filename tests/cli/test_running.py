@@ -152,7 +152,8 @@ class Kept:
 
 def work():
     for line in sys.stdin:
-        print(greet(), running_host().call("greet"), sys.argv, __name__, Kept.__module__, flush=True)
+        words = greet(), running_host().call("greet"), sys.argv, __name__, Kept.__module__
+        print(" ".join(map(str, words)) + "\\n", end="", flush=True)  # at once: plugins print, too
     print("end", flush=True)
 
 threading.Thread(target=work).start()
@@ -162,7 +163,7 @@ threading.Thread(target=work).start()
 def test_a_program_runs_beside_the_watcher(workspace: Workspace, hotload: Hotload) -> None:
     """The program's kept handle and its calls get a saved version, until its own thread ends."""
     plugin = "def greet():\n    return 'one'\n\ndef register(ctx):\n    ctx.hook('greet', greet)\n"
-    plugin += "    ctx.on_unload(lambda: print('bye', greet(), flush=True))\n"
+    plugin += "    ctx.on_unload(lambda: print('bye ' + greet() + chr(10), end='', flush=True))\n"
     workspace["greet"] = plugin
     (workspace.root / "app").mkdir()
     (workspace.root / "app" / "main.py").write_text(f"import beside\n{PROGRAM}")
