@@ -1,128 +1,468 @@
-"""Hot plugins behind a ``pluggy.PluginManager``; needs the extra ``hotload-tui[pluggy]``.
+"""Hot plugins as plugins of a ``pluggy.PluginManager``; needs the extra ``hotload-tui[pluggy]``.
 
-A program that calls its plugins through pluggy can let hot plugins answer, too::
+A program that calls its plugins through pluggy lets hot plugins answer, too::
 
     hooks = pluggy.PluginManager("app")
     hooks.add_hookspecs(Hooks)
     serve_hooks(hooks, host)
-    hooks.hook.greet(name="Ada")  # pluggy's plugins first, then hot plugins
+    hooks.hook.greet(name="Ada")  # the plugins of the program, and hot plugins
 
 In its ``register``, a hot plugin calls ``register_marked`` to register functions that are marked for pluggy.
+
+Each hot plugin is a plugin of pluggy under its own name, and its hook implementations are handles. So pluggy
+calls them by its own rules, and most reloads change nothing in pluggy. The implementations of a hook at one
+hook table are an *edition*. A call of a hook belongs to a hook table, whose edition it uses, although pluggy
+has perhaps read the list of an earlier one, or of a later one if old code makes the call.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
-from collections.abc import Callable, Generator, Mapping
-from types import FunctionType
-from typing import Final, Protocol, cast
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from operator import attrgetter
+from types import FunctionType, ModuleType, TracebackType
+from typing import Final, NamedTuple, TypeAlias, cast
+from weakref import WeakKeyDictionary
 
 import pluggy
 
-from hotload_tui.core.errors import RefusedError
+from hotload_tui.core.errors import RefusedError, RegisterError
 from hotload_tui.core.hooks.host import HookHost
-from hotload_tui.core.hooks.point import HookPoint, signature_of
-from hotload_tui.core.runtime.context import PluginContext
+from hotload_tui.core.hooks.inflight import CallRecord, CallsInFlight, HookTable, Version
+from hotload_tui.core.hooks.live import LiveVersion, Place, kind_of
+from hotload_tui.core.hooks.point import Handler, HookFunction, NamedPoint, place_of, signature_of
+from hotload_tui.core.runtime.context import DEFAULT_PRIORITY, PluginContext
 
-_NAME: Final = "hotload"
 _FIRST, _USUAL, _LAST = 50, None, 150  # priorities; None is the plugin's default, usually 100
+_WRAPPERS: Final = ("wrapper", "hookwrapper")
+
+_Execute: TypeAlias = Callable[[str, Sequence[pluggy.HookImpl], Mapping[str, object], bool], object]
+
+logger = logging.getLogger("hotload.engine")
+
+_calling: ContextVar[CallRecord | None] = ContextVar("hotload_pluggy", default=None)
+"""The call of a hook in which implementations run now."""
 
 
-class _Handler(Protocol):
-    def __call__(self, *arguments: object, **named: object) -> object: ...
+def serve_hooks(hooks: pluggy.PluginManager, host: HookHost) -> Callable[[], None]:
+    """Let the plugins of ``host`` be plugins of ``hooks``, now and after each load; return the undo function.
 
-
-def serve_hooks(hooks: pluggy.PluginManager, host: HookHost, *, name: str = _NAME) -> Callable[[], None]:
-    """Let the plugins of ``host`` answer every hook that ``hooks`` specifies now; return the undo function.
-
-    A hook calls the handlers at the hook point with its name, and passes all arguments by name. One call sees
-    one version of every plugin. A handler that raises becomes a fault of its plugin, not an exception in the
-    program. Hot plugins run after pluggy's own plugins; for a hook with ``firstresult`` they run only if
-    those give no answer.
+    A plugin takes part with its functions that are marked for the project of ``hooks`` (``register_marked``),
+    and with its handlers at hook points that have the name of a specified hook. All rules are those of
+    pluggy; a call of a hook uses one version of every hot plugin.
 
     Raises:
-        RefusedError: a hook is historic, which suits only plugins that never leave; or ``hooks`` already has
-            a plugin with this ``name``.
+        RefusedError: a plugin with the name of a hot plugin is registered with ``hooks``.
+        RegisterError: a hook implementation does not fit its hook. After this call, such a load fails.
 
     """
-    if hooks.has_plugin(name):
-        raise RefusedError(f'a plugin "{name}" is registered with pluggy already')
-    answers = {hook.name: _answer(hook, host) for hook in vars(hooks.hook).values() if hook.spec is not None}
-    mark = pluggy.HookimplMarker(hooks.project_name)(wrapper=True)
-    bridge = type("HotPlugins", (), {point: staticmethod(answer) for point, answer in answers.items()})()
-    for answer in answers.values():
-        mark(answer)
-    hooks.register(bridge, name)
-
-    def stop() -> None:
-        if hooks.get_plugin(name) is bridge:
-            hooks.unregister(bridge)
-
-    return stop
-
-
-def _answer(hook: pluggy.HookCaller, host: HookHost) -> FunctionType:
-    """Return a wrapper for a hook that adds the answers of the host's plugins."""
-    if hook.is_historic():
-        raise RefusedError(
-            f"the hook {hook.name} is historic: hot plugins, which come and go, cannot answer it"
-        )
-    assert hook.spec is not None
-    is_first = bool(hook.spec.opts.get("firstresult"))
-    point = hook.name
-    if "strict" in hook.spec.argnames:  # a call by name could take it for its own keyword
-        point = cast("str", HookPoint(hook.spec.function))
-
-    def add(named: dict[str, object]) -> Generator[None, object, object]:
-        said = yield
-        if is_first:
-            return host.first(point, **named) if said is None else said
-        own = said if isinstance(said, list) else []
-        return [*own, *(value for value in host.call(point, **named) if value is not None)]
-
-    # pluggy reads the names of a hook's arguments from the code of the function that implements it.
-    names = hook.spec.argnames
-    named = ", ".join(f"{name!r}: {name}" for name in names)
-    source = f"lambda {', '.join(names)}: (yield from __add({{{named}}}))"
-    wrapper: FunctionType = eval(source, {"__add": add})  # noqa: S307 - contains only names of arguments
-    return wrapper
+    bridge = _Bridge(hooks, host)
+    table = host.flight.table
+    for name, version in table.versions.items():
+        bridge.check(version, table.plugins.get(name, ()))
+    bridge.start()
+    return bridge.stop
 
 
 def register_marked(ctx: PluginContext, namespace: Mapping[str, object], project: str) -> None:
     """Register every function of ``namespace`` (such as ``globals()``) that is marked for ``project``.
 
-    ``project`` is the name of the ``pluggy.HookimplMarker``. ``specname``, ``tryfirst`` (priority 50) and
-    ``trylast`` (150) apply, and a function may take fewer arguments than its hook has.
+    ``project`` is the name of the ``pluggy.HookimplMarker``. As in pytest, a function ``pytest_…`` needs no
+    mark for the project ``pytest``. The functions are handlers of hook points, too: by the name of the hook,
+    with priority 50 for ``tryfirst`` and 150 for ``trylast``; wrappers at ``<hook> (wrapper)``.
 
     Raises:
-        RefusedError: no function is marked, or a marked function is a wrapper around other plugins.
+        RefusedError: no function is marked.
 
     """
     marked = [
-        (function, options)
-        for function in namespace.values()
+        _Marked(function, name, project, options)
+        for name, function in namespace.items()
         if isinstance(function, FunctionType)
-        and isinstance(options := getattr(function, f"{project}_impl", None), dict)
+        and (options := _options_of(function, name, project)) is not None
     ]
     if not marked:
         raise RefusedError(f'no function is marked with pluggy.HookimplMarker("{project}")')
-    for function, options in marked:
-        if options.get("wrapper") or options.get("hookwrapper"):
-            raise RefusedError(f"{function.__name__}: a wrapper around other plugins cannot be a hot plugin")
-        priority = _FIRST if options.get("tryfirst") else _LAST if options.get("trylast") else _USUAL
-        ctx.hook(options.get("specname") or function.__name__, _sparing(function), priority=priority)
+    for each in marked:
+        priority = _FIRST if each.options["tryfirst"] else _LAST if each.options["trylast"] else _USUAL
+        ctx.hook(f"{each.hook} (wrapper)" if each.is_wrapper else each.hook, each, priority=priority)
 
 
-def _sparing(function: FunctionType) -> _Handler:
-    """Return a function that passes on only those named arguments that ``function`` takes."""
-    parameters = signature_of(function).parameters.values()
-    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
-        return function
-    known = {each.name for each in parameters}
+def _options_of(function: FunctionType, name: str, project: str) -> dict[str, object] | None:
+    options = getattr(function, f"{project}_impl", None)
+    if isinstance(options, dict):
+        return _usual | options
+    return {**_usual} if project == "pytest" and name.startswith("pytest_") else None
 
-    def call(*arguments: object, **named: object) -> object:
-        return function(*arguments, **{name: value for name, value in named.items() if name in known})
 
-    functools.update_wrapper(call, function)
-    return call
+_usual: Final[dict[str, object]] = {
+    "wrapper": False,
+    "hookwrapper": False,
+    "optionalhook": False,
+    "tryfirst": False,
+    "trylast": False,
+    "specname": None,
+}
+
+
+class _Marked:
+    """A marked function as a handler; the host passes it only those named arguments that it takes."""
+
+    def __init__(
+        self, function: FunctionType, attribute: str, project: str, options: dict[str, object]
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.attribute = attribute
+        self.project = project
+        self.options = options
+        self.hook = str(options["specname"] or attribute)
+        self.is_wrapper = any(options[each] for each in _WRAPPERS)
+
+    def __call__(self, *arguments: object, **named: object) -> object:
+        parameters = signature_of(self.function).parameters.values()
+        if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
+            known = {each.name for each in parameters}
+            named = {name: value for name, value in named.items() if name in known}
+        return self.function(*arguments, **named)
+
+
+class HotPlugin(ModuleType):
+    """A hot plugin as pluggy sees it; its functions are handles."""
+
+
+class _Implementation(NamedTuple):
+    """A hook implementation of a version."""
+
+    hook: str
+    attribute: str
+    impl: pluggy.HookImpl
+
+    def facts(self) -> tuple[object, ...]:
+        """Return what pluggy knows of it: while this is the same, nothing changes in pluggy."""
+        impl = self.impl
+        kind, opts = type(impl.function), sorted(impl.opts.items())
+        return self.hook, self.attribute, kind, impl.function, opts, impl.argnames, impl.kwargnames
+
+
+class _Edition(NamedTuple):
+    """The implementations of a hook by hot plugins."""
+
+    first: int
+    """The number of the first hook table with them."""
+    impls: tuple[pluggy.HookImpl, ...]
+
+
+class _HookCalls:
+    """The calls in flight, for the handles of implementations: their calls are part of a hook's call."""
+
+    def __init__(self, flight: CallsInFlight) -> None:
+        self._enter = flight.enter_uncounted
+        self.kept, self.seen = flight.kept, flight.seen
+        self.step_in, self.step_out = flight.step_in, flight.step_out
+        self.note_task, self.leave_task, self.leave = flight.note_task, flight.leave_task, flight.leave
+
+    def enter_uncounted(self, point: str | NamedPoint) -> CallRecord:
+        """Begin a call as part of the call of the hook."""
+        return self._enter(point, _calling.get())
+
+
+class _Bridge:
+    """Keeps the hot plugins of a host registered with a plugin manager: a mirror of the host's hook table."""
+
+    def __init__(self, hooks: pluggy.PluginManager, host: HookHost) -> None:
+        self._hooks = hooks
+        self._host = host
+        self._flight = host.flight
+        self._handles = cast("CallsInFlight", _HookCalls(host.flight))
+        self._plugins: dict[str, HotPlugin] = {}
+        self._prepared: WeakKeyDictionary[Version, dict[Handler, _Implementation]] = WeakKeyDictionary()
+        self._live: dict[str, list[_Implementation]] = {}
+        self._editions: dict[str, list[_Edition]] = {}
+        self._edition_of: dict[pluggy.HookImpl, _Edition] = {}
+        self._changed: dict[str, None] = {}  # the hooks; a set would have no order
+        self._registered: set[str] = set()
+        self._historic: set[tuple[str, str]] = set()
+        self._execute: _Execute = hooks._inner_hookexec  # noqa: SLF001
+        self._is_stopped = False
+
+    def start(self) -> None:
+        """Register the live plugins, and follow the hook table."""
+        self._hooks._inner_hookexec = self._call  # type: ignore[assignment] # noqa: SLF001
+        self._flight.add_mirror(self)
+
+    def stop(self) -> None:
+        """Unregister all plugins."""
+        if self._is_stopped:
+            return
+        self._is_stopped = True
+        self._flight.remove_mirror(self)
+        self._editions.clear()
+        if self._hooks._inner_hookexec == self._call:  # noqa: SLF001
+            self._hooks._inner_hookexec = self._execute  # type: ignore[assignment] # noqa: SLF001
+
+    # ---- a version on trial
+
+    def check(self, version: Version, handlers: Sequence[Handler]) -> None:
+        """Make the hook implementations of a version, and let pluggy verify them."""
+        found: dict[Handler, _Implementation] = {}
+        for handler in handlers:
+            named = self._named(handler)
+            if named is None:
+                continue
+            hook, attribute, options = named
+            impl = self._implementation(cast("LiveVersion", version), handler, options)
+            found[handler] = _Implementation(hook, attribute, impl)
+            caller: pluggy.HookCaller | None = getattr(self._hooks.hook, hook, None)
+            if caller is not None and caller.has_spec():
+                self._verify(caller, impl, handler)
+        if found:
+            self._check_name(version.plugin)
+        self._prepared[version] = found
+
+    def _named(self, handler: Handler) -> tuple[str, str, dict[str, object]] | None:
+        """Return the hook, the attribute and the options of a handler; ``None`` if it is not for pluggy."""
+        call = handler.call
+        if type(call) is _Marked:
+            is_own = call.project == self._hooks.project_name
+            return (call.hook, call.attribute, call.options) if is_own else None
+        caller = getattr(self._hooks.hook, handler.point, None)
+        if caller is None or not caller.has_spec():
+            return None
+        is_first, is_last = handler.priority < DEFAULT_PRIORITY, handler.priority > DEFAULT_PRIORITY
+        return handler.point, handler.point, {**_usual, "tryfirst": is_first, "trylast": is_last}
+
+    def _implementation(
+        self, version: LiveVersion, handler: Handler, options: dict[str, object]
+    ) -> pluggy.HookImpl:
+        call = handler.call
+        function = call.function if type(call) is _Marked else call
+        named = version.name_of(function) or version.give(function)
+        if named is None:
+            file, line = place_of(cast("HookFunction", function))
+            problem = f"two hook implementations are called {handler.function}; give each its own name"
+            raise RegisterError(version.plugin, problem, file=file, line=line)
+        version.note(named, function)
+        origin = version.reference if version.is_pending else None
+        handle = kind_of(function)(self._handles, Place(version.plugin, version.parent, *named), origin)
+        plugin = self._plugins.setdefault(version.plugin, HotPlugin(version.plugin))
+        return pluggy.HookImpl(plugin, version.plugin, handle, cast("pluggy.HookimplOpts", options))
+
+    def _verify(self, caller: pluggy.HookCaller, impl: pluggy.HookImpl, handler: Handler) -> None:
+        try:
+            self._hooks._verify_hook(caller, impl)  # noqa: SLF001
+        except Exception as error:  # a warning can be an error, too
+            file, line = place_of(handler.call)
+            raise RegisterError(handler.plugin, str(error), file=file, line=line) from None
+
+    def _check_name(self, name: str) -> None:
+        other = self._hooks.get_plugin(name)
+        if other is None or other is self._plugins[name]:
+            return
+        raise RegisterError(
+            name, f'a plugin "{name}" is registered with pluggy already; rename the directory of the hot one'
+        )
+
+    # ---- the swap
+
+    def change(self, table: HookTable, plugins: Iterable[str]) -> None:
+        """Note the implementations that the hook table has from now on."""
+        hooks: dict[str, None] = {}
+        for name in plugins:
+            before, after = self._live.get(name, []), self._of(table, name)
+            if [each.facts() for each in before] == [each.facts() for each in after]:
+                continue
+            hooks.update(dict.fromkeys(each.hook for each in (*before, *after)))
+            self._live[name] = after
+        self._forget()
+        for hook in hooks:
+            impls = [each.impl for found in self._live.values() for each in found if each.hook == hook]
+            edition = _Edition(table.number, tuple(map(copy.copy, impls)))
+            self._edition_of |= dict.fromkeys(edition.impls, edition)
+            self._editions.setdefault(hook, [_Edition(0, ())]).append(edition)
+        self._changed |= hooks
+
+    def _of(self, table: HookTable, name: str) -> list[_Implementation]:
+        """Return the implementations of a plugin in the order in which pluggy would find them."""
+        version = table.versions.get(name)
+        prepared = self._prepared.get(version, {}) if version is not None else {}
+        found = [prepared[each] for each in table.plugins.get(name, ()) if each in prepared]
+        return sorted(found, key=attrgetter("attribute"))
+
+    def _forget(self) -> None:
+        """Forget the editions of hook tables that no call uses any more."""
+        flight = self._flight
+        oldest = min(table.number for table in (*flight.superseded, flight.table))
+        for editions in self._editions.values():
+            while len(editions) > 1 and editions[1].first <= oldest:
+                for impl in editions.pop(0).impls:
+                    del self._edition_of[impl]
+
+    def changed(self) -> None:
+        """Change the registrations and lists of pluggy."""
+        changed, self._changed = self._changed, {}
+        for name, found in self._live.items():
+            if found and name not in self._registered:
+                self._register(name)
+            self._show(self._plugins[name], found)
+        for hook in changed:
+            for impl in filter(self._is_there, self._editions[hook][-1].impls):
+                self._apply_history(hook, impl)
+            self._fill(hook, self._editions[hook][-1].impls)
+        for name in [name for name in self._registered if not self._live[name]]:
+            self._registered.discard(name)
+            self._historic = {each for each in self._historic if each[0] != name}
+            if self._hooks.get_plugin(name) is self._plugins[name]:
+                self._hooks.unregister(self._plugins[name], name)
+        self._live = {name: found for name, found in self._live.items() if found}
+
+    def _register(self, name: str) -> None:
+        self._registered.add(name)
+        try:
+            self._hooks.register(self._plugins[name], name)
+        except Exception:  # foreign code; the version is live already
+            logger.exception("%s: pluggy cannot register it", name)
+
+    def _is_there(self, impl: pluggy.HookImpl) -> bool:
+        """Return whether pluggy has the plugin of an implementation: the program can block it."""
+        return self._hooks.get_plugin(impl.plugin_name) is impl.plugin
+
+    def _is_own(self, impl: pluggy.HookImpl) -> bool:
+        return type(impl.plugin) is HotPlugin and self._plugins.get(impl.plugin_name) is impl.plugin
+
+    def _show(self, plugin: HotPlugin, found: Iterable[_Implementation]) -> None:
+        """Give a plugin the handles of its implementations as attributes, with their marks."""
+        shown = vars(plugin)
+        handles = {each.attribute: each.impl for each in found}
+        for attribute in [each for each in shown if not each.startswith("__") and each not in handles]:
+            del shown[attribute]
+        for attribute, impl in handles.items():
+            setattr(impl.function, f"{self._hooks.project_name}_impl", impl.opts)
+            shown[attribute] = impl.function
+
+    def _apply_history(self, hook: str, impl: pluggy.HookImpl) -> None:
+        """Let a plugin that is new at a historic hook answer the calls so far, once."""
+        caller: pluggy.HookCaller | None = getattr(self._hooks.hook, hook, None)
+        if caller is None or not caller.is_historic() or (impl.plugin_name, hook) in self._historic:
+            return
+        self._historic.add((impl.plugin_name, hook))
+        try:
+            caller._maybe_apply_history(impl)  # noqa: SLF001
+        except (Exception, SystemExit):  # foreign code; the version is live already
+            logger.exception("%s: the historic hook %s raised", impl.plugin_name, hook)
+
+    def _fill(self, hook: str, hot: Iterable[pluggy.HookImpl]) -> None:
+        """Put the implementations of hot plugins into pluggy's list for a hook, in one assignment."""
+        caller: pluggy.HookCaller | None = getattr(self._hooks.hook, hook, None)
+        if caller is None:
+            caller = pluggy.HookCaller(hook, self._hooks._hookexec)  # noqa: SLF001
+            setattr(self._hooks.hook, hook, caller)
+        while True:  # the program may register a plugin meanwhile
+            before = caller.get_hookimpls()
+            cold = [impl for impl in before if not self._is_own(impl)]
+            after = self._merged(cold, filter(self._is_there, hot))
+            if caller.get_hookimpls() == before:
+                caller._hookimpls[:] = after  # noqa: SLF001
+                return
+
+    def _merged(self, cold: list[pluggy.HookImpl], hot: Iterable[pluggy.HookImpl]) -> list[pluggy.HookImpl]:
+        """Return a list of implementations as if all plugins had been registered in their present order."""
+        ranks = {id(plugin): rank for rank, (_, plugin) in enumerate(self._hooks.list_name_plugin())}
+
+        def rank_of(impl: pluggy.HookImpl) -> int:
+            return ranks.get(id(impl.plugin), len(ranks))  # call_extra adds some without a plugin
+
+        merged = [*cold]
+        for impl in sorted(hot, key=rank_of):
+            place = _section(impl), rank_of(impl)
+            index = 0
+            while index < len(merged) and _is_before(_section(merged[index]), rank_of(merged[index]), place):
+                index += 1
+            merged.insert(index, impl)
+        return merged
+
+    # ---- a call
+
+    def _call(
+        self,
+        name: str,
+        impls: Sequence[pluggy.HookImpl],
+        kwargs: Mapping[str, object],
+        firstresult: bool,  # noqa: FBT001 - as pluggy calls it
+    ) -> object:
+        """Call a hook: hot plugins with the versions of one hook table."""
+        __tracebackhide__ = True
+        editions = self._editions.get(name)
+        if editions is None:
+            return self._execute(name, impls, kwargs, firstresult)
+        flight = self._flight
+        record = flight.enter(name)
+        flight.step_out(record)  # what the program's own plugins call is not part of this call
+        token = _calling.set(record)
+        try:
+            return self._execute(name, self._fitting(impls, editions, record.table), kwargs, firstresult)
+        except BaseException as error:
+            self._blame(error, name, kwargs, record.table)
+            raise
+        finally:
+            _calling.reset(token)
+            flight.step_in(record)
+            flight.leave(record)
+
+    def _fitting(
+        self, impls: Sequence[pluggy.HookImpl], editions: Sequence[_Edition], table: HookTable
+    ) -> Sequence[pluggy.HookImpl]:
+        """Return the implementations with those of hot plugins as of a hook table."""
+        hot = [impl for impl in impls if self._is_own(impl)]
+        if not hot:
+            return impls
+        wanted = next(each for each in reversed(editions) if each.first <= table.number)
+        read = self._edition_of.get(hot[0])
+        if read is wanted:
+            return impls
+        left_out = {impl.plugin_name for impl in read.impls} if read else set()  # by subset_hook_caller
+        left_out -= {impl.plugin_name for impl in hot}
+        cold = [impl for impl in impls if not self._is_own(impl)]
+        return self._merged(cold, [impl for impl in wanted.impls if impl.plugin_name not in left_out])
+
+    def _blame(self, error: BaseException, hook: str, kwargs: Mapping[str, object], table: HookTable) -> None:
+        """Record an error that a hot plugin raised as its fault; it reaches the program all the same."""
+        modules = _raised_in(error.__traceback__)
+        for name, version in table.versions.items():
+            if any(f"{module}.".startswith(f"{version.parent}.") for module in modules):
+                points = hook, f"{hook} (wrapper)"
+                at_hook = [each for each in table.plugins.get(name, ()) if each.point in points]
+                if at_hook:
+                    self._host.blame(at_hook[0], error, {**kwargs})
+
+
+def _section(impl: pluggy.HookImpl) -> tuple[bool, int]:
+    """Return the part of pluggy's list that an implementation belongs to; pluggy calls the last one first."""
+    return bool(impl.wrapper or impl.hookwrapper), 0 if impl.trylast else 2 if impl.tryfirst else 1
+
+
+def _is_before(section: tuple[bool, int], rank: int, place: tuple[tuple[bool, int], int]) -> bool:
+    """Return whether an implementation is before one at ``place`` in pluggy's list."""
+    if section != place[0]:
+        return section < place[0]
+    return rank > place[1] if section[1] == 0 else rank <= place[1]
+
+
+def _raised_in(trace: TracebackType | None) -> list[str]:
+    """Return the modules in which a hook implementation raised an error.
+
+    There is none if the error came through another call of a hook, which has reported it.
+    """
+    modules: list[str] = []
+    calls = 0
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__", ""))
+        if module == __name__:
+            calls += 1
+        modules = [] if module.startswith("pluggy.") else [*modules, module]
+        trace = trace.tb_next
+    return modules if calls == 1 else []

@@ -1,27 +1,43 @@
+"""Hot plugins behind pluggy; ``PROBES`` compares each rule of pluggy with plain plugins of the same code."""
+
+from __future__ import annotations
+
+import threading
+import warnings
 from collections.abc import Callable
+from types import ModuleType
+from typing import NamedTuple
 
 import pluggy
 import pytest
 
-from hotload_tui import Config, HookHost
-from hotload_tui.core.errors import RefusedError
+from hotload_tui import Config, PluginState
+from hotload_tui.core.errors import RegisterError
 from hotload_tui.integrations.pluggy import serve_hooks
+from tests import counts
 from tests.conftest import Running, Workspace, answering
+from tests.integrations.conftest import Program
 
 spec = pluggy.HookspecMarker("app")
 impl = pluggy.HookimplMarker("app")
 
-MARKED = """
-import pluggy
-from hotload_tui.integrations.pluggy import register_marked
+HEAD = 'import pluggy\n\nhookimpl = pluggy.HookimplMarker("app")\n\n'
+MARKED = (
+    "from hotload_tui.integrations.pluggy import register_marked\n\n{}\n\n"
+    'def register(ctx):\n    register_marked(ctx, globals(), "app")\n'
+)
 
-hookimpl = pluggy.HookimplMarker("app")
 
-{}
+def marked(body: str) -> str:
+    """Return the source of a hot plugin with functions that are marked for pluggy."""
+    return MARKED.format(HEAD + body)
 
-def register(ctx):
-    register_marked(ctx, globals(), "app")
-"""
+
+def plain(name: str, body: str) -> ModuleType:
+    """Return a plain plugin with the same functions."""
+    module = ModuleType(name)
+    exec(compile(HEAD + body, f"{name}.py", "exec"), vars(module))
+    return module
 
 
 class Hooks:
@@ -35,19 +51,13 @@ class Hooks:
     def find(self, name: str) -> None:
         """Find something."""
 
+    @spec(historic=True)
+    def began(self, number: int) -> None:
+        """Report a past event."""
 
-class Settled:
-    """A plain pluggy plugin."""
-
-    @impl
-    def greet(self, name: str) -> str:
-        """Greet in the usual way."""
-        return f"Good day, {name}"
-
-    @impl
-    def find(self, name: str) -> str | None:
-        """Return an answer for one name."""
-        return "settled" if name == "old" else None
+    @spec(warn_on_impl=DeprecationWarning("old"))
+    def old(self) -> None:
+        """Do nothing any more."""
 
 
 def manager_of_hooks() -> pluggy.PluginManager:
@@ -57,123 +67,553 @@ def manager_of_hooks() -> pluggy.PluginManager:
     return hooks
 
 
-def test_hot_plugins_answer_beside_those_of_pluggy(
-    workspace: Workspace, run: Callable[[Config], Running]
-) -> None:
-    """A call through pluggy returns the answers of its own plugins, then those of the live hot plugins."""
-    workspace["hot"] = MARKED.format("@hookimpl\ndef greet(name):\n    return f'Hi, {name}'")
-    running = run(workspace.config())
-    hooks = manager_of_hooks()
-    hooks.register(Settled())
-    serve_hooks(hooks, running.host)
-    assert hooks.hook.greet(name="Ada", language="en") == ["Good day, Ada", "Hi, Ada"]
-    workspace["hot"] = MARKED.format(
-        "@hookimpl\ndef greet(name, language):\n    return f'{language}: {name}'"
+class Later:
+    """Hooks that the program specifies later."""
+
+    @spec(firstresult=True)
+    def later(self, name: str) -> None:
+        """Answer once."""
+
+
+def greeting(value: str, options: str = "", body: str = "") -> str:
+    """Return a function at the hook ``greet``."""
+    return f"@hookimpl({options})\ndef greet(name):\n    {body or f'return {value!r}'}\n"
+
+
+def finding(value: object) -> str:
+    """Return a function at the hook ``find``."""
+    return f"@hookimpl\ndef find(name):\n    return {value!r}\n"
+
+
+def wrapping(value: str, options: str = "wrapper=True") -> str:
+    """Return a wrapper at the hook ``greet``."""
+    return greeting("", options, f"return [{value!r}, *(yield), {value!r}]")
+
+
+OLD_STYLE = (
+    "outcome = yield\n"
+    "    try:\n        outcome.force_result([*outcome.get_result(), 'old'])\n"
+    "    except ValueError as error:\n        outcome.force_result([str(error)])"
+)
+RESCUE = "try:\n        return (yield)\n    except ValueError as error:\n        return [str(error)]"
+RAISE = "raise ValueError('no')"
+
+
+def greet(hooks: pluggy.PluginManager) -> object:
+    """Call the hook ``greet``."""
+    return hooks.hook.greet(name="Ada", language="en")
+
+
+def find(hooks: pluggy.PluginManager) -> object:
+    """Call the hook ``find``."""
+    return hooks.hook.find(name="Ada")
+
+
+def attempt(function: Callable[[], object]) -> object:
+    """Return what a function returns, or the type and text of what it raises."""
+    try:
+        return function()
+    except BaseException as error:
+        return type(error).__name__, str(error)
+
+
+def impls(hooks: pluggy.PluginManager) -> object:
+    """Return what pluggy tells of the implementations of ``greet``."""
+    return [
+        (each.plugin_name, each.function.__name__, each.argnames, each.kwargnames, each.opts, each.wrapper)
+        for each in hooks.hook.greet.get_hookimpls()
+    ]
+
+
+def names(hooks: pluggy.PluginManager) -> object:
+    """Return what pluggy tells of the plugins and their names."""
+    pairs = hooks.list_name_plugin()
+    return (
+        [
+            (name, plugin.__name__, hooks.get_canonical_name(plugin), hooks.get_name(plugin))
+            for name, plugin in pairs
+        ],
+        sorted(plugin.__name__ for plugin in hooks.get_plugins()),
+        [(hooks.has_plugin(name), hooks.is_registered(plugin)) for name, plugin in pairs],
     )
-    running.manager.rebuild()
-    assert hooks.hook.greet(name="Ada", language="en") == ["Good day, Ada", "en: Ada"]
 
 
-def test_the_first_result_is_pluggys_then_that_of_hot_plugins(
+def callers(hooks: pluggy.PluginManager) -> object:
+    """Return the hooks of each plugin."""
+    found = [hooks.get_hookcallers(plugin) or [] for _, plugin in hooks.list_name_plugin()]
+    return [sorted(each.name for each in callers) for callers in found]
+
+
+def blocked(hooks: pluggy.PluginManager) -> object:
+    """Block a plugin and the name of a later one."""
+    hooks.set_blocked("b")
+    state = hooks.is_blocked("b"), hooks.has_plugin("b"), greet(hooks)
+    return state, hooks.unblock("b"), [name for name, _ in hooks.list_name_plugin()]
+
+
+def unregistered(hooks: pluggy.PluginManager) -> object:
+    """Unregister a plugin, and register it again."""
+    plugin = hooks.unregister(name="a")
+    before = greet(hooks)
+    hooks.register(plugin, "a")
+    return before, greet(hooks), hooks.list_name_plugin()[-1][0]
+
+
+def subset(hooks: pluggy.PluginManager) -> object:
+    """Call a hook without one of the plugins."""
+    caller = hooks.subset_hook_caller("greet", [hooks.get_plugin("b")])
+    return caller(name="Ada", language="en"), greet(hooks)
+
+
+def extra(hooks: pluggy.PluginManager) -> object:
+    """Call a hook with one function more."""
+    return hooks.hook.greet.call_extra([lambda name: f"extra {name}"], {"name": "Ada", "language": "en"})
+
+
+def later(hooks: pluggy.PluginManager) -> object:
+    """Specify a hook after its plugins have registered."""
+    before = hooks.hook.later(name="Ada")
+    added = attempt(lambda: hooks.add_hookspecs(Later))
+    return before, str(added).replace("\\n", "\n").split("\n")[0], hooks.hook.later(name="Ada")
+
+
+def historic(hooks: pluggy.PluginManager) -> object:
+    """Call a historic hook after its plugins have registered."""
+    said: list[object] = []
+    hooks.hook.began.call_historic(said.append, {"number": 2})
+    return said, attempt(lambda: hooks.hook.began(number=1))
+
+
+def monitored(hooks: pluggy.PluginManager) -> object:
+    """Watch the calls of hooks."""
+    seen: list[object] = []
+    stop = hooks.add_hookcall_monitoring(
+        lambda name, impls, kwargs: seen.append((name, [each.plugin_name for each in impls], kwargs)),
+        lambda outcome, *_: seen.append(outcome.get_result()),
+    )
+    greet(hooks)
+    stop()
+    return seen, greet(hooks)
+
+
+def nested(hooks: pluggy.PluginManager) -> object:
+    """Call hooks from a hook."""
+    return hooks.hook.outer(hooks=hooks)
+
+
+class Probe(NamedTuple):
+    """Plugins, in the order of their names; those named ``plain…`` stay plain. And what to ask pluggy."""
+
+    plugins: dict[str, str]
+    ask: Callable[[pluggy.PluginManager], object] = greet
+
+
+THREE = {"a": greeting("a"), "b": greeting("b"), "c": greeting("c")}
+
+OUTER = "@hookimpl\ndef outer(hooks): return hooks.hook.greet(name='', language='')\n"
+
+PROBES = {
+    "order of equals": Probe(THREE),
+    "order of equals among plain plugins": Probe(
+        {"a": greeting("a"), "plain": greeting("plain"), "z": greeting("z")}
+    ),
+    "tryfirst across plain plugins": Probe(
+        {"a": greeting("a", "tryfirst=True"), "b": greeting("b", "tryfirst=True"), "plain": greeting("plain")}
+    ),
+    "trylast across plain plugins": Probe(
+        {"plain": greeting("plain"), "y": greeting("y", "trylast=True"), "z": greeting("z", "trylast=True")}
+    ),
+    "firstresult is the last registered": Probe(
+        {"a": finding("a"), "plain": finding("plain"), "z": finding("z")}, find
+    ),
+    "firstresult skips None": Probe({"a": finding("a"), "plain": finding(None), "z": finding(None)}, find),
+    "firstresult ends the call": Probe({"a": f"@hookimpl()\ndef find(): {RAISE}\n", "z": finding(0)}, find),
+    "firstresult of nobody": Probe({"a": finding(None)}, find),
+    "None is no result": Probe({"a": greeting("a"), "z": greeting("", body="return None")}),
+    "wrapper": Probe({"a": wrapping("w"), "plain": greeting("plain"), "z": greeting("z")}),
+    "wrappers around wrappers": Probe(
+        {"a": wrapping("a"), "b": greeting("b"), "plain": wrapping("p"), "z": wrapping("z")}
+    ),
+    "order of wrappers": Probe(
+        {
+            "a": wrapping("a", "wrapper=True, tryfirst=True"),
+            "b": wrapping("b"),
+            "z": wrapping("z", "wrapper=True, trylast=True"),
+        }
+    ),
+    "hookwrapper": Probe({"a": greeting("", "hookwrapper=True", OLD_STYLE), "plain": greeting("plain")}),
+    "wrapper around an exception": Probe(
+        {"a": greeting("", body=RAISE), "z": greeting("", "wrapper=True", RESCUE)}
+    ),
+    "wrapper around a plain exception": Probe(
+        {"a": greeting("", "wrapper=True", RESCUE), "plain": greeting("", body=RAISE)}
+    ),
+    "hookwrapper around an exception": Probe(
+        {"a": greeting("", body=RAISE), "z": greeting("", "hookwrapper=True", OLD_STYLE)}
+    ),
+    "plain wrapper around an exception": Probe(
+        {"a": greeting("", body=RAISE), "plain": greeting("", "wrapper=True", RESCUE)}
+    ),
+    "exception": Probe({"a": greeting("a"), "z": greeting("", body=RAISE)}),
+    "exception in a wrapper": Probe(
+        {"a": greeting("a"), "z": greeting("", "wrapper=True", f"yield\n    {RAISE}")}
+    ),
+    "StopIteration": Probe({"a": greeting("", body="raise StopIteration('stop')"), "z": wrapping("w")}),
+    "Ctrl-C": Probe({"a": greeting("a"), "z": greeting("", body="raise KeyboardInterrupt('stop')")}),
+    "two yields": Probe(
+        {"a": greeting("", "wrapper=True", "yield\n    yield")},
+        lambda hooks: type(attempt(lambda: greet(hooks))),
+    ),
+    "fewer arguments": Probe(
+        {
+            "a": "@hookimpl()\ndef greet(): return 1\n",
+            "z": "@hookimpl()\ndef greet(language, name): return language, name\n",
+        }
+    ),
+    "default values": Probe({"a": "@hookimpl()\ndef greet(name, language='de'): return name, language\n"}),
+    "** gets nothing": Probe({"a": "@hookimpl()\ndef greet(*, more=1, **rest): return more, rest\n"}),
+    "missing argument": Probe(
+        {"a": "@hookimpl()\ndef later(name, more): return name\n"},
+        lambda hooks: attempt(lambda: hooks.hook.later(name="Ada")),
+    ),
+    "specname": Probe({"a": "@hookimpl(specname='greet')\ndef hello(name): return name\n"}),
+    "functions at one hook": Probe(
+        {"a": "".join(f"@hookimpl(specname='greet')\ndef {each}(): return {each!r}\n" for each in "yxz")}
+    ),
+    "method of a class": Probe(
+        {"a": "class Kind:\n    @staticmethod\n    def say(name): return name\n\ngreet = hookimpl(Kind.say)"}
+    ),
+    "lambda": Probe({"a": "greet = hookimpl(lambda name: name)"}),
+    "check_pending": Probe(
+        {"a": "@hookimpl()\ndef later(): pass\n"}, lambda hooks: str(attempt(hooks.check_pending))[:60]
+    ),
+    "optionalhook": Probe(
+        {"a": "@hookimpl(optionalhook=True)\ndef later(): pass\n"}, lambda hooks: attempt(hooks.check_pending)
+    ),
+    "later hookspecs": Probe(
+        {name: f"@hookimpl()\ndef later(name): return {name!r}\n" for name in ("a", "plain", "z")}, later
+    ),
+    "later hookspecs that do not fit": Probe(
+        {"a": "@hookimpl()\ndef later(): return 1\n", "b": "@hookimpl()\ndef later(name, x=1): return 2\n"},
+        later,
+    ),
+    "set_blocked": Probe(THREE, blocked),
+    "unregister": Probe(THREE, unregistered),
+    "list_name_plugin": Probe({**THREE, "plain": ""}, names),
+    "get_hookimpls": Probe(
+        {
+            "a": greeting("a", "trylast=True"),
+            "b": wrapping("b"),
+            "plain": greeting("p"),
+            "z": "@hookimpl()\ndef greet(name, language=''): pass\n",
+        },
+        impls,
+    ),
+    "get_hookcallers": Probe({"a": greeting("a") + finding("a"), "b": finding("b")}, callers),
+    "historic": Probe({"a": "@hookimpl()\ndef began(number): return number\n"}, historic),
+    "call_extra": Probe({"a": greeting("a"), "b": greeting("b", "tryfirst=True"), "z": wrapping("z")}, extra),
+    "subset_hook_caller": Probe(THREE, subset),
+    "monitoring": Probe(THREE, monitored),
+    "calls in calls": Probe(
+        {"a": greeting("a"), "b": OUTER, "c": greeting("c")},
+        nested,
+    ),
+    "hook without a specification": Probe(
+        {"a": "@hookimpl()\ndef free(x): return x\n", "plain": "@hookimpl()\ndef free(y): return y\n"},
+        lambda hooks: hooks.hook.free(x=1, y=2),
+    ),
+}
+
+
+ADDED = "\n@hookimpl\ndef added():\n    return 1\n"
+
+
+@pytest.mark.parametrize("probe", PROBES.values(), ids=PROBES)
+def test_pluggys_rules_hold(workspace: Workspace, run: Callable[[Config], Running], probe: Probe) -> None:
+    """Hot plugins give the same result as plain plugins of the same code: at once, and after reloads."""
+    ordinary, hot, reloaded = manager_of_hooks(), manager_of_hooks(), manager_of_hooks()
+    running = run(workspace.config())
+    serve_hooks(hot, running.host)
+    serve_hooks(reloaded, running.host)
+    mine = [name for name in probe.plugins if not name.startswith("plain")]
+
+    def save(name: str, body: str) -> None:
+        workspace[name] = marked(body)
+        running.manager.scan_and_load_all()
+        assert running.status(name).state is PluginState.OK, running.status(name).fault
+
+    for name, body in probe.plugins.items():
+        ordinary.register(plain(name, body), name)
+        if name in mine:
+            save(name, body)
+        else:
+            hot.register(plain(name, body), name)
+            reloaded.register(plain(name, body), name)
+    expected = attempt(lambda: probe.ask(ordinary))
+    assert attempt(lambda: probe.ask(hot)) == expected
+    for more in (ADDED, "# changed\n"):
+        for name in reversed(mine):
+            save(name, probe.plugins[name] + more)
+    assert attempt(lambda: probe.ask(reloaded)) == expected
+
+
+REFUSED = {
+    "unknown argument": greeting("x").replace("name", "nam"),
+    "wrapper without yield": greeting("x", "wrapper=True"),
+    "both kinds of wrapper": greeting("", "wrapper=True, hookwrapper=True", "yield"),
+    "wrapper of a historic hook": "@hookimpl(wrapper=True)\ndef began():\n    return (yield)",
+    "hook that warns": "@hookimpl\ndef old():\n    pass",
+}
+
+
+@pytest.mark.parametrize("body", REFUSED.values(), ids=REFUSED)
+def test_what_pluggy_refuses_fails_to_load(
+    workspace: Workspace, run: Callable[[Config], Running], body: str
+) -> None:
+    """A version that pluggy refuses fails to load with pluggy's words; the previous version stays."""
+    if "old" in body:
+        with pytest.warns(DeprecationWarning, match="old") as warned:
+            manager_of_hooks().register(plain("hot", body), "hot")
+        text = str(warned[0].message)
+    else:
+        with pytest.raises(pluggy.PluginValidationError) as refused:
+            manager_of_hooks().register(plain("hot", body), "hot")
+        text = str(refused.value)
+    workspace["hot"] = marked(greeting("v1"))
+    running, hooks = run(workspace.config()), manager_of_hooks()
+    serve_hooks(hooks, running.host)
+    workspace["hot"] = marked(body)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        running.manager.scan_and_load_all()
+    assert running.fault("hot").message == text
+    assert running.fault("hot").frames[-1].file.endswith("plugin.py")
+    assert greet(hooks) == ["v1"]
+    with pytest.raises(RegisterError):
+        serve_hooks(refusing(), running.host)
+
+
+def refusing() -> pluggy.PluginManager:
+    """Return a manager whose hook ``greet`` has no argument ``name``."""
+
+    class Other:
+        @spec
+        def greet(self) -> None:
+            """Greet nobody."""
+
+    hooks = pluggy.PluginManager("app")
+    hooks.add_hookspecs(Other)
+    return hooks
+
+
+def test_a_plugin_follows_its_versions(workspace: Workspace, run: Callable[[Config], Running]) -> None:
+    """A kept implementation runs the live version; hooks come and go; a failed load changes nothing."""
+    running, hooks = run(workspace.config()), manager_of_hooks()
+    serve_hooks(hooks, running.host)
+    workspace["hot"] = marked(greeting("v1"))
+    running.manager.scan_and_load_all()
+    (kept,), plugin = hooks.hook.greet.get_hookimpls(), hooks.get_plugin("hot")
+    workspace["hot"] = marked(greeting("v2"))
+    running.manager.scan_and_load_all()
+    assert (kept.function("Ada"), plugin.greet("Ada"), greet(hooks)) == ("v2", "v2", ["v2"])
+    assert hooks.hook.greet.get_hookimpls() == [kept]  # nothing has changed in pluggy
+    workspace["hot"] = marked(finding("v3"))
+    running.manager.scan_and_load_all()
+    assert (greet(hooks), find(hooks), hooks.get_plugin("hot"), hasattr(plugin, "greet")) == (
+        [],
+        "v3",
+        plugin,
+        False,
+    )
+    workspace["hot"] = marked(greeting("v4")) + "\nraise ValueError\n"
+    running.manager.scan_and_load_all()
+    assert (greet(hooks), find(hooks)) == ([], "v3")
+    workspace["hot"] = answering("x", "unspecified")
+    running.manager.scan_and_load_all()
+    assert (hooks.list_name_plugin(), find(hooks)) == ([], None)
+    workspace["hot"] = marked(greeting("v6"))
+    running.manager.scan_and_load_all()
+    running.manager.disable("hot")
+    assert (hooks.list_name_plugin(), greet(hooks)) == ([], [])
+
+
+HEARD = "from program import heard\n@hookimpl\ndef began(number):\n    {}\n"
+
+
+def test_a_historic_hook_is_called_once(program: Program) -> None:
+    """A hot plugin hears the past calls of a historic hook once, however often it reloads."""
+    program.heard, said = [], []
+    hooks = manager_of_hooks()
+    hooks.hook.began.call_historic(said.append, {"number": 1})
+    serve_hooks(hooks, program.running.host)
+    for version in (1, 2):
+        program.save(marked(HEARD.format(f"heard.append(number)\n    return {version}")))
+    hooks.hook.began.call_historic(said.append, {"number": 2})
+    assert (program.heard, said) == ([1, 2], [1, 2])
+    program.save(answering("no hook of pluggy"))
+    program.save(marked(HEARD.format("raise ValueError(number)")))
+    assert program.problem().startswith("1")
+
+
+def test_an_exception_is_a_fault_and_reaches_the_program(
     workspace: Workspace, run: Callable[[Config], Running]
 ) -> None:
-    """A first-result hook calls hot plugins only if no pluggy plugin has answered."""
-    workspace["hot"] = MARKED.format("@hookimpl(specname='find')\ndef look(name):\n    return 'hot'")
-    hooks = manager_of_hooks()
-    hooks.register(Settled())
-    serve_hooks(hooks, run(workspace.config()).host)
-    assert (hooks.hook.find(name="old"), hooks.hook.find(name="new")) == ("settled", "hot")
-
-
-def test_order_follows_tryfirst_and_trylast(workspace: Workspace, run: Callable[[Config], Running]) -> None:
-    """``tryfirst`` and ``trylast`` set the order among hot plugins."""
-    for name, options in {"a": "trylast=True", "b": "", "c": "tryfirst=True"}.items():
-        workspace[name] = MARKED.format(f"@hookimpl({options})\ndef greet():\n    return {name!r}")
-    hooks = manager_of_hooks()
-    serve_hooks(hooks, run(workspace.config()).host)
-    assert hooks.hook.greet(name="", language="") == ["c", "b", "a"]
-
-
-def test_a_hot_plugin_that_raises_is_fenced(workspace: Workspace, run: Callable[[Config], Running]) -> None:
-    """An exception of a hot plugin is its fault, and does not reach the program."""
-    workspace["bad"] = MARKED.format("@hookimpl\ndef greet():\n    raise ValueError('no')")
-    workspace["good"] = MARKED.format("@hookimpl\ndef greet(**everything):\n    return sorted(everything)")
-    running = run(workspace.config())
-    hooks = manager_of_hooks()
+    """An exception of a hot plugin is its fault; an exception of another plugin, or Ctrl-C, is none."""
+    workspace["bad"] = marked(greeting("", body=RAISE))
+    workspace["caller"] = marked(
+        "@hookimpl\ndef outer(hooks):\n    return hooks.hook.greet(name='', language='')"
+    )
+    workspace["wrapper"] = marked(greeting("", "wrapper=True", "return (yield)"))
+    running, hooks = run(workspace.config()), manager_of_hooks()
     serve_hooks(hooks, running.host)
-    assert hooks.hook.greet(name="", language="") == [["language", "name"]]
-    assert running.fault("bad").message == "no"
+    with pytest.raises(ValueError, match="no"):
+        nested(hooks)
+    assert running.fault("bad").call == "greet(name='', language='')"
+    assert [running.status(name).fault for name in ("caller", "wrapper")] == [None, None]
+    assert [point.handlers[0].faults for point in running.host.points() if point.point == "greet"] == [1]
+
+
+def test_one_call_sees_one_version(program: Program) -> None:
+    """A call in which plugins reload goes on with the old versions; what plain plugins call is new."""
+    hooks = manager_of_hooks()
+    serve_hooks(hooks, program.running.host)
+
+    def save(version: int) -> None:
+        for name in ("a", "b"):
+            program.workspace[name] = marked(
+                "\n".join(
+                    f"@hookimpl(specname='greet')\ndef f{place}(): return '{name}{version}'\n"
+                    for place in range(version)
+                )
+                + wrapping(f"{name}{version}")
+            )
+        program.running.manager.scan_and_load_all()
+
+    class Between:
+        now: object = None
+
+        @impl(tryfirst=True)
+        def greet(self) -> str:
+            """Reload all plugins, once, and call the hook again."""
+            if self.now is None:
+                self.now = ()
+                save(2)
+                self.now = greet(hooks)
+            return "plain"
+
+    save(1)
+    between = Between()
+    hooks.register(between)
+    assert greet(hooks) == ["b1", "a1", "plain", "b1", "a1", "a1", "b1"]
+    new = ["b2", "a2", "plain", "b2", "b2", "a2", "a2", "a2", "b2"]
+    assert (between.now, greet(hooks)) == (new, new)
+
+
+def test_old_code_calls_old_code(program: Program) -> None:
+    """What a hot plugin calls through a hook has the versions that its own call began with."""
+    hooks = program.hooks = manager_of_hooks()
+    serve_hooks(hooks, program.running.host)
+    program.save(marked(greeting("old")), "b")
+    program.reload = lambda: program.save(
+        marked("@hookimpl(specname='greet')\ndef other():\n    return 'new'"), "b"
+    )
+    program.save(
+        marked(
+            "import program\n@hookimpl\ndef find():\n    program.reload()\n"
+            "    return program.hooks.hook.greet(name='', language='')"
+        ),
+        "a",
+    )
+    assert (find(hooks), greet(hooks)) == (["old"], ["new"])
+
+
+def test_threads_see_all_plugins_of_one_version(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """Four threads call a hook during reloads that change functions and hooks: no call sees none or two."""
+    running, hooks = run(workspace.config()), manager_of_hooks()
+    serve_hooks(hooks, running.host)
+    seen: set[tuple[str, ...]] = set()
+    is_over = threading.Event()
+
+    def save(version: int) -> None:
+        for name in ("a", "b"):
+            workspace[name] = marked(
+                f"@hookimpl(specname='greet')\ndef greet_{version % 3}():\n    return '{name}{version}'"
+            )
+        running.manager.scan_and_load_all()
+
+    def call() -> None:
+        while not is_over.is_set():
+            seen.add(tuple(greet(hooks)))  # type: ignore[arg-type] # a list of strings
+
+    save(0)
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for version in range(1, counts.PLUGGY_RELOADS):
+        save(version)
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    assert seen <= {(f"b{version}", f"a{version}") for version in range(counts.PLUGGY_RELOADS)}
+
+
+def test_a_name_that_is_taken_is_refused(workspace: Workspace, run: Callable[[Config], Running]) -> None:
+    """A hot plugin with the name of a plain plugin does not load; if it is live, the call is refused."""
+    running, hooks, late = run(workspace.config()), manager_of_hooks(), manager_of_hooks()
+    for each in (hooks, late):
+        each.register(plain("hot", greeting("plain")), "hot")
+    serve_hooks(hooks, running.host)
+    workspace["hot"] = marked(greeting("hot"))
+    running.manager.scan_and_load_all()
+    assert 'a plugin "hot" is registered with pluggy already' in running.fault("hot").message
+    hooks.unregister(name="hot")
+    running.manager.rebuild()
+    assert greet(hooks) == ["hot"]
+    with pytest.raises(RegisterError, match="registered with pluggy already"):
+        serve_hooks(late, running.host)
 
 
 def test_the_undo_ends_it(workspace: Workspace, run: Callable[[Config], Running]) -> None:
-    """After the undo, hot plugins do not answer; a second registration of the host is refused."""
-    workspace["hot"] = MARKED.format("@hookimpl\ndef greet():\n    return 1")
-    host = run(workspace.config()).host
-    hooks = manager_of_hooks()
-    stop = serve_hooks(hooks, host)
-    with pytest.raises(RefusedError, match="registered with pluggy already"):
-        serve_hooks(hooks, host)
+    """After the undo, there are no hot plugins; the plain ones go on."""
+    workspace["hot"] = marked(greeting("hot"))
+    running, hooks = run(workspace.config()), manager_of_hooks()
+    hooks.register(plain("plain", greeting("plain")), "plain")
+    stop = serve_hooks(hooks, running.host)
+    assert greet(hooks) == ["hot", "plain"]
     stop()
     stop()
-    assert hooks.hook.greet(name="", language="") == []
+    workspace["hot"] = marked(greeting("v2"))
+    running.manager.rebuild()
+    assert (greet(hooks), [name for name, _ in hooks.list_name_plugin()]) == (["plain"], ["plain"])
+    serve_hooks(hooks, running.host)
+    assert greet(hooks) == ["v2", "plain"]
 
 
-@pytest.mark.parametrize(
-    ("source", "said"),
-    [
-        (
-            "@hookimpl(wrapper=True)\ndef greet():\n    return (yield)",
-            "greet: a wrapper around other plugins",
-        ),
-        ("def greet():\n    return 1", 'no function is marked with pluggy.HookimplMarker("app")'),
-    ],
-)
-def test_what_cannot_be_hot_is_a_fault(
-    workspace: Workspace, run: Callable[[Config], Running], source: str, said: str
-) -> None:
-    """A wrapper, or a plugin without a marked function, is refused with the reason."""
-    workspace["hot"] = MARKED.format(source)
-    assert said in run(workspace.config()).fault("hot").message
-
-
-def test_a_historic_hook_is_refused() -> None:
-    """A historic hook is refused, because hot plugins come and go."""
-
-    class Historic:
-        @spec(historic=True)
-        def began(self) -> None:
-            """Report a past event."""
-
-    hooks = pluggy.PluginManager("app")
-    hooks.add_hookspecs(Historic)
-    with pytest.raises(RefusedError, match="the hook began is historic"):
-        serve_hooks(hooks, HookHost())
-
-
-def test_plain_hot_plugins_answer_too(workspace: Workspace, run: Callable[[Config], Running]) -> None:
-    """A hot plugin without pluggy marks answers by the name of its hook point."""
-    workspace["plain"] = answering("x", "find").replace("def answer()", "def answer(name)")
+def test_plain_handlers_answer_too(workspace: Workspace, run: Callable[[Config], Running]) -> None:
+    """A handler without a mark answers a specified hook with the name of its hook point."""
+    workspace["plain"] = (
+        "def first(name, language): return language\ndef last(name): return name\n"
+        "def register(ctx):\n    ctx.hook('greet', last, priority=200)\n"
+        "    ctx.hook('greet', first, priority=1)\n"
+    )
     hooks = manager_of_hooks()
     serve_hooks(hooks, run(workspace.config()).host)
-    assert hooks.hook.find(name="n") == "x"
+    assert greet(hooks) == ["en", "Ada"]
 
 
-def test_an_argument_called_strict_reaches_the_plugins(
-    workspace: Workspace, run: Callable[[Config], Running]
-) -> None:
-    """A pluggy hook may have an argument ``strict``, also if no hot plugin takes it."""
+def test_marked_functions_are_handlers(workspace: Workspace, run: Callable[[Config], Running]) -> None:
+    """The host's own calls reach marked functions with the arguments that they take, and no wrappers."""
+    for name, options in {"a": "trylast=True", "b": "", "c": "tryfirst=True", "d": "wrapper=True"}.items():
+        workspace[name] = marked(greeting("", options, f"return {name!r}, name" if name != "d" else "yield"))
+    host = run(workspace.config()).host
+    assert host.call("greet", name=1, language=2) == [("c", 1), ("b", 1), ("a", 1)]
+    assert [point.point for point in host.points()] == ["greet", "greet (wrapper)"]
 
-    class Checks:
-        @spec
-        def check(self, text: str, strict: bool) -> None:  # noqa: FBT001 - the name is the point
-            """Check a text."""
 
-    hooks = pluggy.PluginManager("app")
-    hooks.add_hookspecs(Checks)
-    workspace["one"] = MARKED.format("@hookimpl\ndef check(text): raise ValueError(text)\n")
-    running = run(workspace.config())
-    serve_hooks(hooks, running.host)
-    assert hooks.hook.check(text="a", strict=True) == []
-    workspace["two"] = MARKED.format("@hookimpl\ndef check(strict): return strict\n")
-    running.manager.scan_and_load_all()
-    assert hooks.hook.check(text="a", strict=True) == [True]
+def test_a_plugin_without_a_mark_is_a_fault(workspace: Workspace, run: Callable[[Config], Running]) -> None:
+    """A plugin without a marked function is refused with the reason."""
+    workspace["hot"] = marked("def greet():\n    return 1")
+    said = 'no function is marked with pluggy.HookimplMarker("app")'
+    assert said in run(workspace.config()).fault("hot").message

@@ -677,6 +677,21 @@ class HookHost(HookCalls):
 
         return stop
 
+    @property
+    def flight(self) -> CallsInFlight:
+        """The hook table and the calls in flight, for code that calls handlers by other rules."""
+        return self._flight
+
+    def check(self, version: Version, handlers: Sequence[Handler]) -> None:
+        """Let mirrors prepare for a version on trial; raises what keeps the version from going live."""
+        for mirror in self._flight.mirrors:
+            mirror.check(version, handlers)
+
+    def blame(self, handler: Handler, error: BaseException, kwargs: _Kwargs) -> None:
+        """Report what a handler raised in a call that the host did not make, if it is a fault."""
+        if self._reports.is_fault(error):
+            self._reports.report(handler, error, (), kwargs)
+
     def maker(self, version: LiveVersion) -> HandleMaker:
         """Return what makes handles for a version."""
         return HandleMaker(self._flight, version)

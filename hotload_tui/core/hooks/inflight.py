@@ -44,6 +44,22 @@ class Version(Protocol):
         ...
 
 
+class Mirror(Protocol):
+    """Another place where a program finds the handlers of plugins; it changes with the hook table."""
+
+    def check(self, version: Version, handlers: Sequence[Handler]) -> None:
+        """Prepare for the handlers of a version on trial; raises what keeps the version from going live."""
+        ...
+
+    def change(self, table: HookTable, plugins: Iterable[str]) -> None:
+        """Take the handlers of these plugins from the table that is live next; run no plugin's code."""
+        ...
+
+    def changed(self) -> None:
+        """Finish the change, now that the table is live."""
+        ...
+
+
 class HandleName(str):
     """The name of a handle, in the record of a call through it in place of a hook point."""
 
@@ -53,11 +69,13 @@ class HandleName(str):
 class HookTable:
     """An immutable mapping of hook points to handlers in order, and the calls that use it."""
 
-    __slots__ = ("calls", "counted", "flight", "plugins", "points", "versions")
+    __slots__ = ("calls", "counted", "flight", "number", "plugins", "points", "versions")
 
     def __init__(self, flight: CallsInFlight | None, before: HookTable | None = None) -> None:
         """Copy the table ``before``, or begin empty; ``flight`` is its owner (``None``: never called)."""
         self.flight = flight
+        self.number: int = before.number + 1 if before else 0
+        """The number of tables before this one."""
         self.calls: set[CallRecord] = set()
         self.points: dict[str, tuple[Handler, ...]] = dict(before.points) if before else {}
         self.plugins: dict[str, tuple[Handler, ...]] = dict(before.plugins) if before else {}
@@ -200,6 +218,7 @@ class CallsInFlight:
     def __init__(self) -> None:
         self.table = HookTable(self)
         self.superseded: list[HookTable] = []
+        self.mirrors: list[Mirror] = []
         self.counts = _Counts()
         """Calls so far by hook point, without the calls of all handlers, which the tables count."""
         self._counted_before: Counter[str] = Counter()
@@ -221,12 +240,30 @@ class CallsInFlight:
             after, touched = before.changed(changes, versions)
             self.superseded = [table for table in self.superseded if table.calls]
             self.superseded.append(before)
+            for mirror in self.mirrors:
+                mirror.change(after, changes)
             self.table = after
             for version in versions:
                 version.is_pending = False
                 _of_plugins[version.parent] = self
             for point in touched:  # after the assignment: no call counts by the previous table any more
                 self._take_over(before.counted.get(point), after.counted.get(point), point)
+        for mirror in self.mirrors:
+            mirror.changed()
+
+    def add_mirror(self, mirror: Mirror) -> None:
+        """Let a mirror take all handlers, and change with the table from now on."""
+        with self._swap_lock:
+            mirror.change(self.table, sorted(self.table.plugins))
+            self.mirrors = [*self.mirrors, mirror]
+        mirror.changed()
+
+    def remove_mirror(self, mirror: Mirror) -> None:
+        """Let a mirror lose all handlers."""
+        with self._swap_lock:
+            self.mirrors = [each for each in self.mirrors if each is not mirror]
+            mirror.change(HookTable(self), self.table.plugins)
+        mirror.changed()
 
     def _take_over(self, before: Counted | None, after: Counted | None, point: str) -> None:
         given = before[0].value if before else 0
@@ -253,11 +290,11 @@ class CallsInFlight:
         self.counts[point].value += 1  # type: ignore[index]  # a NamedPoint is a string
         return self.enter_uncounted(point)
 
-    def enter_uncounted(self, point: str | NamedPoint) -> CallRecord:
-        """Begin a call without counting it."""
+    def enter_uncounted(self, point: str | NamedPoint, outer: CallRecord | None = None) -> CallRecord:
+        """Begin a call without counting it; it is part of ``outer``, or else of the call that makes it."""
         record = CallRecord()
         record.point, record.thread = point, get_ident()  # type: ignore[assignment]  # a NamedPoint is a string
-        record.outer = outer = _current.get()
+        record.outer = outer = outer or _current.get()
         if outer is None:
             record.table = table = self.table
             table.calls.add(record)

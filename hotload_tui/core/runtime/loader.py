@@ -149,6 +149,8 @@ class Load:
             if self._context.version is not None:
                 self._context.version.on_trial(context)
             proven = context.run(prove, self._generation, self._context, self._state, self._ledger)
+            if self._context.version is not None:
+                self.host.check(self._context.version, proven.handlers)
         self._overloads = {}
         return proven
 
