@@ -352,8 +352,9 @@ class _Bridge:
         self._historic.add((impl.plugin_name, hook))
         try:
             caller._maybe_apply_history(impl)  # noqa: SLF001
-        except (Exception, SystemExit):  # foreign code; the version is live already
-            logger.exception("%s: the historic hook %s raised", impl.plugin_name, hook)
+        except (Exception, SystemExit) as error:  # foreign code; the version is live already
+            kind = type(error).__name__
+            logger.warning("%s raised %s in the historic hook %s", impl.plugin_name, kind, hook)
 
     def _fill(self, hook: str, hot: Iterable[pluggy.HookImpl]) -> None:
         """Put the implementations of hot plugins into pluggy's list for a hook, in one assignment."""

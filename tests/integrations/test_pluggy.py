@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
@@ -450,7 +451,7 @@ def test_a_historic_hook_is_called_once(program: Program) -> None:
         program.save(marked(HEARD.format(f"heard.append(number)\n    return {version}")))
     hooks.hook.began.call_historic(said.append, {"number": 2})
     assert (program.heard, said) == ([1, 2], [1, 2])
-    program.save(answering("no hook of pluggy"))
+    program.save(answering(0, "no hook of pluggy"))
     program.save(marked(HEARD.format("raise ValueError(number)")))
     assert program.problem().startswith("1")
 
@@ -557,6 +558,57 @@ def test_threads_see_all_plugins_of_one_version(
     for thread in threads:
         thread.join()
     assert seen <= {(f"b{version}", f"a{version}") for version in range(counts.PLUGGY_RELOADS)}
+
+
+REPORTER = """
+from program import said
+from hotload_tui.integrations.pluggy import register_marked
+
+def pytest_configure(config):
+    said.append("configured")
+
+def pytest_runtest_logreport(report):
+    if report.when == "call":
+        said.append(f"VERSION {report.nodeid.split('::')[1]} {report.outcome}")
+
+def register(ctx):
+    register_marked(ctx, globals(), "pytest")
+"""
+CASES = """
+import program
+
+def test_one():
+    assert program.said == ["configured"]
+
+def test_two():
+    program.save_next()
+
+def test_three():
+    program.save_broken()
+"""
+
+
+def test_pytest_has_a_hot_reporter(program: Program, tmp_path: Path) -> None:
+    """A reporter for pytest is configured once, and reports with its new version after a save in a test."""
+    program.said = []
+    program.save_next = lambda: program.save(REPORTER.replace("VERSION", "2"))
+    program.save_broken = lambda: program.save(REPORTER.replace("VERSION", "3") + "raise ValueError")
+    program.save(REPORTER.replace("VERSION", "1"))
+    names: list[str] = []
+
+    class Host:
+        def pytest_configure(self, config: pytest.Config) -> None:
+            """Let hot plugins be plugins of this run."""
+            serve_hooks(config.pluginmanager, program.running.host)
+            names.extend(name for name, _ in config.pluginmanager.list_name_plugin())
+
+    file = tmp_path / "test_cases.py"
+    file.write_text(CASES)
+    options = ["-q", "-s", "-c", str(tmp_path / "pytest.ini"), "-p", "no:cacheprovider", "-p", "no:asyncio"]
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    assert pytest.main([*options, "-p", "no:xdist", str(file)], plugins=[Host()]) == 0
+    expected = ["configured", "1 test_one passed", "2 test_two passed", "2 test_three passed"]
+    assert (program.said, "it" in names) == (expected, True)
 
 
 def test_a_name_that_is_taken_is_refused(workspace: Workspace, run: Callable[[Config], Running]) -> None:
