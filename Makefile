@@ -37,6 +37,7 @@ test: $(VENV)/.installed          ## every behaviour, in minutes
 	@$(BIN)/pytest -n auto --dist worksteal
 
 soak: export HOTLOAD_RELOADS = 500
+soak: export HOTLOAD_PLUGGY_RELOADS = 300
 soak: export HOTLOAD_WEB_RELOADS = 50
 soak: export HOTLOAD_HOOKS = 10000
 soak: export HOTLOAD_MODEL_EXAMPLES = 60

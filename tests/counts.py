@@ -13,7 +13,7 @@ def _count(name: str, usual: int) -> int:
 RELOADS: Final = _count("RELOADS", 60)
 """Reloads after which nothing may have accumulated, and during which no call may be lost."""
 
-PLUGGY_RELOADS: Final = _count("PLUGGY_RELOADS", 12)
+PLUGGY_RELOADS: Final = _count("PLUGGY_RELOADS", 6)
 """Reloads during which threads call a hook through pluggy."""
 
 WEB_RELOADS: Final = _count("WEB_RELOADS", 5)

@@ -56,8 +56,8 @@ def serve_hooks(hooks: pluggy.PluginManager, host: HookHost) -> Callable[[], Non
     pluggy; a call of a hook uses one version of every hot plugin.
 
     Raises:
-        RefusedError: a plugin with the name of a hot plugin is registered with ``hooks``.
-        RegisterError: a hook implementation does not fit its hook. After this call, such a load fails.
+        RegisterError: a hook implementation of a live plugin does not fit its hook, or the plugin's name is
+            taken. After this call, such a version fails to load.
 
     """
     bridge = _Bridge(hooks, host)
@@ -180,7 +180,8 @@ class _Bridge:
         self._flight = host.flight
         self._handles = cast("CallsInFlight", _HookCalls(host.flight))
         self._plugins: dict[str, HotPlugin] = {}
-        self._prepared: WeakKeyDictionary[Version, dict[Handler, _Implementation]] = WeakKeyDictionary()
+        self._prepared: WeakKeyDictionary[Version, dict[int, _Implementation]] = WeakKeyDictionary()
+        """By the ``id`` of a version's handlers: a handler itself would hold the version."""
         self._live: dict[str, list[_Implementation]] = {}
         self._editions: dict[str, list[_Edition]] = {}
         self._edition_of: dict[pluggy.HookImpl, _Edition] = {}
@@ -209,14 +210,14 @@ class _Bridge:
 
     def check(self, version: Version, handlers: Sequence[Handler]) -> None:
         """Make the hook implementations of a version, and let pluggy verify them."""
-        found: dict[Handler, _Implementation] = {}
+        found: dict[int, _Implementation] = {}
         for handler in handlers:
             named = self._named(handler)
             if named is None:
                 continue
             hook, attribute, options = named
             impl = self._implementation(cast("LiveVersion", version), handler, options)
-            found[handler] = _Implementation(hook, attribute, impl)
+            found[id(handler)] = _Implementation(hook, attribute, impl)
             caller: pluggy.HookCaller | None = getattr(self._hooks.hook, hook, None)
             if caller is not None and caller.has_spec():
                 self._verify(caller, impl, handler)
@@ -290,7 +291,7 @@ class _Bridge:
         """Return the implementations of a plugin in the order in which pluggy would find them."""
         version = table.versions.get(name)
         prepared = self._prepared.get(version, {}) if version is not None else {}
-        found = [prepared[each] for each in table.plugins.get(name, ()) if each in prepared]
+        found = [prepared[id(each)] for each in table.plugins.get(name, ()) if id(each) in prepared]
         return sorted(found, key=attrgetter("attribute"))
 
     def _forget(self) -> None:

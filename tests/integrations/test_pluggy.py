@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pluggy
 import pytest
@@ -121,14 +121,21 @@ def attempt(function: Callable[[], object]) -> object:
 def impls(hooks: pluggy.PluginManager) -> object:
     """Return what pluggy tells of the implementations of ``greet``."""
     return [
-        (each.plugin_name, each.function.__name__, each.argnames, each.kwargnames, each.opts, each.wrapper)
+        (
+            each.plugin_name,
+            each.function.__name__,
+            each.argnames,
+            each.kwargnames,
+            each.opts,
+            each.wrapper,
+        )
         for each in hooks.hook.greet.get_hookimpls()
     ]
 
 
 def names(hooks: pluggy.PluginManager) -> object:
     """Return what pluggy tells of the plugins and their names."""
-    pairs = hooks.list_name_plugin()
+    pairs = cast("list[tuple[str, ModuleType]]", hooks.list_name_plugin())
     return (
         [
             (name, plugin.__name__, hooks.get_canonical_name(plugin), hooks.get_name(plugin))
@@ -413,7 +420,9 @@ def test_a_plugin_follows_its_versions(workspace: Workspace, run: Callable[[Conf
     serve_hooks(hooks, running.host)
     workspace["hot"] = marked(greeting("v1"))
     running.manager.scan_and_load_all()
-    (kept,), plugin = hooks.hook.greet.get_hookimpls(), hooks.get_plugin("hot")
+    (kept,) = hooks.hook.greet.get_hookimpls()
+    plugin = hooks.get_plugin("hot")
+    assert plugin is not None
     workspace["hot"] = marked(greeting("v2"))
     running.manager.scan_and_load_all()
     assert (kept.function("Ada"), plugin.greet("Ada"), greet(hooks)) == ("v2", "v2", ["v2"])
@@ -441,9 +450,23 @@ def test_a_plugin_follows_its_versions(workspace: Workspace, run: Callable[[Conf
 HEARD = "from program import heard\n@hookimpl\ndef began(number):\n    {}\n"
 
 
+def test_pluggy_keeps_no_version(program: Program) -> None:
+    """A replaced version and a failed one are freed, also if the plugin keeps its context."""
+    hooks = manager_of_hooks()
+    serve_hooks(hooks, program.running.host)
+    keeps = "\n    global kept\n    kept = ctx\n"
+    for body in (greeting("x"), greeting("y"), REFUSED["unknown argument"]):
+        program.save(marked(body) + keeps)
+    assert program.problem().startswith("Plugin 'it' for hook 'greet'")
+    program.save(marked(finding("x")) + keeps)
+    assert program.running.wait_for(lambda: program.running.status("it").memory == "freed")
+    assert find(hooks) == "x"
+
+
 def test_a_historic_hook_is_called_once(program: Program) -> None:
     """A hot plugin hears the past calls of a historic hook once, however often it reloads."""
-    program.heard, said = [], []
+    said: list[object] = []
+    program.heard = []
     hooks = manager_of_hooks()
     hooks.hook.began.call_historic(said.append, {"number": 1})
     serve_hooks(hooks, program.running.host)
