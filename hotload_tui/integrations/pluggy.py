@@ -89,7 +89,7 @@ def register_marked(ctx: PluginContext, namespace: Mapping[str, object], project
         raise RefusedError(f'no function is marked with pluggy.HookimplMarker("{project}")')
     for each in marked:
         priority = _FIRST if each.options["tryfirst"] else _LAST if each.options["trylast"] else _USUAL
-        ctx.hook(f"{each.hook} (wrapper)" if each.is_wrapper else each.hook, each, priority=priority)
+        ctx.hook(_wrappers_at(each.hook) if each.is_wrapper else each.hook, each, priority=priority)
 
 
 def _options_of(function: FunctionType, name: str, project: str) -> dict[str, object] | None:
@@ -404,6 +404,7 @@ class _Bridge:
         flight = self._flight
         record = flight.enter(name)
         flight.step_out(record)  # what the program's own plugins call is not part of this call
+        self._count(name, record.table)
         token = _calling.set(record)
         try:
             return self._execute(name, self._fitting(impls, editions, record.table), kwargs, firstresult)
@@ -414,6 +415,14 @@ class _Bridge:
             _calling.reset(token)
             flight.step_in(record)
             flight.leave(record)
+
+    def _count(self, hook: str, table: HookTable) -> None:
+        """Count the call for the handlers of hot plugins, also for those that a first result spares."""
+        wrappers = table.points.get(_wrappers_at(hook), ())
+        if wrappers:
+            self._flight.counts[_wrappers_at(hook)].value += 1
+        for handler in (*table.points.get(hook, ()), *wrappers):
+            handler.count()
 
     def _fitting(
         self, impls: Sequence[pluggy.HookImpl], editions: Sequence[_Edition], table: HookTable
@@ -436,10 +445,15 @@ class _Bridge:
         modules = _raised_in(error.__traceback__)
         for name, version in table.versions.items():
             if any(f"{module}.".startswith(f"{version.parent}.") for module in modules):
-                points = hook, f"{hook} (wrapper)"
+                points = hook, _wrappers_at(hook)
                 at_hook = [each for each in table.plugins.get(name, ()) if each.point in points]
                 if at_hook:
                     self._host.blame(at_hook[0], error, {**kwargs})
+
+
+def _wrappers_at(hook: str) -> str:
+    """Return the hook point of the wrappers of a hook, which the host's own calls must not reach."""
+    return f"{hook} (wrapper)"
 
 
 def _section(impl: pluggy.HookImpl) -> tuple[bool, int]:

@@ -494,7 +494,9 @@ def test_an_exception_is_a_fault_and_reaches_the_program(
         nested(hooks)
     assert running.fault("bad").call == "greet(name='', language='')"
     assert [running.status(name).fault for name in ("caller", "wrapper")] == [None, None]
-    assert [point.handlers[0].faults for point in running.host.points() if point.point == "greet"] == [1]
+    figures = {each.point: (each.calls, each.handlers) for each in running.host.points()}
+    calls, (handler,) = figures["greet"]
+    assert (calls, handler.calls, handler.faults, figures["greet (wrapper)"][0]) == (1, 1, 1, 1)
 
 
 def test_one_call_sees_one_version(program: Program) -> None:
