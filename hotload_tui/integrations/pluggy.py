@@ -289,9 +289,16 @@ class _Bridge:
 
     def _of(self, table: HookTable, name: str) -> list[_Implementation]:
         """Return the implementations of a plugin in the order in which pluggy would find them."""
-        version = table.versions.get(name)
-        prepared = self._prepared.get(version, {}) if version is not None else {}
-        found = [prepared[id(each)] for each in table.plugins.get(name, ()) if id(each) in prepared]
+        version, handlers = table.versions.get(name), table.plugins.get(name, ())
+        if version is None:
+            return []
+        if version not in self._prepared:  # its trial began before this bridge
+            try:
+                self.check(version, handlers)
+            except RegisterError as error:
+                logger.warning("%s: pluggy cannot register it: %s", name, error)
+        prepared = self._prepared.get(version, {})
+        found = [prepared[id(each)] for each in handlers if id(each) in prepared]
         return sorted(found, key=attrgetter("attribute"))
 
     def _forget(self) -> None:

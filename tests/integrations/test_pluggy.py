@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import warnings
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from tests.integrations.conftest import Program
 spec = pluggy.HookspecMarker("app")
 impl = pluggy.HookimplMarker("app")
 
+RECIPES = Path(__file__).parents[2] / "docs" / "recipes.md"
 HEAD = 'import pluggy\n\nhookimpl = pluggy.HookimplMarker("app")\n\n'
 MARKED = (
     "from hotload_tui.integrations.pluggy import register_marked\n\n{}\n\n"
@@ -634,6 +636,36 @@ def test_pytest_has_a_hot_reporter(program: Program, tmp_path: Path) -> None:
     assert pytest.main([*options, "-p", "no:xdist", str(file)], plugins=[Host()]) == 0
     expected = ["configured", "1 test_one passed", "2 test_two passed", "2 test_three passed"]
     assert (program.said, "it" in names) == (expected, True)
+
+
+def test_the_recipe_for_pytest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The documented conftest lets the documented plugin report."""
+    blocks = dict(re.findall(r"^```python (\S+)\n(.*?)^```", RECIPES.read_text(), re.MULTILINE | re.DOTALL))
+    for file, text in {
+        "plugins/report/plugin.py": blocks["plugins/report/plugin.py"],
+        "pytest.ini": "[pytest]\n",
+        "test_it.py": "def test_it(): pass\n",
+    }.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    host = ModuleType("host")
+    exec(blocks["conftest.py"], vars(host))
+    options = ["-v", "-s", "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:xdist", str(tmp_path)]
+    assert pytest.main(options, plugins=[host]) == 0
+    assert "::test_it YES" in capsys.readouterr().out
+
+
+def test_a_version_on_trial_takes_part(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version whose trial began before the program served the hooks is registered with its swap."""
+    host, hooks, late = program.running.host, manager_of_hooks(), refusing()
+    serve_hooks(hooks, host)
+    serve_hooks(late, host)
+    monkeypatch.setattr(host, "check", lambda *_: None)
+    program.save(marked(greeting("x")))
+    assert (greet(hooks), late.list_name_plugin()) == (["x"], [])
 
 
 def test_a_name_that_is_taken_is_refused(workspace: Workspace, run: Callable[[Config], Running]) -> None:
