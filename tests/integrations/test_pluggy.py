@@ -587,6 +587,17 @@ def test_threads_see_all_plugins_of_one_version(
     assert seen <= {(f"b{version}", f"a{version}") for version in range(counts.PLUGGY_RELOADS)}
 
 
+def test_a_plugin_may_load_another_in_a_hook(program: Program) -> None:
+    """A plugin that is loaded by a call of another one hears the past calls of a historic hook, too."""
+    program.heard = []
+    hooks = manager_of_hooks()
+    serve_hooks(hooks, program.running.host)
+    program.load = lambda: program.save(marked(HEARD.format("heard.append(-number)")), "b")
+    program.save(marked("import program\n" + HEARD.format("heard.append(number); program.load()")), "a")
+    hooks.hook.began.call_historic(kwargs={"number": 1})
+    assert program.heard == [1, -1]
+
+
 REPORTER = """
 from program import said
 from hotload_tui.integrations.pluggy import register_marked

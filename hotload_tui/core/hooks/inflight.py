@@ -248,22 +248,31 @@ class CallsInFlight:
                 _of_plugins[version.parent] = self
             for point in touched:  # after the assignment: no call counts by the previous table any more
                 self._take_over(before.counted.get(point), after.counted.get(point), point)
-        for mirror in self.mirrors:
-            mirror.changed()
+        if self.mirrors:
+            self._finish(self.mirrors)
 
     def add_mirror(self, mirror: Mirror) -> None:
         """Let a mirror take all handlers, and change with the table from now on."""
         with self._swap_lock:
             mirror.change(self.table, sorted(self.table.plugins))
             self.mirrors = [*self.mirrors, mirror]
-        mirror.changed()
+        self._finish([mirror])
 
     def remove_mirror(self, mirror: Mirror) -> None:
         """Let a mirror lose all handlers."""
         with self._swap_lock:
             self.mirrors = [each for each in self.mirrors if each is not mirror]
             mirror.change(HookTable(self), self.table.plugins)
-        mirror.changed()
+        self._finish([mirror])
+
+    def _finish(self, mirrors: Iterable[Mirror]) -> None:
+        """Let mirrors finish their change; what they call sees the new table, also if an old call asked."""
+        token = _current.set(None)
+        try:
+            for mirror in mirrors:
+                mirror.changed()
+        finally:
+            _current.reset(token)
 
     def _take_over(self, before: Counted | None, after: Counted | None, point: str) -> None:
         given = before[0].value if before else 0
