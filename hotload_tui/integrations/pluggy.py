@@ -21,10 +21,10 @@ import copy
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from operator import attrgetter
-from types import FunctionType, ModuleType, TracebackType
+from types import CodeType, FunctionType, ModuleType, TracebackType
 from typing import Final, NamedTuple, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
@@ -33,7 +33,7 @@ import pluggy
 from hotload_tui.core.errors import RefusedError, RegisterError
 from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.hooks.inflight import CallRecord, CallsInFlight, HookTable, Version
-from hotload_tui.core.hooks.live import LiveVersion, Place, kind_of
+from hotload_tui.core.hooks.live import GeneratorHandle, LiveVersion, Place, kind_of
 from hotload_tui.core.hooks.point import Handler, HookFunction, NamedPoint, place_of, signature_of
 from hotload_tui.core.runtime.context import DEFAULT_PRIORITY, PluginContext
 
@@ -157,6 +157,40 @@ class _Edition(NamedTuple):
     impls: tuple[pluggy.HookImpl, ...]
 
 
+class _Wrapping(Generator[object, object, object]):
+    """The generator of a wrapper, with the code by which pluggy names a wrapper that yields wrongly."""
+
+    def __init__(self, generator: Generator[object, object, object], code: object) -> None:
+        self._generator = generator
+        self.gi_code = code
+
+    def send(self, value: object) -> object:
+        """Go on with a value."""
+        return self._generator.send(value)
+
+    def throw(self, *error: object) -> object:
+        """Go on with an error."""
+        return self._generator.throw(cast("BaseException", error[0]))
+
+    def close(self) -> None:
+        """End the generator."""
+        self._generator.close()
+
+
+class _WrapperHandle(GeneratorHandle):
+    """Stands for a wrapper."""
+
+    __slots__ = ()
+
+    def __call__(self, /, *args: object, **kwargs: object) -> Generator[object, object, object]:
+        """Return the generator of the live wrapper."""
+        return _Wrapping(super().__call__(*args, **kwargs), self.__code__)
+
+    @property
+    def __code__(self) -> CodeType:
+        return cast("FunctionType", self.__wrapped__).__code__
+
+
 class _HookCalls:
     """The calls in flight, for the handles of implementations: their calls are part of a hook's call."""
 
@@ -193,7 +227,7 @@ class _Bridge:
 
     def start(self) -> None:
         """Register the live plugins, and follow the hook table."""
-        self._hooks._inner_hookexec = self._call  # type: ignore[assignment] # noqa: SLF001
+        self._hooks._inner_hookexec = self.call_hook  # type: ignore[assignment] # noqa: SLF001
         self._flight.add_mirror(self)
 
     def stop(self) -> None:
@@ -203,7 +237,7 @@ class _Bridge:
         self._is_stopped = True
         self._flight.remove_mirror(self)
         self._editions.clear()
-        if self._hooks._inner_hookexec == self._call:  # noqa: SLF001
+        if self._hooks._inner_hookexec == self.call_hook:  # noqa: SLF001
             self._hooks._inner_hookexec = self._execute  # type: ignore[assignment] # noqa: SLF001
 
     # ---- a version on trial
@@ -249,7 +283,8 @@ class _Bridge:
             raise RegisterError(version.plugin, problem, file=file, line=line)
         version.note(named, function)
         origin = version.reference if version.is_pending else None
-        handle = kind_of(function)(self._handles, Place(version.plugin, version.parent, *named), origin)
+        kind = _WrapperHandle if kind_of(function) is GeneratorHandle else kind_of(function)
+        handle = kind(self._handles, Place(version.plugin, version.parent, *named), origin)
         plugin = self._plugins.setdefault(version.plugin, HotPlugin(version.plugin))
         return pluggy.HookImpl(plugin, version.plugin, handle, cast("pluggy.HookimplOpts", options))
 
@@ -396,7 +431,7 @@ class _Bridge:
 
     # ---- a call
 
-    def _call(
+    def call_hook(
         self,
         name: str,
         impls: Sequence[pluggy.HookImpl],
@@ -484,8 +519,7 @@ def _raised_in(trace: TracebackType | None) -> list[str]:
     calls = 0
     while trace is not None:
         module = str(trace.tb_frame.f_globals.get("__name__", ""))
-        if module == __name__:
-            calls += 1
+        calls += (module, trace.tb_frame.f_code.co_name) == (__name__, _Bridge.call_hook.__name__)
         modules = [] if module.startswith("pluggy.") else [*modules, module]
         trace = trace.tb_next
     return modules if calls == 1 else []

@@ -211,6 +211,12 @@ def nested(hooks: pluggy.PluginManager) -> object:
     return hooks.hook.outer(hooks=hooks)
 
 
+def misuse(hooks: pluggy.PluginManager) -> object:
+    """Return how pluggy names a wrapper that yields wrongly, without its file."""
+    words = str(attempt(lambda: greet(hooks))).split()
+    return words[:4], words[-2:]
+
+
 class Probe(NamedTuple):
     """Plugins, in the order of their names; those named ``plain…`` stay plain. And what to ask pluggy."""
 
@@ -270,10 +276,9 @@ PROBES = {
     ),
     "StopIteration": Probe({"a": greeting("", body="raise StopIteration('stop')"), "z": wrapping("w")}),
     "Ctrl-C": Probe({"a": greeting("a"), "z": greeting("", body="raise KeyboardInterrupt('stop')")}),
-    "two yields": Probe(
-        {"a": greeting("", "wrapper=True", "yield\n    yield")},
-        lambda hooks: type(attempt(lambda: greet(hooks))),
-    ),
+    "two yields": Probe({"a": greeting("", "wrapper=True", "yield\n    yield")}, misuse),
+    "no yield": Probe({"a": greeting("", "wrapper=True", "return 1\n    yield")}, misuse),
+    "hookwrapper with two yields": Probe({"a": greeting("", "hookwrapper=True", "yield\n    yield")}, misuse),
     "fewer arguments": Probe(
         {
             "a": "@hookimpl()\ndef greet(): return 1\n",
