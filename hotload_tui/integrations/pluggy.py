@@ -21,10 +21,10 @@ import copy
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from operator import attrgetter
-from types import CodeType, FunctionType, ModuleType, TracebackType
+from types import CodeType, FunctionType, MethodType, ModuleType, TracebackType
 from typing import Final, NamedTuple, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
@@ -40,6 +40,8 @@ from hotload_tui.core.runtime.context import DEFAULT_PRIORITY, PluginContext
 _FIRST, _USUAL, _LAST = 50, None, 150  # priorities; None is the plugin's default, usually 100
 _WRAPPERS: Final = ("wrapper", "hookwrapper")
 
+_FUNCTIONS: Final = (FunctionType, MethodType)
+_Function: TypeAlias = FunctionType | MethodType
 _Execute: TypeAlias = Callable[[str, Sequence[pluggy.HookImpl], Mapping[str, object], bool], object]
 
 logger = logging.getLogger("hotload.engine")
@@ -68,12 +70,13 @@ def serve_hooks(hooks: pluggy.PluginManager, host: HookHost) -> Callable[[], Non
     return bridge.stop
 
 
-def register_marked(ctx: PluginContext, namespace: Mapping[str, object], project: str) -> None:
-    """Register every function of ``namespace`` (such as ``globals()``) that is marked for ``project``.
+def register_marked(ctx: PluginContext, plugin: object, project: str) -> None:
+    """Register every function of ``plugin`` that is marked for ``project``.
 
-    ``project`` is the name of the ``pluggy.HookimplMarker``. As in pytest, a function ``pytest_…`` needs no
-    mark for the project ``pytest``. The functions are handlers of hook points, too: by the name of the hook,
-    with priority 50 for ``tryfirst`` and 150 for ``trylast``; wrappers at ``<hook> (wrapper)``.
+    ``plugin`` is a namespace (``globals()``), or an object with marked methods. ``project`` is the name of
+    the ``pluggy.HookimplMarker``; as in pytest, functions ``pytest_…`` need no mark for ``pytest``. They are
+    handlers of hook points, too: by the name of the hook, with priority 50 for ``tryfirst`` and 150 for
+    ``trylast``; wrappers at ``<hook> (wrapper)``.
 
     Raises:
         RefusedError: no function is marked.
@@ -81,9 +84,8 @@ def register_marked(ctx: PluginContext, namespace: Mapping[str, object], project
     """
     marked = [
         _Marked(function, name, project, options)
-        for name, function in namespace.items()
-        if isinstance(function, FunctionType)
-        and (options := _options_of(function, name, project)) is not None
+        for name, function, holder in _functions_of(plugin)
+        if (options := _options_of(name, project, holder, function)) is not None
     ]
     if not marked:
         raise RefusedError(f'no function is marked with pluggy.HookimplMarker("{project}")')
@@ -92,10 +94,25 @@ def register_marked(ctx: PluginContext, namespace: Mapping[str, object], project
         ctx.hook(_wrappers_at(each.hook) if each.is_wrapper else each.hook, each, priority=priority)
 
 
-def _options_of(function: FunctionType, name: str, project: str) -> dict[str, object] | None:
-    options = getattr(function, f"{project}_impl", None)
-    if isinstance(options, dict):
-        return _usual | options
+def _functions_of(plugin: object) -> Iterator[tuple[str, _Function, object]]:
+    """Yield the names and functions of a namespace, or methods of an object, and what can have the mark.
+
+    No property is evaluated.
+    """
+    if isinstance(plugin, Mapping):
+        yield from ((name, each, each) for name, each in plugin.items() if isinstance(each, _FUNCTIONS))
+        return
+    for name in dir(plugin):
+        static = inspect.getattr_static(plugin, name, None)
+        if isinstance(static, (*_FUNCTIONS, classmethod, staticmethod)):
+            yield name, getattr(plugin, name), static
+
+
+def _options_of(name: str, project: str, *marked: object) -> dict[str, object] | None:
+    for each in marked:
+        options = getattr(each, f"{project}_impl", None)
+        if isinstance(options, dict):
+            return _usual | options
     return {**_usual} if project == "pytest" and name.startswith("pytest_") else None
 
 
@@ -112,9 +129,7 @@ _usual: Final[dict[str, object]] = {
 class _Marked:
     """A marked function as a handler; the host passes it only those named arguments that it takes."""
 
-    def __init__(
-        self, function: FunctionType, attribute: str, project: str, options: dict[str, object]
-    ) -> None:
+    def __init__(self, function: _Function, attribute: str, project: str, options: dict[str, object]) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.attribute = attribute

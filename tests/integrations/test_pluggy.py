@@ -457,6 +457,64 @@ def test_a_plugin_follows_its_versions(workspace: Workspace, run: Callable[[Conf
 HEARD = "from program import heard\n@hookimpl\ndef began(number):\n    {}\n"
 
 
+REPORTER_CLASS = (
+    HEAD
+    + """
+class Plugin:
+    def __init__(self, word):
+        self.word = word
+    @property
+    def trap(self):
+        raise ValueError
+    @hookimpl
+    def greet(self, name):
+        self.word += "!"
+        return self.word, name
+    @hookimpl(wrapper=True, specname="greet")
+    def around(self):
+        return [*(yield), self.word]
+    @hookimpl(specname="greet")
+    @classmethod
+    def of_class(cls, name):
+        return cls.__name__, name
+    @hookimpl(specname="greet")
+    @staticmethod
+    def static(name):
+        return name
+"""
+)
+
+
+def test_an_object_is_a_plugin(program: Program) -> None:
+    """The marked methods of an object answer as in plain pluggy; each version has an object of its own."""
+    space: dict[str, Callable[[str], object]] = {}
+    exec(REPORTER_CLASS, space)
+    hooks, ordinary = manager_of_hooks(), manager_of_hooks()
+    ordinary.register(space["Plugin"]("v1"))
+    serve_hooks(hooks, program.running.host)
+    register = "from hotload_tui.integrations.pluggy import register_marked\ndef register(ctx):\n"
+    body = f"{REPORTER_CLASS}\n{register}    register_marked(ctx, Plugin('VERSION'), 'app')\n"
+    program.save(body.replace("VERSION", "v1"))
+    assert [greet(hooks), greet(hooks)] == [greet(ordinary), greet(ordinary)]
+    program.save(body.replace("VERSION", "v2"))
+    assert str(greet(hooks)) == str(greet(ordinary)).replace("v1!!!", "v2!")
+
+
+def test_a_blocked_name_stays_out(program: Program) -> None:
+    """A hot plugin with a blocked name is not registered; after that, it is when it is enabled again."""
+    hooks = manager_of_hooks()
+    hooks.set_blocked("it")
+    serve_hooks(hooks, program.running.host)
+    program.save(marked(greeting("x")))
+    assert (greet(hooks), hooks.get_plugins()) == ([], set())
+    hooks.unblock("it")
+    program.save(marked(greeting("y")))
+    assert greet(hooks) == []
+    program.running.manager.disable("it")
+    program.running.manager.enable("it")
+    assert greet(hooks) == ["y"]
+
+
 def test_pluggy_keeps_no_version(program: Program) -> None:
     """A replaced version and a failed one are freed, also if the plugin keeps its context."""
     hooks = manager_of_hooks()
