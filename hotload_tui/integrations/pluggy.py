@@ -137,12 +137,13 @@ class _Marked:
         self.options = options
         self.hook = str(options["specname"] or attribute)
         self.is_wrapper = any(options[each] for each in _WRAPPERS)
+        parameters = signature_of(function).parameters.values()
+        self._takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
+        self._known = {each.name for each in parameters}
 
     def __call__(self, *arguments: object, **named: object) -> object:
-        parameters = signature_of(self.function).parameters.values()
-        if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
-            known = {each.name for each in parameters}
-            named = {name: value for name, value in named.items() if name in known}
+        if not self._takes_all:
+            named = {name: value for name, value in named.items() if name in self._known}
         return self.function(*arguments, **named)
 
 
@@ -485,12 +486,12 @@ class _Bridge:
         self, impls: Sequence[pluggy.HookImpl], editions: Sequence[_Edition], table: HookTable
     ) -> Sequence[pluggy.HookImpl]:
         """Return the implementations with those of hot plugins as of a hook table."""
+        wanted = next(each for each in reversed(editions) if each.first <= table.number)
+        read = next(filter(None, map(self._edition_of.get, impls)), None)
+        if read is wanted:
+            return impls
         hot = [impl for impl in impls if self._is_own(impl)]
         if not hot:
-            return impls
-        wanted = next(each for each in reversed(editions) if each.first <= table.number)
-        read = self._edition_of.get(hot[0])
-        if read is wanted:
             return impls
         left_out = {impl.plugin_name for impl in read.impls} if read else set()  # by subset_hook_caller
         left_out -= {impl.plugin_name for impl in hot}
