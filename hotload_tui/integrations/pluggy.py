@@ -457,7 +457,7 @@ class _Bridge:
         """Call a hook: hot plugins with the versions of one hook table."""
         __tracebackhide__ = True
         editions = self._editions.get(name)
-        if editions is None:
+        if editions is None or not (editions[-1].impls or any(map(self._is_own, impls))):
             return self._execute(name, impls, kwargs, firstresult)
         flight = self._flight
         record = flight.enter(name)

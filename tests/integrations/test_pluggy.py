@@ -600,6 +600,25 @@ def test_one_call_sees_one_version(program: Program) -> None:
     assert (between.now, greet(hooks)) == (new, new)
 
 
+def test_only_calls_of_hot_plugins_are_in_flight(program: Program) -> None:
+    """A call that reaches no hot plugin, or no longer, keeps no version from retiring."""
+    flight, hooks = program.running.host.flight, manager_of_hooks()
+    serve_hooks(hooks, program.running.host)
+
+    class Look:
+        @impl
+        def greet(self) -> int:
+            """Return the number of calls in flight."""
+            return len(flight.table.calls)
+
+    hooks.register(Look())
+    seen = []
+    for body in (finding("x"), greeting("y"), finding("x")):
+        program.save(marked(body))
+        seen.append(greet(hooks))
+    assert seen == [[0], ["y", 1], [0]]
+
+
 def test_old_code_calls_old_code(program: Program) -> None:
     """What a hot plugin calls through a hook has the versions that its own call began with."""
     hooks = program.hooks = manager_of_hooks()
