@@ -34,7 +34,7 @@ from hotload_tui.core.errors import RefusedError, RegisterError
 from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.hooks.inflight import CallRecord, CallsInFlight, HookTable, Version
 from hotload_tui.core.hooks.live import GeneratorHandle, LiveVersion, Place, kind_of
-from hotload_tui.core.hooks.point import Handler, HookFunction, NamedPoint, place_of, signature_of
+from hotload_tui.core.hooks.point import Handler, NamedPoint, place_of, signature_of
 from hotload_tui.core.runtime.context import DEFAULT_PRIORITY, PluginContext
 
 _FIRST, _USUAL, _LAST = 50, None, 150  # priorities; None is the plugin's default, usually 100
@@ -261,12 +261,12 @@ class _Bridge:
     def check(self, version: Version, handlers: Sequence[Handler]) -> None:
         """Make the hook implementations of a version, and let pluggy verify them."""
         found: dict[int, _Implementation] = {}
-        for handler in handlers:
+        for index, handler in enumerate(handlers):
             named = self._named(handler)
             if named is None:
                 continue
             hook, attribute, options = named
-            impl = self._implementation(cast("LiveVersion", version), handler, options)
+            impl = self._implementation(cast("LiveVersion", version), handler, options, index)
             found[id(handler)] = _Implementation(hook, attribute, impl)
             caller: pluggy.HookCaller | None = getattr(self._hooks.hook, hook, None)
             if caller is not None and caller.has_spec():
@@ -288,15 +288,12 @@ class _Bridge:
         return handler.point, handler.point, {**_usual, "tryfirst": is_first, "trylast": is_last}
 
     def _implementation(
-        self, version: LiveVersion, handler: Handler, options: dict[str, object]
+        self, version: LiveVersion, handler: Handler, options: dict[str, object], index: int
     ) -> pluggy.HookImpl:
         call = handler.call
         function = call.function if type(call) is _Marked else call
-        named = version.name_of(function) or version.give(function)
-        if named is None:
-            file, line = place_of(cast("HookFunction", function))
-            problem = f"two hook implementations are called {handler.function}; give each its own name"
-            raise RegisterError(version.plugin, problem, file=file, line=line)
+        named = version.name_of(function) or version.give(function) or version.give(function, f"<{index}>")
+        assert named is not None, "no other handler has this index"
         version.note(named, function)
         origin = version.reference if version.is_pending else None
         kind = _WrapperHandle if kind_of(function) is GeneratorHandle else kind_of(function)

@@ -500,6 +500,20 @@ def test_an_object_is_a_plugin(program: Program) -> None:
     assert str(greet(hooks)) == str(greet(ordinary)).replace("v1!!!", "v2!")
 
 
+def test_functions_without_a_name_of_their_own_take_part(program: Program) -> None:
+    """Lambdas in ``register``, and several objects of a class, answer, and follow their versions."""
+    hooks = manager_of_hooks()
+    serve_hooks(hooks, program.running.host)
+    register = "from hotload_tui.integrations.pluggy import register_marked\ndef register(ctx):\n"
+    two = "    for each in 'ab':\n        register_marked(ctx, Plugin(each + VERSION), 'app')\n"
+    lambdas = "    ctx.hook('find', lambda: None)\n    ctx.hook('find', lambda name: name + VERSION)\n"
+    for version in ("1", "2"):
+        program.save(f"VERSION = '{version}'\n{REPORTER_CLASS}\n{register}{two}{lambdas}")
+        words = [each[0] for each in greet(hooks) if isinstance(each, tuple)]  # type: ignore[attr-defined]
+        assert [each for each in words if "!" in each] == [f"b{version}!", f"a{version}!"]
+        assert find(hooks) == f"Ada{version}"
+
+
 def test_a_blocked_name_stays_out(program: Program) -> None:
     """A hot plugin with a blocked name is not registered; after that, it is when it is enabled again."""
     hooks = manager_of_hooks()

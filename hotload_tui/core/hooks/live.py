@@ -159,17 +159,23 @@ class LiveVersion:
         """Note an object with a handle, in case that the plugin puts the handle in its place."""
         self._named[place] = thing
 
-    def give(self, thing: object) -> tuple[str, Names] | None:
-        """Name an object that only ``register`` can reach; ``None`` if another has its qualified name."""
-        place = self._place_of(thing)
+    def give(self, thing: object, name: str = "") -> tuple[str, Names] | None:
+        """Name an object that only ``register`` can reach; ``None`` if another has the name.
+
+        Without ``name``, it is the qualified name.
+        """
+        module, names = self._place_of(thing)
+        place = module, tuple(name.split(".")) if name else names
         found = self._found(*place)
         if found is None:
             found = self._given[place] = thing
         return place if found is thing else None
 
     def _place_of(self, thing: object) -> tuple[str, Names]:
-        """Return the module and the qualified name of an object of one of the plugin's modules."""
+        """Return the module and the qualified name of an object; other code's are as if of the package."""
         module, name = str(getattr(thing, "__module__", "")), str(getattr(thing, "__qualname__", ""))
+        if not module.startswith(self.parent):
+            module = self.parent
         return module[len(self.parent) + 1 :], tuple(name.split("."))
 
     def _reach(self, module: str) -> ModuleType | None:
