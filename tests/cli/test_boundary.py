@@ -194,11 +194,11 @@ def test_every_command_is_in_the_documentation() -> None:
     for command in found:
         assert command is not None
         if not command.hidden:
-            line = re.search(rf"(?:^hotload |· ){command.name}\b[^·\n]*", listed, re.MULTILINE)
-            assert line, f"{command.name} is not listed"
+            lines = re.findall(rf"(?:^hotload |· ){command.name}\b[^·\n]*", listed, re.MULTILINE)
+            assert lines, f"{command.name} is not listed"
             for option in command.params:
                 if isinstance(option, click.Option) and option.expose_value:  # not one of the shared options
-                    assert any(spelling in line[0] for spelling in option.opts), (line[0], option.opts)
+                    assert any(spelling in "".join(lines) for spelling in option.opts), (lines, option.opts)
 
 
 def test_a_command_waits_for_no_other(workspace: Workspace) -> None:

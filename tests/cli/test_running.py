@@ -88,7 +88,7 @@ def test_a_plugin_that_does_not_let_go_is_left(workspace: Workspace, hotload: Ho
     for name, when in STUBBORN_WHEN.items():
         workspace[f"../{name}/stubborn/plugin.py"] = STUBBORN.format(when=when)
         hosts.append(hotload.start("run", "--plugins", name))
-    for host, line in zip(hosts, ("stubborn: compiled", "runs unloads/", "runs thread/"), strict=True):
+    for host, line in zip(hosts, ("stubborn: compiled", "stubborn: loaded", "stubborn: loaded"), strict=True):
         host.err.wait_for(line)
         host.process.terminate()
     for host in hosts:
