@@ -141,12 +141,13 @@ def environment_layers(environment: Mapping[str, str]) -> list[Layer]:
 
 def misspelled(environment: Mapping[str, str]) -> Iterator[str]:
     """Yield a warning for each variable whose name is nearly one of ours; other variables are ignored."""
-    known = [_variable(key) for key in _scalars()]
+    known = [_variable(key).removeprefix(PREFIX) for key in _scalars()]
     for name in sorted(environment):
-        if name.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
+        word = name.removeprefix(PREFIX)
+        if name.startswith(PREFIX) and word not in known:
+            near = difflib.get_close_matches(word, known, n=1, cutoff=_NEAR)
             if near:
-                yield f"{name}: no such setting, so it is ignored; did you mean {near[0]}?"
+                yield f"{name}: no such setting, so it is ignored; did you mean {PREFIX}{near[0]}?"
 
 
 def _variable(key: str) -> str:

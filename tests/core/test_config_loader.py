@@ -269,7 +269,8 @@ def test_a_wrong_variable_is_named_with_what_to_write(name: str, text: str, said
 
 def test_a_misspelled_variable_is_warned_about() -> None:
     """A variable that is nearly a setting causes a warning; one that only shares the prefix does not."""
-    warnings = resolve(environment={"HOTLOAD_LOADTIMEOUT": "3", "HOTLOAD_API_TOKEN": "x"}).warnings
+    others = {"HOTLOAD_API_TOKEN": "x", "HOTLOAD_LOOKS": "5"}
+    warnings = resolve(environment={"HOTLOAD_LOADTIMEOUT": "3", **others}).warnings
     assert warnings == (
         "HOTLOAD_LOADTIMEOUT: no such setting, so it is ignored; did you mean HOTLOAD_LOAD_TIMEOUT?",
     )
