@@ -94,12 +94,12 @@ class Session:
         config = load_config(runtime_dir=folder)
         self.stop()
         host = HookHost()
-        manager = self._manager = HotloadManager(host, config)
+        manager = HotloadManager(host, config)
         manager.subscribe(_tell)
+        manager.scan()  # raises for a missing folder
+        self._manager = manager
         manager.start()
         self._shell.user_ns.update(host=host, manager=manager)
-        if trouble := manager.snapshot().watcher.trouble:
-            _say(trouble)
         return manager
 
 
