@@ -38,7 +38,7 @@ async def test_an_old_plugin_is_shown_everywhere(workspace: Workspace, run: Run)
 
 
 def test_an_old_plugin_is_a_problem() -> None:
-    """``problems only`` keeps an OLD plugin, ``s:old`` finds it, and by state it comes before ok."""
+    """``problems only`` keeps an OLD plugin, ``s:old`` and ``s:o`` find it; by state it comes before ok."""
     plugins: tuple[PluginStatus, ...] = (
         plugin("a"),
         plugin("b", PluginState.OLD),
@@ -46,4 +46,5 @@ def test_an_old_plugin_is_a_problem() -> None:
     )
     assert [each.name for each in Arrangement(problems=True).of(plugins)] == ["b", "c"]
     assert [each.name for each in Arrangement(filter="s:old").of(plugins)] == ["b"]
+    assert [each.name for each in Arrangement(filter="s:o").of(plugins)] == ["a", "b"]
     assert [each.name for each in Arrangement(sort="state").of(plugins)] == ["c", "b", "a"]
