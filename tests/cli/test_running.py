@@ -153,8 +153,8 @@ class Kept:
 def work():
     for line in sys.stdin:
         words = greet(), running_host().call("greet"), sys.argv, __name__, Kept.__module__
-        print(" ".join(map(str, words)) + "\\n", end="", flush=True)  # at once: plugins print, too
-    print("end", flush=True)
+        print(" ".join(map(str, words)) + "\\n", end="", flush=True)  # one write: plugins print, too
+    print("end\\n", end="", flush=True)
 
 threading.Thread(target=work).start()
 """
