@@ -10,7 +10,7 @@ def _count(name: str, usual: int) -> int:
     return int(os.environ.get(f"HOTLOAD_{name}", usual))
 
 
-RELOADS: Final = _count("RELOADS", 60)
+RELOADS: Final = _count("RELOADS", 30)
 """Reloads after which nothing may have accumulated, and during which no call may be lost."""
 
 PLUGGY_RELOADS: Final = _count("PLUGGY_RELOADS", 6)

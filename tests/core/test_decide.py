@@ -262,7 +262,7 @@ class UnsureReplacingPlans(Plans):
 
 
 TestPlans = Plans.TestCase
-TestPlans.settings = settings(BOUNDED, max_examples=2 * MODEL_EXAMPLES)
+TestPlans.settings = settings(BOUNDED, max_examples=MODEL_EXAMPLES)
 TestUnsurePlans = UnsurePlans.TestCase
 TestUnsurePlans.settings = TestPlans.settings
 TestReplacingPlans = ReplacingPlans.TestCase

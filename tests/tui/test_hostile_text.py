@@ -11,6 +11,7 @@ from rich.cells import cell_len
 from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.tui.screen import ConsoleScreen
 from tests.conftest import Workspace
+from tests.counts import ALL_CASES
 from tests.tui.console import Console, Run, console
 
 NASTY = "[/x][red]\x1b]0;owned\x07\x1b[2J\x9b2J\u202e漢\x00"
@@ -29,7 +30,7 @@ def harmless(it: Console) -> bool:
     return not any(character in it.text for character in "\x1b\x07\x9b\x00\u202e")
 
 
-@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
+@pytest.mark.parametrize("size", [(80, 24), (200, 50)][: 1 + ALL_CASES])
 async def test_text_of_plugins_is_shown_and_never_interpreted(
     workspace: Workspace, run: Run, size: tuple[int, int]
 ) -> None:
@@ -116,7 +117,7 @@ def register(ctx):
 """
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 36)])
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)][: 1 + ALL_CASES])
 async def test_results_of_calls_are_shown_and_never_interpreted(
     workspace: Workspace, run: Run, size: tuple[int, int]
 ) -> None:

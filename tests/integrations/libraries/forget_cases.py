@@ -15,6 +15,7 @@ from sqlalchemy.pool import Pool
 from tests.conftest import Workspace, answering
 from tests.core.conftest import retired
 from tests.core.test_containers import Base, Run, host
+from tests.counts import ALL_CASES
 
 __all__ = ["host"]  # a fixture
 
@@ -57,6 +58,7 @@ LIBRARIES: dict[str, tuple[str, Callable[[], object]]] = {
     ),
     "subclasses": ("class Sub(host.Base): ...", lambda: (len(Base.kinds), len(Base.by_name))),
 }
+TRIED = [*LIBRARIES] if ALL_CASES else ["blinker", "SQLAlchemy, one engine", "subclasses"]
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def libraries(host: ModuleType) -> ModuleType:
 
 
 @pytest.mark.usefixtures("libraries")
-@pytest.mark.parametrize("kind", LIBRARIES)
+@pytest.mark.parametrize("kind", TRIED)
 def test_registrations_in_libraries_are_forgotten(workspace: Workspace, run: Run, kind: str) -> None:
     """With ``forget``, each reload leaves the registrations of the live version only, and all is freed."""
     setup, count = LIBRARIES[kind]
@@ -95,7 +97,7 @@ def test_registrations_in_libraries_are_forgotten(workspace: Workspace, run: Run
 
 
 @pytest.mark.usefixtures("libraries")
-@pytest.mark.parametrize("kind", LIBRARIES)
+@pytest.mark.parametrize("kind", TRIED)
 def test_registrations_in_libraries_are_named(workspace: Workspace, run: Run, kind: str) -> None:
     """Without ``forget``, the registrations of a retired version are named with their place."""
     setup, _ = LIBRARIES[kind]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import http.client
 import json
 import signal
@@ -358,6 +359,8 @@ def bench(
             warnings.simplefilter("ignore", DeprecationWarning)  # discord.py imports audioop
             exec(blocks()[f"{recipe.module}.py"], vars(module))
     bench = Bench(workspace, run, recipe.plugin, module)
+    gc.collect()
+    gc.freeze()  # each collection of a reload would visit the library's objects, and no holder is looked for
     with bench.cleanups:
         yield bench, recipe.use(bench)
         bench.running.manager.stop()

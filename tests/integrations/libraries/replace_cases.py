@@ -11,6 +11,7 @@ import pytest
 from hotload_tui import Config
 from hotload_tui.core.model import PluginState
 from tests.conftest import Running, Workspace
+from tests.counts import ALL_CASES
 from tests.waiting import until
 
 Run = Callable[[Config], Running]
@@ -118,7 +119,9 @@ def test_a_job_for_a_function_of_others_is_there_once(
     program.jobs.shutdown()
 
 
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize(
+    "kind", CASES if ALL_CASES else ["prometheus_client, with labels", "APScheduler", "Flask"]
+)
 def test_a_replaced_version_takes_its_registrations_with_it(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

@@ -19,6 +19,11 @@ from tests.conftest import Workspace
 from tests.waiting import until
 
 GOOD = "def register(ctx):\n    ctx.hook('good', lambda: 'good')\n"
+HANG = (
+    "m, c = ctypes.create_string_buffer(256), ctypes.PyDLL(None); c.pthread_mutex_init(m, None); "
+    "c.pthread_mutex_lock(m); c.pthread_mutex_lock(m)"
+)
+"""A deadlock in C: it keeps the interpreter's lock, and uses no processor time."""
 SETTINGS = "load_timeout = 0.5\ndrain_timeout = 0.5\nsettle_time = 0.0\n"
 
 

@@ -12,7 +12,7 @@ from hotload_tui.core.errors import HotloadError
 from hotload_tui.core.model import PluginState
 from tests.conftest import Workspace
 from tests.counts import ALL_CASES
-from tests.remote.process.conftest import Console, serving
+from tests.remote.process.conftest import HANG, Console, serving
 
 DIES, HANGS, FAULT, FINE, WAITS = "dies", "hangs", "fault", "fine", "waits"
 
@@ -48,6 +48,7 @@ PLUGINS = {
     "waits for a socket": Hostile("a, b = socket.socketpair(); a.recv(1)", FAULT, WAITS, FAULT),
     "waits for a process": Hostile("subprocess.run(['sleep', '9999'])", FAULT, WAITS, FAULT),
     "loops in C": Hostile("sum(range(10**13))", HANGS, HANGS, HANGS),
+    "hangs in C": Hostile(HANG, HANGS, HANGS, HANGS),
     "calculates": Hostile("pow(3, 10**9)", FAULT, HANGS, HANGS),
     "matches": Hostile("re.match('(a+)+$', 'a' * 60 + 'b')", FAULT, HANGS, HANGS),
     "asks": Hostile("input('really? ')", FAULT, FAULT, FAULT),
@@ -68,7 +69,7 @@ PLUGINS = {
 }
 ALIKE = {
     "matches", "waits in a queue", "waits for a process", "kills its group", "aborts", "nests",
-    "locks itself out", "waits for a socket",
+    "locks itself out", "waits for a socket", "loops in C", "calculates",
 }  # fmt: skip
 """Similar to other rows of the table; only make soak runs them."""
 TRIED = [name for name in PLUGINS if name not in ALIKE or ALL_CASES]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.counts import ALL_CASES
+from tests.remote.process.conftest import HANG
 from tests.terminal import Terminal
 from tests.waiting import until
 
@@ -23,9 +24,10 @@ def register(ctx):
     subprocess.Popen(["sleep", "9999"])
     ctx.hook("greet", lambda: "hello")
 """
-SPIN = """
+SPIN = f"""
+import ctypes
 def spin():
-    sum(range(10**13))
+    {HANG}
 def register(ctx):
     ctx.hook("spin", spin)
 """

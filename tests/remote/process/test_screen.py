@@ -4,10 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.remote.process.conftest import HANG
 from tests.terminal import Terminal
 
 HOTLOAD = str(Path(sys.executable).with_name("hotload"))
-SPIN = "def spin():\n    sum(range(10**13))\ndef register(ctx):\n    ctx.hook('spin', spin)\n"
+SPIN = f"import ctypes\ndef spin():\n    {HANG}\ndef register(ctx):\n    ctx.hook('spin', spin)\n"
 BOOM = "import ctypes\ndef boom():\n    ctypes.string_at(0)\ndef register(ctx):\n    ctx.hook('boom', boom)\n"
 
 
@@ -19,7 +20,7 @@ def test_a_hang_and_a_crash_are_shown_and_survived(tmp_path: Path) -> None:
     with Terminal([HOTLOAD], cwd=tmp_path) as terminal:
         terminal.wait_for(lambda screen: screen.count("+ ok") >= 2 and "watching" in screen)
         with subprocess.Popen([HOTLOAD, "call", "spin"], cwd=tmp_path, stderr=subprocess.DEVNULL):
-            terminal.wait_for("spin hangs at plugin.py:2; u restarts")
+            terminal.wait_for("spin hangs at plugin.py:3; u restarts")
             terminal.press("3", "0")  # the console still handles its keys
             terminal.press("u")
         terminal.wait_for("= HELD 1")
