@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -305,16 +305,18 @@ async def _picture(view: str, size: tuple[int, int], project: Path) -> str:
     return re.sub(r"\bterminal-\d+\b", f"terminal-{view}-{size[0]}x{size[1]}", picture)
 
 
-async def _texts(view: str, project: Path, agreed: Path | None) -> dict[str, str]:
-    """Return a view as text in each size, by the name of its file: the terminal is resized."""
+async def _texts(
+    view: str, project: Path, agreed: Path | None, sizes: Sequence[tuple[int, int]]
+) -> dict[str, str]:
+    """Return a view as text in the sizes, by the name of its file: the terminal is resized."""
     found = {}
-    async with _opened(view, SIZES[0], project) as (app, pilot):
+    async with _opened(view, sizes[0], project) as (app, pilot):
 
         def text() -> str:
             strips = app.screen._compositor.render_strips()  # noqa: SLF001 - what is painted, as text
             return "".join(f"{''.join(part.text for part in strip).rstrip()}\n" for strip in strips)
 
-        for size in SIZES:
+        for size in sizes:
             await pilot.resize_terminal(*size)
             name = f"{view}-{size[0]}x{size[1]}.txt"
             expected = (agreed / name).read_text("utf-8") if agreed else ""
@@ -363,12 +365,12 @@ def _project(*, is_empty: bool = False) -> Iterator[Path]:
         os.chdir(HERE)
 
 
-def write_texts(folder: Path, agreed: Path | None = None) -> None:
-    """Write each view in each size as text; ``agreed`` is a folder with those that are expected."""
+def write_texts(folder: Path, agreed: Path | None = None, sizes: Sequence[tuple[int, int]] = SIZES) -> None:
+    """Write each view in the sizes as text; ``agreed`` is a folder with those that are expected."""
     folder.mkdir(parents=True, exist_ok=True)
     for view in _TEXT_VIEWS:
         with _project(is_empty=view == "empty") as project:
-            texts = asyncio.run(_texts(view, project, agreed))
+            texts = asyncio.run(_texts(view, project, agreed, sizes))
         for name, text in texts.items():
             (folder / name).write_text(text, "utf-8")
 
@@ -380,11 +382,13 @@ def main() -> None:
     parser.add_argument(
         "--agreed", type=Path, metavar="FOLDER", help="the texts that are expected, if any are"
     )
+    parser.add_argument("--size", action="append", metavar="80x24", help="write the texts in this size only")
     arguments = parser.parse_args()
+    sizes = [size for size in SIZES if not arguments.size or f"{size[0]}x{size[1]}" in arguments.size]
     texts: Path | None = arguments.texts
     agreed: Path | None = arguments.agreed
     logging.getLogger("hotload").addHandler(logging.NullHandler())  # else it comes on the screen twice
-    write_texts((texts or TEXTS).absolute(), agreed and agreed.absolute())
+    write_texts((texts or TEXTS).absolute(), agreed and agreed.absolute(), sizes)
     for view in {} if texts else _VIEWS:
         for size in SIZES:
             with _project() as project:

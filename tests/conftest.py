@@ -28,8 +28,8 @@ _OWN_PROCESS = "HOTLOAD_OWN_PROCESS"
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Let ``-n auto`` use two workers per core, because tests wait half of the time."""
-    return (os.cpu_count() or 1) * 2
+    """Let ``-n auto`` use three workers per core, because tests wait half of the time."""
+    return (os.cpu_count() or 1) * 3
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -181,7 +181,7 @@ async def test_a_failing_call_of_a_hook_is_shown_on_its_plugin(workspace: Worksp
     """A handler that raises during a call is shown as an error of its plugin."""
     workspace["greet"] = GOOD.replace("return name", "return name.nothing")
     running = run(workspace.config())
-    async with console(running.manager, workspace.root) as it:
+    async with console(running.manager, workspace.root, (120, 36)) as it:
         await it.until(lambda: "+ ok" in it.row("greet"))
         await asyncio.to_thread(running.manager.invoke, "greet", "Ada")
         await it.press("2")

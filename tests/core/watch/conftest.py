@@ -64,7 +64,7 @@ class Limited(SilentNotifier):
 
 
 class Settings(TypedDict, total=False):
-    """Settings of a watcher; defaults are a user's, except for a slow sweep.
+    """Settings of a watcher; defaults are a user's, except for a sweep that finds nothing in time.
 
     If only the sweep finds changes, it is fast.
     """
@@ -104,7 +104,7 @@ class Heard:
             on_tick=self._tick,
             settle_time=settings.get("settle_time", 0.002),
             debounce_time=settings.get("debounce_time", 2.0),
-            sweep_interval=settings.get("sweep_interval") or (0.1 if notifier == "sweep" else 60.0),
+            sweep_interval=settings.get("sweep_interval") or (0.1 if notifier == "sweep" else 3600.0),
             rule=SourceRule(settings.get("ignore", ())),
             make_notifier=self._make_notifier,
         )
