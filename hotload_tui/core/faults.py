@@ -215,6 +215,11 @@ def install_advice(module: str) -> str:
 
 TWICE: Final = 'the previous version still holds it; use ctx.own or reload = "replace"'
 """The hint for a fault that is typical of a second claim to an exclusive resource."""
+LEFT_BEHIND: Final = (
+    "an earlier version has left it behind: release it in on_unload, or hand it over with ctx.own "
+    "(docs/recipes.md has functions for libraries), and restart the host once"
+)
+"""The same hint if that version has left, but the register of a library still has the entry."""
 
 _CLAIMED_TWICE: Final = re.compile(
     r"Address already in use|Only one usage of each socket address"  # a port

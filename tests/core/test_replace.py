@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from types import ModuleType
 
@@ -295,6 +296,7 @@ def test_a_plugin_without_a_version_shows_both_failures(
 
 LIBRARY = """
 import threading
+import weakref
 class Registry:
     def __init__(self): self.by_name, self.names, self.all, self.kept = {}, {}, [], ()
     def add(self, thing, *names):
@@ -729,3 +731,57 @@ def test_an_on_unload_function_cannot_ask_for_a_replacement(
     assert running.wait_for(lambda: bool(stage.told))
     assert "on_unload of other cannot load" in str(stage.told[0])
     assert (running.host.call("greet"), running.status("greet").generation) == (["a"], 1)
+
+
+HELD_BY_MAIN = """
+import registry
+RELOAD = "replace"
+NAME = registry.Name("{version}")
+registry.current().add("greet", NAME)
+def register(ctx):
+    ctx.hook("greet", lambda: NAME.version)
+"""
+
+
+def test_a_register_that_only_a_local_variable_leads_to_lets_the_old_version_go(
+    workspace: Workspace, run: Run, registry: ModuleType
+) -> None:
+    """What a version registers in an application that is a local variable of ``main`` leaves with it."""
+    exec(
+        "class Name:\n    def __init__(self, version): self.version = version\n"
+        "class App:\n    def __init__(self): self.names = {}\n"
+        "    def add(self, name, value):\n"
+        "        if name in self.names: raise ValueError(f'{name} is already registered')\n"
+        "        self.names[name] = value\n",
+        vars(registry),
+    )
+    app = registry.App()
+    vars(registry)["current"] = weakref.ref(app)
+    workspace["greet"] = HELD_BY_MAIN.format(version="a")
+    running = run(workspace.config())
+    save(running, workspace, HELD_BY_MAIN.format(version="b"))
+    assert (running.host.call("greet"), app.names["greet"].version) == (["b"], "b"), running.said()
+    running.manager.disable("greet")
+    assert running.wait_for(lambda: app.names == {})
+
+
+PROXY = """
+class Proxy:
+    @property
+    def __class__(self):
+        {act}
+lazy = Proxy()
+"""
+
+
+@pytest.mark.parametrize("act", ["return dict", "raise RuntimeError"])
+def test_a_lazy_object_of_a_library_is_not_asked_for_its_class(
+    workspace: Workspace, run: Run, registry: ModuleType, act: str
+) -> None:
+    """An object that pretends to be a dictionary, as Django's settings can, or raises, disturbs no search."""
+    exec(PROXY.format(act=act), vars(registry))
+    registry.names["greet"] = "the host"
+    workspace["greet"] = claiming("a")
+    running = run(workspace.config())
+    assert running.fault("greet").message == "greet is already registered"
+    assert "'greet' is still in registry.names; release it in on_unload" in running.fault("greet").notes

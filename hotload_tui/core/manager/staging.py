@@ -27,7 +27,7 @@ from hotload_tui.core.errors import (
     nearest,
 )
 from hotload_tui.core.events import PluginLoaded, Step
-from hotload_tui.core.faults import TextOf, claim_hint, fault_of, is_claimed_twice, raised_by
+from hotload_tui.core.faults import LEFT_BEHIND, TextOf, claim_hint, fault_of, is_claimed_twice, raised_by
 from hotload_tui.core.interpreter import Interrupted
 from hotload_tui.core.manager.builds import Builds
 from hotload_tui.core.manager.decide import BROKEN, Decision, Facts, decide, depending_on, in_order
@@ -230,6 +230,9 @@ class Engine:
             others = {each.name: each for each in (*trials, *live) if each.name != plugin}
             texts = ((name, _text(other)) for name, other in others.items())
             hint = claim_hint(fault, failed, self._holding(plugin, fault), texts)
+            known = self.store.get(plugin)
+            if not hint and known is not None and any(line.startswith("claim ") for line in known.left):
+                hint = LEFT_BEHIND
             return replace(fault, notes=(*fault.notes, hint)) if hint else fault
         return fault
 

@@ -170,7 +170,7 @@ class Claims:
             if id(thing) in seen or kind in _PLAIN or is_module(thing) or _top(kind) == _OWN:
                 continue  # objects of this package, such as ``ctx``
             seen[id(thing)] = thing
-            if not (self._is_own(thing) or isinstance(thing, (CellType, MethodType, *_BUILT_IN))):
+            if not (self._is_own(thing) or issubclass(kind, (CellType, MethodType, *_BUILT_IN))):
                 found[id(thing)] = name, thing
             waiting.extend((name, part) for part in self._inside(thing))
         return found
@@ -236,7 +236,8 @@ class Claims:
         for _ in range(_DEPTH):
             inner: list[tuple[object, bool]] = []
             for part, is_item in level:
-                target = weakref.ref.__call__(part) if isinstance(part, weakref.ref) else part
+                is_weak = issubclass(type(part), weakref.ref)
+                target = weakref.ref.__call__(cast("weakref.ref[object]", part)) if is_weak else part
                 if type(target) is dict or type(target) in _ITEMS:
                     inner += [(each, True) for each in _items_of(target)]
                 elif self._is_guest(target, type(thing), is_item=is_item):
@@ -279,8 +280,9 @@ def registers_with(words: set[str]) -> Iterator[tuple[str, str]]:
 
 
 def _entries_of(value: object, place: str, words: set[str]) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        yield from ((word, place) for word in sorted(words) if dict.__contains__(value, word))
+    if issubclass(type(value), dict):
+        table = cast("dict[object, object]", value)
+        yield from ((word, place) for word in sorted(words) if dict.__contains__(table, word))
     elif type(value) in (set, frozenset):
         yield from ((word, place) for word in sorted(words) if word in cast("set[object]", value))
     elif type(value) in (list, tuple):

@@ -123,7 +123,7 @@ class Removal:
         place = _attribute(hold)
         if place is not None:
             return self._reset(hold, *place)
-        if isinstance(holder, _CONTAINERS):
+        if issubclass(type(holder), _CONTAINERS):
             return self._take_out(holder, thing)
         raise LookupError(f"a {name_of(holder)} cannot be changed")  # a tuple, a closure, C code
 
@@ -137,14 +137,21 @@ class Removal:
         holder, keeper = hold.way[-1], hold.keeper(self.root)
         if keeper or type(holder) in (FunctionType, CellType):
             return keeper in ("", "a plugin")
-        return type(holder) is not _CACHE and (_is_attribute(hold) or not isinstance(holder, _REGISTERS))
+        return type(holder) is not _CACHE and (
+            _is_attribute(hold) or not issubclass(type(holder), _REGISTERS)
+        )
 
     def is_beside_the_point(self, hold: Hold) -> bool:
         """Return whether a reference to an object that a load created is none of its registrations.
 
-        Running code refers to it for a moment; the standard library and this package keep own registers.
+        Running code refers to it for a moment, perhaps in a copy of a register; but a register in an object
+        of a local variable, such as the application in ``main``, is one like others. The standard library
+        and this package keep own registers.
         """
-        if hold.is_activity or not hold.way or hold.where.startswith("local '"):
+        is_local = hold.where.startswith("local '") and all(
+            issubclass(type(each), _REGISTERS) for each in hold.way
+        )
+        if hold.is_activity or not hold.way or is_local:
             return True
         return hold._replace(way=hold.way[:1]).keeper(self.root) not in ("", "a plugin")
 
@@ -156,15 +163,17 @@ class Removal:
 
         """
         said = ""
-        if isinstance(holder, dict):
-            said = self._take_from(cast("dict[Hashable, object]", holder), thing)
-            left = [part for entry in dict.items(holder) for part in entry]
-        elif isinstance(holder, set):
-            cast("set[object]", holder).discard(thing)
-            left = [*set.__iter__(holder)]
+        if issubclass(type(holder), dict):
+            table = cast("dict[Hashable, object]", holder)
+            said = self._take_from(table, thing)
+            left = [part for entry in dict.items(table) for part in entry]
+        elif issubclass(type(holder), set):
+            members = cast("set[object]", holder)
+            members.discard(thing)
+            left = [*set.__iter__(members)]
         else:
             items = cast("list[object]", holder)  # or a deque
-            kind = list if isinstance(holder, list) else deque
+            kind = list if issubclass(type(holder), list) else deque
             for index, item in reversed([*enumerate(kind.__iter__(items))]):
                 if item is thing:
                     del items[index]
@@ -271,7 +280,7 @@ def _attribute(hold: Hold) -> tuple[object, str] | None:
         owner = sys.modules.get(str(cast("dict[str, object]", holder).get("__name__")))
     elif above and _is_namespace(holder, above[-1]):
         owner = above[-1]
-    elif isinstance(holder, _CONTAINERS) or type(holder) is FunctionType:
+    elif issubclass(type(holder), _CONTAINERS) or type(holder) is FunctionType:
         return None
     else:
         owner = holder
@@ -293,7 +302,7 @@ def _is_attribute(hold: Hold) -> bool:
 
 def _is_namespace(thing: object, owner: object) -> bool:
     """Return whether ``thing`` is the dictionary of the attributes of ``owner``."""
-    if type(thing) is not dict or isinstance(owner, (*_CONTAINERS, ModuleType)):
+    if type(thing) is not dict or issubclass(type(owner), (*_CONTAINERS, ModuleType)):
         return False
     if issubclass(type(owner), type):
         return True  # a class refers to no other dictionary
@@ -310,9 +319,9 @@ def _entry_for(hold: Hold) -> tuple[object, object] | None:
         way.pop()
     while len(way) > 1:
         entry = way.pop()
-        if id(entry) in hold.shared or isinstance(entry, (tuple, FunctionType, type)):
+        if id(entry) in hold.shared or issubclass(type(entry), (tuple, FunctionType, type)):
             return None
-        if isinstance(way[-1], _CONTAINERS):
+        if issubclass(type(way[-1]), _CONTAINERS):
             if len(way) > 1 and _is_namespace(way[-1], way[-2]):
                 if id(way.pop()) in hold.shared:
                     return None

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import MetaData, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, declarative_base, mapped_column
 
+from hotload_tui.core.faults import LEFT_BEHIND
 from hotload_tui.core.model import PluginState
 from hotload_tui.integrations.models import own_models, plugin_base
 from tests.integrations.conftest import Program, django_is_set_up
@@ -190,3 +191,29 @@ def test_a_model_of_the_program_is_not_replaced(program: Program) -> None:
     program.running.manager.disable("it")
     assert apps.all_models["auth"] == before
     assert len(apps.get_models()) == len({*apps.get_models()})
+
+
+PLAIN = """
+RELOAD = "replace"
+from program import Base, User
+from sqlalchemy import ForeignKey
+from sqlalchemy.orm import Mapped, mapped_column
+
+class Note(Base):
+    __tablename__ = "note"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey(User.id))
+
+def register(ctx): ...
+"""
+
+
+@pytest.mark.usefixtures("metadata")
+@pytest.mark.filterwarnings("ignore:This declarative base already contains")
+def test_a_model_that_cannot_be_replaced_names_the_way_out(program: Program) -> None:
+    """Without the recipe, a replaced version leaves its table behind: the next fault says what to do."""
+    assert program.save(PLAIN) is PluginState.OK
+    assert program.save(f"{PLAIN}# edited\n") is PluginState.FAIL
+    assert LEFT_BEHIND in program.running.fault("it").notes
+    assert LEFT_BEHIND in program.running.fault("it").notes
+    assert any("].tables" in line for line in program.running.status("it").left)
