@@ -7,10 +7,11 @@ Each part has a fallback that uses public parts only, because another release ma
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 
 from rich.text import Text
 from textual._context import active_message_pump
@@ -25,6 +26,7 @@ from textual.geometry import Size
 from textual.message_pump import MessagePump
 from textual.screen import Screen
 from textual.scroll_view import ScrollView
+from textual.suggester import Suggester
 from textual.timer import Timer, TimerCallback
 from textual.widget import Widget
 from textual.widgets import DataTable, Input, OptionList
@@ -79,6 +81,18 @@ class Punctual(MessagePump):
         timer = super().set_timer(delay, callback, name=name, pause=pause)
         timer._skip = False  # noqa: SLF001
         return timer
+
+
+class PromptSuggester(Suggester):
+    """Makes the coroutine of a search when the search begins.
+
+    Textual makes it before; if the console ends first, Python reports on the terminal that it never ran.
+    """
+
+    def _get_suggestion(  # type: ignore[override]  # a worker takes a function, too
+        self, requester: DOMNode, value: str
+    ) -> Callable[[], Coroutine[object, object, None]]:
+        return functools.partial(super()._get_suggestion, requester, value)
 
 
 class OrderedApp(Punctual, App[None]):

@@ -3,20 +3,24 @@ from __future__ import annotations
 import ast
 import contextvars
 import functools
+import gc
 import importlib
 import inspect
 import pkgutil
 
+import pytest
 from rich.text import Text
 from textual._context import active_app
-from textual.app import App
+from textual.app import App, ComposeResult
 from textual.message_pump import MessagePump
 from textual.scroll_view import ScrollView
+from textual.suggester import Suggester
 from textual.timer import Timer
 from textual.widgets import DataTable
 
 from hotload_tui import tui
 from hotload_tui.tui import framework
+from hotload_tui.tui.widgets.panes import Prompt
 from tests.waiting import auntil
 
 USED = {
@@ -30,6 +34,7 @@ USED = {
     },
     DataTable: {"_cell_render_cache", "_data", "_line_cache", "_row_render_cache", "_row_renderable_cache"},
     ScrollView: {"_layout_updates", "_scroll_update"},
+    Suggester: {"_get_suggestion"},
     Timer: {"_skip"},
 }
 """The private parts that the module uses, by the class that has them."""
@@ -85,6 +90,25 @@ async def test_a_timer_that_a_signal_starts_runs_in_the_app() -> None:
     async with app.run_test():
         contextvars.Context().run(on_signal)
         await auntil(lambda: ran == [app])
+
+
+class Asking(App[None]):
+    """A line that completes what is typed."""
+
+    def compose(self) -> ComposeResult:
+        """Make the line."""
+        yield Prompt(id="prompt")
+
+
+@pytest.mark.filterwarnings("error")
+async def test_a_console_that_ends_while_a_text_is_completed_reports_nothing() -> None:
+    """A search for a completion that is cancelled before it begins is no warning on the terminal."""
+    async with Asking().run_test() as pilot:
+        prompt = pilot.app.query_one(Prompt)
+        assert prompt.suggester is not None
+        prompt.run_worker(prompt.suggester._get_suggestion(prompt, "te"))  # noqa: SLF001 - as Textual's line does
+        pilot.app.workers.cancel_all()
+    gc.collect()  # pytest reports the warning now
 
 
 class Table(App[None]):

@@ -11,12 +11,11 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.containers import ScrollableContainer
 from textual.content import Content
-from textual.suggester import Suggester
 from textual.widget import Widget
 from textual.widgets import DataTable, Input, Static
 
 from hotload_tui.core.model import HookPointStatus, PluginStatus
-from hotload_tui.tui.framework import measure_again
+from hotload_tui.tui.framework import PromptSuggester, measure_again
 from hotload_tui.tui.requests import CloseUp
 from hotload_tui.tui.text import NO_PLUGIN, clean_line, is_wanted
 
@@ -178,7 +177,7 @@ class TextPane(ScrollableContainer, DetailPane, can_focus=True):
         raise NotImplementedError
 
 
-class Earlier(Suggester):
+class Earlier(PromptSuggester):
     """Completes a text with the newest earlier text that begins with it."""
 
     def __init__(self) -> None:
