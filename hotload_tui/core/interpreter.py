@@ -315,13 +315,16 @@ def collect_young() -> None:
     gc.collect(0)
 
 
-def make_all_old() -> None:
-    """Make all objects older than those that are created from now on."""
+def collect_recent() -> None:
+    """Free objects that only cycles hold, the young ones and those that have survived one collection.
+
+    The survivors, and so all objects, are older than those that are created from now on.
+    """
     gc.collect(1)
 
 
 def objects_since() -> Iterator[object]:
-    """Yield objects that were created after ``make_all_old``: all of them, unless many have followed."""
+    """Yield objects that were created after ``collect_recent``: all of them, unless many have followed."""
     yield from gc.get_objects(generation=0)
     if sys.version_info < (3, 14):  # there the next generation has objects of any age
         yield from gc.get_objects(generation=1)

@@ -16,6 +16,7 @@ from hotload_tui.core.manager import update
 from hotload_tui.core.manager.decide import in_order
 from hotload_tui.core.runtime import retirement
 from tests.conftest import Running, Workspace
+from tests.core.conftest import Bench
 
 GIVES = "def give():\n    return give\n\n\ndef register(ctx):\n    ctx.hook('give', give)\n"
 
@@ -52,6 +53,28 @@ def test_a_clean_plugin_is_freed_at_once(
     running = run(workspace.config())
     assert {rebuild(running) for _ in range(30)} == {"freed"}
     assert naps == []
+
+
+def test_a_failed_load_needs_no_collection_of_old_objects(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed load whose error is still being reported is freed without a look at the whole program."""
+    errors = [bench.refusal("def register(ctx):\n    raise ValueError\n")]
+    monkeypatch.setattr(retirement, "sleep", lambda _: errors.clear())
+    collected: list[int] = []
+
+    def note(phase: str, facts: dict[str, int]) -> None:
+        if phase == "start":
+            collected.append(facts["generation"])
+
+    gc.disable()
+    gc.callbacks.append(note)
+    try:
+        bench.loader.retire()
+    finally:
+        gc.callbacks.remove(note)
+        gc.enable()
+    assert (max(collected), errors) == (1, [])
 
 
 def test_a_logger_of_a_module_needs_no_search_for_classes(

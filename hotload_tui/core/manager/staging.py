@@ -38,6 +38,7 @@ from hotload_tui.core.model import Fault, Phase, PluginState, PluginStatus, Step
 from hotload_tui.core.primitives import perf_counter
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.resources import in_function
+from hotload_tui.core.runtime.retirement import parts_of
 from hotload_tui.core.runtime.trial import LivePlugin
 from hotload_tui.core.source import Source, SourceFile, SourceRule, decoded, read_source
 from hotload_tui.core.watch.scanner import PluginChange, Repositories
@@ -210,10 +211,20 @@ class Engine:
         source: Source | None = None,
         trials: Iterable[LivePlugin] = (),
     ) -> Fault:
-        """Return the fault of a plugin; ``source`` contains the files that were compiled.
+        """Return the fault of a plugin, and drop the tracebacks of ``error``: their frames keep its version.
 
-        ``trials``: versions of other plugins that are about to go live.
+        ``source`` contains the files that were compiled. ``trials``: versions of other plugins that are about
+        to go live.
         """
+        fault = self._explained(error, plugin, source, trials)
+        for part in parts_of(error):
+            if isinstance(part, BaseException):
+                BaseException.with_traceback(part, None)
+        return fault
+
+    def _explained(
+        self, error: HotloadError, plugin: str, source: Source | None, trials: Iterable[LivePlugin]
+    ) -> Fault:
         fault = fault_of(
             error,
             phase=_phase(error),

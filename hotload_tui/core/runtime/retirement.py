@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from hotload_tui.core.errors import near
 from hotload_tui.core.faults import class_name, fault_of, trace_of
 from hotload_tui.core.hooks.inflight import CallRecord
-from hotload_tui.core.interpreter import collect_young, stacks, thread_stack
+from hotload_tui.core.interpreter import collect_recent, collect_young, stacks, thread_stack
 from hotload_tui.core.leaks import FREED, LivenessCheck, collect, forget
 from hotload_tui.core.limits import BoundedCall
 from hotload_tui.core.model import Fault, LedgerEntry, StepObserver, nobody
@@ -335,7 +335,8 @@ def _refuse_unfinished(value: object, what: str) -> None:
         raise TypeError(f"{what} returned a coroutine or generator, which nobody would run")
 
 
-_SECOND_LOOKS = ((0.01, collect_young), (0.0, collect), (0.1, collect_young))
+_INSTANT = 0.01  # seconds
+_SECOND_LOOKS = ((0.0, collect), (0.1, collect_young))
 """The repeated checks of a generation that is not freed: seconds to wait, and the collection to run."""
 
 
@@ -354,10 +355,14 @@ class HeldGenerations:
         left = _still_there(left, collect_young)
         # Again: the first pass still counts an older object as a holder, even if it frees that object.
         left = _still_there(left, collect_young)
+        if left:
+            # A caller that is entering or leaving holds the old hook table for an instant, and a thread that
+            # reports a failed load holds its error, whose frames are not among the generation's objects.
+            sleep(_INSTANT)
+            left = _still_there(left, collect_recent)
         for gone in left:
             gone.undo_patches()
             gone.liveness.cut()
-        # A caller that is entering or leaving holds the old hook table for an instant.
         for pause, collect_some in _SECOND_LOOKS:
             if not left:
                 return

@@ -28,7 +28,7 @@ from types import (
 )
 from typing import NamedTuple, cast
 
-from hotload_tui.core.interpreter import make_all_old, objects_since, variables_of
+from hotload_tui.core.interpreter import collect_recent, objects_since, variables_of
 from hotload_tui.core.leak_path import is_module, is_within, names_of, namespace_of, of_type
 
 _PLAIN = frozenset((str, bytes, int, float, complex, bool, type(None)))
@@ -83,7 +83,7 @@ class Claims:
         """Note which objects exist before the load."""
         if not any(each is self._note for each in gc.callbacks):
             gc.callbacks.append(self._note)
-        make_all_old()
+        collect_recent()
         self._aged.clear()
         everything = gc.get_objects()
         self._modules = len(sys.modules)
