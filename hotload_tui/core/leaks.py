@@ -240,6 +240,7 @@ class LivenessCheck:
         self._held: set[str] | None = None
         self._held_by: list[str] = []
         self._said = ""
+        self._is_given_up = False
         self._absent: set[Callable[[object], bool]] = set()
         self._to_visit = _MOST_VISITED
         self._is_large = False
@@ -304,7 +305,7 @@ class LivenessCheck:
 
         A large generation is not searched at each call.
         """
-        if self._is_large and monotonic() < self._next_search:
+        if self._is_given_up or (self._is_large and monotonic() < self._next_search):
             return False
         before = self._held
         self._held = self._searched(lambda: held_from_outside(self._watched(), self.root))
@@ -356,13 +357,23 @@ class LivenessCheck:
         if not self._said:
             if not self._held_by:
                 self.holds()
-            names = sorted(set(self._names()))
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             shown, count = self._held_by[:_SHOWN], len(self._held_by)
             others = f" and {count - _SHOWN} more" if count > _SHOWN else ""
             held_by = f", held by {', '.join(shown)}{others}" if shown else ""
-            self._said = f"alive: {', '.join(names[:_SHOWN])}{more}{held_by}"
+            self._said = f"{self._alive()}{held_by}"
         return self._said
+
+    def _alive(self) -> str:
+        names = sorted(set(self._names()))
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        return f"alive: {', '.join(names[:_SHOWN])}{more}"
+
+    def give_up(self, reason: str) -> None:
+        """Search no more, and hold nothing: a search has failed for ``reason``."""
+        self._kept.clear()
+        self._is_given_up, self._to_visit = True, 0
+        self._classes, self._held = self._classes or [], set()
+        self._said = f"{self._alive()}; what holds it is not known: the search failed ({reason})"
 
     def named(self, unique: str) -> str:
         """Return the author's name for an object with this unique name."""

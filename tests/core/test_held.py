@@ -224,3 +224,44 @@ def test_the_end_of_a_version_is_reported_after_what_replaced_it(
     ]
     assert order.index((PluginLoaded, 3)) < order.index((PluginRetired, 2))
     assert running.status("greet").memory == "freed"
+
+
+UNKNOWN = "; what holds it is not known: the search failed (MemoryError: no room) (generation 1)"
+
+
+@pytest.mark.parametrize(
+    ("search", "verdict"),
+    [("members", UNKNOWN), ("held_objects", UNKNOWN), ("held_from_outside", "held by local 'kept'")],
+)
+def test_a_search_that_fails_does_not_stop_later_retirements(  # noqa: PLR0917 - a row of the table
+    workspace: Workspace,
+    run: Callable[[Config], Running],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    search: str,
+    verdict: str,
+) -> None:
+    """A version whose holders cannot be found is reported with the reason, once; other versions retire."""
+    original: Callable[..., object] = getattr(leaks, search)
+
+    def failing(*args: object) -> object:
+        if ".greet." in str(args[1]):
+            raise MemoryError("no room")
+        return original(*args)
+
+    monkeypatch.setattr(leaks, search, failing)
+    workspace["greet"] = GIVES
+    workspace["other"] = GIVES
+    running = run(workspace.config())
+    kept = running.host.call("give")
+    rebuild(running)
+    running.manager._engine.retire_thread.retire_now()  # noqa: SLF001 - waits for the check
+    assert verdict in running.status("greet").memory
+    del kept
+    gc.collect()
+    running.manager.rebuild("other")
+    assert running.wait_for(lambda: bool(running.told(PluginRetired, "other")))
+    running.manager._engine.retire_thread.retire_now()  # noqa: SLF001 - waits for the check
+    assert running.wait_for(lambda: running.status("greet").memory == "freed")
+    (record,) = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert record.getMessage() == "greet: the search for what holds generation 1 failed"

@@ -600,8 +600,6 @@ class Loader:
             while self._leaving:  # keep no reference here: the liveness check would report it as a leak
                 self._unchecked.append(self._part(self._leaving.pop(0), calls))
             del calls
-            for gone in self._unchecked:
-                gone.remove_claims()
         self._held.free(self._unchecked)
         found = [gone.retirement() for gone in self._unchecked if not gone.is_failed]
         self._unchecked.clear()

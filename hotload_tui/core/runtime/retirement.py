@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FunctionType, MethodType
@@ -12,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from hotload_tui.core.errors import near
-from hotload_tui.core.faults import class_name, fault_of, trace_of
+from hotload_tui.core.faults import class_name, fault_of, message_of, trace_of
 from hotload_tui.core.hooks.inflight import CallRecord
 from hotload_tui.core.interpreter import collect_recent, collect_young, stacks, thread_stack
 from hotload_tui.core.leaks import FREED, LivenessCheck, collect, forget
@@ -26,6 +27,8 @@ from hotload_tui.core.runtime.workers import Worker
 from hotload_tui.core.undo.claims import Claimed
 from hotload_tui.core.undo.containers import EMPTIED, LOST
 from hotload_tui.core.undo.ledger import Ledger, is_resource
+
+logger = logging.getLogger("hotload.engine")
 
 _HELD_BY = ", held by "  # in a verdict
 _ROUNDS = 5  # an object may have more holders than one search finds
@@ -136,7 +139,7 @@ class Parting:
 
     def retirement(self) -> Retirement:
         """Check what is left in memory, and return the result."""
-        memory = self.liveness.verdict()
+        memory = self._verdict()
         if memory != FREED and self.inside:
             memory = f"{memory} ({self.inside})"
         return Retirement(self.plugin, self.generation, self.faults, memory, self.entries)
@@ -144,8 +147,22 @@ class Parting:
     def still_called(self) -> str:
         """Return how the generation is still called and what holds it; empty if it is not called."""
         called = self.calls.describe()
-        holder = self.liveness.verdict().partition(_HELD_BY)[2] if called else ""
+        holder = self._verdict().partition(_HELD_BY)[2] if called else ""
         return f"{called}; kept by {holder}" if holder else called
+
+    def _verdict(self) -> str:
+        try:
+            return self.liveness.verdict()
+        except Exception as error:  # as in ``_each_alone``
+            self.give_up(error)
+            return self.liveness.verdict()
+
+    def give_up(self, error: Exception) -> None:
+        """Log that a search failed, and search no more: only note when the generation is freed."""
+        logger.error(
+            "%s: the search for what holds generation %d failed", self.plugin, self.generation, exc_info=error
+        )
+        self.liveness.give_up(f"{class_name(type(error))}: {message_of(error)}")
 
 
 def parts_of(error: BaseException) -> Iterator[object]:
@@ -349,46 +366,14 @@ class HeldGenerations:
     def __bool__(self) -> bool:
         return bool(self._held)
 
-    def free(self, parted: Iterable[Parting]) -> None:
+    def free(self, parted: Sequence[Parting]) -> None:
         """Run the collector to free newly retired generations, and remember those that stay in memory."""
-        left = [gone for gone in parted if not gone.liveness.is_freed()]
-        left = _still_there(left, collect_young)
-        # Again: the first pass still counts an older object as a holder, even if it frees that object.
-        left = _still_there(left, collect_young)
-        if left:
-            # A caller that is entering or leaving holds the old hook table for an instant, and a thread that
-            # reports a failed load holds its error, whose frames are not among the generation's objects.
-            sleep(_INSTANT)
-            left = _still_there(left, collect_recent)
-        for gone in left:
-            gone.undo_patches()
-            gone.liveness.cut()
-        for pause, collect_some in _SECOND_LOOKS:
-            if not left:
-                return
-            sleep(pause)
-            left = _still_there(left, collect_some)
-        for gone in left:
-            gone.liveness.let_go()
-        if left:
-            collect()  # for objects that are held in ways that only the collector can follow
-        left = [gone for gone in left if not gone.liveness.is_freed()]
-        for gone in left:
-            if not gone.is_failed:
-                gone.name_references()
-        left = [gone for gone in left if not gone.liveness.is_freed()]
-        for gone in left:
-            gone.calls.begin()
-        self._held += left
+        _each_alone(_free, parted)
+        self._held += [gone for gone in parted if not gone.liveness.is_freed()]
 
     def look_again(self) -> list[Parting]:
         """Return the generations that have been freed since; collect only if something let go of one."""
-        let_go = [gone for gone in self._held if gone.liveness.is_let_go()]
-        for gone in let_go:
-            forget(gone.liveness.root)  # a call after the retirement may have added entries
-            gone.close()
-            gone.liveness.cut()
-        _still_there(_still_there(let_go, collect_young), collect)
+        _each_alone(_look_again, self._held)
         freed = [gone for gone in self._held if gone.liveness.is_freed()]
         self._held = [gone for gone in self._held if gone not in freed]
         for gone in freed:
@@ -430,6 +415,64 @@ class HeldGenerations:
         newest = held[-1].retirement()
         others = f", and {len(held) - 1} older" if len(held) > 1 else ""
         return f"{newest.memory} (generation {newest.generation}{others})"
+
+
+def _each_alone(work: Callable[[Sequence[Parting]], None], parted: Sequence[Parting]) -> None:
+    """Do ``work`` for generations together; if that fails, for each alone, and give up those that fail."""
+    try:
+        work(parted)
+    except Exception as error:  # for lack of memory, or of foreign code that a search or an undo has run
+        if len(parted) == 1:
+            parted[0].give_up(error)
+            return
+    else:
+        return
+    for gone in parted:
+        _each_alone(work, [gone])
+
+
+def _free(parted: Sequence[Parting]) -> None:
+    """Run the collector, and let other code release the generations."""
+    for gone in parted:
+        gone.remove_claims()
+    left = [gone for gone in parted if not gone.liveness.is_freed()]
+    left = _still_there(left, collect_young)
+    # Again: the first pass still counts an older object as a holder, even if it frees that object.
+    left = _still_there(left, collect_young)
+    if left:
+        # A caller that is entering or leaving holds the old hook table for an instant, and a thread that
+        # reports a failed load holds its error, whose frames are not among the generation's objects.
+        sleep(_INSTANT)
+        left = _still_there(left, collect_recent)
+    for gone in left:
+        gone.undo_patches()
+        gone.liveness.cut()
+    for pause, collect_some in _SECOND_LOOKS:
+        if not left:
+            return
+        sleep(pause)
+        left = _still_there(left, collect_some)
+    for gone in left:
+        gone.liveness.let_go()
+    if left:
+        collect()  # for objects that are held in ways that only the collector can follow
+    left = [gone for gone in left if not gone.liveness.is_freed()]
+    for gone in left:
+        if not gone.is_failed:
+            gone.name_references()
+    left = [gone for gone in left if not gone.liveness.is_freed()]
+    for gone in left:
+        gone.calls.begin()
+
+
+def _look_again(held: Sequence[Parting]) -> None:
+    """Run the collector for the generations that something has let go of."""
+    let_go = [gone for gone in held if gone.liveness.is_let_go()]
+    for gone in let_go:
+        forget(gone.liveness.root)  # a call after the retirement may have added entries
+        gone.close()
+        gone.liveness.cut()
+    _still_there(_still_there(let_go, collect_young), collect)
 
 
 def _still_there(parted: list[Parting], collect_some: Callable[[], None]) -> list[Parting]:
