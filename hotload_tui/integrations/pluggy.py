@@ -33,7 +33,7 @@ import pluggy
 from hotload_tui.core.errors import RefusedError, RegisterError
 from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.hooks.inflight import CallRecord, CallsInFlight, HookTable, Version
-from hotload_tui.core.hooks.live import GeneratorHandle, LiveVersion, Place, kind_of
+from hotload_tui.core.hooks.live import GeneratorHandle, Handle, LiveVersion, Place, kind_of
 from hotload_tui.core.hooks.point import Handler, NamedPoint, place_of, signature_of
 from hotload_tui.core.runtime.context import DEFAULT_PRIORITY, PluginContext
 
@@ -161,8 +161,8 @@ class _Implementation(NamedTuple):
     def facts(self) -> tuple[object, ...]:
         """Return what pluggy knows of it: while this is the same, nothing changes in pluggy."""
         impl = self.impl
-        kind, opts = type(impl.function), sorted(impl.opts.items())
-        return self.hook, self.attribute, kind, impl.function, opts, impl.argnames, impl.kwargnames
+        place, opts = cast("Handle", impl.function)._live_place, sorted(impl.opts.items())  # noqa: SLF001
+        return self.hook, self.attribute, type(impl.function), place, opts, impl.argnames, impl.kwargnames
 
 
 class _Edition(NamedTuple):

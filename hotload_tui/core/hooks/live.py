@@ -34,6 +34,7 @@ from types import (
     ModuleType,
 )
 from typing import TYPE_CHECKING, ClassVar, Final, NoReturn, Protocol, TypeAlias, Union, cast
+from weakref import WeakValueDictionary
 
 from hotload_tui.core.errors import HandleError, HookError, PluginError, RegisterError
 from hotload_tui.core.hooks.inflight import (
@@ -47,6 +48,7 @@ from hotload_tui.core.hooks.inflight import (
 from hotload_tui.core.hooks.point import HookFunction, place_of
 from hotload_tui.core.interpreter import shared_attributes
 from hotload_tui.core.module_names import unique_name
+from hotload_tui.core.primitives import RLock
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -59,6 +61,9 @@ _Step: TypeAlias = Callable[[object], object]
 _AsyncStep: TypeAlias = Callable[[object], Awaitable[object]]
 _KINDS: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
+
+Handles: TypeAlias = "WeakValueDictionary[tuple[type[Handle], Place], Handle]"
+"""Handles that live as long as something else holds them."""
 
 _Reference: TypeAlias = "weakref.ref[LiveVersion]"
 _on_trial: ContextVar[tuple[_Reference, ...]] = ContextVar("hotload_trial", default=())
@@ -99,6 +104,8 @@ class LiveVersion:
         self.bindable: set[type] = set()
         self.handles: dict[Place, Handle] = {}
         """The handles that the version has made: a library may hold them weakly, as signals do."""
+        self.methods: Handles = WeakValueDictionary()
+        """Those of methods of objects that no variable holds: a plugin may make objects without end."""
         self._modules = modules
         self._reached: dict[str, ModuleType] = {}
         self._given: dict[tuple[str, Names], object] = {}
@@ -380,15 +387,6 @@ class Handle:
     def __repr__(self) -> str:
         return f"<live {self._live_word} {self._live_name}>"
 
-    def __eq__(self, other: object) -> bool:
-        if not issubclass(type(other), Handle):
-            return NotImplemented
-        same = cast("Handle", other)
-        return self._live_flight is same._live_flight and self._live_place == same._live_place
-
-    def __hash__(self) -> int:
-        return hash(self._live_place)
-
     # ---- copies
 
     def __copy__(self) -> Handle:
@@ -542,8 +540,12 @@ class ClassHandle(Handle):
     """Stands for a class: makes objects of the live version's class."""
 
     __doc__ = _doc
-    __slots__ = ()
+    __slots__ = ("_live_below",)
     _live_word = "class"
+
+    def __init__(self, flight: CallsInFlight, place: Place, origin: _Reference | None = None) -> None:
+        super().__init__(flight, place, origin)
+        self._live_below: dict[tuple[str, type[Handle]], Handle] = {}
 
     @property  # type: ignore[misc]
     def __class__(self) -> type[type]:  # type: ignore[override]
@@ -578,7 +580,9 @@ class ClassHandle(Handle):
         if not (is_class or type(found) in _FUNCTIONS) or (name.startswith("__") and name.endswith("__")):
             return found
         below = place.below(name, is_bound=type(found) is MethodType)
-        return kind_of(found)(self._live_flight, below, self._live_origin)
+        made = kind_of(found)(self._live_flight, below, self._live_origin)
+        known: Handle = self._live_below.setdefault((name, type(made)), made)
+        return known
 
 
 def kind_of(thing: object) -> type[Handle]:
@@ -607,7 +611,24 @@ def _restored(  # noqa: PLR0917 - from a pickle
     flight = calls_of_plugin(parent)
     if flight is None:
         return place.find(_Imported(plugin, parent))
-    return kind_of(Handle(flight, place)._live_now())(flight, place)  # noqa: SLF001
+    made = kind_of(Handle(flight, place)._live_now())(flight, place)  # noqa: SLF001
+    return _shared(known_handles(flight), place, made)
+
+
+_of_programs: weakref.WeakKeyDictionary[CallsInFlight, Handles] = weakref.WeakKeyDictionary()
+_lock: Final = RLock()  # a finalizer may make a handle, too
+
+
+def known_handles(flight: CallsInFlight) -> Handles:
+    """Return the handles that the program of a host has."""
+    with _lock:
+        return _of_programs.setdefault(flight, WeakValueDictionary())
+
+
+def _shared(table: Handles, place: Place, made: Handle) -> Handle:
+    """Return the handle of the same kind at ``place`` that there is already, or else add ``made``."""
+    with _lock:
+        return table.setdefault((type(made), place), made)
 
 
 class _Imported:
@@ -680,8 +701,17 @@ class HandleMaker:
         version = self._version_of(place.parent)
         is_pending = version is not None and version.is_pending
         made = kind_of(thing)(self._flight, place, version.reference if version and is_pending else None)
-        if self.version is None or type(place) is MethodPlace:  # a plugin may make objects without end
-            return made
+        return self._known(place, made)
+
+    def _known(self, place: Place, made: Handle) -> Handle:
+        """Return the handle that there is for the same object, or else the one that was just made.
+
+        A version has its own, so what it undoes at its end is not what the next version did. The program has
+        one for all versions, so it knows which objects are new.
+        """
+        if self.version is None or type(place) is MethodPlace:
+            table = known_handles(self._flight) if self.version is None else self.version.methods
+            return _shared(table, place, made)
         known = self.version.handles.setdefault(place, made)
         return known if type(known) is type(made) else made  # else a patch has put another kind there
 
