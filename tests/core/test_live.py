@@ -686,19 +686,66 @@ def test_a_function_of_another_kind_is_refused(bench: Bench, keep: Keep) -> None
     function = keep.word
     bench.load(source.format(later))
     coroutine = keep.word
-    with pytest.raises(HandleError, match=r"f is a coroutine function now, .* a handle of a function"):
+    with pytest.raises(
+        HandleError, match=r"f is a coroutine function in generation 2 of .* a handle of a function"
+    ):
         function()
     bench.load(source.format(steps))
     generator = keep.word
-    with pytest.raises(HandleError, match="generator function now"):
+    with pytest.raises(HandleError, match="is a generator function in generation 3"):
         function()
-    with pytest.raises(HandleError, match="generator function now"):
+    with pytest.raises(HandleError, match="is a generator function in generation 3"):
         said(coroutine)
     bench.load(source.format(plain))
     assert (function(), said(coroutine)) == (1, 1)
     assert inspect.iscoroutinefunction(coroutine)
-    with pytest.raises(HandleError, match="f is a function now"):
+    with pytest.raises(HandleError, match="f is a function in generation 4"):
         said(generator)
+
+
+USES: dict[str, Callable[[object], object]] = {
+    "function": lambda handle: cast("HookFunction", handle)(),
+    "coroutine": lambda handle: asyncio.run(cast("Callable[[], Coroutine[object, object, str]]", handle)()),
+    "generator": lambda handle: next(cast("Callable[[], Generator[str]]", handle)()),
+    "async generator": lambda handle: asyncio.run(_first(cast("Callable[[], AsyncIterator[str]]", handle))),
+    "method": lambda handle: cast("HookFunction", handle)(),
+    "class": lambda handle: cast("HookFunction", handle)(),
+    "isinstance": lambda handle: isinstance(1, cast("type", handle)),
+    "issubclass": lambda handle: issubclass(int, cast("type", handle)),
+    "base": lambda handle: _derived(cast("type", handle)),
+}
+NAMES = {"function": "word", "coroutine": "later", "generator": "steps", "async generator": "async_steps"}
+IS_CLASS = ("isinstance", "issubclass", "base")
+
+
+def _derived(kind: type) -> type:
+    class Mine(kind): ...  # type: ignore[misc]
+
+    return Mine
+
+
+async def _first(steps: Callable[[], AsyncIterator[str]]) -> str:
+    return await anext(steps())
+
+
+@pytest.mark.usefixtures("keep")
+@pytest.mark.parametrize(
+    ("use", "now", "what"),
+    [
+        *((use, "{name} = 7", "an object of type int") for use in USES if use not in IS_CLASS),
+        *((use, "class {name}:\n    def __init__(self, one): ...", "a class") for use in NAMES),
+        *((use, "def {name}(): ...", "a function") for use in IS_CLASS),
+    ],
+)
+def test_a_name_that_is_another_thing_now_says_so(bench: Bench, use: str, now: str, what: str) -> None:
+    """A handle whose object became a value or another kind names the object, the version and the ways out."""
+    bench.load(version("one"))
+    handle = kept(bench)["class" if use in IS_CLASS else use]
+    name = NAMES.get(use, "Speaker")
+    bench.load(f"{now.format(name=name)}\ndef register(ctx): ...\n")
+    said = rf"hotplug\.greet\.plugin\.{name}.* is {what} in generation 2 of plugin greet.* again, or let the"
+    with pytest.raises(HandleError, match=said):
+        USES[use](handle)
 
 
 @pytest.mark.usefixtures("keep")

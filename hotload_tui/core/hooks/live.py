@@ -238,6 +238,9 @@ class MethodPlace(Place):
     def find(self, version: Version) -> object:
         """Return the method in a version."""
         kind = cast("type", version.find(self.module, self.names[:-1]))
+        if not issubclass(type(kind), type):
+            name = _full(self.parent, self.module, self.names[:-1])
+            raise HandleError(_other_kind(name, _described(kind), version, "class"))
         owner = self.owner() if self.owner is not None else None
         if type(owner) is not kind:
             if kind not in version.bindable:
@@ -251,6 +254,23 @@ class MethodPlace(Place):
 
 def _full(parent: str, module: str, names: Names) -> str:
     return ".".join([parent, *([module] if module else []), *names])
+
+
+def _described(thing: object) -> str:
+    """Return what a thing is, in words."""
+    if not callable(thing):
+        return f"an object of type {type(thing).__qualname__}"
+    word = kind_of(thing)._live_word  # noqa: SLF001
+    return f"{'an' if word.startswith('a') else 'a'} {word}"
+
+
+def _other_kind(name: str, now: str, version: Version, before: str) -> str:
+    """Return what to do about an object that is not a function, method or class of the same kind any more."""
+    return (
+        f"{name} is {now} in generation {version.number} of plugin {version.plugin}, but the program has a"
+        f" handle of a {before}, and uses it as such; make it a {before} again, or let the program ask the"
+        " plugin for it again"
+    )
 
 
 def _hindrance(kind: type) -> str:
@@ -312,7 +332,10 @@ class Handle:
             value = self._live_object(record.table)(*args, **kwargs)
             if type(value) in _UNFINISHED:
                 self._live_check(value, record.table)
-            return value
+            return value  # noqa: TRY300 - part of the call
+        except TypeError as error:
+            self._live_explain(error, record.table)
+            raise
         finally:
             flight.leave(record)
 
@@ -344,18 +367,25 @@ class Handle:
 
     def _live_check(self, value: object, table: HookTable) -> None:
         """Refuse what a coroutine or generator function returned, where a plain function was before."""
-        kind = kind_of(self._live_object(table))
-        if kind not in (Handle, FunctionHandle, ClassHandle):
-            self._live_refuse(value, kind)
+        if kind_of(self._live_object(table)) not in (Handle, FunctionHandle, ClassHandle):
+            self._live_refuse(table, value)
 
-    def _live_refuse(self, value: object, kind: type[Handle]) -> NoReturn:
+    def _live_explain(self, error: TypeError, table: HookTable) -> None:
+        """Refuse a value or a class in the place of a function, if the call itself has failed."""
+        trace = error.__traceback__
+        if trace is None or trace.tb_next is None:
+            found = self._live_object(table)
+            if not callable(found) or issubclass(type(found), type) is not (type(self) is ClassHandle):
+                self._live_refuse(table)
+
+    def _live_refuse(self, table: HookTable, value: object = None) -> NoReturn:
+        """Raise the error for an object of another kind; ``value`` is what a call of it returned."""
         if type(value) is CoroutineType or type(value) is GeneratorType:
             value.close()
-        before, now = self._live_word, kind._live_word  # noqa: SLF001
-        raise HandleError(
-            f"{self._live_name} is a {now} now, but the program has a handle of a {before}, and"
-            f" uses it as such; make it a {before} again, or let the program ask the plugin for it again"
-        )
+        place, origin = self._live_place, self._live_origin
+        version = (origin and origin()) or table.versions[place.plugin]
+        now = _described(self._live_object(table))
+        raise HandleError(_other_kind(self._live_name, now, version, self._live_word))
 
     # ---- what libraries read
 
@@ -456,7 +486,10 @@ class CoroutineHandle(FunctionHandle):
                 return await awaitable
             if type(value) in _UNFINISHED:
                 self._live_check(value, record.table)
-            return value
+            return value  # noqa: TRY300 - part of the call
+        except TypeError as error:
+            self._live_explain(error, record.table)
+            raise
         finally:
             flight.leave_task(record)
 
@@ -476,7 +509,7 @@ class GeneratorHandle(FunctionHandle):
         try:
             generator = self._live_object(record.table)(*args, **kwargs)
             if type(generator) is not GeneratorType:
-                self._live_refuse(generator, kind_of(self._live_object(record.table)))
+                self._live_refuse(record.table, generator)
             step = cast("_Step", generator.send)
             while True:
                 try:
@@ -493,6 +526,9 @@ class GeneratorHandle(FunctionHandle):
                 except BaseException as error:  # the generator's own business
                     value, step = error, cast("_Step", generator.throw)
                 flight.step_in(record)
+        except TypeError as error:
+            self._live_explain(error, record.table)
+            raise
         finally:
             value = None  # an error's traceback has this frame
             flight.leave(record)
@@ -514,7 +550,7 @@ class AsyncGeneratorHandle(FunctionHandle):
         try:
             generator = self._live_object(record.table)(*args, **kwargs)
             if type(generator) is not AsyncGeneratorType:
-                self._live_refuse(generator, kind_of(self._live_object(record.table)))
+                self._live_refuse(record.table, generator)
             step = cast("_AsyncStep", generator.asend)
             while True:
                 try:
@@ -531,6 +567,9 @@ class AsyncGeneratorHandle(FunctionHandle):
                 except BaseException as error:  # as above
                     value, step = error, cast("_AsyncStep", generator.athrow)
                 flight.step_in(record)
+        except TypeError as error:
+            self._live_explain(error, record.table)
+            raise
         finally:
             value = None  # as above
             flight.leave_task(record)
@@ -560,8 +599,14 @@ class ClassHandle(Handle):
         place = self._live_place
         name = place.full_module, ".".join(place.names)
         return any(name == (each.__module__, each.__qualname__) for each in kind.__mro__) or issubclass(
-            kind, cast("type", self._live_now())
+            kind, self._live_class()
         )
+
+    def _live_class(self) -> type:
+        found, seen = self._live_now(), self._live_flight.seen()
+        if not issubclass(type(found), type):
+            self._live_refuse(seen)
+        return cast("type", found)
 
     def __or__(self, other: object) -> object:
         return Union[self, other]  # noqa: UP007 - in an annotation
@@ -571,7 +616,7 @@ class ClassHandle(Handle):
 
     def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[object, ...]:
         """Let the program derive from the live class."""
-        return (self._live_now(),)
+        return (self._live_class(),)
 
     def __getattr__(self, name: str) -> object:
         """Return the attribute of the live class; a function, method or class as a handle."""
