@@ -66,6 +66,7 @@ class HostedManager(Forwarder):
         self._was_reached = False
         self._copied = 0
         self._is_paused = False
+        self._is_closed = False
         self._last = _nothing(config)
         self._monitor = HostMonitor(config, options, self)
 
@@ -80,11 +81,21 @@ class HostedManager(Forwarder):
             self._last = replace(self._last, plugins=plugins)
 
     def wait_until_ready(self) -> None:
-        """Wait until the host has loaded the plugins, cannot be started, or is closed."""
+        """Wait until ``snapshot`` shows the plugins that the host has loaded.
+
+        Return before that if the host cannot be started, hangs, or is closed.
+        """
         self._monitor.wait_until_ready()
+        while not (self._is_closed or self._monitor.trouble):
+            if (remote := self._remote) is not None:
+                with contextlib.suppress(NoHostError):  # it has died, or is busy
+                    self._last = remote.snapshot()
+                    return
+            time.sleep(_PAUSE)
 
     def close(self) -> None:
         """Stop the host; its processes have ended when this returns."""
+        self._is_closed = True
         self._monitor.close()
         self._hang_up()
 

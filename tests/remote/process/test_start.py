@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from hotload_tui.core.model import PluginState
+from hotload_tui.remote.process import hosted
 from tests.conftest import Workspace
 from tests.remote.process.conftest import GOOD, Console
 
 
-def test_the_plugins_are_listed_before_their_host_has_started(workspace: Workspace) -> None:
-    """The first snapshot lists each plugin, enabled or not, in the order of names."""
+def test_the_plugins_are_listed_before_their_host_has_started(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first snapshot lists each plugin, enabled or not, in the order of names.
+
+    When the host is ready, the next one shows what it has loaded, also if the console connects late.
+    """
+
+    def late(*args: object, **kwargs: object) -> object:
+        console.manager._monitor.wait_until_ready()  # noqa: SLF001
+        return connect(*args, **kwargs)
+
+    connect: Callable[..., object] = hosted.RemoteManager
+    monkeypatch.setattr(hosted, "RemoteManager", late)
     workspace["good"] = workspace["_idle"] = GOOD
     console = Console(workspace)
     try:
         listed = [(one.name, one.state) for one in console.manager.snapshot().plugins]
         assert [name for name, _ in listed] == ["good", "idle"]
         assert listed[1][1] is PluginState.OFF
-        console.wait_for(lambda: console.state("good") is PluginState.OK)
+        console.manager.wait_until_ready()
+        assert console.state("good") is PluginState.OK
     finally:
         console.manager.close()
 
