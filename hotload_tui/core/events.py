@@ -14,7 +14,16 @@ from typing import ClassVar, Final, TypeAlias
 
 from msgspec import Struct
 
-from hotload_tui.core.model import PLUGIN_LOGGER, Fault, HookPlace, LedgerEntry, Level, LogLine, encodable
+from hotload_tui.core.model import (
+    PLUGIN_LOGGER,
+    Fault,
+    HookPlace,
+    LedgerEntry,
+    Level,
+    LogLine,
+    encodable,
+    release_advice,
+)
 
 
 class Step(Struct, frozen=True):
@@ -163,10 +172,12 @@ class PluginHeld(PluginEvent, frozen=True, tag=True):
     generation: int
     """Number of the live generation; 0 if none is live."""
     reason: str
+    is_by_fault: bool = False
+    """Whether a version failed, and not the user chose the version: a save ends the hold."""
 
     def describe(self) -> str:  # noqa: D102 - as Event
         live = f"generation {self.generation} is live" if self.generation else "no version is live"
-        return f"held, {live}: {self.reason}; 'hotload release {self.name}' ends that"
+        return f"held, {live}: {self.reason}; {release_advice(self.name, by_fault=self.is_by_fault)}"
 
 
 class PluginReleased(PluginEvent, frozen=True, tag=True):

@@ -114,14 +114,16 @@ def test_why_a_plugin_is_held_or_waits(workspace: Workspace, hotload: Hotload) -
 
 
 def test_a_version_that_killed_its_host_asks_for_a_fix(workspace: Workspace, hotload: Hotload) -> None:
-    """For a plugin that is HELD because of a fault, ``status`` and ``plan`` do not only advise to load it."""
+    """For a plugin that is HELD because of a fault, all texts do not only advise to load it."""
     workspace["greet"] = GREET
     digest = read_source("greet", workspace.plugins / "greet").digest
     workspace.compiled.mkdir()
     fault = Fault("hook", "greet", "ProcessDied", "it ended the process", 0.0)
     Record(workspace.compiled).bar("greet", digest, fault)
-    hotload.serve()
+    running = hotload.serve()
     advice = "it ended the process; save a fix, or 'hotload release greet' loads its source as it is"
+    (line,) = [line.text for line in running.manager.log() if line.text.startswith("held")]
+    assert line == f"held, no version is live: {advice}"
     assert f"greet: held: {advice}" in hotload("status").err.splitlines()
     assert f"held: {advice}" in hotload("plan").out
 

@@ -218,18 +218,22 @@ class StatusStore:
         before = status.state
         if not hold.digest:
             status = not_live(status)
-        self.put(
-            replace(
-                status,
-                state=PluginState.HELD,
-                source_digest=hold.source,
-                fault=hold.fault,
-                held=hold.reason,
-                waits="",
-            )
+        status = replace(
+            status,
+            state=PluginState.HELD,
+            source_digest=hold.source,
+            fault=hold.fault,
+            held=hold.reason,
+            waits="",
         )
+        self.put(status)
         if before is not PluginState.HELD:
-            self.publish(PluginHeld(clock(), status.name, status.generation, hold.reason))
+            self.publish_hold(status)
+
+    def publish_hold(self, status: PluginStatus) -> None:
+        """Publish that a plugin is HELD, with the way out."""
+        name, by_fault = status.name, status.is_held_by_fault
+        self.publish(PluginHeld(clock(), name, status.generation, status.held, by_fault))
 
     def put_waiting(self, status: PluginStatus, reason: str) -> None:
         """Record that a plugin has no live version, and why it waits."""

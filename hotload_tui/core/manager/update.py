@@ -12,7 +12,7 @@ from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.compiled import Hold, make_durable
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import HotloadError, RefusedError, RequirementError
-from hotload_tui.core.events import PluginHeld, PluginMended
+from hotload_tui.core.events import PluginMended
 from hotload_tui.core.manager.decide import Decision, in_order
 from hotload_tui.core.manager.staging import Engine, LeftVersion, StagedPlugin, Stager
 from hotload_tui.core.manager.store import not_live
@@ -377,7 +377,7 @@ class Update(Stager):
         self.engine.store.put(status)
         self.engine.store.publish(one.event(seconds, status.gap_seconds))
         if status.held:
-            self.engine.store.publish(PluginHeld(clock(), one.name, status.generation, status.held))
+            self.engine.store.publish_hold(status)
         elif status.fault is None:
             self.engine.builds.unbar(one.name, "another version is live")
 
