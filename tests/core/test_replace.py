@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import weakref
@@ -162,6 +163,29 @@ def test_the_hint_is_about_the_plugin_that_holds_the_name(  # noqa: PLR0917 - a 
     vars(registry)["names"] |= dict.fromkeys(["hits", 8080, "127.0.0.1", "/run/it.pid"], "held")
     save(running, workspace, f"import registry\ndef register(ctx):\n    {line}\n")
     assert running.fault("greet").notes == ((note,) if note else ())
+
+
+@pytest.mark.parametrize("how", ["disabled", "deleted", "planned"])
+def test_a_plugin_is_tried_again_when_the_holder_leaves(
+    workspace: Workspace, run: Run, registry: ModuleType, how: str
+) -> None:
+    """What another plugin holds is free after its ``on_unload``: the plugin that failed for it loads then."""
+    source = claiming("new", name="hits", head="")
+    workspace["greet"] = "def register(ctx): ...\n"
+    workspace["stats"] = claiming("old", name="hits", head="")
+    running = run(workspace.config())
+    save(running, workspace, source)
+    assert running.fault("greet").notes == ("plugin stats may hold it: its code names it, too",)
+    assert running.status("greet").state is PluginState.STALE
+    if how == "disabled":
+        running.manager.disable("stats")
+    else:
+        shutil.rmtree(workspace.plugins / "stats")
+        if how == "planned":
+            planned = {each.name: each.action for each in running.manager.plan().plugins}
+            assert planned == {"stats": "unload", "greet": "reload"}
+        running.manager.scan_and_load_all()
+    assert (running.status("greet").state, registry.names) == (PluginState.OK, {"hits": "new"})
 
 
 COMMANDS: dict[str, tuple[type[PluginEvent], str, Callable[[HotloadManager], object]]] = {

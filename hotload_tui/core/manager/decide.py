@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from types import MappingProxyType
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -60,6 +60,10 @@ def depending_on(names: Iterable[str], among: Collection[str], required: Require
 Version: TypeAlias = Literal["newest", "held", "last good", "live"]
 """Which version of a plugin; ``live``: the live version, loaded again."""
 
+Retry: TypeAlias = Literal["", "required", "claim", "tied"]
+"""Never; when a plugin that it requires loads; or (``claim``) also when any plugin is unloaded; or (``tied``)
+also when a plugin that requires it loads, and when the plugin is ``given``."""
+
 _NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
@@ -80,9 +84,8 @@ class Facts(Struct, frozen=True):
     """The plugins that the live version requires."""
     tried: str = ""
     """Digest of the source that ``state`` is about."""
-    retry: Literal["", "required", "tied"] = ""
-    """When to try an unchanged plugin again: never; when a plugin that it requires loads; or (``tied``) also
-    when a plugin that requires it loads, when any plugin is unloaded, and when the plugin is ``given``."""
+    retry: Retry = ""
+    """When to try an unchanged plugin again."""
     given: bool = False
     """Whether to bring the plugin up to date with its source."""
     asked: str = ""
@@ -151,6 +154,8 @@ class Decision(Struct, frozen=True):
     """Why the live version leaves before the version to load is tried; empty if it stays until the swap."""
 
 
+LEFT: Final = ("claim", "tied")
+"""The values of ``retry`` for which a plugin that is unloaded may have kept another one from loading."""
 REPLACED = 'its live version leaves before the new one is tried: reload = "replace"'
 
 BROKEN = (PluginState.FAIL, PluginState.STALE)
@@ -176,7 +181,7 @@ def _after_unloads(facts: Mapping[str, Facts]) -> dict[str, Facts]:
     if not gone:
         return after
     for name, each in after.items():
-        if each.retry == "tied":  # the plugin that is unloaded may have kept it from loading
+        if each.retry in LEFT:  # the plugin that is unloaded may have kept it from loading
             after[name] = replace(each, is_retried=True)
     return after
 

@@ -27,10 +27,27 @@ from hotload_tui.core.errors import (
     nearest,
 )
 from hotload_tui.core.events import PluginLoaded, Step
-from hotload_tui.core.faults import LEFT_BEHIND, TextOf, claim_hint, fault_of, is_claimed_twice, raised_by
+from hotload_tui.core.faults import (
+    LEFT_BEHIND,
+    TWICE,
+    TextOf,
+    claim_hint,
+    fault_of,
+    is_claimed_twice,
+    raised_by,
+)
 from hotload_tui.core.interpreter import Interrupted
 from hotload_tui.core.manager.builds import Builds
-from hotload_tui.core.manager.decide import BROKEN, Decision, Facts, decide, depending_on, in_order
+from hotload_tui.core.manager.decide import (
+    BROKEN,
+    LEFT,
+    Decision,
+    Facts,
+    Retry,
+    decide,
+    depending_on,
+    in_order,
+)
 from hotload_tui.core.manager.outdated import Outdated
 from hotload_tui.core.manager.retire_thread import RetireThread
 from hotload_tui.core.manager.store import StatusStore
@@ -471,11 +488,11 @@ class Stager(ABC):
             retry, other = _retry_of(status), status.name
             if not retry or status.state is PluginState.OFF:
                 continue
-            is_meant = retry == "tied" and (not name or other in newest(name))
+            is_meant = retry == "tied" and other in newest(name) if name else retry in LEFT
             if is_meant or (name and name in newest(other)):
                 self.stage_known(other)
                 one = self.staged[other]
-                one.facts = replace(one.facts, is_retried=not one.facts.given)
+                one.facts = replace(one.facts, is_retried=retry == "claim" or not one.facts.given)
 
     def stage_known(self, name: str, directory: PluginDirectory | None = None) -> None:
         """Stage a plugin that stays as the status store knows it, unless another plugin concerns it.
@@ -614,7 +631,7 @@ class Stager(ABC):
         one.facts = replace(one.facts, is_broken=True, is_news=not is_known or may_revive)
 
 
-def _retry_of(status: PluginStatus) -> Literal["", "required", "tied"]:
+def _retry_of(status: PluginStatus) -> Retry:
     """Return when to try a plugin again although it did not change."""
     if status.state is PluginState.WAIT:
         return "tied"
@@ -622,4 +639,7 @@ def _retry_of(status: PluginStatus) -> Literal["", "required", "tied"]:
         return ""
     if status.fault.type == RequirementError.__name__:
         return "tied"
-    return "required" if status.fault.phase in ("load", "register") else ""
+    if status.fault.phase not in ("load", "register"):
+        return ""
+    is_claim = is_claimed_twice(status.fault) and TWICE not in status.fault.notes
+    return "claim" if is_claim else "required"

@@ -187,7 +187,7 @@ class Update(Stager):
                 if pending[name].version == "newest":
                     self._show_build(self.staged[name])
             self._leave([name for name in names if pending[name].leaves])
-            if any(self._is_alone(self.staged[name]) for name in names):
+            if any(self._needs_room(self.staged[name]) for name in names):
                 self._end_retirements()
             outcomes = self.engine.loader.trial_each([self._wanted(pending[name]) for name in names])
             results = [
@@ -237,6 +237,10 @@ class Update(Stager):
     def _is_alone(self, one: StagedPlugin) -> bool:
         """Return whether no other version of a plugin is there while one is tried."""
         return one.left is not None or (one.facts.is_replaced and not one.facts.live)
+
+    def _needs_room(self, one: StagedPlugin) -> bool:
+        """Return whether what is retired now may hold what a plugin claims."""
+        return self._is_alone(one) or (one.facts.is_retried and one.facts.retry == "claim")
 
     def _end_retirements(self) -> None:
         """Wait until what was there before is undone: of a version that has left, or was just disabled."""
