@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -789,6 +790,28 @@ def test_a_name_that_is_taken_is_refused(workspace: Workspace, run: Callable[[Co
     assert greet(hooks) == ["hot"]
     with pytest.raises(RegisterError, match="registered with pluggy already"):
         serve_hooks(late, running.host)
+
+
+def test_a_reload_that_a_call_of_a_hook_asks_for_does_not_wait_for_that_call(
+    workspace: Workspace, run: Callable[[Config], Running]
+) -> None:
+    """A plugin of the program may reload a plugin that leaves first, while a wrapper of that one waits."""
+    body = "RELOAD = 'replace'\n@hookimpl(wrapper=True)\ndef greet(name, language):\n    return (yield)\n"
+    workspace["hot"] = marked(body)
+    running, hooks, waited = run(workspace.config(drain_timeout=30.0)), manager_of_hooks(), list[float]()
+
+    def reload() -> None:
+        began = time.monotonic()
+        running.manager.rebuild("hot", force=True)
+        waited.append(time.monotonic() - began)
+
+    asking = plain("asking", "@hookimpl\ndef greet(name, language):\n    reload()\n")
+    vars(asking)["reload"] = reload
+    hooks.register(asking)
+    serve_hooks(hooks, running.host)
+    assert greet(hooks) == []
+    assert running.status("hot").generation == 2
+    assert waited[0] < 15  # a wait takes 30 s
 
 
 def test_the_undo_ends_it(workspace: Workspace, run: Callable[[Config], Running]) -> None:

@@ -334,7 +334,8 @@ class Loader:
             if live.context.owned or live.context.listening:
                 if is_replaced:
                     leaving = {(name, live.generation.number)}
-                    self._host.drain(self._config.drain_timeout, leaving)
+                    with self.step_aside():  # a hook of pluggy may have called what asks for this
+                        self._host.drain(self._config.drain_timeout, leaving)
                 hand_over = HandOver(live, None, self._claims)
                 with self.blocked():
                     hand_over.leave(self._config.drain_timeout, self._blocked)
