@@ -242,7 +242,7 @@ def test_a_search_that_fails_does_not_stop_later_retirements(  # noqa: PLR0917 -
     verdict: str,
 ) -> None:
     """A version whose holders cannot be found is reported with the reason, once; other versions retire."""
-    original: Callable[..., object] = getattr(leaks, search)
+    original: Callable[[*tuple[object, ...]], object] = getattr(leaks, search)
 
     def failing(*args: object) -> object:
         if ".greet." in str(args[1]):

@@ -59,7 +59,10 @@ def test_a_project_names_the_entry_and_the_function(
         ({"__init__.py": "x = 1\n" + "#" * 40_000}, "__init__.py defines no setup; add: def setup\\(ctx\\)"),
         ({"__init__.py": "if 0: setup = 1"}, "__init__.py has run and defines no setup; add: def setup"),
         ({"__init__.py": "setup = 1"}, "setup is a int, not a function; write: def setup\\(ctx\\)"),
-        ({"__init__.py": "async def setup(ctx): ..."}, "setup is async, but nobody would await it"),
+        (
+            {"__init__.py": "async def setup(ctx): ..."},
+            "setup is async, but runs in a thread without an event loop .* own_cog .* def setup\\(ctx\\)",
+        ),
         ({"__init__.py": "def setup(): ..."}, "setup must take one argument, ctx"),
         ({"__init__.py": "def setup(ctx): 1 / 0"}, "division by zero"),
         (

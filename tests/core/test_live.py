@@ -150,6 +150,9 @@ class Keep:
     now: object
     values: list[object]
     all: list[HookFunction]
+    pair: object
+    f: object
+    add: Callable[[Callable[[], int], PluginContext], None]
     Route: type
     Pair: type
     partial: type

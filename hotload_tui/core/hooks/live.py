@@ -374,7 +374,7 @@ class Handle:
         """Refuse a value or a class in the place of a function, if the call itself has failed."""
         trace = error.__traceback__
         if trace is None or trace.tb_next is None:
-            found = self._live_object(table)
+            found = cast("object", self._live_object(table))
             if not callable(found) or issubclass(type(found), type) is not (type(self) is ClassHandle):
                 self._live_refuse(table)
 

@@ -185,7 +185,11 @@ def _misshapen(register: object, name: str) -> str:
     if not callable(register):
         return f"{name} is a {type(register).__name__}, not a function"
     if inspect.iscoroutinefunction(register) or inspect.isasyncgenfunction(register):
-        return f"{name} is async, but nobody would await it: it runs at once"
+        return (
+            f"{name} is async, but runs in a thread without an event loop before the version is live:"
+            " pass what must be awaited to ctx.task or ctx.own, and a discord.py cog to own_cog"
+            " (docs/coming-from.md)"
+        )
     if inspect.isgeneratorfunction(register):
         return f"{name} is a generator (it has a yield), so calling it would do nothing"
     try:

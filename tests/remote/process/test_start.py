@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from hotload_tui.core.model import PluginState
-from hotload_tui.remote.process import hosted
+from hotload_tui.remote.client import RemoteManager
 from tests.conftest import Workspace
 from tests.remote.process.conftest import GOOD, Console
 
@@ -20,12 +20,11 @@ def test_the_plugins_are_listed_before_their_host_has_started(
     When the host is ready, the next one shows what it has loaded, also if the console connects late.
     """
 
-    def late(*args: object, **kwargs: object) -> object:
+    def late(path: Path, *, timeout: float) -> RemoteManager:
         console.manager._monitor.wait_until_ready()  # noqa: SLF001
-        return connect(*args, **kwargs)
+        return RemoteManager(path, timeout=timeout)
 
-    connect: Callable[..., object] = hosted.RemoteManager
-    monkeypatch.setattr(hosted, "RemoteManager", late)
+    monkeypatch.setattr("hotload_tui.remote.process.hosted.RemoteManager", late)
     workspace["good"] = workspace["_idle"] = GOOD
     console = Console(workspace)
     try:
