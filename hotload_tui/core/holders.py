@@ -19,6 +19,7 @@ from typing import NamedTuple, cast
 
 from hotload_tui.core.interpreter import frame_of, stacks, traced_now, variables_of
 from hotload_tui.core.leak_path import (
+    CACHE,
     is_module,
     is_ours,
     is_within,
@@ -31,6 +32,7 @@ from hotload_tui.core.leak_path import (
     threads_among,
     way_down,
 )
+from hotload_tui.core.module_names import unique_name
 
 SECONDS = 0.5
 """Processor time that one walk may take; the time of other threads does not count."""
@@ -183,6 +185,8 @@ class _Walk:
             return self._is_part(method.__func__) or self._is_part(method.__self__)
         if kind is functools.partial:
             return self._is_part(cast("functools.partial[object]", thing).func)
+        if kind is CACHE:
+            return self._is_part(vars(thing).get("__wrapped__"))
         if kind is tuple:  # such as a pair of a priority and a handler
             items = cast("tuple[object, ...]", thing)
             own = [item for item in items if type(item) not in _PLAIN]
@@ -275,6 +279,8 @@ class _Walk:
             yield from self._names(method.__self__)
         elif kind is functools.partial:
             yield from self._names(cast("functools.partial[object]", thing).func)
+        elif kind is CACHE:
+            yield from self._names(vars(thing).get("__wrapped__"))
         elif kind is tuple:
             for item in cast("tuple[object, ...]", thing):
                 yield from self._names(item)
@@ -282,9 +288,9 @@ class _Walk:
             frame = cast("FrameType", thing)
             yield f"{frame.f_globals.get('__name__')}.{frame.f_code.co_qualname}"
         elif is_module(thing):
-            yield str(namespace_of(thing).get("__name__"))
+            yield str(unique_name(namespace_of(thing).get("__name__")))
         elif kind is dict and "__name__" in cast("dict[object, object]", thing):
-            yield str(cast("dict[object, object]", thing)["__name__"])
+            yield str(unique_name(cast("dict[object, object]", thing)["__name__"]))
         else:
             yield from names_of(thing, self._root)
 

@@ -38,7 +38,7 @@ from types import (
     ModuleType,
     TracebackType,
 )
-from typing import TypeGuard, cast
+from typing import Final, TypeGuard, cast
 
 from hotload_tui.core.module_names import module_of_function, unique_name
 from hotload_tui.core.primitives import all_threads, sleep
@@ -403,7 +403,8 @@ def is_within(name: object, root: str) -> bool:
     return type(name) is str and name.startswith(root) and (len(name) == len(root) or name[len(root)] == ".")
 
 
-_CACHE = type(functools.lru_cache(lambda: None))
+CACHE: Final = type(functools.lru_cache(lambda: None))
+"""The type of a function with ``functools.lru_cache`` or ``functools.cache``."""
 _SILENT = (CellType, TracebackType, FrameType, MethodType, functools.partial)
 _STATE = (f"{_RUNTIME}.context", "KeptState")  # the type of what is behind ``ctx.state``
 _HANDLER = (f"{__name__.rpartition('.')[0]}.hooks.point", "Handler")
@@ -417,7 +418,7 @@ _FACTORIES = ("row_factory", "text_factory")  # of SQLite connections: C code re
 def known(thing: object) -> str:
     """Return the name by which a user knows an object; empty if it has none."""
     kind = type(thing)
-    if kind is _CACHE:
+    if kind is CACHE:
         return f"lru_cache of {_full_name(thing)}"
     if kind is FunctionType or issubclass(kind, type):
         name = _full_name(thing)
@@ -494,7 +495,8 @@ def _step(holder: object, below: object, *, is_namespace: bool) -> str:
     if kind in _SUSPENDED or issubclass(kind, BaseException):
         return f" → {described(holder)}"
     name = attribute_of(holder, below)
-    return f".{name}" if name else f" → {_kind(holder)}"
+    step = f".{name}" if name else f" → {_kind(holder)}"
+    return "" if kind is CACHE and name == "__wrapped__" else step
 
 
 def _key(holder: dict[object, object], below: object, *, is_namespace: bool) -> str:

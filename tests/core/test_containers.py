@@ -139,6 +139,10 @@ LEAVES = {
     "defaultdict": "host.default['x'] = handler",
     "list in a defaultdict": "host.default['kept'].append(handler)",
     "OrderedDict": "host.ordered['x'] = handler",
+    "record that is a dictionary": "host.tools.append({'path': '/x', 'view': handler})",
+    "record by its name": "host.cache['m'] = {'path': '/x', 'order': 5, 'view': handler}",
+    "record that is a list": "host.tools.append(['/x', handler])",
+    "dictionary of one": "host.tools.append({'view': handler})",
     "nested": "host.deep['a'][0]['b'].append(handler)",
     "list of an object": "host.registry.callbacks.append(handler)",
     "attribute of an object": "host.registry.current = handler",
@@ -147,6 +151,9 @@ LEAVES = {
     "bound method": "host.tools.append(C().method)",
     "object": "host.tools.append(C())",
     "partial": "host.tools.append(functools.partial(handler))",
+    "cached function": "host.tools.append(functools.cache(handler))",
+    "decorated function": "globals().update(handler=functools.cache(handler)); host.cache['m'] = handler",
+    "cached method": "C.cached = functools.lru_cache(C.method); host.tools.append(C().cached)",
     "class made in a function": "host.tools.append(type('Local', (), {}))",
     "class without a collected namespace": "host.tools.append(type('Slim', (), {'__slots__': ()}))",
     "namedtuple": "host.cache['p'] = collections.namedtuple('Point', 'x y')",
@@ -262,6 +269,7 @@ def test_a_decorated_function_that_cannot_be_restored_is_named(
     [
         "C()",
         "C().method",
+        "functools.cache(handler)",
         "type('Local', (), {'f': handler})",
         "type('Local', (), {})",
         "collections.namedtuple('Point', 'x y')",
@@ -435,6 +443,30 @@ def test_a_class_that_a_function_made_is_named(
     assert left.endswith("(plugin.py:15)")
     host.cache.clear()
     assert running.wait_for(lambda: running.status("greet").memory == "freed")
+
+
+@pytest.mark.parametrize(
+    ("thing", "described"),
+    [
+        ("functools.cache(handler)", "greet.plugin.handler in {} (plugin.py:11)"),
+        ("dataclasses.dataclass(Key)", "greet.plugin.Key in {} (plugin.py:8)"),
+        ("sys.modules[__name__]", "greet.plugin in {}"),
+    ],
+)
+def test_what_the_host_keeps_has_its_own_name_and_place(
+    workspace: Workspace, run: Run, host: ModuleType, thing: str, described: str
+) -> None:
+    """``left`` and ``memory`` name the plugin's own object and the host's place, also behind a decorator."""
+    workspace["greet"] = leaving(f"host.tools.append({thing})").replace(
+        "import ", "import dataclasses, sys, ", 1
+    )
+    running = run(workspace.config())
+    workspace["greet"] = answering("new")
+    running.manager.scan_and_load_all()
+    place = "host_of_the_test.tools[1]"
+    assert retired(running).memory == f"alive: {described.partition(' in ')[0]}, held by {place}"
+    assert running.status("greet").left == (f"reference {described.format(place)}",)
+    host.tools.clear()
 
 
 def test_at_most_twenty_references_are_named(workspace: Workspace, run: Run, host: ModuleType) -> None:

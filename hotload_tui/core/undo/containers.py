@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
@@ -10,11 +9,10 @@ from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Final, NamedTuple, cast
 
 from hotload_tui.core.holders import Hold
-from hotload_tui.core.leak_path import attribute_of, is_module, is_within, namespace_of, of_type
+from hotload_tui.core.leak_path import CACHE, attribute_of, is_module, is_within, namespace_of, of_type
 from hotload_tui.core.module_names import unique_name
 from hotload_tui.core.undo.owner import Owner, Script, name_of
 
-_CACHE = type(functools.lru_cache(lambda: None))
 _CONTAINERS = (dict, list, set, deque)
 _REGISTERS = (*_CONTAINERS, tuple, frozenset)
 EMPTIED: Final = "now None"
@@ -36,6 +34,8 @@ class LiveVersion(NamedTuple):
 
     def counterpart(self, thing: object, failed: Removal, key: object) -> object:
         """Return this version's function or class in place of ``thing`` at ``key``; ``None`` if unknown."""
+        cached = type(thing) is CACHE
+        thing = vars(thing).get("__wrapped__") if cached else thing
         is_class = issubclass(type(thing), type)
         if not (type(thing) is FunctionType or is_class):
             return None
@@ -45,12 +45,12 @@ class LiveVersion(NamedTuple):
         if not self.has_entry(failed, key, name):
             return None
         home = sys.modules.get(f"{self.root}{module.removeprefix(failed.root)}")
-        if not is_class and failed.is_one_of_many(function):
+        if not is_class and not cached and failed.is_one_of_many(function):
             return self._one_of_many(home, failed.script, function)
         found: object = home
         for part in name.split("."):
             found = _member(found, part)
-        return found
+        return found if not cached or type(found) is CACHE else None
 
     def has_entry(self, failed: Removal, key: object, name: str) -> bool:
         """Return whether this version has an entry at ``key``, where the failed one put the thing ``name``.
@@ -117,14 +117,14 @@ class Removal:
         if keeper:
             raise LookupError(f"the holder belongs to {keeper}")
         holder, thing = hold.way[-1], hold.thing
-        if type(holder) is _CACHE:
+        if type(holder) is CACHE:
             holder.cache_clear()
             return ""
         place = _attribute(hold)
         if place is not None:
             return self._reset(hold, *place)
         if issubclass(type(holder), _CONTAINERS):
-            return self._take_out(holder, thing)
+            return self._take_out(*(self._record_of(hold) or (holder, thing)))
         raise LookupError(f"a {name_of(holder)} cannot be changed")  # a tuple, a closure, C code
 
     def is_in_use(self, hold: Hold) -> bool:
@@ -137,9 +137,7 @@ class Removal:
         holder, keeper = hold.way[-1], hold.keeper(self.root)
         if keeper or type(holder) in (FunctionType, CellType):
             return keeper in ("", "a plugin")
-        return type(holder) is not _CACHE and (
-            _is_attribute(hold) or not issubclass(type(holder), _REGISTERS)
-        )
+        return type(holder) is not CACHE and (_is_attribute(hold) or not issubclass(type(holder), _REGISTERS))
 
     def is_beside_the_point(self, hold: Hold) -> bool:
         """Return whether a reference to an object that a load created is none of its registrations.
@@ -181,6 +179,39 @@ class Removal:
         if any(part is thing for part in left):
             raise LookupError("its class keeps the entry")
         return said
+
+    def _record_of(self, hold: Hold) -> tuple[object, object] | None:
+        """Return the container and its entry, such as ``{"path": "/x", "view": function}``, of the plugin.
+
+        Nothing else refers to the entry, and the plugin's code mentions all that is in it. ``None`` if it
+        may be another's, such as a list that has no other items.
+        """
+        *above, entry = hold.way
+        if not above or type(entry) not in (dict, list) or id(entry) in hold.shared:
+            return None
+        *top, outer = above
+        is_namespace = _is_namespace(outer, top[-1]) if top else hold.is_in_module
+        if is_namespace or not issubclass(type(outer), _CONTAINERS):
+            return None
+        pairs = cast("dict[object, object]", entry).items() if type(entry) is dict else ()
+        items = [*pairs] or [(item,) for item in cast("list[object]", entry)]
+        others = [part for item in items if item[-1] is not hold.thing for part in item]
+        keys = [item[0] for item in items if len(item) > 1]
+        is_kept = issubclass(type(outer), dict) and (not others or self._is_of_live(outer, entry))
+        return None if is_kept or not self._is_written(others, keys) else (outer, entry)
+
+    def _is_of_live(self, outer: object, entry: object) -> bool:
+        """Return whether the live version probably has an entry with the same key: it gets this one."""
+        found = [key for key, value in cast("dict[object, object]", outer).items() if value is entry]
+        live = self._live
+        return live is not None and any(type(key) is str and live.script.mentions(key) for key in found)
+
+    def _is_written(self, values: Iterable[object], keys: Iterable[object]) -> bool:
+        """Return whether the code of the generation has all these texts, and there are some."""
+        parts, owner = [*values, *keys], Owner(self.root)
+        texts = [part for part in parts if type(part) is str]
+        others = (part for part in parts if type(part) not in (str, int, float, bool, type(None)))
+        return bool(texts) and all(map(self.script.mentions, texts)) and all(map(owner.owns, others))
 
     def _take_from(self, table: dict[Hashable, object], thing: object) -> str:
         said = ""

@@ -491,7 +491,9 @@ class Ledger:
 
     def _place_of(self, hold: Hold) -> CodePlace:
         place = place_of(hold.thing)
-        return place if place.file else self._script.mentions(hold.what.rpartition(".")[2]) or place
+        if self._script.has_file(place.file):
+            return place
+        return self._script.mentions(hold.what.rpartition(".")[2]) or place  # a decorator has made it
 
     def still_registered(self, errors: Iterable[object]) -> Iterator[str]:
         """Yield the names that the errors of a failed load mention, that its code registers, and that exist.

@@ -181,6 +181,10 @@ class Script:
                 return CodePlace.of(found.co_filename, _line_of(found, word))
         return None
 
+    def has_file(self, file: str) -> bool:
+        """Return whether a module of the code is in this file."""
+        return any(CodePlace.of(module.co_filename, 0).file == file for module in self._modules)
+
     def definitions(self, like: CodeType) -> list[CodeType]:
         """Return the code of all functions that have the name and the file of ``like``."""
         name, file = like.co_qualname, CodePlace.of(like.co_filename, 0).file
