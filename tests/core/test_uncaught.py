@@ -113,6 +113,29 @@ def test_a_hook_that_the_program_sets_later_is_called_too(
     assert (later, heard) == (["ValueError"], [])
 
 
+@pytest.mark.usefixtures("heard")
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_a_hook_that_the_program_sets_later_hides_no_fault(
+    workspace: Workspace,
+    run: Run,
+    stage: Stage,
+    is_loaded: bool,  # noqa: FBT001
+) -> None:
+    """A program that sets its hook after the last load still shows the fault, also one of the next load."""
+    workspace["greet"] = OWN_THREAD if is_loaded else answering(1)
+    running = run(workspace.config())
+    threading.excepthook = lambda _: None
+    if is_loaded:
+        running.manager.snapshot()
+    else:
+        source = OWN_THREAD.replace("    stage.gate.wait()\n", "")
+        workspace["greet"] = f"{source}    [t.join() for t in threading.enumerate() if t.name == 'mine']\n"
+        running.manager.rebuild()
+    stage.gate.set()
+    assert fault_of(running).phase == "thread"
+    joined("mine")
+
+
 def test_after_the_stop_the_hooks_are_the_programs_again(workspace: Workspace, run: Run) -> None:
     """A manager that has stopped leaves the hooks as they were."""
     before = threading.excepthook, sys.unraisablehook, asyncio.BaseEventLoop.call_exception_handler

@@ -24,6 +24,7 @@ from hotload_tui.core.events import (
     AnyEvent,
     LogCollector,
     PluginCleaned,
+    PluginCompiled,
     PluginEnabled,
     PluginLoaded,
     Subscriber,
@@ -400,6 +401,8 @@ class HotloadManager:
     def snapshot(self) -> Snapshot:
         """Return the whole state at this moment; never wait for a reload."""
         self._engine.retire_thread.check_held()
+        if self._detach:
+            self._uncaught.renew()
         return self._queries.snapshot(self._watching.status(), self._config_reload.fault)
 
     def subscribe(self, subscriber: Subscriber, /) -> Callable[[], None]:
@@ -486,7 +489,7 @@ class HotloadManager:
             report()
 
     def _renew_hooks(self, event: AnyEvent) -> None:
-        if isinstance(event, PluginLoaded):
+        if isinstance(event, PluginCompiled | PluginLoaded):
             self._uncaught.renew()
 
     def _plugin_of(self, module_name: str) -> str:
