@@ -404,6 +404,48 @@ def test_a_load_that_fails_leaves_nothing(workspace: Workspace, run: Run, kind: 
     assert look() == before
 
 
+LISTS: dict[str, tuple[str, Callable[[], list[object]]]] = {
+    "a path that is there": ("import sys\nsys.path.insert(0, sys.path[-1])", lambda: [*sys.path]),
+    "a path that is there at the end": ("import sys\nsys.path.append(sys.path[0])", lambda: [*sys.path]),
+    "a new path": ("import sys\nsys.path.insert(0, '/nowhere')", lambda: [*sys.path]),
+    "paths taken out": ("import sys\ndel sys.path[:2]", lambda: [*sys.path]),
+    "paths turned round": ("import sys\nsys.path.reverse()", lambda: [*sys.path]),
+    "a filter that is there": (
+        "import warnings\nwarnings.simplefilter('ignore', BytesWarning)",
+        lambda: [*warnings.filters],
+    ),
+    "filters taken out": ("import warnings\nwarnings.resetwarnings()", lambda: [*warnings.filters]),
+}
+
+
+@pytest.mark.usefixtures("tidy")
+@pytest.mark.parametrize("kind", LISTS)
+def test_a_list_has_its_old_order_again(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """After a failed load and after the retirement, each item is where it was, and as often."""
+    setup, look = LISTS[kind]
+    monkeypatch.setattr(sys, "path", [*dict.fromkeys(sys.path)])
+    warnings.simplefilter("ignore", BytesWarning, append=True)
+    before = look()
+    workspace["greet"] = f"{setup}\nraise ValueError\n{CLEAN}"
+    running = run(workspace.config())
+    assert running.fault("greet").type == "ValueError"
+    assert look() == before
+    workspace["greet"] = f"{setup}\n{CLEAN}"
+    running.manager.scan_and_load_all()
+    during = look()
+    assert during != before
+    if "taken" not in kind and "round" not in kind:
+        for version in (1, 2, 3):
+            workspace["greet"] = f"{setup}\n# {version}\n{CLEAN}"
+            running.manager.scan_and_load_all()
+            retire(running, version)
+            assert sorted(map(str, look())) == sorted(map(str, during))
+    running.manager.disable("greet")
+    assert running.wait_for(lambda: look() == before)
+
+
 @pytest.mark.usefixtures("tidy")
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_time_zone_is_undone_with_its_variable(workspace: Workspace, run: Run, fails: bool) -> None:  # noqa: FBT001

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import functools
 import gc
+import itertools
 import locale
 import logging
 import os
@@ -18,6 +19,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from operator import is_
 from pathlib import Path
 from types import FunctionType, MethodType
@@ -194,9 +196,23 @@ class Setting(PlainRegister):
         return f"{self.category} {name_of(value)}"
 
 
+class _Spot(NamedTuple):
+    """A change of one item of a list; it holds nothing but the item's own key."""
+
+    item: Hashable
+    before: tuple[int | str, ...]
+    """The marks of the items that came before it, the nearest first."""
+    number: int
+    """Differs for each change: the same item may be added several times."""
+    is_moved: bool = False
+
+
+_numbers = itertools.count()
+
+
 @dataclass(eq=False, slots=True)
 class ListRegister(Register):
-    """A list; an item that is restored goes to the end."""
+    """A list; a reading has its items by their positions."""
 
     category: str
     words: tuple[str, ...]
@@ -205,17 +221,65 @@ class ListRegister(Register):
     """Called after a change of the list."""
 
     def read(self) -> Entries:  # noqa: D102 - as Register
-        return {_key(item): item for item in self.get()}
+        return dict(enumerate(self.get()))
+
+    def changes(self, before: Entries, after: Entries) -> Iterator[RegisterChange]:  # noqa: D102 - as Register
+        old, new = [*before.values()], [*after.values()]
+        keys, other_keys = [*map(_key, old)], [*map(_key, new)]
+        if keys == other_keys:
+            return
+        steps = SequenceMatcher(None, keys, other_keys, autojunk=False).get_opcodes()
+        gone = {index: None for step in steps if step[0] != "equal" for index in range(*step[1:3])}
+        came = [index for step in steps if step[0] != "equal" for index in range(*step[3:])]
+        for index in came:
+            source = next((each for each in gone if keys[each] == other_keys[index]), None)
+            if source is None:
+                yield RegisterChange(_spot(new, index), MISSING, new[index])
+                continue
+            del gone[source]
+            if type(new[index]) in (str, tuple):  # another order of finders or callbacks is not restored
+                spot = _spot(old, source)._replace(is_moved=True)
+                yield RegisterChange(spot, old[source], new[index])
+        for index in gone:
+            yield RegisterChange(_spot(old, index), old[index], MISSING)
+
+    def current(self, key: Hashable) -> object:  # noqa: D102 - as Register
+        item = cast("_Spot", key).item
+        return next((each for each in self.get() if _key(each) == item), MISSING)
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
-        items = self.get()
-        items[:] = [item for item in items if _key(item) != key] + ([] if value is MISSING else [value])
+        items, spot = [*self.get()], cast("_Spot", key)
+        found = [index for index, item in enumerate(items) if _key(item) == spot.item]
+        if found:
+            del items[min(found, key=lambda index: abs(index - len(spot.before)))]
+        if value is not MISSING:
+            marks = [*map(_mark, items)]
+            place = next((marks.index(each) + 1 for each in spot.before if each in marks), 0)
+            items.insert(place, value)
+        self.get()[:] = items
         if self.changed:
             self.changed()
 
-    def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - as Register
+    def tell(self, key: Hashable, value: object) -> str:  # noqa: D102 - as Register
         parts = cast("tuple[object, ...]", value) if type(value) is tuple else (value,)
-        return f"entry {' '.join(name_of(part) for part in parts)}"
+        moved = ", moved" if cast("_Spot", key).is_moved else ""
+        return f"entry {' '.join(name_of(part) for part in parts)}{moved}"
+
+    def texts_of(self, key: Hashable) -> Iterator[str]:  # noqa: D102 - as Register
+        yield from Register.texts_of(self, cast("_Spot", key).item)
+
+    def owned(self, owner: Owner) -> Iterator[Hashable]:  # noqa: D102 - as Register
+        items = self.get().copy()
+        yield from (_spot(items, index) for index, item in enumerate(items) if owner.owns(item))
+
+
+def _spot(items: list[object], index: int) -> _Spot:
+    return _Spot(_key(items[index]), (*map(_mark, items[:index][::-1]),), next(_numbers))
+
+
+def _mark(item: object) -> int | str:
+    """Return what tells an item from others without holding it; equal tuples replace each other."""
+    return item if type(item) is str else hash(item) if type(item) is tuple else id(item)
 
 
 def _key(item: object) -> Hashable:
