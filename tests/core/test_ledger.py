@@ -1,6 +1,8 @@
+import asyncio
 import atexit
 import builtins
 import codecs
+import colorsys  # noqa: F401 - a module that nobody else uses
 import copyreg
 import csv
 import decimal
@@ -8,6 +10,7 @@ import email.charset
 import encodings.aliases
 import faulthandler
 import gc
+import gettext
 import inspect
 import json
 import locale
@@ -30,6 +33,7 @@ import warnings
 import weakref
 import webbrowser
 import xml.etree.ElementTree as ET
+import zoneinfo
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
@@ -67,6 +71,10 @@ class Tool:
         return "host"
 
 
+class Logger(logging.Logger):
+    """A class of loggers of the host."""
+
+
 def helper(value: int = 1, *, more: int = 2) -> object:
     """Return the arguments."""
     return value, more
@@ -77,7 +85,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return a module of the host that plugins import as ``host``."""
     module = ModuleType("host_of_the_test")
     vars(module).update(greeting=len, cache={}, tools=[], number=1, Tool=Tool, wake=threading.Event())
-    vars(module).update(helper=helper, in_main_thread=in_main_thread)
+    vars(module).update(helper=helper, in_main_thread=in_main_thread, Logger=Logger)
     monkeypatch.setitem(sys.modules, "host_of_the_test", module)
     return module
 
@@ -310,10 +318,38 @@ UNDONE: dict[str, tuple[str, Callable[[], object], str]] = {
                          "attribute"),
     "disabled logger": ("import logging\nlogging.getLogger('formatted').disabled = True",
                         lambda: logging.getLogger("formatted").disabled, "logging"),
+    "level of a handler": ("import logging\nlogging.getLogger('formatted').handlers[0].setLevel(50)",
+                           lambda: logging.getLogger("formatted").handlers[0].level, "logging"),
+    "logger class of another": ("import logging\nlogging.setLoggerClass(host.Logger)", logging.getLoggerClass,
+                                "attribute"),
+    "time zones": ("import zoneinfo\nzoneinfo.reset_tzpath(['/nowhere'])", lambda: zoneinfo.TZPATH,
+                   "attribute"),
+    "text domain": ("import gettext\ngettext.textdomain('hotload')", gettext.textdomain, "attribute"),
+    "folder of a text domain": ("import gettext\ngettext.bindtextdomain('hotload', '/nowhere')",
+                                lambda: gettext.bindtextdomain("hotload"), "text domain"),
+    "flags of dlopen": ("import sys\nsys.setdlopenflags(sys.getdlopenflags() ^ 256)", sys.getdlopenflags,
+                        "flags of dlopen"),
+    "standard output": ("import sys\nsys.__stdout__.reconfigure(errors='replace')",
+                        lambda: getattr(sys.__stdout__, "errors", ""), "standard stream"),
+    "replaced module": ("import sys, types\nsys.modules['colorsys'] = types.ModuleType('mine')",
+                        lambda: sys.modules["colorsys"], "module"),
+    "module of another name": ("import sys, json\nsys.modules['hotload_test'] = json",
+                               lambda: sys.modules.get("hotload_test"), "module"),
+    "object as a module": ("import sys\nsys.modules['hotload_test'] = C()",
+                           lambda: sys.modules.get("hotload_test"), "module"),
+    "module taken out": ("import sys\nsys.modules.pop('colorsys')",
+                         lambda: sys.modules.get("colorsys"), "module"),
     "timer": ("import threading\nt = threading.Timer(60, C)\nt.daemon = True\nt.start()",
               lambda: [t for t in threading.enumerate() if type(t) is threading.Timer and not
                        t.finished.is_set()], "timer"),
 }  # fmt: skip
+
+if sys.version_info < (3, 14):  # where it is deprecated
+    UNDONE["event loop policy"] = (
+        "import asyncio\nasyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())",
+        lambda: vars(asyncio.events)["_event_loop_policy"],
+        "attribute",
+    )
 
 LATE = [
     name
@@ -331,6 +367,9 @@ LATE = [
         "csv field limit", "decimal defaults", "decimal traps", "level name", "interval timer", "stack size",
         "fault handler", "collector threshold", "origin tracking", "memory tracing", "codec alias",
         "email charset", "pickle extension", "web browser",
+        "level of a handler", "event loop policy", "logger class of another", "time zones",
+        "text domain", "folder of a text domain", "flags of dlopen", "standard output", "replaced module",
+        "module of another name", "module taken out",
         "captured warnings", "gettext", "csv dialect", "csv dialect taken out", "mimetype",
         "mimetype of others", "XML namespace", "disabled logger",
         "sys.stdout", "patched with a plain value", "attribute deleted", "mock.patch",

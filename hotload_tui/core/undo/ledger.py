@@ -42,7 +42,7 @@ from hotload_tui.core.undo.registers import (
     registers,
 )
 from hotload_tui.core.undo.running import Activity, tasks, threads
-from hotload_tui.core.undo.settings import settings
+from hotload_tui.core.undo.settings import Modules, settings
 
 _UNKNOWN = object()
 
@@ -66,7 +66,13 @@ class Process:
         most = tuple(registers(plugins.owns))
         for register in most:
             register.read()  # finds some through the collector's lists, before a host freezes these
-        self.registers: tuple[Register, ...] = (*settings(), *most, self.classes, self.attributes)
+        self.registers: tuple[Register, ...] = (
+            *settings(),
+            Modules(plugins),
+            *most,
+            self.classes,
+            self.attributes,
+        )
         self.lock = RLock()
         self.readings: dict[Register, Entries] = {}
         """What was read after the last load, until ``let_go``."""

@@ -154,6 +154,13 @@ _HOOKS: Mapping[str, Iterable[str]] = {
 _SETTERS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("builtins", "_"): ("install",),  # gettext.install, and the method of a translation
     ("urllib.request", "_opener"): ("install_opener",),
+    ("asyncio.events", "_event_loop_policy"): ("set_event_loop_policy", "install"),
+    ("logging", "_loggerClass"): ("setLoggerClass",),
+    ("logging", "_logRecordFactory"): ("setLogRecordFactory",),
+    ("gettext", "_current_domain"): ("textdomain",),
+    ("zoneinfo._tzpath", "TZPATH"): ("reset_tzpath",),
+    ("multiprocessing.spawn", "_python_exe"): ("set_executable",),
+    ("sys", "excepthook"): ("install", "enable"),  # as in rich and cgitb
 }  # attributes that a function of the standard library sets for its caller
 _SPECIAL = ("__import__", "__build_class__")  # all other dunder names are ignored
 

@@ -553,6 +553,8 @@ class Logging(Register):
             yield (name, "formatter", id(handler)), handler.formatter
             if not self._is_plugins(handler.formatter):
                 self._formatters[handler] = handler.formatter
+        if handler.level:
+            yield (name, "level of a handler", id(handler)), handler.level
         for condition in handler.filters:
             yield (name, "filter of a handler", id(condition)), condition
 
@@ -584,6 +586,8 @@ class Logging(Register):
         for handler in logger.handlers:
             if kind == "filter of a handler":
                 _replace(handler.filters, number, value)
+            elif id(handler) == number and kind == "level of a handler":
+                handler.setLevel(0 if value is MISSING else cast("int", value))
             elif id(handler) == number:
                 before = self._formatters.get(handler) if value is MISSING else value
                 handler.formatter = cast("logging.Formatter | None", before)

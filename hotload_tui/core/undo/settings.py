@@ -16,7 +16,9 @@ import time
 import typing
 from collections.abc import Hashable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from hotload_tui.core.artifact import Artifact
@@ -27,6 +29,7 @@ from hotload_tui.core.undo.registers import (
     ListRegister,
     PlainRegister,
     Register,
+    RegisterChange,
     Setting,
     Table,
 )
@@ -213,6 +216,77 @@ class Limits(PlainRegister):
         return f"{key} = {value}"
 
 
+class Streams(PlainRegister):
+    """How the standard streams encode and buffer."""
+
+    category = "standard stream"
+    words = ("reconfigure",)
+
+    def may_change(self, artifact: Artifact) -> bool:  # noqa: D102 - as Register
+        return artifact.may_say(self.words, _MOST)
+
+    def read(self) -> Entries:  # noqa: D102 - as Register
+        names = ("__stdin__", "__stdout__", "__stderr__", "stdin", "stdout", "stderr")
+        streams = {id(stream): name for name in reversed(names) if (stream := getattr(sys, name, None))}
+        return {
+            name: tuple(getattr(stream, key) for key in _STREAM)
+            for name in streams.values()
+            if isinstance(stream := getattr(sys, name), TextIOWrapper)
+        }
+
+    def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
+        stream, values = getattr(sys, str(key)), cast("tuple[object, ...]", value)
+        stream.reconfigure(**dict(zip(_STREAM, values, strict=True)))
+
+    def tell(self, key: Hashable, value: object) -> str:  # noqa: D102 - as Register
+        return f"sys.{key}: {' '.join(map(str, cast('tuple[object, ...]', value)))}"
+
+
+_STREAM: Final = ("encoding", "errors", "line_buffering", "write_through")
+
+
+class Modules(Register):
+    """The entries of ``sys.modules`` that no import under their own name has made."""
+
+    category = "module"
+    module = "modules"
+
+    def __init__(self, plugins: Owner) -> None:
+        """Leave out the modules of ``plugins``."""
+        self._plugins = plugins
+
+    def may_change(self, artifact: Artifact) -> bool:  # noqa: D102 - as Register
+        return artifact.may_say((self.module,), _MOST)
+
+    def read(self) -> Entries:  # noqa: D102 - as Register
+        return {name: each for name, each in sys.modules.copy().items() if not self._plugins.has_name(name)}
+
+    def changes(self, before: Entries, after: Entries) -> Iterator[RegisterChange]:
+        """Yield the replaced and removed modules, and the new ones with another name."""
+        for change in super().changes(before, after):
+            spec = getattr(change.after, "__spec__", None) if type(change.after) is ModuleType else None
+            if change.before is not MISSING or getattr(spec, "name", None) != change.key:
+                yield change
+
+    def words_of(self, key: Hashable) -> tuple[str, ...]:  # noqa: D102 - as Register
+        return (str(key),)
+
+    def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
+        if value is MISSING:
+            sys.modules.pop(str(key), None)
+        else:
+            sys.modules[str(key)] = cast("ModuleType", value)
+
+    def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - as Register
+        return f"sys.modules['{key}']"
+
+    def owned(self, owner: Owner) -> Iterator[Hashable]:
+        """Yield the objects of the plugin that are no modules."""
+        for name, each in sys.modules.copy().items():
+            if type(each) is not ModuleType and not self._plugins.has_name(name) and owner.owns(each):
+                yield name
+
+
 def settings() -> Iterator[Register]:
     """Yield the registers of this module; the time zone comes first, and is undone last."""
     if hasattr(time, "tzset"):
@@ -242,10 +316,18 @@ def settings() -> Iterator[Register]:
     )
     yield _NamedSetting("umask", ("umask",), _umask, lambda to: os.umask(cast("int", to)))
     yield _NamedSetting("start method", ("set_start_method",), _start_method, _set_start_method)
+    if hasattr(sys, "setdlopenflags"):
+        yield Setting(
+            "flags of dlopen",
+            ("setdlopenflags",),
+            sys.getdlopenflags,
+            lambda to: sys.setdlopenflags(cast("int", to)),
+        )
     yield from _typing()
     yield from _numbers()
     yield from _names()
     yield Limits()
+    yield Streams()
     yield Dialects()
     yield MimeTypes()
     yield _NamedWords(
@@ -377,6 +459,7 @@ def _names() -> Iterator[Register]:
     """Yield the dictionaries of the standard library in which a name stands for something."""
     yield LevelNames()
     yield Extensions()
+    yield _NamedWords("text domain", ("bindtextdomain",), _ModuleTable("gettext", "_localedirs"))
     yield _NamedWords("codec alias", ("aliases",), _ModuleTable("encodings.aliases", "aliases"))
     for name in ("CHARSETS", "ALIASES", "CODEC_MAP"):
         words = ("add_charset", "add_alias", "add_codec")
