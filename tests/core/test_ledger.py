@@ -327,7 +327,7 @@ UNDONE: dict[str, tuple[str, Callable[[], object], str]] = {
     "text domain": ("import gettext\ngettext.textdomain('hotload')", gettext.textdomain, "attribute"),
     "folder of a text domain": ("import gettext\ngettext.bindtextdomain('hotload', '/nowhere')",
                                 lambda: gettext.bindtextdomain("hotload"), "text domain"),
-    "flags of dlopen": ("import sys\nsys.setdlopenflags(sys.getdlopenflags() ^ 256)", sys.getdlopenflags,
+    "flags of dlopen": ("import sys\nsys.setdlopenflags(sys.getdlopenflags() | 256)", sys.getdlopenflags,
                         "flags of dlopen"),
     "standard output": ("import sys\nsys.__stdout__.reconfigure(errors='replace')",
                         lambda: getattr(sys.__stdout__, "errors", ""), "standard stream"),
@@ -337,7 +337,7 @@ UNDONE: dict[str, tuple[str, Callable[[], object], str]] = {
                                lambda: sys.modules.get("hotload_test"), "module"),
     "object as a module": ("import sys\nsys.modules['hotload_test'] = C()",
                            lambda: sys.modules.get("hotload_test"), "module"),
-    "module taken out": ("import sys\nsys.modules.pop('colorsys')",
+    "module taken out": ("import sys\nsys.modules.pop('colorsys', None)",
                          lambda: sys.modules.get("colorsys"), "module"),
     "timer": ("import threading\nt = threading.Timer(60, C)\nt.daemon = True\nt.start()",
               lambda: [t for t in threading.enumerate() if type(t) is threading.Timer and not

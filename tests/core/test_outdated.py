@@ -60,6 +60,26 @@ def test_a_shared_module_that_has_changed(workspace: Workspace, run: Starts, sha
     assert outdated(running) == ()
 
 
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_a_project_behind_a_symbolic_link(
+    workspace: Workspace,
+    run: Starts,
+    monkeypatch: pytest.MonkeyPatch,
+    is_linked: bool,  # noqa: FBT001
+) -> None:
+    """It does not matter whether the plugins' folder or the module's is named by a link."""
+    (workspace.root / "shared_by_tests.py").write_text("value = 1\n")
+    link = workspace.root.with_name(f"{workspace.root.name}_link")
+    link.symlink_to(workspace.root)
+    monkeypatch.syspath_prepend(str(workspace.root if is_linked else link))
+    monkeypatch.setitem(sys.modules, "shared_by_tests", sys)
+    del sys.modules["shared_by_tests"]
+    workspace["greet"] = USES
+    running = run(workspace.config(runtime_dir=str(link / "plugins")) if is_linked else workspace.config())
+    (workspace.root / "shared_by_tests.py").write_text("value = 2\n")
+    assert outdated(running) == (CHANGED,)
+
+
 def test_a_console_that_asks_all_the_time_causes_no_look_at_each_file_each_time(
     workspace: Workspace, run: Starts, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

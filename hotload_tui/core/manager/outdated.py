@@ -61,10 +61,11 @@ class SharedModules:
     """The imported modules of the project outside its plugins; any thread may use it."""
 
     def __init__(self, runtime_dir: Path, compiled_dir: Path, module_path: str) -> None:
-        self._plugins = f"{runtime_dir}{os.sep}"
+        self._folders: dict[str, str] = {}
+        self._plugins = self._real(f"{runtime_dir}{os.sep}")
         self._module_path = module_path
-        self._project = f"{runtime_dir.parent}{os.sep}"
-        self._others: tuple[str, ...] = (f"{compiled_dir}{os.sep}",)
+        self._project = self._real(f"{runtime_dir.parent}{os.sep}")
+        self._others: tuple[str, ...] = (self._real(f"{compiled_dir}{os.sep}"),)
         if not self._project.startswith(f"{sys.prefix}{os.sep}"):
             self._others += (f"{sys.prefix}{os.sep}",)  # an environment inside the project
         self._lock = threading.Lock()
@@ -81,19 +82,27 @@ class SharedModules:
             for name in names - self._known:  # a start looks at all modules of the process
                 module = sys.modules.get(name)
                 file = module.__dict__.get("__file__") if type(module) is ModuleType else None
-                if type(file) is str and file.startswith(self._project):
+                if type(file) is str and self._real(file).startswith(self._project):
                     self._note(name)
             self._known = names
 
     def _note(self, name: str) -> None:
         module = sys.modules.get(name)
         file = vars(module).get("__file__") if type(module) is ModuleType else None
-        if module is None or type(file) is not str or not self._is_shared(name, file):
+        if module is None or type(file) is not str or not self._is_shared(name, self._real(file)):
             return
+        file = self._real(file)
         stamp = _stamp(file)
         with contextlib.suppress(OSError):
             sha256 = "" if stamp and _was_changed(module, stamp) else _digest(file)
             self._seen[name] = _Seen(module.__spec__, file, stamp or (0, 0), sha256)
+
+    def _real(self, file: str) -> str:
+        """Return the path without symbolic links to folders: programs name the same one in several ways."""
+        folder, name = os.path.split(file)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return os.path.join(self._folders[folder], name)  # noqa: PTH118 - for each module of a process
 
     def _is_shared(self, name: str, file: str) -> bool:
         if file.startswith(self._plugins):  # under its real name: a plugin shares it
